@@ -1,0 +1,317 @@
+"""Every setting of the product, in one place: name, type, default, one line of why.
+
+A setting comes from the environment (``APERTURE_<NAME>``; the keys of other services under the names that are usual
+for them, such as ``TMDB_API_KEY``), then from ``aperture.toml`` in the project's root, then from its default. Secrets
+come from the environment alone: a file that is shared or backed up is no place for them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic import field_validator
+
+PREFIX = "APERTURE_"
+
+
+class SettingsError(ValueError):
+    """A setting is misspelt, of the wrong type or impossible; the message names it and says what is expected."""
+
+
+def project_root() -> Path:
+    """The folder that holds ``dagster.yaml``: the checkout, or the working folder when the package is installed."""
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "dagster.yaml").exists() else Path.cwd()
+
+
+def config_file() -> Path:
+    """``aperture.toml`` in the project's root, or the file that ``APERTURE_CONFIG`` names."""
+    named = os.environ.get(PREFIX + "CONFIG")
+    return Path(named).expanduser() if named else project_root() / "aperture.toml"
+
+
+def _list_of_names(value: Any) -> Any:
+    """Let ``a, b`` in the environment mean what ``["a", "b"]`` means in the file."""
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, str):
+        import json
+
+        return tuple(json.loads(value))
+    return value
+
+
+NameList = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """The product's settings, checked. Make one with :func:`load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True, populate_by_name=True
+    )
+
+    # --- this machine ---------------------------------------------------------------------------------------------
+    home: Path | None = Field(
+        default=None,
+        description="Where this machine keeps everything (database, logs, pictures, backups). Default: `.aperture` in "
+        "the project's root; while no media server is configured, `.aperture/demo`.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL (with pgvector) to use instead of the embedded one: postgresql://user:password@host/db.",
+    )
+    dagster_database_url: SecretStr | None = Field(
+        default=None,
+        description="Where Dagster keeps runs and events. Default: beside the product's database, named `…_dagster`.",
+    )
+    timezone: str | None = Field(default=None, description="Time zone of the schedules. Default: the host's.")
+    schedules_enabled: bool = Field(
+        default=True, description="Whether schedules and sensors start switched on; each can be switched in the UI."
+    )
+
+    # --- the media server -----------------------------------------------------------------------------------------
+    media_server_url: str | None = Field(
+        default=None, description="Address of the Jellyfin server, such as http://192.168.1.10:8096."
+    )
+    media_server_api_key: SecretStr | None = Field(
+        default=None, description="An API key of the server (Jellyfin: Dashboard, API Keys). Environment only."
+    )
+    libraries: NameList = Field(default=(), description="Names of the libraries to read. Default: all.")
+    exclude_libraries: NameList = Field(default=(), description="Names of libraries to leave alone.")
+    include_users: NameList = Field(default=(), description="Names of the users who take part. Default: all enabled.")
+    exclude_users: NameList = Field(default=(), description="Names of users who take no part.")
+    user_emails: dict[str, str] = Field(
+        default_factory=dict, description="E-mail by user name; wins over what the server says."
+    )
+    media_server_page_size: int = Field(default=500, ge=1, le=5000, description="Items asked for in one request.")
+    media_server_timeout_seconds: float = Field(default=60, gt=0, description="How long one answer may take.")
+    removal_limit: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Share of a library that may vanish at once; beyond it nothing is removed until accepted.",
+    )
+    tombstone_days: int = Field(
+        default=30, ge=0, description="Days that a title gone from the server stays before it leaves the catalogue."
+    )
+    started_share: float = Field(default=0.05, ge=0, le=1, description="Progress from which a title counts as started.")
+    history_full_sync_hours: float = Field(
+        default=24, ge=0, description="Hours after which a user's whole history is compared, not only what is new."
+    )
+
+    # --- TMDb -----------------------------------------------------------------------------------------------------
+    tmdb_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("TMDB_API_KEY", "APERTURE_TMDB_API_KEY", "tmdb_api_key"),
+        description="TMDb API read access token, or v3 key. Without it enrichment is skipped. Environment only.",
+    )
+    tmdb_url: str = Field(default="https://api.themoviedb.org/3", description="Address of the TMDb API.")
+    tmdb_language: str = Field(default="en-US", description="Language of titles and texts asked from TMDb.")
+    tmdb_requests: int = Field(default=40, ge=1, description="Requests to TMDb allowed per period.")
+    tmdb_period_seconds: float = Field(default=10, gt=0, description="Length of that period.")
+    tmdb_concurrency: int = Field(default=8, ge=1, le=64, description="Requests to TMDb under way at once.")
+    tmdb_ttl_days: float = Field(default=30, gt=0, description="Days after which TMDb's facts are asked for again.")
+    tmdb_young_ttl_days: float = Field(default=7, gt=0, description="The same for a title younger than a year.")
+
+    # --- embeddings -----------------------------------------------------------------------------------------------
+    embedder: Literal["wordllama", "fastembed", "openai"] = Field(
+        default="wordllama",
+        description="Who turns texts into vectors: wordllama (local, ships with the package), fastembed (local "
+        "transformer, extra `transformer`), openai (any OpenAI-compatible endpoint: OpenAI, Ollama, LM Studio).",
+    )
+    embedder_model: str | None = Field(
+        default=None,
+        description="Model of fastembed or the endpoint. Defaults: BAAI/bge-small-en-v1.5, text-embedding-3-small.",
+    )
+    embedder_url: str = Field(
+        default="https://api.openai.com/v1", description="Base address of the OpenAI-compatible endpoint."
+    )
+    embedder_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("OPENAI_API_KEY", "APERTURE_EMBEDDER_API_KEY", "embedder_api_key"),
+        description="Key of that endpoint, where it wants one. Environment only.",
+    )
+    embedder_batch_size: int = Field(default=64, ge=1, le=2048, description="Texts sent to the endpoint at once.")
+
+    # --- taste and recommendations --------------------------------------------------------------------------------
+    recommendations_per_list: int = Field(default=50, ge=1, le=500, description="Titles per user and media type.")
+    diversity: float = Field(
+        default=0.1, ge=0, le=1, description="How much unlikeness within a list counts: 0 ranks by score alone."
+    )
+
+    # --- Top Picks ------------------------------------------------------------------------------------------------
+    top_picks_window_days: int = Field(default=30, ge=1, description="Days of plays that Top Picks look back on.")
+    top_picks_per_list: int = Field(default=10, ge=1, le=200, description="Titles per media type in Top Picks.")
+    top_picks_minimum_viewers: int = Field(
+        default=2, ge=1, description="Viewers that a pick needs; relaxed by itself when too few titles have them."
+    )
+
+    @field_validator("libraries", "exclude_libraries", "include_users", "exclude_users", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        return _list_of_names(value)
+
+    @field_validator("media_server_url", "tmdb_url", "embedder_url")
+    @classmethod
+    def _is_http_address(cls, value: str | None) -> str | None:
+        if value is None or not value.strip():
+            return None
+        value = value.strip().rstrip("/")
+        if not value.startswith(("http://", "https://")) or "://" == value[-3:]:
+            raise ValueError("expected an address that begins with http:// or https://")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_time_zone(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("expected a name such as Europe/Berlin or UTC") from None
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Overrides first, then the environment, then ``aperture.toml``."""
+        return (
+            init_settings,
+            EnvSettingsSource(settings_cls, env_ignore_empty=True),
+            TomlConfigSettingsSource(settings_cls, toml_file=config_file()),
+        )
+
+    @property
+    def home_path(self) -> Path:
+        """The folder that holds everything this machine keeps, absolute."""
+        if self.home is not None:
+            return self.home.expanduser().resolve()
+        root = project_root() / ".aperture"
+        return (root if self.media_server_url else root / "demo").resolve()
+
+    @property
+    def schedule_timezone(self) -> str:
+        """Time zone of schedules and of the days of Top Picks."""
+        return self.timezone or host_timezone()
+
+    def secret_values(self) -> list[str]:
+        """The configured secrets in clear, for redaction only."""
+        values = (getattr(self, name) for name in secret_names())
+        return [value.get_secret_value() for value in values if value is not None and value.get_secret_value()]
+
+
+def secret_names() -> list[str]:
+    """Names of the settings that hold a secret."""
+    return [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+
+
+def environment_names(name: str) -> list[str]:
+    """The environment variables that a setting is read from, the usual one first."""
+    alias = Settings.model_fields[name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(choice) for choice in alias.choices if str(choice).isupper()]
+    return [PREFIX + name.upper()]
+
+
+def host_timezone() -> str:
+    """The host's time zone by name; UTC when it has none that can be read."""
+    named = os.environ.get("TZ", "").lstrip(":")
+    candidates = [named] if named else []
+    local = Path("/etc/localtime")
+    if local.is_symlink():
+        candidates.append(str(local.resolve()).partition("zoneinfo/")[2])
+    from zoneinfo import ZoneInfo
+
+    for candidate in candidates:
+        try:
+            ZoneInfo(candidate)
+        except (ValueError, OSError, KeyError):
+            continue
+        # A bare offset file such as "posixrules" has no meaning to a scheduler.
+        if candidate == "UTC" or "/" in candidate:
+            return candidate.removeprefix("Etc/") if candidate == "Etc/UTC" else candidate
+    return "UTC"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and check all settings.
+
+    Raises:
+        SettingsError: naming the setting, where it came from, what was expected, and the nearest name if misspelt.
+    """
+    known = {env for name in Settings.model_fields for env in environment_names(name)} | {PREFIX + "CONFIG"}
+    strangers = [name for name in os.environ if name.startswith(PREFIX) and name not in known]
+    if strangers:
+        raise SettingsError(_misspelt(strangers[0], sorted(known), "the environment"))
+    _check_file()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, overrides)) from None
+
+
+def _check_file() -> None:
+    """Refuse secrets and unknown names in ``aperture.toml`` before pydantic sees them.
+
+    Raises:
+        SettingsError: naming the file and the line's key.
+    """
+    path = config_file()
+    if not path.exists():
+        return
+    import tomllib
+
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    for name in content:
+        if name in secret_names():
+            raise SettingsError(
+                f"{name} is a secret and stands in {path}: take it out and set {environment_names(name)[0]} "
+                "in the environment (or in a .env file that is not shared)."
+            )
+        if name not in Settings.model_fields:
+            raise SettingsError(_misspelt(name, sorted(Settings.model_fields), str(path)))
+
+
+def _misspelt(name: str, known: list[str], where: str) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "docs/settings.md lists all settings."
+    return f"{name} in {where} is not a setting. {hint}"
+
+
+def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
+    problem = error.errors(include_input=True, include_url=False)[0]
+    first = str(problem["loc"][0]) if problem["loc"] else "?"
+    names = [name for name in Settings.model_fields if name == first or first in environment_names(name)]
+    name = names[0] if names else first
+    if name in overrides:
+        where = "given by the program"
+    else:
+        env = next((env for env in environment_names(name) if os.environ.get(env)), None) if names else None
+        where = f"from the environment variable {env}" if env else f"from {config_file()}"
+    shown = "" if name in secret_names() else f" (was {problem['input']!r})"
+    return f"Setting {name} {where}: {problem['msg'].removeprefix('Value error, ')}{shown}."

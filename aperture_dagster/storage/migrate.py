@@ -1,0 +1,85 @@
+"""Bringing the schema up to date, by itself and under a lock, whoever comes first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aperture_dagster.storage.connection import SCHEMA_LOCK, DatabaseError, describe_connection_error
+from aperture_dagster.storage.tables import HEAD_REVISION
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection, Engine
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_up_to_date: set[str] = set()
+
+
+def ensure_schema(engine: Engine) -> None:
+    """Apply what migrations are missing. Costs one query when there are none, and nothing the second time.
+
+    Raises:
+        DatabaseError: the server cannot be reached, has no pgvector, or its schema is newer than this program.
+    """
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    url = engine.url.render_as_string(hide_password=False)
+    if url in _up_to_date:
+        return
+    try:
+        with engine.connect() as connection:
+            if _revision(connection) != HEAD_REVISION:
+                connection.rollback()
+                connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": SCHEMA_LOCK})
+                try:
+                    if _revision(connection) != HEAD_REVISION:
+                        _upgrade(connection)
+                finally:
+                    connection.rollback()
+                    connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": SCHEMA_LOCK})
+                    connection.commit()
+        # Connections opened before the vector type existed do not know it.
+        engine.dispose()
+    except SQLAlchemyError as error:
+        if "vector" in str(error) and "extension" in str(error):
+            raise DatabaseError(
+                "The database has no pgvector (extension 'vector' 0.7 or newer): install it on the server of "
+                "APERTURE_DATABASE_URL, or unset that to use the embedded database."
+            ) from None
+        raise DatabaseError(describe_connection_error(error)) from None
+    _up_to_date.add(url)
+
+
+def alembic_config() -> Config:
+    """Alembic's configuration, made here so that no ini file has to be found at run time."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def _revision(connection: Connection) -> str | None:
+    from sqlalchemy import text
+
+    if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.util import CommandError
+
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise DatabaseError(
+            f"The database's schema is not one that this program knows ({error}). "
+            "It was probably written by a newer version: update the program."
+        ) from None
+    connection.commit()

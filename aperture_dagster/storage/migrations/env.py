@@ -1,0 +1,10 @@
+"""Alembic's entry: migrations run on the connection that holds the lock."""
+
+from alembic import context
+
+from aperture_dagster.storage.tables import metadata
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
+with context.begin_transaction():
+    context.run_migrations()
