@@ -10,6 +10,7 @@ from __future__ import annotations
 from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     ARRAY,
+    REAL,
     BigInteger,
     Boolean,
     Column,
@@ -20,7 +21,6 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    REAL,
     Sequence,
     SmallInteger,
     Table,

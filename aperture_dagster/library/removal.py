@@ -1,0 +1,49 @@
+"""When titles that are missing from a listing may be taken as gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class RemovalRefused(Exception):
+    """Too much of a library vanished at once. Nothing was removed; the message says how to accept it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryLoss:
+    """How many titles of a library are missing, of how many that were there."""
+
+    name: str
+    missing: int
+    present: int
+
+    @property
+    def share(self) -> float:
+        """0-1."""
+        return self.missing / self.present if self.present else 0.0
+
+
+def check_removals(losses: Mapping[str, LibraryLoss], *, limit: float, accepted: bool, what: str) -> None:
+    """Pass when what is missing may be removed.
+
+    Args:
+        losses: by library.
+        limit: the share of a library that may vanish at once, 0-1.
+        accepted: the operator has said that it is right.
+        what: "films" and so on, for the message.
+
+    Raises:
+        RemovalRefused: a library lost more than the limit and nobody accepted it.
+    """
+    if accepted:
+        return
+    refused = [loss for loss in losses.values() if loss.share > limit]
+    if refused:
+        told = ", ".join(
+            f"{loss.missing} of {loss.present} {what} of {loss.name!r} ({loss.share:.0%})" for loss in refused
+        )
+        raise RemovalRefused(
+            f"The server no longer lists {told}; that is more than {limit:.0%} at once, so nothing was removed. "
+            "If the server is right, run this asset with the config accept_removals: true."
+        )

@@ -1,0 +1,35 @@
+"""What can go wrong with an outside service, by what it means for the work at hand.
+
+``ServiceUnavailable``: try again later; what was fetched stays. ``ServiceRefused``: a person must change a setting.
+``NotFound`` and ``BadAnswer`` concern one item; everything else goes on.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Something went wrong with a service. The message is for the operator and holds no secret."""
+
+
+class ServiceUnavailable(ServiceError):
+    """The service did not answer, or answered that it cannot now, after all retries."""
+
+
+class ServiceRefused(ServiceError):
+    """The service refuses us: a wrong key, a suspended account. No retry helps; a setting must change."""
+
+
+class ServiceNotConfigured(ServiceError):
+    """A setting that this service needs is not there; the message names it."""
+
+
+class NotFound(ServiceError):
+    """The service has no such thing."""
+
+
+class RequestRejected(ServiceError):
+    """The service says that the request itself is wrong (4xx): our bug, never retried."""
+
+
+class BadAnswer(ServiceError):
+    """The answer is not what the service promises: not JSON, a field missing, a wrong type."""

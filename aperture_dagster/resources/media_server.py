@@ -1,0 +1,174 @@
+"""What the product wants of a media server, whichever it is; and the plain records it gets.
+
+A client that finds one item unreadable leaves it out, reports it, and goes on: :class:`Page` carries both. Whether a
+listing can be trusted as *complete* is said by :class:`Listing`, and only a complete one may lead to removals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Generic, Literal, Protocol, TypeVar
+
+MediaType = Literal["movie", "series"]
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIdentity:
+    """Which server this is."""
+
+    server_id: str
+    name: str
+    version: str
+    product: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerUser:
+    """A user as the server describes them. ``email_hint`` is what the server knows that may be an address."""
+
+    user_id: str
+    name: str
+    is_administrator: bool = False
+    is_hidden: bool = False
+    is_disabled: bool = False
+    max_parental_rating: int | None = None
+    all_libraries: bool = True
+    library_ids: tuple[str, ...] = ()
+    last_activity_at: datetime | None = None
+    email_hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLibrary:
+    """A library; ``collection_type`` is None for one of mixed content."""
+
+    library_id: str
+    name: str
+    collection_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTitle:
+    """A film or series item."""
+
+    server_item_id: str
+    title: str
+    original_title: str | None = None
+    sort_title: str | None = None
+    year: int | None = None
+    premiere_date: date | None = None
+    end_date: date | None = None
+    overview: str | None = None
+    tagline: str | None = None
+    genres: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    studios: tuple[str, ...] = ()
+    official_rating: str | None = None
+    community_rating: float | None = None
+    critic_rating: float | None = None
+    runtime_minutes: int | None = None
+    status: str | None = None
+    path: str | None = None
+    tmdb_id: int | None = None
+    imdb_id: str | None = None
+    tvdb_id: int | None = None
+    added_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEpisode:
+    """An episode item; ``number_end`` is set for a double episode."""
+
+    server_item_id: str
+    series_item_id: str
+    title: str
+    season: int | None = None
+    number: int | None = None
+    number_end: int | None = None
+    air_date: date | None = None
+    runtime_minutes: int | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemState:
+    """What a user has done with an item. ``position_share`` is 0-1, ``rating`` 0-10."""
+
+    server_item_id: str
+    is_episode: bool
+    played: bool
+    play_count: int
+    position_share: float
+    last_played_at: datetime | None
+    favorite: bool
+    rating: float | None
+
+
+@dataclass(slots=True)
+class Page(Generic[Record]):
+    """Some records of a listing, and what could not be read of it."""
+
+    records: list[Record]
+    problems: list[str] = field(default_factory=list)
+    total: int | None = None
+    unreadable_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Listing:
+    """How a listing went, known when its pages are all read."""
+
+    seen: int = 0
+    total: int | None = None
+    shifted: bool = False
+    problems: list[str] = field(default_factory=list)
+    unreadable_ids: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything there was has been seen, so that what is missing is really gone."""
+        return not self.shifted and self.total is not None and self.seen >= self.total
+
+
+class MediaServer(Protocol):
+    """The server, read."""
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far."""
+        ...
+
+    def identity(self) -> ServerIdentity:
+        """Which server this is; also proves that the key is accepted."""
+        ...
+
+    def users(self) -> Page[ServerUser]:
+        """Every user, hidden and disabled ones included."""
+        ...
+
+    def libraries(self) -> list[ServerLibrary]:
+        """Every library."""
+        ...
+
+    def titles(self, library: ServerLibrary, media_type: MediaType, listing: Listing) -> Iterator[list[ServerTitle]]:
+        """All films or series of a library, a page at a time; ``listing`` is filled on the way."""
+        ...
+
+    def episodes(self, library: ServerLibrary, listing: Listing) -> Iterator[list[ServerEpisode]]:
+        """All episodes of a library, a page at a time; ``listing`` is filled on the way."""
+        ...
+
+    def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
+        """At least what the user played, started or marked since then; may give more."""
+        ...
+
+    def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
+        """Everything that the user played, started, marked or rated."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...

@@ -1,0 +1,302 @@
+"""The Movie Database, version 3: what it says of a title, in one request.
+
+Its habits that shaped this file: keywords of a film stand under ``keywords``, of a series under ``results``; "unknown"
+is ``""``, ``0``, ``null`` or a missing field, as it pleases; a series has its IMDb id only under ``external_ids``; the
+key goes into a header, because URLs are logged everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+from aperture_dagster.resources.errors import BadAnswer
+from aperture_dagster.resources.media_server import MediaType
+from aperture_dagster.resources.transport import RateLimit, Transport, expect
+
+CAST_KEPT = 15
+PATHS: dict[MediaType, str] = {"movie": "/movie", "series": "/tv"}
+APPENDED = "keywords,credits,external_ids,recommendations"
+
+
+@dataclass(frozen=True, slots=True)
+class TmdbTitle:
+    """What TMDb says of a film or series; a field that it does not know is None or empty."""
+
+    tmdb_id: int
+    imdb_id: str | None
+    tvdb_id: int | None
+    title: str | None
+    original_title: str | None
+    overview: str | None
+    tagline: str | None
+    status: str | None
+    release_date: date | None
+    runtime_minutes: int | None
+    genres: list[str]
+    keywords: list[str]
+    cast: list[dict[str, str]]
+    directors: list[str]
+    creators: list[str]
+    writers: list[str]
+    composers: list[str]
+    cinematographers: list[str]
+    companies: list[dict[str, Any]]
+    networks: list[dict[str, Any]]
+    countries: list[str]
+    languages: list[str]
+    original_language: str | None
+    vote_average: float | None
+    vote_count: int | None
+    popularity: float | None
+    poster_path: str | None
+    backdrop_path: str | None
+    collection_id: int | None
+    collection_name: str | None
+    last_episode: dict[str, Any] | None
+    next_episode: dict[str, Any] | None
+    recommended_tmdb_ids: list[int]
+
+    def as_row(self, work_id: int) -> dict[str, Any]:
+        """The row of ``tmdb_metadata`` for a work."""
+        return {"work_id": work_id, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class TmdbCollection:
+    """A collection of films; ``part_tmdb_ids`` in the order of release, unreleased ones last."""
+
+    collection_id: int
+    name: str
+    overview: str | None
+    poster_path: str | None
+    backdrop_path: str | None
+    part_tmdb_ids: list[int]
+
+
+class Tmdb:
+    """TMDb over HTTP.
+
+    Args:
+        transport: to the API's address, with the key and the limit.
+        language: of titles and texts.
+    """
+
+    def __init__(self, transport: Transport, *, language: str = "en-US") -> None:
+        self._http = transport
+        self._language = language
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        api_key: str,
+        *,
+        language: str = "en-US",
+        requests: int = 40,
+        period_seconds: float = 10,
+        concurrency: int = 8,
+    ) -> Tmdb:
+        """A client. A read access token travels in a header; a version 3 key only fits the query, and is redacted."""
+        is_token = len(api_key) > 40 or not api_key.isalnum()
+        transport = Transport(
+            "TMDb",
+            url,
+            headers={"Authorization": f"Bearer {api_key}"} if is_token else None,
+            params=None if is_token else {"api_key": api_key},
+            limit=RateLimit(requests, period_seconds),
+            connections=concurrency,
+            secrets=[api_key],
+            setting="TMDB_API_KEY",
+        )
+        return cls(transport, language=language)
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far."""
+        return self._http.requests
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def title(self, media_type: MediaType, tmdb_id: int) -> TmdbTitle:
+        """Everything about a title, in one request.
+
+        Raises:
+            NotFound: TMDb has no such title (any more).
+            BadAnswer: the answer cannot be read.
+            ServiceUnavailable, ServiceRefused: see :class:`Transport`.
+        """
+        answer = self._http.get_json(
+            f"{PATHS[media_type]}/{tmdb_id}", {"append_to_response": APPENDED, "language": self._language}
+        )
+        return read_title(answer, media_type)
+
+    def find(self, media_type: MediaType, *, imdb_id: str | None = None, tvdb_id: int | None = None) -> int | None:
+        """The TMDb id of a title known by another id, or None. TVDb ids are for series only."""
+        for value, source in ((imdb_id, "imdb_id"), (tvdb_id if media_type == "series" else None, "tvdb_id")):
+            if value is None:
+                continue
+            answer = expect(self._http.get_json(f"/find/{value}", {"external_source": source}), dict, "TMDb's find")
+            results = answer.get("movie_results" if media_type == "movie" else "tv_results")
+            for result in expect(results, list, "TMDb's find: results"):
+                found = result.get("id") if isinstance(result, dict) else None
+                if isinstance(found, int):
+                    return found
+        return None
+
+    def collection(self, collection_id: int) -> TmdbCollection:
+        """A collection and its films. Raises as :meth:`title`."""
+        answer = self._http.get_json(f"/collection/{collection_id}", {"language": self._language})
+        answer = expect(answer, dict, "TMDb's collection")
+        parts = [part for part in _list(answer.get("parts")) if isinstance(part.get("id"), int)]
+        # Unreleased parts have "" for a date, which would sort first.
+        parts.sort(key=lambda part: (str(part.get("release_date") or "9999"), part["id"]))
+        return TmdbCollection(
+            collection_id=collection_id,
+            name=_text(answer.get("name")) or "",
+            overview=_text(answer.get("overview")),
+            poster_path=_text(answer.get("poster_path")),
+            backdrop_path=_text(answer.get("backdrop_path")),
+            part_tmdb_ids=[part["id"] for part in parts],
+        )
+
+
+def read_title(answer: Any, media_type: MediaType) -> TmdbTitle:
+    """TMDb's answer for a title, read.
+
+    Raises:
+        BadAnswer: it is not an object, has no id or title, or a part that matters has the wrong type.
+    """
+    answer = expect(answer, dict, "TMDb's answer")
+    is_movie = media_type == "movie"
+    tmdb_id = expect(answer.get("id"), int, "TMDb's answer: id")
+    title = _text(answer.get("title" if is_movie else "name"))
+    if title is None:
+        raise BadAnswer(f"TMDb's answer for {tmdb_id} has no title")
+    external = _dict(answer.get("external_ids"))
+    credits = _dict(answer.get("credits"))
+    crew = _list(credits.get("crew"))
+    keywords = _dict(answer.get("keywords"))
+    collection = _dict(answer.get("belongs_to_collection"))
+    episode_minutes = answer.get("episode_run_time")
+    runtime = (
+        answer.get("runtime")
+        if is_movie
+        else (episode_minutes or [None])[0]
+        if isinstance(episode_minutes, list)
+        else None
+    )
+    return TmdbTitle(
+        tmdb_id=tmdb_id,
+        imdb_id=_text(answer.get("imdb_id")) or _text(external.get("imdb_id")),
+        tvdb_id=_positive(external.get("tvdb_id")),
+        title=title,
+        original_title=_text(answer.get("original_title" if is_movie else "original_name")),
+        overview=_text(answer.get("overview")),
+        tagline=_text(answer.get("tagline")),
+        status=_text(answer.get("status")),
+        release_date=_day(answer.get("release_date" if is_movie else "first_air_date")),
+        runtime_minutes=_positive(runtime),
+        genres=_names(answer.get("genres")),
+        keywords=_names(keywords.get("keywords") or keywords.get("results")),
+        cast=_cast(credits.get("cast")),
+        directors=_crew(crew, {"Director"}),
+        creators=_names(answer.get("created_by")),
+        writers=_crew(crew, {"Writer", "Screenplay", "Story", "Novel", "Author"}),
+        composers=_crew(crew, {"Original Music Composer", "Music"}),
+        cinematographers=_crew(crew, {"Director of Photography", "Cinematography"}),
+        companies=_makers(answer.get("production_companies")),
+        networks=_makers(answer.get("networks")),
+        countries=[
+            country
+            for entry in _list(answer.get("production_countries"))
+            if (country := _text(entry.get("iso_3166_1")))
+        ],
+        languages=[code for entry in _list(answer.get("spoken_languages")) if (code := _text(entry.get("iso_639_1")))],
+        original_language=_text(answer.get("original_language")),
+        # Zero votes come with an average of 0, which is no opinion.
+        vote_average=_number(answer.get("vote_average")) if _positive(answer.get("vote_count")) else None,
+        vote_count=_positive(answer.get("vote_count")),
+        popularity=_number(answer.get("popularity")),
+        poster_path=_text(answer.get("poster_path")),
+        backdrop_path=_text(answer.get("backdrop_path")),
+        collection_id=_positive(collection.get("id")),
+        collection_name=_text(collection.get("name")),
+        last_episode=_episode(answer.get("last_episode_to_air")),
+        next_episode=_episode(answer.get("next_episode_to_air")),
+        recommended_tmdb_ids=[
+            entry["id"]
+            for entry in _list(_dict(answer.get("recommendations")).get("results"))
+            if isinstance(entry.get("id"), int)
+        ],
+    )
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str | None:
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _positive(value: Any) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and 0 < number < 2**31 else None
+
+
+def _day(value: Any) -> date | None:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) and value else None
+    except ValueError:
+        return None
+
+
+def _unique(names: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _names(value: Any) -> list[str]:
+    return _unique(_text(entry.get("name")) for entry in _list(value))
+
+
+def _crew(crew: list[dict[str, Any]], jobs: set[str]) -> list[str]:
+    return _unique(_text(entry.get("name")) for entry in crew if entry.get("job") in jobs)
+
+
+def _cast(value: Any) -> list[dict[str, str]]:
+    members = sorted(_list(value), key=lambda entry: _number(entry.get("order")) or 0)
+    named = [(name, _text(entry.get("character")) or "") for entry in members if (name := _text(entry.get("name")))]
+    return [{"name": name, "character": character} for name, character in named[:CAST_KEPT]]
+
+
+def _makers(value: Any) -> list[dict[str, Any]]:
+    return [
+        {"id": entry.get("id"), "name": name, "logo_path": _text(entry.get("logo_path"))}
+        for entry in _list(value)
+        if (name := _text(entry.get("name")))
+    ]
+
+
+def _episode(value: Any) -> dict[str, Any] | None:
+    episode = _dict(value)
+    if not episode:
+        return None
+    return {
+        "season": _number(episode.get("season_number")),
+        "number": _number(episode.get("episode_number")),
+        "title": _text(episode.get("name")),
+        "air_date": _text(episode.get("air_date")),
+    }

@@ -1,0 +1,273 @@
+"""The one way out: HTTP with limits, bounded retries, ``Retry-After``, timeouts, redaction and a request counter.
+
+Every service's client sits on a :class:`Transport`; none of them talks HTTP by itself.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import stamina
+
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    NotFound,
+    RequestRejected,
+    ServiceRefused,
+    ServiceUnavailable,
+)
+
+# httpx writes every URL, query and all, at INFO.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+LONGEST_RETRY_AFTER = 120.0
+USER_AGENT = "aperture-dagster (home media recommendations)"
+
+
+class RateLimit:
+    """At most ``requests`` starts in any window of ``period_seconds``, across all threads of this process.
+
+    A sliding window over the times of the last ``requests`` starts: it works at the limit, not below it, and a
+    burst at a window's edge cannot exceed it, as it could with counters that reset.
+    """
+
+    def __init__(
+        self,
+        requests: int,
+        period_seconds: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        # Requests need not take equally long to arrive; a margin keeps their arrivals within the limit, too.
+        self._window = period_seconds * 1.01 + 0.005
+        self._starts: collections.deque[float] = collections.deque(maxlen=requests)
+        self._clock, self._sleep = clock, sleep
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Return when one more request may start, and count it."""
+        with self._lock:
+            now = self._clock()
+            start = now
+            if len(self._starts) == self._starts.maxlen:
+                start = max(now, self._starts[0] + self._window)
+            self._starts.append(start)
+        if start > now:
+            self._sleep(start - now)
+
+
+class _Retry(Exception):
+    """One attempt failed in a way that another may not; carries what the service asked us to wait."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class Transport:
+    """HTTP to one service.
+
+    Args:
+        service: its name, for messages and counters.
+        base_url: with no slash at the end.
+        headers: sent with every request; may hold the key, which therefore never shows in a URL.
+        params: sent with every request, for services that take their key nowhere else.
+        limit: the service's rate limit, if it has one.
+        timeout_seconds: for one attempt.
+        attempts: tries in all, the first included.
+        secrets: values that must not show in any message.
+        setting: the setting that a refused key is to be corrected in.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        limit: RateLimit | None = None,
+        timeout_seconds: float = 30,
+        attempts: int = 5,
+        first_wait_seconds: float = 0.5,
+        longest_wait_seconds: float = 20,
+        connections: int = 8,
+        secrets: Iterable[str] = (),
+        setting: str | None = None,
+    ) -> None:
+        self.service = service
+        self.base_url = base_url
+        self.requests = 0
+        self._params = dict(params or {})
+        self._limit = limit
+        self._attempts = attempts
+        self._waits = (first_wait_seconds, longest_wait_seconds)
+        self._secrets = [secret for secret in secrets if secret]
+        self._setting = setting
+        self._count_lock = threading.Lock()
+        self._client = httpx.Client(
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})},
+            timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 10)),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            # A key must not follow a redirect to another host.
+            follow_redirects=False,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def __enter__(self) -> Transport:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def get_json(self, path: str, params: Mapping[str, Any] | None = None, *, retry: bool = True) -> Any:
+        """GET ``path`` and return the parsed JSON.
+
+        Raises:
+            ServiceUnavailable: no usable answer after all attempts (network, timeout, 429, 5xx, cut off, not JSON).
+            ServiceRefused: 401 or 403.
+            NotFound: 404.
+            RequestRejected: any other 4xx.
+            BadAnswer: an answer that says it is fine and is not JSON.
+        """
+        return self._json("GET", path, params=params, retry=retry)
+
+    def post_json(self, path: str, body: Any, *, retry: bool = True) -> Any:
+        """POST ``body`` as JSON and return the parsed JSON; raises as :meth:`get_json`. For requests that are safe
+        to repeat, unless ``retry`` is False.
+        """
+        return self._json("POST", path, body=body, retry=retry)
+
+    def _json(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, retry: bool
+    ) -> Any:
+        first, longest = self._waits
+        try:
+            for attempt in stamina.retry_context(
+                on=_wait_before_retry,
+                attempts=self._attempts if retry else 1,
+                timeout=None,
+                wait_initial=first,
+                wait_max=longest,
+                wait_jitter=first,
+            ):
+                with attempt:
+                    return self._attempt(method, path, params, body)
+        except _Retry as error:
+            raise ServiceUnavailable(
+                self._clean(f"{self.service} at {self.base_url}: {method} {path}: {error}")
+            ) from None
+        raise AssertionError("unreachable")
+
+    def _attempt(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> Any:
+        if self._limit is not None:
+            self._limit.wait()
+        with self._count_lock:
+            self.requests += 1
+        try:
+            response = self._client.request(
+                method, self.base_url + path, params={**self._params, **(params or {})} or None, json=body
+            )
+        except httpx.TimeoutException as error:
+            raise _Retry(f"no answer in time ({type(error).__name__})") from None
+        except httpx.InvalidURL as error:
+            raise ServiceRefused(
+                self._clean(f"{self.service}: {self.base_url} is not a usable address: {error}")
+            ) from None
+        except httpx.HTTPError as error:
+            raise _Retry(f"{error or type(error).__name__}") from None
+        return self._read(response, f"{method} {path}")
+
+    def _read(self, response: httpx.Response, request: str) -> Any:
+        status = response.status_code
+        where = f"{self.service} at {self.base_url}: {request}"
+        if status in RETRYABLE:
+            raise _Retry(f"answered {status}{_excerpt(response)}", retry_after_seconds(response.headers))
+        if status in (401, 403):
+            advice = f" Check {self._setting}." if self._setting else ""
+            raise ServiceRefused(self._clean(f"{where}: refused ({status}){_excerpt(response)}.{advice}"))
+        if status == 404:
+            raise NotFound(self._clean(f"{where}: not found"))
+        if status >= 300:
+            raise RequestRejected(self._clean(f"{where}: answered {status}{_excerpt(response)}"))
+        try:
+            return response.json()
+        except ValueError:
+            kind = response.headers.get("content-type", "no content type")
+            message = f"{where}: the answer is not JSON ({kind})"
+        # A proxy's page or a half-written body can be over in a second, so it is worth another try first.
+        raise _Retry(self._clean(message))
+
+    def _clean(self, message: str) -> str:
+        return redact(message, self._secrets)
+
+
+def redact(message: str, secrets: Iterable[str]) -> str:
+    """``message`` with every secret replaced, also where it was quoted for a URL."""
+    from urllib.parse import quote
+
+    for secret in secrets:
+        for form in {secret, quote(secret, safe="")}:
+            message = message.replace(form, "***")
+    return message
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """What ``Retry-After`` (seconds or a date) asks for, or None; never more than two minutes, never negative."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    if not math.isfinite(seconds):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
+    """``value`` if it is a ``kind``.
+
+    Raises:
+        BadAnswer: saying what was expected, and what came.
+    """
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+        names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise BadAnswer(f"{what}: expected {names}, got {type(value).__name__}")
+    return value
+
+
+def _wait_before_retry(error: Exception) -> bool | float:
+    if not isinstance(error, _Retry):
+        return False
+    return True if error.wait is None else error.wait
+
+
+def _excerpt(response: httpx.Response) -> str:
+    """The first words of a text answer, for the operator; markup says nothing to them."""
+    if "html" in response.headers.get("content-type", ""):
+        return ""
+    text = " ".join(response.text.split())[:160]
+    return f": {text}" if text else ""

@@ -1,0 +1,150 @@
+"""Writing many rows: COPY into a temporary table, then one statement that touches only what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.dialects.postgresql import JSONB
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Table
+
+
+@dataclass(slots=True)
+class WriteCounts:
+    """What a write did: rows inserted, rows whose content changed, rows deleted."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    @property
+    def written(self) -> int:
+        """Rows touched in all."""
+        return self.inserted + self.updated + self.deleted
+
+    def __add__(self, other: WriteCounts) -> WriteCounts:
+        """Sum, field by field."""
+        return WriteCounts(self.inserted + other.inserted, self.updated + other.updated, self.deleted + other.deleted)
+
+
+def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
+    """COPY ``rows`` (values in the order of ``columns``) into ``table``; returns how many. Constant memory."""
+    from psycopg import sql
+
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    count = 0
+    with _cursor(connection) as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
+            count += 1
+    return count
+
+
+def staging_table(connection: Connection, table: Table, columns: Sequence[str], name: str | None = None) -> str:
+    """Make an empty temporary table with the given columns of ``table``; it goes with the transaction."""
+    from psycopg import sql
+
+    name = name or f"incoming_{table.name}"
+    statement = sql.SQL(
+        "CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA"
+    ).format(
+        name=sql.Identifier(name),
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+        table=sql.Identifier(table.name),
+    )
+    connection.exec_driver_sql(statement.as_string(None))
+    return name
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    rows: Iterable[dict[str, Any]],
+    *,
+    columns: Sequence[str],
+    touch: str | None = "updated_at",
+) -> WriteCounts:
+    """Insert ``rows`` into ``table``, or change those whose ``columns`` differ; equal rows are not written.
+
+    Args:
+        connection: inside a transaction, which the caller commits.
+        table: its primary key says which row is which.
+        rows: one dict a row with exactly ``columns``; the last of two rows with one key wins.
+        columns: the columns written, the primary key among them.
+        touch: a column set to now() where a row changed.
+    """
+    key = [column.name for column in table.primary_key.columns]
+    unique: dict[tuple[Any, ...], dict[str, Any]] = {tuple(row[name] for name in key): row for row in rows}
+    if not unique:
+        return WriteCounts()
+    name = staging_table(connection, table, columns)
+    copy_rows(connection, name, columns, (adapt_row(table, row, columns) for row in unique.values()))
+    counts = merge_staged(connection, table, name, columns=columns, touch=touch)
+    connection.exec_driver_sql(f'DROP TABLE "{name}"')
+    return counts
+
+
+def adapt_row(table: Table, row: dict[str, Any], columns: Sequence[str]) -> list[Any]:
+    """The row's values in the order of ``columns``, as the driver wants them: JSON wrapped, NaN as NULL."""
+    from psycopg.types.json import Jsonb
+
+    values = []
+    for name in columns:
+        value = row[name]
+        if isinstance(value, float) and value != value:
+            value = None
+        if isinstance(value, str) and "\x00" in value:
+            # PostgreSQL cannot hold NUL; nothing that a person reads is lost without it.
+            value = value.replace("\x00", "")
+        if value is not None and isinstance(table.c[name].type, JSONB):
+            value = Jsonb(value)
+        values.append(value)
+    return values
+
+
+def merge_staged(
+    connection: Connection, table: Table, staged: str, *, columns: Sequence[str], touch: str | None = "updated_at"
+) -> WriteCounts:
+    """Merge a staging table into ``table`` by primary key, writing only rows that are new or differ."""
+    from psycopg import sql
+
+    key = [column.name for column in table.primary_key.columns]
+    changing = [name for name in columns if name not in key]
+    idents = {name: sql.Identifier(name) for name in columns}
+    target = sql.Identifier(table.name)
+    insert = sql.SQL("INSERT INTO {t} AS old ({c}) SELECT {c} FROM {s} ON CONFLICT ({k})").format(
+        t=target,
+        c=sql.SQL(", ").join(idents.values()),
+        s=sql.Identifier(staged),
+        k=sql.SQL(", ").join(idents[name] for name in key),
+    )
+    if changing:
+        sets = [sql.SQL("{0} = excluded.{0}").format(idents[name]) for name in changing]
+        if touch:
+            sets.append(sql.SQL("{} = now()").format(sql.Identifier(touch)))
+        insert += sql.SQL(" DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
+            sql.SQL(", ").join(sets),
+            sql.SQL(", ").join(sql.SQL("old.{}").format(idents[name]) for name in changing),
+            sql.SQL(", ").join(sql.SQL("excluded.{}").format(idents[name]) for name in changing),
+        )
+    else:
+        insert += sql.SQL(" DO NOTHING")
+    # A row that ON CONFLICT updated carries the updating transaction in xmax; a fresh one carries zero.
+    statement = sql.SQL(
+        "WITH written AS ({} RETURNING (xmax = 0) AS fresh) "
+        "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM written"
+    ).format(insert)
+    inserted, updated = connection.exec_driver_sql(statement.as_string(None)).one()
+    return WriteCounts(inserted=inserted, updated=updated)
+
+
+def _cursor(connection: Connection):
+    """The psycopg cursor below a SQLAlchemy connection, for COPY."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    return driver.cursor()
