@@ -1,0 +1,436 @@
+"""The packaged demo world: some 400 well-known films, 60 series, and a household of users with tastes of their own.
+
+Ids and genres of the films follow MovieLens ml-latest-small (F. Maxwell Harper and Joseph A. Konstan, 2015, "The
+MovieLens Datasets", ACM TiiS 5, 4: 19), their other facts public TMDb tables; the sentences about the titles, the
+users and every play are the demo's own. Series carry ids of the stand-in's own range, never a real one.
+
+The same world comes out on every day; only its plays move, so that the last ones lie within the last days.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
+from importlib import resources
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from aperture_dagster.simulator.world import CastMember, MediaType, Play, World, WorldTitle, WorldUser
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SERIES_ID_BASE = 900_000_000
+"""Ids of series lie above this number, where no real id is."""
+
+_SEED = 20
+_RECENT_DAYS = 28
+_RECOMMENDED_PER_TITLE = 10
+_EPISODES_AT_MOST = 70
+_SECONDS_A_DAY = 86_400
+# What official ratings ask for, as the media server counts it; a title without one is not for children.
+_RATING_AGES = {"G": 0, "TV-G": 0, "TV-Y": 0, "TV-Y7": 7, "PG": 10, "TV-PG": 10, "PG-13": 13, "TV-14": 14}
+_ADULT_AGE = 17
+
+
+@dataclass(frozen=True, slots=True)
+class DemoTaste:
+    """What a demo user likes and how much they watch, as ``users.json`` tells it. Weights of about 1 to 3."""
+
+    name: str
+    about: str
+    films: int
+    series: int
+    joined_days_ago: int
+    rates: float
+    """Share of what they finish that they rate."""
+    likes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Weights by kind: genres, keywords, people, collections, languages, decades, series."""
+    dislikes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    admin: bool = False
+    disabled: bool = False
+    max_parental_rating: int | None = None
+    left_days_ago: int = 0
+    rewatches: float = 0.06
+    """Share of their films that they watch again."""
+
+
+def load_demo_world(*, now: datetime, users: int | None = None) -> World:
+    """The demo world with two years of plays up to the day before ``now`` (which must know its zone).
+
+    ``users`` keeps the first so many users; the plays of those who stay do not depend on it.
+    """
+    if now.tzinfo is None:
+        raise ValueError("now must be timezone-aware")
+    titles = demo_titles()
+    tastes = demo_tastes()
+    midnight = datetime.combine(now.astimezone(UTC).date(), time(), tzinfo=UTC)
+    plays = _Household(titles, tastes, _talked_about(), midnight).plays()
+    kept = tastes if users is None else tastes[:users]
+    names = {taste.name for taste in kept}
+    return World(
+        name="demo",
+        titles=list(titles),
+        users=[
+            WorldUser(
+                name=taste.name,
+                is_administrator=taste.admin,
+                is_disabled=taste.disabled,
+                max_parental_rating=taste.max_parental_rating,
+            )
+            for taste in kept
+        ],
+        plays=[play for play in plays if play.user in names],
+    )
+
+
+@lru_cache(maxsize=1)
+def demo_titles() -> tuple[WorldTitle, ...]:
+    """All films, then all series, each knowing which others are recommended from it."""
+    movies = [_title("movie", row) for row in _rows("movies.jsonl")]
+    series = [_title("series", row) for row in _rows("series.jsonl")]
+    return (*_with_recommendations(movies), *_with_recommendations(series))
+
+
+@lru_cache(maxsize=1)
+def demo_tastes() -> tuple[DemoTaste, ...]:
+    """The users of the demo with their tastes, in order."""
+    return tuple(DemoTaste(**row) for row in _users_file()["users"])
+
+
+def affinity(taste: DemoTaste, title: WorldTitle) -> float:
+    """How much a title is to a user's taste, before any noise: the sum of what they like in it, less what not.
+
+    Many matching keywords count less than twice the best one, or titles with long keyword lists would win.
+    """
+    traits = _traits(title)
+    liked = sum(_pull(weights, traits.get(kind, ())) for kind, weights in taste.likes.items())
+    disliked = sum(_pull(weights, traits.get(kind, ())) for kind, weights in taste.dislikes.items())
+    return liked - disliked
+
+
+def may_watch(taste: DemoTaste, title: WorldTitle) -> bool:
+    """Whether the server owns the title and the user's parental limit allows it."""
+    if title.copies == 0:
+        return False
+    if taste.max_parental_rating is None:
+        return True
+    return _RATING_AGES.get(title.official_rating or "", _ADULT_AGE) <= taste.max_parental_rating
+
+
+def _pull(weights: Mapping[str, float], traits: Iterable[str]) -> float:
+    found = sorted((weights[trait] for trait in set(traits) if trait in weights), reverse=True)
+    return sum(weight / 2**rank for rank, weight in enumerate(found))
+
+
+def _traits(title: WorldTitle) -> dict[str, tuple[str, ...]]:
+    return {
+        "genres": title.genres,
+        "keywords": title.keywords,
+        "people": (*title.directors, *title.creators, *(member.name for member in title.cast)),
+        "collections": (title.collection[1],) if title.collection else (),
+        "languages": (title.language,) if title.language else (),
+        "decades": (f"{title.year // 10 * 10}",) if title.year else (),
+        "series": (title.title,) if title.media_type == "series" else (),
+    }
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def _read(name: str) -> str:
+    return resources.files("aperture_dagster.simulator").joinpath("demo", name).read_text(encoding="utf-8")
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _read(name).splitlines() if line]
+
+
+@lru_cache(maxsize=1)
+def _users_file() -> dict[str, Any]:
+    return json.loads(_read("users.json"))
+
+
+def _talked_about() -> dict[MediaType, list[str]]:
+    talked = _users_file()["talked_about"]
+    return {"movie": talked["movies"], "series": talked["series"]}
+
+
+def _title(media_type: MediaType, row: dict[str, Any]) -> WorldTitle:
+    collection = row.get("collection")
+    return WorldTitle(
+        key=f"{media_type}:{row['tmdb_id']}",
+        media_type=media_type,
+        title=row["title"],
+        year=row["year"],
+        original_title=row.get("original_title"),
+        genres=tuple(row["genres"]),
+        overview=row["overview"],
+        keywords=tuple(row["keywords"]),
+        cast=tuple(CastMember(name) for name in row["cast"]),
+        directors=tuple(row.get("directors", ())),
+        creators=tuple(row.get("creators", ())),
+        companies=tuple(row.get("companies", ())),
+        networks=tuple(row.get("networks", ())),
+        countries=tuple(row.get("countries", ())),
+        language=row.get("language"),
+        runtime_minutes=row.get("runtime_minutes"),
+        release_date=row.get("release_date"),
+        status=row.get("status", "Released"),
+        official_rating=row.get("official_rating"),
+        vote_average=row.get("vote_average"),
+        vote_count=row.get("vote_count"),
+        popularity=row.get("popularity"),
+        tmdb_id=row["tmdb_id"],
+        imdb_id=row.get("imdb_id"),
+        tvdb_id=row.get("tvdb_id"),
+        collection=(collection[0], collection[1]) if collection else None,
+        episodes_per_season=tuple(row.get("episodes_per_season", ())),
+        copies=row.get("copies", 1),
+    )
+
+
+# --- recommended from a title --------------------------------------------------------------------------------------
+
+
+def _with_recommendations(titles: Sequence[WorldTitle]) -> list[WorldTitle]:
+    """TF-IDF cosine over what titles share, in place of the lists that the metadata service knows."""
+    import numpy as np
+
+    documents = [_terms(title) for title in titles]
+    frequency = Counter(term for document in documents for term in document)
+    # A term of one title only says nothing about others.
+    column = {term: index for index, term in enumerate(sorted(term for term, count in frequency.items() if count > 1))}
+    matrix = np.zeros((len(titles), len(column)), dtype=np.float32)
+    for row, document in enumerate(documents):
+        for term, weight in document.items():
+            if term in column:
+                matrix[row, column[term]] = weight * np.log(len(titles) / frequency[term])
+    matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-9)
+    similarity = matrix @ matrix.T
+    np.fill_diagonal(similarity, -1.0)
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :_RECOMMENDED_PER_TITLE]
+    return [
+        replace(title, recommended_tmdb_ids=tuple(i for i in (titles[int(n)].tmdb_id for n in row) if i is not None))
+        for title, row in zip(titles, nearest, strict=True)
+    ]
+
+
+def _terms(title: WorldTitle) -> dict[str, float]:
+    kinds: tuple[tuple[str, float, Iterable[str]], ...] = (
+        ("keyword", 0.8, title.keywords),
+        ("genre", 2.5, title.genres),
+        ("person", 1.3, (*title.directors, *title.creators)),
+        ("cast", 0.7, (member.name for member in title.cast)),
+        ("collection", 2.0, (title.collection[1],) if title.collection else ()),
+        ("decade", 0.5, (f"{title.year // 10}",) if title.year else ()),
+        ("language", 0.5, (title.language,) if title.language else ()),
+    )
+    return {f"{kind}:{value}": weight for kind, weight, values in kinds for value in values}
+
+
+# --- plays ---------------------------------------------------------------------------------------------------------
+
+
+class _Household:
+    """Two years of evenings. All days count backwards from ``midnight``, day 1 being the last whole day."""
+
+    def __init__(
+        self,
+        titles: Sequence[WorldTitle],
+        tastes: Sequence[DemoTaste],
+        talked_about: Mapping[MediaType, Sequence[str]],
+        midnight: datetime,
+    ) -> None:
+        self._titles: dict[MediaType, list[WorldTitle]] = {
+            media_type: [title for title in titles if title.media_type == media_type]
+            for media_type in ("movie", "series")
+        }
+        self._tastes = tastes
+        self._midnight = midnight
+        self._scores = {
+            (taste.name, media_type): _standardised(taste, self._titles[media_type])
+            for taste in tastes
+            for media_type in ("movie", "series")
+        }
+        self._recent = self._who_follows_the_talk(talked_about)
+
+    def plays(self) -> list[Play]:
+        """The plays of everybody in order of time."""
+        plays: list[Play] = []
+        for taste in self._tastes:
+            random = _generator(taste.name)
+            plays.extend(self._film_plays(taste, random))
+            plays.extend(self._series_plays(taste, random))
+        return sorted(plays, key=lambda play: (play.played_at, play.user, play.title_key))
+
+    def _who_follows_the_talk(self, talked_about: Mapping[MediaType, Sequence[str]]) -> dict[tuple[str, str], set[str]]:
+        """Who watched which of the titles that everybody talked about: three to five of those it suits best."""
+        recent: dict[tuple[str, str], set[str]] = defaultdict(set)
+        random = _generator("talk")
+        watchers = [taste for taste in self._tastes if taste.films > 10 and not taste.disabled]
+        for media_type, names in talked_about.items():
+            by_name = {title.title: title for title in self._titles[media_type]}
+            for name in names:
+                title = by_name[name]
+                allowed = [taste for taste in watchers if may_watch(taste, title)]
+                scores = [self._scores[taste.name, media_type][title.key] + random.normal(0, 0.35) for taste in allowed]
+                order = sorted(range(len(allowed)), key=lambda index: -scores[index])
+                for index in order[: int(random.integers(3, 6))]:
+                    recent[allowed[index].name, media_type].add(title.key)
+        return recent
+
+    def _choose(
+        self, taste: DemoTaste, media_type: MediaType, count: int, random: np.random.Generator
+    ) -> list[WorldTitle]:
+        """A draw without replacement in which taste weighs much and chance something."""
+        recent = self._recent[taste.name, media_type]
+        scores = self._scores[taste.name, media_type]
+        allowed = [title for title in self._titles[media_type] if may_watch(taste, title) and title.key not in recent]
+        luck = random.gumbel(size=len(allowed))
+        order = sorted(range(len(allowed)), key=lambda index: -(1.8 * scores[allowed[index].key] + luck[index]))
+        return [allowed[index] for index in order[: max(0, count - len(recent))]]
+
+    def _recent_titles(self, taste: DemoTaste, media_type: MediaType) -> list[WorldTitle]:
+        recent = self._recent[taste.name, media_type]
+        return [title for title in self._titles[media_type] if title.key in recent]
+
+    def _at(self, day: int, seconds: float) -> datetime:
+        return self._midnight - timedelta(days=day) + timedelta(seconds=int(seconds))
+
+    def _film_plays(self, taste: DemoTaste, random: np.random.Generator) -> list[Play]:
+        scores = self._scores[taste.name, "movie"]
+        chosen = self._choose(taste, "movie", taste.films, random)
+        earliest, latest = taste.joined_days_ago, max(taste.left_days_ago, 1)
+        days = [int(day) for day in random.integers(latest, earliest, size=len(chosen))]
+        when = _in_order_of_parts(chosen, days)
+        for title in self._recent_titles(taste, "movie"):
+            when[title.key] = int(random.integers(1, _RECENT_DAYS))
+            chosen.append(title)
+        plays: list[Play] = []
+        for title in chosen:
+            day, score = when[title.key], scores[title.key]
+            rating, favorite = _verdict(taste, title, score, random)
+            start = _evening(title.runtime_minutes or 100, random)
+            play = Play(taste.name, title.key, self._at(day, start), rating=rating, favorite=favorite)
+            # What does not please is more often broken off.
+            if random.random() < (0.03 if score > 0.5 else 0.14):
+                plays.append(replace(play, completion=_part(random), rating=None, favorite=False))
+                if day > 4 and random.random() < 0.4:
+                    plays.append(replace(play, played_at=self._at(day - int(random.integers(1, 4)), start)))
+                continue
+            plays.append(play)
+            if day > 40 and score > 0 and random.random() < taste.rewatches:
+                plays.append(replace(play, played_at=self._at(int(random.integers(latest, day - 20)), start)))
+        return plays
+
+    def _series_plays(self, taste: DemoTaste, random: np.random.Generator) -> list[Play]:
+        recent = self._recent_titles(taste, "series")
+        plays: list[Play] = []
+        for title in recent:
+            plays.extend(self._watch_series(taste, title, int(random.integers(1, 21)), random, still_watching=True))
+        for title in self._choose(taste, "series", taste.series, random):
+            last_day = int(random.integers(max(taste.left_days_ago, 2), max(taste.joined_days_ago - 60, 3)))
+            plays.extend(self._watch_series(taste, title, last_day, random, still_watching=False))
+        return plays
+
+    def _watch_series(
+        self, taste: DemoTaste, title: WorldTitle, last_day: int, random: np.random.Generator, *, still_watching: bool
+    ) -> list[Play]:
+        """Episode by episode, backwards from the last evening, as many as the time since joining holds."""
+        episodes = [
+            (season, episode)
+            for season, count in enumerate(title.episodes_per_season, start=1)
+            for episode in range(1, count + 1)
+        ]
+        score = self._scores[taste.name, "series"][title.key]
+        if still_watching:
+            share = random.uniform(0.25, 0.95)
+        elif score < 0.5 or random.random() < 0.2:
+            share = min(1.0, float(random.integers(1, 6)) / len(episodes))
+        else:
+            share = 1.0 if random.random() < 0.6 else random.uniform(0.3, 0.9)
+        wanted = max(2 if still_watching else 1, min(round(share * len(episodes)), _EPISODES_AT_MOST))
+        minutes = (title.runtime_minutes or 45) + 3
+        evenings: list[tuple[int, int]] = []
+        day, left = last_day, wanted
+        while left and day <= taste.joined_days_ago:
+            size = min(left, int(random.integers(1, 2 + min(3, 100 // minutes))))
+            evenings.append((day, size))
+            left -= size
+            day += int(random.integers(1, 5))
+        rating, favorite = _verdict(taste, title, score, random)
+        remaining = iter(episodes)
+        plays: list[Play] = []
+        for day, size in reversed(evenings):
+            start = _evening(minutes * (size + 1), random)
+            for position, (season, episode) in enumerate(islice(remaining, size)):
+                at = self._at(day, start + position * minutes * 60)
+                plays.append(Play(taste.name, title.key, at, season=season, episode=episode))
+        # The server keeps these two for the series, whichever episode they came with.
+        plays[-1] = replace(plays[-1], rating=rating, favorite=favorite)
+        following = next(remaining, None)
+        if following and random.random() < 0.35:
+            at = plays[-1].played_at + timedelta(minutes=minutes)
+            season, episode = following
+            plays.append(Play(taste.name, title.key, at, season=season, episode=episode, completion=_part(random)))
+        return plays
+
+
+def _standardised(taste: DemoTaste, titles: Sequence[WorldTitle]) -> dict[str, float]:
+    """Affinity by key, with a little of what everybody likes, as distances from the user's own mean."""
+    import numpy as np
+
+    votes = np.array([title.vote_count or 0 for title in titles], dtype=float)
+    marks = np.array([title.vote_average or 0.0 for title in titles], dtype=float)
+    general = 0.5 * np.log10(1 + votes) + 0.5 * marks
+    own = np.array([affinity(taste, title) for title in titles])
+    allowed = np.array([may_watch(taste, title) for title in titles])
+    scores = own + general
+    spread = float(scores[allowed].std()) or 1.0
+    standard = (scores - float(scores[allowed].mean())) / spread
+    return {title.key: float(score) for title, score in zip(titles, standard, strict=True)}
+
+
+def _in_order_of_parts(titles: Sequence[WorldTitle], days: Sequence[int]) -> dict[str, int]:
+    """Days by key, with the parts of a collection in the order of their release."""
+    when = {title.key: day for title, day in zip(titles, days, strict=True)}
+    parts: dict[int, list[WorldTitle]] = defaultdict(list)
+    for title in titles:
+        if title.collection:
+            parts[title.collection[0]].append(title)
+    for collection in parts.values():
+        collection.sort(key=lambda title: title.release_date or "")
+        in_order = sorted((when[title.key] for title in collection), reverse=True)
+        when.update({title.key: day for title, day in zip(collection, in_order, strict=True)})
+    return when
+
+
+def _verdict(
+    taste: DemoTaste, title: WorldTitle, score: float, random: np.random.Generator
+) -> tuple[float | None, bool]:
+    mark = 6.4 + 1.2 * score + 0.5 * ((title.vote_average or 7.0) - 7.5) + random.normal(0, 0.9)
+    rating = float(min(10, max(1, round(mark))))
+    favorite = rating >= 9 and bool(random.random() < 0.35)
+    return (rating if random.random() < taste.rates else None), favorite
+
+
+def _evening(minutes: float, random: np.random.Generator) -> float:
+    """Seconds from midnight at which an evening of so many minutes begins, ended by midnight."""
+    latest = min(22 * 3600, _SECONDS_A_DAY - (minutes + 5) * 60)
+    return float(random.uniform(min(17 * 3600, latest - 1), latest))
+
+
+def _part(random: np.random.Generator) -> float:
+    return round(float(random.uniform(0.08, 0.8)), 2)
+
+
+def _generator(name: str) -> np.random.Generator:
+    import numpy as np
+
+    return np.random.default_rng([_SEED, zlib.crc32(name.encode())])
