@@ -22,8 +22,8 @@ def title_text(row: Mapping[str, Any]) -> str:
 
     Args:
         row: any mapping with some of ``title``, ``year``, ``tagline``, ``genres``, ``keywords``, ``directors``,
-            ``creators``, ``cast``, ``networks``, ``companies``, ``countries``, ``language``, ``overview``. Lists may be
-            sequences of names, of mappings with a ``name``, or a single string. What is missing, None or NaN is skipped.
+            ``creators``, ``cast``, ``networks``, ``companies``, ``countries``, ``language``, ``overview``. Lists may
+            be sequences of names, of mappings with a ``name``, or a single string. What is missing is skipped.
 
     Returns:
         A few sentences, the most telling first (models cut long texts at the end); empty when nothing is known.
@@ -48,7 +48,7 @@ def title_text(row: Mapping[str, Any]) -> str:
 
 def _scalar(value: Any) -> str:
     """A single value as clean text; anything that means "unknown" becomes the empty string."""
-    if value is None or isinstance(value, float) and value != value:
+    if value is None or (isinstance(value, float) and value != value):
         return ""
     text = " ".join(str(value).split())
     return "" if text.lower() in {"nan", "none", "<na>", "nat"} else text

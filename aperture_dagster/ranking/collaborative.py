@@ -1,0 +1,142 @@
+"""What others watched: EASE on the histories at hand, and lists of "recommended from this title" as a second witness.
+
+EASE (Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data") is one ridge regression of every title on all
+others with a zero diagonal. With P = (XᵀX + λI)⁻¹ its solution is B = I - P · diag(1/diag P), and a user's scores are
+xB. A household has far fewer users than titles, so P is never formed there: by Woodbury's identity
+P = (I - Xᵀ(XXᵀ + λI)⁻¹X) / λ, which needs a matrix of users x users only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+MAX_ITEMS = 6_000
+"""Titles in the item-side form at most: its matrix is 288 MB at this size."""
+MAX_DUAL_USERS = 3_000
+"""Users up to which the user-side form is taken at most: beyond it the item side is the smaller matrix."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ease:
+    """A fitted EASE model over ``items`` (rows of the item table); the rest of the library scores 0.
+
+    Either ``gram_inverse`` (item side) or ``rows`` and ``kernel`` (user side) is set.
+    """
+
+    n: int
+    items: NDArray[np.int64]
+    lam: float
+    diagonal: Doubles
+    """Diagonal of P, shape (m,)."""
+    users: int
+    gram_inverse: Floats | None = None
+    rows: Floats | None = None
+    kernel: Doubles | None = None
+
+    def score(self, histories: NDArray[Any]) -> Floats:
+        """Return xB for each row of ``histories``, shape (users, n) -> (users, n).
+
+        A title's own value never speaks for itself (zero diagonal).
+        """
+        scores = np.zeros((len(histories), self.n), dtype=np.float32)
+        if not len(self.items):
+            return scores
+        known = np.asarray(histories, dtype=np.float64)[:, self.items]
+        if self.gram_inverse is not None:
+            projected = known @ self.gram_inverse
+        else:
+            assert self.rows is not None and self.kernel is not None
+            projected = (known - ((known @ self.rows.T) @ self.kernel) @ self.rows) / self.lam
+        scores[:, self.items] = known - projected / self.diagonal
+        return scores
+
+
+def fit_ease(interactions: NDArray[Any], lam: float, *, max_items: int = MAX_ITEMS) -> Ease:
+    """Fit EASE to a matrix of users by titles, exactly, by whichever side is smaller.
+
+    Args:
+        interactions: shape (users, n), 0 where nothing was watched, else how much it counts (about 1).
+        lam: ridge, above 0.
+        max_items: on the item side only this many of the most watched titles are kept.
+
+    Returns:
+        The model, restricted to titles that anyone watched; empty (scores of 0) with fewer than two users.
+
+    Raises:
+        ValueError: for a ridge of 0 or less, or an array that is no matrix.
+    """
+    if lam <= 0:
+        raise ValueError(f"the ridge must be above 0, not {lam}")
+    matrix = np.asarray(interactions, dtype=np.float32)
+    if matrix.ndim != 2:
+        raise ValueError(f"interactions must be a matrix (users, titles), not {matrix.shape}")
+    users, n = matrix.shape
+    watched = np.count_nonzero(matrix, axis=0)
+    items = np.flatnonzero(watched)
+    active = int((matrix != 0).any(axis=1).sum())
+    if active < 2 or not len(items):
+        return Ease(n=n, items=np.zeros(0, dtype=np.int64), lam=lam, diagonal=np.zeros(0), users=active)
+    if users <= min(len(items), MAX_DUAL_USERS):
+        rows = np.ascontiguousarray(matrix[:, items])
+        wide = rows.astype(np.float64)
+        kernel = np.linalg.inv(wide @ wide.T + lam * np.eye(users))
+        diagonal = (1.0 - np.einsum("ui,ui->i", wide, kernel @ wide)) / lam
+        return Ease(n=n, items=items, lam=lam, diagonal=diagonal, users=active, rows=rows, kernel=kernel)
+    if len(items) > max_items:
+        items = np.sort(np.argsort(-watched, kind="stable")[:max_items])
+    gram = np.zeros((len(items), len(items)), dtype=np.float64)
+    for start in range(0, users, 4_096):
+        block = matrix[start : start + 4_096, items].astype(np.float64)
+        gram += block.T @ block
+    gram[np.diag_indices_from(gram)] += lam
+    inverse = np.linalg.inv(gram)
+    diagonal = np.diag(inverse).copy()
+    return Ease(n=n, items=items, lam=lam, diagonal=diagonal, users=active, gram_inverse=inverse.astype(np.float32))
+
+
+def ridge_for(users: int) -> float:
+    """Return the ridge for a household of this many users."""
+    return float(np.clip(10.0 * np.sqrt(max(users, 1)), 10.0, 500.0))
+
+
+def recommended_from(edges: pd.DataFrame, index: dict[int, int], weights: NDArray[Any], *, depth: int = 20) -> Floats:
+    """Score titles by the lists "recommended from this title" of what a user watched.
+
+    An edge counts in both directions (being recommended from B ties A to B just as much), less the lower it stands in
+    its list, and is divided by the root of how many edges reach the title, so that the ever-recommended do not lead.
+
+    Args:
+        edges: ``work_id``, ``recommended_work_id``, ``rank`` (1 is first; missing counts as the end of the list).
+        index: row of each work id.
+        weights: signed taste weights, shape (n, users) or (n,).
+        depth: ranks beyond it are left out.
+
+    Returns:
+        The same shape as ``weights``; zeros without edges.
+    """
+    weights = np.asarray(weights, dtype=np.float32)
+    scores = np.zeros_like(weights)
+    if not len(edges) or not {"work_id", "recommended_work_id"} <= set(edges.columns):
+        return scores
+    source = edges["work_id"].map(index)
+    target = edges["recommended_work_id"].map(index)
+    rank = pd.to_numeric(edges["rank"], errors="coerce") if "rank" in edges.columns else pd.Series(1, index=edges.index)
+    rank = rank.fillna(depth).clip(lower=1)
+    keep = source.notna() & target.notna() & (source != target) & (rank <= depth)
+    start, end = source[keep].to_numpy(dtype=np.int64), target[keep].to_numpy(dtype=np.int64)
+    strength = (1.0 / np.log2(1.0 + rank[keep].to_numpy(dtype=np.float64))).astype(np.float32)
+    start, end = np.concatenate([start, end]), np.concatenate([end, start])
+    strength = np.concatenate([strength, strength])
+    degree = np.bincount(end, weights=strength, minlength=len(weights)).astype(np.float32)
+    strength = strength / np.sqrt(np.maximum(degree[end], 1.0))
+    shape = (-1,) + (1,) * (weights.ndim - 1)
+    np.add.at(scores, end, weights[start] * strength.reshape(shape))
+    return scores

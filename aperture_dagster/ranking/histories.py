@@ -1,0 +1,144 @@
+"""Histories and item tables as the rest of the package expects them: complete columns, plain types, one row a pair.
+
+What comes in was read from a database or a media server, so nothing is taken for granted: columns may be missing,
+numbers may be absent or absurd, dates may lie in the future. It is made good here once, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+HISTORY_COLUMNS = (
+    "user_id",
+    "work_id",
+    "plays",
+    "completion",
+    "favorite",
+    "rating",
+    "last_played_at",
+    "episodes_played",
+    "episodes_total",
+)
+_NUMBERS = ("plays", "completion", "rating", "episodes_played", "episodes_total")
+
+
+def as_utc(moment: datetime | pd.Timestamp | str) -> pd.Timestamp:
+    """Return the moment as a UTC timestamp; a naive one is taken to be UTC.
+
+    Raises:
+        ValueError: when it is not a moment at all (``None``, ``NaT``, unreadable text).
+    """
+    stamp = pd.Timestamp(moment)
+    if stamp is pd.NaT:
+        raise ValueError(f"not a moment in time: {moment!r}")
+    return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
+
+
+def tidy_histories(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -> pd.DataFrame:
+    """Return the histories with every column present, of one type, in range, and one row per user and work.
+
+    Args:
+        histories: at least ``user_id`` and ``work_id``; the other ``HISTORY_COLUMNS`` where known.
+        as_of: the present. A ``last_played_at`` after it is a clock gone wrong and becomes missing (``NaT``).
+
+    Returns:
+        A new frame with ``HISTORY_COLUMNS``, sorted by user and work. Rows of the same user and work (two copies of a
+        film) are merged: plays add up, the best completion, any favourite, the rating of the latest play that has one.
+
+    Raises:
+        ValueError: when ``user_id`` or ``work_id`` is missing from a frame that has rows.
+    """
+    missing = {"user_id", "work_id"} - set(histories.columns)
+    if missing and len(histories):
+        raise ValueError(f"histories lack the column(s) {', '.join(sorted(missing))}")
+    frame = pd.DataFrame({"user_id": histories.get("user_id", pd.Series(dtype=object))})
+    frame["work_id"] = histories.get("work_id", pd.Series(dtype="int64"))
+    for column in _NUMBERS:
+        frame[column] = _numbers(histories, column)
+    favorite = histories.get("favorite")
+    frame["favorite"] = False if favorite is None else pd.Series(favorite, index=frame.index).eq(True).fillna(False)
+    frame["favorite"] = frame["favorite"].astype(bool)
+    frame["last_played_at"] = utc_column(histories, "last_played_at")
+    frame.loc[frame["last_played_at"] > as_utc(as_of), "last_played_at"] = pd.NaT
+    frame = frame.dropna(subset=["user_id", "work_id"])
+    frame["work_id"] = frame["work_id"].astype("int64")
+    frame["plays"] = frame["plays"].fillna(1.0).clip(lower=0.0)
+    frame["completion"] = frame["completion"].clip(0.0, 1.0)
+    frame["rating"] = frame["rating"].clip(0.0, 10.0)
+    for column in ("episodes_played", "episodes_total"):
+        frame[column] = frame[column].clip(lower=0.0)
+    frame = frame.sort_values(["user_id", "work_id", "last_played_at"], kind="stable", na_position="first")
+    if frame.duplicated(["user_id", "work_id"]).any():
+        frame = _merge_copies(frame)
+    return frame[list(HISTORY_COLUMNS)].reset_index(drop=True)
+
+
+def utc_column(frame: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column as UTC timestamps (naive ones are taken to be UTC, unreadable ones become ``NaT``)."""
+    if column not in frame.columns:
+        return pd.Series(pd.NaT, index=frame.index, dtype="datetime64[us, UTC]")
+    return pd.to_datetime(frame[column], utc=True, errors="coerce").astype("datetime64[us, UTC]")
+
+
+def number_column(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Return a column as floats, shape (rows,); missing column, text and infinities become NaN."""
+    return _numbers(frame, column).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def list_column(frame: pd.DataFrame, column: str) -> list[list[str]]:
+    """Return a column of lists of names; what is missing or no list becomes an empty list."""
+    if column not in frame.columns:
+        return [[] for _ in range(len(frame))]
+    return [_as_list(value) for value in frame[column]]
+
+
+def index_of(work_ids: Iterable[Any]) -> dict[int, int]:
+    """Return the row of each work id.
+
+    Raises:
+        ValueError: when a work id occurs twice, because rows are then not works.
+    """
+    works = [int(work) for work in work_ids]
+    rows = {work: row for row, work in enumerate(works)}
+    if len(rows) != len(works):
+        raise ValueError("the item table has a work_id twice")
+    return rows
+
+
+def users_in(histories: pd.DataFrame) -> list[Hashable]:
+    """Return the users of a history, each once, in their sorted order."""
+    return list(pd.unique(histories["user_id"].sort_values()))
+
+
+def _numbers(frame: pd.DataFrame, column: str) -> pd.Series:
+    if column not in frame.columns:
+        return pd.Series(np.nan, index=frame.index, dtype="float64")
+    numbers = pd.to_numeric(frame[column], errors="coerce").astype("float64")
+    return numbers.replace([np.inf, -np.inf], np.nan)
+
+
+def _as_list(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value] if value else []
+    if isinstance(value, Iterable):
+        return [str(entry) for entry in value if isinstance(entry, str) and entry]
+    return []
+
+
+def _merge_copies(frame: pd.DataFrame) -> pd.DataFrame:
+    """Fold rows of the same user and work; rows come sorted by date, so ``last`` is the latest that is known."""
+    return frame.groupby(["user_id", "work_id"], as_index=False, sort=True).agg(
+        plays=("plays", "sum"),
+        completion=("completion", "max"),
+        favorite=("favorite", "any"),
+        rating=("rating", "last"),
+        last_played_at=("last_played_at", "max"),
+        episodes_played=("episodes_played", "max"),
+        episodes_total=("episodes_total", "max"),
+    )
