@@ -1,0 +1,285 @@
+"""The items of the media server, made from a world's titles.
+
+An item stays the same object for good: it may leave the server and come back, and may get a new id, as real
+servers do; what users did with it stays with the object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from aperture_dagster.simulator.world import WorldTitle
+
+TICKS_PER_MINUTE = 600_000_000
+_DAY = 86_400
+_CREATED_WITHIN_DAYS = 1_460
+_ARTICLES = ("the ", "a ", "an ")
+_UNSAFE_IN_PATHS = re.compile(r'[\x00-\x1f/\\:*?"<>|]')
+# Ages that a rating asks for. The media server compares such numbers with a user's limit.
+_RATING_AGES = {
+    "G": 0, "TV-G": 0, "TV-Y": 0, "APPROVED": 0, "TV-Y7": 7, "PG": 10, "TV-PG": 10,
+    "PG-13": 13, "TV-14": 14, "R": 17, "TV-MA": 17, "NC-17": 18,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A library (virtual folder) of the media server."""
+
+    name: str
+    collection_type: str
+    item_id: str
+    location: str
+
+
+class Item:
+    """A film, series, season or episode on the media server."""
+
+    __slots__ = (
+        "copy", "created", "episode", "folder", "generation", "id", "kind", "library", "name", "present", "runtime_ticks",
+        "saved", "season", "seasons", "series", "slot", "sort_name", "title",
+    )  # fmt: skip
+
+    def __init__(self, slot: int, kind: str, title: WorldTitle, name: str, library: Library, created: float) -> None:
+        self.slot = slot
+        self.kind = kind
+        self.title = title
+        self.name = name
+        self.library = library
+        self.created = created
+        self.saved = created
+        self.copy = 0
+        self.season: int | None = None
+        self.episode: int | None = None
+        self.series: Item | None = None
+        self.seasons: list[Season] = []
+        """Of a series only: its seasons in order."""
+        self.runtime_ticks: int | None = None
+        self.folder = ""
+        self.sort_name = name
+        self.generation = 0
+        self.present = True
+        self.id = ""
+
+    @property
+    def episode_count(self) -> int:
+        """Of a series: how many episodes it has."""
+        return sum(len(season.episodes) for season in self.seasons)
+
+    @property
+    def rating_age(self) -> int | None:
+        """The age that the official rating asks for; None when unrated or unknown."""
+        return _RATING_AGES.get(self.title.official_rating or "")
+
+    @property
+    def path(self) -> str:
+        """Where the file or folder lies on the media server."""
+        if self.kind == "Movie":
+            return f"{self.folder}/{self.folder.rsplit('/', 1)[1]}.mkv"
+        if self.series is None:
+            return self.folder
+        season_folder = f"{self.series.folder}/Season {self.season:02d}"
+        if self.kind == "Season":
+            return season_folder
+        return f"{season_folder}/{safe_name(self.title.title)} S{self.season:02d}E{self.episode:02d}.mkv"
+
+    def renew_id(self) -> None:
+        """Compute the id from what the item is and how often it was renewed."""
+        origin = f"{self.title.key}|{self.copy}|{self.season}|{self.episode}|{self.generation}"
+        self.id = hashlib.md5(origin.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(slots=True)
+class Season:
+    """A season's own item and its episodes in order."""
+
+    item: Item
+    episodes: list[Item]
+
+
+def sort_name(name: str) -> str:
+    """A name as the media server sorts it: lower case, no article, numbers padded."""
+    lowered = name.lower()
+    for article in _ARTICLES:
+        if lowered.startswith(article):
+            lowered = lowered[len(article) :]
+            break
+    return re.sub(r"\d+", lambda digits: digits.group().zfill(10), lowered)
+
+
+def safe_name(name: str) -> str:
+    """A name as part of a path, at most 150 characters."""
+    return _UNSAFE_IN_PATHS.sub("_", name).strip(" .")[:150] or "_"
+
+
+def stable_number(text: str) -> int:
+    """A 64-bit number that is the same in every run."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def library_of(name: str, collection_type: str, location: str) -> Library:
+    """A library whose id follows from its name."""
+    return Library(
+        name, collection_type, hashlib.md5(f"library|{name}".encode(), usedforsecurity=False).hexdigest(), location
+    )
+
+
+class Catalogue:
+    """All items, by id and by title. ``version`` grows with every change."""
+
+    def __init__(self, titles: Iterable[WorldTitle], *, today: datetime, first_played: dict[str, float]) -> None:
+        self.today = today.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        self.version = 0
+        self.libraries = [
+            library_of("Movies", "movies", "/media/movies"),
+            library_of("TV Shows", "tvshows", "/media/tv"),
+        ]
+        self.hidden_libraries: set[str] = set()
+        self.by_id: dict[str, Item] = {}
+        self.by_key: dict[str, list[Item]] = {}
+        self._all: list[Item] = []
+        self._folders: set[str] = set()
+        self._present: dict[str, list[Item]] = {}
+        self._present_version = -1
+        for title in titles:
+            self._make(title, first_played.get(title.key))
+
+    def items(self, kind: str) -> list[Item]:
+        """Items of one kind that are on the server now, in catalogue order."""
+        if self._present_version != self.version:
+            self._present = {}
+            for item in self._all:
+                if item.present and item.library.name not in self.hidden_libraries:
+                    self._present.setdefault(item.kind, []).append(item)
+            self._present_version = self.version
+        return self._present.get(kind, [])
+
+    def find(self, item_id: str) -> Item | None:
+        """The item with this id (with or without dashes), if it is on the server now."""
+        item = self.by_id.get(item_id.replace("-", "").lower())
+        return item if item is not None and item.present and item.library.name not in self.hidden_libraries else None
+
+    def top_items(self, key: str) -> list[Item]:
+        """Films or series of a title, one a copy; empty when the server never owned it."""
+        return self.by_key.get(key, [])
+
+    def family(self, item: Item) -> Iterator[Item]:
+        """The item itself and, of a series, its seasons and episodes."""
+        yield item
+        for season in item.seasons:
+            yield season.item
+            yield from season.episodes
+
+    def add(self, title: WorldTitle) -> None:
+        """Put a title on the server, now. One that was there before comes back with the same items."""
+        known = self.by_key.get(title.key)
+        if known:
+            for top in known:
+                top.name = title.title
+                for item in self.family(top):
+                    item.present = True
+                    item.title = title
+        else:
+            self._make(title, None, created=datetime.now(UTC).timestamp())
+        self.version += 1
+
+    def remove(self, key: str) -> None:
+        """Take a title off the server. Raises KeyError when it is not there."""
+        for top in self.by_key[key]:
+            for item in self.family(top):
+                item.present = False
+        self.version += 1
+
+    def renew_ids(self, key: str) -> list[str]:
+        """Give every item of a title a new id and return the new ids of its films or series."""
+        for top in self.by_key[key]:
+            for item in self.family(top):
+                del self.by_id[item.id]
+                item.generation += 1
+                item.renew_id()
+                self.by_id[item.id] = item
+        self.version += 1
+        return [top.id for top in self.by_key[key]]
+
+    def _make(self, title: WorldTitle, first_played: float | None, created: float | None = None) -> None:
+        if title.copies < 1:
+            return
+        if title.key in self.by_key:
+            raise ValueError(f"two titles of the world share the key {title.key!r}")
+        tops: list[Item] = []
+        for copy in range(title.copies):
+            number = stable_number(f"{title.key}|{copy}")
+            when = created or self.today.timestamp() - number % (_CREATED_WITHIN_DAYS * _DAY) - 1
+            if first_played is not None:
+                # What was played must have been there.
+                when = min(when, first_played - _DAY)
+            tops.append(self._make_copy(title, copy, when))
+        self.by_key[title.key] = tops
+
+    def _make_copy(self, title: WorldTitle, copy: int, created: float) -> Item:
+        is_movie = title.media_type == "movie"
+        library = self.libraries[0 if is_movie else 1]
+        top = self._item("Movie" if is_movie else "Series", title, title.title, library, created, copy)
+        top.sort_name = sort_name(title.title)
+        top.folder = self._folder(title, library, copy)
+        top.runtime_ticks = title.runtime_minutes * TICKS_PER_MINUTE if title.runtime_minutes else None
+        if is_movie:
+            return top
+        for season_number, count in enumerate(title.episodes_per_season, start=1):
+            season = self._item("Season", title, f"Season {season_number}", library, created, copy, season_number)
+            season.series = top
+            season.sort_name = f"season {season_number:010d}"
+            episodes: list[Item] = []
+            for number in range(1, count + 1):
+                name = _EPISODE_NAMES[number] if number < len(_EPISODE_NAMES) else f"Episode {number}"
+                # Episodes came with their series, a few minutes apart.
+                episode = self._item("Episode", title, name, library, created + number, copy, season_number, number)
+                episode.series = top
+                episode.runtime_ticks = top.runtime_ticks or 45 * TICKS_PER_MINUTE
+                episodes.append(episode)
+            top.seasons.append(Season(season, episodes))
+        # A series by itself has no length of its own.
+        top.runtime_ticks = None
+        return top
+
+    def _item(
+        self, kind: str, title: WorldTitle, name: str, library: Library, created: float, copy: int,
+        season: int | None = None, episode: int | None = None,
+    ) -> Item:  # fmt: skip
+        item = Item(len(self._all), kind, title, name, library, created)
+        item.copy, item.season, item.episode = copy, season, episode
+        item.renew_id()
+        self.by_id[item.id] = item
+        self._all.append(item)
+        return item
+
+    def _folder(self, title: WorldTitle, library: Library, copy: int) -> str:
+        base = (
+            safe_name(title.title)
+            + (f" ({title.year})" if title.year else "")
+            + (f" - copy {copy + 1}" if copy else "")
+        )
+        folder, number = f"{library.location}/{base}", 2
+        # Two films of one name and year cannot share a folder.
+        while folder.lower() in self._folders:
+            folder, number = f"{library.location}/{base} [{number}]", number + 1
+        self._folders.add(folder.lower())
+        return folder
+
+
+_EPISODE_NAMES = [f"Episode {number}" for number in range(200)]
+
+
+def episode_air_date(title: WorldTitle, season: int, episode: int) -> str | None:
+    """When an episode was first shown: a season a year, an episode a week. None when the start is unknown."""
+    try:
+        start = datetime.fromisoformat(title.release_date or "").replace(tzinfo=UTC)
+    except ValueError:
+        if not title.year:
+            return None
+        start = datetime(title.year, 1, 10, tzinfo=UTC)
+    return (start + timedelta(days=365 * (season - 1) + 7 * (episode - 1))).date().isoformat()

@@ -1,0 +1,176 @@
+"""A stand-in for an OpenAI-compatible embeddings endpoint.
+
+Vectors are hashed bags of words of unit length: the same text gives the same vector, and texts that share words are
+near each other.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from array import array
+from collections import Counter
+from functools import lru_cache
+from typing import Any
+
+from aperture_dagster.simulator.asgi import Headers, Request, Response, Route, Router, json_response
+from aperture_dagster.simulator.catalogue import stable_number
+from aperture_dagster.simulator.state import SimulatorState
+
+_CHARACTERS_PER_TOKEN = 4
+_PLACES_PER_WORD = 4
+_WORD = re.compile(r"\w+")
+
+
+class EmbeddingsService:
+    """Embeddings over a state's settings."""
+
+    name = "openai"
+
+    def __init__(self, state: SimulatorState) -> None:
+        self._settings = state.settings
+        self._router = Router()
+        self._router.add("POST", "/embeddings", self._embeddings)
+        self._router.add("GET", "/models", self._models)
+
+    def find(self, request: Request) -> Route:
+        """The route of a request; refused already without the right key."""
+        route = self._router.find(request.method, request.path)
+        endpoint = route.endpoint if route else "unknown"
+        key = self._settings.openai_key
+        if key and request.headers.get("authorization") != f"Bearer {key}":
+            return Route(endpoint, lambda _: _refused(401, "Incorrect API key provided.", "invalid_api_key"))
+        return route or Route(endpoint, lambda _: _refused(404, "Unknown request URL.", "unknown_url"))
+
+    def error(self, status: int) -> Response:
+        """An error of this status in the endpoint's words."""
+        if status == 429:
+            return _refused(429, "Rate limit reached for requests.", "rate_limit_exceeded", kind="requests")
+        if status == 401:
+            return _refused(401, "Incorrect API key provided.", "invalid_api_key")
+        return _refused(status, "The server had an error while processing your request.", None, kind="server_error")
+
+    def _models(self, request: Request) -> Response:
+        models = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "stand-in"}
+            for name in self._settings.embedding_models
+        ]
+        return json_response({"object": "list", "data": models})
+
+    def _embeddings(self, request: Request) -> Response:
+        try:
+            asked = request.json()
+        except ValueError:
+            asked = None
+        if not isinstance(asked, dict):
+            return _refused(400, "We could not parse the JSON body of your request.", None)
+        model = asked.get("model")
+        length = self._settings.embedding_models.get(model) if isinstance(model, str) else None
+        if length is None:
+            return _refused(404, f"The model `{model}` does not exist.", "model_not_found", "model")
+        texts = _texts(asked.get("input"))
+        problem = self._problem(texts)
+        if problem is not None or texts is None:
+            return _refused(400, problem or "'$.input' is invalid.", None, "input")
+        dimensions = asked.get("dimensions")
+        if dimensions is not None:
+            if not isinstance(dimensions, int) or isinstance(dimensions, bool) or not 1 <= dimensions <= length:
+                return _refused(400, f"Invalid value for 'dimensions': between 1 and {length}.", None, "dimensions")
+            if model == "text-embedding-ada-002":
+                return _refused(400, "This model does not support specifying dimensions.", None, "dimensions")
+        form = asked.get("encoding_format") or "float"
+        if form not in ("float", "base64"):
+            return _refused(400, "'encoding_format' must be 'float' or 'base64'.", None, "encoding_format")
+        data = [
+            {"object": "embedding", "index": place, "embedding": _encoded(embed(text, dimensions or length), form)}
+            for place, text in enumerate(texts)
+        ]
+        used = sum(token_count(text) for text in texts)
+        content = {
+            "object": "list",
+            "data": data,
+            "model": model,
+            "usage": {"prompt_tokens": used, "total_tokens": used},
+        }
+        return json_response(content, headers=_limits(used))
+
+    def _problem(self, texts: list[str] | None) -> str | None:
+        settings = self._settings
+        if not texts or any(not text for text in texts):
+            return "'$.input' is invalid: it must hold at least one text, and none may be empty."
+        if len(texts) > settings.embedding_max_inputs:
+            return f"'$.input' is too long: at most {settings.embedding_max_inputs} inputs."
+        counts = [token_count(text) for text in texts]
+        if max(counts) > settings.embedding_max_tokens_each:
+            return f"This model's maximum context length is {settings.embedding_max_tokens_each} tokens."
+        if sum(counts) > settings.embedding_max_tokens:
+            return f"Requested {sum(counts)} tokens, max {settings.embedding_max_tokens} tokens per request."
+        return None
+
+
+def token_count(text: str) -> int:
+    """About how many tokens a text has."""
+    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+
+
+def embed(text: str, length: int) -> list[float]:
+    """The unit vector of a text."""
+    vector = [0.0] * length
+    for word, count in Counter(_WORD.findall(text.lower())).items():
+        weight = 1.0 + math.log(count)
+        for place, sign in _places(word, length):
+            vector[place] += sign * weight
+    norm = math.sqrt(sum(value * value for value in vector))
+    if norm == 0.0:
+        # Nothing that is a word: still a unit vector.
+        vector[stable_number(text) % length] = norm = 1.0
+    return [value / norm for value in vector]
+
+
+@lru_cache(maxsize=65_536)
+def _places(word: str, length: int) -> tuple[tuple[int, float], ...]:
+    places = []
+    for number in range(_PLACES_PER_WORD):
+        hashed = stable_number(f"{word}|{number}")
+        places.append(((hashed >> 1) % length, 1.0 if hashed & 1 else -1.0))
+    return tuple(places)
+
+
+def _texts(given: Any) -> list[str] | None:
+    """One text or many; arrays of tokens become texts of their numbers. None when it is nothing of these."""
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, list) or not given:
+        return None
+    if all(isinstance(part, str) for part in given):
+        return given
+    if all(isinstance(part, int) and not isinstance(part, bool) for part in given):
+        return [" ".join(map(str, given))]
+    if all(isinstance(part, list) and part and all(isinstance(token, int) for token in part) for part in given):
+        return [" ".join(map(str, part)) for part in given]
+    return None
+
+
+def _encoded(vector: list[float], form: str) -> list[float] | str:
+    if form == "base64":
+        return base64.b64encode(array("f", vector).tobytes()).decode()
+    return vector
+
+
+def _limits(tokens: int) -> Headers:
+    return (
+        ("x-ratelimit-limit-requests", "10000"),
+        ("x-ratelimit-remaining-requests", "9999"),
+        ("x-ratelimit-reset-requests", "6ms"),
+        ("x-ratelimit-limit-tokens", "10000000"),
+        ("x-ratelimit-remaining-tokens", str(10_000_000 - tokens)),
+        ("x-ratelimit-reset-tokens", "17ms"),
+        ("x-request-id", f"req_{stable_number(str(tokens)):016x}"),
+    )
+
+
+def _refused(
+    status: int, message: str, code: str | None, parameter: str | None = None, kind: str = "invalid_request_error"
+) -> Response:
+    return json_response({"error": {"message": message, "type": kind, "param": parameter, "code": code}}, status)

@@ -1,0 +1,166 @@
+"""Faults on demand: what a service does wrong, how often, and when."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from aperture_dagster.simulator.asgi import Request, Response, Service, encode
+
+FaultKind = Literal[
+    "status", "slow", "cut_off", "malformed_json", "html", "empty_object", "empty_list", "missing_field", "wrong_type"
+]
+_HTML = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body><h1>Please wait</h1></body></html>"
+_LISTS = ("Items", "results", "data", "keywords")
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRule:
+    """One fault. It hits requests of ``service`` whose path and query hold ``path_contains``.
+
+    The first ``after`` requests that match pass unharmed, then ``times`` are hit (None: all that follow).
+    ``status`` with ``retry_after`` (seconds, or a date as text) is for the kind ``status``; ``delay_seconds`` delays any
+    kind. ``field`` names what ``missing_field`` and ``wrong_type`` spoil; by default the list of a listing.
+    """
+
+    service: str
+    path_contains: str = ""
+    kind: FaultKind = "status"
+    times: int | None = None
+    status: int = 500
+    retry_after: int | str | None = None
+    delay_seconds: float = 0.0
+    after: int = 0
+    field: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could never act. Raises ValueError."""
+        if self.kind not in get_args(FaultKind):
+            raise ValueError(f"unknown kind of fault {self.kind!r}; known: {', '.join(get_args(FaultKind))}")
+        if self.times is not None and self.times < 0:
+            raise ValueError("times must not be negative")
+        if not 100 <= self.status <= 599:
+            raise ValueError(f"{self.status} is not an HTTP status")
+
+
+class FaultBook:
+    """The active faults, in order of their arrival."""
+
+    def __init__(self) -> None:
+        self._rules: dict[int, FaultRule] = {}
+        self._next_id = 1
+
+    def add(self, rule: FaultRule) -> int:
+        """Add a fault and return its id."""
+        rule_id, self._next_id = self._next_id, self._next_id + 1
+        self._rules[rule_id] = rule
+        return rule_id
+
+    def remove(self, rule_id: int) -> None:
+        """Remove one fault. Raises KeyError when there is none of this id (left)."""
+        del self._rules[rule_id]
+
+    def clear(self) -> None:
+        """Remove all faults."""
+        self._rules.clear()
+
+    def active(self) -> dict[int, FaultRule]:
+        """Faults by id, with what is left of ``times`` and ``after``."""
+        return dict(self._rules)
+
+    def take(self, service: str, request: Request) -> FaultRule | None:
+        """The fault that hits this request, used up by one; None when it passes."""
+        if not self._rules:
+            return None
+        target = f"{request.path}?{request.query_string}" if request.query_string else request.path
+        for rule_id, rule in list(self._rules.items()):
+            if rule.service not in (service, "*") or rule.path_contains not in target:
+                continue
+            if rule.after > 0:
+                self._rules[rule_id] = replace(rule, after=rule.after - 1)
+                continue
+            if rule.times is None:
+                return rule
+            if rule.times > 1:
+                self._rules[rule_id] = replace(rule, times=rule.times - 1)
+            else:
+                del self._rules[rule_id]
+            return rule if rule.times > 0 else None
+        return None
+
+
+def spoil(response: Response, rule: FaultRule, service: Service) -> Response:
+    """The answer as the fault leaves it. ``slow`` and ``cut_off`` act where it is sent, not here."""
+    match rule.kind:
+        case "status":
+            answer = service.error(rule.status)
+            if rule.retry_after is not None:
+                answer.headers = (*answer.headers, ("Retry-After", str(rule.retry_after)))
+            return answer
+        case "malformed_json":
+            return replace(response, body=response.body[: max(1, len(response.body) * 2 // 3)] or b"{")
+        case "html":
+            return Response(200, _HTML, "text/html; charset=utf-8")
+        case "empty_object":
+            return replace(response, status=200, body=b"{}")
+        case "empty_list" | "missing_field" | "wrong_type":
+            return replace(response, body=encode(_spoil_content(json.loads(response.body or b"{}"), rule)))
+        case _:
+            return response
+
+
+def _spoil_content(content: Any, rule: FaultRule) -> Any:
+    if rule.kind == "empty_list":
+        return _emptied(content)
+    if rule.field is None:
+        return _spoil_listing(content, rule.kind)
+    if isinstance(content, dict) and rule.field in content:
+        _spoil_field(content, rule.field, rule.kind)
+        return content
+    entries = content if isinstance(content, list) else _listing(content)
+    for entry in entries:
+        if isinstance(entry, dict) and rule.field in entry:
+            _spoil_field(entry, rule.field, rule.kind)
+    return content
+
+
+def _emptied(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return []
+    for name in _LISTS:
+        if name in content:
+            content[name] = []
+    for name in ("TotalRecordCount", "total_results", "total_pages"):
+        if name in content:
+            content[name] = 0
+    return content
+
+
+def _spoil_listing(content: Any, kind: FaultKind) -> Any:
+    if isinstance(content, list):
+        for entry in content[:1]:
+            for name in ("Id", "id"):
+                if isinstance(entry, dict) and name in entry:
+                    _spoil_field(entry, name, kind)
+        return content
+    if isinstance(content, dict):
+        name = next((name for name in (*_LISTS, "id", "Id") if name in content), next(iter(content), None))
+        if name is not None:
+            _spoil_field(content, name, kind)
+    return content
+
+
+def _listing(content: Any) -> list[Any]:
+    if isinstance(content, dict):
+        for name in _LISTS:
+            if isinstance(content.get(name), list):
+                return content[name]
+    return []
+
+
+def _spoil_field(content: dict[str, Any], name: str, kind: FaultKind) -> None:
+    if kind == "missing_field":
+        del content[name]
+    else:
+        content[name] = ["unexpected"] if isinstance(content[name], str | int | float) else "unexpected"

@@ -1,0 +1,298 @@
+"""Items and users in the server's JSON. Nulls are left out, as the real server does."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import Any
+
+from aperture_dagster.simulator.catalogue import Item, Library, episode_air_date, stable_number
+from aperture_dagster.simulator.jellyfin.binding import ticks_date
+from aperture_dagster.simulator.user_data import ServerUser, episodes_of
+
+_VIDEO = ("Movie", "Episode")
+
+
+@lru_cache(maxsize=65_536)
+def name_id(kind: str, name: str) -> str:
+    """The id of a person, studio or genre."""
+    return hashlib.md5(f"{kind}|{name}".encode(), usedforsecurity=False).hexdigest()
+
+
+def provider_ids(item: Item) -> dict[str, str]:
+    """Provider ids of an item. Some items spell the keys otherwise or carry empty values: plugins do."""
+    if item.kind not in ("Movie", "Series"):
+        return {}
+    title = item.title
+    known = {"Tmdb": title.tmdb_id, "Imdb": title.imdb_id, "Tvdb": title.tvdb_id}
+    oddity = stable_number(title.key) % 20
+    ids = {name: str(value) for name, value in known.items() if value is not None and value != ""}
+    if oddity == 0:
+        return {name.lower(): value for name, value in ids.items()}
+    if oddity == 1:
+        return {name.upper(): value for name, value in ids.items()}
+    if oddity in (2, 3) and len(ids) < len(known):
+        missing = next(name for name in known if name not in ids)
+        return {**ids, missing: ""}
+    return ids
+
+
+def series_status(item: Item) -> str | None:
+    """``Continuing``, ``Ended`` or ``Unreleased``, from whatever the world says."""
+    status = (item.title.status or "").lower()
+    if status in ("returning series", "continuing", "in production", "pilot"):
+        return "Continuing"
+    if status in ("ended", "canceled", "cancelled"):
+        return "Ended"
+    return "Unreleased" if status in ("planned", "unreleased") else None
+
+
+def premiere_date(item: Item) -> str | None:
+    """The first showing as ``YYYY-MM-DD``, if known."""
+    if item.kind == "Episode" and item.season is not None and item.episode is not None:
+        return episode_air_date(item.title, item.season, item.episode)
+    if item.kind == "Season" and item.season is not None:
+        return episode_air_date(item.title, item.season, 1)
+    return item.title.release_date or None
+
+
+def _people(item: Item) -> list[dict[str, Any]]:
+    title = item.title
+    people: list[dict[str, Any]] = []
+    for member in title.cast:
+        person: dict[str, Any] = {"Name": member.name, "Id": name_id("person", member.name), "Type": "Actor"}
+        if member.character:
+            person["Role"] = member.character
+        people.append(person)
+    for kind, names in (
+        ("Director", title.directors), ("Writer", title.writers), ("Composer", title.composers), ("Creator", title.creators),
+    ):  # fmt: skip
+        people += [{"Name": name, "Id": name_id("person", name), "Role": kind, "Type": kind} for name in names]
+    return people
+
+
+def _studios(item: Item) -> list[dict[str, str]]:
+    names = item.title.networks if item.kind == "Series" and item.title.networks else item.title.companies
+    return [{"Name": name, "Id": name_id("studio", name)} for name in names]
+
+
+def _media_sources(item: Item) -> list[dict[str, Any]]:
+    if item.kind not in _VIDEO:
+        return []
+    size = (item.runtime_ticks or 0) // 10_000_000 * 500_000
+    source = {"Protocol": "File", "Id": item.id, "Path": item.path, "Type": "Default", "Container": "mkv", "Size": size}
+    return [{**source, "Name": item.name, "IsRemote": False, "RunTimeTicks": item.runtime_ticks}]
+
+
+# What is sent only when asked for in ``fields``.
+_OPTIONAL = {
+    "providerids": lambda item: ("ProviderIds", provider_ids(item)),
+    "overview": lambda item: ("Overview", item.title.overview if item.kind in ("Movie", "Series") else ""),
+    "genres": lambda item: ("Genres", list(item.title.genres) if item.kind in ("Movie", "Series") else []),
+    "tags": lambda item: ("Tags", list(item.title.keywords[:3]) if item.kind in ("Movie", "Series") else []),
+    "studios": lambda item: ("Studios", _studios(item) if item.kind in ("Movie", "Series") else []),
+    "people": lambda item: ("People", _people(item) if item.kind in ("Movie", "Series") else []),
+    "datecreated": lambda item: ("DateCreated", ticks_date(item.created)),
+    "datelastsaved": lambda item: ("DateLastSaved", ticks_date(item.saved)),
+    "datelastmediaadded": lambda item: (
+        "DateLastMediaAdded",
+        ticks_date(item.created + item.episode_count) if item.kind == "Series" else None,
+    ),
+    "originaltitle": lambda item: (
+        "OriginalTitle",
+        item.title.original_title if item.kind in ("Movie", "Series") else None,
+    ),
+    "productionlocations": lambda item: (
+        "ProductionLocations",
+        list(item.title.countries) if item.kind in ("Movie", "Series") else [],
+    ),
+    "taglines": lambda item: (
+        "Taglines",
+        [item.title.tagline] if item.title.tagline and item.kind in ("Movie", "Series") else [],
+    ),
+    "sortname": lambda item: ("SortName", item_sort_name(item)),
+    "path": lambda item: ("Path", item.path),
+    "parentid": lambda item: ("ParentId", parent_id(item)),
+    "mediasources": lambda item: ("MediaSources", _media_sources(item) or None),
+    "mediasourcecount": lambda item: ("MediaSourceCount", 1 if item.kind in _VIDEO else None),
+    "recursiveitemcount": lambda item: (
+        "RecursiveItemCount",
+        len(episodes_of(item)) if item.kind in ("Series", "Season") else None,
+    ),
+    "childcount": lambda item: (
+        "ChildCount",
+        {"Series": len(item.seasons), "Season": len(episodes_of(item))}.get(item.kind),
+    ),
+    "externalurls": lambda item: ("ExternalUrls", []),
+    "etag": lambda item: ("Etag", name_id("etag", f"{item.id}|{item.saved}")),
+}
+
+
+def item_sort_name(item: Item) -> str:
+    """The sort name; of an episode its numbers lead."""
+    if item.kind == "Episode":
+        return f"{item.season:03d} - {item.episode:04d} - {item.name.lower()}"
+    return item.sort_name
+
+
+def parent_id(item: Item) -> str:
+    """The id of the folder that holds an item."""
+    if item.series is None or item.season is None:
+        return item.library.item_id
+    return item.series.id if item.kind == "Season" else item.series.seasons[item.season - 1].item.id
+
+
+def item_dto(
+    item: Item,
+    fields: frozenset[str],
+    *,
+    server_id: str,
+    user: ServerUser | None = None,
+    images: bool = True,
+) -> dict[str, Any]:
+    """A BaseItemDto: what is always there, and the ``fields`` (lower-case names) asked for."""
+    title = item.title
+    dto: dict[str, Any] = {"Name": item.name, "ServerId": server_id, "Id": item.id, "Type": item.kind}
+    is_folder = item.kind in ("Series", "Season")
+    dto["IsFolder"] = is_folder
+    premiere = premiere_date(item)
+    if premiere:
+        dto["PremiereDate"] = f"{premiere}T00:00:00.0000000Z"
+    year = int(premiere[:4]) if premiere and item.kind in ("Episode", "Season") else title.year
+    if year is not None:
+        dto["ProductionYear"] = year
+    if title.official_rating:
+        dto["OfficialRating"] = title.official_rating
+    if title.vote_average is not None and item.kind in ("Movie", "Series"):
+        dto["CommunityRating"] = round(title.vote_average, 3)
+    if item.runtime_ticks is not None:
+        dto["RunTimeTicks"] = item.runtime_ticks
+    if item.kind == "Series":
+        status = series_status(item)
+        if status:
+            dto["Status"] = status
+        if status == "Ended" and item.seasons:
+            last = item.seasons[-1]
+            end = episode_air_date(title, len(item.seasons), len(last.episodes))
+            if end:
+                dto["EndDate"] = f"{end}T00:00:00.0000000Z"
+    elif item.series is not None:
+        dto["SeriesName"] = item.series.name
+        dto["SeriesId"] = item.series.id
+        if item.kind == "Season":
+            dto["IndexNumber"] = item.season
+        else:
+            season = item.series.seasons[(item.season or 1) - 1].item
+            dto.update(
+                SeasonId=season.id, SeasonName=season.name, IndexNumber=item.episode, ParentIndexNumber=item.season
+            )
+    for name in fields:
+        make = _OPTIONAL.get(name)
+        if make is not None:
+            key, value = make(item)
+            if value is not None:
+                dto[key] = value
+    if user is not None:
+        dto["UserData"] = user_data_dto(item, user)
+    if item.kind in _VIDEO:
+        dto.update(VideoType="VideoFile", Container="mkv", MediaType="Video")
+    else:
+        dto["MediaType"] = "Unknown"
+    if images:
+        dto["ImageTags"] = {"Primary": item.id[:16]} if item.kind != "Episode" else {}
+        dto["BackdropImageTags"] = []
+    dto["LocationType"] = "FileSystem"
+    return dto
+
+
+def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
+    """What a user did with an item, as UserItemDataDto."""
+    datum = user.of(item)
+    dto: dict[str, Any] = {
+        "PlaybackPositionTicks": datum.position,
+        "PlayCount": datum.play_count,
+        "IsFavorite": datum.favorite,
+        "Played": datum.played,
+        "Key": str(item.title.tmdb_id or item.title.imdb_id or item.id),
+        "ItemId": item.id,
+    }
+    if item.kind in ("Series", "Season"):
+        count = len(episodes_of(item))
+        unplayed = user.unplayed_count(item)
+        dto["UnplayedItemCount"] = unplayed
+        dto["Played"] = user.has_played(item)
+        dto["PlayedPercentage"] = round(100.0 * (count - unplayed) / count, 6) if count else 0.0
+    elif datum.position and item.runtime_ticks:
+        dto["PlayedPercentage"] = round(100.0 * datum.position / item.runtime_ticks, 6)
+    if datum.last_played is not None:
+        dto["LastPlayedDate"] = ticks_date(datum.last_played)
+    if datum.rating is not None:
+        dto["Rating"] = datum.rating
+        dto["Likes"] = datum.likes
+    return dto
+
+
+def library_dto(library: Library, server_id: str) -> dict[str, Any]:
+    """A library as an item (CollectionFolder)."""
+    return {
+        "Name": library.name,
+        "ServerId": server_id,
+        "Id": library.item_id,
+        "Type": "CollectionFolder",
+        "CollectionType": library.collection_type,
+        "IsFolder": True,
+        "MediaType": "Unknown",
+        "LocationType": "FileSystem",
+        "ImageTags": {},
+        "BackdropImageTags": [],
+    }
+
+
+def virtual_folder_dto(library: Library) -> dict[str, Any]:
+    """A library as VirtualFolderInfo."""
+    return {
+        "Name": library.name,
+        "Locations": [library.location],
+        "CollectionType": library.collection_type,
+        "LibraryOptions": {"Enabled": True, "PathInfos": [{"Path": library.location}]},
+        "ItemId": library.item_id,
+        "RefreshStatus": "Idle",
+    }
+
+
+def user_dto(user: ServerUser, server_id: str) -> dict[str, Any]:
+    """A UserDto; the real server gives no e-mail either."""
+    facts = user.facts
+    policy: dict[str, Any] = {
+        "IsAdministrator": facts.is_administrator,
+        "IsHidden": facts.is_hidden,
+        "EnableCollectionManagement": facts.is_administrator,
+        "IsDisabled": facts.is_disabled,
+        "BlockedTags": [],
+        "AllowedTags": [],
+        "BlockUnratedItems": [],
+        "EnableContentDeletion": facts.is_administrator,
+        "EnabledFolders": list(user.policy.enabled_folders),
+        "EnableAllFolders": user.policy.enable_all_folders,
+        "BlockedMediaFolders": [],
+        "AuthenticationProviderId": "Jellyfin.Server.Implementations.Users.DefaultAuthenticationProvider",
+        "PasswordResetProviderId": "Jellyfin.Server.Implementations.Users.DefaultPasswordResetProvider",
+    }
+    if facts.max_parental_rating is not None:
+        policy["MaxParentalRating"] = facts.max_parental_rating
+    if user.policy.extra:
+        policy.update(user.policy.extra)
+    dto: dict[str, Any] = {
+        "Name": user.name,
+        "ServerId": server_id,
+        "Id": user.id,
+        "HasPassword": True,
+        "HasConfiguredPassword": True,
+        "HasConfiguredEasyPassword": False,
+        "EnableAutoLogin": False,
+        "Configuration": {"PlayDefaultAudioTrack": True, "SubtitleMode": "Default", "GroupedFolders": []},
+        "Policy": policy,
+    }
+    if user.last_activity is not None:
+        dto["LastLoginDate"] = dto["LastActivityDate"] = ticks_date(user.last_activity)
+    return dto

@@ -1,0 +1,271 @@
+"""What all stand-ins of one simulator share, and what may be done to it while it runs.
+
+Every operation takes the lock: handlers run in the server's thread, tests and demos call from others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+from aperture_dagster.simulator.catalogue import Catalogue, Item
+from aperture_dagster.simulator.counters import Counters, RateLimit
+from aperture_dagster.simulator.faults import FaultBook, FaultRule
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.user_data import ServerUser, user_id
+from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _locked(
+    operation: Callable[Concatenate[SimulatorState, _P], _T],
+) -> Callable[Concatenate[SimulatorState, _P], _T]:
+    @wraps(operation)
+    def guarded(self: SimulatorState, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with self.lock:
+            return operation(self, *args, **kwargs)
+
+    return guarded
+
+
+class SimulatorState:
+    """A world in motion: the media server's items and users, every service's counters, limits and faults."""
+
+    def __init__(self, world: World, settings: SimulatorSettings | None = None) -> None:
+        self.settings = settings or SimulatorSettings()
+        self.lock = threading.RLock()
+        self.world_name = world.name
+        self.counters = Counters()
+        self.faults = FaultBook()
+        self.tmdb_rate = RateLimit(*self.settings.tmdb_limit)
+        self.titles: dict[str, WorldTitle] = {}
+        for title in world.titles:
+            if title.key in self.titles:
+                raise ValueError(f"two titles of the world share the key {title.key!r}")
+            self.titles[title.key] = title
+        self.titles_version = 0
+        self.today = self.settings.today or (world.plays[-1].played_at if world.plays else datetime.now(UTC))
+        self.catalogue = Catalogue(world.titles, today=self.today, first_played=_first_played(world.plays))
+        self.users: dict[str, ServerUser] = {}
+        self._users_by_name: dict[str, ServerUser] = {}
+        self._user_generations: dict[str, int] = {}
+        for user in world.users:
+            self._create_user(user)
+        for play in world.plays:
+            self._apply(play)
+
+    # Counters, faults, limits
+
+    @_locked
+    def reset_counters(self) -> None:
+        """Counters and the record of arrivals start anew."""
+        self.counters.reset()
+        self.tmdb_rate.reset()
+
+    @_locked
+    def add_fault(self, rule: FaultRule) -> int:
+        """Let a service misbehave from the next request on. Returns the fault's id."""
+        return self.faults.add(rule)
+
+    @_locked
+    def remove_fault(self, fault_id: int) -> None:
+        """End one fault. Raises KeyError when it is unknown or used up."""
+        self.faults.remove(fault_id)
+
+    @_locked
+    def clear_faults(self) -> None:
+        """All services behave again."""
+        self.faults.clear()
+
+    @_locked
+    def requests(self, service: str, endpoint_contains: str = "") -> int:
+        """How many requests a service got, all or those to endpoints whose name holds a text."""
+        return self.counters.total(service, endpoint_contains)
+
+    @_locked
+    def tmdb_most_in_window(self, seconds: float | None = None) -> int:
+        """The most requests that TMDb got in any window of this many seconds (default: its limit's)."""
+        return self.tmdb_rate.most_in_window(seconds)
+
+    # Users
+
+    @_locked
+    def user_named(self, name: str) -> ServerUser:
+        """The user of exactly this name. Raises KeyError when there is none."""
+        return self._users_by_name[name]
+
+    @_locked
+    def add_user(self, user: WorldUser) -> str:
+        """Create a user and return the id. Raises ValueError when the name is taken.
+
+        Someone who was removed and comes back under the same name gets another id, as on a real server.
+        """
+        return self._create_user(user).id
+
+    @_locked
+    def remove_user(self, name: str) -> None:
+        """Delete a user with everything they did. Raises KeyError when there is none of this name."""
+        user = self._users_by_name.pop(name)
+        del self.users[user.id]
+
+    @_locked
+    def rename_user(self, name: str, new_name: str) -> None:
+        """Give a user another name; the id stays. Raises KeyError (no such user) or ValueError (name taken)."""
+        if new_name in self._users_by_name:
+            raise ValueError(f"there is a user named {new_name!r} already")
+        user = self._users_by_name.pop(name)
+        user.rename(new_name)
+        self._users_by_name[new_name] = user
+
+    @_locked
+    def change_user(self, name: str, **facts: bool | int | None) -> None:
+        """Change facts of a user, such as ``is_disabled=True``. Raises KeyError or TypeError."""
+        user = self._users_by_name[name]
+        user.facts = replace(user.facts, **facts)  # type: ignore[arg-type]
+        user.version += 1
+
+    @_locked
+    def allow_libraries(self, name: str, libraries: Iterable[str] | None) -> None:
+        """Let a user see these libraries only (by name; None: all). Raises KeyError for unknown names."""
+        ids = {library.name: library.item_id for library in self.catalogue.libraries}
+        user = self._users_by_name[name]
+        user.policy.enable_all_folders = libraries is None
+        user.policy.enabled_folders = tuple(ids[library] for library in libraries or ())
+        user.version += 1
+
+    # Titles
+
+    @_locked
+    def add_title(self, title: WorldTitle) -> list[str]:
+        """A title becomes known, and the server owns it if it has copies. Returns the ids of its films or series.
+
+        One that was removed comes back with its old items and what users did with them.
+        """
+        self.titles[title.key] = title
+        self.titles_version += 1
+        self.catalogue.add(title)
+        return [item.id for item in self.catalogue.top_items(title.key)]
+
+    @_locked
+    def remove_title(self, key: str) -> None:
+        """The server loses a title; the metadata services keep it. Raises KeyError when the server never had it."""
+        self.catalogue.remove(key)
+
+    @_locked
+    def reassign_item_ids(self, key: str, *, keep_user_data: bool = True) -> list[str]:
+        """Items of a title get new ids, as after a move of files. Raises KeyError when the server never had it.
+
+        A real server finds the user data again by the provider ids; without them it is lost (``keep_user_data=False``).
+        """
+        new_ids = self.catalogue.renew_ids(key)
+        if not keep_user_data:
+            for top in self.catalogue.top_items(key):
+                for item in self.catalogue.family(top):
+                    for user in self.users.values():
+                        user.forget(item)
+        return new_ids
+
+    @_locked
+    def item_ids(self, key: str) -> list[str]:
+        """Ids of a title's films or series on the server, one a copy."""
+        return [item.id for item in self.catalogue.top_items(key) if item.present]
+
+    @_locked
+    def hide_library(self, name: str) -> None:
+        """A library vanishes with all its items, as when a disk is not mounted. Raises KeyError when unknown."""
+        if name not in {library.name for library in self.catalogue.libraries}:
+            raise KeyError(name)
+        self.catalogue.hidden_libraries.add(name)
+        self.catalogue.version += 1
+
+    @_locked
+    def show_library(self, name: str) -> None:
+        """A library that vanished is back."""
+        self.catalogue.hidden_libraries.discard(name)
+        self.catalogue.version += 1
+
+    # What users do
+
+    @_locked
+    def play(self, play: Play) -> None:
+        """A user plays, rates or marks a title now or at any time. Raises ValueError for an unknown user or title."""
+        self._apply(play)
+
+    @_locked
+    def mark_played(
+        self, user: str, key: str, *, season: int | None = None, episode: int | None = None, bare: bool = False
+    ) -> None:
+        """Mark by hand. ``bare``: without count and date, as imports leave it. Raises ValueError when unknown."""
+        owner, item = self._owner(user), self._item(key, season, episode)
+        if bare:
+            owner.set_played(item, True)
+        else:
+            owner.mark_played(item, None, datetime.now(UTC).timestamp())
+
+    @_locked
+    def mark_unplayed(self, user: str, key: str, *, season: int | None = None, episode: int | None = None) -> None:
+        """Mark as not watched. Raises ValueError for an unknown user or title."""
+        self._owner(user).mark_unplayed(self._item(key, season, episode))
+
+    @_locked
+    def rate(self, user: str, key: str, rating: float | None) -> None:
+        """Set a user's own rating (0-10) of a film or series. Raises ValueError for an unknown user or title."""
+        self._owner(user).edit(self._item(key, None, None)).rating = rating
+
+    @_locked
+    def set_favorite(self, user: str, key: str, favorite: bool = True) -> None:
+        """Set or clear a user's favourite mark on a film or series. Raises ValueError for an unknown user or title."""
+        self._owner(user).edit(self._item(key, None, None)).favorite = favorite
+
+    def _create_user(self, facts: WorldUser) -> ServerUser:
+        if facts.name in self._users_by_name:
+            raise ValueError(f"there is a user named {facts.name!r} already")
+        generation = self._user_generations.get(facts.name, 0)
+        self._user_generations[facts.name] = generation + 1
+        user = ServerUser(facts, user_id(facts.name, generation))
+        self.users[user.id] = user
+        self._users_by_name[facts.name] = user
+        return user
+
+    def _owner(self, name: str) -> ServerUser:
+        user = self._users_by_name.get(name)
+        if user is None:
+            raise ValueError(f"no user named {name!r}")
+        return user
+
+    def _item(self, key: str, season: int | None, episode: int | None) -> Item:
+        tops = self.catalogue.top_items(key)
+        if not tops:
+            raise ValueError(f"the server does not own the title {key!r}")
+        if season is None or episode is None:
+            return tops[0]
+        try:
+            if season < 1 or episode < 1:
+                raise IndexError
+            return tops[0].seasons[season - 1].episodes[episode - 1]
+        except IndexError:
+            raise ValueError(f"{key!r} has no season {season}, episode {episode}") from None
+
+    def _apply(self, play: Play) -> None:
+        user, top = self._owner(play.user), self._item(play.title_key, None, None)
+        if play.rating is not None:
+            user.edit(top).rating = play.rating
+        if play.favorite:
+            user.edit(top).favorite = True
+        # A series is not played by itself: without an episode there is a mark at most.
+        if top.kind == "Movie" or play.episode is not None:
+            item = top if top.kind == "Movie" else self._item(play.title_key, play.season or 1, play.episode)
+            user.record_play(item, play.played_at.timestamp(), play.completion)
+
+
+def _first_played(plays: Iterable[Play]) -> dict[str, float]:
+    first: dict[str, float] = {}
+    for play in plays:
+        first.setdefault(play.title_key, play.played_at.timestamp())
+    return first

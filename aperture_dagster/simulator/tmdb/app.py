@@ -1,0 +1,277 @@
+"""The TMDb stand-in: keys, the limit, and what each endpoint answers."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import UTC
+
+from aperture_dagster.simulator.asgi import Headers, Request, Response, Route, Router, encode, json_response
+from aperture_dagster.simulator.images import jpeg, png, svg
+from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.tmdb import payloads
+from aperture_dagster.simulator.tmdb.ids import genre_id, logo_path
+from aperture_dagster.simulator.tmdb.library import TitleIndex
+from aperture_dagster.simulator.world import WorldTitle
+
+_MOST_APPENDED = 20
+_KEPT_ANSWERS = 2_048
+_MESSAGES = {
+    6: "Invalid id: The pre-requisite id is invalid or not found.",
+    7: "Invalid API key: You must be granted a valid key.",
+    9: "Service offline: This service is temporarily offline, try again later.",
+    11: "Internal error: Something went wrong, contact TMDb.",
+    22: "Invalid page: Pages start at 1 and max at 500. They are expected to be an integer.",
+    24: "Your request to the backend server timed out. Try again.",
+    25: "Your request count is over the allowed limit.",
+    27: "Too many append to response objects: The maximum number of remote calls is 20.",
+    34: "The resource you requested could not be found.",
+    43: "Couldn't connect to the backend server.",
+    5: "Invalid parameters: Your request parameters are incorrect.",
+}
+_CODE_OF_STATUS = {401: 7, 404: 34, 429: 25, 500: 11, 502: 43, 503: 9, 504: 24}
+_SIZES = {
+    "backdrop_sizes": ["w300", "w780", "w1280", "original"],
+    "logo_sizes": ["w45", "w92", "w154", "w185", "w300", "w500", "original"],
+    "poster_sizes": ["w92", "w154", "w185", "w342", "w500", "w780", "original"],
+    "profile_sizes": ["w45", "w185", "h632", "original"],
+    "still_sizes": ["w92", "w185", "w300", "original"],
+}
+IMAGES_MOUNT = "/tmdb-images"
+
+
+def error_response(status: int, code: int, headers: Headers = ()) -> Response:
+    """An error in TMDb's form."""
+    message = _MESSAGES.get(code, "Something went wrong.")
+    return json_response({"success": False, "status_code": code, "status_message": message}, status, headers)
+
+
+class TmdbService:
+    """TMDb over a state."""
+
+    name = "tmdb"
+
+    def __init__(self, state: SimulatorState) -> None:
+        self._state = state
+        self._bearer = f"Bearer {state.settings.tmdb_key}".encode()
+        self._index: TitleIndex | None = None
+        self._index_version = -1
+        self._answers: OrderedDict[tuple[str, str], Response] = OrderedDict()
+        self._router = Router()
+        for path, handler in (
+            ("/configuration", self._configuration),
+            ("/genre/movie/list", self._genres),
+            ("/genre/tv/list", self._genres),
+            ("/discover/movie", self._discover),
+            ("/discover/tv", self._discover),
+            ("/movie/{id}", self._details),
+            ("/tv/{id}", self._details),
+            ("/find/{external_id}", self._find),
+            ("/collection/{id}", self._collection),
+            ("/company/{id}", self._company),
+            ("/network/{id}", self._network),
+            ("/tv/{id}/season/{number}", self._season),
+            ("/movie/{id}/watch/providers", lambda asked, number: self._part(asked, number, "watch/providers")),
+            ("/tv/{id}/watch/providers", lambda asked, number: self._part(asked, number, "watch/providers")),
+            ("/movie/{id}/{part}", self._part),
+            ("/tv/{id}/{part}", self._part),
+        ):
+            self._router.add("GET", path, handler)
+
+    def find(self, request: Request) -> Route:
+        """The route of a request; refused already without a key or beyond the limit."""
+        route = self._router.find(request.method, request.path)
+        endpoint = route.endpoint if route else "unknown"
+        if not self._state.tmdb_rate.admit():
+            return Route(endpoint, lambda *_: self._too_many())
+        if not self._authorized(request):
+            return Route(endpoint, lambda *_: error_response(401, 7))
+        return route or Route(endpoint, lambda *_: error_response(404, 34))
+
+    def error(self, status: int) -> Response:
+        """An error of this status in TMDb's words."""
+        return error_response(status, _CODE_OF_STATUS.get(status, 11))
+
+    def _too_many(self) -> Response:
+        seconds = self._state.settings.tmdb_retry_after
+        return error_response(429, 25, () if seconds is None else (("Retry-After", str(seconds)),))
+
+    def _authorized(self, request: Request) -> bool:
+        for name, value in request.raw_headers:
+            if name == b"authorization":
+                return value == self._bearer
+        return request.query.get("api_key") == self._state.settings.tmdb_key
+
+    @property
+    def _titles(self) -> TitleIndex:
+        if self._index is None or self._index_version != self._state.titles_version:
+            self._index = TitleIndex(self._state.titles.values())
+            self._index_version = self._state.titles_version
+            self._answers.clear()
+        return self._index
+
+    def _title(self, path: str, number: str) -> WorldTitle | None:
+        known = self._titles.movies if path.startswith("/movie/") else self._titles.series
+        return known.get(int(number)) if number.isascii() and number.isdecimal() else None
+
+    def _details(self, request: Request, number: str) -> Response:
+        titles = self._titles
+        key = (request.path, request.query_string)
+        kept = self._answers.get(key)
+        if kept is not None:
+            return kept
+        if not re.match(r"\d+", number):
+            return error_response(404, 6)
+        # "603-the-matrix" is a valid way to name 603.
+        title = self._title(request.path, re.split(r"\D", number, maxsplit=1)[0])
+        if title is None:
+            return error_response(404, 34)
+        appended = request.query.split("append_to_response")
+        if len(appended) > _MOST_APPENDED:
+            return error_response(400, 27)
+        is_movie = title.media_type == "movie"
+        content = (
+            payloads.movie(title) if is_movie else payloads.series(title, self._state.today.astimezone(UTC).date())
+        )
+        parts = payloads.APPENDABLE[title.media_type]
+        for name in appended:
+            if name in parts:
+                content[name] = parts[name](title, titles)
+        answer = Response(200, encode(content), headers=_CACHED)
+        self._answers[key] = answer
+        if len(self._answers) > _KEPT_ANSWERS:
+            self._answers.popitem(last=False)
+        return answer
+
+    def _part(self, request: Request, number: str, part: str) -> Response:
+        title = self._title(request.path, number)
+        parts = payloads.APPENDABLE["movie" if request.path.startswith("/movie/") else "series"]
+        if title is None or part not in parts:
+            return error_response(404, 34)
+        content = parts[part](title, self._titles)
+        if part in ("recommendations", "similar"):
+            page = _page(request)
+            if page is None:
+                return error_response(400, 22)
+            found = self._titles.recommended(title) if part == "recommendations" else self._titles.similar(title)
+            return json_response(payloads.result_page(found, page))
+        return json_response({"id": title.tmdb_id, **content})
+
+    def _season(self, request: Request, number: str, season: str) -> Response:
+        title = self._title(request.path, number)
+        content = payloads.season(title, int(season)) if title is not None and season.isdecimal() else None
+        return error_response(404, 34) if content is None else json_response(content)
+
+    def _find(self, request: Request, external_id: str) -> Response:
+        source = request.query.get("external_source")
+        if source is None:
+            return error_response(400, 5)
+        found: WorldTitle | None = None
+        if source == "imdb_id":
+            found = self._titles.by_imdb.get(external_id)
+        elif source == "tvdb_id" and external_id.isdecimal():
+            found = self._titles.by_tvdb.get(int(external_id))
+        results: dict[str, Sequence[object]] = {
+            f"{kind}_results": [] for kind in ("movie", "person", "tv", "tv_episode", "tv_season")
+        }
+        if found is not None:
+            results["movie_results" if found.media_type == "movie" else "tv_results"] = [payloads.list_item(found)]
+        return json_response(results)
+
+    def _collection(self, request: Request, number: str) -> Response:
+        parts = self._titles.collections.get(int(number), []) if number.isdecimal() else []
+        if not parts:
+            return error_response(404, 34)
+        stub = payloads.collection_stub(parts[0]) or {}
+        content = stub | {"overview": "", "parts": [payloads.list_item(title) for title in parts]}
+        return json_response(content, headers=_CACHED)
+
+    def _company(self, request: Request, number: str) -> Response:
+        return self._organisation(number, "company", self._titles.companies)
+
+    def _network(self, request: Request, number: str) -> Response:
+        return self._organisation(number, "network", self._titles.networks)
+
+    def _organisation(self, number: str, kind: str, known: dict[int, str]) -> Response:
+        name = known.get(int(number)) if number.isdecimal() else None
+        if name is None:
+            return error_response(404, 34)
+        content = {
+            "headquarters": "",
+            "homepage": "",
+            "id": int(number),
+            "logo_path": logo_path(kind, name),
+            "name": name,
+        }
+        content["origin_country"] = ""
+        if kind == "company":
+            content |= {"description": "", "parent_company": None}
+        return json_response(content, headers=_CACHED)
+
+    def _configuration(self, request: Request) -> Response:
+        # The stand-in has its own image host, at the address that it was asked under.
+        base = f"http://{request.headers.get('host', '127.0.0.1')}{IMAGES_MOUNT}/t/p/"
+        images = {"base_url": base, "secure_base_url": base, **_SIZES}
+        return json_response({"images": images, "change_keys": ["overview", "title"]})
+
+    def _genres(self, request: Request) -> Response:
+        titles = self._titles.popular("movie" if "/movie/" in request.path else "series")
+        names = sorted({name for title in titles for name in title.genres})
+        return json_response({"genres": [{"id": genre_id(name), "name": name} for name in names]})
+
+    def _discover(self, request: Request) -> Response:
+        page = _page(request)
+        if page is None:
+            return error_response(400, 22)
+        query = request.query
+        found = self._titles.popular("movie" if request.path.endswith("/movie") else "series")
+        genres = query.get("with_genres")
+        if genres:
+            together = "|" not in genres
+            wanted = {int(part) for part in re.split(r"[,|]", genres) if part.isdecimal()}
+            found = [title for title in found if _has_genres(set(self._titles.genre_ids(title)), wanted, together)]
+        votes, average = query.get("vote_count.gte"), query.get("vote_average.gte")
+        if votes:
+            found = [title for title in found if (title.vote_count or 0) >= float(votes)]
+        if average:
+            found = [title for title in found if (title.vote_average or 0.0) >= float(average)]
+        if (query.get("sort_by") or "").startswith("vote_average"):
+            found = sorted(found, key=lambda title: -(title.vote_average or 0.0))
+        return json_response(payloads.result_page(found, page, with_media_type=False))
+
+
+def _has_genres(ids: set[int], wanted: set[int], together: bool) -> bool:
+    return wanted <= ids if together else bool(wanted & ids)
+
+
+_CACHED = (("Cache-Control", "public, max-age=21600"),)
+
+
+def _page(request: Request) -> int | None:
+    page = request.query.get("page") or "1"
+    return int(page) if page.isdecimal() and 1 <= int(page) <= 500 else None
+
+
+class TmdbImageService:
+    """TMDb's image host: any path has a picture. No key, no limit."""
+
+    name = "tmdb_images"
+
+    def find(self, request: Request) -> Route:
+        """The route of a request."""
+        match = re.fullmatch(r"/t/p/(\w+)/([\w-]+)\.(png|jpg|svg)", request.path)
+        if match is None or request.method != "GET":
+            return Route("unknown", lambda _: self.error(404))
+        return Route(f"GET /t/p/{{size}}/{{name}}.{match[3]}", self._picture, (match[2], match[3]))
+
+    def error(self, status: int) -> Response:
+        """An error page of the image host."""
+        return Response(status, f"<html><body>{status}</body></html>".encode(), "text/html")
+
+    def _picture(self, request: Request, name: str, kind: str) -> Response:
+        if kind == "svg":
+            return Response(200, svg(name), "image/svg+xml", _CACHED)
+        if kind == "png":
+            return Response(200, png(name, 120, 48), "image/png", _CACHED)
+        return Response(200, jpeg(name), "image/jpeg", _CACHED)

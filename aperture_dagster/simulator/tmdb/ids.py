@@ -1,0 +1,45 @@
+"""Ids of what a world knows by name only. They follow from the name and lie in a range that the real service does not use."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from aperture_dagster.simulator.catalogue import stable_number
+
+FIRST_INVENTED = 900_000_000
+_GENRES = {
+    "action": 28, "adventure": 12, "animation": 16, "comedy": 35, "crime": 80, "documentary": 99, "drama": 18,
+    "family": 10751, "fantasy": 14, "history": 36, "horror": 27, "music": 10402, "mystery": 9648, "romance": 10749,
+    "science fiction": 878, "tv movie": 10770, "thriller": 53, "war": 10752, "western": 37, "action & adventure": 10759,
+    "kids": 10762, "news": 10763, "reality": 10764, "sci-fi & fantasy": 10765, "soap": 10766, "talk": 10767,
+    "war & politics": 10768,
+}  # fmt: skip
+
+
+@lru_cache(maxsize=262_144)
+def named_id(kind: str, name: str) -> int:
+    """The id of a person, company, network or keyword; fits 32 bits."""
+    return FIRST_INVENTED + stable_number(f"{kind}|{name}") % 1_000_000_000
+
+
+def genre_id(name: str) -> int:
+    """TMDb's own id of a genre; one made from the name for others."""
+    return _GENRES.get(name.lower()) or named_id("genre", name)
+
+
+def credit_id(*parts: object) -> str:
+    """24 hex digits, as credit ids are."""
+    return f"{stable_number('|'.join(map(str, parts))):016x}{len(parts):08x}"
+
+
+def logo_path(kind: str, name: str) -> str | None:
+    """Where a company's or network's logo lies: most have one, some of those an SVG; None for the rest."""
+    number = stable_number(f"{kind}|{name}|logo")
+    if number % 10 < 3:
+        return None
+    return f"/{number:016x}.{'svg' if number % 10 == 9 else 'png'}"
+
+
+def picture_path(key: str, use: str) -> str:
+    """Where a title's poster or backdrop lies."""
+    return f"/{stable_number(f'{key}|{use}'):016x}.jpg"

@@ -1,0 +1,73 @@
+"""What the TMDb stand-in knows: the world's titles by their ids, and which are near each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from aperture_dagster.simulator.tmdb.ids import genre_id, named_id
+from aperture_dagster.simulator.world import WorldTitle
+
+_SIMILAR = 20
+
+
+class TitleIndex:
+    """Titles by TMDb, IMDb and TVDb id, collections, companies and networks. Made anew when the titles change."""
+
+    def __init__(self, titles: Iterable[WorldTitle]) -> None:
+        self.movies: dict[int, WorldTitle] = {}
+        self.series: dict[int, WorldTitle] = {}
+        self.by_imdb: dict[str, WorldTitle] = {}
+        self.by_tvdb: dict[int, WorldTitle] = {}
+        self.collections: dict[int, list[WorldTitle]] = {}
+        self.companies: dict[int, str] = {}
+        self.networks: dict[int, str] = {}
+        self._by_genre: dict[tuple[str, str], list[WorldTitle]] = {}
+        self._place: dict[str, int] = {}
+        for title in titles:
+            if title.tmdb_id is None:
+                continue
+            self._of(title.media_type).setdefault(title.tmdb_id, title)
+            if title.imdb_id:
+                self.by_imdb.setdefault(title.imdb_id, title)
+            if title.tvdb_id is not None and title.media_type == "series":
+                self.by_tvdb.setdefault(title.tvdb_id, title)
+            if title.collection is not None:
+                self.collections.setdefault(title.collection[0], []).append(title)
+            for company in title.companies:
+                self.companies[named_id("company", company)] = company
+            for network in title.networks:
+                self.networks[named_id("network", network)] = network
+            if title.genres:
+                self._by_genre.setdefault((title.media_type, title.genres[0]), []).append(title)
+        for group in self._by_genre.values():
+            group.sort(key=lambda title: -(title.popularity or 0.0))
+            self._place.update((title.key, place) for place, title in enumerate(group))
+        self._popular: dict[str, list[WorldTitle]] = {}
+
+    def _of(self, media_type: str) -> dict[int, WorldTitle]:
+        return self.movies if media_type == "movie" else self.series
+
+    def recommended(self, title: WorldTitle) -> list[WorldTitle]:
+        """Titles that the world recommends from this one, as far as they are known; films from films, series from series."""
+        known: Mapping[int, WorldTitle] = self._of(title.media_type)
+        return [known[tmdb_id] for tmdb_id in title.recommended_tmdb_ids if tmdb_id in known]
+
+    def similar(self, title: WorldTitle) -> list[WorldTitle]:
+        """Up to 20 titles of the same first genre and about the same popularity."""
+        if not title.genres or title.key not in self._place:
+            return []
+        group, place = self._by_genre[title.media_type, title.genres[0]], self._place[title.key]
+        start = max(0, min(place - _SIMILAR // 2, len(group) - _SIMILAR - 1))
+        return [other for other in group[start : start + _SIMILAR + 1] if other is not title][:_SIMILAR]
+
+    def popular(self, media_type: str) -> list[WorldTitle]:
+        """All titles of a type, the most popular first."""
+        found = self._popular.get(media_type)
+        if found is None:
+            found = sorted(self._of(media_type).values(), key=lambda title: -(title.popularity or 0.0))
+            self._popular[media_type] = found
+        return found
+
+    def genre_ids(self, title: WorldTitle) -> list[int]:
+        """Ids of a title's genres."""
+        return [genre_id(name) for name in title.genres]

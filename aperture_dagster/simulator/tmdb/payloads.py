@@ -1,0 +1,323 @@
+"""Answers about titles, with TMDb's own ways of saying that something is unknown: ``""``, 0 and null by field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+from aperture_dagster.simulator.catalogue import episode_air_date, stable_number
+from aperture_dagster.simulator.tmdb.ids import credit_id, genre_id, logo_path, named_id, picture_path
+from aperture_dagster.simulator.tmdb.library import TitleIndex
+from aperture_dagster.simulator.world import WorldTitle
+
+_COUNTRIES = {"US": "United States of America", "GB": "United Kingdom", "FR": "France", "DE": "Germany", "JP": "Japan"}
+_LANGUAGES = {"en": "English", "fr": "French", "de": "German", "ja": "Japanese", "es": "Spanish", "it": "Italian"}
+
+
+def list_item(title: WorldTitle, *, with_media_type: bool = True) -> dict[str, Any]:
+    """A title as it stands in result lists."""
+    is_movie = title.media_type == "movie"
+    name, original, day = (
+        ("title", "original_title", "release_date") if is_movie else ("name", "original_name", "first_air_date")
+    )
+    item: dict[str, Any] = {
+        "adult": False,
+        "backdrop_path": picture_path(title.key, "backdrop"),
+        "id": title.tmdb_id,
+        name: title.title,
+        "original_language": title.language or "en",
+        original: title.original_title or title.title,
+        "overview": title.overview,
+        "poster_path": picture_path(title.key, "poster"),
+        "genre_ids": [genre_id(genre) for genre in title.genres],
+        "popularity": title.popularity or 0.0,
+        day: title.release_date or "",
+        "vote_average": title.vote_average or 0.0,
+        "vote_count": int(title.vote_count or 0),
+    }
+    if is_movie:
+        item["video"] = False
+    else:
+        item["origin_country"] = list(title.countries)
+    if with_media_type:
+        item["media_type"] = "movie" if is_movie else "tv"
+    return item
+
+
+def result_page(titles: Sequence[WorldTitle], page: int = 1, *, with_media_type: bool = True) -> dict[str, Any]:
+    """One page of 20 of a result list."""
+    shown = titles[(page - 1) * 20 : page * 20]
+    return {
+        "page": page,
+        "results": [list_item(title, with_media_type=with_media_type) for title in shown],
+        "total_pages": min(500, (len(titles) + 19) // 20),
+        "total_results": len(titles),
+    }
+
+
+def _organisations(kind: str, names: Sequence[str], country: str) -> list[dict[str, Any]]:
+    return [
+        {"id": named_id(kind, name), "logo_path": logo_path(kind, name), "name": name, "origin_country": country}
+        for name in names
+    ]
+
+
+def _common(title: WorldTitle) -> dict[str, Any]:
+    country = title.countries[0] if title.countries else ""
+    language = title.language or "en"
+    language_name = _LANGUAGES.get(language, language)
+    return {
+        "adult": False,
+        "backdrop_path": picture_path(title.key, "backdrop"),
+        "genres": [{"id": genre_id(name), "name": name} for name in title.genres],
+        "homepage": "",
+        "id": title.tmdb_id,
+        "origin_country": list(title.countries),
+        "original_language": language,
+        "overview": title.overview,
+        "popularity": title.popularity or 0.0,
+        "poster_path": picture_path(title.key, "poster"),
+        "production_companies": _organisations("company", title.companies, country),
+        "production_countries": [{"iso_3166_1": code, "name": _COUNTRIES.get(code, code)} for code in title.countries],
+        "spoken_languages": [{"english_name": language_name, "iso_639_1": language, "name": language_name}],
+        "tagline": title.tagline,
+        "vote_average": title.vote_average or 0.0,
+        "vote_count": int(title.vote_count or 0),
+    }
+
+
+def collection_stub(title: WorldTitle) -> dict[str, Any] | None:
+    """The collection that a film belongs to, in brief."""
+    if title.collection is None:
+        return None
+    number, name = title.collection
+    poster, backdrop = (picture_path(f"collection:{number}", use) for use in ("poster", "backdrop"))
+    return {"id": number, "name": name, "poster_path": poster, "backdrop_path": backdrop}
+
+
+def movie(title: WorldTitle) -> dict[str, Any]:
+    """Details of a film. Unknown: runtime 0, dates and texts ``""``, imdb_id null."""
+    return _common(title) | {
+        "belongs_to_collection": collection_stub(title),
+        "budget": 0,
+        "imdb_id": title.imdb_id or None,
+        "original_title": title.original_title or title.title,
+        "release_date": title.release_date or "",
+        "revenue": 0,
+        "runtime": title.runtime_minutes or 0,
+        "status": title.status or "Released",
+        "title": title.title,
+        "video": False,
+    }
+
+
+def tv_status(title: WorldTitle) -> str:
+    """A series' status in TMDb's words."""
+    status = (title.status or "Ended").lower()
+    return {"continuing": "Returning Series", "unreleased": "Planned", "cancelled": "Canceled"}.get(
+        status, status.title()
+    )
+
+
+def series(title: WorldTitle, today: date) -> dict[str, Any]:
+    """Details of a series. There is no imdb_id at the top; running times are often missing."""
+    counts = title.episodes_per_season
+    status = tv_status(title)
+    airing = status in ("Returning Series", "In Production")
+    last = _episode(title, len(counts), counts[-1]) if counts and counts[-1] else None
+    runtimes = [title.runtime_minutes] if title.runtime_minutes and stable_number(title.key) % 2 else []
+    country = title.countries[0] if title.countries else ""
+    return _common(title) | {
+        "created_by": [
+            {
+                "id": named_id("person", name),
+                "credit_id": credit_id(title.key, "creator", name),
+                "name": name,
+                "original_name": name,
+                "gender": 0,
+                "profile_path": None,
+            }
+            for name in title.creators
+        ],
+        "episode_run_time": runtimes,
+        "first_air_date": title.release_date or "",
+        "in_production": airing,
+        "languages": [title.language] if title.language else [],
+        "last_air_date": last["air_date"] if last else None,
+        "last_episode_to_air": last,
+        "name": title.title,
+        "networks": _organisations("network", title.networks, country),
+        "next_episode_to_air": _next_episode(title, today) if airing and counts else None,
+        "number_of_episodes": sum(counts),
+        "number_of_seasons": len(counts),
+        "original_name": title.original_title or title.title,
+        "seasons": [_season_stub(title, number, count) for number, count in enumerate(counts, start=1)],
+        "status": status,
+        "type": "Scripted",
+    }
+
+
+def _season_stub(title: WorldTitle, number: int, count: int) -> dict[str, Any]:
+    return {
+        "air_date": episode_air_date(title, number, 1),
+        "episode_count": count,
+        "id": named_id("season", f"{title.key}|{number}"),
+        "name": f"Season {number}",
+        "overview": "",
+        "poster_path": picture_path(f"{title.key}|{number}", "poster"),
+        "season_number": number,
+        "vote_average": title.vote_average or 0.0,
+    }
+
+
+def _episode(title: WorldTitle, season: int, number: int) -> dict[str, Any]:
+    return {
+        "id": named_id("episode", f"{title.key}|{season}|{number}"),
+        "name": f"Episode {number}",
+        "overview": "",
+        "vote_average": 0.0,
+        "vote_count": 0,
+        "air_date": episode_air_date(title, season, number),
+        "episode_number": number,
+        "episode_type": "standard",
+        "production_code": "",
+        "runtime": title.runtime_minutes,
+        "season_number": season,
+        "show_id": title.tmdb_id,
+        "still_path": None,
+    }
+
+
+def _next_episode(title: WorldTitle, today: date) -> dict[str, Any]:
+    episode = _episode(title, len(title.episodes_per_season) + 1, 1)
+    episode["air_date"] = (today + timedelta(days=1 + stable_number(title.key) % 28)).isoformat()
+    return episode
+
+
+def season(title: WorldTitle, number: int) -> dict[str, Any] | None:
+    """One season with its episodes; None when there is none of this number."""
+    if not 1 <= number <= len(title.episodes_per_season):
+        return None
+    count = title.episodes_per_season[number - 1]
+    return _season_stub(title, number, count) | {
+        "episodes": [_episode(title, number, each) for each in range(1, count + 1)]
+    }
+
+
+def _person(name: str, department: str) -> dict[str, Any]:
+    return {
+        "adult": False,
+        "gender": 0,
+        "id": named_id("person", name),
+        "known_for_department": department,
+        "name": name,
+        "original_name": name,
+        "popularity": round(1 + stable_number(name) % 5_000 / 100, 3),
+        "profile_path": None,
+    }
+
+
+def _crew(title: WorldTitle) -> list[dict[str, Any]]:
+    jobs = (
+        ("Directing", "Director", title.directors),
+        ("Writing", "Screenplay" if title.media_type == "movie" else "Writer", title.writers),
+        ("Sound", "Original Music Composer", title.composers),
+        ("Camera", "Director of Photography", title.cinematographers),
+    )
+    return [
+        _person(name, department) | {"credit_id": credit_id(title.key, job, name), "department": department, "job": job}
+        for department, job, names in jobs
+        for name in names
+    ]
+
+
+def credits(title: WorldTitle) -> dict[str, Any]:
+    """Cast in order of billing, and crew."""
+    cast = [
+        _person(member.name, "Acting")
+        | {"character": member.character, "credit_id": credit_id(title.key, "cast", place), "order": place}
+        for place, member in enumerate(title.cast)
+    ]
+    if title.media_type == "movie":
+        for place, member in enumerate(cast, start=1):
+            member["cast_id"] = place
+    return {"cast": cast, "crew": _crew(title)}
+
+
+def _aggregate_credits(title: WorldTitle) -> dict[str, Any]:
+    total = sum(title.episodes_per_season)
+    cast = []
+    for place, member in enumerate(title.cast):
+        role = {"credit_id": credit_id(title.key, "cast", place), "character": member.character, "episode_count": total}
+        cast.append(_person(member.name, "Acting") | {"roles": [role], "total_episode_count": total, "order": place})
+    crew = []
+    for person in _crew(title):
+        job = {"credit_id": person.pop("credit_id"), "job": person.pop("job"), "episode_count": total}
+        crew.append(person | {"jobs": [job], "total_episode_count": total})
+    return {"cast": cast, "crew": crew}
+
+
+def _external_ids(title: WorldTitle) -> dict[str, Any]:
+    ids: dict[str, Any] = {"imdb_id": title.imdb_id or None, "wikidata_id": None, "facebook_id": None}
+    ids |= {"instagram_id": None, "twitter_id": None}
+    if title.media_type == "series":
+        ids |= {"tvdb_id": title.tvdb_id, "tvrage_id": None, "freebase_mid": None, "freebase_id": None}
+    return ids
+
+
+def _images(title: WorldTitle) -> dict[str, Any]:
+    def image(use: str, width: int, height: int, language: str | None) -> dict[str, Any]:
+        facts = {"aspect_ratio": round(width / height, 3), "height": height, "iso_639_1": language, "width": width}
+        return facts | {"file_path": picture_path(title.key, use), "vote_average": 5.3, "vote_count": 3}
+
+    return {
+        "backdrops": [image("backdrop", 1920, 1080, None)],
+        "logos": [],
+        "posters": [image("poster", 1000, 1500, title.language or "en")],
+    }
+
+
+def _release_dates(title: WorldTitle) -> dict[str, Any]:
+    if not title.official_rating or not title.release_date:
+        return {"results": []}
+    release = {"certification": title.official_rating, "descriptors": [], "iso_639_1": "", "note": "", "type": 3}
+    release["release_date"] = f"{title.release_date}T00:00:00.000Z"
+    return {"results": [{"iso_3166_1": "US", "release_dates": [release]}]}
+
+
+def _content_ratings(title: WorldTitle) -> dict[str, Any]:
+    if not title.official_rating:
+        return {"results": []}
+    return {"results": [{"descriptors": [], "iso_3166_1": "US", "rating": title.official_rating}]}
+
+
+def keywords(title: WorldTitle) -> dict[str, Any]:
+    """Keywords: of films under ``keywords``, of series under ``results``."""
+    entries = [{"id": named_id("keyword", name), "name": name} for name in title.keywords]
+    return {"keywords" if title.media_type == "movie" else "results": entries}
+
+
+_Appendable = Callable[[WorldTitle, TitleIndex], dict[str, Any]]
+_BOTH: dict[str, _Appendable] = {
+    "keywords": lambda title, _: keywords(title),
+    "credits": lambda title, _: credits(title),
+    "external_ids": lambda title, _: _external_ids(title),
+    "images": lambda title, _: _images(title),
+    "recommendations": lambda title, index: result_page(index.recommended(title)),
+    "similar": lambda title, index: result_page(index.similar(title), with_media_type=False),
+    "videos": lambda title, _: {"results": []},
+    "watch/providers": lambda title, _: {"results": {}},
+    "translations": lambda title, _: {"translations": []},
+    "alternative_titles": lambda title, _: {"titles" if title.media_type == "movie" else "results": []},
+    "reviews": lambda title, _: {"page": 1, "results": [], "total_pages": 0, "total_results": 0},
+}
+APPENDABLE: dict[str, dict[str, _Appendable]] = {
+    "movie": _BOTH | {"release_dates": lambda title, _: _release_dates(title)},
+    "series": _BOTH
+    | {
+        "content_ratings": lambda title, _: _content_ratings(title),
+        "aggregate_credits": lambda title, _: _aggregate_credits(title),
+    },
+}
+"""What may be appended to details, or asked for by itself, by media type."""
