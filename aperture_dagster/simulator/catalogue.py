@@ -40,8 +40,8 @@ class Item:
     """A film, series, season or episode on the media server."""
 
     __slots__ = (
-        "copy", "created", "episode", "folder", "generation", "id", "kind", "library", "name", "present", "runtime_ticks",
-        "saved", "season", "seasons", "series", "slot", "sort_name", "title",
+        "copy", "created", "episode", "folder", "generation", "id", "kind", "library", "name", "present",
+        "runtime_ticks", "saved", "season", "seasons", "series", "slot", "sort_name", "title",
     )  # fmt: skip
 
     def __init__(self, slot: int, kind: str, title: WorldTitle, name: str, library: Library, created: float) -> None:

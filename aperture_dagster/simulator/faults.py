@@ -20,8 +20,8 @@ class FaultRule:
     """One fault. It hits requests of ``service`` whose path and query hold ``path_contains``.
 
     The first ``after`` requests that match pass unharmed, then ``times`` are hit (None: all that follow).
-    ``status`` with ``retry_after`` (seconds, or a date as text) is for the kind ``status``; ``delay_seconds`` delays any
-    kind. ``field`` names what ``missing_field`` and ``wrong_type`` spoil; by default the list of a listing.
+    ``status`` with ``retry_after`` (seconds, or a date as text) is for the kind ``status``; ``delay_seconds`` delays
+    any kind. ``field`` names what ``missing_field`` and ``wrong_type`` spoil; by default the list of a listing.
     """
 
     service: str

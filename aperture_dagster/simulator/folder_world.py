@@ -20,7 +20,7 @@ class WorldFileError(ValueError):
 
 
 def load_folder_world(folder: Path, *, users: int | None = None, now: datetime) -> World:
-    """Films of ``movies.jsonl[.gz]`` and the histories of ``ratings.csv[.gz]`` (userId, movieId, rating 0.5-5, timestamp).
+    """Films of ``movies.jsonl[.gz]``, histories of ``ratings.csv[.gz]`` (userId, movieId, rating 0.5-5, timestamp).
 
     A rating is a complete play and, doubled to the server's scale of 0-10, a rating, at its time. All times move by the
     same amount, so that the last of the whole file is the first moment of the day of ``now`` (UTC). ``users`` takes the

@@ -65,8 +65,11 @@ def _people(item: Item) -> list[dict[str, Any]]:
             person["Role"] = member.character
         people.append(person)
     for kind, names in (
-        ("Director", title.directors), ("Writer", title.writers), ("Composer", title.composers), ("Creator", title.creators),
-    ):  # fmt: skip
+        ("Director", title.directors),
+        ("Writer", title.writers),
+        ("Composer", title.composers),
+        ("Creator", title.creators),
+    ):
         people += [{"Name": name, "Id": name_id("person", name), "Role": kind, "Type": kind} for name in names]
     return people
 

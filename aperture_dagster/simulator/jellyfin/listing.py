@@ -69,7 +69,7 @@ def parse_item_query(query: Query) -> ItemQuery:
         value = binding.boolean(query, parameter)
         if value is not None:
             has.add((parameter, value))
-    # The real server compares the "for user" date with the item's own save date, too: a known bug that clients must know.
+    # The real server compares the "for user" date with the item's own save date, too: a bug that clients must know.
     saved = [binding.moment(query, "minDateLastSaved"), binding.moment(query, "minDateLastSavedForUser")]
     return ItemQuery(
         kinds=tuple(dict.fromkeys(KINDS.get(kind.lower(), "") for kind in query.split("includeItemTypes"))),

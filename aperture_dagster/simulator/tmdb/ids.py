@@ -1,4 +1,4 @@
-"""Ids of what a world knows by name only. They follow from the name and lie in a range that the real service does not use."""
+"""Ids of what a world knows by name only: they follow from the name, in a range that the real service does not use."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class TitleIndex:
         return self.movies if media_type == "movie" else self.series
 
     def recommended(self, title: WorldTitle) -> list[WorldTitle]:
-        """Titles that the world recommends from this one, as far as they are known; films from films, series from series."""
+        """Titles that the world recommends from this one, as far as they are known, of the same type."""
         known: Mapping[int, WorldTitle] = self._of(title.media_type)
         return [known[tmdb_id] for tmdb_id in title.recommended_tmdb_ids if tmdb_id in known]
 

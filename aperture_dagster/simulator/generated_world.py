@@ -1,0 +1,264 @@
+"""Invented worlds of any size, seeded: for benchmarks, and for tests that need many titles of no one's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from itertools import accumulate
+from random import Random
+from typing import Any
+
+from aperture_dagster.simulator.odd_world import odd_world
+from aperture_dagster.simulator.world import CastMember, Play, World, WorldTitle, WorldUser
+
+__all__ = ["FIRST_INVENTED_ID", "generate_world", "odd_world"]
+
+FIRST_INVENTED_ID = 900_000_000
+"""Ids of invented titles begin here: no real title has them."""
+_HISTORY_DAYS = 730
+_EPISODES_PER_SEASON = 10
+_THEMES: dict[str, tuple[str, ...]] = {
+    "Action": ("chase", "mercenary", "bomb", "escape", "bodyguard", "convoy", "martial arts", "hostage"),
+    "Adventure": ("treasure", "jungle", "map", "expedition", "island", "desert", "caravan", "lost city"),
+    "Animation": ("talking animal", "toy", "forest spirit", "friendship", "moon", "robot child", "music box", "fox"),
+    "Comedy": ("wedding", "mistaken identity", "road trip", "neighbour", "office", "prank", "reunion", "bakery"),
+    "Crime": ("heist", "detective", "informant", "mafia", "undercover", "courtroom", "forgery", "harbour"),
+    "Documentary": ("archive", "glacier", "orchestra", "election", "migration", "reef", "factory", "village"),
+    "Drama": ("inheritance", "loss", "illness", "small town", "teacher", "farm", "sisters", "letter"),
+    "Family": ("dog", "summer holiday", "grandfather", "school play", "snowman", "circus", "tree house", "kite"),
+    "Fantasy": ("dragon", "spell", "prophecy", "kingdom", "witch", "portal", "sword", "curse"),
+    "History": ("siege", "empress", "revolution", "treaty", "railway", "plague", "cathedral", "exile"),
+    "Horror": ("haunted house", "possession", "cabin", "mirror", "doll", "cult", "fog", "cellar"),
+    "Music": ("band", "piano", "contest", "choir", "tour", "jazz club", "opera", "record shop"),
+    "Mystery": ("disappearance", "locked room", "diary", "amnesia", "lighthouse", "poison", "twin", "clockmaker"),
+    "Romance": ("paris", "florist", "second chance", "rival", "train", "summer love", "bookshop", "dance"),
+    "Science Fiction": (
+        "spaceship",
+        "time loop",
+        "android",
+        "colony",
+        "alien signal",
+        "clone",
+        "asteroid",
+        "simulation",
+    ),
+    "Thriller": ("conspiracy", "stalker", "hacker", "blackmail", "safe house", "snow storm", "border", "witness"),
+    "War": ("trench", "resistance", "submarine", "pilot", "deserter", "field hospital", "radio", "bridge"),
+    "Western": ("sheriff", "gold rush", "saloon", "duel", "cattle", "outlaw", "ranch", "stagecoach"),
+}
+_FIRST = (
+    "Ada", "Bela", "Cora", "Dario", "Edda", "Farid", "Gesa", "Hana", "Ivo", "Jonna", "Kofi", "Lena", "Milo",
+    "Nuria", "Odin", "Petra", "Quirin", "Rosa", "Sami", "Tilda", "Umar", "Vera", "Wanda", "Xenia", "Yannis", "Zora",
+)  # fmt: skip
+_LAST = (
+    "Abel", "Brandt", "Castell", "Dorn", "Eklund", "Farkas", "Grau", "Holm", "Ibarra", "Jansky", "Kessel", "Lund",
+    "Moreau", "Nagy", "Okoro", "Pohl", "Quist", "Rask", "Sato", "Thorne", "Ulrich", "Vance", "Weir", "Yilmaz",
+)  # fmt: skip
+_QUALITIES = (
+    "Silent", "Crimson", "Last", "Hidden", "Broken", "Golden", "Distant", "Burning", "Secret", "Frozen", "Endless",
+    "Hollow", "Restless", "Paper", "Electric", "Borrowed",
+)  # fmt: skip
+_THINGS = (
+    "River", "Garden", "Orchard", "Station", "Harbour", "Mountain", "Winter", "Shadow", "Promise", "Horizon",
+    "Kingdom", "Letter", "Voyage", "Machine", "Mirror", "Season", "Witness", "Island",
+)  # fmt: skip
+_CERTIFICATES = {"movie": ("G", "PG", "PG-13", "R"), "series": ("TV-G", "TV-PG", "TV-14", "TV-MA")}
+
+
+def generate_world(
+    *, movies: int, series: int, episodes: int, users: int, plays: int, seed: int, now: datetime
+) -> World:
+    """A world of exactly these sizes; the same arguments give the same world.
+
+    Users prefer two or three genres each, popular titles are played more, and series are watched in order, so that
+    there is something to learn. Plays lie in the two years before ``now``. Some titles lack an overview or a TMDb id,
+    one in a hundred films is there twice. Raises ValueError for negative sizes, and for plays without users and titles.
+    """
+    sizes = {"movies": movies, "series": series, "episodes": episodes, "users": users, "plays": plays}
+    for name, size in sizes.items():
+        if size < 0:
+            raise ValueError(f"{name} must not be negative")
+    if plays and not (users and (movies or (series and episodes))):
+        raise ValueError("plays need users and something to play")
+    random = Random(seed)
+    titles = [_movie(random, number, movies, now) for number in range(movies)]
+    titles += _series(random, series, episodes, now)
+    world_users = [
+        WorldUser(f"{_FIRST[number % len(_FIRST)].lower()}{number}", is_administrator=number == 0)
+        for number in range(users)
+    ]
+    history = list(_plays(random, titles, world_users, plays, now)) if plays else []
+    return World(f"generated:{movies}+{series}:{seed}", titles, world_users, history)
+
+
+def _movie(random: Random, number: int, count: int, now: datetime) -> WorldTitle:
+    facts = _facts(random, number, count, "movie", now)
+    if random.random() < 0.08:
+        franchise = number % max(1, count // 40)
+        facts["collection"] = (
+            FIRST_INVENTED_ID + franchise,
+            f"{_QUALITIES[franchise % 16]} Saga {franchise} Collection",
+        )
+    return WorldTitle(
+        key=f"movie:{FIRST_INVENTED_ID + number}",
+        media_type="movie",
+        runtime_minutes=random.randint(75, 165),
+        directors=(_person(random),),
+        status="Released",
+        copies=2 if random.random() < 0.01 else 1,
+        **facts,
+    )
+
+
+def _series(random: Random, count: int, episodes: int, now: datetime) -> Iterator[WorldTitle]:
+    # No two series of one length would be realistic; few decisions make a spread that adds up exactly.
+    weights = [random.uniform(0.3, 2.0) for _ in range(count)]
+    total, given, passed = sum(weights), 0, 0.0
+    for number in range(count):
+        passed += weights[number]
+        upto = episodes if number == count - 1 else round(episodes * passed / total)
+        own, given = upto - given, upto
+        seasons = [_EPISODES_PER_SEASON] * (own // _EPISODES_PER_SEASON)
+        if own % _EPISODES_PER_SEASON:
+            seasons.append(own % _EPISODES_PER_SEASON)
+        yield WorldTitle(
+            key=f"series:{FIRST_INVENTED_ID + number}",
+            media_type="series",
+            runtime_minutes=random.choice((24, 30, 45, 52)),
+            creators=(_person(random),),
+            networks=(f"{random.choice(_THINGS)} TV",),
+            status=random.choice(("Ended", "Returning Series")),
+            tvdb_id=FIRST_INVENTED_ID + number,
+            episodes_per_season=tuple(seasons),
+            **_facts(random, number, count, "series", now),
+        )
+
+
+def _facts(random: Random, number: int, count: int, media_type: str, now: datetime) -> dict[str, Any]:
+    genres = random.sample(list(_THEMES), random.choice((1, 2, 2, 3)))
+    themes = random.sample(_THEMES[genres[0]], 4) + [random.choice(_THEMES[genre]) for genre in genres[1:]]
+    year = now.year - 1 - min(int(random.expovariate(0.07)), 90)
+    quality = min(9.0, max(2.0, random.gauss(6.4, 1.0)))
+    # The first titles are the popular ones, in Zipf's manner.
+    popularity = round(200.0 / (1 + number) ** 0.6, 4)
+    lead = _person(random)
+    place = random.choice(_THINGS).lower()
+    overview = (
+        f"{lead.split()[0]} comes upon a {themes[0]} and a {themes[1]} near the {place}. "
+        f"What begins with a {themes[2]} soon turns on a {themes[3]}, and nobody is what they seem."
+    )
+    language = random.choice(("en", "en", "en", "fr", "de", "ja", "es"))
+    return {
+        "title": f"The {random.choice(_QUALITIES)} {random.choice(_THINGS)} {number + 1}",
+        "year": year,
+        "genres": tuple(genres),
+        "overview": "" if random.random() < 0.05 else overview,
+        "tagline": f"Beware of the {themes[0]}." if random.random() < 0.4 else "",
+        "keywords": tuple(themes),
+        "cast": tuple(CastMember(name) for name in (lead, _person(random), _person(random))),
+        "writers": (_person(random),),
+        "companies": (f"{random.choice(_QUALITIES)} {random.choice(_THINGS)} Pictures",),
+        "countries": (random.choice(("US", "US", "GB", "FR", "DE", "JP")),),
+        "language": language,
+        "release_date": date(year, random.randint(1, 12), random.randint(1, 28)).isoformat(),
+        "official_rating": random.choice(_CERTIFICATES[media_type]),
+        "vote_average": round(quality, 3),
+        "vote_count": int(popularity * random.uniform(20, 120)) + 1,
+        "popularity": popularity,
+        "tmdb_id": None if random.random() < 0.02 else FIRST_INVENTED_ID + number,
+        "imdb_id": f"tt{FIRST_INVENTED_ID + number + (50_000_000 if media_type == 'series' else 0)}",
+        "recommended_tmdb_ids": tuple(
+            FIRST_INVENTED_ID + other for other in {random.randrange(count) for _ in range(8)} if other != number
+        ),
+    }
+
+
+def _person(random: Random) -> str:
+    return f"{random.choice(_FIRST)} {random.choice(_LAST)} {random.choice(_LAST)}"
+
+
+class _Shelf:
+    """Titles of one type and genre, to be drawn by popularity."""
+
+    def __init__(self, titles: list[WorldTitle]) -> None:
+        self.titles = titles
+        self.weights = list(accumulate(title.popularity or 1.0 for title in titles))
+
+    def draw(self, random: Random) -> WorldTitle:
+        return random.choices(self.titles, cum_weights=self.weights)[0]
+
+
+def _shelves(titles: list[WorldTitle]) -> dict[str, _Shelf]:
+    by_genre: dict[str, list[WorldTitle]] = {}
+    for title in titles:
+        for genre in title.genres:
+            by_genre.setdefault(genre, []).append(title)
+    return {genre: _Shelf(group) for genre, group in sorted(by_genre.items())}
+
+
+class _Viewer:
+    """What one user likes, and where they are in a series."""
+
+    def __init__(self, random: Random, name: str, genres: list[str]) -> None:
+        self.name = name
+        self.liked = random.sample(genres, min(len(genres), random.choice((2, 3))))
+        self.genres = genres
+        self.seen: set[str] = set()
+        self.watching: Iterator[tuple[WorldTitle, int, int]] = iter(())
+
+    def draw(self, random: Random, shelves: dict[str, _Shelf]) -> WorldTitle:
+        liked = [genre for genre in self.liked if genre in shelves]
+        # Mostly what they like, now and then anything.
+        genre = random.choice(liked if liked and random.random() < 0.8 else list(shelves))
+        title = shelves[genre].draw(random)
+        for _ in range(3):
+            if title.key not in self.seen:
+                break
+            title = shelves[genre].draw(random)
+        self.seen.add(title.key)
+        return title
+
+    def next_episode(self, random: Random, shelves: dict[str, _Shelf]) -> tuple[WorldTitle, int, int]:
+        found = next(self.watching, None) if random.random() < 0.95 else None
+        while found is None:
+            self.watching = _episodes(self.draw(random, shelves))
+            found = next(self.watching, None)
+        return found
+
+
+def _episodes(title: WorldTitle) -> Iterator[tuple[WorldTitle, int, int]]:
+    for season, count in enumerate(title.episodes_per_season, start=1):
+        for episode in range(1, count + 1):
+            yield title, season, episode
+
+
+def _plays(
+    random: Random, titles: list[WorldTitle], users: list[WorldUser], count: int, now: datetime
+) -> Iterator[Play]:
+    movies = _shelves([title for title in titles if title.media_type == "movie"])
+    series = _shelves([title for title in titles if title.episodes_per_season])
+    genres = sorted({*movies, *series})
+    viewers = [_Viewer(random, user.name, genres) for user in users]
+    # Some watch much, some hardly anything.
+    activity = list(accumulate(random.paretovariate(1.2) for _ in viewers))
+    end = int(now.timestamp())
+    times = sorted(random.randrange(end - _HISTORY_DAYS * 86_400, end) for _ in range(count))
+    for when, viewer in zip(times, random.choices(viewers, cum_weights=activity, k=count), strict=True):
+        played_at = datetime.fromtimestamp(when, UTC)
+        completion = 1.0 if random.random() < 0.92 else round(random.uniform(0.05, 0.85), 2)
+        if series and (not movies or random.random() < 0.6):
+            title, season, episode = viewer.next_episode(random, series)
+            first = season == 1 and episode == 1
+            rating = _rating(random, viewer, title) if first and random.random() < 0.3 else None
+            yield Play(viewer.name, title.key, played_at, season, episode, rating, completion)
+        else:
+            title = viewer.draw(random, movies)
+            rating = _rating(random, viewer, title) if random.random() < 0.3 else None
+            favorite = rating is not None and rating >= 9
+            yield Play(viewer.name, title.key, played_at, None, None, rating, completion, favorite)
+
+
+def _rating(random: Random, viewer: _Viewer, title: WorldTitle) -> float:
+    matches = len(set(viewer.liked) & set(title.genres))
+    value = (title.vote_average or 6.0) + 1.2 * matches - 0.8 + random.gauss(0, 1.0)
+    return float(min(10, max(1, round(value))))

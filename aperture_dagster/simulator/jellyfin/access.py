@@ -1,0 +1,86 @@
+"""Who may ask, and finding the user and the item that a request is about."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+from aperture_dagster.simulator.asgi import Request
+from aperture_dagster.simulator.catalogue import Item, Library
+from aperture_dagster.simulator.jellyfin import binding
+from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
+from aperture_dagster.simulator.jellyfin.listing import visible_to
+from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.user_data import ServerUser
+
+_TOKEN = re.compile(r'\bToken="?([^",]*)"?', re.IGNORECASE)
+
+
+class Access:
+    """The key check of a version, and look-ups that fail as the real server does."""
+
+    def __init__(self, state: SimulatorState) -> None:
+        self.state = state
+        self._key = state.settings.jellyfin_key
+        self._legacy = int(state.settings.jellyfin_version.split(".")[0]) < 12
+
+    def authorized(self, request: Request) -> bool:
+        """Whether the request carries the key in a form that this version accepts."""
+        return self._key in self._tokens(request)
+
+    def _tokens(self, request: Request) -> list[str]:
+        tokens: list[str] = []
+        scheme, _, rest = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "mediabrowser" or (self._legacy and scheme.lower() == "emby"):
+            tokens += [unquote(found) for found in _TOKEN.findall(rest)]
+        if "apikey" in request.query_string.lower():
+            tokens.append(request.query.get("ApiKey") or "")
+        if self._legacy:
+            tokens += [request.headers.get("x-emby-token", ""), request.headers.get("x-mediabrowser-token", "")]
+            tokens.append(request.query.get("api_key") or "")
+            tokens += [unquote(found) for found in _TOKEN.findall(request.headers.get("x-emby-authorization", ""))]
+        return [token for token in tokens if token]
+
+    def user(self, request: Request, user_id: str | None = None) -> ServerUser | None:
+        """The user named in the path or by ``userId``; None when none is. Raises NotFoundError or BindingError."""
+        wanted = binding.as_guid("userId", user_id) if user_id else binding.guid(request.query, "userId")
+        if wanted is None:
+            return None
+        user = self.state.users.get(wanted)
+        if user is None:
+            raise NotFoundError(wanted)
+        return user
+
+    def required_user(self, request: Request, user_id: str | None = None) -> ServerUser:
+        """As `user`, but an API key has no user of its own: without one there is nothing to find."""
+        user = self.user(request, user_id)
+        if user is None:
+            raise NotFoundError("userId")
+        return user
+
+    def item(self, item_id: str, user: ServerUser | None) -> Item:
+        """The item of this id, if the user may see it. Raises NotFoundError or BindingError."""
+        item = self.state.catalogue.find(binding.as_guid("itemId", item_id))
+        if item is None or (user is not None and not visible_to(user)(item)):
+            raise NotFoundError(item_id)
+        return item
+
+    def libraries(self, user: ServerUser | None = None) -> list[Library]:
+        """Libraries that are there, and that the user may see."""
+        catalogue = self.state.catalogue
+        libraries = [library for library in catalogue.libraries if library.name not in catalogue.hidden_libraries]
+        if user is None or user.policy.enable_all_folders:
+            return libraries
+        return [library for library in libraries if library.item_id in user.policy.enabled_folders]
+
+
+def json_object(request: Request) -> dict[str, Any]:
+    """The body as a JSON object. Raises BindingError."""
+    try:
+        content = request.json()
+    except ValueError:
+        raise BindingError("$", "not JSON") from None
+    if not isinstance(content, dict):
+        raise BindingError("$", "not an object")
+    return content

@@ -1,0 +1,83 @@
+"""What users did with items: reading it and writing it back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from aperture_dagster.simulator.asgi import Request, Response, json_response
+from aperture_dagster.simulator.catalogue import Item
+from aperture_dagster.simulator.jellyfin import binding, dto
+from aperture_dagster.simulator.jellyfin.access import Access, json_object
+from aperture_dagster.simulator.jellyfin.binding import BindingError
+from aperture_dagster.simulator.user_data import ServerUser
+
+
+class PlaystateEndpoints:
+    """Played, favourite, rating, position. Every write answers with the item's user data."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def get(self, request: Request, item_id: str) -> Response:
+        """``GET /UserItems/{item}/UserData``."""
+        user, item = self._find(request, item_id)
+        return _answer(item, user)
+
+    def write(self, request: Request, item_id: str) -> Response:
+        """``POST /UserItems/{item}/UserData``: only the fields that are given change."""
+        user, item = self._find(request, item_id)
+        content = {name: value for name, value in json_object(request).items() if value is not None}
+        try:
+            position, count = int(content.get("PlaybackPositionTicks", -1)), int(content.get("PlayCount", -1))
+            rating = float(content["Rating"]) if "Rating" in content else None
+        except (TypeError, ValueError) as error:
+            raise BindingError("$", str(error)) from None
+        datum = user.edit(item)
+        if "PlaybackPositionTicks" in content:
+            datum.position = position
+        if "PlayCount" in content:
+            datum.play_count = count
+        if "IsFavorite" in content:
+            datum.favorite = bool(content["IsFavorite"])
+        if "Likes" in content:
+            datum.rating = 10.0 if content["Likes"] else 1.0
+        if rating is not None:
+            datum.rating = rating
+        if "LastPlayedDate" in content:
+            datum.last_played = binding.parse_moment("LastPlayedDate", str(content["LastPlayedDate"]))
+        if "Played" in content:
+            user.set_played(item, bool(content["Played"]))
+        return _answer(item, user)
+
+    def rate(self, request: Request, item_id: str) -> Response:
+        """``POST`` with ``likes``, or ``DELETE``, ``/UserItems/{item}/Rating``."""
+        user, item = self._find(request, item_id)
+        likes = binding.boolean(request.query, "likes") if request.method == "POST" else None
+        user.edit(item).rating = None if likes is None else 10.0 if likes else 1.0
+        return _answer(item, user)
+
+    def played(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
+        """``POST /UserPlayedItems/{item}``: of a series, every episode."""
+        user, item = self._find(request, item_id, user_id)
+        user.mark_played(item, binding.moment(request.query, "datePlayed"), datetime.now(UTC).timestamp())
+        return _answer(item, user)
+
+    def unplayed(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
+        """``DELETE /UserPlayedItems/{item}``."""
+        user, item = self._find(request, item_id, user_id)
+        user.mark_unplayed(item)
+        return _answer(item, user)
+
+    def favorite(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
+        """``POST`` or ``DELETE`` ``/UserFavoriteItems/{item}``."""
+        user, item = self._find(request, item_id, user_id)
+        user.edit(item).favorite = request.method == "POST"
+        return _answer(item, user)
+
+    def _find(self, request: Request, item_id: str, user_id: str | None = None) -> tuple[ServerUser, Item]:
+        user = self._access.required_user(request, user_id)
+        return user, self._access.item(item_id, user)
+
+
+def _answer(item: Item, user: ServerUser) -> Response:
+    return json_response(dto.user_data_dto(item, user))
