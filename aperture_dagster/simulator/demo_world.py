@@ -293,7 +293,7 @@ class _Household:
         scores = self._scores[taste.name, media_type]
         allowed = [title for title in self._titles[media_type] if may_watch(taste, title) and title.key not in recent]
         luck = random.gumbel(size=len(allowed))
-        order = sorted(range(len(allowed)), key=lambda index: -(1.8 * scores[allowed[index].key] + luck[index]))
+        order = sorted(range(len(allowed)), key=lambda index: -(1.25 * scores[allowed[index].key] + luck[index]))
         return [allowed[index] for index in order[: max(0, count - len(recent))]]
 
     def _recent_titles(self, taste: DemoTaste, media_type: MediaType) -> list[WorldTitle]:
@@ -350,11 +350,11 @@ class _Household:
         ]
         score = self._scores[taste.name, "series"][title.key]
         if still_watching:
-            share = random.uniform(0.25, 0.95)
-        elif score < 0.5 or random.random() < 0.2:
+            share = 1.0 if random.random() < 0.2 else random.uniform(0.25, 0.95)
+        elif score < 0.5 or random.random() < 0.15:
             share = min(1.0, float(random.integers(1, 6)) / len(episodes))
         else:
-            share = 1.0 if random.random() < 0.6 else random.uniform(0.3, 0.9)
+            share = 1.0 if random.random() < 0.7 else random.uniform(0.3, 0.9)
         wanted = max(2 if still_watching else 1, min(round(share * len(episodes)), _EPISODES_AT_MOST))
         minutes = (title.runtime_minutes or 45) + 3
         evenings: list[tuple[int, int]] = []

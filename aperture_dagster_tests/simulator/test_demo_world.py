@@ -1,0 +1,303 @@
+"""The packaged demo world: its facts are real, its sentences its own, its users worth recommending to."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from aperture_dagster.simulator.demo_world import (
+    SERIES_ID_BASE,
+    DemoTaste,
+    affinity,
+    demo_tastes,
+    demo_titles,
+    load_demo_world,
+    may_watch,
+)
+from aperture_dagster.simulator.world import MediaType, World, WorldTitle
+
+NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
+SHARED_MOVIES = Path(__file__).parents[3] / "shared" / "data" / "movies.jsonl.gz"
+PLAYED_FROM = 0.9
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return load_demo_world(now=NOW)
+
+
+@pytest.fixture(scope="module")
+def shared_movies() -> dict[int, dict]:
+    if not SHARED_MOVIES.exists():
+        pytest.skip("the shared film data is not beside the project: ids and overviews cannot be compared")
+    with gzip.open(SHARED_MOVIES, "rt", encoding="utf-8") as lines:
+        return {row["tmdbId"]: row for row in map(json.loads, lines) if row["tmdbId"]}
+
+
+def of_type(titles: list[WorldTitle] | tuple[WorldTitle, ...], media_type: MediaType) -> list[WorldTitle]:
+    return [title for title in titles if title.media_type == media_type]
+
+
+def active_tastes() -> list[DemoTaste]:
+    return [taste for taste in demo_tastes() if taste.films > 10]
+
+
+def test_the_demo_has_about_400_films_and_60_series_of_a_size_that_stays_small(world: World) -> None:
+    films, series = of_type(world.titles, "movie"), of_type(world.titles, "series")
+    assert 390 <= len(films) <= 440
+    assert len(series) == 60
+    assert 1_500 <= sum(sum(title.episodes_per_season) for title in series) <= 2_600
+    assert all(1 <= len(title.episodes_per_season) <= 8 for title in series)
+    assert all(1 <= count <= 13 for title in series for count in title.episodes_per_season)
+
+
+def test_keys_and_ids_are_unique(world: World) -> None:
+    assert len({title.key for title in world.titles}) == len(world.titles)
+    for media_type in ("movie", "series"):
+        ids = [title.tmdb_id for title in of_type(world.titles, media_type)]
+        assert None not in ids
+        assert len(set(ids)) == len(ids)
+    imdb_ids = [title.imdb_id for title in of_type(world.titles, "movie")]
+    assert len(set(imdb_ids)) == len(imdb_ids)
+
+
+def test_series_and_collections_carry_no_real_id(world: World) -> None:
+    for title in of_type(world.titles, "series"):
+        assert title.tmdb_id is not None and title.tmdb_id > SERIES_ID_BASE
+        assert title.tvdb_id is not None and title.tvdb_id > SERIES_ID_BASE
+        assert title.imdb_id is None
+    collections = {title.collection for title in world.titles if title.collection}
+    assert all(number > SERIES_ID_BASE for number, _ in collections)
+    assert len({number for number, _ in collections}) == len(collections) == len({name for _, name in collections})
+
+
+def test_the_facts_of_every_film_are_those_of_the_shared_data(world: World, shared_movies: dict[int, dict]) -> None:
+    for title in of_type(world.titles, "movie"):
+        row = shared_movies[title.tmdb_id or 0]
+        assert (title.imdb_id, title.year, title.release_date) == (row["imdbId"], row["year"], row["release_date"])
+        assert title.vote_average == row["vote_average"]
+        assert [member.name for member in title.cast] == row["cast"]
+        assert set(title.keywords) <= {keyword.strip().lower() for keyword in row["keywords"]} | {"film noir"}
+
+
+def test_no_overview_repeats_the_shared_text(world: World, shared_movies: dict[int, dict]) -> None:
+    def phrases(text: str) -> set[tuple[str, ...]]:
+        words = re.findall(r"[\w']+", text.lower())
+        return {tuple(words[start : start + 6]) for start in range(len(words) - 5)}
+
+    for title in of_type(world.titles, "movie"):
+        row = shared_movies[title.tmdb_id or 0]
+        theirs = phrases(row["overview"] or "") | phrases(row["tagline"] or "")
+        assert title.overview != row["overview"]
+        assert not phrases(title.overview) & theirs, title.title
+        assert not title.tagline
+
+
+def test_every_title_has_one_sentence_of_its_own(world: World) -> None:
+    overviews = [title.overview for title in world.titles]
+    assert len(set(overviews)) == len(overviews)
+    for title in world.titles:
+        assert title.overview.endswith("."), title.title
+        assert not re.search(r"[.!?]\s", title.overview), title.title
+        assert 14 <= len(title.overview.split()) <= 32, title.title
+
+
+def test_titles_stand_in_natural_order(world: World) -> None:
+    assert not [title.title for title in world.titles if re.search(r", (The|A|An|Le|La|Der|Il)\b( \(|$)", title.title)]
+
+
+def test_there_is_variety_of_times_languages_and_kinds(world: World) -> None:
+    films = of_type(world.titles, "movie")
+    assert len({(title.year or 0) // 10 for title in films}) >= 9
+    assert len({title.language for title in films if title.language}) >= 12
+    genres = Counter(genre for title in films for genre in title.genres)
+    assert all(genres[genre] >= 10 for genre in ("Animation", "Documentary", "Horror", "Music", "Romance", "Western"))
+    assert len({title.language for title in of_type(world.titles, "series")}) >= 4
+
+
+def test_some_titles_are_owned_twice_and_some_are_not_owned_but_recommended(world: World) -> None:
+    assert [title.title for title in world.titles if title.copies == 2] == ["Blade Runner"]
+    recommended = Counter(number for title in of_type(world.titles, "movie") for number in title.recommended_tmdb_ids)
+    missing = [title for title in of_type(world.titles, "movie") if title.copies == 0]
+    assert missing
+    assert any(recommended[title.tmdb_id or 0] >= 3 for title in missing)
+    played = {play.title_key for play in world.plays}
+    assert not played & {title.key for title in world.titles if title.copies == 0}
+
+
+@pytest.mark.parametrize("media_type", ["movie", "series"])
+def test_every_title_recommends_about_ten_others_of_its_kind(world: World, media_type: MediaType) -> None:
+    titles = of_type(world.titles, media_type)
+    known = {title.tmdb_id for title in titles}
+    for title in titles:
+        assert 8 <= len(set(title.recommended_tmdb_ids)) <= 12
+        assert title.tmdb_id not in title.recommended_tmdb_ids
+        assert set(title.recommended_tmdb_ids) <= known
+
+
+def test_the_parts_of_a_franchise_recommend_each_other(world: World) -> None:
+    parts: dict[int, list[WorldTitle]] = defaultdict(list)
+    for title in world.titles:
+        if title.collection:
+            parts[title.collection[0]].append(title)
+    pairs = [(one, other) for group in parts.values() for one in group for other in group if one is not other]
+    found = [other.tmdb_id in one.recommended_tmdb_ids for one, other in pairs]
+    assert len(pairs) > 60
+    assert sum(found) / len(found) > 0.9
+
+
+def test_the_world_is_the_same_at_every_hour_of_a_day(world: World) -> None:
+    evening = NOW.replace(hour=23, minute=59).astimezone(timezone(timedelta(hours=-7)))
+    again = load_demo_world(now=evening)
+    assert again.plays == world.plays
+    assert again.users == world.users
+    assert again.titles == world.titles
+
+
+def test_on_another_day_only_the_times_have_moved(world: World) -> None:
+    later = load_demo_world(now=NOW + timedelta(days=45))
+    assert len(later.plays) == len(world.plays)
+    for now, then in zip(later.plays, world.plays, strict=True):
+        assert now.played_at - then.played_at == timedelta(days=45)
+        assert (now.user, now.title_key, now.rating) == (then.user, then.title_key, then.rating)
+
+
+@pytest.mark.parametrize("clock", [(0, 0), (12, 0), (23, 59)])
+def test_no_play_lies_in_the_future_and_none_is_much_older_than_two_years(clock: tuple[int, int]) -> None:
+    now = datetime(2026, 1, 1, *clock, tzinfo=UTC)
+    plays = load_demo_world(now=now).plays
+    assert plays == sorted(plays, key=lambda play: play.played_at)
+    assert plays[-1].played_at <= now
+    assert now - plays[-1].played_at < timedelta(days=3)
+    assert timedelta(days=700) < now - plays[0].played_at < timedelta(days=740)
+
+
+def test_a_time_without_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="timezone"):
+        load_demo_world(now=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_fewer_users_leave_the_others_as_they_are(world: World) -> None:
+    three = load_demo_world(now=NOW, users=3)
+    names = [user.name for user in three.users]
+    assert names == [user.name for user in world.users][:3]
+    assert three.plays == [play for play in world.plays if play.user in names]
+
+
+def test_the_household_is_a_mixed_one(world: World) -> None:
+    users = {user.name: user for user in world.users}
+    plays = Counter(play.user for play in world.plays)
+    assert len(users) == len(world.users) == 13
+    assert sum(not user.is_disabled for user in users.values()) == 12
+    assert [user.name for user in users.values() if user.is_administrator] == ["Alma"]
+    assert [user.name for user in users.values() if user.is_disabled] == ["Mirko"]
+    assert plays["Mirko"] > 20
+    assert plays["Lena"] == 0
+    assert plays["Kofi"] == 3
+    assert all(NOW - play.played_at < timedelta(days=16) for play in world.plays if play.user == "Kofi")
+
+
+def test_the_child_watches_only_what_the_limit_allows(world: World) -> None:
+    (child,) = [user for user in world.users if user.max_parental_rating is not None]
+    titles = {title.key: title for title in world.titles}
+    watched = {titles[play.title_key].official_rating for play in world.plays if play.user == child.name}
+    assert watched <= {"G", "PG", "TV-Y", "TV-Y7", "TV-G", "TV-PG"}
+
+
+def test_what_the_tastes_name_exists(world: World) -> None:
+    exists: dict[str, set[str]] = {
+        "genres": {genre for title in world.titles for genre in title.genres},
+        "keywords": {keyword for title in world.titles for keyword in title.keywords},
+        "people": {
+            *(name for title in world.titles for name in (*title.directors, *title.creators)),
+            *(member.name for title in world.titles for member in title.cast),
+        },
+        "collections": {title.collection[1] for title in world.titles if title.collection},
+        "languages": {title.language for title in world.titles if title.language},
+        "decades": {str((title.year or 0) // 10 * 10) for title in world.titles},
+        "series": {title.title for title in of_type(world.titles, "series")},
+    }
+    for taste in demo_tastes():
+        for preferences in (taste.likes, taste.dislikes):
+            for kind, weights in preferences.items():
+                assert set(weights) <= exists[kind], (taste.name, kind, set(weights) - exists[kind])
+
+
+@pytest.mark.parametrize("taste", active_tastes(), ids=lambda taste: taste.name)
+def test_everybody_watches_what_they_claim_to_like_more_than_others_do(world: World, taste: DemoTaste) -> None:
+    films = of_type(world.titles, "movie")
+    possible = sorted((film for film in films if may_watch(taste, film)), key=lambda film: -affinity(taste, film))
+    favoured = {film.key for film in possible[:40]}
+    watched: dict[str, set[str]] = defaultdict(set)
+    for play in world.plays:
+        if play.season is None:
+            watched[play.user].add(play.title_key)
+    counts = {user: len(keys & favoured) for user, keys in watched.items() if len(keys) > 10}
+    own = counts.pop(taste.name)
+    assert own > max(counts.values())
+    assert own > 2 * sum(counts.values()) / len(counts)
+    # Nobody is so predictable that there is nothing left to find out, or to be wrong about.
+    assert len(favoured - watched[taste.name]) >= 5
+    assert len(watched[taste.name] - favoured) >= 5
+
+
+def test_ratings_follow_taste_but_not_slavishly(world: World) -> None:
+    import numpy as np
+
+    titles = {title.key: title for title in world.titles}
+    for taste in active_tastes():
+        rated = [play for play in world.plays if play.user == taste.name and play.rating is not None]
+        assert all(0 <= (play.rating or 0) <= 10 for play in rated)
+        if len(rated) > 25:
+            marks = [play.rating or 0 for play in rated]
+            tastes = [affinity(taste, titles[play.title_key]) for play in rated]
+            assert 0.3 < float(np.corrcoef(marks, tastes)[0, 1]) < 0.95
+
+
+def test_episodes_are_watched_in_order_and_not_all_series_to_the_end(world: World) -> None:
+    titles = {title.key: title for title in world.titles}
+    histories: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for play in world.plays:
+        if play.season is not None and play.episode is not None:
+            histories[play.user, play.title_key].append((play.season, play.episode))
+    finished = 0
+    for (_, key), seen in histories.items():
+        every = [
+            (season, episode)
+            for season, count in enumerate(titles[key].episodes_per_season, start=1)
+            for episode in range(1, count + 1)
+        ]
+        assert seen == every[: len(seen)]
+        finished += len(seen) == len(every)
+    assert finished >= 5
+    assert len(histories) - finished >= 20
+
+
+def test_some_plays_are_partial_some_repeated_some_rated_some_favourites(world: World) -> None:
+    films = [play for play in world.plays if play.season is None]
+    assert 40 <= sum(play.completion < PLAYED_FROM for play in world.plays) <= 300
+    assert sum(play.favorite for play in world.plays) >= 50
+    assert sum(play.rating is not None for play in world.plays) >= 300
+    complete = Counter((play.user, play.title_key) for play in films if play.completion >= PLAYED_FROM)
+    assert sum(count > 1 for count in complete.values()) >= 20
+
+
+@pytest.mark.parametrize("media_type", ["movie", "series"])
+def test_the_last_30_days_hold_ten_titles_that_several_people_watched(world: World, media_type: MediaType) -> None:
+    viewers: dict[str, set[str]] = defaultdict(set)
+    for play in world.plays:
+        is_recent = NOW - play.played_at <= timedelta(days=30)
+        if is_recent and play.completion >= PLAYED_FROM and (play.season is None) == (media_type == "movie"):
+            viewers[play.title_key].add(play.user)
+    assert sum(len(users) >= 3 for users in viewers.values()) >= 10
+
+
+def test_titles_are_read_once(world: World) -> None:
+    assert demo_titles() is demo_titles()
+    assert world.titles == list(demo_titles())
