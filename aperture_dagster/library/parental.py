@@ -20,7 +20,7 @@ AGES = {
 
 
 def age_of(official_rating: str | None) -> int | None:
-    """The age that a mark such as ``PG-13``, ``TV-MA``, ``FSK-12``, ``DE-16`` or ``12A`` stands for; None if unknown."""
+    """The age that a mark such as ``PG-13``, ``TV-MA``, ``FSK-12`` or ``12A`` stands for; None if unknown."""
     mark = (official_rating or "").strip().upper()
     if mark in AGES:
         return AGES[mark]

@@ -1,0 +1,215 @@
+"""What the ranking reads, and the lists that it writes: a list is replaced in one transaction, never seen in halves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from aperture_dagster.storage.bulk import WriteCounts, adapt_row, copy_rows, upsert
+from aperture_dagster.storage.enrichment import ONE_COPY
+from aperture_dagster.storage.tables import recommendations, taste_profiles, taste_weights, top_picks
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+RECOMMENDATION_COLUMNS = (
+    "user_id", "media_type", "rank", "work_id", "item_id", "score", "components", "because", "is_cold"
+)  # fmt: skip
+PICK_COLUMNS = (
+    "day", "media_type", "rank", "work_id", "item_id", "viewers", "plays", "completion", "score", "relaxed"
+)  # fmt: skip
+PROFILE_COLUMNS = (
+    "user_id", "media_type", "model_key", "titles", "liked", "disliked", "summary", "centroids"
+)  # fmt: skip
+
+
+def read_items(connection: Connection) -> pd.DataFrame:
+    """The item table of the ranking, one row per work in the library, merged view first and the server's facts where
+    a work has not been merged yet: ``work_id``, ``item_id`` (the copy to play), ``media_type``, ``title``, ``year``,
+    ``genres``, ``keywords``, ``directors``, ``vote_average``, ``vote_count``, ``popularity``, ``official_rating``,
+    ``tmdb_id``, ``imdb_id``, ``episodes_total``, ``library_ids`` (of all its copies).
+    """
+    import pandas as pd
+
+    rows = connection.execute(
+        text(
+            "SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title, "
+            "coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres, "
+            "coalesce(e.keywords, '{}') AS keywords, coalesce(e.directors, '{}') AS directors, "
+            "coalesce(e.vote_average, s.community_rating)::float8 AS vote_average, e.vote_count::float8 AS vote_count, "
+            "e.popularity::float8 AS popularity, coalesce(e.official_rating, s.official_rating) AS official_rating, "
+            "coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, s.imdb_id) AS imdb_id, "
+            "(SELECT count(DISTINCT (season, number)) FROM episodes p WHERE p.work_id = s.work_id "
+            "  AND p.removed_at IS NULL AND coalesce(p.season, 1) > 0)::float8 AS episodes_total, "
+            "(SELECT array_agg(DISTINCT c.library_id) FROM titles c WHERE c.work_id = s.work_id "
+            "  AND c.removed_at IS NULL) AS library_ids "
+            f"FROM ({ONE_COPY}) s LEFT JOIN enriched_metadata e USING (work_id) WHERE s.removed_at IS NULL "
+            "ORDER BY s.work_id"
+        )
+    )
+    names = list(rows.keys())
+    frame = pd.DataFrame([tuple(row) for row in rows], columns=names)
+    for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
+        frame[name] = pd.to_numeric(frame[name])
+    return frame
+
+
+def read_edges(connection: Connection) -> pd.DataFrame:
+    """TMDb's "recommended from this title", within the library: ``work_id``, ``recommended_work_id``, ``rank``."""
+    import pandas as pd
+
+    rows = connection.exec_driver_sql(
+        "SELECT m.work_id, k.work_id, r.place FROM tmdb_metadata m JOIN works w USING (work_id) "
+        "CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, place) "
+        "JOIN works k ON k.media_type = w.media_type AND k.tmdb_id = r.tmdb_id WHERE k.work_id <> m.work_id"
+    ).all()
+    return pd.DataFrame([tuple(row) for row in rows], columns=["work_id", "recommended_work_id", "rank"])
+
+
+def replace_taste(
+    connection: Connection, user_id: str, profiles: Iterable[dict[str, Any]], weights: Iterable[dict[str, Any]]
+) -> WriteCounts:
+    """Write a user's taste: the profile per media type, and the weight of every title in the history."""
+    weights = list(weights)
+    counts = upsert(connection, taste_profiles, profiles, columns=PROFILE_COLUMNS)
+    counts += upsert(
+        connection, taste_weights, weights, columns=("user_id", "work_id", "media_type", "weight"), touch=None
+    )
+    gone = connection.execute(
+        text("DELETE FROM taste_weights WHERE user_id = :user AND NOT work_id = ANY(:works)"),
+        {"user": user_id, "works": [row["work_id"] for row in weights]},
+    )
+    counts.deleted += gone.rowcount
+    return counts
+
+
+def read_weights(connection: Connection) -> pd.DataFrame:
+    """The taste weights of all users who are on the server: ``user_id``, ``work_id``, ``weight``."""
+    import pandas as pd
+
+    rows = connection.exec_driver_sql(
+        "SELECT user_id, work_id, weight::float8 FROM taste_weights JOIN users USING (user_id) "
+        "WHERE removed_at IS NULL ORDER BY user_id, work_id"
+    ).all()
+    return pd.DataFrame([tuple(row) for row in rows], columns=["user_id", "work_id", "weight"])
+
+
+def users_with_taste(connection: Connection) -> set[str]:
+    """Users whose taste has been learned, be it that nothing is known yet."""
+    return set(connection.exec_driver_sql("SELECT DISTINCT user_id FROM taste_profiles").scalars())
+
+
+def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """What some users like, readable, for the asset's page and the summary."""
+    rows = connection.execute(
+        text(
+            "SELECT u.name AS user, p.media_type, p.titles, p.liked, p.disliked, p.summary->>'sentence' AS taste "
+            "FROM taste_profiles p JOIN users u USING (user_id) WHERE user_id = ANY(:users) "
+            "ORDER BY u.first_seen_at, u.name, p.media_type"
+        ),
+        {"users": list(user_ids)},
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
+def replace_recommendations(connection: Connection, user_id: str, rows: Sequence[dict[str, Any]]) -> WriteCounts:
+    """Put a user's new lists in the place of the old ones; equal lists are not written and keep their date."""
+    where = "user_id = :user"
+    return _replace(connection, recommendations, RECOMMENDATION_COLUMNS, rows, where, {"user": user_id})
+
+
+def replace_top_picks(
+    connection: Connection, day: date, media_type: str, rows: Sequence[dict[str, Any]]
+) -> WriteCounts:
+    """Put a day's new list in the place of the old one; an equal list is not written."""
+    where = "day = :day AND media_type = :kind"
+    return _replace(connection, top_picks, PICK_COLUMNS, rows, where, {"day": day, "kind": media_type})
+
+
+def _replace(
+    connection: Connection,
+    table: Any,
+    columns: Sequence[str],
+    rows: Sequence[dict[str, Any]],
+    where: str,
+    parameters: Mapping[str, Any],
+) -> WriteCounts:
+    """Replace the rows of ``table`` that ``where`` selects, unless they are the same. One transaction, one writer."""
+    connection.execute(
+        text("SELECT pg_advisory_xact_lock(hashtext(:name))"),
+        {"name": f"{table.name}:{'/'.join(map(str, parameters.values()))}"},
+    )
+    adapted = [adapt_row(table, row, columns) for row in rows]
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE incoming_list ON COMMIT DROP AS SELECT {', '.join(columns)} FROM {table.name} "
+        "WITH NO DATA"
+    )
+    copy_rows(connection, "incoming_list", columns, adapted)
+    listed = ", ".join(columns)
+    current = f"SELECT {listed} FROM {table.name} WHERE {where}"
+    differs = connection.execute(
+        text(
+            f"SELECT EXISTS ((SELECT {listed} FROM incoming_list EXCEPT {current}) "
+            f"UNION ALL ({current} EXCEPT SELECT {listed} FROM incoming_list))"
+        ),
+        parameters,
+    ).scalar()
+    counts = WriteCounts()
+    if differs:
+        counts.deleted = connection.execute(text(f"DELETE FROM {table.name} WHERE {where}"), parameters).rowcount
+        counts.inserted = connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({listed}) SELECT {listed} FROM incoming_list"
+        ).rowcount
+    connection.exec_driver_sql("DROP TABLE incoming_list")
+    return counts
+
+
+def recommendation_table(connection: Connection, user_id: str, limit: int | None = None) -> list[dict[str, Any]]:
+    """A user's lists with titles and reasons, films first, in rank order."""
+    rows = connection.execute(
+        text(
+            "SELECT r.media_type, r.rank, coalesce(e.title, t.title) AS title, coalesce(e.year, t.year) AS year, "
+            "coalesce(e.tmdb_id, t.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, t.imdb_id) AS imdb_id, "
+            "r.score::float8 AS score, r.components, r.is_cold, r.generated_at, "
+            "ARRAY(SELECT coalesce(be.title, bt.title) FROM unnest(r.because) WITH ORDINALITY b(work_id, place) "
+            "  LEFT JOIN enriched_metadata be ON be.work_id = b.work_id "
+            "  LEFT JOIN LATERAL (SELECT title FROM titles x WHERE x.work_id = b.work_id LIMIT 1) bt ON true "
+            "  WHERE coalesce(be.title, bt.title) IS NOT NULL ORDER BY b.place) AS because "
+            "FROM recommendations r LEFT JOIN enriched_metadata e USING (work_id) "
+            "LEFT JOIN LATERAL (SELECT * FROM titles x WHERE x.work_id = r.work_id "
+            "  ORDER BY (x.removed_at IS NOT NULL), x.item_id LIMIT 1) t ON true "
+            "WHERE r.user_id = :user ORDER BY r.media_type, r.rank LIMIT :n"
+        ),
+        {"user": user_id, "n": limit},
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
+def top_picks_table(connection: Connection, day: date) -> list[dict[str, Any]]:
+    """A day's Top Picks with titles, films first, in rank order."""
+    rows = connection.execute(
+        text(
+            "SELECT p.media_type, p.rank, coalesce(e.title, t.title) AS title, coalesce(e.year, t.year) AS year, "
+            "coalesce(e.tmdb_id, t.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, t.imdb_id) AS imdb_id, p.viewers, p.plays, "
+            "p.completion::float8 AS completion, p.score::float8 AS score, p.relaxed FROM top_picks p "
+            "LEFT JOIN enriched_metadata e USING (work_id) "
+            "LEFT JOIN LATERAL (SELECT * FROM titles x WHERE x.work_id = p.work_id LIMIT 1) t ON true "
+            "WHERE p.day = :day ORDER BY p.media_type, p.rank"
+        ),
+        {"day": day},
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
+def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> int:
+    """How many recommended titles their user has played or started: there must be none."""
+    statement = text(
+        "SELECT count(DISTINCT (r.user_id, r.work_id)) FROM recommendations r JOIN watch_state w "
+        "ON w.user_id = r.user_id AND w.work_id = r.work_id WHERE r.user_id = ANY(:users) "
+        "AND (w.played OR w.play_count > 0) AND w.updated_at <= r.generated_at"
+    )
+    return connection.execute(statement, {"users": list(user_ids)}).scalar() or 0

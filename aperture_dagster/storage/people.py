@@ -1,0 +1,108 @@
+"""Users: written by the ``users`` asset, read by everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, text
+
+from aperture_dagster.storage.bulk import WriteCounts, upsert
+from aperture_dagster.storage.tables import facts, users
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+COLUMNS = (
+    "user_id", "partition_key", "name", "email", "email_source", "is_administrator", "is_hidden", "is_disabled",
+    "max_parental_rating", "all_libraries", "library_ids", "last_activity_at", "removed_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUser:
+    """A user as the database has them."""
+
+    user_id: str
+    partition_key: str
+    name: str
+    is_disabled: bool
+    is_administrator: bool
+    max_parental_rating: int | None
+    all_libraries: bool
+    library_ids: tuple[str, ...]
+    gone: bool
+
+
+def read_users(connection: Connection) -> list[StoredUser]:
+    """All users ever seen, in the order in which they came."""
+    rows = connection.execute(select(users).order_by(users.c.first_seen_at, users.c.user_id)).mappings()
+    return [
+        StoredUser(
+            user_id=row["user_id"],
+            partition_key=row["partition_key"],
+            name=row["name"],
+            is_disabled=row["is_disabled"],
+            is_administrator=row["is_administrator"],
+            max_parental_rating=row["max_parental_rating"],
+            all_libraries=row["all_libraries"],
+            library_ids=tuple(row["library_ids"]),
+            gone=row["removed_at"] is not None,
+        )
+        for row in rows
+    ]
+
+
+def users_of_partitions(connection: Connection, keys: Collection[str]) -> dict[str, StoredUser]:
+    """The users behind partition keys, in the order of ``keys``; a key of nobody is left out."""
+    by_key = {user.partition_key: user for user in read_users(connection)}
+    return {key: by_key[key] for key in keys if key in by_key}
+
+
+def write_users(
+    connection: Connection,
+    rows: Iterable[dict[str, Any]],
+    *,
+    still_there: Collection[str],
+    key_for: Callable[[str, str, Collection[str]], str],
+) -> WriteCounts:
+    """Insert and change users, and mark as gone those that are not in ``still_there``.
+
+    Args:
+        connection: inside a transaction.
+        rows: the columns of ``users`` but ``partition_key`` and ``removed_at``.
+        still_there: the ids of all users that the server lists, readable or not.
+        key_for: gives a new user their partition key from (name, id, keys taken).
+    """
+    # Two processes that both meet a new user must not give out one key twice.
+    connection.execute(text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
+    keys = {user.user_id: user.partition_key for user in read_users(connection)}
+    complete = []
+    for row in rows:
+        if row["user_id"] not in keys:
+            keys[row["user_id"]] = key_for(row["name"], row["user_id"], set(keys.values()))
+        complete.append({**row, "partition_key": keys[row["user_id"]], "removed_at": None})
+    counts = upsert(connection, users, complete, columns=COLUMNS)
+    gone = connection.execute(
+        text(
+            "UPDATE users SET removed_at = now(), updated_at = now() "
+            "WHERE removed_at IS NULL AND NOT user_id = ANY(:there)"
+        ),
+        {"there": list(still_there)},
+    )
+    counts.deleted = gone.rowcount
+    return counts
+
+
+def remember_server(connection: Connection, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Keep which media server this home belongs to; returns what was kept before, None the first time."""
+    before = connection.execute(select(facts.c.value).where(facts.c.name == "media_server")).scalar()
+    if before is None or before.get("server_id") == identity["server_id"]:
+        upsert(
+            connection,
+            facts,
+            [{"name": "media_server", "value": identity}],
+            columns=("name", "value"),
+        )
+    return before

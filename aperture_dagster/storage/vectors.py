@@ -1,0 +1,150 @@
+"""Vectors: per model, beside each other; the model that was last complete is the one in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from aperture_dagster.storage.bulk import WriteCounts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sqlalchemy import Connection
+
+# What the library holds now, by work.
+PRESENT = "EXISTS (SELECT 1 FROM titles t WHERE t.work_id = e.work_id AND t.removed_at IS NULL)"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """A model, and how many of the library's works it has a vector for."""
+
+    model_key: str
+    dimensions: int
+    active: bool
+
+
+def register_model(connection: Connection, model_key: str, dimensions: int) -> None:
+    """Make a model known; its vectors are not used before :func:`activate_model`."""
+    connection.execute(
+        text(
+            "INSERT INTO embedding_models (model_key, dimensions) VALUES (:key, :dimensions) "
+            "ON CONFLICT (model_key) DO NOTHING"
+        ),
+        {"key": model_key, "dimensions": dimensions},
+    )
+
+
+def activate_model(connection: Connection, model_key: str) -> bool:
+    """Use the model from now on. Returns whether that changed anything."""
+    if active_model(connection) == model_key:
+        return False
+    connection.execute(
+        text("UPDATE embedding_models SET activated_at = clock_timestamp() WHERE model_key = :key"),
+        {"key": model_key},
+    )
+    return True
+
+
+def active_model(connection: Connection) -> str | None:
+    """The model in use, None before the first is complete."""
+    return connection.execute(
+        text("SELECT model_key FROM embedding_models WHERE activated_at IS NOT NULL ORDER BY activated_at DESC LIMIT 1")
+    ).scalar()
+
+
+def text_rows(connection: Connection, *, after: int = 0, batch: int = 2000) -> Iterator[list[dict[str, Any]]]:
+    """The merged view of the library's works, in batches, for their texts."""
+    statement = text(
+        f"SELECT e.* FROM enriched_metadata e WHERE e.work_id > :last AND {PRESENT} ORDER BY work_id LIMIT :n"
+    )
+    while rows := connection.execute(statement, {"last": after, "n": batch}).mappings().all():
+        after = rows[-1]["work_id"]
+        yield [dict(row) for row in rows]
+
+
+def stored_hashes(connection: Connection, model_key: str) -> dict[int, str]:
+    """The hash of the text that each vector of a model was made from, by work."""
+    rows = connection.execute(
+        text("SELECT work_id, text_hash FROM embeddings WHERE model_key = :key"), {"key": model_key}
+    )
+    return {row.work_id: row.text_hash for row in rows}
+
+
+def write_vectors(
+    connection: Connection, model_key: str, work_ids: Sequence[int], hashes: Sequence[str], vectors: np.ndarray
+) -> WriteCounts:
+    """Write vectors (float32, (n, d)) of works, replacing those made from another text."""
+    from pgvector import HalfVector
+
+    connection.exec_driver_sql(
+        "CREATE TEMPORARY TABLE incoming_vectors (work_id bigint, text_hash text, vector halfvec) ON COMMIT DROP"
+    )
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    with (
+        driver.cursor() as cursor,
+        cursor.copy("COPY incoming_vectors (work_id, text_hash, vector) FROM STDIN WITH (FORMAT BINARY)") as copy,
+    ):
+        copy.set_types(["int8", "text", "halfvec"])
+        for work_id, text_hash, vector in zip(work_ids, hashes, vectors, strict=True):
+            copy.write_row((work_id, text_hash, HalfVector(vector)))
+    inserted, updated = connection.execute(
+        text(
+            "WITH written AS (INSERT INTO embeddings (model_key, work_id, text_hash, vector) "
+            "SELECT :key, work_id, text_hash, vector FROM incoming_vectors ON CONFLICT (model_key, work_id) DO UPDATE "
+            "SET text_hash = excluded.text_hash, vector = excluded.vector, updated_at = now() "
+            "RETURNING (xmax = 0) AS fresh) "
+            "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM written"
+        ),
+        {"key": model_key},
+    ).one()
+    connection.exec_driver_sql("DROP TABLE incoming_vectors")
+    return WriteCounts(inserted, updated)
+
+
+def read_vectors(connection: Connection, model_key: str, work_ids: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of works in the order given: float32 (n, d), and a mask (n,) of those that have one; others are zero."""
+    import numpy as np
+
+    rows = {int(work_id): place for place, work_id in enumerate(work_ids)}
+    dimensions = connection.execute(
+        text("SELECT dimensions FROM embedding_models WHERE model_key = :key"), {"key": model_key}
+    ).scalar_one()
+    vectors = np.zeros((len(rows), dimensions), dtype=np.float32)
+    mask = np.zeros(len(rows), dtype=bool)
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    with driver.cursor(binary=True) as cursor:
+        for work_id, vector in cursor.stream(
+            "SELECT work_id, vector FROM embeddings WHERE model_key = %s", (model_key,)
+        ):
+            place = rows.get(work_id)
+            if place is not None:
+                vectors[place] = vector.to_numpy()
+                mask[place] = True
+    return vectors, mask
+
+
+def model_table(connection: Connection) -> list[dict[str, Any]]:
+    """All models and how many of the library's works each covers, for the asset's page."""
+    rows = connection.execute(
+        text(
+            "SELECT m.model_key AS model, m.dimensions, (SELECT count(*) FROM embeddings e "
+            f"WHERE e.model_key = m.model_key AND {PRESENT}) AS works, m.activated_at::text AS in_use_since "
+            "FROM embedding_models m ORDER BY m.activated_at DESC NULLS LAST"
+        )
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
+def missing_vectors(connection: Connection, model_key: str) -> int:
+    """How many of the library's works have no vector of the model."""
+    statement = text(
+        f"SELECT count(*) FROM enriched_metadata e WHERE {PRESENT} AND NOT EXISTS "
+        "(SELECT 1 FROM embeddings v WHERE v.model_key = :key AND v.work_id = e.work_id)"
+    )
+    return connection.execute(statement, {"key": model_key}).scalar() or 0
