@@ -1,0 +1,1 @@
+"""Personal recommendations for home media servers, as a Dagster project."""

@@ -81,6 +81,15 @@ class Settings(BaseSettings):
         default=True, description="Whether schedules and sensors start switched on; each can be switched in the UI."
     )
 
+    http_attempts: int = Field(default=5, ge=1, le=20, description="Tries of one request, the first included.")
+    http_retry_wait_seconds: float = Field(
+        default=0.5, gt=0, description="Wait before the second try; it doubles each time, up to 20 s."
+    )
+    step_retries: int = Field(
+        default=2, ge=0, le=20, description="How often a step is tried again when a service was unavailable."
+    )
+    step_retry_wait_seconds: float = Field(default=60, ge=0, description="Wait before a step is tried again.")
+
     # --- the media server -----------------------------------------------------------------------------------------
     media_server_url: str | None = Field(
         default=None, description="Address of the Jellyfin server, such as http://192.168.1.10:8096."

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+FEW_MARKS = 5
+
 
 class RemovalRefused(Exception):
     """Too much of a library vanished at once. Nothing was removed; the message says how to accept it."""
@@ -47,3 +49,26 @@ def check_removals(losses: Mapping[str, LibraryLoss], *, limit: float, accepted:
             f"The server no longer lists {told}; that is more than {limit:.0%} at once, so nothing was removed. "
             "If the server is right, run this asset with the config accept_removals: true."
         )
+
+
+def check_history_loss(user: str, *, listed: int, known: int, limit: float, accepted: bool) -> None:
+    """Pass when the marks that a complete listing of a user's history lacks may be taken back.
+
+    Args:
+        user: their name, for the message.
+        listed: items that the server says the user played, started or marked.
+        known: items that were known as such, and are still in the library.
+        limit: the share that may go at once, 0-1; a handful may always go, a person can do that in an evening.
+        accepted: the operator has said that it is right.
+
+    Raises:
+        RemovalRefused: too much of the history is missing.
+    """
+    missing = known - listed
+    if accepted or missing <= 0 or (listed > 0 and (missing <= FEW_MARKS or missing <= limit * known)):
+        return
+    raise RemovalRefused(
+        f"The server knows of {listed} items that {user} watched or marked, {known} are known here. That is too many "
+        "less at once, so no mark was taken back; what is new was written. "
+        "If the server is right, run watch_history with the config accept_removals: true."
+    )

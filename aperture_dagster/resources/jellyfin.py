@@ -48,13 +48,24 @@ class JellyfinServer:
         self._page_size = page_size
 
     @classmethod
-    def connect(cls, url: str, api_key: str, *, page_size: int = 500, timeout_seconds: float = 60) -> JellyfinServer:
+    def connect(
+        cls,
+        url: str,
+        api_key: str,
+        *,
+        page_size: int = 500,
+        timeout_seconds: float = 60,
+        attempts: int = 5,
+        first_wait_seconds: float = 0.5,
+    ) -> JellyfinServer:
         """A client for the server at ``url``. Only the token is sent: more would rewrite the key's device record."""
         transport = Transport(
             "Jellyfin",
             url,
             headers={"Authorization": f'MediaBrowser Token="{api_key}"'},
             timeout_seconds=timeout_seconds,
+            attempts=attempts,
+            first_wait_seconds=first_wait_seconds,
             connections=4,
             secrets=[api_key],
             setting="APERTURE_MEDIA_SERVER_API_KEY",

@@ -98,6 +98,8 @@ class Tmdb:
         requests: int = 40,
         period_seconds: float = 10,
         concurrency: int = 8,
+        attempts: int = 5,
+        first_wait_seconds: float = 0.5,
     ) -> Tmdb:
         """A client. A read access token travels in a header; a version 3 key only fits the query, and is redacted."""
         is_token = len(api_key) > 40 or not api_key.isalnum()
@@ -108,6 +110,8 @@ class Tmdb:
             params=None if is_token else {"api_key": api_key},
             limit=RateLimit(requests, period_seconds),
             connections=concurrency,
+            attempts=attempts,
+            first_wait_seconds=first_wait_seconds,
             secrets=[api_key],
             setting="TMDB_API_KEY",
         )

@@ -301,6 +301,25 @@ def catalogue_size(connection: Connection) -> dict[str, int]:
     return {"movies": row[0], "series": row[1], "episodes": row[2]}
 
 
+def known_libraries(connection: Connection) -> set[str]:
+    """The ids of all libraries that titles or episodes came from."""
+    statement = "SELECT library_id FROM titles UNION SELECT library_id FROM episodes"
+    return set(connection.exec_driver_sql(statement).scalars())
+
+
+def titles_without_ids(connection: Connection, limit: int = 10) -> tuple[int, int, list[dict[str, Any]]]:
+    """How many titles have no id of another service, of how many; and some of them."""
+    bare = "tmdb_id IS NULL AND imdb_id IS NULL AND tvdb_id IS NULL"
+    without, total = connection.exec_driver_sql(
+        f"SELECT count(*) FILTER (WHERE {bare}), count(*) FROM titles WHERE removed_at IS NULL"
+    ).one()
+    rows = connection.execute(
+        text(f"SELECT title, year, path FROM titles WHERE {bare} AND removed_at IS NULL ORDER BY title LIMIT :n"),
+        {"n": limit},
+    ).mappings()
+    return without, total, [dict(row) for row in rows]
+
+
 def newest_titles(connection: Connection, media_type: MediaType, limit: int = 20) -> list[dict[str, Any]]:
     """The titles added last, for the asset's page."""
     rows = connection.execute(

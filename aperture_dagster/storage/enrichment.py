@@ -184,3 +184,14 @@ def coverage(connection: Connection) -> dict[str, float]:
     ).one()
     names = ("keywords", "overview", "cast", "votes")
     return {name: float(value or 0) for name, value in zip(names, row[1:], strict=True)} | {"works": float(row[0])}
+
+
+def unmerged_titles(connection: Connection) -> int:
+    """How many works of the library are not in the merged view."""
+    return (
+        connection.exec_driver_sql(
+            "SELECT count(DISTINCT work_id) FROM titles t WHERE removed_at IS NULL "
+            "AND NOT EXISTS (SELECT 1 FROM enriched_metadata e WHERE e.work_id = t.work_id)"
+        ).scalar()
+        or 0
+    )

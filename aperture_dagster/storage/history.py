@@ -49,16 +49,16 @@ def read_mark(connection: Connection, user_id: str) -> SyncMark:
     return SyncMark(row.watermark, row.full_synced_at) if row else SyncMark(None, None)
 
 
-def write_mark(connection: Connection, user_id: str, watermark: datetime | None, *, full: bool) -> None:
+def write_mark(connection: Connection, user_id: str, watermark: datetime | None, *, now: datetime, full: bool) -> None:
     """Note that the history has been read up to ``watermark``, and whether all of it was compared."""
     connection.execute(
         text(
             "INSERT INTO history_syncs (user_id, watermark, synced_at, full_synced_at) "
-            "VALUES (:user, :mark, now(), CASE WHEN :full THEN now() END) ON CONFLICT (user_id) DO UPDATE SET "
-            "watermark = excluded.watermark, synced_at = now(), "
+            "VALUES (:user, :mark, :now, :full_at) ON CONFLICT (user_id) DO UPDATE SET "
+            "watermark = excluded.watermark, synced_at = excluded.synced_at, "
             "full_synced_at = coalesce(excluded.full_synced_at, history_syncs.full_synced_at)"
         ),
-        {"user": user_id, "mark": watermark, "full": full},
+        {"user": user_id, "mark": watermark, "now": now, "full_at": now if full else None},
     )
 
 
@@ -213,5 +213,19 @@ def latest_plays(connection: Connection, user_ids: Sequence[str], limit: int = 2
             "WHERE p.user_id = ANY(:users) ORDER BY p.played_at DESC, title LIMIT :n"
         ),
         {"users": list(user_ids), "n": limit},
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
+def stale_histories(connection: Connection, *, now: datetime, hours: int = 24) -> list[dict[str, Any]]:
+    """Users on the server whose history has not been read for so many hours."""
+    rows = connection.execute(
+        text(
+            "SELECT u.partition_key AS partition, u.name, h.synced_at::text AS last_read FROM users u "
+            "LEFT JOIN history_syncs h USING (user_id) WHERE u.removed_at IS NULL "
+            "AND (h.synced_at IS NULL OR h.synced_at < CAST(:now AS timestamptz) - make_interval(hours => :hours)) "
+            "ORDER BY h.synced_at NULLS FIRST, u.name"
+        ),
+        {"now": now, "hours": hours},
     ).mappings()
     return [dict(row) for row in rows]

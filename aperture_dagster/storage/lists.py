@@ -213,3 +213,14 @@ def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> 
         "AND (w.played OR w.play_count > 0) AND w.updated_at <= r.generated_at"
     )
     return connection.execute(statement, {"users": list(user_ids)}).scalar() or 0
+
+
+def list_sizes(connection: Connection) -> list[dict[str, Any]]:
+    """How long each user's lists are, and how old; users without a list come first."""
+    rows = connection.exec_driver_sql(
+        "SELECT u.partition_key AS partition, u.name, count(*) FILTER (WHERE r.media_type = 'movie') AS films, "
+        "count(*) FILTER (WHERE r.media_type = 'series') AS series, coalesce(bool_or(r.is_cold), false) AS cold, "
+        "max(r.generated_at)::text AS changed FROM users u LEFT JOIN recommendations r USING (user_id) "
+        "WHERE u.removed_at IS NULL GROUP BY u.user_id ORDER BY count(r.rank), u.name"
+    ).mappings()
+    return [dict(row) for row in rows]

@@ -1,0 +1,1 @@
+"""What exists, one module a group. Assets are thin: read, compute, write, report."""

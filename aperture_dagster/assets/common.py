@@ -1,0 +1,196 @@
+"""What the assets share: how they report, how they fail, and the loop over users."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from aperture_dagster.library.removal import RemovalRefused
+from aperture_dagster.resources.errors import (
+    NotFound,
+    RequestRejected,
+    ServiceError,
+    ServiceNotConfigured,
+    ServiceRefused,
+    ServiceUnavailable,
+)
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.connection import DatabaseError
+
+if TYPE_CHECKING:
+    from aperture_dagster.storage.people import StoredUser
+
+# No retry helps against these: a person must change something first.
+PERMANENT = (ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, DatabaseError)
+SERVER, TMDB = "media_server", "tmdb"
+SHOWN_PROBLEMS = 20
+
+
+class MissingPrerequisite(Exception):
+    """Something that must be there first is not; the message says what to run or configure."""
+
+
+@contextmanager
+def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, settings: Settings) -> Iterator[None]:
+    """Turn what goes wrong into what Dagster does about it: try the step again later, or fail with a sentence."""
+    try:
+        yield
+    except (*PERMANENT, MissingPrerequisite) as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except ServiceUnavailable as error:
+        if context.retry_number < settings.step_retries:
+            context.log.warning(f"{error} Trying the step again in {settings.step_retry_wait_seconds:g} s.")
+            raise dg.RetryRequested(settings.step_retries, settings.step_retry_wait_seconds) from error
+        raise dg.Failure(
+            description=f"{error} What was there is kept; the next run goes on from here.", allow_retries=False
+        ) from error
+    except ServiceError as error:
+        raise dg.Failure(description=f"{error} What was there is kept.", allow_retries=False) from error
+
+
+def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
+    """Records as a table on the asset's page; without records, a line that says so."""
+    if not records:
+        return dg.MetadataValue.md("*nothing*")
+    names = list(columns or records[0])
+    rows = [dg.TableRecord({name: _cell(record.get(name)) for name in names}) for record in records]
+    kinds = {name: _kind([row.data[name] for row in rows]) for name in names}
+    schema = dg.TableSchema(columns=[dg.TableColumn(name, kinds[name]) for name in names])
+    return dg.MetadataValue.table(rows, schema=schema)
+
+
+def problems_table(problems: Sequence[str]) -> dict[str, Any]:
+    """What could not be read, as metadata: the number always, a table where there are some."""
+    metadata: dict[str, Any] = {"unreadable": len(problems)}
+    if problems:
+        metadata["unreadable_items"] = table([{"problem": problem} for problem in problems[:SHOWN_PROBLEMS]])
+    return metadata
+
+
+def _cell(value: Any) -> str | int | float | bool | None:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return None if value != value else round(value, 3)
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _kind(values: Sequence[Any]) -> str:
+    known = [value for value in values if value is not None]
+    for name, kinds in (("bool", bool), ("int", int), ("float", (int, float))):
+        if known and all(isinstance(value, kinds) for value in known):
+            return name
+    return "string"
+
+
+class Progress:
+    """Log lines with counts and rate, at most one in a few seconds: every line is a row in the event log."""
+
+    def __init__(self, context: dg.AssetExecutionContext, what: str, total: int | None = None) -> None:
+        self._context, self._what, self._total = context, what, total
+        self._started = self._told = time.monotonic()
+        self._done = 0
+
+    def add(self, count: int = 1) -> None:
+        """Count, and say so when it is time."""
+        self._done += count
+        if time.monotonic() - self._told >= 5:
+            self.tell()
+
+    def tell(self) -> None:
+        """Say how far it is."""
+        self._told = time.monotonic()
+        seconds = max(self._told - self._started, 1e-9)
+        of = f" of {self._total:,}" if self._total is not None else ""
+        self._context.log.info(f"{self._done:,}{of} {self._what}, {self._done / seconds:,.0f}/s")
+
+
+@dataclass(slots=True)
+class UserOutcome:
+    """What one user's turn gave: metadata of their partition, rows written."""
+
+    metadata: dict[str, Any] = field(default_factory=dict)
+    rows_written: int = 0
+    requests: int = 0
+
+
+def for_each_user(
+    context: dg.AssetExecutionContext,
+    database: Database,
+    serve: Callable[[StoredUser], UserOutcome],
+    *,
+    summary: Callable[[list[StoredUser]], dict[str, Any]] | None = None,
+) -> dg.MaterializeResult:
+    """Serve every user of the run's partitions. One user's failure is recorded, the others go on, and the step fails
+    at the end, naming who and why; those who were served count as materialized all the same.
+
+    Raises:
+        Failure: one user or more could not be served.
+        ServiceError: the same, when only one was asked for or nobody could be served.
+    """
+    from aperture_dagster.storage.people import users_of_partitions
+
+    keys = list(context.partition_keys)
+    with database.transaction() as connection:
+        users = users_of_partitions(connection, keys)
+    served: dict[str, UserOutcome] = {}
+    failed: dict[str, Exception] = {}
+    progress = Progress(context, "users", len(keys))
+    for key in keys:
+        user = users.get(key)
+        try:
+            if user is None:
+                raise MissingPrerequisite(f"No user has the partition {key!r}: run sync_users.")
+            outcome = serve(user)
+            served[key] = outcome
+            context.add_asset_metadata(
+                {"user": user.name, "rows_written": outcome.rows_written, "requests": outcome.requests}
+                | outcome.metadata,
+                partition_key=key,
+            )
+        except (ServiceError, RemovalRefused, MissingPrerequisite, ValueError) as error:
+            failed[key] = error
+            context.log.error(f"{user.name if user else key}: {error}")
+        progress.add()
+    progress.tell()
+    if failed and not served:
+        # Nobody could be served: it is the service, or what comes first, so it is handled as such.
+        raise next(iter(failed.values()))
+    if failed:
+        for key, outcome in served.items():
+            context.log_event(
+                dg.AssetMaterialization(
+                    asset_key=context.asset_key,
+                    partition=key,
+                    metadata={"rows_written": outcome.rows_written, "requests": outcome.requests} | outcome.metadata,
+                )
+            )
+        told = "; ".join(f"{users[key].name if key in users else key}: {error}" for key, error in failed.items())
+        raise dg.Failure(
+            description=f"{len(failed)} of {len(keys)} users could not be served, the others were. {told}",
+            metadata={"failed_users": table([{"user": key, "why": str(error)} for key, error in failed.items()])},
+            allow_retries=False,
+        )
+    everybody = [users[key] for key in keys]
+    return dg.MaterializeResult(
+        metadata={
+            "users_served": len(served),
+            "rows_written_by_run": sum(outcome.rows_written for outcome in served.values()),
+            "requests_by_run": sum(outcome.requests for outcome in served.values()),
+        }
+        | (summary(everybody) if summary else {})
+    )

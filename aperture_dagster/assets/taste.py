@@ -1,0 +1,365 @@
+"""Vectors of the titles, the taste of each user, and what they are recommended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from aperture_dagster.assets.common import (
+    MissingPrerequisite,
+    Progress,
+    UserOutcome,
+    for_each_user,
+    operator_errors,
+    table,
+)
+from aperture_dagster.assets.enrichment import enriched_metadata
+from aperture_dagster.assets.media_server import users, watch_history
+from aperture_dagster.automation import when_what_it_is_made_from_changed
+from aperture_dagster.partitions import users_partitions
+from aperture_dagster.resources.providers import Clock, Database, Embedders
+from aperture_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+    from aperture_dagster.ranking.recommend import RankingModel
+    from aperture_dagster.resources.embedder import Embedder
+    from aperture_dagster.storage.people import StoredUser
+
+GROUP = "taste"
+MEDIA_TYPES = ("movie", "series")
+SHOWN = 25
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[enriched_metadata],
+    kinds={"numpy", "postgres"},
+    automation_condition=when_what_it_is_made_from_changed,
+    pool="embedder",
+)
+def embeddings(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    embedders: dg.ResourceParam[Embedders],
+) -> dg.MaterializeResult:
+    """A vector for each title in the library, one row per model and work, made from its merged text.
+
+    Only texts that are new or changed are embedded. Another model is filled beside the old one, which stays in use
+    until the new one is complete.
+    """
+    from aperture_dagster.ranking.text import RECIPE
+    from aperture_dagster.storage.vectors import (
+        activate_model,
+        active_model,
+        missing_vectors,
+        model_table,
+        register_model,
+    )
+
+    with operator_errors(context, settings):
+        embedder = embedders.get()
+        sent_before = embedder.requests
+        model_key = f"{embedder.name}-recipe{RECIPE}"
+        with database.transaction() as connection:
+            before = active_model(connection)
+            register_model(connection, model_key, embedder.dimensions)
+        embedded = _embed_changed(context, database, embedder, model_key)
+        with database.transaction() as connection:
+            missing = missing_vectors(connection, model_key)
+            switched = missing == 0 and activate_model(connection, model_key)
+            in_use = active_model(connection)
+            models = model_table(connection)
+    if switched and before is not None:
+        context.log.info(f"{model_key} is complete and in use from now on, in the place of {before}.")
+    works = next(row["works"] for row in models if row["model"] == model_key)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": works,
+            "embedded": embedded,
+            "rows_written": embedded,
+            "missing": missing,
+            "dimensions": embedder.dimensions,
+            "model": model_key,
+            "model_in_use": in_use or "none yet",
+            "requests": embedder.requests - sent_before,
+            "models": table(models),
+        }
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[watch_history, embeddings],
+    partitions_def=users_partitions,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"numpy", "postgres"},
+    automation_condition=when_what_it_is_made_from_changed,
+)
+def taste_profiles(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """What each user likes, one row per user and media type: signed weights of all they watched, and from them their
+    tastes (several in one person are kept apart), with what sets them apart from the library.
+    """
+    from aperture_dagster.ranking.taste import centre, taste_weights
+    from aperture_dagster.storage.history import read_histories
+    from aperture_dagster.storage.lists import profile_table, read_items, replace_taste
+    from aperture_dagster.storage.vectors import read_vectors
+
+    with operator_errors(context, settings):
+        with database.transaction() as connection:
+            model_key = _model_in_use(connection)
+            items = read_items(connection)
+            vectors, mask = read_vectors(connection, model_key, items["work_id"])
+            histories = read_histories(connection)
+        centred = centre(vectors, mask)
+        weights = taste_weights(histories, as_of=clock.now())
+        kinds = dict(zip(items["work_id"], items["media_type"], strict=True))
+
+        def serve(user: StoredUser) -> UserOutcome:
+            own = weights[(weights["user_id"] == user.user_id) & weights["work_id"].isin(kinds)]
+            profiles = [_profile_row(user, kind, own, items, centred, model_key) for kind in MEDIA_TYPES]
+            rows = [
+                {
+                    "user_id": user.user_id,
+                    "work_id": int(work_id),
+                    "media_type": kinds[work_id],
+                    "weight": round(float(weight), 5),
+                }
+                for work_id, weight in zip(own["work_id"], own["weight"], strict=True)
+            ]
+            with database.transaction() as connection:
+                counts = replace_taste(connection, user.user_id, profiles, rows)
+                shown = profile_table(connection, [user.user_id])
+            return UserOutcome(
+                rows_written=counts.written,
+                metadata={
+                    "dagster/row_count": len(rows),
+                    "liked": sum(profile["liked"] for profile in profiles),
+                    "disliked": sum(profile["disliked"] for profile in profiles),
+                    "taste": table(shown, ["media_type", "titles", "liked", "disliked", "taste"]),
+                    "tastes": table(_tastes_shown(profiles)),
+                },
+            )
+
+        return for_each_user(context, database, serve)
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[users, taste_profiles],
+    partitions_def=users_partitions,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"numpy", "postgres"},
+    automation_condition=when_what_it_is_made_from_changed,
+)
+def recommendations(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """What each user may like, 50 titles per user and media type, with the parts of the score and the watched titles
+    that each is near to.
+
+    Nothing watched, started or disliked, also not as another copy; only what the user may see. Replaced whole, in one
+    transaction.
+    """
+    from aperture_dagster.storage.lists import recommendation_table, replace_recommendations
+
+    with operator_errors(context, settings):
+        model, items = _ranking_model(context, settings, database, clock)
+        copies = dict(zip(items["work_id"], items["item_id"], strict=True))
+
+        def serve(user: StoredUser) -> UserOutcome:
+            ranked = model.for_user(user.user_id)
+            rows = [_recommendation_row(user, row, copies) for row in ranked.to_dict("records")]
+            with database.transaction() as connection:
+                counts = replace_recommendations(connection, user.user_id, rows)
+                shown = recommendation_table(connection, user.user_id)
+            cold = bool(ranked["cold"].any()) if len(ranked) else True
+            metadata: dict[str, Any] = {
+                "dagster/row_count": len(rows),
+                "films": sum(row["media_type"] == "movie" for row in rows),
+                "series": sum(row["media_type"] == "series" for row in rows),
+                "cold": cold,
+            }
+            for kind, name in (("movie", "recommended_films"), ("series", "recommended_series")):
+                metadata[name] = table([_shown(row) for row in shown if row["media_type"] == kind][:SHOWN])
+            if cold:
+                metadata["note"] = "Too little history yet: the list is led by what is well liked in general."
+            return UserOutcome(rows_written=counts.written, metadata=metadata)
+
+        return for_each_user(context, database, serve)
+
+
+def _embed_changed(context: dg.AssetExecutionContext, database: Database, embedder: Embedder, model_key: str) -> int:
+    """Embed the texts that are new or changed, a batch at a time, each kept before the next; returns how many."""
+    from aperture_dagster.ranking.text import title_text
+    from aperture_dagster.storage.catalogue import content_hash
+    from aperture_dagster.storage.vectors import stored_hashes, text_rows, write_vectors
+
+    with database.transaction() as connection:
+        known = stored_hashes(connection, model_key)
+    embedded = seen = 0
+    progress = Progress(context, "titles embedded")
+    last = 0
+    while True:
+        with database.transaction() as connection:
+            rows = next(text_rows(connection, after=last), None)
+        if rows is None:
+            break
+        last = rows[-1]["work_id"]
+        seen += len(rows)
+        texts = {row["work_id"]: title_text(row) for row in rows}
+        hashes = {work_id: content_hash({"text": text, "model": model_key}) for work_id, text in texts.items()}
+        changed = [work_id for work_id in texts if known.get(work_id) != hashes[work_id]]
+        if changed:
+            vectors = embedder.embed([texts[work_id] for work_id in changed])
+            with database.transaction() as connection:
+                write_vectors(connection, model_key, changed, [hashes[work_id] for work_id in changed], vectors)
+        embedded += len(changed)
+        progress.add(len(changed))
+    if not seen:
+        raise MissingPrerequisite("There is nothing to embed: materialize enriched_metadata first.")
+    return embedded
+
+
+def _model_in_use(connection: Connection) -> str:
+    from aperture_dagster.storage.vectors import active_model
+
+    model_key = active_model(connection)
+    if model_key is None:
+        raise MissingPrerequisite("No title has a vector yet: materialize embeddings first.")
+    return model_key
+
+
+def _profile_row(
+    user: StoredUser, kind: str, weights: pd.DataFrame, items: pd.DataFrame, centred: Any, model_key: str
+) -> dict[str, Any]:
+    from aperture_dagster.ranking.taste import taste_profile
+
+    profile = taste_profile(user.user_id, weights, items, centred, media_type=kind)
+    titles = dict(zip(items["work_id"], items["title"], strict=True))
+    of_kind = weights["work_id"].isin(items.loc[items["media_type"] == kind, "work_id"])
+    return {
+        "user_id": user.user_id,
+        "media_type": kind,
+        "model_key": model_key,
+        "titles": int(of_kind.sum()),
+        "liked": profile.liked,
+        "disliked": profile.disliked,
+        "summary": {
+            "sentence": profile.summary,
+            "genres": [{"name": one.name, "lift": one.lift, "titles": one.titles} for one in profile.genres],
+            "keywords": [{"name": one.name, "lift": one.lift, "titles": one.titles} for one in profile.keywords],
+            "tastes": [
+                {"share": round(taste.share, 3), "titles": [titles[work_id] for work_id in taste.work_ids]}
+                for taste in profile.tastes
+            ],
+        },
+        "centroids": [[round(float(value), 6) for value in taste.centroid] for taste in profile.tastes] or None,
+    }
+
+
+def _tastes_shown(profiles: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"media_type": profile["media_type"], "share": taste["share"], "such_as": ", ".join(taste["titles"])}
+        for profile in profiles
+        for taste in profile["summary"]["tastes"]
+    ]
+
+
+def _ranking_model(
+    context: dg.AssetExecutionContext, settings: Settings, database: Database, clock: Clock
+) -> tuple[RankingModel, pd.DataFrame]:
+    """What all users of this run share: read once, prepared once."""
+    from aperture_dagster.ranking.recommend import RankingConfig, RankingInputs, prepare
+    from aperture_dagster.storage.history import read_histories
+    from aperture_dagster.storage.lists import read_edges, read_items, read_weights, users_with_taste
+    from aperture_dagster.storage.people import users_of_partitions
+    from aperture_dagster.storage.vectors import read_vectors
+
+    now = clock.now()
+    with database.transaction() as connection:
+        asked = list(users_of_partitions(connection, list(context.partition_keys)).values())
+        without = [user.name for user in asked if user.user_id not in users_with_taste(connection)]
+        if without:
+            raise MissingPrerequisite(
+                f"{', '.join(without[:5])}: no taste has been learned yet; materialize taste_profiles for them first."
+            )
+        model_key = _model_in_use(connection)
+        items = read_items(connection)
+        vectors, mask = read_vectors(connection, model_key, items["work_id"])
+        histories = read_histories(connection)
+        weights = read_weights(connection)
+        edges = read_edges(connection)
+    inputs = RankingInputs(
+        items=items,
+        histories=histories,
+        weights=weights,
+        as_of=now,
+        vectors=vectors,
+        vector_mask=mask,
+        users=[user.user_id for user in asked],
+        excluded={user.user_id: _excluded(user, items) for user in asked},
+        edges=edges if len(edges) else None,
+    )
+    config = RankingConfig(limit=settings.recommendations_per_list, diversity=settings.diversity)
+    return prepare(inputs, config), items
+
+
+def _excluded(user: StoredUser, items: pd.DataFrame) -> Any:
+    """The titles that a user may not see, as a mask (n,): libraries and the parental limit.
+
+    What they watched, started or dislike the ranking itself leaves out.
+    """
+    import numpy as np
+
+    from aperture_dagster.library.parental import within_limit
+
+    mask = np.zeros(len(items), dtype=bool)
+    if not user.all_libraries:
+        allowed = set(user.library_ids)
+        mask |= np.array([not allowed.intersection(libraries or ()) for libraries in items["library_ids"]], dtype=bool)
+    if user.max_parental_rating is not None:
+        limit = user.max_parental_rating
+        mask |= np.array([not within_limit(rating, limit) for rating in items["official_rating"]], dtype=bool)
+    return mask
+
+
+def _recommendation_row(user: StoredUser, row: dict[str, Any], copies: dict[int, int]) -> dict[str, Any]:
+    from aperture_dagster.ranking.recommend import COMPONENTS
+
+    return {
+        "user_id": user.user_id,
+        "media_type": row["media_type"],
+        "rank": int(row["rank"]),
+        "work_id": int(row["work_id"]),
+        "item_id": int(copies[row["work_id"]]),
+        "score": round(float(row["score"]), 4),
+        "components": {name: round(float(row[name]), 3) for name in COMPONENTS},
+        "because": [int(work_id) for work_id in row["because"]],
+        "is_cold": bool(row["cold"]),
+    }
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A recommendation as a person reads it."""
+    because = f"near to: {', '.join(row['because'])}" if row["because"] else "well liked in general"
+    return {
+        "rank": row["rank"],
+        "title": row["title"],
+        "year": row["year"],
+        "because": because,
+        "score": row["score"],
+        **row["components"],
+    }

@@ -1,0 +1,5 @@
+"""What Dagster loads."""
+
+from aperture_dagster.build import build_definitions
+
+defs = build_definitions()

@@ -1,0 +1,58 @@
+"""What is started together. A job per line of the operator's day; order inside comes from lineage."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from aperture_dagster.partitions import days_partitions, users_partitions
+
+FIRST_LIST = "first_list"
+
+
+def build_jobs(timezone: str) -> list[dg.UnresolvedAssetJobDefinition]:
+    """All jobs, each with a sentence for the page that lists them."""
+
+    def job(name: str, description: str, *assets: str, partitions: dg.PartitionsDefinition | None = None):
+        return dg.define_asset_job(
+            name, selection=dg.AssetSelection.assets(*assets), description=description, partitions_def=partitions
+        )
+
+    return [
+        job("sync_users", "Read the media server's users.", "users"),
+        job("sync_movies", "Read the media server's films.", "movies"),
+        job("sync_series", "Read the media server's series and their episodes.", "series", "episodes"),
+        job(
+            "sync_watch_history",
+            "Read what each user has watched since the last time.",
+            "watch_history",
+            partitions=users_partitions,
+        ),
+        job(
+            "enrich_metadata",
+            "Ask TMDb about titles that are due, and merge what all sources say.",
+            "tmdb_metadata",
+            "enriched_metadata",
+        ),
+        job("generate_embeddings", "Embed titles that are new or changed.", "embeddings"),
+        job(
+            "generate_recommendations",
+            "Learn each user's taste and make their lists.",
+            "taste_profiles",
+            "recommendations",
+            partitions=users_partitions,
+        ),
+        job(
+            FIRST_LIST,
+            "A newcomer's first run: history, taste, list.",
+            "watch_history",
+            "taste_profiles",
+            "recommendations",
+            partitions=users_partitions,
+        ),
+        job(
+            "refresh_top_picks",
+            "What the household watched most, as of a day.",
+            "top_picks",
+            partitions=days_partitions(timezone),
+        ),
+    ]

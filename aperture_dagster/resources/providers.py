@@ -1,0 +1,173 @@
+"""What the assets are handed: the database, the services and the clock, each opened when it is used.
+
+Plain classes around the settings, so that a test makes one without Dagster, and no key shows in a run's configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aperture_dagster.resources.errors import ServiceNotConfigured, ServiceRefused
+from aperture_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from aperture_dagster.resources.embedder import Embedder
+    from aperture_dagster.resources.media_server import MediaServer
+    from aperture_dagster.resources.tmdb import Tmdb
+
+
+class Clock:
+    """The time, so that a test can say what time it is."""
+
+    def __init__(self, now: Callable[[], datetime] | None = None) -> None:
+        self._now = now or (lambda: datetime.now(UTC))
+
+    def now(self) -> datetime:
+        """The time now, in UTC."""
+        return self._now()
+
+
+class Database:
+    """The product's database; opened, and its schema brought up to date, at first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection whose work is kept as a whole at the end of the block, or not at all.
+
+        Raises:
+            DatabaseError: the database cannot be reached or used; the message names the setting.
+        """
+        from aperture_dagster.storage.connection import open_engine
+
+        with open_engine(self._settings).begin() as connection:
+            yield connection
+
+
+class MediaServers:
+    """The media server that the settings name."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+
+    @contextmanager
+    def open(self) -> Iterator[MediaServer]:
+        """A client of the server, which is the one that this home has always belonged to.
+
+        Raises:
+            ServiceNotConfigured: address or key is not set.
+            ServiceRefused: the key is refused, or the address leads to another server than before.
+            ServiceUnavailable: it does not answer.
+        """
+        from dataclasses import asdict
+
+        from aperture_dagster.resources.jellyfin import JellyfinServer
+        from aperture_dagster.storage.people import remember_server
+
+        settings = self._settings
+        key = settings.media_server_api_key
+        if settings.media_server_url is None:
+            raise ServiceNotConfigured(
+                "APERTURE_MEDIA_SERVER_URL is not set: set it to the address of the Jellyfin server, "
+                "or look at the demo with `aperture up --demo`."
+            )
+        if key is None or not key.get_secret_value():
+            raise ServiceNotConfigured(
+                "APERTURE_MEDIA_SERVER_API_KEY is not set: make a key on the server (Dashboard, API Keys)."
+            )
+        server = JellyfinServer.connect(
+            settings.media_server_url,
+            key.get_secret_value(),
+            page_size=settings.media_server_page_size,
+            timeout_seconds=settings.media_server_timeout_seconds,
+            attempts=settings.http_attempts,
+            first_wait_seconds=settings.http_retry_wait_seconds,
+        )
+        try:
+            identity = server.identity()
+            with self._database.transaction() as connection:
+                before = remember_server(connection, asdict(identity))
+            if before is not None and before["server_id"] != identity.server_id:
+                raise ServiceRefused(
+                    f"APERTURE_MEDIA_SERVER_URL leads to {identity.name!r}, but {settings.home_path} holds the "
+                    f"library of {before['name']!r}; nothing was changed. "
+                    "Set APERTURE_HOME to another folder for another server."
+                )
+            yield server
+        finally:
+            server.close()
+
+
+class TmdbService:
+    """TMDb, when there is a key."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a key."""
+        key = self._settings.tmdb_api_key
+        return key is not None and bool(key.get_secret_value())
+
+    @property
+    def concurrency(self) -> int:
+        """Requests that may be under way at once."""
+        return self._settings.tmdb_concurrency
+
+    @contextmanager
+    def open(self) -> Iterator[Tmdb]:
+        """A client of TMDb.
+
+        Raises:
+            ServiceNotConfigured: there is no key.
+        """
+        from aperture_dagster.resources.tmdb import Tmdb
+
+        settings = self._settings
+        key = settings.tmdb_api_key
+        if key is None or not key.get_secret_value():
+            raise ServiceNotConfigured("TMDB_API_KEY is not set")
+        client = Tmdb.connect(
+            settings.tmdb_url,
+            key.get_secret_value(),
+            language=settings.tmdb_language,
+            requests=settings.tmdb_requests,
+            period_seconds=settings.tmdb_period_seconds,
+            concurrency=settings.tmdb_concurrency,
+            attempts=settings.http_attempts,
+            first_wait_seconds=settings.http_retry_wait_seconds,
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+class Embedders:
+    """The embedder that the settings name, made once a process: a local model takes a moment to load."""
+
+    def __init__(self, settings: Settings, make: Callable[[Settings], Embedder] | None = None) -> None:
+        self._settings = settings
+        self._make = make
+        self._embedder: Embedder | None = None
+
+    def get(self) -> Embedder:
+        """The embedder.
+
+        Raises:
+            ServiceNotConfigured: its package is not installed.
+        """
+        from aperture_dagster.resources.embedder import make_embedder
+
+        if self._embedder is None:
+            self._embedder = (self._make or make_embedder)(self._settings)
+        return self._embedder

@@ -1,0 +1,122 @@
+"""What starts by itself when something happened: newcomers, changed causes, failed runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+from aperture_dagster.jobs import FIRST_LIST
+from aperture_dagster.library.people import partition_changes, takes_part
+from aperture_dagster.partitions import USERS, users_partitions
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.settings import Settings
+
+SECONDS_BETWEEN_LOOKS = 30
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+def build_sensors(settings: Settings, jobs: Iterable[dg.UnresolvedAssetJobDefinition]) -> list[dg.SensorDefinition]:
+    """All sensors, on unless the settings say otherwise."""
+    status = dg.DefaultSensorStatus.RUNNING if settings.schedules_enabled else dg.DefaultSensorStatus.STOPPED
+    first_list = next(job for job in jobs if job.name == FIRST_LIST)
+
+    @dg.sensor(
+        name="users_sensor",
+        job=first_list,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=status,
+        description="Gives newcomers a partition and a first list, and takes the partition of those who left.",
+    )
+    def users_sensor(
+        context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+    ) -> dg.SensorResult | dg.SkipReason:
+        from aperture_dagster.storage.people import read_users
+
+        with database.transaction() as connection:
+            stored = read_users(connection)
+        if not stored:
+            return dg.SkipReason("No users are known yet: run sync_users.")
+        wanted = {
+            user.partition_key: user
+            for user in stored
+            if not user.gone
+            and takes_part(
+                user.name,
+                is_disabled=user.is_disabled,
+                include=settings.include_users,
+                exclude=settings.exclude_users,
+            )
+        }
+        existing = context.instance.get_dynamic_partitions(USERS)
+        changes = partition_changes(wanted, existing, _partitions_in_flight(context.instance))
+        served = context.instance.get_materialized_partitions(dg.AssetKey("recommendations"))
+        newcomers = [key for key in wanted if key not in served]
+        requests = []
+        if changes.add:
+            requests.append(users_partitions.build_add_request(changes.add))
+        if changes.remove:
+            requests.append(users_partitions.build_delete_request(changes.remove))
+        return dg.SensorResult(
+            # One first run a user: if it fails, the schedules go on from there.
+            run_requests=[
+                dg.RunRequest(run_key=f"first-list:{wanted[key].user_id}", partition_key=key) for key in newcomers
+            ],
+            dynamic_partitions_requests=requests,
+        )
+
+    @dg.run_failure_sensor(
+        name="run_failure_sensor",
+        default_status=status,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        description="Writes one line about each failed run, what failed and why, to the home's failures.log.",
+    )
+    def run_failure_sensor(context: dg.RunFailureSensorContext) -> None:
+        line = failure_line(context)
+        context.log.error(line)
+        path = settings.home_path / "failures.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    automation = dg.AutomationConditionSensorDefinition(
+        "automation_sensor",
+        target=dg.AssetSelection.all(),
+        default_status=status,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        description="Makes what follows from a change: merged view, vectors, tastes, recommendations.",
+    )
+    return [users_sensor, run_failure_sensor, automation]
+
+
+def failure_line(context: dg.RunFailureSensorContext) -> str:
+    """When, what and why, in one line."""
+    from datetime import UTC, datetime
+
+    causes = []
+    for event in context.get_step_failure_events():
+        error = event.step_failure_data.error
+        user_error = event.step_failure_data.user_failure_data
+        reason = (user_error.description if user_error else None) or (error.message if error else "unknown")
+        causes.append(f"{event.step_key}: {' '.join(str(reason).split())}")
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    told = " | ".join(causes) or " ".join((context.failure_event.message or "").split())
+    return f"{when} {context.dagster_run.job_name} ({context.dagster_run.run_id[:8]}) failed: {told}"
+
+
+def _partitions_in_flight(instance: dg.DagsterInstance) -> set[str]:
+    """Partitions that a run works on now; of a run over a range, all."""
+    keys = instance.get_dynamic_partitions(USERS)
+    busy: set[str] = set()
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        key = run.tags.get("dagster/partition")
+        if key is not None:
+            busy.add(key)
+        if "dagster/asset_partition_range_start" in run.tags:
+            busy.update(keys)
+    return busy
