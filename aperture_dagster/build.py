@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
 from aperture_dagster.settings import Settings, load_settings
 
+# The beta features that the project stands on, each knowingly; any other still warns.
+BETA = ("backfill_policy",)
+for feature in BETA:
+    warnings.filterwarnings("ignore", message=f".*`{feature}`", category=dg.BetaWarning)
 
-def build_definitions(settings: Settings | None = None, **resources: Any) -> dg.Definitions:
+
+def build_definitions(
+    settings: Settings | None = None, *, loggers: Mapping[str, dg.LoggerDefinition] | None = None, **resources: Any
+) -> dg.Definitions:
     """Everything that Dagster is told.
 
     Args:
         settings: default: those of the environment and ``aperture.toml``.
+        loggers: where runs tell what they do, besides the event log; default Dagster's console.
         resources: parts that take the place of the usual ones, by name, such as ``clock`` or ``embedders``.
 
     Raises:
@@ -62,6 +72,7 @@ def build_definitions(settings: Settings | None = None, **resources: Any) -> dg.
             "clock": Clock(),
         }
         | resources,
+        loggers=loggers,
         # A step takes a few hundredths of a second this way; a process of its own costs two seconds.
         executor=dg.in_process_executor,
     )

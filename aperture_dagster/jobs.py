@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
 
 from aperture_dagster.partitions import days_partitions, users_partitions
 
 FIRST_LIST = "first_list"
 
 
-def build_jobs(timezone: str) -> list[dg.UnresolvedAssetJobDefinition]:
+def build_jobs(timezone: str) -> list[AssetJob]:
     """All jobs, each with a sentence for the page that lists them."""
 
     def job(name: str, description: str, *assets: str, partitions: dg.PartitionsDefinition | None = None):

@@ -1,12 +1,11 @@
 """When jobs start. The clock is only a habit: what must come first is in the lineage."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from aperture_dagster.jobs import AssetJob
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import Settings
 
@@ -23,7 +22,7 @@ TIMES = (
 )
 
 
-def build_schedules(settings: Settings, jobs: Iterable[dg.UnresolvedAssetJobDefinition]) -> list[dg.ScheduleDefinition]:
+def build_schedules(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.ScheduleDefinition]:
     """All schedules, in the operator's time zone, on unless the settings say otherwise."""
     by_name = {job.name: job for job in jobs}
     return [_schedule(settings, by_name[name], cron, about) for name, cron, about in TIMES]
@@ -37,7 +36,7 @@ def all_users_tags(instance: dg.DagsterInstance) -> dict[str, str] | None:
     return {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
 
 
-def _schedule(settings: Settings, job: dg.UnresolvedAssetJobDefinition, cron: str, about: str) -> dg.ScheduleDefinition:
+def _schedule(settings: Settings, job: AssetJob, cron: str, about: str) -> dg.ScheduleDefinition:
     timezone = settings.schedule_timezone
 
     @dg.schedule(

@@ -1,12 +1,10 @@
 """What starts by itself when something happened: newcomers, changed causes, failed runs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import dagster as dg
 
-from aperture_dagster.jobs import FIRST_LIST
+from aperture_dagster.jobs import FIRST_LIST, AssetJob
 from aperture_dagster.library.people import partition_changes, takes_part
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.resources.providers import Database
@@ -21,7 +19,7 @@ UNFINISHED = [
 ]
 
 
-def build_sensors(settings: Settings, jobs: Iterable[dg.UnresolvedAssetJobDefinition]) -> list[dg.SensorDefinition]:
+def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.SensorDefinition]:
     """All sensors, on unless the settings say otherwise."""
     status = dg.DefaultSensorStatus.RUNNING if settings.schedules_enabled else dg.DefaultSensorStatus.STOPPED
     first_list = next(job for job in jobs if job.name == FIRST_LIST)

@@ -1,7 +1,5 @@
 """What the assets share: how they report, how they fail, and the loop over users."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -131,9 +129,9 @@ class UserOutcome:
 def for_each_user(
     context: dg.AssetExecutionContext,
     database: Database,
-    serve: Callable[[StoredUser], UserOutcome],
+    serve: "Callable[[StoredUser], UserOutcome]",
     *,
-    summary: Callable[[list[StoredUser]], dict[str, Any]] | None = None,
+    summary: "Callable[[list[StoredUser]], dict[str, Any]] | None" = None,
 ) -> dg.MaterializeResult:
     """Serve every user of the run's partitions. One user's failure is recorded, the others go on, and the step fails
     at the end, naming who and why; those who were served count as materialized all the same.
@@ -145,6 +143,10 @@ def for_each_user(
     from aperture_dagster.storage.people import users_of_partitions
 
     keys = list(context.partition_keys)
+    if not keys:
+        raise MissingPrerequisite(
+            "The run is for no user: a range goes from an earlier partition to a later one, in the order of the UI."
+        )
     with database.transaction() as connection:
         users = users_of_partitions(connection, keys)
     served: dict[str, UserOutcome] = {}

@@ -1,7 +1,5 @@
 """What others know of the titles: TMDb, and the one merged view of all sources."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -40,9 +38,9 @@ tmdb = dg.AssetSpec(
 class Attempt:
     """How asking TMDb about a title went."""
 
-    title: DueTitle
-    outcome: Outcome
-    answer: TmdbTitle | None = None
+    title: "DueTitle"
+    outcome: "Outcome"
+    answer: "TmdbTitle | None" = None
     detail: str | None = None
     unreachable: bool = False
 
@@ -153,7 +151,7 @@ def _fetch_due(
     context: dg.AssetExecutionContext,
     settings: Settings,
     database: Database,
-    client: Tmdb,
+    client: "Tmdb",
     concurrency: int,
     clock: Clock,
 ) -> dict[str, int]:
@@ -196,7 +194,7 @@ def _fetch_due(
     return tally
 
 
-def _ask(client: Tmdb, title: DueTitle) -> Attempt:
+def _ask(client: "Tmdb", title: "DueTitle") -> Attempt:
     try:
         tmdb_id = title.tmdb_id or client.find(title.media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
         if tmdb_id is None:
@@ -249,7 +247,7 @@ def _keep(database: Database, settings: Settings, attempts: list[Attempt], now: 
 
 
 def _fetch_collections(
-    context: dg.AssetExecutionContext, settings: Settings, database: Database, client: Tmdb, clock: Clock
+    context: dg.AssetExecutionContext, settings: Settings, database: Database, client: "Tmdb", clock: Clock
 ) -> int:
     """Ask about the collections that titles belong to and that are not known yet, or too old; returns how many came."""
     from aperture_dagster.storage.enrichment import collections_due, write_collection

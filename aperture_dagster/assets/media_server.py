@@ -1,7 +1,5 @@
 """What the media server has: its users, its films, series and episodes, and who watched what."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -217,7 +215,7 @@ def watch_history(
     """
     with operator_errors(context, settings), media_servers.open() as server:
 
-        def serve(user: StoredUser) -> UserOutcome:
+        def serve(user: "StoredUser") -> UserOutcome:
             before = server.requests
             outcome = _sync_history(user, config, settings, database, server, clock)
             outcome.requests = server.requests - before
@@ -232,7 +230,7 @@ def _sync_titles(
     settings: Settings,
     database: Database,
     media_servers: MediaServers,
-    media_type: MediaType,
+    media_type: "MediaType",
 ) -> dg.MaterializeResult:
     from aperture_dagster.storage.catalogue import TitleStage, catalogue_size, newest_titles, write_libraries
 
@@ -254,15 +252,15 @@ def _sync_titles(
     return _report(context, result, listings, size, server.requests, {"newest": table(shown)})
 
 
-def _new_listing() -> Listing:
+def _new_listing() -> "Listing":
     from aperture_dagster.resources.media_server import Listing
 
     return Listing()
 
 
 def _libraries(
-    server: MediaServer, settings: Settings, media_type: MediaType
-) -> tuple[list[ServerLibrary], dict[str, set[str]]]:
+    server: "MediaServer", settings: Settings, media_type: "MediaType"
+) -> "tuple[list[ServerLibrary], dict[str, set[str]]]":
     """The libraries to read, and which ids are on the server and which the operator left out.
 
     Raises:
@@ -294,7 +292,7 @@ def _libraries(
 
 
 def _removal_scope(
-    chosen: list[ServerLibrary], listings: dict[str, Listing], scope: dict[str, set[str]], connection: Any
+    chosen: "list[ServerLibrary]", listings: "dict[str, Listing]", scope: dict[str, set[str]], connection: Any
 ) -> dict[str, Any]:
     """Which libraries can be trusted to be whole, for the removals."""
     from aperture_dagster.storage.catalogue import known_libraries
@@ -310,7 +308,7 @@ def _removal_scope(
     }
 
 
-def _rules(settings: Settings, config: CatalogueConfig) -> RemovalRules:
+def _rules(settings: Settings, config: CatalogueConfig) -> "RemovalRules":
     from aperture_dagster.storage.catalogue import RemovalRules
 
     return RemovalRules(settings.removal_limit, config.accept_removals, settings.tombstone_days)
@@ -318,8 +316,8 @@ def _rules(settings: Settings, config: CatalogueConfig) -> RemovalRules:
 
 def _report(
     context: dg.AssetExecutionContext,
-    result: CatalogueResult,
-    listings: dict[str, Listing],
+    result: "CatalogueResult",
+    listings: "dict[str, Listing]",
     size: int,
     requests: int,
     shown: dict[str, Any],
@@ -357,7 +355,12 @@ def _report(
 
 
 def _sync_history(
-    user: StoredUser, config: HistoryConfig, settings: Settings, database: Database, server: MediaServer, clock: Clock
+    user: "StoredUser",
+    config: HistoryConfig,
+    settings: Settings,
+    database: Database,
+    server: "MediaServer",
+    clock: Clock,
 ) -> UserOutcome:
     """Read what is new of a user's history, or all of it when that is due.
 

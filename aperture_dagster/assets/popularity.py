@@ -1,7 +1,5 @@
 """What the household as a whole watches."""
 
-from __future__ import annotations
-
 from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo

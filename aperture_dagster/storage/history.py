@@ -200,6 +200,11 @@ def read_plays(connection: Connection, *, since: datetime, until: datetime) -> p
     )
 
 
+def count_plays(connection: Connection) -> int:
+    """How many viewings the log holds."""
+    return connection.exec_driver_sql("SELECT count(*) FROM plays").scalar() or 0
+
+
 def latest_plays(connection: Connection, user_ids: Sequence[str], limit: int = 20) -> list[dict[str, Any]]:
     """The newest plays of some users, for the asset's page."""
     rows = connection.execute(

@@ -55,6 +55,9 @@ def read_items(connection: Connection) -> pd.DataFrame:
     frame = pd.DataFrame([tuple(row) for row in rows], columns=names)
     for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
+    for name in ("official_rating", "imdb_id"):
+        # An absent text is None, not the NaN that a column of texts would make of it.
+        frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
     return frame
 
 
@@ -166,6 +169,11 @@ def _replace(
         ).rowcount
     connection.exec_driver_sql("DROP TABLE incoming_list")
     return counts
+
+
+def reason(because: Sequence[str]) -> str:
+    """Why a title is recommended, as a person reads it."""
+    return f"near to: {', '.join(because)}" if because else "well liked in general"
 
 
 def recommendation_table(connection: Connection, user_id: str, limit: int | None = None) -> list[dict[str, Any]]:

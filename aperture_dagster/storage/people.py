@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,9 +36,16 @@ class StoredUser:
     gone: bool
 
 
+def natural_order(name: str) -> list[tuple[int, int, str]]:
+    """A sort key in which numbers inside a name count as numbers."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [(0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts if part]
+
+
 def read_users(connection: Connection) -> list[StoredUser]:
-    """All users ever seen, in the order in which they came."""
-    rows = connection.execute(select(users).order_by(users.c.first_seen_at, users.c.user_id)).mappings()
+    """All users ever seen, in the order in which they came; of those who came together by name, 2 before 10."""
+    rows = connection.execute(select(users)).mappings().all()
+    rows = sorted(rows, key=lambda row: (row["first_seen_at"], natural_order(row["name"]), row["user_id"]))
     return [
         StoredUser(
             user_id=row["user_id"],

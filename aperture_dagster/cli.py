@@ -1,0 +1,156 @@
+"""The command line: ``aperture demo``, ``aperture up``, ``aperture simulate``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from aperture_dagster.settings import SettingsError, load_settings, project_root
+
+DEFAULT_PORT = 3000
+
+
+def _fail(message: str) -> None:
+    """End with one sentence for the operator and no stack trace."""
+    raise click.ClickException(message)
+
+
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn what is meant for the operator into one sentence and an exit code."""
+    from aperture_dagster.demo import DemoFailed
+    from aperture_dagster.storage.connection import DatabaseError
+    from aperture_dagster.storage.embedded import EmbeddedDatabaseError
+
+    try:
+        yield
+    except (DemoFailed, SettingsError, DatabaseError, EmbeddedDatabaseError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aperture-dagster")
+def main() -> None:
+    """Personal recommendations for home media servers."""
+
+
+@main.command()
+@click.option("--world", default="demo", help="'demo', or a folder with movies.jsonl.gz and ratings.csv.gz.")
+@click.option("--users", type=click.IntRange(min=1), help="Only the first so many users.")
+@click.option("--home", type=click.Path(file_okay=False), help="Where to keep everything. Default: .aperture/demo.")
+@click.option("--summary", type=click.Path(dir_okay=False), help="Also write the summary to this file, as JSON.")
+def demo(world: str, users: int | None, home: str | None, summary: str | None) -> None:
+    """Run the whole graph once on stand-ins, with no key, no server and no network, and show what came of it."""
+    from rich.console import Console
+
+    from aperture_dagster import demo as the_demo
+
+    console = Console()
+    started = time.monotonic()
+    with _sentences():
+        folder = the_demo.demo_home(home)
+        folder.mkdir(parents=True, exist_ok=True)
+        if world != "demo":
+            world = str(Path(world).expanduser().resolve())
+        console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}", highlight=False)
+        with the_demo.stand_ins(world, users) as environment:
+            settings = the_demo.point_at(environment, folder)
+            cycle = the_demo.run_cycle(settings, console)
+            result = the_demo.summarize(settings, cycle)
+        the_demo.show(settings, result, console)
+        if summary:
+            Path(summary).write_text(json.dumps(result, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
+    usual = the_demo.demo_home(None)
+    opened = "make up" if world == "demo" and folder == usual else f"aperture up --demo --home {folder}"
+    if world != "demo":
+        opened += f" --world {world}" + (f" --users {users}" if users else "")
+    console.print(
+        f"Done in {time.monotonic() - started:.0f} s. Open it in the Dagster UI: [bold]{opened}[/]", highlight=False
+    )
+
+
+@main.command()
+@click.option("--demo", "on_demo", is_flag=True, help="On the stand-ins, with what `aperture demo` made.")
+@click.option("--world", default="demo", help="With --demo: 'demo', or a folder.")
+@click.option("--users", type=click.IntRange(min=1), help="With --demo: only the first so many users.")
+@click.option("--home", type=click.Path(file_okay=False), help="Where everything is kept.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the UI listens on.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port of the UI.")
+def up(on_demo: bool, world: str, users: int | None, home: str | None, host: str, port: int) -> None:
+    """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted."""
+    from aperture_dagster import demo as the_demo
+
+    with _sentences():
+        settings = load_settings()
+        if settings.media_server_url is None and not on_demo:
+            click.echo("No media server is configured (APERTURE_MEDIA_SERVER_URL), so this runs on the demo.")
+            on_demo = True
+        _refuse_taken_port(host, port)
+        with contextlib.ExitStack() as stack:
+            if on_demo:
+                folder = the_demo.demo_home(home)
+                folder.mkdir(parents=True, exist_ok=True)
+                if world != "demo":
+                    world = str(Path(world).expanduser().resolve())
+                the_demo.point_at(stack.enter_context(the_demo.stand_ins(world, users)), folder)
+            elif home:
+                os.environ["APERTURE_HOME"] = str(Path(home).expanduser().resolve())
+            os.environ["DAGSTER_HOME"] = str(project_root())
+            load_settings().home_path.mkdir(parents=True, exist_ok=True)
+            click.echo(f"The UI will be at http://{host}:{port} in a few seconds. Ctrl-C stops it.")
+            sys.exit(_run_dagster(host, port))
+
+
+@main.command()
+@click.option("--world", default="demo", help="'demo', 'odd', 'generated:…', or a folder.")
+@click.option("--users", type=click.IntRange(min=1), help="Only the first so many users.")
+@click.option("--port", default=8096, show_default=True, help="Port on 127.0.0.1.")
+def simulate(world: str, users: int | None, port: int) -> None:
+    """Serve the stand-ins alone, for looking at them or for developing against them."""
+    from aperture_dagster.simulator.__main__ import main as serve
+
+    arguments = ["--world", world, "--port", str(port)]
+    sys.exit(serve(arguments + (["--users", str(users)] if users else [])))
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            _fail(f"Port {port} on {host} is in use. Choose another: aperture up --port {port + 1}")
+
+
+def _run_dagster(host: str, port: int) -> int:
+    """Run ``dagster dev`` and end it with this process; returns its exit code."""
+    program = Path(sys.executable).with_name("dagster")
+    command = [str(program) if program.exists() else "dagster", "dev"]
+    command += ["-w", str(project_root() / "workspace.yaml"), "-h", host, "-p", str(port)]
+    process = subprocess.Popen(command)
+
+    def stop(*_: object) -> None:
+        process.send_signal(signal.SIGINT)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return max(process.wait(), 0)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    main()

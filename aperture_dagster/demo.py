@@ -1,0 +1,309 @@
+"""The demo: the stand-ins and a whole cycle of real runs on them, with what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aperture_dagster.settings import PREFIX, Settings, load_settings, project_root
+
+if TYPE_CHECKING:
+    import dagster as dg
+    from rich.console import Console
+
+# In the order in which a new installation needs them; the second part says what a run is about.
+CYCLE = (
+    ("sync_users", "whole"),
+    ("sync_movies", "whole"),
+    ("sync_series", "whole"),
+    ("enrich_metadata", "whole"),
+    ("generate_embeddings", "whole"),
+    ("sync_watch_history", "users"),
+    ("generate_recommendations", "users"),
+    ("refresh_top_picks", "day"),
+)
+SERVICES = {
+    "jellyfin": ("users", "movies", "series", "episodes", "watch_history"),
+    "tmdb": ("tmdb_metadata",),
+    "embeddings": ("embeddings",),
+}
+START_SECONDS = 60
+SHOWN_USERS, SHOWN_PICKS = 3, 10
+
+
+class DemoFailed(Exception):
+    """The demo could not be run; the message says why."""
+
+
+@dataclass(slots=True)
+class Demo:
+    """What a cycle gave, as it goes into the summary."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    requests: dict[str, int] = field(default_factory=dict)
+    rows_written: dict[str, int] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def stand_ins(world: str, users: int | None) -> Iterator[dict[str, str]]:
+    """Run the stand-ins as a process of their own until the block ends; it ends by itself when this process dies.
+
+    Yields the environment that points every service at them.
+
+    Raises:
+        DemoFailed: they did not come up, with what they said.
+    """
+    with tempfile.TemporaryDirectory(prefix="aperture-stand-ins-") as folder:
+        port_file = Path(folder) / "port"
+        command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world]
+        command += ["--port-file", str(port_file), "--parent-pid", str(os.getpid())]
+        command += ["--users", str(users)] if users is not None else []
+        with (Path(folder) / "log").open("w+b") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            try:
+                deadline = time.monotonic() + START_SECONDS
+                while not port_file.exists():
+                    if process.poll() is not None or time.monotonic() > deadline:
+                        log.seek(0)
+                        said = log.read().decode("utf-8", "replace").strip().splitlines()
+                        raise DemoFailed(f"The stand-ins did not start: {said[-1] if said else 'no answer in time'}")
+                    time.sleep(0.02)
+                root = f"http://127.0.0.1:{port_file.read_text().strip()}"
+                yield {
+                    PREFIX + "MEDIA_SERVER_URL": f"{root}/jellyfin",
+                    PREFIX + "MEDIA_SERVER_API_KEY": "demo-jellyfin-key",
+                    "TMDB_API_KEY": "demo-tmdb-key",
+                    PREFIX + "TMDB_URL": f"{root}/tmdb/3",
+                    # They allow 1,000 a second; the real limit would make 10,000 films take 40 minutes.
+                    PREFIX + "TMDB_REQUESTS": "950",
+                    PREFIX + "TMDB_PERIOD_SECONDS": "1",
+                }
+            finally:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def demo_home(home: str | None) -> Path:
+    """Where the demo keeps everything: as asked, as ``APERTURE_HOME`` says, or ``.aperture/demo``."""
+    named = home or os.environ.get(PREFIX + "HOME")
+    return Path(named).expanduser().resolve() if named else (project_root() / ".aperture" / "demo").resolve()
+
+
+def run_cycle(settings: Settings, console: Console) -> Demo:
+    """Materialize the whole graph through real Dagster runs, saying how it goes.
+
+    Raises:
+        DemoFailed: a run failed, with the step and the reason.
+    """
+    import dagster as dg
+
+    from aperture_dagster.build import build_definitions
+
+    demo = Demo()
+    definitions = build_definitions(settings, loggers={"console": _console_logger(console)})
+    with dg.DagsterInstance.get() as instance:
+        for name, about in CYCLE:
+            _run(definitions, instance, name, about, settings, demo)
+    for service, assets in SERVICES.items():
+        demo.requests[service] = sum(demo.requests.pop(asset, 0) for asset in assets)
+    return demo
+
+
+def _run(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, name: str, about: str, settings: Settings, demo: Demo
+) -> None:
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from aperture_dagster.schedules import all_users_tags
+
+    job = definitions.resolve_job_def(name)
+    partition, tags = None, None
+    if about == "day":
+        partition = datetime.now(ZoneInfo(settings.schedule_timezone)).date().isoformat()
+    if about == "users":
+        tags = all_users_tags(instance)
+        if tags is None:
+            raise DemoFailed("The server has no user who takes part.")
+    result = job.execute_in_process(instance=instance, partition_key=partition, tags=tags, raise_on_error=False)
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            said = (data.user_failure_data.description if data.user_failure_data else None) or (
+                data.error.message if data.error else "unknown"
+            )
+            raise DemoFailed(f"{event.step_key} failed: {said}")
+        if event.is_step_success and event.step_key is not None:
+            duration = event.step_success_data.duration_ms / 1000
+            if event.step_key in {key for keys in SERVICES.values() for key in keys} | OTHER_ASSETS:
+                demo.seconds[event.step_key] = round(duration, 3)
+        if event.is_step_materialization:
+            materialization = event.step_materialization_data.materialization
+            asset = materialization.asset_key.to_user_string()
+            for key, into in (("rows_written", demo.rows_written), ("requests", demo.requests)):
+                value = materialization.metadata.get(key)
+                into[asset] = into.get(asset, 0) + int(getattr(value, "value", 0) or 0)
+    if not result.success:
+        raise DemoFailed(f"{name} failed.")
+
+
+OTHER_ASSETS = {"enriched_metadata", "taste_profiles", "recommendations", "top_picks"}
+
+
+def _console_logger(console: Console) -> dg.LoggerDefinition:
+    """A logger that tells a person at a terminal what the runs are doing, in a few lines."""
+    import dagster as dg
+
+    class Teller(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            meta = getattr(record, "dagster_meta", {}) or {}
+            event, step = meta.get("dagster_event"), meta.get("step_key")
+            if event is not None and event.is_step_success and step in OTHER_ASSETS | set(sum(SERVICES.values(), ())):
+                console.print(f"  [green]✓[/] {step:<20} {event.step_success_data.duration_ms / 1000:6.1f} s")
+            elif event is None and step is not None and record.levelno >= logging.INFO:
+                said = str(meta.get("orig_message", record.getMessage()))
+                style = "yellow" if record.levelno >= logging.WARNING else "dim"
+                console.print(f"    {step}: {said}", style=style, markup=False, highlight=False)
+
+    def make(_: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.getLogger("aperture.demo")
+        logger.handlers = [Teller()]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        return logger
+
+    return dg.LoggerDefinition(make, description="The demo's progress on the terminal.")
+
+
+def summarize(settings: Settings, demo: Demo) -> dict[str, Any]:
+    """The summary: how much there is, every user's list, Top Picks, and what the cycle cost."""
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from aperture_dagster.resources.providers import Database
+    from aperture_dagster.storage.catalogue import catalogue_size
+    from aperture_dagster.storage.history import count_plays
+    from aperture_dagster.storage.lists import recommendation_table, top_picks_table
+    from aperture_dagster.storage.people import read_users
+
+    today = datetime.now(ZoneInfo(settings.schedule_timezone)).date()
+    with Database(settings).transaction() as connection:
+        users = [user for user in read_users(connection) if not user.gone]
+        lists = {user.name: recommendation_table(connection, user.user_id) for user in users if not user.is_disabled}
+        picks = top_picks_table(connection, today)
+        sizes = catalogue_size(connection)
+        plays = count_plays(connection)
+    return {
+        "users": len(users),
+        **sizes,
+        "plays": plays,
+        "recommendations": {name: [recommendation_entry(row) for row in rows] for name, rows in lists.items()},
+        "top_picks": {
+            kind: [
+                {key: value for key, value in row.items() if key != "media_type"}
+                for row in picks
+                if row["media_type"] == kind
+            ]
+            for kind in ("movie", "series")
+        },
+        "seconds": demo.seconds,
+        "requests": demo.requests,
+        "rows_written": demo.rows_written,
+    }
+
+
+def recommendation_entry(row: dict[str, Any]) -> dict[str, Any]:
+    """A recommendation as it stands in the summary."""
+    from aperture_dagster.storage.lists import reason
+
+    return {
+        "media_type": row["media_type"],
+        "title": row["title"],
+        "year": row["year"],
+        "tmdb_id": row["tmdb_id"],
+        "imdb_id": row["imdb_id"],
+        "score": round(row["score"], 4),
+        "because": reason(row["because"]),
+    }
+
+
+def show(settings: Settings, summary: dict[str, Any], console: Console) -> None:
+    """Print what makes a person want this."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from aperture_dagster.resources.providers import Database
+    from aperture_dagster.storage.lists import profile_table
+    from aperture_dagster.storage.people import read_users
+
+    def title(row: dict[str, Any]) -> Text:
+        return Text(f"{row['title']} ({row['year']})" if row["year"] else row["title"])
+
+    console.print()
+    picks = Table(title="Top Picks: what this household watches", title_justify="left", title_style="bold")
+    for column in ("", "Film", "Viewers", "Series", "Viewers"):
+        picks.add_column(column, justify="right" if column in ("", "Viewers") else "left")
+    films, shows = summary["top_picks"]["movie"], summary["top_picks"]["series"]
+    for place in range(max(len(films), len(shows))):
+        row: list[Any] = [str(place + 1)]
+        for entries in (films, shows):
+            row += [title(entries[place]), str(entries[place]["viewers"])] if place < len(entries) else ["", ""]
+        picks.add_row(*row)
+    console.print(picks)
+
+    with Database(settings).transaction() as connection:
+        users = [user for user in read_users(connection) if not user.gone and not user.is_disabled]
+        tastes = {user.name: profile_table(connection, [user.user_id]) for user in users}
+    # Those with most to tell.
+    known = sorted(users, key=lambda user: -sum(row["titles"] for row in tastes[user.name]))[:SHOWN_USERS]
+    for user in known:
+        console.print()
+        console.print(Text(user.name, style="bold"))
+        for row in tastes[user.name]:
+            if row["titles"]:
+                console.print(Text(f"  {'films' if row['media_type'] == 'movie' else 'series'}: {row['taste']}", "dim"))
+        table = Table(show_header=False, box=None, padding=(0, 1))
+        entries = summary["recommendations"][user.name]
+        films = [row for row in entries if row["media_type"] == "movie"]
+        shows = [row for row in entries if row["media_type"] == "series"]
+        chosen = films[: SHOWN_PICKS - min(3, len(shows))] + shows[: min(3, len(shows))]
+        for row in chosen[:SHOWN_PICKS]:
+            kind = "film" if row["media_type"] == "movie" else "series"
+            table.add_row(Text(kind, "dim"), title(row), Text(row["because"], "dim"))
+        console.print(table)
+    console.print()
+    console.print(
+        f"{summary['movies']:,} films, {summary['series']:,} series, {summary['episodes']:,} episodes, "
+        f"{summary['users']:,} users, {summary['plays']:,} plays; "
+        f"{sum(summary['rows_written'].values()):,} rows written, {sum(summary['requests'].values()):,} requests sent.",
+        highlight=False,
+    )
+
+
+def point_at(environment: dict[str, str], home: Path) -> Settings:
+    """Make this process and its children work in ``home`` with the given environment; returns the settings.
+
+    Settings of a real server that the operator's environment holds are out of play: a demo never touches it.
+    """
+    for name in list(os.environ):
+        if name.startswith(PREFIX) and name not in (PREFIX + "TIMEZONE", PREFIX + "DATABASE_URL"):
+            del os.environ[name]
+    os.environ.update(environment)
+    os.environ[PREFIX + "HOME"] = str(home)
+    os.environ[PREFIX + "CONFIG"] = os.devnull
+    os.environ["DAGSTER_HOME"] = str(project_root())
+    return load_settings()
