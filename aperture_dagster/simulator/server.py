@@ -213,6 +213,7 @@ def running_simulator(world: World, settings: SimulatorSettings | None = None) -
             time.sleep(0.005)
         yield RunningSimulator(simulator, listener.getsockname()[1])
     finally:
-        server.should_exit = True
+        # Whoever still holds a connection is not waited for.
+        server.should_exit = server.force_exit = True
         thread.join(timeout=10)
         listener.close()

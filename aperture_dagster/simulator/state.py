@@ -50,14 +50,15 @@ class SimulatorState:
                 raise ValueError(f"two titles of the world share the key {title.key!r}")
             self.titles[title.key] = title
         self.titles_version = 0
-        self.today = self.settings.today or (world.plays[-1].played_at if world.plays else datetime.now(UTC))
-        self.catalogue = Catalogue(world.titles, today=self.today, first_played=_first_played(world.plays))
+        plays = sorted(world.plays, key=lambda play: play.played_at)
+        self.today = self.settings.today or (plays[-1].played_at if plays else datetime.now(UTC))
+        self.catalogue = Catalogue(world.titles, today=self.today, first_played=_first_played(plays))
         self.users: dict[str, ServerUser] = {}
         self._users_by_name: dict[str, ServerUser] = {}
         self._user_generations: dict[str, int] = {}
         for user in world.users:
             self._create_user(user)
-        for play in world.plays:
+        for play in plays:
             self._apply(play)
 
     # Counters, faults, limits

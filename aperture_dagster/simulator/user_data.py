@@ -110,7 +110,8 @@ class ServerUser:
         datum.play_count += 1
         datum.last_played = at if datum.last_played is None else max(at, datum.last_played)
         self.last_activity = at if self.last_activity is None else max(at, self.last_activity)
-        complete = completion >= PLAYED_FROM
+        # Without a known length the server takes any play for a whole one.
+        complete = completion >= PLAYED_FROM or not item.runtime_ticks
         # Starting anew marks as unplayed what was played before, until it is finished again.
         self.set_played(item, complete)
         resumable = not complete and completion >= RESUMABLE_FROM

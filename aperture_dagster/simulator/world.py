@@ -85,7 +85,7 @@ class Play:
     season: int | None = None
     episode: int | None = None
     rating: float | None = None
-    """0-10 as the media server keeps it, or None."""
+    """0-10 as the media server keeps it, or None. With an episode, the series is rated; so it is with ``favorite``."""
     completion: float = 1.0
     """Share watched; below 0.9 the item is in progress, not played."""
     favorite: bool = False

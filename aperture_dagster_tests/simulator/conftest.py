@@ -1,0 +1,83 @@
+"""Worlds and running stand-ins for the tests beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from aperture_dagster.simulator.generated_world import odd_world
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World
+
+NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
+Serve = Callable[..., RunningSimulator]
+
+
+@pytest.fixture
+def now() -> datetime:
+    return NOW
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves a world (default: the odd one) with these settings until the test ends."""
+    with ExitStack() as stack:
+
+        def start(world: World | None = None, **settings: object) -> RunningSimulator:
+            chosen = SimulatorSettings(**settings)  # type: ignore[arg-type]
+            return stack.enter_context(running_simulator(world or odd_world(NOW), chosen))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def steady() -> Iterator[RunningSimulator]:
+    """The odd world, shared by tests that change nothing in it."""
+    with running_simulator(odd_world(NOW)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def steady_old() -> Iterator[RunningSimulator]:
+    """The same on an old version of the media server."""
+    with running_simulator(odd_world(NOW), SimulatorSettings(jellyfin_version="10.9.11")) as running:
+        yield running
+
+
+@pytest.fixture
+def reader(steady: RunningSimulator) -> Iterator[httpx.Client]:
+    """A client of the shared media server, for reading only."""
+    headers = {"Authorization": f'MediaBrowser Token="{steady.state.settings.jellyfin_key}"'}
+    with httpx.Client(base_url=steady.jellyfin_url, headers=headers) as client:
+        yield client
+
+
+@pytest.fixture
+def simulator(serve: Serve) -> RunningSimulator:
+    """The odd world, served with the default settings."""
+    return serve()
+
+
+@pytest.fixture
+def jellyfin(simulator: RunningSimulator) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f'MediaBrowser Token="{simulator.state.settings.jellyfin_key}"'}
+    with httpx.Client(base_url=simulator.jellyfin_url, headers=headers) as client:
+        yield client
+
+
+@pytest.fixture
+def tmdb(simulator: RunningSimulator) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {simulator.state.settings.tmdb_key}"}
+    with httpx.Client(base_url=simulator.tmdb_url, headers=headers) as client:
+        yield client
+
+
+@pytest.fixture
+def control(simulator: RunningSimulator) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=simulator.control_url) as client:
+        yield client
