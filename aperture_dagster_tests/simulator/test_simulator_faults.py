@@ -1,0 +1,145 @@
+"""Services misbehave on demand, exactly as often as asked."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import httpx
+import pytest
+
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.server import RunningSimulator
+
+FILMS = {"recursive": "true", "includeItemTypes": "Movie"}
+
+
+def fault(simulator: RunningSimulator, kind: str, **more: object) -> int:
+    rule = FaultRule("jellyfin", more.pop("path_contains", "/Items"), kind, **more)  # type: ignore[arg-type]
+    return simulator.state.add_fault(rule)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_status_comes_as_often_as_asked_and_then_no_more(
+    simulator: RunningSimulator, jellyfin: httpx.Client, status: int
+) -> None:
+    fault(simulator, "status", status=status, times=2, retry_after=3)
+    answers = [jellyfin.get("/Items", params=FILMS) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [status, status, 200, 200]
+    assert answers[0].headers["retry-after"] == "3"
+
+
+def test_a_fault_may_let_the_first_requests_pass(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+    fault(simulator, "status", status=500, times=1, after=2)
+    assert [jellyfin.get("/Items", params=FILMS).status_code for _ in range(4)] == [200, 200, 500, 200]
+
+
+def test_a_fault_without_number_lasts_until_it_is_removed(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+    number = fault(simulator, "status", status=502)
+    assert {jellyfin.get("/Items", params=FILMS).status_code for _ in range(5)} == {502}
+    simulator.state.remove_fault(number)
+    assert jellyfin.get("/Items", params=FILMS).status_code == 200
+
+
+def test_only_the_service_and_path_that_are_named_are_hit(
+    simulator: RunningSimulator, jellyfin: httpx.Client, tmdb: httpx.Client
+) -> None:
+    fault(simulator, "status", status=500, path_contains="startIndex=5")
+    assert jellyfin.get("/Users").status_code == 200
+    assert jellyfin.get("/Items", params={**FILMS, "startIndex": 0}).status_code == 200
+    assert jellyfin.get("/Items", params={**FILMS, "startIndex": 5}).status_code == 500
+    assert tmdb.get("/configuration?startIndex=5").status_code == 200
+
+
+def test_errors_are_worded_as_the_service_would(
+    simulator: RunningSimulator, jellyfin: httpx.Client, tmdb: httpx.Client
+) -> None:
+    simulator.state.add_fault(FaultRule("*", kind="status", status=500))
+    assert jellyfin.get("/Items").text == "Error processing request."
+    assert tmdb.get("/configuration").json()["status_code"] == 11
+
+
+def test_a_failed_write_changes_nothing(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+    owner = next(user["Id"] for user in jellyfin.get("/Users").json() if user["Name"] == "never played")
+    (film,) = simulator.state.item_ids("movie:900000005")
+    simulator.state.add_fault(FaultRule("jellyfin", "/UserPlayedItems", status=500, times=1))
+    assert jellyfin.post(f"/UserPlayedItems/{film}", params={"userId": owner}).status_code == 500
+    assert jellyfin.get(f"/UserItems/{film}/UserData", params={"userId": owner}).json()["Played"] is False
+
+
+def test_a_slow_answer_is_right_but_late_and_holds_up_no_other(
+    simulator: RunningSimulator, jellyfin: httpx.Client
+) -> None:
+    fault(simulator, "slow", delay_seconds=0.4, times=1)
+    with pytest.raises(httpx.ReadTimeout):
+        jellyfin.get("/Items", params=FILMS, timeout=0.1)
+    began = time.perf_counter()
+    assert jellyfin.get("/Items", params=FILMS).status_code == 200
+    assert time.perf_counter() - began < 0.3
+
+
+def test_a_connection_is_cut_in_mid_body(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+    fault(simulator, "cut_off", times=1)
+    with pytest.raises(httpx.RemoteProtocolError):
+        jellyfin.get("/Items", params=FILMS)
+    assert jellyfin.get("/Items", params=FILMS).status_code == 200
+    assert simulator.state.counters.statuses["jellyfin"][0] == 1
+
+
+def test_malformed_json_and_html_come_with_status_200(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+    fault(simulator, "malformed_json", times=1)
+    fault(simulator, "html", times=1)
+    for kind in ("application/json", "text/html"):
+        answer = jellyfin.get("/Items", params=FILMS)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(kind)
+        with pytest.raises(json.JSONDecodeError):
+            answer.json()
+
+
+def test_listings_can_be_emptied(simulator: RunningSimulator, jellyfin: httpx.Client, tmdb: httpx.Client) -> None:
+    fault(simulator, "empty_object", times=1)
+    assert jellyfin.get("/Items", params=FILMS).json() == {}
+    fault(simulator, "empty_list", times=1)
+    assert jellyfin.get("/Items", params=FILMS).json() == {"Items": [], "TotalRecordCount": 0, "StartIndex": 0}
+    fault(simulator, "empty_list", path_contains="/Users", times=1)
+    assert jellyfin.get("/Users").json() == []
+    simulator.state.add_fault(FaultRule("tmdb", "discover", "empty_list", times=1))
+    assert tmdb.get("/discover/movie").json()["results"] == []
+
+
+def test_a_field_can_be_missing_or_of_the_wrong_type(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+    fault(simulator, "missing_field", times=1)
+    assert "Items" not in jellyfin.get("/Items", params=FILMS).json()
+    fault(simulator, "wrong_type", times=1)
+    assert isinstance(jellyfin.get("/Items", params=FILMS).json()["Items"], str)
+    fault(simulator, "missing_field", field="Name", times=1)
+    assert all("Name" not in item for item in jellyfin.get("/Items", params=FILMS).json()["Items"])
+    fault(simulator, "wrong_type", field="TotalRecordCount", times=1)
+    assert isinstance(jellyfin.get("/Items", params=FILMS).json()["TotalRecordCount"], list)
+    fault(simulator, "missing_field", path_contains="/Users", times=1)
+    users = jellyfin.get("/Users").json()
+    assert "Id" not in users[0] and "Id" in users[1]
+
+
+def test_an_impossible_fault_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown kind"):
+        FaultRule("jellyfin", kind="meteor")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="not an HTTP status"):
+        FaultRule("jellyfin", status=42)
+
+
+def test_requests_are_counted_by_service_and_endpoint(
+    simulator: RunningSimulator, jellyfin: httpx.Client, tmdb: httpx.Client
+) -> None:
+    for _ in range(3):
+        jellyfin.get("/Items", params=FILMS)
+    jellyfin.get("/nonsense")
+    tmdb.get("/movie/900000000")
+    tmdb.get("/movie/1")
+    snapshot = simulator.state.counters.snapshot()
+    assert snapshot["jellyfin"] == {"requests": {"GET /Items": 3, "unknown": 1}, "statuses": {"200": 3, "404": 1}}
+    assert snapshot["tmdb"] == {"requests": {"GET /movie/{id}": 2}, "statuses": {"200": 1, "404": 1}}
+    assert simulator.state.requests("jellyfin") == 4
+    simulator.state.reset_counters()
+    assert simulator.state.counters.snapshot() == {}

@@ -1,0 +1,111 @@
+"""The simulator as a process: found by its port file, gone with its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from aperture_dagster.simulator.__main__ import load_world
+
+MODULE = [sys.executable, "-m", "aperture_dagster.simulator"]
+ROOT = Path(__file__).parents[2]
+# A parent that starts the simulator and then sleeps until it is killed.
+PARENT = """
+import os, subprocess, sys, time
+child = subprocess.Popen([*sys.argv[1:], "--parent-pid", str(os.getpid())])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def wait_for(condition, seconds: float = 20.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def read_port(path: Path) -> int | None:
+    return int(path.read_text()) if path.exists() else None
+
+
+@pytest.fixture
+def port_file(tmp_path: Path) -> Path:
+    return tmp_path / "port"
+
+
+def test_it_answers_as_soon_as_the_port_file_is_there_and_stops_when_told(port_file: Path) -> None:
+    command = [*MODULE, "--world", "generated:movies=30,series=2,episodes=9,plays=50", "--users", "4"]
+    process = subprocess.Popen([*command, "--port-file", str(port_file)], cwd=ROOT)
+    try:
+        port = wait_for(lambda: read_port(port_file))
+        users = httpx.get(f"http://127.0.0.1:{port}/jellyfin/Users", params={"ApiKey": "demo-jellyfin-key"}).json()
+        assert len(users) == 4
+        assert list(port_file.parent.iterdir()) == [port_file]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads process states from /proc")
+def test_it_exits_when_its_parent_is_killed(port_file: Path) -> None:
+    command = [sys.executable, "-c", PARENT, *MODULE, "--world", "odd", "--port-file", str(port_file)]
+    parent = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    try:
+        port = wait_for(lambda: read_port(port_file))
+        os.kill(parent.pid, signal.SIGKILL)
+        wait_for(lambda: not is_running(child), 5)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/jellyfin/System/Ping")
+    finally:
+        parent.wait(timeout=5)
+        parent.stdout.close()
+        if is_running(child):
+            os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads process states from /proc")
+def test_it_does_not_start_to_stay_for_a_parent_that_is_gone_already(port_file: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    process = subprocess.Popen([*MODULE, "--world", "odd", "--parent-pid", str(gone.pid)], cwd=ROOT)
+    assert process.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize("world", ["no such folder", "generated:films=3", "generated:movies=many"])
+def test_an_unknown_world_is_named_and_nothing_starts(world: str, now) -> None:
+    with pytest.raises(ValueError, match=world.split("=")[0].removeprefix("generated:")):
+        load_world(world, users=None, now=now)
+
+
+def test_a_taken_port_is_said_in_one_line() -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        finished = subprocess.run(
+            [*MODULE, "--world", "odd", "--port", port], cwd=ROOT, capture_output=True, text=True, timeout=20
+        )
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("simulator: ") and finished.stderr.count("\n") == 1

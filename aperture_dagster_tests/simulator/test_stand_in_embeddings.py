@@ -1,0 +1,121 @@
+"""The embeddings stand-in keeps to the contract of OpenAI-compatible endpoints."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from aperture_dagster.simulator.server import RunningSimulator
+
+HEADERS = {"Authorization": "Bearer demo-openai-key"}
+
+
+@pytest.fixture
+def client(steady: RunningSimulator) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=steady.openai_url, headers=HEADERS) as client:
+        yield client
+
+
+def ask(client: httpx.Client, given: object, **more: object) -> httpx.Response:
+    return client.post("/embeddings", json={"model": "demo-embedding", "input": given, **more})
+
+
+def vectors(client: httpx.Client, *texts: str, **more: object) -> list[list[float]]:
+    answer = ask(client, list(texts), **more)
+    assert answer.status_code == 200, answer.text
+    return [entry["embedding"] for entry in answer.json()["data"]]
+
+
+def dot(left: list[float], right: list[float]) -> float:
+    return sum(a * b for a, b in zip(left, right, strict=True))
+
+
+def test_vectors_are_of_unit_length_and_the_same_every_time(client: httpx.Client) -> None:
+    first = vectors(client, "a heist in the rain", "!?", "🎬")
+    assert first == vectors(client, "a heist in the rain", "!?", "🎬")
+    assert all(math.isclose(dot(vector, vector), 1.0, rel_tol=1e-9) for vector in first)
+
+
+def test_texts_that_share_words_are_near_each_other(client: httpx.Client) -> None:
+    heist, robbery, wedding = vectors(
+        client, "a daring bank heist in Paris", "the bank heist of Paris", "two neighbours plan their summer wedding"
+    )
+    assert dot(heist, robbery) > 0.4 > dot(heist, wedding) + 0.2
+
+
+def test_answers_carry_index_model_and_usage(client: httpx.Client) -> None:
+    answer = ask(client, ["one", "two"]).json()
+    assert [entry["index"] for entry in answer["data"]] == [0, 1]
+    assert (answer["object"], answer["model"]) == ("list", "demo-embedding")
+    assert answer["usage"]["prompt_tokens"] == answer["usage"]["total_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "dimensions", "length"),
+    [("demo-embedding", None, 256), ("text-embedding-3-small", None, 1536), ("text-embedding-3-large", 64, 64)],
+)
+def test_every_model_has_its_length_unless_another_is_asked_for(
+    client: httpx.Client, model: str, dimensions: int | None, length: int
+) -> None:
+    more = {"dimensions": dimensions} if dimensions else {}
+    (vector,) = vectors(client, "words", model=model, **more)
+    assert len(vector) == length
+    assert math.isclose(dot(vector, vector), 1.0, rel_tol=1e-9)
+
+
+def test_base64_holds_the_same_numbers(client: httpx.Client) -> None:
+    (plain,) = vectors(client, "some words")
+    packed = ask(client, "some words", encoding_format="base64").json()["data"][0]["embedding"]
+    unpacked = struct.unpack("<256f", base64.b64decode(packed))
+    assert list(unpacked) == pytest.approx(plain, abs=1e-6)
+
+
+def test_arrays_of_tokens_are_accepted(client: httpx.Client) -> None:
+    assert len(ask(client, [1, 2, 3]).json()["data"]) == 1
+    assert len(ask(client, [[1, 2], [3]]).json()["data"]) == 2
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
+def test_a_wrong_key_is_refused(steady: RunningSimulator, headers: dict[str, str]) -> None:
+    answer = httpx.post(steady.openai_url + "/embeddings", headers=headers, json={})
+    assert answer.status_code == 401
+    assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+def test_without_a_configured_key_none_is_asked_for(serve) -> None:
+    answer = httpx.post(serve(openai_key="").openai_url + "/embeddings", json={"model": "demo-embedding", "input": "a"})
+    assert answer.status_code == 200
+
+
+def test_a_missing_model_is_404_model_not_found(client: httpx.Client) -> None:
+    answer = ask(client, "a", model="no-such-model")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", [], ["a", ""], None, {"a": 1}, ["a", 1], ["a"] * 2049, "x" * 4 * 8193, ["x" * 4 * 8000] * 38],
+    ids=["blank", "no input", "one blank", "null", "object", "mixed", "too many", "too long", "too much"],
+)
+def test_impossible_inputs_are_refused_with_400(client: httpx.Client, given: object) -> None:
+    answer = ask(client, given)
+    assert answer.status_code == 400
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize("more", [{"dimensions": 0}, {"dimensions": 257}, {"encoding_format": "hex"}])
+def test_impossible_options_are_refused_with_400(client: httpx.Client, more: dict[str, object]) -> None:
+    assert ask(client, "a", **more).status_code == 400
+
+
+def test_a_body_that_is_not_json_is_refused(client: httpx.Client) -> None:
+    assert client.post("/embeddings", content=b"{").status_code == 400
+
+
+def test_models_are_listed(client: httpx.Client) -> None:
+    assert "demo-embedding" in [model["id"] for model in client.get("/models").json()["data"]]

@@ -1,0 +1,247 @@
+"""The TMDb stand-in keeps to the real service's contract."""
+
+from __future__ import annotations
+
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+import httpx
+import pytest
+
+from aperture_dagster.simulator.counters import RateLimit
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.tmdb.ids import named_id
+from aperture_dagster.simulator.world import CastMember, World, WorldTitle
+
+KEY = "demo-tmdb-key"
+FILM = WorldTitle(
+    "movie:1", "movie", "First", year=2001, tmdb_id=101, imdb_id="tt0101", genres=("Drama", "Made Up"),
+    keywords=("heist", "rain"), cast=(CastMember("Ann Actor", "Hero"), CastMember("Bo Actor")),
+    directors=("Di Rector",), writers=("Wri Ter",), composers=("Com Poser",), cinematographers=("Cam Era",), companies=("Stu Dio",),
+    countries=("FR",), language="fr", runtime_minutes=100, release_date="2001-02-03", official_rating="R",
+    vote_average=7.5, vote_count=10, popularity=5.0, collection=(55, "Firsts"),
+    recommended_tmdb_ids=(102, 999, 101_000),
+)  # fmt: skip
+SECOND = WorldTitle("movie:2", "movie", "Second", tmdb_id=102, collection=(55, "Firsts"), genres=("Drama",), copies=0)
+BARE = WorldTitle("movie:3", "movie", "Bare", tmdb_id=103)
+SHOW = WorldTitle(
+    "series:1", "series", "Show", year=2010, tmdb_id=101, imdb_id="tt0202", tvdb_id=77, genres=("Drama",),
+    keywords=("town",), creators=("Cre Ator",), networks=("Net Work",), cast=(CastMember("Ann Actor", "Mayor"),),
+    status="Returning Series", runtime_minutes=45, release_date="2010-01-10", episodes_per_season=(2, 3),
+    official_rating="TV-14",
+)  # fmt: skip
+UNKNOWN = WorldTitle("movie:4", "movie", "Without Id")
+
+
+@pytest.fixture
+def client(serve):
+    simulator = serve(World("films", [FILM, SECOND, BARE, SHOW, UNKNOWN]))
+    with httpx.Client(base_url=simulator.tmdb_url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+        yield client
+
+
+@pytest.mark.parametrize("form", [{}, {"headers": {"Authorization": "Bearer wrong"}}, {"params": {"api_key": "wrong"}}])
+def test_a_wrong_key_is_401_code_7(steady: RunningSimulator, form: dict) -> None:
+    answer = httpx.get(steady.tmdb_url + "/movie/900000000", **form)
+    assert answer.status_code == 401
+    assert (answer.json()["success"], answer.json()["status_code"]) == (False, 7)
+
+
+def test_the_key_is_accepted_as_bearer_and_as_parameter(steady: RunningSimulator) -> None:
+    url = steady.tmdb_url + "/movie/900000000"
+    assert httpx.get(url, headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
+    assert httpx.get(url, params={"api_key": KEY}).status_code == 200
+
+
+def test_a_film_has_its_details_under_the_real_names(client: httpx.Client) -> None:
+    film = client.get("/movie/101").json()
+    assert film | {
+        "id": 101, "imdb_id": "tt0101", "title": "First", "original_language": "fr", "runtime": 100,
+        "release_date": "2001-02-03", "status": "Released", "vote_average": 7.5, "vote_count": 10, "popularity": 5.0,
+    } == film  # fmt: skip
+    assert film["genres"][0] == {"id": 18, "name": "Drama"}
+    assert film["genres"][1]["id"] >= 900_000_000
+    assert film["production_companies"][0]["name"] == "Stu Dio"
+    assert film["belongs_to_collection"]["id"] == 55
+    assert film["production_countries"] == [{"iso_3166_1": "FR", "name": "France"}]
+
+
+def test_what_is_unknown_is_empty_in_each_fields_own_way(client: httpx.Client) -> None:
+    film = client.get("/movie/103").json()
+    for name in ("overview", "tagline", "release_date", "homepage"):
+        assert film[name] == ""
+    for name in ("runtime", "budget", "revenue", "vote_average", "vote_count"):
+        assert film[name] == 0
+    for name in ("imdb_id", "belongs_to_collection"):
+        assert film[name] is None
+    for name in ("genres", "production_companies", "production_countries"):
+        assert film[name] == []
+
+
+def test_keywords_lie_under_keywords_for_films_and_under_results_for_series(client: httpx.Client) -> None:
+    film = client.get("/movie/101?append_to_response=keywords").json()["keywords"]
+    show = client.get("/tv/101?append_to_response=keywords").json()["keywords"]
+    assert [keyword["name"] for keyword in film["keywords"]] == ["heist", "rain"]
+    assert [keyword["name"] for keyword in show["results"]] == ["town"]
+
+
+def test_appended_parts_come_with_the_details(client: httpx.Client) -> None:
+    parts = "credits,external_ids,recommendations,similar,images,release_dates,videos,watch/providers,nonsense"
+    film = client.get("/movie/101", params={"append_to_response": parts}).json()
+    assert [(member["name"], member["character"], member["order"]) for member in film["credits"]["cast"]] == [
+        ("Ann Actor", "Hero", 0),
+        ("Bo Actor", "", 1),
+    ]
+    assert {(member["job"], member["name"]) for member in film["credits"]["crew"]} == {
+        ("Director", "Di Rector"), ("Screenplay", "Wri Ter"), ("Original Music Composer", "Com Poser"),
+        ("Director of Photography", "Cam Era"),
+    }  # fmt: skip
+    assert film["external_ids"]["imdb_id"] == "tt0101"
+    assert film["release_dates"]["results"][0]["release_dates"][0]["certification"] == "R"
+    assert film["images"]["posters"][0]["file_path"].endswith(".jpg")
+    assert film["videos"] == {"results": []}
+    assert film["watch/providers"] == {"results": {}}
+    assert "nonsense" not in film
+
+
+def test_recommendations_are_the_worlds_and_only_of_known_titles(client: httpx.Client) -> None:
+    film = client.get("/movie/101?append_to_response=recommendations").json()
+    assert [item["id"] for item in film["recommendations"]["results"]] == [102]
+    assert film["recommendations"]["total_results"] == 1
+    bare = client.get("/movie/103?append_to_response=recommendations").json()
+    assert bare["recommendations"]["results"] == []
+
+
+def test_more_than_twenty_appended_parts_are_refused_with_code_27(client: httpx.Client) -> None:
+    assert client.get("/movie/101", params={"append_to_response": ",".join(["credits"] * 20)}).status_code == 200
+    answer = client.get("/movie/101", params={"append_to_response": ",".join(["credits"] * 21)})
+    assert (answer.status_code, answer.json()["status_code"]) == (400, 27)
+
+
+def test_a_series_has_seasons_networks_and_ids_of_its_own(client: httpx.Client) -> None:
+    show = client.get("/tv/101?append_to_response=external_ids,aggregate_credits,content_ratings").json()
+    assert "imdb_id" not in show
+    assert (show["external_ids"]["imdb_id"], show["external_ids"]["tvdb_id"]) == ("tt0202", 77)
+    assert (show["number_of_seasons"], show["number_of_episodes"]) == (2, 5)
+    assert [season["episode_count"] for season in show["seasons"]] == [2, 3]
+    assert show["networks"][0]["name"] == "Net Work"
+    assert show["created_by"][0]["name"] == "Cre Ator"
+    assert show["last_episode_to_air"]["season_number"] == 2
+    assert show["next_episode_to_air"]["season_number"] == 3
+    assert show["aggregate_credits"]["cast"][0]["roles"][0]["character"] == "Mayor"
+    assert show["content_ratings"]["results"][0]["rating"] == "TV-14"
+    assert len(client.get("/tv/101/season/2").json()["episodes"]) == 3
+
+
+def test_a_person_has_one_id_wherever_they_appear(client: httpx.Client) -> None:
+    film = client.get("/movie/101/credits").json()["cast"][0]
+    show = client.get("/tv/101/credits").json()["cast"][0]
+    assert film["name"] == show["name"]
+    assert film["id"] == show["id"] == named_id("person", "Ann Actor")
+
+
+def test_unknown_ids_are_404_with_tmdbs_codes(client: httpx.Client) -> None:
+    for path, code in (("/movie/7", 34), ("/tv/102", 34), ("/movie/abc", 6), ("/collection/9", 34), ("/nonsense", 34)):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["status_code"]) == (404, code), path
+
+
+def test_titles_are_found_by_their_other_ids(client: httpx.Client) -> None:
+    film = client.get("/find/tt0101?external_source=imdb_id").json()
+    assert [item["id"] for item in film["movie_results"]] == [101]
+    show = client.get("/find/77?external_source=tvdb_id").json()
+    assert [item["name"] for item in show["tv_results"]] == ["Show"]
+    nothing = client.get("/find/tt9?external_source=imdb_id")
+    assert nothing.status_code == 200
+    assert all(results == [] for results in nothing.json().values())
+    assert client.get("/find/tt0101").status_code == 400
+
+
+def test_a_collection_lists_its_parts_owned_or_not(client: httpx.Client) -> None:
+    collection = client.get("/collection/55").json()
+    assert collection["name"] == "Firsts"
+    assert [part["id"] for part in collection["parts"]] == [101, 102]
+    assert collection["parts"][1]["release_date"] == ""
+
+
+def test_companies_and_networks_can_be_asked_for(client: httpx.Client) -> None:
+    company = client.get("/movie/101").json()["production_companies"][0]
+    assert client.get(f"/company/{company['id']}").json()["logo_path"] == company["logo_path"]
+    network = client.get("/tv/101").json()["networks"][0]
+    assert client.get(f"/network/{network['id']}").json()["name"] == "Net Work"
+    assert client.get("/company/1").status_code == 404
+
+
+def test_discover_filters_pages_and_refuses_an_impossible_page(client: httpx.Client) -> None:
+    found = client.get("/discover/movie", params={"with_genres": "18", "sort_by": "popularity.desc"}).json()
+    assert [item["id"] for item in found["results"]] == [101, 102]
+    assert (
+        client.get("/discover/movie", params={"with_genres": "18", "vote_count.gte": "5"}).json()["total_results"] == 1
+    )
+    assert client.get("/discover/movie", params={"with_genres": "424242"}).json()["results"] == []
+    assert client.get("/discover/movie?page=2").json()["results"] == []
+    assert client.get("/discover/movie?page=501").json()["status_code"] == 22
+
+
+def test_pictures_come_from_the_address_that_the_configuration_names(steady: RunningSimulator) -> None:
+    from PIL import Image
+
+    headers = {"Authorization": f"Bearer {KEY}"}
+    base = httpx.get(steady.tmdb_url + "/configuration", headers=headers).json()["images"]["secure_base_url"]
+    film = httpx.get(steady.tmdb_url + "/movie/900000000", headers=headers).json()
+    poster = httpx.get(f"{base}w342{film['poster_path']}")
+    assert poster.headers["content-type"] == "image/jpeg"
+    for name, kind in ((film["poster_path"], "JPEG"), ("/abc.png", "PNG")):
+        content = httpx.get(f"{base}original{name}").content
+        with Image.open(io.BytesIO(content)) as picture:
+            assert picture.format == kind
+            picture.load()
+            colours = picture.convert("RGB").getcolors()
+        # One colour, and not black: the whole picture was decoded.
+        assert colours is not None and len(colours) == 1 and min(colours[0][1]) > 20
+    assert httpx.get(f"{base}w92/abc.svg").text.startswith("<svg")
+    assert httpx.get(f"{base}w92/../etc/passwd").status_code == 404
+
+
+def test_beyond_the_limit_there_is_429_code_25_until_the_window_has_passed(serve) -> None:
+    simulator = serve(tmdb_limit=(5, 0.5), tmdb_retry_after=1)
+    with httpx.Client(base_url=simulator.tmdb_url, params={"api_key": KEY}) as client:
+        answers = [client.get("/movie/900000000") for _ in range(8)]
+        assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 3
+        assert (answers[-1].json()["status_code"], answers[-1].headers["retry-after"]) == (25, "1")
+        assert simulator.state.tmdb_most_in_window() == 8
+        time.sleep(0.55)
+        assert client.get("/movie/900000000").status_code == 200
+
+
+def test_a_429_names_no_time_by_default(serve) -> None:
+    simulator = serve(tmdb_limit=(1, 60.0))
+    answers = [httpx.get(simulator.tmdb_url + "/configuration", params={"api_key": KEY}) for _ in range(2)]
+    assert answers[1].status_code == 429
+    assert "retry-after" not in answers[1].headers
+
+
+def test_the_limit_holds_under_concurrent_requests(serve) -> None:
+    simulator = serve(tmdb_limit=(20, 60.0))
+    with httpx.Client(base_url=simulator.tmdb_url, params={"api_key": KEY}) as client, ThreadPoolExecutor(8) as pool:
+        statuses = [answer.status_code for answer in pool.map(client.get, ["/movie/900000000"] * 60)]
+    assert sorted(statuses) == [200] * 20 + [429] * 40
+
+
+def test_the_window_slides_and_refused_requests_do_not_fill_it() -> None:
+    clock = [0.0]
+    limit = RateLimit(2, 10.0, clock=lambda: clock[0])
+    admitted = []
+    for clock[0] in (0.0, 5.0, 9.9, 10.0, 14.9, 15.0):
+        admitted.append(limit.admit())
+    assert admitted == [True, True, False, True, False, True]
+    assert limit.most_in_window(10.0) == 4
+    assert limit.most_in_window(0.5) == 2
+
+
+def test_an_added_title_is_known_at_once(simulator: RunningSimulator, tmdb: httpx.Client, now: datetime) -> None:
+    assert tmdb.get("/movie/4711").status_code == 404
+    simulator.state.add_title(WorldTitle("movie:new", "movie", "New", tmdb_id=4711))
+    assert tmdb.get("/movie/4711").json()["title"] == "New"
