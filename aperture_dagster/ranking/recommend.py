@@ -1,111 +1,104 @@
-"""From histories, vectors and facts to one ranked list a user: everything shared is prepared once, users are cheap."""
+"""From histories, vectors and facts to one ranked list a user; what is shared is prepared once, so users are cheap.
+
+``prepare`` computes centring, priors, facts, EASE, and the similarity of all users in one pass over the vectors;
+``RankingModel.for_user`` then blends, diversifies and explains. ``recommend`` does both for everybody.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.collaborative import Ease, fit_ease, recommended_from, ridge_for
+from aperture_dagster.ranking.collaborative import Ease, fit_ease_pairs, recommended_from, ridge_for
+from aperture_dagster.ranking.config import (
+    COLUMNS,
+    COMPONENTS,
+    BlendWeights,
+    RankingConfig,
+    RankingInputs,
+    TasteMix,
+)
 from aperture_dagster.ranking.diversity import mmr
-from aperture_dagster.ranking.histories import index_of, list_column, tidy_histories, users_in
-from aperture_dagster.ranking.popularity import media_rows, priors, quantile_rank
+from aperture_dagster.ranking.exclusions import exclusions, started
+from aperture_dagster.ranking.facts import Facts, facts_of, signed_root
+from aperture_dagster.ranking.histories import index_of, tidy_histories
+from aperture_dagster.ranking.popularity import Priors, media_rows, priors, quantile_rank
 from aperture_dagster.ranking.similarity import history_similarity, nearest_liked
-from aperture_dagster.ranking.taste import TasteConfig, centre, taste_weights
+from aperture_dagster.ranking.taste import centre, taste_weights
+
+__all__ = [
+    "COLUMNS",
+    "COMPONENTS",
+    "BlendWeights",
+    "RankingConfig",
+    "RankingInputs",
+    "RankingModel",
+    "TasteMix",
+    "blend_shares",
+    "exclusions",
+    "prepare",
+    "recommend",
+    "standard",
+]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-
-COMPONENTS = ("similarity", "co_watch", "recommended_from", "rating", "popularity", "novelty")
-COLUMNS = ("rank", "work_id", "media_type", "score", *COMPONENTS, "because", "cold")
-
-
-@dataclass(frozen=True, slots=True)
-class BlendWeights:
-    """How much each component counts for a user of whom much is known, in a household of many."""
-
-    similarity: float = 1.0
-    co_watch: float = 1.5
-    recommended_from: float = 0.5
-    rating: float = 0.4
-    popularity: float = 0.8
-    novelty: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RankingConfig:
-    """Every dial of the ranking; the defaults were chosen on users 1-200 of the benchmark's data."""
-
-    limit: int = 50
-    """Titles per user and media type."""
-    weights: BlendWeights = field(default_factory=BlendWeights)
-    taste: TasteConfig = field(default_factory=TasteConfig)
-    power: int = 3
-    half_known: float = 8.0
-    """Watched titles at which taste and co-watch reach half of their weight; below it popularity leads."""
-    half_household: float = 30.0
-    """Users at which co-watch reaches half of its weight."""
-    cold_below: int = 3
-    """A user with fewer watched titles is cold, and is told so."""
-    other_type: float = 0.5
-    """What a liked series counts for films, and a liked film for series."""
-    diversity: float = 0.1
-    pool: int = 300
-    """Best candidates among which diversity may choose."""
-    reasons: int = 3
-    history_limit: int = 2_000
-    """Titles of one history that similarity looks at: the weightiest."""
+Rows = NDArray[np.int64]
+NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RankingInputs:
-    """Everything that the ranking knows; nothing else is read.
+class OwnTitles:
+    """The titles of one user that say something, weightiest first: rows of the item table and signed weights."""
 
-    ``items`` has one row a work (``work_id``, ``media_type``, ``title``, ``year``, ``genres``, ``keywords``,
-    ``directors``, ``vote_average``, ``vote_count``, ``popularity``); only ``work_id`` must be there. ``vectors`` is
-    (n, d) in the same order, or None; rows may be zero or masked. ``excluded`` has a mask (n,) per user: True is never
-    recommended (see ``exclusions``); titles of the user's own history with plays are left out besides.
-    """
+    rows: Rows
+    weights: Doubles
 
-    items: pd.DataFrame
-    histories: pd.DataFrame
-    as_of: datetime | pd.Timestamp
-    vectors: NDArray[Any] | None = None
-    vector_mask: NDArray[np.bool_] | None = None
-    users: Sequence[Hashable] | None = None
-    """Whom to rank for; default everybody in ``histories``. All histories count for what others watched."""
-    excluded: Mapping[Hashable, NDArray[np.bool_]] = field(default_factory=dict)
-    edges: pd.DataFrame | None = None
-    """"Recommended from this title" lists: ``work_id``, ``recommended_work_id``, ``rank``."""
-    crowd: pd.DataFrame | None = None
-    """Histories from outside the household (the same columns, ids of works that are in ``items``)."""
+    def spread(self, n: int, kind_rows: Rows, other_type: float) -> Doubles:
+        """Return the weights over the whole library, shape (n,), those of the other media type toned down."""
+        whole = np.zeros(n)
+        whole[self.rows] = self.weights * other_type
+        same = np.zeros(n, dtype=bool)
+        same[kind_rows] = True
+        own_kind = same[self.rows]
+        whole[self.rows[own_kind]] = self.weights[own_kind]
+        return whole
 
 
-@dataclass(slots=True, eq=False)
+NOTHING_OWN = OwnTitles(NO_ROWS, np.zeros(0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RankingModel:
     """What all users of a run share, made by ``prepare``."""
 
     config: RankingConfig
-    items: pd.DataFrame
-    index: dict[int, int]
-    work_ids: NDArray[np.int64]
+    work_ids: Rows
+    rows: dict[str, Rows]
+    """Rows of each media type."""
     centred: Floats
-    rows: dict[str, NDArray[np.int64]]
-    rating: Doubles
-    popularity: Doubles
-    weights: pd.DataFrame
+    facts: Facts
+    known: Priors
     users: list[Hashable]
+    place: dict[Hashable, int]
+    own: dict[Hashable, OwnTitles]
+    begun: dict[Hashable, Rows]
     excluded: Mapping[Hashable, NDArray[np.bool_]]
     co_watchers: int
+    """People (household and crowd) whom co-watch has learned from."""
+    household: int
+    liked_by: Doubles
+    """How many of the household liked each title, shape (n,)."""
     similarity: dict[str, Floats]
+    """Σ w · sim^power per media type, shape (rows of the type, users)."""
     co_watch: Floats
+    """EASE scores, shape (users, n)."""
     neighbours: Floats | None
-    started: dict[Hashable, NDArray[np.int64]]
+    """Scores from "recommended from this title" lists, shape (n, users)."""
 
     def for_user(self, user_id: Hashable, *, media_type: str | None = None) -> pd.DataFrame:
         """Return the list of one user: columns ``COLUMNS``, ranked within each media type.
@@ -116,7 +109,7 @@ class RankingModel:
 
         Returns:
             ``min(limit, candidates)`` rows per media type. Components are quantiles among the user's candidates (0-1;
-            1 is best), ``because`` lists up to three liked work_ids, nearest first.
+            1 is best; 0.5 where nothing tells them apart), ``because`` lists up to three liked work_ids, nearest first.
         """
         kinds = [media_type] if media_type is not None else list(self.rows)
         parts = [self._ranked(user_id, kind) for kind in kinds if kind in self.rows]
@@ -124,18 +117,53 @@ class RankingModel:
         return pd.concat(parts, ignore_index=True) if parts else _empty_list()
 
     def known_titles(self, user_id: Hashable) -> int:
-        """Return how many works with a weight the user has."""
-        return len(self._own(user_id))
+        """Return how many titles of the user say something about them."""
+        return len(self.own.get(user_id, NOTHING_OWN).rows)
 
-    def _own(self, user_id: Hashable) -> pd.DataFrame:
-        return self.weights[self.weights["user_id"] == user_id]
+    def components(self, user_id: Hashable, kind: str, candidates: Rows) -> dict[str, Doubles]:
+        """Return each component for the candidates, on one scale (mean 0, deviation 1 among them).
 
-    def _candidates(self, user_id: Hashable, kind: str) -> NDArray[np.int64]:
-        allowed = np.zeros(len(self.items), dtype=bool)
+        Args:
+            user_id: whose.
+            kind: the media type of the candidates.
+            candidates: rows of that type, ascending, shape (c,).
+        """
+        own, config = self.own.get(user_id, NOTHING_OWN), self.config
+        found = {name: np.zeros(len(candidates)) for name in COMPONENTS}
+        found["rating"] = standard(self.known.rating[candidates])
+        found["popularity"] = self._popularity(own, candidates)
+        if not len(own.rows):
+            return found
+        spread = own.spread(len(self.work_ids), self.rows[kind], config.other_type)
+        near = config.mix.era * standard(self.facts.era(spread)[candidates])
+        for field, names in self.facts.fields.items():
+            near += getattr(config.mix, field) * standard(signed_root(names.affinity(spread)[candidates]))
+        if user_id in self.place:
+            column = self.place[user_id]
+            described = self.similarity[kind][np.searchsorted(self.rows[kind], candidates), column]
+            near += config.mix.description * standard(signed_root(described))
+            found["co_watch"] = standard(signed_root(self.co_watch[column, candidates]))
+            if self.neighbours is not None:
+                found["recommended_from"] = standard(signed_root(self.neighbours[candidates, column]))
+        found["similarity"] = standard(near)
+        found["novelty"] = standard(self.facts.novelty(own.rows)[candidates])
+        return found
+
+    def _popularity(self, own: OwnTitles, candidates: Rows) -> Doubles:
+        """Votes of the world, mixed with how many others of the household liked it."""
+        others = max(self.household - 1, 0)
+        local = others / (others + self.config.half_local)
+        liked = self.liked_by.copy()
+        liked[own.rows[own.weights > 0]] -= 1.0
+        votes, counts = standard(self.known.votes[candidates]), standard(np.log1p(np.maximum(liked[candidates], 0.0)))
+        return standard((1.0 - local) * votes + local * counts)
+
+    def _candidates(self, user_id: Hashable, kind: str) -> Rows:
+        allowed = np.zeros(len(self.work_ids), dtype=bool)
         allowed[self.rows[kind]] = True
         if user_id in self.excluded:
             allowed &= ~np.asarray(self.excluded[user_id], dtype=bool)
-        allowed[self.started.get(user_id, np.zeros(0, dtype=np.int64))] = False
+        allowed[self.begun.get(user_id, NO_ROWS)] = False
         return np.flatnonzero(allowed)
 
     def _ranked(self, user_id: Hashable, kind: str) -> pd.DataFrame:
@@ -143,10 +171,8 @@ class RankingModel:
         candidates = self._candidates(user_id, kind)
         if not len(candidates) or config.limit < 1:
             return _empty_list()
-        own = self._own(user_id)
-        known = len(own)
-        components = self._components(user_id, kind, candidates, own)
-        shares = blend_shares(config, known, self.co_watchers)
+        components = self.components(user_id, kind, candidates)
+        shares = blend_shares(config, self.known_titles(user_id), self.co_watchers)
         score = np.zeros(len(candidates))
         for name, values in components.items():
             score += shares[name] * values
@@ -163,49 +189,19 @@ class RankingModel:
                 **{name: quantile_rank(components[name])[chosen] for name in COMPONENTS},
             }
         )
-        frame["because"] = self._because(picked, own)
-        frame["cold"] = known < config.cold_below
+        frame["because"] = self._because(user_id, picked)
+        frame["cold"] = self.known_titles(user_id) < config.cold_below
         return frame[list(COLUMNS)]
 
-    def _components(
-        self, user_id: Hashable, kind: str, candidates: NDArray[np.int64], own: pd.DataFrame
-    ) -> dict[str, Doubles]:
-        zeros = np.zeros(len(candidates))
-        found = {name: zeros for name in COMPONENTS}
-        found["rating"] = standard(self.rating[candidates])
-        found["popularity"] = standard(self.popularity[candidates])
-        if user_id in self._place:
-            place = self._place[user_id]
-            local = np.searchsorted(self.rows[kind], candidates)
-            found["similarity"] = standard(self.similarity[kind][local, place])
-            found["co_watch"] = standard(self.co_watch[place, candidates])
-            if self.neighbours is not None:
-                found["recommended_from"] = standard(self.neighbours[candidates, place])
-        found["novelty"] = standard(self._novelty(candidates, own))
-        return found
-
-    def _novelty(self, candidates: NDArray[np.int64], own: pd.DataFrame) -> Doubles:
-        """How much of a title's genres the user has not had: 1 less the mean share of its genres in the history."""
-        genres = list_column(self.items, "genres")
-        seen = [self.index[work] for work in own["work_id"]]
-        counts: dict[str, int] = {}
-        for row in seen:
-            for name in genres[row]:
-                counts[name] = counts.get(name, 0) + 1
-        usual = {name: count / max(len(seen), 1) for name, count in counts.items()}
-        return np.array(
-            [1.0 - float(np.mean([usual.get(g, 0.0) for g in genres[c]])) if genres[c] else 0.5 for c in candidates]
-        )
-
-    def _because(self, picked: NDArray[np.int64], own: pd.DataFrame) -> list[list[int]]:
-        liked = own[own["weight"] > 0].sort_values(["weight", "work_id"], ascending=[False, True])
-        rows = np.array([self.index[work] for work in liked["work_id"]], dtype=np.int64)
-        reasons = nearest_liked(self.centred, picked, rows, k=self.config.reasons)
-        return [[int(self.work_ids[row]) for row in entry] for entry in reasons]
-
-    @property
-    def _place(self) -> dict[Hashable, int]:
-        return {user: place for place, user in enumerate(self.users)}
+    def _because(self, user_id: Hashable, picked: Rows) -> list[list[int]]:
+        own = self.own.get(user_id, NOTHING_OWN)
+        liked = own.rows[own.weights > 0]
+        # One more than asked for: a favourite that was not watched may be recommended, but is no reason for itself.
+        reasons = nearest_liked(self.centred, picked, liked, k=self.config.reasons + 1)
+        return [
+            [int(self.work_ids[row]) for row in entry if row != pick][: self.config.reasons]
+            for pick, entry in zip(picked, reasons, strict=True)
+        ]
 
 
 def recommend(inputs: RankingInputs, config: RankingConfig | None = None) -> dict[Hashable, pd.DataFrame]:
@@ -215,60 +211,70 @@ def recommend(inputs: RankingInputs, config: RankingConfig | None = None) -> dic
 
 
 def prepare(inputs: RankingInputs, config: RankingConfig | None = None) -> RankingModel:
-    """Compute once what all users share: centring, priors, EASE, and the similarity of all users in one pass.
+    """Compute once what all users share: centring, priors, facts, EASE, and the similarity of all users in one pass.
 
     Raises:
         ValueError: when vectors or masks do not fit the items, a work_id occurs twice, or columns are missing.
     """
     config = config or RankingConfig()
     items = inputs.items.reset_index(drop=True)
-    index = index_of(items["work_id"])
-    n = len(items)
-    vectors = np.zeros((n, 1), dtype=np.float32) if inputs.vectors is None else inputs.vectors
+    index, n = index_of(items["work_id"]), len(items)
+    vectors = np.zeros((n, 1), dtype=np.float32) if inputs.vectors is None else np.asarray(inputs.vectors)
     if len(vectors) != n:
         raise ValueError(f"{len(vectors)} vectors for {n} items")
     for user, mask in inputs.excluded.items():
         if np.shape(mask) != (n,):
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({n},)")
-    centred = centre(vectors, inputs.vector_mask)
-    rows = media_rows(items)
-    known = priors(items)
-    weights = _own_works(inputs.histories, index, inputs.as_of, config)
-    users = list(dict.fromkeys(inputs.users)) if inputs.users is not None else users_in(weights)
-    ease, co_watchers = _fit(weights, inputs, index, n, config)
-    co_watch = ease.score(_interactions(weights, users, index, n))
-    dense = _weight_matrix(weights, users, index, n)
+    centred, rows = centre(vectors, inputs.vector_mask), media_rows(items)
+
+    learned = _in_library(taste_weights(inputs.histories, as_of=inputs.as_of, config=config.taste), index)
+    kept = learned if inputs.weights is None else _in_library(inputs.weights, index)
+    own = _own_titles(kept)
+    people = list(dict.fromkeys(learned["user_id"]))
+    users = list(dict.fromkeys(inputs.users)) if inputs.users is not None else sorted(own, key=str)
+
+    liking = learned[learned["liking"] > 0]
+    ease = _fit(liking, inputs, index, n, config)
+    place = {user: column for column, user in enumerate(users)}
+    watched = np.zeros((len(users), n), dtype=np.float32)
+    mine = liking[liking["user_id"].isin(place)]
+    watched[mine["user_id"].map(place).to_numpy(np.int64), mine["row"].to_numpy(np.int64)] = mine["liking"]
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
-    begun = tidy[started(tidy) & tidy["work_id"].isin(index)]
+    tidy = tidy[started(tidy) & tidy["work_id"].isin(index).to_numpy()]
     return RankingModel(
         config=config,
-        items=items,
-        index=index,
         work_ids=items["work_id"].to_numpy(dtype=np.int64),
-        centred=centred,
         rows=rows,
-        rating=known.rating,
-        popularity=known.votes,
-        weights=weights,
+        centred=centred,
+        facts=facts_of(items),
+        known=priors(items),
         users=users,
+        place=place,
+        own=own,
+        begun={user: group["work_id"].map(index).to_numpy(np.int64) for user, group in tidy.groupby("user_id")},
         excluded=inputs.excluded,
-        co_watchers=co_watchers,
-        similarity=_similarities(centred, weights, users, index, rows, config),
-        co_watch=co_watch,
-        neighbours=None if inputs.edges is None else recommended_from(inputs.edges, index, dense.T),
-        started={user: group["work_id"].map(index).to_numpy(np.int64) for user, group in begun.groupby("user_id")},
+        co_watchers=ease.users,
+        household=len(people),
+        liked_by=np.bincount(liking["row"].to_numpy(np.int64), minlength=n).astype(np.float64),
+        similarity=_similarities(centred, own, users, rows, config),
+        co_watch=ease.score(watched),
+        neighbours=None if inputs.edges is None else _neighbours(inputs.edges, index, own, users, n),
     )
 
 
 def blend_shares(config: RankingConfig, known: int, co_watchers: int) -> dict[str, float]:
-    """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people."""
+    """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
+
+    Both curves are x / (x + half): they were read off weights fitted to histories cut to 1-40 titles and to households
+    of 2-400 people (users 1-200 of the benchmark's data). Popularity and rating keep theirs, and so lead at the start.
+    """
     base = config.weights
     taste = known / (known + config.half_known)
     others = max(co_watchers - 1, 0)
-    crowd = others / (others + config.half_household)
+    crowd = others / (others + config.half_household) * known / (known + config.half_known_co_watch)
     return {
         "similarity": base.similarity * taste,
-        "co_watch": base.co_watch * taste * crowd,
+        "co_watch": base.co_watch * crowd,
         "recommended_from": base.recommended_from * taste,
         "rating": base.rating,
         "popularity": base.popularity,
@@ -276,135 +282,80 @@ def blend_shares(config: RankingConfig, known: int, co_watchers: int) -> dict[st
     }
 
 
-def started(tidy: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which rows of a tidy history are of titles that were begun (5 % or more), finished or rated, shape (rows,)."""
-    begun = (tidy["plays"] > 0) | (tidy["completion"] >= 0.05) | (tidy["episodes_played"] > 0) | tidy["rating"].notna()
-    return begun.to_numpy(dtype=bool)
-
-
-def exclusions(
-    items: pd.DataFrame,
-    histories: pd.DataFrame,
-    user_id: Hashable,
-    *,
-    as_of: datetime | pd.Timestamp,
-    hidden: Collection[int] = (),
-    visible: Collection[int] | None = None,
-    age_ratings: NDArray[Any] | None = None,
-    age_limit: float | None = None,
-    block_unrated: bool = False,
-) -> NDArray[np.bool_]:
-    """Return the titles that one user is never recommended, shape (n,).
-
-    Args:
-        items: the item table.
-        histories: of any users; only this user's rows count. Watched, started (5 %) and rated titles are excluded.
-        user_id: whose.
-        as_of: the present.
-        hidden: work_ids that the user or the operator dismissed.
-        visible: work_ids in libraries that the user may see; None means all.
-        age_ratings: the parental level of each item, shape (n,), NaN where unknown.
-        age_limit: the user's parental limit; levels above it are excluded. None means no limit.
-        block_unrated: exclude titles of unknown level as well, when there is a limit.
-    """
-    works = items["work_id"].to_numpy(dtype=np.int64)
-    own = tidy_histories(histories[histories["user_id"] == user_id] if len(histories) else histories, as_of=as_of)
-    mask = np.isin(works, own.loc[started(own), "work_id"].to_numpy(dtype=np.int64))
-    mask |= np.isin(works, np.array(sorted(hidden), dtype=np.int64))
-    if visible is not None:
-        mask |= ~np.isin(works, np.array(sorted(visible), dtype=np.int64))
-    if age_limit is not None and age_ratings is not None:
-        levels = np.asarray(age_ratings, dtype=np.float64)
-        mask |= levels > age_limit
-        if block_unrated:
-            mask |= ~np.isfinite(levels)
-    return mask
-
-
-def standard(values: NDArray[Any]) -> Doubles:
+def standard(values: NDArray[np.floating]) -> Doubles:
     """Bring values to mean 0 and deviation 1 within the candidates, clipped to ±8; a constant becomes zeros."""
     numbers = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     spread = float(numbers.std()) if len(numbers) else 0.0
-    if spread < 1e-12:
+    if spread < 1e-9:
         return np.zeros(len(numbers))
     return np.clip((numbers - numbers.mean()) / spread, -8.0, 8.0)
 
 
-def _own_works(
-    histories: pd.DataFrame, index: dict[int, int], as_of: datetime | pd.Timestamp, config: RankingConfig
-) -> pd.DataFrame:
-    weights = taste_weights(histories, as_of=as_of, config=config.taste)
-    return weights[weights["work_id"].isin(index) & (weights["weight"] != 0)].reset_index(drop=True)
+def _in_library(weights: pd.DataFrame, index: dict[int, int]) -> pd.DataFrame:
+    """The weights of works in the item table that say anything, with their ``row``."""
+    found = weights[weights["work_id"].isin(index) & (weights["weight"].fillna(0.0) != 0)]
+    return found.assign(row=found["work_id"].map(index).astype("int64"))
 
 
-def _places(
-    weights: pd.DataFrame, users: Sequence[Hashable], index: dict[int, int]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """The user place, item row and weight of every history row whose user is among ``users``."""
-    place = {user: number for number, user in enumerate(users)}
-    own = weights[weights["user_id"].isin(place)]
-    return (
-        own["user_id"].map(place).to_numpy(dtype=np.int64),
-        own["work_id"].map(index).to_numpy(dtype=np.int64),
-        own["weight"].to_numpy(dtype=np.float32),
-    )
+def _own_titles(weights: pd.DataFrame) -> dict[Hashable, OwnTitles]:
+    heaviest = weights.assign(size=weights["weight"].abs())
+    heaviest = heaviest.sort_values(["size", "work_id"], ascending=[False, True], kind="stable")
+    return {
+        user: OwnTitles(group["row"].to_numpy(dtype=np.int64), group["weight"].to_numpy(dtype=np.float64))
+        for user, group in heaviest.groupby("user_id", sort=True)
+    }
 
 
-def _weight_matrix(weights: pd.DataFrame, users: Sequence[Hashable], index: dict[int, int], n: int) -> Floats:
-    matrix = np.zeros((len(users), n), dtype=np.float32)
-    place, row, value = _places(weights, users, index)
-    matrix[place, row] = value
-    return matrix
-
-
-def _interactions(weights: pd.DataFrame, users: Sequence[Hashable], index: dict[int, int], n: int) -> Floats:
-    matrix = np.zeros((len(users), n), dtype=np.float32)
-    place, row, value = _places(weights, users, index)
-    matrix[place, row] = np.where(value > 0, 1.0, 0.3)
-    return matrix
-
-
-def _fit(
-    weights: pd.DataFrame, inputs: RankingInputs, index: dict[int, int], n: int, config: RankingConfig
-) -> tuple[Ease, int]:
-    parts = [_interactions(weights, users_in(weights), index, n)]
+def _fit(liking: pd.DataFrame, inputs: RankingInputs, index: dict[int, int], n: int, config: RankingConfig) -> Ease:
+    """EASE on what the household liked, and the crowd from outside where there is one."""
+    pairs = liking[["user_id", "row", "liking"]].assign(outside=False)
     if inputs.crowd is not None and len(inputs.crowd):
-        crowd = _own_works(inputs.crowd, index, inputs.as_of, config)
-        parts.append(_interactions(crowd, users_in(crowd), index, n))
-    matrix = np.concatenate(parts)
-    ease = fit_ease(matrix, ridge_for(len(matrix)))
-    return ease, ease.users
+        crowd = _in_library(taste_weights(inputs.crowd, as_of=inputs.as_of, config=config.taste), index)
+        crowd = crowd[crowd["liking"] > 0]
+        # The most active ones: they say most about what goes together.
+        sizes = crowd["user_id"].value_counts(sort=False).sort_index(kind="stable")
+        active = sizes.sort_values(ascending=False, kind="stable").index[: config.crowd_limit]
+        crowd = crowd[crowd["user_id"].isin(active)]
+        pairs = pd.concat([pairs, crowd[["user_id", "row", "liking"]].assign(outside=True)], ignore_index=True)
+    person = pairs.groupby(["outside", "user_id"], sort=True).ngroup().to_numpy(dtype=np.int64)
+    value = pairs["liking"].to_numpy(dtype=np.float64)
+    people = int(person.max()) + 1 if len(person) else 0
+    # The ridge follows the scale of the values: unrated plays count half of the best rating, and mean just as much.
+    ridge = ridge_for(people) * (float(np.mean(value**2)) if len(value) else 1.0)
+    return fit_ease_pairs(person, pairs["row"].to_numpy(dtype=np.int64), value, people, n, ridge)
 
 
 def _similarities(
     centred: Floats,
-    weights: pd.DataFrame,
-    users: Sequence[Hashable],
-    index: dict[int, int],
-    rows: dict[str, NDArray[np.int64]],
+    own: Mapping[Hashable, OwnTitles],
+    users: list[Hashable],
+    rows: dict[str, Rows],
     config: RankingConfig,
 ) -> dict[str, Floats]:
-    """Σ w · sim³ of all users at once: their titles are pooled, so that each similarity is computed once."""
-    heavy = weights.assign(size=weights["weight"].abs())
-    heavy = heavy.sort_values(["size", "work_id"], ascending=[False, True], kind="stable")
-    heavy = heavy[heavy.groupby("user_id").cumcount() < config.history_limit]
-    place, row, value = _places(heavy, users, index)
-    pooled, position = np.unique(row, return_inverse=True)
+    """Σ w · sim^power of all users at once: their titles are pooled, so that each similarity is computed once."""
+    histories = [own.get(user, NOTHING_OWN) for user in users]
+    pooled = np.unique(np.concatenate([NO_ROWS, *(entry.rows[: config.history_limit] for entry in histories)]))
+    matrix = np.zeros((len(pooled), len(users)), dtype=np.float32)
+    for column, entry in enumerate(histories):
+        kept = entry.rows[: config.history_limit]
+        matrix[np.searchsorted(pooled, kept), column] = entry.weights[: config.history_limit]
     found: dict[str, Floats] = {}
-    for kind, own_rows in rows.items():
-        matrix = np.zeros((len(pooled), len(users)), dtype=np.float32)
-        matrix[position, place] = value
-        matrix[~np.isin(pooled, own_rows)] *= config.other_type
-        found[kind] = history_similarity(centred, pooled, matrix, power=config.power, candidates=own_rows)
+    for kind, kind_rows in rows.items():
+        toned = np.where(np.isin(pooled, kind_rows)[:, None], matrix, matrix * np.float32(config.other_type))
+        found[kind] = history_similarity(centred, pooled, toned, power=config.power, candidates=kind_rows)
     return found
 
 
+def _neighbours(
+    edges: pd.DataFrame, index: dict[int, int], own: Mapping[Hashable, OwnTitles], users: list[Hashable], n: int
+) -> Floats:
+    weights = np.zeros((n, len(users)), dtype=np.float32)
+    for column, user in enumerate(users):
+        entry = own.get(user, NOTHING_OWN)
+        weights[entry.rows, column] = entry.weights
+    return recommended_from(edges, index, weights)
+
+
 def _empty_list() -> pd.DataFrame:
-    types: dict[str, str] = {
-        "rank": "int64",
-        "work_id": "int64",
-        "media_type": "object",
-        "because": "object",
-        "cold": "bool",
-    }
+    types = {"rank": "int64", "work_id": "int64", "media_type": "str", "because": "object", "cold": "bool"}
     return pd.DataFrame({name: pd.Series(dtype=types.get(name, "float64")) for name in COLUMNS})

@@ -87,9 +87,9 @@ def taste_weights(
         config: half-life and the like.
 
     Returns:
-        A frame with ``user_id``, ``work_id``, ``weight`` (about -1 to 2), and the factors ``engagement`` (0 to 2),
-        ``recency`` (floor to 1) and ``opinion`` (-1 to 1), sorted by user and work. Never NaN. Rows that were never
-        played, rated nor marked have weight 0.
+        A frame with ``user_id``, ``work_id``, ``weight`` (about -1 to 2), and what it is made of: ``liking`` (the
+        weight without recency), ``engagement`` (0 to 2), ``recency`` (floor to 1) and ``opinion`` (-1 to 1), sorted by
+        user and work. Never NaN. Rows that were never played, rated nor marked have weight 0.
     """
     config = config or TasteConfig()
     tidy = tidy_histories(histories, as_of=as_of)
@@ -103,6 +103,7 @@ def taste_weights(
             "user_id": tidy["user_id"],
             "work_id": tidy["work_id"],
             "weight": opinion * strength * recency,
+            "liking": opinion * strength,
             "engagement": engagement,
             "recency": recency,
             "opinion": opinion,
