@@ -42,7 +42,7 @@ def build_definitions(
     settings = settings or load_settings()
     timezone = settings.schedule_timezone
     database = resources.get("database") or Database(settings)
-    jobs = build_jobs(timezone)
+    jobs = build_jobs()
     return dg.Definitions(
         assets=[
             media_server.media_server,

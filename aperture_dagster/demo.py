@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,12 @@ SERVICES = {
     "jellyfin": ("users", "movies", "series", "episodes", "watch_history"),
     "tmdb": ("tmdb_metadata",),
     "embeddings": ("embeddings",),
+}
+ASSETS = {asset for assets in SERVICES.values() for asset in assets} | {
+    "enriched_metadata",
+    "taste_profiles",
+    "recommendations",
+    "top_picks",
 }
 START_SECONDS = 60
 SHOWN_USERS, SHOWN_PICKS = 3, 10
@@ -118,8 +124,8 @@ def run_cycle(settings: Settings, console: Console) -> Demo:
     with dg.DagsterInstance.get() as instance:
         for name, about in CYCLE:
             _run(definitions, instance, name, about, settings, demo)
-    for service, assets in SERVICES.items():
-        demo.requests[service] = sum(demo.requests.pop(asset, 0) for asset in assets)
+    sent = demo.requests
+    demo.requests = {service: sum(sent.get(asset, 0) for asset in assets) for service, assets in SERVICES.items()}
     return demo
 
 
@@ -139,7 +145,13 @@ def _run(
         tags = all_users_tags(instance)
         if tags is None:
             raise DemoFailed("The server has no user who takes part.")
-    result = job.execute_in_process(instance=instance, partition_key=partition, tags=tags, raise_on_error=False)
+    result = job.execute_in_process(
+        instance=instance,
+        partition_key=partition,
+        tags=tags,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {}}},
+    )
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
@@ -149,7 +161,7 @@ def _run(
             raise DemoFailed(f"{event.step_key} failed: {said}")
         if event.is_step_success and event.step_key is not None:
             duration = event.step_success_data.duration_ms / 1000
-            if event.step_key in {key for keys in SERVICES.values() for key in keys} | OTHER_ASSETS:
+            if event.step_key in ASSETS:
                 demo.seconds[event.step_key] = round(duration, 3)
         if event.is_step_materialization:
             materialization = event.step_materialization_data.materialization
@@ -161,9 +173,6 @@ def _run(
         raise DemoFailed(f"{name} failed.")
 
 
-OTHER_ASSETS = {"enriched_metadata", "taste_profiles", "recommendations", "top_picks"}
-
-
 def _console_logger(console: Console) -> dg.LoggerDefinition:
     """A logger that tells a person at a terminal what the runs are doing, in a few lines."""
     import dagster as dg
@@ -172,7 +181,7 @@ def _console_logger(console: Console) -> dg.LoggerDefinition:
         def emit(self, record: logging.LogRecord) -> None:
             meta = getattr(record, "dagster_meta", {}) or {}
             event, step = meta.get("dagster_event"), meta.get("step_key")
-            if event is not None and event.is_step_success and step in OTHER_ASSETS | set(sum(SERVICES.values(), ())):
+            if event is not None and event.is_step_success and step in ASSETS:
                 console.print(f"  [green]✓[/] {step:<20} {event.step_success_data.duration_ms / 1000:6.1f} s")
             elif event is None and step is not None and record.levelno >= logging.INFO:
                 said = str(meta.get("orig_message", record.getMessage()))
@@ -182,7 +191,7 @@ def _console_logger(console: Console) -> dg.LoggerDefinition:
     def make(_: dg.InitLoggerContext) -> logging.Logger:
         logger = logging.getLogger("aperture.demo")
         logger.handlers = [Teller()]
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.DEBUG)
         logger.propagate = False
         return logger
 
@@ -250,7 +259,7 @@ def show(settings: Settings, summary: dict[str, Any], console: Console) -> None:
     from aperture_dagster.storage.lists import profile_table
     from aperture_dagster.storage.people import read_users
 
-    def title(row: dict[str, Any]) -> Text:
+    def title(row: Mapping[str, Any]) -> Text:
         return Text(f"{row['title']} ({row['year']})" if row["year"] else row["title"])
 
     console.print()
@@ -259,10 +268,10 @@ def show(settings: Settings, summary: dict[str, Any], console: Console) -> None:
         picks.add_column(column, justify="right" if column in ("", "Viewers") else "left")
     films, shows = summary["top_picks"]["movie"], summary["top_picks"]["series"]
     for place in range(max(len(films), len(shows))):
-        row: list[Any] = [str(place + 1)]
+        cells: list[str | Text] = [str(place + 1)]
         for entries in (films, shows):
-            row += [title(entries[place]), str(entries[place]["viewers"])] if place < len(entries) else ["", ""]
-        picks.add_row(*row)
+            cells += [title(entries[place]), str(entries[place]["viewers"])] if place < len(entries) else ["", ""]
+        picks.add_row(*cells)
     console.print(picks)
 
     with Database(settings).transaction() as connection:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
 
-from aperture_dagster.partitions import days_partitions, users_partitions
-
 FIRST_LIST = "first_list"
 
 
-def build_jobs(timezone: str) -> list[AssetJob]:
+def build_jobs() -> list[AssetJob]:
     """All jobs, each with a sentence for the page that lists them."""
 
-    def job(name: str, description: str, *assets: str, partitions: dg.PartitionsDefinition | None = None):
-        return dg.define_asset_job(
-            name, selection=dg.AssetSelection.assets(*assets), description=description, partitions_def=partitions
-        )
+    def job(name: str, description: str, *assets: str):
+        return dg.define_asset_job(name, selection=dg.AssetSelection.assets(*assets), description=description)
 
     return [
         job("sync_users", "Read the media server's users.", "users"),
@@ -26,7 +22,6 @@ def build_jobs(timezone: str) -> list[AssetJob]:
             "sync_watch_history",
             "Read what each user has watched since the last time.",
             "watch_history",
-            partitions=users_partitions,
         ),
         job(
             "enrich_metadata",
@@ -40,7 +35,6 @@ def build_jobs(timezone: str) -> list[AssetJob]:
             "Learn each user's taste and make their lists.",
             "taste_profiles",
             "recommendations",
-            partitions=users_partitions,
         ),
         job(
             FIRST_LIST,
@@ -48,12 +42,10 @@ def build_jobs(timezone: str) -> list[AssetJob]:
             "watch_history",
             "taste_profiles",
             "recommendations",
-            partitions=users_partitions,
         ),
         job(
             "refresh_top_picks",
             "What the household watched most, as of a day.",
             "top_picks",
-            partitions=days_partitions(timezone),
         ),
     ]

@@ -143,7 +143,7 @@ class TitleStage:
             connection,
             titles,
             result,
-            f"media_type = '{kind}'",
+            f"t.media_type = '{kind}'",
             "films" if kind == "movie" else "series",
             complete,
             unreadable,
@@ -378,20 +378,23 @@ def _remove_missing(
     rules: RemovalRules,
 ) -> None:
     """Give what is missing its tombstone, and drop what had one long enough; a refusal is kept in the result."""
-    missing_sql = (
-        f"{scope} AND removed_at IS NULL AND NOT server_item_id = ANY(:unreadable) AND NOT EXISTS "
-        f"(SELECT 1 FROM incoming_items i WHERE i.server_item_id = {table.name}.server_item_id)"
+    connection.exec_driver_sql("ANALYZE incoming_items")
+    connection.execute(
+        text(
+            f"CREATE TEMPORARY TABLE missing_items ON COMMIT DROP AS SELECT t.item_id, t.library_id "
+            f"FROM {table.name} t LEFT JOIN incoming_items i USING (server_item_id) "
+            f"WHERE {scope} AND t.removed_at IS NULL AND i.server_item_id IS NULL "
+            "AND NOT t.server_item_id = ANY(:unreadable)"
+        ),
+        {"unreadable": list(unreadable)},
     )
-    parameters = {"unreadable": list(unreadable)}
     losses = {
         row.library_id: LibraryLoss(row.name or row.library_id, row.missing, row.present)
-        for row in connection.execute(
-            text(
-                f"SELECT library_id, (SELECT name FROM libraries l WHERE l.library_id = {table.name}.library_id), "
-                f"count(*) FILTER (WHERE {missing_sql}) AS missing, count(*) AS present FROM {table.name} "
-                f"WHERE {scope} AND removed_at IS NULL GROUP BY library_id"
-            ),
-            parameters,
+        for row in connection.exec_driver_sql(
+            "SELECT t.library_id, max(l.name) AS name, count(m.item_id) AS missing, count(*) AS present "
+            f"FROM {table.name} t LEFT JOIN missing_items m USING (item_id) "
+            "LEFT JOIN libraries l ON l.library_id = t.library_id "
+            f"WHERE {scope} AND t.removed_at IS NULL GROUP BY t.library_id"
         )
     }
     guarded = {key: loss for key, loss in losses.items() if key in complete and loss.missing}
@@ -401,16 +404,14 @@ def _remove_missing(
     except RemovalRefused as refusal:
         result.refusal = refusal
         removable = set(excluded)
-    removed = connection.execute(
+    result.removed = connection.execute(
         text(
-            f"UPDATE {table.name} SET removed_at = now(), updated_at = now() "
-            f"WHERE library_id = ANY(:libraries) AND {missing_sql}"
+            f"UPDATE {table.name} t SET removed_at = now(), updated_at = now() FROM missing_items m "
+            "WHERE m.item_id = t.item_id AND m.library_id = ANY(:libraries)"
         ),
-        parameters | {"libraries": list(removable)},
-    )
-    result.removed = removed.rowcount
-    purged = connection.execute(
-        text(f"DELETE FROM {table.name} WHERE {scope} AND removed_at < now() - make_interval(days => :days)"),
+        {"libraries": list(removable)},
+    ).rowcount
+    result.purged = connection.execute(
+        text(f"DELETE FROM {table.name} t WHERE {scope} AND t.removed_at < now() - make_interval(days => :days)"),
         {"days": rules.tombstone_days},
-    )
-    result.purged = purged.rowcount
+    ).rowcount

@@ -58,8 +58,26 @@ def open_engine(settings: Settings) -> Engine:
     return engine
 
 
-@functools.cache
+_engines: dict[str, Engine] = {}
+
+
+def close_engine(url: str) -> None:
+    """Close all connections to the database of a URL (with its driver), and forget it."""
+    from aperture_dagster.storage.migrate import forget_schema
+
+    engine = _engines.pop(url, None)
+    if engine is not None:
+        engine.dispose()
+    forget_schema(url)
+
+
 def _engine(url: str) -> Engine:
+    if url not in _engines:
+        _engines[url] = _new_engine(url)
+    return _engines[url]
+
+
+def _new_engine(url: str) -> Engine:
     from sqlalchemy import create_engine, event
 
     # A small pool: the in-process executor works one step at a time, and home servers have few connections.

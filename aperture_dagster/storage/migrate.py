@@ -52,6 +52,11 @@ def ensure_schema(engine: Engine) -> None:
     _up_to_date.add(url)
 
 
+def forget_schema(url: str) -> None:
+    """Look at the schema of this database again the next time."""
+    _up_to_date.discard(url)
+
+
 def alembic_config() -> Config:
     """Alembic's configuration, made here so that no ini file has to be found at run time."""
     from alembic.config import Config

@@ -1,0 +1,36 @@
+# `make demo` and `make test` set up everything they need; nothing else has to be installed but Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= auto
+export DAGSTER_HOME := $(CURDIR)
+
+.PHONY: demo up test lint bench clean
+
+demo: $(STAMP)  ## the whole graph once, on stand-ins, and what came of it
+	@$(BIN)/aperture demo
+
+up: $(STAMP)  ## the Dagster UI and daemon, on the configured server, or on the demo
+	@$(BIN)/aperture up
+
+test: $(STAMP)  ## all tests
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -q
+
+lint: $(STAMP)  ## style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+
+bench: $(STAMP)  ## figures: how good the recommendations are, how fast it works
+	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+clean:  ## remove the virtual environment, and all that the demo and the caches left
+	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache *.egg-info
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the Python packages into $(VENV) (once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,135 @@
+"""What all tests stand on: no settings from outside, a real PostgreSQL of their own, the stand-ins over real HTTP."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.settings import Settings, environment_names, load_settings
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World
+
+PROJECT = Path(__file__).resolve().parents[1]
+SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own settings must not change what a test sees."""
+    for name in list(os.environ):
+        if name.startswith("APERTURE_") or name in {
+            env for one in Settings.model_fields for env in environment_names(one)
+        }:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("APERTURE_CONFIG", os.devnull)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a PostgreSQL server of this test process alone, with a migrated database ``template_aperture``."""
+    from sqlalchemy import create_engine, text
+
+    from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
+    from aperture_dagster.storage.migrate import ensure_schema
+
+    with tempfile.TemporaryDirectory(prefix="aperture-tests-", ignore_cleanup_errors=True) as folder:
+        data = Path(folder) / "postgres"
+        url = start_embedded_server(data).replace("postgresql://", "postgresql+psycopg://")
+        admin = create_engine(url, isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            # Nothing here has to survive a power cut.
+            connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+            connection.execute(text("CREATE DATABASE template_aperture"))
+        template = create_engine(admin.url.set(database="template_aperture"))
+        ensure_schema(template)
+        template.dispose()
+        admin.dispose()
+        try:
+            yield url
+        finally:
+            release_embedded_server(data)
+
+
+@pytest.fixture
+def database_url(postgres: str) -> Iterator[str]:
+    """URL of a migrated, empty database of this test alone."""
+    from sqlalchemy import create_engine, text
+
+    from aperture_dagster.storage.connection import close_engine
+
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_aperture"))
+    url = admin.url.set(database=name).render_as_string(hide_password=False)
+    try:
+        yield url.replace("postgresql+psycopg://", "postgresql://")
+    finally:
+        close_engine(url)
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name}_dagster WITH (FORCE)"))
+        admin.dispose()
+
+
+@pytest.fixture
+def make_settings(database_url: str, tmp_path: Path) -> Callable[..., Settings]:
+    """Settings on this test's database, quick to give up; anything can be overridden."""
+
+    def make(**overrides: Any) -> Settings:
+        values: dict[str, Any] = {
+            "home": tmp_path / "home",
+            "database_url": database_url,
+            "timezone": "UTC",
+            "http_attempts": 2,
+            "http_retry_wait_seconds": 0.01,
+            "step_retries": 0,
+            "step_retry_wait_seconds": 0,
+        }
+        return load_settings(**values | overrides)
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    """Plain settings on this test's database, with no service configured."""
+    return make_settings()
+
+
+@pytest.fixture
+def database(settings: Settings) -> Database:
+    """This test's database."""
+    return Database(settings)
+
+
+@pytest.fixture
+def serve(make_settings: Callable[..., Settings]) -> Callable[..., Any]:
+    """``with serve(world, **settings) as (simulator, settings)``: the stand-ins, and settings that point at them."""
+
+    @contextmanager
+    def serving(
+        world: World, *, stand_ins: SimulatorSettings | None = None, **overrides: Any
+    ) -> Iterator[tuple[RunningSimulator, Settings]]:
+        with running_simulator(world, stand_ins) as simulator:
+            values: dict[str, Any] = {
+                "media_server_url": simulator.jellyfin_url,
+                "media_server_api_key": "demo-jellyfin-key",
+                "tmdb_url": simulator.tmdb_url,
+                "tmdb_api_key": "demo-tmdb-key",
+                "tmdb_requests": 900,
+                "tmdb_period_seconds": 1,
+            }
+            yield simulator, make_settings(**values | overrides)
+
+    return serving
