@@ -9,10 +9,14 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aperture_dagster.simulator.server import Simulator, listen, make_server
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _PARENT_POLL_SECONDS = 0.5
 
@@ -30,17 +34,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     settings = SimulatorSettings(
         jellyfin_version=options.jellyfin_version,
-        tmdb_limit=(options.tmdb_limit[0], options.tmdb_limit[1]),
+        tmdb_limit=(int(options.tmdb_limit[0]), options.tmdb_limit[1]),
     )
-    simulator = Simulator(world, settings)
-    server = make_server(simulator)
+    server = make_server(Simulator(world, settings))
     port = listener.getsockname()[1]
-    threading.Thread(target=_announce, args=(server, port, options.port_file), daemon=True).start()
+    failures: list[OSError] = []
+    threading.Thread(target=_announce, args=(server, port, options.port_file, failures), daemon=True).start()
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
         return 130
-    return 0
+    for failure in failures:
+        print(f"simulator: {failure}", file=sys.stderr)
+    return 2 if failures else 0
 
 
 def load_world(name: str, *, users: int | None, now: datetime) -> World:
@@ -92,15 +98,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _announce(server: object, port: int, port_file: Path | None) -> None:
-    while not getattr(server, "started", False):
+def _announce(server: uvicorn.Server, port: int, port_file: Path | None, failures: list[OSError]) -> None:
+    while not server.started:
         time.sleep(0.005)
-    print(f"simulator: http://127.0.0.1:{port}", flush=True)
     if port_file is not None:
         # Renamed into place: a reader finds the whole number or no file.
         temporary = port_file.with_name(f"{port_file.name}.{os.getpid()}")
-        temporary.write_text(f"{port}\n", encoding="utf-8")
-        temporary.replace(port_file)
+        try:
+            temporary.write_text(f"{port}\n", encoding="utf-8")
+            temporary.replace(port_file)
+        except OSError as error:
+            # Nobody would find the server.
+            failures.append(error)
+            server.should_exit = True
+            return
+    print(f"simulator: http://127.0.0.1:{port}", flush=True)
 
 
 def _exit_with(parent: int) -> None:

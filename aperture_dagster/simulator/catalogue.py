@@ -17,6 +17,7 @@ from aperture_dagster.simulator.world import WorldTitle
 TICKS_PER_MINUTE = 600_000_000
 _DAY = 86_400
 _CREATED_WITHIN_DAYS = 1_460
+_USUAL_EPISODE_MINUTES = 45
 _ARTICLES = ("the ", "a ", "an ")
 _UNSAFE_IN_PATHS = re.compile(r'[\x00-\x1f/\\:*?"<>|]')
 # Ages that a rating asks for. The media server compares such numbers with a user's limit.
@@ -175,17 +176,36 @@ class Catalogue:
             yield from season.episodes
 
     def add(self, title: WorldTitle) -> None:
-        """Put a title on the server, now. One that was there before comes back with the same items."""
-        known = self.by_key.get(title.key)
-        if known:
-            for top in known:
-                top.name = title.title
-                for item in self.family(top):
-                    item.present = True
-                    item.title = title
+        """Put a title on the server, now. One that is known is changed, or comes back, with its old items.
+
+        It may gain copies and episodes, and lose copies. Raises ValueError when it would lose seasons or episodes.
+        """
+        now = datetime.now(UTC).timestamp()
+        tops = self.by_key.get(title.key)
+        if tops is None:
+            self._make(title, None, created=now)
         else:
-            self._make(title, None, created=datetime.now(UTC).timestamp())
+            self._refuse_loss(tops[0], title)
+            for copy, top in enumerate(tops):
+                self._change(top, title, now)
+                for item in self.family(top):
+                    item.title, item.saved, item.present = title, now, copy < title.copies
+            tops += [self._make_copy(title, copy, now) for copy in range(len(tops), title.copies)]
         self.version += 1
+
+    @staticmethod
+    def _refuse_loss(top: Item, title: WorldTitle) -> None:
+        counts = title.episodes_per_season
+        has = [len(season.episodes) for season in top.seasons]
+        if len(counts) < len(has) or any(now < before for now, before in zip(counts, has, strict=False)):
+            raise ValueError(f"{title.key} cannot lose seasons or episodes")
+
+    def _change(self, top: Item, title: WorldTitle, now: float) -> None:
+        top.name, top.sort_name = title.title, sort_name(title.title)
+        if top.kind == "Movie":
+            top.runtime_ticks = title.runtime_minutes * TICKS_PER_MINUTE if title.runtime_minutes else None
+        else:
+            self._add_episodes(top, title, now)
 
     def remove(self, key: str) -> None:
         """Take a title off the server. Raises KeyError when it is not there."""
@@ -226,25 +246,32 @@ class Catalogue:
         top = self._item("Movie" if is_movie else "Series", title, title.title, library, created, copy)
         top.sort_name = sort_name(title.title)
         top.folder = self._folder(title, library, copy)
-        top.runtime_ticks = title.runtime_minutes * TICKS_PER_MINUTE if title.runtime_minutes else None
         if is_movie:
-            return top
-        for season_number, count in enumerate(title.episodes_per_season, start=1):
-            season = self._item("Season", title, f"Season {season_number}", library, created, copy, season_number)
-            season.series = top
-            season.sort_name = f"season {season_number:010d}"
-            episodes: list[Item] = []
-            for number in range(1, count + 1):
-                name = _EPISODE_NAMES[number] if number < len(_EPISODE_NAMES) else f"Episode {number}"
-                # Episodes came with their series, a few minutes apart.
-                episode = self._item("Episode", title, name, library, created + number, copy, season_number, number)
-                episode.series = top
-                episode.runtime_ticks = top.runtime_ticks or 45 * TICKS_PER_MINUTE
-                episodes.append(episode)
-            top.seasons.append(Season(season, episodes))
-        # A series by itself has no length of its own.
-        top.runtime_ticks = None
+            top.runtime_ticks = title.runtime_minutes * TICKS_PER_MINUTE if title.runtime_minutes else None
+        else:
+            self._add_episodes(top, title, created)
         return top
+
+    def _add_episodes(self, top: Item, title: WorldTitle, created: float) -> None:
+        """Seasons and episodes that a series does not have yet."""
+        runtime_ticks = (title.runtime_minutes or _USUAL_EPISODE_MINUTES) * TICKS_PER_MINUTE
+        for season_number, count in enumerate(title.episodes_per_season, start=1):
+            if season_number > len(top.seasons):
+                item = self._item(
+                    "Season", title, f"Season {season_number}", top.library, created, top.copy, season_number
+                )
+                item.series = top
+                item.sort_name = f"season {season_number:010d}"
+                top.seasons.append(Season(item, []))
+            episodes = top.seasons[season_number - 1].episodes
+            for number in range(len(episodes) + 1, count + 1):
+                name = _EPISODE_NAMES[number] if number < len(_EPISODE_NAMES) else f"Episode {number}"
+                # Episodes come with their series, a second apart.
+                at = created + number
+                episode = self._item("Episode", title, name, top.library, at, top.copy, season_number, number)
+                episode.series = top
+                episode.runtime_ticks = runtime_ticks
+                episodes.append(episode)
 
     def _item(
         self, kind: str, title: WorldTitle, name: str, library: Library, created: float, copy: int,

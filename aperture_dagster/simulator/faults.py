@@ -40,6 +40,8 @@ class FaultRule:
             raise ValueError(f"unknown kind of fault {self.kind!r}; known: {', '.join(get_args(FaultKind))}")
         if self.times is not None and self.times < 0:
             raise ValueError("times must not be negative")
+        if self.kind == "slow" and self.delay_seconds <= 0:
+            raise ValueError("a slow answer needs delay_seconds")
         if not 100 <= self.status <= 599:
             raise ValueError(f"{self.status} is not an HTTP status")
 

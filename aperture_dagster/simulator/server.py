@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.simulator.asgi import Request, Response, Service, json_response
+from aperture_dagster.simulator.asgi import Request, Response, Route, Service, json_response
 from aperture_dagster.simulator.control import ControlService
 from aperture_dagster.simulator.embeddings import EmbeddingsService
 from aperture_dagster.simulator.faults import FaultRule, spoil
@@ -82,9 +82,7 @@ class SimulatorApp:
         response, fault = self._answer(service, request)
         if fault is not None and fault.delay_seconds > 0:
             await asyncio.sleep(fault.delay_seconds)
-        cut_off = fault is not None and fault.kind == "cut_off"
-        self._state.counters.count_status(service.name, 0 if cut_off else response.status)
-        await _send(send, response, cut_off=cut_off)
+        await _send(send, response, cut_off=fault is not None and fault.kind == "cut_off")
 
     def _service(self, path: str) -> tuple[str, Service | None]:
         for mount, service in self._mounts:
@@ -99,14 +97,23 @@ class SimulatorApp:
             state.counters.count(service.name, route.endpoint)
             fault = None if service is self._control else state.faults.take(service.name, request)
             if fault is not None and fault.kind == "status":
-                # It failed before anything was done.
-                return spoil(Response(), fault, service), fault
-            try:
-                response = route.handler(request, *route.arguments)
-            except Exception:
-                logging.getLogger(__name__).exception("the stand-in %s failed at %s", service.name, route.endpoint)
-                return service.error(500), fault
-            return (response if fault is None else spoil(response, fault, service)), fault
+                # It fails before anything is done.
+                response = spoil(Response(), fault, service)
+            else:
+                response = _handled(service, route, request)
+                if fault is not None:
+                    response = spoil(response, fault, service)
+            cut_off = fault is not None and fault.kind == "cut_off"
+            state.counters.count_status(service.name, 0 if cut_off else response.status)
+            return response, fault
+
+
+def _handled(service: Service, route: Route, request: Request) -> Response:
+    try:
+        return route.handler(request, *route.arguments)
+    except Exception:
+        logging.getLogger(__name__).exception("the stand-in %s failed at %s", service.name, route.endpoint)
+        return service.error(500)
 
 
 async def _read(receive: Receive) -> bytes:
@@ -189,7 +196,14 @@ def make_server(simulator: Simulator) -> uvicorn.Server:
     import uvicorn
 
     config = uvicorn.Config(
-        simulator.app, lifespan="off", log_level="critical", access_log=False, timeout_graceful_shutdown=1, backlog=2048
+        simulator.app,
+        lifespan="off",
+        log_level="critical",
+        access_log=False,
+        # Longer than clients keep idle connections: closing first would look like a fault that no one asked for.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+        backlog=2048,
     )
     return uvicorn.Server(config)
 

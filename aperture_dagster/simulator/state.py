@@ -146,7 +146,8 @@ class SimulatorState:
     def add_title(self, title: WorldTitle) -> list[str]:
         """A title becomes known, and the server owns it if it has copies. Returns the ids of its films or series.
 
-        One that was removed comes back with its old items and what users did with them.
+        One that was removed comes back with its old items and what users did with them; one that is there changes,
+        and may gain episodes. Raises ValueError when it would lose some.
         """
         self.titles[title.key] = title
         self.titles_version += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import quote
 
 import httpx
@@ -138,6 +139,27 @@ def test_a_title_gets_new_ids_and_keeps_or_loses_what_users_did(
     assert played == [item["UserData"]["Played"] if keep else False for item in episodes]
     left = jellyfin.get(f"/Items/{new}", params={"userId": owner}).json()["UserData"]["UnplayedItemCount"]
     assert left == played.count(False)
+
+
+def test_a_series_can_gain_episodes_and_keeps_those_it_had(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+    title = simulator.state.titles["series:900000000"]
+    (number,) = simulator.state.item_ids(title.key)
+    before = [item["Id"] for item in jellyfin.get(f"/Shows/{number}/Episodes").json()["Items"]]
+    simulator.state.add_title(replace(title, title="Renamed", episodes_per_season=(3, 4, 1)))
+    after = [item["Id"] for item in jellyfin.get(f"/Shows/{number}/Episodes").json()["Items"]]
+    assert (len(before), len(after)) == (5, 8) and set(before) < set(after)
+    assert jellyfin.get(f"/Items/{number}").json()["Name"] == "Renamed"
+    with pytest.raises(ValueError, match="cannot lose"):
+        simulator.state.add_title(title)
+
+
+def test_a_film_can_gain_and_lose_a_copy(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+    title = simulator.state.titles["movie:900000005"]
+    first = simulator.state.item_ids(title.key)
+    both = simulator.state.add_title(replace(title, copies=2))
+    assert both[:1] == first and set(both) <= set(listed(jellyfin))
+    simulator.state.add_title(title)
+    assert simulator.state.item_ids(title.key) == first
 
 
 def test_a_library_can_vanish_and_come_back(jellyfin: httpx.Client, control: httpx.Client) -> None:

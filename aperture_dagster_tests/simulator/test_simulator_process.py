@@ -77,6 +77,7 @@ def test_it_exits_when_its_parent_is_killed(port_file: Path) -> None:
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://127.0.0.1:{port}/jellyfin/System/Ping")
     finally:
+        parent.kill()
         parent.wait(timeout=5)
         parent.stdout.close()
         if is_running(child):
@@ -95,6 +96,13 @@ def test_it_does_not_start_to_stay_for_a_parent_that_is_gone_already(port_file: 
 def test_an_unknown_world_is_named_and_nothing_starts(world: str, now) -> None:
     with pytest.raises(ValueError, match=world.split("=")[0].removeprefix("generated:")):
         load_world(world, users=None, now=now)
+
+
+def test_a_port_file_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+    command = [*MODULE, "--world", "odd", "--port-file", str(tmp_path / "missing" / "port")]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("simulator: ") and finished.stderr.count("\n") == 1
 
 
 def test_a_taken_port_is_said_in_one_line() -> None:

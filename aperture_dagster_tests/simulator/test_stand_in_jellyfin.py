@@ -313,6 +313,13 @@ def test_a_user_sees_only_the_libraries_and_ages_that_the_policy_allows(
     assert [view["Name"] for view in views] == ["TV Shows"]
 
 
+def test_a_policy_comes_back_whole_as_it_was_written(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+    path = f"/Users/{user_id(jellyfin)}"
+    policy = jellyfin.get(path).json()["Policy"] | {"BlockedTags": ["gore"], "MaxParentalRating": 13, "IsHidden": True}
+    assert jellyfin.post(f"{path}/Policy", json=policy).status_code == 204
+    assert jellyfin.get(path).json()["Policy"] == policy
+
+
 def test_a_policy_without_its_providers_is_refused(jellyfin: httpx.Client) -> None:
     answer = jellyfin.post(f"/Users/{user_id(jellyfin)}/Policy", json={"EnableAllFolders": True})
     assert answer.status_code == 400

@@ -19,8 +19,9 @@ KEY = "demo-tmdb-key"
 FILM = WorldTitle(
     "movie:1", "movie", "First", year=2001, tmdb_id=101, imdb_id="tt0101", genres=("Drama", "Made Up"),
     keywords=("heist", "rain"), cast=(CastMember("Ann Actor", "Hero"), CastMember("Bo Actor")),
-    directors=("Di Rector",), writers=("Wri Ter",), composers=("Com Poser",), cinematographers=("Cam Era",), companies=("Stu Dio",),
-    countries=("FR",), language="fr", runtime_minutes=100, release_date="2001-02-03", official_rating="R",
+    directors=("Di Rector",), writers=("Wri Ter",), composers=("Com Poser",), cinematographers=("Cam Era",),
+    companies=("Stu Dio",), countries=("FR",), language="fr", runtime_minutes=100,
+    release_date="2001-02-03", official_rating="R",
     vote_average=7.5, vote_count=10, popularity=5.0, collection=(55, "Firsts"),
     recommended_tmdb_ids=(102, 999, 101_000),
 )  # fmt: skip

@@ -26,6 +26,10 @@ _PUBLIC = re.compile(r"/(System/Info/Public|System/Ping|health|Items/[^/]+/Image
 _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try again shortly.</body></html>"
 _PROVIDERS = ("AuthenticationProviderId", "PasswordResetProviderId")
 
+_POLICY_OF_FACTS = (
+    "IsAdministrator", "IsHidden", "IsDisabled", "MaxParentalRating", "EnableAllFolders", "EnabledFolders",
+)  # fmt: skip
+
 Endpoint = Callable[..., Response]
 
 
@@ -135,6 +139,8 @@ class JellyfinService:
         folders = content.get("EnabledFolders") or ()
         user.policy.enable_all_folders = bool(content.get("EnableAllFolders", True))
         user.policy.enabled_folders = tuple(binding.as_guid("EnabledFolders", str(folder)) for folder in folders)
+        # What the stand-in has no use for is kept all the same, as a client that reads it back expects.
+        user.policy.extra = {name: value for name, value in content.items() if name not in _POLICY_OF_FACTS}
         self._state.change_user(
             user.name,
             is_administrator=bool(content.get("IsAdministrator")),
