@@ -130,8 +130,6 @@ def for_each_user(
     context: dg.AssetExecutionContext,
     database: Database,
     serve: "Callable[[StoredUser], UserOutcome]",
-    *,
-    summary: "Callable[[list[StoredUser]], dict[str, Any]] | None" = None,
 ) -> dg.MaterializeResult:
     """Serve every user of the run's partitions. One user's failure is recorded, the others go on, and the step fails
     at the end, naming who and why; those who were served count as materialized all the same.
@@ -159,11 +157,8 @@ def for_each_user(
                 raise MissingPrerequisite(f"No user has the partition {key!r}: run sync_users.")
             outcome = serve(user)
             served[key] = outcome
-            context.add_asset_metadata(
-                {"user": user.name, "rows_written": outcome.rows_written, "requests": outcome.requests}
-                | outcome.metadata,
-                partition_key=key,
-            )
+            metadata = _user_metadata(user, outcome)
+            context.add_asset_metadata(metadata, partition_key=key)
         except (ServiceError, RemovalRefused, MissingPrerequisite, ValueError) as error:
             failed[key] = error
             context.log.error(f"{user.name if user else key}: {error}")
@@ -178,7 +173,7 @@ def for_each_user(
                 dg.AssetMaterialization(
                     asset_key=context.asset_key,
                     partition=key,
-                    metadata={"rows_written": outcome.rows_written, "requests": outcome.requests} | outcome.metadata,
+                    metadata=_user_metadata(users[key], outcome),
                 )
             )
         told = "; ".join(f"{users[key].name if key in users else key}: {error}" for key, error in failed.items())
@@ -187,12 +182,12 @@ def for_each_user(
             metadata={"failed_users": table([{"user": key, "why": str(error)} for key, error in failed.items()])},
             allow_retries=False,
         )
-    everybody = [users[key] for key in keys]
-    return dg.MaterializeResult(
-        metadata={
-            "users_served": len(served),
-            "rows_written_by_run": sum(outcome.rows_written for outcome in served.values()),
-            "requests_by_run": sum(outcome.requests for outcome in served.values()),
-        }
-        | (summary(everybody) if summary else {})
-    )
+    written, sent = (sum(getattr(one, name) for one in served.values()) for name in ("rows_written", "requests"))
+    context.log.info(f"{len(served)} users served, {written:,} rows written, {sent:,} requests sent")
+    return dg.MaterializeResult()
+
+
+def _user_metadata(user: "StoredUser", outcome: UserOutcome) -> dict[str, Any]:
+    """What a person wants to see first stands first."""
+    counts = {"rows_written": outcome.rows_written, "requests": outcome.requests}
+    return {"user": user.name} | outcome.metadata | counts

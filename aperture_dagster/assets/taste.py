@@ -184,16 +184,17 @@ def recommendations(
                 counts = replace_recommendations(connection, user.user_id, rows)
                 shown = recommendation_table(connection, user.user_id)
             cold = bool(ranked["cold"].any()) if len(ranked) else True
-            metadata: dict[str, Any] = {
+            metadata: dict[str, Any] = {}
+            if cold:
+                metadata["note"] = "Too little history yet: the list is led by what is well liked in general."
+            for kind, name in (("movie", "recommended_films"), ("series", "recommended_series")):
+                metadata[name] = table([_shown(row) for row in shown if row["media_type"] == kind][:SHOWN])
+            metadata |= {
                 "dagster/row_count": len(rows),
                 "films": sum(row["media_type"] == "movie" for row in rows),
                 "series": sum(row["media_type"] == "series" for row in rows),
                 "cold": cold,
             }
-            for kind, name in (("movie", "recommended_films"), ("series", "recommended_series")):
-                metadata[name] = table([_shown(row) for row in shown if row["media_type"] == kind][:SHOWN])
-            if cold:
-                metadata["note"] = "Too little history yet: the list is led by what is well liked in general."
             return UserOutcome(rows_written=counts.written, metadata=metadata)
 
         return for_each_user(context, database, serve)
@@ -352,6 +353,7 @@ def _recommendation_row(user: "StoredUser", row: dict[str, Any], copies: dict[in
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """A recommendation as a person reads it."""
+    from aperture_dagster.ranking.recommend import COMPONENTS
     from aperture_dagster.storage.lists import reason
 
     return {
@@ -360,5 +362,5 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         "year": row["year"],
         "because": reason(row["because"]),
         "score": row["score"],
-        **row["components"],
+        **{name: row["components"].get(name) for name in COMPONENTS},
     }
