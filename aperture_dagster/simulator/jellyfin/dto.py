@@ -96,7 +96,6 @@ _OPTIONAL = {
     "studios": lambda item: ("Studios", _studios(item) if item.kind in ("Movie", "Series") else []),
     "people": lambda item: ("People", _people(item) if item.kind in ("Movie", "Series") else []),
     "datecreated": lambda item: ("DateCreated", ticks_date(item.created)),
-    "datelastsaved": lambda item: ("DateLastSaved", ticks_date(item.saved)),
     "datelastmediaadded": lambda item: (
         "DateLastMediaAdded",
         ticks_date(item.created + item.episode_count) if item.kind == "Series" else None,

@@ -184,7 +184,12 @@ class TmdbService:
         if not parts:
             return error_response(404, 34)
         stub = payloads.collection_stub(parts[0]) or {}
-        content = stub | {"overview": "", "parts": [payloads.list_item(title) for title in parts]}
+        content = stub | {
+            "original_name": stub.get("name"),
+            "original_language": parts[0].language or "en",
+            "overview": "",
+            "parts": [payloads.list_item(title) for title in parts],
+        }
         return json_response(content, headers=_CACHED)
 
     def _company(self, request: Request, number: str) -> Response:
