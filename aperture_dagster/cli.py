@@ -135,19 +135,25 @@ def _refuse_taken_port(host: str, port: int) -> None:
 
 
 def _run_dagster(host: str, port: int) -> int:
-    """Run ``dagster dev`` and end it with this process; returns its exit code."""
+    """Run ``dagster dev`` and end it, and all that it started, with this process; returns its exit code."""
     program = Path(sys.executable).with_name("dagster")
     command = [str(program) if program.exists() else "dagster", "dev"]
-    command += ["-w", str(project_root() / "workspace.yaml"), "-h", host, "-p", str(port)]
-    process = subprocess.Popen(command)
+    command += ["-w", str(project_root() / "workspace.yaml"), "-h", host, "-p", str(port), "--log-level", "warning"]
+    process: subprocess.Popen[bytes] | None = None
 
     def stop(*_: object) -> None:
-        process.send_signal(signal.SIGINT)
+        if process is not None:
+            process.send_signal(signal.SIGINT)
 
+    # Before it starts: a signal that is ignored here (as in a shell's background) it would ignore, too, for ever.
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A session of its own: Ctrl-C would otherwise reach every part of it at once, and again through its parent.
+    process = subprocess.Popen(command, start_new_session=True)
     try:
         return max(process.wait(), 0)
     finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         for number, handler in previous.items():
             signal.signal(number, handler)
 

@@ -16,6 +16,7 @@ from aperture_dagster.settings import Settings
 GROUP = "popularity"
 # When nobody watched anything in the window (a holiday), it is widened to at most so many times its length.
 WIDEST = 12
+SHOWN = ("rank", "title", "year", "viewers", "plays", "completion", "score", "relaxed")
 
 
 def top_picks_asset(timezone: str) -> dg.AssetsDefinition:
@@ -40,30 +41,23 @@ def top_picks_asset(timezone: str) -> dg.AssetsDefinition:
 
         day = date.fromisoformat(context.partition_key)
         written = 0
-        metadata: dict[str, Any] = {}
+        counts: dict[str, Any] = {}
         with operator_errors(context, settings), database.transaction() as connection:
             items = read_items(connection)
             for kind in ("movie", "series"):
                 picks, window = _picks(connection, items, kind, day, timezone, settings)
-                counts = replace_top_picks(connection, day, kind, picks)
-                written += counts.written
-                metadata[f"{kind}_picks"] = len(picks)
-                metadata[f"{kind}_window_days"] = window
-                metadata[f"{kind}_relaxed"] = sum(pick["relaxed"] for pick in picks)
+                written += replace_top_picks(connection, day, kind, picks).written
+                counts[f"{kind}_picks"] = len(picks)
+                counts[f"{kind}_window_days"] = window
+                counts[f"{kind}_relaxed"] = sum(pick["relaxed"] for pick in picks)
             shown = top_picks_table(connection, day)
-        for kind, name in (("movie", "films"), ("series", "series")):
-            metadata[name] = table(
-                [
-                    {
-                        column: value
-                        for column, value in row.items()
-                        if column not in ("media_type", "tmdb_id", "imdb_id")
-                    }
-                    for row in shown
-                    if row["media_type"] == kind
-                ]
-            )
-        return dg.MaterializeResult(metadata={"dagster/row_count": len(shown), "rows_written": written} | metadata)
+        lists = {
+            name: table([{column: row[column] for column in SHOWN} for row in shown if row["media_type"] == kind])
+            for kind, name in (("movie", "films"), ("series", "series"))
+        }
+        return dg.MaterializeResult(
+            metadata=lists | {"dagster/row_count": len(shown)} | counts | {"rows_written": written}
+        )
 
     return top_picks
 

@@ -22,25 +22,26 @@ class BlendWeights:
     """How much each component counts for a user of whom much is known, in a household of very many."""
 
     similarity: float = 1.0
-    co_watch: float = 1.6
-    recommended_from: float = 0.3
+    co_watch: float = 1.3
+    recommended_from: float = 0.5
     rating: float = 0.3
-    popularity: float = 0.8
-    novelty: float = 0.0
-    """Off by default: it costs precision. Genres a user does not watch are mostly genres they do not want."""
+    popularity: float = 0.55
+    novelty: float = 0.05
+    """Small: more of it costs precision, for genres that a user does not watch are mostly genres they do not want."""
 
 
 @dataclass(frozen=True, slots=True)
 class TasteMix:
     """What similarity to a taste is made of, relative to each other."""
 
-    description: float = 0.35
+    description: float = 0.3
     """Σ w · sim³ of the vectors."""
-    people: float = 0.09
+    people: float = 0.15
     studios: float = 0.06
-    keywords: float = 0.036
+    keywords: float = 0.015
     genres: float = 0.09
-    era: float = 0.45
+    era: float = 0.3
+    """Below what old histories ask for (0.45): part of that is only that nobody sees films which do not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,13 @@ class RankingConfig:
     mix: TasteMix = field(default_factory=TasteMix)
     taste: TasteConfig = field(default_factory=TasteConfig)
     power: int = 3
-    half_known: float = 5.0
-    """Watched titles at which similarity reaches half of its weight; below about ten, popularity leads."""
+    half_known: float = 8.0
+    """Watched titles at which similarity reaches half of its weight."""
     half_known_co_watch: float = 20.0
     """The same for co-watch, which needs more titles before it knows whom a user is like."""
-    half_household: float = 60.0
+    lead_until: float = 10.0
+    """Watched titles up to which popularity and rating together weigh at least as much as all that is personal."""
+    half_household: float = 90.0
     """Others at which co-watch reaches half of its weight: five people tell little about a sixth."""
     half_local: float = 400.0
     """Others at which the household's own counts are half of popularity, beside the votes of the world."""

@@ -266,19 +266,26 @@ def blend_shares(config: RankingConfig, known: int, co_watchers: int) -> dict[st
     """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
 
     Both curves are x / (x + half): they were read off weights fitted to histories cut to 1-40 titles and to households
-    of 2-400 people (users 1-200 of the benchmark's data). Popularity and rating keep theirs, and so lead at the start.
+    of 2-400 people (users 1-200 of the benchmark's data). Popularity and rating keep theirs; up to ``lead_until`` titles
+    the others together never weigh more than they, and beyond it the bound grows in proportion.
     """
     base = config.weights
     taste = known / (known + config.half_known)
     others = max(co_watchers - 1, 0)
     crowd = others / (others + config.half_household) * known / (known + config.half_known_co_watch)
-    return {
+    personal = {
         "similarity": base.similarity * taste,
         "co_watch": base.co_watch * crowd,
         "recommended_from": base.recommended_from * taste,
+        "novelty": base.novelty * taste,
+    }
+    bound = (base.rating + base.popularity) * max(1.0, known / config.lead_until)
+    total = sum(abs(weight) for weight in personal.values())
+    # Weights without popularity and rating at all are somebody's choice, and have nothing to be led by.
+    scale = min(1.0, bound / total) if total > 0 and bound > 0 else 1.0
+    return {name: weight * scale for name, weight in personal.items()} | {
         "rating": base.rating,
         "popularity": base.popularity,
-        "novelty": base.novelty * taste,
     }
 
 

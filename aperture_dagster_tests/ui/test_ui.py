@@ -1,0 +1,140 @@
+"""The real UI in a real browser: what an operator sees of the graph, of one user's list, of a run.
+
+With SCREENSHOTS=<folder> in the environment the pictures of the README are written there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aperture_dagster_tests.conftest import PROJECT
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+pytestmark = [
+    pytest.mark.ui,
+    # One browser and one Dagster at a time are enough for two cores.
+    pytest.mark.xdist_group("ui"),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; the UI is not looked at"),
+]
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the UI on a home that the demo has filled."""
+    home = tmp_path_factory.mktemp("ui") / "home"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("APERTURE_")}
+    aperture = [sys.executable, "-m", "aperture_dagster.cli"]
+    subprocess.run(
+        [*aperture, "demo", "--home", str(home)], check=True, env=environment, cwd=PROJECT, stdout=subprocess.DEVNULL
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (home / "up.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*aperture, "up", "--demo", "--home", str(home), "--port", str(port)],
+            env=environment,
+            cwd=PROJECT,
+            stdout=log,
+            stderr=log,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                if httpx.get(f"{address}/server_info", timeout=5).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                pass
+            assert process.poll() is None and time.monotonic() < deadline, (home / "up.log").read_text()
+            time.sleep(0.5)
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def page(ui: str) -> Iterator[Any]:
+    """A page of a headless browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield browser.new_context(
+                viewport={"width": 1500, "height": 900}, base_url=ui, timezone_id="UTC"
+            ).new_page()
+        finally:
+            browser.close()
+
+
+def _picture(page: Any, name: str) -> None:
+    folder = os.environ.get("SCREENSHOTS")
+    if folder:
+        page.wait_for_timeout(1500)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def test_the_asset_graph_shows_the_way_from_the_server_to_the_recommendations(page: Any) -> None:
+    groups = ",".join(f"global@global:{group}" for group in ("media_server", "enrichment", "taste", "popularity"))
+    page.goto(f"/asset-groups?expanded={groups}")
+    for asset in ("movies", "watch_history", "enriched_metadata", "embeddings", "taste_profiles", "recommendations"):
+        page.locator("foreignObject", has_text=asset).first.wait_for(timeout=20_000)
+    _picture(page, "asset-graph")
+
+
+def test_a_users_page_holds_their_list_with_reasons(page: Any) -> None:
+    page.goto("/assets/recommendations?view=partitions&partition=Alma")
+    page.get_by_text("recommended_films").first.wait_for(timeout=30_000)
+    page.get_by_text("near to:").first.wait_for(timeout=20_000)
+    _picture(page, "recommendations")
+
+
+def test_an_assets_page_says_what_it_is_and_shows_a_table(page: Any) -> None:
+    page.goto("/assets/top_picks?view=overview")
+    page.get_by_text("What the household watched most").first.wait_for(timeout=30_000)
+    page.get_by_text("viewers").first.wait_for(timeout=20_000)
+    _picture(page, "top-picks")
+
+
+def test_a_run_can_be_followed_step_by_step(page: Any) -> None:
+    page.goto("/runs")
+    page.get_by_text("generate_recommendations").first.wait_for(timeout=30_000)
+    link = page.locator("a[href*='/runs/']").first
+    link.click()
+    page.get_by_text("STEP_SUCCESS").first.wait_for(timeout=30_000)
+    _picture(page, "run")
+
+
+def test_the_schedules_and_sensors_are_on(page: Any) -> None:
+    page.goto("/automation")
+    for name in ("generate_recommendations_schedule", "users_sensor", "automation_sensor"):
+        page.get_by_text(name).first.wait_for(timeout=30_000)
+    _picture(page, "automation")
