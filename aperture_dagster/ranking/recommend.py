@@ -24,22 +24,25 @@ from aperture_dagster.ranking.config import (
 )
 from aperture_dagster.ranking.diversity import mmr
 from aperture_dagster.ranking.exclusions import exclusions, started
-from aperture_dagster.ranking.facts import Facts, facts_of, signed_root
-from aperture_dagster.ranking.histories import index_of, tidy_histories
-from aperture_dagster.ranking.popularity import Priors, media_rows, priors, quantile_rank
+from aperture_dagster.ranking.facts import signed_root
+from aperture_dagster.ranking.histories import tidy_histories
+from aperture_dagster.ranking.library import NO_ROWS, NOTHING_OWN, Library, OwnTitles, Rows, library_of
+from aperture_dagster.ranking.popularity import quantile_rank
 from aperture_dagster.ranking.similarity import history_similarity, nearest_liked
-from aperture_dagster.ranking.taste import centre, taste_weights
+from aperture_dagster.ranking.taste import taste_weights
 
 __all__ = [
     "COLUMNS",
     "COMPONENTS",
     "BlendWeights",
+    "Library",
     "RankingConfig",
     "RankingInputs",
     "RankingModel",
     "TasteMix",
     "blend_shares",
     "exclusions",
+    "library_of",
     "prepare",
     "recommend",
     "standard",
@@ -47,29 +50,6 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Rows = NDArray[np.int64]
-NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OwnTitles:
-    """The titles of one user that say something, weightiest first: rows of the item table and signed weights."""
-
-    rows: Rows
-    weights: Doubles
-
-    def spread(self, n: int, kind_rows: Rows, other_type: float) -> Doubles:
-        """Return the weights over the whole library, shape (n,), those of the other media type toned down."""
-        whole = np.zeros(n)
-        whole[self.rows] = self.weights * other_type
-        same = np.zeros(n, dtype=bool)
-        same[kind_rows] = True
-        own_kind = same[self.rows]
-        whole[self.rows[own_kind]] = self.weights[own_kind]
-        return whole
-
-
-NOTHING_OWN = OwnTitles(NO_ROWS, np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,12 +57,7 @@ class RankingModel:
     """What all users of a run share, made by ``prepare``."""
 
     config: RankingConfig
-    work_ids: Rows
-    rows: dict[str, Rows]
-    """Rows of each media type."""
-    centred: Floats
-    facts: Facts
-    known: Priors
+    library: Library
     users: list[Hashable]
     place: dict[Hashable, int]
     own: dict[Hashable, OwnTitles]
@@ -111,8 +86,8 @@ class RankingModel:
             ``min(limit, candidates)`` rows per media type. Components are quantiles among the user's candidates (0-1;
             1 is best; 0.5 where nothing tells them apart), ``because`` lists up to three liked work_ids, nearest first.
         """
-        kinds = [media_type] if media_type is not None else list(self.rows)
-        parts = [self._ranked(user_id, kind) for kind in kinds if kind in self.rows]
+        kinds = [media_type] if media_type is not None else list(self.library.rows)
+        parts = [self._ranked(user_id, kind) for kind in kinds if kind in self.library.rows]
         parts = [part for part in parts if len(part)]
         return pd.concat(parts, ignore_index=True) if parts else _empty_list()
 
@@ -130,23 +105,23 @@ class RankingModel:
         """
         own, config = self.own.get(user_id, NOTHING_OWN), self.config
         found = {name: np.zeros(len(candidates)) for name in COMPONENTS}
-        found["rating"] = standard(self.known.rating[candidates])
+        found["rating"] = standard(self.library.known.rating[candidates])
         found["popularity"] = self._popularity(own, candidates)
         if not len(own.rows):
             return found
-        spread = own.spread(len(self.work_ids), self.rows[kind], config.other_type)
-        near = config.mix.era * standard(self.facts.era(spread)[candidates])
-        for field, names in self.facts.fields.items():
+        spread = own.spread(len(self.library.work_ids), self.library.rows[kind], config.other_type)
+        near = config.mix.era * standard(self.library.facts.era(spread)[candidates])
+        for field, names in self.library.facts.fields.items():
             near += getattr(config.mix, field) * standard(signed_root(names.affinity(spread)[candidates]))
         if user_id in self.place:
             column = self.place[user_id]
-            described = self.similarity[kind][np.searchsorted(self.rows[kind], candidates), column]
+            described = self.similarity[kind][np.searchsorted(self.library.rows[kind], candidates), column]
             near += config.mix.description * standard(signed_root(described))
             found["co_watch"] = standard(signed_root(self.co_watch[column, candidates]))
             if self.neighbours is not None:
                 found["recommended_from"] = standard(signed_root(self.neighbours[candidates, column]))
         found["similarity"] = standard(near)
-        found["novelty"] = standard(self.facts.novelty(own.rows)[candidates])
+        found["novelty"] = standard(self.library.facts.novelty(own.rows)[candidates])
         return found
 
     def _popularity(self, own: OwnTitles, candidates: Rows) -> Doubles:
@@ -155,12 +130,15 @@ class RankingModel:
         local = others / (others + self.config.half_local)
         liked = self.liked_by.copy()
         liked[own.rows[own.weights > 0]] -= 1.0
-        votes, counts = standard(self.known.votes[candidates]), standard(np.log1p(np.maximum(liked[candidates], 0.0)))
+        votes, counts = (
+            standard(self.library.known.votes[candidates]),
+            standard(np.log1p(np.maximum(liked[candidates], 0.0))),
+        )
         return standard((1.0 - local) * votes + local * counts)
 
     def _candidates(self, user_id: Hashable, kind: str) -> Rows:
-        allowed = np.zeros(len(self.work_ids), dtype=bool)
-        allowed[self.rows[kind]] = True
+        allowed = np.zeros(len(self.library.work_ids), dtype=bool)
+        allowed[self.library.rows[kind]] = True
         if user_id in self.excluded:
             allowed &= ~np.asarray(self.excluded[user_id], dtype=bool)
         allowed[self.begun.get(user_id, NO_ROWS)] = False
@@ -176,14 +154,16 @@ class RankingModel:
         score = np.zeros(len(candidates))
         for name, values in components.items():
             score += shares[name] * values
-        order = np.lexsort((self.work_ids[candidates], -score))
+        order = np.lexsort((self.library.work_ids[candidates], -score))
         pool = order[: max(config.pool, config.limit)]
-        chosen = pool[mmr(score[pool], self.centred[candidates[pool]], config.limit, diversity=config.diversity)]
+        chosen = pool[
+            mmr(score[pool], self.library.centred[candidates[pool]], config.limit, diversity=config.diversity)
+        ]
         picked = candidates[chosen]
         frame = pd.DataFrame(
             {
                 "rank": np.arange(1, len(chosen) + 1),
-                "work_id": self.work_ids[picked],
+                "work_id": self.library.work_ids[picked],
                 "media_type": kind,
                 "score": score[chosen],
                 **{name: quantile_rank(components[name])[chosen] for name in COMPONENTS},
@@ -197,9 +177,9 @@ class RankingModel:
         own = self.own.get(user_id, NOTHING_OWN)
         liked = own.rows[own.weights > 0]
         # One more than asked for: a favourite that was not watched may be recommended, but is no reason for itself.
-        reasons = nearest_liked(self.centred, picked, liked, k=self.config.reasons + 1)
+        reasons = nearest_liked(self.library.centred, picked, liked, k=self.config.reasons + 1)
         return [
-            [int(self.work_ids[row]) for row in entry if row != pick][: self.config.reasons]
+            [int(self.library.work_ids[row]) for row in entry if row != pick][: self.config.reasons]
             for pick, entry in zip(picked, reasons, strict=True)
         ]
 
@@ -210,27 +190,29 @@ def recommend(inputs: RankingInputs, config: RankingConfig | None = None) -> dic
     return {user: model.for_user(user) for user in model.users}
 
 
-def prepare(inputs: RankingInputs, config: RankingConfig | None = None) -> RankingModel:
+def prepare(
+    inputs: RankingInputs, config: RankingConfig | None = None, *, library: Library | None = None
+) -> RankingModel:
     """Compute once what all users share: centring, priors, facts, EASE, and the similarity of all users in one pass.
+
+    Args:
+        inputs: titles, vectors and histories.
+        config: the dials.
+        library: from ``library_of`` for the same items and vectors, when it was made before.
 
     Raises:
         ValueError: when vectors or masks do not fit the items, a work_id occurs twice, or columns are missing.
     """
     config = config or RankingConfig()
-    items = inputs.items.reset_index(drop=True)
-    index, n = index_of(items["work_id"]), len(items)
-    vectors = np.zeros((n, 1), dtype=np.float32) if inputs.vectors is None else np.asarray(inputs.vectors)
-    if len(vectors) != n:
-        raise ValueError(f"{len(vectors)} vectors for {n} items")
+    library = library or library_of(inputs.items, inputs.vectors, inputs.vector_mask)
+    index, n = library.index, len(library.work_ids)
     for user, mask in inputs.excluded.items():
         if np.shape(mask) != (n,):
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({n},)")
-    centred, rows = centre(vectors, inputs.vector_mask), media_rows(items)
 
     learned = _in_library(taste_weights(inputs.histories, as_of=inputs.as_of, config=config.taste), index)
     kept = learned if inputs.weights is None else _in_library(inputs.weights, index)
     own = _own_titles(kept)
-    people = list(dict.fromkeys(learned["user_id"]))
     users = list(dict.fromkeys(inputs.users)) if inputs.users is not None else sorted(own, key=str)
 
     liking = learned[learned["liking"] > 0]
@@ -243,22 +225,18 @@ def prepare(inputs: RankingInputs, config: RankingConfig | None = None) -> Ranki
     tidy = tidy[started(tidy) & tidy["work_id"].isin(index).to_numpy()]
     return RankingModel(
         config=config,
-        work_ids=items["work_id"].to_numpy(dtype=np.int64),
-        rows=rows,
-        centred=centred,
-        facts=facts_of(items),
-        known=priors(items),
+        library=library,
         users=users,
         place=place,
         own=own,
         begun={user: group["work_id"].map(index).to_numpy(np.int64) for user, group in tidy.groupby("user_id")},
         excluded=inputs.excluded,
         co_watchers=ease.users,
-        household=len(people),
+        household=learned["user_id"].nunique(),
         liked_by=np.bincount(liking["row"].to_numpy(np.int64), minlength=n).astype(np.float64),
-        similarity=_similarities(centred, own, users, rows, config),
+        similarity=_similarities(library, own, users, config),
         co_watch=ease.score(watched),
-        neighbours=None if inputs.edges is None else _neighbours(inputs.edges, index, own, users, n),
+        neighbours=None if inputs.edges is None else _neighbours(inputs.edges, library, own, users),
     )
 
 
@@ -266,8 +244,8 @@ def blend_shares(config: RankingConfig, known: int, co_watchers: int) -> dict[st
     """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
 
     Both curves are x / (x + half): they were read off weights fitted to histories cut to 1-40 titles and to households
-    of 2-400 people (users 1-200 of the benchmark's data). Popularity and rating keep theirs; up to ``lead_until`` titles
-    the others together never weigh more than they, and beyond it the bound grows in proportion.
+    of 2-400 people (users 1-200 of the benchmark's data). Popularity and rating keep theirs; up to ``lead_until``
+    titles the others together never weigh more than they, and beyond it the bound grows in proportion.
     """
     base = config.weights
     taste = known / (known + config.half_known)
@@ -333,11 +311,7 @@ def _fit(liking: pd.DataFrame, inputs: RankingInputs, index: dict[int, int], n: 
 
 
 def _similarities(
-    centred: Floats,
-    own: Mapping[Hashable, OwnTitles],
-    users: list[Hashable],
-    rows: dict[str, Rows],
-    config: RankingConfig,
+    library: Library, own: Mapping[Hashable, OwnTitles], users: list[Hashable], config: RankingConfig
 ) -> dict[str, Floats]:
     """Σ w · sim^power of all users at once: their titles are pooled, so that each similarity is computed once."""
     histories = [own.get(user, NOTHING_OWN) for user in users]
@@ -347,20 +321,20 @@ def _similarities(
         kept = entry.rows[: config.history_limit]
         matrix[np.searchsorted(pooled, kept), column] = entry.weights[: config.history_limit]
     found: dict[str, Floats] = {}
-    for kind, kind_rows in rows.items():
+    for kind, kind_rows in library.rows.items():
         toned = np.where(np.isin(pooled, kind_rows)[:, None], matrix, matrix * np.float32(config.other_type))
-        found[kind] = history_similarity(centred, pooled, toned, power=config.power, candidates=kind_rows)
+        found[kind] = history_similarity(library.centred, pooled, toned, power=config.power, candidates=kind_rows)
     return found
 
 
 def _neighbours(
-    edges: pd.DataFrame, index: dict[int, int], own: Mapping[Hashable, OwnTitles], users: list[Hashable], n: int
+    edges: pd.DataFrame, library: Library, own: Mapping[Hashable, OwnTitles], users: list[Hashable]
 ) -> Floats:
-    weights = np.zeros((n, len(users)), dtype=np.float32)
+    weights = np.zeros((len(library.work_ids), len(users)), dtype=np.float32)
     for column, user in enumerate(users):
         entry = own.get(user, NOTHING_OWN)
         weights[entry.rows, column] = entry.weights
-    return recommended_from(edges, index, weights)
+    return recommended_from(edges, library.index, weights)
 
 
 def _empty_list() -> pd.DataFrame:
