@@ -43,6 +43,11 @@ ASSETS = {asset for assets in SERVICES.values() for asset in assets} | {
     "recommendations",
     "top_picks",
 }
+# Settings that name things of a real server.
+OF_A_REAL_SERVER = tuple(
+    PREFIX + name
+    for name in ("MEDIA_SERVER_", "TMDB_", "LIBRARIES", "EXCLUDE_", "INCLUDE_", "USER_EMAILS", "HOME", "CONFIG")
+)
 START_SECONDS = 60
 SHOWN_USERS, SHOWN_PICKS = 3, 10
 
@@ -306,10 +311,10 @@ def show(settings: Settings, summary: dict[str, Any], console: Console) -> None:
 def point_at(environment: dict[str, str], home: Path) -> Settings:
     """Make this process and its children work in ``home`` with the given environment; returns the settings.
 
-    Settings of a real server that the operator's environment holds are out of play: a demo never touches it.
+    What the operator's environment says of a real server is out of play: a demo never touches it.
     """
     for name in list(os.environ):
-        if name.startswith(PREFIX) and name not in (PREFIX + "TIMEZONE", PREFIX + "DATABASE_URL"):
+        if name.startswith(OF_A_REAL_SERVER):
             del os.environ[name]
     os.environ.update(environment)
     os.environ[PREFIX + "HOME"] = str(home)

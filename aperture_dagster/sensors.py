@@ -35,9 +35,12 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
     ) -> dg.SensorResult | dg.SkipReason:
         from aperture_dagster.storage.people import read_users
+        from aperture_dagster.storage.vectors import active_model
 
         with database.transaction() as connection:
             stored = read_users(connection)
+            # Each gets one first run: on a new installation it would fail before the library is there.
+            library_is_ready = active_model(connection) is not None
         if not stored:
             return dg.SkipReason("No users are known yet: run sync_users.")
         wanted = {
@@ -54,7 +57,7 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
         existing = context.instance.get_dynamic_partitions(USERS)
         changes = partition_changes(wanted, existing, _partitions_in_flight(context.instance))
         served = context.instance.get_materialized_partitions(dg.AssetKey("recommendations"))
-        newcomers = [key for key in wanted if key not in served]
+        newcomers = [key for key in wanted if key not in served] if library_is_ready else []
         requests = []
         if changes.add:
             requests.append(users_partitions.build_add_request(changes.add))

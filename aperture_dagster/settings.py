@@ -1,8 +1,8 @@
 """Every setting of the product, in one place: name, type, default, one line of why.
 
 A setting comes from the environment (``APERTURE_<NAME>``; the keys of other services under the names that are usual
-for them, such as ``TMDB_API_KEY``), then from ``aperture.toml`` in the project's root, then from its default. Secrets
-come from the environment alone: a file that is shared or backed up is no place for them.
+for them, such as ``TMDB_API_KEY``) or a ``.env`` file, then from ``aperture.toml``, both in the project's root, then
+from its default. Secrets come from the environment or ``.env`` alone: a file that is shared is no place for them.
 """
 
 from __future__ import annotations
@@ -263,12 +263,27 @@ def host_timezone() -> str:
     return "UTC"
 
 
+def _read_env_file() -> None:
+    """Take what stands in ``.env`` beside ``aperture.toml`` into the environment; what is set already wins.
+
+    Every process must see the same: Dagster reads such a file for some of its processes only.
+    """
+    path = config_file().with_name(".env")
+    if path.is_file():
+        from dotenv import dotenv_values
+
+        for name, value in dotenv_values(path).items():
+            if value is not None:
+                os.environ.setdefault(name, value)
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read and check all settings.
 
     Raises:
         SettingsError: naming the setting, where it came from, what was expected, and the nearest name if misspelt.
     """
+    _read_env_file()
     known = {env for name in Settings.model_fields for env in environment_names(name)} | {PREFIX + "CONFIG"}
     strangers = [name for name in os.environ if name.startswith(PREFIX) and name not in known]
     if strangers:

@@ -13,8 +13,9 @@ from aperture_dagster.settings import Settings, environment_names, secret_names
 
 HEAD = """# Settings
 
-A setting is read from the environment, then from `aperture.toml` in the project's root, then from its default. Names in
-the file are those of the first column. Secrets are read from the environment alone. A name that is misspelt, or a value
+A setting is read from the environment, then from a file `.env`, then from `aperture.toml` (both in the project's root),
+then from its default. Names in `.env` are those of the environment, names in `aperture.toml` those of the first column.
+Secrets are read from the environment and `.env` alone. A name that is misspelt, or a value
 that is impossible, stops the program with a sentence that says which and why.
 
 This page is made by `python -m aperture_dagster.settings_reference`; a test holds it to the program.
