@@ -2,7 +2,7 @@
 
     python benchmarks/whole_run.py [--data FOLDER] [--users 50]
 
-Runs ``aperture demo`` twice on the same home (9,742 films and 50 users by default) and prints, for each, seconds against
+Runs ``aperture demo`` twice on the same home (9,742 films, 50 users by default) and prints for each seconds against
 the limit of three minutes, rows written and requests sent; then that every user has a full list of films that they have
 not watched, held against the data itself.
 """

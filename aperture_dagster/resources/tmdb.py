@@ -8,7 +8,7 @@ key goes into a header, because URLs are logged everywhere.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
@@ -61,7 +61,7 @@ class TmdbTitle:
 
     def as_row(self, work_id: int) -> dict[str, Any]:
         """The row of ``tmdb_metadata`` for a work."""
-        return {"work_id": work_id, **asdict(self)}
+        return {"work_id": work_id} | {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)

