@@ -35,6 +35,7 @@ from aperture_dagster.ranking.evaluation import (
     ndcg_at,
     recall_at,
 )
+from aperture_dagster.ranking.histories import as_utc, places
 from aperture_dagster.ranking.popularity import bayesian_average
 from aperture_dagster.ranking.recommend import (
     Library,
@@ -133,8 +134,10 @@ def load(folder: Path, vectors: NDArray[np.float32] | None = None) -> World:
     training, held_out = leave_last_out(read_histories(folder), share=0.2)
     liked_before = set(training.loc[training["rating"] >= LIKED, "user_id"])
     found = held_out[held_out["rating"] >= LIKED]
-    hits = {user: {row[w] for w in g["work_id"]} for user, g in found.groupby("user_id") if user in liked_before}
-    seen = {user: np.array([row[w] for w in g["work_id"]]) for user, g in training.groupby("user_id")}
+    hits = {
+        int(str(user)): {row[w] for w in g["work_id"]} for user, g in found.groupby("user_id") if user in liked_before
+    }
+    seen = {int(str(user)): places(g["work_id"], row) for user, g in training.groupby("user_id")}
     return World(
         items=items,
         library=library_of(items, embed(items) if vectors is None else vectors),
@@ -165,7 +168,7 @@ def household_model(
         RankingInputs(
             items=world.items,
             histories=histories[histories["user_id"].isin(members)],
-            as_of=world.training["last_played_at"].max(),
+            as_of=as_utc(str(world.training["last_played_at"].max())),
             users=list(asked),
             **inputs,
         ),

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aperture_dagster.ranking.histories import number_column, places
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
@@ -76,7 +78,8 @@ def fit_ease(interactions: NDArray[Any], lam: float, *, max_items: int = MAX_ITE
     if matrix.ndim != 2:
         raise ValueError(f"interactions must be a matrix (users, titles), not {matrix.shape}")
     user, row = np.nonzero(matrix)
-    return fit_ease_pairs(user, row, matrix[user, row], *matrix.shape, lam, max_items=max_items)
+    users, n = matrix.shape
+    return fit_ease_pairs(user, row, matrix[user, row], users, n, lam, max_items=max_items)
 
 
 def fit_ease_pairs(
@@ -125,7 +128,7 @@ def fit_ease_pairs(
         rows = np.zeros((users, len(items)), dtype=np.float32)
         rows[user, place] = value
         wide = rows.astype(np.float64)
-        kernel = np.linalg.inv(wide @ wide.T + lam * np.eye(users))
+        kernel = np.asarray(np.linalg.inv(wide @ wide.T + lam * np.eye(users)), dtype=np.float64)
         diagonal = (1.0 - np.einsum("ui,ui->i", wide, kernel @ wide)) / lam
         return Ease(n=n, items=items, lam=lam, diagonal=diagonal, users=active, rows=rows, kernel=kernel)
     gram = lam * np.eye(len(items))
@@ -134,7 +137,7 @@ def fit_ease_pairs(
         block = np.zeros((min(BLOCK_USERS, users - start), len(items)), dtype=np.float32)
         block[user[inside] - start, place[inside]] = value[inside]
         gram += block.T @ block
-    inverse = np.linalg.inv(gram)
+    inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
     diagonal = np.diag(inverse).copy()
     return Ease(n=n, items=items, lam=lam, diagonal=diagonal, users=active, gram_inverse=inverse.astype(np.float32))
 
@@ -167,13 +170,11 @@ def recommended_from(edges: pd.DataFrame, index: dict[int, int], weights: NDArra
     scores = np.zeros_like(weights)
     if not len(edges) or not {"work_id", "recommended_work_id"} <= set(edges.columns):
         return scores
-    source = edges["work_id"].map(index)
-    target = edges["recommended_work_id"].map(index)
-    rank = pd.to_numeric(edges["rank"], errors="coerce") if "rank" in edges.columns else pd.Series(1, index=edges.index)
-    rank = rank.fillna(depth).clip(lower=1)
-    keep = source.notna() & target.notna() & (source != target) & (rank <= depth)
-    start, end = source[keep].to_numpy(dtype=np.int64), target[keep].to_numpy(dtype=np.int64)
-    strength = (1.0 / np.log2(1.0 + rank[keep].to_numpy(dtype=np.float64))).astype(np.float32)
+    start, end = places(edges["work_id"], index), places(edges["recommended_work_id"], index)
+    rank = np.maximum(np.nan_to_num(number_column(edges, "rank"), nan=float(depth)), 1.0)
+    keep = (start >= 0) & (end >= 0) & (start != end) & (rank <= depth)
+    start, end = start[keep], end[keep]
+    strength = (1.0 / np.log2(1.0 + rank[keep])).astype(np.float32)
     start, end = np.concatenate([start, end]), np.concatenate([end, start])
     strength = np.concatenate([strength, strength])
     degree = np.bincount(end, weights=strength, minlength=len(weights)).astype(np.float32)

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aperture_dagster.ranking.histories import rows_where
+
 
 def leave_last_out(
     histories: pd.DataFrame, *, share: float = 0.2, time: str = "last_played_at"
@@ -27,10 +29,10 @@ def leave_last_out(
         raise ValueError(f"share must be within 0 and 1, not {share}")
     ordered = histories.sort_values(time, kind="stable", na_position="first")
     by_user = ordered.groupby("user_id", sort=False)
-    size = by_user["user_id"].transform("size")
-    from_the_end = size - by_user.cumcount()
+    size = np.asarray(by_user["user_id"].transform("size"), dtype=np.float64)
+    from_the_end = size - np.asarray(by_user.cumcount(), dtype=np.float64)
     held = from_the_end <= np.ceil(size * share - 1e-9)
-    return ordered[~held], ordered[held]
+    return rows_where(ordered, ~held), rows_where(ordered, held)
 
 
 def ndcg_at(recommended: Sequence[Any], relevant: Collection[Any], k: int = 10) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.histories import tidy_histories
+from aperture_dagster.ranking.histories import rows_where, tidy_histories
 
 STARTED = 0.05
 """Share of a title from which it counts as started."""
@@ -54,7 +54,9 @@ def exclusions(
         ValueError: when ``age_ratings`` does not fit the items.
     """
     works = items["work_id"].to_numpy(dtype=np.int64)
-    own = tidy_histories(histories[histories["user_id"] == user_id] if len(histories) else histories, as_of=as_of)
+    if len(histories):
+        histories = rows_where(histories, histories["user_id"] == user_id)
+    own = tidy_histories(histories, as_of=as_of)
     mask = np.isin(works, own["work_id"].to_numpy(dtype=np.int64)[started(own)])
     mask |= np.isin(works, np.array(sorted(hidden), dtype=np.int64))
     if visible is not None:

@@ -54,7 +54,8 @@ class Names:
             return np.zeros(self.n)
         spread = self.values * weights[self.rows]
         profile = np.bincount(self.columns, weights=spread, minlength=self.names)
-        return np.bincount(self.rows, weights=self.values * profile[self.columns], minlength=self.n)
+        shared = self.values * profile[self.columns]
+        return np.bincount(self.rows, weights=shared, minlength=self.n).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

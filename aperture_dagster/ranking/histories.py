@@ -6,9 +6,9 @@ numbers may be absent or absurd, dates may lie in the future. It is made good he
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ def as_utc(moment: datetime | pd.Timestamp | str) -> pd.Timestamp:
         ValueError: when it is not a moment at all (``None``, ``NaT``, unreadable text).
     """
     stamp = pd.Timestamp(moment)
-    if stamp is pd.NaT:
+    if not isinstance(stamp, pd.Timestamp):
         raise ValueError(f"not a moment in time: {moment!r}")
     return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
 
@@ -76,7 +76,7 @@ def tidy_histories(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -
     frame = frame.sort_values(["user_id", "work_id", "last_played_at"], kind="stable", na_position="first")
     if frame.duplicated(["user_id", "work_id"]).any():
         frame = _merge_copies(frame)
-    return frame[list(HISTORY_COLUMNS)].reset_index(drop=True)
+    return frame.reindex(columns=list(HISTORY_COLUMNS)).reset_index(drop=True)
 
 
 def utc_column(frame: pd.DataFrame, column: str) -> pd.Series:
@@ -111,16 +111,26 @@ def index_of(work_ids: Iterable[Any]) -> dict[int, int]:
     return rows
 
 
-def users_in(histories: pd.DataFrame) -> list[Hashable]:
-    """Return the users of a history, each once, in their sorted order."""
-    return list(pd.unique(histories["user_id"].sort_values()))
+def series(frame: pd.DataFrame, column: str) -> pd.Series:
+    """Return one column; for readers and type checkers alike, since ``frame[column]`` may be many things."""
+    return cast(pd.Series, frame[column])
+
+
+def rows_where(frame: pd.DataFrame, keep: Any) -> pd.DataFrame:
+    """Return the rows where ``keep`` (booleans, shape (rows,)) is true."""
+    return cast(pd.DataFrame, frame.loc[np.asarray(keep, dtype=bool)])
+
+
+def places(values: Iterable[Any], index: Mapping[Any, int]) -> NDArray[np.int64]:
+    """Return the place of each value, shape (values,); -1 for one that has none."""
+    return np.fromiter((index.get(value, -1) for value in values), dtype=np.int64)
 
 
 def _numbers(frame: pd.DataFrame, column: str) -> pd.Series:
     if column not in frame.columns:
         return pd.Series(np.nan, index=frame.index, dtype="float64")
-    numbers = pd.to_numeric(frame[column], errors="coerce").astype("float64")
-    return numbers.replace([np.inf, -np.inf], np.nan)
+    numbers = np.asarray(cast(Any, pd.to_numeric(frame[column], errors="coerce")).astype("float64"))
+    return pd.Series(np.where(np.isfinite(numbers), numbers, np.nan), index=frame.index)
 
 
 def _as_list(value: Any) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from aperture_dagster.ranking.histories import as_utc, number_column, utc_column
+from aperture_dagster.ranking.histories import as_utc, number_column, rows_where, utc_column
 
 Scores = NDArray[np.float64]
 
@@ -144,7 +144,8 @@ def local_top_picks(
             qualify; a row that only a lowered minimum let in has ``relaxed``.
         limit: rows at most.
         half_life_days: a play this much older counts half; default half the window.
-        prior_viewers: how many average viewers are mixed into a title's completion (shrinkage).
+        prior_viewers: how many average viewers are mixed into a title's plays per viewer and its completion, so that
+            one person's ten evenings with a film do not make it everybody's.
         media_type: only titles of this type.
 
     Returns:
@@ -157,33 +158,35 @@ def local_top_picks(
     if limit < 0 or window_days <= 0 or len(weights) != 3 or min(weights) < 0 or sum(weights) <= 0:
         raise ValueError("local_top_picks needs limit >= 0, window_days > 0 and three weights >= 0 with a sum above 0")
     if media_type is not None and "media_type" in titles.columns:
-        titles = titles[titles["media_type"] == media_type]
+        titles = rows_where(titles, titles["media_type"] == media_type)
     counted = _count_plays(plays, titles, as_utc(as_of), window_days, half_life_days or window_days / 2.0)
     if counted.empty:
         return _empty_picks()
     counted = _complete(counted, titles, prior_viewers)
     share_viewers, share_plays, share_completion = (weight / sum(weights) for weight in weights)
-    # Rank-free scales: viewers and plays against the best of the window, plays by their logarithm because one person
-    # who plays a series to its end would otherwise outweigh everybody.
+    # Viewers and plays are measured against the best of the window; plays by their logarithm, for a series of a hundred
+    # episodes would otherwise make all films equal.
     counted["score"] = (
         share_viewers * counted["viewers"] / counted["viewers"].max()
         + share_plays * np.log1p(counted["recent_plays"]) / np.log1p(counted["recent_plays"].max())
         + share_completion * counted["completion"]
     ).round(9)
+    viewers = counted["viewers"].to_numpy(dtype=np.int64)
     needed = max(int(min_viewers), 1)
     threshold = needed
-    while threshold > 1 and int((counted["viewers"] >= threshold).sum()) < limit:
+    while threshold > 1 and int(np.sum(viewers >= threshold)) < limit:
         threshold -= 1
-    picks = counted[counted["viewers"] >= threshold].copy()
-    picks["relaxed"] = picks["viewers"] < needed
+    picks = rows_where(counted, viewers >= threshold)
     # Titles that meet the minimum stand before those that a lowered one let in.
     steps = np.minimum(picks["viewers"], needed)
-    picks = picks.assign(steps=steps).sort_values(
+    picks = picks.assign(steps=steps, relaxed=steps < needed).sort_values(
         ["steps", "score", "rating", "title", "work_id"], ascending=[False, False, False, True, True], kind="stable"
     )
     picks = picks.head(limit).reset_index(drop=True)
     picks["rank"] = np.arange(1, len(picks) + 1)
-    return picks[list(TOP_PICKS_COLUMNS)].astype({"rank": "int64", "viewers": "int64", "plays": "int64"})
+    return picks.reindex(columns=list(TOP_PICKS_COLUMNS)).astype(
+        {"rank": "int64", "viewers": "int64", "plays": "int64"}
+    )
 
 
 def _count_plays(
@@ -220,7 +223,7 @@ def _count_plays(
 
 
 def _complete(per_viewer: pd.DataFrame, titles: pd.DataFrame, prior_viewers: float) -> pd.DataFrame:
-    """Join the titles and fold viewers into works, completion shrunk to the mean of the window."""
+    """Join the titles and fold viewers into works, shrinking what a viewer does to the mean of the window."""
     known = pd.DataFrame(
         {
             "work_id": pd.to_numeric(titles["work_id"], errors="coerce"),
@@ -232,8 +235,9 @@ def _complete(per_viewer: pd.DataFrame, titles: pd.DataFrame, prior_viewers: flo
     joined = per_viewer.merge(known, on="work_id", how="inner", sort=False)
     # Of the episodes out: distinct ones where the log names them, else as many as there were plays, at most all.
     episodes = np.where(joined["episodes"] > 0, joined["episodes"], joined["plays"])
-    of_all = np.clip(episodes / joined["total"].where(joined["total"] > 0), 0.0, 1.0)
-    joined["seen"] = of_all.where(joined["total"] > 0, joined["best"])
+    total = joined["total"].to_numpy(dtype=np.float64)
+    series = total > 0
+    joined["seen"] = np.where(series, np.clip(episodes / np.where(series, total, 1.0), 0.0, 1.0), joined["best"])
     works = joined.groupby("work_id", sort=True).agg(
         viewers=("user_id", "nunique"),
         plays=("plays", "sum"),
@@ -243,8 +247,12 @@ def _complete(per_viewer: pd.DataFrame, titles: pd.DataFrame, prior_viewers: flo
         title=("title", "first"),
         rating=("rating", "first"),
     )
-    usual = float(joined["seen"].mean()) if joined["seen"].notna().any() else 0.5
-    works["completion"] = (works["seen"] + prior_viewers * usual) / (works["told"] + prior_viewers)
+    told = joined["seen"].dropna()
+    usual = float(np.mean(told)) if len(told) else 0.5
+    works["completion"] = (works["seen"] + prior_viewers * usual) / (works["told"] + max(prior_viewers, 1e-9))
+    usual_plays = float(np.mean(joined["recent_plays"]))
+    each = (works["recent_plays"] + prior_viewers * usual_plays) / (works["viewers"] + prior_viewers)
+    works["recent_plays"] = each * works["viewers"]
     return works.reset_index().astype({"work_id": "int64"})
 
 

@@ -25,7 +25,7 @@ from aperture_dagster.ranking.config import (
 from aperture_dagster.ranking.diversity import mmr
 from aperture_dagster.ranking.exclusions import exclusions, started
 from aperture_dagster.ranking.facts import signed_root
-from aperture_dagster.ranking.histories import tidy_histories
+from aperture_dagster.ranking.histories import places, rows_where, tidy_histories
 from aperture_dagster.ranking.library import NO_ROWS, NOTHING_OWN, Library, OwnTitles, Rows, library_of
 from aperture_dagster.ranking.popularity import quantile_rank
 from aperture_dagster.ranking.similarity import history_similarity, nearest_liked
@@ -171,7 +171,7 @@ class RankingModel:
         )
         frame["because"] = self._because(user_id, picked)
         frame["cold"] = self.known_titles(user_id) < config.cold_below
-        return frame[list(COLUMNS)]
+        return frame.reindex(columns=list(COLUMNS))
 
     def _because(self, user_id: Hashable, picked: Rows) -> list[list[int]]:
         own = self.own.get(user_id, NOTHING_OWN)
@@ -215,25 +215,26 @@ def prepare(
     own = _own_titles(kept)
     users = list(dict.fromkeys(inputs.users)) if inputs.users is not None else sorted(own, key=str)
 
-    liking = learned[learned["liking"] > 0]
+    liking = rows_where(learned, learned["liking"] > 0)
     ease = _fit(liking, inputs, index, n, config)
     place = {user: column for column, user in enumerate(users)}
     watched = np.zeros((len(users), n), dtype=np.float32)
-    mine = liking[liking["user_id"].isin(place)]
-    watched[mine["user_id"].map(place).to_numpy(np.int64), mine["row"].to_numpy(np.int64)] = mine["liking"]
+    column, liked_row = places(liking["user_id"], place), liking["row"].to_numpy(dtype=np.int64)
+    watched[column[column >= 0], liked_row[column >= 0]] = liking["liking"].to_numpy()[column >= 0]
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
-    tidy = tidy[started(tidy) & tidy["work_id"].isin(index).to_numpy()]
+    tidy = tidy.assign(row=places(tidy["work_id"], index))
+    begun = rows_where(tidy, started(tidy) & (tidy["row"].to_numpy() >= 0)).groupby("user_id")
     return RankingModel(
         config=config,
         library=library,
         users=users,
         place=place,
         own=own,
-        begun={user: group["work_id"].map(index).to_numpy(np.int64) for user, group in tidy.groupby("user_id")},
+        begun={user: group["row"].to_numpy(dtype=np.int64) for user, group in begun},
         excluded=inputs.excluded,
         co_watchers=ease.users,
-        household=learned["user_id"].nunique(),
-        liked_by=np.bincount(liking["row"].to_numpy(np.int64), minlength=n).astype(np.float64),
+        household=len(set(learned["user_id"])),
+        liked_by=np.bincount(liked_row, minlength=n).astype(np.float64),
         similarity=_similarities(library, own, users, config),
         co_watch=ease.score(watched),
         neighbours=None if inputs.edges is None else _neighbours(inputs.edges, library, own, users),
@@ -278,8 +279,8 @@ def standard(values: NDArray[np.floating]) -> Doubles:
 
 def _in_library(weights: pd.DataFrame, index: dict[int, int]) -> pd.DataFrame:
     """The weights of works in the item table that say anything, with their ``row``."""
-    found = weights[weights["work_id"].isin(index) & (weights["weight"].fillna(0.0) != 0)]
-    return found.assign(row=found["work_id"].map(index).astype("int64"))
+    found = weights.assign(row=places(weights["work_id"], index))
+    return rows_where(found, (found["row"] >= 0) & (found["weight"].fillna(0.0) != 0))
 
 
 def _own_titles(weights: pd.DataFrame) -> dict[Hashable, OwnTitles]:
@@ -293,15 +294,16 @@ def _own_titles(weights: pd.DataFrame) -> dict[Hashable, OwnTitles]:
 
 def _fit(liking: pd.DataFrame, inputs: RankingInputs, index: dict[int, int], n: int, config: RankingConfig) -> Ease:
     """EASE on what the household liked, and the crowd from outside where there is one."""
-    pairs = liking[["user_id", "row", "liking"]].assign(outside=False)
+    pairs = liking.reindex(columns=["user_id", "row", "liking"]).assign(outside=False)
     if inputs.crowd is not None and len(inputs.crowd):
         crowd = _in_library(taste_weights(inputs.crowd, as_of=inputs.as_of, config=config.taste), index)
-        crowd = crowd[crowd["liking"] > 0]
+        crowd = rows_where(crowd, crowd["liking"] > 0)
         # The most active ones: they say most about what goes together.
-        sizes = crowd["user_id"].value_counts(sort=False).sort_index(kind="stable")
-        active = sizes.sort_values(ascending=False, kind="stable").index[: config.crowd_limit]
-        crowd = crowd[crowd["user_id"].isin(active)]
-        pairs = pd.concat([pairs, crowd[["user_id", "row", "liking"]].assign(outside=True)], ignore_index=True)
+        person, people = pd.factorize(crowd["user_id"], sort=True)
+        sizes = np.bincount(person, minlength=len(people))
+        active = np.argsort(-sizes, kind="stable")[: config.crowd_limit]
+        crowd = rows_where(crowd, np.isin(person, active)).assign(outside=True)
+        pairs = pd.concat([pairs, crowd.reindex(columns=pairs.columns)], ignore_index=True)
     person = pairs.groupby(["outside", "user_id"], sort=True).ngroup().to_numpy(dtype=np.int64)
     value = pairs["liking"].to_numpy(dtype=np.float64)
     people = int(person.max()) + 1 if len(person) else 0

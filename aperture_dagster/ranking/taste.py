@@ -7,16 +7,25 @@ activity, so that a pause of a year does not flatten everything).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.histories import list_column, tidy_histories
+from aperture_dagster.ranking.histories import (
+    index_of,
+    list_column,
+    number_column,
+    places,
+    rows_where,
+    tidy_histories,
+)
 
 Floats = NDArray[np.float32]
 
@@ -66,7 +75,6 @@ class TasteProfile:
     genres: tuple[Lift, ...] = ()
     keywords: tuple[Lift, ...] = ()
     summary: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def centroids(self) -> Floats:
@@ -123,8 +131,9 @@ def library_mean(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -
     if count == 0:
         return np.zeros(unit.shape[1], dtype=np.float32)
     # The mean of very few titles is those titles themselves: subtracting it whole would leave nothing (n = 1) or
-    # exact opposites (n = 2).
-    return (unit[present].sum(axis=0) / (count + 5.0)).astype(np.float32)
+    # exact opposites (n = 2). A sixth of it is taken from one title, 95 % from ten.
+    share = count**2 / (count**2 + 5.0)
+    return (unit[present].mean(axis=0) * share).astype(np.float32)
 
 
 def centre(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None, *, mean: NDArray[Any] | None = None) -> Floats:
@@ -234,18 +243,20 @@ def taste_profile(
         config: how many tastes at most.
     """
     config = config or TasteConfig()
-    library = items.reset_index(drop=True)
+    library, vectors = items.reset_index(drop=True), np.asarray(centred)
     if media_type is not None and "media_type" in library.columns:
-        library = library[library["media_type"] == media_type]
-    rows = pd.Series(library.index, index=library["work_id"].astype("int64"))
-    own = weights[(weights["user_id"] == user_id) & weights["work_id"].isin(rows.index)]
-    liked = own[own["weight"] > 0].sort_values(["weight", "work_id"], ascending=[False, True])
-    liked_rows = rows.loc[liked["work_id"]].to_numpy(dtype=np.int64)
-    liked_weights = liked["weight"].to_numpy(dtype=np.float64)
-    genres = lifts(list_column(library, "genres"), rows_in(library, liked_rows), liked_weights)
-    keywords = lifts(list_column(library, "keywords"), rows_in(library, liked_rows), liked_weights, minimum=2)
-    tastes = _tastes(np.asarray(centred), liked, liked_rows, liked_weights, config)
-    disliked = int((own["weight"] < 0).sum())
+        of_type = np.asarray(library["media_type"] == media_type, dtype=bool)
+        library, vectors = rows_where(library, of_type), vectors[of_type]
+    own = rows_where(weights, weights["user_id"] == user_id)
+    row = places(own["work_id"], index_of(library["work_id"]))
+    weight = np.where(row >= 0, number_column(own, "weight"), 0.0)
+    liked = np.lexsort((own["work_id"], -weight))[: int(np.sum(weight > 0))]
+    liked_rows, liked_weights = row[liked], weight[liked]
+    genres = lifts(list_column(library, "genres"), liked_rows, liked_weights)
+    keywords = lifts(list_column(library, "keywords"), liked_rows, liked_weights, minimum=2)
+    works = library["work_id"].to_numpy(dtype=np.int64)[liked_rows]
+    tastes = _tastes(vectors[liked_rows], works, liked_weights, config)
+    disliked = int(np.sum(weight < 0))
     return TasteProfile(
         user_id=user_id,
         liked=len(liked),
@@ -255,11 +266,6 @@ def taste_profile(
         keywords=keywords,
         summary=_sentence(len(liked), disliked, genres, keywords),
     )
-
-
-def rows_in(library: pd.DataFrame, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions in ``library`` of the given index labels, shape (m,)."""
-    return np.asarray(library.index.get_indexer(pd.Index(labels)), dtype=np.int64)
 
 
 def lifts(
@@ -279,17 +285,14 @@ def lifts(
     """
     if len(liked_rows) == 0 or not names:
         return ()
-    library: dict[str, int] = {}
-    for entry in names:
-        for name in set(entry):
-            library[name] = library.get(name, 0) + 1
+    library = Counter(chain.from_iterable(map(dict.fromkeys, names)))
     scale = len(liked_rows) / max(float(liked_weights.sum()), 1e-9)
     mass: dict[str, float] = {}
-    titles: dict[str, int] = {}
-    for row, weight in zip(liked_rows, liked_weights, strict=True):
-        for name in set(names[row]):
-            mass[name] = mass.get(name, 0.0) + float(weight) * scale
-            titles[name] = titles.get(name, 0) + 1
+    titles: Counter[str] = Counter()
+    for row, weight in zip(liked_rows.tolist(), liked_weights.tolist(), strict=True):
+        for name in dict.fromkeys(names[int(row)]):
+            mass[name] = mass.get(name, 0.0) + weight * scale
+            titles[name] += 1
     found: list[tuple[float, Lift]] = []
     for name, seen in mass.items():
         usual = library[name] / len(names)
@@ -326,13 +329,13 @@ def _opinion(tidy: pd.DataFrame, config: TasteConfig) -> NDArray[np.float64]:
     The middle lies halfway between the scale's and the user's own mean: a 6 from somebody who gives 8.5 is a complaint,
     and a 5 from somebody who gives 3 is praise, but nobody's mean alone turns a 9 into a dislike.
     """
-    rating = tidy["rating"]
-    grouped = rating.groupby(tidy["user_id"])
-    count, total = grouped.transform("count"), grouped.transform("sum")
+    value = number_column(tidy, "rating")
+    user = pd.factorize(tidy["user_id"])[0]
+    count = np.bincount(user, weights=np.isfinite(value))[user]
+    total = np.bincount(user, weights=np.nan_to_num(value))[user]
     strength = config.typical_rating_strength
     mean = (total + strength * config.typical_rating) / (count + strength)
-    middle = ((config.scale_middle + mean) / 2.0).to_numpy(dtype=np.float64)
-    value = rating.to_numpy(dtype=np.float64)
+    middle = (config.scale_middle + mean) / 2.0
     above = (value - middle) / (10.0 - middle)
     below = (value - middle) / middle
     opinion = np.where(value >= middle, above, below)
@@ -347,21 +350,16 @@ def _recency(tidy: pd.DataFrame, config: TasteConfig) -> NDArray[np.float64]:
     days = ((last - played).dt.total_seconds() / 86_400.0).to_numpy(dtype=np.float64)
     recency = np.maximum(np.exp2(-days / config.half_life_days), config.recency_floor)
     known = pd.Series(np.where(np.isfinite(days), recency, np.nan), index=tidy.index)
-    usual = known.groupby(tidy["user_id"]).transform("median").fillna(1.0)
-    return known.fillna(usual).to_numpy(dtype=np.float64)
+    usual = np.nan_to_num(np.asarray(known.groupby(tidy["user_id"]).transform("median"), dtype=np.float64), nan=1.0)
+    return np.where(np.isfinite(days), recency, usual)
 
 
 def _tastes(
-    centred: NDArray[Any],
-    liked: pd.DataFrame,
-    liked_rows: NDArray[np.int64],
-    liked_weights: NDArray[np.float64],
-    config: TasteConfig,
+    vectors: NDArray[Any], work_ids: NDArray[np.int64], weights: NDArray[np.float64], config: TasteConfig
 ) -> tuple[Taste, ...]:
-    points = centred[liked_rows].astype(np.float32)
+    points = vectors.astype(np.float32)
     present = np.linalg.norm(points, axis=1) > 1e-6
-    points, heavy = points[present], liked_weights[present]
-    work_ids = liked["work_id"].to_numpy(dtype=np.int64)[present]
+    points, heavy, work_ids = points[present], weights[present], work_ids[present]
     # About six titles make a taste: fewer would call every film a taste of its own.
     wanted = int(np.clip(round(len(points) / 6), 1, config.max_tastes))
     centroids, labels = spherical_kmeans(points, heavy, wanted)

@@ -1,0 +1,198 @@
+"""Priors that hold when votes are missing, and the household's Top Picks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aperture_dagster.ranking.popularity import (
+    TOP_PICKS_COLUMNS,
+    bayesian_average,
+    local_top_picks,
+    log_votes,
+    media_rows,
+    priors,
+    quantile_rank,
+)
+
+from .conftest import NOW, days_ago
+
+
+def test_few_votes_are_shrunk_towards_the_library():
+    shrunk = bayesian_average([9.5, 8.5, 7.0], [3, 20_000, 5_000])
+    assert shrunk[1] > shrunk[0]
+    assert shrunk[1] == pytest.approx(8.5, abs=0.6)
+
+
+def test_the_shrunk_average_is_the_weighted_rating_formula():
+    assert bayesian_average([8.0], [300], prior_mean=6.0, prior_votes=100)[0] == pytest.approx((300 * 8 + 600) / 400)
+
+
+def test_titles_without_votes_get_the_prior_and_never_nan():
+    shrunk = bayesian_average([np.nan, 0.0, 8.0, 8.0], [np.nan, 0, np.nan, 1000], prior_mean=6.0, prior_votes=100)
+    assert shrunk[0] == shrunk[1] == 6.0
+    assert 6.0 < shrunk[2] < shrunk[3] < 8.0
+    assert np.isfinite(bayesian_average([np.nan] * 3, [np.nan] * 3)).all()
+    assert bayesian_average([], []).shape == (0,)
+
+
+def test_missing_votes_are_taken_from_the_titles_popularity():
+    votes = log_votes([10, 1000, np.nan, np.nan], [1.0, 50.0, 100.0, np.nan])
+    assert votes[2] == pytest.approx(votes[1]) and votes[0] <= votes[3] < votes[1]
+    only_fame = log_votes([np.nan] * 3, [5.0, 1.0, 3.0])
+    assert np.argsort(only_fame).tolist() == [1, 2, 0]
+    assert np.isfinite(log_votes([np.nan] * 3)).all()
+
+
+def test_ranks_are_between_zero_and_one_and_equal_values_share_one():
+    assert quantile_rank([3, 1, 2]).tolist() == [1.0, 0.0, 0.5]
+    shared = quantile_rank([1, 1, 2, 9, np.nan])
+    assert shared[0] == shared[1] == 0.0 and shared[3] == 1.0 and shared[4] == 0.5
+    assert quantile_rank([4, 4]).tolist() == [0.5, 0.5]
+    assert quantile_rank([np.nan, np.inf]).tolist() == [0.5, 0.5]
+
+
+def test_series_are_compared_with_series():
+    items = pd.DataFrame(
+        {
+            "work_id": range(4),
+            "media_type": ["movie", "movie", "series", "series"],
+            "vote_average": [7.0, 7.0, 9.0, np.nan],
+            "vote_count": [9000, 8000, 90, np.nan],
+        }
+    )
+    known = priors(items)
+    assert known.rating[3] == pytest.approx(9.0)  # the prior of series, not of films
+    assert {kind: rows.tolist() for kind, rows in media_rows(items).items()} == {"movie": [0, 1], "series": [2, 3]}
+    assert media_rows(items.drop(columns="media_type"))["movie"].tolist() == [0, 1, 2, 3]
+
+
+TITLES = pd.DataFrame(
+    {
+        "work_id": range(1, 9),
+        "media_type": ["movie"] * 6 + ["series"] * 2,
+        "title": list("HGFEDCBA"),
+        "vote_average": [7.0] * 8,
+        "vote_count": [100.0] * 8,
+        "episodes_total": [np.nan] * 6 + [10.0, 10.0],
+    }
+)
+
+
+def log(*plays: tuple) -> pd.DataFrame:
+    """Plays as (user, work, days ago, further columns)."""
+    rows = [
+        {"user_id": user, "work_id": work, "played_at": days_ago(days), "completion": 1.0} | dict(*more)
+        for user, work, days, *more in plays
+    ]
+    return pd.DataFrame(rows)
+
+
+def picks(plays: pd.DataFrame, **options) -> pd.DataFrame:
+    return local_top_picks(plays, TITLES, as_of=NOW, **options)
+
+
+def test_more_viewers_rank_higher():
+    found = picks(log(("a", 1, 1), ("b", 1, 1), ("c", 1, 1), ("a", 2, 1), ("b", 2, 1)))
+    assert found["work_id"].tolist() == [1, 2] and found["viewers"].tolist() == [3, 2]
+    assert list(found.columns) == list(TOP_PICKS_COLUMNS) and found["rank"].tolist() == [1, 2]
+    assert found["score"].between(0, 1).all() and not found["relaxed"].any()
+
+
+def test_recent_plays_count_more_than_old_ones():
+    found = picks(log(("a", 1, 25), ("b", 1, 25), ("a", 2, 1), ("b", 2, 1)))
+    assert found["work_id"].tolist() == [2, 1]
+
+
+def test_completion_counts():
+    half = {"completion": 0.2}
+    assert picks(log(("a", 1, 1, half), ("b", 1, 1, half), ("a", 2, 1), ("b", 2, 1)))["work_id"].tolist() == [2, 1]
+
+
+def test_plays_after_the_day_or_before_the_window_are_ignored():
+    found = picks(log(("a", 1, -1), ("b", 1, -400), ("a", 2, 31), ("b", 2, 1), ("c", 2, 1)))
+    assert found["work_id"].tolist() == [2] and found["viewers"].tolist() == [2]
+
+
+def test_a_past_day_can_be_computed_again():
+    early = log(("a", 1, 20), ("b", 1, 20))
+    later = pd.concat([early, log(("a", 2, 1), ("b", 2, 1), ("c", 2, 1))])
+    then = days_ago(10)
+    assert local_top_picks(later, TITLES, as_of=then).equals(local_top_picks(early, TITLES, as_of=then))
+
+
+def test_the_minimum_of_viewers_is_lowered_step_by_step_and_said_so():
+    plays = log(("a", 1, 1), ("b", 1, 1), ("c", 1, 1), ("a", 2, 1), ("b", 2, 1), ("a", 3, 1))
+    found = picks(plays, min_viewers=3, limit=2)
+    assert found["work_id"].tolist() == [1, 2] and found["relaxed"].tolist() == [False, True]
+    found = picks(plays, min_viewers=3, limit=10)
+    assert found["work_id"].tolist() == [1, 2, 3] and found["relaxed"].tolist() == [False, True, True]
+    assert not picks(plays, min_viewers=1)["relaxed"].any()
+
+
+def test_enough_titles_with_two_viewers_keep_out_those_with_one():
+    plays = log(*((user, work, 1) for work in (1, 2) for user in "ab"), *(("z", 3, 0.1) for _ in range(50)))
+    assert set(picks(plays, limit=2)["work_id"]) == {1, 2}
+    found = picks(plays, limit=3)
+    assert found["work_id"].tolist()[-1] == 3 and found["relaxed"].tolist() == [False, False, True]
+
+
+def test_one_persons_many_plays_do_not_beat_three_people():
+    plays = log(("a", 1, 1), ("b", 1, 1), ("c", 1, 1), *(("z", 2, 0.5) for _ in range(30)))
+    assert picks(plays)["work_id"].tolist() == [1, 2]
+
+
+def test_few_viewers_are_shrunk_towards_the_mean():
+    low = {"completion": 0.1}
+    plays = log(("a", 1, 1), *((user, 2, 1) for user in "abcd"), ("a", 3, 1, low), ("b", 3, 1, low))
+    completion = picks(plays, min_viewers=1).set_index("work_id")["completion"]
+    assert completion[1] < completion[2] < 1.0 and completion[3] > 0.1
+
+
+def test_ties_go_by_rating_then_title_and_never_by_the_order_of_the_plays():
+    titles = TITLES.assign(vote_average=[7.0, 9.0, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0])
+    plays = log(*((user, work, 1) for work in (1, 2, 3) for user in "ab"))
+    found = local_top_picks(plays, titles, as_of=NOW)
+    assert found["work_id"].tolist() == [2, 3, 1]
+    for seed in range(5):
+        shuffled = plays.sample(frac=1.0, random_state=seed)
+        assert local_top_picks(shuffled, titles.sample(frac=1.0, random_state=seed), as_of=NOW).equals(found)
+
+
+def test_a_series_is_counted_by_its_episodes_and_completed_by_those_that_are_out():
+    episodes = [("a", 7, 1, {"episode_id": e}) for e in range(8)] + [("b", 7, 1, {"episode_id": e}) for e in range(6)]
+    twice = [(user, 8, 1, {"episode_id": 1}) for user in "ab" for _ in range(7)]
+    found = picks(log(*episodes, *twice), media_type="series").set_index("work_id")
+    assert found.loc[7, "plays"] == found.loc[8, "plays"] == 14
+    assert found.loc[7, "completion"] > 0.5 > found.loc[8, "completion"]
+    assert found.loc[7, "rank"] == 1
+
+
+def test_a_row_may_stand_for_several_plays():
+    assert picks(log(("a", 1, 1, {"plays": 3}), ("b", 1, 1)))["plays"].tolist() == [4]
+
+
+def test_one_media_type_at_a_time():
+    plays = log(("a", 1, 1), ("b", 1, 1), ("a", 7, 1), ("b", 7, 1))
+    assert picks(plays, media_type="movie")["work_id"].tolist() == [1]
+
+
+def test_no_plays_or_none_that_can_be_used_give_an_empty_list_with_its_columns():
+    unknown_title, no_date = log(("a", 99, 1)), log(("a", 1, 1)).assign(played_at=pd.NaT)
+    for plays in (pd.DataFrame(), log(("a", 1, 99)), unknown_title, no_date, log(("a", 1, 1, {"plays": 0}))):
+        found = picks(plays)
+        assert found.empty and list(found.columns) == list(TOP_PICKS_COLUMNS)
+    assert picks(log(("a", 1, 1)), limit=0).empty
+
+
+def test_nothing_known_of_completion_or_titles_breaks_nothing():
+    plays = log(("a", 1, 1), ("b", 1, 1)).drop(columns="completion")
+    found = local_top_picks(plays, pd.DataFrame({"work_id": [1]}), as_of=NOW)
+    assert found["work_id"].tolist() == [1] and found["score"].notna().all()
+
+
+def test_impossible_options_are_refused():
+    for wrong in ({"limit": -1}, {"window_days": 0}, {"weights": (0, 0, 0)}, {"weights": (1, -1, 1)}):
+        with pytest.raises(ValueError, match="local_top_picks"):
+            picks(log(("a", 1, 1)), **wrong)
