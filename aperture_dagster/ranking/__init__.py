@@ -6,11 +6,13 @@ Public API, a module each (imported from there, so that nothing heavy loads befo
 
 - ``text``: ``title_text(row)``, ``RECIPE`` - the text by which a title is embedded
 - ``taste``: ``taste_weights``, ``centre``, ``library_mean``, ``taste_profile``, ``TasteConfig``
+- ``facts``: ``facts_of`` - taste in people, studios, keywords, genres and years
 - ``similarity``: ``history_similarity``, ``nearest_k_similarity``, ``nearest_liked``
 - ``popularity``: ``priors``, ``bayesian_average``, ``log_votes``, ``quantile_rank``, ``local_top_picks``
 - ``collaborative``: ``fit_ease``, ``Ease``, ``recommended_from``
 - ``diversity``: ``mmr``
-- ``recommend``: ``recommend(RankingInputs, RankingConfig)``, ``prepare`` → ``RankingModel.for_user``, ``exclusions``
+- ``recommend``: ``recommend(RankingInputs, RankingConfig)``, or ``prepare`` once and ``RankingModel.for_user``;
+  ``library_of``, ``exclusions`` (``config``, ``library`` and ``exclusions`` are its parts)
 - ``evaluation``: ``leave_last_out``, ``ndcg_at``, ``hit_rate_at``, ``recall_at``, ``mean_popularity``, ``coverage``,
   ``intra_list_diversity``
 - ``histories``: ``tidy_histories`` and the columns of a history
