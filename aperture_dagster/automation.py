@@ -1,4 +1,4 @@
-"""The named automation conditions, each with its reason.
+"""The named automation conditions and freshness policies, each with its reason.
 
 Sources (the media server, TMDb) have schedules. What follows from them is made when they changed, so that a new film is
 embedded and a watched one moves the taste without waiting for the night.
@@ -6,7 +6,9 @@ embedded and a watched one moves the taste without waiting for the night.
 
 from __future__ import annotations
 
-from dagster import AutomationCondition
+from datetime import timedelta
+
+from dagster import AutomationCondition, FreshnessPolicy
 
 # Made anew when something that it is made from was; also when it was never made though it could be, which
 # ``eager()`` would leave for ever. Not while a cause is still being made, or two runs would do one's work; and not
@@ -20,3 +22,12 @@ when_what_it_is_made_from_changed = (
     & ~AutomationCondition.any_deps_in_progress()
     & ~AutomationCondition.in_progress()
 ).with_label("when what it is made from changed")
+
+# What is read every half hour may miss a few turns while the server restarts; half a day is a fault.
+fresh_within_hours = FreshnessPolicy.time_window(warn_window=timedelta(hours=2), fail_window=timedelta(hours=12))
+
+# What is asked for every six hours.
+fresh_within_half_a_day = FreshnessPolicy.time_window(warn_window=timedelta(hours=13), fail_window=timedelta(days=2))
+
+# What is made every night: one night may fail, two are a fault.
+fresh_within_a_day = FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=50))

@@ -60,7 +60,7 @@ def demo(world: str, users: int | None, home: str | None, summary: str | None) -
     console = Console()
     started = time.monotonic()
     with _sentences():
-        folder = the_demo.demo_home(home)
+        usual, folder = the_demo.demo_home(None), the_demo.demo_home(home)
         folder.mkdir(parents=True, exist_ok=True)
         if world != "demo":
             world = str(Path(world).expanduser().resolve())
@@ -72,7 +72,6 @@ def demo(world: str, users: int | None, home: str | None, summary: str | None) -
         the_demo.show(settings, result, console)
         if summary:
             Path(summary).write_text(json.dumps(result, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
-    usual = the_demo.demo_home(None)
     opened = "make up" if world == "demo" and folder == usual else f"aperture up --demo --home {folder}"
     if world != "demo":
         opened += f" --world {world}" + (f" --users {users}" if users else "")

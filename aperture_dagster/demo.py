@@ -20,6 +20,7 @@ from aperture_dagster.settings import PREFIX, Settings, load_settings, project_r
 if TYPE_CHECKING:
     import dagster as dg
     from rich.console import Console
+    from rich.progress import Progress
 
 # In the order in which a new installation needs them; the second part says what a run is about.
 CYCLE = (
@@ -125,8 +126,9 @@ def run_cycle(settings: Settings, console: Console) -> Demo:
     from aperture_dagster.build import build_definitions
 
     demo = Demo()
-    definitions = build_definitions(settings, loggers={"console": _console_logger(console)})
-    with dg.DagsterInstance.get() as instance:
+    bar = _progress_bar(console)
+    definitions = build_definitions(settings, loggers={"console": _console_logger(console, bar)})
+    with bar, dg.DagsterInstance.get() as instance:
         for name, about in CYCLE:
             _run(definitions, instance, name, about, settings, demo)
     sent = demo.requests
@@ -178,7 +180,23 @@ def _run(
         raise DemoFailed(f"{name} failed.")
 
 
-def _console_logger(console: Console) -> dg.LoggerDefinition:
+def _progress_bar(console: Console) -> Progress:
+    """A bar over the assets of the cycle, with what is being made; it leaves no trace when it ends."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    bar = Progress(*columns, console=console, transient=True)
+    bar.add_task("starting", total=len(ASSETS))
+    return bar
+
+
+def _console_logger(console: Console, bar: Progress) -> dg.LoggerDefinition:
     """A logger that tells a person at a terminal what the runs are doing, in a few lines."""
     import dagster as dg
 
@@ -186,7 +204,10 @@ def _console_logger(console: Console) -> dg.LoggerDefinition:
         def emit(self, record: logging.LogRecord) -> None:
             meta = getattr(record, "dagster_meta", {}) or {}
             event, step = meta.get("dagster_event"), meta.get("step_key")
-            if event is not None and event.is_step_success and step in ASSETS:
+            if event is not None and event.is_step_start and step in ASSETS:
+                bar.update(bar.task_ids[0], description=step)
+            elif event is not None and event.is_step_success and step in ASSETS:
+                bar.advance(bar.task_ids[0])
                 console.print(f"  [green]✓[/] {step:<20} {event.step_success_data.duration_ms / 1000:6.1f} s")
             elif event is None and step is not None and record.levelno >= logging.INFO:
                 said = str(meta.get("orig_message", record.getMessage()))

@@ -9,7 +9,7 @@ import dagster as dg
 
 from aperture_dagster.assets.common import TMDB, MissingPrerequisite, Progress, operator_errors, table
 from aperture_dagster.assets.media_server import movies, series
-from aperture_dagster.automation import when_what_it_is_made_from_changed
+from aperture_dagster.automation import fresh_within_half_a_day, when_what_it_is_made_from_changed
 from aperture_dagster.resources.errors import (
     BadAnswer,
     NotFound,
@@ -45,7 +45,13 @@ class Attempt:
     unreachable: bool = False
 
 
-@dg.asset(group_name=GROUP, deps=[tmdb, movies, series], kinds={"tmdb", "postgres"}, pool=TMDB)
+@dg.asset(
+    group_name=GROUP,
+    deps=[tmdb, movies, series],
+    kinds={"tmdb", "postgres"},
+    pool=TMDB,
+    freshness_policy=fresh_within_half_a_day,
+)
 def tmdb_metadata(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -97,6 +103,7 @@ def tmdb_metadata(
     deps=[movies, series, tmdb_metadata],
     kinds={"postgres"},
     automation_condition=when_what_it_is_made_from_changed,
+    freshness_policy=fresh_within_half_a_day,
 )
 def enriched_metadata(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]

@@ -14,6 +14,7 @@ from aperture_dagster.assets.common import (
     problems_table,
     table,
 )
+from aperture_dagster.automation import fresh_within_a_day, fresh_within_hours
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.providers import Clock, Database, MediaServers
@@ -51,7 +52,13 @@ class HistoryConfig(dg.Config):
     """Take marks back even if a user's whole history seems gone."""
 
 
-@dg.asset(group_name=GROUP, deps=[media_server], kinds={"jellyfin", "postgres"}, pool=SERVER)
+@dg.asset(
+    group_name=GROUP,
+    deps=[media_server],
+    kinds={"jellyfin", "postgres"},
+    pool=SERVER,
+    freshness_policy=fresh_within_hours,
+)
 def users(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -129,7 +136,13 @@ def users(
     )
 
 
-@dg.asset(group_name=GROUP, deps=[media_server], kinds={"jellyfin", "postgres"}, pool=SERVER)
+@dg.asset(
+    group_name=GROUP,
+    deps=[media_server],
+    kinds={"jellyfin", "postgres"},
+    pool=SERVER,
+    freshness_policy=fresh_within_a_day,
+)
 def movies(
     context: dg.AssetExecutionContext,
     config: CatalogueConfig,
@@ -145,7 +158,13 @@ def movies(
     return _sync_titles(context, config, settings, database, media_servers, "movie")
 
 
-@dg.asset(group_name=GROUP, deps=[media_server], kinds={"jellyfin", "postgres"}, pool=SERVER)
+@dg.asset(
+    group_name=GROUP,
+    deps=[media_server],
+    kinds={"jellyfin", "postgres"},
+    pool=SERVER,
+    freshness_policy=fresh_within_a_day,
+)
 def series(
     context: dg.AssetExecutionContext,
     config: CatalogueConfig,
@@ -160,7 +179,13 @@ def series(
     return _sync_titles(context, config, settings, database, media_servers, "series")
 
 
-@dg.asset(group_name=GROUP, deps=[media_server, series], kinds={"jellyfin", "postgres"}, pool=SERVER)
+@dg.asset(
+    group_name=GROUP,
+    deps=[media_server, series],
+    kinds={"jellyfin", "postgres"},
+    pool=SERVER,
+    freshness_policy=fresh_within_a_day,
+)
 def episodes(
     context: dg.AssetExecutionContext,
     config: CatalogueConfig,

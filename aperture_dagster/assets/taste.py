@@ -14,7 +14,7 @@ from aperture_dagster.assets.common import (
 )
 from aperture_dagster.assets.enrichment import enriched_metadata
 from aperture_dagster.assets.media_server import users, watch_history
-from aperture_dagster.automation import when_what_it_is_made_from_changed
+from aperture_dagster.automation import fresh_within_a_day, when_what_it_is_made_from_changed
 from aperture_dagster.partitions import users_partitions
 from aperture_dagster.resources.providers import Clock, Database, Embedders
 from aperture_dagster.settings import Settings
@@ -37,6 +37,7 @@ SHOWN = 25
     deps=[enriched_metadata],
     kinds={"numpy", "postgres"},
     automation_condition=when_what_it_is_made_from_changed,
+    freshness_policy=fresh_within_a_day,
     pool="embedder",
 )
 def embeddings(
