@@ -78,7 +78,9 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
         description="Writes one line about each failed run, what failed and why, to the home's failures.log.",
     )
     def run_failure_sensor(context: dg.RunFailureSensorContext) -> None:
-        line = failure_line(context)
+        from aperture_dagster.resources.transport import redact
+
+        line = redact(failure_line(context), settings.secret_values())
         context.log.error(line)
         path = settings.home_path / "failures.log"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +105,9 @@ def failure_line(context: dg.RunFailureSensorContext) -> str:
     for event in context.get_step_failure_events():
         error = event.step_failure_data.error
         user_error = event.step_failure_data.user_failure_data
+        while error is not None and error.cause is not None:
+            # Of an error that nobody foresaw, Dagster's own wrapping says nothing.
+            error = error.cause
         reason = (user_error.description if user_error else None) or (error.message if error else "unknown")
         causes.append(f"{event.step_key}: {' '.join(str(reason).split())}")
     when = datetime.now(UTC).isoformat(timespec="seconds")
