@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from aperture_dagster.library.removal import RemovalRefused
+from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.errors import (
     NotFound,
     RequestRejected,
@@ -140,7 +141,9 @@ def for_each_user(
     """
     from aperture_dagster.storage.people import users_of_partitions
 
-    keys = list(context.partition_keys)
+    # A run's partitions come as a set: the order of the UI makes two runs comparable.
+    place = {key: number for number, key in enumerate(context.instance.get_dynamic_partitions(USERS))}
+    keys = sorted(context.partition_keys, key=lambda key: place.get(key, len(place)))
     if not keys:
         raise MissingPrerequisite(
             "The run is for no user: a range goes from an earlier partition to a later one, in the order of the UI."
