@@ -1,0 +1,92 @@
+"""Schedules: one run for all users, today's Top Picks, and a sentence when there is nothing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.build import build_definitions
+from aperture_dagster.partitions import USERS
+from aperture_dagster.settings import Settings
+
+SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key"}
+
+
+@pytest.fixture
+def tick(make_settings: Callable[..., Settings]) -> Callable[..., dg.RunRequest | dg.SkipReason]:
+    """What a job's schedule says at a moment, for a household of some users."""
+
+    def ticking(
+        job: str, users: tuple[str, ...] = (), at: datetime | None = None, **overrides: object
+    ) -> dg.RunRequest | dg.SkipReason:
+        definitions = build_definitions(make_settings(**SERVER | overrides))
+        repository = definitions.get_repository_def()
+        with dg.instance_for_test() as instance:
+            instance.add_dynamic_partitions(USERS, list(users))
+            moment = at or datetime.now(UTC)
+            with dg.build_schedule_context(
+                instance=instance, scheduled_execution_time=moment, repository_def=repository
+            ) as context:
+                data = repository.get_schedule_def(f"{job}_schedule").evaluate_tick(context)
+        if not data.run_requests:
+            return dg.SkipReason(data.skip_message)
+        (request,) = data.run_requests
+        return request
+
+    return ticking
+
+
+@pytest.mark.parametrize("job", ["sync_watch_history", "generate_recommendations"])
+def test_one_run_serves_all_users(tick, job: str):
+    request = tick(job, ("Alma", "Bruno", "Zoë Ünal", "Clara"))
+    assert request.partition_key is None
+    assert request.tags["dagster/asset_partition_range_start"] == "Alma"
+    assert request.tags["dagster/asset_partition_range_end"] == "Clara"
+
+
+def test_a_household_of_one_is_a_range_too(tick):
+    tags = tick("sync_watch_history", ("Alma",)).tags
+    assert tags["dagster/asset_partition_range_start"] == tags["dagster/asset_partition_range_end"] == "Alma"
+
+
+@pytest.mark.parametrize("job", ["sync_watch_history", "generate_recommendations"])
+def test_without_users_it_says_what_to_run_first(tick, job: str):
+    skipped = tick(job)
+    assert isinstance(skipped, dg.SkipReason)
+    assert "sync_users" in skipped.skip_message
+
+
+@pytest.mark.parametrize("job", ["sync_users", "sync_movies", "sync_series", "enrich_metadata", "generate_embeddings"])
+def test_what_is_about_the_whole_needs_no_partition(tick, job: str):
+    request = tick(job)
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key is None
+
+
+@pytest.mark.parametrize(
+    ("timezone", "at", "day"),
+    [
+        ("UTC", datetime(2026, 3, 1, 5, tzinfo=UTC), "2026-03-01"),
+        ("Pacific/Auckland", datetime(2026, 2, 28, 16, tzinfo=UTC), "2026-03-01"),
+        ("America/Los_Angeles", datetime(2026, 3, 1, 13, tzinfo=UTC), "2026-03-01"),
+        # Late: the tick of a day belongs to that day in the operator's time zone, whatever day it is in Greenwich.
+        ("America/Los_Angeles", datetime(2026, 3, 2, 1, tzinfo=UTC), "2026-03-01"),
+    ],
+)
+def test_top_picks_are_those_of_the_day_where_the_operator_lives(tick, timezone: str, at: datetime, day: str):
+    assert tick("refresh_top_picks", at=at, timezone=timezone).partition_key == day
+
+
+@pytest.mark.parametrize("job", ["sync_users", "sync_watch_history", "refresh_top_picks"])
+def test_without_a_media_server_nothing_starts_and_the_setting_is_named(tick, job: str):
+    skipped = tick(job, ("Alma",), media_server_url=None)
+    assert isinstance(skipped, dg.SkipReason)
+    assert "APERTURE_MEDIA_SERVER_URL" in skipped.skip_message
+
+
+def test_schedules_keep_the_operators_time_zone(make_settings):
+    repository = build_definitions(make_settings(timezone="Europe/Berlin")).get_repository_def()
+    assert {schedule.execution_timezone for schedule in repository.schedule_defs} == {"Europe/Berlin"}

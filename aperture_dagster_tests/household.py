@@ -1,0 +1,160 @@
+"""A home under test: settings, a Dagster instance, and the project's real jobs run on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.build import build_definitions
+from aperture_dagster.demo import CYCLE
+from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.settings import Settings
+
+TODAY = "today"
+
+
+class Household:
+    """Runs jobs as the schedules would, and answers what a test wants to know of the outcome."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance, **parts: Any) -> None:
+        self.settings = settings
+        self.instance = instance
+        self.database = Database(settings)
+        self.definitions = build_definitions(settings, **parts)
+
+    def run(
+        self,
+        job: str,
+        *,
+        partition: str | None = None,
+        users: Sequence[str] | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job: whole, for one partition, or as one run for the range that these users span."""
+        tags = None
+        if users is not None:
+            tags = {
+                "dagster/asset_partition_range_start": users[0],
+                "dagster/asset_partition_range_end": users[-1],
+            }
+        return self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            tags=tags,
+            run_config={"ops": {asset: {"config": values} for asset, values in (config or {}).items()}},
+            raise_on_error=False,
+        )
+
+    def must(self, job: str, **how: Any) -> dg.ExecuteInProcessResult:
+        """Run a job that has to succeed."""
+        result = self.run(job, **how)
+        assert result.success, failures(result)
+        return result
+
+    def everyone(self) -> list[str]:
+        """The partitions of all users who take part."""
+        return list(self.instance.get_dynamic_partitions(USERS))
+
+    def cycle(self, *, skip: Iterable[str] = ()) -> dict[str, dg.ExecuteInProcessResult]:
+        """Every job once, in the order of a new installation; all of them succeed."""
+        results = {}
+        for job, about in CYCLE:
+            if job not in set(skip):
+                how: dict[str, Any] = {}
+                if about == "users":
+                    how["users"] = self.everyone()
+                if about == "day":
+                    how["partition"] = datetime.now(UTC).date().isoformat()
+                results[job] = self.must(job, **how)
+        return results
+
+    def rows(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
+        """What the database answers."""
+        from sqlalchemy import text
+
+        with self.database.transaction() as connection:
+            return [dict(row) for row in connection.execute(text(statement), parameters).mappings()]
+
+    def value(self, statement: str, **parameters: Any) -> Any:
+        """The first column of the only row that the database answers."""
+        (row,) = self.rows(statement, **parameters)
+        return next(iter(row.values()))
+
+    def titles_for(self, user: str, media_type: str = "movie") -> list[str]:
+        """Titles that a user (by name) is recommended, in order."""
+        return [
+            row["title"]
+            for row in self.rows(
+                "SELECT coalesce(e.title, t.title) AS title FROM recommendations r JOIN users u USING (user_id) "
+                "JOIN titles t ON t.item_id = r.item_id LEFT JOIN enriched_metadata e ON e.work_id = r.work_id "
+                "WHERE u.name = :user AND r.media_type = :kind ORDER BY rank",
+                user=user,
+                kind=media_type,
+            )
+        ]
+
+    def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Everything that the product keeps, without the moments at which it was written; equal when equal."""
+        from sqlalchemy import MetaData
+
+        from aperture_dagster.storage.tables import metadata
+
+        assert isinstance(metadata, MetaData)
+        moments = {
+            "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at",
+            "due_at", "synced_at", "full_synced_at", "activated_at",
+        }  # fmt: skip
+        kept = {}
+        for table in metadata.sorted_tables:
+            columns = ", ".join(f'"{column.name}"::text' for column in table.columns if column.name not in moments)
+            kept[table.name] = sorted(
+                (tuple(row.values()) for row in self.rows(f"SELECT {columns} FROM {table.name}")), key=str
+            )
+        return kept
+
+
+def materializations(
+    results: dg.ExecuteInProcessResult | Iterable[dg.ExecuteInProcessResult],
+) -> Iterator[dg.AssetMaterialization]:
+    """The materializations of some runs."""
+    for result in [results] if isinstance(results, dg.ExecuteInProcessResult) else results:
+        for event in result.all_events:
+            if event.is_step_materialization:
+                yield event.step_materialization_data.materialization
+
+
+def metadata_of(
+    results: dg.ExecuteInProcessResult | Iterable[dg.ExecuteInProcessResult], asset: str, partition: str | None = None
+) -> dict[str, Any]:
+    """The metadata of an asset's materialization as plain values."""
+    found = [
+        one
+        for one in materializations(results)
+        if one.asset_key == dg.AssetKey(asset) and (partition is None or one.partition == partition)
+    ]
+    assert found, f"{asset} was not materialized"
+    return {name: getattr(value, "value", value) for name, value in found[-1].metadata.items()}
+
+
+def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """What each failed step told the operator."""
+    told = {}
+    for event in result.all_events:
+        if event.is_step_failure and event.step_key is not None:
+            data = event.step_failure_data
+            said = data.user_failure_data.description if data.user_failure_data else None
+            told[event.step_key] = said or (data.error.to_string() if data.error else "unknown")
+    return told
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
+    """The checks that did not pass."""
+    return [
+        f"{one.asset_key.to_user_string()}.{one.check_name}"
+        for one in result.get_asset_check_evaluations()
+        if not one.passed
+    ]
