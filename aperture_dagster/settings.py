@@ -160,6 +160,12 @@ class Settings(BaseSettings):
         default=0.1, ge=0, le=1, description="How much unlikeness within a list counts: 0 ranks by score alone."
     )
 
+    crowd_folder: Path | None = Field(
+        default=None,
+        description="A folder in MovieLens format (ratings.csv with links.csv, or with movies.jsonl; also gzipped): "
+        "what other people watched together, worth more than anything else in a small household.",
+    )
+
     # --- Top Picks ------------------------------------------------------------------------------------------------
     top_picks_window_days: int = Field(default=30, ge=1, description="Days of plays that Top Picks look back on.")
     top_picks_per_list: int = Field(default=10, ge=1, le=200, description="Titles per media type in Top Picks.")

@@ -124,7 +124,7 @@ def taste_profiles(
         kinds = dict(zip(items["work_id"], items["media_type"], strict=True))
 
         def serve(user: "StoredUser") -> UserOutcome:
-            own = weights[(weights["user_id"] == user.user_id) & weights["work_id"].isin(kinds)]
+            own = weights.loc[(weights["user_id"] == user.user_id) & weights["work_id"].isin(kinds)]
             profiles = [_profile_row(user, kind, own, items, centred, model_key) for kind in MEDIA_TYPES]
             rows = [
                 {
@@ -249,12 +249,12 @@ def _profile_row(
 
     profile = taste_profile(user.user_id, weights, items, centred, media_type=kind)
     titles = dict(zip(items["work_id"], items["title"], strict=True))
-    of_kind = weights["work_id"].isin(items.loc[items["media_type"] == kind, "work_id"])
+    of_kind = set(items.loc[items["media_type"] == kind, "work_id"])
     return {
         "user_id": user.user_id,
         "media_type": kind,
         "model_key": model_key,
-        "titles": int(of_kind.sum()),
+        "titles": sum(work_id in of_kind for work_id in weights["work_id"]),
         "liked": profile.liked,
         "disliked": profile.disliked,
         "summary": {
@@ -312,9 +312,28 @@ def _ranking_model(
         users=[user.user_id for user in asked],
         excluded={user.user_id: _excluded(user, items) for user in asked},
         edges=edges if len(edges) else None,
+        crowd=_crowd(context, settings, items),
     )
     config = RankingConfig(limit=settings.recommendations_per_list, diversity=settings.diversity)
     return prepare(inputs, config), items
+
+
+def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: "pd.DataFrame") -> "pd.DataFrame | None":
+    """What other people watched together, when the operator points to it."""
+    from aperture_dagster.resources.crowd import read_crowd
+
+    if settings.crowd_folder is None:
+        return None
+    films = items[items["media_type"] == "movie"]
+    by_tmdb_id = {
+        int(tmdb): work for work, tmdb in zip(films["work_id"], films["tmdb_id"], strict=True) if tmdb == tmdb
+    }
+    by_imdb_id = {imdb: work for work, imdb in zip(films["work_id"], films["imdb_id"], strict=True) if imdb}
+    crowd = read_crowd(settings.crowd_folder.expanduser(), by_tmdb_id, by_imdb_id)
+    context.log.info(
+        f"{crowd['user_id'].nunique():,} people from outside, {len(crowd):,} ratings of films in the library"
+    )
+    return crowd
 
 
 def _excluded(user: "StoredUser", items: "pd.DataFrame") -> Any:

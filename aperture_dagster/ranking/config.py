@@ -72,6 +72,8 @@ class RankingConfig:
     pool: int = 300
     """Best candidates among which diversity may choose."""
     reasons: int = 3
+    reason_kinship: float = 0.3
+    """How much shared genres (cosine) count beside similar texts when reasons are chosen."""
     crowd_limit: int = 5_000
     """People of a crowd from outside at most: the most active."""
     history_limit: int = 2_000

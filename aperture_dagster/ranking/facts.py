@@ -88,6 +88,12 @@ class Facts:
         near[~known] = near[known].mean()
         return near
 
+    def genre_kinship(self, rows: NDArray[np.int64], others: NDArray[np.int64]) -> Doubles:
+        """Return the cosine of the genres of every pair, shape (rows, others); 0 for a title without genres."""
+        one, two = self.genres[rows].astype(np.float64), self.genres[others].astype(np.float64)
+        lengths = np.sqrt(one.sum(axis=1))[:, None] * np.sqrt(two.sum(axis=1))[None, :]
+        return (one @ two.T) / np.maximum(lengths, 1.0)
+
     def novelty(self, rows: NDArray[np.int64]) -> Doubles:
         """Return how little of each title's genres is in a history: 1 less their mean share in it, shape (n,).
 

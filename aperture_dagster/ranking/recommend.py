@@ -177,7 +177,10 @@ class RankingModel:
         own = self.own.get(user_id, NOTHING_OWN)
         liked = own.rows[own.weights > 0]
         # One more than asked for: a favourite that was not watched may be recommended, but is no reason for itself.
-        reasons = nearest_liked(self.library.centred, picked, liked, k=self.config.reasons + 1)
+        kinship = self.config.reason_kinship * self.library.facts.genre_kinship(picked, liked)
+        reasons = nearest_liked(
+            self.library.centred, picked, liked, k=self.config.reasons + 1, kinship=kinship.astype(np.float32)
+        )
         return [
             [int(self.library.work_ids[row]) for row in entry if row != pick][: self.config.reasons]
             for pick, entry in zip(picked, reasons, strict=True)

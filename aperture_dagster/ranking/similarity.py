@@ -100,6 +100,7 @@ def nearest_liked(
     *,
     k: int = 3,
     minimum: float = 0.05,
+    kinship: NDArray[Any] | None = None,
 ) -> list[list[int]]:
     """Return for each recommended title the rows of the liked titles that it is nearest to: the "because".
 
@@ -110,6 +111,8 @@ def nearest_liked(
         k: how many reasons at most.
         minimum: similarity below which a title is no reason. The nearest one is given even so, when it is at all near
             (above zero): a weak reason is better than none.
+        kinship: what else ties them, added to the similarity to choose among the near, shape (r, h). A text alone finds
+            words; a person also expects the same sort of title.
 
     Returns:
         r lists of 0 to k rows, nearest first; empty for a title without a vector.
@@ -118,12 +121,12 @@ def nearest_liked(
         return [[] for _ in recommended]
     matrix = np.asarray(vectors, dtype=np.float32)
     near = matrix[recommended] @ matrix[liked].T
-    order = np.argsort(-near, axis=1, kind="stable")[:, :k]
+    order = np.argsort(-(near if kinship is None else near + kinship), axis=1, kind="stable")[:, :k]
     reasons: list[list[int]] = []
     for row, places in enumerate(order):
         values = near[row, places]
         keep = [int(liked[p]) for p, v in zip(places, values, strict=True) if v >= minimum]
-        if not keep and values[0] > 1e-6:
-            keep = [int(liked[places[0]])]
+        if not keep and values.max() > 1e-6:
+            keep = [int(liked[places[int(values.argmax())]])]
         reasons.append(keep)
     return reasons

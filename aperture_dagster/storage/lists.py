@@ -30,8 +30,9 @@ PROFILE_COLUMNS = (
 def read_items(connection: Connection) -> pd.DataFrame:
     """The item table of the ranking, one row per work in the library, merged view first and the server's facts where
     a work has not been merged yet: ``work_id``, ``item_id`` (the copy to play), ``media_type``, ``title``, ``year``,
-    ``genres``, ``keywords``, ``directors``, ``vote_average``, ``vote_count``, ``popularity``, ``official_rating``,
-    ``tmdb_id``, ``imdb_id``, ``episodes_total``, ``library_ids`` (of all its copies).
+    ``genres``, ``keywords``, ``directors``, ``creators``, ``cast``, ``companies``, ``networks``, ``vote_average``,
+    ``vote_count``, ``popularity``, ``official_rating``, ``tmdb_id``, ``imdb_id``, ``episodes_total``,
+    ``library_ids`` (of all its copies).
     """
     import pandas as pd
 
@@ -40,6 +41,8 @@ def read_items(connection: Connection) -> pd.DataFrame:
             "SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title, "
             "coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres, "
             "coalesce(e.keywords, '{}') AS keywords, coalesce(e.directors, '{}') AS directors, "
+            "coalesce(e.creators, '{}') AS creators, coalesce(e.\"cast\"[1:5], '{}') AS \"cast\", "
+            "coalesce(e.companies, s.studios) AS companies, coalesce(e.networks, '{}') AS networks, "
             "coalesce(e.vote_average, s.community_rating)::float8 AS vote_average, e.vote_count::float8 AS vote_count, "
             "e.popularity::float8 AS popularity, coalesce(e.official_rating, s.official_rating) AS official_rating, "
             "coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, s.imdb_id) AS imdb_id, "
