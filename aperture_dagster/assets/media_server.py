@@ -238,7 +238,13 @@ def watch_history(
     Only what is new is read, and once a day everything is compared. A server that suddenly knows of no history at all
     for a user who had one is not believed.
     """
+    from aperture_dagster.storage.catalogue import catalogue_size
+
     with operator_errors(context, settings), media_servers.open() as server:
+        with database.transaction() as connection:
+            if not any(catalogue_size(connection).values()):
+                # Read now, nothing would be recognised, and it would pass for read until the next full comparison.
+                raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
 
         def serve(user: "StoredUser") -> UserOutcome:
             before = server.requests
