@@ -1,0 +1,54 @@
+"""Odd titles and odd users come through the whole graph, partitions included."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.partitions import USERS
+from aperture_dagster.simulator.odd_world import ODD_TITLES, ODD_USERS, odd_world
+from aperture_dagster_tests.household import materializations
+
+pytestmark = pytest.mark.e2e
+
+
+def test_odd_titles_and_users_come_through_whole(household):
+    world = odd_world(datetime.now(UTC))
+    active = {user.name for user in world.users if not user.is_disabled}
+    with household(world) as (_, home):
+        results = home.cycle()
+        users = {row["name"]: row for row in home.rows("SELECT * FROM users")}
+        assert active < set(users), "names as they are, whatever is in them"
+        assert {name.casefold() for name in ODD_USERS} <= {name.casefold() for name in users}
+
+        partitions = home.everyone()
+        assert sorted(partitions) == sorted(users[name]["partition_key"] for name in active)
+        assert len({key.casefold() for key in partitions}) == len(partitions), "not mistaken for each other"
+        for key in partitions:
+            assert not set(key) & set("/\\'\"`$%?#&; \t,<>*|") and ".." not in key and key.strip("-.") == key, key
+        for asset in ("watch_history", "taste_profiles", "recommendations"):
+            made = {one.partition for one in materializations(results.values()) if one.asset_key == dg.AssetKey(asset)}
+            assert made == set(partitions), asset
+
+        stored = [row["title"] for row in home.rows("SELECT title FROM titles")]
+        # Blanks at the ends say nothing, and a name of blanks alone is no name.
+        assert {title.strip() for title in ODD_TITLES if title.strip()} <= {title.strip() for title in stored}
+        assert "Known, Not Owned" not in stored
+        twins = home.rows("SELECT DISTINCT work_id FROM titles WHERE title = 'Twins'")
+        copies = home.rows("SELECT DISTINCT work_id FROM titles WHERE title = 'Two Copies'")
+        assert (len(twins), len(copies), stored.count("Two Copies")) == (2, 1, 2)
+        assert "Two Copies" not in home.titles_for("plain"), "the other copy was watched"
+        for name in active - {"child"}:
+            assert home.titles_for(name), name
+        assert "For Adults" not in home.titles_for("child")
+        assert "Unknown Rating" not in home.titles_for("child")
+
+
+def test_every_odd_partition_can_be_run_alone(household):
+    with household(odd_world(datetime.now(UTC))) as (_, home):
+        home.cycle(skip=("generate_recommendations", "refresh_top_picks"))
+        for key in home.instance.get_dynamic_partitions(USERS):
+            result = home.must("generate_recommendations", partition=key)
+            assert {one.partition for one in materializations(result)} == {key}

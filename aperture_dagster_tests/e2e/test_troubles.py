@@ -1,0 +1,309 @@
+"""What goes wrong outside: a run never leaves less than it found, says why, and the next one goes on from there."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.partitions import USERS
+from aperture_dagster.simulator.demo_world import load_demo_world
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.world import World
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.household import Household, failures, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+TITLE_ENDPOINTS = ("GET /movie/{id}", "GET /tv/{id}")
+
+
+def history_fails(simulator: RunningSimulator, user: str) -> None:
+    """Whatever is asked about this user's items is answered 500."""
+    user_id = simulator.state.user_named(user).id
+    simulator.state.add_fault(FaultRule("jellyfin", path_contains=user_id, status=500))
+
+
+def test_one_users_failure_stops_nobody_and_is_told_by_name(household):
+    with household(small_world()) as (simulator, home):
+        home.cycle(skip=("sync_watch_history", "generate_recommendations", "refresh_top_picks"))
+        history_fails(simulator, "cora2")
+        result = home.run("sync_watch_history", users=home.everyone())
+        assert not result.success
+        told = failures(result)["watch_history"]
+        assert told.startswith("1 of 4 users could not be served, the others were.")
+        assert "cora2" in told and "ada0" not in told
+        materialized = home.instance.get_materialized_partitions(dg.AssetKey("watch_history"))
+        assert materialized == {"ada0", "bela1", "dario3"}
+        assert home.value("SELECT count(*) FROM watch_state") > 0
+        simulator.state.clear_faults()
+        home.must("sync_watch_history", users=home.everyone())
+        assert home.instance.get_materialized_partitions(dg.AssetKey("watch_history")) == set(home.everyone())
+
+
+def test_a_failed_users_history_stays_as_it_was(household):
+    with household(small_world()) as (simulator, home):
+        home.cycle()
+        before = home.snapshot()
+        for name in home.everyone():
+            history_fails(simulator, name)
+        result = home.run("sync_watch_history", users=home.everyone())
+        assert not result.success
+        assert "What was there is kept" in failures(result)["watch_history"]
+        assert home.snapshot() == before
+
+
+def test_a_server_that_is_down_loses_nothing_and_the_next_run_completes(household):
+    jobs = ("sync_users", "sync_movies", "sync_series", "sync_watch_history")
+    with household(small_world()) as (simulator, home):
+        home.cycle()
+        before = home.snapshot()
+        simulator.state.add_fault(FaultRule("jellyfin", status=503))
+        for job in jobs:
+            result = home.run(job, users=home.everyone() if job == "sync_watch_history" else None)
+            assert not result.success
+            for said in failures(result).values():
+                assert "503" in said and "Traceback" not in said and len(said) < 400
+        assert home.snapshot() == before
+        simulator.state.clear_faults()
+        home.cycle()
+
+
+def test_a_server_that_goes_down_in_the_middle_of_a_listing_removes_nothing(household):
+    with household(small_world(), media_server_page_size=10) as (simulator, home):
+        home.cycle()
+        before = home.snapshot()
+        simulator.state.add_fault(FaultRule("jellyfin", path_contains="Items", kind="cut_off", after=3))
+        assert not home.run("sync_movies").success
+        assert home.snapshot() == before
+
+
+def test_tmdb_down_half_way_keeps_what_was_fetched_and_asks_about_no_title_twice(household):
+    with household(small_world(movies=300), tmdb_concurrency=2) as (simulator, home):
+        for job in ("sync_users", "sync_movies", "sync_series"):
+            home.must(job)
+        simulator.state.add_fault(FaultRule("tmdb", status=503, after=230))
+        result = home.run("enrich_metadata")
+        told = failures(result)
+        assert list(told) == ["tmdb_metadata"]
+        assert "TMDb cannot be reached" in told["tmdb_metadata"]
+        kept = home.value("SELECT count(*) FROM tmdb_metadata")
+        assert 200 <= kept <= 230
+        assert home.value("SELECT count(*) FROM fetches WHERE outcome = 'ok'") == kept
+        assert home.value("SELECT count(*) FROM fetches WHERE outcome <> 'ok' AND fetched_at IS NOT NULL") == 0
+        simulator.state.clear_faults()
+        simulator.state.reset_counters()
+        # Those that failed wait an hour for their second try; nobody waits for that here.
+        home.rows("UPDATE fetches SET due_at = now() - interval '1 second' WHERE outcome = 'error' RETURNING 1")
+        home.must("enrich_metadata")
+        standing = {
+            row["outcome"]: row["n"] for row in home.rows("SELECT outcome, count(*) AS n FROM fetches GROUP BY 1")
+        }
+        # A few titles of this world have no id that TMDb knows.
+        assert sum(standing.values()) == 310 and set(standing) == {"ok", "not_found"}
+        assert home.value("SELECT count(*) FROM tmdb_metadata") == standing["ok"]
+        requests = simulator.state.counters.snapshot()["tmdb"]["requests"]
+        asked = sum(number for endpoint, number in requests.items() if endpoint in TITLE_ENDPOINTS)
+        assert asked == standing["ok"] - kept
+
+
+def test_a_refused_tmdb_key_fails_at_once_and_names_the_setting(household):
+    settings = {"tmdb_api_key": "wr0ng-s3cret", "step_retries": 3, "step_retry_wait_seconds": 30}
+    with household(small_world(), **settings) as (simulator, home):
+        for job in ("sync_movies", "sync_series"):
+            home.must(job)
+        result = home.run("enrich_metadata")
+        told = failures(result)["tmdb_metadata"]
+        assert "TMDB_API_KEY" in told
+        assert "wr0ng" not in told
+        assert not [event for event in result.all_events if event.is_step_up_for_retry]
+        assert simulator.state.requests("tmdb") <= 20
+        assert home.value("SELECT count(*) FROM fetches") == 0, "nothing counts as tried"
+
+
+def test_a_refused_media_server_key_fails_at_once_and_names_the_setting(household):
+    settings = {"media_server_api_key": "wr0ng-s3cret", "step_retries": 3, "step_retry_wait_seconds": 30}
+    with household(small_world(), **settings) as (_, home):
+        result = home.run("sync_users")
+        told = failures(result)["users"]
+        assert "APERTURE_MEDIA_SERVER_API_KEY" in told
+        assert "wr0ng" not in told
+        assert not [event for event in result.all_events if event.is_step_up_for_retry]
+
+
+def test_a_service_that_comes_back_is_met_by_the_second_try_of_the_step(household):
+    settings = {"step_retries": 1, "step_retry_wait_seconds": 0, "http_attempts": 1}
+    with household(small_world(), **settings) as (simulator, home):
+        simulator.state.add_fault(FaultRule("jellyfin", status=503, times=1))
+        home.must("sync_users")
+
+
+def test_without_a_tmdb_key_enrichment_is_skipped_and_the_graph_goes_on(household):
+    with household(small_world(), tmdb_api_key=None) as (simulator, home):
+        results = home.cycle()
+        assert "TMDB_API_KEY" in metadata_of(results.values(), "tmdb_metadata")["skipped"]
+        assert simulator.state.requests("tmdb") == 0
+        assert len(home.titles_for("bela1")) == 50
+
+
+@pytest.mark.parametrize(
+    ("fault", "job"),
+    [
+        (FaultRule("jellyfin", path_contains="Users", kind="empty_list"), "sync_users"),
+        (FaultRule("jellyfin", path_contains="Items?", kind="empty_list"), "sync_movies"),
+        (FaultRule("jellyfin", path_contains="Items?", kind="empty_list"), "sync_series"),
+        (FaultRule("jellyfin", path_contains="Items?", kind="empty_object"), "sync_movies"),
+        (FaultRule("jellyfin", path_contains="VirtualFolders", kind="empty_list"), "sync_movies"),
+        (FaultRule("jellyfin", path_contains="Items?", kind="html"), "sync_series"),
+        (FaultRule("jellyfin", path_contains="Items?", kind="malformed_json"), "sync_movies"),
+    ],
+    ids=lambda value: f"{value.path_contains} {value.kind}" if isinstance(value, FaultRule) else value,
+)
+def test_an_answer_with_nothing_in_it_removes_nothing(household, fault: FaultRule, job: str):
+    with household(small_world()) as (simulator, home):
+        home.cycle(skip=("generate_recommendations", "refresh_top_picks"))
+        before = home.snapshot()
+        simulator.state.add_fault(fault)
+        result = home.run(job)
+        assert not result.success
+        assert all("Traceback" not in said for said in failures(result).values())
+        assert home.snapshot() == before
+        assert len(home.everyone()) == 4
+
+
+def test_an_empty_history_is_not_believed_of_one_who_had_one(household):
+    with household(small_world()) as (simulator, home):
+        home.cycle()
+        before = home.rows("SELECT * FROM watch_state ORDER BY user_id, item_id")
+        simulator.state.add_fault(FaultRule("jellyfin", path_contains="isPlayed", kind="empty_list"))
+        simulator.state.add_fault(FaultRule("jellyfin", path_contains="filters", kind="empty_list"))
+        result = home.run("sync_watch_history", partition="ada0", config={"watch_history": {"full": True}})
+        assert "accept_removals" in failures(result)["watch_history"]
+        assert home.rows("SELECT * FROM watch_state ORDER BY user_id, item_id") == before
+
+
+def test_a_library_that_vanished_is_kept_until_the_operator_accepts_it(household):
+    with household(small_world()) as (simulator, home):
+        home.cycle()
+        library = home.value("SELECT name FROM libraries WHERE collection_type = 'movies' LIMIT 1")
+        films = home.value("SELECT count(*) FROM titles WHERE media_type = 'movie' AND removed_at IS NULL")
+        simulator.state.hide_library(library)
+        result = home.run("sync_movies")
+        assert "accept_removals" in failures(result)["movies"]
+        assert home.value("SELECT count(*) FROM titles WHERE media_type = 'movie' AND removed_at IS NULL") == films
+        simulator.state.show_library(library)
+        assert metadata_of(home.must("sync_movies"), "movies")["rows_written"] == 0
+        simulator.state.hide_library(library)
+        home.must("sync_movies", config={"movies": {"accept_removals": True}})
+        assert home.value("SELECT count(*) FROM titles WHERE media_type = 'movie' AND removed_at IS NULL") == 0
+
+
+def test_a_home_refuses_another_server(household, serve):
+    with household(small_world()) as (_, home):
+        home.cycle()
+        before = home.snapshot()
+        other = World(
+            "another world",
+            small_world(movies=5, users=1, plays=3).titles,
+            load_demo_world(now=datetime.now(UTC)).users,
+        )
+        with serve(other) as (_, settings), dg.DagsterInstance.ephemeral() as instance:
+            stranger = Household(settings, instance)
+            for job in ("sync_users", "sync_movies", "sync_series"):
+                told = failures(stranger.run(job))
+                assert any("APERTURE_HOME" in said for said in told.values()), told
+        assert home.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("job", "asset", "first"),
+    [
+        ("enrich_metadata", "enriched_metadata", "sync_movies"),
+        ("generate_embeddings", "embeddings", "enriched_metadata"),
+        ("sync_watch_history", "watch_history", "sync_movies"),
+        ("generate_recommendations", "taste_profiles", "embeddings"),
+    ],
+)
+def test_a_job_that_comes_too_early_says_what_must_come_first(household, job: str, asset: str, first: str):
+    with household(small_world()) as (_, home):
+        home.must("sync_users")
+        per_user = job in ("sync_watch_history", "generate_recommendations")
+        told = failures(home.run(job, users=home.everyone() if per_user else None))
+        assert first in told[asset]
+
+
+def test_another_model_is_filled_beside_the_old_one_and_used_when_it_is_complete(household, make_settings):
+    with household(small_world()) as (simulator, home):
+        home.cycle()
+        old = home.value("SELECT model_key FROM embedding_models")
+        base = {name: getattr(home.settings, name) for name in ("media_server_url", "tmdb_url")}
+        settings = make_settings(
+            **base,
+            media_server_api_key="demo-jellyfin-key",
+            tmdb_api_key="demo-tmdb-key",
+            embedder="openai",
+            embedder_url=simulator.openai_url,
+            embedder_model="demo-embedding",
+            embedder_api_key="demo-openai-key",
+            embedder_batch_size=16,
+        )
+        other = Household(settings, home.instance)
+        in_use = (
+            "SELECT model_key FROM embedding_models WHERE activated_at IS NOT NULL ORDER BY activated_at DESC LIMIT 1"
+        )
+        simulator.state.add_fault(FaultRule("openai", status=500, after=2))
+        assert not other.run("generate_embeddings").success
+        assert home.value(in_use) == old
+        home.must("generate_recommendations", users=home.everyone())
+        simulator.state.clear_faults()
+        simulator.state.reset_counters()
+        told = metadata_of(other.must("generate_embeddings"), "embeddings")
+        assert told["model_in_use"] == told["model"] != old
+        assert told["missing"] == 0
+        assert simulator.state.requests("openai") == told["requests"]
+        other.must("generate_recommendations", users=home.everyone())
+        assert home.value("SELECT count(DISTINCT model_key) FROM embeddings") == 2, "the way back stays open"
+        assert home.value("SELECT DISTINCT model_key FROM taste_profiles") == told["model"]
+        assert metadata_of(home.must("generate_embeddings"), "embeddings")["embedded"] == 0, "and costs nothing"
+
+
+@pytest.mark.parametrize("job", ["sync_users", "sync_movies", "sync_series", "sync_watch_history", "enrich_metadata"])
+def test_two_runs_of_one_job_at_once_end_as_one_would(household, job: str):
+    with household(small_world()) as (_, home):
+        before = ("sync_users", "sync_movies", "sync_series")
+        for one in before[: before.index(job)] if job in before else before:
+            home.must(one)
+        both(home, job, home.everyone() if job == "sync_watch_history" else None)
+        twice = home.snapshot()
+        home.must(job, users=home.everyone() if job == "sync_watch_history" else None)
+        assert home.snapshot() == twice
+
+
+def test_two_runs_at_once_write_no_half_list(household):
+    with household(small_world()) as (_, home):
+        home.cycle()
+        once = home.snapshot()
+        home.rows("DELETE FROM recommendations RETURNING 1")
+        home.rows("DELETE FROM embeddings RETURNING 1")
+        home.rows("DELETE FROM taste_weights RETURNING 1")
+        both(home, "generate_embeddings")
+        both(home, "generate_recommendations", home.everyone())
+        assert home.snapshot() == once
+
+
+def both(home: Household, job: str, users: list[str] | None = None) -> None:
+    """Run a job twice at the same time on one database; both succeed."""
+
+    def once(_: int) -> dg.ExecuteInProcessResult:
+        # An instance each: one in memory serves one thread.
+        with dg.DagsterInstance.ephemeral() as instance:
+            instance.add_dynamic_partitions(USERS, users or [])
+            return Household(home.settings, instance).run(job, users=users)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(once, range(2)))
+    for result in results:
+        assert result.success, failures(result)

@@ -1,0 +1,201 @@
+"""The whole graph on the demo: what everybody gets, what a second time costs, and how the world moves the lists."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from aperture_dagster.library.parental import within_limit
+from aperture_dagster.partitions import USERS
+from aperture_dagster.simulator.demo_world import load_demo_world
+from aperture_dagster.simulator.world import Play, WorldTitle, WorldUser
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.household import Household, failed_checks, materializations, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+TOUCHED = "SELECT work_id FROM watch_state WHERE user_id = :user AND (played OR play_count > 0 OR position_share > 0)"
+
+
+def lists_of(home: Household) -> dict[str, list[str]]:
+    """Every user's films, by name."""
+    return {row["name"]: home.titles_for(row["name"]) for row in home.rows("SELECT name FROM users")}
+
+
+def test_a_first_cycle_gives_everybody_a_full_list_of_their_own_with_reasons(household):
+    world = load_demo_world(now=datetime.now(UTC))
+    active = {user.name: user for user in world.users if not user.is_disabled}
+    with household(world) as (_, home):
+        results = home.cycle()
+        assert [check for result in results.values() for check in failed_checks(result)] == []
+        users = {row["name"]: row for row in home.rows("SELECT * FROM users")}
+        library = home.rows(
+            "SELECT work_id, media_type, official_rating FROM titles JOIN works USING (work_id, media_type)"
+        )
+        for name, facts in active.items():
+            user = users[name]["user_id"]
+            listed = home.rows("SELECT * FROM recommendations WHERE user_id = :user", user=user)
+            touched = {row["work_id"] for row in home.rows(TOUCHED, user=user)}
+            works = {row["work_id"] for row in listed}
+            assert not works & touched, name
+            weighed = {
+                row["work_id"]
+                for row in home.rows("SELECT work_id FROM taste_weights WHERE user_id = :user", user=user)
+            }
+            allowed = [row for row in library if within_limit(row["official_rating"], facts.max_parental_rating)]
+            assert works <= {row["work_id"] for row in allowed}, name
+            for kind in ("movie", "series"):
+                ranks = sorted(row["rank"] for row in listed if row["media_type"] == kind)
+                left = {row["work_id"] for row in allowed if row["media_type"] == kind} - touched
+                assert ranks == list(range(1, min(50, len(left)) + 1)), (name, kind)
+            assert {one for row in listed for one in row["because"]} <= weighed, name
+            if len(weighed) >= 10:
+                assert sum(bool(row["because"]) for row in listed) >= 0.8 * len(listed), name
+        disabled = [user.name for user in world.users if user.is_disabled]
+        assert disabled and not any(home.titles_for(name) for name in disabled)
+        films = [tuple(titles[:10]) for name, titles in lists_of(home).items() if name in active]
+        assert len(set(films)) == len(films), "everybody's first ten are their own"
+
+
+def test_a_user_who_never_watched_anything_gets_a_list_and_is_told_so(household):
+    with household(load_demo_world(now=datetime.now(UTC))) as (_, home):
+        results = home.cycle()
+        told = metadata_of(results.values(), "recommendations", "Lena")
+        assert told["cold"] is True
+        assert "Too little history" in told["note"]
+        assert told["films"] == 50
+        assert "note" not in metadata_of(results.values(), "recommendations", "Alma")
+
+
+def test_a_second_cycle_writes_nothing_asks_tmdb_nothing_and_embeds_nothing(household):
+    with household(load_demo_world(now=datetime.now(UTC), users=5)) as (simulator, home):
+        home.cycle()
+        before = home.snapshot()
+        dates = home.rows("SELECT user_id, media_type, rank, generated_at FROM recommendations ORDER BY 1, 2, 3")
+        simulator.state.reset_counters()
+        again = home.cycle()
+        written = {
+            (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
+            for one in materializations(again.values())
+        }
+        assert {key: rows for key, rows in written.items() if rows} == {}
+        assert simulator.state.requests("tmdb") == 0
+        assert metadata_of(again.values(), "embeddings")["embedded"] == 0
+        assert home.snapshot() == before
+        assert (
+            home.rows("SELECT user_id, media_type, rank, generated_at FROM recommendations ORDER BY 1, 2, 3") == dates
+        )
+
+
+def test_a_new_film_on_the_server_is_enriched_embedded_and_may_be_recommended(household):
+    with household(small_world()) as (simulator, home):
+        home.cycle()
+        simulator.state.reset_counters()
+        film = WorldTitle(
+            "movie:new", "movie", "The Newcomer", year=2024, genres=("Drama",), overview="Everybody waited for it.",
+            vote_average=9.5, vote_count=100_000, popularity=500.0, tmdb_id=999_000_001, imdb_id="tt999000001",
+        )  # fmt: skip
+        simulator.state.add_title(film)
+        results = home.cycle(skip=("sync_users", "sync_series", "refresh_top_picks"))
+        assert simulator.state.requests("tmdb", "/movie/") == 1
+        assert metadata_of(results.values(), "movies")["added"] == 1
+        assert metadata_of(results.values(), "embeddings")["embedded"] == 1
+        assert any("The Newcomer" in titles for titles in lists_of(home).values())
+
+
+@pytest.mark.parametrize("completion", [1.0, 0.1], ids=["watched", "started"])
+def test_a_play_moves_the_taste_and_drops_the_film_from_the_list(household, completion: float):
+    world = small_world()
+    keys = {title.title: title.key for title in world.titles}
+    with household(world) as (simulator, home):
+        home.cycle()
+        first = home.titles_for("ada0")[0]
+        others = lists_of(home)
+        weights = "SELECT count(*) FROM taste_weights JOIN users USING (user_id) WHERE name = 'ada0'"
+        before = home.value(weights)
+        simulator.state.play(Play("ada0", keys[first], datetime.now(UTC), completion=completion))
+        home.must("sync_watch_history", users=home.everyone())
+        home.must("generate_recommendations", partition="ada0")
+        assert first not in home.titles_for("ada0")
+        assert home.value(weights) == before + 1
+        assert all(titles == others[name] for name, titles in lists_of(home).items() if name != "ada0")
+
+
+def test_a_rating_turns_a_like_into_a_dislike(household):
+    world = small_world()
+    weight = (
+        "SELECT weight FROM taste_weights w JOIN users USING (user_id) JOIN titles USING (work_id) "
+        "WHERE users.name = 'ada0' AND titles.title = :title"
+    )
+    liked = (
+        "SELECT t.title FROM taste_weights w JOIN users USING (user_id) JOIN titles t USING (work_id) "
+        "WHERE users.name = 'ada0' AND w.weight > 0 AND w.media_type = 'movie' ORDER BY w.weight DESC, t.title LIMIT 1"
+    )
+    with household(world) as (simulator, home):
+        home.cycle()
+        title = home.value(liked)
+        key = next(one.key for one in world.titles if one.title == title)
+        before = home.titles_for("ada0")
+        simulator.state.rate("ada0", key, 1.0)
+        home.must("sync_watch_history", partition="ada0", config={"watch_history": {"full": True}})
+        home.must("generate_recommendations", partition="ada0")
+        assert home.value(weight, title=title) < 0
+        assert home.titles_for("ada0") != before
+
+
+def test_a_film_watched_before_the_catalogue_knew_it_counts_when_it_does(household):
+    world = small_world()
+    with household(world) as (simulator, home):
+        home.cycle()
+        film = WorldTitle("movie:new", "movie", "Seen At Once", year=2024, tmdb_id=999_000_001)
+        simulator.state.add_title(film)
+        simulator.state.play(Play("ada0", film.key, datetime.now(UTC) - timedelta(hours=3)))
+        # What they watched later is known, and read.
+        simulator.state.play(Play("ada0", world.titles[0].key, datetime.now(UTC)))
+        told = home.must("sync_watch_history", users=home.everyone())
+        assert metadata_of(told, "watch_history", "ada0")["unknown_items"] == 1
+        home.must("sync_movies")
+        home.must("sync_watch_history", users=home.everyone())
+        seen = "SELECT count(*) FROM watch_state JOIN titles USING (item_id) WHERE title = 'Seen At Once' AND played"
+        assert home.value(seen) == 1
+
+
+def test_a_newcomer_gets_a_first_list_from_one_run(household):
+    world = small_world()
+    with household(world) as (simulator, home):
+        home.cycle()
+        simulator.state.add_user(WorldUser("newcomer"))
+        simulator.state.play(Play("newcomer", world.titles[3].key, datetime.now(UTC) - timedelta(days=1)))
+        home.must("sync_users")
+        assert "newcomer" in home.instance.get_dynamic_partitions(USERS)
+        home.must("first_list", partition="newcomer")
+        assert len(home.titles_for("newcomer")) == 50
+
+
+def test_who_left_keeps_the_history_and_comes_back_as_the_same_record(household):
+    with household(small_world()) as (simulator, home):
+        home.cycle()
+        history = home.value("SELECT count(*) FROM watch_state")
+        simulator.state.change_user("ada0", is_disabled=True)
+        home.must("sync_users")
+        assert home.value("SELECT count(*) FROM watch_state") == history
+        simulator.state.change_user("ada0", is_disabled=False)
+        home.must("sync_users")
+        assert home.value("SELECT count(*) FROM users WHERE name = 'ada0'") == 1
+
+
+def test_top_picks_of_a_past_day_can_be_made_again_and_are_the_same(household):
+    with household(load_demo_world(now=datetime.now(UTC), users=6)) as (simulator, home):
+        home.cycle()
+        days = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (1, 20, 200)]
+        for day in days:
+            home.must("refresh_top_picks", partition=day)
+        picks = "SELECT day::text, media_type, rank, work_id, viewers, plays, score FROM top_picks ORDER BY 1, 2, 3"
+        before = home.rows(picks)
+        assert {row["day"] for row in before} >= set(days)
+        simulator.state.play(Play("Alma", load_demo_world(now=datetime.now(UTC)).titles[0].key, datetime.now(UTC)))
+        home.must("sync_watch_history", users=home.everyone())
+        for day in days:
+            assert metadata_of(home.must("refresh_top_picks", partition=day), "top_picks")["rows_written"] == 0
+        assert home.rows(picks) == before
