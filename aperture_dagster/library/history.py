@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+# Positions nearer to each other than this are the same: they are stored rounded.
+SAME_PLACE = 0.001
+
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
@@ -31,7 +34,10 @@ def viewing_between(
     """The viewing that lies between two states of an item, if there was one that can be dated.
 
     The first time an item is seen, only its last play is known: that there were more is in the state's count, when
-    they were nobody knows. A date in the future (a clock was wrong) is taken as now.
+    they were nobody knows. Servers date and count a play at its start, and take the played mark off until its end: so
+    an item that is not marked now was not finished, and one date may be seen again with more progress, which gives the
+    viewing of that date anew. A date in the future (a clock was wrong) is taken as now, and one that went back is
+    believed when the count grew.
 
     Args:
         before: what the server said last time, None if never.
@@ -44,11 +50,15 @@ def viewing_between(
     if before is None:
         count = 1 if after.played else 0
     else:
-        if before.last_played_at is not None and after.last_played_at <= before.last_played_at:
-            return None
         gained = after.play_count - before.play_count
         finished_anew = after.played and (not before.played or before.last_played_at is None)
-        count = max(gained, 1 if finished_anew else 0)
+        if after.last_played_at == before.last_played_at:
+            went_on = not before.played and after.position_share > before.position_share + SAME_PLACE
+            if not (finished_anew or went_on):
+                return None
+        elif before.last_played_at is not None and after.last_played_at < before.last_played_at and gained <= 0:
+            return None
+        count = max(gained, 1 if finished_anew else 0) if after.played else 0
     completion = 1.0 if count else after.position_share
     if count == 0 and completion < started_share:
         return None

@@ -6,6 +6,7 @@ it; title and year alone never do. Items whose provider ids agree are copies of 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -109,18 +110,32 @@ def assign_identities(
             orphans_by_path[title.path] = title
     taken: set[int] = set()
 
-    def recognise(item: Incoming) -> Known | None:
-        candidates = [title for pair in item.ids.present() for title in orphans_by_id.get(pair, [])]
-        candidates = [title for title in candidates if not item.ids.contradicts(title.ids)]
-        same_path = orphans_by_path.get(item.path or "")
-        if same_path is not None and not item.ids.contradicts(same_path.ids):
-            # Of several copies of one film, the one at the same path is this one.
-            candidates.insert(0, same_path)
-        return next((title for title in candidates if title.item_id not in taken), None)
+    def recognise(item: Incoming, candidates: Iterable[Known | None]) -> Known | None:
+        return next(
+            (
+                title
+                for title in candidates
+                if title is not None and title.item_id not in taken and not item.ids.contradicts(title.ids)
+            ),
+            None,
+        )
+
+    titles: dict[str, Known] = {}
+    newcomers = [item for item in listed.values() if item.server_item_id not in by_server_id]
+    # Of several copies of one film, the one at the same path is this one: paths are looked at for all before ids.
+    by_path = ((item, [orphans_by_path.get(item.path or "")]) for item in newcomers)
+    by_ids = ((item, [t for pair in item.ids.present() for t in orphans_by_id.get(pair, [])]) for item in newcomers)
+    for item, candidates in itertools.chain(by_path, by_ids):
+        if item.server_item_id not in titles and (title := recognise(item, candidates)) is not None:
+            titles[item.server_item_id] = title
+            taken.add(title.item_id)
+    recognised = len(titles)
+    titles |= {item_id: title for item_id, title in by_server_id.items() if item_id in listed}
 
     ids_of = dict(works)
     work_by_id: dict[tuple[str, int | str], int] = {}
-    for work_id, ids in sorted(ids_of.items()):
+    # Where two works share an id, the one that more is known of draws the copies together.
+    for work_id, ids in sorted(ids_of.items(), key=lambda entry: (-len(entry[1].present()), entry[0])):
         for pair in ids.present():
             work_by_id.setdefault(pair, work_id)
     changed: dict[int, ProviderIds] = {}
@@ -144,17 +159,19 @@ def assign_identities(
         if filled != ids_of[work_id]:
             ids_of[work_id] = changed[work_id] = filled
             for pair in filled.present():
-                work_by_id.setdefault(pair, work_id)
+                other = work_by_id.get(pair)
+                if other is None or len(ids_of[other].present()) < len(filled.present()):
+                    work_by_id[pair] = work_id
         return work_id
 
-    assignments, recognised = [], 0
-    for item in listed.values():
-        title = by_server_id.get(item.server_item_id)
-        if title is None:
-            title = recognise(item)
-            recognised += title is not None
-        if title is not None:
-            taken.add(title.item_id)
+    # Items with most ids first: they tie those together that have one each.
+    work_ids = {
+        item.server_item_id: work_for(item, titles.get(item.server_item_id))
+        for item in sorted(listed.values(), key=lambda item: -len(item.ids.present()))
+    }
+    assignments = []
+    for server_item_id in listed:
+        title = titles.get(server_item_id)
         item_id = title.item_id if title is not None else new_item_id()
-        assignments.append(Assignment(item.server_item_id, item_id, work_for(item, title)))
+        assignments.append(Assignment(server_item_id, item_id, work_ids[server_item_id]))
     return Identities(assignments, changed, recognised)

@@ -1,0 +1,201 @@
+"""Which incoming item is which known title, and which titles are one work."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from aperture_dagster.library.identity import (
+    Assignment,
+    Identities,
+    Incoming,
+    Known,
+    ProviderIds,
+    assign_identities,
+)
+
+
+class Shelf:
+    """A catalogue in memory: what a sync gives is what the next one knows."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, Known] = {}
+        self.works: dict[int, ProviderIds] = {}
+        self._items, self._works = itertools.count(1), itertools.count(101)
+
+    def sync(self, *incoming: Incoming) -> dict[str, Assignment]:
+        self.last: Identities = assign_identities(
+            incoming,
+            self.known.values(),
+            self.works,
+            new_item_id=lambda: next(self._items),
+            new_work_id=lambda: next(self._works),
+        )
+        self.works |= self.last.works
+        by_id = {item.server_item_id: item for item in incoming}
+        for one in self.last.assignments:
+            item = by_id[one.server_item_id]
+            self.known[one.item_id] = Known(one.item_id, one.work_id, item.server_item_id, item.ids, item.path)
+        return {one.server_item_id: one for one in self.last.assignments}
+
+    def settle(self, *incoming: Incoming) -> dict[str, Assignment]:
+        """The same listing again must say the same and change nothing."""
+        first = self.sync(*incoming)
+        assert self.sync(*incoming) == first
+        assert not self.last.works
+        return first
+
+
+def film(server_id: str, *, tmdb: int | None = None, imdb: str | None = None, path: str | None = None) -> Incoming:
+    return Incoming(server_id, ProviderIds(tmdb, imdb), path)
+
+
+def test_the_same_listing_twice_gives_the_same_ids():
+    items = [film("a", tmdb=1, path="/a"), film("b", imdb="tt2"), film("c")]
+    assert len({one.work_id for one in Shelf().settle(*items).values()}) == 3
+
+
+def test_new_items_are_numbered_in_the_order_of_the_listing():
+    ids = Shelf().sync(film("z"), film("y", tmdb=1), film("x", tmdb=2, imdb="tt2"))
+    assert [ids[name].item_id for name in "zyx"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "ids", [ProviderIds(tmdb_id=603), ProviderIds(imdb_id="tt0133093"), ProviderIds(tvdb_id=7), ProviderIds(603, "tt1")]
+)
+def test_a_title_under_a_new_server_id_is_known_again_by_its_provider_ids(ids: ProviderIds):
+    shelf = Shelf()
+    before = shelf.sync(Incoming("old", ids, "/old.mkv"))["old"]
+    after = shelf.sync(Incoming("new", ids, "/moved.mkv"))["new"]
+    assert (after.item_id, after.work_id) == (before.item_id, before.work_id)
+    assert shelf.last.recognised == 1
+
+
+def test_a_title_without_ids_is_known_again_by_its_path():
+    shelf = Shelf()
+    before = shelf.sync(film("old", path="/films/Home Video.mkv"))["old"]
+    after = shelf.sync(film("new", path="/films/Home Video.mkv"))["new"]
+    assert (after.item_id, after.work_id) == (before.item_id, before.work_id)
+
+
+def test_another_film_in_the_place_of_an_old_one_is_another_film():
+    shelf = Shelf()
+    before = shelf.sync(film("old", tmdb=1, path="/film.mkv"))["old"]
+    after = shelf.sync(film("new", tmdb=2, path="/film.mkv"))["new"]
+    assert after.item_id != before.item_id
+    assert after.work_id != before.work_id
+
+
+def test_name_and_year_are_never_asked():
+    assert not {"title", "name", "year"} & {*Incoming.__slots__, *Known.__slots__}
+    shelf = Shelf()
+    before = shelf.sync(film("old"))["old"]
+    assert shelf.sync(film("new"))["new"].work_id != before.work_id
+
+
+def test_a_title_that_is_still_listed_is_not_taken_for_a_moved_one():
+    shelf = Shelf()
+    before = shelf.sync(film("first", tmdb=1))
+    after = shelf.sync(film("first", tmdb=1), film("second", tmdb=1))
+    assert after["first"] == before["first"]
+    assert after["second"].item_id != after["first"].item_id
+    assert after["second"].work_id == after["first"].work_id
+
+
+def test_two_copies_that_both_moved_stay_two_and_the_path_says_which_is_which():
+    shelf = Shelf()
+    before = shelf.sync(film("hd", tmdb=1, path="/hd.mkv"), film("uhd", tmdb=1, path="/uhd.mkv"))
+    # The one that came first in the listing has moved, and must not take the other's place.
+    after = shelf.sync(film("new hd", tmdb=1, path="/moved/hd.mkv"), film("new uhd", tmdb=1, path="/uhd.mkv"))
+    assert after["new uhd"].item_id == before["uhd"].item_id
+    assert after["new hd"].item_id == before["hd"].item_id
+
+
+def test_one_old_title_is_taken_by_one_newcomer_only():
+    shelf = Shelf()
+    before = shelf.sync(film("old", tmdb=1))["old"]
+    after = shelf.sync(film("new 1", tmdb=1), film("new 2", tmdb=1))
+    assert [one.item_id for one in after.values()].count(before.item_id) == 1
+    assert {one.work_id for one in after.values()} == {before.work_id}
+
+
+def test_copies_share_a_work_when_any_id_agrees_and_none_that_counts_more_contradicts():
+    ids = Shelf().settle(film("a", tmdb=1, imdb="tt1"), film("b", tmdb=1), film("c", imdb="tt1"))
+    assert len({one.work_id for one in ids.values()}) == 1
+
+
+def test_ids_that_contradict_keep_two_films_apart():
+    ids = Shelf().settle(film("a", tmdb=1, imdb="tt1"), film("b", tmdb=2, imdb="tt1"))
+    assert ids["a"].work_id != ids["b"].work_id
+
+
+def test_the_most_trusted_id_that_both_have_decides():
+    ids = Shelf().settle(film("a", tmdb=1, imdb="tt1"), film("b", tmdb=1, imdb="tt2"))
+    assert ids["a"].work_id == ids["b"].work_id
+    assert ProviderIds(1, "tt1").contradicts(ProviderIds(2, "tt1"))
+    assert not ProviderIds(1, "tt1").contradicts(ProviderIds(1, "tt2"))
+    assert not ProviderIds(1).contradicts(ProviderIds(imdb_id="tt1"))
+    assert not ProviderIds().contradicts(ProviderIds(1))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("abc")))
+def test_an_item_with_both_ids_ties_copies_together_that_have_one_each(order: Iterable[str]):
+    items = {"a": film("a", tmdb=1), "b": film("b", imdb="tt1"), "c": film("c", tmdb=1, imdb="tt1")}
+    ids = Shelf().settle(*(items[name] for name in order))
+    assert len({one.work_id for one in ids.values()}) == 1
+
+
+def test_copies_that_had_one_id_each_come_together_once_one_of_them_gains_the_other():
+    shelf = Shelf()
+    shelf.sync(film("b", imdb="tt1"), film("a", tmdb=1))
+    ids = shelf.settle(film("b", imdb="tt1"), film("a", tmdb=1, imdb="tt1"))
+    assert ids["a"].work_id == ids["b"].work_id
+
+
+def test_a_corrected_identification_moves_the_title_to_another_work():
+    shelf = Shelf()
+    wrong = shelf.sync(film("a", tmdb=1, imdb="tt1"))["a"]
+    right = shelf.settle(film("a", tmdb=2, imdb="tt2"))["a"]
+    assert right.item_id == wrong.item_id
+    assert right.work_id != wrong.work_id
+    assert shelf.works[wrong.work_id] == ProviderIds(1, "tt1"), "the work stays as it was: it may have a history"
+    back = shelf.sync(film("a", tmdb=1, imdb="tt1"))["a"]
+    assert back.work_id == wrong.work_id
+
+
+def test_a_title_that_is_identified_at_last_keeps_its_work():
+    shelf = Shelf()
+    before = shelf.sync(film("a", path="/a"))["a"]
+    after = shelf.settle(film("a", tmdb=5, path="/a"))["a"]
+    assert after.work_id == before.work_id
+    assert shelf.works[after.work_id] == ProviderIds(5)
+
+
+def test_a_title_whose_ids_are_missing_for_a_while_stays_what_it_is():
+    shelf = Shelf()
+    before = shelf.sync(film("a", tmdb=5))["a"]
+    assert shelf.settle(film("a"))["a"] == before
+    assert shelf.works[before.work_id] == ProviderIds(5)
+
+
+def test_two_titles_turn_out_to_be_copies_once_they_are_identified():
+    shelf = Shelf()
+    before = shelf.sync(film("a"), film("b"))
+    assert before["a"].work_id != before["b"].work_id
+    after = shelf.settle(film("a", tmdb=5), film("b", tmdb=5))
+    assert after["a"].work_id == after["b"].work_id == before["a"].work_id
+
+
+def test_only_works_that_grew_or_are_new_are_said_to_have_changed():
+    shelf = Shelf()
+    one = shelf.sync(film("a", tmdb=1), film("b", tmdb=2))
+    shelf.sync(film("a", tmdb=1, imdb="tt1"), film("b", tmdb=2))
+    assert shelf.last.works == {one["a"].work_id: ProviderIds(1, "tt1")}
+
+
+def test_an_id_that_comes_twice_in_a_listing_counts_once():
+    item = film("a", tmdb=1)
+    assert len(Shelf().sync(item, replace(item))) == 1

@@ -1,0 +1,111 @@
+"""The one merged view of a title."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from aperture_dagster.library.merge import LIST_COLUMNS, PRECEDENCE, merge_sources
+from aperture_dagster.storage.tables import enriched_metadata, titles, tmdb_metadata
+
+SERVER: dict[str, Any] = {
+    "title": "My Name For It",
+    "original_title": "Server Original",
+    "year": 1999,
+    "tmdb_id": None,
+    "imdb_id": "tt1",
+    "tvdb_id": None,
+    "overview": "The server's.",
+    "tagline": None,
+    "genres": ["Server Genre"],
+    "tags": ["tag"],
+    "studios": ["Server Studio"],
+    "official_rating": "PG-13",
+    "runtime_minutes": 136,
+    "premiere_date": date(1999, 3, 31),
+    "status": None,
+    "community_rating": 8.2,
+}
+TMDB: dict[str, Any] = {
+    "tmdb_id": 603,
+    "imdb_id": "tt2",
+    "tvdb_id": None,
+    "title": "The Title",
+    "original_title": "Original",
+    "overview": "TMDb's.",
+    "tagline": "",
+    "status": "Released",
+    "release_date": date(1999, 4, 1),
+    "runtime_minutes": 100,
+    "genres": ["Action"],
+    "keywords": ["chase"],
+    "cast": [{"name": "One", "character": "x"}, {"name": "Two", "character": ""}],
+    "directors": ["D"],
+    "creators": [],
+    "companies": [{"id": 1, "name": "C", "logo_path": None}],
+    "networks": [],
+    "countries": ["US"],
+    "original_language": "en",
+    "vote_average": 7.5,
+    "vote_count": 10,
+    "popularity": 3.0,
+    "collection_name": None,
+    "poster_path": "/p.jpg",
+}
+
+
+def test_the_first_source_with_a_value_wins_and_is_named():
+    merged = merge_sources(SERVER, TMDB)
+    assert merged["title"] == "My Name For It"
+    assert merged["overview"] == "TMDb's."
+    assert merged["imdb_id"] == "tt1"
+    assert merged["tmdb_id"] == 603
+    assert merged["runtime_minutes"] == 136
+    assert merged["cast"] == ["One", "Two"]
+    assert merged["companies"] == ["C"]
+    said = merged["sources"]
+    assert (said["title"], said["overview"], said["imdb_id"], said["tmdb_id"]) == ("server", "tmdb", "server", "tmdb")
+
+
+def test_what_no_source_knows_is_unknown_and_has_no_source():
+    merged = merge_sources(SERVER, TMDB)
+    assert merged["tagline"] is None
+    assert merged["networks"] == []
+    assert not {"tagline", "networks", "collection_name", "tvdb_id"} & set(merged["sources"])
+
+
+def test_without_tmdb_the_servers_facts_stand():
+    merged = merge_sources(SERVER, None)
+    assert merged["overview"] == "The server's."
+    assert merged["keywords"] == ["tag"]
+    assert merged["vote_average"] == 8.2
+    assert set(merged["sources"].values()) == {"server"}
+
+
+def test_votes_of_two_sources_are_never_mixed():
+    merged = merge_sources(SERVER, TMDB | {"vote_average": None, "vote_count": None})
+    assert merged["vote_average"] == 8.2
+    assert merged["vote_count"] is None
+
+
+@pytest.mark.parametrize("empty", [None, "", []])
+def test_an_empty_value_never_hides_a_full_one(empty: Any):
+    assert merge_sources(SERVER, TMDB | {"genres": empty})["genres"] == ["Server Genre"]
+
+
+def test_the_year_comes_from_the_release_where_the_server_has_none():
+    assert merge_sources(SERVER | {"year": None}, TMDB)["year"] == 1999
+    assert merge_sources(SERVER | {"year": None}, TMDB | {"release_date": None})["year"] is None
+
+
+def test_every_column_of_the_view_has_a_stated_precedence_from_columns_that_exist():
+    own = {"work_id", "media_type", "sources", "updated_at"}
+    assert set(PRECEDENCE) == {column.name for column in enriched_metadata.columns} - own
+    made = {"release_year", "cast_names", "company_names", "network_names"}
+    tables = {"server": set(titles.columns.keys()), "tmdb": set(tmdb_metadata.columns.keys()) | made}
+    for column, candidates in PRECEDENCE.items():
+        for source, name in candidates:
+            assert name in tables[source], (column, source, name)
+    assert {name for name in PRECEDENCE if "ARRAY" in repr(enriched_metadata.c[name].type)} == LIST_COLUMNS

@@ -1,0 +1,48 @@
+"""When what is missing may be taken as gone."""
+
+from __future__ import annotations
+
+import pytest
+
+from aperture_dagster.library.removal import LibraryLoss, RemovalRefused, check_history_loss, check_removals
+
+
+def losses(**missing_of: tuple[int, int]) -> dict[str, LibraryLoss]:
+    return {name: LibraryLoss(name, missing, present) for name, (missing, present) in missing_of.items()}
+
+
+def test_up_to_a_fifth_of_a_library_may_go_at_once():
+    check_removals(losses(Films=(20, 100), Shows=(0, 10)), limit=0.2, accepted=False, what="films")
+    check_removals({}, limit=0.2, accepted=False, what="films")
+    check_removals(losses(Empty=(0, 0)), limit=0.2, accepted=False, what="films")
+
+
+def test_more_than_a_fifth_is_refused_with_the_numbers_and_the_way_to_accept_it():
+    with pytest.raises(RemovalRefused) as refused:
+        check_removals(losses(Films=(21, 100), Shows=(1, 10)), limit=0.2, accepted=False, what="films")
+    message = str(refused.value)
+    assert "21 of 100 films of 'Films' (21%)" in message
+    assert "Shows" not in message
+    assert "accept_removals: true" in message
+
+
+def test_each_library_is_looked_at_by_itself():
+    # One per cent of all, and the whole of a small library: its disk is not mounted.
+    with pytest.raises(RemovalRefused, match="'Small'"):
+        check_removals(losses(Large=(0, 1000), Small=(10, 10)), limit=0.2, accepted=False, what="films")
+
+
+def test_what_the_operator_accepted_may_go():
+    check_removals(losses(Films=(100, 100)), limit=0.2, accepted=True, what="films")
+    check_history_loss("ann", listed=0, known=500, limit=0.2, accepted=True)
+
+
+@pytest.mark.parametrize(("listed", "known"), [(500, 500), (501, 500), (400, 500), (3, 8), (0, 0), (7, 0)])
+def test_a_history_may_lose_a_handful_or_a_fifth(listed: int, known: int):
+    check_history_loss("ann", listed=listed, known=known, limit=0.2, accepted=False)
+
+
+@pytest.mark.parametrize(("listed", "known"), [(0, 500), (0, 1), (399, 500), (2, 8)])
+def test_a_history_that_is_suddenly_gone_is_not_believed(listed: int, known: int):
+    with pytest.raises(RemovalRefused, match=rf"{listed} items that ann .* {known} are known .*accept_removals"):
+        check_history_loss("ann", listed=listed, known=known, limit=0.2, accepted=False)
