@@ -90,21 +90,37 @@ def upsert(
 
 
 def adapt_row(table: Table, row: dict[str, Any], columns: Sequence[str]) -> list[Any]:
-    """The row's values in the order of ``columns``, as the driver wants them: JSON wrapped, NaN as NULL."""
+    """The row's values in the order of ``columns``, as the driver wants them: JSON wrapped, what PostgreSQL cannot hold
+    taken out.
+    """
     from psycopg.types.json import Jsonb
 
     values = []
     for name in columns:
-        value = row[name]
-        if isinstance(value, float) and value != value:
-            value = None
-        if isinstance(value, str) and "\x00" in value:
-            # PostgreSQL cannot hold NUL; nothing that a person reads is lost without it.
-            value = value.replace("\x00", "")
+        value = storable(row[name])
         if value is not None and isinstance(table.c[name].type, JSONB):
             value = Jsonb(value)
         values.append(value)
     return values
+
+
+def storable(value: Any) -> Any:
+    """``value`` as PostgreSQL can hold it, lists and objects all the way down.
+
+    NaN becomes None. Text loses NUL and halves of surrogate pairs, which no encoding has; nothing that a person reads
+    is lost without them, and one such text must not stop a whole listing.
+    """
+    if isinstance(value, str):
+        if "\x00" in value:
+            value = value.replace("\x00", "")
+        return value if value.isascii() else value.encode("utf-8", "ignore").decode()
+    if isinstance(value, float):
+        return None if value != value else value
+    if isinstance(value, list):
+        return [storable(part) for part in value]
+    if isinstance(value, dict):
+        return {storable(name): storable(part) for name, part in value.items()}
+    return value
 
 
 def merge_staged(

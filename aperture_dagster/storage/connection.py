@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 PRODUCT_DATABASE = "aperture"
 DAGSTER_DATABASE = "aperture_dagster"
@@ -34,7 +34,8 @@ def product_database_url(settings: Settings) -> str:
 def dagster_database_url(settings: Settings) -> str:
     """URL of Dagster's own database for SQLAlchemy (psycopg 2, which dagster-postgres needs); made if missing."""
     if settings.dagster_database_url is not None:
-        return _with_driver(settings.dagster_database_url.get_secret_value(), "psycopg2")
+        url = settings.dagster_database_url.get_secret_value()
+        return _with_driver(url, "psycopg2", "APERTURE_DAGSTER_DATABASE_URL")
     if settings.database_url is not None:
         from sqlalchemy import make_url
 
@@ -134,24 +135,51 @@ def _ensure_database(server_url: str, name: str) -> None:
                 statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
                 connection.exec_driver_sql(statement.as_string(None))
     except SQLAlchemyError as error:
-        if isinstance(getattr(error, "orig", None), errors.DuplicateDatabase):
+        reason = getattr(error, "orig", None)
+        if isinstance(reason, errors.DuplicateDatabase):
             return
+        if isinstance(reason, errors.InsufficientPrivilege):
+            raise DatabaseError(
+                f"The user of APERTURE_DATABASE_URL may not create the database {name!r}, which Dagster needs: "
+                "create it, or set APERTURE_DAGSTER_DATABASE_URL to another."
+            ) from None
         raise DatabaseError(describe_connection_error(error)) from None
     finally:
         engine.dispose()
 
 
+def describe_server(connection: Connection) -> dict[str, str]:
+    """Versions of the server, of pgvector and of the schema."""
+    postgresql, pgvector, schema = connection.exec_driver_sql(
+        "SELECT current_setting('server_version'), (SELECT extversion FROM pg_extension WHERE extname = 'vector'), "
+        "(SELECT version_num FROM alembic_version)"
+    ).one()
+    return {"postgresql": postgresql.split()[0], "pgvector": str(pgvector), "schema": schema}
+
+
 def describe_connection_error(error: Exception) -> str:
     """One sentence for the operator about a failed connection, without the URL, which holds the password."""
-    reason = str(getattr(error, "orig", error)).strip().splitlines()
+    lines = [line.strip() for line in str(getattr(error, "orig", error)).splitlines() if line.strip()]
+    # The first line says it, unless it announces a list of attempts; what follows are guesses and context.
+    reason = next((line for line in lines if not line.endswith(":")), type(error).__name__)
     return (
-        f"The database cannot be reached or used: {reason[-1] if reason else type(error).__name__}. "
+        f"The database cannot be reached or used: {reason.rstrip('.')}. "
         "Check APERTURE_DATABASE_URL; without it the embedded database is used."
     )
 
 
-def _with_driver(url: str, driver: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
-        raise DatabaseError("APERTURE_DATABASE_URL: expected postgresql://user:password@host:port/database.")
-    return f"postgresql+{driver}://{rest}"
+def _with_driver(url: str, driver: str, setting: str = "APERTURE_DATABASE_URL") -> str:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    scheme, separator, rest = url.strip().partition("://")
+    try:
+        usable = separator and scheme.partition("+")[0] in ("postgresql", "postgres")
+        # Whoever parses it later would show the whole of it, password and all.
+        if usable and make_url(f"postgresql+{driver}://{rest}").database:
+            return f"postgresql+{driver}://{rest}"
+    except (ArgumentError, ValueError):
+        pass
+    raise DatabaseError(
+        f"{setting}: expected postgresql://user:password@host:port/database (odd characters in the password as %XX)."
+    )

