@@ -7,12 +7,13 @@ from its default. Secrets come from the environment or ``.env`` alone: a file th
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -21,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as SourceError
 
 PREFIX = "APERTURE_"
 
@@ -43,13 +45,15 @@ def config_file() -> Path:
 
 def _list_of_names(value: Any) -> Any:
     """Let ``a, b`` in the environment mean what ``["a", "b"]`` means in the file."""
-    if isinstance(value, str) and not value.lstrip().startswith("["):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if isinstance(value, str):
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
         import json
 
-        return tuple(json.loads(value))
-    return value
+        # A name may begin with a bracket, too.
+        with contextlib.suppress(ValueError):
+            return tuple(json.loads(value))
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 NameList = Annotated[tuple[str, ...], NoDecode]
@@ -178,10 +182,23 @@ class Settings(BaseSettings):
     def _split_names(cls, value: Any) -> Any:
         return _list_of_names(value)
 
+    @field_validator(
+        "database_url",
+        "dagster_database_url",
+        "media_server_api_key",
+        "tmdb_api_key",
+        "embedder_api_key",
+        mode="before",
+    )
+    @classmethod
+    def _is_secret(cls, value: Any) -> Any:
+        # A line break at the end is what files and shells leave; a blank secret is none.
+        return value.strip() or None if isinstance(value, str) else value
+
     @field_validator("media_server_url", "tmdb_url", "embedder_url")
     @classmethod
-    def _is_http_address(cls, value: str | None) -> str | None:
-        if value is None or not value.strip():
+    def _is_http_address(cls, value: str | None, about: ValidationInfo) -> str | None:
+        if value is None or (not value.strip() and about.field_name == "media_server_url"):
             return None
         value = value.strip().rstrip("/")
         if not value.startswith(("http://", "https://")) or value[-3:] == "://":
@@ -299,6 +316,9 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error, overrides)) from None
+    except SourceError as error:
+        # What it says names the field and not the value.
+        raise SettingsError(_explain_source(error)) from None
 
 
 def _check_file() -> None:
@@ -344,3 +364,10 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
         where = f"from the environment variable {env}" if env else f"from {config_file()}"
     shown = "" if name in secret_names() else f" (was {problem['input']!r})"
     return f"Setting {name} {where}: {problem['msg'].removeprefix('Value error, ')}{shown}."
+
+
+def _explain_source(error: SourceError) -> str:
+    """An environment variable that should hold JSON and does not."""
+    name = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "?")
+    env = environment_names(name)[0] if name in Settings.model_fields else "the environment"
+    return f'Setting {name} from the environment variable {env}: expected JSON, such as {{"name": "value"}}.'

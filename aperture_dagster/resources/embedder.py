@@ -118,13 +118,24 @@ class OpenAiEmbedder:
         self._dimensions: int | None = None
 
     @classmethod
-    def connect(cls, url: str, api_key: str | None, *, model: str, batch_size: int) -> OpenAiEmbedder:
+    def connect(
+        cls,
+        url: str,
+        api_key: str | None,
+        *,
+        model: str,
+        batch_size: int,
+        attempts: int = 5,
+        first_wait_seconds: float = 0.5,
+    ) -> OpenAiEmbedder:
         """A client for the endpoint at ``url``; local endpoints need no key."""
         transport = Transport(
             "The embeddings endpoint",
             url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
             timeout_seconds=120,
+            attempts=attempts,
+            first_wait_seconds=first_wait_seconds,
             secrets=[api_key] if api_key else [],
             setting="OPENAI_API_KEY",
         )
@@ -171,11 +182,12 @@ class OpenAiEmbedder:
         if len(data) != len(texts):
             raise BadAnswer(f"The embeddings endpoint returned {len(data)} vectors for {len(texts)} texts.")
         try:
-            rows = [entry["embedding"] for entry in sorted(data, key=lambda entry: entry["index"])]
-            vectors = np.asarray(rows, dtype=np.float32)
+            rows = {entry["index"]: entry["embedding"] for entry in data}
+            # In the order of the texts, whatever the order of the answer.
+            vectors = np.asarray([rows[place] for place in range(len(texts))], dtype=np.float32)
         except (KeyError, TypeError, ValueError):
             raise BadAnswer("The embeddings endpoint's vectors cannot be read.") from None
-        if vectors.ndim != 2 or not np.isfinite(vectors).all():
+        if vectors.ndim != 2 or not vectors.shape[1] or not np.isfinite(vectors).all():
             raise BadAnswer("The embeddings endpoint's vectors differ in length or are not numbers.")
         if self._dimensions is not None and vectors.shape[1] != self._dimensions:
             raise BadAnswer(f"The embeddings endpoint changed its vectors' length to {vectors.shape[1]}.")
@@ -207,5 +219,7 @@ def make_embedder(settings: Settings) -> Embedder:
             key.get_secret_value() if key else None,
             model=settings.embedder_model or "text-embedding-3-small",
             batch_size=settings.embedder_batch_size,
+            attempts=settings.http_attempts,
+            first_wait_seconds=settings.http_retry_wait_seconds,
         )
     return WordLlamaEmbedder()

@@ -8,6 +8,7 @@ or removed while they are read.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
@@ -31,6 +32,8 @@ Record = TypeVar("Record")
 TITLE_FIELDS = "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path"
 ITEM_TYPES: dict[MediaType, str] = {"movie": "Movie", "series": "Series"}
 TICKS_PER_SECOND = 10_000_000
+# Ticks are whole numbers of 64 bits; what is beyond is a mistake.
+LARGEST = 2**63
 # Clocks differ and plays are reported late, so what is new is read from a day before the newest that is known.
 OVERLAP = timedelta(days=1)
 
@@ -162,8 +165,9 @@ class JellyfinServer:
             part = Listing()
             yield from self._pages(self._state_query(user_id) | extra, read_state, part)
             listing.seen += part.seen
-            listing.total = None if part.total is None else (listing.total or 0) + part.total
-            listing.shifted |= part.shifted or part.total is None
+            listing.total = (listing.total or 0) + (part.total or 0)
+            # One part's surplus must not hide what another lacks.
+            listing.shifted |= not part.complete
             listing.problems += part.problems
             listing.unreadable_ids += part.unreadable_ids
 
@@ -205,11 +209,14 @@ class JellyfinServer:
                 if identity not in seen:
                     seen.add(identity)
                     fresh.append(record)
-            listing.seen = len(seen) + len(listing.unreadable_ids) + len(page.unreadable_ids)
+            seen.update(map(hash, page.unreadable_ids))
+            listing.seen = len(seen)
             listing.problems += page.problems
             listing.unreadable_ids += page.unreadable_ids
             yield fresh
             start += len(items)
+            # More than there are in all: the total says nothing, and so nothing is missing for certain.
+            listing.shifted |= start > total
             if not items or start >= total:
                 return
 
@@ -223,9 +230,9 @@ def read_page(items: list[Any], read: Callable[[dict[str, Any]], Record]) -> Pag
         except BadAnswer as problem:
             identity = item.get("Id") if isinstance(item, dict) else None
             name = item.get("Name") if isinstance(item, dict) else None
-            page.problems.append(f"{str(name)[:80]!r} (id {identity}): {problem}")
-            if isinstance(identity, str):
-                page.unreadable_ids.append(identity)
+            page.problems.append(f"{str(name)[:80]!r} (id {str(identity)[:80]}): {problem}")
+            with contextlib.suppress(BadAnswer):
+                page.unreadable_ids.append(_plain_id(identity))
     return page
 
 
@@ -343,17 +350,17 @@ def parse_moment(value: str) -> datetime | None:
             fraction, zone = digits, sign + rest
     try:
         moment = datetime.fromisoformat(head + (f".{fraction[:6]:0<6}" if dot else "") + zone)
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     # .NET's "no date" is the first day of year 1.
     return moment if moment.year > 1900 else None
 
 
 def _plain_id(value: Any, name: str = "Id") -> str:
     text = expect(value, str, name).strip()
-    if not text:
-        raise BadAnswer(f"{name} is empty")
+    if not text or not text.isprintable():
+        raise BadAnswer(f"{name} is empty or no id")
     # The same id is given with and without dashes.
     return text.replace("-", "").lower() if len(text) == 36 else text
 
@@ -387,8 +394,10 @@ def _number(item: Mapping[str, Any], name: str) -> float | None:
     value = item.get(name)
     if value is None:
         return None
-    number = float(expect(value, (int, float), name))
-    return number if number == number and abs(number) != float("inf") else None
+    number = expect(value, (int, float), name)
+    if abs(number) > LARGEST:
+        raise BadAnswer(f"{name} is out of range")
+    return float(number) if number == number else None
 
 
 def _integer(item: Mapping[str, Any], name: str) -> int | None:

@@ -14,9 +14,11 @@ from typing import Any
 
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.media_server import MediaType
-from aperture_dagster.resources.transport import RateLimit, Transport, expect
+from aperture_dagster.resources.transport import Transport, expect, shared_limit
 
 CAST_KEPT = 15
+# Beyond it a number is a mistake, and no column holds it.
+LARGEST = 1e15
 PATHS: dict[MediaType, str] = {"movie": "/movie", "series": "/tv"}
 APPENDED = "keywords,credits,external_ids,recommendations"
 
@@ -108,7 +110,7 @@ class Tmdb:
             url,
             headers={"Authorization": f"Bearer {api_key}"} if is_token else None,
             params=None if is_token else {"api_key": api_key},
-            limit=RateLimit(requests, period_seconds),
+            limit=shared_limit(url, requests, period_seconds),
             connections=concurrency,
             attempts=attempts,
             first_wait_seconds=first_wait_seconds,
@@ -125,6 +127,10 @@ class Tmdb:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def check(self) -> None:
+        """Ask for TMDb's configuration, which every key may read. Raises as :meth:`title`."""
+        self._http.get_json("/configuration")
 
     def title(self, media_type: MediaType, tmdb_id: int) -> TmdbTitle:
         """Everything about a title, in one request.
@@ -253,7 +259,9 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < LARGEST:
+        return None
+    return float(value)
 
 
 def _positive(value: Any) -> int | None:

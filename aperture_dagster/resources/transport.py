@@ -67,6 +67,14 @@ class RateLimit:
             self._sleep(start - now)
 
 
+_shared_limits: dict[tuple[str, int, float], RateLimit] = {}
+
+
+def shared_limit(base_url: str, requests: int, period_seconds: float) -> RateLimit:
+    """The limit of a service, one for this process: what one client sent counts for the next one, too."""
+    return _shared_limits.setdefault((base_url, requests, period_seconds), RateLimit(requests, period_seconds))
+
+
 class _Retry(Exception):
     """One attempt failed in a way that another may not; carries what the service asked us to wait."""
 
@@ -116,6 +124,10 @@ class Transport:
         self._secrets = [secret for secret in secrets if secret]
         self._setting = setting
         self._count_lock = threading.Lock()
+        for value in (headers or {}).values():
+            if not value.isascii() or not value.isprintable():
+                # Checked here, because the error of whoever meets it later shows the key.
+                raise ServiceRefused(f"{service}: {setting or 'the key'} holds a character that no key has.")
         self._client = httpx.Client(
             headers={"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})},
             timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 10)),
@@ -143,8 +155,7 @@ class Transport:
             ServiceUnavailable: no usable answer after all attempts (network, timeout, 429, 5xx, cut off, not JSON).
             ServiceRefused: 401 or 403.
             NotFound: 404.
-            RequestRejected: any other 4xx.
-            BadAnswer: an answer that says it is fine and is not JSON.
+            RequestRejected: any other 4xx, and redirects.
         """
         return self._json("GET", path, params=params, retry=retry)
 
@@ -171,7 +182,7 @@ class Transport:
                     return self._attempt(method, path, params, body)
         except _Retry as error:
             raise ServiceUnavailable(
-                self._clean(f"{self.service} at {self.base_url}: {method} {path}: {error}")
+                self._clean(f"{self.service} at {self.base_url}: {method} {path}: {error}.")
             ) from None
         raise AssertionError("unreachable")
 
@@ -191,28 +202,32 @@ class Transport:
                 self._clean(f"{self.service}: {self.base_url} is not a usable address: {error}")
             ) from None
         except httpx.HTTPError as error:
-            raise _Retry(f"{error or type(error).__name__}") from None
+            raise _Retry(self._clean(str(error) or type(error).__name__)) from None
         return self._read(response, f"{method} {path}")
 
     def _read(self, response: httpx.Response, request: str) -> Any:
         status = response.status_code
         where = f"{self.service} at {self.base_url}: {request}"
         if status in RETRYABLE:
-            raise _Retry(f"answered {status}{_excerpt(response)}", retry_after_seconds(response.headers))
+            reason = self._clean(f"answered {status}{_excerpt(response)}")
+            raise _Retry(reason, retry_after_seconds(response.headers))
         if status in (401, 403):
             advice = f" Check {self._setting}." if self._setting else ""
             raise ServiceRefused(self._clean(f"{where}: refused ({status}){_excerpt(response)}.{advice}"))
         if status == 404:
             raise NotFound(self._clean(f"{where}: not found"))
+        if 300 <= status < 400 and (target := response.headers.get("location")):
+            raise RequestRejected(
+                self._clean(f"{where}: redirects to {target[:200]}; set the address that it is to be reached at")
+            )
         if status >= 300:
             raise RequestRejected(self._clean(f"{where}: answered {status}{_excerpt(response)}"))
         try:
             return response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             kind = response.headers.get("content-type", "no content type")
-            message = f"{where}: the answer is not JSON ({kind})"
         # A proxy's page or a half-written body can be over in a second, so it is worth another try first.
-        raise _Retry(self._clean(message))
+        raise _Retry(self._clean(f"the answer is not JSON ({kind})"))
 
     def _clean(self, message: str) -> str:
         return redact(message, self._secrets)
@@ -220,11 +235,12 @@ class Transport:
 
 def redact(message: str, secrets: Iterable[str]) -> str:
     """``message`` with every secret replaced, also where it was quoted for a URL."""
-    from urllib.parse import quote
+    from urllib.parse import quote, quote_plus
 
-    for secret in secrets:
-        for form in {secret, quote(secret, safe="")}:
-            message = message.replace(form, "***")
+    forms = {form for secret in secrets for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret))}
+    # The longest first: one secret may be part of another.
+    for form in sorted(forms, key=len, reverse=True):
+        message = message.replace(form, "***") if form else message
     return message
 
 
@@ -253,8 +269,10 @@ def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     Raises:
         BadAnswer: saying what was expected, and what came.
     """
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
-        names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    # Python counts True as a number; nobody else does.
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        names = " or ".join(k.__name__ for k in kinds)
         raise BadAnswer(f"{what}: expected {names}, got {type(value).__name__}")
     return value
 
