@@ -1,4 +1,4 @@
-"""The command line: ``aperture demo``, ``aperture up``, ``aperture simulate``."""
+"""The command line: ``aperture demo``, ``up``, ``doctor``, ``simulate``."""
 
 from __future__ import annotations
 
@@ -110,6 +110,28 @@ def up(on_demo: bool, world: str, users: int | None, home: str | None, host: str
             load_settings().home_path.mkdir(parents=True, exist_ok=True)
             click.echo(f"The UI will be at http://{host}:{port} in a few seconds. Ctrl-C stops it.")
             sys.exit(_run_dagster(host, port))
+
+
+@main.command()
+def doctor() -> None:
+    """Look at everything that must be right, and say what to do about what is not."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from aperture_dagster.doctor import examine
+
+    marks = {"ok": ("✓", "green"), "off": ("-", "dim"), "warning": ("!", "yellow"), "failed": ("✗", "red")}
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    with _sentences():
+        os.environ.setdefault("DAGSTER_HOME", str(project_root()))
+        findings = list(examine(load_settings()))
+    for finding in findings:
+        mark, style = marks[finding.state]
+        table.add_row(Text(mark, style), Text(finding.what), Text(finding.told))
+    Console().print(table)
+    if any(finding.state == "failed" for finding in findings):
+        sys.exit(1)
 
 
 @main.command()

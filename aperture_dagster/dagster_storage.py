@@ -5,6 +5,7 @@ Each class asks the project's settings, so that plain ``dagster …`` commands w
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from dagster._config.config_schema import UserConfigSchema
@@ -14,6 +15,9 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
 from aperture_dagster.settings import load_settings
+
+# Dagster migrates its own tables with it, and it says so at every start.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 class ApertureDagsterStorage(DagsterPostgresStorage):

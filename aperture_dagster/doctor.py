@@ -1,0 +1,149 @@
+"""What stands between an operator and a working system: each thing looked at, with what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from aperture_dagster.resources.errors import ServiceError, ServiceNotConfigured
+from aperture_dagster.resources.providers import Database, Embedders, MediaServers, TmdbService
+from aperture_dagster.settings import Settings
+
+LEAST_FREE_BYTES = 1_000_000_000
+
+State = Literal["ok", "off", "warning", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: how it stands, and in ``told`` what was seen or what to do."""
+
+    what: str
+    state: State
+    told: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, one after the other; a failure of one hides none of the others."""
+    database = Database(settings)
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("home", lambda: _home(settings)),
+        ("database", lambda: _database(database)),
+        ("media server", lambda: _media_server(settings, database)),
+        ("TMDb", lambda: _tmdb(settings)),
+        ("embedder", lambda: _embedder(settings)),
+        ("schedules", lambda: _schedules(settings)),
+    ]
+    for what, check in checks:
+        try:
+            yield from check()
+        except ServiceNotConfigured as error:
+            yield Finding(what, "off", str(error))
+        except (ServiceError, OSError, RuntimeError) as error:
+            yield Finding(what, "failed", str(error))
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    home = settings.home_path
+    probe = home / ".writable"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        yield Finding(
+            "home", "failed", f"{home} cannot be written ({error.strerror}): set APERTURE_HOME to a folder that can"
+        )
+        return
+    free = shutil.disk_usage(home).free
+    told = f"{home}, {free / 1e9:.1f} GB free"
+    if free < LEAST_FREE_BYTES:
+        yield Finding("home", "warning", f"{told}: that is little; make room or set APERTURE_HOME to another disk")
+    else:
+        yield Finding("home", "ok", told)
+
+
+def _database(database: Database) -> Iterator[Finding]:
+    from aperture_dagster.storage.catalogue import catalogue_size
+    from aperture_dagster.storage.connection import describe_server
+
+    with database.transaction() as connection:
+        server = describe_server(connection)
+        size = catalogue_size(connection)
+    yield Finding(
+        "database",
+        "ok",
+        f"PostgreSQL {server['postgresql']}, pgvector {server['pgvector']}, schema {server['schema']}; "
+        f"{size['movies']:,} films, {size['series']:,} series, {size['episodes']:,} episodes",
+    )
+
+
+def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
+    with MediaServers(settings, database).open() as server:
+        identity = server.identity()
+        users, libraries = server.users(), server.libraries()
+    named = ", ".join(library.name for library in libraries) or "none"
+    yield Finding(
+        "media server",
+        "ok" if libraries else "warning",
+        f"{identity.product} {identity.version} {identity.name!r}, {len(users.records)} users, libraries: {named}",
+    )
+
+
+def _tmdb(settings: Settings) -> Iterator[Finding]:
+    service = TmdbService(settings)
+    if not service.configured:
+        yield Finding("TMDb", "off", "TMDB_API_KEY is not set: titles keep what the media server says of them")
+        return
+    with service.open() as client:
+        client.check()
+    yield Finding("TMDb", "ok", f"the key is accepted at {settings.tmdb_url}")
+
+
+def _embedder(settings: Settings) -> Iterator[Finding]:
+    embedder = Embedders(settings).get()
+    vectors = embedder.embed(["A robot learns to love."])
+    yield Finding("embedder", "ok", f"{embedder.name}, {vectors.shape[1]} dimensions")
+
+
+def _schedules(settings: Settings) -> Iterator[Finding]:
+    """Each schedule: on or off, when it last started something, when it will next."""
+    import dagster as dg
+    from dagster._core.scheduler.instigation import InstigatorType, TickStatus
+    from dagster._utils.schedules import schedule_execution_time_iterator
+
+    from aperture_dagster.build import build_definitions
+
+    repository = build_definitions(settings).get_repository_def()
+    with dg.DagsterInstance.get() as instance:
+        states = {
+            state.instigator_name: state
+            for state in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+        }
+        for schedule in sorted(repository.schedule_defs, key=lambda one: one.name):
+            state = states.get(schedule.name)
+            on = state.is_running if state else schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+            last = "never"
+            if state is not None:
+                ticks = instance.get_ticks(
+                    state.instigator_origin_id,
+                    state.selector_id,
+                    limit=1,
+                    statuses=[TickStatus.SUCCESS, TickStatus.FAILURE],
+                )
+                if ticks:
+                    last = f"{_moment(ticks[0].timestamp)} ({ticks[0].status.value.lower()})"
+            following = next(
+                schedule_execution_time_iterator(
+                    datetime.now(UTC).timestamp(), schedule.cron_schedule, schedule.execution_timezone
+                )
+            )
+            told = f"{schedule.cron_schedule}; last {last}; next {following.isoformat(sep=' ', timespec='minutes')}"
+            yield Finding(schedule.name, "ok" if on else "off", told if on else f"switched off; {told}")
+
+
+def _moment(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(sep=" ", timespec="minutes")
