@@ -1,0 +1,142 @@
+"""With the daemon running: a backfill for some users, and a newcomer who is served without anybody's doing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.partitions import USERS
+from aperture_dagster.settings import load_settings
+from aperture_dagster.simulator.server import JELLYFIN_MOUNT, TMDB_MOUNT
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.household import Household
+from aperture_dagster_tests.processes import all_gone, processes_of
+
+pytestmark = pytest.mark.e2e
+
+BIN = Path(sys.executable).parent
+WORLD = "generated:movies=40,series=4,episodes=20,plays=100"
+PATIENCE = 60
+
+
+@contextmanager
+def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs until the block ends, and then goes with all that it started."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, env=environment, cwd=PROJECT, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def wait_for(what: Callable[[], Any], said: str) -> Any:
+    """The first true answer."""
+    deadline = time.monotonic() + PATIENCE
+    while not (answer := what()):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+    return answer
+
+
+def test_a_backfill_completes_and_a_newcomer_is_served_by_the_sensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from aperture_dagster.storage.connection import close_engine, product_database_url
+    from aperture_dagster.storage.embedded import release_embedded_server
+
+    home, port_file, temporary = tmp_path / "home", tmp_path / "port", tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "TMPDIR": str(temporary),
+        "DAGSTER_HOME": str(PROJECT),
+        "APERTURE_HOME": str(home),
+        "APERTURE_CONFIG": os.devnull,
+        "APERTURE_TIMEZONE": "UTC",
+        "APERTURE_MEDIA_SERVER_API_KEY": "demo-jellyfin-key",
+        "APERTURE_TMDB_REQUESTS": "900",
+        "APERTURE_TMDB_PERIOD_SECONDS": "1",
+        "TMDB_API_KEY": "demo-tmdb-key",
+    }
+    simulator = [sys.executable, "-m", "aperture_dagster.simulator", "--world", WORLD, "--users", "3"]
+    simulator += ["--port-file", str(port_file)]
+    try:
+        with running(simulator, environment, tmp_path / "simulator.log"):
+            wait_for(port_file.exists, "the stand-ins did not start")
+            root = f"http://127.0.0.1:{port_file.read_text().strip()}"
+            environment |= {
+                "APERTURE_MEDIA_SERVER_URL": root + JELLYFIN_MOUNT,
+                "APERTURE_TMDB_URL": root + TMDB_MOUNT,
+            }
+            for name, value in environment.items():
+                monkeypatch.setenv(name, value)
+            settings = load_settings()
+            with dg.DagsterInstance.get() as instance:
+                house = Household(settings, instance)
+                house.cycle(skip=("generate_recommendations", "refresh_top_picks"))
+                users = house.everyone()
+                assert len(users) == 3
+                # Others' sensors would do the same work at the same time.
+                backfill = [
+                    BIN / "dagster",
+                    "job",
+                    "backfill",
+                    "-w",
+                    "workspace.yaml",
+                    "-j",
+                    "generate_recommendations",
+                ]
+                daemon = [str(BIN / "dagster-daemon"), "run", "-w", "workspace.yaml"]
+                with running(daemon, environment, tmp_path / "daemon.log") as process:
+                    asked = subprocess.run(
+                        [*backfill, "--partitions", ",".join(users), "--noprompt"],
+                        env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60,
+                    )  # fmt: skip
+                    assert asked.returncode == 0, asked.stderr
+
+                    def made() -> bool:
+                        assert process.poll() is None, (tmp_path / "daemon.log").read_text()
+                        key = dg.AssetKey("recommendations")
+                        return instance.get_materialized_partitions(key) >= set(house.everyone())
+
+                    wait_for(made, "the backfill did not complete: " + (tmp_path / "daemon.log").read_text()[-3000:])
+                    runs = instance.get_runs(dg.RunsFilter(job_name="generate_recommendations"))
+                    assert {run.tags["dagster/partition"] for run in runs} >= set(users)
+
+                    body = json.dumps({"name": "newcomer"}).encode()
+                    with urllib.request.urlopen(urllib.request.Request(f"{root}/_control/users", body)) as answer:
+                        assert answer.status == 201
+                    house.must("sync_users")
+                    assert "newcomer" in instance.get_dynamic_partitions(USERS)
+                    wait_for(made, "no first list: " + (tmp_path / "daemon.log").read_text()[-3000:])
+                    first = instance.get_runs(
+                        dg.RunsFilter(job_name="first_list", tags={"dagster/partition": "newcomer"})
+                    )
+                    assert len(first) == 1
+                    assert len(house.titles_for("newcomer")) >= 30
+            close_engine(product_database_url(settings))
+    finally:
+        release_embedded_server(home / "postgres")
+        left = [] if all_gone(tmp_path) else processes_of(tmp_path)
+        for one in left:
+            one.kill()
+    assert not left
