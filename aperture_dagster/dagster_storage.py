@@ -31,9 +31,15 @@ class ApertureDagsterStorage(DagsterPostgresStorage):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> ApertureDagsterStorage:
         """Start or reach the server, make Dagster's database there if it is missing, and open it."""
+        from aperture_dagster.recovery import all_runs_are_local, free_dead_slots
         from aperture_dagster.storage.connection import dagster_database_url
 
-        return cls(postgres_url=dagster_database_url(load_settings()), inst_data=inst_data)
+        settings = load_settings()
+        storage = cls(postgres_url=dagster_database_url(settings), inst_data=inst_data)
+        if all_runs_are_local(settings):
+            # Without a daemon nobody else does, and the next run would wait for a dead one without end.
+            free_dead_slots(storage.run_storage, storage.event_log_storage)
+        return storage
 
     @property
     def event_storage_data(self) -> ConfigurableClassData | None:

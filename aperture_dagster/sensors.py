@@ -87,6 +87,21 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
+    @dg.sensor(
+        name="dead_runs_sensor",
+        minimum_interval_seconds=2 * SECONDS_BETWEEN_LOOKS,
+        default_status=status,
+        description="Ends runs whose process is gone, after a power cut say, so that they hold up nobody.",
+    )
+    def dead_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        from aperture_dagster.recovery import all_runs_are_local, end_dead_runs
+
+        if not all_runs_are_local(settings):
+            return dg.SkipReason("The database is not this machine's own: runs may be processes of another.")
+        ended = end_dead_runs(context.instance)
+        told = ", ".join(f"{run.job_name} ({run.run_id[:8]})" for run in ended)
+        return dg.SkipReason(f"Ended: {told}." if ended else "Every run that has started is alive.")
+
     automation = dg.AutomationConditionSensorDefinition(
         "automation_sensor",
         target=dg.AssetSelection.all(),
@@ -94,7 +109,7 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         description="Makes what follows from a change: merged view, vectors, tastes, recommendations.",
     )
-    return [users_sensor, run_failure_sensor, automation]
+    return [users_sensor, run_failure_sensor, dead_runs_sensor, automation]
 
 
 def failure_line(context: dg.RunFailureSensorContext) -> str:
