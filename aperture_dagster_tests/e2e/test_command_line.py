@@ -1,0 +1,165 @@
+"""The command line as a person uses it: new processes, the embedded database, nothing started by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.processes import all_gone, processes_of
+
+pytestmark = pytest.mark.e2e
+
+BIN = Path(sys.executable).parent
+COUNTS = ("users", "movies", "series", "episodes", "plays")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A folder for a home; whoever still works in it at the end is an error, and is ended."""
+    yield tmp_path / "home"
+    left = [] if all_gone(tmp_path) else processes_of(tmp_path)
+    for process in left:
+        process.kill()
+    assert not left
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    temporary = home.parent / "temporary"
+    temporary.mkdir(exist_ok=True)
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home.parent),
+        "TMPDIR": str(temporary),
+        "APERTURE_CONFIG": os.devnull,
+        "APERTURE_TIMEZONE": "UTC",
+        "DAGSTER_HOME": str(PROJECT),
+        **more,
+    }
+
+
+def run(program: str, *arguments: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BIN / program, *arguments],
+        env=environment(home, **more),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def demo(home: Path, *arguments: str) -> dict[str, Any]:
+    """Run the demo with three users; returns the summary."""
+    summary = home.parent / "summary.json"
+    done = run(
+        "aperture", "demo", "--home", str(home), "--users", "3", "--summary", str(summary), *arguments, home=home
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(summary.read_text(encoding="utf-8"))
+
+
+def what_came_of_it(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary without what a run cost."""
+    return {key: value for key, value in summary.items() if key not in ("seconds", "requests", "rows_written")}
+
+
+def test_the_demo_leaves_a_summary_and_dagsters_own_commands_go_on_from_it(home: Path):
+    summary = demo(home)
+    assert set(summary) == {*COUNTS, "recommendations", "top_picks", "seconds", "requests", "rows_written"}
+    assert all(type(summary[name]) is int and summary[name] > 0 for name in COUNTS)
+    assert summary["users"] >= len(summary["recommendations"]) == 3
+    for entries in summary["recommendations"].values():
+        for entry in entries:
+            assert set(entry) == {"media_type", "title", "year", "tmdb_id", "imdb_id", "score", "because"}
+            assert entry["media_type"] in ("movie", "series")
+            assert entry["title"] and entry["because"]
+            assert type(entry["score"]) is float
+            assert type(entry["year"]) in (int, type(None))
+            assert type(entry["tmdb_id"]) in (int, type(None))
+            assert entry["imdb_id"] is None or re.fullmatch(r"tt\d+", entry["imdb_id"])
+    assert set(summary["top_picks"]) == {"movie", "series"}
+    assert all(0 < len(picks) <= 10 for picks in summary["top_picks"].values())
+    for part in ("seconds", "requests", "rows_written"):
+        assert summary[part] and all(value >= 0 for value in summary[part].values()), part
+    assert summary["requests"]["tmdb"] >= summary["movies"] + summary["series"] - 10
+
+    users = list(summary["recommendations"])
+    one = run(
+        "dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select", "recommendations",
+        "--partition", users[0], home=home, APERTURE_HOME=str(home),
+    )  # fmt: skip
+    assert one.returncode == 0, one.stderr
+    assert "RUN_SUCCESS" in one.stderr + one.stdout
+    span = run(
+        "dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select",
+        "taste_profiles,recommendations", "--partition-range", f"{users[0]}...{users[-1]}",
+        home=home, APERTURE_HOME=str(home),
+    )  # fmt: skip
+    assert span.returncode == 0, span.stderr
+    assert "3 users served" in span.stderr + span.stdout
+    again = demo(home)
+    assert what_came_of_it(again) == what_came_of_it(summary)
+    assert {name: rows for name, rows in again["rows_written"].items() if rows} == {}
+
+
+def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """What a refused command said: a sentence on stderr, and an exit code."""
+    assert done.returncode not in (0, -signal.SIGKILL), done.stdout
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    said = done.stderr.strip()
+    assert said.startswith("Error: ") and len(said.splitlines()) == 1, done.stderr
+    return said
+
+
+def test_an_unknown_world_is_one_sentence(home: Path):
+    said = one_sentence(run("aperture", "demo", "--home", str(home), "--world", str(home / "nowhere"), home=home))
+    assert "nowhere" in said
+
+
+def test_a_port_in_use_is_one_sentence(home: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        said = one_sentence(run("aperture", "up", "--demo", "--home", str(home), "--port", port, home=home))
+    assert port in said
+
+
+def test_a_home_that_cannot_be_written_is_one_sentence(home: Path):
+    home.write_text("a file is no folder", encoding="utf-8")
+    said = one_sentence(run("aperture", "demo", "--home", str(home / "below"), home=home))
+    assert str(home) in said
+
+
+@pytest.mark.parametrize("command", [["demo"], ["up", "--port", "0"]])
+def test_a_misspelt_setting_is_one_sentence_with_the_nearest_name(home: Path, command: list[str]):
+    said = one_sentence(run("aperture", *command, home=home, APERTURE_TIMEZOEN="UTC", APERTURE_HOME=str(home)))
+    assert "APERTURE_TIMEZONE" in said
+
+
+def test_a_demo_that_is_killed_three_times_ends_as_an_undisturbed_one(home: Path, tmp_path: Path):
+    undisturbed = what_came_of_it(demo(tmp_path / "other"))
+    chance = random.Random(20)
+    arguments = ["demo", "--home", str(home), "--users", "3"]
+    for _ in range(3):
+        process = subprocess.Popen(
+            [BIN / "aperture", *arguments], env=environment(home), cwd=PROJECT, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        time.sleep(chance.uniform(1.5, 6))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert what_came_of_it(demo(home)) == undisturbed
