@@ -47,7 +47,11 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--world", default="demo", help="'demo', or a folder with movies.jsonl.gz and ratings.csv.gz.")
+@click.option(
+    "--world",
+    default="demo",
+    help="'demo', 'odd', 'generated:movies=N,…', or a folder with movies.jsonl.gz and ratings.csv.gz.",
+)
 @click.option("--users", type=click.IntRange(min=1), help="Only the first so many users.")
 @click.option("--home", type=click.Path(file_okay=False), help="Where to keep everything. Default: .aperture/demo.")
 @click.option("--summary", type=click.Path(dir_okay=False), help="Also write the summary to this file, as JSON.")
@@ -62,8 +66,7 @@ def demo(world: str, users: int | None, home: str | None, summary: str | None) -
     with _sentences():
         usual, folder = the_demo.demo_home(None), the_demo.demo_home(home)
         folder.mkdir(parents=True, exist_ok=True)
-        if world != "demo":
-            world = str(Path(world).expanduser().resolve())
+        world = _world(world)
         console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}", highlight=False)
         with the_demo.stand_ins(world, users) as environment:
             settings = the_demo.point_at(environment, folder)
@@ -101,8 +104,7 @@ def up(on_demo: bool, world: str, users: int | None, home: str | None, host: str
             if on_demo:
                 folder = the_demo.demo_home(home)
                 folder.mkdir(parents=True, exist_ok=True)
-                if world != "demo":
-                    world = str(Path(world).expanduser().resolve())
+                world = _world(world)
                 the_demo.point_at(stack.enter_context(the_demo.stand_ins(world, users)), folder)
             elif home:
                 os.environ["APERTURE_HOME"] = str(Path(home).expanduser().resolve())
@@ -144,6 +146,12 @@ def simulate(world: str, users: int | None, port: int) -> None:
 
     arguments = ["--world", world, "--port", str(port)]
     sys.exit(serve(arguments + (["--users", str(users)] if users else [])))
+
+
+def _world(name: str) -> str:
+    """A folder by its whole path, since the stand-ins may look from elsewhere; other worlds by their name."""
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
