@@ -11,6 +11,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
+MANY_ROWS = 500
+
 
 @dataclass(slots=True)
 class WriteCounts:
@@ -156,7 +158,22 @@ def merge_staged(
         "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM written"
     ).format(insert)
     inserted, updated = connection.exec_driver_sql(statement.as_string(None)).one()
+    if inserted >= MANY_ROWS:
+        _refresh_figures(connection, table, inserted)
     return WriteCounts(inserted=inserted, updated=updated)
+
+
+def _refresh_figures(connection: Connection, table: Table, inserted: int) -> None:
+    """Let the planner know of a table that has just been filled.
+
+    Its figures come from a background task that is minutes late: a first run would be planned for empty tables, and
+    compare every row with every other.
+    """
+    believed = connection.exec_driver_sql(
+        f"SELECT reltuples FROM pg_class WHERE oid = '{table.name}'::regclass"
+    ).scalar()
+    if (believed or 0) < 2 * inserted:
+        connection.exec_driver_sql(f"ANALYZE {table.name}")
 
 
 def _cursor(connection: Connection):
