@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import stamina
+import stamina.instrumentation
 
 from aperture_dagster.resources.errors import (
     BadAnswer,
@@ -26,19 +27,34 @@ from aperture_dagster.resources.errors import (
     ServiceUnavailable,
 )
 
+log = logging.getLogger(__name__)
 # httpx writes every URL, query and all, at INFO.
 logging.getLogger("httpx").setLevel(logging.WARNING)
+# stamina would print every retry; the operator hears of those that did not help.
+stamina.instrumentation.set_on_retry_hooks(
+    [lambda details: log.info("%s; trying again in %.1f s", details.caused_by, details.wait_for)]
+)
 
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 120.0
 USER_AGENT = "aperture-dagster (home media recommendations)"
 
 
-class RateLimit:
-    """At most ``requests`` starts in any window of ``period_seconds``, across all threads of this process.
+class Turn:
+    """One request's place within a limit: ``at`` is the latest moment at which the service can have got it."""
 
-    A sliding window over the times of the last ``requests`` starts: it works at the limit, not below it, and a
-    burst at a window's edge cannot exceed it, as it could with counters that reset.
+    __slots__ = ("at",)
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+
+class RateLimit:
+    """At most ``requests`` arrivals in any window of ``period_seconds``, across all threads of this process.
+
+    A sliding window over the last ``requests`` turns: it works at the limit, not below it, and a burst at a window's
+    edge cannot exceed it, as it could with counters that reset. A request may be long under way before the service
+    sees it, and the next one not: so its turn counts from its answer, when that has come.
     """
 
     def __init__(
@@ -49,22 +65,28 @@ class RateLimit:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        # Requests need not take equally long to arrive; a margin keeps their arrivals within the limit, too.
-        self._window = period_seconds * 1.01 + 0.005
-        self._starts: collections.deque[float] = collections.deque(maxlen=requests)
+        # Two clocks never run alike.
+        self._window = period_seconds * 1.002 + 0.002
+        self._turns: collections.deque[Turn] = collections.deque(maxlen=requests)
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
 
-    def wait(self) -> None:
-        """Return when one more request may start, and count it."""
+    def wait(self) -> Turn:
+        """Return when one more request may start, and count it; :meth:`answered` is to be called after it."""
         with self._lock:
+            before = self._turns[0] if len(self._turns) == self._turns.maxlen else None
             now = self._clock()
-            start = now
-            if len(self._starts) == self._starts.maxlen:
-                start = max(now, self._starts[0] + self._window)
-            self._starts.append(start)
-        if start > now:
-            self._sleep(start - now)
+            turn = Turn(now if before is None else max(now, before.at + self._window))
+            self._turns.append(turn)
+        # The turn before may be answered, and so move, while we sleep.
+        while before is not None and (rest := before.at + self._window - self._clock()) > 1e-6:
+            self._sleep(rest)
+        self.answered(turn)
+        return turn
+
+    def answered(self, turn: Turn) -> None:
+        """The request is over, now: the service got it before."""
+        turn.at = max(turn.at, self._clock())
 
 
 _shared_limits: dict[tuple[str, int, float], RateLimit] = {}
@@ -187,8 +209,7 @@ class Transport:
         raise AssertionError("unreachable")
 
     def _attempt(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> Any:
-        if self._limit is not None:
-            self._limit.wait()
+        turn = self._limit.wait() if self._limit is not None else None
         with self._count_lock:
             self.requests += 1
         try:
@@ -203,6 +224,9 @@ class Transport:
             ) from None
         except httpx.HTTPError as error:
             raise _Retry(self._clean(str(error) or type(error).__name__)) from None
+        finally:
+            if self._limit is not None and turn is not None:
+                self._limit.answered(turn)
         return self._read(response, f"{method} {path}")
 
     def _read(self, response: httpx.Response, request: str) -> Any:

@@ -1,0 +1,253 @@
+"""Emby 4.8 and newer, read.
+
+Facts of the API that shaped this file: hardly any field comes without being asked for, not even the play count; a
+library has one id to list it by (``ItemId``) and another in the users' policies (``Guid``); ``MinDateLastSavedForUser``
+looks at the user's own data, so one listing gives everything that changed, what was unmarked included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from operator import attrgetter
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestRejected
+from aperture_dagster.resources.media_server import (
+    ItemState,
+    Listing,
+    MediaType,
+    Page,
+    ServerEpisode,
+    ServerIdentity,
+    ServerLibrary,
+    ServerTitle,
+    ServerUser,
+)
+from aperture_dagster.resources.media_server_items import (
+    ITEM_TYPES,
+    OVERLAP,
+    plain_id,
+    read_episode,
+    read_page,
+    read_state,
+    read_title,
+    read_user,
+    text_of,
+    walk,
+    walk_parts,
+)
+from aperture_dagster.resources.transport import Transport, expect
+
+Record = TypeVar("Record")
+
+PREFIX = "/emby"
+TITLE_FIELDS = (
+    "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,ProductionYear,"
+    "PremiereDate,EndDate,CommunityRating,CriticRating,OfficialRating,Status"
+)
+EPISODE_FIELDS = "Path,PremiereDate"
+STATE_FIELDS = "UserDataPlayCount,UserDataLastPlayedDate"
+
+
+class EmbyServer:
+    """An Emby server over HTTP; implements ``MediaServer``.
+
+    Args:
+        transport: to the server's address, with its auth header.
+        page_size: items asked for in one request.
+    """
+
+    def __init__(self, transport: Transport, *, page_size: int = 500) -> None:
+        self._http = transport
+        self._page_size = page_size
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        api_key: str,
+        *,
+        page_size: int = 500,
+        timeout_seconds: float = 60,
+        attempts: int = 5,
+        first_wait_seconds: float = 0.5,
+    ) -> EmbyServer:
+        """A client for the server at ``url``, with or without ``/emby`` at its end."""
+        transport = Transport(
+            "Emby",
+            url,
+            headers={"X-Emby-Token": api_key},
+            timeout_seconds=timeout_seconds,
+            attempts=attempts,
+            first_wait_seconds=first_wait_seconds,
+            connections=4,
+            secrets=[api_key],
+            setting="APERTURE_MEDIA_SERVER_API_KEY",
+        )
+        return cls(transport, page_size=page_size)
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far."""
+        return self._http.requests
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def identity(self) -> ServerIdentity:
+        """Which server this is. From here on it is asked below ``/emby`` if only that path leads to it.
+
+        Raises:
+            ServiceRefused: the key is not accepted.
+            BadAnswer: the address belongs to something else.
+        """
+        info = expect(self._system_info(), dict, "Emby's /System/Info")
+        server_id = info.get("Id")
+        if not isinstance(server_id, str) or not server_id:
+            raise BadAnswer("What answers at APERTURE_MEDIA_SERVER_URL is not a media server: /System/Info has no Id.")
+        return ServerIdentity(
+            server_id=server_id,
+            name=str(info.get("ServerName") or ""),
+            version=str(info.get("Version") or ""),
+            product=str(info.get("ProductName") or "Emby Server"),
+        )
+
+    def _system_info(self) -> Any:
+        try:
+            return self._http.get_json("/System/Info")
+        except NotFound:
+            if self._http.base_url.endswith(PREFIX):
+                raise
+        # The server answers with and without the prefix; a proxy before it may know one path only.
+        self._http.base_url += PREFIX
+        return self._http.get_json("/System/Info")
+
+    def users(self) -> Page[ServerUser]:
+        """Every user, each with the libraries that they may see by the ids that ``libraries`` gives.
+
+        Raises:
+            BadAnswer: the list is not whole; who is missing could not be told from who is gone.
+        """
+        page = self._all_users()
+        if not all(user.all_libraries for user in page.records):
+            ids = {guid: library.library_id for library, guid in self._libraries() if guid is not None}
+            page.records = [
+                replace(user, library_ids=tuple(sorted(ids.get(folder, folder) for folder in user.library_ids)))
+                for user in page.records
+            ]
+        return page
+
+    def _all_users(self) -> Page[ServerUser]:
+        def fetch(start: int) -> Any:
+            return self._http.get_json("/Users/Query", {"StartIndex": start, "Limit": self._page_size})
+
+        listing = Listing()
+        try:
+            pages = walk(fetch, read_emby_user, listing, what="Emby's list of users", identity=attrgetter("user_id"))
+            users = [user for page in pages for user in page]
+        except (NotFound, RequestRejected):
+            # Older servers know the bare list only.
+            answer = expect(self._http.get_json("/Users"), list, "Emby's list of users")
+            return read_page(answer, read_emby_user)
+        nameless = len(listing.problems) - len(listing.unreadable_ids)
+        if listing.shifted or listing.seen + nameless < (listing.total or 0):
+            raise BadAnswer("Emby's list of users changed while it was read.")
+        return Page(users, listing.problems, listing.total, listing.unreadable_ids)
+
+    def libraries(self) -> list[ServerLibrary]:
+        """Every library.
+
+        Raises:
+            BadAnswer: a library cannot be read; without it what is missing could not be told from what is gone.
+        """
+        return [library for library, _ in self._libraries()]
+
+    def _libraries(self) -> list[tuple[ServerLibrary, str | None]]:
+        """Every library with the id that users' policies name it by."""
+        what = "Emby's list of libraries"
+        try:
+            answer = expect(self._http.get_json("/Library/VirtualFolders/Query"), dict, what).get("Items")
+        except (NotFound, RequestRejected):
+            answer = self._http.get_json("/Library/VirtualFolders")
+        page = read_page(expect(answer, list, what), read_library)
+        if page.problems:
+            raise BadAnswer(f"{what} cannot be read: {page.problems[0]}")
+        return page.records
+
+    def titles(self, library: ServerLibrary, media_type: MediaType, listing: Listing) -> Iterator[list[ServerTitle]]:
+        """All films or series of a library, oldest first, so that what is added meanwhile comes at the end."""
+        query = {
+            "ParentId": library.library_id,
+            "IncludeItemTypes": ITEM_TYPES[media_type],
+            "Fields": TITLE_FIELDS,
+            "GroupItemsIntoCollections": "false",
+            "EnableUserData": "false",
+        }
+        return self._pages("/Items", query, read_title, listing)
+
+    def episodes(self, library: ServerLibrary, listing: Listing) -> Iterator[list[ServerEpisode]]:
+        """All episodes of a library that have a file."""
+        query = {
+            "ParentId": library.library_id,
+            "IncludeItemTypes": "Episode",
+            "Fields": EPISODE_FIELDS,
+            "EnableUserData": "false",
+        }
+        return self._pages("/Items", query, read_episode, listing)
+
+    def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
+        """All states that were saved since then, with a day's overlap; those of unmarked items, too."""
+        horizon = (since - OVERLAP).astimezone(UTC)
+        return self._states(user_id, {"MinDateLastSavedForUser": f"{horizon:%Y-%m-%dT%H:%M:%SZ}"}, listing)
+
+    def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
+        """Everything that the user played, started or marked."""
+        filters = ("IsPlayed", "IsResumable", "IsFavorite")
+        return walk_parts([partial(self._states, user_id, {"Filters": each}) for each in filters], listing)
+
+    def _states(self, user_id: str, query: Mapping[str, str], listing: Listing) -> Iterator[list[ItemState]]:
+        asked = {
+            "IncludeItemTypes": "Movie,Episode",
+            "Fields": STATE_FIELDS,
+            "GroupItemsIntoCollections": "false",
+            "EnableUserData": "true",
+        }
+        return self._pages(f"/Users/{quote(user_id, safe='')}/Items", {**asked, **query}, read_state, listing)
+
+    def _pages(
+        self, path: str, query: Mapping[str, str], read: Callable[[dict[str, Any]], Record], listing: Listing
+    ) -> Iterator[list[Record]]:
+        base = {
+            "Recursive": "true",
+            "SortBy": "DateCreated,SortName",
+            "SortOrder": "Ascending",
+            "ExcludeLocationTypes": "Virtual",
+            "EnableImages": "false",
+            "EnableTotalRecordCount": "true",
+            **query,
+        }
+
+        def fetch(start: int) -> Any:
+            return self._http.get_json(path, {**base, "StartIndex": start, "Limit": self._page_size})
+
+        return walk(fetch, read, listing, what=f"Emby's {path}")
+
+
+def read_emby_user(item: dict[str, Any]) -> ServerUser:
+    """A user from the server's JSON. The name of a linked Emby Connect account is often an e-mail address."""
+    return replace(read_user(item), email_hint=text_of(item, "ConnectUserName"))
+
+
+def read_library(item: dict[str, Any]) -> tuple[ServerLibrary, str | None]:
+    """A library from the server's JSON, and the id that users' policies name it by, if it has one."""
+    library = ServerLibrary(
+        library_id=plain_id(item.get("ItemId", item.get("Id"))),
+        name=text_of(item, "Name", required=True) or "",
+        collection_type=text_of(item, "CollectionType"),
+    )
+    return library, plain_id(item["Guid"], "Guid") if item.get("Guid") is not None else None

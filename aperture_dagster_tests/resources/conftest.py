@@ -1,0 +1,132 @@
+"""A tiny web server that answers as it is told, for what the stand-ins do not do."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from aperture_dagster.resources.transport import Transport
+from aperture_dagster.simulator.odd_world import odd_world
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+
+NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
+
+
+@dataclass
+class Answer:
+    """One answer: any body, JSON unless it is text; ``missing`` bytes are announced and never sent."""
+
+    body: Any = None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0
+    missing: int = 0
+
+    def content(self) -> bytes:
+        return self.body.encode() if isinstance(self.body, str) else json.dumps(self.body).encode()
+
+
+@dataclass
+class Asked:
+    """One request as it arrived."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: Any
+    at: float
+
+
+class Scripted:
+    """Answers in turn, the last one for ever; a function makes the answer from the request."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer | Callable[[Asked], Answer]] = [Answer({})]
+        self.asked: list[Asked] = []
+        self._lock = threading.Lock()
+        scripted = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                asked = Asked(
+                    self.command,
+                    self.path,
+                    {name.lower(): value for name, value in self.headers.items()},
+                    json.loads(body) if body else None,
+                    time.monotonic(),
+                )
+                with scripted._lock:
+                    scripted.asked.append(asked)
+                    made = scripted.answers.pop(0) if len(scripted.answers) > 1 else scripted.answers[0]
+                made = made if isinstance(made, Answer) else made(asked)
+                time.sleep(made.delay)
+                content = made.content()
+                try:
+                    self.send_response(made.status)
+                    for name, value in {"content-type": "application/json", **made.headers}.items():
+                        self.send_header(name, value)
+                    self.send_header("content-length", str(len(content) + made.missing))
+                    self.end_headers()
+                    self.wfile.write(content)
+                except OSError:
+                    self.close_connection = True
+
+            do_GET = do_POST = answer
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def say(self, *answers: Answer | Callable[[Asked], Answer]) -> None:
+        self.answers = list(answers)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    server = Scripted()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def transport(scripted: Scripted) -> Iterator[Callable[..., Transport]]:
+    """Makes a transport to the scripted server, quick to try again."""
+    made: list[Transport] = []
+
+    def make(url: str | None = None, **how: Any) -> Transport:
+        quick: dict[str, Any] = {"attempts": 3, "first_wait_seconds": 0.01, "timeout_seconds": 5}
+        made.append(Transport("The service", url or scripted.url, **quick | how))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def steady() -> Iterator[RunningSimulator]:
+    """The stand-ins over the odd world, shared by tests that change nothing in it."""
+    with running_simulator(odd_world(NOW)) as running:
+        yield running

@@ -1,0 +1,197 @@
+"""Who turns texts into vectors."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aperture_dagster.resources.embedder import OpenAiEmbedder, WordLlamaEmbedder, make_embedder, unit_length
+from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceNotConfigured, ServiceRefused
+from aperture_dagster.resources.transport import Transport
+from aperture_dagster.settings import load_settings
+from aperture_dagster.simulator.odd_world import LONG_NAME, ODD_TITLES
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster_tests.resources.conftest import Answer, Asked, Scripted
+
+
+@contextmanager
+def endpoint(url: str, key: str | None = "demo-openai-key", **how: Any) -> Iterator[OpenAiEmbedder]:
+    transport = Transport(
+        "The endpoint",
+        url,
+        headers={"Authorization": f"Bearer {key}"} if key else None,
+        attempts=2,
+        first_wait_seconds=0.01,
+        secrets=[key or ""],
+    )
+    with transport:
+        yield OpenAiEmbedder(transport, **{"model": "demo-embedding", "batch_size": 64} | how)
+
+
+def vectors_of(count: int, dimensions: int = 3, **more: Any) -> dict[str, Any]:
+    rows = np.eye(max(count, dimensions))[:count, :dimensions] + 0.5
+    return {"data": [{"index": n, "embedding": row.tolist()} for n, row in enumerate(rows)]} | more
+
+
+# wordllama
+
+
+@pytest.fixture(scope="module")
+def wordllama() -> WordLlamaEmbedder:
+    return WordLlamaEmbedder()
+
+
+def test_the_local_model_needs_no_network(monkeypatch: pytest.MonkeyPatch):
+    def no_network(*_: Any) -> None:
+        raise AssertionError("the local model must not reach for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    vectors = WordLlamaEmbedder().embed(["a heist in the rain"])
+    assert vectors.shape == (1, 256)
+
+
+def test_vectors_have_length_one_one_type_and_repeat(wordllama: WordLlamaEmbedder):
+    texts = [*ODD_TITLES, LONG_NAME * 20, "x"]
+    vectors = wordllama.embed(texts)
+    assert vectors.shape == (len(texts), wordllama.dimensions)
+    assert vectors.dtype == np.float32
+    lengths = np.linalg.norm(vectors, axis=1)
+    assert np.isfinite(vectors).all()
+    assert np.all((np.abs(lengths - 1) < 1e-3) | (lengths == 0))
+    assert np.allclose(vectors, wordllama.embed(texts), atol=1e-6)
+    # In whatever company a text is, its vector is the same.
+    assert np.allclose(vectors[3], wordllama.embed([texts[3]])[0], atol=1e-4)
+
+
+def test_what_is_alike_is_near(wordllama: WordLlamaEmbedder):
+    heist, robbery, garden = wordllama.embed(
+        ["Thieves plan a bank heist.", "Robbers prepare to rob a bank.", "A gardener grows roses in spring."]
+    )
+    assert heist @ robbery > heist @ garden + 0.1
+
+
+def test_no_texts_are_no_vectors(wordllama: WordLlamaEmbedder):
+    assert wordllama.embed([]).shape == (0, 256)
+
+
+def test_a_vector_of_nothing_stays_nothing():
+    assert np.array_equal(unit_length(np.array([[0.0, 0.0], [3.0, 4.0]])), np.array([[0, 0], [0.6, 0.8]], np.float32))
+
+
+# OpenAI-compatible
+
+
+def test_any_endpoint_is_spoken_to(steady: RunningSimulator):
+    with endpoint(steady.openai_url) as embedder:
+        assert embedder.dimensions == 256
+        assert embedder.name == "openai-demo-embedding-256"
+        vectors = embedder.embed([*ODD_TITLES, ""])
+    assert vectors.shape == (len(ODD_TITLES) + 1, 256)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_texts_are_sent_in_batches_and_come_back_in_order(steady: RunningSimulator):
+    texts = [f"film number {n} about {word}" for n, word in enumerate(["rain", "sun", "sea", "war", "love"] * 5)]
+    with endpoint(steady.openai_url, batch_size=7) as small, endpoint(steady.openai_url) as large:
+        in_parts, at_once = small.embed(texts), large.embed(texts)
+        assert small.requests == 4
+        assert large.requests == 1
+    assert np.allclose(in_parts, at_once)
+
+
+def test_an_order_other_than_that_of_the_texts_is_put_right(scripted: Scripted):
+    answer = vectors_of(3)
+    answer["data"].reverse()
+    scripted.say(Answer(vectors_of(3)), Answer(answer))
+    with endpoint(scripted.url) as embedder:
+        assert np.array_equal(embedder.embed(["a", "b", "c"]), embedder.embed(["a", "b", "c"]))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        vectors_of(2), vectors_of(4), {"data": []}, {"data": {}}, {}, [],
+        {"data": [{"index": n // 2, "embedding": [1.0]} for n in range(3)]},
+        {"data": [{"embedding": [1.0]}] * 3}, {"data": [1, 2, 3]}, {"data": [None] * 3},
+        {"data": [{"index": n, "embedding": [1.0] * (n + 1)} for n in range(3)]},
+        {"data": [{"index": n, "embedding": []} for n in range(3)]},
+        {"data": [{"index": n, "embedding": [None, 1.0]} for n in range(3)]},
+        {"data": [{"index": n, "embedding": "AACAPw=="} for n in range(3)]},
+        {"data": [{"index": n, "embedding": 1.0} for n in range(3)]},
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_vectors_that_cannot_be_matched_to_their_texts_are_not_taken(scripted: Scripted, answer: Any):
+    scripted.say(Answer(answer))
+    with endpoint(scripted.url) as embedder, pytest.raises(BadAnswer, match="endpoint"):
+        embedder.embed(["a", "b", "c"])
+
+
+def test_a_model_that_changes_its_length_on_the_way_is_not_mixed(scripted: Scripted):
+    scripted.say(Answer(vectors_of(1, 3)), Answer(vectors_of(1, 4)))
+    with endpoint(scripted.url, batch_size=1) as embedder, pytest.raises(BadAnswer, match="length to 4"):
+        embedder.embed(["a", "b"])
+
+
+def test_no_text_is_sent_empty_or_endless(scripted: Scripted):
+    def check(asked: Asked) -> Answer:
+        assert all(0 < len(text) <= 6000 for text in asked.body["input"])
+        return Answer(vectors_of(len(asked.body["input"])))
+
+    scripted.say(check)
+    with endpoint(scripted.url) as embedder:
+        assert len(embedder.embed(["", "x" * 100_000])) == 2
+    assert scripted.asked[0].body["encoding_format"] == "float"
+    assert scripted.asked[0].target == "/embeddings"
+
+
+def test_a_wrong_key_or_model_is_told(steady: RunningSimulator):
+    with endpoint(steady.openai_url, "wrong") as embedder, pytest.raises(ServiceRefused):
+        embedder.embed(["a"])
+    with endpoint(steady.openai_url, model="none") as embedder, pytest.raises(NotFound):
+        embedder.embed(["a"])
+
+
+def test_a_local_endpoint_is_sent_no_key(scripted: Scripted):
+    scripted.say(Answer(vectors_of(1)))
+    with endpoint(scripted.url, None) as embedder:
+        embedder.embed(["a"])
+    assert "authorization" not in scripted.asked[0].headers
+
+
+# By the settings
+
+
+def test_the_settings_name_the_embedder(scripted: Scripted):
+    assert make_embedder(load_settings()).name == "wordllama-256"
+    scripted.say(Answer("", 500), Answer(vectors_of(1)))
+    settings = load_settings(
+        embedder="openai",
+        embedder_url=scripted.url,
+        embedder_model="local",
+        http_attempts=2,
+        http_retry_wait_seconds=0.01,
+    )
+    embedder = make_embedder(settings)
+    assert embedder.name == "openai-local-3"
+    assert len(scripted.asked) == 2
+
+
+def test_the_attempts_of_the_settings_hold_for_embeddings_too(scripted: Scripted):
+    scripted.say(Answer("", 503))
+    settings = load_settings(
+        embedder="openai", embedder_url=scripted.url, http_attempts=2, http_retry_wait_seconds=0.01
+    )
+    with pytest.raises(Exception, match="503"):
+        make_embedder(settings).embed(["a"])
+    assert len(scripted.asked) == 2
+
+
+def test_an_embedder_that_is_not_installed_says_what_to_install(tmp_path: Any):
+    with pytest.raises(ServiceNotConfigured, match="pip install"):
+        make_embedder(load_settings(embedder="fastembed", home=tmp_path))

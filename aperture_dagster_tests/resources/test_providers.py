@@ -1,0 +1,93 @@
+"""What the assets are handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from aperture_dagster.resources.errors import ServiceNotConfigured, ServiceRefused, ServiceUnavailable
+from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers, TmdbService
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.simulator.odd_world import odd_world
+from aperture_dagster.simulator.world import World
+from aperture_dagster_tests.resources.conftest import NOW
+
+Serve = Callable[..., AbstractContextManager[Any]]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({}, "APERTURE_MEDIA_SERVER_URL"),
+        ({"media_server_url": "http://127.0.0.1:9"}, "APERTURE_MEDIA_SERVER_API_KEY"),
+        ({"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "  "}, "APERTURE_MEDIA_SERVER_API_KEY"),
+    ],
+)
+def test_what_is_not_set_is_named(given: dict[str, Any], named: str):
+    settings = load_settings(**given)
+    with pytest.raises(ServiceNotConfigured, match=named), MediaServers(settings, Database(settings)).open():
+        pass
+
+
+def test_without_a_key_tmdb_is_not_configured():
+    for settings in (load_settings(), load_settings(tmdb_api_key="")):
+        assert not TmdbService(settings).configured
+        with pytest.raises(ServiceNotConfigured, match="TMDB_API_KEY"), TmdbService(settings).open():
+            pass
+    assert TmdbService(load_settings(tmdb_api_key="abc")).configured
+
+
+def test_a_home_belongs_to_one_server_for_good(serve: Serve, make_settings: Callable[..., Settings]):
+    with serve(odd_world(NOW)) as (_, settings), MediaServers(settings, Database(settings)).open() as server:
+        assert server.identity().server_id
+    with (
+        serve(World("another")) as (_, settings),
+        pytest.raises(ServiceRefused, match=r"nothing was changed.*APERTURE_HOME"),
+        MediaServers(settings, Database(settings)).open(),
+    ):
+        pass
+
+
+def test_the_same_server_at_another_address_is_the_same(serve: Serve):
+    for _ in range(2):
+        with serve(odd_world(NOW)) as (_, settings), MediaServers(settings, Database(settings)).open():
+            pass
+
+
+def test_a_server_that_is_away_is_unavailable(make_settings: Callable[..., Settings]):
+    settings = make_settings(media_server_url="http://127.0.0.1:9", media_server_api_key="the-key")
+    with pytest.raises(ServiceUnavailable) as told, MediaServers(settings, Database(settings)).open():
+        pass
+    assert "the-key" not in str(told.value)
+
+
+def test_an_embedder_is_made_once():
+    made: list[Settings] = []
+
+    def make(settings: Settings) -> Any:
+        made.append(settings)
+        return object()
+
+    embedders = Embedders(load_settings(), make)
+    assert embedders.get() is embedders.get()
+    assert len(made) == 1
+
+
+def test_a_transaction_is_kept_as_a_whole_or_not_at_all(database: Database):
+    from sqlalchemy import text
+
+    with pytest.raises(RuntimeError), database.transaction() as connection:
+        connection.execute(text("INSERT INTO facts (name, value) VALUES ('x', '1')"))
+        raise RuntimeError
+    with database.transaction() as connection:
+        assert connection.execute(text("SELECT count(*) FROM facts")).scalar() == 0
+
+
+def test_the_clock_tells_utc_or_what_a_test_says():
+    assert Clock().now().tzinfo is UTC
+    assert abs((Clock().now() - datetime.now(UTC)).total_seconds()) < 5
+    assert Clock(lambda: NOW).now() == NOW

@@ -1,0 +1,243 @@
+"""Reading TMDb: films and series, its many words for "unknown", and finding by other ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Any
+
+import pytest
+
+from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused, ServiceUnavailable
+from aperture_dagster.resources.tmdb import CAST_KEPT, Tmdb, read_title
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.storage.enrichment import TMDB_COLUMNS
+from aperture_dagster_tests.resources.conftest import Answer, Scripted
+
+FILM: dict[str, Any] = {"id": 603, "title": "The Film"}
+SERIES: dict[str, Any] = {"id": 1396, "name": "The Series"}
+
+
+@contextmanager
+def connected(url: str, key: str = "demo-tmdb-key", **how: Any) -> Iterator[Tmdb]:
+    quick: dict[str, Any] = {"requests": 500, "period_seconds": 1, "attempts": 2, "first_wait_seconds": 0.01}
+    client = Tmdb.connect(url, key, **quick | how)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@pytest.fixture
+def client(steady: RunningSimulator) -> Iterator[Tmdb]:
+    with connected(steady.tmdb_url) as made:
+        yield made
+
+
+@pytest.fixture
+def said(scripted: Scripted) -> Callable[[Any], Tmdb]:
+    made: list[Tmdb] = []
+
+    def answers(body: Any) -> Tmdb:
+        scripted.say(Answer(body))
+        made.append(Tmdb.connect(scripted.url, "a-token", requests=500, period_seconds=1, attempts=1))
+        return made[-1]
+
+    yield answers  # type: ignore[misc]
+    for one in made:
+        one.close()
+
+
+def test_a_film_is_one_request(client: Tmdb):
+    before = client.requests
+    film = client.title("movie", 900_000_001)
+    assert client.requests == before + 1
+    assert film.title == "It's \"Quoted\" 'n' `Ticked`"
+    assert film.keywords == ["odd", "50% off"]
+    assert [member["name"] for member in film.cast] == ["Zoë O'Hara", "李小龍"]
+    assert film.directors == ['Åsa "Q" Öberg']
+    assert film.companies[0]["name"] == "Smith & Sons / Films"
+
+
+def test_a_series_has_its_keywords_and_ids_elsewhere_and_they_are_found(client: Tmdb):
+    series = client.title("series", 900_000_000)
+    assert series.title == 'Series: A "Quoted" / Slashed One'
+    assert series.tvdb_id == 900_000_000
+    assert series.directors == []
+
+
+def test_a_row_has_exactly_the_columns_of_its_table(client: Tmdb):
+    assert set(client.title("movie", 900_000_001).as_row(7)) == set(TMDB_COLUMNS)
+    assert client.title("movie", 900_000_001).as_row(7)["work_id"] == 7
+
+
+def test_keywords_are_found_under_both_of_their_names():
+    names = [{"id": 1, "name": "one"}, {"id": 2, "name": ""}, {"id": 3}, {"id": 1, "name": "one"}]
+    assert read_title(FILM | {"keywords": {"keywords": names}}, "movie").keywords == ["one"]
+    assert read_title(SERIES | {"keywords": {"results": names}}, "series").keywords == ["one"]
+
+
+@pytest.mark.parametrize("unknown", [None, "", 0, [], {}, "absent"])
+def test_every_word_for_unknown_is_unknown(unknown: Any):
+    optional = (
+        "imdb_id", "original_title", "overview", "tagline", "status", "release_date", "runtime", "genres", "keywords",
+        "credits", "external_ids", "recommendations", "production_companies", "production_countries",
+        "spoken_languages", "belongs_to_collection", "poster_path", "backdrop_path", "vote_count", "original_language",
+    )  # fmt: skip
+    bare = read_title(FILM, "movie")
+    assert read_title(FILM | (dict.fromkeys(optional, unknown) if unknown != "absent" else {}), "movie") == bare
+    assert (bare.release_date, bare.runtime_minutes, bare.vote_average, bare.genres, bare.collection_id) == (
+        None,
+        None,
+        None,
+        [],
+        None,
+    )
+
+
+def test_an_average_of_no_votes_is_no_opinion():
+    assert read_title(FILM | {"vote_average": 0.0, "vote_count": 0}, "movie").vote_average is None
+    assert read_title(FILM | {"vote_average": 7.5, "vote_count": 2}, "movie").vote_average == 7.5
+
+
+@pytest.mark.parametrize("number", [10**400, float("inf"), float("nan"), True, "7"])
+def test_a_number_that_is_none_is_unknown(number: Any):
+    film = read_title(FILM | {"popularity": number, "vote_count": number, "runtime": number}, "movie")
+    assert (film.popularity, film.vote_count, film.runtime_minutes) == (None, None, None)
+
+
+@pytest.mark.parametrize("day", ["", "2024-13-01", "2024", "soon", None, 2024])
+def test_a_date_that_is_none_is_unknown(day: Any):
+    assert read_title(FILM | {"release_date": day}, "movie").release_date is None
+
+
+def test_a_series_takes_its_own_fields():
+    series = read_title(
+        SERIES
+        | {
+            "title": "not this",
+            "original_name": "Original",
+            "first_air_date": "2008-01-20",
+            "episode_run_time": [47, 49],
+            "created_by": [{"name": "Creator"}],
+            "networks": [{"id": 1, "name": "AMC", "logo_path": "/a.png"}],
+            "external_ids": {"imdb_id": "tt0903747", "tvdb_id": 81189},
+            "next_episode_to_air": None,
+            "last_episode_to_air": {"season_number": 5, "episode_number": 16, "name": "End", "air_date": "2013-09-29"},
+        },
+        "series",
+    )
+    assert (series.title, series.original_title, series.release_date) == (
+        "The Series",
+        "Original",
+        date(2008, 1, 20),
+    )
+    assert (series.runtime_minutes, series.creators, series.imdb_id, series.tvdb_id) == (
+        47,
+        ["Creator"],
+        "tt0903747",
+        81189,
+    )
+    assert series.networks == [{"id": 1, "name": "AMC", "logo_path": "/a.png"}]
+    assert series.next_episode is None
+    assert series.last_episode == {"season": 5, "number": 16, "title": "End", "air_date": "2013-09-29"}
+    assert read_title(SERIES | {"episode_run_time": []}, "series").runtime_minutes is None
+
+
+def test_the_first_of_the_cast_are_kept_in_billing_order():
+    cast = [{"name": f"Actor {n}", "order": n, "character": None} for n in reversed(range(40))]
+    kept = read_title(FILM | {"credits": {"cast": cast, "crew": "none"}}, "movie").cast
+    assert [member["name"] for member in kept] == [f"Actor {n}" for n in range(CAST_KEPT)]
+
+
+def test_crew_is_told_apart_by_job_and_named_once():
+    crew = [
+        {"name": "A", "job": "Director"},
+        {"name": "A", "job": "Screenplay"},
+        {"name": "A", "job": "Writer"},
+        {"name": "B", "job": "Original Music Composer"},
+        {"name": "C", "job": "Director of Photography"},
+        {"name": "D", "job": "Caterer"},
+        "nobody",
+    ]
+    film = read_title(FILM | {"credits": {"crew": crew}}, "movie")
+    assert (film.directors, film.writers, film.composers, film.cinematographers) == (["A"], ["A"], ["B"], ["C"])
+
+
+@pytest.mark.parametrize("answer", [[], None, "x", {}, {"id": 603}, {"id": "603", "title": "x"}, {"id": 1, "title": 5}])
+def test_an_answer_that_is_no_title_is_a_bad_answer(answer: Any):
+    with pytest.raises(BadAnswer, match="TMDb"):
+        read_title(answer, "movie")
+
+
+def test_a_title_that_tmdb_has_no_more_is_not_found(client: Tmdb):
+    with pytest.raises(NotFound):
+        client.title("movie", 1)
+
+
+def test_a_film_is_found_by_its_imdb_id_and_a_series_by_its_tvdb_id(client: Tmdb):
+    assert client.find("movie", imdb_id="tt900000001") == 900_000_001
+    assert client.find("series", tvdb_id=900_000_000) == 900_000_000
+
+
+def test_nothing_is_found_for_an_unknown_id_or_none(client: Tmdb):
+    before = client.requests
+    assert client.find("movie", imdb_id="tt1") is None
+    assert client.find("series", imdb_id="tt1", tvdb_id=5) is None
+    assert client.requests == before + 3
+    assert client.find("movie") is client.find("movie", tvdb_id=900_000_000) is None
+    assert client.requests == before + 3, "TVDb ids are for series only"
+
+
+def test_a_film_under_an_id_of_a_series_is_not_taken(client: Tmdb):
+    assert client.find("series", imdb_id="tt900000001") is None
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"movie_results": {}}, {"movie_results": None}])
+def test_a_search_of_another_shape_is_a_bad_answer(said: Callable[[Any], Tmdb], answer: Any):
+    with pytest.raises(BadAnswer):
+        said(answer).find("movie", imdb_id="tt1")
+
+
+def test_a_collections_films_come_by_release_and_unreleased_ones_last(said: Callable[[Any], Tmdb]):
+    parts = [
+        {"id": 4, "release_date": ""},
+        {"id": 3, "release_date": "2003-01-01"},
+        {"id": 1, "release_date": "1999-01-01"},
+        {"title": "no id"},
+        {"id": 2, "release_date": "1999-01-01"},
+        {"id": 5},
+    ]
+    collection = said({"id": 10, "name": "Saga", "overview": "", "parts": parts}).collection(10)
+    assert collection.part_tmdb_ids == [1, 2, 3, 4, 5]
+    assert (collection.name, collection.overview) == ("Saga", None)
+
+
+def test_a_token_travels_in_a_header_and_a_short_key_in_the_query(scripted: Scripted):
+    scripted.say(Answer(FILM))
+    short, token = "0123456789abcdef0123456789abcdef", "eyJhbGciOiJIUzI1NiJ9." + "x" * 150
+    for key in (short, token):
+        with connected(scripted.url, key) as client:
+            client.title("movie", 603)
+    with_short, with_token = scripted.asked
+    assert f"api_key={short}" in with_short.target
+    assert "authorization" not in with_short.headers
+    assert with_token.headers["authorization"] == f"Bearer {token}"
+    assert token not in with_token.target
+
+
+@pytest.mark.parametrize("key", ["0123456789abcdef0123456789abcdef", "wrong-token"])
+def test_a_refused_key_is_not_shown(steady: RunningSimulator, key: str):
+    with connected(steady.tmdb_url, key) as client:
+        with pytest.raises(ServiceRefused, match="TMDB_API_KEY") as told:
+            client.title("movie", 603)
+        assert client.requests == 1
+    assert key not in str(told.value)
+
+
+def test_a_short_key_is_not_shown_when_the_service_is_down():
+    key = "0123456789abcdef0123456789abcdef"
+    with connected("http://127.0.0.1:9", key) as client, pytest.raises(ServiceUnavailable) as told:
+        client.title("movie", 603)
+    assert key not in str(told.value)

@@ -1,0 +1,274 @@
+"""The one way out: what is tried again and what is not, how long it takes, and that no key is told."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    NotFound,
+    RequestRejected,
+    ServiceError,
+    ServiceRefused,
+    ServiceUnavailable,
+)
+from aperture_dagster.resources.transport import Transport, expect, redact, retry_after_seconds
+from aperture_dagster_tests.resources.conftest import Answer, Scripted
+
+Make = Callable[..., Transport]
+GOOD = Answer({"good": True})
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_what_may_pass_is_tried_again(scripted: Scripted, transport: Make, status: int):
+    scripted.say(Answer("", status), Answer("", status), GOOD)
+    assert transport().get_json("/x") == {"good": True}
+    assert len(scripted.asked) == 3
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Answer("", 500),
+        Answer('{"half": ', 200),
+        Answer('{"whole": 1}', 200, missing=100),
+        Answer("<html>Just a moment</html>", 200, {"content-type": "text/html"}),
+        Answer("", 200),
+        Answer("", 204),
+        Answer("[" * 100_000, 200),
+        Answer({}, delay=0.4),
+    ],
+    ids=["500", "malformed", "cut off", "html", "empty", "no content", "too deep", "slow"],
+)
+def test_trouble_that_lasts_ends_after_the_attempts_that_are_allowed(
+    scripted: Scripted, transport: Make, trouble: Answer
+):
+    scripted.say(trouble)
+    with pytest.raises(ServiceUnavailable, match=r"^The service at http://127\.0\.0\.1:\d+: GET /x: "):
+        transport(timeout_seconds=0.2).get_json("/x")
+    assert len(scripted.asked) == 3
+
+
+def test_no_retry_when_none_is_wanted(scripted: Scripted, transport: Make):
+    scripted.say(Answer("", 500))
+    with pytest.raises(ServiceUnavailable):
+        transport().get_json("/x", retry=False)
+    with pytest.raises(ServiceUnavailable):
+        transport().post_json("/x", {}, retry=False)
+    assert len(scripted.asked) == 2
+
+
+def test_a_service_that_is_not_there_is_unavailable(transport: Make):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    client = transport(url)
+    with pytest.raises(ServiceUnavailable, match="refused"):
+        client.get_json("/x")
+    assert client.requests == 3
+
+
+@pytest.mark.parametrize("address", ["http://host:port", "http://[::1"])
+def test_an_address_that_is_none_is_for_a_person_to_change(transport: Make, address: str):
+    client = transport(address)
+    with pytest.raises(ServiceRefused, match="not a usable address"):
+        client.get_json("/x")
+    assert client.requests == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_not_tried_again_and_names_the_setting(scripted: Scripted, transport: Make, status: int):
+    scripted.say(Answer({"status_message": "Invalid API key"}, status))
+    with pytest.raises(ServiceRefused, match=rf"refused \({status}\).*Invalid API key.*Check SOME_KEY\."):
+        transport(setting="SOME_KEY").get_json("/x")
+    assert len(scripted.asked) == 1
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, NotFound), (400, RequestRejected), (422, RequestRejected)])
+def test_what_is_wrong_with_one_request_is_not_tried_again(
+    scripted: Scripted, transport: Make, status: int, error: type[ServiceError]
+):
+    scripted.say(Answer({"why": "because"}, status))
+    with pytest.raises(error):
+        transport().get_json("/x")
+    assert len(scripted.asked) == 1
+
+
+def test_a_redirect_is_not_followed_with_the_key_but_told(scripted: Scripted, transport: Make):
+    scripted.say(Answer("", 302, {"location": "http://elsewhere.example/login"}))
+    with pytest.raises(RequestRejected, match=r"redirects to http://elsewhere\.example/login"):
+        transport(headers={"Authorization": "Bearer key"}).get_json("/x")
+    assert len(scripted.asked) == 1
+
+
+def test_a_page_of_markup_is_not_read_out_to_the_operator(scripted: Scripted, transport: Make):
+    scripted.say(Answer("<html><body>502 Bad Gateway</body></html>", 502, {"content-type": "text/html"}))
+    with pytest.raises(ServiceUnavailable) as told:
+        transport().get_json("/x")
+    assert "<" not in str(told.value)
+
+
+def test_what_the_service_says_is_cut_to_a_line(scripted: Scripted, transport: Make):
+    scripted.say(Answer("first\nsecond " + "x" * 10_000, 400))
+    with pytest.raises(RequestRejected) as told:
+        transport().get_json("/x")
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 400
+
+
+# Waiting
+
+
+def test_retry_after_in_seconds_is_waited_for(scripted: Scripted, transport: Make):
+    scripted.say(Answer("", 429, {"retry-after": "0.3"}), GOOD)
+    transport().get_json("/x")
+    first, second = (asked.at for asked in scripted.asked)
+    assert 0.29 <= second - first < 2
+
+
+def test_retry_after_as_a_date_is_waited_for(scripted: Scripted, transport: Make):
+    when = datetime.now(UTC) + timedelta(seconds=2)
+    scripted.say(Answer("", 503, {"retry-after": format_datetime(when, usegmt=True)}), GOOD)
+    transport().get_json("/x")
+    first, second = (asked.at for asked in scripted.asked)
+    # The date has whole seconds.
+    assert 0.9 <= second - first < 3
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "soon", "Wed, 21 Oct 2015 07:28:00 GMT", "nan"])
+def test_a_retry_after_that_asks_for_nothing_still_tries_again(scripted: Scripted, transport: Make, value: str):
+    scripted.say(Answer("", 429, {"retry-after": value}), GOOD)
+    assert transport().get_json("/x") == {"good": True}
+
+
+def test_the_wait_doubles_and_has_an_upper_bound(scripted: Scripted, transport: Make):
+    scripted.say(Answer("", 500))
+    with pytest.raises(ServiceUnavailable):
+        transport(attempts=5, first_wait_seconds=0.04, longest_wait_seconds=0.1).get_json("/x")
+    times = [asked.at for asked in scripted.asked]
+    waits = [later - sooner for sooner, later in itertools.pairwise(times)]
+    assert waits[0] >= 0.04
+    assert waits[1] >= 0.08
+    # No more than the bound (and the jitter), with room for a busy machine.
+    assert max(waits) < 1
+
+
+def test_what_retry_after_says_is_understood():
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def asked(value: str) -> float | None:
+        return retry_after_seconds({"retry-after": value}, now)
+
+    assert asked("7") == 7
+    assert asked(" 7.5 ") == 7.5
+    assert asked("Thu, 01 Jan 2026 00:00:30 GMT") == 30
+    assert asked("Thu, 01 Jan 2026 00:00:30 -0000") == 30
+    assert asked("Wed, 31 Dec 2025 00:00:00 GMT") == 0
+    assert asked("-3") == 0
+    assert asked("1e9") == asked("Thu, 01 Jan 2099 00:00:00 GMT") == 120
+    assert asked("") is asked("soon") is asked("inf") is asked("nan") is None
+    assert retry_after_seconds({}) is None
+
+
+# Secrets
+
+SECRET = 'k%y "with"/odd &=+ parts ü'
+
+
+def everything(error: BaseException, records: list[logging.LogRecord]) -> str:
+    """All that an operator or a log could see of it, causes included."""
+    told = [str(error), repr(error)]
+    for record in records:
+        told += [record.getMessage(), repr(record.__dict__)]
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
+def test_a_service_that_repeats_the_key_does_not_make_it_known(
+    scripted: Scripted, transport: Make, caplog: pytest.LogCaptureFixture, status: int
+):
+    forms = [SECRET, quote(SECRET), quote(SECRET, safe=""), quote_plus(SECRET)]
+    scripted.say(*(Answer(f"no: {form} and /?key={form}", status) for form in forms for _ in range(3)))
+    caplog.set_level(logging.DEBUG)
+    for _ in forms:
+        with pytest.raises(ServiceError) as told:
+            transport(params={"key": SECRET}, secrets=[SECRET]).get_json("/x")
+        said = everything(told.value, [record for record in caplog.records if not record.name.startswith("http")])
+        for form in forms:
+            assert form not in said
+
+
+def test_a_redirect_that_carries_the_key_does_not_make_it_known(scripted: Scripted, transport: Make):
+    scripted.say(Answer("", 302, {"location": f"/elsewhere?key={quote(SECRET)}"}))
+    with pytest.raises(RequestRejected) as told:
+        transport(params={"key": SECRET}, secrets=[SECRET]).get_json("/x")
+    assert quote(SECRET) not in str(told.value)
+
+
+def test_urls_are_not_logged(scripted: Scripted, transport: Make, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    transport(params={"key": "abc123"}, secrets=["abc123"]).get_json("/x")
+    assert "abc123" in scripted.asked[0].target
+    assert "abc123" not in caplog.text
+
+
+@pytest.mark.parametrize("key", ["topsecret\n", "top\x00secret", "top…secret", "topsecret\r\nX-Other: 1"])
+def test_a_key_that_fits_in_no_header_is_refused_without_being_shown(transport: Make, key: str):
+    with pytest.raises(ServiceRefused, match="SOME_KEY") as told:
+        transport(headers={"Authorization": f"Bearer {key}"}, secrets=[key], setting="SOME_KEY")
+    assert "secret" not in str(told.value)
+
+
+def test_a_secret_within_another_leaves_nothing_of_it():
+    assert redact("x longer-secret y secret z", ["secret", "longer-secret"]) == "x *** y *** z"
+    assert redact("nothing", [""]) == "nothing"
+
+
+def test_the_key_is_sent_as_it_was_given(scripted: Scripted, transport: Make):
+    transport(headers={"Authorization": "Bearer abc"}, params={"page": "1"}).get_json("/x", {"q": "a b&c=d"})
+    asked = scripted.asked[0]
+    assert asked.headers["authorization"] == "Bearer abc"
+    assert asked.headers["user-agent"].startswith("aperture-dagster")
+    assert asked.target in ("/x?page=1&q=a+b%26c%3Dd", "/x?page=1&q=a%20b%26c%3Dd")
+
+
+def test_every_attempt_is_counted(scripted: Scripted, transport: Make):
+    scripted.say(Answer("", 500), Answer("", 500), GOOD)
+    with transport() as client:
+        client.get_json("/x")
+        assert client.requests == 3
+
+
+def test_a_body_is_posted_as_json(scripted: Scripted, transport: Make):
+    transport().post_json("/x", {"a": ["ü"]})
+    assert (scripted.asked[0].method, scripted.asked[0].body) == ("POST", {"a": ["ü"]})
+
+
+def test_waiting_for_one_slow_answer_does_not_outlast_the_timeout(scripted: Scripted, transport: Make):
+    scripted.say(Answer({}, delay=1))
+    started = time.monotonic()
+    with pytest.raises(ServiceUnavailable, match="no answer in time"):
+        transport(timeout_seconds=0.1, attempts=1).get_json("/x")
+    assert time.monotonic() - started < 0.9
+
+
+def test_what_an_answer_must_be_is_said_when_it_is_not():
+    assert expect([1], list, "things") == [1]
+    assert expect(True, bool, "flag") is True
+    for value, kind, said in (
+        ({}, list, "things: expected list, got dict"),
+        (True, int, "things: expected int, got bool"),
+        (True, (int, float), "things: expected int or float, got bool"),
+        (None, (str, int), "things: expected str or int, got NoneType"),
+    ):
+        with pytest.raises(BadAnswer, match=said):
+            expect(value, kind, "things")
