@@ -70,7 +70,7 @@ def users(
     Read whole every time. A user who is gone is kept, with the date, and comes back as the same record. Users who take
     part have a partition, added here; the sensor removes partitions and serves newcomers.
     """
-    from aperture_dagster.library.people import email_of, partition_key, takes_part
+    from aperture_dagster.library.people import email_of, partition_key, who_takes_part
     from aperture_dagster.storage.people import read_users, write_users
 
     with operator_errors(context, settings), media_servers.open() as server:
@@ -99,17 +99,8 @@ def users(
         with database.transaction() as connection:
             counts = write_users(connection, rows, still_there=there, key_for=partition_key)
             stored = read_users(connection)
-        partaking = [
-            user.partition_key
-            for user in stored
-            if not user.gone
-            and takes_part(
-                user.name,
-                is_disabled=user.is_disabled,
-                include=settings.include_users,
-                exclude=settings.exclude_users,
-            )
-        ]
+        taking_part = who_takes_part(stored, include=settings.include_users, exclude=settings.exclude_users)
+        partaking = [user.partition_key for user in taking_part]
         context.instance.add_dynamic_partitions(USERS, partaking)
         requests = server.requests
     shown = [

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 LONGEST_KEY = 40
 
@@ -39,6 +40,37 @@ def takes_part(name: str, *, is_disabled: bool, include: Collection[str], exclud
     if include:
         return folded in {other.casefold() for other in include}
     return not is_disabled
+
+
+class Person(Protocol):
+    """What decides whether somebody takes part."""
+
+    @property
+    def name(self) -> str:
+        """As on the server."""
+        ...
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether the server lets them in no more."""
+        ...
+
+    @property
+    def gone(self) -> bool:
+        """Whether the server has them no more."""
+        ...
+
+
+Somebody = TypeVar("Somebody", bound=Person)
+
+
+def who_takes_part(people: Iterable[Somebody], *, include: Collection[str], exclude: Collection[str]) -> list[Somebody]:
+    """Of all people ever seen, those who take part now, in their order; see :func:`takes_part`."""
+    return [
+        person
+        for person in people
+        if not person.gone and takes_part(person.name, is_disabled=person.is_disabled, include=include, exclude=exclude)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
