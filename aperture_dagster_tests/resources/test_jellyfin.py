@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from aperture_dagster.resources.errors import BadAnswer, ServiceRefused, ServiceUnavailable
-from aperture_dagster.resources.jellyfin import (
-    JellyfinServer,
+from aperture_dagster.resources.jellyfin import JellyfinServer
+from aperture_dagster.resources.media_server import ItemState, Listing, ServerLibrary, ServerTitle
+from aperture_dagster.resources.media_server_items import (
     parse_moment,
     read_episode,
     read_page,
@@ -20,7 +21,6 @@ from aperture_dagster.resources.jellyfin import (
     read_title,
     read_user,
 )
-from aperture_dagster.resources.media_server import ItemState, Listing, ServerLibrary, ServerTitle
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.odd_world import ODD_TITLES, ODD_USERS, odd_world
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
