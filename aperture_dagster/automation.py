@@ -8,20 +8,30 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from dagster import AutomationCondition, FreshnessPolicy
+from dagster import AssetSelection, AutomationCondition, FreshnessPolicy
+
 
 # Made anew when something that it is made from was; also when it was never made though it could be, which
 # ``eager()`` would leave for ever. Not while a cause is still being made, or two runs would do one's work; and not
 # again and again after a failure: then the next change of a cause, or the schedule, tries once more.
-when_what_it_is_made_from_changed = (
-    (
-        AutomationCondition.any_deps_updated().since_last_handled()
-        | (AutomationCondition.missing() & ~AutomationCondition.execution_failed())
-    )
-    & ~AutomationCondition.any_deps_missing()
-    & ~AutomationCondition.any_deps_in_progress()
-    & ~AutomationCondition.in_progress()
-).with_label("when what it is made from changed")
+def _when_changed(updated: AutomationCondition, label: str) -> AutomationCondition:
+    return (
+        (updated.since_last_handled() | (AutomationCondition.missing() & ~AutomationCondition.execution_failed()))
+        & ~AutomationCondition.any_deps_missing()
+        & ~AutomationCondition.any_deps_in_progress()
+        & ~AutomationCondition.in_progress()
+    ).with_label(label)
+
+
+when_what_it_is_made_from_changed = _when_changed(
+    AutomationCondition.any_deps_updated(), "when what it is made from changed"
+)
+
+# The same, but users are looked at every half hour, and hardly ever is there anything new: all lists would be made
+# anew each time. A newcomer's list is missing, and what a user may see now the schedule picks up.
+when_the_taste_changed = _when_changed(
+    AutomationCondition.any_deps_updated().ignore(AssetSelection.assets("users")), "when the taste changed"
+)
 
 # What is read every half hour may miss a few turns while the server restarts; half a day is a fault.
 fresh_within_hours = FreshnessPolicy.time_window(warn_window=timedelta(hours=2), fail_window=timedelta(hours=12))

@@ -14,7 +14,7 @@ from aperture_dagster.assets.common import (
 )
 from aperture_dagster.assets.enrichment import enriched_metadata
 from aperture_dagster.assets.media_server import users, watch_history
-from aperture_dagster.automation import fresh_within_a_day, when_what_it_is_made_from_changed
+from aperture_dagster.automation import fresh_within_a_day, when_the_taste_changed, when_what_it_is_made_from_changed
 from aperture_dagster.partitions import users_partitions
 from aperture_dagster.resources.providers import Clock, Database, Embedders
 from aperture_dagster.settings import Settings
@@ -158,7 +158,7 @@ def taste_profiles(
     partitions_def=users_partitions,
     backfill_policy=dg.BackfillPolicy.single_run(),
     kinds={"numpy", "postgres"},
-    automation_condition=when_what_it_is_made_from_changed,
+    automation_condition=when_the_taste_changed,
 )
 def recommendations(
     context: dg.AssetExecutionContext,

@@ -150,3 +150,10 @@ def test_a_users_failure_is_not_retried_for_ever_either(automation: Automation, 
         assert automation.look() == {}
     automation.made("watch_history", users=users)
     assert automation.look() == asked
+
+
+def test_looking_at_the_users_every_half_hour_moves_nobodys_list(automation: Automation):
+    automation.everything_is_made()
+    automation.look()
+    automation.made("users")
+    assert automation.look() == {}
