@@ -159,7 +159,7 @@ def test_a_demo_that_is_killed_three_times_ends_as_an_undisturbed_one(home: Path
             [BIN / "aperture", *arguments], env=environment(home), cwd=PROJECT, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        time.sleep(chance.uniform(1.5, 6))
+        time.sleep(chance.uniform(1.5, 5))
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert what_came_of_it(demo(home)) == undisturbed
