@@ -42,6 +42,13 @@ class Query:
         """Every value, with joined lists taken apart and blanks dropped."""
         return [part.strip() for value in self.all(name) for part in value.split(separator) if part.strip()]
 
+    def without(self, *names: str) -> Query:
+        """The same without some parameters."""
+        dropped = {name.lower() for name in names}
+        query = Query("")
+        query._values = {name: values for name, values in self._values.items() if name not in dropped}
+        return query
+
 
 class Request:
     """One request, with its path relative to the service's mount point."""

@@ -164,6 +164,11 @@ class Catalogue:
         item = self.by_id.get(item_id.replace("-", "").lower())
         return item if item is not None and item.present and item.library.name not in self.hidden_libraries else None
 
+    def at(self, slot: int) -> Item | None:
+        """The item in this slot, if it is on the server now."""
+        item = self._all[slot] if 0 <= slot < len(self._all) else None
+        return item if item is not None and self.find(item.id) is item else None
+
     def top_items(self, key: str) -> list[Item]:
         """Films or series of a title, one a copy; empty when the server never owned it."""
         return self.by_key.get(key, [])

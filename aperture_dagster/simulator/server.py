@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aperture_dagster.simulator.asgi import Request, Response, Route, Service, json_response
 from aperture_dagster.simulator.control import ControlService
 from aperture_dagster.simulator.embeddings import EmbeddingsService
+from aperture_dagster.simulator.emby import EmbyService
 from aperture_dagster.simulator.faults import FaultRule, spoil
 from aperture_dagster.simulator.jellyfin import JellyfinService
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import uvicorn
 
 JELLYFIN_MOUNT = "/jellyfin"
+EMBY_MOUNT = "/emby"
 TMDB_MOUNT = "/tmdb/3"
 OPENAI_MOUNT = "/openai/v1"
 TMDB_IMAGES_MOUNT = "/tmdb-images"
@@ -54,6 +56,7 @@ class SimulatorApp:
         self._mounts: list[tuple[str, Service]] = [
             (TMDB_MOUNT, TmdbService(state)),
             (JELLYFIN_MOUNT, JellyfinService(state)),
+            (EMBY_MOUNT, EmbyService(state)),
             (OPENAI_MOUNT, EmbeddingsService(state)),
             (TMDB_IMAGES_MOUNT, TmdbImageService()),
             (CONTROL_MOUNT, self._control),
@@ -160,8 +163,13 @@ class RunningSimulator:
 
     @property
     def jellyfin_url(self) -> str:
-        """Base URL of the media server."""
+        """Base URL of the media server as Jellyfin."""
         return self.url + JELLYFIN_MOUNT
+
+    @property
+    def emby_url(self) -> str:
+        """Base URL of the same media server as Emby."""
+        return self.url + EMBY_MOUNT
 
     @property
     def tmdb_url(self) -> str:

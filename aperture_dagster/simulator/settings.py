@@ -18,6 +18,8 @@ class SimulatorSettings:
     jellyfin_key: str = "demo-jellyfin-key"
     jellyfin_version: str = "12.0.0"
     """``10.9.11`` to ``12.0.0``; from 12 on the old forms of authentication are refused."""
+    emby_key: str = "demo-emby-key"
+    emby_version: str = "4.8.11.0"
     tmdb_key: str = "demo-tmdb-key"
     tmdb_limit: tuple[int, float] = (1000, 1.0)
     """At most this many requests in any window of this many seconds; more are answered 429."""

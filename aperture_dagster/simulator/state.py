@@ -60,6 +60,10 @@ class SimulatorState:
             self._create_user(user)
         for play in plays:
             self._apply(play)
+        for user in self.users.values():
+            for datum in user.data.values():
+                # What the world begins with was saved when it happened, not now.
+                datum.saved = datum.last_played or 0.0
 
     # Counters, faults, limits
 

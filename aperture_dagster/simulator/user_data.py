@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass, replace
 
 from aperture_dagster.simulator.catalogue import Item
@@ -16,9 +17,9 @@ LIKED_FROM = 6.5
 
 
 class UserDatum:
-    """What one user did with one item. ``last_played`` in unix seconds, ``position`` in ticks."""
+    """What one user did with one item. ``last_played`` and ``saved`` in unix seconds, ``position`` in ticks."""
 
-    __slots__ = ("favorite", "last_played", "play_count", "played", "position", "rating")
+    __slots__ = ("favorite", "last_played", "play_count", "played", "position", "rating", "saved")
 
     def __init__(self) -> None:
         self.position = 0
@@ -27,6 +28,7 @@ class UserDatum:
         self.played = False
         self.rating: float | None = None
         self.last_played: float | None = None
+        self.saved = 0.0
 
     @property
     def likes(self) -> bool | None:
@@ -81,6 +83,7 @@ class ServerUser:
         datum = self.data.get(item.slot)
         if datum is None:
             datum = self.data[item.slot] = UserDatum()
+        datum.saved = time.time()
         return datum
 
     def set_played(self, item: Item, played: bool) -> None:

@@ -40,6 +40,8 @@ class ItemQuery:
     official_ratings: frozenset[str] = frozenset()
     statuses: frozenset[str] = frozenset()
     saved_from: float | None = None
+    user_saved_from: float | None = None
+    """The user's own data was saved since then; Jellyfin has no such filter that works, Emby does."""
     premiere_from: float | None = None
     premiere_to: float | None = None
     rating_from: float | None = None
@@ -182,6 +184,8 @@ def _children(parent: Item, recursive: bool) -> list[Item]:
 
 def _needs_user_data(query: ItemQuery) -> bool:
     positive = {"favorite", "resumable", "likes", "dislikes", "favorite_or_likes"}
+    if query.user_saved_from is not None:
+        return True
     return any((name in positive and wanted) or (name == "played" and wanted) for name, wanted in query.user_filters)
 
 
@@ -194,7 +198,11 @@ def _user_predicates(query: ItemQuery, user: ServerUser) -> list[Predicate]:
         "dislikes": lambda item: user.of(item).likes is False,
         "favorite_or_likes": lambda item: user.of(item).favorite or user.of(item).likes is True,
     }
-    return [lambda item, f=asked[name], w=wanted: bool(f(item)) is w for name, wanted in query.user_filters]
+    tests: list[Predicate] = []
+    if (saved := query.user_saved_from) is not None:
+        tests.append(lambda item: user.of(item).saved >= saved)
+    tests += [lambda item, f=asked[name], w=wanted: bool(f(item)) is w for name, wanted in query.user_filters]
+    return tests
 
 
 def _lower(names: tuple[str, ...]) -> set[str]:

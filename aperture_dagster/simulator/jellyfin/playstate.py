@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from aperture_dagster.simulator.asgi import Request, Response, json_response
 from aperture_dagster.simulator.catalogue import Item
@@ -26,27 +27,7 @@ class PlaystateEndpoints:
     def write(self, request: Request, item_id: str) -> Response:
         """``POST /UserItems/{item}/UserData``: only the fields that are given change."""
         user, item = self._find(request, item_id)
-        content = {name: value for name, value in json_object(request).items() if value is not None}
-        try:
-            position, count = int(content.get("PlaybackPositionTicks", -1)), int(content.get("PlayCount", -1))
-            rating = float(content["Rating"]) if "Rating" in content else None
-        except (TypeError, ValueError) as error:
-            raise BindingError("$", str(error)) from None
-        datum = user.edit(item)
-        if "PlaybackPositionTicks" in content:
-            datum.position = position
-        if "PlayCount" in content:
-            datum.play_count = count
-        if "IsFavorite" in content:
-            datum.favorite = bool(content["IsFavorite"])
-        if "Likes" in content:
-            datum.rating = 10.0 if content["Likes"] else 1.0
-        if rating is not None:
-            datum.rating = rating
-        if "LastPlayedDate" in content:
-            datum.last_played = binding.parse_moment("LastPlayedDate", str(content["LastPlayedDate"]))
-        if "Played" in content:
-            user.set_played(item, bool(content["Played"]))
+        write_user_data(user, item, json_object(request))
         return _answer(item, user)
 
     def rate(self, request: Request, item_id: str) -> Response:
@@ -77,6 +58,31 @@ class PlaystateEndpoints:
     def _find(self, request: Request, item_id: str, user_id: str | None = None) -> tuple[ServerUser, Item]:
         user = self._access.required_user(request, user_id)
         return user, self._access.item(item_id, user)
+
+
+def write_user_data(user: ServerUser, item: Item, given: dict[str, Any]) -> None:
+    """Change the fields of an item's user data that are given. Raises BindingError."""
+    content = {name: value for name, value in given.items() if value is not None}
+    try:
+        position, count = int(content.get("PlaybackPositionTicks", -1)), int(content.get("PlayCount", -1))
+        rating = float(content["Rating"]) if "Rating" in content else None
+    except (TypeError, ValueError) as error:
+        raise BindingError("$", str(error)) from None
+    datum = user.edit(item)
+    if "PlaybackPositionTicks" in content:
+        datum.position = position
+    if "PlayCount" in content:
+        datum.play_count = count
+    if "IsFavorite" in content:
+        datum.favorite = bool(content["IsFavorite"])
+    if "Likes" in content:
+        datum.rating = 10.0 if content["Likes"] else 1.0
+    if rating is not None:
+        datum.rating = rating
+    if "LastPlayedDate" in content:
+        datum.last_played = binding.parse_moment("LastPlayedDate", str(content["LastPlayedDate"]))
+    if "Played" in content:
+        user.set_played(item, bool(content["Played"]))
 
 
 def _answer(item: Item, user: ServerUser) -> Response:

@@ -1,0 +1,203 @@
+"""The Emby stand-in keeps to the real server's contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.odd_world import ODD_USERS
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.world import Play, WorldTitle
+
+ALL = {"Recursive": "true", "IncludeItemTypes": "Movie"}
+KEY = "demo-emby-key"
+PLAYS = "UserDataPlayCount,UserDataLastPlayedDate"
+
+
+@pytest.fixture
+def reader(steady: RunningSimulator) -> Iterator[httpx.Client]:
+    """A client of the shared server, for reading only."""
+    with httpx.Client(base_url=steady.emby_url, headers={"X-Emby-Token": KEY}) as client:
+        yield client
+
+
+@pytest.fixture
+def emby(simulator: RunningSimulator) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=simulator.emby_url, headers={"X-Emby-Token": KEY}) as client:
+        yield client
+
+
+def users(client: httpx.Client) -> dict[str, dict]:
+    return {user["Name"]: user for user in client.get("/Users/Query").json()["Items"]}
+
+
+def items(client: httpx.Client, path: str = "/Items", **parameters: object) -> list[dict]:
+    answer = client.get(path, params={**ALL, **parameters})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["Items"]
+
+
+def items_of(client: httpx.Client, name: str) -> str:
+    return f"/Users/{users(client)[name]['Id']}/Items"
+
+
+@pytest.mark.parametrize("form", [{"headers": {"X-Emby-Token": KEY}}, {"params": {"api_key": KEY}}])
+def test_both_forms_of_the_key_are_accepted(steady: RunningSimulator, form: dict) -> None:
+    assert httpx.get(steady.emby_url + "/Users/Query", **form).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Emby-Token": "wrong"}, {"Authorization": f'MediaBrowser Token="{KEY}"'}])
+@pytest.mark.parametrize("path", ["/Users/Query", "/Items", "/System/Info", "/no/such/path"])
+def test_a_wrong_or_missing_key_is_refused_in_plain_text(steady: RunningSimulator, headers: dict, path: str) -> None:
+    answer = httpx.get(steady.emby_url + path, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (401, "text/plain; charset=utf-8")
+    assert answer.text
+
+
+def test_who_the_server_is_can_be_asked_without_a_key_and_names_no_product(steady: RunningSimulator) -> None:
+    info = httpx.get(steady.emby_url + "/System/Info/Public").json()
+    assert (info["Version"], "ProductName" in info) == ("4.8.11.0", False)
+    assert info["Id"] != httpx.get(steady.jellyfin_url + "/System/Info/Public").json()["Id"]
+
+
+def test_users_come_wrapped_and_paged_and_as_the_old_array(reader: httpx.Client) -> None:
+    everybody = reader.get("/Users/Query").json()
+    assert set(ODD_USERS) < {user["Name"] for user in everybody["Items"]}
+    assert everybody["TotalRecordCount"] == len(everybody["Items"])
+    page = reader.get("/Users/Query", params={"StartIndex": 2, "Limit": 3}).json()
+    assert (page["Items"], page["TotalRecordCount"]) == (everybody["Items"][2:5], everybody["TotalRecordCount"])
+    assert reader.get("/Users").json() == everybody["Items"]
+    assert [user["Name"] for user in reader.get("/Users/Query?IsHidden=true").json()["Items"]] == ["hidden"]
+
+
+def test_two_users_are_linked_to_a_connect_account_and_the_others_have_no_such_field(reader: httpx.Client) -> None:
+    linked = {name: user["ConnectUserName"] for name, user in users(reader).items() if "ConnectUserName" in user}
+    assert sorted("@" in name for name in linked.values()) == [False, True]
+
+
+def test_what_is_null_is_left_out(reader: httpx.Client) -> None:
+    assert b":null" not in reader.get("/Users/Query").content
+    fields = "ProviderIds,Overview,ProductionYear,Status,EndDate,OriginalTitle,Taglines,OfficialRating," + PLAYS
+    path = items_of(reader, "plain")
+    assert b":null" not in reader.get(path, params={**ALL, "Fields": fields}).content
+
+
+def test_a_library_has_three_ids_one_to_list_it_by_and_one_for_the_policies(
+    simulator: RunningSimulator, emby: httpx.Client
+) -> None:
+    folders = emby.get("/Library/VirtualFolders/Query").json()["Items"]
+    assert folders == emby.get("/Library/VirtualFolders").json()
+    assert all(len({folder["ItemId"], folder["Id"], folder["Guid"]}) == 3 for folder in folders)
+    films, shows = folders
+    assert items(emby, ParentId=films["ItemId"]) == items(emby)
+    assert items(emby, ParentId=films["Guid"]) == items(emby, ParentId=films["Id"]) == []
+    simulator.state.allow_libraries("plain", ["TV Shows"])
+    assert users(emby)["plain"]["Policy"]["EnabledFolders"] == [shows["Guid"]]
+    assert items(emby, items_of(emby, "plain")) == []
+    views = emby.get(items_of(emby, "plain").replace("/Items", "/Views")).json()["Items"]
+    assert [view["Id"] for view in views] == [shows["ItemId"]]
+
+
+def test_ids_of_items_are_numbers_as_text(reader: httpx.Client) -> None:
+    episodes = items(reader, IncludeItemTypes="Episode", Fields="ParentId")
+    for item in items(reader) + episodes:
+        assert item["Id"].isdecimal()
+    series = {item["Id"] for item in items(reader, IncludeItemTypes="Series")}
+    assert {episode["SeriesId"] for episode in episodes} <= series
+    one = items(reader)[0]
+    assert items(reader, Ids=f"{one['Id']},999999") == [one]
+    assert items(reader, Ids="999999") == []
+
+
+def test_fields_come_only_when_asked_for(reader: httpx.Client) -> None:
+    optional = {
+        "ProviderIds", "Overview", "Genres", "Studios", "DateCreated", "Path", "SortName", "ProductionYear",
+        "CommunityRating",
+    }  # fmt: skip
+    assert not optional & set().union(*items(reader))
+    asked = set().union(*items(reader, Fields=",".join((*optional, "Tags"))))
+    assert optional | {"TagItems", "GenreItems"} <= asked
+    assert "Tags" not in asked
+
+
+def test_count_and_date_of_plays_come_only_when_asked_for(reader: httpx.Client) -> None:
+    path = items_of(reader, "plain")
+    for item in items(reader, path, Filters="IsPlayed"):
+        assert item["UserData"]["Played"] is True
+        assert not {"PlayCount", "LastPlayedDate", "Likes"} & set(item["UserData"])
+    for item in items(reader, path, Filters="IsPlayed", Fields=PLAYS):
+        assert {"PlayCount", "LastPlayedDate"} <= set(item["UserData"])
+
+
+def test_a_listing_has_a_total_and_no_start(reader: httpx.Client) -> None:
+    whole = items(reader, SortBy="SortName")
+    answer = reader.get("/Items", params={**ALL, "SortBy": "SortName", "StartIndex": 3, "Limit": 4}).json()
+    assert answer == {"Items": whole[3:7], "TotalRecordCount": len(whole)}
+
+
+def test_what_changed_for_a_user_is_listed_by_when_it_was_saved(
+    simulator: RunningSimulator, emby: httpx.Client, now: datetime
+) -> None:
+    path = items_of(emby, "plain")
+    later = {"MinDateLastSavedForUser": f"{datetime.now(UTC) - timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"}
+    assert items(emby, path, **later) == []
+    # A title that is new or changed is nothing that the user did.
+    simulator.state.add_title(WorldTitle("movie:999", "movie", "Brand New"))
+    assert items(emby, path, **later) == []
+    # A play that is reported late is new all the same.
+    simulator.state.play(Play("plain", "movie:900000005", now - timedelta(days=400)))
+    simulator.state.mark_unplayed("plain", "movie:900000102")
+    changed = {item["Name"]: item["UserData"]["Played"] for item in items(emby, path, **later)}
+    assert list(changed.values()) == [True, False]
+    assert items(emby, items_of(emby, "casey"), **later) == []
+
+
+def test_what_is_written_back_can_be_read(emby: httpx.Client) -> None:
+    owner, film = users(emby)["never played"]["Id"], items(emby)[0]["Id"]
+    marked = emby.post(f"/Users/{owner}/PlayedItems/{film}", params={"DatePlayed": "20260102030405"}).json()
+    assert (marked["Played"], marked["PlayCount"], marked["LastPlayedDate"][:19]) == (True, 1, "2026-01-02T03:04:05")
+    assert emby.delete(f"/Users/{owner}/PlayedItems/{film}").json()["Played"] is False
+    assert emby.post(f"/Users/{owner}/FavoriteItems/{film}").json()["IsFavorite"] is True
+    assert emby.post(f"/Users/{owner}/Items/{film}/UserData", json={"Rating": 7.5}).status_code == 204
+    data = emby.get(f"/Users/{owner}/Items/{film}").json()["UserData"]
+    assert (data["Rating"], data["IsFavorite"], data["Played"]) == (7.5, True, False)
+
+
+def test_both_stand_ins_serve_one_world(
+    simulator: RunningSimulator, emby: httpx.Client, jellyfin: httpx.Client
+) -> None:
+    owner, film = users(emby)["never played"]["Id"], items(emby, Fields="SortName", SortBy="SortName")[4]
+    emby.post(f"/Users/{owner}/PlayedItems/{film['Id']}").raise_for_status()
+    played = jellyfin.get("/Items", params={"userId": owner, "recursive": "true", "isPlayed": "true"}).json()["Items"]
+    assert [item["Name"] for item in played] == [film["Name"]]
+
+
+def test_a_title_gets_a_new_number_when_its_file_moves(simulator: RunningSimulator, emby: httpx.Client) -> None:
+    before = {item["Name"]: item["Id"] for item in items(emby)}
+    simulator.state.reassign_item_ids("movie:900000000")
+    after = {item["Name"]: item["Id"] for item in items(emby)}
+    assert [name for name in after if after[name] != before[name]] == ["Plain Film"]
+    assert items(emby, Ids=before["Plain Film"]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/Items?StartIndex=x&Recursive=true", 400), ("/Users/" + "0" * 32, 404), ("/No/Such/Thing", 404)],
+)
+def test_errors_are_plain_text(reader: httpx.Client, path: str, status: int) -> None:
+    answer = reader.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "text/plain; charset=utf-8")
+
+
+def test_it_is_counted_and_misbehaves_by_its_own_name(
+    simulator: RunningSimulator, emby: httpx.Client, jellyfin: httpx.Client
+) -> None:
+    simulator.state.add_fault(FaultRule("emby", path_contains="Items", status=500))
+    answer = emby.get("/Items", params=ALL)
+    assert (answer.status_code, answer.text) == (500, "Object reference not set to an instance of an object.")
+    assert jellyfin.get("/Items", params=ALL).status_code == 200
+    assert simulator.state.requests("emby", "/Items") == simulator.state.requests("jellyfin", "/Items") == 1
