@@ -96,10 +96,14 @@ class Settings(BaseSettings):
 
     # --- the media server -----------------------------------------------------------------------------------------
     media_server_url: str | None = Field(
-        default=None, description="Address of the Jellyfin server, such as http://192.168.1.10:8096."
+        default=None, description="Address of the Jellyfin or Emby server, such as http://192.168.1.10:8096."
+    )
+    media_server_type: Literal["auto", "jellyfin", "emby"] = Field(
+        default="auto", description="Which server it is: auto asks it, jellyfin or emby spares the question."
     )
     media_server_api_key: SecretStr | None = Field(
-        default=None, description="An API key of the server (Jellyfin: Dashboard, API Keys). Environment only."
+        default=None,
+        description="An API key of the server (Dashboard, API Keys; on Emby under Advanced). Environment only.",
     )
     libraries: NameList = Field(default=(), description="Names of the libraries to read. Default: all.")
     exclude_libraries: NameList = Field(default=(), description="Names of libraries to leave alone.")

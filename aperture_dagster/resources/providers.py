@@ -69,28 +69,20 @@ class MediaServers:
         """
         from dataclasses import asdict
 
-        from aperture_dagster.resources.jellyfin import JellyfinServer
         from aperture_dagster.storage.people import remember_server
 
         settings = self._settings
         key = settings.media_server_api_key
         if settings.media_server_url is None:
             raise ServiceNotConfigured(
-                "APERTURE_MEDIA_SERVER_URL is not set: set it to the address of the Jellyfin server, "
+                "APERTURE_MEDIA_SERVER_URL is not set: set it to the address of the Jellyfin or Emby server, "
                 "or look at the demo with `aperture up --demo`."
             )
         if key is None or not key.get_secret_value():
             raise ServiceNotConfigured(
                 "APERTURE_MEDIA_SERVER_API_KEY is not set: make a key on the server (Dashboard, API Keys)."
             )
-        server = JellyfinServer.connect(
-            settings.media_server_url,
-            key.get_secret_value(),
-            page_size=settings.media_server_page_size,
-            timeout_seconds=settings.media_server_timeout_seconds,
-            attempts=settings.http_attempts,
-            first_wait_seconds=settings.http_retry_wait_seconds,
-        )
+        server = self._connect(settings.media_server_url, key.get_secret_value())
         try:
             identity = server.identity()
             with self._database.transaction() as connection:
@@ -104,6 +96,31 @@ class MediaServers:
             yield server
         finally:
             server.close()
+
+    def _connect(self, url: str, key: str) -> MediaServer:
+        """A client of the kind that the settings name, or that the server says it is."""
+        from aperture_dagster.resources.emby import EmbyServer
+        from aperture_dagster.resources.jellyfin import JellyfinServer
+        from aperture_dagster.resources.media_server_kind import recognise
+
+        settings = self._settings
+        timeout, attempts, wait = (
+            settings.media_server_timeout_seconds,
+            settings.http_attempts,
+            settings.http_retry_wait_seconds,
+        )
+        kind = settings.media_server_type
+        if kind == "auto":
+            kind = recognise(url, timeout_seconds=timeout, attempts=attempts, first_wait_seconds=wait)
+        client = {"jellyfin": JellyfinServer, "emby": EmbyServer}[kind]
+        return client.connect(
+            url,
+            key,
+            page_size=settings.media_server_page_size,
+            timeout_seconds=timeout,
+            attempts=attempts,
+            first_wait_seconds=wait,
+        )
 
 
 class TmdbService:

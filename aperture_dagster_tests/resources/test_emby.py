@@ -1,0 +1,249 @@
+"""The Emby client against the stand-in, and against servers that answer otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from aperture_dagster.resources.emby import EmbyServer
+from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused, ServiceUnavailable
+from aperture_dagster.resources.jellyfin import JellyfinServer
+from aperture_dagster.resources.media_server import Listing
+from aperture_dagster.resources.media_server_items import read_title
+from aperture_dagster.resources.media_server_kind import recognise
+from aperture_dagster.resources.providers import Database, MediaServers
+from aperture_dagster.settings import Settings
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.odd_world import odd_world
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.world import Play
+from aperture_dagster_tests.resources.conftest import NOW, Answer, Asked, Scripted
+
+KEY = "demo-emby-key"
+QUICK: dict[str, Any] = {"attempts": 2, "first_wait_seconds": 0.01, "timeout_seconds": 5}
+Serve = Callable[..., AbstractContextManager[Any]]
+
+
+def connect(url: str, key: str = KEY, **how: Any) -> EmbyServer:
+    return EmbyServer.connect(url, key, **{**QUICK, **how})
+
+
+@pytest.fixture
+def odd() -> Iterator[RunningSimulator]:
+    """The odd world, for this test alone."""
+    with running_simulator(odd_world(NOW)) as running:
+        yield running
+
+
+def user_ids(server: EmbyServer) -> dict[str, str]:
+    return {user.name: user.user_id for user in server.users().records}
+
+
+def changed(server: EmbyServer, user: str, since: datetime) -> dict[str, bool]:
+    pages = server.changed_states(user_ids(server)[user], since, Listing())
+    return {state.server_item_id: state.played for page in pages for state in page}
+
+
+def without_ids(pages: Iterator[list[Any]]) -> list[Any]:
+    """Records of a listing, comparable between servers that number them each in its own way."""
+    blank = {"server_item_id": "", "series_item_id": ""}
+    return [
+        replace(record, **{name: value for name, value in blank.items() if hasattr(record, name)})
+        for page in pages
+        for record in page
+    ]
+
+
+def test_emby_and_jellyfin_give_the_same_of_the_same_world(steady: RunningSimulator):
+    emby = connect(steady.url + "/emby", page_size=7)
+    jellyfin = JellyfinServer.connect(steady.jellyfin_url, "demo-jellyfin-key", page_size=7)
+    assert [replace(user, email_hint=None) for user in emby.users().records] == jellyfin.users().records
+    pairs = list(zip(emby.libraries(), jellyfin.libraries(), strict=True))
+    assert [(one.name, one.collection_type) for one, _ in pairs] == [("Movies", "movies"), ("TV Shows", "tvshows")]
+    for one, other in pairs:
+        for kind in ("movie", "series"):
+            listing = Listing()
+            titles = without_ids(emby.titles(one, kind, listing))
+            assert titles == without_ids(jellyfin.titles(other, kind, Listing()))
+            assert listing.complete
+        assert without_ids(emby.episodes(one, Listing())) == without_ids(jellyfin.episodes(other, Listing()))
+    for user in emby.users().records:
+        listing = Listing()
+        states = without_ids(emby.all_states(user.user_id, listing))
+        assert states == without_ids(jellyfin.all_states(user.user_id, Listing())), user.name
+        assert listing.complete
+
+
+def test_the_play_count_and_the_date_are_there(steady: RunningSimulator):
+    emby = connect(steady.emby_url)
+    pages = emby.all_states(user_ids(emby)["plain"], Listing())
+    played = [state for page in pages for state in page if state.played]
+    assert played
+    assert all(state.play_count and state.last_played_at for state in played)
+
+
+@pytest.mark.parametrize("suffix", ["", "/emby"])
+def test_the_address_may_end_in_emby_or_not(steady: RunningSimulator, suffix: str):
+    emby = connect(steady.url + suffix)
+    assert emby.identity().product == "Emby Server"
+    assert emby.users().records
+
+
+def test_where_nothing_is_found_it_is_said(steady: RunningSimulator):
+    with pytest.raises(NotFound):
+        connect(steady.url + "/nowhere").identity()
+
+
+def test_the_key_goes_in_the_header_that_emby_wants_and_json_is_asked_for(scripted: Scripted):
+    scripted.say(Answer({"Id": "1", "ServerName": "Home", "Version": "4.9.1.90"}))
+    assert connect(scripted.url, "s3cret").identity().version == "4.9.1.90"
+    (asked,) = scripted.asked
+    assert (asked.headers["x-emby-token"], asked.headers["accept"]) == ("s3cret", "application/json")
+    assert "s3cret" not in asked.target
+
+
+def test_a_wrong_key_names_the_setting_and_never_itself(steady: RunningSimulator):
+    with pytest.raises(ServiceRefused, match="APERTURE_MEDIA_SERVER_API_KEY") as told:
+        connect(steady.emby_url, "wr0ng").identity()
+    assert "wr0ng" not in str(told.value)
+
+
+def test_users_libraries_can_be_compared_with_the_libraries(odd: RunningSimulator):
+    odd.state.allow_libraries("child", ["TV Shows"])
+    emby = connect(odd.emby_url)
+    child = next(user for user in emby.users().records if user.name == "child")
+    assert not child.all_libraries
+    assert child.library_ids == tuple(one.library_id for one in emby.libraries() if one.name == "TV Shows")
+
+
+def test_a_connect_name_is_a_hint_at_the_address(steady: RunningSimulator):
+    hints = {user.name: user.email_hint for user in connect(steady.emby_url).users().records if user.email_hint}
+    assert hints["plain"] == "plain@example.org"
+    assert len(hints) == 2
+
+
+def test_users_are_read_in_pages(steady: RunningSimulator):
+    users = connect(steady.emby_url, page_size=4).users().records
+    assert len({user.user_id for user in users}) == len(users) == len(steady.state.users)
+
+
+def test_an_older_server_gives_its_users_and_libraries_as_bare_lists(scripted: Scripted):
+    def answer(asked: Asked) -> Answer:
+        if "Query" in asked.target:
+            return Answer("Not found", 404)
+        if "VirtualFolders" in asked.target:
+            return Answer([{"Name": "Films", "ItemId": "3"}])
+        return Answer([{"Id": "a" * 32, "Name": "ann"}, {"Name": "nobody"}])
+
+    scripted.say(answer)
+    users = connect(scripted.url).users()
+    assert ([user.name for user in users.records], len(users.problems)) == (["ann"], 1)
+    assert [library.library_id for library in connect(scripted.url).libraries()] == ["3"]
+
+
+def test_a_list_of_users_that_is_not_whole_is_no_list(scripted: Scripted):
+    one = {"Items": [{"Id": "a" * 32, "Name": "ann"}], "TotalRecordCount": 2}
+    scripted.say(Answer(one), Answer({"Items": [], "TotalRecordCount": 2}))
+    with pytest.raises(BadAnswer, match="changed while it was read"):
+        connect(scripted.url, page_size=1).users()
+
+
+def test_a_user_who_cannot_be_read_hides_no_other(scripted: Scripted):
+    scripted.say(Answer({"Items": [{"Id": "a" * 32, "Name": "ann"}, {"Name": "nobody"}], "TotalRecordCount": 2}))
+    users = connect(scripted.url).users()
+    assert ([user.name for user in users.records], len(users.problems)) == (["ann"], 1)
+
+
+def test_a_library_that_cannot_be_read_stops_the_list_of_libraries(scripted: Scripted):
+    scripted.say(Answer({"Items": [{"Name": "Films", "ItemId": "3"}, {"Name": "No id"}]}))
+    with pytest.raises(BadAnswer, match="No id"):
+        connect(scripted.url).libraries()
+
+
+def test_tags_in_the_long_form_are_tags():
+    item = {"Id": "1", "Name": "x", "TagItems": [{"Name": "heist", "Id": 7}], "Studios": [{"Name": "A", "Id": 8}]}
+    title = read_title(item)
+    assert (title.tags, title.studios) == (("heist",), ("A",))
+
+
+def test_only_what_changed_is_read_and_what_was_unmarked_is_seen(odd: RunningSimulator):
+    emby, now = connect(odd.emby_url), datetime.now(UTC)
+    assert changed(emby, "plain", now) == {}
+    # Reported late: the play is old, its arrival is new.
+    odd.state.play(Play("plain", "movie:900000005", now - timedelta(days=300)))
+    odd.state.mark_unplayed("plain", "movie:900000102")
+    assert sorted(changed(emby, "plain", now).values()) == [False, True]
+    assert changed(emby, "casey", now) == {}
+
+
+def test_what_is_new_is_asked_for_from_a_day_before_in_the_form_that_emby_reads(scripted: Scripted):
+    scripted.say(Answer({"Items": [], "TotalRecordCount": 0}))
+    east = datetime.fromisoformat("2026-05-17T01:30:00.123456+02:00")
+    assert list(connect(scripted.url).changed_states("a" * 32, east, Listing())) == [[]]
+    asked = parse_qs(urlsplit(scripted.asked[0].target).query)
+    assert asked["MinDateLastSavedForUser"] == ["2026-05-15T23:30:00Z"]
+    assert {"UserDataPlayCount", "UserDataLastPlayedDate"} <= set(asked["Fields"][0].split(","))
+
+
+def test_a_state_that_cannot_be_read_is_named_and_not_taken_for_gone(odd: RunningSimulator):
+    emby, listing = connect(odd.emby_url), Listing()
+    owner = user_ids(emby)["plain"]
+    odd.state.add_fault(FaultRule("emby", path_contains="IsPlayed", kind="missing_field", field="UserData"))
+    states = [state for page in emby.all_states(owner, listing) for state in page]
+    assert states and listing.problems and listing.complete
+    assert len(listing.unreadable_ids) == len(listing.problems)
+
+
+def test_a_server_that_fails_is_tried_again_and_then_said_to_be_away(odd: RunningSimulator):
+    odd.state.add_fault(FaultRule("emby", status=500, times=1))
+    emby = connect(odd.emby_url)
+    assert emby.identity().server_id
+    odd.state.add_fault(FaultRule("emby", status=503))
+    with pytest.raises(ServiceUnavailable, match="Emby"):
+        emby.users()
+
+
+# Which server it is
+
+
+def test_each_server_is_recognised_by_what_it_tells_anybody(steady: RunningSimulator):
+    assert recognise(steady.jellyfin_url, **QUICK) == "jellyfin"
+    assert recognise(steady.emby_url, **QUICK) == "emby"
+    assert recognise(steady.url, **QUICK) == "emby"
+
+
+@pytest.mark.parametrize(
+    ("info", "kind"),
+    [
+        ({"Id": "1", "Version": "4.8.11.0"}, "emby"),
+        ({"Id": "1", "Version": "4.8.11.0", "ProductName": "Emby Server"}, "emby"),
+        ({"Id": "1", "Version": "12.0.0", "ProductName": "Jellyfin Server"}, "jellyfin"),
+        ({"Id": "1", "Version": "10.9.11"}, "jellyfin"),
+        ({}, "jellyfin"),
+        ([], "jellyfin"),
+    ],
+)
+def test_a_server_is_told_by_product_and_version(scripted: Scripted, info: Any, kind: str):
+    scripted.say(Answer(info))
+    assert recognise(scripted.url, **QUICK) == kind
+
+
+@pytest.mark.parametrize("status", [400, 401, 404])
+def test_what_cannot_be_told_is_left_to_the_client_to_explain(scripted: Scripted, status: int):
+    scripted.say(Answer("no", status))
+    assert recognise(scripted.url, **QUICK) == "jellyfin"
+
+
+@pytest.mark.parametrize("kind", ["auto", "emby"])
+def test_the_settings_lead_to_the_right_client(serve: Serve, make_settings: Callable[..., Settings], kind: str):
+    with serve(odd_world(NOW)) as (simulator, _):
+        settings = make_settings(media_server_url=simulator.emby_url, media_server_api_key=KEY, media_server_type=kind)
+        with MediaServers(settings, Database(settings)).open() as server:
+            assert isinstance(server, EmbyServer)
+        assert simulator.state.requests("emby", "Public") == (kind == "auto")
