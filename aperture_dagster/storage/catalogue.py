@@ -110,7 +110,7 @@ class TitleStage:
             rules: when what is missing is removed.
         """
         connection, kind = self._connection, self._media_type
-        identities = self._identify()
+        identities = self._identify(excluded)
         self._write_works(identities)
         connection.exec_driver_sql(
             "CREATE TEMPORARY TABLE assigned (server_item_id text, item_id bigint, work_id bigint) ON COMMIT DROP"
@@ -152,7 +152,7 @@ class TitleStage:
         )
         return result
 
-    def _identify(self) -> Identities:
+    def _identify(self, excluded: Collection[str]) -> Identities:
         connection, kind = self._connection, self._media_type
         # Nobody else gives out works of this kind meanwhile.
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"works:{kind}"})
@@ -166,10 +166,12 @@ class TitleStage:
                 row.path,
             )
             for row in connection.execute(
-                select(t.item_id, t.work_id, t.server_item_id, t.tmdb_id, t.imdb_id, t.tvdb_id, t.path).where(
-                    t.media_type == kind
-                )
+                select(
+                    t.item_id, t.work_id, t.server_item_id, t.library_id, t.tmdb_id, t.imdb_id, t.tvdb_id, t.path
+                ).where(t.media_type == kind)
             )
+            # What was not asked for is not missing: a copy elsewhere must not be taken for it.
+            if row.library_id not in excluded or row.server_item_id in self._incoming
         ]
         w = works.c
         known_works = {

@@ -1,0 +1,219 @@
+"""A library that a test fills by hand, and syncs of it by the same steps as the assets take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from aperture_dagster.resources.media_server import (
+    ItemState,
+    Listing,
+    ServerEpisode,
+    ServerLibrary,
+    ServerTitle,
+)
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.storage.catalogue import (
+    CatalogueResult,
+    EpisodeStage,
+    RemovalRules,
+    TitleStage,
+    known_libraries,
+    write_libraries,
+)
+from aperture_dagster.storage.people import write_users
+
+if TYPE_CHECKING:
+    from aperture_dagster.resources.jellyfin import JellyfinServer
+
+NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
+FILMS = ServerLibrary("films", "Films", "movies")
+SHOWS = ServerLibrary("shows", "Shows", "tvshows")
+RULES = RemovalRules(limit=0.2, accepted=False, tombstone_days=30)
+ACCEPTED = RemovalRules(limit=0.2, accepted=True, tombstone_days=30)
+
+
+class Shelf:
+    """A database under test: what the server says goes in, what the tables hold comes out."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @contextmanager
+    def open(self) -> Iterator[Connection]:
+        with self.database.transaction() as connection:
+            yield connection
+
+    def rows(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
+        with self.open() as connection:
+            return [dict(row) for row in connection.execute(text(statement), parameters).mappings()]
+
+    def value(self, statement: str, **parameters: Any) -> Any:
+        (row,) = self.rows(statement, **parameters)
+        return next(iter(row.values()))
+
+    def do(self, statement: str, **parameters: Any) -> int:
+        with self.open() as connection:
+            return connection.execute(text(statement), parameters).rowcount
+
+    # What a server says
+
+    def films(
+        self, *titles: ServerTitle, rules: RemovalRules = RULES, library: ServerLibrary = FILMS, **scope: Any
+    ) -> CatalogueResult:
+        return self._titles("movie", titles, rules, library, scope)
+
+    def series(self, *titles: ServerTitle, rules: RemovalRules = RULES, **scope: Any) -> CatalogueResult:
+        return self._titles("series", titles, rules, SHOWS, scope)
+
+    def _titles(
+        self, kind: Any, titles: Sequence[ServerTitle], rules: RemovalRules, library: ServerLibrary, scope: Any
+    ) -> CatalogueResult:
+        with self.open() as connection:
+            write_libraries(connection, [library])
+            stage = TitleStage(connection, kind)
+            stage.add(library, titles)
+            return stage.merge(**_scope(library) | scope, rules=rules)
+
+    def episodes(self, *episodes: ServerEpisode, rules: RemovalRules = RULES, **scope: Any) -> CatalogueResult:
+        with self.open() as connection:
+            write_libraries(connection, [SHOWS])
+            stage = EpisodeStage(connection)
+            stage.add(SHOWS, episodes)
+            return stage.merge(**_scope(SHOWS) | scope, rules=rules)
+
+    def users(self, *names: str) -> None:
+        with self.open() as connection:
+            write_users(connection, map(user_row, names), still_there=names, key_for=lambda name, *_: name)
+
+    def history(self, user: str, *states: ItemState, now: datetime = NOW) -> Any:
+        from aperture_dagster.storage.history import write_states
+
+        with self.open() as connection:
+            return write_states(connection, user, states, now=now, started_share=0.05)
+
+    def item(self, server_item_id: str) -> dict[str, Any]:
+        (row,) = self.rows(
+            "SELECT item_id, work_id, removed_at FROM titles WHERE server_item_id = :id UNION ALL "
+            "SELECT item_id, work_id, removed_at FROM episodes WHERE server_item_id = :id",
+            id=server_item_id,
+        )
+        return row
+
+    # The real client against a stand-in
+
+    def sync(
+        self, server: JellyfinServer, *, rules: RemovalRules = RULES, exclude: Iterable[str] = ()
+    ) -> dict[str, CatalogueResult]:
+        """Films, series and episodes, by the steps of the assets."""
+        return {kind: self._sync(server, kind, rules, set(exclude)) for kind in ("movie", "series", "episode")}
+
+    def _sync(self, server: JellyfinServer, kind: Any, rules: RemovalRules, exclude: set[str]) -> CatalogueResult:
+        listed = server.libraries()
+        wanted = "movies" if kind == "movie" else "tvshows"
+        excluded = {library.library_id for library in listed if library.name in exclude}
+        chosen = [one for one in listed if one.collection_type == wanted and one.library_id not in excluded]
+        listings: dict[str, Listing] = {}
+        with self.open() as connection:
+            write_libraries(connection, chosen)
+            stage = EpisodeStage(connection) if kind == "episode" else TitleStage(connection, kind)
+            for library in chosen:
+                listing = listings[library.library_id] = Listing()
+                pages: Any = (
+                    server.episodes(library, listing) if kind == "episode" else server.titles(library, kind, listing)
+                )
+                for page in pages:
+                    stage.add(library, page)
+            complete = {key for key, listing in listings.items() if listing.complete}
+            return stage.merge(
+                complete=complete | (known_libraries(connection) - {library.library_id for library in listed}),
+                incomplete=[one.name for one in chosen if one.library_id not in complete],
+                unreadable=[one for listing in listings.values() for one in listing.unreadable_ids],
+                excluded=excluded,
+                rules=rules,
+            )
+
+    def read_history(self, server: JellyfinServer, user_id: str, now: datetime) -> int:
+        """A user's whole history; returns how many rows were written."""
+        from aperture_dagster.storage.history import write_states
+
+        written = 0
+        for page in server.all_states(user_id, Listing()):
+            with self.open() as connection:
+                result = write_states(connection, user_id, page, now=now, started_share=0.05)
+            written += result.states.written + result.plays
+        return written
+
+
+def _scope(library: ServerLibrary) -> dict[str, Any]:
+    return {"complete": {library.library_id}, "incomplete": [], "unreadable": [], "excluded": set()}
+
+
+def user_row(name: str) -> dict[str, Any]:
+    return {
+        "user_id": name,
+        "name": name,
+        "email": None,
+        "email_source": None,
+        "is_administrator": False,
+        "is_hidden": False,
+        "is_disabled": False,
+        "max_parental_rating": None,
+        "all_libraries": True,
+        "library_ids": [],
+        "last_activity_at": None,
+    }
+
+
+def film(number: int, **facts: Any) -> ServerTitle:
+    usual: dict[str, Any] = {
+        "title": f"Film {number}",
+        "year": 2000,
+        "tmdb_id": number,
+        "path": f"/films/{number}.mkv",
+        "added_at": NOW,
+    }
+    return ServerTitle(f"film-{number}", **usual | facts)
+
+
+def played(server_item_id: str, **facts: Any) -> ItemState:
+    usual: dict[str, Any] = {
+        "is_episode": False,
+        "played": True,
+        "play_count": 1,
+        "position_share": 0.0,
+        "last_played_at": NOW,
+        "favorite": False,
+        "rating": None,
+    }
+    return ItemState(server_item_id, **usual | facts)
+
+
+@pytest.fixture
+def shelf(database: Database) -> Shelf:
+    return Shelf(database)
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., JellyfinServer]]:
+    """Makes a real client of a running stand-in."""
+    from aperture_dagster.resources.jellyfin import JellyfinServer
+
+    made: list[JellyfinServer] = []
+
+    def connecting(simulator: Any, **how: Any) -> JellyfinServer:
+        made.append(
+            JellyfinServer.connect(
+                simulator.jellyfin_url, "demo-jellyfin-key", **{"attempts": 2, "first_wait_seconds": 0.01} | how
+            )
+        )
+        return made[-1]
+
+    yield connecting
+    for one in made:
+        one.close()

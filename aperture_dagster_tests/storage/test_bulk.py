@@ -1,0 +1,139 @@
+"""Writing many rows: only what differs, and anything that a text can hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from aperture_dagster.storage.bulk import WriteCounts, storable, upsert
+from aperture_dagster.storage.enrichment import TMDB_COLUMNS, write_tmdb
+from aperture_dagster.storage.tables import facts, libraries, works
+from aperture_dagster_tests.storage.conftest import Shelf
+
+COLUMNS = ("library_id", "name", "collection_type")
+ODD_TEXTS = [
+    "", " ", "'", '"', "\\", "\\N", "\\.", "\t", "\n", "\r\n", "a\tb\nc\\nd", "NULL", "null", "{}", "{a,b}", "[]", "%s",
+    "%(x)s", ":name", "'); DROP TABLE libraries;--", "🎬👩‍👩‍👧", "\u202eفيلم", "e\u0301", "\u200b", "x" * 100_000,
+    "\x01\x1f\x7f",
+]  # fmt: skip
+
+
+def library(key: str, name: str, kind: str | None = "movies") -> dict[str, Any]:
+    return {"library_id": key, "name": name, "collection_type": kind}
+
+
+def write(connection: Connection, *rows: dict[str, Any]) -> WriteCounts:
+    return upsert(connection, libraries, rows, columns=COLUMNS)
+
+
+def test_only_what_is_new_or_differs_is_written(shelf: Shelf):
+    with shelf.open() as connection:
+        assert write(connection, library("a", "A"), library("b", "B")) == WriteCounts(inserted=2)
+    before = {row["library_id"]: row["updated_at"] for row in shelf.rows("SELECT * FROM libraries")}
+    with shelf.open() as connection:
+        counts = write(connection, library("a", "A"), library("b", "Changed"), library("c", "C"))
+    assert counts == WriteCounts(inserted=1, updated=1)
+    assert counts.written == 2
+    after = {row["library_id"]: row["updated_at"] for row in shelf.rows("SELECT * FROM libraries")}
+    assert after["a"] == before["a"], "what is equal keeps its date"
+    assert after["b"] > before["b"]
+    with shelf.open() as connection:
+        assert write(connection, library("a", "A"), library("b", "Changed")).written == 0
+
+
+def test_unknown_is_a_value_like_any_other(shelf: Shelf):
+    with shelf.open() as connection:
+        write(connection, library("a", "A", None))
+        assert write(connection, library("a", "A", None)).written == 0
+        assert write(connection, library("a", "A", "movies")).updated == 1
+        assert write(connection, library("a", "A", None)).updated == 1
+
+
+def test_of_two_rows_with_one_key_the_last_wins(shelf: Shelf):
+    with shelf.open() as connection:
+        assert write(connection, library("a", "first"), library("a", "last")).inserted == 1
+    assert shelf.value("SELECT name FROM libraries") == "last"
+
+
+def test_nothing_to_write_is_nothing(shelf: Shelf):
+    with shelf.open() as connection:
+        assert write(connection) == WriteCounts()
+
+
+def test_every_text_comes_back_as_it_was(shelf: Shelf):
+    rows = [library(f"{number}", value) for number, value in enumerate(ODD_TEXTS)]
+    with shelf.open() as connection:
+        write(connection, *rows)
+        assert write(connection, *rows).written == 0
+    stored = {row["library_id"]: row["name"] for row in shelf.rows("SELECT * FROM libraries")}
+    assert [stored[f"{number}"] for number in range(len(ODD_TEXTS))] == ODD_TEXTS
+
+
+def test_what_no_database_can_hold_is_left_out_and_the_rest_is_kept(shelf: Shelf):
+    with shelf.open() as connection:
+        write(connection, library("a", "be\x00fore\ud800after🎬"))
+        assert write(connection, library("a", "be\x00fore\ud800after🎬")).written == 0
+    assert shelf.value("SELECT name FROM libraries") == "beforeafter🎬"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"a": [1, "x\x00", {"b": float("nan")}]}, {"a": [1, "x", {"b": None}]}),
+        ([], []),
+        ("just text \ud83c", "just text "),
+        ({"quotes": "'\"\\", "ключ\x00": "🎬"}, {"quotes": "'\"\\", "ключ": "🎬"}),
+        (1.5, 1.5),
+        (True, True),
+    ],
+)
+def test_json_comes_back_as_it_was(shelf: Shelf, given: Any, kept: Any):
+    with shelf.open() as connection:
+        upsert(connection, facts, [{"name": "x", "value": given}], columns=("name", "value"))
+        again = upsert(connection, facts, [{"name": "x", "value": given}], columns=("name", "value"))
+    assert again.written == 0
+    assert shelf.value("SELECT value FROM facts") == kept
+
+
+def test_odd_values_inside_lists_and_objects_do_not_stop_a_source(shelf: Shelf):
+    with shelf.open() as connection:
+        upsert(
+            connection, works, [{"work_id": 1, "media_type": "movie"}], columns=("work_id", "media_type"), touch=None
+        )
+        row: dict[str, Any] = dict.fromkeys(TMDB_COLUMNS)
+        row |= {"work_id": 1, "tmdb_id": 1, "vote_average": float("nan"), "popularity": float("inf")}
+        lists = ("genres", "keywords", "directors", "creators", "writers", "composers", "cinematographers")
+        row |= {name: ["a\x00b", "\ud800", '{"x",', "NULL", ""] for name in (*lists, "countries", "languages")}
+        row |= {"cast": [{"name": "N\x00", "character": "\udfff"}], "companies": [], "networks": []}
+        row |= {"recommended_tmdb_ids": [2**40, 1]}
+        assert write_tmdb(connection, [row]).inserted == 1
+        assert write_tmdb(connection, [row]).written == 0
+    stored = shelf.rows("SELECT * FROM tmdb_metadata")[0]
+    assert stored["genres"] == ["ab", "", '{"x",', "NULL", ""]
+    assert stored["cast"] == [{"name": "N", "character": ""}]
+    assert stored["vote_average"] is None
+    assert stored["popularity"] == float("inf")
+    assert stored["recommended_tmdb_ids"] == [2**40, 1]
+
+
+def test_a_value_that_can_be_stored_is_left_alone():
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    for value in (None, 0, 1.5, True, "ü🎬", b"x", moment, (1, 2)):
+        assert storable(value) is value or storable(value) == value
+
+
+def test_a_write_that_fails_leaves_nothing(shelf: Shelf):
+    with pytest.raises(Exception, match="null value"), shelf.open() as connection:
+        write(connection, library("a", "A"), {"library_id": "b", "name": None, "collection_type": None})
+    assert shelf.value("SELECT count(*) FROM libraries") == 0
+
+
+def test_ten_thousand_rows_are_one_statement(shelf: Shelf):
+    rows = [library(f"{number}", f"Library {number}") for number in range(10_000)]
+    with shelf.open() as connection:
+        assert write(connection, *rows).inserted == 10_000
+        rows[5000]["name"] = "other"
+        assert write(connection, *rows) == WriteCounts(updated=1)

@@ -1,0 +1,268 @@
+"""What users did: the server's state, and the log of plays made from its changes."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from aperture_dagster.resources.media_server import ServerEpisode, ServerTitle
+from aperture_dagster.storage.history import (
+    SyncMark,
+    count_marked,
+    count_plays,
+    latest_plays,
+    read_histories,
+    read_mark,
+    read_plays,
+    stale_histories,
+    unmark_missing,
+    write_mark,
+)
+from aperture_dagster_tests.storage.conftest import NOW, RULES, Shelf, film, played
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def home(shelf: Shelf) -> None:
+    """Ann and Bob, five films, a second copy of the first, and a series of two seasons in two copies."""
+    shelf.users("ann", "bob")
+    shelf.films(*(film(number) for number in range(5)), film(100, tmdb_id=0 + 1, title="Film 1, again"))
+    shelf.series(ServerTitle("show", "Show", tmdb_id=1), ServerTitle("show-copy", "Show", tmdb_id=1))
+    shelf.episodes(
+        *(
+            ServerEpisode(f"{series}-{season}-{number}", series, "E", season=season, number=number)
+            for series in ("show", "show-copy")
+            for season, count in ((0, 1), (1, 3), (2, 2))
+            for number in range(1, count + 1)
+        )
+    )
+
+
+def mark(shelf: Shelf, user: str, *listed: str) -> int:
+    with shelf.open() as connection:
+        return unmark_missing(connection, user, set(listed))
+
+
+def marked(shelf: Shelf, user: str = "ann") -> int:
+    with shelf.open() as connection:
+        return count_marked(connection, user)
+
+
+def histories(shelf: Shelf, *users: str) -> Any:
+    with shelf.open() as connection:
+        return read_histories(connection, users or None)
+
+
+def history_of(shelf: Shelf, server_item_id: str, user: str = "ann") -> dict[str, Any]:
+    frame = histories(shelf, user)
+    (row,) = frame[frame.work_id == shelf.item(server_item_id)["work_id"]].to_dict("records")
+    return row
+
+
+# States and plays
+
+
+def test_the_same_states_again_write_nothing(shelf: Shelf):
+    states = [played("film-1", position_share=0.123456, rating=7.3), played("film-2", favorite=True)]
+    first = shelf.history("ann", *states)
+    assert (first.states.inserted, first.plays, first.unknown) == (2, 2, 0)
+    before = shelf.rows("SELECT * FROM watch_state ORDER BY item_id")
+    again = shelf.history("ann", *states, now=NOW + DAY)
+    assert (again.states.written, again.plays) == (0, 0)
+    assert shelf.rows("SELECT * FROM watch_state ORDER BY item_id") == before
+
+
+def test_every_play_that_is_seen_is_in_the_log_with_its_own_date(shelf: Shelf):
+    shelf.history("ann", played("film-1", play_count=5, last_played_at=NOW - 9 * DAY))
+    shelf.history("ann", played("film-1", play_count=6, last_played_at=NOW - 2 * DAY))
+    shelf.history("ann", played("film-1", play_count=8, last_played_at=NOW - DAY))
+    log = shelf.rows("SELECT played_at, play_count FROM plays ORDER BY played_at")
+    assert [(row["played_at"], row["play_count"]) for row in log] == [
+        (NOW - 9 * DAY, 1),
+        (NOW - 2 * DAY, 1),
+        (NOW - DAY, 2),
+    ]
+    assert shelf.value("SELECT play_count FROM watch_state") == 8
+
+
+def test_a_film_seen_in_the_middle_and_at_its_end_is_one_viewing(shelf: Shelf):
+    shelf.history("ann", played("film-1", played=False, position_share=0.4))
+    shelf.history("ann", played("film-1"), now=NOW + DAY)
+    assert shelf.rows("SELECT play_count, completion FROM plays") == [{"play_count": 1, "completion": 1.0}]
+
+
+def test_what_the_catalogue_does_not_know_is_counted_and_left_out(shelf: Shelf):
+    result = shelf.history("ann", played("film-1"), played("nobody's"), played("trailer"))
+    assert (result.states.inserted, result.unknown) == (1, 2)
+
+
+def test_users_do_not_mix(shelf: Shelf):
+    shelf.history("ann", played("film-1"))
+    shelf.history("bob", played("film-1", last_played_at=NOW - DAY))
+    assert shelf.value("SELECT count(*) FROM watch_state") == 2
+    assert shelf.value("SELECT count(*) FROM plays") == 2
+    assert (marked(shelf, "ann"), marked(shelf, "bob")) == (1, 1)
+
+
+def test_a_mark_taken_back_stays_in_the_log(shelf: Shelf):
+    shelf.history("ann", played("film-1"), played("film-2", favorite=True))
+    assert mark(shelf, "ann", "film-1") == 1
+    state = shelf.rows("SELECT played, favorite, play_count FROM watch_state w JOIN titles t USING (item_id) "
+                       "WHERE t.server_item_id = 'film-2'")  # fmt: skip
+    assert state == [{"played": False, "favorite": False, "play_count": 0}]
+    assert shelf.value("SELECT count(*) FROM plays") == 2
+    assert mark(shelf, "ann", "film-1") == 0
+    assert marked(shelf) == 1
+
+
+def test_what_is_marked_again_is_a_play_again(shelf: Shelf):
+    shelf.history("ann", played("film-1", last_played_at=NOW - 5 * DAY))
+    mark(shelf, "ann")
+    shelf.history("ann", played("film-1"))
+    assert shelf.value("SELECT count(*) FROM plays") == 2
+
+
+def test_the_server_cannot_take_back_marks_of_titles_that_it_has_no_more(shelf: Shelf):
+    shelf.history("ann", played("film-1"), played("film-2"))
+    shelf.do("UPDATE titles SET removed_at = now() WHERE server_item_id = 'film-2'")
+    assert mark(shelf, "ann") == 1
+    assert shelf.value("SELECT bool_or(played) FROM watch_state")
+    assert marked(shelf) == 0, "and they do not count as known either"
+
+
+def test_the_marks_of_one_user_are_not_taken_back_by_anothers_listing(shelf: Shelf):
+    shelf.history("ann", played("film-1"))
+    shelf.history("bob", played("film-1"))
+    assert mark(shelf, "bob") == 1
+    assert marked(shelf, "ann") == 1
+
+
+def test_a_user_who_left_keeps_their_history(shelf: Shelf):
+    from aperture_dagster.storage.people import write_users
+    from aperture_dagster_tests.storage.conftest import user_row
+
+    shelf.history("ann", played("film-1"))
+    with shelf.open() as connection:
+        write_users(connection, [user_row("bob")], still_there=["bob"], key_for=lambda name, *_: name)
+    assert shelf.value("SELECT count(*) FROM plays WHERE user_id = 'ann'") == 1
+    with shelf.open() as connection:
+        assert read_plays(connection, since=NOW - DAY, until=NOW).empty, "but they count for nobody's Top Picks"
+    shelf.users("ann", "bob")
+    with shelf.open() as connection:
+        assert len(read_plays(connection, since=NOW - DAY, until=NOW)) == 1
+
+
+# How far it has been read
+
+
+def test_a_mark_knows_the_last_look_and_the_last_whole_one(shelf: Shelf):
+    def note(watermark: datetime | None, now: datetime, full: bool) -> SyncMark:
+        with shelf.open() as connection:
+            write_mark(connection, "ann", watermark, now=now, full=full)
+            return read_mark(connection, "ann")
+
+    with shelf.open() as connection:
+        assert read_mark(connection, "ann") == SyncMark(None, None)
+    assert note(None, NOW, False) == SyncMark(None, None)
+    assert note(NOW, NOW, True) == SyncMark(NOW, NOW)
+    assert note(NOW + DAY, NOW + DAY, False) == SyncMark(NOW + DAY, NOW), "the last whole look is kept"
+
+
+def test_histories_that_were_not_read_for_a_day_are_named(shelf: Shelf):
+    with shelf.open() as connection:
+        write_mark(connection, "ann", None, now=NOW - timedelta(hours=23), full=True)
+        assert [row["name"] for row in stale_histories(connection, now=NOW)] == ["bob"]
+        assert [row["name"] for row in stale_histories(connection, now=NOW + DAY)] == ["bob", "ann"]
+
+
+# What the ranking reads
+
+
+def test_copies_of_a_film_count_together(shelf: Shelf):
+    shelf.history("ann", played("film-1", play_count=2, rating=6), played("film-100", favorite=True, rating=8))
+    row = history_of(shelf, "film-1")
+    assert (row["plays"], row["completion"], row["favorite"], row["rating"]) == (3, 1, True, 7)
+    assert row["last_played_at"] == NOW
+    assert row["episodes_played"] != row["episodes_played"]
+
+
+def test_a_film_in_progress_has_its_completion(shelf: Shelf):
+    shelf.history("ann", played("film-1", played=False, play_count=0, position_share=0.25))
+    row = history_of(shelf, "film-1")
+    assert (row["plays"], row["completion"]) == (0, 0.25)
+
+
+def test_a_mark_without_a_count_is_one_play(shelf: Shelf):
+    shelf.history("ann", played("film-1", play_count=0, last_played_at=None))
+    assert history_of(shelf, "film-1")["plays"] == 1
+
+
+def test_an_episode_in_two_copies_is_one_and_specials_are_none(shelf: Shelf):
+    shelf.history(
+        "ann",
+        *(played(f"show-1-{number}", is_episode=True) for number in (1, 2)),
+        *(played(f"show-copy-1-{number}", is_episode=True) for number in (1, 2)),
+        played("show-copy-2-1", is_episode=True),
+        played("show-0-1", is_episode=True),
+    )
+    row = history_of(shelf, "show")
+    assert (row["episodes_played"], row["episodes_total"]) == (3, 5)
+    assert row["completion"] != row["completion"], "a series has no completion of its own"
+
+
+def test_an_episode_that_was_started_counts(shelf: Shelf):
+    shelf.history("ann", played("show-1-1", is_episode=True, played=False, play_count=0, position_share=0.5))
+    assert history_of(shelf, "show")["episodes_played"] == 1
+
+
+def test_a_state_that_says_nothing_is_no_history(shelf: Shelf):
+    shelf.history("ann", played("film-1", played=False, play_count=0, last_played_at=None))
+    assert histories(shelf, "ann").empty
+    shelf.history("ann", played("film-2", played=False, play_count=0, last_played_at=None, rating=3))
+    assert history_of(shelf, "film-2")["rating"] == 3
+
+
+def test_histories_are_read_for_some_or_for_all(shelf: Shelf):
+    shelf.history("ann", played("film-1"))
+    shelf.history("bob", played("film-2"))
+    assert set(histories(shelf).user_id) == {"ann", "bob"}
+    assert set(histories(shelf, "bob").user_id) == {"bob"}
+    with shelf.open() as connection:
+        assert read_histories(connection, []).empty
+        assert list(read_histories(connection, []).columns) == list(histories(shelf).columns)
+
+
+def test_plays_are_read_by_their_time_the_beginning_left_out(shelf: Shelf):
+    for number, when in enumerate((NOW - 3 * DAY, NOW - 2 * DAY, NOW - DAY, NOW)):
+        shelf.history("ann", played(f"film-{number}", last_played_at=when))
+    shelf.history("ann", played("show-1-1", is_episode=True, last_played_at=NOW - DAY))
+    with shelf.open() as connection:
+        frame = read_plays(connection, since=NOW - 2 * DAY, until=NOW - DAY)
+        assert count_plays(connection) == 5
+    assert len(frame) == 2
+    assert frame.episode_id.notna().sum() == 1
+
+
+def test_the_newest_plays_are_shown_with_what_they_were(shelf: Shelf):
+    shelf.history("ann", played("film-1", last_played_at=NOW - DAY), played("show-2-1", is_episode=True))
+    shelf.do("UPDATE titles SET removed_at = now() - interval '99 days' WHERE server_item_id = 'film-1'")
+    shelf.films(*(film(number) for number in (0, 2, 3, 4, 100)), rules=RULES)
+    with shelf.open() as connection:
+        shown = latest_plays(connection, ["ann"])
+    assert [(row["title"], row["episode"]) for row in shown] == [
+        ("Show", "S2E1"),
+        ("(no longer in the library)", None),
+    ]
+
+
+def test_a_history_outlives_deletion_and_return_of_its_film(shelf: Shelf):
+    shelf.history("ann", played("film-2"))
+    work = shelf.item("film-2")["work_id"]
+    shelf.do("DELETE FROM titles WHERE server_item_id = 'film-2'")
+    assert work in set(histories(shelf, "ann").work_id)
+    shelf.films(*(film(n) for n in (0, 1, 3, 4, 100)), ServerTitle("returned", "Film 2", tmdb_id=2))
+    assert shelf.item("returned")["work_id"] == work
+    assert history_of(shelf, "returned")["plays"] == 1

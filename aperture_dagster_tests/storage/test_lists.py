@@ -1,0 +1,254 @@
+"""Lists are replaced whole: a reader sees the old one or the new one, and an equal one is not written."""
+
+from __future__ import annotations
+
+import threading
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aperture_dagster.resources.media_server import ServerLibrary
+from aperture_dagster.storage.lists import (
+    list_sizes,
+    profile_table,
+    read_edges,
+    read_items,
+    read_weights,
+    recommendation_table,
+    replace_recommendations,
+    replace_taste,
+    replace_top_picks,
+    top_picks_table,
+    users_with_taste,
+    watched_recommendations,
+)
+from aperture_dagster_tests.storage.conftest import FILMS, RULES, Shelf, film, played
+
+
+@pytest.fixture
+def ids(shelf: Shelf) -> list[tuple[int, int]]:
+    """Work and item of twenty films."""
+    shelf.users("ann", "bob")
+    shelf.films(*(film(number) for number in range(1, 21)))
+    return [(one["work_id"], one["item_id"]) for one in (shelf.item(f"film-{n}") for n in range(1, 21))]
+
+
+def a_list(ids: list[tuple[int, int]], user: str = "ann", **facts: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "user_id": user,
+            "media_type": "movie",
+            "rank": rank,
+            "work_id": work,
+            "item_id": item,
+            "score": 1 / rank,
+            "components": {"taste": 0.1 + rank / 3, "Ü": None},
+            "because": [ids[0][0]],
+            "is_cold": False,
+            **facts,
+        }
+        for rank, (work, item) in enumerate(ids, start=1)
+    ]
+
+
+def replace(shelf: Shelf, rows: list[dict[str, Any]], user: str = "ann") -> Any:
+    with shelf.open() as connection:
+        return replace_recommendations(connection, user, rows)
+
+
+def test_an_equal_list_is_not_written_and_keeps_its_date(shelf: Shelf, ids: list[tuple[int, int]]):
+    assert replace(shelf, a_list(ids[:10])).inserted == 10
+    before = shelf.rows("SELECT * FROM recommendations ORDER BY rank")
+    assert replace(shelf, a_list(ids[:10])).written == 0
+    assert shelf.rows("SELECT * FROM recommendations ORDER BY rank") == before
+
+
+@pytest.mark.parametrize("change", ["order", "shorter", "longer", "reason", "part", "empty"])
+def test_any_difference_replaces_the_whole_list(shelf: Shelf, ids: list[tuple[int, int]], change: str):
+    replace(shelf, a_list(ids[:10]))
+    new = {
+        "order": a_list([*ids[1:2], *ids[:1], *ids[2:10]]),
+        "shorter": a_list(ids[:9]),
+        "longer": a_list(ids[:11]),
+        "reason": a_list(ids[:10], because=[ids[5][0]]),
+        "part": a_list(ids[:10], components={"taste": 0.5}),
+        "empty": [],
+    }[change]
+    counts = replace(shelf, new)
+    assert (counts.deleted, counts.inserted) == (10, len(new))
+    assert shelf.value("SELECT count(*) FROM recommendations") == len(new)
+    assert replace(shelf, new).written == 0
+
+
+def test_one_users_list_does_not_touch_anothers(shelf: Shelf, ids: list[tuple[int, int]]):
+    replace(shelf, a_list(ids[:5]))
+    replace(shelf, a_list(ids[:7], "bob"), "bob")
+    replace(shelf, [])
+    assert shelf.value("SELECT count(*) FROM recommendations WHERE user_id = 'bob'") == 7
+
+
+def test_a_list_that_cannot_be_written_leaves_the_old_one(shelf: Shelf, ids: list[tuple[int, int]]):
+    replace(shelf, a_list(ids[:5]))
+    before = shelf.rows("SELECT * FROM recommendations ORDER BY rank")
+    with pytest.raises(Exception, match="uq_recommendations"):
+        replace(shelf, a_list([ids[0], ids[0]]))
+    assert shelf.rows("SELECT * FROM recommendations ORDER BY rank") == before
+
+
+def test_a_concurrent_reader_never_sees_half_a_list(shelf: Shelf, ids: list[tuple[int, int]]):
+    first, second = a_list(ids[:10]), a_list(ids[10:20])
+    replace(shelf, first)
+    kinds = {frozenset(work for work, _ in ids[:10]), frozenset(work for work, _ in ids[10:20])}
+    seen: set[frozenset[int]] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(frozenset(row["work_id"] for row in shelf.rows("SELECT work_id FROM recommendations")))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(15):
+        replace(shelf, second)
+        replace(shelf, first)
+    done.set()
+    reader.join(10)
+    assert seen <= kinds
+    assert seen
+
+
+def test_two_writers_of_one_list_come_one_after_the_other(shelf: Shelf, ids: list[tuple[int, int]]):
+    failures: list[Exception] = []
+
+    def write(rows: list[dict[str, Any]]) -> None:
+        try:
+            for _ in range(5):
+                replace(shelf, rows)
+        except Exception as error:
+            failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(a_list(ids[start : start + 10]),)) for start in (0, 5, 10)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(20)
+    assert not failures
+    assert shelf.value("SELECT count(*) FROM recommendations") == 10
+
+
+def test_a_list_is_shown_with_titles_and_reasons(shelf: Shelf, ids: list[tuple[int, int]]):
+    replace(shelf, a_list(ids[:3], because=[ids[4][0], 999_999, ids[3][0]]))
+    with shelf.open() as connection:
+        shown = recommendation_table(connection, "ann")
+        assert recommendation_table(connection, "ann", limit=1) == shown[:1]
+        assert recommendation_table(connection, "nobody") == []
+        sizes = list_sizes(connection)
+    assert [row["title"] for row in shown] == ["Film 1", "Film 2", "Film 3"]
+    assert shown[0]["because"] == ["Film 5", "Film 4"]
+    assert [(row["name"], row["films"]) for row in sizes] == [("bob", 0), ("ann", 3)]
+
+
+def test_a_watched_recommendation_is_found(shelf: Shelf, ids: list[tuple[int, int]]):
+    shelf.history("ann", played("film-2"))
+    replace(shelf, a_list(ids[:3]))
+    with shelf.open() as connection:
+        assert watched_recommendations(connection, ["ann"]) == 1
+        assert watched_recommendations(connection, ["bob"]) == 0
+
+
+def picks(ids: list[tuple[int, int]], day: date) -> list[dict[str, Any]]:
+    return [
+        {
+            "day": day,
+            "media_type": "movie",
+            "rank": rank,
+            "work_id": work,
+            "item_id": item,
+            "viewers": 2,
+            "plays": 3,
+            "completion": 0.5,
+            "score": 0.9,
+            "relaxed": False,
+        }
+        for rank, (work, item) in enumerate(ids, start=1)
+    ]
+
+
+def test_yesterdays_picks_stay(shelf: Shelf, ids: list[tuple[int, int]]):
+    yesterday, today = date(2026, 5, 16), date(2026, 5, 17)
+    with shelf.open() as connection:
+        assert replace_top_picks(connection, yesterday, "movie", picks(ids[:3], yesterday)).inserted == 3
+        assert replace_top_picks(connection, today, "movie", picks(ids[3:5], today)).inserted == 2
+        assert replace_top_picks(connection, today, "series", []).written == 0
+        assert replace_top_picks(connection, today, "movie", picks(ids[3:5], today)).written == 0
+        assert [row["title"] for row in top_picks_table(connection, yesterday)] == ["Film 1", "Film 2", "Film 3"]
+        assert len(top_picks_table(connection, today)) == 2
+
+
+def profile(user: str, kind: str = "movie") -> dict[str, Any]:
+    return {
+        "user_id": user,
+        "media_type": kind,
+        "model_key": "m",
+        "titles": 3,
+        "liked": 2,
+        "disliked": 1,
+        "summary": {"sentence": "Likes 'quotes' and 🎬.", "odd": float("nan")},
+        "centroids": np.eye(2, 3).tolist(),
+    }
+
+
+def test_a_taste_is_replaced_and_an_equal_one_is_not_written(shelf: Shelf, ids: list[tuple[int, int]]):
+    weights = [{"user_id": "ann", "work_id": work, "media_type": "movie", "weight": 0.25} for work, _ in ids[:4]]
+    with shelf.open() as connection:
+        assert replace_taste(connection, "ann", [profile("ann")], weights).inserted == 5
+        assert replace_taste(connection, "ann", [profile("ann")], weights).written == 0
+        counts = replace_taste(connection, "ann", [profile("ann")], weights[:3])
+        assert (counts.deleted, counts.inserted, counts.updated) == (1, 0, 0)
+        assert users_with_taste(connection) == {"ann"}
+        assert profile_table(connection, ["ann"])[0]["taste"] == "Likes 'quotes' and 🎬."
+        assert len(read_weights(connection)) == 3
+
+
+def test_what_the_ranking_reads_is_one_row_per_work_with_all_its_libraries(shelf: Shelf):
+    from aperture_dagster.storage.catalogue import TitleStage
+
+    with shelf.open() as connection:
+        stage = TitleStage(connection, "movie")
+        stage.add(FILMS, [film(1), film(2, official_rating=None, community_rating=None)])
+        stage.add(ServerLibrary("uhd", "UHD", "movies"), [film(30, tmdb_id=1, title="Copy")])
+        stage.merge(complete=[], incomplete=[], unreadable=[], excluded=[], rules=RULES)
+    with shelf.open() as connection:
+        items = read_items(connection).set_index("tmdb_id")
+    assert len(items) == 2
+    assert sorted(items.loc[1].library_ids) == ["films", "uhd"]
+    assert items.loc[1].title == "Film 1"
+    assert items.loc[2].official_rating is None
+    assert np.isnan(items.loc[2].vote_average)
+
+
+def test_an_empty_library_has_the_same_columns(shelf: Shelf):
+    with shelf.open() as connection:
+        items, edges, weights = read_items(connection), read_edges(connection), read_weights(connection)
+    assert items.empty
+    assert {"work_id", "item_id", "title", "library_ids", "vote_average"} <= set(items.columns)
+    assert list(edges.columns) == ["work_id", "recommended_work_id", "rank"]
+    assert weights.empty
+
+
+def test_recommendations_of_tmdb_lead_to_works_of_the_same_kind_only(shelf: Shelf):
+    from aperture_dagster.resources.media_server import ServerTitle
+    from aperture_dagster.resources.tmdb import read_title
+    from aperture_dagster.storage.enrichment import write_tmdb
+
+    shelf.films(film(1), film(2), film(3))
+    shelf.series(ServerTitle("show", "Show", tmdb_id=4))
+    first = shelf.item("film-1")["work_id"]
+    answer = {"id": 1, "title": "x", "recommendations": {"results": [{"id": n} for n in (3, 4, 99, 1, 2)]}}
+    with shelf.open() as connection:
+        write_tmdb(connection, [read_title(answer, "movie").as_row(first)])
+        edges = read_edges(connection)
+    assert list(edges.recommended_work_id) == [shelf.item("film-3")["work_id"], shelf.item("film-2")["work_id"]]
+    assert list(edges["rank"]) == [1, 5]
