@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import os
 import tempfile
 import uuid
@@ -20,6 +22,13 @@ from aperture_dagster.simulator.world import World
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Leave no folder behind: pytest removes its own when all tests passed, but not the one around it."""
+    with contextlib.suppress(OSError):
+        Path(tempfile.gettempdir(), f"pytest-of-{getpass.getuser()}").rmdir()
 
 
 @pytest.fixture(autouse=True)
@@ -119,12 +128,12 @@ def serve(make_settings: Callable[..., Settings]) -> Callable[..., Any]:
 
     @contextmanager
     def serving(
-        world: World, *, stand_ins: SimulatorSettings | None = None, **overrides: Any
+        world: World, *, stand_ins: SimulatorSettings | None = None, server: str = "jellyfin", **overrides: Any
     ) -> Iterator[tuple[RunningSimulator, Settings]]:
         with running_simulator(world, stand_ins) as simulator:
             values: dict[str, Any] = {
-                "media_server_url": simulator.jellyfin_url,
-                "media_server_api_key": "demo-jellyfin-key",
+                "media_server_url": simulator.emby_url if server == "emby" else simulator.jellyfin_url,
+                "media_server_api_key": f"demo-{server}-key",
                 "tmdb_url": simulator.tmdb_url,
                 "tmdb_api_key": "demo-tmdb-key",
                 "tmdb_requests": 900,

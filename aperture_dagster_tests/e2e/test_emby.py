@@ -1,0 +1,88 @@
+"""The whole graph on Emby: recognised by itself, read whole, and cheap when little is new."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.world import Play
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.household import failed_checks, materializations, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+MARKED = "SELECT count(*) FROM watch_state JOIN users USING (user_id) WHERE name = :user AND (played OR favorite)"
+
+
+def test_a_first_cycle_on_emby_gives_everybody_a_list_from_all_that_they_watched(household):
+    world = small_world()
+    with household(world, server="emby") as (simulator, home):
+        results = home.cycle()
+        assert [check for result in results.values() for check in failed_checks(result)] == []
+        assert simulator.state.requests("jellyfin") == 0
+        copies = sum(title.copies for title in world.titles)
+        assert home.value("SELECT count(*) FROM titles") == copies
+        assert home.value("SELECT count(*) FROM episodes") == sum(sum(one.episodes_per_season) for one in world.titles)
+        for user in world.users:
+            done = simulator.state.user_named(user.name).data.values()
+            assert home.value(MARKED, user=user.name) == sum(one.played or one.favorite for one in done), user.name
+            assert home.titles_for(user.name), user.name
+        (address,) = home.rows("SELECT name, email, email_source FROM users WHERE email IS NOT NULL")
+        assert address == {"name": "ada0", "email": "ada0@example.org", "email_source": "media_server"}
+
+
+def test_a_second_cycle_on_emby_writes_nothing(household):
+    with household(small_world(), server="emby") as (_, home):
+        home.cycle()
+        again = home.cycle()
+        written = {
+            (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
+            for one in materializations(again.values())
+        }
+        assert {key: rows for key, rows in written.items() if rows} == {}
+
+
+def test_new_history_on_emby_costs_a_request_a_user_and_shows_what_was_unmarked(household):
+    world = small_world()
+    films = [title for title in world.titles if title.media_type == "movie"]
+    with household(world, server="emby") as (simulator, home):
+        home.cycle()
+        seen = {play.title_key for play in world.plays if play.user == "ada0"}
+        unseen = next(film for film in films if film.key not in seen)
+        unmarked = next(film for film in films if film.key in seen)
+        # It was played days ago on a device that has only now told the server.
+        simulator.state.play(Play("ada0", unseen.key, datetime.now(UTC) - timedelta(days=9)))
+        simulator.state.mark_unplayed("ada0", unmarked.key)
+        simulator.state.reset_counters()
+        told = home.must("sync_watch_history", users=home.everyone())
+        assert simulator.state.requests("emby", "/Users/{user}/Items") == len(world.users)
+        assert metadata_of(told, "watch_history", "ada0")["compared_in_full"] is False
+        assert metadata_of(told, "watch_history", "ada0")["plays_logged"] == 1
+        played = (
+            "SELECT played FROM watch_state JOIN users USING (user_id) JOIN titles USING (item_id) "
+            "WHERE users.name = 'ada0' AND titles.title = :title ORDER BY played DESC LIMIT 1"
+        )
+        assert home.value(played, title=unseen.title) is True
+        assert home.value(played, title=unmarked.title) is False
+
+
+def test_a_user_whom_emby_allows_some_libraries_only_is_offered_those_only(household):
+    with household(small_world(), server="emby") as (simulator, home):
+        simulator.state.allow_libraries("bela1", ["TV Shows"])
+        home.cycle()
+        assert home.titles_for("bela1") == []
+        assert home.titles_for("bela1", "series")
+        assert home.titles_for("ada0")
+
+
+def test_an_emby_that_answers_with_nothing_takes_nothing_away(household):
+    with household(small_world(), server="emby") as (simulator, home):
+        home.cycle()
+        before = home.snapshot()
+        for part, job in (("Users/Query", "sync_users"), ("VirtualFolders", "sync_movies"), ("/Items", "sync_movies")):
+            simulator.state.add_fault(FaultRule("emby", path_contains=part, kind="empty_list"))
+            assert not home.run(job).success, part
+            simulator.state.clear_faults()
+        assert home.snapshot() == before
