@@ -143,6 +143,7 @@ def _run(
     from zoneinfo import ZoneInfo
 
     from aperture_dagster.schedules import all_users_tags
+    from aperture_dagster.sensors import failure_reason
 
     job = definitions.resolve_job_def(name)
     partition, tags = None, None
@@ -161,11 +162,7 @@ def _run(
     )
     for event in result.all_events:
         if event.is_step_failure:
-            data = event.step_failure_data
-            said = (data.user_failure_data.description if data.user_failure_data else None) or (
-                data.error.message if data.error else "unknown"
-            )
-            raise DemoFailed(f"{event.step_key} failed: {said}")
+            raise DemoFailed(f"{event.step_key} failed: {failure_reason(event.step_failure_data)}")
         if event.is_step_success and event.step_key is not None:
             duration = event.step_success_data.duration_ms / 1000
             if event.step_key in ASSETS:

@@ -1,8 +1,10 @@
 """What starts by itself when something happened: newcomers, changed causes, failed runs."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import dagster as dg
+from dagster._core.execution.plan.objects import StepFailureData
 
 from aperture_dagster.jobs import FIRST_LIST, AssetJob
 from aperture_dagster.library.people import partition_changes, who_takes_part
@@ -11,6 +13,14 @@ from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings
 
 SECONDS_BETWEEN_LOOKS = 30
+# On a new installation: the job, the asset that tells whether it has ever run, and what must have been made before.
+# What follows (vectors, tastes, lists) the other sensors see to.
+FIRST_SYNC = (
+    ("sync_users", "users", ()),
+    ("sync_movies", "movies", ()),
+    ("sync_series", "episodes", ()),
+    ("enrich_metadata", "tmdb_metadata", ("movies", "episodes")),
+)
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -21,6 +31,7 @@ UNFINISHED = [
 
 def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.SensorDefinition]:
     """All sensors, on unless the settings say otherwise."""
+    jobs = list(jobs)
     status = dg.DefaultSensorStatus.RUNNING if settings.schedules_enabled else dg.DefaultSensorStatus.STOPPED
     first_list = next(job for job in jobs if job.name == FIRST_LIST)
 
@@ -62,6 +73,29 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
             dynamic_partitions_requests=requests,
         )
 
+    @dg.sensor(
+        name="first_sync_sensor",
+        jobs=[job for job in jobs if job.name in {name for name, _, _ in FIRST_SYNC}],
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=status,
+        description="Fills a new installation at once instead of waiting for the night; then it has nothing to do.",
+    )
+    def first_sync_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        if settings.media_server_url is None:
+            return dg.SkipReason("APERTURE_MEDIA_SERVER_URL is not set: there is no media server to read.")
+
+        def exists(asset: str) -> bool:
+            return context.instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None
+
+        due = [job for job, made, needs in FIRST_SYNC if not exists(made) and all(exists(asset) for asset in needs)]
+        if not due:
+            return dg.SkipReason("Everything has been read once.")
+        # What failed, because the server was away say, is tried again in the next hour.
+        hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
+        return dg.SensorResult(
+            run_requests=[dg.RunRequest(run_key=f"first-sync:{job}:{hour}", job_name=job) for job in due]
+        )
+
     @dg.run_failure_sensor(
         name="run_failure_sensor",
         default_status=status,
@@ -100,25 +134,27 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         description="Makes what follows from a change: merged view, vectors, tastes, recommendations.",
     )
-    return [users_sensor, run_failure_sensor, dead_runs_sensor, automation]
+    return [first_sync_sensor, users_sensor, run_failure_sensor, dead_runs_sensor, automation]
 
 
 def failure_line(context: dg.RunFailureSensorContext) -> str:
     """When, what and why, in one line."""
-    from datetime import UTC, datetime
-
-    causes = []
-    for event in context.get_step_failure_events():
-        error = event.step_failure_data.error
-        user_error = event.step_failure_data.user_failure_data
-        while error is not None and error.cause is not None:
-            # Of an error that nobody foresaw, Dagster's own wrapping says nothing.
-            error = error.cause
-        reason = (user_error.description if user_error else None) or (error.message if error else "unknown")
-        causes.append(f"{event.step_key}: {' '.join(str(reason).split())}")
+    causes = [
+        f"{event.step_key}: {failure_reason(event.step_failure_data)}" for event in context.get_step_failure_events()
+    ]
     when = datetime.now(UTC).isoformat(timespec="seconds")
     told = " | ".join(causes) or " ".join((context.failure_event.message or "").split())
     return f"{when} {context.dagster_run.job_name} ({context.dagster_run.run_id[:8]}) failed: {told}"
+
+
+def failure_reason(failure: StepFailureData) -> str:
+    """Why a step failed, in one line: the sentence for the operator, else the error that nobody foresaw."""
+    error, told = failure.error, failure.user_failure_data
+    while error is not None and error.cause is not None:
+        # Dagster's own wrapping says nothing.
+        error = error.cause
+    reason = (told.description if told else None) or (error.message if error else "unknown")
+    return " ".join(str(reason).split())
 
 
 def _partitions_in_flight(instance: dg.DagsterInstance) -> set[str]:
