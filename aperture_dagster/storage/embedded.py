@@ -154,13 +154,15 @@ def _repair_handles(data_directory: Path) -> None:
     path = data_directory / HANDLES
     if not path.exists():
         return
+    content = path.read_bytes()
     try:
-        held = [int(pid) for pid in json.loads(path.read_text() or "[]")]
+        held = [int(pid) for pid in json.loads(content)]
     except (ValueError, TypeError):
+        # Cut off while it was written. Whoever holds the server without standing in it starts it again when needed.
         held = []
-    alive = [pid for pid in held if psutil.pid_exists(pid)]
-    if alive != held or not path.read_text():
-        path.write_text(json.dumps(alive))
+    alive = json.dumps([pid for pid in held if psutil.pid_exists(pid)]).encode()
+    if alive != content:
+        path.write_bytes(alive)
 
 
 def _forget_the_dead(data_directory: Path) -> None:

@@ -1,0 +1,256 @@
+"""Reaching the database, and bringing its schema up to date."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, inspect, make_url, text
+
+from aperture_dagster.settings import load_settings
+from aperture_dagster.storage.connection import (
+    DatabaseError,
+    close_engine,
+    dagster_database_url,
+    open_engine,
+    product_database_url,
+)
+from aperture_dagster.storage.migrate import alembic_config, ensure_schema, forget_schema
+from aperture_dagster.storage.tables import HEAD_REVISION, metadata
+
+PASSWORD = "hush-very-secret"
+
+
+@pytest.fixture
+def admin(postgres: str) -> Iterator[Callable[..., Any]]:
+    """Runs statements on the server as its superuser."""
+    engine = create_engine(postgres, isolation_level="AUTOCOMMIT")
+
+    def execute(statement: str, database: str | None = None) -> Any:
+        target = engine if database is None else create_engine(engine.url.set(database=database))
+        with target.connect() as connection:
+            result = connection.execute(text(statement))
+            return result.scalar() if result.returns_rows else None
+
+    yield execute
+    engine.dispose()
+
+
+@pytest.fixture
+def empty(postgres: str, admin: Callable[..., Any]) -> Iterator[str]:
+    """URL of a database with nothing in it, as an operator would write it."""
+    name = f"empty_{uuid.uuid4().hex[:12]}"
+    admin(f"CREATE DATABASE {name}")
+    url = make_url(postgres).set(database=name).render_as_string(hide_password=False)
+    yield url.replace("+psycopg", "")
+    close_engine(url)
+    forget_schema(url)
+    admin(f"DROP DATABASE {name} WITH (FORCE)")
+    admin(f"DROP DATABASE IF EXISTS {name}_dagster WITH (FORCE)")
+
+
+def one_sentence(url: str, call: Callable[..., Any] = open_engine, **more: Any) -> str:
+    with pytest.raises(DatabaseError) as told:
+        call(load_settings(database_url=url, **more))
+    message = str(told.value)
+    assert "\n" not in message
+    assert ".." not in message
+    assert PASSWORD not in message
+    assert message.endswith(".")
+    return message
+
+
+# Migrations
+
+
+def test_migrations_and_tables_are_the_same(database_url: str):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True, "target_metadata": metadata}
+        )
+        assert compare_metadata(context, metadata) == []
+        sequences = set(inspect(connection).get_sequence_names())
+    engine.dispose()
+    assert "item_id_seq" in sequences
+
+
+def test_the_newest_migration_is_the_one_that_the_tables_name(database_url: str):
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory.from_config(alembic_config())
+    assert script.get_heads() == [HEAD_REVISION]
+    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD_REVISION
+    engine.dispose()
+
+
+def test_comments_reach_the_database(database_url: str):
+    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    inspector = inspect(engine)
+    for table in metadata.tables.values():
+        assert inspector.get_table_comment(table.name)["text"] == table.comment
+    engine.dispose()
+
+
+def test_a_database_with_nothing_in_it_is_made_ready_by_itself(empty: str):
+    engine = open_engine(load_settings(database_url=empty))
+    assert set(metadata.tables) <= set(inspect(engine).get_table_names())
+    assert open_engine(load_settings(database_url=empty)) is engine
+
+
+def test_two_processes_migrate_at_once(empty: str):
+    code = (
+        "import sys; from aperture_dagster.settings import load_settings; "
+        "from aperture_dagster.storage.connection import open_engine; "
+        "open_engine(load_settings(database_url=sys.argv[1])); print('ready')"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, empty], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        out, errors = process.communicate(timeout=90)
+        assert out == "ready\n", errors
+
+
+def test_threads_migrate_at_once(empty: str):
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            with open_engine(load_settings(database_url=empty)).begin() as connection:
+                connection.execute(text("SELECT count(*) FROM embeddings"))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+
+
+def test_a_schema_of_a_newer_program_is_left_alone(database_url: str):
+    url = database_url.replace("postgresql://", "postgresql+psycopg://")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    forget_schema(url)
+    with pytest.raises(DatabaseError, match="newer version"):
+        ensure_schema(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
+    engine.dispose()
+
+
+# What is wrong, in one sentence
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"mysql://ann:{PASSWORD}@host/db", f"postgresql://ann:{PASSWORD}@host:port/db", f"ann:{PASSWORD}@host/db",
+        f"postgresql://ann:{PASSWORD}@host", f"postgresql://ann:{PASSWORD}@host/", PASSWORD, "postgresql://",
+    ],
+    ids=range(7),
+)  # fmt: skip
+def test_an_address_that_is_none_is_told_without_its_password(url: str):
+    for call in (product_database_url, dagster_database_url, open_engine):
+        message = one_sentence(url, call)
+        assert message.startswith("APERTURE_DATABASE_URL: expected postgresql://")
+
+
+def test_the_other_address_is_named_when_that_is_wrong():
+    settings = load_settings(dagster_database_url=f"mysql://ann:{PASSWORD}@host/db")
+    with pytest.raises(DatabaseError, match="APERTURE_DAGSTER_DATABASE_URL") as told:
+        dagster_database_url(settings)
+    assert PASSWORD not in str(told.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost:1", "no-such-host.invalid"])
+def test_a_server_that_is_not_there_is_told_with_the_reason(host: str):
+    for call in (open_engine, dagster_database_url):
+        message = one_sentence(f"postgresql://ann:{PASSWORD}@{host}/db", call)
+        assert "refused" in message or "resolve" in message
+        assert "Check APERTURE_DATABASE_URL" in message
+
+
+def test_a_database_or_user_that_is_not_there_is_told(postgres: str):
+    missing = make_url(postgres).set(drivername="postgresql", database="nowhere")
+    assert '"nowhere" does not exist' in one_sentence(missing.render_as_string(hide_password=False))
+    nobody = missing.set(username="nobody", password=PASSWORD, database="postgres")
+    assert '"nobody" does not exist' in one_sentence(nobody.render_as_string(hide_password=False))
+
+
+def test_a_server_without_pgvector_is_told_what_it_lacks(empty: str, admin: Callable[..., Any]):
+    # This hides the extensions from connections to this database.
+    admin(f"ALTER DATABASE {make_url(empty).database} SET extension_control_path = '/nowhere'")
+    message = one_sentence(empty)
+    assert "pgvector" in message
+    assert "APERTURE_DATABASE_URL" in message
+
+
+def test_a_user_who_may_not_make_a_database_is_told_what_to_do(empty: str, admin: Callable[..., Any]):
+    role = f"limited_{uuid.uuid4().hex[:8]}"
+    admin(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+    try:
+        url = make_url(empty).set(username=role, password=PASSWORD).render_as_string(hide_password=False)
+        message = one_sentence(url, dagster_database_url)
+        assert "may not create the database" in message
+        assert "APERTURE_DAGSTER_DATABASE_URL" in message
+    finally:
+        admin(f"DROP ROLE {role}")
+
+
+# Two databases
+
+
+def test_dagsters_own_database_is_made_beside_the_products(empty: str, admin: Callable[..., Any]):
+    settings = load_settings(database_url=empty)
+    name = make_url(empty).database
+    url = make_url(dagster_database_url(settings))
+    assert (url.database, url.drivername) == (f"{name}_dagster", "postgresql+psycopg2")
+    assert admin(f"SELECT count(*) FROM pg_database WHERE datname = '{name}_dagster'") == 1
+    assert make_url(dagster_database_url(settings)) == url
+
+
+def test_two_who_make_dagsters_database_at_once_both_have_it(empty: str):
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            dagster_database_url(load_settings(database_url=empty))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
+def test_every_usual_way_to_write_the_address_is_taken(scheme: str):
+    settings = load_settings(database_url=f"{scheme}://ann:p%40ss@host:5/db?sslmode=require", dagster_database_url=(
+        f"{scheme}://ann:p%40ss@host:5/other"
+    ))  # fmt: skip
+    product, dagster = make_url(product_database_url(settings)), make_url(dagster_database_url(settings))
+    assert (product.drivername, product.password, product.query["sslmode"]) == (
+        "postgresql+psycopg",
+        "p@ss",
+        "require",
+    )
+    assert (dagster.drivername, dagster.database) == ("postgresql+psycopg2", "other")
