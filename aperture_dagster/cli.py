@@ -15,9 +15,11 @@ from pathlib import Path
 
 import click
 
+from aperture_dagster.demo import SERVERS, Server
 from aperture_dagster.settings import SettingsError, load_settings, project_root
 
 DEFAULT_PORT = 3000
+SERVER = click.Choice(SERVERS)
 
 
 def _fail(message: str) -> None:
@@ -53,9 +55,10 @@ def main() -> None:
     help="'demo', 'odd', 'generated:movies=N,…', or a folder with movies.jsonl.gz and ratings.csv.gz.",
 )
 @click.option("--users", type=click.IntRange(min=1), help="Only the first so many users.")
+@click.option("--server", type=SERVER, default="jellyfin", show_default=True, help="The media server it plays.")
 @click.option("--home", type=click.Path(file_okay=False), help="Where to keep everything. Default: .aperture/demo.")
 @click.option("--summary", type=click.Path(dir_okay=False), help="Also write the summary to this file, as JSON.")
-def demo(world: str, users: int | None, home: str | None, summary: str | None) -> None:
+def demo(world: str, users: int | None, server: Server, home: str | None, summary: str | None) -> None:
     """Run the whole graph once on stand-ins, with no key, no server and no network, and show what came of it."""
     from rich.console import Console
 
@@ -64,18 +67,22 @@ def demo(world: str, users: int | None, home: str | None, summary: str | None) -
     console = Console()
     started = time.monotonic()
     with _sentences():
-        usual, folder = the_demo.demo_home(None), the_demo.demo_home(home)
+        usual, folder = the_demo.demo_home(None, server), the_demo.demo_home(home, server)
         folder.mkdir(parents=True, exist_ok=True)
         world = _world(world)
         console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}", highlight=False)
-        with the_demo.stand_ins(world, users) as environment:
+        with the_demo.stand_ins(world, users, server) as environment:
             settings = the_demo.point_at(environment, folder)
             cycle = the_demo.run_cycle(settings, console)
             result = the_demo.summarize(settings, cycle)
         the_demo.show(settings, result, console)
         if summary:
             Path(summary).write_text(json.dumps(result, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
-    opened = "make up" if world == "demo" and folder == usual else f"aperture up --demo --home {folder}"
+    opened = "make up"
+    if world != "demo" or folder != usual or server != "jellyfin":
+        opened = "aperture up --demo"
+        opened += f" --server {server}" if server != "jellyfin" else ""
+        opened += f" --home {folder}" if world != "demo" or folder != usual else ""
     if world != "demo":
         opened += f" --world {world}" + (f" --users {users}" if users else "")
     console.print(
@@ -87,10 +94,11 @@ def demo(world: str, users: int | None, home: str | None, summary: str | None) -
 @click.option("--demo", "on_demo", is_flag=True, help="On the stand-ins, with what `aperture demo` made.")
 @click.option("--world", default="demo", help="With --demo: 'demo', or a folder.")
 @click.option("--users", type=click.IntRange(min=1), help="With --demo: only the first so many users.")
+@click.option("--server", type=SERVER, default="jellyfin", show_default=True, help="With --demo: which media server.")
 @click.option("--home", type=click.Path(file_okay=False), help="Where everything is kept.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the UI listens on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port of the UI.")
-def up(on_demo: bool, world: str, users: int | None, home: str | None, host: str, port: int) -> None:
+def up(on_demo: bool, world: str, users: int | None, server: Server, home: str | None, host: str, port: int) -> None:
     """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted."""
     from aperture_dagster import demo as the_demo
 
@@ -102,10 +110,10 @@ def up(on_demo: bool, world: str, users: int | None, home: str | None, host: str
         _refuse_taken_port(host, port)
         with contextlib.ExitStack() as stack:
             if on_demo:
-                folder = the_demo.demo_home(home)
+                folder = the_demo.demo_home(home, server)
                 folder.mkdir(parents=True, exist_ok=True)
                 world = _world(world)
-                the_demo.point_at(stack.enter_context(the_demo.stand_ins(world, users)), folder)
+                the_demo.point_at(stack.enter_context(the_demo.stand_ins(world, users, server)), folder)
             elif home:
                 os.environ["APERTURE_HOME"] = str(Path(home).expanduser().resolve())
             os.environ["DAGSTER_HOME"] = str(project_root())

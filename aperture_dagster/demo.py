@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from aperture_dagster.settings import PREFIX, Settings, load_settings, project_root
 
@@ -33,8 +33,10 @@ CYCLE = (
     ("generate_recommendations", "users"),
     ("refresh_top_picks", "day"),
 )
+Server = Literal["jellyfin", "emby"]
+SERVERS: tuple[Server, ...] = get_args(Server)
 SERVICES = {
-    "jellyfin": ("users", "movies", "series", "episodes", "watch_history"),
+    "media_server": ("users", "movies", "series", "episodes", "watch_history"),
     "tmdb": ("tmdb_metadata",),
     "embeddings": ("embeddings",),
 }
@@ -67,10 +69,10 @@ class Demo:
 
 
 @contextlib.contextmanager
-def stand_ins(world: str, users: int | None) -> Iterator[dict[str, str]]:
+def stand_ins(world: str, users: int | None, server: Server = "jellyfin") -> Iterator[dict[str, str]]:
     """Run the stand-ins as a process of their own until the block ends; it ends by itself when this process dies.
 
-    Yields the environment that points every service at them.
+    Yields the environment that points every service at them, with ``server`` as the media server.
 
     Raises:
         DemoFailed: they did not come up, with what they said.
@@ -92,8 +94,9 @@ def stand_ins(world: str, users: int | None) -> Iterator[dict[str, str]]:
                     time.sleep(0.02)
                 root = f"http://127.0.0.1:{port_file.read_text().strip()}"
                 yield {
-                    PREFIX + "MEDIA_SERVER_URL": f"{root}/jellyfin",
-                    PREFIX + "MEDIA_SERVER_API_KEY": "demo-jellyfin-key",
+                    PREFIX + "MEDIA_SERVER_URL": f"{root}/{server}",
+                    PREFIX + "MEDIA_SERVER_TYPE": server,
+                    PREFIX + "MEDIA_SERVER_API_KEY": f"demo-{server}-key",
                     "TMDB_API_KEY": "demo-tmdb-key",
                     PREFIX + "TMDB_URL": f"{root}/tmdb/3",
                     # They allow 1,000 a second; the real limit would make 10,000 films take 40 minutes.
@@ -109,10 +112,14 @@ def stand_ins(world: str, users: int | None) -> Iterator[dict[str, str]]:
                     process.wait()
 
 
-def demo_home(home: str | None) -> Path:
-    """Where the demo keeps everything: as asked, as ``APERTURE_HOME`` says, or ``.aperture/demo``."""
+def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
+    """Where the demo keeps everything: as asked, as ``APERTURE_HOME`` says, or ``.aperture/demo``.
+
+    A home belongs to one server, so the demo on another has one of its own.
+    """
     named = home or os.environ.get(PREFIX + "HOME")
-    return Path(named).expanduser().resolve() if named else (project_root() / ".aperture" / "demo").resolve()
+    usual = project_root() / ".aperture" / ("demo" if server == "jellyfin" else f"demo-{server}")
+    return (Path(named).expanduser() if named else usual).resolve()
 
 
 def run_cycle(settings: Settings, console: Console) -> Demo:
@@ -132,7 +139,10 @@ def run_cycle(settings: Settings, console: Console) -> Demo:
         for name, about in CYCLE:
             _run(definitions, instance, name, about, settings, demo)
     sent = demo.requests
-    demo.requests = {service: sum(sent.get(asset, 0) for asset in assets) for service, assets in SERVICES.items()}
+    names = {"media_server": settings.media_server_type}
+    demo.requests = {
+        names.get(service, service): sum(sent.get(asset, 0) for asset in assets) for service, assets in SERVICES.items()
+    }
     return demo
 
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from aperture_dagster.demo import demo_home, stand_ins
+from aperture_dagster.resources.emby import EmbyServer
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.worlds import small_world
@@ -86,3 +88,14 @@ def test_an_emby_that_answers_with_nothing_takes_nothing_away(household):
             assert not home.run(job).success, part
             simulator.state.clear_faults()
         assert home.snapshot() == before
+
+
+def test_the_demo_on_emby_has_its_own_server_and_its_own_home():
+    assert demo_home(None, "emby") != demo_home(None)
+    with stand_ins("odd", None, "emby") as environment:
+        assert environment["APERTURE_MEDIA_SERVER_TYPE"] == "emby"
+        server = EmbyServer.connect(
+            environment["APERTURE_MEDIA_SERVER_URL"], environment["APERTURE_MEDIA_SERVER_API_KEY"]
+        )
+        assert server.identity().product == "Emby Server"
+        server.close()
