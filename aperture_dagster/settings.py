@@ -103,7 +103,8 @@ class Settings(BaseSettings):
     )
     media_server_api_key: SecretStr | None = Field(
         default=None,
-        description="An API key of the server (Dashboard, API Keys; on Emby under Advanced). Environment only.",
+        description="An API key of the server (Jellyfin: Dashboard, API Keys; Emby: Settings, API Keys). "
+        "Environment only.",
     )
     libraries: NameList = Field(default=(), description="Names of the libraries to read. Default: all.")
     exclude_libraries: NameList = Field(default=(), description="Names of libraries to leave alone.")

@@ -31,8 +31,8 @@ CONTENT_TYPES = {"movie": {"movies", None, "mixed"}, "series": {"tvshows", None,
 media_server = dg.AssetSpec(
     SERVER,
     group_name=GROUP,
-    description="The media server itself (Jellyfin): where titles, users and plays come from.",
-    kinds={"jellyfin"},
+    description="The media server itself (Jellyfin or Emby): where titles, users and plays come from.",
+    kinds={"jellyfin", "emby"},
 )
 
 
@@ -55,7 +55,7 @@ class HistoryConfig(dg.Config):
 @dg.asset(
     group_name=GROUP,
     deps=[media_server],
-    kinds={"jellyfin", "postgres"},
+    kinds={"jellyfin", "emby", "postgres"},
     pool=SERVER,
     freshness_policy=fresh_within_hours,
 )
@@ -130,7 +130,7 @@ def users(
 @dg.asset(
     group_name=GROUP,
     deps=[media_server],
-    kinds={"jellyfin", "postgres"},
+    kinds={"jellyfin", "emby", "postgres"},
     pool=SERVER,
     freshness_policy=fresh_within_a_day,
 )
@@ -152,7 +152,7 @@ def movies(
 @dg.asset(
     group_name=GROUP,
     deps=[media_server],
-    kinds={"jellyfin", "postgres"},
+    kinds={"jellyfin", "emby", "postgres"},
     pool=SERVER,
     freshness_policy=fresh_within_a_day,
 )
@@ -173,7 +173,7 @@ def series(
 @dg.asset(
     group_name=GROUP,
     deps=[media_server, series],
-    kinds={"jellyfin", "postgres"},
+    kinds={"jellyfin", "emby", "postgres"},
     pool=SERVER,
     freshness_policy=fresh_within_a_day,
 )
@@ -213,7 +213,7 @@ def episodes(
     deps=[media_server, users, movies, episodes],
     partitions_def=users_partitions,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    kinds={"jellyfin", "postgres"},
+    kinds={"jellyfin", "emby", "postgres"},
     pool=SERVER,
 )
 def watch_history(

@@ -80,7 +80,8 @@ class MediaServers:
             )
         if key is None or not key.get_secret_value():
             raise ServiceNotConfigured(
-                "APERTURE_MEDIA_SERVER_API_KEY is not set: make a key on the server (Dashboard, API Keys)."
+                "APERTURE_MEDIA_SERVER_API_KEY is not set: make a key on the server "
+                "(Jellyfin: Dashboard, API Keys; Emby: Settings, API Keys)."
             )
         server = self._connect(settings.media_server_url, key.get_secret_value())
         try:
