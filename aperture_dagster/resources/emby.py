@@ -37,6 +37,7 @@ from aperture_dagster.resources.media_server_items import (
     read_title,
     read_user,
     text_of,
+    that_say_something,
     walk,
     walk_parts,
 )
@@ -208,11 +209,16 @@ class EmbyServer:
     def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
         """Everything that the user played, started or marked."""
         filters = ("IsPlayed", "IsResumable", "IsFavorite")
-        return walk_parts([partial(self._states, user_id, {"Filters": each}) for each in filters], listing)
+        walks = [partial(self._states, user_id, {"Filters": each}) for each in filters]
+        return walk_parts([*walks, partial(self._series_states, user_id)], listing)
+
+    def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
+        """What the user said of whole series. No filter knows ratings, but there are few series."""
+        return that_say_something(self._states(user_id, {"IncludeItemTypes": "Series"}, listing))
 
     def _states(self, user_id: str, query: Mapping[str, str], listing: Listing) -> Iterator[list[ItemState]]:
         asked = {
-            "IncludeItemTypes": "Movie,Episode",
+            "IncludeItemTypes": "Movie,Series,Episode",
             "Fields": STATE_FIELDS,
             "GroupItemsIntoCollections": "false",
             "EnableUserData": "true",

@@ -35,6 +35,7 @@ from aperture_dagster.resources.media_server_items import (
     read_title,
     read_user,
     text_of,
+    that_say_something,
     walk,
     walk_parts,
 )
@@ -165,13 +166,18 @@ class JellyfinServer:
                 break
         for filters in ("IsResumable", "IsFavorite"):
             yield from self._pages(self._state_query(user_id) | {"filters": filters}, read_state, Listing())
+        yield from self._series_states(user_id, Listing())
 
     def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
         """Everything that the user played, started or marked."""
         parts = ({"isPlayed": "true"}, {"filters": "IsResumable"}, {"filters": "IsFavorite"})
-        return walk_parts(
-            [partial(self._pages, self._state_query(user_id) | part, read_state) for part in parts], listing
-        )
+        walks = [partial(self._pages, self._state_query(user_id) | part, read_state) for part in parts]
+        return walk_parts([*walks, partial(self._series_states, user_id)], listing)
+
+    def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
+        """What the user said of whole series. No filter knows ratings, but there are few series."""
+        query = self._state_query(user_id) | {"includeItemTypes": "Series"}
+        return that_say_something(self._pages(query, read_state, listing))
 
     def _state_query(self, user_id: str) -> dict[str, str]:
         return {

@@ -187,8 +187,25 @@ def read_episode(item: dict[str, Any]) -> ServerEpisode:
 
 
 def read_state(item: dict[str, Any]) -> ItemState:
-    """What the user did with an item. Raises BadAnswer without UserData."""
+    """What the user did with an item. Raises BadAnswer without UserData.
+
+    Of a series only what was said of it as a whole counts (favourite, rating): its plays are its episodes' own.
+    """
     data = expect(item.get("UserData"), dict, "UserData")
+    rating = _number(data, "Rating")
+    if rating is not None:
+        rating = min(max(rating, 0.0), 10.0)
+    if item.get("Type") == "Series":
+        return ItemState(
+            server_item_id=plain_id(item.get("Id")),
+            is_episode=False,
+            played=False,
+            play_count=0,
+            position_share=0.0,
+            last_played_at=None,
+            favorite=data.get("IsFavorite") is True,
+            rating=rating,
+        )
     position = _number(data, "PlaybackPositionTicks") or 0
     runtime = _number(item, "RunTimeTicks") or 0
     percentage = _number(data, "PlayedPercentage")
@@ -196,7 +213,6 @@ def read_state(item: dict[str, Any]) -> ItemState:
     if position > 0 and share == 0:
         # Started, but the length is unknown.
         share = 0.5
-    rating = _number(data, "Rating")
     return ItemState(
         server_item_id=plain_id(item.get("Id")),
         is_episode=item.get("Type") == "Episode",
@@ -205,8 +221,18 @@ def read_state(item: dict[str, Any]) -> ItemState:
         position_share=min(max(share, 0.0), 1.0),
         last_played_at=moment_of(data, "LastPlayedDate"),
         favorite=data.get("IsFavorite") is True,
-        rating=min(max(rating, 0.0), 10.0) if rating is not None else None,
+        rating=rating,
     )
+
+
+def that_say_something(pages: Iterable[list[ItemState]]) -> Iterator[list[ItemState]]:
+    """Leave out states in which nothing was done: a listing of all series holds many of them."""
+    for page in pages:
+        yield [
+            state
+            for state in page
+            if state.played or state.play_count or state.position_share or state.favorite or state.rating is not None
+        ]
 
 
 def parse_moment(value: str) -> datetime | None:
