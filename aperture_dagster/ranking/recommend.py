@@ -154,6 +154,8 @@ class RankingModel:
         score = np.zeros(len(candidates))
         for name, values in components.items():
             score += shares[name] * values
+        # Sums of many numbers differ in their last digits from run to run, as threads share them out; lists must not.
+        score = np.round(score, 5)
         order = np.lexsort((self.library.work_ids[candidates], -score))
         pool = order[: max(config.pool, config.limit)]
         chosen = pool[
