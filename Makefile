@@ -20,7 +20,7 @@ test: $(STAMP)  ## all tests
 lint: $(STAMP)  ## style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/pyright
+	@$(BIN)/basedpyright
 
 bench: $(STAMP)  ## figures: how good the recommendations are, how fast it works
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done

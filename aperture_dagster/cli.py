@@ -71,7 +71,7 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
         folder.mkdir(parents=True, exist_ok=True)
         world = _world(world)
         console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}", highlight=False)
-        with the_demo.stand_ins(world, users, server) as environment:
+        with the_demo.stand_ins(folder, world, users, server) as environment:
             settings = the_demo.point_at(environment, folder)
             cycle = the_demo.run_cycle(settings, console)
             result = the_demo.summarize(settings, cycle)
@@ -113,7 +113,7 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
                 folder = the_demo.demo_home(home, server)
                 folder.mkdir(parents=True, exist_ok=True)
                 world = _world(world)
-                the_demo.point_at(stack.enter_context(the_demo.stand_ins(world, users, server)), folder)
+                the_demo.point_at(stack.enter_context(the_demo.stand_ins(folder, world, users, server)), folder)
             elif home:
                 os.environ["APERTURE_HOME"] = str(Path(home).expanduser().resolve())
             os.environ["DAGSTER_HOME"] = str(project_root())

@@ -69,15 +69,18 @@ class Demo:
 
 
 @contextlib.contextmanager
-def stand_ins(world: str, users: int | None, server: Server = "jellyfin") -> Iterator[dict[str, str]]:
+def stand_ins(home: Path, world: str, users: int | None, server: Server = "jellyfin") -> Iterator[dict[str, str]]:
     """Run the stand-ins as a process of their own until the block ends; it ends by itself when this process dies.
+
+    What it writes is kept in ``home``, where nothing is left lying about even by a kill.
 
     Yields the environment that points every service at them, with ``server`` as the media server.
 
     Raises:
         DemoFailed: they did not come up, with what they said.
     """
-    with tempfile.TemporaryDirectory(prefix="aperture-stand-ins-") as folder:
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="stand-ins-", dir=home) as folder:
         port_file = Path(folder) / "port"
         command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world]
         command += ["--port-file", str(port_file), "--parent-pid", str(os.getpid())]

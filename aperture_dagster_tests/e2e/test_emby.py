@@ -90,9 +90,9 @@ def test_an_emby_that_answers_with_nothing_takes_nothing_away(household):
         assert home.snapshot() == before
 
 
-def test_the_demo_on_emby_has_its_own_server_and_its_own_home():
+def test_the_demo_on_emby_has_its_own_server_and_its_own_home(tmp_path):
     assert demo_home(None, "emby") != demo_home(None)
-    with stand_ins("odd", None, "emby") as environment:
+    with stand_ins(tmp_path, "odd", None, "emby") as environment:
         assert environment["APERTURE_MEDIA_SERVER_TYPE"] == "emby"
         server = EmbyServer.connect(
             environment["APERTURE_MEDIA_SERVER_URL"], environment["APERTURE_MEDIA_SERVER_API_KEY"]
