@@ -1,5 +1,6 @@
 """What the media server has: its users, its films, series and episodes, and who watched what."""
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -17,12 +18,15 @@ from aperture_dagster.assets.common import (
 from aperture_dagster.automation import fresh_within_a_day, fresh_within_hours
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.resources.errors import BadAnswer
+from aperture_dagster.resources.media_server import Listing
 from aperture_dagster.resources.providers import Clock, Database, MediaServers
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server import Listing, MediaServer, MediaType, ServerLibrary
-    from aperture_dagster.storage.catalogue import CatalogueResult, RemovalRules
+    from sqlalchemy import Connection
+
+    from aperture_dagster.resources.media_server import MediaServer, MediaType, ServerLibrary
+    from aperture_dagster.storage.catalogue import CatalogueResult, EpisodeStage, RemovalRules, TitleStage
     from aperture_dagster.storage.people import StoredUser
 
 GROUP = "media_server"
@@ -188,24 +192,20 @@ def episodes(
 
     Read whole every time, written only where something changed.
     """
-    from aperture_dagster.storage.catalogue import EpisodeStage, catalogue_size, largest_series, write_libraries
+    from aperture_dagster.storage.catalogue import EpisodeStage, largest_series
 
-    with operator_errors(context, settings), media_servers.open() as server:
-        chosen, scope = _libraries(server, settings, "series")
-        with database.transaction() as connection:
-            write_libraries(connection, chosen)
-            stage = EpisodeStage(connection)
-            listings = {}
-            progress = Progress(context, "episodes")
-            for library in chosen:
-                listing = listings[library.library_id] = _new_listing()
-                for page in server.episodes(library, listing):
-                    stage.add(library, page)
-                    progress.add(len(page))
-            result = stage.merge(**_removal_scope(chosen, listings, scope, connection), rules=_rules(settings, config))
-            size = catalogue_size(connection)["episodes"]
-            shown = largest_series(connection)
-    return _report(context, result, listings, size, server.requests, {"largest_series": table(shown)})
+    return _sync_catalogue(
+        context,
+        config,
+        settings,
+        database,
+        media_servers,
+        media_type="series",
+        counted="episodes",
+        make_stage=EpisodeStage,
+        pages=lambda server, library, listing: server.episodes(library, listing),
+        shown=lambda connection: {"largest_series": table(largest_series(connection))},
+    )
 
 
 @dg.asset(
@@ -254,30 +254,61 @@ def _sync_titles(
     media_servers: MediaServers,
     media_type: "MediaType",
 ) -> dg.MaterializeResult:
-    from aperture_dagster.storage.catalogue import TitleStage, catalogue_size, newest_titles, write_libraries
+    from aperture_dagster.storage.catalogue import TitleStage, newest_titles
+
+    return _sync_catalogue(
+        context,
+        config,
+        settings,
+        database,
+        media_servers,
+        media_type=media_type,
+        counted="movies" if media_type == "movie" else "series",
+        make_stage=lambda connection: TitleStage(connection, media_type),
+        pages=lambda server, library, listing: server.titles(library, media_type, listing),
+        shown=lambda connection: {"newest": table(newest_titles(connection, media_type))},
+    )
+
+
+def _sync_catalogue(
+    context: dg.AssetExecutionContext,
+    config: CatalogueConfig,
+    settings: Settings,
+    database: Database,
+    media_servers: MediaServers,
+    *,
+    media_type: "MediaType",
+    counted: str,
+    make_stage: "Callable[[Connection], TitleStage | EpisodeStage]",
+    pages: "Callable[[MediaServer, ServerLibrary, Listing], Iterator[list[Any]]]",
+    shown: "Callable[[Connection], dict[str, Any]]",
+) -> dg.MaterializeResult:
+    """List one kind of item of all libraries, and merge it into the catalogue in one transaction.
+
+    Args:
+        media_type: which libraries hold it.
+        counted: its name in the catalogue's size, and in the progress.
+        make_stage, pages: where it is staged, and how the server is asked for it.
+        shown: the tables for the asset's page.
+    """
+    from aperture_dagster.storage.catalogue import catalogue_size, write_libraries
 
     with operator_errors(context, settings), media_servers.open() as server:
         chosen, scope = _libraries(server, settings, media_type)
         with database.transaction() as connection:
             write_libraries(connection, chosen)
-            stage = TitleStage(connection, media_type)
-            listings = {}
-            progress = Progress(context, "titles")
+            stage = make_stage(connection)
+            listings: dict[str, Listing] = {}
+            progress = Progress(context, counted)
             for library in chosen:
-                listing = listings[library.library_id] = _new_listing()
-                for page in server.titles(library, media_type, listing):
+                listing = listings[library.library_id] = Listing()
+                for page in pages(server, library, listing):
                     stage.add(library, page)
                     progress.add(len(page))
             result = stage.merge(**_removal_scope(chosen, listings, scope, connection), rules=_rules(settings, config))
-            size = catalogue_size(connection)["movies" if media_type == "movie" else "series"]
-            shown = newest_titles(connection, media_type)
-    return _report(context, result, listings, size, server.requests, {"newest": table(shown)})
-
-
-def _new_listing() -> "Listing":
-    from aperture_dagster.resources.media_server import Listing
-
-    return Listing()
+            size = catalogue_size(connection)[counted]
+            tables = shown(connection)
+    return _report(context, result, listings, size, server.requests, tables)
 
 
 def _libraries(
@@ -314,7 +345,7 @@ def _libraries(
 
 
 def _removal_scope(
-    chosen: "list[ServerLibrary]", listings: "dict[str, Listing]", scope: dict[str, set[str]], connection: Any
+    chosen: "list[ServerLibrary]", listings: dict[str, Listing], scope: dict[str, set[str]], connection: Any
 ) -> dict[str, Any]:
     """Which libraries can be trusted to be whole, for the removals."""
     from aperture_dagster.storage.catalogue import known_libraries
@@ -339,7 +370,7 @@ def _rules(settings: Settings, config: CatalogueConfig) -> "RemovalRules":
 def _report(
     context: dg.AssetExecutionContext,
     result: "CatalogueResult",
-    listings: "dict[str, Listing]",
+    listings: dict[str, Listing],
     size: int,
     requests: int,
     shown: dict[str, Any],
@@ -408,7 +439,7 @@ def _sync_history(
         marked_before = count_marked(connection, user.user_id)
     age = now - mark.full_synced_at if mark.full_synced_at is not None else None
     full_is_due = age is None or not timedelta(0) <= age < timedelta(hours=settings.history_full_sync_hours)
-    listing = _new_listing()
+    listing = Listing()
     if config.full or full_is_due or mark.watermark is None:
         full, pages = True, server.all_states(user.user_id, listing)
     else:
