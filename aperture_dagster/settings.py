@@ -143,6 +143,49 @@ class Settings(BaseSettings):
     tmdb_ttl_days: float = Field(default=30, gt=0, description="Days after which TMDb's facts are asked for again.")
     tmdb_young_ttl_days: float = Field(default=7, gt=0, description="The same for a title younger than a year.")
 
+    # --- OMDb -----------------------------------------------------------------------------------------------------
+    omdb_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("OMDB_API_KEY", "APERTURE_OMDB_API_KEY", "omdb_api_key"),
+        description="OMDb API key: Rotten Tomatoes, Metacritic, IMDb ratings and awards. Without it they are skipped. "
+        "Environment only.",
+    )
+    omdb_url: str = Field(default="https://www.omdbapi.com", description="Address of the OMDb API.")
+    omdb_daily_limit: int = Field(
+        default=1000, ge=1, description="Requests to OMDb allowed a day (UTC), all runs together; 1,000 are free."
+    )
+    omdb_concurrency: int = Field(default=3, ge=1, le=16, description="Requests to OMDb under way at once.")
+    omdb_ttl_days: float = Field(default=30, gt=0, description="Days after which OMDb's facts are asked for again.")
+
+    # --- MDBList --------------------------------------------------------------------------------------------------
+    mdblist_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("MDBLIST_API_KEY", "APERTURE_MDBLIST_API_KEY", "mdblist_api_key"),
+        description="MDBList API key: scores of many sites, keywords, where it streams. Without it they are skipped. "
+        "Environment only.",
+    )
+    mdblist_url: str = Field(default="https://api.mdblist.com", description="Address of the MDBList API.")
+    mdblist_daily_limit: int = Field(
+        default=1000,
+        ge=1,
+        description="Requests to MDBList allowed a day (UTC) until it has said itself how many it allows this key.",
+    )
+    mdblist_requests: int = Field(default=3, ge=1, description="Requests to MDBList allowed per period.")
+    mdblist_period_seconds: float = Field(default=1, gt=0, description="Length of that period.")
+    mdblist_batch_size: int = Field(
+        default=100, ge=1, le=200, description="Titles asked about in one request; made smaller when that is refused."
+    )
+    mdblist_ttl_days: float = Field(default=7, gt=0, description="Days after which scores are asked for again.")
+
+    # --- studio logos ---------------------------------------------------------------------------------------------
+    tmdb_image_url: str = Field(default="https://image.tmdb.org/t/p", description="Address of TMDb's pictures.")
+    logo_concurrency: int = Field(default=4, ge=1, le=16, description="Logos downloaded at once.")
+    logo_largest_megabytes: float = Field(default=5, gt=0, description="A logo larger than this is refused.")
+    set_studio_pictures: bool = Field(
+        default=False,
+        description="Whether logos become the studios' pictures on the media server.",
+    )
+
     # --- embeddings -----------------------------------------------------------------------------------------------
     embedder: Literal["wordllama", "fastembed", "openai"] = Field(
         default="wordllama",
@@ -192,6 +235,8 @@ class Settings(BaseSettings):
         "dagster_database_url",
         "media_server_api_key",
         "tmdb_api_key",
+        "omdb_api_key",
+        "mdblist_api_key",
         "embedder_api_key",
         mode="before",
     )
@@ -200,7 +245,7 @@ class Settings(BaseSettings):
         # A line break at the end is what files and shells leave; a blank secret is none.
         return value.strip() or None if isinstance(value, str) else value
 
-    @field_validator("media_server_url", "tmdb_url", "embedder_url")
+    @field_validator("media_server_url", "tmdb_url", "omdb_url", "mdblist_url", "tmdb_image_url", "embedder_url")
     @classmethod
     def _is_http_address(cls, value: str | None, about: ValidationInfo) -> str | None:
         if value is None or (not value.strip() and about.field_name == "media_server_url"):

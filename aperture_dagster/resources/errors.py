@@ -1,7 +1,7 @@
 """What can go wrong with an outside service, by what it means for the work at hand.
 
 ``ServiceUnavailable``: try again later; what was fetched stays. ``ServiceRefused``: a person must change a setting.
-``NotFound`` and ``BadAnswer`` concern one item; everything else goes on.
+``NotFound`` and ``BadAnswer`` concern one item; everything else goes on. ``QuotaSpent``: enough for today.
 """
 
 from __future__ import annotations
@@ -33,3 +33,7 @@ class RequestRejected(ServiceError):
 
 class BadAnswer(ServiceError):
     """The answer is not what the service promises: not JSON, a field missing, a wrong type."""
+
+
+class QuotaSpent(ServiceError):
+    """The day's requests to the service are used up. Nothing is wrong: it goes on when the next day begins."""

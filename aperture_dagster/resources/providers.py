@@ -148,6 +148,7 @@ class TmdbService:
         Raises:
             ServiceNotConfigured: there is no key.
         """
+        from aperture_dagster.resources.rate_limit import RateLimit
         from aperture_dagster.resources.tmdb import Tmdb
 
         settings = self._settings
@@ -158,8 +159,7 @@ class TmdbService:
             settings.tmdb_url,
             key.get_secret_value(),
             language=settings.tmdb_language,
-            requests=settings.tmdb_requests,
-            period_seconds=settings.tmdb_period_seconds,
+            limit=RateLimit(settings.tmdb_requests, settings.tmdb_period_seconds),
             concurrency=settings.tmdb_concurrency,
             attempts=settings.http_attempts,
             first_wait_seconds=settings.http_retry_wait_seconds,

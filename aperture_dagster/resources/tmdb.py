@@ -14,7 +14,8 @@ from typing import Any
 
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.media_server import MediaType
-from aperture_dagster.resources.transport import Transport, expect, shared_limit
+from aperture_dagster.resources.rate_limit import RateLimit
+from aperture_dagster.resources.transport import Transport, expect
 
 CAST_KEPT = 15
 # Beyond it a number is a mistake, and no column holds it.
@@ -97,8 +98,7 @@ class Tmdb:
         api_key: str,
         *,
         language: str = "en-US",
-        requests: int = 40,
-        period_seconds: float = 10,
+        limit: RateLimit | None = None,
         concurrency: int = 8,
         attempts: int = 5,
         first_wait_seconds: float = 0.5,
@@ -110,7 +110,7 @@ class Tmdb:
             url,
             headers={"Authorization": f"Bearer {api_key}"} if is_token else None,
             params=None if is_token else {"api_key": api_key},
-            limit=shared_limit(url, requests, period_seconds),
+            limit=limit,
             connections=concurrency,
             attempts=attempts,
             first_wait_seconds=first_wait_seconds,

@@ -5,15 +5,14 @@ Every service's client sits on a :class:`Transport`; none of them talks HTTP by 
 
 from __future__ import annotations
 
-import collections
 import logging
 import math
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import stamina
@@ -26,6 +25,7 @@ from aperture_dagster.resources.errors import (
     ServiceRefused,
     ServiceUnavailable,
 )
+from aperture_dagster.resources.rate_limit import RateLimit, Turn
 
 log = logging.getLogger(__name__)
 # httpx writes every URL, query and all, at INFO.
@@ -40,69 +40,24 @@ LONGEST_RETRY_AFTER = 120.0
 USER_AGENT = "aperture-dagster (home media recommendations)"
 
 
-class Turn:
-    """One request's place within a limit: ``at`` is the latest moment at which the service can have got it."""
-
-    __slots__ = ("at",)
-
-    def __init__(self, at: float) -> None:
-        self.at = at
-
-
-class RateLimit:
-    """At most ``requests`` arrivals in any window of ``period_seconds``, across all threads of this process.
-
-    A sliding window over the last ``requests`` turns: it works at the limit, not below it, and a burst at a window's
-    edge cannot exceed it, as it could with counters that reset. A request may be long under way before the service
-    sees it, and the next one not: so its turn counts from its answer, when that has come.
-    """
-
-    def __init__(
-        self,
-        requests: int,
-        period_seconds: float,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        # Two clocks never run alike.
-        self._window = period_seconds * 1.002 + 0.002
-        self._turns: collections.deque[Turn] = collections.deque(maxlen=requests)
-        self._clock, self._sleep = clock, sleep
-        self._lock = threading.Lock()
-
-    def wait(self) -> Turn:
-        """Return when one more request may start, and count it; :meth:`answered` is to be called after it."""
-        with self._lock:
-            before = self._turns[0] if len(self._turns) == self._turns.maxlen else None
-            now = self._clock()
-            turn = Turn(now if before is None else max(now, before.at + self._window))
-            self._turns.append(turn)
-        # The turn before may be answered, and so move, while we sleep.
-        while before is not None and (rest := before.at + self._window - self._clock()) > 1e-6:
-            self._sleep(rest)
-        self.answered(turn)
-        return turn
-
-    def answered(self, turn: Turn) -> None:
-        """The request is over, now: the service got it before."""
-        turn.at = max(turn.at, self._clock())
-
-
-_shared_limits: dict[tuple[str, int, float], RateLimit] = {}
-
-
-def shared_limit(base_url: str, requests: int, period_seconds: float) -> RateLimit:
-    """The limit of a service, one for this process: what one client sent counts for the next one, too."""
-    return _shared_limits.setdefault((base_url, requests, period_seconds), RateLimit(requests, period_seconds))
-
-
-class _Retry(Exception):
-    """One attempt failed in a way that another may not; carries what the service asked us to wait."""
+class TryAgain(Exception):
+    """One attempt failed in a way that another may not; carries what the service asked us to wait, in seconds."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
         self.wait = wait
+
+
+class Quota(Protocol):
+    """How many requests a service still allows, kept where all processes see it."""
+
+    def spend(self) -> None:
+        """Take one request from the quota, before it is sent.
+
+        Raises:
+            QuotaSpent: there is none left.
+        """
+        ...
 
 
 class Transport:
@@ -114,6 +69,9 @@ class Transport:
         headers: sent with every request; may hold the key, which therefore never shows in a URL.
         params: sent with every request, for services that take their key nowhere else.
         limit: the service's rate limit, if it has one.
+        quota: its quota, if it has one: every attempt is taken from it.
+        look: sees every answer before anything is made of its status, and may raise what the service means by it
+            (a :class:`ServiceError`, or :class:`TryAgain`).
         timeout_seconds: for one attempt.
         attempts: tries in all, the first included.
         secrets: values that must not show in any message.
@@ -128,6 +86,8 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         limit: RateLimit | None = None,
+        quota: Quota | None = None,
+        look: Callable[[httpx.Response], None] | None = None,
         timeout_seconds: float = 30,
         attempts: int = 5,
         first_wait_seconds: float = 0.5,
@@ -141,6 +101,8 @@ class Transport:
         self.requests = 0
         self._params = dict(params or {})
         self._limit = limit
+        self._quota = quota
+        self._look = look
         self._attempts = attempts
         self._waits = (first_wait_seconds, longest_wait_seconds)
         self._secrets = [secret for secret in secrets if secret]
@@ -187,9 +149,23 @@ class Transport:
         """
         return self._json("POST", path, body=body, retry=retry)
 
+    def get_bytes(
+        self, path: str, params: Mapping[str, Any] | None = None, *, largest: int, retry: bool = True
+    ) -> bytes:
+        """GET ``path`` and return its body, of which no more than ``largest`` bytes are read.
+
+        Raises:
+            BadAnswer: the body is longer than that.
+            ServiceUnavailable, ServiceRefused, NotFound, RequestRejected: as :meth:`get_json`.
+        """
+        return self._repeat("GET", path, retry, lambda: self._attempt_bytes(path, params, largest))
+
     def _json(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, retry: bool
     ) -> Any:
+        return self._repeat(method, path, retry, lambda: self._attempt_json(method, path, params, body))
+
+    def _repeat(self, method: str, path: str, retry: bool, attempt_once: Callable[[], Any]) -> Any:
         first, longest = self._waits
         try:
             for attempt in stamina.retry_context(
@@ -201,40 +177,92 @@ class Transport:
                 wait_jitter=first,
             ):
                 with attempt:
-                    return self._attempt(method, path, params, body)
-        except _Retry as error:
+                    return attempt_once()
+        except TryAgain as error:
             raise ServiceUnavailable(
                 self._clean(f"{self.service} at {self.base_url}: {method} {path}: {error}.")
             ) from None
         raise AssertionError("unreachable")
 
-    def _attempt(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> Any:
+    def _attempt_json(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> Any:
+        with self._sent(method, path, params, body) as response:
+            response.read()
+        self._judge(response, f"{method} {path}")
+        try:
+            return response.json()
+        except (ValueError, RecursionError):
+            kind = response.headers.get("content-type", "no content type")
+        # A proxy's page or a half-written body can be over in a second, so it is worth another try first.
+        raise TryAgain(self._clean(f"the answer is not JSON ({kind})"))
+
+    def _attempt_bytes(self, path: str, params: Mapping[str, Any] | None, largest: int) -> bytes:
+        content = bytearray()
+        with self._sent("GET", path, params, None) as response:
+            if response.status_code != 200:
+                response.read()
+            else:
+                for chunk in response.iter_bytes():
+                    content += chunk
+                    if len(content) > largest:
+                        raise BadAnswer(f"{self.service}: {path} is larger than {largest / 1e6:g} MB, and was left")
+        self._judge(response, f"GET {path}")
+        return bytes(content)
+
+    @contextmanager
+    def _sent(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> Iterator[httpx.Response]:
+        """Send one request within limit and quota; the answer is read inside the block."""
+        if self._quota is not None:
+            self._quota.spend()
         turn = self._limit.wait() if self._limit is not None else None
         with self._count_lock:
             self.requests += 1
+        response = None
         try:
-            response = self._client.request(
-                method, self.base_url + path, params={**self._params, **(params or {})} or None, json=body
+            request = self._client.build_request(
+                method,
+                self.base_url + path,
+                params={**self._params, **(params or {})} or None,
+                json=body,
+                extensions={"trace": self._tracer(turn)} if turn is not None else None,
             )
+            response = self._client.send(request, stream=True)
+            self._answered(turn)
+            yield response
         except httpx.TimeoutException as error:
-            raise _Retry(f"no answer in time ({type(error).__name__})") from None
+            raise TryAgain(f"no answer in time ({type(error).__name__})") from None
         except httpx.InvalidURL as error:
             raise ServiceRefused(
                 self._clean(f"{self.service}: {self.base_url} is not a usable address: {error}")
             ) from None
         except httpx.HTTPError as error:
-            raise _Retry(self._clean(str(error) or type(error).__name__)) from None
+            raise TryAgain(self._clean(str(error) or type(error).__name__)) from None
         finally:
-            if self._limit is not None and turn is not None:
-                self._limit.answered(turn)
-        return self._read(response, f"{method} {path}")
+            if response is None:
+                self._answered(turn)
+            else:
+                response.close()
 
-    def _read(self, response: httpx.Response, request: str) -> Any:
+    def _tracer(self, turn: Turn) -> Callable[[str, Any], None]:
+        def trace(event: str, _: Any) -> None:
+            # Making the connection takes a while, in which the service knows nothing of the request.
+            if event == "http11.send_request_body.complete" and self._limit is not None:
+                self._limit.sent(turn)
+
+        return trace
+
+    def _answered(self, turn: Turn | None) -> None:
+        if self._limit is not None and turn is not None:
+            self._limit.answered(turn)
+
+    def _judge(self, response: httpx.Response, request: str) -> None:
+        """Raise what an answer means that is not the one asked for."""
+        if self._look is not None:
+            self._look(response)
         status = response.status_code
         where = f"{self.service} at {self.base_url}: {request}"
         if status in RETRYABLE:
             reason = self._clean(f"answered {status}{_excerpt(response)}")
-            raise _Retry(reason, retry_after_seconds(response.headers))
+            raise TryAgain(reason, retry_after_seconds(response.headers))
         if status in (401, 403):
             advice = f" Check {self._setting}." if self._setting else ""
             raise ServiceRefused(self._clean(f"{where}: refused ({status}){_excerpt(response)}.{advice}"))
@@ -246,12 +274,6 @@ class Transport:
             )
         if status >= 300:
             raise RequestRejected(self._clean(f"{where}: answered {status}{_excerpt(response)}"))
-        try:
-            return response.json()
-        except (ValueError, RecursionError):
-            kind = response.headers.get("content-type", "no content type")
-        # A proxy's page or a half-written body can be over in a second, so it is worth another try first.
-        raise _Retry(self._clean(f"the answer is not JSON ({kind})"))
 
     def _clean(self, message: str) -> str:
         return redact(message, self._secrets)
@@ -302,7 +324,7 @@ def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
 
 
 def _wait_before_retry(error: Exception) -> bool | float:
-    if not isinstance(error, _Retry):
+    if not isinstance(error, TryAgain):
         return False
     return True if error.wait is None else error.wait
 

@@ -6,11 +6,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from typing import Any
 
 import pytest
 
+from aperture_dagster.resources.rate_limit import RateLimit
 from aperture_dagster.resources.tmdb import Tmdb
-from aperture_dagster.resources.transport import RateLimit, shared_limit
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -39,8 +40,9 @@ def starts_of(limit: RateLimit, hands: Hands, count: int, pauses: list[float]) -
     starts = []
     for number in range(count):
         hands.now += pauses[number % len(pauses)]
-        limit.wait()
+        turn = limit.wait()
         starts.append(hands.now)
+        limit.answered(turn)
     return starts
 
 
@@ -73,6 +75,7 @@ def test_a_request_that_was_long_under_way_counts_from_its_answer():
     hands = Hands()
     limit = hands.limit(1, 10)
     turn = limit.wait()
+    limit.sent(turn)
     hands.now += 7
     # The service may have got it only now.
     limit.answered(turn)
@@ -96,18 +99,82 @@ def test_threads_share_the_limit():
     assert max(starts) - min(starts) >= 0.2 * 3 * 0.95
 
 
-def test_clients_of_one_service_share_the_limit_within_a_process():
-    assert shared_limit("http://a", 40, 10.0) is shared_limit("http://a", 40, 10.0)
-    assert shared_limit("http://a", 40, 10.0) is not shared_limit("http://b", 40, 10.0)
+def arrivals_of(limit: RateLimit, hands: Hands, answers: list[tuple[float, float]]) -> list[float]:
+    """Requests one after the other start; each arrives and is answered so many seconds after its start."""
+    arrivals: list[float] = []
+    under_way: list[tuple[float, Any]] = []
+    for arrives, answered in answers:
+        waits = limit.wait
+        # Whatever is answered while the next one waits its turn is known by then.
+        real_sleep = limit._sleep
+
+        def sleep(seconds: float, real_sleep: Any = real_sleep) -> None:
+            until = hands.now + seconds
+            for moment, turn in sorted(under_way, key=lambda one: one[0]):
+                if moment <= until:
+                    hands.now = max(hands.now, moment)
+                    limit.answered(turn)
+                    under_way.remove((moment, turn))
+            real_sleep(max(until - hands.now, 1e-9))
+
+        limit._sleep = sleep
+        turn = waits()
+        limit._sleep = real_sleep
+        arrivals.append(hands.now + arrives)
+        under_way.append((hands.now + answered, turn))
+    return arrivals
+
+
+def test_slow_answers_cost_little_of_the_rate_and_no_window_is_ever_too_full():
+    random = Random(3)
+    hands = Hands()
+    # The service gets it within 20 ms, and thinks for 50-200 ms.
+    answers = [(0.02 * random.random(), 0.05 + 0.15 * random.random()) for _ in range(801)]
+    arrivals = arrivals_of(hands.limit(40, 1.0), hands, answers)
+    assert most_in_window(sorted(arrivals), 1.0) <= 40
+    assert (arrivals[-1] - arrivals[0]) <= 20 / 0.95
+
+
+def test_a_service_that_stood_still_is_not_flooded_when_it_goes_on():
+    random = Random(5)
+    hands = Hands()
+    answers = []
+    for number in range(400):
+        # Now and then requests lie half a second in front of its door.
+        stuck = 0.5 if number % 100 in range(40, 52) else 0.0
+        answers.append((stuck + 0.005, stuck + 0.05 + 0.01 * random.random()))
+    arrivals = arrivals_of(hands.limit(40, 1.0), hands, answers)
+    assert most_in_window(sorted(arrivals), 1.0) <= 40
+
+
+def test_what_one_client_sent_counts_for_the_next():
+    hands = Hands()
+    first = hands.limit(40, 10)
+    starts = starts_of(first, hands, 40, [0.1])
+    second = hands.limit(40, 10)
+    second.resume(first.ages())
+    more = starts_of(second, hands, 40, [0.0])
+    assert most_in_window(starts + more, 10) <= 40
+
+
+def test_after_a_client_that_left_no_word_a_whole_period_passes():
+    hands = Hands()
+    limit = hands.limit(40, 10)
+    limit.resume_unknown()
+    assert starts_of(limit, hands, 40, [0.0])[0] >= 110
 
 
 def test_the_service_itself_never_sees_more_than_the_limit_from_client_after_client():
     stand_ins = SimulatorSettings(tmdb_limit=(20, 0.5))
     with running_simulator(odd_world(NOW), stand_ins) as simulator:
+        ages: list[float] = []
         for _ in range(3):
-            client = Tmdb.connect(simulator.tmdb_url, "demo-tmdb-key", requests=20, period_seconds=0.5, concurrency=4)
+            limit = RateLimit(20, 0.5)
+            limit.resume(ages)
+            client = Tmdb.connect(simulator.tmdb_url, "demo-tmdb-key", limit=limit, concurrency=4)
             with ThreadPoolExecutor(4) as pool:
                 list(pool.map(lambda n, client=client: client.find("movie", imdb_id=f"tt{n}"), range(20)))
             client.close()
+            ages = limit.ages()
         assert simulator.state.tmdb_most_in_window() <= 20
         assert simulator.state.counters.statuses["tmdb"][429] == 0

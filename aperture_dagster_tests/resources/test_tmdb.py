@@ -21,7 +21,7 @@ SERIES: dict[str, Any] = {"id": 1396, "name": "The Series"}
 
 @contextmanager
 def connected(url: str, key: str = "demo-tmdb-key", **how: Any) -> Iterator[Tmdb]:
-    quick: dict[str, Any] = {"requests": 500, "period_seconds": 1, "attempts": 2, "first_wait_seconds": 0.01}
+    quick: dict[str, Any] = {"attempts": 2, "first_wait_seconds": 0.01}
     client = Tmdb.connect(url, key, **quick | how)
     try:
         yield client
@@ -41,7 +41,7 @@ def said(scripted: Scripted) -> Callable[[Any], Tmdb]:
 
     def answers(body: Any) -> Tmdb:
         scripted.say(Answer(body))
-        made.append(Tmdb.connect(scripted.url, "a-token", requests=500, period_seconds=1, attempts=1))
+        made.append(Tmdb.connect(scripted.url, "a-token", attempts=1))
         return made[-1]
 
     yield answers  # type: ignore[misc]
