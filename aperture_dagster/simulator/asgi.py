@@ -176,6 +176,12 @@ class Router:
         compiled = re.compile(expression, re.IGNORECASE if self._ignore_case else 0)
         self._patterns.setdefault(method, []).append((compiled, endpoint, handler))
 
+    @property
+    def endpoints(self) -> list[str]:
+        """Every route as ``METHOD /pattern``, the name that the counters know it by."""
+        patterns = [endpoint for routes in self._patterns.values() for _, endpoint, _ in routes]
+        return [route.endpoint for route in self._fixed.values()] + patterns
+
     def find(self, method: str, path: str) -> Route | None:
         """The first route that matches, fixed paths before patterns."""
         fixed = self._fixed.get((method, path.lower() if self._ignore_case else path))

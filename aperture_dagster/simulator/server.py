@@ -37,6 +37,7 @@ _START_SECONDS = 30.0
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Simulator:
@@ -44,7 +45,7 @@ class Simulator:
 
     def __init__(self, world: World, settings: SimulatorSettings | None = None) -> None:
         self.state = SimulatorState(world, settings)
-        self.app = SimulatorApp(self.state)
+        self.app: Application = SimulatorApp(self.state)
 
 
 class SimulatorApp:
@@ -222,7 +223,13 @@ def running_simulator(world: World, settings: SimulatorSettings | None = None) -
 
     Raises RuntimeError when the server does not come up.
     """
-    simulator = Simulator(world, settings)
+    with running(Simulator(world, settings)) as simulator:
+        yield simulator
+
+
+@contextmanager
+def running(simulator: Simulator) -> Iterator[RunningSimulator]:
+    """The same for a simulator that was made before, for one whose ``app`` something was put around."""
     listener = listen()
     server = make_server(simulator)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="simulator", daemon=True)

@@ -42,14 +42,14 @@ class JellyfinService:
         self._state = state
         self._access = Access(state)
         self._server_id = dto.name_id("server", state.world_name)
-        self._router = Router(ignore_case=True)
+        self.router = Router(ignore_case=True)
         items, playstate = ItemEndpoints(self._access, self._server_id), PlaystateEndpoints(self._access)
         for method, pattern, handler in (*self._routes(items, playstate), *_old_routes(items, playstate)):
-            self._router.add(method, pattern, handler)
+            self.router.add(method, pattern, handler)
 
     def find(self, request: Request) -> Route:
         """The route of a request, refused already when it may not ask."""
-        route = self._router.find(request.method, request.path)
+        route = self.router.find(request.method, request.path)
         endpoint = route.endpoint if route else "unknown"
         if not _PUBLIC.fullmatch(request.path) and not self._access.authorized(request):
             return Route(endpoint, lambda *_: empty_response(401))

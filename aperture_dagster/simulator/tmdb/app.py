@@ -58,7 +58,7 @@ class TmdbService:
         self._index: TitleIndex | None = None
         self._index_version = -1
         self._answers: OrderedDict[tuple[str, str], Response] = OrderedDict()
-        self._router = Router()
+        self.router = Router()
         for path, handler in (
             ("/configuration", self._configuration),
             ("/genre/movie/list", self._genres),
@@ -77,11 +77,11 @@ class TmdbService:
             ("/movie/{id}/{part}", self._part),
             ("/tv/{id}/{part}", self._part),
         ):
-            self._router.add("GET", path, handler)
+            self.router.add("GET", path, handler)
 
     def find(self, request: Request) -> Route:
         """The route of a request; refused already without a key or beyond the limit."""
-        route = self._router.find(request.method, request.path)
+        route = self.router.find(request.method, request.path)
         endpoint = route.endpoint if route else "unknown"
         if not self._state.tmdb_rate.admit():
             return Route(endpoint, lambda *_: self._too_many())
