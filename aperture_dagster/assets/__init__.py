@@ -1,1 +1,1 @@
-"""What exists, one module a group. Assets are thin: read, compute, write, report."""
+"""What exists, one module or folder a group. Assets are thin: read, compute, write, report."""

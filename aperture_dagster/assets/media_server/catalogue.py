@@ -1,4 +1,4 @@
-"""What the media server has: its users, its films, series and episodes, and who watched what."""
+"""What there is to watch on the media server: its films, series and episodes."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,17 +9,15 @@ from aperture_dagster.assets.common import (
     SERVER,
     MissingPrerequisite,
     Progress,
-    UserOutcome,
-    for_each_user,
     operator_errors,
     problems_table,
     table,
 )
-from aperture_dagster.automation import fresh_within_a_day, fresh_within_hours
-from aperture_dagster.partitions import USERS, users_partitions
+from aperture_dagster.assets.media_server.server import GROUP, media_server
+from aperture_dagster.automation import fresh_within_a_day
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.media_server import Listing
-from aperture_dagster.resources.providers import Clock, Database, MediaServers
+from aperture_dagster.resources.providers import Database, MediaServers
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,17 +25,8 @@ if TYPE_CHECKING:
 
     from aperture_dagster.resources.media_server import MediaServer, MediaType, ServerLibrary
     from aperture_dagster.storage.catalogue import CatalogueResult, EpisodeStage, RemovalRules, TitleStage
-    from aperture_dagster.storage.people import StoredUser
 
-GROUP = "media_server"
 CONTENT_TYPES = {"movie": {"movies", None, "mixed"}, "series": {"tvshows", None, "mixed"}}
-
-media_server = dg.AssetSpec(
-    SERVER,
-    group_name=GROUP,
-    description="The media server itself (Jellyfin or Emby): where titles, users and plays come from.",
-    kinds={"jellyfin", "emby"},
-)
 
 
 class CatalogueConfig(dg.Config):
@@ -45,90 +34,6 @@ class CatalogueConfig(dg.Config):
 
     accept_removals: bool = False
     """Remove what the server no longer lists even if it is more than the limit allows at once."""
-
-
-class HistoryConfig(dg.Config):
-    """Run configuration of the watch history."""
-
-    full: bool = False
-    """Compare the whole history now instead of reading what is new."""
-    accept_removals: bool = False
-    """Take marks back even if a user's whole history seems gone."""
-
-
-@dg.asset(
-    group_name=GROUP,
-    deps=[media_server],
-    kinds={"jellyfin", "emby", "postgres"},
-    pool=SERVER,
-    freshness_policy=fresh_within_hours,
-)
-def users(
-    context: dg.AssetExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    database: dg.ResourceParam[Database],
-    media_servers: dg.ResourceParam[MediaServers],
-) -> dg.MaterializeResult:
-    """Every user of the media server, one row each.
-
-    Read whole every time. A user who is gone is kept, with the date, and comes back as the same record. Users who take
-    part have a partition, added here; the sensor removes partitions and serves newcomers.
-    """
-    from aperture_dagster.library.people import email_of, partition_key, who_takes_part
-    from aperture_dagster.storage.people import read_users, write_users
-
-    with operator_errors(context, settings), media_servers.open() as server:
-        page = server.users()
-        if not page.records:
-            raise BadAnswer("The media server lists no users; it always has one. Nothing was changed.")
-        rows = []
-        for user in page.records:
-            email, source = email_of(user.name, user.email_hint, settings.user_emails)
-            rows.append(
-                {
-                    "user_id": user.user_id,
-                    "name": user.name,
-                    "email": email,
-                    "email_source": source,
-                    "is_administrator": user.is_administrator,
-                    "is_hidden": user.is_hidden,
-                    "is_disabled": user.is_disabled,
-                    "max_parental_rating": user.max_parental_rating,
-                    "all_libraries": user.all_libraries,
-                    "library_ids": list(user.library_ids),
-                    "last_activity_at": user.last_activity_at,
-                }
-            )
-        there = {user.user_id for user in page.records} | set(page.unreadable_ids)
-        with database.transaction() as connection:
-            counts = write_users(connection, rows, still_there=there, key_for=partition_key)
-            stored = read_users(connection)
-        taking_part = who_takes_part(stored, include=settings.include_users, exclude=settings.exclude_users)
-        partaking = [user.partition_key for user in taking_part]
-        context.instance.add_dynamic_partitions(USERS, partaking)
-        requests = server.requests
-    shown = [
-        {
-            "name": user.name,
-            "partition": user.partition_key,
-            "takes_part": user.partition_key in partaking,
-            "administrator": user.is_administrator,
-            "disabled": user.is_disabled,
-            "parental_limit": user.max_parental_rating,
-            "gone": user.gone,
-        }
-        for user in stored
-    ]
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": len(page.records),
-            "taking_part": len(partaking),
-            "rows_written": counts.written,
-            "requests": requests,
-            "users": table(shown),
-        }
-        | problems_table(page.problems)
-    )
 
 
 @dg.asset(
@@ -206,44 +111,6 @@ def episodes(
         pages=lambda server, library, listing: server.episodes(library, listing),
         shown=lambda connection: {"largest_series": table(largest_series(connection))},
     )
-
-
-@dg.asset(
-    group_name=GROUP,
-    deps=[media_server, users, movies, episodes],
-    partitions_def=users_partitions,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    kinds={"jellyfin", "emby", "postgres"},
-    pool=SERVER,
-)
-def watch_history(
-    context: dg.AssetExecutionContext,
-    config: HistoryConfig,
-    settings: dg.ResourceParam[Settings],
-    database: dg.ResourceParam[Database],
-    media_servers: dg.ResourceParam[MediaServers],
-    clock: dg.ResourceParam[Clock],
-) -> dg.MaterializeResult:
-    """What each user has watched: one row per user and item for the state, and an append-only log of plays.
-
-    Only what is new is read, and once a day everything is compared. A server that suddenly knows of no history at all
-    for a user who had one is not believed.
-    """
-    from aperture_dagster.storage.catalogue import catalogue_size
-
-    with operator_errors(context, settings), media_servers.open() as server:
-        with database.transaction() as connection:
-            if not any(catalogue_size(connection).values()):
-                # Read now, nothing would be recognised, and it would pass for read until the next full comparison.
-                raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
-
-        def serve(user: "StoredUser") -> UserOutcome:
-            before = server.requests
-            outcome = _sync_history(user, config, settings, database, server, clock)
-            outcome.requests = server.requests - before
-            return outcome
-
-        return for_each_user(context, database, serve)
 
 
 def _sync_titles(
@@ -405,81 +272,3 @@ def _report(
             allow_retries=False,
         )
     return dg.MaterializeResult(metadata=metadata)
-
-
-def _sync_history(
-    user: "StoredUser",
-    config: HistoryConfig,
-    settings: Settings,
-    database: Database,
-    server: "MediaServer",
-    clock: Clock,
-) -> UserOutcome:
-    """Read what is new of a user's history, or all of it when that is due.
-
-    Raises:
-        RemovalRefused: the server knows of nothing, or much less, for a user who had a history.
-    """
-    from datetime import timedelta
-
-    from aperture_dagster.library.history import next_watermark
-    from aperture_dagster.library.removal import check_history_loss
-    from aperture_dagster.storage.history import (
-        count_marked,
-        latest_plays,
-        read_mark,
-        unmark_missing,
-        write_mark,
-        write_states,
-    )
-
-    now = clock.now()
-    with database.transaction() as connection:
-        mark = read_mark(connection, user.user_id)
-        marked_before = count_marked(connection, user.user_id)
-    age = now - mark.full_synced_at if mark.full_synced_at is not None else None
-    full_is_due = age is None or not timedelta(0) <= age < timedelta(hours=settings.history_full_sync_hours)
-    listing = Listing()
-    if config.full or full_is_due or mark.watermark is None:
-        full, pages = True, server.all_states(user.user_id, listing)
-    else:
-        full, pages = False, server.changed_states(user.user_id, mark.watermark, listing)
-    watermark = mark.watermark
-    listed: set[str] = set()
-    written = plays = unknown = unmarked = 0
-    for page in pages:
-        with database.transaction() as connection:
-            result = write_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
-        written += result.states.written
-        plays += result.plays
-        unknown += result.unknown
-        watermark = next_watermark(watermark, [state.last_played_at for state in page], now)
-        listed |= {state.server_item_id for state in page}
-    listed |= set(listing.unreadable_ids)
-    compared = full and listing.complete
-    with database.transaction() as connection:
-        if compared:
-            check_history_loss(
-                user.name,
-                listed=len(listed),
-                known=marked_before,
-                limit=settings.removal_limit,
-                accepted=config.accept_removals,
-            )
-            unmarked = unmark_missing(connection, user.user_id, listed)
-        write_mark(connection, user.user_id, watermark, now=now, full=compared)
-        marked = count_marked(connection, user.user_id)
-        shown = latest_plays(connection, [user.user_id])
-    return UserOutcome(
-        rows_written=written + plays + unmarked,
-        metadata={
-            "dagster/row_count": marked,
-            "states_written": written,
-            "plays_logged": plays,
-            "marks_taken_back": unmarked,
-            "unknown_items": unknown,
-            "compared_in_full": compared,
-            "latest_plays": table(shown),
-        }
-        | problems_table(listing.problems),
-    )

@@ -1,0 +1,151 @@
+"""Who watched what on the media server."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from aperture_dagster.assets.common import (
+    SERVER,
+    MissingPrerequisite,
+    UserOutcome,
+    for_each_user,
+    operator_errors,
+    problems_table,
+    table,
+)
+from aperture_dagster.assets.media_server.catalogue import episodes, movies
+from aperture_dagster.assets.media_server.people import users
+from aperture_dagster.assets.media_server.server import GROUP, media_server
+from aperture_dagster.partitions import users_partitions
+from aperture_dagster.resources.media_server import Listing
+from aperture_dagster.resources.providers import Clock, Database, MediaServers
+from aperture_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from aperture_dagster.resources.media_server import MediaServer
+    from aperture_dagster.storage.people import StoredUser
+
+
+class HistoryConfig(dg.Config):
+    """Run configuration of the watch history."""
+
+    full: bool = False
+    """Compare the whole history now instead of reading what is new."""
+    accept_removals: bool = False
+    """Take marks back even if a user's whole history seems gone."""
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[media_server, users, movies, episodes],
+    partitions_def=users_partitions,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"jellyfin", "emby", "postgres"},
+    pool=SERVER,
+)
+def watch_history(
+    context: dg.AssetExecutionContext,
+    config: HistoryConfig,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    media_servers: dg.ResourceParam[MediaServers],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """What each user has watched: one row per user and item for the state, and an append-only log of plays.
+
+    Only what is new is read, and once a day everything is compared. A server that suddenly knows of no history at all
+    for a user who had one is not believed.
+    """
+    from aperture_dagster.storage.catalogue import catalogue_size
+
+    with operator_errors(context, settings), media_servers.open() as server:
+        with database.transaction() as connection:
+            if not any(catalogue_size(connection).values()):
+                # Read now, nothing would be recognised, and it would pass for read until the next full comparison.
+                raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
+
+        def serve(user: "StoredUser") -> UserOutcome:
+            before = server.requests
+            outcome = _sync_history(user, config, settings, database, server, clock)
+            outcome.requests = server.requests - before
+            return outcome
+
+        return for_each_user(context, database, serve)
+
+
+def _sync_history(
+    user: "StoredUser",
+    config: HistoryConfig,
+    settings: Settings,
+    database: Database,
+    server: "MediaServer",
+    clock: Clock,
+) -> UserOutcome:
+    """Read what is new of a user's history, or all of it when that is due.
+
+    Raises:
+        RemovalRefused: the server knows of nothing, or much less, for a user who had a history.
+    """
+    from datetime import timedelta
+
+    from aperture_dagster.library.history import next_watermark
+    from aperture_dagster.library.removal import check_history_loss
+    from aperture_dagster.storage.history import (
+        count_marked,
+        latest_plays,
+        read_mark,
+        unmark_missing,
+        write_mark,
+        write_states,
+    )
+
+    now = clock.now()
+    with database.transaction() as connection:
+        mark = read_mark(connection, user.user_id)
+        marked_before = count_marked(connection, user.user_id)
+    age = now - mark.full_synced_at if mark.full_synced_at is not None else None
+    full_is_due = age is None or not timedelta(0) <= age < timedelta(hours=settings.history_full_sync_hours)
+    listing = Listing()
+    if config.full or full_is_due or mark.watermark is None:
+        full, pages = True, server.all_states(user.user_id, listing)
+    else:
+        full, pages = False, server.changed_states(user.user_id, mark.watermark, listing)
+    watermark = mark.watermark
+    listed: set[str] = set()
+    written = plays = unknown = unmarked = 0
+    for page in pages:
+        with database.transaction() as connection:
+            result = write_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
+        written += result.states.written
+        plays += result.plays
+        unknown += result.unknown
+        watermark = next_watermark(watermark, [state.last_played_at for state in page], now)
+        listed |= {state.server_item_id for state in page}
+    listed |= set(listing.unreadable_ids)
+    compared = full and listing.complete
+    with database.transaction() as connection:
+        if compared:
+            check_history_loss(
+                user.name,
+                listed=len(listed),
+                known=marked_before,
+                limit=settings.removal_limit,
+                accepted=config.accept_removals,
+            )
+            unmarked = unmark_missing(connection, user.user_id, listed)
+        write_mark(connection, user.user_id, watermark, now=now, full=compared)
+        marked = count_marked(connection, user.user_id)
+        shown = latest_plays(connection, [user.user_id])
+    return UserOutcome(
+        rows_written=written + plays + unmarked,
+        metadata={
+            "dagster/row_count": marked,
+            "states_written": written,
+            "plays_logged": plays,
+            "marks_taken_back": unmarked,
+            "unknown_items": unknown,
+            "compared_in_full": compared,
+            "latest_plays": table(shown),
+        }
+        | problems_table(listing.problems),
+    )
