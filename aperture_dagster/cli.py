@@ -31,8 +31,8 @@ def _fail(message: str) -> None:
 def _sentences() -> Iterator[None]:
     """Turn what is meant for the operator into one sentence and an exit code."""
     from aperture_dagster.demo import DemoFailed
-    from aperture_dagster.storage.connection import DatabaseError
     from aperture_dagster.storage.embedded import EmbeddedDatabaseError
+    from aperture_dagster.storage.errors import DatabaseError
 
     try:
         yield

@@ -107,6 +107,24 @@ def test_the_product_does_not_lean_on_its_stand_ins():
         assert not uses(path, "aperture_dagster.simulator"), path.name
 
 
+def test_no_module_needs_one_that_needs_it():
+    names = {
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in modules("")
+    }
+    needs: dict[str, set[str]] = {}
+    for name, path in names.items():
+        asked = imports(path, for_types=False)
+        # `from a.b import c` names a module c, or what a module a.b holds.
+        needs[name] = {one if one in names else one.rpartition(".")[0] for one in asked} & names.keys() - {name}
+    left: dict[str, set[str]] = {}
+    while left != needs:
+        left, needed = needs, set().union(*needs.values())
+        # Whoever needs nobody of those that are left, or is needed by nobody, is in no circle.
+        needs = {name: asked & left.keys() for name, asked in left.items() if name in needed and asked & left.keys()}
+    assert not left, f"a circle among {sorted(left)}"
+
+
 def test_nothing_reads_the_environment_at_import():
     for path in modules(""):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

@@ -22,7 +22,7 @@ from aperture_dagster.resources.errors import (
 )
 from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.connection import DatabaseError
+from aperture_dagster.storage.errors import DatabaseError
 
 if TYPE_CHECKING:
     from aperture_dagster.storage.people import StoredUser

@@ -10,18 +10,14 @@ import functools
 from typing import TYPE_CHECKING
 
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
+from aperture_dagster.storage.schema_lock import schema_lock
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 PRODUCT_DATABASE = "aperture"
 DAGSTER_DATABASE = "aperture_dagster"
-# Any number, the same in every process: whoever makes a database or migrates holds this lock.
-SCHEMA_LOCK = 0x0A9E27
-
-
-class DatabaseError(RuntimeError):
-    """The database cannot be used; the message names the setting and the remedy, never the password."""
 
 
 def product_database_url(settings: Settings) -> str:
@@ -130,10 +126,10 @@ def _ensure_database(server_url: str, name: str) -> None:
             exists = text("SELECT 1 FROM pg_database WHERE datname = :name")
             if connection.execute(exists, {"name": name}).first():
                 return
-            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": SCHEMA_LOCK})
-            if not connection.execute(exists, {"name": name}).first():
-                statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-                connection.exec_driver_sql(statement.as_string(None))
+            with schema_lock(connection):
+                if not connection.execute(exists, {"name": name}).first():
+                    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+                    connection.exec_driver_sql(statement.as_string(None))
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", None)
         if isinstance(reason, errors.DuplicateDatabase):
@@ -155,17 +151,6 @@ def describe_server(connection: Connection) -> dict[str, str]:
         "(SELECT version_num FROM alembic_version)"
     ).one()
     return {"postgresql": postgresql.split()[0], "pgvector": str(pgvector), "schema": schema}
-
-
-def describe_connection_error(error: Exception) -> str:
-    """One sentence for the operator about a failed connection, without the URL, which holds the password."""
-    lines = [line.strip() for line in str(getattr(error, "orig", error)).splitlines() if line.strip()]
-    # The first line says it, unless it announces a list of attempts; what follows are guesses and context.
-    reason = next((line for line in lines if not line.endswith(":")), type(error).__name__)
-    return (
-        f"The database cannot be reached or used: {reason.rstrip('.')}. "
-        "Check APERTURE_DATABASE_URL; without it the embedded database is used."
-    )
 
 
 def _with_driver(url: str, driver: str, setting: str = "APERTURE_DATABASE_URL") -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aperture_dagster.storage.connection import SCHEMA_LOCK, DatabaseError, describe_connection_error
+from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
+from aperture_dagster.storage.schema_lock import schema_lock
 from aperture_dagster.storage.tables import HEAD_REVISION
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ def ensure_schema(engine: Engine) -> None:
     Raises:
         DatabaseError: the server cannot be reached, has no pgvector, or its schema is newer than this program.
     """
-    from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
 
     url = engine.url.render_as_string(hide_password=False)
@@ -32,14 +32,9 @@ def ensure_schema(engine: Engine) -> None:
         with engine.connect() as connection:
             if _revision(connection) != HEAD_REVISION:
                 connection.rollback()
-                connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": SCHEMA_LOCK})
-                try:
+                with schema_lock(connection):
                     if _revision(connection) != HEAD_REVISION:
                         _upgrade(connection)
-                finally:
-                    connection.rollback()
-                    connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": SCHEMA_LOCK})
-                    connection.commit()
         # Connections opened before the vector type existed do not know it.
         engine.dispose()
     except SQLAlchemyError as error:

@@ -14,12 +14,12 @@ from sqlalchemy import create_engine, inspect, make_url, text
 
 from aperture_dagster.settings import load_settings
 from aperture_dagster.storage.connection import (
-    DatabaseError,
     close_engine,
     dagster_database_url,
     open_engine,
     product_database_url,
 )
+from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.migrate import alembic_config, ensure_schema, forget_schema
 from aperture_dagster.storage.tables import HEAD_REVISION, metadata
 
