@@ -91,6 +91,11 @@ class Request:
             self._query = Query(self.query_string)
         return self._query
 
+    @property
+    def target(self) -> str:
+        """Path and query as they were sent."""
+        return f"{self.path}?{self.query_string}" if self.query_string else self.path
+
     def json(self) -> Any:
         """The body as JSON, None when there is none. Raises ValueError when it is not JSON."""
         return json.loads(self.body) if self.body.strip() else None

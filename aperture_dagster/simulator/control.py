@@ -38,6 +38,7 @@ class ControlService:
             ("DELETE", "/faults", lambda _: _done(state.clear_faults())),
             ("DELETE", "/faults/{id}", lambda _, fault: _done(state.remove_fault(int(fault)))),
             ("GET", "/rate", self._rate),
+            ("GET", "/arrivals", self._arrivals),
             ("POST", "/play", self._play),
             ("POST", "/mark", self._mark),
             ("GET", "/users", self._users),
@@ -74,6 +75,10 @@ class ControlService:
         length = float(seconds) if seconds else self._state.tmdb_rate.seconds
         most = self._state.tmdb_most_in_window(length)
         return json_response({"seconds": length, "most": most, "arrivals": len(self._state.tmdb_rate.arrivals)})
+
+    def _arrivals(self, request: Request) -> Response:
+        service, text = request.query.get("service") or "", request.query.get("contains") or ""
+        return json_response({"arrivals": self._state.arrivals(service, text)})
 
     def _play(self, request: Request) -> Response:
         body = _body(request)

@@ -7,16 +7,21 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Callable
 
+_KEPT_ARRIVALS = 10_000
+
 
 class Counters:
-    """Requests by service and endpoint, answers by service and status."""
+    """Requests by service and endpoint, answers by service and status; and when the last requests came."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._arrivals: deque[tuple[str, str, float]] = deque(maxlen=_KEPT_ARRIVALS)
         self.requests: dict[str, Counter[str]] = {}
         self.statuses: dict[str, Counter[int]] = {}
 
-    def count(self, service: str, endpoint: str) -> None:
-        """One more request."""
+    def count(self, service: str, endpoint: str, target: str = "") -> None:
+        """One more request, of this path and query."""
+        self._arrivals.append((service, target, self._clock()))
         self.requests.setdefault(service, Counter())[endpoint] += 1
 
     def count_status(self, service: str, status: int) -> None:
@@ -25,12 +30,17 @@ class Counters:
 
     def reset(self) -> None:
         """Start at zero."""
+        self._arrivals.clear()
         self.requests.clear()
         self.statuses.clear()
 
     def total(self, service: str, endpoint_contains: str = "") -> int:
         """Requests of a service whose endpoint's name holds a text."""
         return sum(n for endpoint, n in self.requests.get(service, Counter()).items() if endpoint_contains in endpoint)
+
+    def arrivals(self, service: str, target_contains: str = "") -> list[float]:
+        """When a service got those of the last requests whose path and query hold a text, in seconds of a clock."""
+        return [at for name, target, at in self._arrivals if name == service and target_contains in target]
 
     def snapshot(self) -> dict[str, dict[str, dict[str, int]]]:
         """``{service: {"requests": {endpoint: n}, "statuses": {status: n}}}``."""

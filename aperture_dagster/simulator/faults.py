@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args
 from aperture_dagster.simulator.asgi import Request, Response, Service, encode
 
 FaultKind = Literal[
-    "status", "slow", "cut_off", "malformed_json", "html", "empty_object", "empty_list", "missing_field", "wrong_type"
-]
+    "status", "slow", "cut_off", "malformed_json", "html", "empty_object", "empty_list", "missing_field", "wrong_type",
+    "shift",
+]  # fmt: skip
 _HTML = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body><h1>Please wait</h1></body></html>"
 _LISTS = ("Items", "results", "data", "keywords")
 
@@ -21,7 +22,10 @@ class FaultRule:
 
     The first ``after`` requests that match pass unharmed, then ``times`` are hit (None: all that follow).
     ``status`` with ``retry_after`` (seconds, or a date as text) is for the kind ``status``; ``delay_seconds`` delays
-    any kind. ``field`` names what ``missing_field`` and ``wrong_type`` spoil; by default the list of a listing.
+    any kind. ``field`` names what ``missing_field`` and ``wrong_type`` spoil; by default the list of a listing. With
+    ``entry_contains`` they spoil ``field`` only in those entries of a listing whose JSON holds that text.
+    ``shift`` moves the pages that are still to come: before the answer is made, the media server loses the title with
+    the key ``leaves`` and gets back the one with the key ``comes``; with both its totals stay the same.
     """
 
     service: str
@@ -33,6 +37,9 @@ class FaultRule:
     delay_seconds: float = 0.0
     after: int = 0
     field: str | None = None
+    entry_contains: str = ""
+    leaves: str | None = None
+    comes: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could never act. Raises ValueError."""
@@ -42,6 +49,10 @@ class FaultRule:
             raise ValueError("times must not be negative")
         if self.kind == "slow" and self.delay_seconds <= 0:
             raise ValueError("a slow answer needs delay_seconds")
+        if self.kind == "shift" and self.leaves is None and self.comes is None:
+            raise ValueError("a shift needs a title that leaves or comes")
+        if self.entry_contains and self.field is None:
+            raise ValueError("to spoil some entries, the field must be named")
         if not 100 <= self.status <= 599:
             raise ValueError(f"{self.status} is not an HTTP status")
 
@@ -75,7 +86,7 @@ class FaultBook:
         """The fault that hits this request, used up by one; None when it passes."""
         if not self._rules:
             return None
-        target = f"{request.path}?{request.query_string}" if request.query_string else request.path
+        target = request.target
         for rule_id, rule in list(self._rules.items()):
             if rule.service not in (service, "*") or rule.path_contains not in target:
                 continue
@@ -93,7 +104,7 @@ class FaultBook:
 
 
 def spoil(response: Response, rule: FaultRule, service: Service) -> Response:
-    """The answer as the fault leaves it. ``slow`` and ``cut_off`` act where it is sent, not here."""
+    """The answer as the fault leaves it. ``slow`` and ``cut_off`` act where it is sent, ``shift`` before it is made."""
     match rule.kind:
         case "status":
             answer = service.error(rule.status)
@@ -117,12 +128,12 @@ def _spoil_content(content: Any, rule: FaultRule) -> Any:
         return _emptied(content)
     if rule.field is None:
         return _spoil_listing(content, rule.kind)
-    if isinstance(content, dict) and rule.field in content:
+    if isinstance(content, dict) and rule.field in content and rule.entry_contains in encode(content).decode():
         _spoil_field(content, rule.field, rule.kind)
         return content
     entries = content if isinstance(content, list) else _listing(content)
     for entry in entries:
-        if isinstance(entry, dict) and rule.field in entry:
+        if isinstance(entry, dict) and rule.field in entry and rule.entry_contains in encode(entry).decode():
             _spoil_field(entry, rule.field, rule.kind)
     return content
 

@@ -98,12 +98,14 @@ class SimulatorApp:
         state = self._state
         with state.lock:
             route = service.find(request)
-            state.counters.count(service.name, route.endpoint)
+            state.counters.count(service.name, route.endpoint, request.target)
             fault = None if service is self._control else state.faults.take(service.name, request)
             if fault is not None and fault.kind == "status":
                 # It fails before anything is done.
                 response = spoil(Response(), fault, service)
             else:
+                if fault is not None and fault.kind == "shift":
+                    state.shift(leaves=fault.leaves, comes=fault.comes)
                 response = _handled(service, route, request)
                 if fault is not None:
                     response = spoil(response, fault, service)

@@ -75,7 +75,13 @@ class SimulatorState:
 
     @_locked
     def add_fault(self, rule: FaultRule) -> int:
-        """Let a service misbehave from the next request on. Returns the fault's id."""
+        """Let a service misbehave from the next request on. Returns the fault's id.
+
+        Raises KeyError for a shift of a title that the server never had.
+        """
+        for key in (rule.leaves, rule.comes):
+            if key is not None and not self.catalogue.top_items(key):
+                raise KeyError(key)
         return self.faults.add(rule)
 
     @_locked
@@ -97,6 +103,11 @@ class SimulatorState:
     def tmdb_most_in_window(self, seconds: float | None = None) -> int:
         """The most requests that TMDb got in any window of this many seconds (default: its limit's)."""
         return self.tmdb_rate.most_in_window(seconds)
+
+    @_locked
+    def arrivals(self, service: str, target_contains: str = "") -> list[float]:
+        """When a service got its last requests, all or those whose target holds a text, in seconds of a clock."""
+        return self.counters.arrivals(service, target_contains)
 
     # Users
 
@@ -162,6 +173,14 @@ class SimulatorState:
     def remove_title(self, key: str) -> None:
         """The server loses a title; the metadata services keep it. Raises KeyError when the server never had it."""
         self.catalogue.remove(key)
+
+    @_locked
+    def shift(self, *, leaves: str | None = None, comes: str | None = None) -> None:
+        """A title leaves the server and another comes (back), at once. Raises KeyError for an unknown title."""
+        if leaves is not None:
+            self.remove_title(leaves)
+        if comes is not None:
+            self.add_title(self.titles[comes])
 
     @_locked
     def reassign_item_ids(self, key: str, *, keep_user_data: bool = True) -> list[str]:

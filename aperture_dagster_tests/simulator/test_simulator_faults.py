@@ -122,6 +122,58 @@ def test_a_field_can_be_missing_or_of_the_wrong_type(simulator: RunningSimulator
     assert "Id" not in users[0] and "Id" in users[1]
 
 
+def test_one_entry_of_a_listing_can_be_spoiled_and_no_other(
+    simulator: RunningSimulator, jellyfin: httpx.Client
+) -> None:
+    (film,) = simulator.state.item_ids("movie:900000005")
+    fault(simulator, "wrong_type", field="Name", entry_contains=film)
+    items = jellyfin.get("/Items", params=FILMS).json()["Items"]
+    assert [item["Id"] for item in items if not isinstance(item["Name"], str)] == [film]
+
+
+def test_pages_shift_when_a_title_leaves_and_another_comes_while_they_are_read(
+    simulator: RunningSimulator, jellyfin: httpx.Client
+) -> None:
+    def page(start: int) -> tuple[list[str], int]:
+        query = {**FILMS, "sortBy": "DateCreated", "startIndex": start, "limit": 4}
+        answer = jellyfin.get("/Items", params=query).json()
+        return [item["Id"] for item in answer["Items"]], answer["TotalRecordCount"]
+
+    keys = {item: key for key in simulator.state.titles for item in simulator.state.item_ids(key)}
+    before, total = page(0)
+    second, _ = page(4)
+    last = page(total - 1)[0][0]
+    simulator.state.remove_title(keys[last])
+    fault(simulator, "shift", leaves=keys[before[0]], comes=keys[last], times=1, after=1)
+    assert page(0) == (before, total - 1)
+    shifted, still = page(4)
+    assert shifted[:3] == second[1:] and still == total - 1
+    assert page(0)[0] == [*before[1:], second[0]], "and stay so"
+
+
+def test_a_shift_of_what_is_not_there_is_refused(simulator: RunningSimulator) -> None:
+    with pytest.raises(ValueError, match="leaves or comes"):
+        FaultRule("jellyfin", kind="shift")
+    with pytest.raises(ValueError, match="field"):
+        FaultRule("jellyfin", kind="wrong_type", entry_contains="x")
+    with pytest.raises(KeyError):
+        simulator.state.add_fault(FaultRule("jellyfin", kind="shift", leaves="movie:none"))
+
+
+def test_when_requests_came_can_be_asked_for(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+    began = time.monotonic()
+    jellyfin.get("/Items", params=FILMS)
+    jellyfin.get("/Users")
+    times = simulator.state.arrivals("jellyfin")
+    assert began <= times[0] <= times[1] <= time.monotonic()
+    assert simulator.state.arrivals("jellyfin", "includeItemTypes=Movie") == times[:1]
+    assert httpx.get(f"{simulator.control_url}/arrivals?service=jellyfin&contains=/Users").json() == {
+        "arrivals": times[1:]
+    }
+    simulator.state.reset_counters()
+    assert simulator.state.arrivals("jellyfin") == []
+
+
 def test_an_impossible_fault_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown kind"):
         FaultRule("jellyfin", kind="meteor")  # type: ignore[arg-type]
