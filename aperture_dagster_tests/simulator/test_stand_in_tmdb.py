@@ -157,7 +157,7 @@ def test_titles_are_found_by_their_other_ids(client: httpx.Client) -> None:
     nothing = client.get("/find/tt9?external_source=imdb_id")
     assert nothing.status_code == 200
     assert all(results == [] for results in nothing.json().values())
-    assert client.get("/find/tt0101").status_code == 400
+    assert client.get("/find/tt0101").status_code == 422
 
 
 def test_a_collection_lists_its_parts_owned_or_not(client: httpx.Client) -> None:

@@ -149,14 +149,13 @@ class TmdbService:
         parts = payloads.APPENDABLE["movie" if request.path.startswith("/movie/") else "series"]
         if title is None or part not in parts:
             return error_response(404, 34)
-        content = parts[part](title, self._titles)
         if part in ("recommendations", "similar"):
             page = _page(request)
             if page is None:
                 return error_response(400, 22)
-            found = self._titles.recommended(title) if part == "recommendations" else self._titles.similar(title)
-            return json_response(payloads.result_page(found, page))
-        return json_response({"id": title.tmdb_id, **content})
+            listed = payloads.recommendations if part == "recommendations" else payloads.similar
+            return json_response(listed(title, self._titles, page))
+        return json_response({"id": title.tmdb_id, **parts[part](title, self._titles)})
 
     def _season(self, request: Request, number: str, season: str) -> Response:
         title = self._title(request.path, number)
@@ -166,7 +165,7 @@ class TmdbService:
     def _find(self, request: Request, external_id: str) -> Response:
         source = request.query.get("external_source")
         if source is None:
-            return error_response(400, 5)
+            return error_response(422, 5)
         found: WorldTitle | None = None
         if source == "imdb_id":
             found = self._titles.by_imdb.get(external_id)
@@ -188,7 +187,7 @@ class TmdbService:
             "original_name": stub.get("name"),
             "original_language": parts[0].language or "en",
             "overview": "",
-            "parts": [payloads.list_item(title) for title in parts],
+            "parts": [payloads.collection_part(title) for title in parts],
         }
         return json_response(content, headers=_CACHED)
 
@@ -243,7 +242,7 @@ class TmdbService:
             found = [title for title in found if (title.vote_average or 0.0) >= float(average)]
         if (query.get("sort_by") or "").startswith("vote_average"):
             found = sorted(found, key=lambda title: -(title.vote_average or 0.0))
-        return json_response(payloads.result_page(found, page, with_media_type=False))
+        return json_response(payloads.result_page(found, page, entry=payloads.discovered))
 
 
 def _has_genres(ids: set[int], wanted: set[int], together: bool) -> bool:

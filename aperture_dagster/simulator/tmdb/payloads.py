@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 from aperture_dagster.simulator.catalogue import episode_air_date, stable_number
@@ -45,12 +46,28 @@ def list_item(title: WorldTitle, *, with_media_type: bool = True) -> dict[str, A
     return item
 
 
-def result_page(titles: Sequence[WorldTitle], page: int = 1, *, with_media_type: bool = True) -> dict[str, Any]:
-    """One page of 20 of a result list."""
+def collection_part(title: WorldTitle) -> dict[str, Any]:
+    """A film as it stands in its collection: its title goes by the names that series have elsewhere."""
+    item = list_item(title)
+    return item | {"name": item.pop("title"), "original_name": item.pop("original_title")}
+
+
+def discovered(title: WorldTitle) -> dict[str, Any]:
+    """A title as it is discovered: films say whether they are for adults, series do not."""
+    item = list_item(title, with_media_type=False)
+    if title.media_type == "series":
+        del item["adult"]
+    return item
+
+
+def result_page(
+    titles: Sequence[WorldTitle], page: int = 1, *, entry: Callable[[WorldTitle], dict[str, Any]] = list_item
+) -> dict[str, Any]:
+    """One page of 20 of a result list, with each title as ``entry`` says it."""
     shown = titles[(page - 1) * 20 : page * 20]
     return {
         "page": page,
-        "results": [list_item(title, with_media_type=with_media_type) for title in shown],
+        "results": [entry(title) for title in shown],
         "total_pages": min(500, (len(titles) + 19) // 20),
         "total_results": len(titles),
     }
@@ -134,7 +151,6 @@ def series(title: WorldTitle, today: date) -> dict[str, Any]:
                 "id": named_id("person", name),
                 "credit_id": credit_id(title.key, "creator", name),
                 "name": name,
-                "original_name": name,
                 "gender": 0,
                 "profile_path": None,
             }
@@ -180,7 +196,6 @@ def _episode(title: WorldTitle, season: int, number: int) -> dict[str, Any]:
         "vote_count": 0,
         "air_date": episode_air_date(title, season, number),
         "episode_number": number,
-        "episode_type": "standard",
         "production_code": "",
         "runtime": title.runtime_minutes,
         "season_number": season,
@@ -200,9 +215,16 @@ def season(title: WorldTitle, number: int) -> dict[str, Any] | None:
     if not 1 <= number <= len(title.episodes_per_season):
         return None
     count = title.episodes_per_season[number - 1]
-    return _season_stub(title, number, count) | {
-        "episodes": [_episode(title, number, each) for each in range(1, count + 1)]
+    content = _season_stub(title, number, count) | {
+        "_id": credit_id(title.key, "season", number),
+        "episodes": [
+            _episode(title, number, each) | {"episode_type": "standard", "crew": [], "guest_stars": []}
+            for each in range(1, count + 1)
+        ],
+        "networks": _organisations("network", title.networks, title.countries[0] if title.countries else ""),
     }
+    del content["episode_count"]
+    return content
 
 
 def _person(name: str, department: str) -> dict[str, Any]:
@@ -298,14 +320,24 @@ def keywords(title: WorldTitle) -> dict[str, Any]:
     return {"keywords" if title.media_type == "movie" else "results": entries}
 
 
+def recommendations(title: WorldTitle, index: TitleIndex, page: int = 1) -> dict[str, Any]:
+    """Titles that are recommended from this one; each says of which type it is."""
+    return result_page(index.recommended(title), page)
+
+
+def similar(title: WorldTitle, index: TitleIndex, page: int = 1) -> dict[str, Any]:
+    """Titles that are much alike; none says of which type it is."""
+    return result_page(index.similar(title), page, entry=partial(list_item, with_media_type=False))
+
+
 _Appendable = Callable[[WorldTitle, TitleIndex], dict[str, Any]]
 _BOTH: dict[str, _Appendable] = {
     "keywords": lambda title, _: keywords(title),
     "credits": lambda title, _: credits(title),
     "external_ids": lambda title, _: _external_ids(title),
     "images": lambda title, _: _images(title),
-    "recommendations": lambda title, index: result_page(index.recommended(title)),
-    "similar": lambda title, index: result_page(index.similar(title), with_media_type=False),
+    "recommendations": recommendations,
+    "similar": similar,
     "videos": lambda title, _: {"results": []},
     "watch/providers": lambda title, _: {"results": {}},
     "translations": lambda title, _: {"translations": []},
