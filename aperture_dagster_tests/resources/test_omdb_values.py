@@ -1,0 +1,195 @@
+"""What OMDb's texts say: any text at all is read or says nothing, and what OMDb would write is read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aperture_dagster.resources import omdb_values as values
+from aperture_dagster.resources.omdb_values import Awards, Years
+
+# No database of examples: a test leaves no folder behind, and fails for everybody or nobody.
+many = settings(max_examples=100, derandomize=True, deadline=None)
+
+# Near what is read, so that chance gets past the first character.
+NEARLY = st.text("0123456789.,/%$- \u2013\xa0minhoursMJaFebwns&ominatoldANE+eInf\u0663\u00b2", max_size=40)
+TEXTS = st.text() | NEARLY | st.from_regex(r"[0-9]{1,30}([.,][0-9]{1,30})?([%/]1?[0-9]0+| min| wins?)?", fullmatch=True)
+ANYTHING = TEXTS | st.none() | st.booleans() | st.integers() | st.floats() | st.lists(TEXTS, max_size=2)
+
+RANGES: list[tuple[Callable[[Any], float | None], float, float]] = [
+    (lambda text: values.number(text, most=10), 0, 10),
+    (values.count, 0, 2**31 - 1),
+    (values.percent, 0, 100),
+    (lambda text: values.out_of(text, 100), 0, 100),
+    (values.dollars, 0, values.MOST_DOLLARS),
+    (values.minutes, 1, values.MOST_MINUTES),
+]
+
+
+@many
+@given(ANYTHING)
+def test_any_value_at_all_is_a_number_in_its_range_or_says_nothing(value: Any):
+    for read, least, most in RANGES:
+        found = read(value)
+        assert found is None or least <= found <= most
+    span = values.years(value)
+    assert span is None or 1800 <= span.first <= (span.last or 2999) <= 2999
+    assert values.day(value) is None or isinstance(values.day(value), date)
+    text = values.known(value)
+    assert text is None or (text == text.strip() != "")
+
+
+@many
+@given(ANYTHING | st.from_regex(r"((Won|Nominated for) [0-9]{1,6} [A-Z][a-z]+s?\. )?(Another )?[0-9]{1,12} wins?"))
+def test_any_text_on_awards_gives_numbers_that_a_column_holds(value: Any):
+    found = values.awards(value)
+    for total in (found.wins, found.nominations):
+        assert total is None or 0 <= total <= 2 * values.MOST_AWARDS
+    for prize in (found.oscars_won, found.oscar_nominations, found.emmys_won, found.emmy_nominations):
+        assert prize is None or 0 <= prize < 2**15
+
+
+@many
+@given(st.text(" \t\n\xa0\u2003", max_size=3), st.sampled_from(["N/A", "n/a", "N/a", "N / A", "n/ A", ""]))
+def test_not_available_is_unknown_however_it_is_written(space: str, word: str):
+    said = space + word + space
+    assert values.known(said) is None
+    assert values.awards(said) == Awards()
+    assert values.years(said) is values.day(said) is None
+    for read, _, _ in RANGES:
+        assert read(said) is None
+
+
+@many
+@given(st.integers(0, 2**31 - 1), st.integers(0, 100), st.integers(0, 100))
+def test_numbers_are_read_back_as_omdb_writes_them(votes: int, tenths: int, share: int):
+    assert values.count(f"{votes:,}") == values.count(str(votes)) == votes
+    assert values.dollars(f"${votes:,}") == votes
+    assert values.number(f"{tenths / 10:.1f}", most=10) == values.out_of(f"{tenths / 10:.1f}/10", 10) == tenths / 10
+    assert values.percent(f"{share}%") == values.count(str(share), most=100) == values.out_of(f"{share}/100", 100)
+
+
+@many
+@given(st.dates(date(1000, 1, 1)))
+def test_days_are_read_back_as_omdb_writes_them(when: date):
+    month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][when.month - 1]
+    assert values.day(f"{when.day:02d} {month} {when.year}") == values.day(f"{when.day} {month} {when.year}") == when
+
+
+@many
+@given(st.integers(1, values.MOST_MINUTES))
+def test_minutes_are_read_back_in_each_of_their_forms(total: int):
+    hours, rest = divmod(total, 60)
+    assert values.minutes(f"{total} min") == values.minutes(f"{total:,} min") == total
+    if hours:
+        assert values.minutes(f"{hours} h {rest} min") == values.minutes(f"{hours}h {rest}min") == total
+
+
+@many
+@given(st.integers(1800, 2999), st.integers(0, 60))
+def test_years_are_read_back_with_an_open_or_a_closed_end(first: int, span: int):
+    last = min(first + span, 2999)
+    assert values.years(str(first)) == Years(first, first)
+    for dash in ("\u2013", "-", "\u2014", "â€“", " \u2013 "):
+        assert values.years(f"{first}{dash}{last}") == Years(first, last)
+    assert values.years(f"{first}\u2013") == Years(first, None)
+
+
+def plural(amount: int, word: str) -> str:
+    return f"{amount} {word}" if amount == 1 else f"{amount:,} {word}s"
+
+
+amounts = st.integers(1, values.MOST_AWARDS)
+
+
+@many
+@given(st.sampled_from(["Oscar", "Primetime Emmy", "BAFTA Film Award"]), st.booleans(), amounts, amounts, amounts)
+def test_awards_give_back_the_numbers_that_they_were_worded_from(
+    prize: str, won: bool, named: int, wins: int, nominations: int
+):
+    totals = f"{plural(wins, 'win')} & {plural(nominations, 'nomination')}"
+    lead = f"{'Won' if won else 'Nominated for'} {plural(named, prize)}. "
+    is_oscar, is_emmy = prize == "Oscar", "Emmy" in prize
+    expected = Awards(
+        wins,
+        nominations,
+        oscars_won=named if is_oscar and won else None,
+        oscar_nominations=named if is_oscar and not won else None,
+        emmys_won=named if is_emmy and won else None,
+        emmy_nominations=named if is_emmy and not won else None,
+    )
+    assert values.awards(f"{lead}{totals} total") == expected
+    assert values.awards(f"{totals}.") == Awards(wins, nominations)
+    besides = values.awards(f"{lead}Another {totals}.")
+    assert (besides.wins, besides.nominations) == (wins + named * won, nominations + named * (not won))
+    assert (besides.oscars_won, besides.emmy_nominations) == (expected.oscars_won, expected.emmy_nominations)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Won 4 Oscars. 159 wins & 220 nominations total", Awards(159, 220, oscars_won=4)),
+        ("Won 2 News & Documentary Emmys. 1 win", Awards(1, None, emmys_won=2)),
+        ("Won 1 Oscar.", Awards(1, None, oscars_won=1)),
+        ("Nominated for 2 Oscars", Awards(None, 2, oscar_nominations=2)),
+        ("1 win", Awards(1, None)),
+        ("5 nominations.", Awards(None, 5)),
+        ("12345 wins & -3 nominations & 1.5 wins", Awards()),
+        ("Oscars, Oscars, Oscars", Awards()),
+    ],
+)
+def test_what_an_awards_text_does_not_say_is_unknown(said: str, expected: Awards):
+    assert values.awards(said) == expected
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "NaN",
+        "nan",
+        "inf",
+        "Infinity",
+        "-1",
+        "-1%",
+        "-$5",
+        "1e3",
+        "1_0",
+        "٣",
+        "²",
+        "9" * 5000,
+        "1,00",
+        ",1",
+        "10,00,000",
+    ],
+)
+def test_what_is_no_number_to_a_reader_is_none_to_us(said: str):
+    for read, _, _ in RANGES:
+        assert read(said) is read(f"{said}%") is read(f"{said} min") is read(f"${said}") is read(f"{said}/100") is None
+
+
+def test_a_number_is_never_too_small_for_its_column():
+    assert values.number("0." + "0" * 15 + "1", most=10) == 0
+
+
+def test_a_day_that_no_calendar_has_is_none():
+    for said in ("31 Feb 2010", "00 Jan 2010", "1 Foo 2010", "01 Jan 0000", "2010-07-16", "Jul 2010"):
+        assert values.day(said) is None
+    assert values.day("1 September 2010") == date(2010, 9, 1)
+
+
+def test_a_series_that_ends_before_it_begins_is_none():
+    assert values.years("2019\u20132011") is values.years("0999") is values.years("20112019") is None
+
+
+def test_only_us_dollars_are_dollars():
+    assert values.dollars("£1,000") is values.dollars("$1.5M") is values.dollars("1,000") is None
+    assert values.dollars("$ 1,000") == 1000
+
+
+def test_a_score_names_its_scale():
+    assert values.out_of("7/10", 100) is values.out_of("74", 100) is values.out_of("174/100", 100) is None
