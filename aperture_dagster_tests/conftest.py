@@ -22,6 +22,7 @@ from aperture_dagster.simulator.world import World
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
+SHARED_SPECS = PROJECT.parent / "shared" / "specs"
 
 
 @pytest.hookimpl(trylast=True)
@@ -138,6 +139,13 @@ def serve(make_settings: Callable[..., Settings]) -> Callable[..., Any]:
                 "tmdb_api_key": "demo-tmdb-key",
                 "tmdb_requests": 900,
                 "tmdb_period_seconds": 1,
+                "tmdb_image_url": simulator.tmdb_images_url,
+                "omdb_url": simulator.omdb_url,
+                "omdb_api_key": "demo-omdb-key",
+                "mdblist_url": simulator.mdblist_url,
+                "mdblist_api_key": "demo-mdblist-key",
+                "mdblist_requests": 900,
+                "mdblist_period_seconds": 1,
             }
             yield simulator, make_settings(**values | overrides)
 

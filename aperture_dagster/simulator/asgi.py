@@ -125,6 +125,12 @@ def text_response(text: str, status: int = 200) -> Response:
     return Response(status, text.encode(), "text/plain; charset=utf-8")
 
 
+def html_response(text: str, status: int) -> Response:
+    """A page, as proxies before a service answer in its place."""
+    page = f"<!DOCTYPE html><html><head><title>{text}</title></head><body><h1>{text}</h1></body></html>"
+    return Response(status, page.encode(), "text/html; charset=utf-8")
+
+
 def empty_response(status: int = 204) -> Response:
     """An answer without a body."""
     return Response(status, b"", None)

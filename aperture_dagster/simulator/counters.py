@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 _KEPT_ARRIVALS = 10_000
+_DAY = 86_400
 
 
 class Counters:
-    """Requests by service and endpoint, answers by service and status; and when the last requests came."""
+    """Requests by endpoint, answers by status, both by what was asked about; and when the last requests came."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._arrivals: deque[tuple[str, str, float]] = deque(maxlen=_KEPT_ARRIVALS)
         self.requests: dict[str, Counter[str]] = {}
         self.statuses: dict[str, Counter[int]] = {}
+        self.asked: dict[str, Counter[str]] = {}
+        self.answered: dict[str, Counter[str]] = {}
 
     def count(self, service: str, endpoint: str, target: str = "") -> None:
         """One more request, of this path and query."""
@@ -28,11 +31,18 @@ class Counters:
         """One more answer; a connection that was cut counts as status 0."""
         self.statuses.setdefault(service, Counter())[status] += 1
 
+    def count_subjects(self, service: str, subjects: Sequence[str], *, answered: bool) -> None:
+        """One more question about each of these, and whether it was answered in full."""
+        if subjects:
+            self.asked.setdefault(service, Counter()).update(subjects)
+            if answered:
+                self.answered.setdefault(service, Counter()).update(subjects)
+
     def reset(self) -> None:
         """Start at zero."""
         self._arrivals.clear()
-        self.requests.clear()
-        self.statuses.clear()
+        for counts in (self.requests, self.statuses, self.asked, self.answered):
+            counts.clear()
 
     def total(self, service: str, endpoint_contains: str = "") -> int:
         """Requests of a service whose endpoint's name holds a text."""
@@ -53,31 +63,23 @@ class Counters:
         }
 
 
-class RateLimit:
-    """A sliding window: at most ``requests`` in any ``seconds``, by its own clock. Records every arrival."""
+class Arrivals:
+    """When all requests came, by a clock of the stand-ins' own."""
 
-    def __init__(self, requests: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        if requests < 1 or seconds <= 0:
-            raise ValueError("a rate limit needs at least one request and a window longer than nothing")
-        self.requests = requests
+    def __init__(self, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
+        """Length of the window that is looked at unless another is asked for."""
         self._clock = clock
-        self._accepted: deque[float] = deque()
         self._arrivals = array("d")
 
-    def admit(self) -> bool:
-        """Whether one more request is within the limit now. Refused ones do not count against it."""
+    def arrive(self) -> float:
+        """One more request. Returns its time, in seconds of the clock."""
         now = self._clock()
         self._arrivals.append(now)
-        while self._accepted and self._accepted[0] <= now - self.seconds:
-            self._accepted.popleft()
-        if len(self._accepted) >= self.requests:
-            return False
-        self._accepted.append(now)
-        return True
+        return now
 
     def most_in_window(self, seconds: float | None = None) -> int:
-        """The most arrivals, refused ones included, in any window of this length (default: the limit's)."""
+        """The most arrivals, refused ones included, in any window of this length (default: its own)."""
         length = self.seconds if seconds is None else seconds
         most = start = 0
         for end, arrival in enumerate(self._arrivals):
@@ -88,9 +90,78 @@ class RateLimit:
 
     @property
     def arrivals(self) -> list[float]:
-        """Times of all arrivals, in seconds of the window's clock."""
+        """Times of all arrivals, in seconds of the clock."""
         return self._arrivals.tolist()
 
     def reset(self) -> None:
-        """Forget the record; what was admitted lately still counts against the limit."""
+        """Forget the record; what a limit admitted lately still counts against it."""
         del self._arrivals[:]
+
+
+class RateLimit(Arrivals):
+    """A sliding window: at most ``requests`` in any ``seconds``."""
+
+    def __init__(self, requests: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        if requests < 1 or seconds <= 0:
+            raise ValueError("a rate limit needs at least one request and a window longer than nothing")
+        super().__init__(seconds, clock)
+        self.requests = requests
+        self._accepted: deque[float] = deque()
+
+    def admit(self) -> bool:
+        """Whether one more request is within the limit now. Refused ones do not count against it."""
+        now = self.arrive()
+        while self._accepted and self._accepted[0] <= now - self.seconds:
+            self._accepted.popleft()
+        if len(self._accepted) >= self.requests:
+            return False
+        self._accepted.append(now)
+        return True
+
+
+class DailyQuota:
+    """So many requests a day (UTC). The stand-ins' day may be ahead of the clock's."""
+
+    def __init__(self, limit: int, clock: Callable[[], float] = time.time) -> None:
+        self.limit = limit
+        self._clock = clock
+        self._days_ahead = 0
+        self._day = self._today()
+        self._used = 0
+
+    def _today(self) -> int:
+        return int(self._clock() // _DAY) + self._days_ahead
+
+    @property
+    def used(self) -> int:
+        """Requests that were admitted today."""
+        today = self._today()
+        if today != self._day:
+            self._day, self._used = today, 0
+        return self._used
+
+    @property
+    def remaining(self) -> int:
+        """Requests that will still be admitted today."""
+        return max(0, self.limit - self.used)
+
+    @property
+    def resets_at(self) -> int:
+        """When the next day begins, as a Unix time."""
+        return (self._today() + 1) * _DAY
+
+    @property
+    def seconds_left(self) -> int:
+        """How long today still lasts by the clock, at least a second."""
+        return _DAY - int(self._clock() % _DAY)
+
+    def take(self, requests: int = 1) -> bool:
+        """Use some up; False, and nothing used, when there are none left."""
+        if self.remaining == 0:
+            return False
+        self._used += requests
+        return True
+
+    def start_day(self) -> None:
+        """It is the next day already."""
+        self._days_ahead += 1

@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from aperture_dagster.simulator.embeddings import EmbeddingsService
 from aperture_dagster.simulator.emby import EmbyService
 from aperture_dagster.simulator.faults import FaultRule, spoil
 from aperture_dagster.simulator.jellyfin import JellyfinService
+from aperture_dagster.simulator.mdblist import MdblistService
+from aperture_dagster.simulator.omdb import OmdbService
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb import TmdbImageService, TmdbService
@@ -30,6 +32,8 @@ JELLYFIN_MOUNT = "/jellyfin"
 EMBY_MOUNT = "/emby"
 TMDB_MOUNT = "/tmdb/3"
 OPENAI_MOUNT = "/openai/v1"
+OMDB_MOUNT = "/omdb"
+MDBLIST_MOUNT = "/mdblist"
 TMDB_IMAGES_MOUNT = "/tmdb-images"
 CONTROL_MOUNT = "/_control"
 _START_SECONDS = 30.0
@@ -54,12 +58,19 @@ class SimulatorApp:
     def __init__(self, state: SimulatorState) -> None:
         self._state = state
         self._control = ControlService(state)
+        tmdb, images = TmdbService(state), TmdbImageService(state)
+        omdb, mdblist = OmdbService(state), MdblistService(state)
+        self._subjects: dict[str, Callable[[Request], Sequence[str]]] = {
+            service.name: service.subjects for service in (tmdb, images, omdb, mdblist)
+        }
         self._mounts: list[tuple[str, Service]] = [
-            (TMDB_MOUNT, TmdbService(state)),
+            (TMDB_MOUNT, tmdb),
             (JELLYFIN_MOUNT, JellyfinService(state)),
             (EMBY_MOUNT, EmbyService(state)),
             (OPENAI_MOUNT, EmbeddingsService(state)),
-            (TMDB_IMAGES_MOUNT, TmdbImageService()),
+            (OMDB_MOUNT, omdb),
+            (MDBLIST_MOUNT, mdblist),
+            (TMDB_IMAGES_MOUNT, images),
             (CONTROL_MOUNT, self._control),
         ]
 
@@ -111,6 +122,10 @@ class SimulatorApp:
                     response = spoil(response, fault, service)
             cut_off = fault is not None and fault.kind == "cut_off"
             state.counters.count_status(service.name, 0 if cut_off else response.status)
+            subjects = self._subjects.get(service.name)
+            if subjects is not None:
+                in_full = (fault is None or fault.kind == "slow") and response.status in (200, 404)
+                state.counters.count_subjects(service.name, subjects(request), answered=in_full)
             return response, fault
 
 
@@ -183,6 +198,21 @@ class RunningSimulator:
     def openai_url(self) -> str:
         """Base URL of the embeddings endpoint."""
         return self.url + OPENAI_MOUNT
+
+    @property
+    def omdb_url(self) -> str:
+        """Base URL of OMDb."""
+        return self.url + OMDB_MOUNT
+
+    @property
+    def mdblist_url(self) -> str:
+        """Base URL of MDBList."""
+        return self.url + MDBLIST_MOUNT
+
+    @property
+    def tmdb_images_url(self) -> str:
+        """Base URL of TMDb's pictures, which a size and a path follow."""
+        return self.url + TMDB_IMAGES_MOUNT
 
     @property
     def control_url(self) -> str:

@@ -25,6 +25,22 @@ class SimulatorSettings:
     """At most this many requests in any window of this many seconds; more are answered 429."""
     tmdb_retry_after: int | None = None
     """Seconds to name in ``Retry-After`` of a 429; None: no such header, as the real service often does."""
+    omdb_key: str = "demo-omdb-key"
+    omdb_daily_limit: int = 1000
+    omdb_unknown_share: float = 0.05
+    """Share of the titles with an IMDb id that it has nothing on; which these are follows from their keys."""
+    mdblist_key: str = "demo-mdblist-key"
+    mdblist_daily_limit: int = 1000
+    mdblist_limit: tuple[int, float] = (1000, 1.0)
+    """At most this many requests in any window of this many seconds; more are answered 429."""
+    mdblist_retry_after: int | None = 1
+    """Seconds to name in ``Retry-After`` when that limit is exceeded; of the day's quota it names those left."""
+    mdblist_largest_batch: int = 200
+    """Ids allowed in one request; with more, nothing is answered, and a unit of the day's quota is gone."""
+    mdblist_batch_refusal: int = 400
+    """The status that refuses a larger batch; 403 and 413 have been seen, too."""
+    mdblist_unknown_share: float = 0.05
+    """Share of the titles that it has nothing on; which these are follows from their keys."""
     openai_key: str = "demo-openai-key"
     """An empty key asks for none, like a local model server."""
     embedding_models: Mapping[str, int] = field(default_factory=_embedding_models)

@@ -6,6 +6,7 @@ Every operation takes the lock: handlers run in the server's thread, tests and d
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from aperture_dagster.simulator.catalogue import Catalogue, Item
-from aperture_dagster.simulator.counters import Counters, RateLimit
+from aperture_dagster.simulator.counters import Arrivals, Counters, DailyQuota, RateLimit
 from aperture_dagster.simulator.faults import FaultBook, FaultRule
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.user_data import ServerUser, user_id
@@ -44,6 +45,17 @@ class SimulatorState:
         self.counters = Counters()
         self.faults = FaultBook()
         self.tmdb_rate = RateLimit(*self.settings.tmdb_limit)
+        self.mdblist_rate = RateLimit(*self.settings.mdblist_limit)
+        self.rates: dict[str, Arrivals] = {
+            "tmdb": self.tmdb_rate,
+            "omdb": Arrivals(),
+            "mdblist": self.mdblist_rate,
+            "tmdb_images": Arrivals(),
+        }
+        self.quotas = {
+            "omdb": DailyQuota(self.settings.omdb_daily_limit),
+            "mdblist": DailyQuota(self.settings.mdblist_daily_limit),
+        }
         self.titles: dict[str, WorldTitle] = {}
         for title in world.titles:
             if title.key in self.titles:
@@ -69,9 +81,10 @@ class SimulatorState:
 
     @_locked
     def reset_counters(self) -> None:
-        """Counters and the record of arrivals start anew."""
+        """Counters and the records of arrivals start anew; what was used of a day's quota stays used."""
         self.counters.reset()
-        self.tmdb_rate.reset()
+        for rate in self.rates.values():
+            rate.reset()
 
     @_locked
     def add_fault(self, rule: FaultRule) -> int:
@@ -98,6 +111,39 @@ class SimulatorState:
     def requests(self, service: str, endpoint_contains: str = "") -> int:
         """How many requests a service got, all or those to endpoints whose name holds a text."""
         return self.counters.total(service, endpoint_contains)
+
+    @_locked
+    def asked(self, service: str) -> Counter[str]:
+        """How often each title or picture was asked about, refused and failed requests included.
+
+        As ``tt0111161`` (omdb, and mdblist by IMDb ids; by others ``tmdb/movie/603``); by path as ``movie/603``,
+        ``tv/1399``, ``collection/10``, ``find/tt0111161`` (tmdb) and ``/w300/name.png`` (tmdb_images).
+        """
+        return Counter(self.counters.asked.get(service, ()))
+
+    @_locked
+    def answered(self, service: str) -> Counter[str]:
+        """The same of the requests that were answered in full, if only that nothing is known."""
+        return Counter(self.counters.answered.get(service, ()))
+
+    @_locked
+    def most_in_window(self, service: str, seconds: float | None = None) -> int:
+        """The most requests that a service got in any window of this many seconds (default: its limit's, else 1).
+
+        Raises KeyError for a service other than tmdb, omdb, mdblist and tmdb_images.
+        """
+        return self.rates[service].most_in_window(seconds)
+
+    @_locked
+    def start_day(self) -> None:
+        """A new day begins for the services with a quota a day: none of it is used yet."""
+        for quota in self.quotas.values():
+            quota.start_day()
+
+    @_locked
+    def use_quota(self, service: str, requests: int) -> None:
+        """Someone else with the same key has sent so many requests today. Raises KeyError without a quota."""
+        self.quotas[service].take(requests)
 
     @_locked
     def tmdb_most_in_window(self, seconds: float | None = None) -> int:

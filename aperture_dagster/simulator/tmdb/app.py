@@ -7,11 +7,20 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC
 
-from aperture_dagster.simulator.asgi import Headers, Request, Response, Route, Router, encode, json_response
+from aperture_dagster.simulator.asgi import (
+    Headers,
+    Request,
+    Response,
+    Route,
+    Router,
+    encode,
+    html_response,
+    json_response,
+)
 from aperture_dagster.simulator.images import jpeg, png, svg
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb import payloads
-from aperture_dagster.simulator.tmdb.ids import genre_id, logo_path
+from aperture_dagster.simulator.tmdb.ids import genre_id, logo_path, picture_names
 from aperture_dagster.simulator.tmdb.library import TitleIndex
 from aperture_dagster.simulator.world import WorldTitle
 
@@ -30,6 +39,7 @@ _MESSAGES = {
     43: "Couldn't connect to the backend server.",
     5: "Invalid parameters: Your request parameters are incorrect.",
 }
+_ABOUT_ONE = ("/movie/", "/tv/", "/collection/", "/find/", "/company/", "/network/")
 _CODE_OF_STATUS = {401: 7, 404: 34, 429: 25, 500: 11, 502: 43, 503: 9, 504: 24}
 _SIZES = {
     "backdrop_sizes": ["w300", "w780", "w1280", "original"],
@@ -88,6 +98,10 @@ class TmdbService:
         if not self._authorized(request):
             return Route(endpoint, lambda *_: error_response(401, 7))
         return route or Route(endpoint, lambda *_: error_response(404, 34))
+
+    def subjects(self, request: Request) -> Sequence[str]:
+        """What is asked about, as the path names it."""
+        return (request.path[1:],) if request.path.startswith(_ABOUT_ONE) else ()
 
     def error(self, status: int) -> Response:
         """An error of this status in TMDb's words."""
@@ -257,23 +271,44 @@ def _page(request: Request) -> int | None:
     return int(page) if page.isdecimal() and 1 <= int(page) <= 500 else None
 
 
+_PICTURE = re.compile(r"(?:/t/p)?/(w\d+|h\d+|original)/([\w-]+)\.(png|jpg|svg)")
+
+
 class TmdbImageService:
-    """TMDb's image host: any path has a picture. No key, no limit."""
+    """TMDb's image host: the pictures that its API names. No key, no limit. The ``/t/p`` before them may be missing."""
 
     name = "tmdb_images"
 
+    def __init__(self, state: SimulatorState) -> None:
+        self._state = state
+        self._names: set[str] = set()
+        self._version = -1
+
     def find(self, request: Request) -> Route:
         """The route of a request."""
-        match = re.fullmatch(r"/t/p/(\w+)/([\w-]+)\.(png|jpg|svg)", request.path)
+        self._state.rates["tmdb_images"].arrive()
+        match = _PICTURE.fullmatch(request.path)
         if match is None or request.method != "GET":
             return Route("unknown", lambda _: self.error(404))
         return Route(f"GET /t/p/{{size}}/{{name}}.{match[3]}", self._picture, (match[2], match[3]))
 
+    def subjects(self, request: Request) -> Sequence[str]:
+        """The picture that is asked for, with its size."""
+        return (request.path.removeprefix("/t/p"),)
+
     def error(self, status: int) -> Response:
         """An error page of the image host."""
-        return Response(status, f"<html><body>{status}</body></html>".encode(), "text/html")
+        return html_response(f"Error {status}", status)
+
+    def _is_known(self, name: str) -> bool:
+        if self._version != self._state.titles_version:
+            self._names = set(picture_names(self._state.titles.values()))
+            self._version = self._state.titles_version
+        return name in self._names
 
     def _picture(self, request: Request, name: str, kind: str) -> Response:
+        if not self._is_known(f"{name}.{kind}"):
+            return self.error(404)
         if kind == "svg":
             return Response(200, svg(name), "image/svg+xml", _CACHED)
         if kind == "png":

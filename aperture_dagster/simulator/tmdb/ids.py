@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from aperture_dagster.simulator.catalogue import stable_number
+from aperture_dagster.simulator.world import WorldTitle
 
 FIRST_INVENTED = 900_000_000
 _GENRES = {
@@ -43,3 +45,19 @@ def logo_path(kind: str, name: str) -> str | None:
 def picture_path(key: str, use: str) -> str:
     """Where a title's poster or backdrop lies."""
     return f"/{stable_number(f'{key}|{use}'):016x}.jpg"
+
+
+def picture_names(titles: Iterable[WorldTitle]) -> Iterator[str]:
+    """The file of every picture that answers about these titles name."""
+    organisations: set[tuple[str, str]] = set()
+    for title in titles:
+        keys = [title.key, *(f"{title.key}|{season}" for season in range(1, len(title.episodes_per_season) + 1))]
+        if title.collection is not None:
+            keys.append(f"collection:{title.collection[0]}")
+        yield from (picture_path(key, use)[1:] for key in keys for use in ("poster", "backdrop"))
+        organisations.update(("company", name) for name in title.companies)
+        organisations.update(("network", name) for name in title.networks)
+    for kind, name in organisations:
+        path = logo_path(kind, name)
+        if path is not None:
+            yield path[1:]

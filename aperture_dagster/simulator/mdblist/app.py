@@ -1,0 +1,188 @@
+"""The MDBList stand-in: who may ask, how often, how much at once, and about what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aperture_dagster.simulator.asgi import Headers, Request, Response, Route, Router, html_response, json_response
+from aperture_dagster.simulator.catalogue import stable_number
+from aperture_dagster.simulator.mdblist.payloads import ids_of, title_payload
+from aperture_dagster.simulator.opinions import share
+from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.world import WorldTitle
+
+_PROVIDERS = ("imdb", "tmdb", "trakt", "tvdb", "mal", "mdblist")
+_TYPES: dict[str, tuple[str, ...]] = {"movie": ("movie",), "show": ("series",), "any": ("movie", "series")}
+_LIBRARY_AGENT = re.compile(
+    r"\s*$|(python-|httpx|aiohttp|urllib|requests|curl/|wget/|go-http-client|java/|okhttp|node|axios)", re.IGNORECASE
+)
+# It words a refused key in more than one way.
+_REFUSALS: tuple[tuple[int, dict[str, Any]], ...] = (
+    (401, {"error": "Invalid API key!"}),
+    (403, {"detail": "Invalid API key"}),
+    (403, {"response": False, "error": "API key does not exist"}),
+)
+
+
+class MdblistService:
+    """MDBList over a state. Only questions about media cost quota, one unit a request however many titles it names."""
+
+    name = "mdblist"
+
+    def __init__(self, state: SimulatorState) -> None:
+        self._state = state
+        self._indexes: dict[tuple[str, str], dict[str, WorldTitle]] = {}
+        self._version = -1
+        self._router = Router()
+        self._router.add("GET", "/user", self._user)
+        self._router.add("GET", "/{provider}/{type}/{id}", self._metered(self._one))
+        self._router.add("POST", "/{provider}/{type}", self._metered(self._many))
+
+    def find(self, request: Request) -> Route:
+        """The route of a request; refused already from a nameless program, beyond the limit, or without the key."""
+        path = request.path if len(request.path) == 1 else request.path.rstrip("/")
+        route = self._router.find(request.method, path)
+        endpoint = route.endpoint if route else "unknown"
+        admitted = self._state.mdblist_rate.admit()
+        if _LIBRARY_AGENT.match(request.headers.get("user-agent", "")):
+            return Route(endpoint, lambda *_: html_response("Error 1010: Access denied", 403))
+        if not admitted:
+            return Route(endpoint, lambda *_: self._too_many(self._state.settings.mdblist_retry_after))
+        key = request.query.get("apikey")
+        if key != self._state.settings.mdblist_key:
+            status, content = _REFUSALS[stable_number(key) % len(_REFUSALS) if key else 0]
+            return Route(endpoint, lambda *_: json_response(content, status))
+        return route or Route(endpoint, lambda *_: json_response({"error": "Not found"}, 404))
+
+    def subjects(self, request: Request) -> Sequence[str]:
+        """Every title that is asked about: IMDb ids as they are, others as ``tmdb/movie/603``."""
+        parts = request.path.strip("/").split("/")
+        asked: list[Any] = parts[2:] if len(parts) == 3 else []
+        if request.method == "POST" and len(parts) == 2:
+            asked = _asked_ids(request) or []
+        return [str(one) if parts[0] == "imdb" else f"{parts[0]}/{parts[1]}/{one}" for one in asked]
+
+    def error(self, status: int) -> Response:
+        """Its own words for what it says itself; a page of the proxy before it for what goes wrong."""
+        if status == 429:
+            return self._too_many(None)
+        texts = {401: "Invalid API key!", 403: "Forbidden", 404: "Item not found", 413: "Too many ids"}
+        if status < 500:
+            return json_response({"error": texts.get(status, "Bad request")}, status)
+        return html_response(f"Error {status}", status)
+
+    def knows(self, title: WorldTitle) -> bool:
+        """Whether it has anything on a title; an obscure few it has not."""
+        return share(title.key, "mdblist") >= self._state.settings.mdblist_unknown_share
+
+    def _metered(self, handler: Callable[..., Response]) -> Callable[..., Response]:
+        def metered(request: Request, *parts: str) -> Response:
+            quota = self._state.quotas["mdblist"]
+            answer = handler(request, *parts) if quota.take() else self._too_many(quota.seconds_left)
+            answer.headers = (*answer.headers, *self._limits())
+            return answer
+
+        return metered
+
+    def _limits(self) -> Headers:
+        quota = self._state.quotas["mdblist"]
+        return (
+            ("X-RateLimit-Limit", str(quota.limit)),
+            ("X-RateLimit-Remaining", str(quota.remaining)),
+            ("X-RateLimit-Reset", str(quota.resets_at)),
+        )
+
+    def _too_many(self, seconds: int | None) -> Response:
+        headers = () if seconds is None else (("Retry-After", str(seconds)),)
+        return json_response({"error": "API rate limit exceeded"}, 429, headers)
+
+    def _user(self, request: Request) -> Response:
+        quota = self._state.quotas["mdblist"]
+        is_free = quota.limit <= 1000
+        return json_response(
+            {
+                "user_id": 4711,
+                "username": "household",
+                "plan": "free" if is_free else "supporter",
+                "rate_limit": quota.limit,
+                "rate_limit_remaining": quota.remaining,
+                "rate_limit_reset": quota.resets_at,
+                "api_requests": quota.limit,
+                "api_requests_count": quota.used,
+                "patron_status": None if is_free else "active_patron",
+                "patreon_pledge": 0 if is_free else 200,
+                "is_supporter": not is_free,
+            }
+        )
+
+    def _one(self, request: Request, provider: str, kind: str, number: str) -> Response:
+        problem = _problem(provider, kind)
+        if problem is not None:
+            return problem
+        title = self._title(provider, kind, number)
+        if title is None:
+            return json_response({"error": "Item not found"}, 404)
+        return json_response(title_payload(title, request.query.split("append_to_response")))
+
+    def _many(self, request: Request, provider: str, kind: str) -> Response:
+        """Titles by id, in an order of its own; what it does not know is left out."""
+        problem = _problem(provider, kind)
+        if problem is not None:
+            return problem
+        asked = _asked_ids(request)
+        if asked is None:
+            return json_response({"error": "ids must be a list of ids"}, 400)
+        settings = self._state.settings
+        if len(asked) > settings.mdblist_largest_batch:
+            text = f"Too many ids: at most {settings.mdblist_largest_batch} per request"
+            return json_response({"error": text}, settings.mdblist_batch_refusal)
+        found: dict[str, WorldTitle] = {}
+        for number in asked:
+            title = self._title(provider, kind, str(number))
+            if title is not None:
+                found[title.key] = title
+        ordered = sorted(found.values(), key=lambda title: stable_number(title.key))
+        if ordered == list(found.values()):
+            ordered.reverse()
+        appended = request.json().get("append_to_response") or ()
+        return json_response([title_payload(title, appended) for title in ordered])
+
+    def _title(self, provider: str, kind: str, number: str) -> WorldTitle | None:
+        for media_type in _TYPES[kind]:
+            title = self._index(provider, media_type).get(number)
+            if title is not None:
+                return title
+        return None
+
+    def _index(self, provider: str, media_type: str) -> dict[str, WorldTitle]:
+        if self._version != self._state.titles_version:
+            self._indexes.clear()
+            self._version = self._state.titles_version
+        index = self._indexes.get((provider, media_type))
+        if index is None:
+            index = self._indexes[provider, media_type] = {}
+            for title in self._state.titles.values():
+                number = ids_of(title).get(provider)
+                if title.media_type == media_type and number is not None and self.knows(title):
+                    index.setdefault(str(number), title)
+        return index
+
+
+def _problem(provider: str, kind: str) -> Response | None:
+    if provider not in _PROVIDERS:
+        return json_response({"error": "Invalid media_provider"}, 400)
+    return None if kind in _TYPES else json_response({"error": "Invalid media_type"}, 400)
+
+
+def _asked_ids(request: Request) -> list[str | int] | None:
+    """The ids of a batch; None when there is no list of ids."""
+    try:
+        content = request.json()
+    except ValueError:
+        return None
+    ids = content.get("ids") if isinstance(content, dict) else None
+    if not isinstance(ids, list) or not all(isinstance(one, str | int) and not isinstance(one, bool) for one in ids):
+        return None
+    return ids

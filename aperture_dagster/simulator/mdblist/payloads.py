@@ -1,0 +1,142 @@
+"""Answers about titles: every site's mark on that site's own scale, with its several ways of having none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from aperture_dagster.simulator.catalogue import episode_air_date, stable_number
+from aperture_dagster.simulator.opinions import SCALES, Opinion, opinions, share
+from aperture_dagster.simulator.tmdb.ids import named_id, picture_path
+from aperture_dagster.simulator.world import WorldTitle
+
+_STREAMS = {8: "Netflix", 9: "Amazon Prime Video", 337: "Disney Plus", 1899: "Max", 350: "Apple TV Plus", 11: "MUBI"}
+_KEYWORDS = (
+    "anti-hero", "based-on-novel", "based-on-true-story", "betrayal", "blockbuster", "coming-of-age", "cult-film",
+    "dark-comedy", "dystopia", "ensemble-cast", "female-protagonist", "friendship", "heist", "nonlinear-timeline",
+    "plot-twist", "revenge", "road-trip", "satire", "slow-burn", "small-town", "surprise-ending", "time-travel",
+)  # fmt: skip
+_COUNTRIES = {"United States of America": "us", "United Kingdom": "gb", "Japan": "jp", "Germany": "de", "Spain": "es"}
+_AGES = {"G": 0, "TV-G": 0, "TV-Y": 0, "PG": 7, "TV-PG": 7, "PG-13": 13, "TV-14": 14, "R": 17, "TV-MA": 17}
+
+
+def ids_of(title: WorldTitle) -> dict[str, str | int | None]:
+    """A title's ids by provider, null where it has none."""
+    return {
+        "imdb": title.imdb_id or None,
+        "trakt": 1 + stable_number(f"{title.key}|trakt") % 1_000_000_000,
+        "tmdb": title.tmdb_id,
+        "tvdb": title.tvdb_id,
+        "mal": None,
+        "mdblist": f"{stable_number(f'{title.key}|mdblist'):016x}"[:10],
+    }
+
+
+def title_payload(title: WorldTitle, appended: Collection[str] = ()) -> dict[str, Any]:
+    """Everything about a film or series, with the parts that are asked for besides."""
+    said = opinions(title)
+    scores = {site: _score(site, opinion) for site, opinion in said.items()}
+    average = round(sum(scores.values()) / len(scores)) if scores else None
+    released = title.release_date or None
+    providers = _streams(title)
+    poster = f"https://image.tmdb.org/t/p/w500{picture_path(title.key, 'poster')}"
+    content: dict[str, Any] = {
+        "title": title.title,
+        "year": title.year,
+        "released": released,
+        "released_digital": None,
+        "description": title.overview,
+        "runtime": title.runtime_minutes,
+        "score": _combined(scores),
+        "score_average": average,
+        "ids": ids_of(title),
+        "type": "movie" if title.media_type == "movie" else "show",
+        "ratings": _ratings(title, said, scores),
+        "streams": providers[:2],
+        "watch_providers": providers,
+        "language": title.language,
+        "spoken_language": title.language,
+        "country": _country(title),
+        "certification": title.official_rating,
+        "commonsense": None,
+        "age_rating": _AGES.get(title.official_rating or ""),
+        "status": (title.status or "Released").lower(),
+        "trailer": None,
+        "poster": poster,
+        "backdrop": f"https://image.tmdb.org/t/p/original{picture_path(title.key, 'backdrop')}",
+    }
+    if title.media_type == "series":
+        content["seasons"] = [
+            {
+                "season_number": number,
+                "name": f"Season {number}",
+                "air_date": episode_air_date(title, number, 1),
+                "episode_count": count,
+            }
+            for number, count in enumerate(title.episodes_per_season, start=1)
+        ]
+    if "keyword" in appended:
+        content["keywords"] = [{"id": named_id("mdblist keyword", name), "name": name} for name in keywords(title)]
+    if "review" in appended:
+        content["reviews"] = []
+    return content
+
+
+def _country(title: WorldTitle) -> str | None:
+    """Two letters, as far as the world says it so that they can be told."""
+    if not title.countries:
+        return None
+    return _COUNTRIES.get(title.countries[0], title.countries[0][:2]).lower()
+
+
+def keywords(title: WorldTitle) -> list[str]:
+    """Most of TMDb's keywords, some of them in another case, and a few of its own."""
+    names: list[str] = []
+    for name in title.keywords:
+        form = stable_number(f"{title.key}|{name}") % 6
+        if form > 0:
+            names.append({1: name.title(), 2: name.upper()}.get(form, name))
+    number = stable_number(f"{title.key}|own keywords")
+    own = {_KEYWORDS[(number >> (8 * place)) % len(_KEYWORDS)] for place in range(number % 4)}
+    return names + sorted(own)
+
+
+def _score(site: str, opinion: Opinion) -> int:
+    """A mark out of 100."""
+    return round(100 * opinion.value / SCALES[site])
+
+
+def _combined(scores: dict[str, int]) -> int | None:
+    """Its own score: critics and audiences alike. 0 where there is too little to go by."""
+    if not scores:
+        return None
+    return round(sum(scores.values()) / len(scores)) if len(scores) > 1 else 0
+
+
+def _ratings(title: WorldTitle, said: dict[str, Opinion], scores: dict[str, int]) -> list[dict[str, Any]]:
+    ratings: list[dict[str, Any]] = []
+    for site in SCALES:
+        opinion = said.get(site)
+        form = stable_number(f"{title.key}|{site}|form")
+        name = ("popcorn", "popcorn", "tomatoesaudience", "audience")[form % 4] if site == "popcorn" else site
+        rating: dict[str, Any] = {"source": name, "value": None, "score": None, "votes": None}
+        rating |= {"popular": None, "url": None}
+        if opinion is None:
+            # Left out, null, or a zero that nobody gave.
+            if form % 3 > 0:
+                ratings.append(rating | ({"value": 0, "score": 0} if form % 3 == 1 else {}))
+            continue
+        value = opinion.value if opinion.value % 1 else int(opinion.value)
+        rating["value"] = str(value) if form % 10 == 0 else value
+        rating["score"] = scores[site]
+        rating["votes"] = opinion.votes
+        if site == "imdb":
+            rating |= {"popular": 1 + form % 5_000, "url": title.imdb_id}
+        ratings.append(rating)
+    return ratings
+
+
+def _streams(title: WorldTitle) -> list[dict[str, Any]]:
+    """Where it can be watched: nowhere for some."""
+    names = [(number, name) for number, name in _STREAMS.items() if share(title.key, f"stream|{number}") < 0.25]
+    return [{"id": number, "name": name} for number, name in names]

@@ -1,0 +1,91 @@
+"""The OMDb stand-in: the key, the day's quota, and its many ways of saying no."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC
+
+from aperture_dagster.simulator.asgi import Request, Response, Route, html_response, json_response
+from aperture_dagster.simulator.catalogue import stable_number
+from aperture_dagster.simulator.omdb.payloads import title_payload
+from aperture_dagster.simulator.opinions import share
+from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.world import WorldTitle
+
+_IMDB_ID = re.compile(r"tt\d+")
+_TYPES = {"movie": "movie", "series": "series"}
+
+
+class OmdbService:
+    """OMDb over a state. Every request that its key admits counts against the day, also one about nothing."""
+
+    name = "omdb"
+
+    def __init__(self, state: SimulatorState) -> None:
+        self._state = state
+        self._by_imdb: dict[str, WorldTitle] = {}
+        self._version = -1
+
+    def find(self, request: Request) -> Route:
+        """The route of a request; refused already without the key."""
+        self._state.rates["omdb"].arrive()
+        if request.path != "/" or request.method != "GET":
+            return Route("unknown", lambda _: html_response("Not Found", 404))
+        key = request.query.get("apikey")
+        if key is None:
+            return Route("GET /", lambda _: _refused("No API key provided.", 401))
+        if key != self._state.settings.omdb_key:
+            return Route("GET /", lambda _: _refused("Invalid API key!", 401))
+        return Route("GET /", self._title)
+
+    def subjects(self, request: Request) -> Sequence[str]:
+        """The IMDb id that is asked about."""
+        asked = request.query.get("i")
+        return (asked,) if asked else ()
+
+    def error(self, status: int) -> Response:
+        """Its own words where it has some (200: it stumbled, 401: the key); else a page of the proxy before it."""
+        if status == 200:
+            return _refused("Something went wrong.")
+        return _refused("Invalid API key!", 401) if status == 401 else html_response(f"Error {status}", status)
+
+    def knows(self, title: WorldTitle) -> bool:
+        """Whether it has anything on a title: not on those without an IMDb id, nor on an obscure few."""
+        obscure = self._state.settings.omdb_unknown_share
+        return bool(title.imdb_id) and share(title.key, "omdb") >= obscure
+
+    def _title(self, request: Request) -> Response:
+        if not self._state.quotas["omdb"].take():
+            return _refused("Request limit reached!", 401)
+        number, name = request.query.get("i"), request.query.get("t")
+        if number is None and name is not None:
+            title = next((one for one in self._titles.values() if one.title.lower() == name.lower()), None)
+            if title is None:
+                return _refused("Movie not found!")
+        elif number is None or not _IMDB_ID.fullmatch(number):
+            return _refused("Incorrect IMDb ID.")
+        else:
+            title = self._titles.get(number)
+            if title is None:
+                # It says either of ids that it does not know.
+                return _refused("Incorrect IMDb ID." if stable_number(number) % 4 == 0 else "Error getting data.")
+        asked_type = request.query.get("type")
+        if asked_type is not None and _TYPES.get(asked_type) != title.media_type:
+            return _refused("Movie not found!")
+        full = request.query.get("plot") == "full"
+        return json_response(title_payload(title, self._state.today.astimezone(UTC).date(), full_plot=full))
+
+    @property
+    def _titles(self) -> dict[str, WorldTitle]:
+        if self._version != self._state.titles_version:
+            self._by_imdb = {}
+            for title in self._state.titles.values():
+                if title.imdb_id and self.knows(title):
+                    self._by_imdb.setdefault(title.imdb_id, title)
+            self._version = self._state.titles_version
+        return self._by_imdb
+
+
+def _refused(error: str, status: int = 200) -> Response:
+    return json_response({"Response": "False", "Error": error}, status)

@@ -1,0 +1,149 @@
+"""Answers about titles, all in strings, with ``N/A`` for whatever is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from aperture_dagster.simulator.catalogue import stable_number
+from aperture_dagster.simulator.opinions import Opinion, opinions, share
+from aperture_dagster.simulator.tmdb.ids import picture_path
+from aperture_dagster.simulator.world import WorldTitle
+
+UNKNOWN = "N/A"
+_SHORT_PLOT = 200
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_LANGUAGES = {
+    "en": "English", "fr": "French", "de": "German", "ja": "Japanese", "es": "Spanish", "it": "Italian",
+    "ko": "Korean", "zh": "Mandarin", "cn": "Cantonese", "sv": "Swedish", "da": "Danish", "pt": "Portuguese",
+}  # fmt: skip
+_COUNTRIES = {
+    "US": "United States", "United States of America": "United States", "GB": "United Kingdom", "FR": "France",
+    "DE": "Germany", "JP": "Japan",
+}  # fmt: skip
+_HONOURS = {"movie": ("Oscar", "Golden Globe", "BAFTA Award"), "series": ("Primetime Emmy", "Golden Globe", "Emmy")}
+
+
+def title_payload(title: WorldTitle, today: date, *, full_plot: bool = False) -> dict[str, Any]:
+    """Everything about a film or series."""
+    said = opinions(title)
+    imdb, metacritic = said.get("imdb"), said.get("metacritic")
+    is_movie = title.media_type == "movie"
+    facts: dict[str, Any] = {
+        "Title": title.title,
+        "Year": _years(title, today),
+        "Rated": _known(title.official_rating),
+        "Released": _day(title.release_date),
+        "Runtime": _runtime(title),
+        "Genre": _joined(title.genres),
+        "Director": _joined(title.directors if is_movie else ()),
+        "Writer": _joined(_writers(title)),
+        "Actors": _joined([member.name for member in title.cast[:4]]),
+        "Plot": _plot(title.overview, full_plot),
+        "Language": _joined([_LANGUAGES.get(title.language, title.language)] if title.language else ()),
+        "Country": _joined([_COUNTRIES.get(code, code) for code in title.countries]),
+        "Awards": awards(title),
+        "Poster": UNKNOWN
+        if share(title.key, "omdb|poster") < 0.1
+        else f"https://m.media-amazon.com/images/M{picture_path(title.key, 'omdb')}",
+        "Ratings": _ratings(said),
+        "Metascore": f"{metacritic.value:.0f}" if metacritic else UNKNOWN,
+        "imdbRating": f"{imdb.value:.1f}" if imdb else UNKNOWN,
+        "imdbVotes": f"{imdb.votes:,}" if imdb else UNKNOWN,
+        "imdbID": title.imdb_id,
+        "Type": "movie" if is_movie else "series",
+    }
+    if is_movie:
+        number = stable_number(f"{title.key}|box office")
+        facts |= {
+            "DVD": UNKNOWN,
+            "BoxOffice": f"${number % 400_000_000 + 1_000:,}" if number % 5 < 3 else UNKNOWN,
+            "Production": UNKNOWN,
+            "Website": UNKNOWN,
+        }
+    else:
+        facts["totalSeasons"] = str(len(title.episodes_per_season)) if title.episodes_per_season else UNKNOWN
+    return facts | {"Response": "True"}
+
+
+def awards(title: WorldTitle) -> str:
+    """What a title won, in one of the many forms that this is told in; unknown for almost a third."""
+    form = share(title.key, "awards")
+    if form < 0.3:
+        return UNKNOWN
+    number = stable_number(f"{title.key}|awards|numbers")
+    wins, nominations, honours = 1 + number % 40, 1 + (number >> 8) % 90, 1 + (number >> 16) % 4
+    honour = _HONOURS[title.media_type][(number >> 24) % 3]
+    if form < 0.4:
+        return f"{_counted(wins, 'win')} total" if form < 0.35 else _counted(nominations, "nomination")
+    total = f"{_counted(wins, 'win')} & {_counted(nominations, 'nomination')} total"
+    if form < 0.6:
+        return total
+    if form < 0.75:
+        return f"Won {_counted(honours, honour)}. {total}"
+    if form < 0.9:
+        return f"Nominated for {_counted(honours, honour)}. {total}"
+    # As it was told years ago.
+    return f"Won {_counted(honours, honour)}. Another {total.removesuffix(' total')}."
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _known(text: str | None) -> str:
+    return text or UNKNOWN
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ", ".join(names) or UNKNOWN
+
+
+def _writers(title: WorldTitle) -> list[str]:
+    names = list(title.writers or (title.creators if title.media_type == "series" else ()))
+    return [f"{name} (screenplay by)" if stable_number(f"{title.key}|{name}") % 5 == 0 else name for name in names]
+
+
+def _plot(text: str, full: bool) -> str:
+    if full or len(text) <= _SHORT_PLOT:
+        return _known(text)
+    return text[: _SHORT_PLOT - 3].rsplit(" ", 1)[0] + "..."
+
+
+def _years(title: WorldTitle, today: date) -> str:
+    """A film's year; a series' first and last, joined by an en dash, open while it runs."""
+    if not title.year:
+        return UNKNOWN
+    if title.media_type == "movie":
+        return str(title.year)
+    if (title.status or "").lower() in ("continuing", "returning series", "in production"):
+        return f"{title.year}\u2013"
+    last = min(today.year, title.year + max(0, len(title.episodes_per_season) - 1))
+    return f"{title.year}\u2013{last}" if last > title.year else str(title.year)
+
+
+def _day(text: str | None) -> str:
+    try:
+        day = date.fromisoformat(text or "")
+    except ValueError:
+        return UNKNOWN
+    return f"{day.day:02d} {_MONTHS[day.month - 1]} {day.year}"
+
+
+def _runtime(title: WorldTitle) -> str:
+    minutes = title.runtime_minutes
+    if not minutes:
+        return UNKNOWN
+    if minutes >= 60 and stable_number(f"{title.key}|runtime") % 6 == 0:
+        return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+    return f"{minutes} min"
+
+
+def _ratings(said: dict[str, Opinion]) -> list[dict[str, str]]:
+    forms = (
+        ("imdb", "Internet Movie Database", "{:.1f}/10"),
+        ("tomatoes", "Rotten Tomatoes", "{:.0f}%"),
+        ("metacritic", "Metacritic", "{:.0f}/100"),
+    )
+    return [{"Source": name, "Value": form.format(said[site].value)} for site, name, form in forms if site in said]

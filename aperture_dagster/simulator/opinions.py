@@ -1,0 +1,80 @@
+"""What the world's critics and audiences make of a title: the same wherever a stand-in tells it.
+
+TMDb's mark is the world's own; the other sites stray from it within reason, and know less about obscure titles and
+about series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aperture_dagster.simulator.catalogue import stable_number
+from aperture_dagster.simulator.world import WorldTitle
+
+SCALES = {
+    "imdb": 10, "metacritic": 100, "metacriticuser": 10, "trakt": 100, "tomatoes": 100, "popcorn": 100, "tmdb": 100,
+    "letterboxd": 5, "rogerebert": 4, "myanimelist": 10,
+}  # fmt: skip
+"""The best mark of every site, in the order in which MDBList names them."""
+# How many titles of either kind a site knows, and how far its marks stray, as shares of its scale.
+_KNOWN = {
+    "imdb": (0.97, 0.97), "metacritic": (0.7, 0.4), "metacriticuser": (0.6, 0.5), "trakt": (0.95, 0.95),
+    "tomatoes": (0.85, 0.4), "popcorn": (0.8, 0.5), "tmdb": (1.0, 1.0), "letterboxd": (0.9, 0.0),
+    "rogerebert": (0.3, 0.0),
+}  # fmt: skip
+_STRAYS = {"imdb": 0.04, "tmdb": 0.0, "trakt": 0.04, "tomatoes": 0.16, "metacritic": 0.12, "rogerebert": 0.2}
+_USUAL_STRAY = 0.08
+# Marks that are never whole numbers; the others are.
+_FINE = {"imdb": 1, "metacriticuser": 1, "letterboxd": 1, "myanimelist": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """A site's mark on its own scale, and how many gave one; critics' sites count few."""
+
+    value: float
+    votes: int
+
+
+def share(key: str, use: str) -> float:
+    """A number from 0 to below 1 that follows from a title and what it is for."""
+    return stable_number(f"{key}|{use}") / 2.0**64
+
+
+def opinions(title: WorldTitle) -> dict[str, Opinion]:
+    """Marks by site; a site that does not know the title is missing."""
+    mark = title.vote_average
+    if not mark:
+        # TMDb has no votes on it: half of these titles nobody else has marked either.
+        if share(title.key, "unmarked") < 0.5:
+            return {}
+        mark = 4.5 + 4.0 * share(title.key, "mark")
+    found: dict[str, Opinion] = {}
+    for site, scale in SCALES.items():
+        if not _knows(site, title) or (site == "tmdb" and not title.vote_average):
+            continue
+        stray = (share(title.key, f"{site}|stray") * 2 - 1) * _STRAYS.get(site, _USUAL_STRAY)
+        value = min(0.99, max(0.05, mark / 10 + stray)) * scale
+        if site == "rogerebert":
+            # Half stars.
+            value = max(0.5, round(value * 2) / 2)
+        found[site] = Opinion(round(value, _FINE.get(site, 1 if site == "rogerebert" else 0)), _votes(site, title))
+    return found
+
+
+def _knows(site: str, title: WorldTitle) -> bool:
+    if site == "myanimelist":
+        return "Animation" in title.genres and ("JP" in title.countries or title.language == "ja")
+    return share(title.key, f"{site}|known") < _KNOWN[site][0 if title.media_type == "movie" else 1]
+
+
+def _votes(site: str, title: WorldTitle) -> int:
+    counted = int(title.vote_count or 0) or 20
+    if site == "tmdb":
+        return counted
+    spread = 0.5 + share(title.key, f"{site}|votes")
+    if site == "rogerebert":
+        return 1
+    if site in ("tomatoes", "metacritic"):
+        return 5 + int(spread * counted**0.5)
+    return max(5, int(spread * counted * (40 if site == "imdb" else 3)))
