@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from aperture_dagster.simulator.asgi import (
     Request,
     Response,
-    Route,
-    Router,
     empty_response,
     json_response,
     text_response,
@@ -22,10 +19,10 @@ from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
+from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
-_PUBLIC = re.compile(r"/(System/Info/Public|System/Ping|Items/[^/]+/Images/.*)", re.IGNORECASE)
 _TEXTS = {
     400: "Input string was not in a correct format.",
     401: "Access token is invalid or expired.",
@@ -33,40 +30,25 @@ _TEXTS = {
     404: "Item not found.",
     500: "Object reference not set to an instance of an object.",
 }
-_POLICY_OF_FACTS = (
-    "IsAdministrator", "IsHidden", "IsDisabled", "MaxParentalRating", "EnableAllFolders", "EnabledFolders",
-)  # fmt: skip
-
-Endpoint = Callable[..., Response]
 
 
-class EmbyService:
-    """Emby over a state. Paths match in any case, as on the real server; errors are plain text."""
+class EmbyService(MediaServerService):
+    """Emby over a state; errors are plain text."""
 
     name = "emby"
+    public = re.compile(r"/(System/Info/Public|System/Ping|Items/[^/]+/Images/.*)", re.IGNORECASE)
 
     def __init__(self, state: SimulatorState) -> None:
-        self._state = state
-        self._access = EmbyAccess(state)
-        self._server_id = name_id("emby", state.world_name)
-        self._router = Router(ignore_case=True)
-        for method, pattern, handler in self._routes(EmbyItemEndpoints(self._access, self._server_id)):
-            self._router.add(method, pattern, handler)
-
-    def find(self, request: Request) -> Route:
-        """The route of a request, refused already when it may not ask."""
-        route = self._router.find(request.method, request.path)
-        endpoint = route.endpoint if route else "unknown"
-        if not _PUBLIC.fullmatch(request.path) and not self._access.authorized(request):
-            return Route(endpoint, lambda *_: self.error(401))
-        if route is None:
-            return Route(endpoint, lambda *_: self.error(404))
-        handler = route.handler
-        return Route(endpoint, lambda asked, *parts: self._guarded(handler, asked, parts), route.arguments)
+        access = EmbyAccess(state)
+        super().__init__(state, access, name_id("emby", state.world_name))
+        self._add(self._routes(EmbyItemEndpoints(access, self._server_id)))
 
     def error(self, status: int) -> Response:
         """Every error is plain text, in .NET's words."""
         return text_response(_TEXTS.get(status, "The server is busy. Please try again later."), status)
+
+    def _refused(self, status: int) -> Response:
+        return self.error(status)
 
     def _guarded(self, handler: Endpoint, request: Request, parts: tuple[str, ...]) -> Response:
         try:
@@ -117,47 +99,33 @@ class EmbyService:
         more = {"OperatingSystemDisplayName": "Linux", "HasPendingRestart": False, "IsShuttingDown": False}
         return json_response(self._system() | more)
 
-    def _users(self, request: Request) -> list[dict[str, Any]]:
-        hidden, disabled = binding.boolean(request.query, "IsHidden"), binding.boolean(request.query, "IsDisabled")
-        users = [
-            user
-            for user in sorted(self._state.users.values(), key=lambda user: user.name.lower())
-            if hidden in (None, user.facts.is_hidden) and disabled in (None, user.facts.is_disabled)
-        ]
-        return [self._user(user) for user in users]
-
     def _user(self, user: ServerUser) -> dict[str, Any]:
         names = dto.connect_names(list(self._state.users.values()))
         return dto.user_dto(user, self._server_id, names.get(user.id))
 
+    def _user_dtos(self, request: Request) -> list[dict[str, Any]]:
+        hidden, disabled = binding.boolean(request.query, "IsHidden"), binding.boolean(request.query, "IsDisabled")
+        return [self._user(user) for user in self._users(hidden=hidden, disabled=disabled)]
+
     def _query_users(self, request: Request) -> Response:
-        users = self._users(request)
+        users = self._user_dtos(request)
         start = max(0, binding.integer(request.query, "StartIndex") or 0)
         limit = binding.integer(request.query, "Limit")
         page = users[start:] if limit is None else users[start : start + max(0, limit)]
         return json_response({"Items": page, "TotalRecordCount": len(users)})
 
     def _list_users(self, request: Request) -> Response:
-        return json_response(self._users(request))
+        return json_response(self._user_dtos(request))
 
     def _get_user(self, request: Request, user_id: str) -> Response:
         return json_response(self._user(self._access.required_user(request, user_id)))
 
     def _set_policy(self, request: Request, user_id: str) -> Response:
-        """The whole policy is replaced; what is not given falls back to its default. Folders are named by Guid."""
+        """Folders are named by Guid."""
         user = self._access.required_user(request, user_id)
         content = json_object(request)
         folders = content.get("EnabledFolders") or ()
-        user.policy.enable_all_folders = bool(content.get("EnableAllFolders", True))
-        user.policy.enabled_folders = tuple(str(folder).replace("-", "").lower() for folder in folders)
-        user.policy.extra = {name: value for name, value in content.items() if name not in _POLICY_OF_FACTS}
-        self._state.change_user(
-            user.name,
-            is_administrator=bool(content.get("IsAdministrator")),
-            is_hidden=bool(content.get("IsHidden")),
-            is_disabled=bool(content.get("IsDisabled")),
-            max_parental_rating=content.get("MaxParentalRating"),
-        )
+        self._replace_policy(user, content, tuple(str(folder).replace("-", "").lower() for folder in folders))
         return empty_response()
 
     def _folders(self) -> list[dict[str, Any]]:

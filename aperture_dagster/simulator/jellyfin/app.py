@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from aperture_dagster.simulator.asgi import (
     Request,
     Response,
-    Route,
-    Router,
     empty_response,
     json_response,
     text_response,
@@ -20,43 +17,23 @@ from aperture_dagster.simulator.jellyfin.access import Access, json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
+from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService
 from aperture_dagster.simulator.state import SimulatorState
 
-_PUBLIC = re.compile(r"/(System/Info/Public|System/Ping|health|Items/[^/]+/Images/.*)", re.IGNORECASE)
 _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try again shortly.</body></html>"
 _PROVIDERS = ("AuthenticationProviderId", "PasswordResetProviderId")
 
-_POLICY_OF_FACTS = (
-    "IsAdministrator", "IsHidden", "IsDisabled", "MaxParentalRating", "EnableAllFolders", "EnabledFolders",
-)  # fmt: skip
 
-Endpoint = Callable[..., Response]
-
-
-class JellyfinService:
-    """Jellyfin over a state. Paths match in any case, as on the real server."""
+class JellyfinService(MediaServerService):
+    """Jellyfin over a state."""
 
     name = "jellyfin"
+    public = re.compile(r"/(System/Info/Public|System/Ping|health|Items/[^/]+/Images/.*)", re.IGNORECASE)
 
     def __init__(self, state: SimulatorState) -> None:
-        self._state = state
-        self._access = Access(state)
-        self._server_id = dto.name_id("server", state.world_name)
-        self.router = Router(ignore_case=True)
+        super().__init__(state, Access(state), dto.name_id("server", state.world_name))
         items, playstate = ItemEndpoints(self._access, self._server_id), PlaystateEndpoints(self._access)
-        for method, pattern, handler in (*self._routes(items, playstate), *_old_routes(items, playstate)):
-            self.router.add(method, pattern, handler)
-
-    def find(self, request: Request) -> Route:
-        """The route of a request, refused already when it may not ask."""
-        route = self.router.find(request.method, request.path)
-        endpoint = route.endpoint if route else "unknown"
-        if not _PUBLIC.fullmatch(request.path) and not self._access.authorized(request):
-            return Route(endpoint, lambda *_: empty_response(401))
-        if route is None:
-            return Route(endpoint, lambda *_: empty_response(404))
-        handler = route.handler
-        return Route(endpoint, lambda asked, *parts: _guarded(handler, asked, parts), route.arguments)
+        self._add((*self._routes(items, playstate), *_old_routes(items, playstate)))
 
     def error(self, status: int) -> Response:
         """401 and 403 are empty, 502 to 504 are a page, the rest plain text."""
@@ -65,6 +42,17 @@ class JellyfinService:
         if status in (502, 503, 504):
             return Response(status, _BUSY_PAGE.encode(), "text/html; charset=utf-8")
         return text_response("Error processing request.", status)
+
+    def _refused(self, status: int) -> Response:
+        return empty_response(status)
+
+    def _guarded(self, handler: Endpoint, request: Request, parts: tuple[str, ...]) -> Response:
+        try:
+            return handler(request, *parts)
+        except BindingError as error:
+            return error.response()
+        except NotFoundError:
+            return binding.problem(404)
 
     def _routes(self, items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[tuple[str, str, Endpoint]]:
         return [
@@ -116,11 +104,7 @@ class JellyfinService:
 
     def _list_users(self, request: Request) -> Response:
         hidden, disabled = binding.boolean(request.query, "isHidden"), binding.boolean(request.query, "isDisabled")
-        users = [
-            user
-            for user in sorted(self._state.users.values(), key=lambda user: user.name.lower())
-            if hidden in (None, user.facts.is_hidden) and disabled in (None, user.facts.is_disabled)
-        ]
+        users = self._users(hidden=hidden, disabled=disabled)
         return json_response([dto.user_dto(user, self._server_id) for user in users])
 
     def _get_user(self, request: Request, user_id: str) -> Response:
@@ -130,24 +114,14 @@ class JellyfinService:
         return json_response(dto.user_dto(user, self._server_id))
 
     def _set_policy(self, request: Request, user_id: str) -> Response:
-        """The whole policy is replaced; what is not given falls back to its default."""
         user = self._access.required_user(request, user_id)
         content = json_object(request)
         missing = [name for name in _PROVIDERS if not content.get(name)]
         if missing:
             return binding.problem(400, {name: [f"The {name} field is required."] for name in missing})
         folders = content.get("EnabledFolders") or ()
-        user.policy.enable_all_folders = bool(content.get("EnableAllFolders", True))
-        user.policy.enabled_folders = tuple(binding.as_guid("EnabledFolders", str(folder)) for folder in folders)
-        # What the stand-in has no use for is kept all the same, as a client that reads it back expects.
-        user.policy.extra = {name: value for name, value in content.items() if name not in _POLICY_OF_FACTS}
-        self._state.change_user(
-            user.name,
-            is_administrator=bool(content.get("IsAdministrator")),
-            is_hidden=bool(content.get("IsHidden")),
-            is_disabled=bool(content.get("IsDisabled")),
-            max_parental_rating=content.get("MaxParentalRating"),
-        )
+        ids = tuple(binding.as_guid("EnabledFolders", str(folder)) for folder in folders)
+        self._replace_policy(user, content, ids)
         return empty_response()
 
     def _virtual_folders(self, request: Request) -> Response:
@@ -170,12 +144,3 @@ def _old_routes(items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[tup
             lambda asked, user, item: playstate.favorite(asked, item, user),
         ),
     ]
-
-
-def _guarded(handler: Endpoint, request: Request, parts: tuple[str, ...]) -> Response:
-    try:
-        return handler(request, *parts)
-    except BindingError as error:
-        return error.response()
-    except NotFoundError:
-        return binding.problem(404)

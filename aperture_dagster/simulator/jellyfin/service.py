@@ -1,0 +1,77 @@
+"""What the stand-ins of both media servers do alike: who may ask, the list of users, and their policies."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from aperture_dagster.simulator.asgi import Request, Response, Route, Router
+from aperture_dagster.simulator.jellyfin.access import Access
+from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.user_data import ServerUser
+
+_POLICY_OF_FACTS = (
+    "IsAdministrator", "IsHidden", "IsDisabled", "MaxParentalRating", "EnableAllFolders", "EnabledFolders",
+)  # fmt: skip
+
+Endpoint = Callable[..., Response]
+
+
+class MediaServerService(ABC):
+    """A media server over a state. Paths match in any case, as on the real ones."""
+
+    public: ClassVar[re.Pattern[str]]
+    """The paths that answer without a key, in any case."""
+
+    def __init__(self, state: SimulatorState, access: Access, server_id: str) -> None:
+        self._state = state
+        self._access = access
+        self._server_id = server_id
+        self.router = Router(ignore_case=True)
+
+    def find(self, request: Request) -> Route:
+        """The route of a request, refused already when it may not ask."""
+        route = self.router.find(request.method, request.path)
+        endpoint = route.endpoint if route else "unknown"
+        if not self.public.fullmatch(request.path) and not self._access.authorized(request):
+            return Route(endpoint, lambda *_: self._refused(401))
+        if route is None:
+            return Route(endpoint, lambda *_: self._refused(404))
+        handler = route.handler
+        return Route(endpoint, lambda asked, *parts: self._guarded(handler, asked, parts), route.arguments)
+
+    def _add(self, routes: Iterable[tuple[str, str, Endpoint]]) -> None:
+        for method, pattern, handler in routes:
+            self.router.add(method, pattern, handler)
+
+    @abstractmethod
+    def _refused(self, status: int) -> Response:
+        """The answer to a request that may not ask (401), or asks for a path that is not there (404)."""
+
+    @abstractmethod
+    def _guarded(self, handler: Endpoint, request: Request, parts: tuple[str, ...]) -> Response:
+        """What the handler answers, or how this server words it that the request makes no sense."""
+
+    def _users(self, *, hidden: bool | None, disabled: bool | None) -> list[ServerUser]:
+        """By name; None for either."""
+        return [
+            user
+            for user in sorted(self._state.users.values(), key=lambda user: user.name.lower())
+            if hidden in (None, user.facts.is_hidden) and disabled in (None, user.facts.is_disabled)
+        ]
+
+    def _replace_policy(self, user: ServerUser, content: dict[str, Any], folders: tuple[str, ...]) -> None:
+        """The whole policy is replaced; what is not given falls back to its default."""
+        user.policy.enable_all_folders = bool(content.get("EnableAllFolders", True))
+        user.policy.enabled_folders = folders
+        # What the stand-in has no use for is kept all the same, as a client that reads it back expects.
+        user.policy.extra = {name: value for name, value in content.items() if name not in _POLICY_OF_FACTS}
+        self._state.change_user(
+            user.name,
+            is_administrator=bool(content.get("IsAdministrator")),
+            is_hidden=bool(content.get("IsHidden")),
+            is_disabled=bool(content.get("IsDisabled")),
+            max_parental_rating=content.get("MaxParentalRating"),
+        )
