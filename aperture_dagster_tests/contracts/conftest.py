@@ -1,0 +1,59 @@
+"""The specifications, read once; and the traffic that is checked against them, recorded once."""
+
+from __future__ import annotations
+
+import pytest
+
+from aperture_dagster.simulator.demo_world import load_demo_world
+from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.odd_world import odd_world
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster_tests.conftest import SHARED_SPECS
+from aperture_dagster_tests.contracts import traffic
+from aperture_dagster_tests.contracts.recorder import recorded
+from aperture_dagster_tests.contracts.specification import Specification
+from aperture_dagster_tests.contracts.traffic import NOW, Traffic
+
+VERSION_3_KEY = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(scope="session")
+def specifications() -> dict[str, Specification]:
+    """Specification by service."""
+    if not SHARED_SPECS.is_dir():
+        pytest.skip("the published specifications lie beside the project only in its own workplace")
+    return {
+        # Jellyfin leaves nulls out.
+        "jellyfin": Specification(SHARED_SPECS / "jellyfin-openapi-12.0.0.json", complete_answers=False),
+        "tmdb": Specification(SHARED_SPECS / "tmdb-api.2026-06.json", complete_answers=True),
+    }
+
+
+@pytest.fixture(scope="session")
+def recording(specifications: dict[str, Specification]) -> Traffic:
+    """Traffic of both clients with worlds of every kind and servers of every version, and of every route."""
+    kept = Traffic()
+    generated = generate_world(movies=40, series=8, episodes=60, users=3, plays=150, seed=1, now=NOW)
+    for version in ("10.9.11", "10.10.7", "10.11.11"):
+        with recorded(odd_world(NOW), SimulatorSettings(jellyfin_version=version)) as (served, recorder):
+            traffic.read_all_of_jellyfin(served, kept.called, users=2)
+            kept.clients += recorder.exchanges
+    with recorded(odd_world(NOW)) as (served, recorder):
+        traffic.read_all_of_jellyfin(served, kept.called)
+        traffic.read_all_of_tmdb(served, kept.called)
+        kept.clients += recorder.exchanges
+    with recorded(load_demo_world(now=NOW, users=1), SimulatorSettings(tmdb_key=VERSION_3_KEY)) as (served, recorder):
+        traffic.read_all_of_tmdb(served, kept.called, every=12)
+        kept.clients += recorder.exchanges
+    with recorded(generated) as (served, recorder):
+        traffic.read_all_of_jellyfin(served, kept.called)
+        traffic.read_all_of_tmdb(served, kept.called, every=2)
+        kept.clients += recorder.exchanges
+        recorder.exchanges = []
+        traffic.ask_tmdb(served, traffic.TMDB_ROUTES, traffic.tmdb_names(served))
+        traffic.ask_jellyfin(served, traffic.JELLYFIN_ROUTES, traffic.jellyfin_names(served))
+        kept.routes += recorder.exchanges
+        recorder.exchanges = []
+        traffic.meet_errors(served)
+        kept.errors += recorder.exchanges
+    return kept

@@ -1,0 +1,334 @@
+"""Where the services, or their specifications, are known to differ: the one list of what may differ, and why.
+
+A deviation is no blank cheque: it says where it holds, and of what values; most also say what holds instead, which is
+checked in its turn. One that does not occur any more is a failure, each of its places by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from aperture_dagster.simulator.tmdb.payloads import APPENDABLE
+from aperture_dagster_tests.contracts.recorder import Exchange
+from aperture_dagster_tests.contracts.specification import Difference, Specification, query_parameters
+
+Instead = Callable[[Specification, Exchange], Iterable[Exchange]]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Something that differs from a specification and may.
+
+    ``where`` holds patterns of ``operation place``. ``holds`` says of which differences there it is true, and
+    ``instead`` what is to be checked in the exchange's place: its request and its answer.
+    """
+
+    service: str
+    side: str
+    rule: str
+    where: tuple[str, ...]
+    differs: str
+    because: str
+    holds: Callable[[Difference], bool] = lambda difference: True
+    instead: Instead | None = None
+
+    def place_of(self, difference: Difference) -> str | None:
+        """The pattern that a difference falls under, None when it is another one."""
+        if (self.service, self.side, self.rule) != (difference.exchange.service, difference.side, difference.rule):
+            return None
+        place = f"{difference.operation} {difference.place}".strip()
+        found = next((pattern for pattern in self.where if fnmatchcase(place, pattern)), None)
+        return found if found is not None and self.holds(difference) else None
+
+    def __str__(self) -> str:
+        return f"{self.service}, {self.side}: {self.differs}"
+
+
+# What holds instead
+
+
+def _lists_repeated(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+    """Every array parameter taken apart at its commas."""
+    found = specification.operation(exchange)
+    declared = query_parameters(found[1]) if found else {}
+    query: list[tuple[str, str]] = []
+    for name, value in exchange.query:
+        is_list = declared.get(name, {}).get("schema", {}).get("type") == "array"
+        query += [(name, part) for part in value.split(",")] if is_list else [(name, value)]
+    yield exchange.but(query=query)
+
+
+def _problem_details(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+    """The same body where problem details are declared."""
+    assert exchange.header("content-type").startswith("application/problem+json")
+    yield exchange.but(
+        method="GET",
+        path=f"/Users/{'0' * 32}",
+        query=[],
+        status=404,
+        answer_headers=(("content-type", "application/json"),),
+    )
+
+
+_NEW_ROUTES = (
+    (r"/Users/(\w+)/Views", "/UserViews"),
+    (r"/Users/(\w+)/Items", "/Items"),
+    (r"/Users/(\w+)/Items/Resume", "/UserItems/Resume"),
+    (r"/Users/(\w+)/Items/(\w+)", r"/Items/{}"),
+    (r"/Users/(\w+)/PlayedItems/(\w+)", r"/UserPlayedItems/{}"),
+    (r"/Users/(\w+)/FavoriteItems/(\w+)", r"/UserFavoriteItems/{}"),
+)
+
+
+def _new_route(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+    """The route that took an old one's place, with the user as a parameter."""
+    for old, new in _NEW_ROUTES:
+        if match := re.fullmatch(old, exchange.path):
+            user, *item = match.groups()
+            yield exchange.but(path=new.format(*item), query=[("userId", user), *exchange.query])
+            return
+    raise AssertionError(f"no route has taken the place of {exchange.path}")
+
+
+def _key_in_header(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+    query = dict(exchange.query)
+    headers = (*exchange.request_headers, ("authorization", f"Bearer {query.pop('api_key')}"))
+    yield exchange.but(request_headers=headers, query=list(query.items()))
+
+
+_ERROR_CODES = {
+    400: {22, 27}, 401: {3, 7, 10, 14}, 404: {6, 34}, 422: {5, 20}, 429: {25},
+    500: {11}, 502: {43}, 503: {9, 46}, 504: {24},
+}  # fmt: skip
+
+
+def _error_form(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+    """``success``, one of the status' codes, and a text."""
+    content = exchange.json()
+    assert set(content) == {"success", "status_code", "status_message"}, content
+    assert content["success"] is False, content
+    assert content["status_code"] in _ERROR_CODES[exchange.status], (exchange.status, content)
+    assert content["status_message"] and isinstance(content["status_message"], str), content
+    return ()
+
+
+_WITHOUT_ID = ("recommendations", "similar")
+
+
+def _parts_by_themselves(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+    """The answer without what was appended, and each part as the answer of its own endpoint."""
+    content = exchange.json()
+    missing = [part for part in exchange.asked_for if part not in content]
+    assert not missing, f"{exchange} was asked for {missing} and has nothing of it"
+    rest = [(name, value) for name, value in exchange.query if name != "append_to_response"]
+    parts = {part: content.pop(part) for part in exchange.asked_for}
+    yield exchange.but(query=rest, content=content)
+    for part, of_part in parts.items():
+        known = {} if part in _WITHOUT_ID else {"id": content["id"]}
+        yield exchange.but(path=f"{exchange.path}/{part}", query=[], content=known | of_part)
+
+
+def _as_similar(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+    """Similar titles have the same form, but for the type that recommended ones tell."""
+    content = exchange.json()
+    types = {entry.pop("media_type") for entry in content["results"]}
+    assert types <= {"movie"}, types
+    yield exchange.but(path=exchange.path.replace("recommendations", "similar"), content=content)
+
+
+# The list
+
+_MOVIE, _TV = "GET /3/movie/{movie_id}", "GET /3/tv/{series_id}"
+
+DEVIATIONS: tuple[Deviation, ...] = (
+    Deviation(
+        "jellyfin", "answer", "format uuid",
+        where=("* *UserData.ItemId", "* *Items.[*].Id", "* [*].Id", "* *ParentId", "* *People.[*].Id", "* *SeasonId",
+               "* *SeriesId", "* *Studios.[*].Id", "* *ItemId", "* Id"),
+        differs="ids are 32 hex digits without dashes",
+        because="The specification says uuid; the server writes no dashes, and takes both.",
+        holds=lambda difference: re.fullmatch("[0-9a-f]{32}", difference.value) is not None,
+    ),
+    Deviation(
+        "jellyfin", "request", "format uuid",
+        where=("* path.itemId", "* path.seriesId", "* path.userId", "* query.ids.[*]", "* query.parentId",
+               "* query.seriesId", "* query.userId"),
+        differs="ids are sent as the server gave them",
+        because="Both forms are accepted as input.",
+        holds=lambda difference: re.fullmatch("[0-9a-f]{32}", difference.value) is not None,
+    ),
+    Deviation(
+        "jellyfin", "request", "enum",
+        where=("GET /Items query.fields.[*]", "GET /Items query.includeItemTypes.[*]", "GET /Items query.sortBy.[*]"),
+        differs="lists are joined with commas",
+        because="The specification declares array parameters as repeated; the server takes commas, too.",
+        holds=lambda difference: "," in difference.value,
+        instead=_lists_repeated,
+    ),
+    Deviation(
+        "jellyfin", "request", "PathNotFound",
+        where=("* /Users/*/Views", "* /Users/*/Items", "* /Users/*/Items/Resume", "* /Users/*/Items/*",
+               "* /Users/*/PlayedItems/*", "* /Users/*/FavoriteItems/*"),
+        differs="obsolete routes with the user in the path answer",
+        because="They are hidden since 10.9 and still answer through 12; no client of ours asks them.",
+        instead=_new_route,
+    ),
+    Deviation(
+        "jellyfin", "request", "PathNotFound",
+        where=("GET /health",),
+        differs="there is a health check",
+        because="It belongs to the web server, not to the API.",
+        holds=lambda difference: difference.exchange.answer_body == b"Healthy",
+    ),
+    Deviation(
+        "jellyfin", "answer", "ResponseNotFound",
+        where=("GET /Items 400", "GET /Items/{itemId} 400", "GET /Items/{itemId} 404"),
+        differs="what cannot be bound or found is refused with problem details",
+        because="Binding failures are 400 with RFC 7807 problem details on every route; few routes declare errors.",
+        instead=_problem_details,
+    ),
+    Deviation(
+        "jellyfin", "answer", "MediaTypeNotFound",
+        where=("POST /Users/{userId}/Policy",),
+        differs="problem details say that they are",
+        because="They are declared as application/json and sent as application/problem+json.",
+        instead=_problem_details,
+    ),
+    Deviation(
+        "jellyfin", "answer", "MediaTypeNotFound",
+        where=("GET /Users/Me",),
+        differs="an uncaught exception is plain text",
+        because='Uncaught exceptions are text/plain, "Error processing request."',
+        holds=lambda difference: difference.exchange.answer_body == b"Error processing request.",
+    ),
+    Deviation(
+        "jellyfin", "answer", "type",
+        where=("GET /Users/{userId}", "GET /Items/{itemId}/Images/{imageType}", "GET /Shows/{seriesId}/Seasons"),
+        differs="what is not found is said in a bare string",
+        because="404 is sometimes problem details, sometimes a bare JSON string.",
+        holds=lambda difference: difference.exchange.status == 404 and isinstance(difference.value, str),
+    ),
+    Deviation(
+        "tmdb", "request", "SecurityNotFound",
+        where=("* header.authorization",),
+        differs="a version 3 key is in the query",
+        because="Only the header is declared; a version 3 key goes into the query as api_key.",
+        holds=lambda difference: "api_key" in dict(difference.exchange.query),
+        instead=_key_in_header,
+    ),
+    Deviation(
+        "tmdb", "request", "undeclared",
+        where=("* query.api_key",),
+        differs="a version 3 key is a parameter that no operation declares",
+        because="Only the header is declared; a version 3 key goes into the query as api_key.",
+        holds=lambda difference: not difference.exchange.header("authorization", of="request"),
+        instead=_key_in_header,
+    ),
+    Deviation(
+        "tmdb", "answer", "ResponseNotFound",
+        where=tuple(f"* {status}" for status in _ERROR_CODES),
+        differs="errors are answered",
+        because="Only 200 answers are declared; errors have a form of their own, and a code for each meaning.",
+        instead=_error_form,
+    ),
+    Deviation(
+        "tmdb", "answer", "undeclared",
+        where=tuple(f"{_MOVIE} {part}" for part in APPENDABLE["movie"])
+        + tuple(f"{_TV} {part}" for part in APPENDABLE["series"]),
+        differs="appended objects are part of the details",
+        because="The specification does not model what append_to_response appends; each has an endpoint that does.",
+        holds=lambda difference: difference.place in difference.exchange.asked_for,
+        instead=_parts_by_themselves,
+    ),
+    Deviation(
+        "tmdb", "answer", "undeclared",
+        where=tuple(f"{_MOVIE}/recommendations {name}" for name in ("page", "results", "total_pages", "total_results")),
+        differs="recommendations of films hold something",
+        because="They may be {}, and the specification was made from one that was.",
+        instead=_as_similar,
+    ),
+    Deviation(
+        "tmdb", "answer", "absent",
+        where=(f"{_MOVIE}/watch/providers results.??", f"{_TV}/watch/providers results.??"),
+        differs="not every country is there",
+        because="Countries are keys, and those where nothing is offered are left out.",
+        holds=lambda difference: re.fullmatch("results.[A-Z]{2}", difference.place) is not None,
+    ),
+    Deviation(
+        "tmdb", "answer", "type",
+        where=(
+            f"{_MOVIE} belongs_to_collection", f"{_MOVIE} imdb_id", f"{_MOVIE} production_companies.[*].logo_path",
+            f"{_MOVIE}/credits cast.[*].profile_path", f"{_MOVIE}/credits crew.[*].profile_path",
+            f"{_MOVIE}/external_ids imdb_id", f"{_MOVIE}/external_ids facebook_id",
+            f"{_TV} created_by.[*].profile_path", f"{_TV} last_air_date", f"{_TV} last_episode_to_air",
+            f"{_TV} last_episode_to_air.still_path", f"{_TV} networks.[*].logo_path",
+            f"{_TV}/credits cast.[*].profile_path", f"{_TV}/credits crew.[*].profile_path",
+            f"{_TV}/aggregate_credits cast.[*].profile_path", f"{_TV}/aggregate_credits crew.[*].profile_path",
+            f"{_TV}/external_ids *_id", f"{_TV}/external_ids freebase_mid",
+            f"{_TV}/season/{{season_number}} episodes.[*].still_path",
+        ),
+        differs="what is unknown may be null",
+        because="The specification declares no nullable field; TMDb answers null, \"\" or 0 as it pleases.",
+        holds=lambda difference: difference.value is None,
+    ),
+    Deviation(
+        "tmdb", "answer", "type",
+        where=(f"{_TV} seasons.[*].vote_average", "GET /3/discover/tv results.[*].vote_average"),
+        differs="averages have decimal places",
+        because="vote_average is a number; the specification was made from examples that happened to be whole.",
+        holds=lambda difference: isinstance(difference.value, float),
+    ),
+)  # fmt: skip
+
+
+class Comparison:
+    """Exchanges compared with their specifications; ``met`` holds each place at which a deviation occurred."""
+
+    def __init__(self, specifications: dict[str, Specification]) -> None:
+        self._specifications = specifications
+        self.met: set[tuple[Deviation, str]] = set()
+        self._seen: set[tuple[str, ...]] = set()
+
+    def unexplained(self, exchange: Exchange, sides: Collection[str] = ("request", "answer")) -> list[Difference]:
+        """What differs and may not. Raises AssertionError where a deviation does not keep to its own rules."""
+        specification = self._specifications[exchange.service]
+        sides = [side for side in sides if self._is_new(side, exchange)]
+        left: list[Difference] = []
+        followed: set[Instead] = set()
+        for difference in specification.differences(exchange, sides):
+            deviation, place = _known(difference)
+            if deviation is None:
+                left.append(difference)
+                continue
+            self.met.add((deviation, place))
+            if deviation.instead is not None and deviation.instead not in followed:
+                followed.add(deviation.instead)
+                # Where even the route is another one, both sides are still to be seen.
+                rest = sides if deviation.rule == "PathNotFound" else (deviation.side,)
+                for substitute in deviation.instead(specification, exchange):
+                    left += self.unexplained(substitute, rest)
+        return left
+
+    def _is_new(self, side: str, exchange: Exchange) -> bool:
+        """Whether this half was not compared yet: a request that differs in ids and numbers alone is the same."""
+        half: tuple[str, ...] = (side, exchange.service, exchange.method)
+        if side == "request":
+            names = [name for name, _ in exchange.request_headers]
+            target = re.sub(r"\b([0-9a-f]{32}|tt\d+|\d+)\b", "…", f"{exchange.path}?{exchange.query_string}")
+            half += (target, *names, exchange.request_body.decode())
+        else:
+            half += (exchange.path, str(exchange.status), *exchange.asked_for, str(exchange.answer_body))
+        is_new = half not in self._seen
+        self._seen.add(half)
+        return is_new
+
+
+def _known(difference: Difference) -> tuple[Deviation | None, str]:
+    for deviation in DEVIATIONS:
+        place = deviation.place_of(difference)
+        if place is not None:
+            return deviation, place
+    return None, ""

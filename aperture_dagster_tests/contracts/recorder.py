@@ -1,0 +1,137 @@
+"""What went over the wire between a client and the stand-ins, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from aperture_dagster.simulator.server import (
+    JELLYFIN_MOUNT,
+    TMDB_MOUNT,
+    Application,
+    Receive,
+    RunningSimulator,
+    Scope,
+    Send,
+    Simulator,
+    running,
+)
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World
+
+Headers = tuple[tuple[str, str], ...]
+# A specification's paths begin where its server's address ends: TMDb's hold the version.
+_SERVICES = {JELLYFIN_MOUNT: "jellyfin", TMDB_MOUNT.removesuffix("/3"): "tmdb"}
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its answer. ``path`` is as in the service's specification; header names are in lower case."""
+
+    service: str
+    method: str
+    path: str
+    query_string: str
+    request_headers: Headers
+    request_body: bytes
+    status: int
+    answer_headers: Headers
+    answer_body: bytes
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The query as sent: in order, repeated names repeated."""
+        return parse_qsl(self.query_string, keep_blank_values=True, strict_parsing=bool(self.query_string))
+
+    @property
+    def asked_for(self) -> list[str]:
+        """The parts that a TMDb request wants appended."""
+        return [part for name, value in self.query if name == "append_to_response" for part in value.split(",")]
+
+    def header(self, name: str, of: str = "answer") -> str:
+        """A header's value, ``""`` when it was not sent."""
+        return dict(self.answer_headers if of == "answer" else self.request_headers).get(name, "")
+
+    def json(self) -> Any:
+        """The answer, read."""
+        return json.loads(self.answer_body)
+
+    def but(self, *, query: list[tuple[str, str]] | None = None, content: Any = None, **facts: Any) -> Exchange:
+        """The same with another query, other JSON in the answer, or other facts."""
+        if query is not None:
+            facts["query_string"] = urlencode(query)
+        if content is not None:
+            facts["answer_body"] = json.dumps(content).encode()
+        return replace(self, **facts)
+
+    def __str__(self) -> str:
+        """The request, without what changes from run to run."""
+        path = re.sub(r"[0-9a-f]{32}", "…", self.path)
+        return f"{self.service}: {self.method} {path} -> {self.status}"
+
+
+class Recorder:
+    """Stands around the stand-ins and keeps every exchange with those that have a specification."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self.exchanges: list[Exchange] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI call, handed on as it is."""
+        asked, answered = bytearray(), bytearray()
+        start: MutableMapping[str, Any] = {}
+
+        async def receiving() -> MutableMapping[str, Any]:
+            message = await receive()
+            asked.extend(message.get("body", b""))
+            return message
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            answered.extend(message.get("body", b""))
+            # Kept before it is sent: who has the answer finds the exchange.
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self._keep(scope, bytes(asked), start, bytes(answered))
+            await send(message)
+
+        await self._application(scope, receiving, sending)
+
+    def _keep(self, scope: Scope, asked: bytes, start: MutableMapping[str, Any], answered: bytes) -> None:
+        raw_path = scope["raw_path"].decode("latin-1")
+        mount = next((mount for mount in _SERVICES if raw_path.startswith(mount + "/")), None)
+        if mount is None:
+            return
+        self.exchanges.append(
+            Exchange(
+                _SERVICES[mount],
+                scope["method"],
+                raw_path[len(mount) :],
+                scope["query_string"].decode("latin-1"),
+                _text(scope["headers"]),
+                asked,
+                start["status"],
+                _text(start["headers"]),
+                answered,
+            )
+        )
+
+
+def _text(headers: list[tuple[bytes, bytes]]) -> Headers:
+    return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
+
+
+@contextmanager
+def recorded(world: World, settings: SimulatorSettings | None = None) -> Iterator[tuple[RunningSimulator, Recorder]]:
+    """A world, served over HTTP with a recorder around it."""
+    simulator = Simulator(world, settings)
+    recorder = Recorder(simulator.app)
+    simulator.app = recorder
+    with running(simulator) as served:
+        yield served, recorder

@@ -1,0 +1,177 @@
+"""A published specification, and everything in which an exchange differs from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jsonschema.exceptions import ValidationError
+from jsonschema_path import SchemaPath
+from openapi_core import V30RequestValidator, V30ResponseValidator, V31RequestValidator, V31ResponseValidator
+from openapi_core.datatypes import RequestParameters
+from openapi_core.templating.paths.exceptions import PathError
+from openapi_core.templating.responses.exceptions import ResponseNotFound
+from openapi_core.templating.security.exceptions import SecurityNotFound
+from openapi_core.validation.request.exceptions import ParameterValidationError
+from werkzeug.datastructures import Headers as WerkzeugHeaders
+from werkzeug.datastructures import ImmutableMultiDict
+
+from aperture_dagster_tests.contracts.recorder import Exchange
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place where an exchange is not what the specification says.
+
+    ``rule`` is the JSON schema keyword that is broken; ``undeclared`` or ``absent`` for a field too many or too few;
+    else the name of openapi-core's error. ``place`` leads to the value, with ``*`` for any index.
+    """
+
+    exchange: Exchange
+    operation: str
+    side: str
+    rule: str
+    place: str = ""
+    value: Any = None
+    message: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.side} {self.place or '-'}: {self.rule}: {self.message[:160]}"
+
+
+@dataclass
+class _Request:
+    host_url: str
+    path: str
+    method: str
+    parameters: RequestParameters
+    content_type: str
+    body: bytes | None
+
+
+@dataclass
+class _Response:
+    status_code: int
+    headers: WerkzeugHeaders
+    content_type: str
+    data: bytes | None
+
+
+class Specification:
+    """A service's specification in OpenAPI, 3.0 or 3.1.
+
+    Objects are closed: a field that the specification does not name is a difference, whether or not it says so. With
+    ``complete_answers`` the fields that it names must all be there.
+    """
+
+    def __init__(self, path: Path, *, complete_answers: bool) -> None:
+        self._content: dict[str, Any] = json.loads(path.read_bytes())
+        request, response = (
+            (V30RequestValidator, V30ResponseValidator)
+            if self._content["openapi"].startswith("3.0")
+            else (V31RequestValidator, V31ResponseValidator)
+        )
+        spec = SchemaPath.from_dict(self._content)
+        self._host: str = self._content["servers"][0]["url"]
+        self._requests = request(spec, forbid_unspecified_additional_properties=True)
+        self._responses = response(
+            spec, forbid_unspecified_additional_properties=True, enforce_properties_required=complete_answers
+        )
+
+    @cached_property
+    def operations(self) -> set[str]:
+        """Every operation as ``METHOD /pattern``."""
+        methods = ("get", "post", "put", "delete", "head", "patch")
+        return {f"{m.upper()} {path}" for path, item in self._content["paths"].items() for m in methods if m in item}
+
+    def operation(self, exchange: Exchange) -> tuple[str, dict[str, Any]] | None:
+        """The operation that a request is for: ``METHOD /pattern``, and what the specification says of it."""
+        try:
+            found = self._requests.path_finder.find(exchange.method.lower(), self._host + exchange.path)
+        except PathError:
+            return None
+        pattern = found.path_result.pattern
+        return f"{exchange.method} {pattern}", self._content["paths"][pattern][exchange.method.lower()]
+
+    def differences(self, exchange: Exchange, sides: Collection[str] = ("request", "answer")) -> Iterator[Difference]:
+        """Everything in which a request and its answer, or one of them, differ from the specification."""
+        found = self.operation(exchange)
+        if found is None:
+            yield Difference(exchange, f"{exchange.method} {exchange.path}", "request", "PathNotFound")
+            return
+        name, operation = found
+        if "request" in sides:
+            yield from self._request_differences(exchange, name, operation)
+        if "answer" in sides:
+            yield from self._answer_differences(exchange, name, operation)
+
+    def _request_differences(self, exchange: Exchange, name: str, operation: dict[str, Any]) -> Iterator[Difference]:
+        declared = query_parameters(operation)
+        for parameter, value in exchange.query:
+            if parameter not in declared:
+                yield Difference(exchange, name, "request", "undeclared", f"query.{parameter}", value)
+        for error in self._requests.iter_errors(self._request(exchange)):
+            place = f"{error.location}.{error.name}" if isinstance(error, ParameterValidationError) else "body"
+            yield from _told(exchange, name, "request", place, error)
+
+    def _answer_differences(self, exchange: Exchange, name: str, operation: dict[str, Any]) -> Iterator[Difference]:
+        for error in self._responses.iter_errors(self._request(exchange), _response(exchange)):
+            yield from _told(exchange, name, "answer", "", error)
+        declared = operation["responses"].get(str(exchange.status))
+        if declared is not None and not declared.get("content") and exchange.answer_body:
+            yield Difference(exchange, name, "answer", "undeclared body", "", exchange.answer_body)
+
+    def _request(self, exchange: Exchange) -> _Request:
+        parameters = RequestParameters(
+            query=ImmutableMultiDict(exchange.query),
+            header=WerkzeugHeaders(list(exchange.request_headers)),
+            cookie=ImmutableMultiDict(),
+        )
+        content_type = exchange.header("content-type", of="request")
+        method, body = exchange.method.lower(), exchange.request_body or None
+        return _Request(self._host, exchange.path, method, parameters, content_type, body)
+
+
+def query_parameters(operation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The query parameters that an operation declares, by name."""
+    return {one["name"]: one for one in operation.get("parameters", ()) if one["in"] == "query"}
+
+
+def _response(exchange: Exchange) -> _Response:
+    headers = WerkzeugHeaders(list(exchange.answer_headers))
+    return _Response(exchange.status, headers, exchange.header("content-type"), exchange.answer_body or None)
+
+
+def _told(exchange: Exchange, operation: str, side: str, place: str, error: Exception) -> Iterator[Difference]:
+    cause = error.__cause__ or error
+    schema_errors = getattr(cause, "schema_errors", None)
+    if schema_errors is None:
+        if isinstance(cause, ResponseNotFound):
+            place = str(exchange.status)
+        elif isinstance(cause, SecurityNotFound):
+            place = "header.authorization"
+        yield Difference(exchange, operation, side, type(cause).__name__, place, message=str(cause))
+        return
+    for schema_error in schema_errors:
+        yield from _broken(exchange, operation, side, place, schema_error)
+
+
+def _broken(exchange: Exchange, operation: str, side: str, place: str, error: ValidationError) -> Iterator[Difference]:
+    steps = ["*" if isinstance(step, int) else str(step) for step in error.absolute_path]
+    where = ".".join(filter(None, [place, *steps]))
+    declared = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
+    if error.message.startswith("Additional properties are not allowed"):
+        content: Any = error.instance
+        for extra in sorted(set(content) - set(declared)):
+            value = content[extra]
+            yield Difference(exchange, operation, side, "undeclared", ".".join(filter(None, [where, extra])), value)
+    elif error.message.endswith("is a required property"):
+        missing = error.message.split("'")[1]
+        yield Difference(exchange, operation, side, "absent", ".".join(filter(None, [where, missing])))
+    else:
+        rule = f"{error.validator} {error.validator_value}" if error.validator == "format" else str(error.validator)
+        yield Difference(exchange, operation, side, rule, where, error.instance, error.message)

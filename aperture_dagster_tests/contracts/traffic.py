@@ -1,0 +1,332 @@
+"""Real traffic: the clients' every method, and every route of the stand-ins, over HTTP."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+
+from aperture_dagster.resources.errors import BadAnswer, NotFound
+from aperture_dagster.resources.jellyfin import JellyfinServer
+from aperture_dagster.resources.media_server import Listing
+from aperture_dagster.resources.tmdb import Tmdb
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.tmdb.ids import named_id
+from aperture_dagster.simulator.tmdb.payloads import APPENDABLE
+from aperture_dagster_tests.contracts.recorder import Exchange
+
+NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(days=10_000)
+
+
+@dataclass
+class Traffic:
+    """What was recorded, and which methods of the clients were called for it."""
+
+    clients: list[Exchange] = field(default_factory=list)
+    routes: list[Exchange] = field(default_factory=list)
+    errors: list[Exchange] = field(default_factory=list)
+    called: set[str] = field(default_factory=set)
+
+    @property
+    def all(self) -> list[Exchange]:
+        return [*self.clients, *self.routes, *self.errors]
+
+
+class Watched:
+    """A client that notes which of its methods are used."""
+
+    def __init__(self, client: Any, called: set[str]) -> None:
+        self._client, self._called = client, called
+
+    def __getattr__(self, name: str) -> Any:
+        self._called.add(f"{type(self._client).__name__}.{name}")
+        return getattr(self._client, name)
+
+
+def public_methods(*clients: type) -> set[str]:
+    """Everything of a client that can be called to ask the service something."""
+    return {
+        f"{client.__name__}.{name}"
+        for client in clients
+        for name, member in inspect.getmembers(client, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+
+# The clients
+
+
+@contextmanager
+def jellyfin_client(served: RunningSimulator, called: set[str], *, page_size: int = 25) -> Iterator[Watched]:
+    """The real client of the media server, to be called on ``Watched``."""
+    client = JellyfinServer.connect(served.jellyfin_url, served.state.settings.jellyfin_key, page_size=page_size)
+    watched = Watched(client, called)
+    try:
+        yield watched
+    finally:
+        watched.close()
+
+
+def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: int | None = None) -> None:
+    """Everything that a synchronisation reads: libraries, titles, episodes, and the histories of some users."""
+    with jellyfin_client(served, called) as server:
+        server.identity()
+        for library in server.libraries():
+            for media_type in ("movie", "series"):
+                _spent(server.titles(library, media_type, Listing()))
+            _spent(server.episodes(library, Listing()))
+        for user in server.users().records[:users]:
+            _spent(server.all_states(user.user_id, Listing()))
+            for since in (LONG_AGO, NOW - timedelta(days=30)):
+                _spent(server.changed_states(user.user_id, since, Listing()))
+
+
+def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int = 1) -> None:
+    """Every so-manyth title and all that can be asked of it; and what TMDb does not know."""
+    client = Tmdb.connect(served.tmdb_url, served.state.settings.tmdb_key)
+    tmdb = Watched(client, called)
+    try:
+        tmdb.check()
+        titles = [title for title in served.state.titles.values() if title.tmdb_id is not None]
+        for title in titles[::every]:
+            # A blank title is refused by the client: its answer is recorded all the same.
+            with nullcontext() if title.title.strip() else pytest.raises(BadAnswer):
+                tmdb.title(title.media_type, title.tmdb_id)
+            tmdb.find(title.media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
+        for number in sorted({title.collection[0] for title in titles if title.collection})[::every]:
+            tmdb.collection(number)
+        assert tmdb.find("movie", imdb_id="tt0") is None
+        for ask in (partial(tmdb.title, "movie"), tmdb.collection):
+            with pytest.raises(NotFound):
+                ask(1)
+    finally:
+        tmdb.close()
+
+
+def _spent(pages: Iterable[object]) -> None:
+    for _ in pages:
+        pass
+
+
+# The routes
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request to a route: ``where`` fills its placeholders, beside what the world gives for them."""
+
+    query: dict[str, Any] = field(default_factory=dict)
+    body: Any = None
+    where: dict[str, str] = field(default_factory=dict)
+    status: int = 200
+
+
+def ask_jellyfin(served: RunningSimulator, asks: dict[str, list[Ask]], names: dict[str, str]) -> None:
+    """Ask every route of the media server."""
+    headers = {"Authorization": f'MediaBrowser Token="{served.state.settings.jellyfin_key}"'}
+    with httpx.Client(base_url=served.jellyfin_url, headers=headers) as client:
+        _ask(client, asks, names)
+
+
+def ask_tmdb(served: RunningSimulator, asks: dict[str, list[Ask]], names: dict[str, str]) -> None:
+    """Ask every route of TMDb."""
+    headers = {"Authorization": f"Bearer {served.state.settings.tmdb_key}"}
+    with httpx.Client(base_url=served.tmdb_url, headers=headers) as client:
+        _ask(client, asks, names)
+
+
+def _ask(client: httpx.Client, asks: dict[str, list[Ask]], names: dict[str, str]) -> None:
+    for endpoint, wanted in asks.items():
+        method, pattern = endpoint.split(" ", 1)
+        for ask in wanted:
+            path = pattern.format(**names | {name: value.format(**names) for name, value in ask.where.items()})
+            params = {name: _filled(value, names) for name, value in ask.query.items()}
+            answer = client.request(method, path, params=params or None, json=ask.body)
+            assert answer.status_code == ask.status, f"{method} {path} answered {answer.status_code}, not {ask.status}"
+
+
+def _filled(value: Any, names: dict[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_filled(one, names) for one in value]
+    return value.format(**names) if isinstance(value, str) else value
+
+
+_ONE_USER = {"userId": "{user}"}
+_WITH_ALL = {
+    "userId": "{user}", "recursive": "true",
+    "fields": [
+        "ProviderIds", "Overview", "Genres", "Tags", "Studios", "People", "DateCreated", "DateLastMediaAdded",
+        "OriginalTitle", "ProductionLocations", "Taglines", "SortName", "Path", "ParentId", "MediaSources",
+        "MediaSourceCount", "RecursiveItemCount", "ChildCount", "ExternalUrls", "Etag",
+    ],
+}  # fmt: skip
+_POLICY = {
+    "IsAdministrator": False, "IsHidden": False, "EnableAllFolders": True, "EnabledFolders": [],
+    "MaxParentalRating": 12, "AuthenticationProviderId": "Default", "PasswordResetProviderId": "Default",
+}  # fmt: skip
+_NEWEST = {"sortBy": ["DateCreated", "SortName"], "sortOrder": ["Descending"], "limit": 5}
+
+JELLYFIN_ROUTES: dict[str, list[Ask]] = {
+    "GET /System/Info/Public": [Ask()],
+    "GET /System/Info": [Ask()],
+    "GET /System/Ping": [Ask()],
+    "GET /health": [Ask()],
+    "GET /Users": [Ask(), Ask({"isHidden": "true", "isDisabled": "false"})],
+    "GET /Users/Me": [Ask(status=400)],
+    "GET /Users/{user}": [Ask()],
+    "POST /Users/{user}/Policy": [Ask(body=_POLICY, where={"user": "{another}"}, status=204)],
+    "GET /Library/VirtualFolders": [Ask()],
+    "POST /Library/Refresh": [Ask(status=204)],
+    "GET /UserViews": [Ask(_ONE_USER)],
+    "GET /Items": [
+        Ask(_WITH_ALL | {"includeItemTypes": [kind], "limit": 40}) for kind in ("Movie", "Series", "Season", "Episode")
+    ]
+    + [
+        Ask(_ONE_USER),
+        Ask({"recursive": "true", "includeItemTypes": ["Movie"], "enableImages": "false", **_NEWEST}),
+        Ask({"recursive": "true", "ids": ["{film}", "{show}"], "genres": ["Drama"], "hasTmdbId": "true"}),
+        Ask({"parentId": "{show}", "isFavorite": "false", **_ONE_USER}),
+    ],
+    "GET /Items/Counts": [Ask()],
+    "GET /Items/Latest": [Ask(_ONE_USER)],
+    "GET /Items/{item}": [
+        Ask(_ONE_USER),
+        Ask(_ONE_USER, where={"item": "{show}"}),
+        Ask(where={"item": "{episode}"}),
+        Ask(where={"item": "{season}"}),
+        Ask(where={"item": "{library}"}),
+    ],
+    "GET /Items/{item}/Images/{type}": [Ask({"maxWidth": 300})],
+    "GET /Shows/NextUp": [Ask(_ONE_USER), Ask(_ONE_USER | {"seriesId": "{show}"})],
+    "GET /Shows/{series}/Seasons": [Ask(_ONE_USER)],
+    "GET /Shows/{series}/Episodes": [Ask(_ONE_USER), Ask({"season": 1, "fields": ["Path"]})],
+    "GET /UserItems/Resume": [Ask(_ONE_USER)],
+    "GET /UserItems/{item}/UserData": [Ask(_ONE_USER)],
+    "POST /UserItems/{item}/UserData": [Ask(_ONE_USER, {"PlayCount": 2, "Played": True, "Rating": 7.5})],
+    "POST /UserItems/{item}/Rating": [Ask(_ONE_USER | {"likes": "true"})],
+    "DELETE /UserItems/{item}/Rating": [Ask(_ONE_USER)],
+    "POST /UserPlayedItems/{item}": [Ask(_ONE_USER | {"datePlayed": "2026-05-01T20:15:00Z"})],
+    "DELETE /UserPlayedItems/{item}": [Ask(_ONE_USER)],
+    "POST /UserFavoriteItems/{item}": [Ask(_ONE_USER)],
+    "DELETE /UserFavoriteItems/{item}": [Ask(_ONE_USER)],
+    "GET /Users/{user}/Views": [Ask()],
+    "GET /Users/{user}/Items": [Ask({"recursive": "true", "includeItemTypes": ["Movie"], "limit": 5})],
+    "GET /Users/{user}/Items/Resume": [Ask()],
+    "GET /Users/{user}/Items/{item}": [Ask()],
+    "POST /Users/{user}/PlayedItems/{item}": [Ask()],
+    "DELETE /Users/{user}/PlayedItems/{item}": [Ask()],
+    "POST /Users/{user}/FavoriteItems/{item}": [Ask()],
+    "DELETE /Users/{user}/FavoriteItems/{item}": [Ask()],
+}
+"""What to ask each route of the media server, in this order."""
+
+_EVERY_PART = {kind: ",".join(parts) for kind, parts in APPENDABLE.items()}
+# Routes of their own.
+_PARTS = {kind: [part for part in parts if "/" not in part] for kind, parts in APPENDABLE.items()}
+_SORTED = {"sort_by": "vote_average.desc", "vote_count.gte": 100, "vote_average.gte": 6, "page": 1}
+TMDB_ROUTES: dict[str, list[Ask]] = {
+    "GET /configuration": [Ask()],
+    "GET /genre/movie/list": [Ask({"language": "en-US"})],
+    "GET /genre/tv/list": [Ask()],
+    "GET /discover/movie": [Ask(), Ask({"with_genres": "18|35", "primary_release_date.gte": "2000-01-01", **_SORTED})],
+    "GET /discover/tv": [Ask(), Ask({"with_genres": "18,80", "first_air_date.gte": "2000-01-01", **_SORTED})],
+    "GET /movie/{id}": [
+        Ask(where={"id": "{film}"}),
+        Ask({"append_to_response": _EVERY_PART["movie"]}, where={"id": "{film}"}),
+    ],
+    "GET /tv/{id}": [
+        Ask(where={"id": "{show}"}),
+        Ask({"append_to_response": _EVERY_PART["series"]}, where={"id": "{show}"}),
+    ],
+    "GET /find/{external_id}": [
+        Ask({"external_source": "imdb_id"}),
+        Ask({"external_source": "tvdb_id"}, where={"external_id": "{tvdb_id}"}),
+        Ask({"external_source": "wikidata_id"}, where={"external_id": "Q1"}),
+    ],
+    "GET /collection/{id}": [Ask({"language": "en-US"}, where={"id": "{collection}"})],
+    "GET /company/{id}": [Ask(where={"id": "{company}"})],
+    "GET /network/{id}": [Ask(where={"id": "{network}"})],
+    "GET /tv/{id}/season/{number}": [Ask(where={"id": "{show}"})],
+    "GET /movie/{id}/watch/providers": [Ask(where={"id": "{film}"})],
+    "GET /tv/{id}/watch/providers": [Ask(where={"id": "{show}"})],
+    "GET /movie/{id}/{part}": [Ask(where={"id": "{film}", "part": part}) for part in _PARTS["movie"]]
+    + [Ask({"page": 2}, where={"id": "{film}", "part": "similar"})],
+    "GET /tv/{id}/{part}": [Ask(where={"id": "{show}", "part": part}) for part in _PARTS["series"]],
+}
+"""What to ask each route of TMDb."""
+
+
+def jellyfin_names(served: RunningSimulator) -> dict[str, str]:
+    """What fills the placeholders of the media server's routes: a film, a series with episodes, a user who watches."""
+    state = served.state
+    film = next(title for title in state.titles.values() if title.media_type == "movie" and title.copies)
+    show = next(item for item in state.catalogue.items("Series") if item.seasons)
+    film_id = state.item_ids(film.key)[0]
+    return {
+        "film": film_id, "item": film_id, "show": show.id, "series": show.id, "type": "Primary",
+        "season": show.seasons[0].item.id, "episode": show.seasons[0].episodes[0].id,
+        "library": state.catalogue.libraries[0].item_id,
+        "user": next(iter(state.users)), "another": list(state.users)[-1],
+    }  # fmt: skip
+
+
+def tmdb_names(served: RunningSimulator) -> dict[str, str]:
+    """The same for TMDb's routes: the film is part of a collection, and both have as many facts as any."""
+    titles = [title for title in served.state.titles.values() if title.tmdb_id is not None]
+    film = next(title for title in titles if title.collection and title.companies and title.recommended_tmdb_ids)
+    show = next(title for title in titles if title.networks and title.creators and title.episodes_per_season)
+    assert film.collection is not None
+    return {
+        "film": str(film.tmdb_id), "show": str(show.tmdb_id), "collection": str(film.collection[0]),
+        "external_id": str(film.imdb_id), "tvdb_id": str(show.tvdb_id), "number": "1",
+        "company": str(named_id("company", film.companies[0])), "network": str(named_id("network", show.networks[0])),
+    }  # fmt: skip
+
+
+# Errors
+
+_NO_ID = "0" * 32
+JELLYFIN_ERRORS: dict[str, list[Ask]] = {
+    "GET /Items/{item}": [Ask(where={"item": "no id"}, status=400), Ask(where={"item": _NO_ID}, status=404)],
+    "GET /Users/{user}": [Ask(where={"user": _NO_ID}, status=404)],
+    "GET /Items/{item}/Images/{type}": [Ask(where={"type": "Logo"}, status=404)],
+    "GET /Shows/{series}/Seasons": [Ask(where={"series": _NO_ID}, status=404)],
+    "POST /Users/{user}/Policy": [Ask(body={"IsAdministrator": False}, status=400)],
+    "GET /Items": [Ask({"recursive": "true", "limit": "many"}, status=400)],
+}
+"""What the media server refuses."""
+TMDB_ERRORS: dict[str, list[Ask]] = {
+    "GET /movie/{id}": [
+        Ask(where={"id": "1"}, status=404),
+        Ask({"append_to_response": ",".join(["credits"] * 21)}, where={"id": "{film}"}, status=400),
+    ],
+    "GET /collection/{id}": [Ask(where={"id": "1"}, status=404)],
+    "GET /discover/movie": [Ask({"page": 501}, status=400)],
+    "GET /find/{external_id}": [Ask(status=422)],
+}
+"""What TMDb refuses."""
+
+
+def meet_errors(served: RunningSimulator) -> None:
+    """Every kind of refusal: unknown, wrong, without a key, and a service that is down or overrun."""
+    ask_jellyfin(served, JELLYFIN_ERRORS, jellyfin_names(served))
+    ask_tmdb(served, TMDB_ERRORS, tmdb_names(served))
+    assert httpx.get(served.jellyfin_url + "/Users").status_code == 401
+    wrong = {"Authorization": "Bearer wrong"}
+    assert httpx.get(served.tmdb_url + "/configuration", headers=wrong).status_code == 401
+    served.state.add_fault(FaultRule("jellyfin", status=503, retry_after=7))
+    ask_jellyfin(served, {"GET /Users": [Ask(status=503)]}, {})
+    for status in (429, 500, 502, 503, 504):
+        served.state.clear_faults()
+        served.state.add_fault(FaultRule("tmdb", status=status))
+        ask_tmdb(served, {"GET /configuration": [Ask(status=status)]}, {})
+    served.state.clear_faults()
