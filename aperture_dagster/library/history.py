@@ -54,15 +54,20 @@ def viewing_between(
         finished_anew = after.played and (not before.played or before.last_played_at is None)
         if after.last_played_at == before.last_played_at:
             went_on = not before.played and after.position_share > before.position_share + SAME_PLACE
-            if not (finished_anew or went_on):
+            hidden = gained > 0 and after.last_played_at > now
+            if not (finished_anew or went_on or hidden):
                 return None
-        elif before.last_played_at is not None and after.last_played_at < before.last_played_at and gained <= 0:
+        elif _earlier(after.last_played_at, before.last_played_at) and gained <= 0 and not finished_anew:
             return None
         count = max(gained, 1 if finished_anew else 0) if after.played else 0
     completion = 1.0 if count else after.position_share
     if count == 0 and completion < started_share:
         return None
     return Viewing(min(after.last_played_at, now), count, completion)
+
+
+def _earlier(moment: datetime, other: datetime | None) -> bool:
+    return other is not None and moment < other
 
 
 def next_watermark(current: datetime | None, dates: list[datetime | None], now: datetime) -> datetime | None:

@@ -51,24 +51,24 @@ def check_removals(losses: Mapping[str, LibraryLoss], *, limit: float, accepted:
         )
 
 
-def check_history_loss(user: str, *, listed: int, known: int, limit: float, accepted: bool) -> None:
-    """Pass when the marks that a complete listing of a user's history lacks may be taken back.
+def check_history_loss(user: str, *, listed: int, lost: int, known: int, limit: float, accepted: bool) -> None:
+    """Pass when marks of a user's history may be taken back.
 
     Args:
         user: their name, for the message.
         listed: items that the server says the user played, started or marked.
-        known: items that were known as such, and are still in the library.
+        lost: items that would lose their mark.
+        known: items that are known as marked, and are still in the library.
         limit: the share that may go at once, 0-1; a handful may always go, a person can do that in an evening.
         accepted: the operator has said that it is right.
 
     Raises:
         RemovalRefused: too much of the history is missing.
     """
-    missing = known - listed
-    if accepted or missing <= 0 or (listed > 0 and (missing <= FEW_MARKS or missing <= limit * known)):
+    if accepted or lost <= 0 or (listed > 0 and (lost <= FEW_MARKS or lost <= limit * known)):
         return
     raise RemovalRefused(
-        f"The server knows of {listed} items that {user} watched or marked, {known} are known here. That is too many "
-        "less at once, so no mark was taken back; what is new was written. "
+        f"The server lists {listed} items that {user} watched or marked, and {lost} of the {known} that are known here "
+        "would lose their mark. That is too many at once, so no mark was taken back; what is new was written. "
         "If the server is right, run watch_history with the config accept_removals: true."
     )

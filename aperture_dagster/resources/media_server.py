@@ -6,7 +6,7 @@ listing can be trusted as *complete* is said by :class:`Listing`, and only a com
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Generic, Literal, Protocol, TypeVar
@@ -167,6 +167,10 @@ class MediaServer(Protocol):
 
     def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
         """Everything that the user played, started, marked or rated."""
+        ...
+
+    def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
+        """What the user did with these items, be it nothing; those that they cannot see are left out."""
         ...
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ total is watched.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -33,6 +33,8 @@ TICKS_PER_SECOND = 10_000_000
 LARGEST = 2**63
 # Clocks differ and plays are reported late, so what is new is read from a day before the newest that is known.
 OVERLAP = timedelta(days=1)
+# Ids that are asked for at once: as many as every proxy takes in an address.
+IDS_AT_ONCE = 50
 
 
 def walk(
@@ -97,6 +99,12 @@ def walk_parts(
         listing.shifted |= not part.complete
         listing.problems += part.problems
         listing.unreadable_ids += part.unreadable_ids
+
+
+def batches(item_ids: Sequence[str]) -> Iterator[str]:
+    """Ids as a query names them, a few at a time."""
+    for start in range(0, len(item_ids), IDS_AT_ONCE):
+        yield ",".join(item_ids[start : start + IDS_AT_ONCE])
 
 
 def read_page(items: list[Any], read: Callable[[dict[str, Any]], Record]) -> Page[Record]:

@@ -81,10 +81,13 @@ def _new_engine(url: str) -> Engine:
     engine = create_engine(url, pool_size=2, max_overflow=8, pool_pre_ping=True, pool_recycle=300)
 
     @event.listens_for(engine, "connect")
-    def _register_vectors(connection, _record) -> None:  # pyright: ignore[reportUnusedFunction]
+    def _prepare(connection, _record) -> None:  # pyright: ignore[reportUnusedFunction]
         from pgvector.psycopg import register_vector
         from psycopg import ProgrammingError
 
+        # The server's own zone would show in texts, and takes a date on the last day of the year 9999 beyond it.
+        connection.execute("SET TIME ZONE 'UTC'")
+        connection.commit()
         try:
             register_vector(connection)
             connection.commit()

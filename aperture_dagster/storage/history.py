@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select, text
 
 from aperture_dagster.library.history import ViewState, viewing_between
-from aperture_dagster.storage.bulk import WriteCounts, copy_rows, upsert
+from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.tables import history_syncs, plays, watch_state
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def write_states(
     connection: Connection, user_id: str, states: Sequence[ItemState], *, now: datetime, started_share: float
 ) -> PageResult:
     """Write a page of a user's states, and the plays that lie between them and what was there."""
+    # Two that read one user's history at once must not both find the same play.
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"history:{user_id}"})
     listed = {state.server_item_id: state for state in states}
     rows = connection.execute(
         text(
@@ -109,40 +111,49 @@ def write_states(
                 }
             )
     counts = upsert(connection, watch_state, state_rows, columns=STATE_COLUMNS)
-    logged = upsert(connection, plays, play_rows, columns=PLAY_COLUMNS, touch=None)
+    logged = upsert(connection, plays, _with_what_is_logged(connection, play_rows), columns=PLAY_COLUMNS, touch=None)
     return PageResult(counts, logged.written, len(listed) - len(rows))
 
 
-def count_marked(connection: Connection, user_id: str) -> int:
-    """How many items of the catalogue the user has played, started or marked, by what was read last."""
+def _with_what_is_logged(connection: Connection, play_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Raise rows of one user to what the log has of the same viewing: a line of it is never lessened."""
+    if not play_rows:
+        return play_rows
+    logged = {
+        (row.item_id, row.played_at): row
+        for row in connection.execute(
+            text(
+                "SELECT item_id, played_at, play_count, completion FROM plays "
+                "WHERE user_id = :user AND item_id = ANY(:items) AND played_at = ANY(:dates)"
+            ),
+            {
+                "user": play_rows[0]["user_id"],
+                "items": [row["item_id"] for row in play_rows],
+                "dates": [row["played_at"] for row in play_rows],
+            },
+        )
+    }
+    return [
+        row
+        if (line := logged.get((row["item_id"], row["played_at"]))) is None
+        else row
+        | {
+            "play_count": max(row["play_count"], line.play_count),
+            "completion": max(row["completion"], line.completion),
+        }
+        for row in play_rows
+    ]
+
+
+def marked_items(connection: Connection, user_id: str) -> set[str]:
+    """Server ids of the items of the catalogue that the user has played, started or marked, by what was read last."""
     statement = text(
-        "SELECT count(*) FROM watch_state w "
-        "WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0) "
-        "AND (EXISTS (SELECT 1 FROM titles t WHERE t.item_id = w.item_id AND t.removed_at IS NULL) "
-        "OR EXISTS (SELECT 1 FROM episodes e WHERE e.item_id = w.item_id AND e.removed_at IS NULL))"
+        "SELECT i.server_item_id FROM watch_state w JOIN ("
+        "SELECT item_id, server_item_id FROM titles WHERE removed_at IS NULL UNION ALL "
+        "SELECT item_id, server_item_id FROM episodes WHERE removed_at IS NULL) i USING (item_id) "
+        "WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0)"
     )
-    return connection.execute(statement, {"user": user_id}).scalar() or 0
-
-
-def unmark_missing(connection: Connection, user_id: str, listed: set[str]) -> int:
-    """Take the marks off items that a complete listing of the user's marked items lacks; the log keeps its plays.
-
-    Only items that are in the catalogue now: of the others the server cannot speak.
-    """
-    connection.exec_driver_sql("CREATE TEMPORARY TABLE listed_ids (server_item_id text) ON COMMIT DROP")
-    copy_rows(connection, "listed_ids", ("server_item_id",), ((one,) for one in listed))
-    changed = connection.execute(
-        text(
-            "UPDATE watch_state w SET played = false, position_share = 0, favorite = false, play_count = 0, "
-            "updated_at = now() FROM (SELECT item_id, server_item_id FROM titles WHERE removed_at IS NULL UNION ALL "
-            "SELECT item_id, server_item_id FROM episodes WHERE removed_at IS NULL) i "
-            "WHERE w.user_id = :user AND i.item_id = w.item_id AND (w.played OR w.favorite OR w.position_share > 0) "
-            "AND NOT EXISTS (SELECT 1 FROM listed_ids l WHERE l.server_item_id = i.server_item_id)"
-        ),
-        {"user": user_id},
-    ).rowcount
-    connection.exec_driver_sql("DROP TABLE listed_ids")
-    return changed
+    return set(connection.execute(statement, {"user": user_id}).scalars())
 
 
 def read_histories(connection: Connection, user_ids: Sequence[str] | None = None) -> pd.DataFrame:
@@ -209,11 +220,13 @@ def count_plays(connection: Connection) -> int:
     return connection.exec_driver_sql("SELECT count(*) FROM plays").scalar() or 0
 
 
-def latest_plays(connection: Connection, user_ids: Sequence[str], limit: int = 20) -> list[dict[str, Any]]:
-    """The newest plays of some users, for the asset's page."""
+def latest_plays(
+    connection: Connection, user_ids: Sequence[str], limit: int = 20, *, timezone: str = "UTC"
+) -> list[dict[str, Any]]:
+    """The newest plays of some users with the time in ``timezone``, for the asset's page."""
     rows = connection.execute(
         text(
-            "SELECT u.name AS user, to_char(p.played_at, 'YYYY-MM-DD HH24:MI') AS played_at, "
+            "SELECT u.name AS user, to_char(p.played_at AT TIME ZONE :zone, 'YYYY-MM-DD HH24:MI') AS played_at, "
             "coalesce(t.title, '(no longer in the library)') AS title, "
             "CASE WHEN e.item_id IS NOT NULL THEN format('S%sE%s', e.season, e.number) END AS episode, "
             "round(p.completion::numeric, 2)::float8 AS completion FROM plays p JOIN users u USING (user_id) "
@@ -221,7 +234,7 @@ def latest_plays(connection: Connection, user_ids: Sequence[str], limit: int = 2
             "LEFT JOIN titles t ON t.item_id = coalesce(e.series_item_id, p.item_id) "
             "WHERE p.user_id = ANY(:users) ORDER BY p.played_at DESC, title LIMIT :n"
         ),
-        {"users": list(user_ids), "n": limit},
+        {"users": list(user_ids), "n": limit, "zone": timezone},
     ).mappings()
     return [dict(row) for row in rows]
 

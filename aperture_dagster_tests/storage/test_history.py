@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from aperture_dagster.resources.media_server import ServerEpisode, ServerTitle
+from aperture_dagster.storage.connection import close_engine
 from aperture_dagster.storage.history import (
     SyncMark,
-    count_marked,
     count_plays,
     latest_plays,
+    marked_items,
     read_histories,
     read_mark,
     read_plays,
     stale_histories,
-    unmark_missing,
     write_mark,
 )
 from aperture_dagster_tests.storage.conftest import NOW, RULES, Shelf, film, played
@@ -42,13 +42,16 @@ def home(shelf: Shelf) -> None:
 
 
 def mark(shelf: Shelf, user: str, *listed: str) -> int:
+    """The server lists these as marked, and says of all others that nothing was done; returns how many changed."""
     with shelf.open() as connection:
-        return unmark_missing(connection, user, set(listed))
+        others = marked_items(connection, user) - set(listed)
+    nothing = {"played": False, "play_count": 0, "last_played_at": None}
+    return shelf.history(user, *(played(one, **nothing) for one in others)).states.updated
 
 
 def marked(shelf: Shelf, user: str = "ann") -> int:
     with shelf.open() as connection:
-        return count_marked(connection, user)
+        return len(marked_items(connection, user))
 
 
 def histories(shelf: Shelf, *users: str) -> Any:
@@ -256,6 +259,19 @@ def test_the_newest_plays_are_shown_with_what_they_were(shelf: Shelf):
         ("Show", "S2E1"),
         ("(no longer in the library)", None),
     ]
+
+
+def test_dates_are_the_same_wherever_the_database_server_stands(shelf: Shelf, database_url: str):
+    last = datetime(9999, 12, 31, 23, 30, tzinfo=UTC)
+    shelf.history("ann", played("film-1", last_played_at=last), now=last)
+    name = shelf.value("SELECT current_database()")
+    shelf.do(f"ALTER DATABASE {name} SET timezone = 'Pacific/Auckland'")
+    close_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    assert history_of(shelf, "film-1")["last_played_at"] == last
+    shelf.history("ann", played("film-2"))
+    with shelf.open() as connection:
+        shown = {row["title"]: row["played_at"] for row in latest_plays(connection, ["ann"], timezone="Asia/Kolkata")}
+    assert shown["Film 2"] == "2026-05-17 21:00", "in the operator's own zone, not the server's"
 
 
 def test_a_history_outlives_deletion_and_return_of_its_film(shelf: Shelf):

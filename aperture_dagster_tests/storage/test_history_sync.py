@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -12,7 +13,7 @@ import pytest
 from aperture_dagster.resources.media_server import Listing
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import Play
-from aperture_dagster.storage.history import unmark_missing, write_states
+from aperture_dagster.storage.history import marked_items, write_states
 from aperture_dagster_tests.storage.conftest import NOW, Shelf
 
 USER = "plain"
@@ -42,14 +43,18 @@ class Reader:
         )
         listed: set[str] = set()
         written = 0
-        for page in pages:
+        with self.shelf.open() as connection:
+            known = marked_items(connection, self.user)
+
+        def unlisted() -> Iterator[list[Any]]:
+            if full and listing.complete:
+                yield from self.server.states_of(self.user, sorted(known - listed))
+
+        for page in itertools.chain(pages, unlisted()):
             with self.shelf.open() as connection:
                 result = write_states(connection, self.user, page, now=now, started_share=0.05)
             written += result.states.written + result.plays
             listed |= {state.server_item_id for state in page}
-        if full and listing.complete:
-            with self.shelf.open() as connection:
-                written += unmark_missing(connection, self.user, listed)
         return written
 
     def states(self) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,8 @@ from aperture_dagster.resources.providers import Clock, Database, MediaServers
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server import MediaServer
+    from aperture_dagster.resources.media_server import ItemState, MediaServer
+    from aperture_dagster.storage.history import PageResult
     from aperture_dagster.storage.people import StoredUser
 
 
@@ -91,10 +92,9 @@ def _sync_history(
     from aperture_dagster.library.history import next_watermark
     from aperture_dagster.library.removal import check_history_loss
     from aperture_dagster.storage.history import (
-        count_marked,
         latest_plays,
+        marked_items,
         read_mark,
-        unmark_missing,
         write_mark,
         write_states,
     )
@@ -102,11 +102,27 @@ def _sync_history(
     now = clock.now()
     with database.transaction() as connection:
         mark = read_mark(connection, user.user_id)
-        marked_before = count_marked(connection, user.user_id)
+        known = marked_items(connection, user.user_id)
+
+    def check_loss(lost: int) -> None:
+        check_history_loss(
+            user.name,
+            listed=len(listed),
+            lost=lost,
+            known=len(known),
+            limit=settings.removal_limit,
+            accepted=config.accept_removals,
+        )
+
+    def write(page: "list[ItemState]") -> "PageResult":
+        with database.transaction() as connection:
+            return write_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
+
     age = now - mark.full_synced_at if mark.full_synced_at is not None else None
     full_is_due = age is None or not timedelta(0) <= age < timedelta(hours=settings.history_full_sync_hours)
     listing = Listing()
-    if config.full or full_is_due or mark.watermark is None:
+    # A mark in the future was made by a clock that has been set back since: what is new cannot be told by it.
+    if config.full or full_is_due or mark.watermark is None or mark.watermark > now:
         full, pages = True, server.all_states(user.user_id, listing)
     else:
         full, pages = False, server.changed_states(user.user_id, mark.watermark, listing)
@@ -114,8 +130,7 @@ def _sync_history(
     listed: set[str] = set()
     written = plays = unknown = unmarked = 0
     for page in pages:
-        with database.transaction() as connection:
-            result = write_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
+        result = write(page)
         written += result.states.written
         plays += result.plays
         unknown += result.unknown
@@ -123,19 +138,17 @@ def _sync_history(
         listed |= {state.server_item_id for state in page}
     listed |= set(listing.unreadable_ids)
     compared = full and listing.complete
+    if compared:
+        check_loss(len(known) - len(listed))
+        # What is not listed may have a new id, or be out of this user's sight: only the item itself tells.
+        told = [state for page in server.states_of(user.user_id, sorted(known - listed)) for state in page]
+        taken_back = [state for state in told if not (state.played or state.favorite or state.position_share)]
+        check_loss(len(taken_back))
+        unmarked = write(taken_back).states.written
     with database.transaction() as connection:
-        if compared:
-            check_history_loss(
-                user.name,
-                listed=len(listed),
-                known=marked_before,
-                limit=settings.removal_limit,
-                accepted=config.accept_removals,
-            )
-            unmarked = unmark_missing(connection, user.user_id, listed)
         write_mark(connection, user.user_id, watermark, now=now, full=compared)
-        marked = count_marked(connection, user.user_id)
-        shown = latest_plays(connection, [user.user_id])
+        marked = len(marked_items(connection, user.user_id))
+        shown = latest_plays(connection, [user.user_id], timezone=settings.schedule_timezone)
     return UserOutcome(
         rows_written=written + plays + unmarked,
         metadata={
