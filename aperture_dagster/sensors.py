@@ -103,7 +103,7 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
         description="Writes one line about each failed run, what failed and why, to the home's failures.log.",
     )
     def run_failure_sensor(context: dg.RunFailureSensorContext) -> None:
-        from aperture_dagster.resources.transport import redact
+        from aperture_dagster.resources.redaction import redact
 
         line = redact(failure_line(context), settings.secret_values())
         context.log.error(line)

@@ -56,6 +56,26 @@ def _list_of_names(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _http_address(value: str) -> str:
+    """The address itself, when paths can be put behind it and it may be shown in messages and logs."""
+    from urllib.parse import urlsplit
+
+    if not value.startswith(("http://", "https://")) or value[-3:] == "://":
+        raise ValueError("expected an address that begins with http:// or https://")
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("expected an address such as http://192.168.1.10:8096") from None
+    if not host or port == 0 or any(character.isspace() for character in value):
+        raise ValueError("expected an address such as http://192.168.1.10:8096")
+    if "@" in parts.netloc:
+        raise ValueError("expected an address without user and password, which would show in logs")
+    if "?" in value or "#" in value:
+        raise ValueError("expected an address that ends with its path, without ? or # and what follows")
+    return value
+
+
 NameList = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -250,10 +270,7 @@ class Settings(BaseSettings):
     def _is_http_address(cls, value: str | None, about: ValidationInfo) -> str | None:
         if value is None or (not value.strip() and about.field_name == "media_server_url"):
             return None
-        value = value.strip().rstrip("/")
-        if not value.startswith(("http://", "https://")) or value[-3:] == "://":
-            raise ValueError("expected an address that begins with http:// or https://")
-        return value
+        return _http_address(value.strip().rstrip("/"))
 
     @field_validator("timezone")
     @classmethod
@@ -298,14 +315,24 @@ class Settings(BaseSettings):
         return self.timezone or host_timezone()
 
     def secret_values(self) -> list[str]:
-        """The configured secrets in clear, for redaction only."""
-        values = (getattr(self, name) for name in secret_names())
-        return [value.get_secret_value() for value in values if value is not None and value.get_secret_value()]
+        """The configured secrets in clear, for redaction only; of a database's address also the password alone."""
+        values = [getattr(self, name) for name in secret_names()]
+        secrets = [value.get_secret_value() for value in values if value is not None and value.get_secret_value()]
+        return secrets + [password for secret in secrets for password in _passwords_in(secret)]
 
 
 def secret_names() -> list[str]:
     """Names of the settings that hold a secret."""
     return [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+
+
+def _passwords_in(address: str) -> list[str]:
+    """The password in an address of a database, as it is written there and as it is meant."""
+    from urllib.parse import unquote
+
+    user, separator, _ = address.partition("://")[2].rpartition("@")
+    written = user.partition(":")[2] if separator else ""
+    return sorted({written, unquote(written)} - {""})
 
 
 def environment_names(name: str) -> list[str]:
@@ -412,7 +439,8 @@ def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
     else:
         env = next((env for env in environment_names(name) if os.environ.get(env)), None) if names else None
         where = f"from the environment variable {env}" if env else f"from {config_file()}"
-    shown = "" if name in secret_names() else f" (was {problem['input']!r})"
+    # An address may hold a password where it should not.
+    shown = "" if name in secret_names() or name.endswith("_url") else f" (was {problem['input']!r})"
     return f"Setting {name} {where}: {problem['msg'].removeprefix('Value error, ')}{shown}."
 
 

@@ -138,6 +138,7 @@ class OpenAiEmbedder:
             first_wait_seconds=first_wait_seconds,
             secrets=[api_key] if api_key else [],
             setting="OPENAI_API_KEY",
+            address_setting="APERTURE_EMBEDDER_URL",
         )
         return cls(transport, model=model, batch_size=batch_size)
 

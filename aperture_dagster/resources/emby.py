@@ -7,7 +7,7 @@ looks at the user's own data, so one listing gives everything that changed, what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -30,7 +30,6 @@ from aperture_dagster.resources.media_server import (
 from aperture_dagster.resources.media_server_items import (
     ITEM_TYPES,
     OVERLAP,
-    batches,
     plain_id,
     read_episode,
     read_page,
@@ -89,6 +88,7 @@ class EmbyServer:
             connections=4,
             secrets=[api_key],
             setting="APERTURE_MEDIA_SERVER_API_KEY",
+            address_setting="APERTURE_MEDIA_SERVER_URL",
         )
         return cls(transport, page_size=page_size)
 
@@ -111,7 +111,7 @@ class EmbyServer:
         info = expect(self._system_info(), dict, "Emby's /System/Info")
         server_id = info.get("Id")
         if not isinstance(server_id, str) or not server_id:
-            raise BadAnswer("What answers at APERTURE_MEDIA_SERVER_URL is not a media server: /System/Info has no Id.")
+            raise BadAnswer("its /System/Info has no Id")
         return ServerIdentity(
             server_id=server_id,
             name=str(info.get("ServerName") or ""),
@@ -212,11 +212,6 @@ class EmbyServer:
         filters = ("IsPlayed", "IsResumable", "IsFavorite")
         walks = [partial(self._states, user_id, {"Filters": each}) for each in filters]
         return walk_parts([*walks, partial(self._series_states, user_id)], listing)
-
-    def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
-        """What the user did with these items, be it nothing; those that they cannot see are left out."""
-        for ids in batches(item_ids):
-            yield from self._states(user_id, {"Ids": ids}, Listing())
 
     def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
         """What the user said of whole series. No filter knows ratings, but there are few series."""

@@ -8,7 +8,7 @@ or removed while they are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -28,7 +28,6 @@ from aperture_dagster.resources.media_server import (
 from aperture_dagster.resources.media_server_items import (
     ITEM_TYPES,
     OVERLAP,
-    batches,
     plain_id,
     read_episode,
     read_page,
@@ -81,6 +80,7 @@ class JellyfinServer:
             connections=4,
             secrets=[api_key],
             setting="APERTURE_MEDIA_SERVER_API_KEY",
+            address_setting="APERTURE_MEDIA_SERVER_URL",
         )
         return cls(transport, page_size=page_size)
 
@@ -103,7 +103,7 @@ class JellyfinServer:
         info = expect(self._http.get_json("/System/Info"), dict, "Jellyfin's /System/Info")
         server_id = info.get("Id")
         if not isinstance(server_id, str) or not server_id:
-            raise BadAnswer("What answers at APERTURE_MEDIA_SERVER_URL is not a media server: /System/Info has no Id.")
+            raise BadAnswer("its /System/Info has no Id")
         return ServerIdentity(
             server_id=server_id,
             name=str(info.get("ServerName") or ""),
@@ -174,12 +174,6 @@ class JellyfinServer:
         parts = ({"isPlayed": "true"}, {"filters": "IsResumable"}, {"filters": "IsFavorite"})
         walks = [partial(self._pages, self._state_query(user_id) | part, read_state) for part in parts]
         return walk_parts([*walks, partial(self._series_states, user_id)], listing)
-
-    def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
-        """What the user did with these items, be it nothing; those that they cannot see are left out."""
-        for ids in batches(item_ids):
-            query = self._state_query(user_id) | {"ids": ids, "includeItemTypes": "Movie,Series,Episode"}
-            yield from self._pages(query, read_state, Listing())
 
     def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
         """What the user said of whole series. No filter knows ratings, but there are few series."""

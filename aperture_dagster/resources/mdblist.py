@@ -153,6 +153,7 @@ class MdbList:
             timeout_seconds=timeout_seconds,
             secrets=[api_key],
             setting="MDBLIST_API_KEY",
+            address_setting="APERTURE_MDBLIST_URL",
         )
         return cls(transport, batch_size=batch_size)
 

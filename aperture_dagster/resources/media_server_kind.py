@@ -21,7 +21,8 @@ def recognise(url: str, **how: Any) -> Kind:
     Raises:
         ServiceUnavailable: nothing usable answers.
     """
-    with Transport("The media server", url, connections=1, **how) as transport:
+    named = "APERTURE_MEDIA_SERVER_URL"
+    with Transport("The media server", url, connections=1, address_setting=named, **how) as transport:
         for path in (PUBLIC, f"/emby{PUBLIC}"):
             try:
                 info = expect(transport.get_json(path), dict, path)

@@ -104,6 +104,7 @@ class Omdb:
                 timeout_seconds=timeout_seconds,
                 secrets=[api_key],
                 setting="OMDB_API_KEY",
+                address_setting="APERTURE_OMDB_URL",
             )
         )
 

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from aperture_dagster.resources.errors import ServiceNotConfigured, ServiceRefused
+from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceNotConfigured, ServiceRefused
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from aperture_dagster.resources.embedder import Embedder
-    from aperture_dagster.resources.media_server import MediaServer
+    from aperture_dagster.resources.media_server import MediaServer, ServerIdentity
     from aperture_dagster.resources.tmdb import Tmdb
 
 
@@ -64,7 +64,7 @@ class MediaServers:
 
         Raises:
             ServiceNotConfigured: address or key is not set.
-            ServiceRefused: the key is refused, or the address leads to another server than before.
+            ServiceRefused: the key is refused, or the address leads to no media server, or to another than before.
             ServiceUnavailable: it does not answer.
         """
         from dataclasses import asdict
@@ -85,7 +85,7 @@ class MediaServers:
             )
         server = self._connect(settings.media_server_url, key.get_secret_value())
         try:
-            identity = server.identity()
+            identity = _identity(server, settings.media_server_url)
             with self._database.transaction() as connection:
                 before = remember_server(connection, asdict(identity))
             if before is not None and before["server_id"] != identity.server_id:
@@ -122,6 +122,16 @@ class MediaServers:
             attempts=attempts,
             first_wait_seconds=wait,
         )
+
+
+def _identity(server: MediaServer, url: str) -> ServerIdentity:
+    try:
+        return server.identity()
+    except (NotFound, BadAnswer) as error:
+        raise ServiceRefused(
+            f"What answers at APERTURE_MEDIA_SERVER_URL ({url}) is neither Jellyfin nor Emby ({error}): set it to the "
+            "server's address as a browser shows it, such as http://192.168.1.10:8096, without /web and what follows."
+        ) from None
 
 
 class TmdbService:

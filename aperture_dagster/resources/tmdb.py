@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
-from aperture_dagster.resources.errors import BadAnswer
+from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused
 from aperture_dagster.resources.media_server import MediaType
 from aperture_dagster.resources.rate_limit import RateLimit
 from aperture_dagster.resources.transport import Transport, expect
@@ -116,6 +116,7 @@ class Tmdb:
             first_wait_seconds=first_wait_seconds,
             secrets=[api_key],
             setting="TMDB_API_KEY",
+            address_setting="APERTURE_TMDB_URL",
         )
         return cls(transport, language=language)
 
@@ -129,8 +130,19 @@ class Tmdb:
         self._http.close()
 
     def check(self) -> None:
-        """Ask for TMDb's configuration, which every key may read. Raises as :meth:`title`."""
-        self._http.get_json("/configuration")
+        """Ask for TMDb's configuration, which every key may read.
+
+        Raises:
+            ServiceRefused: the key is not accepted, or the address is not TMDb's.
+            ServiceUnavailable: see :class:`Transport`.
+        """
+        try:
+            expect(expect(self._http.get_json("/configuration"), dict, "/configuration").get("images"), dict, "images")
+        except (NotFound, BadAnswer) as error:
+            raise ServiceRefused(
+                f"What answers at APERTURE_TMDB_URL ({self._http.base_url}) is not TMDb's API ({error}): "
+                "unset it, or set it to an address such as https://api.themoviedb.org/3."
+            ) from None
 
     def title(self, media_type: MediaType, tmdb_id: int) -> TmdbTitle:
         """Everything about a title, in one request.

@@ -26,10 +26,13 @@ from aperture_dagster.resources.errors import (
     ServiceUnavailable,
 )
 from aperture_dagster.resources.rate_limit import RateLimit, Turn
+from aperture_dagster.resources.redaction import redact
 
 log = logging.getLogger(__name__)
 # httpx writes every URL, query and all, at INFO.
 logging.getLogger("httpx").setLevel(logging.WARNING)
+# And httpcore the headers of every answer, at DEBUG: a redirect's may repeat the query.
+logging.getLogger("httpcore").setLevel(logging.WARNING)
 # stamina would print every retry; the operator hears of those that did not help.
 stamina.instrumentation.set_on_retry_hooks(
     [lambda details: log.info("%s; trying again in %.1f s", details.caused_by, details.wait_for)]
@@ -76,6 +79,7 @@ class Transport:
         attempts: tries in all, the first included.
         secrets: values that must not show in any message.
         setting: the setting that a refused key is to be corrected in.
+        address_setting: the setting that a wrong address is to be corrected in.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Transport:
         connections: int = 8,
         secrets: Iterable[str] = (),
         setting: str | None = None,
+        address_setting: str | None = None,
     ) -> None:
         self.service = service
         self.base_url = base_url
@@ -107,6 +112,7 @@ class Transport:
         self._waits = (first_wait_seconds, longest_wait_seconds)
         self._secrets = [secret for secret in secrets if secret]
         self._setting = setting
+        self._address_setting = address_setting
         self._count_lock = threading.Lock()
         for value in (headers or {}).values():
             if not value.isascii() or not value.isprintable():
@@ -193,7 +199,7 @@ class Transport:
         except (ValueError, RecursionError):
             kind = response.headers.get("content-type", "no content type")
         # A proxy's page or a half-written body can be over in a second, so it is worth another try first.
-        raise TryAgain(self._clean(f"the answer is not JSON ({kind})"))
+        raise TryAgain(self._clean(f"the answer is not JSON ({kind}){self._check_address()}"))
 
     def _attempt_bytes(self, path: str, params: Mapping[str, Any] | None, largest: int) -> bytes:
         content = bytearray()
@@ -229,13 +235,16 @@ class Transport:
             self._answered(turn)
             yield response
         except httpx.TimeoutException as error:
-            raise TryAgain(f"no answer in time ({type(error).__name__})") from None
+            raise TryAgain(f"no answer in time ({type(error).__name__}){self._check_address()}") from None
         except httpx.InvalidURL as error:
             raise ServiceRefused(
-                self._clean(f"{self.service}: {self.base_url} is not a usable address: {error}")
+                self._clean(f"{self.service}: {self.base_url} is not a usable address: {error}{self._check_address()}")
             ) from None
         except httpx.HTTPError as error:
-            raise TryAgain(self._clean(str(error) or type(error).__name__)) from None
+            reason = str(error) or type(error).__name__
+            if "WRONG_VERSION_NUMBER" in reason:
+                reason = "it does not speak https: the address begins with http://, or the port is another"
+            raise TryAgain(self._clean(f"{reason}{self._check_address()}")) from None
         finally:
             if response is None:
                 self._answered(turn)
@@ -261,33 +270,35 @@ class Transport:
         status = response.status_code
         where = f"{self.service} at {self.base_url}: {request}"
         if status in RETRYABLE:
-            reason = self._clean(f"answered {status}{_excerpt(response)}")
+            reason = self._clean(f"answered {status}{self._excerpt(response)}")
             raise TryAgain(reason, retry_after_seconds(response.headers))
         if status in (401, 403):
             advice = f" Check {self._setting}." if self._setting else ""
-            raise ServiceRefused(self._clean(f"{where}: refused ({status}){_excerpt(response)}.{advice}"))
+            raise ServiceRefused(self._clean(f"{where}: refused ({status}){self._excerpt(response)}.{advice}"))
         if status == 404:
             raise NotFound(self._clean(f"{where}: not found"))
         if 300 <= status < 400 and (target := response.headers.get("location")):
+            setting = self._address_setting or "the setting"
             raise RequestRejected(
-                self._clean(f"{where}: redirects to {target[:200]}; set the address that it is to be reached at")
+                f"{self._clean(where)}: redirects to {self._clean(target)[:200]}; "
+                f"set {setting} to the address that it is to be reached at"
             )
         if status >= 300:
-            raise RequestRejected(self._clean(f"{where}: answered {status}{_excerpt(response)}"))
+            raise RequestRejected(self._clean(f"{where}: answered {status}{self._excerpt(response)}"))
+
+    def _check_address(self) -> str:
+        return f". Check {self._address_setting}, and that it runs there" if self._address_setting else ""
+
+    def _excerpt(self, response: httpx.Response) -> str:
+        """The first words of a text answer, for the operator; markup says nothing to them."""
+        if "html" in response.headers.get("content-type", ""):
+            return ""
+        # Cleaned before it is cut: of a key at the edge a part would stay.
+        text = self._clean(" ".join(response.text.split()))[:160]
+        return f": {text}" if text else ""
 
     def _clean(self, message: str) -> str:
         return redact(message, self._secrets)
-
-
-def redact(message: str, secrets: Iterable[str]) -> str:
-    """``message`` with every secret replaced, also where it was quoted for a URL."""
-    from urllib.parse import quote, quote_plus
-
-    forms = {form for secret in secrets for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret))}
-    # The longest first: one secret may be part of another.
-    for form in sorted(forms, key=len, reverse=True):
-        message = message.replace(form, "***") if form else message
-    return message
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -327,11 +338,3 @@ def _wait_before_retry(error: Exception) -> bool | float:
     if not isinstance(error, TryAgain):
         return False
     return True if error.wait is None else error.wait
-
-
-def _excerpt(response: httpx.Response) -> str:
-    """The first words of a text answer, for the operator; markup says nothing to them."""
-    if "html" in response.headers.get("content-type", ""):
-        return ""
-    text = " ".join(response.text.split())[:160]
-    return f": {text}" if text else ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import itertools
+import json
 import logging
 import socket
 import time
@@ -21,7 +24,8 @@ from aperture_dagster.resources.errors import (
     ServiceRefused,
     ServiceUnavailable,
 )
-from aperture_dagster.resources.transport import Transport, expect, redact, retry_after_seconds
+from aperture_dagster.resources.redaction import redact
+from aperture_dagster.resources.transport import Transport, expect, retry_after_seconds
 from aperture_dagster_tests.resources.conftest import Answer, Scripted
 
 Make = Callable[..., Transport]
@@ -205,6 +209,32 @@ def test_a_service_that_repeats_the_key_does_not_make_it_known(
         said = everything(told.value, [record for record in caplog.records if not record.name.startswith("http")])
         for form in forms:
             assert form not in said
+
+
+def test_a_key_at_the_edge_of_what_is_cut_leaves_no_part_of_it(scripted: Scripted, transport: Make):
+    client = transport(secrets=["abcdefghijklmnop"], address_setting="SOME_URL")
+    for room in range(140, 170):
+        scripted.say(Answer("x" * room + " abcdefghijklmnop", 400))
+        with pytest.raises(RequestRejected) as told:
+            client.get_json("/x")
+        assert "abc" not in str(told.value)
+    scripted.say(Answer("", 302, {"location": "http://127.0.0.1/" + "x" * 175 + "?key=abcdefghijklmnop"}))
+    with pytest.raises(RequestRejected, match="set SOME_URL to the address") as told:
+        client.get_json("/x")
+    assert "abc" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SECRET, quote(SECRET, safe=""), quote(SECRET, safe="").lower(), json.dumps(SECRET)[1:-1],
+        json.dumps(SECRET, ensure_ascii=False)[1:-1], html.escape(SECRET), repr(SECRET)[1:-1],
+        base64.b64encode(SECRET.encode()).decode(),
+    ],
+    ids=["plain", "URL", "URL in small letters", "JSON", "JSON in Unicode", "HTML", "Python", "base64"],
+)  # fmt: skip
+def test_a_key_is_found_in_whatever_form_it_comes_back(form: str):
+    assert redact(f"x{form}y", [SECRET]) == "x***y"
 
 
 def test_a_redirect_that_carries_the_key_does_not_make_it_known(scripted: Scripted, transport: Make):
