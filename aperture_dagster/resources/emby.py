@@ -7,7 +7,7 @@ looks at the user's own data, so one listing gives everything that changed, what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +30,7 @@ from aperture_dagster.resources.media_server import (
 from aperture_dagster.resources.media_server_items import (
     ITEM_TYPES,
     OVERLAP,
+    batches,
     plain_id,
     read_episode,
     read_page,
@@ -212,6 +213,11 @@ class EmbyServer:
         filters = ("IsPlayed", "IsResumable", "IsFavorite")
         walks = [partial(self._states, user_id, {"Filters": each}) for each in filters]
         return walk_parts([*walks, partial(self._series_states, user_id)], listing)
+
+    def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
+        """What the user did with these items, be it nothing; those that they cannot see are left out."""
+        for ids in batches(item_ids):
+            yield from self._states(user_id, {"Ids": ids}, Listing())
 
     def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
         """What the user said of whole series. No filter knows ratings, but there are few series."""

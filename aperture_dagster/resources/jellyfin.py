@@ -8,7 +8,7 @@ or removed while they are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from aperture_dagster.resources.media_server import (
 from aperture_dagster.resources.media_server_items import (
     ITEM_TYPES,
     OVERLAP,
+    batches,
     plain_id,
     read_episode,
     read_page,
@@ -174,6 +175,12 @@ class JellyfinServer:
         parts = ({"isPlayed": "true"}, {"filters": "IsResumable"}, {"filters": "IsFavorite"})
         walks = [partial(self._pages, self._state_query(user_id) | part, read_state) for part in parts]
         return walk_parts([*walks, partial(self._series_states, user_id)], listing)
+
+    def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
+        """What the user did with these items, be it nothing; those that they cannot see are left out."""
+        for ids in batches(item_ids):
+            query = self._state_query(user_id) | {"ids": ids, "includeItemTypes": "Movie,Series,Episode"}
+            yield from self._pages(query, read_state, Listing())
 
     def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
         """What the user said of whole series. No filter knows ratings, but there are few series."""
