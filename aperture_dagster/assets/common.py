@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PERMANENT = (ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, DatabaseError)
 SERVER, TMDB = "media_server", "tmdb"
 SHOWN_PROBLEMS = 20
+SHOWN_NAMES = 5
+LONGEST_REASON = 240
 
 
 class MissingPrerequisite(Exception):
@@ -43,16 +45,23 @@ def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, s
     try:
         yield
     except (*PERMANENT, MissingPrerequisite) as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise dg.Failure(description=sentence(error), allow_retries=False) from error
     except ServiceUnavailable as error:
         if context.retry_number < settings.step_retries:
-            context.log.warning(f"{error} Trying the step again in {settings.step_retry_wait_seconds:g} s.")
+            context.log.warning(f"{sentence(error)} Trying the step again in {settings.step_retry_wait_seconds:g} s.")
             raise dg.RetryRequested(settings.step_retries, settings.step_retry_wait_seconds) from error
         raise dg.Failure(
-            description=f"{error} What was there is kept; the next run goes on from here.", allow_retries=False
+            description=f"{sentence(error)} What was there is kept; the next run goes on from here.",
+            allow_retries=False,
         ) from error
     except ServiceError as error:
-        raise dg.Failure(description=f"{error} What was there is kept.", allow_retries=False) from error
+        raise dg.Failure(description=f"{sentence(error)} What was there is kept.", allow_retries=False) from error
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, with a full stop, so that more can be said after it."""
+    told = str(error).rstrip()
+    return told if told.endswith((".", "!", "?", "…")) else f"{told}."
 
 
 def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
@@ -72,6 +81,14 @@ def problems_table(problems: Sequence[str]) -> dict[str, Any]:
     if problems:
         metadata["unreadable_items"] = table([{"problem": problem} for problem in problems[:SHOWN_PROBLEMS]])
     return metadata
+
+
+def warn_of_unreadable(context: dg.AssetExecutionContext, what: str, problems: Sequence[str]) -> None:
+    """Say how many could not be read, and what is wrong with the first."""
+    if problems:
+        context.log.warning(
+            f"{len(problems)} {what} could not be read and were left as they are: {problems[0][:LONGEST_REASON]}."
+        )
 
 
 def _cell(value: Any) -> str | int | float | bool | None:
@@ -179,15 +196,27 @@ def for_each_user(
                     metadata=_user_metadata(users[key], outcome),
                 )
             )
-        told = "; ".join(f"{users[key].name if key in users else key}: {error}" for key, error in failed.items())
         raise dg.Failure(
-            description=f"{len(failed)} of {len(keys)} users could not be served, the others were. {told}",
+            description=f"{len(failed)} of {len(keys)} users could not be served, the others were. "
+            + _who_and_why({users[key].name if key in users else key: error for key, error in failed.items()}),
             metadata={"failed_users": table([{"user": key, "why": str(error)} for key, error in failed.items()])},
             allow_retries=False,
         )
     written, sent = (sum(getattr(one, name) for one in served.values()) for name in ("rows_written", "requests"))
     context.log.info(f"{len(served)} users served, {written:,} rows written, {sent:,} requests sent")
     return dg.MaterializeResult()
+
+
+def _who_and_why(failed: Mapping[str, Exception]) -> str:
+    """The first of those who could not be served with the reason, the names of some others; all are in the table."""
+    (first, error), *others = failed.items()
+    reason = sentence(error)
+    told = f"{first[:40]}: {reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + '…'}"
+    if others:
+        names = ", ".join(name[:20] for name, _ in others[:SHOWN_NAMES])
+        more = f" and {len(others) - SHOWN_NAMES} more" if len(others) > SHOWN_NAMES else ""
+        told += f" Also: {names}{more}."
+    return told if "kept" in told or "no mark" in told else f"{told} What was there is kept."
 
 
 def _user_metadata(user: "StoredUser", outcome: UserOutcome) -> dict[str, Any]:

@@ -146,8 +146,8 @@ class EmbyServer:
         return page
 
     def _all_users(self) -> Page[ServerUser]:
-        def fetch(start: int) -> Any:
-            return self._http.get_json("/Users/Query", {"StartIndex": start, "Limit": self._page_size})
+        def fetch(start: int, more: int) -> Any:
+            return self._http.get_json("/Users/Query", {"StartIndex": start, "Limit": self._page_size + more})
 
         listing = Listing()
         try:
@@ -245,8 +245,8 @@ class EmbyServer:
             **query,
         }
 
-        def fetch(start: int) -> Any:
-            return self._http.get_json(path, {**base, "StartIndex": start, "Limit": self._page_size})
+        def fetch(start: int, more: int) -> Any:
+            return self._http.get_json(path, {**base, "StartIndex": start, "Limit": self._page_size + more})
 
         return walk(fetch, read, listing, what=f"Emby's {path}")
 

@@ -207,8 +207,8 @@ class JellyfinServer:
             **query,
         }
 
-        def fetch(start: int) -> Any:
-            return self._http.get_json("/Items", {**base, "startIndex": start, "limit": self._page_size})
+        def fetch(start: int, more: int) -> Any:
+            return self._http.get_json("/Items", {**base, "startIndex": start, "limit": self._page_size + more})
 
         return walk(fetch, read, listing, what="Jellyfin's /Items")
 

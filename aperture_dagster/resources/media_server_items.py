@@ -38,17 +38,20 @@ IDS_AT_ONCE = 50
 
 
 def walk(
-    fetch: Callable[[int], Any],
+    fetch: Callable[[int, int], Any],
     read: Callable[[dict[str, Any]], Record],
     listing: Listing,
     *,
     what: str,
     identity: Callable[[Record], str] = attrgetter("server_item_id"),
 ) -> Iterator[list[Record]]:
-    """Walk a listing, dropping what came twice; a total that changes on the way marks it as shifted.
+    """Walk a listing, dropping what came twice.
+
+    It is marked as shifted when its total changes on the way, or when a page does not begin with the last item of the
+    one before, which is asked for again: something came or went before it, and what moved over the edge was not seen.
 
     Args:
-        fetch: gets the server's answer from a place on.
+        fetch: gets the server's answer from a place on, with so many items more than usual.
         read: makes a record of an item.
         listing: filled on the way.
         what: the listing's name, for messages.
@@ -60,13 +63,20 @@ def walk(
     # Hashes are enough to know an id again, and keep a listing of 200,000 small.
     seen: set[int] = set()
     start = 0
+    last: Any = None
     while True:
-        answer = expect(fetch(start), dict, what)
+        again = 1 if start else 0
+        answer = expect(fetch(start - again, again), dict, what)
         items = expect(answer.get("Items"), list, f"{what}: Items")
         total = expect(answer.get("TotalRecordCount"), int, f"{what}: TotalRecordCount")
         if listing.total is not None and total != listing.total:
             listing.shifted = True
         listing.total = total
+        if again:
+            if items and _same_item(items[0], last):
+                del items[0]
+            else:
+                listing.shifted = True
         page = read_page(items, read)
         fresh = []
         for record in page.records:
@@ -80,10 +90,17 @@ def walk(
         listing.unreadable_ids += page.unreadable_ids
         yield fresh
         start += len(items)
+        last = items[-1] if items else last
         # More than there are in all: the total says nothing, and so nothing is missing for certain.
         listing.shifted |= start > total
         if not items or start >= total:
             return
+
+
+def _same_item(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict) and one.get("Id") is not None:
+        return one.get("Id") == other.get("Id")
+    return one == other
 
 
 def walk_parts(

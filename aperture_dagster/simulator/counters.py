@@ -48,9 +48,9 @@ class Counters:
         """Requests of a service whose endpoint's name holds a text."""
         return sum(n for endpoint, n in self.requests.get(service, Counter()).items() if endpoint_contains in endpoint)
 
-    def arrivals(self, service: str, target_contains: str = "") -> list[float]:
-        """When a service got those of the last requests whose path and query hold a text, in seconds of a clock."""
-        return [at for name, target, at in self._arrivals if name == service and target_contains in target]
+    def arrivals(self, service: str, target_contains: str = "") -> list[tuple[str, float]]:
+        """Path and query, and time in seconds of a clock, of those of the last requests whose target holds a text."""
+        return [(target, at) for name, target, at in self._arrivals if name == service and target_contains in target]
 
     def snapshot(self) -> dict[str, dict[str, dict[str, int]]]:
         """``{service: {"requests": {endpoint: n}, "statuses": {status: n}}}``."""

@@ -151,8 +151,8 @@ class SimulatorState:
         return self.tmdb_rate.most_in_window(seconds)
 
     @_locked
-    def arrivals(self, service: str, target_contains: str = "") -> list[float]:
-        """When a service got its last requests, all or those whose target holds a text, in seconds of a clock."""
+    def arrivals(self, service: str, target_contains: str = "") -> list[tuple[str, float]]:
+        """A service's last requests, all or those whose target holds a text: path and query, seconds of a clock."""
         return self.counters.arrivals(service, target_contains)
 
     # Users

@@ -72,7 +72,7 @@ def write_users(
     connection: Connection,
     rows: Iterable[dict[str, Any]],
     *,
-    still_there: Collection[str],
+    still_there: Collection[str] | None,
     key_for: Callable[[str, str, Collection[str]], str],
 ) -> WriteCounts:
     """Insert and change users, and mark as gone those that are not in ``still_there``.
@@ -80,7 +80,8 @@ def write_users(
     Args:
         connection: inside a transaction.
         rows: the columns of ``users`` but ``partition_key`` and ``removed_at``.
-        still_there: the ids of all users that the server lists, readable or not.
+        still_there: the ids of all users that the server lists, readable or not; None when they are not all known,
+            and nobody is taken as gone.
         key_for: gives a new user their partition key from (name, id, keys taken).
     """
     # Two processes that both meet a new user must not give out one key twice.
@@ -92,6 +93,8 @@ def write_users(
             keys[row["user_id"]] = key_for(row["name"], row["user_id"], set(keys.values()))
         complete.append({**row, "partition_key": keys[row["user_id"]], "removed_at": None})
     counts = upsert(connection, users, complete, columns=COLUMNS)
+    if still_there is None:
+        return counts
     gone = connection.execute(
         text(
             "UPDATE users SET removed_at = now(), updated_at = now() "

@@ -168,6 +168,14 @@ def test_a_total_that_changes_on_the_way_makes_the_listing_shifted(listed: Calla
     assert not listing.complete
 
 
+def test_a_page_that_does_not_begin_where_the_last_one_ended_makes_the_listing_shifted(listed: Callable[..., Any]):
+    # One of the first page left and another came at the end: as many as before, and the third was on neither page.
+    films, listing = listed(page(5, item(1), item(2)), page(5, item(4), item(5), item(6)))
+    assert [film.title for film in films] == ["Film 1", "Film 2", "Film 4", "Film 5", "Film 6"]
+    assert listing.seen == listing.total
+    assert not listing.complete
+
+
 def test_a_listing_that_ends_early_is_not_whole(listed: Callable[..., Any]):
     films, listing = listed(page(4, item(1), item(2)), page(4))
     assert len(films) == 2
@@ -204,7 +212,7 @@ def test_one_bad_answer_among_many_is_asked_again(odd: RunningSimulator, kind: A
 
 
 def test_a_listing_stops_where_the_server_stays_broken(odd: RunningSimulator):
-    odd.state.add_fault(FaultRule("jellyfin", "startIndex=20", "status", status=500))
+    odd.state.add_fault(FaultRule("jellyfin", "startIndex=19", "status", status=500))
     listing = Listing()
     with connected(odd.jellyfin_url, page_size=10) as server:
         library = server.libraries()[0]

@@ -164,12 +164,11 @@ def test_when_requests_came_can_be_asked_for(simulator: RunningSimulator, jellyf
     began = time.monotonic()
     jellyfin.get("/Items", params=FILMS)
     jellyfin.get("/Users")
-    times = simulator.state.arrivals("jellyfin")
-    assert began <= times[0] <= times[1] <= time.monotonic()
-    assert simulator.state.arrivals("jellyfin", "includeItemTypes=Movie") == times[:1]
-    assert httpx.get(f"{simulator.control_url}/arrivals?service=jellyfin&contains=/Users").json() == {
-        "arrivals": times[1:]
-    }
+    first, second = simulator.state.arrivals("jellyfin")
+    assert began <= first[1] <= second[1] <= time.monotonic()
+    assert simulator.state.arrivals("jellyfin", "includeItemTypes=Movie") == [first]
+    told = httpx.get(f"{simulator.control_url}/arrivals?service=jellyfin&contains=/Users").json()
+    assert told == {"arrivals": [["/Users", second[1]]]}
     simulator.state.reset_counters()
     assert simulator.state.arrivals("jellyfin") == []
 

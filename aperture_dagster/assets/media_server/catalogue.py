@@ -12,6 +12,7 @@ from aperture_dagster.assets.common import (
     operator_errors,
     problems_table,
     table,
+    warn_of_unreadable,
 )
 from aperture_dagster.assets.media_server.server import GROUP, media_server
 from aperture_dagster.automation import fresh_within_a_day
@@ -257,8 +258,7 @@ def _report(
     metadata |= shown
     problems = [problem for listing in listings.values() for problem in listing.problems]
     metadata |= problems_table(problems)
-    if problems:
-        context.log.warning(f"{len(problems)} items could not be read and were left as they are: {problems[0]}")
+    warn_of_unreadable(context, "items", problems)
     if result.orphaned_episodes:
         metadata["episodes_without_series"] = result.orphaned_episodes
     if result.incomplete_libraries:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from aperture_dagster.assets.common import SERVER, operator_errors, problems_table, table
+from aperture_dagster.assets.common import SERVER, operator_errors, problems_table, table, warn_of_unreadable
 from aperture_dagster.assets.media_server.server import GROUP, media_server
 from aperture_dagster.automation import fresh_within_hours
 from aperture_dagster.partitions import USERS
@@ -55,8 +55,13 @@ def users(
                 }
             )
         there = {user.user_id for user in page.records} | set(page.unreadable_ids)
+        warn_of_unreadable(context, "users", page.problems)
+        # One whose id cannot be read may be anybody, so nobody is known to be gone.
+        everyone_is_known = len(page.problems) == len(page.unreadable_ids)
         with database.transaction() as connection:
-            counts = write_users(connection, rows, still_there=there, key_for=partition_key)
+            counts = write_users(
+                connection, rows, still_there=there if everyone_is_known else None, key_for=partition_key
+            )
             stored = read_users(connection)
         taking_part = who_takes_part(stored, include=settings.include_users, exclude=settings.exclude_users)
         partaking = [user.partition_key for user in taking_part]
