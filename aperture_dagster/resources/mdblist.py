@@ -10,15 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from aperture_dagster.resources.errors import BadAnswer, NotFound, QuotaSpent, RequestRejected, ServiceRefused
 from aperture_dagster.resources.media_server import MediaType
 from aperture_dagster.resources.rate_limit import RateLimit
-from aperture_dagster.resources.transport import Quota, Transport, expect, redact
-
-if TYPE_CHECKING:
-    import httpx
+from aperture_dagster.resources.redaction import redact
+from aperture_dagster.resources.transport import Quota, Response, Transport, expect
 
 Provider = Literal["imdb", "tmdb", "trakt", "tvdb", "mal"]
 Id = TypeVar("Id", bound=int | str)
@@ -233,10 +231,10 @@ class _Refused(Exception):
         return RequestRejected(f"MDBList: answered {self.status}{self.said}")
 
 
-def look_for(api_key: str, told: Callable[[int, int], None] | None = None) -> Callable[[httpx.Response], None]:
+def look_for(api_key: str, told: Callable[[int, int], None] | None = None) -> Callable[[Response], None]:
     """What an answer of MDBList means beyond its status: a hook for :class:`Transport`."""
 
-    def look(response: httpx.Response) -> None:
+    def look(response: Response) -> None:
         limit, remaining = (_count_in(response.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
         if told is not None and limit and remaining is not None and remaining <= limit:
             told(limit, remaining)
@@ -398,7 +396,7 @@ def _first_count(answer: dict[str, Any], *names: str) -> int | None:
     return None
 
 
-def _words(response: httpx.Response) -> str:
+def _words(response: Response) -> str:
     """What went wrong in the service's words, wherever it says it; markup says nothing to the operator."""
     if response.content[:200].lstrip()[:1] == b"{":
         try:

@@ -10,15 +10,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aperture_dagster.resources import omdb_values as values
 from aperture_dagster.resources.errors import BadAnswer, NotFound, QuotaSpent, ServiceError, ServiceRefused
 from aperture_dagster.resources.rate_limit import RateLimit
-from aperture_dagster.resources.transport import Quota, Transport, TryAgain, expect, redact
-
-if TYPE_CHECKING:
-    import httpx
+from aperture_dagster.resources.redaction import redact
+from aperture_dagster.resources.transport import Quota, Response, Transport, TryAgain, expect
 
 # IMDb's first entry: as good as any to see whether the key is taken.
 ANY_TITLE = "tt0000001"
@@ -145,10 +143,10 @@ class Omdb:
         return self._http.get_json("/", {"i": imdb_id, "r": "json"})
 
 
-def look_for(api_key: str) -> Callable[[httpx.Response], None]:
+def look_for(api_key: str) -> Callable[[Response], None]:
     """What an answer of OMDb means, whatever its status: a hook for :class:`Transport`."""
 
-    def look(response: httpx.Response) -> None:
+    def look(response: Response) -> None:
         if response.status_code in (200, 401, 403):
             said = _error_of(response)
             if said is not None:
@@ -213,7 +211,7 @@ def _ratings(value: Any) -> dict[str, Any]:
     }
 
 
-def _error_of(response: httpx.Response) -> str | None:
+def _error_of(response: Response) -> str | None:
     """What went wrong in OMDb's words, "" where it has none for it; None for an answer that is no error."""
     try:
         answer = response.json()

@@ -38,9 +38,12 @@ stamina.instrumentation.set_on_retry_hooks(
     [lambda details: log.info("%s; trying again in %.1f s", details.caused_by, details.wait_for)]
 )
 
-RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+# From 520 on: what Cloudflare, which many services stand behind, says when it does not reach them.
+RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 527)})
 LONGEST_RETRY_AFTER = 120.0
 USER_AGENT = "aperture-dagster (home media recommendations)"
+# For whoever looks at answers: of HTTP itself only this module knows.
+Response = httpx.Response
 
 
 class TryAgain(Exception):
@@ -91,7 +94,7 @@ class Transport:
         params: Mapping[str, str] | None = None,
         limit: RateLimit | None = None,
         quota: Quota | None = None,
-        look: Callable[[httpx.Response], None] | None = None,
+        look: Callable[[Response], None] | None = None,
         timeout_seconds: float = 30,
         attempts: int = 5,
         first_wait_seconds: float = 0.5,

@@ -32,7 +32,7 @@ Make = Callable[..., Transport]
 GOOD = Answer({"good": True})
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 526])
 def test_what_may_pass_is_tried_again(scripted: Scripted, transport: Make, status: int):
     scripted.say(Answer("", status), Answer("", status), GOOD)
     assert transport().get_json("/x") == {"good": True}
