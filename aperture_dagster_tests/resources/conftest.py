@@ -22,7 +22,7 @@ NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 
 @dataclass
 class Answer:
-    """One answer: any body, JSON unless it is text; ``missing`` bytes are announced and never sent."""
+    """One answer: any body, JSON unless it is text or bytes; ``missing`` bytes are announced and never sent."""
 
     body: Any = None
     status: int = 200
@@ -31,6 +31,8 @@ class Answer:
     missing: int = 0
 
     def content(self) -> bytes:
+        if isinstance(self.body, bytes):
+            return self.body
         return self.body.encode() if isinstance(self.body, str) else json.dumps(self.body).encode()
 
 

@@ -1,0 +1,54 @@
+"""What can go wrong with any service, whatever it is asked: for the tables of all clients' tests."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from aperture_dagster.resources.errors import ServiceError, ServiceUnavailable
+from aperture_dagster_tests.resources.conftest import Answer
+
+ATTEMPTS = 2
+# One attempt's patience, against an answer that takes five times as long.
+PATIENCE = 0.15
+QUICK: dict[str, Any] = {"attempts": ATTEMPTS, "first_wait_seconds": 0.01, "timeout_seconds": 5}
+
+
+class Trouble(NamedTuple):
+    """An answer, the error that it must become, words of its message, and how often it must be asked for."""
+
+    answer: Answer
+    error: type[ServiceError]
+    words: str
+    requests: int = ATTEMPTS
+    patience: float = 5
+
+
+def page(status: int = 200) -> Answer:
+    return Answer(
+        f"<html><body>Error {status}, see ?apikey=KEY</body></html>",
+        status,
+        {"content-type": "text/html; charset=utf-8"},
+    )
+
+
+PASSING: dict[str, Trouble] = {
+    "throttled": Trouble(Answer({"error": "KEY"}, 429), ServiceUnavailable, "answered 429"),
+    "throttled, told how long": Trouble(
+        Answer({"error": "KEY"}, 429, {"retry-after": "0"}), ServiceUnavailable, "answered 429"
+    ),
+    "down": Trouble(Answer({"error": "KEY"}, 500), ServiceUnavailable, "answered 500"),
+    "unreachable behind its proxy": Trouble(page(522), ServiceUnavailable, "answered 522"),
+    "slow": Trouble(Answer({}, delay=PATIENCE * 5), ServiceUnavailable, "no answer in time", patience=PATIENCE),
+    "cut off": Trouble(Answer({}, missing=50), ServiceUnavailable, "closed connection|incomplete"),
+}
+NO_JSON: dict[str, Trouble] = {
+    "a page": Trouble(page(), ServiceUnavailable, r"is not JSON \(text/html"),
+    "malformed JSON": Trouble(Answer('{"key": "KEY", '), ServiceUnavailable, "is not JSON"),
+    "nothing": Trouble(Answer(""), ServiceUnavailable, "is not JSON"),
+}
+
+
+def with_key(answer: Answer, key: str) -> Answer:
+    """The answer, in which the service repeats the key."""
+    content = answer.content().replace(b"KEY", key.encode())
+    return Answer(content, answer.status, answer.headers, answer.delay, answer.missing)
