@@ -28,6 +28,7 @@ CYCLE = (
     ("sync_movies", "whole"),
     ("sync_series", "whole"),
     ("enrich_metadata", "whole"),
+    ("enrich_mdblist", "whole"),
     ("generate_embeddings", "whole"),
     ("sync_watch_history", "users"),
     ("generate_recommendations", "users"),
@@ -38,6 +39,8 @@ SERVERS: tuple[Server, ...] = get_args(Server)
 SERVICES = {
     "media_server": ("users", "movies", "series", "episodes", "watch_history"),
     "tmdb": ("tmdb_metadata",),
+    "omdb": ("omdb_ratings",),
+    "mdblist": ("mdblist_scores",),
     "embeddings": ("embeddings",),
 }
 ASSETS = {asset for assets in SERVICES.values() for asset in assets} | {
@@ -49,9 +52,14 @@ ASSETS = {asset for assets in SERVICES.values() for asset in assets} | {
 # Settings that name things of a real server.
 OF_A_REAL_SERVER = tuple(
     PREFIX + name
-    for name in ("MEDIA_SERVER_", "TMDB_", "LIBRARIES", "EXCLUDE_", "INCLUDE_", "USER_EMAILS", "HOME", "CONFIG")
-)
+    for name in (
+        "MEDIA_SERVER_", "TMDB_", "OMDB_", "MDBLIST_", "LIBRARIES", "EXCLUDE_", "INCLUDE_", "USER_EMAILS", "HOME",
+        "CONFIG",
+    )
+)  # fmt: skip
 START_SECONDS = 60
+# Enough for any world in one day; the real services give 1,000.
+REQUESTS_A_DAY = 1_000_000
 SHOWN_USERS, SHOWN_PICKS = 3, 10
 
 
@@ -79,11 +87,17 @@ def stand_ins(home: Path, world: str, users: int | None, server: Server = "jelly
     Raises:
         DemoFailed: they did not come up, with what they said.
     """
+    from aperture_dagster.simulator.environment import environment
+    from aperture_dagster.simulator.settings import SimulatorSettings
+
     home.mkdir(parents=True, exist_ok=True)
+    allowing = SimulatorSettings(omdb_daily_limit=REQUESTS_A_DAY, mdblist_daily_limit=REQUESTS_A_DAY)
     with tempfile.TemporaryDirectory(prefix="stand-ins-", dir=home) as folder:
         port_file = Path(folder) / "port"
         command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world]
         command += ["--port-file", str(port_file), "--parent-pid", str(os.getpid())]
+        for service in ("omdb", "mdblist"):
+            command += [f"--{service}-daily-limit", str(REQUESTS_A_DAY)]
         command += ["--users", str(users)] if users is not None else []
         with (Path(folder) / "log").open("w+b") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
@@ -96,16 +110,7 @@ def stand_ins(home: Path, world: str, users: int | None, server: Server = "jelly
                         raise DemoFailed(f"The stand-ins did not start: {said[-1] if said else 'no answer in time'}")
                     time.sleep(0.02)
                 root = f"http://127.0.0.1:{port_file.read_text().strip()}"
-                yield {
-                    PREFIX + "MEDIA_SERVER_URL": f"{root}/{server}",
-                    PREFIX + "MEDIA_SERVER_TYPE": server,
-                    PREFIX + "MEDIA_SERVER_API_KEY": f"demo-{server}-key",
-                    "TMDB_API_KEY": "demo-tmdb-key",
-                    PREFIX + "TMDB_URL": f"{root}/tmdb/3",
-                    # They allow 1,000 a second; the real limit would make 10,000 films take 40 minutes.
-                    PREFIX + "TMDB_REQUESTS": "950",
-                    PREFIX + "TMDB_PERIOD_SECONDS": "1",
-                }
+                yield environment(root, server, allowing)
             finally:
                 process.send_signal(signal.SIGTERM)
                 try:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aperture_dagster.simulator.environment import environment
 from aperture_dagster.simulator.server import Simulator, listen, make_server
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
@@ -35,11 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
     settings = SimulatorSettings(
         jellyfin_version=options.jellyfin_version,
         tmdb_limit=(int(options.tmdb_limit[0]), options.tmdb_limit[1]),
+        omdb_daily_limit=options.omdb_daily_limit,
+        mdblist_daily_limit=options.mdblist_daily_limit,
     )
     server = make_server(Simulator(world, settings))
     port = listener.getsockname()[1]
     failures: list[OSError] = []
-    threading.Thread(target=_announce, args=(server, port, options.port_file, failures), daemon=True).start()
+    announced = (server, port, options.port_file, settings, failures)
+    threading.Thread(target=_announce, args=announced, daemon=True).start()
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
@@ -95,10 +99,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("REQUESTS", "SECONDS"),
         help="enforced by TMDb",
     )
+    for service in ("omdb", "mdblist"):
+        usual = getattr(SimulatorSettings(), f"{service}_daily_limit")
+        parser.add_argument(f"--{service}-daily-limit", type=int, default=usual, help="requests allowed a day")
     return parser
 
 
-def _announce(server: uvicorn.Server, port: int, port_file: Path | None, failures: list[OSError]) -> None:
+def _announce(
+    server: uvicorn.Server, port: int, port_file: Path | None, settings: SimulatorSettings, failures: list[OSError]
+) -> None:
     while not server.started:
         time.sleep(0.005)
     if port_file is not None:
@@ -112,7 +121,9 @@ def _announce(server: uvicorn.Server, port: int, port_file: Path | None, failure
             failures.append(error)
             server.should_exit = True
             return
-    print(f"simulator: http://127.0.0.1:{port}", flush=True)
+    root = f"http://127.0.0.1:{port}"
+    lines = [f"{name}={value}" for name, value in environment(root, settings=settings).items()]
+    print(f"simulator: {root}", *lines, sep="\n", flush=True)
 
 
 def _exit_with(parent: int) -> None:

@@ -107,12 +107,13 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """One answer, complete in memory."""
+    """One answer, complete in memory but for ``padding``: so many bytes of nothing follow the body."""
 
     status: int = 200
     body: bytes = b""
     content_type: str | None = JSON
     headers: Headers = ()
+    padding: int = 0
 
 
 def json_response(content: Any, status: int = 200, headers: Headers = (), content_type: str = JSON) -> Response:

@@ -72,6 +72,13 @@ class Item:
         return sum(len(season.episodes) for season in self.seasons)
 
     @property
+    def studios(self) -> tuple[str, ...]:
+        """Of a film or series: its studios, as the media server calls a series' networks, too."""
+        if self.kind not in ("Movie", "Series"):
+            return ()
+        return self.title.networks if self.kind == "Series" and self.title.networks else self.title.companies
+
+    @property
     def rating_age(self) -> int | None:
         """The age that the official rating asks for; None when unrated or unknown."""
         return _RATING_AGES.get(self.title.official_rating or "")

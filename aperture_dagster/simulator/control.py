@@ -39,6 +39,10 @@ class ControlService:
             ("DELETE", "/faults/{id}", lambda _, fault: _done(state.remove_fault(int(fault)))),
             ("GET", "/rate", self._rate),
             ("GET", "/arrivals", self._arrivals),
+            ("GET", "/asked", lambda asked: json_response(state.asked(_service(asked)))),
+            ("GET", "/answered", lambda asked: json_response(state.answered(_service(asked)))),
+            ("POST", "/day", lambda _: _done(state.start_day())),
+            ("POST", "/quota", self._use_quota),
             ("POST", "/play", self._play),
             ("POST", "/mark", self._mark),
             ("GET", "/users", self._users),
@@ -71,10 +75,15 @@ class ControlService:
         return json_response({"error": str(status)}, status)
 
     def _rate(self, request: Request) -> Response:
-        seconds = request.query.get("seconds")
-        length = float(seconds) if seconds else self._state.tmdb_rate.seconds
-        most = self._state.tmdb_most_in_window(length)
-        return json_response({"seconds": length, "most": most, "arrivals": len(self._state.tmdb_rate.arrivals)})
+        seconds, service = request.query.get("seconds"), request.query.get("service") or "tmdb"
+        rate = self._state.rates[service]
+        length = float(seconds) if seconds else rate.seconds
+        most = self._state.most_in_window(service, length)
+        return json_response({"seconds": length, "most": most, "arrivals": len(rate.arrivals)})
+
+    def _use_quota(self, request: Request) -> Response:
+        body = _body(request)
+        return _done(self._state.use_quota(body["service"], int(body["requests"])))
 
     def _arrivals(self, request: Request) -> Response:
         service, text = request.query.get("service") or "", request.query.get("contains") or ""
@@ -145,6 +154,13 @@ def title_from_json(content: dict[str, Any]) -> WorldTitle:
 
 def _done(_: object = None) -> Response:
     return json_response({"ok": True})
+
+
+def _service(request: Request) -> str:
+    service = request.query.get("service")
+    if service is None:
+        raise ValueError("which service?")
+    return service
 
 
 def _body(request: Request) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from aperture_dagster.simulator.asgi import Request, Response, Service, encode
 
 FaultKind = Literal[
     "status", "slow", "cut_off", "malformed_json", "html", "empty_object", "empty_list", "missing_field", "wrong_type",
-    "shift",
+    "shift", "empty_body", "wrong_content", "huge",
 ]  # fmt: skip
 _HTML = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body><h1>Please wait</h1></body></html>"
+_OF_JSON = ("empty_object", "empty_list", "missing_field", "wrong_type")
 _LISTS = ("Items", "results", "data", "keywords")
 
 
@@ -26,6 +27,8 @@ class FaultRule:
     ``entry_contains`` they spoil ``field`` only in those entries of a listing whose JSON holds that text.
     ``shift`` moves the pages that are still to come: before the answer is made, the media server loses the title with
     the key ``leaves`` and gets back the one with the key ``comes``; with both its totals stay the same.
+    ``html`` is a page that says so, ``wrong_content`` one that is named as what was asked for. ``huge`` goes on for
+    ``megabytes`` after the right answer, without naming its length.
     """
 
     service: str
@@ -40,6 +43,7 @@ class FaultRule:
     entry_contains: str = ""
     leaves: str | None = None
     comes: str | None = None
+    megabytes: float = 50.0
 
     def __post_init__(self) -> None:
         """Refuse what could never act. Raises ValueError."""
@@ -53,6 +57,10 @@ class FaultRule:
             raise ValueError("a shift needs a title that leaves or comes")
         if self.entry_contains and self.field is None:
             raise ValueError("to spoil some entries, the field must be named")
+        if self.service == "tmdb_images" and self.kind in _OF_JSON:
+            raise ValueError(f"{self.kind} spoils JSON, and pictures are none")
+        if self.megabytes <= 0:
+            raise ValueError("a huge answer needs megabytes")
         if not 100 <= self.status <= 599:
             raise ValueError(f"{self.status} is not an HTTP status")
 
@@ -115,12 +123,24 @@ def spoil(response: Response, rule: FaultRule, service: Service) -> Response:
             return replace(response, body=response.body[: max(1, len(response.body) * 2 // 3)] or b"{")
         case "html":
             return Response(200, _HTML, "text/html; charset=utf-8")
+        case "empty_body":
+            return replace(response, status=200, body=b"")
+        case "wrong_content":
+            return replace(response, status=200, body=_HTML)
+        case "huge":
+            return replace(response, padding=int(rule.megabytes * 1_000_000))
+        case kind if kind in _OF_JSON and not _is_json(response):
+            return response
         case "empty_object":
             return replace(response, status=200, body=b"{}")
         case "empty_list" | "missing_field" | "wrong_type":
             return replace(response, body=encode(_spoil_content(json.loads(response.body or b"{}"), rule)))
         case _:
             return response
+
+
+def _is_json(response: Response) -> bool:
+    return not response.body or "json" in (response.content_type or "")
 
 
 def _spoil_content(content: Any, rule: FaultRule) -> Any:

@@ -37,6 +37,7 @@ MDBLIST_MOUNT = "/mdblist"
 TMDB_IMAGES_MOUNT = "/tmdb-images"
 CONTROL_MOUNT = "/_control"
 _START_SECONDS = 30.0
+_CHUNK = 64 * 1024
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -150,7 +151,7 @@ async def _read(receive: Receive) -> bytes:
 
 
 async def _send(send: Send, response: Response, *, cut_off: bool = False) -> None:
-    headers = [(b"content-length", str(len(response.body)).encode())]
+    headers = [] if response.padding else [(b"content-length", str(len(response.body)).encode())]
     if response.content_type is not None:
         headers.append((b"content-type", response.content_type.encode("latin-1")))
     headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
@@ -159,7 +160,13 @@ async def _send(send: Send, response: Response, *, cut_off: bool = False) -> Non
         # Returning before the announced length makes the server close the connection.
         await send({"type": "http.response.body", "body": response.body[: len(response.body) // 2], "more_body": True})
         return
-    await send({"type": "http.response.body", "body": response.body})
+    await send({"type": "http.response.body", "body": response.body, "more_body": response.padding > 0})
+    for sent in range(0, response.padding, _CHUNK):
+        last = sent + _CHUNK >= response.padding
+        body = bytes(min(_CHUNK, response.padding - sent))
+        await send({"type": "http.response.body", "body": body, "more_body": not last})
+        # Others are answered in between, also when the client reads as fast as this is written.
+        await asyncio.sleep(0)
 
 
 @dataclass(frozen=True, slots=True)

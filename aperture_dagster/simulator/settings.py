@@ -27,6 +27,8 @@ class SimulatorSettings:
     """Seconds to name in ``Retry-After`` of a 429; None: no such header, as the real service often does."""
     omdb_key: str = "demo-omdb-key"
     omdb_daily_limit: int = 1000
+    omdb_limit_error: str = "Request limit reached!"
+    """What it says when the day's quota is spent; ``Daily request limit reached!`` has been seen, too."""
     omdb_unknown_share: float = 0.05
     """Share of the titles with an IMDb id that it has nothing on; which these are follows from their keys."""
     mdblist_key: str = "demo-mdblist-key"

@@ -5,10 +5,11 @@ Every operation takes the lock: handlers run in the server's thread, tests and d
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
@@ -35,6 +36,19 @@ def _locked(
     return guarded
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as a client gave it."""
+
+    content_type: str
+    content: bytes
+
+    @property
+    def tag(self) -> str:
+        """Changes with the picture."""
+        return hashlib.md5(self.content, usedforsecurity=False).hexdigest()
+
+
 class SimulatorState:
     """A world in motion: the media server's items and users, every service's counters, limits and faults."""
 
@@ -56,6 +70,8 @@ class SimulatorState:
             "omdb": DailyQuota(self.settings.omdb_daily_limit),
             "mdblist": DailyQuota(self.settings.mdblist_daily_limit),
         }
+        self.pictures: dict[tuple[str, str, str], Picture] = {}
+        """What clients set on the media server, by ``studio`` or ``item``, its name or id, and the picture's type."""
         self.titles: dict[str, WorldTitle] = {}
         for title in world.titles:
             if title.key in self.titles:
@@ -260,6 +276,15 @@ class SimulatorState:
         """A library that vanished is back."""
         self.catalogue.hidden_libraries.discard(name)
         self.catalogue.version += 1
+
+    @_locked
+    def studio_pictures(self) -> dict[str, Picture]:
+        """Pictures that clients set on studios of the media server, by the studio's name."""
+        return {
+            name: picture
+            for (owner, name, kind), picture in self.pictures.items()
+            if (owner, kind) == ("studio", "primary")
+        }
 
     # What users do
 

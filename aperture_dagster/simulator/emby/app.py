@@ -15,11 +15,13 @@ from aperture_dagster.simulator.asgi import (
 from aperture_dagster.simulator.emby import dto
 from aperture_dagster.simulator.emby.access import EmbyAccess
 from aperture_dagster.simulator.emby.items import EmbyItemEndpoints
+from aperture_dagster.simulator.emby.studios import EmbyStudioEndpoints
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService
+from aperture_dagster.simulator.jellyfin.studios import NotBase64Error
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
@@ -41,7 +43,8 @@ class EmbyService(MediaServerService):
     def __init__(self, state: SimulatorState) -> None:
         access = EmbyAccess(state)
         super().__init__(state, access, name_id("emby", state.world_name))
-        self._add(self._routes(EmbyItemEndpoints(access, self._server_id)))
+        items = EmbyItemEndpoints(access, self._server_id)
+        self._add(self._routes(items, EmbyStudioEndpoints(access, self._server_id, items.image)))
 
     def error(self, status: int) -> Response:
         """Every error is plain text, in .NET's words."""
@@ -57,8 +60,10 @@ class EmbyService(MediaServerService):
             return self.error(400)
         except NotFoundError:
             return self.error(404)
+        except NotBase64Error:
+            return self.error(500)
 
-    def _routes(self, items: EmbyItemEndpoints) -> list[tuple[str, str, Endpoint]]:
+    def _routes(self, items: EmbyItemEndpoints, studios: EmbyStudioEndpoints) -> list[tuple[str, str, Endpoint]]:
         return [
             ("GET", "/System/Info/Public", lambda _: json_response(self._system())),
             ("GET", "/System/Info", self._info),
@@ -81,7 +86,9 @@ class EmbyService(MediaServerService):
             ("POST", "/Users/{user}/FavoriteItems/{item}", items.favorite),
             ("DELETE", "/Users/{user}/FavoriteItems/{item}", items.favorite),
             ("GET", "/Shows/{series}/Episodes", items.episodes),
-            ("GET", "/Items/{item}/Images/{type}", items.image),
+            ("GET", "/Items/{item}/Images/{type}", studios.image),
+            ("POST", "/Items/{item}/Images/{type}", studios.set_image),
+            ("GET", "/Studios", studios.listing),
         ]
 
     def _system(self) -> dict[str, Any]:

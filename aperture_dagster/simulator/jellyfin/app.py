@@ -18,6 +18,7 @@ from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundEr
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
 from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService
+from aperture_dagster.simulator.jellyfin.studios import NotBase64Error, StudioEndpoints
 from aperture_dagster.simulator.state import SimulatorState
 
 _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try again shortly.</body></html>"
@@ -53,8 +54,11 @@ class JellyfinService(MediaServerService):
             return error.response()
         except NotFoundError:
             return binding.problem(404)
+        except NotBase64Error:
+            return self.error(500)
 
     def _routes(self, items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[tuple[str, str, Endpoint]]:
+        studios = StudioEndpoints(self._access, self._server_id, items.image)
         return [
             ("GET", "/System/Info/Public", lambda _: json_response(self._system())),
             ("GET", "/System/Info", self._info),
@@ -72,7 +76,9 @@ class JellyfinService(MediaServerService):
             ("GET", "/Items/Counts", items.counts),
             ("GET", "/Items/Latest", items.latest),
             ("GET", "/Items/{item}", items.single),
-            ("GET", "/Items/{item}/Images/{type}", items.image),
+            ("GET", "/Items/{item}/Images/{type}", studios.image),
+            ("POST", "/Items/{item}/Images/{type}", studios.set_image),
+            ("GET", "/Studios", studios.listing),
             ("GET", "/Shows/NextUp", items.next_up),
             ("GET", "/Shows/{series}/Seasons", items.seasons),
             ("GET", "/Shows/{series}/Episodes", items.episodes),

@@ -75,8 +75,7 @@ def _people(item: Item) -> list[dict[str, Any]]:
 
 
 def _studios(item: Item) -> list[dict[str, str]]:
-    names = item.title.networks if item.kind == "Series" and item.title.networks else item.title.companies
-    return [{"Name": name, "Id": name_id("studio", name)} for name in names]
+    return [{"Name": name, "Id": name_id("studio", name)} for name in item.studios]
 
 
 def _media_sources(item: Item) -> list[dict[str, Any]]:
@@ -93,7 +92,7 @@ _OPTIONAL = {
     "overview": lambda item: ("Overview", item.title.overview if item.kind in ("Movie", "Series") else ""),
     "genres": lambda item: ("Genres", list(item.title.genres) if item.kind in ("Movie", "Series") else []),
     "tags": lambda item: ("Tags", list(item.title.keywords[:3]) if item.kind in ("Movie", "Series") else []),
-    "studios": lambda item: ("Studios", _studios(item) if item.kind in ("Movie", "Series") else []),
+    "studios": lambda item: ("Studios", _studios(item)),
     "people": lambda item: ("People", _people(item) if item.kind in ("Movie", "Series") else []),
     "datecreated": lambda item: ("DateCreated", ticks_date(item.created)),
     "datelastmediaadded": lambda item: (

@@ -23,7 +23,7 @@ class MediaServerService(ABC):
     """A media server over a state. Paths match in any case, as on the real ones."""
 
     public: ClassVar[re.Pattern[str]]
-    """The paths that answer without a key, in any case."""
+    """The paths that can be read without a key, in any case."""
 
     def __init__(self, state: SimulatorState, access: Access, server_id: str) -> None:
         self._state = state
@@ -35,7 +35,8 @@ class MediaServerService(ABC):
         """The route of a request, refused already when it may not ask."""
         route = self.router.find(request.method, request.path)
         endpoint = route.endpoint if route else "unknown"
-        if not self.public.fullmatch(request.path) and not self._access.authorized(request):
+        is_public = request.method == "GET" and self.public.fullmatch(request.path)
+        if not is_public and not self._access.authorized(request):
             return Route(endpoint, lambda *_: self._refused(401))
         if route is None:
             return Route(endpoint, lambda *_: self._refused(404))

@@ -57,7 +57,7 @@ class OmdbService:
 
     def _title(self, request: Request) -> Response:
         if not self._state.quotas["omdb"].take():
-            return _refused("Request limit reached!", 401)
+            return _refused(self._state.settings.omdb_limit_error, 401)
         number, name = request.query.get("i"), request.query.get("t")
         if number is None and name is not None:
             title = next((one for one in self._titles.values() if one.title.lower() == name.lower()), None)

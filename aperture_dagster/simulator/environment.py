@@ -1,0 +1,39 @@
+"""The environment in which the product speaks to the stand-ins and to nothing else."""
+
+from __future__ import annotations
+
+from aperture_dagster.settings import PREFIX
+from aperture_dagster.simulator.settings import SimulatorSettings
+
+
+def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings | None = None) -> dict[str, str]:
+    """Variables that point every service at the stand-ins under ``root``, with ``server`` as the media server.
+
+    The product may ask as often as they let it: at the real services' rates, 10,000 films would take most of an hour,
+    and OMDb alone ten days.
+    """
+    settings = settings or SimulatorSettings()
+    tmdb_requests, tmdb_seconds = settings.tmdb_limit
+    mdblist_requests, mdblist_seconds = settings.mdblist_limit
+    return {
+        PREFIX + "MEDIA_SERVER_URL": f"{root}/{server}",
+        PREFIX + "MEDIA_SERVER_TYPE": server,
+        PREFIX + "MEDIA_SERVER_API_KEY": settings.emby_key if server == "emby" else settings.jellyfin_key,
+        "TMDB_API_KEY": settings.tmdb_key,
+        PREFIX + "TMDB_URL": f"{root}/tmdb/3",
+        PREFIX + "TMDB_REQUESTS": _within(tmdb_requests),
+        PREFIX + "TMDB_PERIOD_SECONDS": f"{tmdb_seconds:g}",
+        PREFIX + "TMDB_IMAGE_URL": f"{root}/tmdb-images",
+        "OMDB_API_KEY": settings.omdb_key,
+        PREFIX + "OMDB_URL": f"{root}/omdb",
+        PREFIX + "OMDB_DAILY_LIMIT": str(settings.omdb_daily_limit),
+        "MDBLIST_API_KEY": settings.mdblist_key,
+        PREFIX + "MDBLIST_URL": f"{root}/mdblist",
+        PREFIX + "MDBLIST_DAILY_LIMIT": str(settings.mdblist_daily_limit),
+        PREFIX + "MDBLIST_REQUESTS": _within(mdblist_requests),
+        PREFIX + "MDBLIST_PERIOD_SECONDS": f"{mdblist_seconds:g}",
+    }
+
+
+def _within(requests: int) -> str:
+    return str(max(1, requests * 95 // 100))

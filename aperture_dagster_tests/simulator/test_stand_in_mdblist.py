@@ -1,0 +1,185 @@
+"""The MDBList stand-in keeps to the real service's contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.opinions import SCALES
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.world import World, WorldTitle
+
+KEY = {"apikey": "demo-mdblist-key"}
+AGENT = {"User-Agent": "Household/1.0"}
+FILM = WorldTitle(
+    "movie:1", "movie", "First", year=2001, tmdb_id=101, imdb_id="tt0000101", language="fr", countries=("US",),
+    keywords=tuple(f"keyword {number}" for number in range(40)), runtime_minutes=100, release_date="2001-02-03",
+    official_rating="R", vote_average=7.5, vote_count=1_000,
+)  # fmt: skip
+SHOW = WorldTitle(
+    "series:1", "series", "Show", tmdb_id=101, imdb_id="tt0000201", tvdb_id=77, episodes_per_season=(2, 3),
+    vote_average=8.0, vote_count=50,
+)  # fmt: skip
+MANY = [
+    WorldTitle(
+        f"movie:{number}", "movie", f"Title {number}", tmdb_id=number, imdb_id=f"tt{number:07d}",
+        vote_average=2.0 + number % 8, vote_count=number,
+    )
+    for number in range(1_000, 1_200)
+]  # fmt: skip
+
+
+@pytest.fixture
+def simulator(serve) -> RunningSimulator:
+    return serve(World("films", [FILM, SHOW, *MANY]), mdblist_largest_batch=150)
+
+
+@pytest.fixture
+def mdblist(simulator: RunningSimulator) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT) as client:
+        yield client
+
+
+def batch(mdblist: httpx.Client, titles: list[WorldTitle], **more: object) -> httpx.Response:
+    return mdblist.post("/imdb/movie", json={"ids": [title.imdb_id for title in titles], **more})
+
+
+def test_a_title_is_found_by_each_of_its_ids(mdblist: httpx.Client) -> None:
+    film = mdblist.get("/imdb/movie/tt0000101").json()
+    assert film | {
+        "title": "First", "year": 2001, "released": "2001-02-03", "runtime": 100, "type": "movie", "language": "fr",
+        "country": "us", "certification": "R",
+    } == film  # fmt: skip
+    assert (film["ids"]["imdb"], film["ids"]["tmdb"], film["ids"]["tvdb"]) == ("tt0000101", 101, None)
+    for path in ("tmdb/movie/101", f"trakt/any/{film['ids']['trakt']}", f"mdblist/movie/{film['ids']['mdblist']}"):
+        assert mdblist.get(f"/{path}").json() == film
+    show = mdblist.get("/tmdb/show/101").json()
+    assert (show["type"], [season["episode_count"] for season in show["seasons"]]) == ("show", [2, 3])
+    assert mdblist.get("/tvdb/show/77").json() == show
+    unknown = mdblist.get("/imdb/movie/tt0000201")
+    assert (unknown.status_code, unknown.json()) == (404, {"error": "Item not found"})
+    assert mdblist.get("/imdb/film/tt0000101").json() == {"error": "Invalid media_type"}
+
+
+def test_every_site_marks_on_its_own_scale_and_has_several_ways_of_knowing_nothing(mdblist: httpx.Client) -> None:
+    titles = batch(mdblist, MANY[:150]).json()
+    seen = set()
+    for title in titles:
+        for rating in title["ratings"]:
+            value, score, votes = rating["value"], rating["score"], rating["votes"]
+            if not value:
+                assert (score or None, votes) == (None, None)
+                seen.add("null" if value is None else "zero")
+                continue
+            site = "popcorn" if rating["source"] in ("audience", "tomatoesaudience") else rating["source"]
+            assert 0 < float(value) <= SCALES[site]
+            assert abs(score - 100 * float(value) / SCALES[site]) <= 0.5
+            assert votes > 0
+            # A film that everyone has marked, marked alike.
+            assert abs(score - 10 * (2.0 + title["ids"]["tmdb"] % 8)) <= 35
+            seen.add(type(value).__name__)
+    assert seen == {"null", "zero", "int", "float", "str"}
+    sources = [{rating["source"] for rating in title["ratings"]} for title in titles]
+    assert set.union(*sources) == {*SCALES, "audience", "tomatoesaudience"}
+    assert not set.intersection(*sources) >= set(SCALES)
+
+
+def test_keywords_come_when_asked_for_and_are_not_quite_tmdbs(mdblist: httpx.Client) -> None:
+    assert "keywords" not in mdblist.get("/imdb/movie/tt0000101").json()
+    asked = {"append_to_response": "keyword"}
+    names = {one["name"] for one in mdblist.get("/imdb/movie/tt0000101", params=asked).json()["keywords"]}
+    (film,) = batch(mdblist, [FILM], append_to_response=["keyword"]).json()
+    assert names == {one["name"] for one in film["keywords"]}
+    tmdb = set(FILM.keywords)
+    assert names & tmdb
+    assert {name.lower() for name in names - tmdb} & tmdb
+    assert tmdb - {name.lower() for name in names}
+
+
+def test_a_batch_is_answered_in_another_order_without_what_is_unknown_for_one_unit(mdblist: httpx.Client) -> None:
+    answer = batch(mdblist, [*MANY[:100], WorldTitle("no", "movie", "No", imdb_id="tt0000999"), MANY[0]])
+    asked = [title.imdb_id for title in MANY[:100]]
+    found = [title["ids"]["imdb"] for title in answer.json()]
+    assert set(found) < set(asked) and 85 <= len(found) == len(set(found)) < 100
+    assert found != [number for number in asked if number in found]
+    known = [title for title in MANY[:50] if title.imdb_id in found]
+    pair = [title["ids"]["imdb"] for title in batch(mdblist, known[:2]).json()]
+    assert pair == [known[1].imdb_id, known[0].imdb_id]
+    numbers = mdblist.post("/tmdb/movie", json={"ids": [known[0].tmdb_id, str(known[1].tmdb_id)]})
+    assert {title["ids"]["imdb"] for title in numbers.json()} == set(pair)
+    assert [one.headers["x-ratelimit-remaining"] for one in (answer, numbers)] == ["999", "997"]
+
+
+@pytest.mark.parametrize("status", [400, 403, 413])
+def test_too_large_a_batch_is_refused_whole_and_costs_a_unit(serve, status: int) -> None:
+    simulator = serve(World("films", MANY), mdblist_largest_batch=10, mdblist_batch_refusal=status)
+    with httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT) as client:
+        refused, answered = batch(client, MANY[:11]), batch(client, MANY[:10])
+    assert (refused.status_code, answered.status_code) == (status, 200)
+    assert "error" in refused.json()
+    assert answered.headers["x-ratelimit-remaining"] == "998"
+
+
+def test_what_is_no_batch_is_400(mdblist: httpx.Client) -> None:
+    for body in (b"", b"[]", b"{", b'{"ids":"tt1"}', b'{"ids":[null]}'):
+        assert mdblist.post("/imdb/movie", content=body).status_code == 400
+
+
+def test_a_program_without_a_name_and_a_wrong_key_are_refused(simulator: RunningSimulator) -> None:
+    url = simulator.mdblist_url + "/user"
+    for agent in ("", "python-httpx/0.28.1", "python-requests/2.32"):
+        answer = httpx.get(url, params=KEY, headers={"User-Agent": agent})
+        assert (answer.status_code, answer.text[:15]) == (403, "<!DOCTYPE html>")
+    forms = set()
+    for key in (None, *map(str, range(20))):
+        answer = httpx.get(url, params={"apikey": key} if key else None, headers=AGENT)
+        forms.add((answer.status_code, *answer.json()))
+    assert forms == {(401, "error"), (403, "detail"), (403, "response", "error")}
+
+
+def test_a_spent_day_is_429_until_the_next_one_begins(serve) -> None:
+    simulator = serve(World("films", [FILM]), mdblist_daily_limit=2, mdblist_unknown_share=0.0)
+    with httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT) as client:
+        answers = [client.get("/imdb/movie/tt0000101") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]
+        reset = int(answers[2].headers["x-ratelimit-reset"])
+        assert reset % 86_400 == 0 and 0 < int(answers[2].headers["retry-after"]) <= 86_400
+        told = client.get("/user").json()
+        assert (told["rate_limit"], told["rate_limit_remaining"], told["rate_limit_reset"]) == (2, 0, reset)
+        assert told["api_requests_count"] == 2
+        simulator.state.start_day()
+        answer = client.get("/imdb/movie/tt0000101")
+        assert (answer.status_code, answer.headers["x-ratelimit-remaining"]) == (200, "1")
+        assert int(answer.headers["x-ratelimit-reset"]) >= reset + 86_400
+        assert simulator.state.asked("mdblist") == {"tt0000101": 4}
+        assert simulator.state.answered("mdblist") == {"tt0000101": 3}
+
+
+def test_the_limit_a_period_holds_and_is_measured(serve) -> None:
+    simulator = serve(World("films", [FILM]), mdblist_limit=(5, 60.0), mdblist_retry_after=2)
+    client = httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT)
+    with client, ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(client.get, ["/user"] * 9))
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 4
+    assert {answer.headers.get("retry-after") for answer in answers} == {None, "2"}
+    assert simulator.state.most_in_window("mdblist") == 9
+    rate = httpx.get(simulator.control_url + "/rate?service=mdblist&seconds=30").json()
+    assert rate == {"seconds": 30.0, "most": 9, "arrivals": 9}
+
+
+def test_what_was_asked_is_told_by_title(simulator: RunningSimulator, mdblist: httpx.Client) -> None:
+    batch(mdblist, MANY[:3])
+    mdblist.post("/tmdb/show", json={"ids": [101]})
+    simulator.state.add_fault(FaultRule("mdblist", status=502, times=1))
+    failed = batch(mdblist, MANY[2:4])
+    assert (failed.status_code, failed.text[:15]) == (502, "<!DOCTYPE html>")
+    ids = [title.imdb_id for title in MANY[:4]]
+    asked = httpx.get(simulator.control_url + "/asked?service=mdblist").json()
+    assert asked == {ids[0]: 1, ids[1]: 1, ids[2]: 2, ids[3]: 1, "tmdb/show/101": 1}
+    answered = httpx.get(simulator.control_url + "/answered?service=mdblist").json()
+    assert answered == {ids[0]: 1, ids[1]: 1, ids[2]: 1, "tmdb/show/101": 1}
