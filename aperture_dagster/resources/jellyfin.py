@@ -20,11 +20,11 @@ from aperture_dagster.resources.media_server import (
     MediaType,
     Page,
     ServerEpisode,
-    ServerIdentity,
     ServerLibrary,
     ServerTitle,
     ServerUser,
 )
+from aperture_dagster.resources.media_server_client import MediaServerClient
 from aperture_dagster.resources.media_server_items import (
     ITEM_TYPES,
     OVERLAP,
@@ -40,77 +40,22 @@ from aperture_dagster.resources.media_server_items import (
     walk,
     walk_parts,
 )
-from aperture_dagster.resources.transport import Transport, expect
+from aperture_dagster.resources.transport import expect
 
 Record = TypeVar("Record")
 
 TITLE_FIELDS = "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path"
 
 
-class JellyfinServer:
-    """A Jellyfin server over HTTP; implements ``MediaServer``.
+class JellyfinServer(MediaServerClient):
+    """A Jellyfin server over HTTP; implements ``MediaServer``."""
 
-    Args:
-        transport: to the server's address, with its auth header.
-        page_size: items asked for in one request.
-    """
+    product = "Jellyfin"
 
-    def __init__(self, transport: Transport, *, page_size: int = 500) -> None:
-        self._http = transport
-        self._page_size = page_size
-
-    @classmethod
-    def connect(
-        cls,
-        url: str,
-        api_key: str,
-        *,
-        page_size: int = 500,
-        timeout_seconds: float = 60,
-        attempts: int = 5,
-        first_wait_seconds: float = 0.5,
-    ) -> JellyfinServer:
-        """A client for the server at ``url``. Only the token is sent: more would rewrite the key's device record."""
-        transport = Transport(
-            "Jellyfin",
-            url,
-            headers={"Authorization": f'MediaBrowser Token="{api_key}"'},
-            timeout_seconds=timeout_seconds,
-            attempts=attempts,
-            first_wait_seconds=first_wait_seconds,
-            connections=4,
-            secrets=[api_key],
-            setting="APERTURE_MEDIA_SERVER_API_KEY",
-            address_setting="APERTURE_MEDIA_SERVER_URL",
-        )
-        return cls(transport, page_size=page_size)
-
-    @property
-    def requests(self) -> int:
-        """Requests sent so far."""
-        return self._http.requests
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def identity(self) -> ServerIdentity:
-        """Which server this is.
-
-        Raises:
-            ServiceRefused: the key is not accepted.
-            BadAnswer: the address belongs to something else.
-        """
-        info = expect(self._http.get_json("/System/Info"), dict, "Jellyfin's /System/Info")
-        server_id = info.get("Id")
-        if not isinstance(server_id, str) or not server_id:
-            raise BadAnswer("its /System/Info has no Id")
-        return ServerIdentity(
-            server_id=server_id,
-            name=str(info.get("ServerName") or ""),
-            version=str(info.get("Version") or ""),
-            product=str(info.get("ProductName") or "Jellyfin Server"),
-        )
+    @staticmethod
+    def auth_headers(api_key: str) -> dict[str, str]:
+        """Only the token is sent: more would rewrite the key's device record."""
+        return {"Authorization": f'MediaBrowser Token="{api_key}"'}
 
     def users(self) -> Page[ServerUser]:
         """Every user. Jellyfin knows no e-mail addresses."""
