@@ -120,15 +120,35 @@ _WITHOUT_ID = ("recommendations", "similar")
 
 def _parts_by_themselves(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
     """The answer without what was appended, and each part as the answer of its own endpoint."""
+    yield _details_alone(exchange)
     content = exchange.json()
     missing = [part for part in exchange.asked_for if part not in content]
     assert not missing, f"{exchange} was asked for {missing} and has nothing of it"
-    rest = [(name, value) for name, value in exchange.query if name != "append_to_response"]
-    parts = {part: content.pop(part) for part in exchange.asked_for}
-    yield exchange.but(query=rest, content=content)
+    parts = {part: content[part] for part in exchange.asked_for}
     for part, of_part in parts.items():
         known = {} if part in _WITHOUT_ID else {"id": content["id"]}
         yield exchange.but(path=f"{exchange.path}/{part}", query=[], content=known | of_part)
+
+
+def _details_alone(exchange: Exchange) -> Exchange:
+    query = [(name, value) for name, value in exchange.query if name != "append_to_response"]
+    content = {name: value for name, value in exchange.json().items() if name not in exchange.asked_for}
+    return exchange.but(query=query, content=content)
+
+
+def _as_last_episode(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+    """The next episode has the form of the last one."""
+    alone = _details_alone(exchange)
+    content = alone.json()
+    yield alone.but(
+        content=content | {"last_episode_to_air": content["next_episode_to_air"], "next_episode_to_air": None}
+    )
+
+
+def _as_recommended(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+    """Series that are found have the form of those that are recommended."""
+    page = {"page": 1, "results": exchange.json()["tv_results"], "total_pages": 1, "total_results": 1}
+    yield exchange.but(path="/3/tv/1/recommendations", query=[], content=page)
 
 
 def _as_similar(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
@@ -169,6 +189,14 @@ DEVIATIONS: tuple[Deviation, ...] = (
         instead=_lists_repeated,
     ),
     Deviation(
+        "jellyfin", "request", "format uuid",
+        where=("GET /Items query.ids.[*]",),
+        differs="lists of ids are joined with commas",
+        because="The specification declares array parameters as repeated; the server takes commas, too.",
+        holds=lambda difference: "," in difference.value,
+        instead=_lists_repeated,
+    ),
+    Deviation(
         "jellyfin", "request", "PathNotFound",
         where=("* /Users/*/Views", "* /Users/*/Items", "* /Users/*/Items/Resume", "* /Users/*/Items/*",
                "* /Users/*/PlayedItems/*", "* /Users/*/FavoriteItems/*"),
@@ -192,7 +220,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
     ),
     Deviation(
         "jellyfin", "answer", "MediaTypeNotFound",
-        where=("POST /Users/{userId}/Policy",),
+        where=("POST /Users/{userId}/Policy", "POST /Items/{itemId}/Images/{imageType}"),
         differs="problem details say that they are",
         because="They are declared as application/json and sent as application/problem+json.",
         instead=_problem_details,
@@ -206,10 +234,11 @@ DEVIATIONS: tuple[Deviation, ...] = (
     ),
     Deviation(
         "jellyfin", "answer", "type",
-        where=("GET /Users/{userId}", "GET /Items/{itemId}/Images/{imageType}", "GET /Shows/{seriesId}/Seasons"),
-        differs="what is not found is said in a bare string",
-        because="404 is sometimes problem details, sometimes a bare JSON string.",
-        holds=lambda difference: difference.exchange.status == 404 and isinstance(difference.value, str),
+        where=("GET /Users/{userId}", "GET /Items/{itemId}/Images/{imageType}", "GET /Shows/{seriesId}/Seasons",
+               "POST /Items/{itemId}/Images/{imageType}"),
+        differs="what is wrong is said in a bare string",
+        because="An error's body is sometimes problem details, sometimes a bare JSON string.",
+        holds=lambda difference: difference.exchange.status in (400, 404) and isinstance(difference.value, str),
     ),
     Deviation(
         "tmdb", "request", "SecurityNotFound",
@@ -249,6 +278,27 @@ DEVIATIONS: tuple[Deviation, ...] = (
         differs="recommendations of films hold something",
         because="They may be {}, and the specification was made from one that was.",
         instead=_as_similar,
+    ),
+    Deviation(
+        "tmdb", "answer", "unmodelled",
+        where=(f"{_MOVIE}/recommendations",),
+        differs="of recommendations of films anything would pass",
+        because="They may be {}, and the specification was made from one that was.",
+        instead=_as_similar,
+    ),
+    Deviation(
+        "tmdb", "answer", "unmodelled",
+        where=(f"{_TV} next_episode_to_air",),
+        differs="of the next episode anything would pass",
+        because="It is an episode or null, and the specification was made from one that was null.",
+        instead=_as_last_episode,
+    ),
+    Deviation(
+        "tmdb", "answer", "unmodelled",
+        where=("GET /3/find/{external_id} tv_results.[*]",),
+        differs="of series that are found anything would pass",
+        because="Each kind is a list, and the specification was made from one that was empty.",
+        instead=_as_recommended,
     ),
     Deviation(
         "tmdb", "answer", "absent",

@@ -28,7 +28,8 @@ class Difference:
     """One place where an exchange is not what the specification says.
 
     ``rule`` is the JSON schema keyword that is broken; ``undeclared`` or ``absent`` for a field too many or too few;
-    else the name of openapi-core's error. ``place`` leads to the value, with ``*`` for any index.
+    ``unmodelled`` where the schema says nothing of what is there; else the name of openapi-core's error. ``place``
+    leads to the value, with ``*`` for any index.
     """
 
     exchange: Exchange
@@ -122,8 +123,42 @@ class Specification:
         for error in self._responses.iter_errors(self._request(exchange), _response(exchange)):
             yield from _told(exchange, name, "answer", "", error)
         declared = operation["responses"].get(str(exchange.status))
-        if declared is not None and not declared.get("content") and exchange.answer_body:
+        if declared is None:
+            return
+        if not declared.get("content") and exchange.answer_body:
             yield Difference(exchange, name, "answer", "undeclared body", "", exchange.answer_body)
+        schema = declared.get("content", {}).get("application/json", {}).get("schema")
+        if schema is not None and exchange.header("content-type").startswith("application/json"):
+            for place in sorted(set(self._unmodelled(schema, exchange.json()))):
+                yield Difference(exchange, name, "answer", "unmodelled", place)
+
+    def _unmodelled(self, schema: dict[str, Any], value: Any, place: str = "") -> Iterator[str]:
+        """Places at which anything would pass, though there is something."""
+        while (several := schema.get("allOf")) or "$ref" in schema:
+            schema = several[0] if several else self._referred(schema["$ref"])
+        if value in (None, [], {}):
+            return
+        if not set(schema) - {"description", "example", "default"}:
+            yield place
+        elif isinstance(value, list):
+            for one in value:
+                yield from self._unmodelled(schema.get("items", {}), one, f"{place}.*".lstrip("."))
+        elif isinstance(value, dict):
+            others = schema.get("additionalProperties")
+            properties = schema.get("properties", {})
+            if not properties and not others:
+                yield place
+            for name, one in value.items():
+                of_one = properties.get(name, others)
+                # Whoever allows any further field means it.
+                if isinstance(of_one, dict) and (of_one or name in properties):
+                    yield from self._unmodelled(of_one, one, f"{place}.{name}".lstrip("."))
+
+    def _referred(self, reference: str) -> dict[str, Any]:
+        found: Any = self._content
+        for step in reference.removeprefix("#/").split("/"):
+            found = found[step]
+        return found
 
     def _request(self, exchange: Exchange) -> _Request:
         parameters = RequestParameters(

@@ -54,7 +54,8 @@ def router_of(service: str) -> Router:
 
 
 def test_every_method_of_a_client_was_used(recording: Traffic) -> None:
-    assert not public_methods(JellyfinServer, Tmdb) - recording.called
+    unused = public_methods(JellyfinServer, Tmdb) - recording.called
+    assert not unused, sorted(unused)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -66,7 +67,9 @@ def test_every_route_of_a_stand_in_was_asked(service: str, recording: Traffic) -
             route = router.find(exchange.method, exchange.path.removeprefix("/3"))
             assert route is not None, str(exchange)
             asked.add(route.endpoint)
-    assert router.endpoints and not set(router.endpoints) - asked
+    unasked = set(router.endpoints) - asked
+    assert router.endpoints
+    assert not unasked, sorted(unasked)
 
 
 # What it must be
@@ -142,6 +145,20 @@ def test_a_wrong_answer_of_tmdb_is_seen(
     assert not Comparison(specifications).unexplained(exchange)
     found = Comparison(specifications).unexplained(changed(exchange, change))
     assert seen in {one.rule for one in found}, told(found)
+
+
+def test_a_wrong_answer_is_seen_where_the_specification_says_nothing(
+    specifications: dict[str, Specification], recording: Traffic
+) -> None:
+    of_tmdb = [one for one in recording.clients if one.service == "tmdb"]
+    airing = next(one for one in of_tmdb if "/tv/" in one.path and one.json().get("next_episode_to_air"))
+    found_series = next(one for one in of_tmdb if "/find/" in one.path and one.json().get("tv_results"))
+    for exchange, change in (
+        (airing, lambda series: series["next_episode_to_air"].pop("air_date")),
+        (found_series, lambda found: found["tv_results"][0].update(id="1399")),
+    ):
+        assert not Comparison(specifications).unexplained(exchange)
+        assert Comparison(specifications).unexplained(changed(exchange, change))
 
 
 @pytest.mark.parametrize(

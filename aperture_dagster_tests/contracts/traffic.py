@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -18,6 +20,8 @@ from aperture_dagster.resources.jellyfin import JellyfinServer
 from aperture_dagster.resources.media_server import Listing
 from aperture_dagster.resources.tmdb import Tmdb
 from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.images import png
+from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.tmdb.ids import named_id
 from aperture_dagster.simulator.tmdb.payloads import APPENDABLE
@@ -78,6 +82,7 @@ def jellyfin_client(served: RunningSimulator, called: set[str], *, page_size: in
 
 def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: int | None = None) -> None:
     """Everything that a synchronisation reads: libraries, titles, episodes, and the histories of some users."""
+    some_items = [item for key in list(served.state.titles)[:60] for item in served.state.item_ids(key)]
     with jellyfin_client(served, called) as server:
         server.identity()
         for library in server.libraries():
@@ -85,6 +90,7 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
                 _spent(server.titles(library, media_type, Listing()))
             _spent(server.episodes(library, Listing()))
         for user in server.users().records[:users]:
+            _spent(server.states_of(user.user_id, some_items))
             _spent(server.all_states(user.user_id, Listing()))
             for since in (LONG_AGO, NOW - timedelta(days=30)):
                 _spent(server.changed_states(user.user_id, since, Listing()))
@@ -122,10 +128,14 @@ def _spent(pages: Iterable[object]) -> None:
 
 @dataclass(frozen=True)
 class Ask:
-    """A request to a route: ``where`` fills its placeholders, beside what the world gives for them."""
+    """A request to a route: ``where`` fills its placeholders, beside what the world gives for them.
+
+    ``body`` is sent as JSON, unless it is bytes, which need a ``content_type``.
+    """
 
     query: dict[str, Any] = field(default_factory=dict)
     body: Any = None
+    content_type: str = "application/json"
     where: dict[str, str] = field(default_factory=dict)
     status: int = 200
 
@@ -150,7 +160,10 @@ def _ask(client: httpx.Client, asks: dict[str, list[Ask]], names: dict[str, str]
         for ask in wanted:
             path = pattern.format(**names | {name: value.format(**names) for name, value in ask.where.items()})
             params = {name: _filled(value, names) for name, value in ask.query.items()}
-            answer = client.request(method, path, params=params or None, json=ask.body)
+            is_raw = ask.body is None or isinstance(ask.body, bytes)
+            body = ask.body if is_raw else json.dumps(ask.body).encode()
+            headers = {} if body is None else {"Content-Type": ask.content_type}
+            answer = client.request(method, path, params=params or None, content=body, headers=headers)
             assert answer.status_code == ask.status, f"{method} {path} answered {answer.status_code}, not {ask.status}"
 
 
@@ -173,6 +186,7 @@ _POLICY = {
     "IsAdministrator": False, "IsHidden": False, "EnableAllFolders": True, "EnabledFolders": [],
     "MaxParentalRating": 12, "AuthenticationProviderId": "Default", "PasswordResetProviderId": "Default",
 }  # fmt: skip
+_PICTURE = base64.b64encode(png("logo"))
 _NEWEST = {"sortBy": ["DateCreated", "SortName"], "sortOrder": ["Descending"], "limit": 5}
 
 JELLYFIN_ROUTES: dict[str, list[Ask]] = {
@@ -206,6 +220,10 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
         Ask(where={"item": "{library}"}),
     ],
     "GET /Items/{item}/Images/{type}": [Ask({"maxWidth": 300})],
+    "POST /Items/{item}/Images/{type}": [
+        Ask(body=_PICTURE, content_type="image/png", where={"item": "{studio}", "type": "Thumb"}, status=204),
+    ],
+    "GET /Studios": [Ask(_ONE_USER), Ask({"includeItemTypes": ["Series"], "startIndex": 0, "limit": 3})],
     "GET /Shows/NextUp": [Ask(_ONE_USER), Ask(_ONE_USER | {"seriesId": "{show}"})],
     "GET /Shows/{series}/Seasons": [Ask(_ONE_USER)],
     "GET /Shows/{series}/Episodes": [Ask(_ONE_USER), Ask({"season": 1, "fields": ["Path"]})],
@@ -268,13 +286,13 @@ TMDB_ROUTES: dict[str, list[Ask]] = {
 def jellyfin_names(served: RunningSimulator) -> dict[str, str]:
     """What fills the placeholders of the media server's routes: a film, a series with episodes, a user who watches."""
     state = served.state
-    film = next(title for title in state.titles.values() if title.media_type == "movie" and title.copies)
+    film = next(title for title in state.titles.values() if title.media_type == "movie" and title.companies)
     show = next(item for item in state.catalogue.items("Series") if item.seasons)
     film_id = state.item_ids(film.key)[0]
     return {
         "film": film_id, "item": film_id, "show": show.id, "series": show.id, "type": "Primary",
         "season": show.seasons[0].item.id, "episode": show.seasons[0].episodes[0].id,
-        "library": state.catalogue.libraries[0].item_id,
+        "library": state.catalogue.libraries[0].item_id, "studio": name_id("studio", film.companies[0]),
         "user": next(iter(state.users)), "another": list(state.users)[-1],
     }  # fmt: skip
 
@@ -299,6 +317,10 @@ JELLYFIN_ERRORS: dict[str, list[Ask]] = {
     "GET /Items/{item}": [Ask(where={"item": "no id"}, status=400), Ask(where={"item": _NO_ID}, status=404)],
     "GET /Users/{user}": [Ask(where={"user": _NO_ID}, status=404)],
     "GET /Items/{item}/Images/{type}": [Ask(where={"type": "Logo"}, status=404)],
+    "POST /Items/{item}/Images/{type}": [
+        Ask(body=_PICTURE, content_type="image/jpg", status=400),
+        Ask(body=_PICTURE, content_type="image/png", where={"item": _NO_ID}, status=404),
+    ],
     "GET /Shows/{series}/Seasons": [Ask(where={"series": _NO_ID}, status=404)],
     "POST /Users/{user}/Policy": [Ask(body={"IsAdministrator": False}, status=400)],
     "GET /Items": [Ask({"recursive": "true", "limit": "many"}, status=400)],
