@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from aperture_dagster.simulator.counters import DailyQuota
 from aperture_dagster.simulator.odd_world import LONG_NAME, ODD_USERS
 from aperture_dagster.simulator.server import RunningSimulator, Simulator
 from aperture_dagster.simulator.world import World
@@ -44,6 +45,7 @@ def test_faults_can_be_set_listed_and_removed(jellyfin: httpx.Client, control: h
     assert jellyfin.get("/Users").status_code == 200
     assert control.post("/faults", json={"service": "jellyfin", "kind": "meteor"}).status_code == 400
     assert control.post("/faults", json={"nonsense": 1}).status_code == 400
+    assert control.post("/faults", json={"service": "omdb", "kind": "huge", "megabytes": 1}).status_code == 201
     assert control.delete("/faults/99").status_code == 404
 
 
@@ -178,6 +180,38 @@ def test_the_highest_rate_can_be_asked_for(tmdb: httpx.Client, control: httpx.Cl
     assert control.get("/rate?seconds=60").json() == {"seconds": 60.0, "most": 4, "arrivals": 4}
     control.post("/reset")
     assert control.get("/rate").json() == {"seconds": 1.0, "most": 0, "arrivals": 0}
+
+
+def test_what_was_asked_and_a_days_quota_are_in_other_processes_reach(
+    simulator: RunningSimulator, tmdb: httpx.Client, control: httpx.Client
+) -> None:
+    for path in ("/movie/900000000", "/movie/900000000?language=de", "/movie/1", "/configuration", "/find/tt1"):
+        tmdb.get(path)
+    asked = {"movie/900000000": 2, "movie/1": 1, "find/tt1": 1}
+    assert control.get("/asked?service=tmdb").json() == asked
+    # What is not known, is answered; what is asked for wrongly, is not.
+    assert control.get("/answered?service=tmdb").json() == {"movie/900000000": 2, "movie/1": 1}
+    assert control.get("/asked").status_code == 400
+    quota = simulator.state.quotas["omdb"]
+    control.post("/quota", json={"service": "omdb", "requests": 1_000}).raise_for_status()
+    assert quota.remaining == 0
+    control.post("/day").raise_for_status()
+    assert quota.remaining == 1_000
+    assert control.post("/quota", json={"service": "tmdb", "requests": 1}).status_code == 404
+    control.post("/reset")
+    assert control.get("/asked?service=tmdb").json() == {}
+
+
+def test_a_day_ends_by_the_clock_too() -> None:
+    clock = [100.0 * 86_400 - 10]
+    quota = DailyQuota(2, clock=lambda: clock[0])
+    assert [quota.take(), quota.take(), quota.take()] == [True, True, False]
+    assert (quota.seconds_left, quota.resets_at) == (10, 100 * 86_400)
+    clock[0] += 10
+    assert (quota.remaining, quota.seconds_left, quota.resets_at) == (2, 86_400, 101 * 86_400)
+    quota.take()
+    quota.start_day()
+    assert (quota.remaining, quota.resets_at) == (2, 102 * 86_400)
 
 
 def test_pages_in_a_browser_cannot_control_anything(control: httpx.Client) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from aperture_dagster.settings import Settings, environment_names
 from aperture_dagster.simulator.__main__ import load_world
 
 MODULE = [sys.executable, "-m", "aperture_dagster.simulator"]
@@ -53,15 +54,25 @@ def port_file(tmp_path: Path) -> Path:
 
 def test_it_answers_as_soon_as_the_port_file_is_there_and_stops_when_told(port_file: Path) -> None:
     command = [*MODULE, "--world", "generated:movies=30,series=2,episodes=9,plays=50", "--users", "4"]
-    process = subprocess.Popen([*command, "--port-file", str(port_file)], cwd=ROOT)
+    command += ["--omdb-daily-limit", "1"]
+    process = subprocess.Popen([*command, "--port-file", str(port_file)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         port = wait_for(lambda: read_port(port_file))
         users = httpx.get(f"http://127.0.0.1:{port}/jellyfin/Users", params={"ApiKey": "demo-jellyfin-key"}).json()
         assert len(users) == 4
         assert list(port_file.parent.iterdir()) == [port_file]
+        omdb = [httpx.get(f"http://127.0.0.1:{port}/omdb", params={"apikey": "demo-omdb-key"}) for _ in range(2)]
+        assert [answer.status_code for answer in omdb] == [200, 401]
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=10)
+        said = process.communicate(timeout=10)[0]
+    address, *lines = said.splitlines()
+    assert address == f"simulator: http://127.0.0.1:{port}"
+    # Settings, each of them, for who wants to develop against it.
+    variables = dict(line.split("=", 1) for line in lines)
+    known = {name for setting in Settings.model_fields for name in environment_names(setting)}
+    assert {"TMDB_API_KEY", "OMDB_API_KEY", "MDBLIST_API_KEY", "APERTURE_TMDB_IMAGE_URL"} <= set(variables) <= known
+    assert (variables["APERTURE_OMDB_URL"], variables["APERTURE_OMDB_DAILY_LIMIT"]) == (f"{address[11:]}/omdb", "1")
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads process states from /proc")

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import World, WorldTitle
 
@@ -59,11 +60,11 @@ def test_every_picture_that_answers_name_is_there(simulator: RunningSimulator, t
     paths = set(named(answers))
     assert {path[-4:] for path in paths} == {".jpg", ".png", ".svg"}
     kinds = {".jpg": "image/jpeg", ".png": "image/png", ".svg": "image/svg+xml"}
-    for path in paths:
-        answer = httpx.get(f"{simulator.tmdb_images_url}/w300{path}")
-        assert (answer.status_code, answer.headers["content-type"]) == (200, kinds[path[-4:]]), path
-    poster = tmdb.get("/movie/1").json()["poster_path"]
-    assert is_plain_picture(httpx.get(f"{simulator.tmdb_images_url}/w342{poster}").content, "JPEG")
+    with httpx.Client(base_url=simulator.tmdb_images_url) as images:
+        for path in paths:
+            answer = images.get(f"/w300{path}")
+            assert (answer.status_code, answer.headers["content-type"]) == (200, kinds[path[-4:]]), path
+        assert is_plain_picture(images.get(f"/w342{answers[0]['poster_path']}").content, "JPEG")
 
 
 def test_logos_are_svg_or_png_and_some_companies_have_none(
@@ -79,3 +80,46 @@ def test_logos_are_svg_or_png_and_some_companies_have_none(
 @pytest.mark.parametrize("path", ["/w92/abc.png", "/w92/../etc/passwd", "/w92", "/"])
 def test_what_no_answer_names_is_404(simulator: RunningSimulator, path: str) -> None:
     assert httpx.get(simulator.tmdb_images_url + path).status_code == 404
+
+
+def test_a_picture_may_be_empty_missing_or_a_page_by_its_own_or_a_pictures_name(
+    simulator: RunningSimulator, logos: list[str | None]
+) -> None:
+    path = f"/w300{logo(logos, '.png')}"
+    for kind in ("empty_body", "html", "wrong_content", "malformed_json", "status"):
+        simulator.state.add_fault(FaultRule("tmdb_images", ".png", kind, times=1, status=503))  # type: ignore[arg-type]
+    answers = [httpx.get(simulator.tmdb_images_url + path) for _ in range(6)]
+    right = answers.pop().content
+    assert is_plain_picture(right, "PNG")
+    assert [(answer.status_code, answer.headers["content-type"].partition(";")[0]) for answer in answers] == [
+        (200, "image/png"), (200, "text/html"), (200, "image/png"), (200, "image/png"), (503, "text/html"),
+    ]  # fmt: skip
+    empty, page, disguised, truncated, _ = (answer.content for answer in answers)
+    assert (empty, page) == (b"", disguised)
+    assert page.startswith(b"<!DOCTYPE html>")
+    assert 0 < len(truncated) < len(right) and right.startswith(truncated)
+    assert simulator.state.asked("tmdb_images") == {path: 6}
+    assert simulator.state.answered("tmdb_images") == {path: 1}
+    assert simulator.state.most_in_window("tmdb_images", 60) == 6
+
+
+def test_a_picture_may_be_huge_and_holds_up_no_other(simulator: RunningSimulator, logos: list[str | None]) -> None:
+    url = f"{simulator.tmdb_images_url}/w300{logo(logos, '.png')}"
+    right = httpx.get(url).content
+    simulator.state.add_fault(FaultRule("tmdb_images", kind="huge", times=1))
+    with httpx.stream("GET", url) as answer:
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+        assert "content-length" not in answer.headers
+        chunks = answer.iter_bytes()
+        begun = next(chunks)
+        # It is far from sent, and others are answered.
+        assert httpx.get(url).content == right
+        sent = len(begun) + sum(map(len, chunks))
+    assert begun.startswith(right)
+    assert sent == len(right) + 50_000_000
+
+
+def test_a_fault_of_pictures_that_could_never_act_is_refused(simulator: RunningSimulator) -> None:
+    for rule in ({"kind": "empty_list"}, {"kind": "huge", "megabytes": 0}):
+        answer = httpx.post(f"{simulator.control_url}/faults", json={"service": "tmdb_images", **rule})
+        assert answer.status_code == 400

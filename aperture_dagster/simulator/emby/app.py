@@ -21,7 +21,7 @@ from aperture_dagster.simulator.jellyfin.access import json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService
-from aperture_dagster.simulator.jellyfin.studios import NotBase64Error
+from aperture_dagster.simulator.jellyfin.studios import PictureError
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
@@ -60,8 +60,8 @@ class EmbyService(MediaServerService):
             return self.error(400)
         except NotFoundError:
             return self.error(404)
-        except NotBase64Error:
-            return self.error(500)
+        except PictureError as error:
+            return self.error(error.status)
 
     def _routes(self, items: EmbyItemEndpoints, studios: EmbyStudioEndpoints) -> list[tuple[str, str, Endpoint]]:
         return [

@@ -18,7 +18,7 @@ from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundEr
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
 from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService
-from aperture_dagster.simulator.jellyfin.studios import NotBase64Error, StudioEndpoints
+from aperture_dagster.simulator.jellyfin.studios import PictureError, StudioEndpoints
 from aperture_dagster.simulator.state import SimulatorState
 
 _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try again shortly.</body></html>"
@@ -54,8 +54,8 @@ class JellyfinService(MediaServerService):
             return error.response()
         except NotFoundError:
             return binding.problem(404)
-        except NotBase64Error:
-            return self.error(500)
+        except PictureError as error:
+            return json_response("Incorrect ContentType.", 400) if error.status == 400 else self.error(error.status)
 
     def _routes(self, items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[tuple[str, str, Endpoint]]:
         studios = StudioEndpoints(self._access, self._server_id, items.image)

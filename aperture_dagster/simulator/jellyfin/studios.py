@@ -23,8 +23,12 @@ _IMAGE_TYPES = (
 )  # fmt: skip
 
 
-class NotBase64Error(Exception):
-    """The body of a picture that is set is not base64."""
+class PictureError(Exception):
+    """A picture that cannot be set: it is named as something else (400, 415), or not base64 (500)."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class StudioEndpoints:
@@ -113,17 +117,15 @@ class StudioEndpoints:
     def set_image(self, request: Request, item_id: str, kind: str) -> Response:
         """``POST /Items/{item}/Images/{type}``: base64, with the picture's own content type.
 
-        Raises NotFoundError, BindingError, or NotBase64Error.
+        Raises NotFoundError, BindingError, or PictureError.
         """
         owner = self._owner(item_id, kind)
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if not content_type.startswith("image/"):
-            return empty_response(415)
         if content_type not in _CONTENT_TYPES:
-            return json_response("Incorrect ContentType.", 400)
+            raise PictureError(400 if content_type.startswith("image/") else 415)
         try:
             content = base64.b64decode(request.body, validate=True)
         except binascii.Error:
-            raise NotBase64Error from None
+            raise PictureError(500) from None
         self._state.pictures[owner] = Picture(content_type, content)
         return empty_response()
