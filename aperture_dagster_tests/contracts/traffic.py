@@ -57,11 +57,11 @@ class Watched:
 
 
 def public_methods(*clients: type) -> set[str]:
-    """Everything of a client that can be called to ask the service something."""
+    """Everything that can be asked of a client, once there is one."""
     return {
         f"{client.__name__}.{name}"
         for client in clients
-        for name, member in inspect.getmembers(client, inspect.isfunction)
+        for name, member in inspect.getmembers_static(client, inspect.isfunction)
         if not name.startswith("_")
     }
 
