@@ -97,6 +97,17 @@ def test_a_wrong_date_in_the_future_hides_no_later_play():
     assert viewing(state(count=1, hours_ago=-1000), state(count=2)) == Viewing(NOW - HOUR, 1, 1.0)
 
 
+def test_a_date_that_stays_in_the_future_hides_no_later_play():
+    assert viewing(state(count=1, hours_ago=-1000), state(count=3, hours_ago=-1000)) == Viewing(NOW, 2, 1.0)
+    assert viewing(state(count=1, hours_ago=-1000), state(count=1, hours_ago=-1000)) is None
+    assert viewing(state(count=1, hours_ago=9), state(count=2, hours_ago=9)) is None, "that line is written already"
+
+
+def test_what_was_finished_by_a_clock_that_was_set_back_is_a_play():
+    half_way = state(played=False, count=1, share=0.5, hours_ago=-1)
+    assert viewing(half_way, state(count=1)) == Viewing(NOW - HOUR, 1, 1.0)
+
+
 def test_a_clock_that_was_set_back_makes_no_play_by_itself():
     assert viewing(state(count=2, hours_ago=-1000), state(count=2)) is None
     assert viewing(state(count=2), state(count=1, hours_ago=90)) is None

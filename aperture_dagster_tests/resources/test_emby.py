@@ -182,6 +182,19 @@ def test_only_what_changed_is_read_and_what_was_unmarked_is_seen(odd: RunningSim
     assert changed(emby, "casey", now) == {}
 
 
+def test_what_a_user_did_with_some_items_is_told_also_when_it_is_nothing(odd: RunningSimulator):
+    emby = connect(odd.emby_url)
+    owner = user_ids(emby)["plain"]
+    before = {state.server_item_id: state for page in emby.all_states(owner, Listing()) for state in page}
+    seen = next(key for key, state in before.items() if state.played and not state.is_episode)
+    unseen = next(one.server_item_id for library in emby.libraries() if library.collection_type == "movies"
+                  for page in emby.titles(library, "movie", Listing()) for one in page
+                  if one.server_item_id not in before)  # fmt: skip
+    asked = [*(f"99999{number}" for number in range(120)), seen, unseen]
+    told = {state.server_item_id: state.played for page in emby.states_of(owner, asked) for state in page}
+    assert told == {seen: True, unseen: False}
+
+
 def test_what_is_new_is_asked_for_from_a_day_before_in_the_form_that_emby_reads(scripted: Scripted):
     scripted.say(Answer({"Items": [], "TotalRecordCount": 0}))
     east = datetime.fromisoformat("2026-05-17T01:30:00.123456+02:00")

@@ -442,3 +442,15 @@ def test_a_play_in_progress_and_a_favourite_show_however_old_they_are(odd: Runni
         states = states_of(server.changed_states(user_id(server, "never played"), NOW, Listing()))
     assert states[odd.state.item_ids("movie:900000001")[0]].position_share == pytest.approx(0.5, abs=0.01)
     assert states[odd.state.item_ids("movie:900000002")[0]].favorite
+
+
+def test_what_a_user_did_with_some_items_is_told_also_when_it_is_nothing(odd: RunningSimulator):
+    seen, unseen = odd.state.item_ids("movie:900000102")[0], odd.state.item_ids("movie:900000005")[0]
+    series = odd.state.item_ids("series:900000000")[0]
+    with connected(odd.jellyfin_url) as server:
+        user = user_id(server, "plain")
+        states = states_of(server.states_of(user, [seen, unseen, series, "0" * 32]))
+        many = states_of(server.states_of(user, [*("f" * 32 for _ in range(120)), seen]))
+        assert list(server.states_of(user, [])) == []
+    assert {key: state.played for key, state in states.items()} == {seen: True, unseen: False, series: False}
+    assert list(many) == [seen], "more than fit into one request"

@@ -97,6 +97,15 @@ def test_a_film_seen_in_the_middle_and_at_its_end_is_one_viewing(shelf: Shelf):
     assert shelf.rows("SELECT play_count, completion FROM plays") == [{"play_count": 1, "completion": 1.0}]
 
 
+def test_a_line_of_the_log_is_never_lessened(shelf: Shelf):
+    shelf.history("ann", played("film-1", play_count=5, last_played_at=NOW - DAY))
+    shelf.history("ann", played("film-1", play_count=8))
+    mark(shelf, "ann")
+    shelf.history("ann", played("film-1", play_count=1))
+    log = shelf.rows("SELECT play_count, completion FROM plays ORDER BY played_at")
+    assert [row["play_count"] for row in log] == [1, 3], "marked again with its old date, it is what it was"
+
+
 def test_what_the_catalogue_does_not_know_is_counted_and_left_out(shelf: Shelf):
     result = shelf.history("ann", played("film-1"), played("nobody's"), played("trailer"))
     assert (result.states.inserted, result.unknown) == (1, 2)

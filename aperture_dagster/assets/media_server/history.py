@@ -104,16 +104,6 @@ def _sync_history(
         mark = read_mark(connection, user.user_id)
         known = marked_items(connection, user.user_id)
 
-    def check_loss(lost: int) -> None:
-        check_history_loss(
-            user.name,
-            listed=len(listed),
-            lost=lost,
-            known=len(known),
-            limit=settings.removal_limit,
-            accepted=config.accept_removals,
-        )
-
     def write(page: "list[ItemState]") -> "PageResult":
         with database.transaction() as connection:
             return write_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
@@ -139,12 +129,18 @@ def _sync_history(
     listed |= set(listing.unreadable_ids)
     compared = full and listing.complete
     if compared:
-        check_loss(len(known) - len(listed))
         # What is not listed may have a new id, or be out of this user's sight: only the item itself tells.
         told = [state for page in server.states_of(user.user_id, sorted(known - listed)) for state in page]
-        taken_back = [state for state in told if not (state.played or state.favorite or state.position_share)]
-        check_loss(len(taken_back))
-        unmarked = write(taken_back).states.written
+        believed = bool(listed) or not (user.all_libraries or user.library_ids)
+        check_history_loss(
+            user.name,
+            listed=len(listed),
+            lost=len(told if believed else known),
+            known=len(known),
+            limit=settings.removal_limit,
+            accepted=config.accept_removals,
+        )
+        unmarked = write(told).states.written
     with database.transaction() as connection:
         write_mark(connection, user.user_id, watermark, now=now, full=compared)
         marked = len(marked_items(connection, user.user_id))

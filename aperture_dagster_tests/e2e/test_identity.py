@@ -1,0 +1,201 @@
+"""Titles under new ids and users who are renamed, shut out, gone and back: what is theirs stays theirs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.partitions.context import partition_loading_context
+
+from aperture_dagster.partitions import USERS
+from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.world import Play, World, WorldUser
+from aperture_dagster_tests.household import Household, materializations, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+SERVER_IDS = "SELECT server_item_id FROM titles UNION ALL SELECT server_item_id FROM episodes"
+ITEMS = (
+    "SELECT item_id, work_id, title, removed_at FROM titles "
+    "UNION ALL SELECT item_id, work_id, title, removed_at FROM episodes ORDER BY 1"
+)
+# What a user has, by tables that name them; without the moments at which it was written.
+THEIRS = {
+    "plays": "item_id, played_at, play_count, completion",
+    "watch_state": "item_id, played, play_count, position_share, last_played_at, favorite, rating",
+    "taste_weights": "work_id, weight",
+    "taste_profiles": "media_type, model_key, titles, liked, disliked, summary, centroids",
+    "recommendations": "media_type, rank, work_id, item_id, score, because, generated_at",
+}
+WATCHED = (
+    "SELECT count(*) FROM recommendations r JOIN watch_state w USING (user_id, work_id) "
+    "WHERE w.played OR w.play_count > 0"
+)
+PER_USER = ("sync_watch_history", "generate_recommendations")
+
+
+def world_of(users: int) -> World:
+    return generate_world(movies=30, series=4, episodes=30, users=users, plays=120, seed=5, now=datetime.now(UTC))
+
+
+def theirs(home: Household, user_id: str) -> dict[str, list[dict[str, Any]]]:
+    """Everything that is kept about a user."""
+    return {
+        table: home.rows(f"SELECT {columns} FROM {table} WHERE user_id = :user ORDER BY {columns}", user=user_id)
+        for table, columns in THEIRS.items()
+    }
+
+
+def written(results: Any) -> dict[tuple[str, str | None], int]:
+    """Rows that runs wrote, by asset and partition, where there were any."""
+    rows = {
+        (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
+        for one in materializations(results)
+    }
+    return {key: count for key, count in rows.items() if count}
+
+
+@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+def test_new_server_ids_of_every_film_series_and_episode_change_nothing_for_anybody(household: Any, server: str):
+    world = world_of(users=3)
+    with household(world, server=server) as (simulator, home):
+        home.cycle()
+        items, ids = home.rows(ITEMS), {row["server_item_id"] for row in home.rows(SERVER_IDS)}
+        before = home.snapshot()
+        assert before["plays"] and before["recommendations"] and before["top_picks"]
+        for title in world.titles:
+            simulator.state.reassign_item_ids(title.key)
+        # The worst order: histories are compared in full while the catalogue knows the old ids only.
+        told = home.must("sync_watch_history", users=home.everyone(), config={"watch_history": {"full": True}})
+        assert metadata_of(told, "watch_history", "ada0")["marks_taken_back"] == 0
+        home.must("generate_recommendations", users=home.everyone())
+        assert home.value(WATCHED) == 0
+        simulator.state.reset_counters()
+        again = home.cycle()
+        after = home.snapshot()
+        assert home.rows(ITEMS) == items
+        assert not ids & {row["server_item_id"] for row in home.rows(SERVER_IDS)}
+        assert {name for name in before if before[name] != after[name]} <= {"titles", "episodes"}
+        assert metadata_of(again.values(), "embeddings")["embedded"] == 0
+        assert simulator.state.requests("tmdb") == 0
+        assert {asset for asset, _ in written(again.values())} == {"movies", "series", "episodes"}
+        assert written(home.cycle().values()) == {}
+
+        # Played under a new id that the catalogue does not know yet: it is in the log once, when it does.
+        unseen = next(one for one in world.titles if one.title == home.titles_for("ada0")[0])
+        simulator.state.reassign_item_ids(unseen.key)
+        simulator.state.play(Play("ada0", unseen.key, datetime.now(UTC)))
+        told = home.must("sync_watch_history", users=home.everyone())
+        assert metadata_of(told, "watch_history", "ada0")["plays_logged"] == 0
+        home.cycle()
+        assert home.value("SELECT count(*) FROM plays") == len(before["plays"]) + 1
+        assert home.value(WATCHED) == 0
+        assert home.rows(ITEMS) == items
+
+
+@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+def test_what_is_out_of_a_users_sight_keeps_its_marks_and_its_plays_are_counted_once(household: Any, server: str):
+    with household(world_of(users=2), server=server) as (simulator, home):
+        home.cycle(skip=("refresh_top_picks",))
+        ada = simulator.state.user_named("ada0").id
+        before = theirs(home, ada)
+
+        def compare(libraries: list[str] | None) -> dict[str, Any]:
+            simulator.state.allow_libraries("ada0", libraries)
+            home.must("sync_users")
+            told = home.must("sync_watch_history", partition="ada0", config={"watch_history": {"full": True}})
+            return metadata_of(told, "watch_history", "ada0")
+
+        for libraries in (["TV Shows"], [], None):
+            assert compare(libraries)["marks_taken_back"] == 0
+        assert theirs(home, ada) == before
+        # And a mark that is taken back within it is taken back here.
+        (film,) = home.rows(
+            "SELECT title FROM titles JOIN watch_state USING (item_id) "
+            "WHERE user_id = :user AND played AND NOT favorite LIMIT 1",
+            user=ada,
+        )
+        key = next(title.key for title in simulator.state.titles.values() if title.title == film["title"])
+        simulator.state.mark_unplayed("ada0", key)
+        assert compare(None)["marks_taken_back"] == 1
+        assert theirs(home, ada)["plays"] == before["plays"]
+
+
+class People:
+    """The jobs about users as the schedules start them, and the sensor as the daemon looks with it."""
+
+    def __init__(self, simulator: Any, home: Household) -> None:
+        self.simulator, self.home = simulator, home
+
+    def pass_by(self) -> Any:
+        """One round: users, the sensor's changes of partitions and first lists, and everybody's history and list.
+
+        Returns the runs.
+        """
+        home = self.home
+        runs = [home.must("sync_users")]
+        for request in self._tick():
+            runs.append(home.must("first_list", partition=request.partition_key))
+        return runs + [home.must(job, users=home.everyone()) for job in PER_USER]
+
+    def _tick(self) -> Any:
+        home = self.home
+        with (
+            partition_loading_context(dynamic_partitions_store=home.instance),
+            dg.build_sensor_context(
+                instance=home.instance, definitions=home.definitions, resources={"database": home.database}
+            ) as context,
+        ):
+            data = home.definitions.get_repository_def().get_sensor_def("users_sensor").evaluate_tick(context)
+        for request in data.dynamic_partitions_requests or ():
+            for key in request.partition_keys:
+                if isinstance(request, dg.AddDynamicPartitionsRequest):
+                    home.instance.add_dynamic_partitions(USERS, [key])
+                else:
+                    home.instance.delete_dynamic_partition(USERS, key)
+        return data.run_requests or ()
+
+
+def test_a_user_who_is_renamed_shut_out_or_gone_and_comes_back_finds_what_was_theirs(household: Any):
+    with household(world_of(users=3)) as (simulator, home):
+        home.cycle()
+        people, state = People(simulator, home), simulator.state
+        people.pass_by()
+        ada = state.user_named("ada0").id
+        before, others = theirs(home, ada), set(home.everyone()) - {"ada0"}
+        assert all(before.values())
+
+        state.rename_user("ada0", "Ada Lovelace")
+        assert {asset for asset, _ in written(people.pass_by())} == {"users"}
+        assert home.value("SELECT name FROM users WHERE user_id = :user", user=ada) == "Ada Lovelace"
+        assert set(home.everyone()) == others | {"ada0"}, "the partition keeps its name"
+
+        state.change_user("Ada Lovelace", is_disabled=True)
+        people.pass_by()
+        assert set(home.everyone()) == others
+        assert theirs(home, ada) == before
+        state.change_user("Ada Lovelace", is_disabled=False)
+        assert {asset for asset, _ in written(people.pass_by())} == {"users"}
+        assert set(home.everyone()) == others | {"ada0"}
+
+        # Gone; and somebody else comes under the old name.
+        herself = state.users.pop(ada)
+        state.rename_user("Ada Lovelace", "put aside")
+        newcomer = state.add_user(WorldUser("ada0"))
+        people.pass_by()
+        assert home.value("SELECT removed_at IS NOT NULL FROM users WHERE user_id = :user", user=ada)
+        (key,) = set(home.everyone()) - others
+        assert key.startswith("ada0-")
+        assert theirs(home, ada) == before
+        fresh = theirs(home, newcomer)
+        assert not fresh["plays"] and not fresh["watch_state"] and fresh["recommendations"]
+
+        # Back under the same id, beside the other one.
+        state.users[ada] = herself
+        people.pass_by()
+        assert set(home.everyone()) == others | {"ada0", key}
+        assert theirs(home, ada) == before
+        assert theirs(home, newcomer) == fresh
+        assert written(people.pass_by()) == {}
