@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from hypothesis import strategies as st
+
 from aperture_dagster.resources.errors import ServiceError, ServiceUnavailable
 from aperture_dagster_tests.resources.conftest import Answer
 
@@ -46,6 +48,19 @@ NO_JSON: dict[str, Trouble] = {
     "malformed JSON": Trouble(Answer('{"key": "KEY", '), ServiceUnavailable, "is not JSON"),
     "nothing": Trouble(Answer(""), ServiceUnavailable, "is not JSON"),
 }
+
+
+# Whatever a service may put where something else was promised.
+ANY_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["N/A", "7.5", "603"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
 
 
 def with_key(answer: Answer, key: str) -> Answer:

@@ -1,0 +1,387 @@
+"""Reading MDBList: batches joined by id, one bad entry among good ones, and what a refusal means."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    QuotaSpent,
+    RequestRejected,
+    ServiceError,
+    ServiceRefused,
+    ServiceUnavailable,
+)
+from aperture_dagster.resources.mdblist import (
+    SCALES,
+    BatchTooLarge,
+    MdbList,
+    MdbListAccount,
+    MdbListAnswer,
+    MdbListTitle,
+    read_account,
+    read_title,
+    read_titles,
+)
+from aperture_dagster.simulator.odd_world import odd_world
+from aperture_dagster.simulator.opinions import opinions
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster_tests.resources.conftest import NOW, Answer, Asked, Scripted
+from aperture_dagster_tests.resources.troubles import (
+    ANY_JSON,
+    ATTEMPTS,
+    NO_JSON,
+    PASSING,
+    QUICK,
+    Trouble,
+    page,
+    with_key,
+)
+
+KEY = "c0ffee42c0ffee42"
+RATINGS: list[dict[str, Any]] = [
+    {"source": "imdb", "value": 8.8, "score": 88, "votes": 2_300_000},
+    {"source": "trakt", "value": 87, "votes": 50_000},
+    {"source": "letterboxd", "value": "4.2"},
+    {"source": "tomatoes", "value": 87},
+    {"source": "popcorn", "value": "91"},
+    {"source": "metacritic", "value": 74},
+    {"source": "metacriticuser", "value": 8.5},
+    {"source": "rogerebert", "value": 4},
+    {"source": "tmdb", "value": 84},
+    {"source": "myanimelist", "value": 7.25},
+]
+FILM: dict[str, Any] = {
+    "title": "Inception", "score": 89, "score_average": 85, "type": "movie", "ratings": RATINGS,
+    "ids": {"imdb": "tt1375666", "trakt": 16662, "tmdb": 27205, "tvdb": None, "mal": None, "mdblist": "x1"},
+    "keywords": [{"id": 1, "name": "dream"}, {"id": 2, "name": " heist "}],
+    "streams": [{"id": 8, "name": "Netflix"}], "watch_providers": [{"id": 8, "name": "Netflix"}],
+    "certification": "PG-13", "age_rating": 13,
+}  # fmt: skip
+NOTHING = MdbListTitle(*[None] * 13, [], [], [], None, None)
+
+
+def entry(tmdb_id: Any, **more: Any) -> dict[str, Any]:
+    return {"ids": {"tmdb": tmdb_id}, "ratings": [], **more}
+
+
+@contextmanager
+def connected(url: str, key: str = KEY, **how: Any) -> Iterator[MdbList]:
+    client = MdbList.connect(url, key, **QUICK | how)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def test_a_batch_is_one_request_and_each_score_stays_on_its_own_scale(scripted: Scripted):
+    scripted.say(Answer([FILM]))
+    with connected(scripted.url) as client:
+        answer = client.titles("movie", "imdb", ["tt1375666", "tt1"])
+        assert client.requests == 1
+    assert answer == MdbListAnswer({
+        "tt1375666": MdbListTitle(
+            score=89, score_average=85, imdb_rating=8.8, imdb_votes=2_300_000, trakt=87, letterboxd=4.2,
+            rotten_tomatoes=87, rotten_tomatoes_audience=91, metacritic=74, metacritic_user=8.5, roger_ebert=4,
+            tmdb_score=84, my_anime_list=7.25, keywords=["dream", "heist"], streams=["Netflix"],
+            watch_providers=["Netflix"], certification="PG-13", age_rating=13,
+        )
+    })  # fmt: skip
+    (asked,) = scripted.asked
+    assert (asked.method, asked.target) == ("POST", f"/imdb/movie?apikey={KEY}")
+    assert asked.body == {"ids": ["tt1375666", "tt1"], "append_to_response": ["keyword"]}
+    assert asked.headers["user-agent"].startswith("aperture-dagster")
+
+
+def test_a_row_holds_each_sites_score_under_its_name():
+    row = read_title(FILM).as_row(7)
+    assert " ".join(row) == (
+        "work_id score score_average imdb_rating imdb_votes trakt letterboxd rotten_tomatoes rotten_tomatoes_audience "
+        "metacritic metacritic_user roger_ebert tmdb_score my_anime_list keywords streams watch_providers "
+        "certification age_rating"
+    )
+    assert (row["work_id"], row["letterboxd"], row["keywords"]) == (7, 4.2, ["dream", "heist"])
+
+
+def test_entries_are_joined_by_their_id_whatever_their_order_and_type(scripted: Scripted):
+    ids = list(range(1, 31))
+
+    def shuffled(asked: Asked) -> Answer:
+        entries = [entry(one if one % 2 else str(one), score=one) for one in asked.body["ids"] if one % 3]
+        random.Random(5).shuffle(entries)
+        return Answer(entries)
+
+    scripted.say(shuffled)
+    with connected(scripted.url) as client:
+        answer = client.titles("series", "tmdb", ids)
+    assert scripted.asked[0].target.startswith("/tmdb/show?")
+    assert {one: title.score for one, title in answer.found.items()} == {one: one for one in ids if one % 3}
+    assert (answer.problems, answer.unreadable, answer.nameless) == ([], {}, 0)
+
+
+def test_no_ids_are_no_request_and_too_many_are_our_mistake(scripted: Scripted):
+    with connected(scripted.url, batch_size=2) as client:
+        assert client.titles("movie", "tmdb", []) == MdbListAnswer()
+        with pytest.raises(ValueError, match="3 ids asked for at once, and 2 allowed"):
+            client.titles("movie", "tmdb", [1, 2, 3])
+        assert scripted.asked == []
+        scripted.say(Answer([]))
+        client.titles("movie", "tmdb", [1, 1, 2])
+    assert scripted.asked[0].body["ids"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [None, 5, "x", [], {}, {"ids": None}, {"ids": [3]}, {"ids": {}}, entry(None), entry(True), entry(3.5), entry([3])],
+)
+def test_an_entry_without_an_id_costs_only_itself_and_leaves_the_missing_in_doubt(bad: Any):
+    answer = read_titles([entry(1, score=50), bad, entry(2, score=60)], "tmdb", {"1": 1, "2": 2, "3": 3})
+    assert {one: title.score for one, title in answer.found.items()} == {1: 50, 2: 60}
+    assert answer.problems == ["entry 2 of 3 has no tmdb id"]
+    assert (answer.nameless, answer.unreadable) == (1, {})
+
+
+@pytest.mark.parametrize("name", ["ratings", "keywords", "streams", "watch_providers"])
+@pytest.mark.parametrize("value", [{}, "none", 5, True])
+def test_an_entry_of_another_shape_is_unreadable_and_not_unknown(name: str, value: Any):
+    answer = read_titles([entry(1, **{name: value}), entry(2)], "tmdb", {"1": 1, "2": 2, "3": 3})
+    assert list(answer.found) == [2]
+    assert list(answer.unreadable) == [1]
+    assert answer.problems == [f"entry 1 of 2, tmdb 1: {name}: expected list, got {type(value).__name__}"]
+
+
+def test_an_entry_that_nobody_asked_for_or_that_comes_twice_is_told():
+    answer = read_titles([entry(9), entry(1, score=50), entry(1, score=60)], "tmdb", {"1": 1})
+    assert {one: title.score for one, title in answer.found.items()} == {1: 50}
+    assert answer.problems == [
+        "entry 1 of 3 is about tmdb '9', which was not asked for",
+        "entry 3 of 3 is about tmdb 1, as was one before it",
+    ]
+
+
+@pytest.mark.parametrize("source", list(SCALES))
+def test_a_score_beyond_its_scale_or_none_at_all_is_unknown(source: str):
+    name, best = SCALES[source]
+
+    def read(value: Any) -> float | None:
+        return getattr(read_title({"ratings": [{"source": source, "value": value}]}), name)
+
+    assert read(best) == read(str(best)) == read(f" {best} ") == best
+    assert read(best / 2) == best / 2
+    nothing = (
+        None, 0, "0", 0.0, -1, best + 0.1, best * 10, str(best + 1), True, "", "N/A", "1e0", "1_0", "٣", "nan", [], {},
+        float("nan"), float("inf"), 10**400, "9" * 5000, 1e-300,
+    )  # fmt: skip
+    for value in nothing:
+        assert read(value) is None, value
+
+
+def test_a_score_that_one_name_of_a_site_has_not_another_may_have():
+    ratings = [{"source": "popcorn", "value": None}, {"source": "Audience ", "value": 55}, {"source": None}, 7]
+    assert read_title({"ratings": ratings}).rotten_tomatoes_audience == 55
+
+
+@pytest.mark.parametrize("unknown", [None, 0, "", "0", -5, True, 10**400, {}, "absent"])
+def test_every_word_for_unknown_is_unknown(unknown: Any):
+    names = ("score", "score_average", "certification", "age_rating")
+    said = dict.fromkeys(names, unknown) if unknown != "absent" else {}
+    if unknown == "0":
+        said["certification"] = ""
+    votes = [{"source": "imdb", "value": None, "votes": unknown}]
+    assert read_title({"ratings": votes, **said}) == read_title({}) == NOTHING
+
+
+def test_names_are_trimmed_and_named_once():
+    names = [{"name": " heist"}, {"name": "heist "}, {"name": ""}, {"id": 4}, {"name": 5}, "heist", {"name": "Heist"}]
+    film = read_title({"keywords": names, "streams": names, "watch_providers": names})
+    assert film.keywords == film.streams == film.watch_providers == ["heist", "Heist"]
+
+
+ENTRIES = st.dictionaries(st.sampled_from([*FILM, "ids"]), ANY_JSON, max_size=6)
+SCORES = st.fixed_dictionaries({"source": st.sampled_from(list(SCALES)), "value": ANY_JSON, "votes": ANY_JSON})
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(ANY_JSON | st.lists(ANY_JSON | ENTRIES, max_size=3), st.lists(SCORES, max_size=5), ENTRIES)
+def test_any_answer_at_all_is_read_within_its_scales_or_is_a_bad_answer(answer: Any, ratings: Any, other: Any):
+    if isinstance(answer, list):
+        read = read_titles([*answer, other | {"ids": {"tmdb": 603}}], "tmdb", {"603": 603, "7.5": 75})
+        assert len(read.found) + len(read.problems) == len(answer) + 1
+    else:
+        with pytest.raises(BadAnswer):
+            read_titles(answer, "tmdb", {})
+    film = read_title({"ratings": ratings})
+    for name, best in SCALES.values():
+        score = getattr(film, name)
+        assert score is None or 0 < score <= best
+    assert film.imdb_votes is None or 0 < film.imdb_votes < 2**31
+
+
+# What is told of the day's requests
+
+
+@pytest.mark.parametrize(
+    ("limit", "remaining", "heard"),
+    [
+        ("1000", "998", [(1000, 998)]),
+        (" 1000 ", "0", [(1000, 0)]),
+        *((limit, remaining, []) for limit, remaining in [
+            (None, "5"), ("1000", None), ("many", "5"), ("1000", "-1"), ("0", "0"), ("10", "11"), ("1e3", "5"),
+            ("9" * 40, "5"), ("1000", "5.5"), ("", ""), ("1000, 1000", "5"),
+        ]),
+    ],
+)  # fmt: skip
+def test_the_quota_is_told_when_it_makes_sense(
+    scripted: Scripted, limit: str | None, remaining: str | None, heard: list[tuple[int, int]]
+):
+    headers = {"x-ratelimit-limit": limit, "x-ratelimit-remaining": remaining, "x-ratelimit-reset": "soon"}
+    scripted.say(Answer([], headers={name: value for name, value in headers.items() if value is not None}))
+    told: list[tuple[int, int]] = []
+    with connected(scripted.url, told=lambda *numbers: told.append(numbers)) as client:
+        client.titles("movie", "tmdb", [1])
+    assert told == heard
+
+
+def test_a_refused_request_tells_the_quota_too(scripted: Scripted):
+    headers = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0", "retry-after": "40000"}
+    scripted.say(Answer({"error": "API limit"}, 429, headers))
+    told: list[tuple[int, int]] = []
+    with connected(scripted.url, told=lambda *numbers: told.append(numbers)) as client, pytest.raises(QuotaSpent):
+        client.titles("movie", "tmdb", [1])
+    assert told == [(1000, 0)]
+
+
+def test_an_account_is_read_by_each_of_its_names():
+    assert read_account(
+        {"user_id": 1, "username": "ann", "plan": "free", "rate_limit": 1000, "rate_limit_remaining": 0}
+    ) == MdbListAccount("ann", "free", 1000, 0)
+    assert read_account(
+        {"user_name": "ann", "patron_status": "active_patron", "api_requests": "25000", "api_requests_count": 10}
+    ) == MdbListAccount("ann", "active_patron", 25_000, 24_990)
+    assert read_account({"user_id": 1, "rate_limit": -5, "api_requests": True}) == MdbListAccount(*[None] * 4)
+
+
+@pytest.mark.parametrize("answer", [[], None, {}, '"x"', {"plan": 5, "rate_limit": "many"}])
+def test_an_answer_of_no_account_is_a_bad_answer(scripted: Scripted, answer: Any):
+    scripted.say(Answer(answer))
+    with connected(scripted.url) as client, pytest.raises(BadAnswer, match="account"):
+        client.check()
+
+
+# What a refusal means
+
+SPENT = {"x-ratelimit-remaining": "0", "retry-after": "40000"}
+NO: dict[str, tuple[int, Trouble]] = {
+    "spent": (1, Trouble(Answer({"error": "KEY"}, 429, SPENT), QuotaSpent, "used up.*next day begins", 1)),
+    "wrong key": (100, Trouble(Answer({"error": "Invalid key KEY"}, 401), ServiceRefused, "401.*MDBLIST_API_KEY", 1)),
+    "wrong key, one id": (1, Trouble(Answer({"detail": "no KEY"}, 403), ServiceRefused, "403.*MDBLIST_API_KEY", 1)),
+    "wrong key, ten ids": (10, Trouble(Answer({"response": False}, 403), ServiceRefused, "MDBLIST_API_KEY", 1)),
+    "barred by a page": (1, Trouble(page(403), ServiceRefused, r"was refused \(403\)\. Check", 1)),
+    "too many, or a wrong key": (11, Trouble(Answer({}, 403), BatchTooLarge, r"refuses 11 titles at once \(403\)", 1)),
+    "too many": (100, Trouble(Answer({"error": "Too many, KEY"}, 400), BatchTooLarge, "400.*Too many", 1)),
+    "too large": (2, Trouble(page(413), BatchTooLarge, r"refuses 2 titles at once \(413\)", 1)),
+    "wrong id": (1, Trouble(Answer("bad id KEY", 400, {"content-type": "text/plain"}), RequestRejected, "bad id", 1)),
+    "another server": (5, Trouble(page(404), RequestRejected, "404.*APERTURE_MDBLIST_URL", 1)),
+    "another path": (5, Trouble(Answer({"error": "Not found"}, 404), RequestRejected, "APERTURE_MDBLIST_URL", 1)),
+    "an error as if well": (5, Trouble(Answer({"error": "Oops, KEY"}), BadAnswer, "with an error: Oops", 1)),
+    "an object": (5, Trouble(Answer({"titles": []}), BadAnswer, "expected list, got dict", 1)),
+    "a word": (5, Trouble(Answer('"KEY"'), BadAnswer, "expected list, got str", 1)),
+}
+TROUBLES = {name: (3, trouble) for name, trouble in (PASSING | NO_JSON).items()} | NO
+
+
+@pytest.mark.parametrize(("asked", "trouble"), [pytest.param(*one, id=name) for name, one in TROUBLES.items()])
+def test_each_trouble_is_told_by_what_it_means_and_never_with_the_key(scripted: Scripted, asked: int, trouble: Trouble):
+    scripted.say(with_key(trouble.answer, KEY))
+    with connected(scripted.url, timeout_seconds=trouble.patience) as client:
+        with pytest.raises(trouble.error, match=trouble.words) as told:
+            client.titles("movie", "tmdb", list(range(asked)))
+        assert client.requests == trouble.requests
+    assert type(told.value) is trouble.error
+    assert KEY not in str(told.value) + repr(told.value)
+
+
+def test_an_account_is_refused_by_status_alone(scripted: Scripted):
+    for status, error in ((401, ServiceRefused), (403, ServiceRefused), (404, RequestRejected), (400, RequestRejected)):
+        scripted.say(Answer({"error": "whatever"}, status))
+        with connected(scripted.url) as client, pytest.raises(ServiceError) as told:
+            client.account()
+        assert type(told.value) is error
+
+
+def test_a_title_that_is_said_to_be_missing_is_missing(scripted: Scripted):
+    scripted.say(Answer({"error": "Item not found"}, 404))
+    with connected(scripted.url) as client:
+        assert client.titles("movie", "tmdb", [1]) == MdbListAnswer()
+
+
+def test_steps_lead_from_any_size_to_one():
+    assert [BatchTooLarge("", asked).smaller for asked in (200, 100, 99, 50, 11, 10, 2)] == [100, 50, 50, 10, 10, 1, 1]
+
+
+# The stand-in
+
+
+def stepping_down(client: MdbList, ids: list[int]) -> tuple[MdbListAnswer[int], list[int]]:
+    size, tried = 100, list[int]()
+    while True:
+        tried.append(size)
+        try:
+            return client.titles("movie", "tmdb", ids[:size]), tried
+        except BatchTooLarge as error:
+            size = error.smaller
+
+
+@pytest.mark.parametrize("status", [400, 403, 413])
+def test_stepping_down_finds_the_size_that_is_taken_or_the_key_that_is_not(status: int):
+    settings = SimulatorSettings(
+        mdblist_largest_batch=10, mdblist_batch_refusal=status, mdblist_daily_limit=3, mdblist_unknown_share=0
+    )
+    with running_simulator(odd_world(NOW), settings) as running:
+        heard: list[tuple[int, int]] = []
+        with connected(running.mdblist_url, "demo-mdblist-key", told=lambda *numbers: heard.append(numbers)) as client:
+            assert client.account() == MdbListAccount("household", "free", 3, 3)
+            answer, tried = stepping_down(client, [900_000_001, *range(1, 200)])
+            assert tried == [100, 50, 10]
+            assert list(answer.found) == [900_000_001]
+            assert heard == [(3, 2), (3, 1), (3, 0)]
+            with pytest.raises(QuotaSpent):
+                client.titles("movie", "tmdb", [1])
+        # Which status refuses a key depends on it.
+        requests = {}
+        for key in ("wrong-key-0", "wrong-key-1", "wrong-key-2"):
+            with connected(running.mdblist_url, key) as client:
+                with pytest.raises(ServiceRefused, match="Check MDBLIST_API_KEY") as told:
+                    stepping_down(client, list(range(200)))
+                requests["(403)" if "(403)" in str(told.value) else "(401)"] = client.requests
+        assert requests == {"(401)": 1, "(403)": 3}
+
+
+def test_the_stand_in_is_read_as_it_means_it(steady: RunningSimulator):
+    for media_type in ("movie", "series"):
+        titles = {one.tmdb_id: one for one in steady.state.titles.values() if one.media_type == media_type}
+        with connected(steady.mdblist_url, "demo-mdblist-key") as client:
+            answer = client.titles(media_type, "tmdb", [one for one in titles if one is not None][:100])
+        assert answer.found
+        assert (answer.problems, answer.nameless) == ([], 0)
+        for tmdb_id, title in answer.found.items():
+            meant = {site: opinion.value for site, opinion in opinions(titles[tmdb_id]).items()}
+            for site, (name, _) in SCALES.items():
+                if site not in ("tomatoesaudience", "audience"):
+                    assert getattr(title, name) == meant.get(site), (site, name)
+            assert title.certification == titles[tmdb_id].official_rating
+
+
+def test_nobody_there_is_told_without_the_key():
+    with connected("http://127.0.0.1:9") as client, pytest.raises(ServiceUnavailable) as told:
+        client.titles("movie", "tmdb", [1])
+    assert client.requests == ATTEMPTS
+    assert KEY not in str(told.value)
