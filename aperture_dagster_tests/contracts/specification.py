@@ -65,11 +65,11 @@ class _Response:
 class Specification:
     """A service's specification in OpenAPI, 3.0 or 3.1.
 
-    Objects are closed: a field that the specification does not name is a difference, whether or not it says so. With
-    ``complete_answers`` the fields that it names must all be there.
+    One ``made_from_examples`` says nowhere which fields must be there, and that there are no others: then both are
+    taken to be so of every object.
     """
 
-    def __init__(self, path: Path, *, complete_answers: bool) -> None:
+    def __init__(self, path: Path, *, made_from_examples: bool) -> None:
         self._content: dict[str, Any] = json.loads(path.read_bytes())
         request, response = (
             (V30RequestValidator, V30ResponseValidator)
@@ -78,9 +78,11 @@ class Specification:
         )
         spec = SchemaPath.from_dict(self._content)
         self._host: str = self._content["servers"][0]["url"]
-        self._requests = request(spec, forbid_unspecified_additional_properties=True)
+        self._requests = request(spec)
         self._responses = response(
-            spec, forbid_unspecified_additional_properties=True, enforce_properties_required=complete_answers
+            spec,
+            forbid_unspecified_additional_properties=made_from_examples,
+            enforce_properties_required=made_from_examples,
         )
 
     @cached_property
