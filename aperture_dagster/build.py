@@ -35,13 +35,15 @@ def build_definitions(
     from aperture_dagster.checks import media_server as media_server_checks
     from aperture_dagster.checks import taste as taste_checks
     from aperture_dagster.jobs import build_jobs
-    from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers, TmdbService
+    from aperture_dagster.resources.metadata_services import MdbListService, OmdbService, TmdbService
+    from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
     from aperture_dagster.schedules import build_schedules
     from aperture_dagster.sensors import build_sensors
 
     settings = settings or load_settings()
     timezone = settings.schedule_timezone
     database = resources.get("database") or Database(settings)
+    clock = resources.get("clock") or Clock()
     jobs = build_jobs()
     return dg.Definitions(
         assets=[
@@ -51,9 +53,7 @@ def build_definitions(
             media_server.series,
             media_server.episodes,
             media_server.watch_history,
-            enrichment.tmdb,
-            enrichment.tmdb_metadata,
-            enrichment.enriched_metadata,
+            *enrichment.ASSETS,
             taste.embeddings,
             taste.taste_profiles,
             taste.recommendations,
@@ -67,9 +67,11 @@ def build_definitions(
             "settings": settings,
             "database": database,
             "media_servers": MediaServers(settings, database),
-            "tmdb_service": TmdbService(settings),
+            "tmdb_service": TmdbService(settings, database, clock),
+            "omdb_service": OmdbService(settings, database, clock),
+            "mdblist_service": MdbListService(settings, database, clock),
             "embedders": Embedders(settings),
-            "clock": Clock(),
+            "clock": clock,
         }
         | resources,
         loggers=loggers,

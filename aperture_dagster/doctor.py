@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from aperture_dagster.resources.errors import ServiceError, ServiceNotConfigured
-from aperture_dagster.resources.providers import Database, Embedders, MediaServers, TmdbService
+import click
+
+from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
+from aperture_dagster.resources.metadata_services import MdbListService, MetadataService, OmdbService, TmdbService
+from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
+from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.errors import DatabaseError
 
 LEAST_FREE_BYTES = 1_000_000_000
 
@@ -28,12 +35,29 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything, one after the other; a failure of one hides none of the others."""
-    database = Database(settings)
+    database, clock = Database(settings), Clock()
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("home", lambda: _home(settings)),
         ("database", lambda: _database(database)),
         ("media server", lambda: _media_server(settings, database)),
-        ("TMDb", lambda: _tmdb(settings)),
+        (
+            "TMDb",
+            lambda: _metadata_service(
+                TmdbService(settings, database, clock), settings.tmdb_url, "titles keep what the media server says"
+            ),
+        ),
+        (
+            "OMDb",
+            lambda: _metadata_service(
+                OmdbService(settings, database, clock), settings.omdb_url, "titles have no critics' scores and awards"
+            ),
+        ),
+        (
+            "MDBList",
+            lambda: _metadata_service(
+                MdbListService(settings, database, clock), settings.mdblist_url, "titles have no scores of MDBList"
+            ),
+        ),
         ("embedder", lambda: _embedder(settings)),
         ("schedules", lambda: _schedules(settings)),
     ]
@@ -42,21 +66,19 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield from check()
         except ServiceNotConfigured as error:
             yield Finding(what, "off", str(error))
-        except (ServiceError, OSError, RuntimeError) as error:
+        except (ServiceError, OSError, RuntimeError, click.ClickException) as error:
             yield Finding(what, "failed", str(error))
+        except Exception as error:
+            # What nobody foresaw is no reason to look at nothing else.
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            yield Finding(what, "failed", redact(told, settings.secret_values()))
 
 
 def _home(settings: Settings) -> Iterator[Finding]:
     home = settings.home_path
-    probe = home / ".writable"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        yield Finding(
-            "home", "failed", f"{home} cannot be written ({error.strerror}): set APERTURE_HOME to a folder that can"
-        )
+    why = why_not_writable(home)
+    if why is not None:
+        yield Finding("home", "failed", why)
         return
     free = shutil.disk_usage(home).free
     told = f"{home}, {free / 1e9:.1f} GB free"
@@ -64,6 +86,18 @@ def _home(settings: Settings) -> Iterator[Finding]:
         yield Finding("home", "warning", f"{told}: that is little; make room or set APERTURE_HOME to another disk")
     else:
         yield Finding("home", "ok", told)
+
+
+def why_not_writable(home: Path) -> str | None:
+    """Make the folder if it is missing, and write to it; what is wrong and what to set, or None when it can be."""
+    probe = home / ".writable"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        return f"{home} cannot be written ({error.strerror}): set APERTURE_HOME to a folder that can"
+    return None
 
 
 def _database(database: Database) -> Iterator[Finding]:
@@ -82,7 +116,13 @@ def _database(database: Database) -> Iterator[Finding]:
 
 
 def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
-    with MediaServers(settings, database).open() as server:
+    servers = MediaServers(settings, database)
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(servers.open())
+        except DatabaseError:
+            # Said before; whether the server is well does not hang on it.
+            server = stack.enter_context(servers.open_without_database())
         identity = server.identity()
         users, libraries = server.users(), server.libraries()
     named = ", ".join(library.name for library in libraries) or "none"
@@ -93,14 +133,28 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
     )
 
 
-def _tmdb(settings: Settings) -> Iterator[Finding]:
-    service = TmdbService(settings)
+def _metadata_service(service: MetadataService[Any], address: str, without: str) -> Iterator[Finding]:
+    """Whether a source of facts takes our key, and what its quota still allows."""
+    source = service.source
     if not service.configured:
-        yield Finding("TMDb", "off", "TMDB_API_KEY is not set: titles keep what the media server says of them")
+        yield Finding(source.label, "off", f"{source.key_setting} is not set: {without}")
         return
-    with service.open() as client:
-        client.check()
-    yield Finding("TMDb", "ok", f"the key is accepted at {settings.tmdb_url}")
+    try:
+        with service.open(patience_seconds=0) as client:
+            client.check()
+        told = f"the key is accepted at {address}"
+    except (ServiceBusy, QuotaSpent) as error:
+        told = str(error).rstrip(".")
+    except DatabaseError:
+        # Said before; whether the key is good does not hang on it.
+        with service.open_without_database() as client:
+            client.check()
+        yield Finding(source.label, "ok", f"the key is accepted at {address}")
+        return
+    if service.quota is not None:
+        used, limit = service.quota.standing()
+        told += f"; {used:,} of today's {limit:,} requests are used"
+    yield Finding(source.label, "ok", told)
 
 
 def _embedder(settings: Settings) -> Iterator[Finding]:

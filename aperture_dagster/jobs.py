@@ -25,8 +25,15 @@ def build_jobs() -> list[AssetJob]:
         ),
         job(
             "enrich_metadata",
-            "Ask TMDb about titles that are due, and merge what all sources say.",
+            "Ask TMDb and OMDb about titles that are due, and merge what all sources say.",
             "tmdb_metadata",
+            "omdb_ratings",
+            "enriched_metadata",
+        ),
+        job(
+            "enrich_mdblist",
+            "Ask MDBList about titles that are due, and merge what all sources say.",
+            "mdblist_scores",
             "enriched_metadata",
         ),
         job("generate_embeddings", "Embed titles that are new or changed.", "embeddings"),

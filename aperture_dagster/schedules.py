@@ -19,6 +19,7 @@ TIMES = (
     ("refresh_top_picks", "0 5 * * *", "day"),
     ("sync_watch_history", "0 */2 * * *", "users"),
     ("enrich_metadata", "0 */6 * * *", "whole"),
+    ("enrich_mdblist", "0 7 * * *", "whole"),
 )
 
 

@@ -20,6 +20,7 @@ FIRST_SYNC = (
     ("sync_movies", "movies", ()),
     ("sync_series", "episodes", ()),
     ("enrich_metadata", "tmdb_metadata", ("movies", "episodes")),
+    ("enrich_mdblist", "mdblist_scores", ("movies", "episodes")),
 )
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,

@@ -98,7 +98,7 @@ class Household:
         ]
 
     def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Everything that the product keeps, without the moments at which it was written; equal when equal."""
+        """Everything that the product keeps, without the moments at which it was written or somebody asked; equal when equal."""
         from sqlalchemy import MetaData
 
         from aperture_dagster.storage.tables import metadata
@@ -106,7 +106,7 @@ class Household:
         assert isinstance(metadata, MetaData)
         moments = {
             "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at",
-            "due_at", "synced_at", "full_synced_at", "activated_at",
+            "due_at", "synced_at", "full_synced_at", "activated_at", "lent_at", "returned_at", "sent_at", "answered_at",
         }  # fmt: skip
         kept = {}
         for table in metadata.sorted_tables:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # No retry helps against these: a person must change something first.
 PERMANENT = (ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, DatabaseError)
-SERVER, TMDB = "media_server", "tmdb"
+SERVER = "media_server"
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 5
 LONGEST_REASON = 240
@@ -41,11 +41,14 @@ class MissingPrerequisite(Exception):
 
 @contextmanager
 def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, settings: Settings) -> Iterator[None]:
-    """Turn what goes wrong into what Dagster does about it: try the step again later, or fail with a sentence."""
+    """Turn what goes wrong into what Dagster does about it: try the step again later, or fail with a sentence.
+
+    The sentence says it all: no stack trace of the error behind it stands in its way.
+    """
     try:
         yield
     except (*PERMANENT, MissingPrerequisite) as error:
-        raise dg.Failure(description=sentence(error), allow_retries=False) from error
+        raise dg.Failure(description=sentence(error), allow_retries=False) from None
     except ServiceUnavailable as error:
         if context.retry_number < settings.step_retries:
             context.log.warning(f"{sentence(error)} Trying the step again in {settings.step_retry_wait_seconds:g} s.")
@@ -53,9 +56,9 @@ def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, s
         raise dg.Failure(
             description=f"{sentence(error)} What was there is kept; the next run goes on from here.",
             allow_retries=False,
-        ) from error
+        ) from None
     except ServiceError as error:
-        raise dg.Failure(description=f"{sentence(error)} What was there is kept.", allow_retries=False) from error
+        raise dg.Failure(description=f"{sentence(error)} What was there is kept.", allow_retries=False) from None
 
 
 def sentence(error: Exception) -> str:

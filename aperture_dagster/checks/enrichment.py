@@ -1,32 +1,91 @@
 """What must be true of what others know of the titles."""
 
+from datetime import timedelta
+
 import dagster as dg
 
-from aperture_dagster.assets.common import TMDB, table
-from aperture_dagster.assets.enrichment import enriched_metadata, tmdb_metadata
-from aperture_dagster.resources.providers import Database, TmdbService
+from aperture_dagster.assets.common import table
+from aperture_dagster.assets.enrichment import enriched_metadata, mdblist_scores, omdb_ratings, tmdb_metadata
+from aperture_dagster.library.sources import MDBLIST, OMDB, SOURCES, TMDB, Source
+from aperture_dagster.resources.providers import Clock, Database
+
+# An answer may be as old as this beyond its time before it counts as stale: a few runs may fail.
+GRACE_DAYS = 3
+TOLERATED = 0.1
+A_DAY = timedelta(days=1)
+SOURCE_ASSETS = ((TMDB, tmdb_metadata), (OMDB, omdb_ratings), (MDBLIST, mdblist_scores))
 
 
-@dg.asset_check(asset=tmdb_metadata, description="Most titles have been found on TMDb, and few attempts fail.")
-def covers_the_library(
-    database: dg.ResourceParam[Database], tmdb_service: dg.ResourceParam[TmdbService]
-) -> dg.AssetCheckResult:
-    """Warn when more than a tenth of the titles that were asked about failed with an error."""
-    from aperture_dagster.storage.enrichment import outcomes
-
-    if not tmdb_service.configured:
-        return dg.AssetCheckResult(passed=True, description="skipped: TMDB_API_KEY is not set")
-    with database.transaction() as connection:
-        standing = outcomes(connection, TMDB)
-    by_outcome = {row["outcome"]: row["titles"] for row in standing}
-    total = sum(by_outcome.values())
-    errors = by_outcome.get("error", 0)
-    return dg.AssetCheckResult(
-        passed=errors <= 0.1 * total,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"titles": total, "errors": errors, "outcomes": table(standing)},
-        description=f"{errors} of {total} titles could not be fetched; they are tried again." if errors else None,
+def _covers_the_library(source: Source, asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset,
+        name="covers_the_library",
+        description=f"Few attempts with {source.label} fail; how many titles it knows, does not know, and waits for.",
     )
+    def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+        from aperture_dagster.assets.enrichment.reporting import coverage, coverage_picture
+        from aperture_dagster.storage.work_list import standing
+
+        with database.transaction() as connection:
+            rows = standing(connection, source)
+        by_outcome = {name: sum(row["items"] for row in rows if row["outcome"] == name) for name in OUTCOMES}
+        tried = by_outcome["ok"] + by_outcome["not_found"] + by_outcome["error"]
+        errors = by_outcome["error"]
+        return dg.AssetCheckResult(
+            passed=errors <= TOLERATED * tried,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"coverage": coverage(rows), "picture": dg.MetadataValue.md(coverage_picture(rows))} | by_outcome,
+            description=f"{errors:,} of {tried:,} titles could not be fetched; they are tried again."
+            if errors
+            else None,
+        )
+
+    return check
+
+
+def _is_fresh(source: Source, asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset,
+        name="is_fresh",
+        description=f"Few of {source.label}'s answers are older than they should get.",
+    )
+    def check(database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
+        from aperture_dagster.storage.work_list import share_stale
+
+        with database.transaction() as connection:
+            stale, fetched = share_stale(connection, source, now=clock.now(), grace_days=GRACE_DAYS)
+        share = stale / fetched if fetched else 0.0
+        return dg.AssetCheckResult(
+            passed=share <= TOLERATED,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"stale": stale, "fetched": fetched, "share_stale": round(share, 4)},
+            description=f"{stale:,} of {fetched:,} answers are overdue by more than {GRACE_DAYS} days."
+            if stale
+            else None,
+        )
+
+    return check
+
+
+def _has_values_in_range(source: Source, asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset,
+        name="has_values_in_range",
+        description=f"{source.label}'s numbers lie where they can.",
+    )
+    def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+        from aperture_dagster.storage.enrichment import values_out_of_range
+
+        with database.transaction() as connection:
+            columns = values_out_of_range(connection, source.name)
+        wrong = sum(row["out_of_range"] for row in columns)
+        return dg.AssetCheckResult(
+            passed=wrong == 0,
+            metadata={"out_of_range": wrong, "columns": table(columns)},
+            description=f"{wrong:,} values are out of range." if wrong else None,
+        )
+
+    return check
 
 
 @dg.asset_check(asset=enriched_metadata, blocking=True, description="Every title of the library is in the merged view.")
@@ -39,4 +98,36 @@ def has_every_title(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult
     return dg.AssetCheckResult(passed=missing == 0, metadata={"missing": missing})
 
 
-CHECKS = [covers_the_library, has_every_title]
+# On the view, which is made whenever the library was read: a source's own checks do not run while it fails.
+@dg.asset_check(asset=enriched_metadata, description="No source of facts has failed for a day.")
+def has_sources_that_answer(
+    database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
+) -> dg.AssetCheckResult:
+    """Warn of sources that have failed for more than a day: since when, and with what."""
+    from aperture_dagster.storage.services import failing_services
+
+    now = clock.now()
+    with database.transaction() as connection:
+        failing = failing_services(connection)
+    labels = {source.name: source.label for source in SOURCES}
+    for_long = [row for row in failing if now - row["failing_since"] > A_DAY]
+    told = "; ".join(
+        f"{labels.get(row['service'], row['service'])} has failed since {row['failing_since']:%Y-%m-%d %H:%M} "
+        f"({row['trouble']})"
+        for row in for_long
+    )
+    return dg.AssetCheckResult(
+        passed=not for_long,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"failing": len(failing), "failing_for_a_day": len(for_long), "services": table(failing)},
+        description=told or None,
+    )
+
+
+CHECKS_OF_A_SOURCE = (_covers_the_library, _is_fresh, _has_values_in_range)
+OUTCOMES = ("ok", "not_found", "error", "waiting", "no_id")
+CHECKS = [
+    *(make(source, asset) for source, asset in SOURCE_ASSETS for make in CHECKS_OF_A_SOURCE),
+    has_every_title,
+    has_sources_that_answer,
+]

@@ -1,15 +1,19 @@
 """The one merged view of a title: for every column the sources in the order in which they are asked.
 
-The first source that has a value wins, and the view keeps which one that was.
+The first source that has a value wins, and the view keeps which one that was. Keywords alone are of several sources
+together: they are opinions, of which more is better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain, zip_longest
 from typing import Any
 
 # The server's title is the operator's own naming; its runtime is that of the file. For what is said *about* a title
-# TMDb is asked first.
+# TMDb is asked first. Votes of IMDb never stand in for TMDb's: there are ten times as many of them, and a title whose
+# votes were counted elsewhere would look the more popular for it. Of a score that two sources pass on, OMDb's comes
+# first: it is read from the site itself.
 PRECEDENCE: dict[str, tuple[tuple[str, str], ...]] = {
     "title": (("server", "title"), ("tmdb", "title")),
     "original_title": (("tmdb", "original_title"), ("server", "original_title")),
@@ -20,7 +24,7 @@ PRECEDENCE: dict[str, tuple[tuple[str, str], ...]] = {
     "overview": (("tmdb", "overview"), ("server", "overview")),
     "tagline": (("tmdb", "tagline"), ("server", "tagline")),
     "genres": (("tmdb", "genres"), ("server", "genres")),
-    "keywords": (("tmdb", "keywords"), ("server", "tags")),
+    "keywords": (("tmdb", "keywords"), ("mdblist", "keywords"), ("server", "tags")),
     "cast": (("tmdb", "cast_names"),),
     "directors": (("tmdb", "directors"),),
     "creators": (("tmdb", "creators"),),
@@ -28,27 +32,51 @@ PRECEDENCE: dict[str, tuple[tuple[str, str], ...]] = {
     "networks": (("tmdb", "network_names"),),
     "countries": (("tmdb", "countries"),),
     "language": (("tmdb", "original_language"),),
-    "official_rating": (("server", "official_rating"),),
-    "runtime_minutes": (("server", "runtime_minutes"), ("tmdb", "runtime_minutes")),
-    "release_date": (("tmdb", "release_date"), ("server", "premiere_date")),
+    "official_rating": (("server", "official_rating"), ("omdb", "rated"), ("mdblist", "certification")),
+    "runtime_minutes": (("server", "runtime_minutes"), ("tmdb", "runtime_minutes"), ("omdb", "runtime_minutes")),
+    "release_date": (("tmdb", "release_date"), ("server", "premiere_date"), ("omdb", "released")),
     "status": (("tmdb", "status"), ("server", "status")),
     "vote_average": (("tmdb", "vote_average"), ("server", "community_rating")),
     "vote_count": (("tmdb", "vote_count"),),
     "popularity": (("tmdb", "popularity"),),
     "collection_name": (("tmdb", "collection_name"),),
     "poster_path": (("tmdb", "poster_path"),),
+    "imdb_rating": (("omdb", "imdb_rating"), ("mdblist", "imdb_rating")),
+    "imdb_votes": (("omdb", "imdb_votes"), ("mdblist", "imdb_votes")),
+    "rotten_tomatoes": (("omdb", "rotten_tomatoes"), ("mdblist", "rotten_tomatoes")),
+    "rotten_tomatoes_audience": (("mdblist", "rotten_tomatoes_audience"),),
+    "metacritic": (("omdb", "metacritic"), ("mdblist", "metacritic")),
+    "letterboxd": (("mdblist", "letterboxd"),),
+    "trakt": (("mdblist", "trakt"),),
+    "mdblist_score": (("mdblist", "score"),),
+    "awards": (("omdb", "awards"),),
+    "award_wins": (("omdb", "award_wins"),),
+    "award_nominations": (("omdb", "award_nominations"),),
+    "oscars_won": (("omdb", "oscars_won"),),
+    "streams": (("mdblist", "streams"),),
 }
-LIST_COLUMNS = frozenset({"genres", "keywords", "cast", "directors", "creators", "companies", "networks", "countries"})
+LIST_COLUMNS = frozenset(
+    {"genres", "keywords", "cast", "directors", "creators", "companies", "networks", "countries", "streams"}
+)
+# Values of these sources are put together, as long as any of them has one.
+TOGETHER: dict[str, tuple[str, ...]] = {"keywords": ("tmdb", "mdblist")}
 
 
-def merge_sources(server: Mapping[str, Any], tmdb: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The merged columns of one work, and under ``sources`` which source each value came from.
+def merge_sources(
+    server: Mapping[str, Any],
+    tmdb: Mapping[str, Any] | None = None,
+    omdb: Mapping[str, Any] | None = None,
+    mdblist: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The merged columns of one work, and under ``sources`` which source each value came from (``a+b``: of both).
 
     Args:
         server: the columns of ``titles`` for the copy that stands for the work.
         tmdb: the columns of ``tmdb_metadata``, None if there is none.
+        omdb: the same of ``omdb_ratings``.
+        mdblist: the same of ``mdblist_scores``.
     """
-    sources: dict[str, Mapping[str, Any]] = {"server": server}
+    sources: dict[str, Mapping[str, Any]] = {"server": server, "omdb": omdb or {}, "mdblist": mdblist or {}}
     if tmdb is not None:
         released = tmdb.get("release_date")
         sources["tmdb"] = {
@@ -62,6 +90,11 @@ def merge_sources(server: Mapping[str, Any], tmdb: Mapping[str, Any] | None) -> 
     came_from: dict[str, str] = {}
     for column, candidates in PRECEDENCE.items():
         merged[column] = [] if column in LIST_COLUMNS else None
+        together = [source for source in TOGETHER.get(column, ()) if sources.get(source, {}).get(column)]
+        if len(together) > 1:
+            merged[column] = weave([sources[source][column] for source in together])
+            came_from[column] = "+".join(together)
+            continue
         for source, name in candidates:
             value = sources.get(source, {}).get(name)
             if value is not None and value != "" and value != []:
@@ -70,3 +103,16 @@ def merge_sources(server: Mapping[str, Any], tmdb: Mapping[str, Any] | None) -> 
                 break
     merged["sources"] = came_from
     return merged
+
+
+def weave(lists: Sequence[Sequence[str]]) -> list[str]:
+    """All names of several lists, each once whatever its case: first those that all lists hold, then in turns, so that
+    whoever reads only the first twenty hears every list.
+    """
+    folded = [{name.casefold() for name in names} for names in lists]
+    agreed = [name for name in lists[0] if all(name.casefold() in names for names in folded)]
+    in_turns = (name for turn in zip_longest(*lists) for name in turn if name is not None)
+    spelled: dict[str, str] = {}
+    for name in chain(agreed, in_turns):
+        spelled.setdefault(name.casefold(), name)
+    return list(spelled.values())

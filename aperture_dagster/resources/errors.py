@@ -31,9 +31,17 @@ class RequestRejected(ServiceError):
     """The service says that the request itself is wrong (4xx): our bug, never retried."""
 
 
+class Redirected(RequestRejected):
+    """The service is to be reached at another address, which the message tells."""
+
+
 class BadAnswer(ServiceError):
     """The answer is not what the service promises: not JSON, a field missing, a wrong type."""
 
 
 class QuotaSpent(ServiceError):
     """The day's requests to the service are used up. Nothing is wrong: it goes on when the next day begins."""
+
+
+class ServiceBusy(ServiceError):
+    """Another process uses the service now, and only one may."""

@@ -6,11 +6,18 @@ Plain classes around the settings, so that a test makes one without Dagster, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceNotConfigured, ServiceRefused
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    NotFound,
+    Redirected,
+    RequestRejected,
+    ServiceNotConfigured,
+    ServiceRefused,
+)
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 
     from aperture_dagster.resources.embedder import Embedder
     from aperture_dagster.resources.media_server import MediaServer, ServerIdentity
-    from aperture_dagster.resources.tmdb import Tmdb
+    from aperture_dagster.storage.services import Lease
 
 
 class Clock:
@@ -46,9 +53,28 @@ class Database:
             DatabaseError: the database cannot be reached or used; the message names the setting.
         """
         from aperture_dagster.storage.connection import open_engine
+        from aperture_dagster.storage.errors import DatabaseError, describe_trouble
 
-        with open_engine(self._settings).begin() as connection:
-            yield connection
+        try:
+            with open_engine(self._settings).begin() as connection:
+                yield connection
+        except Exception as error:
+            told = describe_trouble(error)
+            if told is None:
+                raise
+            raise DatabaseError(told) from None
+
+    def lease(
+        self, service: str, *, waiting: Callable[[float], None], patience_seconds: float | None = None
+    ) -> AbstractContextManager[Lease]:
+        """Use an outside service alone among all processes of this home; see
+        :func:`aperture_dagster.storage.services.service_lease`.
+        """
+        from aperture_dagster.storage.connection import open_engine
+        from aperture_dagster.storage.services import service_lease
+
+        engine = open_engine(self._settings)
+        return service_lease(engine, service, waiting=waiting, patience_seconds=patience_seconds)
 
 
 class MediaServers:
@@ -72,6 +98,27 @@ class MediaServers:
         from aperture_dagster.storage.people import remember_server
 
         settings = self._settings
+        with self.open_without_database() as server:
+            identity = _identity(server, settings.media_server_url or "")
+            with self._database.transaction() as connection:
+                before = remember_server(connection, asdict(identity))
+            if before is not None and before["server_id"] != identity.server_id:
+                raise ServiceRefused(
+                    f"APERTURE_MEDIA_SERVER_URL leads to {identity.name!r}, but {settings.home_path} holds the "
+                    f"library of {before['name']!r}; nothing was changed. "
+                    "Set APERTURE_HOME to another folder for another server."
+                )
+            yield server
+
+    @contextmanager
+    def open_without_database(self) -> Iterator[MediaServer]:
+        """A client of whatever server answers, for a look at it.
+
+        Raises:
+            ServiceNotConfigured: address or key is not set.
+            ServiceUnavailable: it does not answer.
+        """
+        settings = self._settings
         key = settings.media_server_api_key
         if settings.media_server_url is None:
             raise ServiceNotConfigured(
@@ -85,15 +132,6 @@ class MediaServers:
             )
         server = self._connect(settings.media_server_url, key.get_secret_value())
         try:
-            identity = _identity(server, settings.media_server_url)
-            with self._database.transaction() as connection:
-                before = remember_server(connection, asdict(identity))
-            if before is not None and before["server_id"] != identity.server_id:
-                raise ServiceRefused(
-                    f"APERTURE_MEDIA_SERVER_URL leads to {identity.name!r}, but {settings.home_path} holds the "
-                    f"library of {before['name']!r}; nothing was changed. "
-                    "Set APERTURE_HOME to another folder for another server."
-                )
             yield server
         finally:
             server.close()
@@ -127,57 +165,13 @@ class MediaServers:
 def _identity(server: MediaServer, url: str) -> ServerIdentity:
     try:
         return server.identity()
-    except (NotFound, BadAnswer) as error:
+    except Redirected:
+        raise
+    except (NotFound, RequestRejected, BadAnswer) as error:
         raise ServiceRefused(
             f"What answers at APERTURE_MEDIA_SERVER_URL ({url}) is neither Jellyfin nor Emby ({error}): set it to the "
             "server's address as a browser shows it, such as http://192.168.1.10:8096, without /web and what follows."
         ) from None
-
-
-class TmdbService:
-    """TMDb, when there is a key."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    @property
-    def configured(self) -> bool:
-        """Whether there is a key."""
-        key = self._settings.tmdb_api_key
-        return key is not None and bool(key.get_secret_value())
-
-    @property
-    def concurrency(self) -> int:
-        """Requests that may be under way at once."""
-        return self._settings.tmdb_concurrency
-
-    @contextmanager
-    def open(self) -> Iterator[Tmdb]:
-        """A client of TMDb.
-
-        Raises:
-            ServiceNotConfigured: there is no key.
-        """
-        from aperture_dagster.resources.rate_limit import RateLimit
-        from aperture_dagster.resources.tmdb import Tmdb
-
-        settings = self._settings
-        key = settings.tmdb_api_key
-        if key is None or not key.get_secret_value():
-            raise ServiceNotConfigured("TMDB_API_KEY is not set")
-        client = Tmdb.connect(
-            settings.tmdb_url,
-            key.get_secret_value(),
-            language=settings.tmdb_language,
-            limit=RateLimit(settings.tmdb_requests, settings.tmdb_period_seconds),
-            concurrency=settings.tmdb_concurrency,
-            attempts=settings.http_attempts,
-            first_wait_seconds=settings.http_retry_wait_seconds,
-        )
-        try:
-            yield client
-        finally:
-            client.close()
 
 
 class Embedders:

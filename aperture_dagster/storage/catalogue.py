@@ -19,6 +19,7 @@ from aperture_dagster.library.identity import Identities, Incoming, Known, Provi
 from aperture_dagster.library.removal import LibraryLoss, RemovalRefused, check_removals
 from aperture_dagster.storage.bulk import WriteCounts, adapt_row, copy_rows, merge_staged, staging_table, upsert
 from aperture_dagster.storage.tables import episodes, libraries, titles, works
+from aperture_dagster.storage.work_list import ask_again
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -196,10 +197,7 @@ class TitleStage:
         columns = ("work_id", "media_type", "tmdb_id", "imdb_id", "tvdb_id")
         upsert(self._connection, works, rows, columns=columns, touch=None)
         # What was asked under other ids is asked again.
-        self._connection.execute(
-            text("UPDATE fetches SET due_at = now() WHERE work_id = ANY(:works) AND due_at > now()"),
-            {"works": list(identities.works)},
-        )
+        ask_again(self._connection, list(identities.works))
 
 
 class EpisodeStage:

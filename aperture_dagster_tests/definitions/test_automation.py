@@ -15,7 +15,7 @@ from aperture_dagster.settings import Settings
 # Dagster's own tester of conditions uses a beta feature.
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources`")
 
-SOURCES = ("users", "movies", "series", "episodes", "tmdb_metadata")
+SOURCES = ("users", "movies", "series", "episodes", "tmdb_metadata", "omdb_ratings", "mdblist_scores")
 PER_USER = ("watch_history", "taste_profiles", "recommendations")
 EVERYBODY = ("Alma", "Bruno", "Clara")
 

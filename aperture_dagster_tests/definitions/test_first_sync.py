@@ -45,13 +45,13 @@ def test_titles_are_enriched_when_they_are_all_there(
     _made(instance, "users", "movies")
     assert _asked_for(settings, instance) == ["sync_series"]
     _made(instance, "series", "episodes")
-    assert _asked_for(settings, instance) == ["enrich_metadata"]
+    assert _asked_for(settings, instance) == ["enrich_metadata", "enrich_mdblist"]
 
 
 def test_an_installation_that_has_been_filled_is_left_alone(
     make_settings: Callable[..., Settings], instance: dg.DagsterInstance
 ) -> None:
-    _made(instance, "users", "movies", "series", "episodes", "tmdb_metadata")
+    _made(instance, "users", "movies", "series", "episodes", "tmdb_metadata", "mdblist_scores")
     assert _asked_for(make_settings(**SERVER), instance) == []
 
 

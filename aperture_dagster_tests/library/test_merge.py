@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.library.merge import LIST_COLUMNS, PRECEDENCE, merge_sources
-from aperture_dagster.storage.tables import enriched_metadata, titles, tmdb_metadata
+from aperture_dagster.library.merge import LIST_COLUMNS, PRECEDENCE, TOGETHER, merge_sources, weave
+from aperture_dagster.storage.tables import enriched_metadata, mdblist_scores, omdb_ratings, titles, tmdb_metadata
 
 SERVER: dict[str, Any] = {
     "title": "My Name For It",
@@ -104,8 +104,53 @@ def test_every_column_of_the_view_has_a_stated_precedence_from_columns_that_exis
     own = {"work_id", "media_type", "sources", "updated_at"}
     assert set(PRECEDENCE) == {column.name for column in enriched_metadata.columns} - own
     made = {"release_year", "cast_names", "company_names", "network_names"}
-    tables = {"server": set(titles.columns.keys()), "tmdb": set(tmdb_metadata.columns.keys()) | made}
+    tables = {
+        "server": set(titles.columns.keys()),
+        "tmdb": set(tmdb_metadata.columns.keys()) | made,
+        "omdb": set(omdb_ratings.columns.keys()),
+        "mdblist": set(mdblist_scores.columns.keys()),
+    }
     for column, candidates in PRECEDENCE.items():
         for source, name in candidates:
             assert name in tables[source], (column, source, name)
+    for column, sources in TOGETHER.items():
+        assert {(source, column) for source in sources} <= set(PRECEDENCE[column])
     assert {name for name in PRECEDENCE if "ARRAY" in repr(enriched_metadata.c[name].type)} == LIST_COLUMNS
+
+
+OMDB: dict[str, Any] = {"imdb_rating": 8.7, "imdb_votes": 2_000_000, "rotten_tomatoes": 83, "rated": "R"}
+MDBLIST: dict[str, Any] = {"rotten_tomatoes": 80.0, "letterboxd": 4.2, "keywords": ["hacker", "CHASE"], "score": 82}
+
+
+def test_of_a_score_that_two_pass_on_the_nearer_source_wins():
+    merged = merge_sources(SERVER, TMDB, OMDB, MDBLIST)
+    assert (merged["rotten_tomatoes"], merged["letterboxd"], merged["mdblist_score"]) == (83, 4.2, 82)
+    assert merged["sources"]["rotten_tomatoes"] == "omdb"
+    assert merge_sources(SERVER, TMDB, None, MDBLIST)["sources"]["rotten_tomatoes"] == "mdblist"
+
+
+def test_a_score_of_nothing_is_a_score():
+    assert merge_sources(SERVER, TMDB, {"rotten_tomatoes": 0})["rotten_tomatoes"] == 0
+
+
+def test_imdbs_votes_do_not_stand_in_for_tmdbs():
+    merged = merge_sources(SERVER, None, OMDB, MDBLIST)
+    assert (merged["vote_average"], merged["vote_count"], merged["imdb_votes"]) == (8.2, None, 2_000_000)
+
+
+def test_keywords_of_both_sources_stand_together_those_of_both_first():
+    merged = merge_sources(SERVER, TMDB | {"keywords": ["dream", "chase", "city"]}, OMDB, MDBLIST)
+    assert merged["keywords"] == ["chase", "dream", "hacker", "city"]
+    assert merged["sources"]["keywords"] == "tmdb+mdblist"
+
+
+def test_keywords_of_one_source_keep_their_order_and_name_it():
+    merged = merge_sources(SERVER, TMDB | {"keywords": []}, None, MDBLIST)
+    assert (merged["keywords"], merged["sources"]["keywords"]) == (["hacker", "CHASE"], "mdblist")
+    assert merge_sources(SERVER, None, None, {"keywords": []})["sources"]["keywords"] == "server"
+
+
+def test_the_first_twenty_of_many_keywords_hear_every_list():
+    woven = weave([[f"a{n}" for n in range(100)], [f"b{n}" for n in range(5)]])
+    assert woven[:4] == ["a0", "b0", "a1", "b1"]
+    assert len(woven) == 105 and len(set(woven)) == 105

@@ -188,19 +188,21 @@ def test_a_corrected_identification_takes_the_history_along_to_the_right_work(sh
 
 
 def test_what_was_asked_under_other_ids_is_asked_again(shelf: Shelf):
-    from aperture_dagster.storage.enrichment import due_titles, write_fetches
+    from aperture_dagster.library.sources import TMDB
+    from aperture_dagster.storage.work_list import due_items, write_fetches
 
     shelf.films(film(1, tmdb_id=None), film(2))
     later = NOW + timedelta(days=30)
     attempt = {"outcome": "not_found", "attempts": 0, "fetched_at": None, "attempted_at": NOW, "detail": None}
+    attempt |= {"kind": "movie", "found_id": None}
     with shelf.open() as connection:
-        rows = [{**attempt, "work_id": shelf.item(f"film-{n}")["work_id"], "due_at": later} for n in (1, 2)]
-        write_fetches(connection, "tmdb", rows)
+        rows = [{**attempt, "item": shelf.item(f"film-{n}")["work_id"], "due_at": later} for n in (1, 2)]
+        write_fetches(connection, TMDB, rows)
         connection.exec_driver_sql("UPDATE fetches SET due_at = now() + interval '30 days'")
     shelf.films(film(1, tmdb_id=77), film(2))
     with shelf.open() as connection:
         now = connection.exec_driver_sql("SELECT now() + interval '1 s'").scalar_one()
-        assert [title.tmdb_id for title in due_titles(connection, "tmdb", now=now, limit=10)] == [77]
+        assert [title.tmdb_id for title in due_items(connection, TMDB, now=now, limit=10)] == [77]
 
 
 def test_a_title_of_two_libraries_is_one(shelf: Shelf):

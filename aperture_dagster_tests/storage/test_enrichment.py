@@ -1,50 +1,21 @@
-"""The work list of all sources, and the merged view."""
+"""What the sources said, and the merged view of it."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from aperture_dagster.resources.tmdb import read_title
 from aperture_dagster.storage.enrichment import (
-    collections_due,
-    count_due,
+    ENRICHED_COLUMNS,
     coverage,
-    due_titles,
-    failed_titles,
-    outcomes,
+    provenance,
     unmerged_titles,
-    write_collection,
+    values_out_of_range,
+    write_answers,
     write_enriched,
-    write_fetches,
-    write_tmdb,
 )
-from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, Shelf, film
-
-HOUR = timedelta(hours=1)
-
-
-def due(shelf: Shelf, limit: int = 100) -> list[str]:
-    with shelf.open() as connection:
-        titles = due_titles(connection, "tmdb", now=NOW, limit=limit)
-        if limit >= 100:
-            assert count_due(connection, "tmdb", now=NOW) == len(titles)
-    return [title.title for title in titles]
-
-
-def attempt(shelf: Shelf, number: int, hours: float, **facts: Any) -> None:
-    """Note an attempt that makes a film due so many hours from now."""
-    row: dict[str, Any] = {
-        "work_id": shelf.item(f"film-{number}")["work_id"],
-        "outcome": "ok",
-        "attempts": 0,
-        "fetched_at": NOW,
-        "attempted_at": NOW,
-        "due_at": NOW + hours * HOUR,
-        "detail": None,
-    }
-    with shelf.open() as connection:
-        write_fetches(connection, "tmdb", [row | facts])
+from aperture_dagster.storage.tables import mdblist_scores, omdb_ratings
+from aperture_dagster_tests.storage.conftest import ACCEPTED, Shelf, film
 
 
 def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
@@ -52,77 +23,27 @@ def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
     return read_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
 
 
-def test_who_was_never_asked_comes_first_the_newest_first_and_then_the_stalest(shelf: Shelf):
-    added = {n: film(n, added_at=NOW - n * HOUR) for n in range(6)}
-    shelf.films(*added.values(), film(6, added_at=None))
-    attempt(shelf, 0, hours=-5)
-    attempt(shelf, 1, hours=-50)
-    attempt(shelf, 2, hours=5)
-    attempt(shelf, 3, hours=0)
-    assert due(shelf) == ["Film 4", "Film 5", "Film 6", "Film 1", "Film 0", "Film 3"]
-    assert due(shelf, limit=2) == ["Film 4", "Film 5"]
-
-
-def test_other_sources_have_their_own_list(shelf: Shelf):
-    shelf.films(film(1))
-    attempt(shelf, 1, hours=5)
-    with shelf.open() as connection:
-        assert len(due_titles(connection, "omdb", now=NOW, limit=5)) == 1
-
-
-def test_what_left_the_library_is_not_asked_about(shelf: Shelf):
-    shelf.films(film(1), film(2))
-    shelf.films(film(1), rules=ACCEPTED)
-    assert due(shelf) == ["Film 1"]
-
-
-def test_two_copies_are_asked_about_once(shelf: Shelf):
-    shelf.films(film(1), film(2, tmdb_id=1))
-    assert due(shelf) == ["Film 1"]
-
-
-def test_an_id_that_was_found_is_used_again_and_failures_are_known(shelf: Shelf):
-    shelf.films(film(1, tmdb_id=None, imdb_id="tt1"))
-    with shelf.open() as connection:
-        write_tmdb(connection, [tmdb_row(shelf, 1) | {"tmdb_id": 4711}])
-    attempt(shelf, 1, hours=-1, outcome="error", attempts=3)
-    with shelf.open() as connection:
-        (title,) = due_titles(connection, "tmdb", now=NOW, limit=5)
-    assert (title.tmdb_id, title.imdb_id, title.failures, title.media_type) == (4711, "tt1", 3, "movie")
-
-
-def test_a_failure_keeps_the_date_of_the_last_good_answer(shelf: Shelf):
-    shelf.films(film(1))
-    attempt(shelf, 1, hours=1)
-    attempt(shelf, 1, hours=1, outcome="error", attempts=1, fetched_at=None, detail="answered 500")
-    row = shelf.rows("SELECT outcome, attempts, fetched_at, detail FROM fetches")[0]
-    assert row == {"outcome": "error", "attempts": 1, "fetched_at": NOW, "detail": "answered 500"}
-    with shelf.open() as connection:
-        assert outcomes(connection, "tmdb")[0]["outcome"] == "error"
-        assert failed_titles(connection, "tmdb")[0]["detail"] == "answered 500"
-        write_fetches(connection, "tmdb", [])
-
-
-def test_what_waits_is_told_apart_from_what_is_done(shelf: Shelf):
-    shelf.films(*(film(n) for n in range(4)))
-    attempt(shelf, 0, hours=1)
-    with shelf.open() as connection:
-        assert {row["outcome"]: row["titles"] for row in outcomes(connection, "tmdb")} == {"waiting": 3, "ok": 1}
+def row_of(table: Any, shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
+    """A row of a source's table: unknown but for what is given."""
+    lists = {"keywords", "streams", "watch_providers"}
+    names = [column.name for column in table.columns if column.name != "updated_at"]
+    unknown = {name: [] if name in lists else None for name in names}
+    return unknown | {"work_id": shelf.item(f"film-{number}")["work_id"]} | facts
 
 
 def test_what_a_source_said_again_is_not_written(shelf: Shelf):
     shelf.films(film(1))
     row = tmdb_row(shelf, 1, credits={"cast": [{"name": "A", "order": 0}]}, recommendations={"results": [{"id": 5}]})
     with shelf.open() as connection:
-        assert write_tmdb(connection, [row]).inserted == 1
-        assert write_tmdb(connection, [row]).written == 0
-        assert write_tmdb(connection, [row | {"popularity": 2.0}]).updated == 1
+        assert write_answers(connection, "tmdb", [row]).inserted == 1
+        assert write_answers(connection, "tmdb", [row]).written == 0
+        assert write_answers(connection, "tmdb", [row | {"popularity": 2.0}]).updated == 1
 
 
 def test_the_view_merges_all_and_is_not_written_again(shelf: Shelf):
     shelf.films(*(film(n, overview="Server.") for n in range(3)), film(50, tmdb_id=1, title="Copy"))
     with shelf.open() as connection:
-        write_tmdb(connection, [tmdb_row(shelf, 1)])
+        write_answers(connection, "tmdb", [tmdb_row(shelf, 1)])
         assert unmerged_titles(connection) == 3
         assert write_enriched(connection).inserted == 3
         assert write_enriched(connection).written == 0
@@ -153,13 +74,32 @@ def test_a_view_of_what_left_the_library_stays_as_it_was(shelf: Shelf):
     assert shelf.value("SELECT count(*) FROM enriched_metadata") == 2
 
 
-def test_a_collection_is_due_once_and_again_when_it_is_old(shelf: Shelf):
-    shelf.films(film(1), film(2))
-    saga = {"id": 9, "name": "Saga"}
+def test_the_view_hears_every_source_and_says_whom(shelf: Shelf):
+    shelf.films(film(1, imdb_id="tt1"), film(2))
     with shelf.open() as connection:
-        write_tmdb(connection, [tmdb_row(shelf, n, belongs_to_collection=saga) for n in (1, 2)])
-        assert collections_due(connection, older_than=NOW) == [9]
-        row = {"collection_id": 9, "name": "Saga", "overview": None, "poster_path": None, "backdrop_path": None}
-        write_collection(connection, row | {"part_tmdb_ids": [1, 2]}, now=NOW)
-        assert collections_due(connection, older_than=NOW) == []
-        assert collections_due(connection, older_than=NOW + HOUR) == [9]
+        write_answers(connection, "tmdb", [tmdb_row(shelf, 1, keywords={"keywords": [{"name": "Heist"}]})])
+        critics = row_of(omdb_ratings, shelf, 1, imdb_id="tt1", rotten_tomatoes=87, imdb_rating=8.5, awards="1 win.")
+        write_answers(connection, "omdb", [critics])
+        scores = row_of(mdblist_scores, shelf, 1, keywords=["heist", "vault"], rotten_tomatoes=80, letterboxd=4.1)
+        write_answers(connection, "mdblist", [scores])
+        write_enriched(connection)
+        counted = {(row["column"], row["source"]): row["titles"] for row in provenance(connection)}
+        known = coverage(connection)
+    one = next(row for row in shelf.rows("SELECT * FROM enriched_metadata") if row["title"] == "Film 1")
+    assert (one["rotten_tomatoes"], one["letterboxd"], one["awards"]) == (87, 4.1, "1 win.")
+    assert one["keywords"] == ["Heist", "vault"]
+    assert one["sources"]["keywords"] == "tmdb+mdblist"
+    assert (one["sources"]["rotten_tomatoes"], one["sources"]["letterboxd"]) == ("omdb", "mdblist")
+    assert counted["title", "server"] == 2 and counted["rotten_tomatoes", "omdb"] == 1
+    assert (known["critics"], known["awards"]) == (0.5, 0.5)
+    assert set(one) == {*ENRICHED_COLUMNS, "updated_at"}
+
+
+def test_a_number_out_of_its_range_is_counted(shelf: Shelf):
+    shelf.films(film(1), film(2))
+    with shelf.open() as connection:
+        rows = [row_of(mdblist_scores, shelf, n, letterboxd=value) for n, value in ((1, 4.5), (2, 45))]
+        write_answers(connection, "mdblist", rows)
+        found = {row["column"]: row for row in values_out_of_range(connection, "mdblist")}
+    assert (found["letterboxd"]["values"], found["letterboxd"]["out_of_range"]) == (2, 1)
+    assert found["score"]["values"] == 0

@@ -1,0 +1,19 @@
+"""What others know of the titles: a module a source, and the one merged view of them all."""
+
+from aperture_dagster.assets.enrichment.mdblist import mdblist, mdblist_scores
+from aperture_dagster.assets.enrichment.merged import enriched_metadata
+from aperture_dagster.assets.enrichment.omdb import omdb, omdb_ratings
+from aperture_dagster.assets.enrichment.tmdb import tmdb, tmdb_metadata
+
+ASSETS = (tmdb, tmdb_metadata, omdb, omdb_ratings, mdblist, mdblist_scores, enriched_metadata)
+
+__all__ = [
+    "ASSETS",
+    "enriched_metadata",
+    "mdblist",
+    "mdblist_scores",
+    "omdb",
+    "omdb_ratings",
+    "tmdb",
+    "tmdb_metadata",
+]

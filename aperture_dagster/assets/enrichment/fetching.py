@@ -1,0 +1,319 @@
+"""Working through a source's list: what is due is asked, and each answer is kept as it comes.
+
+The one place that decides when to stop, what is kept and when an item is due again; each source says only how it is
+asked, and where its answers go.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from aperture_dagster.assets.common import Progress
+from aperture_dagster.library.due import Outcome, due_after
+from aperture_dagster.library.sources import AsksBy, Kind, Source
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    NotFound,
+    QuotaSpent,
+    RequestRejected,
+    ServiceError,
+    ServiceUnavailable,
+)
+from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.storage.work_list import DueItem
+
+if TYPE_CHECKING:
+    import dagster as dg
+    from sqlalchemy import Connection
+
+READ_AT_ONCE = 200
+# So many in a row that could not be reached mean that the service is down, not that the titles are odd.
+FAILURES_THAT_MEAN_DOWN = 8
+LARGEST_COUNT = 32_767
+
+
+@dataclass(slots=True)
+class Attempt:
+    """How asking about an item went. ``found_id``: the source's own id of it, when that had to be looked for."""
+
+    item: DueItem
+    outcome: Outcome
+    answer: Any = None
+    detail: str | None = None
+    unreachable: bool = False
+    found_id: int | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run came to: attempts by outcome, rows written, what is still due, and whether the quota ended it."""
+
+    ok: int = 0
+    not_found: int = 0
+    error: int = 0
+    rows: int = 0
+    still_due: int = 0
+    out_of_quota: bool = False
+    last_unreachable: str = ""
+
+    def count(self, attempt: Attempt) -> None:
+        """Count an attempt."""
+        setattr(self, attempt.outcome, getattr(self, attempt.outcome) + 1)
+        if attempt.unreachable:
+            self.last_unreachable = (attempt.detail or "").rstrip(".")
+
+    @property
+    def asked(self) -> int:
+        """Items that were asked about."""
+        return self.ok + self.not_found + self.error
+
+
+@dataclass(slots=True)
+class WorkList:
+    """How one source is worked through.
+
+    Args:
+        source: whose list it is.
+        ask: asks about one unit (items of one kind) and yields attempts as they are known. May raise any
+            ServiceError: what it concerns is then decided here.
+        keep: writes the answers of attempts that went well; returns how many rows changed.
+        ttl: how long the answer of such an attempt is good for.
+        concurrency: units asked about at once.
+        unit_size: items in a unit now.
+        groups: what may stand in a unit together, kinds and ids, in order of their turn; default everything.
+        what: what the items are called in the log.
+        failures_that_mean_down: units in a row that could not be reached.
+    """
+
+    source: Source
+    ask: Callable[[Sequence[DueItem]], Iterator[list[Attempt]]]
+    keep: Callable[[Connection, Sequence[Attempt]], int]
+    ttl: Callable[[Attempt, datetime], timedelta]
+    concurrency: int = 1
+    unit_size: Callable[[], int] = lambda: 1
+    groups: Sequence[tuple[tuple[Kind, ...], AsksBy]] = ()
+    what: str = "titles"
+    failures_that_mean_down: int = FAILURES_THAT_MEAN_DOWN
+
+
+def outcome_of(item: DueItem, ask: Callable[[], Attempt]) -> Attempt:
+    """The attempt that ``ask`` returns, or what its error means for this item alone.
+
+    Raises:
+        ServiceRefused, QuotaSpent: these concern all items.
+    """
+    try:
+        return ask()
+    except NotFound as error:
+        return Attempt(item, "not_found", detail=str(error))
+    except (BadAnswer, RequestRejected) as error:
+        return Attempt(item, "error", detail=str(error))
+    except ServiceUnavailable as error:
+        return Attempt(item, "error", detail=str(error), unreachable=True)
+
+
+def work_through(context: dg.AssetExecutionContext, database: Database, clock: Clock, work: WorkList) -> Tally:
+    """Ask about everything that is due; each answer is kept before more is asked than is under way at once.
+
+    A run that is killed loses no more than the requests under way. When the quota is spent it ends well: what was not
+    asked stays as it was.
+
+    Raises:
+        ServiceUnavailable: the service is down; what was fetched is kept, what failed is tried again soon.
+        ServiceRefused: the key is refused; nothing more is marked as tried.
+    """
+    from aperture_dagster.storage.services import note_answers, note_trouble
+    from aperture_dagster.storage.work_list import count_due, enrol
+
+    now = clock.now()
+    with database.transaction() as connection:
+        enrol(connection, work.source, now=now)
+        due = count_due(connection, work.source, now=now)
+    context.log.info(f"{work.source.label}: {due:,} {work.what} are due")
+    run = _Run(database, clock, work, now, Progress(context, f"{work.what} from {work.source.label}", due))
+    trouble: ServiceError | None = None
+    try:
+        run.work()
+    except QuotaSpent:
+        run.tally.out_of_quota = True
+    except ServiceError as error:
+        trouble = error
+    tally = run.tally
+    with database.transaction() as connection:
+        tally.still_due = count_due(connection, work.source, now=clock.now())
+        if trouble is not None:
+            note_trouble(connection, work.source.name, now=clock.now(), trouble=str(trouble))
+        elif tally.ok + tally.not_found:
+            note_answers(connection, work.source.name, now=clock.now())
+    if trouble is not None:
+        raise trouble
+    return tally
+
+
+@dataclass(slots=True)
+class _UnitOver:
+    """A unit is done with: what of it was not asked about, what ended it early, and whether the service was reached."""
+
+    not_asked: list[DueItem]
+    error: Exception | None
+    reached: bool
+
+
+class _Run:
+    """One way through the list: threads ask, the caller's thread keeps what they bring."""
+
+    def __init__(self, database: Database, clock: Clock, work: WorkList, now: datetime, progress: Progress) -> None:
+        self.tally = Tally()
+        self._database, self._clock, self._list, self._now = database, clock, work, now
+        self._progress = progress
+        self._waiting: deque[DueItem] = deque()
+        self._busy: set[tuple[Kind, int]] = set()
+        self._results: queue.SimpleQueue[list[Attempt] | _UnitOver] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._stop: Exception | None = None
+        self._units_unreachable = 0
+
+    def work(self) -> None:
+        """Go on until nothing is due, or there is a reason to stop, which is raised after all is kept."""
+        under_way = 0
+        with ThreadPoolExecutor(self._list.concurrency, thread_name_prefix=self._list.source.name) as pool:
+            try:
+                while True:
+                    # Twice as many as are asked at once: nobody waits for the database.
+                    while under_way < 2 * self._list.concurrency and (unit := self._next_unit()):
+                        pool.submit(self._ask, unit)
+                        under_way += 1
+                    if under_way == 0:
+                        break
+                    under_way -= self._collect([self._results.get()])
+            finally:
+                # Also when the run is being stopped: whatever has come is kept.
+                self._stopping.set()
+                pool.shutdown(wait=True)
+                self._collect([])
+        self._progress.tell()
+        nothing_came = self.tally.asked == self.tally.error
+        if self._stop is None and self._units_unreachable and nothing_came:
+            self._stop = self._down()
+        if self._stop is not None:
+            raise self._stop
+
+    def _next_unit(self) -> list[DueItem]:
+        from aperture_dagster.storage.work_list import due_items
+
+        if self._stop is not None:
+            return []
+        work, size = self._list, self._list.unit_size()
+        if not self._waiting:
+            with self._database.transaction() as connection:
+                for kinds, asks_by in work.groups or [(work.source.kinds, work.source.asks_by)]:
+                    self._waiting += due_items(
+                        connection,
+                        work.source,
+                        now=self._now,
+                        # Who goes by groups reads a unit at a time, lest two groups meet in one.
+                        limit=size if work.groups else READ_AT_ONCE,
+                        kinds=kinds,
+                        asks_by=asks_by,
+                        busy=[key for key in self._busy if key[0] in kinds],
+                    )
+                    if self._waiting:
+                        break
+        unit = [self._waiting.popleft() for _ in range(min(size, len(self._waiting)))]
+        self._busy |= {item.key for item in unit}
+        return unit
+
+    def _ask(self, unit: list[DueItem]) -> None:
+        """In a thread: ask about a unit, and pass on what comes."""
+        asked: set[tuple[Kind, int]] = set()
+        error: Exception | None = None
+        reached = False
+        try:
+            if not self._stopping.is_set():
+                for attempts in self._list.ask(unit):
+                    asked |= {attempt.item.key for attempt in attempts}
+                    reached |= any(not attempt.unreachable for attempt in attempts)
+                    self._results.put(attempts)
+                    if self._stopping.is_set():
+                        break
+        except Exception as raised:
+            # It is judged, and raised if need be, where all results are.
+            error = raised
+        self._results.put(_UnitOver([item for item in unit if item.key not in asked], error, reached))
+
+    def _collect(self, results: list[list[Attempt] | _UnitOver]) -> int:
+        """Keep all that has come, in one transaction; returns how many units are over."""
+        while True:
+            try:
+                results.append(self._results.get_nowait())
+            except queue.Empty:
+                break
+        attempts: list[Attempt] = []
+        over = [result for result in results if isinstance(result, _UnitOver)]
+        for result in results:
+            attempts += self._judge(result) if isinstance(result, _UnitOver) else result
+        if attempts:
+            self._keep(attempts)
+        self._busy -= {attempt.item.key for attempt in attempts}
+        self._busy -= {item.key for result in over for item in result.not_asked}
+        if self._stop is None and self._units_unreachable >= self._list.failures_that_mean_down:
+            self._end(self._down())
+        return len(over)
+
+    def _judge(self, over: _UnitOver) -> list[Attempt]:
+        """What the end of a unit means: a reason to stop for all, or failures of what of it was not asked about."""
+        error = over.error
+        if error is None or isinstance(error, ServiceUnavailable):
+            self._units_unreachable = 0 if over.reached else self._units_unreachable + 1
+        if error is None:
+            return []
+        if isinstance(error, (BadAnswer, RequestRejected, ServiceUnavailable)):
+            unreachable = isinstance(error, ServiceUnavailable)
+            return [Attempt(item, "error", detail=str(error), unreachable=unreachable) for item in over.not_asked]
+        self._end(error)
+        return []
+
+    def _keep(self, attempts: Sequence[Attempt]) -> None:
+        from aperture_dagster.storage.work_list import write_fetches
+
+        work, now = self._list, self._clock.now()
+        with self._database.transaction() as connection:
+            good = [attempt for attempt in attempts if attempt.outcome == "ok"]
+            self.tally.rows += work.keep(connection, good) if good else 0
+            write_fetches(connection, work.source, [_fetch_row(attempt, work, now) for attempt in attempts])
+        for attempt in attempts:
+            self.tally.count(attempt)
+        self._progress.add(len(attempts))
+
+    def _end(self, reason: Exception) -> None:
+        self._stop = self._stop or reason
+        self._stopping.set()
+
+    def _down(self) -> ServiceUnavailable:
+        return ServiceUnavailable(
+            f"{self._list.source.label} cannot be reached: {self.tally.last_unreachable}. "
+            f"{self.tally.ok:,} {self._list.what} were fetched before."
+        )
+
+
+def _fetch_row(attempt: Attempt, work: WorkList, now: datetime) -> dict[str, Any]:
+    failures = attempt.item.failures + 1 if attempt.outcome == "error" else 0
+    ttl = work.ttl(attempt, now) if attempt.outcome == "ok" else timedelta()
+    return {
+        "kind": attempt.item.kind,
+        "item": attempt.item.item,
+        "outcome": attempt.outcome,
+        "attempts": min(failures, LARGEST_COUNT),
+        "fetched_at": now if attempt.outcome == "ok" else None,
+        "attempted_at": now,
+        "due_at": due_after(attempt.outcome, failures=failures, now=now, ttl=ttl),
+        "found_id": attempt.found_id,
+        "detail": attempt.detail[:500] if attempt.detail else None,
+    }

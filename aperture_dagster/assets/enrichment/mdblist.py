@@ -1,0 +1,147 @@
+"""What MDBList knows: the scores of many sites, keywords, and where a title streams."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from aperture_dagster.assets.common import operator_errors
+from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, work_through
+from aperture_dagster.assets.enrichment.reporting import quota_spent, skipped, source_metadata, tell_waiting
+from aperture_dagster.assets.media_server import movies, series
+from aperture_dagster.automation import fresh_within_a_day
+from aperture_dagster.library.sources import MDBLIST
+from aperture_dagster.resources.metadata_services import MdbListService
+from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from aperture_dagster.resources.mdblist import MdbList, MdbListAnswer
+    from aperture_dagster.storage.work_list import DueItem
+
+GROUP = "enrichment"
+# A batch is tried five times before it counts as failed: two of them are no accident.
+BATCHES_THAT_MEAN_DOWN = 2
+
+mdblist = dg.AssetSpec(
+    MDBLIST.name,
+    group_name=GROUP,
+    description="MDBList: scores of many sites, keywords, where titles stream.",
+    kinds={"mdblist"},
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[mdblist, movies, series],
+    kinds={"mdblist", "postgres"},
+    pool=MDBLIST.name,
+    freshness_policy=fresh_within_a_day,
+)
+def mdblist_scores(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    mdblist_service: dg.ResourceParam[MdbListService],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """What MDBList says of each title in the library, one row per work: its own score, Trakt, Letterboxd, Rotten
+    Tomatoes' critics and audience, Metacritic, keywords, where it streams.
+
+    A hundred titles a request, fewer where that is refused, and that is remembered. Within the day's quota, as MDBList
+    itself tells it. Skipped, and said so, without an MDBList key.
+    """
+    if not mdblist_service.configured:
+        return skipped(context, MDBLIST, "titles have no scores and keywords of MDBList")
+    with operator_errors(context, settings), mdblist_service.open(waiting=tell_waiting(context, MDBLIST)) as client:
+        batches = _Batches(client, database, settings.mdblist_batch_size)
+        tally = work_through(context, database, clock, _titles(settings, batches))
+        quota_spent(context, MDBLIST, tally, mdblist_service.quota)
+        return dg.MaterializeResult(
+            metadata=source_metadata(
+                database, MDBLIST, tally, requests=client.requests, now=clock.now(), quota=mdblist_service.quota
+            )
+            | {"batch_size": batches.size}
+        )
+
+
+class _Batches:
+    """Asks about titles in batches as large as MDBList takes them."""
+
+    def __init__(self, client: "MdbList", database: Database, size: int) -> None:
+        from aperture_dagster.storage.services import batch_size
+
+        self._client, self._database = client, database
+        client.batch_size = size
+        with database.transaction() as connection:
+            remembered = batch_size(connection, MDBLIST.name)
+        self.size = min(size, remembered or size)
+        self._remembered = self.size
+
+    def ask(self, unit: "Sequence[DueItem]") -> Iterator[list[Attempt]]:
+        """Attempts of a unit, which are of one kind and known by one sort of id; smaller batches when refused."""
+        from aperture_dagster.resources.mdblist import BatchTooLarge
+
+        rest = list(unit)
+        while rest:
+            batch = rest[: self.size]
+            try:
+                answer = self._ask(batch)
+            except BatchTooLarge as refused:
+                self.size = refused.smaller
+                continue
+            if self.size < self._remembered:
+                self._remember()
+            rest = rest[len(batch) :]
+            yield [_attempt(item, answer) for item in batch]
+
+    def _ask(self, batch: "Sequence[DueItem]") -> "MdbListAnswer":
+        media_type = "movie" if batch[0].kind == "movie" else "series"
+        if batch[0].imdb_id is not None:
+            return self._client.titles(media_type, "imdb", [item.imdb_id or "" for item in batch])
+        return self._client.titles(media_type, "tmdb", [item.tmdb_id or 0 for item in batch])
+
+    def _remember(self) -> None:
+        # Only now that it was taken: a wrong key looks like a batch too large at first.
+        from aperture_dagster.storage.services import remember_batch_size
+
+        with self._database.transaction() as connection:
+            remember_batch_size(connection, MDBLIST.name, self.size)
+        self._remembered = self.size
+
+
+def _attempt(item: "DueItem", answer: "MdbListAnswer") -> Attempt:
+    asked = item.imdb_id if item.imdb_id is not None else item.tmdb_id
+    if asked in answer.found:
+        return Attempt(item, "ok", answer=answer.found[asked])
+    if asked in answer.unreadable:
+        return Attempt(item, "error", detail=answer.unreadable[asked])
+    if answer.nameless:
+        return Attempt(item, "error", detail="MDBList's answer held titles without ids, of which this may be one")
+    return Attempt(item, "not_found", detail=f"unknown to MDBList as {asked}")
+
+
+def _titles(settings: Settings, batches: _Batches) -> WorkList:
+    from aperture_dagster.storage.enrichment import write_answers
+
+    def keep(connection: "Connection", attempts: Sequence[Attempt]) -> int:
+        rows = (attempt.answer.as_row(attempt.item.item) for attempt in attempts)
+        return write_answers(connection, MDBLIST.name, rows).written
+
+    return WorkList(
+        MDBLIST,
+        ask=batches.ask,
+        keep=keep,
+        ttl=lambda attempt, now: timedelta(days=settings.mdblist_ttl_days),
+        unit_size=lambda: batches.size,
+        groups=[
+            (("movie",), "imdb"),
+            (("series",), "imdb"),
+            (("movie",), "tmdb_alone"),
+            (("series",), "tmdb_alone"),
+        ],
+        failures_that_mean_down=BATCHES_THAT_MEAN_DOWN,
+    )

@@ -1,0 +1,129 @@
+"""What TMDb knows: titles, and the collections that they belong to."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from aperture_dagster.assets.common import operator_errors
+from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, outcome_of, work_through
+from aperture_dagster.assets.enrichment.reporting import skipped, source_metadata, tell_waiting
+from aperture_dagster.assets.media_server import movies, series
+from aperture_dagster.automation import fresh_within_half_a_day
+from aperture_dagster.library.due import ttl_for
+from aperture_dagster.library.sources import TMDB, TMDB_COLLECTIONS
+from aperture_dagster.resources.errors import NotFound
+from aperture_dagster.resources.metadata_services import TmdbService
+from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from aperture_dagster.resources.tmdb import Tmdb
+    from aperture_dagster.storage.work_list import DueItem
+
+GROUP = "enrichment"
+
+tmdb = dg.AssetSpec(
+    TMDB.name,
+    group_name=GROUP,
+    description="The Movie Database: facts, people, keywords, votes of titles.",
+    kinds={"tmdb"},
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[tmdb, movies, series],
+    kinds={"tmdb", "postgres"},
+    pool=TMDB.name,
+    freshness_policy=fresh_within_half_a_day,
+)
+def tmdb_metadata(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    tmdb_service: dg.ResourceParam[TmdbService],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """What TMDb says of each title in the library, one row per work, and of the collections they belong to.
+
+    One request a title and a collection, only for those that are due: never asked first, then the stalest. Each answer
+    is kept as it comes, so a run that is stopped goes on where it was. Skipped, and said so, without a TMDb key.
+    """
+    if not tmdb_service.configured:
+        return skipped(context, TMDB, "titles keep what the media server says of them")
+    with operator_errors(context, settings), tmdb_service.open(waiting=tell_waiting(context, TMDB)) as client:
+        tally = work_through(context, database, clock, _titles(settings, client, tmdb_service.concurrency))
+        collections = work_through(context, database, clock, _collections(settings, client, tmdb_service.concurrency))
+        tally.rows += collections.rows
+        return dg.MaterializeResult(
+            metadata=source_metadata(database, TMDB, tally, requests=client.requests, now=clock.now())
+            | {"collections_fetched": collections.ok, "collections_failed": collections.error}
+        )
+
+
+def _titles(settings: Settings, client: "Tmdb", concurrency: int) -> WorkList:
+    from aperture_dagster.storage.enrichment import write_answers
+
+    def keep(connection: "Connection", attempts: Sequence[Attempt]) -> int:
+        rows = (attempt.answer.as_row(attempt.item.item) for attempt in attempts)
+        return write_answers(connection, TMDB.name, rows).written
+
+    def ttl(attempt: Attempt, now: datetime) -> timedelta:
+        return ttl_for(
+            attempt.answer.release_date,
+            attempt.item.year,
+            now=now,
+            ttl=timedelta(days=settings.tmdb_ttl_days),
+            young_ttl=timedelta(days=settings.tmdb_young_ttl_days),
+        )
+
+    def ask(unit: "Sequence[DueItem]") -> Iterator[list[Attempt]]:
+        for title in unit:
+            yield [_ask_title(client, title)]
+
+    return WorkList(TMDB, ask=ask, keep=keep, ttl=ttl, concurrency=concurrency)
+
+
+def _ask_title(client: "Tmdb", title: "DueItem") -> Attempt:
+    media_type = "movie" if title.kind == "movie" else "series"
+    found: int | None = None
+
+    def ask() -> Attempt:
+        nonlocal found
+        tmdb_id = title.tmdb_id
+        if tmdb_id is None:
+            tmdb_id = found = client.find(media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
+        if tmdb_id is None:
+            known = title.imdb_id or title.tvdb_id
+            raise NotFound(f"unknown to TMDb as {known}" if known else "the title has no ids")
+        return Attempt(title, "ok", answer=client.title(media_type, tmdb_id))
+
+    attempt = outcome_of(title, ask)
+    # Kept also when the rest failed: what was looked for once is not looked for again.
+    attempt.found_id = found
+    return attempt
+
+
+def _collections(settings: Settings, client: "Tmdb", concurrency: int) -> WorkList:
+    from aperture_dagster.storage.enrichment import write_collections
+
+    def ask(unit: "Sequence[DueItem]") -> Iterator[list[Attempt]]:
+        for item in unit:
+            yield [outcome_of(item, lambda item=item: Attempt(item, "ok", answer=client.collection(item.item)))]
+
+    def keep(connection: "Connection", attempts: Sequence[Attempt]) -> int:
+        return write_collections(connection, [asdict(attempt.answer) for attempt in attempts]).written
+
+    return WorkList(
+        TMDB_COLLECTIONS,
+        ask=ask,
+        keep=keep,
+        ttl=lambda attempt, now: timedelta(days=settings.tmdb_ttl_days),
+        concurrency=concurrency,
+        what="collections",
+    )

@@ -1,0 +1,199 @@
+"""What is remembered of outside services: who uses one now, when it was asked last, what its quota still allows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+# The first half of an advisory lock's number; the second is made from the service's name.
+SERVICE_LOCK = 0x0A9E28
+POLL_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to use a service, alone.
+
+    ``ages``: seconds since each of the last requests that the one before sent; None when that one was killed, and
+    nobody knows. Whoever holds the lease puts its own last requests into ``sent`` before giving it back.
+    """
+
+    ages: list[float] | None
+    sent: list[float]
+
+
+@contextmanager
+def service_lease(
+    engine: Engine,
+    service: str,
+    *,
+    waiting: Callable[[float], None] = lambda seconds: None,
+    patience_seconds: float | None = None,
+) -> Iterator[Lease]:
+    """Use ``service`` alone among all processes, so that its limit is kept and nothing is asked twice.
+
+    The lock belongs to a connection, so a process that is killed gives it back at once.
+
+    Args:
+        engine: the product's database.
+        service: the service's name.
+        waiting: told about once a second, with the seconds waited so far, while another process uses the service.
+        patience_seconds: how long to wait for another process; None waits as long as it takes.
+
+    Raises:
+        TimeoutError: another process still uses the service after that time.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        lock = {"class": SERVICE_LOCK, "service": service}
+        started = time.monotonic()
+        while not connection.execute(text("SELECT pg_try_advisory_lock(:class, hashtext(:service))"), lock).scalar():
+            waited = time.monotonic() - started
+            if patience_seconds is not None and waited >= patience_seconds:
+                raise TimeoutError(f"another run is using {service} now")
+            waiting(waited)
+            time.sleep(POLL_SECONDS)
+        try:
+            lease = _lend(connection, service)
+            try:
+                yield lease
+            finally:
+                _take_back(connection, service, lease)
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:class, hashtext(:service))"), lock)
+
+
+def _lend(connection: Connection, service: str) -> Lease:
+    row = connection.execute(
+        text(
+            "SELECT lent_at IS NULL OR returned_at >= lent_at AS was_returned, coalesce((SELECT "
+            "array_agg(extract(epoch FROM clock_timestamp() - sent)::float8) FROM unnest(sent_at) AS sent), '{}') "
+            "AS ages FROM services WHERE service = :service"
+        ),
+        {"service": service},
+    ).one_or_none()
+    connection.execute(
+        text(
+            "INSERT INTO services (service, lent_at) VALUES (:service, clock_timestamp()) "
+            "ON CONFLICT (service) DO UPDATE SET lent_at = excluded.lent_at"
+        ),
+        {"service": service},
+    )
+    if row is None:
+        return Lease([], [])
+    return Lease(list(row.ages) if row.was_returned else None, [])
+
+
+def _take_back(connection: Connection, service: str, lease: Lease) -> None:
+    connection.execute(
+        text(
+            "UPDATE services SET returned_at = clock_timestamp(), sent_at = coalesce((SELECT "
+            "array_agg(clock_timestamp() - make_interval(secs => age)) FROM unnest(CAST(:ages AS float8[])) AS age), "
+            "'{}') WHERE service = :service"
+        ),
+        {"service": service, "ages": lease.sent},
+    )
+
+
+def spend(connection: Connection, service: str, *, day: date, limit: int) -> bool:
+    """Take one request from the day's quota; False when there is none left.
+
+    ``limit`` counts until the service has said its own of this day (:func:`correct`).
+    """
+    statement = text(
+        'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, 1, :limit) '
+        "ON CONFLICT (service, day) DO UPDATE SET used = q.used + 1, updated_at = now() "
+        'WHERE q.used < q."limit" RETURNING used'
+    )
+    return connection.execute(statement, {"service": service, "day": day, "limit": limit}).first() is not None
+
+
+def correct(connection: Connection, service: str, *, day: date, limit: int, used: int) -> None:
+    """Take the service's own word for the day's quota."""
+    statement = text(
+        'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, :used, :limit) '
+        'ON CONFLICT (service, day) DO UPDATE SET used = :used, "limit" = :limit, updated_at = now() '
+        'WHERE (q.used, q."limit") IS DISTINCT FROM (excluded.used, excluded."limit")'
+    )
+    connection.execute(statement, {"service": service, "day": day, "used": used, "limit": limit})
+
+
+def exhaust(connection: Connection, service: str, *, day: date, limit: int) -> None:
+    """Nothing is left of the day's quota: the service has said so."""
+    statement = text(
+        'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, :limit, :limit) '
+        'ON CONFLICT (service, day) DO UPDATE SET used = greatest(q.used, q."limit"), updated_at = now()'
+    )
+    connection.execute(statement, {"service": service, "day": day, "limit": limit})
+
+
+def quota_of(connection: Connection, service: str, *, day: date, limit: int) -> tuple[int, int]:
+    """Requests used on this day, and how many are allowed."""
+    row = connection.execute(
+        text('SELECT used, "limit" FROM quota WHERE service = :service AND day = :day'),
+        {"service": service, "day": day},
+    ).one_or_none()
+    return (row[0], row[1]) if row else (0, limit)
+
+
+def quota_table(connection: Connection, service: str, days: int = 7) -> list[dict[str, Any]]:
+    """The last days' quota, newest first."""
+    statement = text('SELECT day, used, "limit" FROM quota WHERE service = :service ORDER BY day DESC LIMIT :days')
+    return [dict(row) for row in connection.execute(statement, {"service": service, "days": days}).mappings()]
+
+
+def note_answers(connection: Connection, service: str, *, now: datetime) -> None:
+    """The service answers."""
+    connection.execute(
+        text(
+            "INSERT INTO services (service, answered_at) VALUES (:service, :now) ON CONFLICT (service) DO UPDATE "
+            "SET answered_at = :now, failing_since = NULL, trouble = NULL"
+        ),
+        {"service": service, "now": now},
+    )
+
+
+def note_trouble(connection: Connection, service: str, *, now: datetime, trouble: str) -> None:
+    """The service fails, with this; since when is kept from the first time."""
+    connection.execute(
+        text(
+            "INSERT INTO services (service, failing_since, trouble) VALUES (:service, :now, :trouble) "
+            "ON CONFLICT (service) DO UPDATE SET failing_since = coalesce(services.failing_since, :now), "
+            "trouble = :trouble"
+        ),
+        {"service": service, "now": now, "trouble": trouble[:500]},
+    )
+
+
+def failing_services(connection: Connection) -> list[dict[str, Any]]:
+    """The services that fail: since when, with what, and when they last answered."""
+    statement = text(
+        "SELECT service, failing_since, answered_at, trouble FROM services WHERE failing_since IS NOT NULL ORDER BY 1"
+    )
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def batch_size(connection: Connection, service: str) -> int | None:
+    """The largest batch that the service took after refusing a larger one; None when it has refused none."""
+    return connection.execute(
+        text("SELECT batch_size FROM services WHERE service = :service"), {"service": service}
+    ).scalar()
+
+
+def remember_batch_size(connection: Connection, service: str, size: int) -> None:
+    """Remember the largest batch that the service takes."""
+    connection.execute(
+        text(
+            "INSERT INTO services (service, batch_size) VALUES (:service, :size) "
+            "ON CONFLICT (service) DO UPDATE SET batch_size = :size"
+        ),
+        {"service": service, "size": size},
+    )

@@ -1,0 +1,63 @@
+"""Every table of the product's database. A change here needs a migration beside it; a test compares the two.
+
+The unit of everything that is thought about a title is the *work*: the film or series itself, whatever copies of it
+the server holds and whatever ids the server gives them. ``titles`` and ``episodes`` are the server's items and share
+one sequence of ids.
+"""
+
+from __future__ import annotations
+
+from aperture_dagster.storage.tables.base import item_ids, metadata
+from aperture_dagster.storage.tables.catalogue import episodes, libraries, titles, works
+from aperture_dagster.storage.tables.enrichment import (
+    enriched_metadata,
+    fetches,
+    mdblist_scores,
+    omdb_ratings,
+    studio_logos,
+    tmdb_collections,
+    tmdb_metadata,
+)
+from aperture_dagster.storage.tables.home import facts, quota, services
+from aperture_dagster.storage.tables.people import history_syncs, plays, users, watch_state
+from aperture_dagster.storage.tables.taste import (
+    embedding_models,
+    embeddings,
+    recommendations,
+    taste_profiles,
+    taste_weights,
+    top_picks,
+)
+
+# The newest migration; a process whose database says the same has nothing to migrate.
+HEAD_REVISION = "0002"
+
+__all__ = [
+    "HEAD_REVISION",
+    "embedding_models",
+    "embeddings",
+    "enriched_metadata",
+    "episodes",
+    "facts",
+    "fetches",
+    "history_syncs",
+    "item_ids",
+    "libraries",
+    "mdblist_scores",
+    "metadata",
+    "omdb_ratings",
+    "plays",
+    "quota",
+    "recommendations",
+    "services",
+    "studio_logos",
+    "taste_profiles",
+    "taste_weights",
+    "titles",
+    "tmdb_collections",
+    "tmdb_metadata",
+    "top_picks",
+    "users",
+    "watch_state",
+    "works",
+]

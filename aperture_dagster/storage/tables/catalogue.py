@@ -1,0 +1,93 @@
+"""The media server's libraries and items, and the works that they are copies of."""
+
+from __future__ import annotations
+
+from sqlalchemy import ARRAY, REAL, BigInteger, Column, Date, ForeignKey, Index, Integer, Table, Text, text
+
+from aperture_dagster.storage.tables.base import Moment, metadata
+
+libraries = Table(
+    "libraries",
+    metadata,
+    Column("library_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("collection_type", Text),
+    Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    comment="The media server's libraries.",
+)
+
+works = Table(
+    "works",
+    metadata,
+    Column("work_id", BigInteger, primary_key=True, autoincrement=True),
+    Column("media_type", Text, nullable=False),
+    Column("tmdb_id", BigInteger),
+    Column("imdb_id", Text),
+    Column("tvdb_id", BigInteger),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Index("ix_works_tmdb", "media_type", "tmdb_id"),
+    Index("ix_works_imdb", "media_type", "imdb_id"),
+    comment="Films and series as such. Never deleted: history and ratings stay with them.",
+)
+
+titles = Table(
+    "titles",
+    metadata,
+    Column("item_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("server_item_id", Text, nullable=False, unique=True),
+    Column("library_id", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("original_title", Text),
+    Column("sort_title", Text),
+    Column("year", Integer),
+    Column("premiere_date", Date),
+    Column("end_date", Date),
+    Column("overview", Text),
+    Column("tagline", Text),
+    Column("genres", ARRAY(Text), nullable=False),
+    Column("tags", ARRAY(Text), nullable=False),
+    Column("studios", ARRAY(Text), nullable=False),
+    Column("official_rating", Text),
+    Column("community_rating", REAL),
+    Column("critic_rating", REAL),
+    Column("runtime_minutes", Integer),
+    Column("status", Text),
+    Column("path", Text),
+    Column("tmdb_id", BigInteger),
+    Column("imdb_id", Text),
+    Column("tvdb_id", BigInteger),
+    Column("added_at", Moment),
+    Column("content_hash", Text, nullable=False),
+    Column("first_seen_at", Moment, nullable=False, server_default=text("now()")),
+    Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    Column("removed_at", Moment),
+    Index("ix_titles_work_id", "work_id"),
+    Index("ix_titles_media_type", "media_type", "removed_at"),
+    comment="One row per film or series item on the media server; removed_at is its tombstone.",
+)
+
+episodes = Table(
+    "episodes",
+    metadata,
+    Column("item_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("series_item_id", BigInteger, ForeignKey("titles.item_id", ondelete="CASCADE"), nullable=False),
+    Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
+    Column("server_item_id", Text, nullable=False, unique=True),
+    Column("library_id", Text, nullable=False),
+    Column("season", Integer),
+    Column("number", Integer),
+    Column("number_end", Integer),
+    Column("title", Text, nullable=False),
+    Column("air_date", Date),
+    Column("runtime_minutes", Integer),
+    Column("path", Text),
+    Column("content_hash", Text, nullable=False),
+    Column("first_seen_at", Moment, nullable=False, server_default=text("now()")),
+    Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    Column("removed_at", Moment),
+    Index("ix_episodes_series_item_id", "series_item_id", "season", "number"),
+    Index("ix_episodes_work_id", "work_id"),
+    comment="One row per episode item on the media server.",
+)

@@ -1,0 +1,71 @@
+"""The media server's users, and what they have watched."""
+
+from __future__ import annotations
+
+from sqlalchemy import ARRAY, REAL, BigInteger, Boolean, Column, ForeignKey, Index, Integer, Table, Text, text
+
+from aperture_dagster.storage.tables.base import Moment, metadata
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("partition_key", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("email", Text),
+    Column("email_source", Text),
+    Column("is_administrator", Boolean, nullable=False),
+    Column("is_hidden", Boolean, nullable=False),
+    Column("is_disabled", Boolean, nullable=False),
+    Column("max_parental_rating", Integer),
+    Column("all_libraries", Boolean, nullable=False),
+    Column("library_ids", ARRAY(Text), nullable=False),
+    Column("last_activity_at", Moment),
+    Column("first_seen_at", Moment, nullable=False, server_default=text("now()")),
+    Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    Column("removed_at", Moment),
+    comment="One row per user that the media server ever had; removed_at is set while it has them no more.",
+)
+
+watch_state = Table(
+    "watch_state",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
+    Column("item_id", BigInteger, primary_key=True),
+    Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
+    Column("is_episode", Boolean, nullable=False),
+    Column("played", Boolean, nullable=False),
+    Column("play_count", Integer, nullable=False),
+    Column("position_share", REAL, nullable=False, comment="0-1, how far into it the user is"),
+    Column("last_played_at", Moment),
+    Column("favorite", Boolean, nullable=False),
+    Column("rating", REAL, comment="0-10, the server's own"),
+    Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    Index("ix_watch_state_user_work", "user_id", "work_id"),
+    comment="One row per user and item: what the server says of it now.",
+)
+
+plays = Table(
+    "plays",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
+    Column("item_id", BigInteger, primary_key=True),
+    Column("played_at", Moment, primary_key=True),
+    Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
+    Column("is_episode", Boolean, nullable=False),
+    Column("play_count", Integer, nullable=False, comment="plays since the last look, all in that time"),
+    Column("completion", REAL, nullable=False, comment="0-1"),
+    Column("seen_at", Moment, nullable=False, server_default=text("now()")),
+    Index("ix_plays_played_at", "played_at"),
+    comment="Append-only log of plays. A play whose time nobody knows is not in it.",
+)
+
+history_syncs = Table(
+    "history_syncs",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
+    Column("watermark", Moment, comment="newest last_played_at seen"),
+    Column("synced_at", Moment, nullable=False),
+    Column("full_synced_at", Moment),
+    comment="How far each user's history has been read.",
+)

@@ -1,0 +1,262 @@
+"""The work list of all enrichment: which source is to be asked about what, when, and how the last attempt went.
+
+Every source has a row for each thing in the library that it can be asked about, from the moment it is known: a title
+that waits for its first turn is a row, too, so that the next batch is read from an index, whatever the library's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from aperture_dagster.library.sources import TITLES, AsksBy, Kind, Source
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, TextClause
+
+# Whether there is still something in the library that the item belongs to, by the kind of item.
+_IN_LIBRARY = {
+    "title": "EXISTS (SELECT 1 FROM titles t WHERE t.work_id = f.item AND t.removed_at IS NULL)",
+    "collection": "EXISTS (SELECT 1 FROM tmdb_metadata m JOIN titles t USING (work_id) "
+    "WHERE m.collection_id = f.item AND t.removed_at IS NULL)",
+    "studio": "EXISTS (SELECT 1 FROM studio_logos s WHERE s.kind = f.kind AND s.studio_id = f.item AND s.titles > 0)",
+}
+_ENROL = {
+    "title": "SELECT w.media_type AS kind, w.work_id AS item, min(t.added_at) AS added_at FROM works w "
+    "JOIN titles t ON t.work_id = w.work_id AND t.removed_at IS NULL "
+    "LEFT JOIN tmdb_metadata m ON m.work_id = w.work_id WHERE {askable} GROUP BY 1, 2",
+    "collection": "SELECT 'collection' AS kind, m.collection_id AS item, min(t.added_at) AS added_at "
+    "FROM tmdb_metadata m JOIN titles t ON t.work_id = m.work_id AND t.removed_at IS NULL "
+    "WHERE m.collection_id IS NOT NULL GROUP BY 2",
+    "studio": "SELECT s.kind, s.studio_id AS item, NULL::timestamptz AS added_at FROM studio_logos s "
+    "WHERE s.titles > 0",
+}
+# Which titles a source can be asked about at all.
+_ASKABLE = {
+    "any": "true",
+    "imdb": "coalesce(w.imdb_id, m.imdb_id) IS NOT NULL",
+    "imdb_or_tmdb": "coalesce(w.imdb_id, m.imdb_id) IS NOT NULL OR coalesce(w.tmdb_id, m.tmdb_id) IS NOT NULL",
+    "tmdb_alone": "coalesce(w.imdb_id, m.imdb_id) IS NULL AND coalesce(w.tmdb_id, m.tmdb_id) IS NOT NULL",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DueItem:
+    """Something whose turn it is with a source.
+
+    Of a title, ``item`` is its work, and the ids are those of the server or, failing that, of TMDb. ``found_id`` is the
+    source's own id where it had to be looked for; ``failures`` counts attempts that failed in a row so far.
+    """
+
+    kind: Kind
+    item: int
+    name: str = ""
+    year: int | None = None
+    tmdb_id: int | None = None
+    imdb_id: str | None = None
+    tvdb_id: int | None = None
+    found_id: int | None = None
+    failures: int = 0
+    logo_path: str | None = None
+
+    @property
+    def key(self) -> tuple[Kind, int]:
+        """What tells it from all other items of a source."""
+        return (self.kind, self.item)
+
+
+def enrol(connection: Connection, source: Source, *, now: datetime) -> int:
+    """Put on the list what the library holds and the list does not; returns how many that were."""
+    statement = (
+        "INSERT INTO fetches (source, kind, item, outcome, attempts, added_at, due_at) "
+        f"SELECT :source, kind, item, 'waiting', 0, added_at, :now FROM ({_sql(_ENROL, source)}) new "
+        "WHERE NOT EXISTS (SELECT 1 FROM fetches f WHERE f.source = :source AND f.kind = new.kind "
+        "AND f.item = new.item) ON CONFLICT DO NOTHING"
+    )
+    added = connection.execute(text(statement), {"source": source.name, "now": now}).rowcount
+    if added >= 1000:
+        # The planner's own figures come minutes later, and the first batches would be read without the index.
+        connection.exec_driver_sql("ANALYZE fetches")
+    return added
+
+
+def due_items(
+    connection: Connection,
+    source: Source,
+    *,
+    now: datetime,
+    limit: int,
+    kinds: Collection[Kind] | None = None,
+    asks_by: AsksBy | None = None,
+    busy: Collection[tuple[Kind, int]] = (),
+) -> list[DueItem]:
+    """The next items to ask ``source`` about: those never asked first, newest in the library first; then those that
+    have been due longest.
+
+    Args:
+        connection: the database.
+        source: whose list it is.
+        now: what is due by then.
+        limit: at most so many.
+        kinds: only of these kinds; default all of the source.
+        asks_by: only titles that can be asked about by these ids; default all that the source knows.
+        busy: items that are being asked about already; of two kinds with one number both are left out.
+    """
+    found: list[DueItem] = []
+    for which, order in (
+        ("f.outcome = 'waiting'", "f.added_at DESC NULLS LAST, f.item"),
+        ("f.outcome <> 'waiting' AND f.due_at <= :now", "f.due_at, f.item"),
+    ):
+        if len(found) < limit:
+            rows = connection.execute(
+                _due_statement(source, asks_by or source.asks_by, which, order),
+                {
+                    "source": source.name,
+                    "kinds": list(kinds or source.kinds),
+                    "now": now,
+                    "n": limit - len(found),
+                    "busy": [item for _, item in busy],
+                },
+            ).mappings()
+            found += [DueItem(**row) for row in rows]
+    return found
+
+
+def _due_statement(source: Source, asks_by: AsksBy, which: str, order: str) -> TextClause:
+    group = _group(source)
+    chosen = (
+        f"SELECT f.* FROM fetches f WHERE f.source = :source AND f.kind = ANY(:kinds) AND {which} "
+        f"AND NOT f.item = ANY(:busy) AND {_present(source, asks_by)} ORDER BY {order} LIMIT :n"
+    )
+    if group == "title":
+        return text(
+            "SELECT f.kind, f.item, t.title AS name, t.year, coalesce(w.tmdb_id, f.found_id, m.tmdb_id) AS tmdb_id, "
+            "coalesce(w.imdb_id, m.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id, f.found_id, "
+            f"f.attempts AS failures FROM ({chosen}) f JOIN works w ON w.work_id = f.item "
+            "LEFT JOIN tmdb_metadata m ON m.work_id = f.item JOIN LATERAL (SELECT title, year FROM titles t "
+            "WHERE t.work_id = f.item AND t.removed_at IS NULL ORDER BY t.item_id LIMIT 1) t ON true "
+            f"ORDER BY {order}"
+        )
+    if group == "studio":
+        return text(
+            "SELECT f.kind, f.item, s.name, s.logo_path, f.attempts AS failures FROM "
+            f"({chosen}) f JOIN studio_logos s ON s.kind = f.kind AND s.studio_id = f.item ORDER BY {order}"
+        )
+    return text(f"SELECT f.kind, f.item, f.attempts AS failures FROM ({chosen}) f ORDER BY {order}")
+
+
+def count_due(connection: Connection, source: Source, *, now: datetime, kinds: Collection[Kind] | None = None) -> int:
+    """How many items are due with ``source``."""
+    statement = (
+        "SELECT count(*) FROM fetches f WHERE f.source = :source AND f.kind = ANY(:kinds) "
+        f"AND (f.outcome = 'waiting' OR f.due_at <= :now) AND {_present(source, source.asks_by)}"
+    )
+    values = {"source": source.name, "now": now, "kinds": list(kinds or source.kinds)}
+    return connection.execute(text(statement), values).scalar() or 0
+
+
+def write_fetches(connection: Connection, source: Source, rows: Iterable[dict[str, Any]]) -> None:
+    """Note how attempts went. Each row: ``kind``, ``item``, ``outcome``, ``attempts``, ``fetched_at`` and ``found_id``
+    (None keeps the last), ``attempted_at``, ``due_at``, ``detail``.
+    """
+    rows = [{"source": source.name, **row} for row in rows]
+    if not rows:
+        return
+    connection.execute(
+        text(
+            "INSERT INTO fetches "
+            "(source, kind, item, outcome, attempts, fetched_at, attempted_at, due_at, found_id, detail) "
+            "VALUES (:source, :kind, :item, :outcome, :attempts, :fetched_at, :attempted_at, :due_at, :found_id, "
+            ":detail) ON CONFLICT (source, kind, item) DO UPDATE SET outcome = excluded.outcome, "
+            "attempts = excluded.attempts, fetched_at = coalesce(excluded.fetched_at, fetches.fetched_at), "
+            "attempted_at = excluded.attempted_at, due_at = excluded.due_at, "
+            "found_id = coalesce(excluded.found_id, fetches.found_id), detail = excluded.detail"
+        ),
+        rows,
+    )
+
+
+def ask_again(connection: Connection, works: Sequence[int]) -> None:
+    """Let every source be asked about these works again, since they are known by other ids now."""
+    connection.execute(
+        text(
+            "UPDATE fetches SET due_at = least(due_at, now()), found_id = NULL "
+            "WHERE item = ANY(:works) AND kind = ANY(:kinds)"
+        ),
+        {"works": list(works), "kinds": list(TITLES)},
+    )
+
+
+def standing(connection: Connection, source: Source) -> list[dict[str, Any]]:
+    """How the last attempts with ``source`` stand: by kind and outcome, what is in the library, ``share`` of its kind,
+    the oldest answer and the next turn. ``waiting``: never asked; ``no_id``: it has no id that the source knows.
+    """
+    group = _group(source)
+    enrolled = (
+        "SELECT f.kind, f.outcome, f.fetched_at, f.due_at FROM fetches f WHERE f.source = :source "
+        f"AND f.kind = ANY(:kinds) AND {_IN_LIBRARY[group]}"
+    )
+    if group == "title":
+        enrolled += (
+            " UNION ALL SELECT w.media_type, 'no_id', NULL, NULL FROM works w "
+            "WHERE EXISTS (SELECT 1 FROM titles t WHERE t.work_id = w.work_id AND t.removed_at IS NULL) "
+            "AND NOT EXISTS (SELECT 1 FROM fetches f WHERE f.source = :source AND f.kind = w.media_type "
+            "AND f.item = w.work_id)"
+        )
+    statement = text(
+        "SELECT kind, outcome, count(*) AS items, round(count(*) / sum(count(*)) OVER (PARTITION BY kind), 4)::float8 "
+        f"AS share, min(fetched_at)::text AS oldest, min(due_at)::text AS next_due FROM ({enrolled}) f "
+        "GROUP BY kind, outcome ORDER BY kind, items DESC"
+    )
+    values = {"source": source.name, "kinds": list(source.kinds)}
+    return [dict(row) for row in connection.execute(statement, values).mappings()]
+
+
+def share_stale(connection: Connection, source: Source, *, now: datetime, grace_days: float) -> tuple[int, int]:
+    """How many good answers are overdue by more than ``grace_days``, and how many there are."""
+    statement = text(
+        "SELECT count(*) FILTER (WHERE f.due_at < CAST(:now AS timestamptz) - make_interval(secs => :grace)), count(*) "
+        "FROM fetches f WHERE f.source = :source AND f.fetched_at IS NOT NULL AND f.outcome <> 'not_found' "
+        f"AND {_IN_LIBRARY[_group(source)]}"
+    )
+    stale, fetched = connection.execute(
+        statement, {"source": source.name, "now": now, "grace": grace_days * 86_400}
+    ).one()
+    return stale, fetched
+
+
+def not_fetched(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
+    """Titles whose last attempt failed or found nothing, and why; failures first."""
+    statement = text(
+        "SELECT t.title, t.year, f.outcome, f.attempts, f.detail, f.due_at::text AS next_attempt FROM fetches f "
+        "JOIN LATERAL (SELECT title, year FROM titles t WHERE t.work_id = f.item AND t.removed_at IS NULL "
+        "ORDER BY t.item_id LIMIT 1) t ON true WHERE f.source = :source AND f.kind = ANY(:kinds) "
+        "AND f.outcome IN ('error', 'not_found') ORDER BY f.outcome, f.attempts DESC, t.title LIMIT :n"
+    )
+    values = {"source": source.name, "kinds": list(TITLES), "n": limit}
+    return [dict(row) for row in connection.execute(statement, values).mappings()]
+
+
+def _group(source: Source) -> str:
+    if source.kinds == TITLES:
+        return "title"
+    return "collection" if source.kinds == ("collection",) else "studio"
+
+
+def _present(source: Source, asks_by: AsksBy) -> str:
+    """Condition on a row of the list: it is about something in the library that the source can be asked about."""
+    in_library = _IN_LIBRARY[_group(source)]
+    if asks_by == "any":
+        return in_library
+    return (
+        f"{in_library} AND EXISTS (SELECT 1 FROM works w LEFT JOIN tmdb_metadata m USING (work_id) "
+        f"WHERE w.work_id = f.item AND ({_ASKABLE[asks_by]}))"
+    )
+
+
+def _sql(statements: dict[str, str], source: Source) -> str:
+    return statements[_group(source)].format(askable=_ASKABLE[source.asks_by])

@@ -1,0 +1,186 @@
+"""The work list of all sources: who is asked next, and what is remembered of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from aperture_dagster.library.sources import MDBLIST, OMDB, TMDB, TMDB_COLLECTIONS, Source
+from aperture_dagster.resources.tmdb import read_title
+from aperture_dagster.storage.enrichment import write_answers
+from aperture_dagster.storage.work_list import (
+    ask_again,
+    count_due,
+    due_items,
+    enrol,
+    not_fetched,
+    share_stale,
+    standing,
+    write_fetches,
+)
+from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, Shelf, film
+
+HOUR = timedelta(hours=1)
+
+
+def due(shelf: Shelf, limit: int = 100, source: Source = TMDB, **choice: Any) -> list[str]:
+    with shelf.open() as connection:
+        enrol(connection, source, now=NOW)
+        titles = due_items(connection, source, now=NOW, limit=limit, **choice)
+        if limit >= 100 and not choice:
+            assert count_due(connection, source, now=NOW) == len(titles)
+    return [title.name for title in titles]
+
+
+def attempt(shelf: Shelf, number: int, hours: float, source: Source = TMDB, **facts: Any) -> None:
+    """Note an attempt that makes a film due so many hours from now."""
+    row: dict[str, Any] = {
+        "kind": "movie",
+        "item": shelf.item(f"film-{number}")["work_id"],
+        "outcome": "ok",
+        "attempts": 0,
+        "fetched_at": NOW,
+        "attempted_at": NOW,
+        "due_at": NOW + hours * HOUR,
+        "found_id": None,
+        "detail": None,
+    }
+    with shelf.open() as connection:
+        write_fetches(connection, source, [row | facts])
+
+
+def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
+    answer = {"id": number, "title": f"TMDb {number}", "overview": "Said."} | facts
+    return read_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
+
+
+def test_who_was_never_asked_comes_first_the_newest_first_and_then_the_stalest(shelf: Shelf):
+    added = {n: film(n, added_at=NOW - n * HOUR) for n in range(6)}
+    shelf.films(*added.values(), film(6, added_at=None))
+    attempt(shelf, 0, hours=-5)
+    attempt(shelf, 1, hours=-50)
+    attempt(shelf, 2, hours=5)
+    attempt(shelf, 3, hours=0)
+    assert due(shelf) == ["Film 4", "Film 5", "Film 6", "Film 1", "Film 0", "Film 3"]
+    assert due(shelf, limit=2) == ["Film 4", "Film 5"]
+
+
+def test_a_list_that_was_made_before_takes_in_what_is_new(shelf: Shelf):
+    shelf.films(film(1))
+    assert due(shelf) == ["Film 1"]
+    attempt(shelf, 1, hours=5)
+    shelf.films(film(1), film(2))
+    with shelf.open() as connection:
+        assert enrol(connection, TMDB, now=NOW) == 1
+        assert enrol(connection, TMDB, now=NOW) == 0
+    assert due(shelf) == ["Film 2"]
+
+
+def test_other_sources_have_their_own_list(shelf: Shelf):
+    shelf.films(film(1, imdb_id="tt1"))
+    attempt(shelf, 1, hours=5)
+    assert due(shelf) == []
+    assert due(shelf, source=OMDB) == ["Film 1"]
+
+
+def test_what_is_being_asked_about_is_not_handed_out_twice(shelf: Shelf):
+    shelf.films(film(1), film(2))
+    with shelf.open() as connection:
+        enrol(connection, TMDB, now=NOW)
+        first = due_items(connection, TMDB, now=NOW, limit=1)
+        second = due_items(connection, TMDB, now=NOW, limit=5, busy=[first[0].key])
+    assert len(second) == 1 and second[0].key != first[0].key
+
+
+def test_what_left_the_library_is_not_asked_about_and_keeps_its_turn_for_its_return(shelf: Shelf):
+    shelf.films(film(1), film(2))
+    assert len(due(shelf)) == 2
+    attempt(shelf, 2, hours=5)
+    shelf.films(film(1), rules=ACCEPTED)
+    assert due(shelf) == ["Film 1"]
+    shelf.films(film(1), film(2))
+    assert due(shelf) == ["Film 1"]
+
+
+def test_two_copies_are_asked_about_once(shelf: Shelf):
+    shelf.films(film(1), film(2, tmdb_id=1))
+    assert due(shelf) == ["Film 1"]
+
+
+def test_a_source_is_asked_only_by_ids_that_it_knows(shelf: Shelf):
+    shelf.films(film(1, tmdb_id=1, imdb_id=None), film(2, tmdb_id=2, imdb_id="tt2"), film(3, tmdb_id=None))
+    assert due(shelf, source=OMDB) == ["Film 2"]
+    assert sorted(due(shelf, source=MDBLIST)) == ["Film 1", "Film 2"]
+    assert due(shelf, source=MDBLIST, asks_by="tmdb_alone") == ["Film 1"]
+    assert due(shelf, source=MDBLIST, asks_by="imdb") == ["Film 2"]
+    with shelf.open() as connection:
+        assert {row["outcome"]: row["items"] for row in standing(connection, OMDB)} == {"waiting": 1, "no_id": 2}
+        # TMDb knows one more id: from then on OMDb can be asked.
+        write_answers(connection, "tmdb", [tmdb_row(shelf, 1, imdb_id="tt1")])
+    assert sorted(due(shelf, source=OMDB)) == ["Film 1", "Film 2"]
+
+
+def test_an_id_that_was_looked_for_is_kept_whatever_came_of_the_rest(shelf: Shelf):
+    shelf.films(film(1, tmdb_id=None, imdb_id="tt1"))
+    attempt(shelf, 1, hours=-1, outcome="error", attempts=3, found_id=4711)
+    attempt(shelf, 1, hours=-1, outcome="error", attempts=4)
+    with shelf.open() as connection:
+        (title,) = due_items(connection, TMDB, now=NOW, limit=5)
+    assert (title.tmdb_id, title.imdb_id, title.failures, title.kind) == (4711, "tt1", 4, "movie")
+
+
+def test_what_is_known_by_other_ids_is_asked_about_again_and_looked_for_anew(shelf: Shelf):
+    shelf.films(film(1, tmdb_id=None, imdb_id="tt1"))
+    attempt(shelf, 1, hours=5, found_id=4711)
+    with shelf.open() as connection:
+        ask_again(connection, [shelf.item("film-1")["work_id"]])
+        (row,) = connection.exec_driver_sql("SELECT found_id, due_at <= now() FROM fetches").all()
+    assert tuple(row) == (None, True)
+
+
+def test_a_failure_keeps_the_date_of_the_last_good_answer(shelf: Shelf):
+    shelf.films(film(1))
+    attempt(shelf, 1, hours=1)
+    attempt(shelf, 1, hours=1, outcome="error", attempts=1, fetched_at=None, detail="answered 500")
+    row = shelf.rows("SELECT outcome, attempts, fetched_at, detail FROM fetches")[0]
+    assert row == {"outcome": "error", "attempts": 1, "fetched_at": NOW, "detail": "answered 500"}
+    with shelf.open() as connection:
+        assert standing(connection, TMDB)[0]["outcome"] == "error"
+        assert not_fetched(connection, TMDB)[0]["detail"] == "answered 500"
+        write_fetches(connection, TMDB, [])
+
+
+def test_what_waits_is_told_apart_from_what_is_done(shelf: Shelf):
+    shelf.films(*(film(n) for n in range(4)))
+    due(shelf)
+    attempt(shelf, 0, hours=1)
+    with shelf.open() as connection:
+        rows = standing(connection, TMDB)
+    assert {row["outcome"]: (row["items"], row["share"]) for row in rows} == {"waiting": (3, 0.75), "ok": (1, 0.25)}
+
+
+@pytest.mark.parametrize(("hours", "stale"), [(1, 0), (-71, 0), (-73, 1)])
+def test_an_answer_is_stale_when_it_is_overdue_by_more_than_the_grace(shelf: Shelf, hours: float, stale: int):
+    shelf.films(film(1), film(2))
+    attempt(shelf, 1, hours=hours)
+    attempt(shelf, 2, hours=-500, outcome="not_found")
+    with shelf.open() as connection:
+        assert share_stale(connection, TMDB, now=NOW, grace_days=3) == (stale, 1)
+
+
+def test_a_collection_is_due_once_for_all_its_films_and_gone_with_the_last_of_them(shelf: Shelf):
+    shelf.films(film(1), film(2), film(3))
+    saga = {"id": 9, "name": "Saga"}
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [tmdb_row(shelf, n, belongs_to_collection=saga) for n in (1, 2)])
+        assert enrol(connection, TMDB_COLLECTIONS, now=NOW) == 1
+        (item,) = due_items(connection, TMDB_COLLECTIONS, now=NOW, limit=5)
+        assert (item.kind, item.item) == ("collection", 9)
+        assert count_due(connection, TMDB_COLLECTIONS, now=NOW) == 1
+        # Collections and titles have numbers of their own on one list.
+        assert count_due(connection, TMDB, now=NOW) == 0
+    shelf.films(film(3), rules=ACCEPTED)
+    with shelf.open() as connection:
+        assert due_items(connection, TMDB_COLLECTIONS, now=NOW, limit=5) == []
