@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import logging
 import os
 import signal
 import socket
@@ -20,6 +22,7 @@ from aperture_dagster.settings import SettingsError, load_settings, project_root
 
 DEFAULT_PORT = 3000
 SERVER = click.Choice(SERVERS)
+PORT = click.IntRange(0, 65535)
 
 
 def _fail(message: str) -> None:
@@ -40,6 +43,24 @@ def _sentences() -> Iterator[None]:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+
+
+def _make_home(folder: Path) -> None:
+    from aperture_dagster.doctor import why_not_writable
+
+    why = why_not_writable(folder)
+    if why is not None:
+        _fail(f"{why}.")
+
+
+def _check_databases() -> None:
+    """Open both databases now: parts that start later would each say at length what is wrong with them."""
+    import dagster as dg
+
+    from aperture_dagster.resources.providers import Database
+
+    with Database(load_settings()).transaction(), dg.DagsterInstance.get():
+        pass
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,7 +89,7 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
     started = time.monotonic()
     with _sentences():
         usual, folder = the_demo.demo_home(None, server), the_demo.demo_home(home, server)
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_home(folder)
         world = _world(world)
         console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}", highlight=False)
         with the_demo.stand_ins(folder, world, users, server) as environment:
@@ -97,7 +118,7 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
 @click.option("--server", type=SERVER, default="jellyfin", show_default=True, help="With --demo: which media server.")
 @click.option("--home", type=click.Path(file_okay=False), help="Where everything is kept.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the UI listens on.")
-@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port of the UI.")
+@click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="Port of the UI.")
 def up(on_demo: bool, world: str, users: int | None, server: Server, home: str | None, host: str, port: int) -> None:
     """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted."""
     from aperture_dagster import demo as the_demo
@@ -111,13 +132,14 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
         with contextlib.ExitStack() as stack:
             if on_demo:
                 folder = the_demo.demo_home(home, server)
-                folder.mkdir(parents=True, exist_ok=True)
+                _make_home(folder)
                 world = _world(world)
                 the_demo.point_at(stack.enter_context(the_demo.stand_ins(folder, world, users, server)), folder)
             elif home:
                 os.environ["APERTURE_HOME"] = str(Path(home).expanduser().resolve())
             os.environ["DAGSTER_HOME"] = str(project_root())
-            load_settings().home_path.mkdir(parents=True, exist_ok=True)
+            _make_home(load_settings().home_path)
+            _check_databases()
             click.echo(f"The UI will be at http://{host}:{port} in a few seconds. Ctrl-C stops it.")
             sys.exit(_run_dagster(host, port))
 
@@ -131,6 +153,8 @@ def doctor() -> None:
 
     from aperture_dagster.doctor import examine
 
+    # A local model's package makes everybody talkative, and this one tells of each of its parts.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     marks = {"ok": ("✓", "green"), "off": ("-", "dim"), "warning": ("!", "yellow"), "failed": ("✗", "red")}
     table = Table(show_header=False, box=None, padding=(0, 1))
     with _sentences():
@@ -147,11 +171,13 @@ def doctor() -> None:
 @main.command()
 @click.option("--world", default="demo", help="'demo', 'odd', 'generated:…', or a folder.")
 @click.option("--users", type=click.IntRange(min=1), help="Only the first so many users.")
-@click.option("--port", default=8096, show_default=True, help="Port on 127.0.0.1.")
+@click.option("--port", type=PORT, default=8096, show_default=True, help="Port on 127.0.0.1.")
 def simulate(world: str, users: int | None, port: int) -> None:
     """Serve the stand-ins alone, for looking at them or for developing against them."""
     from aperture_dagster.simulator.__main__ import main as serve
 
+    if port:
+        _refuse_taken_port("127.0.0.1", port, "aperture simulate")
     arguments = ["--world", world, "--port", str(port)]
     sys.exit(serve(arguments + (["--users", str(users)] if users else [])))
 
@@ -162,13 +188,15 @@ def _world(name: str) -> str:
     return str(folder.resolve()) if folder.is_dir() else name
 
 
-def _refuse_taken_port(host: str, port: int) -> None:
+def _refuse_taken_port(host: str, port: int, command: str = "aperture up") -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            _fail(f"Port {port} on {host} is in use. Choose another: aperture up --port {port + 1}")
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                _fail(f"Port {port} on {host} is in use. Choose another: {command} --port {port % 65535 + 1}")
+            _fail(f"{host}, port {port}, cannot be listened on ({error.strerror}): choose another --host or --port.")
 
 
 def _run_dagster(host: str, port: int) -> int:

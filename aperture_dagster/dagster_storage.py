@@ -5,19 +5,84 @@ Each class asks the project's settings, so that plain ``dagster …`` commands w
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+import click
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
-from aperture_dagster.settings import load_settings
+if TYPE_CHECKING:
+    from sqlalchemy.engine import ExceptionContext
+
+from aperture_dagster.settings import Settings, SettingsError, load_settings
 
 # Dagster migrates its own tables with it, and it says so at every start.
 logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+class StorageUnusable(click.ClickException):
+    """Dagster's storage cannot be used; Dagster's commands, which are click's, end with its sentence alone."""
+
+
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn what the operator can mend into a sentence, and leave everything else as it is."""
+    from aperture_dagster.storage.errors import DatabaseError
+
+    try:
+        yield
+    except (SettingsError, DatabaseError) as error:
+        raise StorageUnusable(str(error)) from None
+    except OSError as error:
+        raise StorageUnusable(
+            f"{error.filename or 'APERTURE_HOME'} cannot be written ({error.strerror}): "
+            "set APERTURE_HOME to a folder that can."
+        ) from None
+
+
+def _open(cls: type[ApertureDagsterStorage], inst_data: ConfigurableClassData | None) -> ApertureDagsterStorage:
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from aperture_dagster.recovery import all_runs_are_local, free_dead_slots
+    from aperture_dagster.storage.connection import dagster_database_url
+    from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
+
+    settings = load_settings()
+    url = dagster_database_url(settings)
+    if not all_runs_are_local(settings):
+        # Dagster would try for a quarter of a minute, and then not say why.
+        engine = create_engine(url)
+        try:
+            engine.connect().close()
+        except SQLAlchemyError as error:
+            raise DatabaseError(describe_connection_error(error, _setting_of(settings))) from None
+        finally:
+            engine.dispose()
+    storage = cls(postgres_url=url, inst_data=inst_data)
+    for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
+        event.listen(part._engine, "handle_error", _tell_of_a_full_disk)  # pyright: ignore[reportAttributeAccessIssue]
+    if all_runs_are_local(settings):
+        # Without a daemon nobody else does, and the next run would wait for a dead one without end.
+        free_dead_slots(storage.run_storage, storage.event_log_storage)
+    return storage
+
+
+def _setting_of(settings: Settings) -> str:
+    return "APERTURE_DAGSTER_DATABASE_URL" if settings.dagster_database_url else "APERTURE_DATABASE_URL"
+
+
+def _tell_of_a_full_disk(context: ExceptionContext) -> None:
+    from aperture_dagster.storage.errors import describe_full_disk, is_full_disk
+
+    if is_full_disk(context.original_exception):
+        raise StorageUnusable(describe_full_disk(context.original_exception)) from None
 
 
 class ApertureDagsterStorage(DagsterPostgresStorage):
@@ -31,15 +96,8 @@ class ApertureDagsterStorage(DagsterPostgresStorage):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> ApertureDagsterStorage:
         """Start or reach the server, make Dagster's database there if it is missing, and open it."""
-        from aperture_dagster.recovery import all_runs_are_local, free_dead_slots
-        from aperture_dagster.storage.connection import dagster_database_url
-
-        settings = load_settings()
-        storage = cls(postgres_url=dagster_database_url(settings), inst_data=inst_data)
-        if all_runs_are_local(settings):
-            # Without a daemon nobody else does, and the next run would wait for a dead one without end.
-            free_dead_slots(storage.run_storage, storage.event_log_storage)
-        return storage
+        with _sentences():
+            return _open(cls, inst_data)
 
     @property
     def event_storage_data(self) -> ConfigurableClassData | None:
@@ -68,7 +126,8 @@ class ApertureArtifactStorage(LocalArtifactStorage):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> ApertureArtifactStorage:
         """Put the files below the configured home."""
-        return cls(base_dir=str(load_settings().home_path / "dagster"), inst_data=inst_data)
+        with _sentences():
+            return cls(base_dir=str(load_settings().home_path / "dagster"), inst_data=inst_data)
 
 
 class ApertureComputeLogManager(LocalComputeLogManager):
@@ -82,4 +141,5 @@ class ApertureComputeLogManager(LocalComputeLogManager):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> ApertureComputeLogManager:
         """Put the logs below the configured home."""
-        return cls(base_dir=str(load_settings().home_path / "dagster" / "logs"), inst_data=inst_data)
+        with _sentences():
+            return cls(base_dir=str(load_settings().home_path / "dagster" / "logs"), inst_data=inst_data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aperture_dagster.resources.errors import BadAnswer, ServiceNotConfigured
+from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceNotConfigured
 from aperture_dagster.resources.transport import Transport, expect
 
 if TYPE_CHECKING:
@@ -178,7 +178,12 @@ class OpenAiEmbedder:
             "input": [text[:LONGEST_TEXT] or " " for text in texts],
             "encoding_format": "float",
         }
-        answer = expect(self._http.post_json("/embeddings", body), dict, "The embeddings endpoint's answer")
+        try:
+            answer = expect(self._http.post_json("/embeddings", body), dict, "The embeddings endpoint's answer")
+        except NotFound as error:
+            raise NotFound(
+                f"{error}. Check APERTURE_EMBEDDER_URL, which mostly ends in /v1, and APERTURE_EMBEDDER_MODEL."
+            ) from None
         data = expect(answer.get("data"), list, "The embeddings endpoint's answer: data")
         if len(data) != len(texts):
             raise BadAnswer(f"The embeddings endpoint returned {len(data)} vectors for {len(texts)} texts.")
