@@ -1,0 +1,511 @@
+"""What an operator gets wrong: one sentence that names the setting and the remedy, and everything else goes on.
+
+Most mistakes are made through the doctor and through a real run in this process; new processes stand for those whose
+end is the point: nothing is left running, and no stack trace is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import create_engine, make_url, text
+
+from aperture_dagster.cli import main
+from aperture_dagster.settings import load_settings
+from aperture_dagster.simulator.odd_world import odd_world
+from aperture_dagster.simulator.server import running_simulator
+from aperture_dagster.storage.connection import close_engine
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.household import Household, failures
+from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.resources.conftest import Answer, Scripted
+
+pytestmark = pytest.mark.e2e
+
+BIN = Path(sys.executable).parent
+PASSWORD = "hush-very-secret"
+PAGE = Answer("<html><body>It works!</body></html>", headers={"content-type": "text/html"})
+NO_PAGE = Answer("<html><body>Nothing here</body></html>", 404, {"content-type": "text/html"})
+PLAIN_TO_TLS = Answer("<html>The plain HTTP request was sent to HTTPS port</html>", 400, {"content-type": "text/html"})
+TO_LOGIN = Answer("", 302, {"location": "https://elsewhere.example/login"})
+SERVER, KEY = "APERTURE_MEDIA_SERVER_URL", "APERTURE_MEDIA_SERVER_API_KEY"
+
+
+class Surroundings:
+    """Everything that there is to be pointed at: stand-ins that are well, other web servers, ports where nobody is."""
+
+    def __init__(self, root: str, other: Scripted, silent: str, nobody: str) -> None:
+        self.root, self.other, self.silent, self.nobody = root, other, silent, nobody
+
+
+Place = Callable[[Surroundings], str]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is set wrongly, and which words the operator finds in the sentence about it."""
+
+    name: str
+    variables: dict[str, str | Place]
+    told: tuple[str, ...]
+    where: str = "media server"
+    answer: Answer | None = None
+
+
+def at(path: str) -> Place:
+    return lambda around: around.root + path
+
+
+def other(around: Surroundings) -> str:
+    return around.other.url
+
+
+def nobody(around: Surroundings) -> str:
+    return around.nobody
+
+
+NEITHER = (SERVER, "neither Jellyfin nor Emby", "http://192.168.1.10:8096")
+OPENAI: dict[str, str | Place] = {
+    "APERTURE_EMBEDDER": "openai",
+    "APERTURE_EMBEDDER_MODEL": "demo-embedding",
+    "OPENAI_API_KEY": "demo-openai-key",
+}
+OF_THE_SERVER = [
+    Mistake("no such host", {SERVER: "http://no-such-host.invalid:8096"}, (f"Check {SERVER}", "no-such-host")),
+    Mistake("nothing listens", {SERVER: nobody}, (f"Check {SERVER}", "refused")),
+    Mistake("no answer", {SERVER: lambda around: around.silent}, (f"Check {SERVER}", "no answer in time")),
+    Mistake("another web server's page", {SERVER: other}, (f"Check {SERVER}", "not JSON (text/html)")),
+    Mistake("another web server's 404", {SERVER: other}, NEITHER, answer=NO_PAGE),
+    Mistake("another program's JSON", {SERVER: other}, NEITHER, answer=Answer({"hello": "world"})),
+    Mistake("another program's list", {SERVER: other}, NEITHER, answer=Answer([])),
+    Mistake("http to an https port", {SERVER: other}, NEITHER, answer=PLAIN_TO_TLS),
+    Mistake("a page for logging in", {SERVER: other}, (f"set {SERVER} to", "elsewhere.example/login"), answer=TO_LOGIN),
+    Mistake("the path is missing", {SERVER: at(""), "APERTURE_MEDIA_SERVER_TYPE": "jellyfin"}, NEITHER),
+    Mistake("the browser's path", {SERVER: at("/jellyfin/web/index.html")}, NEITHER),
+    Mistake(
+        "https to an http port",
+        {SERVER: lambda around: around.root.replace("http:", "https:") + "/jellyfin"},
+        (f"Check {SERVER}", "does not speak https", "http://"),
+    ),
+    Mistake("a refused key", {KEY: PASSWORD}, (f"Check {KEY}", "refused (401)")),
+    Mistake("a key with odd characters", {KEY: "hush…very-secret"}, (KEY, "holds a character")),
+    Mistake("no key", {KEY: ""}, (KEY, "Dashboard, API Keys")),
+]  # fmt: skip
+OF_TMDB = [
+    Mistake("TMDb's key", {"TMDB_API_KEY": PASSWORD}, ("Check TMDB_API_KEY", "refused (401)"), "TMDb"),
+    Mistake("TMDb's address", {"APERTURE_TMDB_URL": nobody}, ("Check APERTURE_TMDB_URL", "refused"), "TMDb"),
+    Mistake("TMDb's path", {"APERTURE_TMDB_URL": at("/nowhere")}, ("APERTURE_TMDB_URL", "unset it"), "TMDb"),
+]
+OF_THE_EMBEDDER = [
+    Mistake(
+        "the embedder's key", OPENAI | {"APERTURE_EMBEDDER_URL": at("/openai/v1"), "OPENAI_API_KEY": PASSWORD},
+        ("Check OPENAI_API_KEY", "refused (401)"), "embedder",
+    ),
+    Mistake(
+        "the embedder's address", OPENAI | {"APERTURE_EMBEDDER_URL": nobody},
+        ("Check APERTURE_EMBEDDER_URL", "refused"), "embedder",
+    ),
+    Mistake(
+        "the embedder's path", OPENAI | {"APERTURE_EMBEDDER_URL": at("/openai")},
+        ("Check APERTURE_EMBEDDER_URL", "/v1", "APERTURE_EMBEDDER_MODEL"), "embedder",
+    ),
+]  # fmt: skip
+# One of each at once: the doctor tells of all, each where it belongs.
+ROUNDS = [
+    [of_the_server, *(more for more in (OF_TMDB[place : place + 1] + OF_THE_EMBEDDER[place : place + 1]))]
+    for place, of_the_server in enumerate(OF_THE_SERVER)
+]
+
+
+@pytest.fixture(scope="module")
+def around() -> Iterator[Surroundings]:
+    with running_simulator(odd_world(datetime.now(UTC))) as simulator, socket.socket() as mute, socket.socket() as free:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        free.bind(("127.0.0.1", 0))
+        scripted = Scripted()
+        places = [f"http://127.0.0.1:{one.getsockname()[1]}" for one in (mute, free)]
+        yield Surroundings(simulator.url, scripted, *places)
+        scripted.close()
+
+
+@pytest.fixture
+def well(around: Surroundings, database_url: str, tmp_path: Path) -> dict[str, str]:
+    """The environment of a home where everything is as it should be, and patience is short."""
+    return {
+        "APERTURE_HOME": str(tmp_path / "home"),
+        "APERTURE_DATABASE_URL": database_url,
+        "APERTURE_TIMEZONE": "UTC",
+        "APERTURE_HTTP_ATTEMPTS": "1",
+        "APERTURE_STEP_RETRIES": "0",
+        "APERTURE_MEDIA_SERVER_TIMEOUT_SECONDS": "0.5",
+        SERVER: f"{around.root}/jellyfin",
+        KEY: "demo-jellyfin-key",
+        "TMDB_API_KEY": "demo-tmdb-key",
+        "APERTURE_TMDB_URL": f"{around.root}/tmdb/3",
+        "COLUMNS": "1000",
+    }
+
+
+@pytest.fixture(scope="module")
+def instance_that_is_well() -> Iterator[str]:
+    """The home of a Dagster instance that has nothing to do with the product's database."""
+    with dg.instance_for_test():
+        yield os.environ["DAGSTER_HOME"]
+
+
+@pytest.fixture
+def doctor(instance_that_is_well: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], Result]:
+    """``aperture doctor`` in this process, on an instance of Dagster that is well."""
+
+    def ask(environment: dict[str, str]) -> Result:
+        for name, value in (environment | {"DAGSTER_HOME": instance_that_is_well}).items():
+            monkeypatch.setenv(name, value)
+        return CliRunner().invoke(main, ["doctor"])
+
+    return ask
+
+
+def found(result: Result) -> dict[str, str]:
+    """What the doctor says of each thing, its mark first."""
+    rows: dict[str, str] = {}
+    for line in result.output.splitlines():
+        mark, _, rest = line.strip().partition(" ")
+        if mark in {"✓", "-", "!", "✗"}:
+            what, _, told = rest.strip().partition("  ")
+            rows[what] = f"{mark} {told.strip()}"
+    return rows
+
+
+def is_one_sentence(told: str) -> None:
+    assert told.strip() and "\n" not in told.strip()
+    assert len(told) < 450
+    assert "Traceback" not in told and "hush" not in told and ".." not in told.replace("...", "")
+
+
+@pytest.mark.parametrize("mistakes", ROUNDS, ids=lambda mistakes: ", ".join(one.name for one in mistakes))
+def test_a_mistake_is_one_sentence_to_the_doctor_and_in_a_run(
+    around: Surroundings, well: dict[str, str], doctor: Callable[..., Result], mistakes: list[Mistake]
+):
+    around.other.say(mistakes[0].answer or PAGE)
+    wrong = {
+        name: value if isinstance(value, str) else value(around)
+        for mistake in mistakes
+        for name, value in mistake.variables.items()
+    }
+    result = doctor(well | wrong)
+    rows = found(result)
+    # What is not configured is no failure of anything.
+    not_set = wrong.get(KEY) == ""
+    failed = {mistake.where for mistake in mistakes if not (not_set and mistake.where == "media server")}
+    assert {what for what, told in rows.items() if told[0] == "✗"} == failed, result.output
+    assert result.exit_code == (1 if failed else 0)
+    assert "sync_users_schedule" in rows and rows["database"].startswith("✓"), "and the rest was looked at"
+    for mistake in mistakes:
+        is_one_sentence(rows[mistake.where])
+        for words in mistake.told:
+            assert words in rows[mistake.where]
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = Household(load_settings(), instance).run("sync_users")
+    assert not run.success
+    (told,) = failures(run).values()
+    is_one_sentence(told)
+    for words in mistakes[0].told:
+        assert words in told
+    (failure,) = [event for event in run.all_events if event.is_step_failure]
+    assert failure.step_failure_data.error is not None
+    assert failure.step_failure_data.error.cause is None, "nothing stands between the operator and the sentence"
+
+
+def test_another_homes_server_is_told_to_the_doctor(
+    around: Surroundings, well: dict[str, str], doctor: Callable[..., Result]
+):
+    assert doctor(well).exit_code == 0
+    another = Answer({"Id": "0" * 32, "ServerName": "Another", "Version": "12.0.0", "ProductName": "Jellyfin Server"})
+    around.other.say(another)
+    result = doctor(well | {SERVER: around.other.url})
+    assert result.exit_code == 1
+    told = found(result)["media server"]
+    is_one_sentence(told)
+    assert f"{SERVER} leads to 'Another'" in told and "Set APERTURE_HOME to another folder" in told
+
+
+# Addresses and databases
+
+
+def without_pgvector(postgres: str) -> str:
+    """A new database in which the extension cannot be found."""
+    name = f"bare_{uuid.uuid4().hex[:12]}"
+    statement_on(postgres, f"CREATE DATABASE {name}")
+    statement_on(postgres, f"ALTER DATABASE {name} SET extension_control_path = '/nowhere'")
+    return name
+
+
+def statement_on(url: str, *statements: str) -> list[tuple[object, ...]]:
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            results = [connection.execute(text(statement)) for statement in statements]
+            return [tuple(row) for row in results[-1]] if results[-1].returns_rows else []
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def password_wanted(postgres: str) -> Iterator[str]:
+    """A role that the server asks for its password; everybody else is let in as before."""
+    role = f"careful_{uuid.uuid4().hex[:8]}"
+    ((path,),) = statement_on(postgres, f"CREATE ROLE {role} LOGIN PASSWORD 'right'", "SHOW hba_file")
+    rules = Path(str(path))
+    before = rules.read_text()
+    rules.write_text(f"local all {role} scram-sha-256\n{before}")
+    statement_on(postgres, "SELECT pg_reload_conf()")
+    try:
+        yield role
+    finally:
+        rules.write_text(before)
+        statement_on(postgres, "SELECT pg_reload_conf()", f"DROP ROLE {role}")
+
+
+def test_a_database_that_cannot_be_used_is_one_sentence_to_the_doctor_and_hides_no_service(
+    postgres: str, well: dict[str, str], doctor: Callable[..., Result]
+):
+    url = make_url(postgres).set(drivername="postgresql")
+    bare = without_pgvector(postgres)
+    with password_wanted(postgres) as role:
+        wrong = {
+            "another port": (f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db", "refused"),
+            "another password": (
+                url.set(username=role, password=PASSWORD).render_as_string(hide_password=False),
+                "password authentication failed",
+            ),
+            "no pgvector": (url.set(database=bare).render_as_string(hide_password=False), "pgvector"),
+            "no address of a database": (f"mysql://ann:{PASSWORD}@host/db", "expected postgresql://"),
+        }
+        for name, (address, words) in wrong.items():
+            result = doctor(well | {"APERTURE_DATABASE_URL": address})
+            rows = found(result)
+            assert result.exit_code == 1, name
+            is_one_sentence(rows["database"])
+            assert rows["database"].startswith("✗") and words in rows["database"], rows["database"]
+            assert "APERTURE_DATABASE_URL" in rows["database"], name
+            assert {rows[what][0] for what in ("home", "media server", "TMDb", "embedder")} == {"✓"}, name
+            assert PASSWORD not in result.output
+    close_engine(url.set(drivername="postgresql+psycopg", database=bare).render_as_string(hide_password=False))
+    statement_on(postgres, f"DROP DATABASE {bare} WITH (FORCE)")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (SERVER, f"http://ann:{PASSWORD}@127.0.0.1:8096", "without user and password"),
+        (SERVER, f"http://127.0.0.1:8096/?api_key={PASSWORD}", "without ? or #"),
+        ("APERTURE_TMDB_URL", f"https://api.themoviedb.org/3?api_key={PASSWORD}", "without ? or #"),
+        ("APERTURE_EMBEDDER_URL", f"ann:{PASSWORD}@host/v1", "http://"),
+        (SERVER, "http://my server:8096", "http://192.168.1.10:8096"),
+        (SERVER, "http://192.168.1.10:809600", "http://192.168.1.10:8096"),
+        ("APERTURE_HTTP_ATTEMPTS", "many", "integer"),
+    ],
+)
+def test_an_impossible_setting_ends_every_command_with_one_sentence_that_names_it(
+    well: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+):
+    for variable, its in (well | {name: value}).items():
+        monkeypatch.setenv(variable, its)
+    for command in (["doctor"], ["up", "--port", "0"]):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 1
+        assert result.output.startswith("Error: ")
+        is_one_sentence(result.output)
+        assert name in result.output and words in result.output
+
+
+# The command line in processes of its own
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A folder for a home; whoever still works in it at the end is an error, and is ended."""
+    yield tmp_path / "home"
+    left = [] if all_gone(tmp_path) else processes_of(tmp_path)
+    for process in left:
+        process.kill()
+    assert not left
+
+
+def run(*command: str, home: Path, largest_file: int | None = None, **variables: str) -> str:
+    """Run a program that has to fail with one sentence for the operator; returns the sentence."""
+    temporary = home.parent / "temporary"
+    temporary.mkdir(exist_ok=True)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home.parent),
+        "TMPDIR": str(temporary),
+        "DAGSTER_HOME": str(PROJECT),
+        "APERTURE_CONFIG": os.devnull,
+        "APERTURE_TIMEZONE": "UTC",
+        "APERTURE_HOME": str(home),
+        **variables,
+    }
+
+    def limited() -> None:
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+    done = subprocess.run(
+        [BIN / command[0], *command[1:]],
+        env=environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=limited,
+    )
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error: ")]
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr and "Stack Trace" not in done.stdout + done.stderr
+    assert len(said) == 1 and done.stderr.rstrip().endswith(said[0]), done.stderr
+    is_one_sentence(said[0])
+    return said[0]
+
+
+MATERIALIZE = ("dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select", "users")
+NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "words"),
+    [
+        (MATERIALIZE, {"APERTURE_DATABASE_URL": NOWHERE}, ("refused", "Check APERTURE_DATABASE_URL")),
+        (MATERIALIZE, {"APERTURE_HTTP_ATTEMPTS": "many"}, ("APERTURE_HTTP_ATTEMPTS", "integer")),
+        (("aperture", "up", "--demo", "--port", "0"), {"APERTURE_DATABASE_URL": NOWHERE}, ("APERTURE_DATABASE_URL",)),
+        (
+            ("aperture", "demo", "--users", "2"), {"APERTURE_DAGSTER_DATABASE_URL": NOWHERE},
+            ("refused", "Check APERTURE_DAGSTER_DATABASE_URL"),
+        ),
+    ],
+    ids=["dagster, no database", "dagster, a wrong setting", "up, no database", "demo, no database of Dagster's"],
+)  # fmt: skip
+def test_a_command_that_cannot_begin_says_one_sentence_and_leaves_nothing(
+    home: Path, command: tuple[str, ...], variables: dict[str, str], words: tuple[str, ...]
+):
+    said = run(*command, home=home, **variables)
+    assert all(word in said for word in words), said
+
+
+@pytest.mark.parametrize("command", [MATERIALIZE, ("aperture", "up", "--demo", "--port", "0")], ids=["dagster", "up"])
+def test_a_home_that_cannot_be_written_is_one_sentence_everywhere(home: Path, command: tuple[str, ...]):
+    home.write_text("a file is no folder", encoding="utf-8")
+    said = run(*command, home=home, APERTURE_HOME=str(home / "below"))
+    assert str(home) in said and "set APERTURE_HOME to a folder that can" in said.replace("Set", "set")
+
+
+def test_an_address_that_is_not_this_machines_is_told_with_the_options(home: Path):
+    said = run("aperture", "up", "--demo", "--host", "203.0.113.1", "--port", "0", home=home)
+    assert "203.0.113.1" in said and "--host" in said
+
+
+def test_in_dagsters_own_command_the_steps_error_is_the_sentence(well: dict[str, str], home: Path):
+    done = subprocess.run(
+        [BIN / MATERIALIZE[0], *MATERIALIZE[1:]],
+        env={"PATH": os.environ["PATH"], "DAGSTER_HOME": str(PROJECT), "APERTURE_CONFIG": os.devnull}
+        | well
+        | {KEY: PASSWORD},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    printed = done.stdout + done.stderr
+    assert done.returncode == 1
+    heads = [line for line in printed.splitlines() if line.startswith("dagster._core.definitions.events.Failure: ")]
+    assert heads and all(line.endswith(f"Check {KEY}.") for line in heads)
+    assert "was caused by" not in printed and "During handling" not in printed
+    assert PASSWORD not in printed
+
+
+# A disk without room
+
+
+def test_a_demo_on_a_full_disk_is_one_sentence_and_leaves_no_half_made_database(home: Path):
+    said = run("aperture", "demo", "--users", "2", home=home, largest_file=1_000_000)
+    assert "File too large" in said and "APERTURE_HOME" in said and "Make room" in said
+    assert not list(home.iterdir())
+
+
+def no_room(url: str, table: str) -> None:
+    """Every insert into a table fails as on a full disk: with PostgreSQL's own words and code."""
+    statement_on(
+        url,
+        "CREATE OR REPLACE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
+        "'could not extend file \"base/5/16384\": No space left on device' "
+        "USING ERRCODE = 'disk_full', HINT = 'Check free disk space.'; END $$",
+        f"CREATE TRIGGER no_room BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION no_room()",
+    )
+
+
+def test_a_disk_that_fills_up_in_a_step_is_one_sentence_and_what_was_there_is_kept(
+    well: dict[str, str], database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in well.items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.ephemeral() as instance:
+        house = Household(load_settings(), instance)
+        house.must("sync_users")
+        before = house.snapshot()
+        for table in ("titles", "episodes"):
+            no_room(database_url, table)
+        for job in ("sync_movies", "sync_series"):
+            result = house.run(job)
+            assert not result.success
+            for told in failures(result).values():
+                is_one_sentence(told)
+                assert "disk" in told and "make room" in told and "APERTURE_HOME" in told
+        after = house.snapshot()
+    assert {table: after[table] for table in ("users", "titles", "episodes")} == {
+        table: before[table] for table in ("users", "titles", "episodes")
+    }
+
+
+def test_a_disk_without_room_for_dagsters_own_events_is_one_sentence(well: dict[str, str], home: Path):
+    database = make_url(well["APERTURE_DATABASE_URL"])
+    aside = database.set(database=f"{database.database}_dagster").render_as_string(hide_password=False)
+    variables = {name: value for name, value in well.items() if name != "APERTURE_HOME"}
+    make_tables(variables, home)
+    no_room(aside, "event_logs")
+    said = run(*MATERIALIZE, home=home, **variables)
+    assert "No space left on device" in said and "make room" in said and "APERTURE_HOME" in said
+
+
+def make_tables(variables: dict[str, str], home: Path) -> None:
+    """Dagster's own tables, as its first command makes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (variables | {"APERTURE_HOME": str(home), "DAGSTER_HOME": str(PROJECT)}).items():
+            patch.setenv(name, value)
+        dg.DagsterInstance.get().dispose()
+
+
+def test_a_port_in_use_is_one_sentence_of_the_stand_ins_too(home: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [BIN / "aperture", "simulate", "--port", port], capture_output=True, text=True, timeout=60, cwd=PROJECT
+        )
+    assert done.returncode != 0 and port in done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
