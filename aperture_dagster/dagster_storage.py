@@ -18,6 +18,7 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
 if TYPE_CHECKING:
+    from dagster._core.storage.event_log import EventLogStorage
     from sqlalchemy.engine import ExceptionContext
 
 from aperture_dagster.settings import Settings, SettingsError, load_settings
@@ -68,6 +69,7 @@ def _open(cls: type[ApertureDagsterStorage], inst_data: ConfigurableClassData | 
     storage = cls(postgres_url=url, inst_data=inst_data)
     for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
         event.listen(part._engine, "handle_error", _tell_of_a_full_disk)  # pyright: ignore[reportAttributeAccessIssue]
+    _let_two_make_a_pool(storage.event_log_storage)
     if all_runs_are_local(settings):
         # Without a daemon nobody else does, and the next run would wait for a dead one without end.
         free_dead_slots(storage.run_storage, storage.event_log_storage)
@@ -76,6 +78,27 @@ def _open(cls: type[ApertureDagsterStorage], inst_data: ConfigurableClassData | 
 
 def _setting_of(settings: Settings) -> str:
     return "APERTURE_DAGSTER_DATABASE_URL" if settings.dagster_database_url else "APERTURE_DATABASE_URL"
+
+
+def _let_two_make_a_pool(events: EventLogStorage) -> None:
+    """Let runs that meet a pool for the first time at once both go on.
+
+    Dagster means the second to find the first one's pool, but in PostgreSQL the failed insert has ended its
+    transaction, and the run fails.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    make = events.initialize_concurrency_limit_to_default
+
+    def made(concurrency_key: str) -> bool:
+        try:
+            return make(concurrency_key)
+        except SQLAlchemyError:
+            if concurrency_key not in events.get_concurrency_keys():
+                raise
+            return True
+
+    events.initialize_concurrency_limit_to_default = made
 
 
 def _tell_of_a_full_disk(context: ExceptionContext) -> None:

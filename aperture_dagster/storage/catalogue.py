@@ -245,9 +245,12 @@ class EpisodeStage:
     ) -> CatalogueResult:
         """Write what is staged, and the tombstones of what is missing; see :meth:`TitleStage.merge`.
 
-        An episode under a new server id is known again by its series, season and number.
+        An episode under a new server id is known again by its series, season and number, and one that lacks these by
+        its path.
         """
         connection = self._connection
+        # Two that find the same new episodes must not both take them for theirs.
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('episodes'))"))
         connection.exec_driver_sql(
             "CREATE TEMPORARY TABLE staged_episodes ON COMMIT DROP AS SELECT e.item_id, t.item_id AS series_item_id, "
             "t.work_id, i.* FROM incoming_items i JOIN titles t ON t.server_item_id = i.series_server_id "
@@ -263,6 +266,12 @@ class EpisodeStage:
             "  WHERE NOT EXISTS (SELECT 1 FROM staged_episodes k WHERE k.server_item_id = e.server_item_id) "
             "  ORDER BY e.item_id, (n.path IS NOT DISTINCT FROM e.path) DESC, n.server_item_id"
             ") found WHERE found.server_item_id = s.server_item_id"
+        ).rowcount
+        recognised += connection.exec_driver_sql(
+            "UPDATE staged_episodes s SET item_id = e.item_id FROM episodes e WHERE s.item_id IS NULL "
+            "AND (s.season IS NULL OR s.number IS NULL) AND e.series_item_id = s.series_item_id AND e.path = s.path "
+            "AND NOT EXISTS (SELECT 1 FROM staged_episodes k "
+            " WHERE k.server_item_id = e.server_item_id OR k.item_id = e.item_id)"
         ).rowcount
         # Two copies of an episode may both have found the same old one: one keeps it.
         connection.exec_driver_sql(

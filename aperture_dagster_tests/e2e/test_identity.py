@@ -81,7 +81,6 @@ def test_new_server_ids_of_every_film_series_and_episode_change_nothing_for_anyb
         assert metadata_of(again.values(), "embeddings")["embedded"] == 0
         assert simulator.state.requests("tmdb") == 0
         assert {asset for asset, _ in written(again.values())} == {"movies", "series", "episodes"}
-        assert written(home.cycle().values()) == {}
 
         # Played under a new id that the catalogue does not know yet: it is in the log once, when it does.
         unseen = next(one for one in world.titles if one.title == home.titles_for("ada0")[0])

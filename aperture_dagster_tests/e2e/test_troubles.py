@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
 
-from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
@@ -271,42 +269,3 @@ def test_another_model_is_filled_beside_the_old_one_and_used_when_it_is_complete
         assert home.value("SELECT count(DISTINCT model_key) FROM embeddings") == 2, "the way back stays open"
         assert home.value("SELECT DISTINCT model_key FROM taste_profiles") == told["model"]
         assert metadata_of(home.must("generate_embeddings"), "embeddings")["embedded"] == 0, "and costs nothing"
-
-
-@pytest.mark.parametrize("job", ["sync_users", "sync_movies", "sync_series", "sync_watch_history", "enrich_metadata"])
-def test_two_runs_of_one_job_at_once_end_as_one_would(household, job: str):
-    with household(small_world()) as (_, home):
-        before = ("sync_users", "sync_movies", "sync_series")
-        for one in before[: before.index(job)] if job in before else before:
-            home.must(one)
-        both(home, job, home.everyone() if job == "sync_watch_history" else None)
-        twice = home.snapshot()
-        home.must(job, users=home.everyone() if job == "sync_watch_history" else None)
-        assert home.snapshot() == twice
-
-
-def test_two_runs_at_once_write_no_half_list(household):
-    with household(small_world()) as (_, home):
-        home.cycle()
-        once = home.snapshot()
-        home.rows("DELETE FROM recommendations RETURNING 1")
-        home.rows("DELETE FROM embeddings RETURNING 1")
-        home.rows("DELETE FROM taste_weights RETURNING 1")
-        both(home, "generate_embeddings")
-        both(home, "generate_recommendations", home.everyone())
-        assert home.snapshot() == once
-
-
-def both(home: Household, job: str, users: list[str] | None = None) -> None:
-    """Run a job twice at the same time on one database; both succeed."""
-
-    def once(_: int) -> dg.ExecuteInProcessResult:
-        # An instance each: one in memory serves one thread.
-        with dg.DagsterInstance.ephemeral() as instance:
-            instance.add_dynamic_partitions(USERS, users or [])
-            return Household(home.settings, instance).run(job, users=users)
-
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(once, range(2)))
-    for result in results:
-        assert result.success, failures(result)

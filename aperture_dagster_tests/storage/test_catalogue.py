@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from aperture_dagster.resources.media_server import ServerEpisode, ServerLibrary, ServerTitle
-from aperture_dagster.storage.catalogue import RemovalRules, catalogue_size, titles_without_ids
-from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, RULES, Shelf, film, played
+from aperture_dagster.storage.catalogue import (
+    CatalogueResult,
+    EpisodeStage,
+    RemovalRules,
+    catalogue_size,
+    titles_without_ids,
+)
+from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, RULES, SHOWS, Shelf, film, played
 
 TEN = [film(number) for number in range(10)]
 
@@ -271,6 +280,41 @@ def test_episodes_without_numbers_are_kept_apart(shelf: Shelf):
     nameless = [ServerEpisode(f"x{n}", "show", f"Extra {n}") for n in range(3)]
     assert shelf.episodes(*nameless).counts.inserted == 3
     assert shelf.episodes(*nameless).counts.written == 0
+
+
+def test_an_episode_without_a_number_is_known_again_under_a_new_id_by_its_path(shelf: Shelf):
+    shelf.users("ann")
+    shelf.series(SHOW)
+    bare = [replace(episode(number), number=None) for number in (1, 2, 3)]
+    shelf.episodes(*bare)
+    before = {row["path"]: row["item_id"] for row in shelf.rows("SELECT path, item_id FROM episodes")}
+    shelf.history("ann", played("episode-1-1", is_episode=True))
+    renewed = [replace(one, server_item_id=f"new-{one.server_item_id}") for one in bare]
+    result = shelf.episodes(*renewed[:2], bare[2], replace(episode(9), number=None))
+    assert (result.recognised, result.counts.inserted, result.removed) == (2, 1, 0)
+    after = {row["path"]: row["item_id"] for row in shelf.rows("SELECT path, item_id FROM episodes")}
+    assert {path: after[path] for path in before} == before
+    shelf.history("ann", played("new-episode-1-1", is_episode=True))
+    assert shelf.value("SELECT count(*) FROM plays") == 1
+
+
+def test_two_who_find_the_same_new_episodes_both_have_them_once(shelf: Shelf):
+    shelf.series(SHOW)
+    found = [episode(number) for number in range(1, 30)]
+    both_have_listed = threading.Barrier(2)
+
+    def sync() -> CatalogueResult:
+        with shelf.open() as connection:
+            stage = EpisodeStage(connection)
+            stage.add(SHOWS, found)
+            both_have_listed.wait(20)
+            return stage.merge(complete={"shows"}, incomplete=[], unreadable=[], excluded=set(), rules=RULES)
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(sync) for _ in range(2)]
+        inserted = sorted(run.result().counts.inserted for run in runs)
+    assert inserted == [0, 29]
+    assert shelf.value("SELECT count(*) FROM episodes") == 29
 
 
 def test_a_series_under_a_new_id_keeps_its_episodes_and_what_was_watched_of_them(shelf: Shelf):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 
@@ -210,6 +211,57 @@ def test_a_taste_is_replaced_and_an_equal_one_is_not_written(shelf: Shelf, ids: 
         assert users_with_taste(connection) == {"ann"}
         assert profile_table(connection, ["ann"])[0]["taste"] == "Likes 'quotes' and 🎬."
         assert len(read_weights(connection)) == 3
+
+
+def weights_of(ids: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    return [{"user_id": "ann", "work_id": work, "media_type": "movie", "weight": 0.25} for work, _ in ids]
+
+
+def test_two_who_learned_a_taste_from_other_histories_leave_no_mixture(shelf: Shelf, ids: list[tuple[int, int]]):
+    first, second = weights_of(ids[:10]), weights_of(ids[10:])
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    def learn() -> None:
+        with shelf.open() as connection:
+            replace_taste(connection, "ann", [profile("ann")], second)
+
+    with ThreadPoolExecutor(1) as pool:
+        with shelf.open() as connection:
+            replace_taste(connection, "ann", [profile("ann")], first)
+            other = pool.submit(learn)
+            while not (other.done() or shelf.value(waiting)):
+                pass
+        other.result()
+    left = {row["work_id"] for row in shelf.rows("SELECT work_id FROM taste_weights")}
+    assert left == {row["work_id"] for row in second}
+
+
+@pytest.mark.parametrize("table", ["taste_weights", "top_picks"])
+def test_nobody_reads_half_of_a_taste_or_of_a_days_picks(shelf: Shelf, ids: list[tuple[int, int]], table: str):
+    halves = (ids[:10], ids[10:])
+    seen: set[frozenset[int]] = set()
+    done = threading.Event()
+
+    def write(chosen: list[tuple[int, int]]) -> None:
+        with shelf.open() as connection:
+            if table == "taste_weights":
+                replace_taste(connection, "ann", [profile("ann")], weights_of(chosen))
+            else:
+                day = date(2026, 5, 17)
+                replace_top_picks(connection, day, "movie", picks(chosen, day))
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(frozenset(row["work_id"] for row in shelf.rows(f"SELECT work_id FROM {table}")))
+
+    write(halves[0])
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        for number in range(30):
+            write(halves[(number + 1) % 2])
+        done.set()
+        reader.result()
+    assert seen and seen <= {frozenset(work for work, _ in half) for half in halves}
 
 
 def test_what_the_ranking_reads_is_one_row_per_work_with_all_its_libraries(shelf: Shelf):

@@ -1,0 +1,221 @@
+"""Two of everything at once: no run fails, no reader sees half of anything, and the end is as of one run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.demo import CYCLE
+from aperture_dagster.partitions import USERS
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.server import running_simulator
+from aperture_dagster.simulator.world import Play, World
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.household import Household, failures
+from aperture_dagster_tests.processes import all_gone
+
+pytestmark = pytest.mark.e2e
+
+JOBS = (*CYCLE, ("first_list", "user"))
+# What nobody may ever see, each as a statement that finds it.
+HALVES = {
+    "a list with a gap, of two makings or of the wrong length": (
+        "SELECT user_id FROM recommendations GROUP BY user_id, media_type "
+        "HAVING count(*) <> max(rank) OR min(rank) <> 1 OR count(DISTINCT generated_at) > 1"
+    ),
+    "picks with a gap or of two makings": (
+        "SELECT day FROM top_picks GROUP BY day, media_type "
+        "HAVING count(*) <> max(rank) OR min(rank) <> 1 OR count(DISTINCT generated_at) > 1"
+    ),
+    "a taste without the weights that it was learned from": (
+        "SELECT p.user_id FROM taste_profiles p LEFT JOIN taste_weights w USING (user_id, media_type) "
+        "GROUP BY p.user_id, p.media_type, p.titles HAVING count(w.work_id) <> p.titles"
+    ),
+    "a taste of films only, or of series only": (
+        "SELECT user_id FROM taste_profiles GROUP BY user_id HAVING count(*) <> 2"
+    ),
+    "a merged view of some titles only": (
+        "SELECT 1 FROM enriched_metadata HAVING count(*) NOT IN (0, :titles, :more_titles)"
+    ),
+    "a play of an item that is not the catalogue's, or in another work": (
+        "SELECT 1 FROM plays p JOIN titles t USING (item_id) WHERE t.work_id <> p.work_id"
+    ),
+}
+
+
+def a_world() -> World:
+    return generate_world(movies=24, series=4, episodes=40, users=3, plays=90, seed=4, now=datetime.now(UTC))
+
+
+class Reader:
+    """Looks at everything, all the time, and keeps what it should not have seen."""
+
+    def __init__(self, home: Household, **numbers: int) -> None:
+        self.home, self.numbers = home, numbers
+        self.looks = 0
+        self.seen: set[str] = set()
+
+    def look(self) -> None:
+        for what, statement in HALVES.items():
+            if self.home.rows(statement, **{name: self.numbers[name] for name in self.numbers if name in statement}):
+                self.seen.add(what)
+        self.looks += 1
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.is_set():
+                self.look()
+
+        with ThreadPoolExecutor(1) as pool:
+            watcher = pool.submit(watch)
+            try:
+                yield
+            finally:
+                done.set()
+            watcher.result()
+
+
+def both(home: Household, job: str, about: str) -> None:
+    """Run a job twice at the same time on one database; both succeed."""
+    users = home.everyone()
+    ready = threading.Barrier(2)
+
+    def once(_: int) -> dg.ExecuteInProcessResult:
+        # An instance each: one in memory serves one thread.
+        with dg.DagsterInstance.ephemeral() as instance:
+            instance.add_dynamic_partitions(USERS, users)
+            other = Household(home.settings, instance)
+            ready.wait(30)
+            return other.run(job, **subject(users, about))
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(once, range(2)))
+    for result in results:
+        assert result.success, failures(result)
+
+
+def subject(users: list[str], about: str) -> dict[str, Any]:
+    """What a run is about: the whole, all users, one of them, or the day."""
+    return {
+        "whole": {},
+        "users": {"users": users},
+        "user": {"partition": users[0] if users else None},
+        "day": {"partition": datetime.now(UTC).date().isoformat()},
+    }[about]
+
+
+def test_two_runs_of_every_job_at_once_end_as_one_would_and_show_nobody_a_half(household: Any):
+    world = a_world()
+    with household(world, media_server_page_size=9) as (simulator, home):
+        state = simulator.state
+        # Nobody is so quick that the other comes when all is done.
+        state.add_fault(FaultRule("jellyfin", path_contains="Items", kind="slow", delay_seconds=0.01))
+        works = len(world.titles)
+        reader = Reader(home, titles=works, more_titles=works + 1)
+        for job, about in JOBS:
+            both(home, job, about)
+            if job == "sync_users":
+                home.must("sync_users")
+            once = home.snapshot()
+            home.must(job, **subject(home.everyone(), about))
+            assert home.snapshot() == once, job
+        dated = sum(one.last_played is not None for user in world.users
+                    for one in state.user_named(user.name).data.values() if one.played or one.position)  # fmt: skip
+        before = {name: len(rows) for name, rows in home.snapshot().items()}
+        assert before["titles"] == sum(title.copies for title in world.titles)
+        assert before["episodes"] == 40
+        assert before["plays"] == dated
+
+        # And again when there is something to change: new ids, new plays (one of a clock gone wrong), a new title.
+        for title in world.titles:
+            state.reassign_item_ids(title.key)
+        now = datetime.now(UTC)
+        unseen = [title for title in world.titles if title.title in home.titles_for("ada0")][:2]
+        state.play(Play("ada0", unseen[0].key, now - timedelta(hours=1)))
+        state.play(Play("ada0", unseen[1].key, datetime(2099, 1, 1, tzinfo=UTC)))
+        film = next(title for title in a_world().titles if title.media_type == "movie")
+        state.add_title(_as_new(film))
+        with reader.watching():
+            for job, about in JOBS:
+                both(home, job, about)
+        assert reader.looks > 3 and reader.seen == set()
+        after = {name: len(rows) for name, rows in home.snapshot().items()}
+        grown = {"titles": 1, "works": 1, "plays": 2, "watch_state": 2, "enriched_metadata": 1, "embeddings": 1}
+        assert {name: after[name] - before[name] for name in grown} == grown
+        assert after["episodes"] == before["episodes"]
+        once = home.snapshot()
+        for job, about in JOBS:
+            home.must(job, **subject(home.everyone(), about))
+        assert home.snapshot() == once
+
+
+def _as_new(film: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(film, key="movie:new", title="The Newcomer", tmdb_id=999_000_001, imdb_id="tt999000001", copies=1)
+
+
+def test_a_pool_that_another_run_has_made_meanwhile_stops_no_run(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in {"APERTURE_DATABASE_URL": database_url, "APERTURE_HOME": str(tmp_path / "home")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
+    with dg.DagsterInstance.get() as instance:
+        events = instance.event_log_storage
+        # The second comes too late to make it, as one does that looked at the same moment.
+        assert [events.initialize_concurrency_limit_to_default("media_server") for _ in range(2)] == [True, True]
+        assert events.get_concurrency_keys() == {"media_server"}
+
+
+def test_two_processes_on_a_new_home_start_the_database_make_the_schema_and_read_the_library_at_once(tmp_path: Path):
+    world = a_world()
+    home = tmp_path / "home"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with running_simulator(world) as simulator:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "TMPDIR": str(temporary),
+            "DAGSTER_HOME": str(PROJECT),
+            "APERTURE_CONFIG": os.devnull,
+            "APERTURE_TIMEZONE": "UTC",
+            "APERTURE_HOME": str(home),
+            "APERTURE_MEDIA_SERVER_URL": simulator.jellyfin_url,
+            "APERTURE_MEDIA_SERVER_API_KEY": "demo-jellyfin-key",
+        }
+
+        def start(*arguments: str) -> subprocess.Popen[str]:
+            command, pipe = [sys.executable, *arguments], subprocess.PIPE
+            return subprocess.Popen(command, env=environment, cwd=PROJECT, stdout=pipe, stderr=pipe, text=True)
+
+        execute = ("-m", "dagster", "job", "execute", "-m", "aperture_dagster.definitions", "-j", "sync_series")
+        for process in [start(*execute) for _ in range(2)]:
+            out, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, out + errors
+            assert "RUN_SUCCESS" in out + errors
+    counts = (
+        "import json; from aperture_dagster.settings import load_settings; "
+        "from aperture_dagster.resources.providers import Database; "
+        "from aperture_dagster.storage.catalogue import catalogue_size\n"
+        "with Database(load_settings()).transaction() as connection: print(json.dumps(catalogue_size(connection)))"
+    )
+    out, errors = start("-c", counts).communicate(timeout=60)
+    assert out.strip() == '{"movies": 0, "series": 4, "episodes": 40}', errors
+    assert all_gone(tmp_path)
