@@ -240,12 +240,13 @@ def latest_plays(
 
 
 def stale_histories(connection: Connection, *, now: datetime, hours: int = 24) -> list[dict[str, Any]]:
-    """Users on the server whose history has not been read for so many hours."""
+    """Users on the server whose history has not been read for so many hours, or by a clock that was far ahead."""
     rows = connection.execute(
         text(
             "SELECT u.partition_key AS partition, u.name, h.synced_at::text AS last_read FROM users u "
             "LEFT JOIN history_syncs h USING (user_id) WHERE u.removed_at IS NULL "
-            "AND (h.synced_at IS NULL OR h.synced_at < CAST(:now AS timestamptz) - make_interval(hours => :hours)) "
+            "AND (h.synced_at IS NULL OR h.synced_at < CAST(:now AS timestamptz) - make_interval(hours => :hours) "
+            "OR h.synced_at > CAST(:now AS timestamptz) + make_interval(hours => :hours)) "
             "ORDER BY h.synced_at NULLS FIRST, u.name"
         ),
         {"now": now, "hours": hours},

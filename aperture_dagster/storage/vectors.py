@@ -43,7 +43,11 @@ def activate_model(connection: Connection, model_key: str) -> bool:
     if active_model(connection) == model_key:
         return False
     connection.execute(
-        text("UPDATE embedding_models SET activated_at = clock_timestamp() WHERE model_key = :key"),
+        # Later than any other, also when the clock has been set back since.
+        text(
+            "UPDATE embedding_models SET activated_at = greatest(clock_timestamp(), "
+            "(SELECT max(activated_at) FROM embedding_models) + interval '1 microsecond') WHERE model_key = :key"
+        ),
         {"key": model_key},
     )
     return True

@@ -188,6 +188,7 @@ def test_histories_that_were_not_read_for_a_day_are_named(shelf: Shelf):
         write_mark(connection, "ann", None, now=NOW - timedelta(hours=23), full=True)
         assert [row["name"] for row in stale_histories(connection, now=NOW)] == ["bob"]
         assert [row["name"] for row in stale_histories(connection, now=NOW + DAY)] == ["bob", "ann"]
+        assert len(stale_histories(connection, now=NOW - 9 * DAY)) == 2, "the clock was ahead: nobody knows when it was"
 
 
 # What the ranking reads

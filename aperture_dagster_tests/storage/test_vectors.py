@@ -91,6 +91,18 @@ def test_a_new_model_grows_beside_the_old_one_until_it_is_taken_into_use(shelf: 
         assert active_model(connection) == "old"
 
 
+def test_a_model_is_taken_into_use_also_when_the_clock_has_been_set_back_since_the_last(shelf: Shelf):
+    with shelf.open() as connection:
+        for model in ("old", "new"):
+            register_model(connection, model, 8)
+        assert activate_model(connection, "old")
+    shelf.do("UPDATE embedding_models SET activated_at = '2099-01-01Z' WHERE model_key = 'old'")
+    with shelf.open() as connection:
+        assert activate_model(connection, "new")
+        assert active_model(connection) == "new"
+        assert not activate_model(connection, "new")
+
+
 def test_a_title_that_left_is_not_missing_and_its_vector_does_not_count(shelf: Shelf, works: list[int]):
     with shelf.open() as connection:
         register_model(connection, "m", 8)
