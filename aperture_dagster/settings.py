@@ -69,7 +69,8 @@ def _http_address(value: str) -> str:
         raise ValueError("expected an address such as http://192.168.1.10:8096") from None
     if not host or port == 0 or any(character.isspace() for character in value):
         raise ValueError("expected an address such as http://192.168.1.10:8096")
-    if "@" in parts.netloc:
+    # Anywhere: a password with a slash in it would pass for the beginning of a path.
+    if "@" in value:
         raise ValueError("expected an address without user and password, which would show in logs")
     if "?" in value or "#" in value:
         raise ValueError("expected an address that ends with its path, without ? or # and what follows")

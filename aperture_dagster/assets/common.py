@@ -2,6 +2,7 @@
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from aperture_dagster.resources.errors import (
     ServiceUnavailable,
 )
 from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseError
 
@@ -59,6 +61,17 @@ def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, s
         ) from None
     except ServiceError as error:
         raise dg.Failure(description=f"{sentence(error)} What was there is kept.", allow_retries=False) from None
+    except Exception as error:
+        # What nobody foresaw is told with its stack trace, which Dagster keeps: a library may have put a key into it.
+        trace = "".join(traceback.format_exception(error))
+        cleaned = redact(trace, settings.secret_values())
+        if cleaned == trace:
+            raise
+        raise dg.Failure(
+            description=redact(f"{type(error).__name__}: {error}", settings.secret_values()),
+            metadata={"stack_trace": dg.MetadataValue.md(f"```\n{cleaned}\n```")},
+            allow_retries=False,
+        ) from None
 
 
 def sentence(error: Exception) -> str:

@@ -11,7 +11,8 @@ HIDDEN = "***"
 
 
 def redact(message: str, secrets: Iterable[str]) -> str:
-    """``message`` with every secret replaced, also where it was quoted for a URL, JSON, HTML or Python, or in base64.
+    """``message`` with every secret replaced, also where it was quoted, more than once perhaps, for a URL, JSON, HTML
+    or Python, or written in base64.
 
     To be applied before a message is cut: half a key at the edge would not be found.
     """
@@ -19,24 +20,32 @@ def redact(message: str, secrets: Iterable[str]) -> str:
     return pattern.sub(HIDDEN, message) if pattern else message
 
 
-def forms_of(secret: str) -> set[str]:
-    """The secret itself, and what it becomes on its way through URLs, headers, JSON, HTML and Python's ``repr``."""
-    import html
-    import json
-    from urllib.parse import quote, quote_plus
-
-    raw = secret.encode("utf-8", "surrogatepass")
-    forms = {secret, " ".join(secret.split()), repr(secret)[1:-1]}
-    forms |= {html.escape(secret, quote=quotes) for quotes in (True, False)}
-    forms |= {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
-    for quoted in (quote(raw), quote(raw, safe=""), quote_plus(raw)):
-        forms |= {quoted, re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)}
-    forms |= {b64encode(raw).decode(), b64encode(raw).decode().rstrip("=")}
-    return {form for form in forms if form}
-
-
 @lru_cache(maxsize=64)
 def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
-    forms = {form for secret in secrets for form in forms_of(secret)}
     # The longest first: one secret may be part of another.
-    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else None
+    return re.compile("|".join(map(_forms, sorted(secrets, key=len, reverse=True)))) if secrets else None
+
+
+def _forms(secret: str) -> str:
+    encoded = b64encode(secret.encode("utf-8", "surrogatepass")).decode().rstrip("=")
+    return f"{''.join(map(_forms_of, secret))}|{re.escape(encoded)}=*"
+
+
+@lru_cache(maxsize=256)
+def _forms_of(character: str) -> str:
+    """A pattern of all that one character of a secret becomes on its way."""
+    import html
+    import json
+
+    # A URL within a URL quotes the percent signs of the inner one.
+    quoted = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    if character.isalnum() and character.isascii():
+        return f"(?:{character}|(?i:{quoted}))"
+    if character.isspace():
+        # A query has a plus for a space, and may be quoted again.
+        return rf"(?:\s+|\+|\\[nrt]|(?i:%(?:25)*2b|{quoted}))"
+    written = {character, json.dumps(character)[1:-1], repr(character)[1:-1], html.escape(character)}
+    written |= {f"&#{ord(character)};", f"&#x{ord(character):x};"}
+    longest_first = sorted(written, key=len, reverse=True)
+    # Text in text, such as JSON in JSON, has more backslashes.
+    return rf"(?:\\*(?:{'|'.join(map(re.escape, longest_first))})|(?i:{quoted}))"

@@ -229,9 +229,14 @@ def test_a_key_at_the_edge_of_what_is_cut_leaves_no_part_of_it(scripted: Scripte
     [
         SECRET, quote(SECRET, safe=""), quote(SECRET, safe="").lower(), json.dumps(SECRET)[1:-1],
         json.dumps(SECRET, ensure_ascii=False)[1:-1], html.escape(SECRET), repr(SECRET)[1:-1],
-        base64.b64encode(SECRET.encode()).decode(),
+        base64.b64encode(SECRET.encode()).decode(), quote(quote(SECRET)), quote_plus(quote_plus(quote_plus(SECRET))),
+        json.dumps(json.dumps(SECRET))[3:-3], json.dumps(quote(SECRET))[1:-1], " ".join(SECRET.split()),
+        html.escape(json.dumps(SECRET)[1:-1]),
     ],
-    ids=["plain", "URL", "URL in small letters", "JSON", "JSON in Unicode", "HTML", "Python", "base64"],
+    ids=[
+        "plain", "URL", "URL in small letters", "JSON", "JSON in Unicode", "HTML", "Python", "base64", "URL in URL",
+        "query in query in query", "JSON in JSON", "URL in JSON", "one line", "JSON in HTML",
+    ],
 )  # fmt: skip
 def test_a_key_is_found_in_whatever_form_it_comes_back(form: str):
     assert redact(f"x{form}y", [SECRET]) == "x***y"

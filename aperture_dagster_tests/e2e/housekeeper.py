@@ -1,0 +1,84 @@
+"""A process of its own that runs jobs as it is told on stdin, one JSON object a line, with its environment's settings.
+
+``{"job": name}`` runs a job for everybody; ``settings`` overrides some of them, ``crash`` lets the embedder fail in the
+middle with an error that holds every secret, ``ticks`` evaluates the sensors after it. A line on stdout answers each.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.resources.providers import Embedders
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster_tests.household import Household
+
+ANSWER = "housekeeper: "
+
+
+class Careless:
+    """An embedder that breaks with what a careless library would say: everything that it was given."""
+
+    name, dimensions, requests = "careless-8", 8, 0
+
+    def __init__(self, settings: Settings) -> None:
+        self._told = settings.secret_values()
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        """Raises RuntimeError, always, caused by another error with the same to tell."""
+        try:
+            raise ValueError(f"for {len(texts)} texts: {self._told!r}")
+        except ValueError as error:
+            raise RuntimeError(f"cannot be reached with {' and '.join(self._told)}") from error
+
+
+def obey(order: dict[str, Any], instance: dg.DagsterInstance) -> dict[str, Any]:
+    settings = load_settings(**order.get("settings", {}))
+    parts = {"embedders": Embedders(settings, make=Careless)} if order.get("crash") else {}
+    house = Household(settings, instance, **parts)
+    told: dict[str, Any] = {}
+    if "job" in order:
+        per_user = order["job"] in ("sync_watch_history", "generate_recommendations")
+        result = house.run(order["job"], users=house.everyone() if per_user else None)
+        told["success"] = result.success
+    if order.get("ticks"):
+        told["ticks"] = tick(house, settings)
+    return told
+
+
+def tick(house: Household, settings: Settings) -> list[str]:
+    """Evaluate every sensor once, as the daemon does; returns those that failed, whose errors go to stderr."""
+    repository = house.definitions.get_repository_def()
+    failed = []
+    for sensor in repository.sensor_defs:
+        try:
+            if sensor.name == "run_failure_sensor":
+                for run in house.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])):
+                    (event,) = house.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+                    assert event.dagster_event is not None
+                    context = dg.build_run_status_sensor_context(
+                        sensor.name, event.dagster_event, house.instance, run, repository_def=repository
+                    )
+                    sensor(context.for_run_failure())
+            elif sensor.name != "automation_sensor":
+                with dg.build_sensor_context(house.instance, definitions=house.definitions) as context:
+                    sensor.evaluate_tick(context)
+        except Exception:
+            traceback.print_exc()
+            failed.append(sensor.name)
+    return failed
+
+
+def main() -> None:
+    with dg.DagsterInstance.get() as instance:
+        for line in sys.stdin:
+            print(f"\n{ANSWER}{json.dumps(obey(json.loads(line), instance))}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

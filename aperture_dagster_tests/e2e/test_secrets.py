@@ -1,0 +1,358 @@
+"""No secret is left anywhere: not in logs, events, metadata, tables or on the terminal, whatever goes wrong.
+
+A recognisable key is planted in every setting that holds one; the product runs well, and is told off by services that
+repeat the key in all they say; then everything that was left behind is searched for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import hashlib
+import html
+import json
+import os
+import re
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import MetaData, create_engine, make_url, select, text
+
+from aperture_dagster.cli import main
+from aperture_dagster.settings import environment_names, load_settings, secret_names
+from aperture_dagster.simulator.server import running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.e2e.housekeeper import ANSWER
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.resources.conftest import Answer, Asked, Scripted
+
+pytestmark = pytest.mark.e2e
+
+BIN = Path(sys.executable).parent
+DATABASES = [name for name in secret_names() if name.endswith("database_url")]
+KEYS = [name for name in secret_names() if name not in DATABASES]
+# By the setting of the key: the stand-in's own name for it.
+STAND_INS_KEYS = {"media_server_api_key": "jellyfin_key", "embedder_api_key": "openai_key"}
+ADDRESSES = ("media_server_url", "tmdb_url", "tmdb_image_url", "omdb_url", "mdblist_url", "embedder_url")
+
+
+def core(name: str) -> str:
+    """What a secret of a setting is known by: no encoding of URLs, JSON or HTML changes it."""
+    return "Hush" + hashlib.sha256(name.encode()).hexdigest()[:20]
+
+
+def planted(name: str) -> str:
+    """A key with characters that are written in another way in URLs, JSON and HTML."""
+    return f"/k+%{core(name)}&=<{name}>;~"
+
+
+def password(name: str) -> str:
+    return f"p@ss/w:rd%{core(name)}"
+
+
+TRACES = {
+    name: [
+        core(name)[:12],
+        core(name)[-12:],
+        # In base64 a text looks in three ways, by where it begins.
+        *(base64.b64encode(b"x" * before + core(name).encode())[4:-4].decode() for before in range(3)),
+    ]
+    for name in secret_names()
+}
+
+
+def found_in(said: str) -> list[str]:
+    """The settings whose secrets, or a good part of them, are in a text."""
+    return [name for name, traces in TRACES.items() if any(trace in said for trace in traces)]
+
+
+@pytest.mark.parametrize("name", secret_names())
+@pytest.mark.parametrize(
+    "form",
+    [
+        str, quote, quote_plus, html.escape, json.dumps, repr, lambda key: key[:18], lambda key: key[8:],
+        lambda key: base64.b64encode(f"user:{key}".encode()).decode(), lambda key: quote(quote(key)),
+    ],
+    ids=["plain", "URL", "query", "HTML", "JSON", "Python", "its beginning", "its end", "basic", "URL in URL"],
+)  # fmt: skip
+def test_the_search_finds_a_secret_in_every_form(name: str, form: Callable[[str], str]):
+    assert found_in(f"before{form(planted(name))}after") == [name]
+
+
+# What is left behind
+
+
+def read(value: Any) -> str:
+    """A value of a database as text; what Dagster packs is unpacked."""
+    if isinstance(value, (bytes, memoryview)):
+        raw = bytes(value)
+        for unpack in (zlib.decompress, gzip.decompress):
+            with contextlib.suppress(Exception):
+                return unpack(raw).decode("utf-8", "replace")
+        return raw.decode("latin-1")
+    said = str(value)
+    with contextlib.suppress(Exception):
+        if len(said) > 40 and re.fullmatch(r"[A-Za-z0-9+/=]+", said):
+            return said + read(base64.b64decode(said))
+    return said
+
+
+def tables_of(url: str) -> Iterator[tuple[str, str]]:
+    """Every table of a database with all that is in it."""
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    tables = MetaData()
+    with engine.connect() as connection:
+        tables.reflect(connection)
+        for table in tables.tables.values():
+            columns = [column for column in table.columns if "VECTOR" not in str(column.type).upper()]
+            rows = connection.execute(select(*columns))
+            yield f"table {table.name}", "\n".join(read(value) for row in rows for value in row if value is not None)
+    engine.dispose()
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file with its content; of a PostgreSQL cluster its log alone."""
+    for path in folder.rglob("*"):
+        inside = [parent for parent in path.parents if (parent / "PG_VERSION").exists()]
+        if path.is_file() and (not inside or path.name == "log"):
+            yield str(path), path.read_bytes().decode("utf-8", "replace")
+
+
+# What is done
+
+
+class Housekeeper:
+    """The process that runs the jobs, and what it was told and said."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._log = log.open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "aperture_dagster_tests.e2e.housekeeper"],
+            env=environment, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+        )  # fmt: skip
+        self.said = ""
+
+    def do(self, job: str | None = None, **how: Any) -> dict[str, Any]:
+        """Run a job, and wait for what came of it."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        order = how | ({"job": job} if job else {})
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            said = line.decode("utf-8", "replace")
+            self.said += said
+            if said.startswith(ANSWER):
+                return json.loads(said.removeprefix(ANSWER))
+        raise AssertionError("the housekeeper is gone")
+
+    def close(self) -> None:
+        self._process.communicate(timeout=60)
+        self._log.close()
+
+
+class Echo:
+    """A service that repeats everything that it is sent, key and all, in the way that it is told."""
+
+    def __init__(self, scripted: Scripted) -> None:
+        self._scripted = scripted
+        self.url = scripted.url
+
+    @property
+    def heard(self) -> str:
+        return "\n".join(f"{asked.target} {asked.headers}" for asked in self._scripted.asked)
+
+    def answer(self, kind: str) -> None:
+        def say(asked: Asked) -> Answer:
+            said = f"{asked.target} {asked.headers.get('authorization', '')} {asked.headers.get('x-emby-token', '')}"
+            page = {"content-type": "text/html"}
+            if kind == "redirect":
+                return Answer(said, 302, {"location": f"http://elsewhere.example/{quote(said)}", **page})
+            if kind == "page":
+                return Answer(f"<html><body>{html.escape(said)}</body></html>", 500, page)
+            if kind == "cut off":
+                return Answer({"error": said}, missing=100)
+            if kind == "wrong shape":
+                return Answer([said, {"Error": said, "error": said, "Response": "False"}])
+            return Answer({"error": said, "Error": said, "status_message": said, "Response": "False"}, int(kind))
+
+        self._scripted.say(say)
+
+
+FAILING_JOBS = ("sync_users", "enrich_metadata", "enrich_mdblist", "generate_embeddings")
+
+
+@contextmanager
+def password_wanted(postgres: str, role: str) -> Iterator[None]:
+    """A role that the server asks for its password; everybody else is let in as before."""
+    admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'another'"))
+        rules = Path(connection.execute(text("SHOW hba_file")).scalar_one())
+        before = rules.read_text()
+        rules.write_text(f"local all {role} scram-sha-256\n{before}")
+        connection.execute(text("SELECT pg_reload_conf()"))
+        try:
+            yield
+        finally:
+            rules.write_text(before)
+            connection.execute(text("SELECT pg_reload_conf()"))
+            connection.execute(text(f"DROP ROLE {role}"))
+    admin.dispose()
+
+
+@pytest.fixture
+def echo() -> Iterator[Echo]:
+    scripted = Scripted()
+    yield Echo(scripted)
+    scripted.close()
+
+
+def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres: str, echo: Echo, tmp_path: Path):
+    home, outside = tmp_path / "home", tmp_path / "outside"
+    outside.mkdir()
+    url = make_url(database_url)
+    aside = url.set(database=f"{url.database}_dagster")
+    with create_engine(postgres, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {aside.database}"))
+    addresses = {"database_url": url, "dagster_database_url": aside}
+    secrets = {name: planted(name) for name in KEYS} | {
+        name: addresses[name].set(password=password(name)).render_as_string(hide_password=False) for name in DATABASES
+    }
+    stand_ins = SimulatorSettings(
+        **{
+            field: planted(name)
+            for name in KEYS
+            if (field := STAND_INS_KEYS.get(name, name.replace("_api", ""))) in SimulatorSettings.__dataclass_fields__
+        }
+    )
+    said: list[tuple[str, str]] = []
+    with running_simulator(small_world(movies=8, users=2, plays=30), stand_ins) as simulator:
+        well = {
+            "media_server_url": simulator.jellyfin_url,
+            "tmdb_url": simulator.tmdb_url,
+            "tmdb_image_url": simulator.tmdb_images_url,
+            "omdb_url": simulator.omdb_url,
+            "mdblist_url": simulator.mdblist_url,
+            "embedder_url": simulator.openai_url,
+        }
+        assert set(well) == set(ADDRESSES)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(outside),
+            "TMPDIR": str(outside),
+            "DAGSTER_HOME": str(PROJECT),
+            "APERTURE_CONFIG": os.devnull,
+            "APERTURE_HOME": str(home),
+            "APERTURE_TIMEZONE": "UTC",
+            "APERTURE_EMBEDDER": "openai",
+            "APERTURE_EMBEDDER_MODEL": "demo-embedding",
+            "APERTURE_HTTP_ATTEMPTS": "2",
+            "APERTURE_HTTP_RETRY_WAIT_SECONDS": "0.001",
+            "APERTURE_STEP_RETRIES": "0",
+            "APERTURE_TMDB_REQUESTS": "900",
+            "APERTURE_TMDB_PERIOD_SECONDS": "1",
+            "APERTURE_MDBLIST_REQUESTS": "900",
+            **{environment_names(name)[0]: value for name, value in secrets.items()},
+            **{environment_names(name)[0]: value for name, value in well.items()},
+        }
+        house = Housekeeper(environment, outside / "stderr")
+        try:
+            for job in ("sync_users", "sync_movies", "sync_series"):
+                assert house.do(job)["success"], job
+            wrong = dict.fromkeys(ADDRESSES, echo.url)
+            for kind in ("401", "429", "redirect", "page", "cut off", "wrong shape"):
+                echo.answer(kind)
+                outcomes = {job: house.do(job, settings=wrong)["success"] for job in FAILING_JOBS}
+                assert not outcomes["sync_users"] and not outcomes["generate_embeddings"], (kind, outcomes)
+                make_due(database_url)
+            assert not house.do("generate_embeddings", crash=True)["success"]
+            with password_wanted(postgres, role := f"careful_{os.getpid()}"):
+                refused = url.set(username=role, password=password("database_url")).render_as_string(False)
+                assert not house.do("sync_users", settings={"database_url": refused})["success"]
+                house.do(settings={"database_url": refused}, ticks=True)
+                echo.answer("401")
+                said += doctor(environment | {"APERTURE_DATABASE_URL": refused} | in_environment(wrong))
+            house.do(ticks=True)
+            for job in (*FAILING_JOBS, "sync_watch_history", "generate_recommendations"):
+                assert house.do(job)["success"], job
+            said += doctor(environment)
+        finally:
+            house.close()
+    assert all_gone(tmp_path), processes_of(tmp_path)
+
+    heard = echo.heard
+    unheard = [name for name in KEYS if core(name) not in heard]
+    assert not unheard, "a service of this test must be sent the key of each of these settings"
+    said += [("stdout", house.said), *files_below(tmp_path), *tables_of(database_url)]
+    said += tables_of(aside.render_as_string(hide_password=False))
+    with create_engine(postgres).connect() as connection:
+        cluster = Path(connection.execute(text("SHOW data_directory")).scalar_one())
+    said.append(("the database's log", (cluster / "log").read_text(encoding="utf-8", errors="replace")))
+    everything = dict(said)
+    for place in ("stdout", "table event_logs", "table users", str(home / "failures.log"), str(outside / "stderr")):
+        assert everything[place], f"nothing was read from {place}"
+    assert "***" in everything["table event_logs"], "what was repeated is shown without the key"
+    leaks = {place: secrets for place, content in said if (secrets := found_in(content))}
+    assert not leaks, {place: (names, passage(dict(said)[place], names[0])) for place, names in leaks.items()}
+
+
+def passage(content: str, name: str) -> str:
+    """Where a secret stands."""
+    place = min(found for trace in TRACES[name] if (found := content.find(trace)) >= 0)
+    return content[max(place - 200, 0) : place + 60]
+
+
+def in_environment(settings: dict[str, str]) -> dict[str, str]:
+    return {environment_names(name)[0]: value for name, value in settings.items()}
+
+
+def doctor(environment: dict[str, str]) -> list[tuple[str, str]]:
+    done = subprocess.run(
+        [BIN / "aperture", "doctor"], env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    return [("the doctor", done.stdout + done.stderr)]
+
+
+def make_due(database_url: str) -> None:
+    """What failed waits for its second try; nobody waits for that here."""
+    with create_engine(database_url.replace("postgresql://", "postgresql+psycopg://")).begin() as connection:
+        connection.execute(text("UPDATE fetches SET due_at = now() - interval '1 second'"))
+
+
+# Settings
+
+
+@pytest.mark.parametrize("name", secret_names())
+def test_a_secret_in_an_address_or_in_the_shared_file_is_refused_and_not_repeated(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    odd = [
+        {address: value}
+        for address in ADDRESSES
+        for value in (
+            f"http://ann:{planted(name)}@127.0.0.1", f"http://{planted(name)}@127.0.0.1/x",
+            f"http://127.0.0.1/x?apikey={planted(name)}", f"http://127.0.0.1/#{planted(name)}", planted(name),
+        )
+    ]  # fmt: skip
+    for overrides in odd:
+        with pytest.raises(ValueError) as told:
+            load_settings(**overrides)
+        assert not found_in(f"{told.value!r} {told.getrepr(showlocals=False)}".replace(repr(overrides), ""))
+    config = tmp_path / "aperture.toml"
+    config.write_text(f"{name} = {json.dumps(planted(name))}\n")
+    monkeypatch.setenv("APERTURE_CONFIG", str(config))
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 1 and name in result.output
+    assert not found_in(result.output)
