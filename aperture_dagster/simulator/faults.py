@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -23,8 +24,9 @@ class FaultRule:
 
     The first ``after`` requests that match pass unharmed, then ``times`` are hit (None: all that follow).
     ``status`` with ``retry_after`` (seconds, or a date as text) is for the kind ``status``; ``delay_seconds`` delays
-    any kind. ``field`` names what ``missing_field`` and ``wrong_type`` spoil; by default the list of a listing. With
-    ``entry_contains`` they spoil ``field`` only in those entries of a listing whose JSON holds that text.
+    any kind, by chance up to ``delay_up_to_seconds`` where that is given. ``field`` names what ``missing_field`` and
+    ``wrong_type`` spoil; by default the list of a listing. With ``entry_contains`` they spoil ``field`` only in those
+    entries of a listing whose JSON holds that text.
     ``shift`` moves the pages that are still to come: before the answer is made, the media server loses the title with
     the key ``leaves`` and gets back the one with the key ``comes``; with both its totals stay the same.
     ``html`` is a page that says so, ``wrong_content`` one that is named as what was asked for. ``huge`` goes on for
@@ -38,6 +40,7 @@ class FaultRule:
     status: int = 500
     retry_after: int | str | None = None
     delay_seconds: float = 0.0
+    delay_up_to_seconds: float | None = None
     after: int = 0
     field: str | None = None
     entry_contains: str = ""
@@ -53,6 +56,8 @@ class FaultRule:
             raise ValueError("times must not be negative")
         if self.kind == "slow" and self.delay_seconds <= 0:
             raise ValueError("a slow answer needs delay_seconds")
+        if self.delay_up_to_seconds is not None and not 0 <= self.delay_seconds <= self.delay_up_to_seconds:
+            raise ValueError("delay_up_to_seconds must not be less than delay_seconds")
         if self.kind == "shift" and self.leaves is None and self.comes is None:
             raise ValueError("a shift needs a title that leaves or comes")
         if self.entry_contains and self.field is None:
@@ -63,6 +68,12 @@ class FaultRule:
             raise ValueError("a huge answer needs megabytes")
         if not 100 <= self.status <= 599:
             raise ValueError(f"{self.status} is not an HTTP status")
+
+    def delay(self) -> float:
+        """How long, in seconds, an answer that it hits is held back."""
+        if self.delay_up_to_seconds is None:
+            return self.delay_seconds
+        return random.uniform(self.delay_seconds, self.delay_up_to_seconds)
 
 
 class FaultBook:

@@ -96,8 +96,8 @@ class SimulatorApp:
             raw_path.decode("latin-1")[len(mount) :] or "/",
         )
         response, fault = self._answer(service, request)
-        if fault is not None and fault.delay_seconds > 0:
-            await asyncio.sleep(fault.delay_seconds)
+        if fault is not None and (delay := fault.delay()) > 0:
+            await asyncio.sleep(delay)
         await _send(send, response, cut_off=fault is not None and fault.kind == "cut_off")
 
     def _service(self, path: str) -> tuple[str, Service | None]:

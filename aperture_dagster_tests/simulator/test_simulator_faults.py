@@ -78,6 +78,22 @@ def test_a_slow_answer_is_right_but_late_and_holds_up_no_other(
     assert time.perf_counter() - began < 0.3
 
 
+def test_answers_may_be_late_by_chance_within_a_range_and_count_from_when_they_were_asked(
+    simulator: RunningSimulator, jellyfin: httpx.Client
+) -> None:
+    fault(simulator, "slow", delay_seconds=0.05, delay_up_to_seconds=0.06, times=1)
+    began = time.monotonic()
+    assert jellyfin.get("/Users").status_code == jellyfin.get("/Items", params=FILMS).status_code == 200
+    over = time.monotonic()
+    (_, came) = simulator.state.arrivals("jellyfin", "/Items")[0]
+    assert over - began >= 0.05
+    assert began <= came <= over - 0.05
+    delays = [FaultRule("jellyfin", kind="slow", delay_seconds=1, delay_up_to_seconds=3).delay() for _ in range(99)]
+    assert 1 <= min(delays) < 2 < max(delays) <= 3
+    with pytest.raises(ValueError, match="less than delay_seconds"):
+        FaultRule("jellyfin", kind="slow", delay_seconds=1, delay_up_to_seconds=0.5)
+
+
 def test_a_connection_is_cut_in_mid_body(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
     fault(simulator, "cut_off", times=1)
     with pytest.raises(httpx.RemoteProtocolError):
