@@ -1,4 +1,4 @@
-"""Writing many rows: COPY into a temporary table, then one statement that touches only what differs."""
+"""Writing rows: one statement that touches only what differs, which many rows reach by COPY into a temporary table."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.dialects.postgresql import JSONB
 
 if TYPE_CHECKING:
+    from psycopg.sql import Composable
     from sqlalchemy import Connection, Table
 
 MANY_ROWS = 500
+# Fewer go as parameters: a temporary table for each would be most of the work, and leave its rows in the catalogues.
+FEW_ROWS = 20
 
 
 @dataclass(slots=True)
@@ -84,8 +87,11 @@ def upsert(
     unique: dict[tuple[Any, ...], dict[str, Any]] = {tuple(row[name] for name in key): row for row in rows}
     if not unique:
         return WriteCounts()
+    adapted = (adapt_row(table, row, columns) for row in unique.values())
+    if len(unique) <= FEW_ROWS:
+        return _write_directly(connection, table, list(adapted), columns, touch)
     name = staging_table(connection, table, columns)
-    copy_rows(connection, name, columns, (adapt_row(table, row, columns) for row in unique.values()))
+    copy_rows(connection, name, columns, adapted)
     counts = merge_staged(connection, table, name, columns=columns, touch=touch)
     connection.exec_driver_sql(f'DROP TABLE "{name}"')
     return counts
@@ -131,14 +137,41 @@ def merge_staged(
     """Merge a staging table into ``table`` by primary key, writing only rows that are new or differ."""
     from psycopg import sql
 
+    rows = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(staged))
+    counts = _merge(connection, table, rows, columns, touch)
+    if counts.inserted >= MANY_ROWS:
+        _refresh_figures(connection, table, counts.inserted)
+    return counts
+
+
+def _write_directly(
+    connection: Connection, table: Table, rows: Sequence[Sequence[Any]], columns: Sequence[str], touch: str | None
+) -> WriteCounts:
+    from psycopg import sql
+
+    one = sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(columns)))
+    values = sql.SQL("VALUES {}").format(sql.SQL(", ").join([one] * len(rows)))
+    return _merge(connection, table, values, columns, touch, [value for row in rows for value in row])
+
+
+def _merge(
+    connection: Connection,
+    table: Table,
+    rows: Composable,
+    columns: Sequence[str],
+    touch: str | None,
+    parameters: Sequence[Any] = (),
+) -> WriteCounts:
+    """Insert what ``rows`` (a SELECT or VALUES of ``columns``) gives; of a row that is there, change what differs."""
+    from psycopg import sql
+
     key = [column.name for column in table.primary_key.columns]
     changing = [name for name in columns if name not in key]
     idents = {name: sql.Identifier(name) for name in columns}
-    target = sql.Identifier(table.name)
-    insert = sql.SQL("INSERT INTO {t} AS old ({c}) SELECT {c} FROM {s} ON CONFLICT ({k})").format(
-        t=target,
+    insert = sql.SQL("INSERT INTO {t} AS old ({c}) {rows} ON CONFLICT ({k})").format(
+        t=sql.Identifier(table.name),
         c=sql.SQL(", ").join(idents.values()),
-        s=sql.Identifier(staged),
+        rows=rows,
         k=sql.SQL(", ").join(idents[name] for name in key),
     )
     if changing:
@@ -157,9 +190,7 @@ def merge_staged(
         "WITH written AS ({} RETURNING (xmax = 0) AS fresh) "
         "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM written"
     ).format(insert)
-    inserted, updated = connection.exec_driver_sql(statement.as_string(None)).one()
-    if inserted >= MANY_ROWS:
-        _refresh_figures(connection, table, inserted)
+    inserted, updated = connection.exec_driver_sql(statement.as_string(None), tuple(parameters)).one()
     return WriteCounts(inserted=inserted, updated=updated)
 
 

@@ -1,4 +1,4 @@
-"""Writing many rows: only what differs, and anything that a text can hold."""
+"""Writing few rows or many: only what differs, and anything that a text can hold."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from aperture_dagster.storage.bulk import WriteCounts, storable, upsert
-from aperture_dagster.storage.enrichment import TMDB_COLUMNS, write_tmdb
-from aperture_dagster.storage.tables import facts, libraries, works
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.storage import bulk
+from aperture_dagster.storage.bulk import FEW_ROWS, WriteCounts, storable, upsert
+from aperture_dagster.storage.enrichment import write_answers
+from aperture_dagster.storage.tables import facts, libraries, tmdb_metadata, works
 from aperture_dagster_tests.storage.conftest import Shelf
 
 COLUMNS = ("library_id", "name", "collection_type")
@@ -19,6 +21,13 @@ ODD_TEXTS = [
     "%(x)s", ":name", "'); DROP TABLE libraries;--", "🎬👩‍👩‍👧", "\u202eفيلم", "e\u0301", "\u200b", "x" * 100_000,
     "\x01\x1f\x7f",
 ]  # fmt: skip
+
+
+@pytest.fixture(params=[0, 1_000], ids=["by COPY", "as parameters"])
+def shelf(database: Database, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """A database that rows are written to on either of the two ways."""
+    monkeypatch.setattr(bulk, "FEW_ROWS", request.param)
+    return Shelf(database)
 
 
 def library(key: str, name: str, kind: str | None = "movies") -> dict[str, Any]:
@@ -103,14 +112,16 @@ def test_odd_values_inside_lists_and_objects_do_not_stop_a_source(shelf: Shelf):
         upsert(
             connection, works, [{"work_id": 1, "media_type": "movie"}], columns=("work_id", "media_type"), touch=None
         )
-        row: dict[str, Any] = dict.fromkeys(TMDB_COLUMNS)
+        row: dict[str, Any] = dict.fromkeys(
+            column.name for column in tmdb_metadata.columns if column.name != "updated_at"
+        )
         row |= {"work_id": 1, "tmdb_id": 1, "vote_average": float("nan"), "popularity": float("inf")}
         lists = ("genres", "keywords", "directors", "creators", "writers", "composers", "cinematographers")
         row |= {name: ["a\x00b", "\ud800", '{"x",', "NULL", ""] for name in (*lists, "countries", "languages")}
         row |= {"cast": [{"name": "N\x00", "character": "\udfff"}], "companies": [], "networks": []}
         row |= {"recommended_tmdb_ids": [2**40, 1]}
-        assert write_tmdb(connection, [row]).inserted == 1
-        assert write_tmdb(connection, [row]).written == 0
+        assert write_answers(connection, "tmdb", [row]).inserted == 1
+        assert write_answers(connection, "tmdb", [row]).written == 0
     stored = shelf.rows("SELECT * FROM tmdb_metadata")[0]
     assert stored["genres"] == ["ab", "", '{"x",', "NULL", ""]
     assert stored["cast"] == [{"name": "N", "character": ""}]
@@ -131,9 +142,12 @@ def test_a_write_that_fails_leaves_nothing(shelf: Shelf):
     assert shelf.value("SELECT count(*) FROM libraries") == 0
 
 
-def test_ten_thousand_rows_are_one_statement(shelf: Shelf):
-    rows = [library(f"{number}", f"Library {number}") for number in range(10_000)]
+def test_more_rows_than_a_statement_takes_parameters_are_written_all_the_same(database: Database):
+    shelf = Shelf(database)
+    rows = [library(f"{number}", f"Library {number}") for number in range(30_000)]
     with shelf.open() as connection:
-        assert write(connection, *rows).inserted == 10_000
+        assert write(connection, *rows[:FEW_ROWS]) == WriteCounts(inserted=FEW_ROWS)
+        assert write(connection, *rows[: FEW_ROWS + 1]) == WriteCounts(inserted=1)
+        assert write(connection, *rows).inserted == len(rows) - FEW_ROWS - 1
         rows[5000]["name"] = "other"
         assert write(connection, *rows) == WriteCounts(updated=1)

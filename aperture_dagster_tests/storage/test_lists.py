@@ -293,14 +293,14 @@ def test_an_empty_library_has_the_same_columns(shelf: Shelf):
 def test_recommendations_of_tmdb_lead_to_works_of_the_same_kind_only(shelf: Shelf):
     from aperture_dagster.resources.media_server import ServerTitle
     from aperture_dagster.resources.tmdb import read_title
-    from aperture_dagster.storage.enrichment import write_tmdb
+    from aperture_dagster.storage.enrichment import write_answers
 
     shelf.films(film(1), film(2), film(3))
     shelf.series(ServerTitle("show", "Show", tmdb_id=4))
     first = shelf.item("film-1")["work_id"]
     answer = {"id": 1, "title": "x", "recommendations": {"results": [{"id": n} for n in (3, 4, 99, 1, 2)]}}
     with shelf.open() as connection:
-        write_tmdb(connection, [read_title(answer, "movie").as_row(first)])
+        write_answers(connection, "tmdb", [read_title(answer, "movie").as_row(first)])
         edges = read_edges(connection)
     assert list(edges.recommended_work_id) == [shelf.item("film-3")["work_id"], shelf.item("film-2")["work_id"]]
     assert list(edges["rank"]) == [1, 5]
