@@ -25,12 +25,13 @@ from aperture_dagster.resources.providers import Database
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.files import FileError
 
 if TYPE_CHECKING:
     from aperture_dagster.storage.people import StoredUser
 
 # No retry helps against these: a person must change something first.
-PERMANENT = (ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, DatabaseError)
+PERMANENT = (ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, DatabaseError, FileError)
 SERVER = "media_server"
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 5

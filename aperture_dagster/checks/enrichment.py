@@ -5,9 +5,16 @@ from datetime import timedelta
 import dagster as dg
 
 from aperture_dagster.assets.common import table
-from aperture_dagster.assets.enrichment import enriched_metadata, mdblist_scores, omdb_ratings, tmdb_metadata
-from aperture_dagster.library.sources import MDBLIST, OMDB, SOURCES, TMDB, Source
+from aperture_dagster.assets.enrichment import (
+    enriched_metadata,
+    mdblist_scores,
+    omdb_ratings,
+    studio_logos,
+    tmdb_metadata,
+)
+from aperture_dagster.library.sources import MDBLIST, OMDB, SOURCES, TMDB, TMDB_IMAGES, Source
 from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.settings import Settings
 
 # An answer may be as old as this beyond its time before it counts as stale: a few runs may fail.
 GRACE_DAYS = 3
@@ -88,6 +95,26 @@ def _has_values_in_range(source: Source, asset: dg.AssetsDefinition) -> dg.Asset
     return check
 
 
+@dg.asset_check(asset=studio_logos, description="Few logos could not be fetched, and every stored one has its file.")
+def has_its_files(settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    """Warn of logos that failed, and of files that are gone; both are fetched again."""
+    from aperture_dagster.storage.studios import stored_logos
+    from aperture_dagster.storage.work_list import standing
+
+    folder = settings.home_path / "logos"
+    with database.transaction() as connection:
+        stored = stored_logos(connection)
+        rows = standing(connection, TMDB_IMAGES)
+    gone = [logo.name for logo in stored if not (folder / logo.file_name).is_file()]
+    errors = sum(row["items"] for row in rows if row["outcome"] == "error")
+    return dg.AssetCheckResult(
+        passed=not gone and errors <= TOLERATED * (len(stored) + errors),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"stored": len(stored), "gone": len(gone), "errors": errors, "outcomes": table(rows)},
+        description=f"{len(gone):,} files are gone, {errors:,} logos failed." if gone or errors else None,
+    )
+
+
 @dg.asset_check(asset=enriched_metadata, blocking=True, description="Every title of the library is in the merged view.")
 def has_every_title(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Fail when a title of the library is missing: it could never be embedded nor recommended."""
@@ -101,14 +128,16 @@ def has_every_title(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult
 # On the view, which is made whenever the library was read: a source's own checks do not run while it fails.
 @dg.asset_check(asset=enriched_metadata, description="No source of facts has failed for a day.")
 def has_sources_that_answer(
-    database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
+    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
     """Warn of sources that have failed for more than a day: since when, and with what."""
     from aperture_dagster.storage.services import failing_services
 
     now = clock.now()
     with database.transaction() as connection:
-        failing = failing_services(connection)
+        # Who is asked no more, for want of a key, cannot answer.
+        asked = {source.name for source in SOURCES if getattr(settings, source.key_setting.lower())}
+        failing = [row for row in failing_services(connection) if row["service"] in asked]
     labels = {source.name: source.label for source in SOURCES}
     for_long = [row for row in failing if now - row["failing_since"] > A_DAY]
     told = "; ".join(
@@ -128,6 +157,7 @@ CHECKS_OF_A_SOURCE = (_covers_the_library, _is_fresh, _has_values_in_range)
 OUTCOMES = ("ok", "not_found", "error", "waiting", "no_id")
 CHECKS = [
     *(make(source, asset) for source, asset in SOURCE_ASSETS for make in CHECKS_OF_A_SOURCE),
+    has_its_files,
     has_every_title,
     has_sources_that_answer,
 ]

@@ -107,6 +107,15 @@ class ItemState:
     rating: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class ServerStudio:
+    """A studio as the server has it: made by itself from the names that its titles carry."""
+
+    server_item_id: str
+    name: str
+    has_picture: bool
+
+
 @dataclass(slots=True)
 class Page(Generic[Record]):
     """Some records of a listing, and what could not be read of it."""
@@ -134,7 +143,7 @@ class Listing:
 
 
 class MediaServer(Protocol):
-    """The server, read."""
+    """The server, read; and the few things that are written to it."""
 
     @property
     def requests(self) -> int:
@@ -171,6 +180,14 @@ class MediaServer(Protocol):
 
     def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
         """What the user did with these items, be it nothing; those that they cannot see are left out."""
+        ...
+
+    def studios(self) -> Iterator[list[ServerStudio]]:
+        """All studios, a page at a time."""
+        ...
+
+    def set_picture(self, server_item_id: str, content: bytes, media_type: str) -> None:
+        """Make ``content`` the primary picture of an item, or of a studio. Safe to repeat."""
         ...
 
     def close(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 from aperture_dagster.resources.errors import BadAnswer
-from aperture_dagster.resources.media_server import ServerIdentity
+from aperture_dagster.resources.media_server import ServerIdentity, ServerStudio
 from aperture_dagster.resources.transport import Transport, expect
 
 
@@ -65,6 +67,31 @@ class MediaServerClient(ABC):
         """Close the connections."""
         self._http.close()
 
+    def studios(self) -> Iterator[list[ServerStudio]]:
+        """All studios, a page at a time. Raises BadAnswer, and what :class:`Transport` raises."""
+        start = 0
+        while True:
+            params = {"startIndex": start, "limit": self._page_size, "enableImages": "true"}
+            answer = expect(self._http.get_json("/Studios", params), dict, f"{self.product}'s /Studios")
+            items = expect(answer.get("Items"), list, f"{self.product}'s /Studios: Items")
+            if not items:
+                return
+            yield [studio for item in items if (studio := _studio(item)) is not None]
+            start += len(items)
+            if start >= expect(answer.get("TotalRecordCount"), int, "TotalRecordCount"):
+                return
+
+    def set_picture(self, server_item_id: str, content: bytes, media_type: str) -> None:
+        """Make ``content`` the primary picture of an item or a studio; both servers want it as base64 text.
+
+        Raises:
+            NotFound: there is no such item (any more).
+            RequestRejected: the server does not take the picture.
+            ServiceUnavailable, ServiceRefused: see :class:`Transport`.
+        """
+        encoded = base64.b64encode(content).decode()
+        self._http.post_text(f"/Items/{server_item_id}/Images/Primary", encoded, content_type=media_type)
+
     def identity(self) -> ServerIdentity:
         """Which server this is.
 
@@ -85,3 +112,12 @@ class MediaServerClient(ABC):
 
     def _system_info(self) -> Any:
         return self._http.get_json("/System/Info")
+
+
+def _studio(item: Any) -> ServerStudio | None:
+    if not isinstance(item, dict):
+        return None
+    server_item_id, name, tags = item.get("Id"), item.get("Name"), item.get("ImageTags")
+    if not isinstance(server_item_id, str) or not server_item_id or not isinstance(name, str):
+        return None
+    return ServerStudio(server_item_id, name, has_picture=isinstance(tags, dict) and bool(tags.get("Primary")))

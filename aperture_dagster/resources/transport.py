@@ -170,6 +170,12 @@ class Transport:
         """
         return self._repeat("GET", path, retry, lambda: self._attempt_bytes(path, params, largest))
 
+    def post_text(self, path: str, body: str, *, content_type: str, retry: bool = True) -> None:
+        """POST ``body`` as it is; whatever is answered is not read. For requests that are safe to repeat, unless
+        ``retry`` is False. Raises as :meth:`get_json`.
+        """
+        self._repeat("POST", path, retry, lambda: self._attempt_text(path, body, content_type))
+
     def _json(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, retry: bool
     ) -> Any:
@@ -205,6 +211,11 @@ class Transport:
         # A proxy's page or a half-written body can be over in a second, so it is worth another try first.
         raise TryAgain(self._clean(f"the answer is not JSON ({kind}){self._check_address()}"))
 
+    def _attempt_text(self, path: str, body: str, content_type: str) -> None:
+        with self._sent("POST", path, None, body.encode(), {"Content-Type": content_type}) as response:
+            response.read()
+        self._judge(response, f"POST {path}")
+
     def _attempt_bytes(self, path: str, params: Mapping[str, Any] | None, largest: int) -> bytes:
         content = bytearray()
         with self._sent("GET", path, params, None) as response:
@@ -219,7 +230,14 @@ class Transport:
         return bytes(content)
 
     @contextmanager
-    def _sent(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> Iterator[httpx.Response]:
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None,
+        body: Any,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[httpx.Response]:
         """Send one request within limit and quota; the answer is read inside the block."""
         if self._quota is not None:
             self._quota.spend()
@@ -232,7 +250,9 @@ class Transport:
                 method,
                 self.base_url + path,
                 params={**self._params, **(params or {})} or None,
-                json=body,
+                json=None if isinstance(body, bytes) else body,
+                content=body if isinstance(body, bytes) else None,
+                headers=headers,
                 extensions={"trace": self._tracer(turn)} if turn is not None else None,
             )
             response = self._client.send(request, stream=True)

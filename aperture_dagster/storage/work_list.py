@@ -230,14 +230,20 @@ def share_stale(connection: Connection, source: Source, *, now: datetime, grace_
 
 
 def not_fetched(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
-    """Titles whose last attempt failed or found nothing, and why; failures first."""
-    statement = text(
-        "SELECT t.title, t.year, f.outcome, f.attempts, f.detail, f.due_at::text AS next_attempt FROM fetches f "
-        "JOIN LATERAL (SELECT title, year FROM titles t WHERE t.work_id = f.item AND t.removed_at IS NULL "
-        "ORDER BY t.item_id LIMIT 1) t ON true WHERE f.source = :source AND f.kind = ANY(:kinds) "
-        "AND f.outcome IN ('error', 'not_found') ORDER BY f.outcome, f.attempts DESC, t.title LIMIT :n"
+    """Items whose last attempt failed or found nothing, and why; failures first."""
+    named = (
+        "SELECT title AS name, year FROM titles t WHERE t.work_id = f.item AND t.removed_at IS NULL "
+        "ORDER BY t.item_id LIMIT 1"
+        if _group(source) == "title"
+        else "SELECT name, NULL::int AS year FROM studio_logos s WHERE s.kind = f.kind AND s.studio_id = f.item "
+        "AND s.logo_path IS NOT NULL"
     )
-    values = {"source": source.name, "kinds": list(TITLES), "n": limit}
+    statement = text(
+        "SELECT t.name, t.year, f.outcome, f.attempts, f.detail, f.due_at::text AS next_attempt FROM fetches f "
+        f"JOIN LATERAL ({named}) t ON true WHERE f.source = :source AND f.kind = ANY(:kinds) "
+        "AND f.outcome IN ('error', 'not_found') ORDER BY f.outcome, f.attempts DESC, t.name LIMIT :n"
+    )
+    values = {"source": source.name, "kinds": list(source.kinds), "n": limit}
     return [dict(row) for row in connection.execute(statement, values).mappings()]
 
 

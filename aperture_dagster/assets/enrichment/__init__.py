@@ -1,11 +1,12 @@
 """What others know of the titles: a module a source, and the one merged view of them all."""
 
+from aperture_dagster.assets.enrichment.logos import studio_logos
 from aperture_dagster.assets.enrichment.mdblist import mdblist, mdblist_scores
 from aperture_dagster.assets.enrichment.merged import enriched_metadata
 from aperture_dagster.assets.enrichment.omdb import omdb, omdb_ratings
 from aperture_dagster.assets.enrichment.tmdb import tmdb, tmdb_metadata
 
-ASSETS = (tmdb, tmdb_metadata, omdb, omdb_ratings, mdblist, mdblist_scores, enriched_metadata)
+ASSETS = (tmdb, tmdb_metadata, omdb, omdb_ratings, mdblist, mdblist_scores, enriched_metadata, studio_logos)
 
 __all__ = [
     "ASSETS",
@@ -14,6 +15,7 @@ __all__ = [
     "mdblist_scores",
     "omdb",
     "omdb_ratings",
+    "studio_logos",
     "tmdb",
     "tmdb_metadata",
 ]

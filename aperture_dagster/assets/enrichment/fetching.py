@@ -84,6 +84,7 @@ class WorkList:
         ask: asks about one unit (items of one kind) and yields attempts as they are known. May raise any
             ServiceError: what it concerns is then decided here.
         keep: writes the answers of attempts that went well; returns how many rows changed.
+        note: told of all attempts, whatever came of them, beside ``keep``.
         ttl: how long the answer of such an attempt is good for.
         concurrency: units asked about at once.
         unit_size: items in a unit now.
@@ -96,6 +97,7 @@ class WorkList:
     ask: Callable[[Sequence[DueItem]], Iterator[list[Attempt]]]
     keep: Callable[[Connection, Sequence[Attempt]], int]
     ttl: Callable[[Attempt, datetime], timedelta]
+    note: Callable[[Connection, Sequence[Attempt]], None] = lambda connection, attempts: None
     concurrency: int = 1
     unit_size: Callable[[], int] = lambda: 1
     groups: Sequence[tuple[tuple[Kind, ...], AsksBy]] = ()
@@ -120,10 +122,10 @@ def outcome_of(item: DueItem, ask: Callable[[], Attempt]) -> Attempt:
 
 
 def work_through(context: dg.AssetExecutionContext, database: Database, clock: Clock, work: WorkList) -> Tally:
-    """Ask about everything that is due; each answer is kept before more is asked than is under way at once.
+    """Ask about everything that is due; an answer is kept before the next question takes its place.
 
-    A run that is killed loses no more than the requests under way. When the quota is spent it ends well: what was not
-    asked stays as it was.
+    A run that is killed loses no more than the requests under way, one that is stopped nothing. When the quota is spent
+    it ends well: what was not asked stays as it was.
 
     Raises:
         ServiceUnavailable: the service is down; what was fetched is kept, what failed is tried again soon.
@@ -176,6 +178,7 @@ class _Run:
         self._waiting: deque[DueItem] = deque()
         self._busy: set[tuple[Kind, int]] = set()
         self._results: queue.SimpleQueue[list[Attempt] | _UnitOver] = queue.SimpleQueue()
+        self._not_kept: list[list[Attempt] | _UnitOver] = []
         self._stopping = threading.Event()
         self._stop: Exception | None = None
         self._units_unreachable = 0
@@ -186,18 +189,19 @@ class _Run:
         with ThreadPoolExecutor(self._list.concurrency, thread_name_prefix=self._list.source.name) as pool:
             try:
                 while True:
-                    # Twice as many as are asked at once: nobody waits for the database.
-                    while under_way < 2 * self._list.concurrency and (unit := self._next_unit()):
+                    # No more than are asked at once, or a kill would lose answers that wait to be kept besides.
+                    while under_way < self._list.concurrency and (unit := self._next_unit()):
                         pool.submit(self._ask, unit)
                         under_way += 1
                     if under_way == 0:
                         break
-                    under_way -= self._collect([self._results.get()])
+                    self._not_kept.append(self._results.get())
+                    under_way -= self._collect()
             finally:
                 # Also when the run is being stopped: whatever has come is kept.
                 self._stopping.set()
                 pool.shutdown(wait=True)
-                self._collect([])
+                self._collect()
         self._progress.tell()
         nothing_came = self.tally.asked == self.tally.error
         if self._stop is None and self._units_unreachable and nothing_came:
@@ -248,8 +252,12 @@ class _Run:
             error = raised
         self._results.put(_UnitOver([item for item in unit if item.key not in asked], error, reached))
 
-    def _collect(self, results: list[list[Attempt] | _UnitOver]) -> int:
-        """Keep all that has come, in one transaction; returns how many units are over."""
+    def _collect(self) -> int:
+        """Keep all that has come, in one transaction; returns how many units are over.
+
+        Who is interrupted in it may call it once more: nothing is dropped before it is kept.
+        """
+        results = self._not_kept
         while True:
             try:
                 results.append(self._results.get_nowait())
@@ -261,6 +269,7 @@ class _Run:
             attempts += self._judge(result) if isinstance(result, _UnitOver) else result
         if attempts:
             self._keep(attempts)
+        self._not_kept = []
         self._busy -= {attempt.item.key for attempt in attempts}
         self._busy -= {item.key for result in over for item in result.not_asked}
         if self._stop is None and self._units_unreachable >= self._list.failures_that_mean_down:
@@ -287,6 +296,7 @@ class _Run:
         with self._database.transaction() as connection:
             good = [attempt for attempt in attempts if attempt.outcome == "ok"]
             self.tally.rows += work.keep(connection, good) if good else 0
+            work.note(connection, attempts)
             write_fetches(connection, work.source, [_fetch_row(attempt, work, now) for attempt in attempts])
         for attempt in attempts:
             self.tally.count(attempt)

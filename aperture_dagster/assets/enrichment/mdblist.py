@@ -12,6 +12,7 @@ from aperture_dagster.assets.enrichment.reporting import quota_spent, skipped, s
 from aperture_dagster.assets.media_server import movies, series
 from aperture_dagster.automation import fresh_within_a_day
 from aperture_dagster.library.sources import MDBLIST
+from aperture_dagster.resources.errors import RequestRejected
 from aperture_dagster.resources.metadata_services import MdbListService
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
@@ -79,24 +80,33 @@ class _Batches:
         with database.transaction() as connection:
             remembered = batch_size(connection, MDBLIST.name)
         self.size = min(size, remembered or size)
-        self._remembered = self.size
 
     def ask(self, unit: "Sequence[DueItem]") -> Iterator[list[Attempt]]:
-        """Attempts of a unit, which are of one kind and known by one sort of id; smaller batches when refused."""
+        """Attempts of a unit, which are of one kind and known by one sort of id; smaller batches when refused.
+
+        A single id that is refused even alone was what the batch was refused for, and its size was not.
+        """
         from aperture_dagster.resources.mdblist import BatchTooLarge
 
-        rest = list(unit)
+        rest, size, culprits = list(unit), self.size, 0
         while rest:
-            batch = rest[: self.size]
+            batch = rest[:size]
             try:
                 answer = self._ask(batch)
             except BatchTooLarge as refused:
-                self.size = refused.smaller
+                size = refused.smaller
                 continue
-            if self.size < self._remembered:
-                self._remember()
+            except RequestRejected as error:
+                culprits += 1
+                attempts = [Attempt(item, "error", detail=str(error)) for item in batch]
+            else:
+                attempts = [_attempt(item, answer) for item in batch]
             rest = rest[len(batch) :]
-            yield [_attempt(item, answer) for item in batch]
+            yield attempts
+        if size < self.size and not culprits:
+            # Only now that all were taken: a wrong key looks like a batch too large at first.
+            self.size = size
+            self._remember()
 
     def _ask(self, batch: "Sequence[DueItem]") -> "MdbListAnswer":
         media_type = "movie" if batch[0].kind == "movie" else "series"
@@ -105,12 +115,10 @@ class _Batches:
         return self._client.titles(media_type, "tmdb", [item.tmdb_id or 0 for item in batch])
 
     def _remember(self) -> None:
-        # Only now that it was taken: a wrong key looks like a batch too large at first.
         from aperture_dagster.storage.services import remember_batch_size
 
         with self._database.transaction() as connection:
             remember_batch_size(connection, MDBLIST.name, self.size)
-        self._remembered = self.size
 
 
 def _attempt(item: "DueItem", answer: "MdbListAnswer") -> Attempt:

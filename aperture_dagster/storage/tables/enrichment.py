@@ -159,6 +159,7 @@ studio_logos = Table(
     Column("name", Text, nullable=False),
     Column("titles", Integer, nullable=False, comment="in the library"),
     Column("logo_path", Text, comment="TMDb's; null: it has none"),
+    Column("tried_path", Text, comment="the logo_path that was asked for last"),
     Column("stored_path", Text, comment="the logo_path that the file was made from; null: no file yet"),
     Column("file_name", Text, comment="below APERTURE_HOME/logos"),
     Column("picture_kind", Text, comment="png, jpeg, svg: by content"),

@@ -116,6 +116,7 @@ def _make_tables() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("titles", sa.Integer(), nullable=False, comment="in the library"),
         sa.Column("logo_path", sa.Text(), comment="TMDb's; null: it has none"),
+        sa.Column("tried_path", sa.Text(), comment="the logo_path that was asked for last"),
         sa.Column("stored_path", sa.Text(), comment="the logo_path that the file was made from; null: no file yet"),
         sa.Column("file_name", sa.Text(), comment="below APERTURE_HOME/logos"),
         sa.Column("picture_kind", sa.Text(), comment="png, jpeg, svg: by content"),

@@ -1,0 +1,140 @@
+"""Companies and networks of the library's titles, and what is known of their logos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from aperture_dagster.library.sources import TMDB_IMAGES
+from aperture_dagster.storage.bulk import WriteCounts
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLogo:
+    """A logo that is there: whose it is, and where."""
+
+    kind: str
+    studio_id: int
+    name: str
+    file_name: str
+    picture_kind: str
+    sha256: str
+    shown_sha256: str | None
+
+
+def gather_studios(connection: Connection) -> WriteCounts:
+    """Bring the list of studios up to date with what TMDb says of the library's titles; who makes nothing of it any
+    more stays, with no titles.
+    """
+    written = connection.execute(
+        text(
+            "WITH named AS ("
+            "SELECT k.kind, (s->>'id')::bigint AS studio_id, s->>'name' AS name, s->>'logo_path' AS logo_path, "
+            "m.work_id FROM tmdb_metadata m "
+            "CROSS JOIN LATERAL (VALUES ('company', m.companies), ('network', m.networks)) "
+            "AS k (kind, studios) CROSS JOIN LATERAL jsonb_array_elements(k.studios) s "
+            "WHERE jsonb_typeof(s->'id') = 'number' "
+            "AND EXISTS (SELECT 1 FROM titles t WHERE t.work_id = m.work_id AND t.removed_at IS NULL)"
+            "), studios AS ("
+            "SELECT kind, studio_id, max(name) AS name, max(logo_path) AS logo_path, "
+            "count(DISTINCT work_id)::int AS titles FROM named GROUP BY kind, studio_id"
+            ") INSERT INTO studio_logos AS old (kind, studio_id, name, logo_path, titles) "
+            "SELECT kind, studio_id, name, logo_path, titles FROM studios "
+            "ON CONFLICT (kind, studio_id) DO UPDATE SET name = excluded.name, logo_path = excluded.logo_path, "
+            "titles = excluded.titles, updated_at = now() WHERE (old.name, old.logo_path, old.titles) "
+            "IS DISTINCT FROM (excluded.name, excluded.logo_path, excluded.titles) RETURNING (xmax = 0)"
+        )
+    ).scalars()
+    fresh = list(written)
+    left = connection.exec_driver_sql(
+        "UPDATE studio_logos s SET titles = 0, updated_at = now() WHERE s.titles > 0 AND NOT EXISTS ("
+        "SELECT 1 FROM tmdb_metadata m JOIN titles t ON t.work_id = m.work_id AND t.removed_at IS NULL "
+        "WHERE CASE s.kind WHEN 'company' THEN m.companies ELSE m.networks END "
+        "@> jsonb_build_array(jsonb_build_object('id', s.studio_id)))"
+    ).rowcount
+    return WriteCounts(inserted=sum(fresh), updated=len(fresh) - sum(fresh) + left)
+
+
+def ask_for_changed_logos(connection: Connection, *, lost: Iterable[tuple[str, int]], now: datetime) -> None:
+    """Let what is not as it was be asked for at once: another logo than the one tried last, or a file that is ``lost``.
+
+    Who failed keeps waiting: that it changed meanwhile does not make the service answer.
+    """
+    lost = list(lost)
+    if lost:
+        connection.execute(
+            text(
+                "UPDATE studio_logos SET stored_path = NULL, tried_path = NULL, file_name = NULL "
+                "WHERE kind = :kind AND studio_id = :studio_id"
+            ),
+            [{"kind": kind, "studio_id": studio_id} for kind, studio_id in lost],
+        )
+    connection.execute(
+        text(
+            "UPDATE fetches f SET due_at = :now FROM studio_logos s WHERE f.source = :source AND f.kind = s.kind "
+            "AND f.item = s.studio_id AND f.outcome IN ('ok', 'not_found') AND f.due_at > :now "
+            "AND s.logo_path IS NOT NULL AND s.logo_path IS DISTINCT FROM s.tried_path"
+        ),
+        {"source": TMDB_IMAGES.name, "now": now},
+    )
+
+
+def note_tried(connection: Connection, studios: Iterable[tuple[str, int]]) -> None:
+    """These studios' logos were asked for, whatever came of it."""
+    rows = [{"kind": kind, "studio_id": studio_id} for kind, studio_id in studios]
+    if rows:
+        connection.execute(
+            text("UPDATE studio_logos SET tried_path = logo_path WHERE kind = :kind AND studio_id = :studio_id"), rows
+        )
+
+
+def note_stored(connection: Connection, rows: Iterable[dict[str, Any]]) -> int:
+    """Logos are stored. Each row: ``kind``, ``studio_id``, ``stored_path``, ``file_name``, ``picture_kind``,
+    ``sha256``, ``bytes``. Returns how many.
+    """
+    rows = list(rows)
+    if rows:
+        connection.execute(
+            text(
+                "UPDATE studio_logos SET stored_path = :stored_path, tried_path = :stored_path, "
+                "file_name = :file_name, picture_kind = :picture_kind, sha256 = :sha256, bytes = :bytes, "
+                "updated_at = now() WHERE kind = :kind AND studio_id = :studio_id"
+            ),
+            rows,
+        )
+    return len(rows)
+
+
+def stored_logos(connection: Connection) -> list[StoredLogo]:
+    """Every logo that is stored, those of studios with most titles first."""
+    rows = connection.exec_driver_sql(
+        "SELECT kind, studio_id, name, file_name, picture_kind, sha256, shown_sha256 FROM studio_logos "
+        "WHERE file_name IS NOT NULL ORDER BY titles DESC, kind, studio_id"
+    )
+    return [StoredLogo(*row) for row in rows]
+
+
+def note_shown(connection: Connection, logo: StoredLogo) -> None:
+    """The media server has this picture now."""
+    connection.execute(
+        text("UPDATE studio_logos SET shown_sha256 = :sha256 WHERE kind = :kind AND studio_id = :studio_id"),
+        {"sha256": logo.sha256, "kind": logo.kind, "studio_id": logo.studio_id},
+    )
+
+
+def studio_table(connection: Connection, limit: int = 25) -> list[dict[str, Any]]:
+    """The studios with most titles, for the asset's page."""
+    statement = text(
+        "SELECT name, kind, titles, file_name, picture_kind, bytes, CASE WHEN logo_path IS NULL THEN 'has none' "
+        "WHEN stored_path IS NULL THEN 'not fetched' WHEN stored_path = logo_path THEN 'stored' ELSE 'older one' END "
+        "AS logo FROM studio_logos WHERE titles > 0 ORDER BY titles DESC, name LIMIT :n"
+    )
+    return [dict(row) for row in connection.execute(statement, {"n": limit}).mappings()]

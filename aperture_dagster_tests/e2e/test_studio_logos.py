@@ -1,0 +1,183 @@
+"""Logos of studios: real pictures only, each fetched once, and what the media server is given of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperture_dagster.library.pictures import recognise
+from aperture_dagster.resources.providers import Clock, MediaServers
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.household import Household, failures, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+STORED = "SELECT kind, studio_id, file_name, picture_kind, bytes FROM studio_logos WHERE file_name IS NOT NULL"
+NAMED = "SELECT name, file_name FROM studio_logos WHERE picture_kind = 'png'"
+OUTCOMES = "SELECT outcome, count(*) AS n FROM fetches WHERE source = 'tmdb_images' GROUP BY 1"
+
+
+class Calendar:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@contextmanager
+def enriched(household: Any, **settings: Any) -> Iterator[tuple[RunningSimulator, Household, Calendar]]:
+    """A home whose titles TMDb has been asked about, so that the studios are known."""
+    calendar = Calendar()
+    parts = {"clock": Clock(calendar)}
+    with household(small_world(movies=25), parts, **settings) as (simulator, home):
+        for job in ("sync_movies", "sync_series", "enrich_metadata"):
+            home.must(job)
+        simulator.state.reset_counters()
+        yield simulator, home, calendar
+
+
+def outcomes(home: Household) -> dict[str, int]:
+    return {row["outcome"]: row["n"] for row in home.rows(OUTCOMES)}
+
+
+def logos(home: Household) -> Path:
+    return home.settings.home_path / "logos"
+
+
+def run(home: Household) -> dict[str, Any]:
+    return metadata_of(home.must("enrich_studio_logos"), "studio_logos")
+
+
+def due_again(home: Household) -> None:
+    home.rows("UPDATE fetches SET due_at = due_at - interval '2 hours' WHERE outcome = 'error' RETURNING 1")
+
+
+def test_every_logo_is_fetched_once_and_is_what_its_content_says(household):
+    with enriched(household) as (simulator, home, _):
+        told = run(home)
+        with_logo = home.value("SELECT count(*) FROM studio_logos WHERE logo_path IS NOT NULL")
+        without = home.value("SELECT count(*) FROM studio_logos WHERE logo_path IS NULL")
+        assert with_logo > 5 and without > 1
+        assert (told["fetched"], told["not_found"], told["requests"]) == (with_logo, without, with_logo)
+        kinds = set()
+        for row in home.rows(STORED):
+            content = (logos(home) / row["file_name"]).read_bytes()
+            facts = recognise(content)
+            assert facts is not None and facts.kind == row["picture_kind"] and len(content) == row["bytes"]
+            kinds.add(facts.kind)
+        assert kinds == {"png", "svg"}
+        assert len(list(logos(home).iterdir())) == with_logo
+        again = run(home)
+        assert (again["asked"], again["requests"], again["rows_written"]) == (0, 0, 0)
+        assert set(simulator.state.asked("tmdb_images").values()) == {1}
+
+
+def test_who_has_no_logo_is_not_asked_about_again_until_due(household):
+    with enriched(household) as (simulator, home, calendar):
+        simulator.state.add_fault(FaultRule("tmdb_images", status=404))
+        first = run(home)
+        assert first["fetched"] == 0 and first["requests"] > 5
+        calendar.now += timedelta(days=29)
+        assert run(home)["requests"] == 0
+        simulator.state.clear_faults()
+        calendar.now += timedelta(days=2)
+        assert run(home)["fetched"] == first["requests"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (FaultRule("tmdb_images", kind="wrong_content"), "was not taken"),
+        (FaultRule("tmdb_images", kind="html"), "was not taken"),
+        (FaultRule("tmdb_images", kind="empty_body"), "was not taken"),
+        (FaultRule("tmdb_images", kind="huge"), "larger than 5 MB"),
+        (FaultRule("tmdb_images", status=403), "403"),
+    ],
+    ids=["html as a picture", "html", "empty", "50 MB", "forbidden"],
+)
+def test_what_is_no_picture_is_refused_and_asked_for_again_later(household, fault: FaultRule, said: str):
+    with enriched(household) as (simulator, home, _):
+        simulator.state.add_fault(fault)
+        told = run(home)
+        assert told["fetched"] == 0 and told["errors"] == told["requests"] > 5
+        troubled = [record.data for record in told["not_fetched"].records]
+        assert all(said in row["detail"] for row in troubled if row["outcome"] == "error")
+        assert list(logos(home).glob("*")) == []
+        simulator.state.clear_faults()
+        assert run(home)["requests"] == 0, "an hour has to pass first"
+        due_again(home)
+        assert run(home)["fetched"] == told["errors"]
+
+
+def test_a_host_of_pictures_that_is_down_keeps_what_was_fetched_and_fails_with_a_sentence(household):
+    with enriched(household, logo_concurrency=1) as (simulator, home, _):
+        simulator.state.add_fault(FaultRule("tmdb_images", status=503, after=3))
+        result = home.run("enrich_studio_logos")
+        (told,) = failures(result).values()
+        assert "TMDb's pictures cannot be reached" in told and "3 logos were fetched before" in told
+        assert outcomes(home)["ok"] == len(list(logos(home).iterdir())) == 3
+        simulator.state.clear_faults()
+        due_again(home)
+        run(home)
+        assert outcomes(home).keys() == {"ok", "not_found"}
+
+
+def test_another_logo_and_a_lost_file_are_fetched_at_once(household):
+    with enriched(household) as (_, home, _):
+        run(home)
+        one, two, *_ = home.rows(f"{STORED} ORDER BY studio_id")
+        (logos(home) / one["file_name"]).unlink()
+        (logos(home) / ".company-1.png-left-by-a-kill").write_bytes(b"half")
+        home.rows(
+            "UPDATE studio_logos SET stored_path = '/old.png', tried_path = '/old.png' "
+            "WHERE (kind, studio_id) = (:kind, :id) RETURNING 1",
+            kind=two["kind"],
+            id=two["studio_id"],
+        )
+        told = run(home)
+        assert (told["fetched"], told["requests"], told["files_lost"]) == (2, 2, 1)
+        assert (logos(home) / one["file_name"]).is_file()
+        assert home.value("SELECT count(*) FROM studio_logos WHERE stored_path IS DISTINCT FROM logo_path") == 0
+        assert not list(logos(home).glob(".*"))
+
+
+def test_without_a_tmdb_key_it_is_skipped(household):
+    with household(small_world(movies=5), tmdb_api_key=None) as (_, home):
+        assert metadata_of(home.must("enrich_studio_logos"), "studio_logos")["skipped"].startswith("skipped: TMDB")
+
+
+@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+def test_studios_without_a_picture_are_given_theirs_and_the_operators_choice_stays(household, server: str):
+    with enriched(household, server=server, set_studio_pictures=True) as (simulator, home, _):
+        named = "SELECT s->>'name' AS name FROM tmdb_metadata, jsonb_array_elements(companies || networks) s "
+        with_logo = {row["name"] for row in home.rows(named + "WHERE s->>'logo_path' LIKE '%.png'")}
+        with MediaServers(home.settings, home.database).open() as media_server:
+            studios = {studio.name: studio for page in media_server.studios() for studio in page}
+            chosen = min(with_logo & set(studios))
+            media_server.set_picture(studios[chosen].server_item_id, b"the operator's", "image/png")
+        told = run(home)
+        shown = simulator.state.studio_pictures()
+        theirs = (with_logo & set(studios)) - {chosen}
+        assert theirs and told["set_on_the_media_server"] == len(theirs)
+        assert shown[chosen].content == b"the operator's"
+        files = {row["name"]: row["file_name"] for row in home.rows(NAMED)}
+        for name in theirs:
+            assert shown[name].content == (logos(home) / files[name]).read_bytes()
+        assert run(home)["set_on_the_media_server"] == 0
+
+
+def test_the_media_server_is_left_alone_unless_it_is_asked_for(household):
+    with enriched(household) as (simulator, home, _):
+        run(home)
+        assert simulator.state.studio_pictures() == {}
+        assert simulator.state.requests("jellyfin", "Studios") == 0
