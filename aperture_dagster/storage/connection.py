@@ -163,8 +163,10 @@ def _with_driver(url: str, driver: str, setting: str = "APERTURE_DATABASE_URL") 
     scheme, separator, rest = url.strip().partition("://")
     try:
         usable = separator and scheme.partition("+")[0] in ("postgresql", "postgres")
-        # Whoever parses it later would show the whole of it, password and all.
-        if usable and make_url(f"postgresql+{driver}://{rest}").database:
+        # Whoever parses it later would show the whole of it, password and all; what follows an @ in the password
+        # would be the name of a host, which every error tells.
+        parts = make_url(f"postgresql+{driver}://{rest}") if usable else None
+        if parts is not None and parts.database and "@" not in (parts.host or ""):
             return f"postgresql+{driver}://{rest}"
     except (ArgumentError, ValueError):
         pass

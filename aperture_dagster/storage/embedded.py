@@ -94,6 +94,8 @@ def _start(data_directory: Path) -> str:
         except (subprocess.SubprocessError, AssertionError, psutil.Error, OSError, ValueError) as error:
             # Recovery after a crash can outlast the package's patience of ten seconds: it goes on, so wait for it.
             last = error
+            # The package keeps a server that it could not start, and would break at the next question about it.
+            PostgresServer._instances.pop(data_directory, None)
             if is_full_disk(said := _last_words(data_directory, log_before)):
                 raise EmbeddedDatabaseError(
                     f"The embedded database in {data_directory} does not start: {said}. {MAKE_ROOM}"

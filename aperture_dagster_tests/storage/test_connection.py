@@ -162,8 +162,9 @@ def test_a_schema_of_a_newer_program_is_left_alone(database_url: str):
     [
         f"mysql://ann:{PASSWORD}@host/db", f"postgresql://ann:{PASSWORD}@host:port/db", f"ann:{PASSWORD}@host/db",
         f"postgresql://ann:{PASSWORD}@host", f"postgresql://ann:{PASSWORD}@host/", PASSWORD, "postgresql://",
+        f"postgresql://ann:p@{PASSWORD}@host/db",
     ],
-    ids=range(7),
+    ids=range(8),
 )  # fmt: skip
 def test_an_address_that_is_none_is_told_without_its_password(url: str):
     for call in (product_database_url, dagster_database_url, open_engine):

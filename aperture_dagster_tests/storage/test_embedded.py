@@ -224,6 +224,27 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(folder: Path):
     assert "APERTURE_HOME" in one_sentence(blocked)
 
 
+def test_a_disk_without_room_is_told_at_every_try_and_harms_nothing(folder: Path):
+    run(start_embedded_server(folder), "CREATE TABLE kept (n int)")
+    release_embedded_server(folder)
+    code = (
+        "import resource, sys\nfrom pathlib import Path\n"
+        "from aperture_dagster.storage.embedded import EmbeddedDatabaseError, start_embedded_server\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "for _ in range(2):\n"
+        "    try:\n        start_embedded_server(Path(sys.argv[1]))\n"
+        "    except EmbeddedDatabaseError as error:\n        print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for told in done.stdout.splitlines(keepends=True):
+        assert "File too large" in told and "Make room" in told and "APERTURE_HOME" in told and str(folder) in told
+    assert len(done.stdout.splitlines()) == 2
+    assert run(start_embedded_server(folder), "SELECT count(*) FROM kept") == [(0,)]
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(folder: Path):
     folder.mkdir()
     (folder / "letters.txt").write_text("keep me")
