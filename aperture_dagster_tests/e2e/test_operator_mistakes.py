@@ -13,7 +13,6 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import make_url
 
 from aperture_dagster.cli import main
 from aperture_dagster.settings import load_settings
@@ -29,6 +28,7 @@ from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.storage.connection import close_engine
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.databases import password_wanted, statements_on
 from aperture_dagster_tests.household import Household, failures
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.resources.conftest import Answer, Scripted
@@ -250,35 +250,9 @@ def test_another_homes_server_is_told_to_the_doctor(
 def without_pgvector(postgres: str) -> str:
     """A new database in which the extension cannot be found."""
     name = f"bare_{uuid.uuid4().hex[:12]}"
-    statement_on(postgres, f"CREATE DATABASE {name}")
-    statement_on(postgres, f"ALTER DATABASE {name} SET extension_control_path = '/nowhere'")
+    statements_on(postgres, f"CREATE DATABASE {name}")
+    statements_on(postgres, f"ALTER DATABASE {name} SET extension_control_path = '/nowhere'")
     return name
-
-
-def statement_on(url: str, *statements: str) -> list[tuple[object, ...]]:
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as connection:
-            results = [connection.execute(text(statement)) for statement in statements]
-            return [tuple(row) for row in results[-1]] if results[-1].returns_rows else []
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def password_wanted(postgres: str) -> Iterator[str]:
-    """A role that the server asks for its password; everybody else is let in as before."""
-    role = f"careful_{uuid.uuid4().hex[:8]}"
-    ((path,),) = statement_on(postgres, f"CREATE ROLE {role} LOGIN PASSWORD 'right'", "SHOW hba_file")
-    rules = Path(str(path))
-    before = rules.read_text()
-    rules.write_text(f"local all {role} scram-sha-256\n{before}")
-    statement_on(postgres, "SELECT pg_reload_conf()")
-    try:
-        yield role
-    finally:
-        rules.write_text(before)
-        statement_on(postgres, "SELECT pg_reload_conf()", f"DROP ROLE {role}")
 
 
 def test_a_database_that_cannot_be_used_is_one_sentence_to_the_doctor_and_hides_no_service(
@@ -306,7 +280,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence_to_the_doctor_and_hides_
             assert {rows[what][0] for what in ("home", "media server", "TMDb", "embedder")} == {"✓"}, name
             assert PASSWORD not in result.output
     close_engine(url.set(drivername="postgresql+psycopg", database=bare).render_as_string(hide_password=False))
-    statement_on(postgres, f"DROP DATABASE {bare} WITH (FORCE)")
+    statements_on(postgres, f"DROP DATABASE {bare} WITH (FORCE)")
 
 
 @pytest.mark.parametrize(
@@ -449,7 +423,7 @@ def test_a_demo_on_a_full_disk_is_one_sentence_and_leaves_no_half_made_database(
 
 def no_room(url: str, table: str) -> None:
     """Every insert into a table fails as on a full disk: with PostgreSQL's own words and code."""
-    statement_on(
+    statements_on(
         url,
         "CREATE OR REPLACE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
         "'could not extend file \"base/5/16384\": No space left on device' "

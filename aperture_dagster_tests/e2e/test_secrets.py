@@ -18,20 +18,20 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import MetaData, create_engine, make_url, select, text
+from sqlalchemy import MetaData, create_engine, make_url, select
 
 from aperture_dagster.cli import main
 from aperture_dagster.settings import environment_names, load_settings, secret_names
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.databases import password_wanted, statements_on
 from aperture_dagster_tests.e2e.housekeeper import ANSWER
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -192,25 +192,6 @@ class Echo:
 FAILING_JOBS = ("sync_users", "enrich_metadata", "enrich_mdblist", "generate_embeddings")
 
 
-@contextmanager
-def password_wanted(postgres: str, role: str) -> Iterator[None]:
-    """A role that the server asks for its password; everybody else is let in as before."""
-    admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'another'"))
-        rules = Path(connection.execute(text("SHOW hba_file")).scalar_one())
-        before = rules.read_text()
-        rules.write_text(f"local all {role} scram-sha-256\n{before}")
-        connection.execute(text("SELECT pg_reload_conf()"))
-        try:
-            yield
-        finally:
-            rules.write_text(before)
-            connection.execute(text("SELECT pg_reload_conf()"))
-            connection.execute(text(f"DROP ROLE {role}"))
-    admin.dispose()
-
-
 @pytest.fixture
 def echo() -> Iterator[Echo]:
     scripted = Scripted()
@@ -223,8 +204,7 @@ def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres:
     outside.mkdir()
     url = make_url(database_url)
     aside = url.set(database=f"{url.database}_dagster")
-    with create_engine(postgres, isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {aside.database}"))
+    statements_on(postgres, f"CREATE DATABASE {aside.database}")
     addresses = {"database_url": url, "dagster_database_url": aside}
     secrets = {name: planted(name) for name in KEYS} | {
         name: addresses[name].set(password=password(name)).render_as_string(hide_password=False) for name in DATABASES
@@ -275,9 +255,10 @@ def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres:
                 echo.answer(kind)
                 outcomes = {job: house.do(job, settings=wrong)["success"] for job in FAILING_JOBS}
                 assert not outcomes["sync_users"] and not outcomes["generate_embeddings"], (kind, outcomes)
-                make_due(database_url)
+                # What failed waits for its second try; nobody waits for that here.
+                statements_on(database_url, "UPDATE fetches SET due_at = now() - interval '1 second'")
             assert not house.do("generate_embeddings", crash=True)["success"]
-            with password_wanted(postgres, role := f"careful_{os.getpid()}"):
+            with password_wanted(postgres) as role:
                 refused = url.set(username=role, password=password("database_url")).render_as_string(False)
                 assert not house.do("sync_users", settings={"database_url": refused})["success"]
                 house.do(settings={"database_url": refused}, ticks=True)
@@ -296,9 +277,8 @@ def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres:
     assert not unheard, "a service of this test must be sent the key of each of these settings"
     said += [("stdout", house.said), *files_below(tmp_path), *tables_of(database_url)]
     said += tables_of(aside.render_as_string(hide_password=False))
-    with create_engine(postgres).connect() as connection:
-        cluster = Path(connection.execute(text("SHOW data_directory")).scalar_one())
-    said.append(("the database's log", (cluster / "log").read_text(encoding="utf-8", errors="replace")))
+    ((cluster,),) = statements_on(postgres, "SHOW data_directory")
+    said.append(("the database's log", Path(str(cluster), "log").read_text(encoding="utf-8", errors="replace")))
     everything = dict(said)
     for place in ("stdout", "table event_logs", "table users", str(home / "failures.log"), str(outside / "stderr")):
         assert everything[place], f"nothing was read from {place}"
@@ -323,12 +303,6 @@ def doctor(environment: dict[str, str]) -> list[tuple[str, str]]:
     )
     assert "Traceback" not in done.stdout + done.stderr
     return [("the doctor", done.stdout + done.stderr)]
-
-
-def make_due(database_url: str) -> None:
-    """What failed waits for its second try; nobody waits for that here."""
-    with create_engine(database_url.replace("postgresql://", "postgresql+psycopg://")).begin() as connection:
-        connection.execute(text("UPDATE fetches SET due_at = now() - interval '1 second'"))
 
 
 # Settings
