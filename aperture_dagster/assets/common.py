@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 PERMANENT = (ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, DatabaseError, FileError)
 SERVER = "media_server"
 SHOWN_PROBLEMS = 20
-SHOWN_NAMES = 5
-LONGEST_REASON = 240
+SHOWN_NAMES = 3
+LONGEST_REASON = 280
 
 
 class MissingPrerequisite(Exception):
@@ -198,7 +198,7 @@ def for_each_user(
             context.add_asset_metadata(metadata, partition_key=key)
         except (ServiceError, RemovalRefused, MissingPrerequisite, ValueError) as error:
             failed[key] = error
-            context.log.error(f"{user.name if user else key}: {error}")
+            context.log.error(f"{user.name if user else key}: {sentence(error)}")
         progress.add()
     progress.tell()
     if failed and not served:
@@ -230,7 +230,7 @@ def _who_and_why(failed: Mapping[str, Exception]) -> str:
     reason = sentence(error)
     told = f"{first[:40]}: {reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + '…'}"
     if others:
-        names = ", ".join(name[:20] for name, _ in others[:SHOWN_NAMES])
+        names = ", ".join(name[:12] for name, _ in others[:SHOWN_NAMES])
         more = f" and {len(others) - SHOWN_NAMES} more" if len(others) > SHOWN_NAMES else ""
         told += f" Also: {names}{more}."
     return told if "kept" in told or "no mark" in told else f"{told} What was there is kept."

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 FEW_MARKS = 5
+# What is called otherwise than the asset that holds it.
+ASSETS = {"films": "movies"}
 
 
 class RemovalRefused(Exception):
@@ -47,7 +49,7 @@ def check_removals(losses: Mapping[str, LibraryLoss], *, limit: float, accepted:
         )
         raise RemovalRefused(
             f"The server no longer lists {told}; that is more than {limit:.0%} at once, so nothing was removed. "
-            "If the server is right, run this asset with the config accept_removals: true."
+            f"If the server is right, run {ASSETS.get(what, what)} with the config accept_removals: true."
         )
 
 
@@ -68,7 +70,7 @@ def check_history_loss(user: str, *, listed: int, lost: int, known: int, limit: 
     if accepted or lost <= 0 or (listed > 0 and (lost <= FEW_MARKS or lost <= limit * known)):
         return
     raise RemovalRefused(
-        f"The server lists {listed} items that {user} watched or marked, and {lost} of the {known} that are known here "
-        "would lose their mark. That is too many at once, so no mark was taken back; what is new was written. "
+        f"The server lists {listed} items that {user} watched or marked; {lost} of the {known} known here would lose "
+        "their mark. That is too many at once: no mark was taken back, what is new was written. "
         "If the server is right, run watch_history with the config accept_removals: true."
     )

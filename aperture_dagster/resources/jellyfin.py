@@ -110,16 +110,20 @@ class JellyfinServer(MediaServerClient):
         for page in self._pages(query, read_state, listing):
             yield page
             if page and all(state.last_played_at is None or state.last_played_at < horizon for state in page):
+                # What is older need not be seen.
+                listing.total = listing.seen
                 break
-        for filters in ("IsResumable", "IsFavorite"):
-            yield from self._pages(self._state_query(user_id) | {"filters": filters}, read_state, Listing())
-        yield from self._series_states(user_id, Listing())
+        yield from walk_parts(self._unfinished_and_marked(user_id), listing)
 
     def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
         """Everything that the user played, started or marked."""
-        parts = ({"isPlayed": "true"}, {"filters": "IsResumable"}, {"filters": "IsFavorite"})
-        walks = [partial(self._pages, self._state_query(user_id) | part, read_state) for part in parts]
-        return walk_parts([*walks, partial(self._series_states, user_id)], listing)
+        played = partial(self._pages, self._state_query(user_id) | {"isPlayed": "true"}, read_state)
+        return walk_parts([played, *self._unfinished_and_marked(user_id)], listing)
+
+    def _unfinished_and_marked(self, user_id: str) -> list[Callable[[Listing], Iterator[list[ItemState]]]]:
+        parts = ("IsResumable", "IsFavorite")
+        walks = [partial(self._pages, self._state_query(user_id) | {"filters": part}, read_state) for part in parts]
+        return [*walks, partial(self._series_states, user_id)]
 
     def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
         """What the user did with these items, be it nothing; those that they cannot see are left out."""

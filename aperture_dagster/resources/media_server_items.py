@@ -114,7 +114,8 @@ def walk_parts(
         listing.total = (listing.total or 0) + (part.total or 0)
         # One part's surplus must not hide what another lacks.
         listing.shifted |= not part.complete
-        listing.problems += part.problems
+        # One item may be in several of them.
+        listing.problems = list(dict.fromkeys([*listing.problems, *part.problems]))
         listing.unreadable_ids += part.unreadable_ids
 
 

@@ -38,6 +38,10 @@ EPISODE_COLUMNS = (
 )  # fmt: skip
 
 
+# What is gone with its series was looked at, and accepted, with the series.
+SERIES_IS_GONE = "EXISTS (SELECT 1 FROM titles s WHERE s.item_id = t.series_item_id AND s.removed_at IS NOT NULL)"
+
+
 @dataclass(slots=True)
 class CatalogueResult:
     """What a sync of the catalogue did."""
@@ -216,14 +220,14 @@ class EpisodeStage:
             )
         }
         self._seen: set[int] = set()
-        self.orphans = 0
+        self._orphans: list[str] = []
 
     def add(self, library: ServerLibrary, page: Iterable[ServerEpisode]) -> None:
         """Stage a page; an episode whose series the catalogue lacks is counted and left out."""
         rows = []
         for episode in page:
             if episode.series_item_id not in self._series:
-                self.orphans += 1
+                self._orphans.append(episode.server_item_id)
                 continue
             identity = hash(episode.server_item_id)
             if identity in self._seen:
@@ -284,12 +288,16 @@ class EpisodeStage:
         result = CatalogueResult(
             listed=listed,
             recognised=recognised,
-            orphaned_episodes=self.orphans,
+            orphaned_episodes=len(self._orphans),
             incomplete_libraries=sorted(incomplete),
         )
         result.returned = _revive(connection, episodes, "staged_episodes")
         result.counts = merge_staged(connection, episodes, "staged_episodes", columns=EPISODE_COLUMNS)
-        _remove_missing(connection, episodes, result, "TRUE", "episodes", complete, unreadable, excluded, rules)
+        # Those without a series are there, too.
+        there = [*unreadable, *self._orphans]
+        _remove_missing(
+            connection, episodes, result, "TRUE", "episodes", complete, there, excluded, rules, follows=SERIES_IS_GONE
+        )
         return result
 
 
@@ -385,13 +393,19 @@ def _remove_missing(
     unreadable: Collection[str],
     excluded: Collection[str],
     rules: RemovalRules,
+    *,
+    follows: str = "FALSE",
 ) -> None:
-    """Give what is missing its tombstone, and drop what had one long enough; a refusal is kept in the result."""
+    """Give what is missing its tombstone, and drop what had one long enough; a refusal is kept in the result.
+
+    ``follows``: a condition on missing rows ``t`` that go whatever the rules say.
+    """
     # Both were filled a moment ago: without fresh figures the planner compares every row with every other.
     connection.exec_driver_sql(f"ANALYZE incoming_items, {table.name}")
     connection.execute(
         text(
-            f"CREATE TEMPORARY TABLE missing_items ON COMMIT DROP AS SELECT t.item_id, t.library_id "
+            f"CREATE TEMPORARY TABLE missing_items ON COMMIT DROP AS SELECT t.item_id, t.library_id, "
+            f"{follows} AS follows "
             f"FROM {table.name} t LEFT JOIN incoming_items i USING (server_item_id) "
             f"WHERE {scope} AND t.removed_at IS NULL AND i.server_item_id IS NULL "
             "AND NOT t.server_item_id = ANY(:unreadable)"
@@ -405,7 +419,7 @@ def _remove_missing(
             "SELECT t.library_id, max(l.name) AS name, count(m.item_id) AS missing, count(*) AS present "
             f"FROM {table.name} t LEFT JOIN missing_items m USING (item_id) "
             "LEFT JOIN libraries l ON l.library_id = t.library_id "
-            f"WHERE {scope} AND t.removed_at IS NULL GROUP BY t.library_id"
+            f"WHERE {scope} AND t.removed_at IS NULL AND m.follows IS NOT TRUE GROUP BY t.library_id"
         )
     }
     guarded = {key: loss for key, loss in losses.items() if key in complete and loss.missing}
@@ -418,7 +432,7 @@ def _remove_missing(
     result.removed = connection.execute(
         text(
             f"UPDATE {table.name} t SET removed_at = now(), updated_at = now() FROM missing_items m "
-            "WHERE m.item_id = t.item_id AND m.library_id = ANY(:libraries)"
+            "WHERE m.item_id = t.item_id AND (m.library_id = ANY(:libraries) OR m.follows)"
         ),
         {"libraries": list(removable)},
     ).rowcount

@@ -8,7 +8,6 @@ import pytest
 
 from aperture_dagster.demo import demo_home, stand_ins
 from aperture_dagster.resources.emby import EmbyServer
-from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import failed_checks, materializations, metadata_of
@@ -77,17 +76,6 @@ def test_a_user_whom_emby_allows_some_libraries_only_is_offered_those_only(house
         assert home.titles_for("bela1") == []
         assert home.titles_for("bela1", "series")
         assert home.titles_for("ada0")
-
-
-def test_an_emby_that_answers_with_nothing_takes_nothing_away(household):
-    with household(small_world(), server="emby") as (simulator, home):
-        home.cycle()
-        before = home.snapshot()
-        for part, job in (("Users/Query", "sync_users"), ("VirtualFolders", "sync_movies"), ("/Items", "sync_movies")):
-            simulator.state.add_fault(FaultRule("emby", path_contains=part, kind="empty_list"))
-            assert not home.run(job).success, part
-            simulator.state.clear_faults()
-        assert home.snapshot() == before
 
 
 def test_the_demo_on_emby_has_its_own_server_and_its_own_home(tmp_path):

@@ -248,6 +248,25 @@ def test_episodes_lie_below_their_series_and_orphans_are_counted(shelf: Shelf):
     assert shelf.episodes(episode(1), episode(2)).counts.written == 0
 
 
+def test_episodes_of_a_series_that_is_gone_go_with_it_however_many_they_are(shelf: Shelf):
+    others = [ServerTitle(f"other-{number}", f"Other {number}", tmdb_id=10 + number) for number in range(4)]
+    rest = [episode(1, series_item_id=other.server_item_id, server_item_id=f"of-{other.title}") for other in others]
+    shelf.series(SHOW, *others)
+    shelf.episodes(*(episode(number) for number in range(1, 9)), *rest)
+    assert shelf.series(*others).removed == 1
+    gone = shelf.episodes(*rest)
+    assert (gone.refusal, gone.removed) == (None, 8)
+    assert shelf.episodes(rest[0]).refusal is not None, "those of series that are there are still guarded"
+
+
+def test_an_episode_whose_series_is_not_known_is_there_all_the_same(shelf: Shelf):
+    shelf.series(SHOW)
+    shelf.episodes(*(episode(number) for number in range(1, 11)))
+    # The series got another id after the series were read.
+    result = shelf.episodes(episode(1, series_item_id="renewed"), *(episode(number) for number in range(2, 11)))
+    assert (result.orphaned_episodes, result.removed, result.refusal) == (1, 0, None)
+
+
 def test_episodes_under_new_ids_are_known_again_by_season_and_number(shelf: Shelf):
     shelf.series(SHOW)
     shelf.episodes(*(episode(number) for number in range(1, 6)))

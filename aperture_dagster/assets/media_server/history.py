@@ -112,7 +112,7 @@ def _sync_history(
     full_is_due = age is None or not timedelta(0) <= age < timedelta(hours=settings.history_full_sync_hours)
     listing = Listing()
     # A mark in the future was made by a clock that has been set back since: what is new cannot be told by it.
-    if config.full or full_is_due or mark.watermark is None or mark.watermark > now:
+    if config.full or config.accept_removals or full_is_due or mark.watermark is None or mark.watermark > now:
         full, pages = True, server.all_states(user.user_id, listing)
     else:
         full, pages = False, server.changed_states(user.user_id, mark.watermark, listing)
@@ -127,6 +127,9 @@ def _sync_history(
         watermark = next_watermark(watermark, [state.last_played_at for state in page], now)
         listed |= {state.server_item_id for state in page}
     listed |= set(listing.unreadable_ids)
+    if listing.shifted and not full:
+        # What moved over the edge of a page may be new, and is looked for again.
+        watermark = mark.watermark
     compared = full and listing.complete
     if compared:
         # What is not listed may have a new id, or be out of this user's sight: only the item itself tells.
@@ -142,7 +145,7 @@ def _sync_history(
         )
         unmarked = write(told).states.written
     with database.transaction() as connection:
-        write_mark(connection, user.user_id, watermark, now=now, full=compared)
+        write_mark(connection, user.user_id, watermark, now=now, full=compared and not listing.problems)
         marked = len(marked_items(connection, user.user_id))
         shown = latest_plays(connection, [user.user_id], timezone=settings.schedule_timezone)
     return UserOutcome(

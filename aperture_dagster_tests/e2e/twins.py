@@ -1,0 +1,336 @@
+"""Two homes on one server: one meets the faults, the other never does, and in the end they hold the same."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from aperture_dagster.partitions import USERS
+from aperture_dagster.settings import load_settings
+from aperture_dagster.simulator.catalogue import Item
+from aperture_dagster.simulator.emby.ids import item_number
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.world import Play, World, WorldUser
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.household import Household, failures
+
+JOBS = ("sync_users", "sync_movies", "sync_series", "sync_watch_history", "enrich_metadata")
+# What is told to the operator fits a line or two.
+LONGEST_SENTENCE = 400
+PAGE = 8
+NAMES = {"jellyfin": "Jellyfin", "emby": "Emby"}
+
+NEW_TO_TMDB = "SELECT work_id FROM titles WHERE tmdb_id % 2 = 0"
+# How it went with the services, not what they said.
+NOT_SHOWN = ("services", "quota")
+
+Portrait = dict[str, Counter[tuple[Any, ...]]]
+
+
+class Twins:
+    """A troubled home and an undisturbed one, both filled from the server before anything happens."""
+
+    def __init__(
+        self, simulator: RunningSimulator, world: World, server: str, troubled: Household, undisturbed: Household
+    ) -> None:
+        self.simulator = simulator
+        self.world = world
+        self.server = server
+        self.troubled = troubled
+        self.undisturbed = undisturbed
+        self.keys = [f"demo-{service}-key" for service in ("jellyfin", "emby", "tmdb", "omdb", "mdblist")]
+
+    @property
+    def state(self) -> Any:
+        """What may be done to the server."""
+        return self.simulator.state
+
+    # The server, and what happens there
+
+    def fault(self, fault: dict[str, Any], subject: str, **more: Any) -> FaultRule:
+        """Let requests about a subject (see ``target``) go wrong from now on."""
+        service, part = self.target(subject)
+        rule = FaultRule(service, **{"path_contains": part, **fault, **more})
+        self.state.add_fault(rule)
+        return rule
+
+    def target(self, subject: str) -> tuple[str, str]:
+        """Which service is asked about a subject, and what its requests have in their path or query."""
+        emby = self.server == "emby"
+        parts = {
+            "users": "/Users/Query" if emby else "/Users",
+            "libraries": "/Library/VirtualFolders",
+            "movies": "ncludeItemTypes=Movie&",
+            "series": "ncludeItemTypes=Series&",
+            "episodes": "ncludeItemTypes=Episode&",
+            "watch_history": "/Items?" if emby else "userId=",
+        }
+        return ("tmdb", "append_to_response") if subject == "tmdb" else (self.server, parts[subject])
+
+    def news(self) -> None:
+        """Something new for every job: a user changes, a film and a series come, people watch, TMDb is to be asked."""
+        self.state.change_user("bela1", is_hidden=True)
+        self.state.add_user(WorldUser("newcomer"))
+        for key in ("movie:900000023", "series:900000009"):
+            self.state.add_title(self.state.titles[key])
+        now = datetime.now(UTC)
+        for minutes, user in enumerate(("ada0", "bela1", "dario3")):
+            film = next(
+                f"movie:{900_000_000 + n}" for n in range(24) if not self.seen(user, f"movie:{900_000_000 + n}")
+            )
+            self.state.play(Play(user, film, now - timedelta(minutes=10 + minutes)))
+        for home in (self.troubled, self.undisturbed):
+            # As if these had come yesterday, and all were to be asked about.
+            for table in ("enriched_metadata", "tmdb_metadata"):
+                home.rows(f"DELETE FROM {table} WHERE work_id IN ({NEW_TO_TMDB}) RETURNING 1")
+            home.rows("UPDATE fetches SET due_at = now() - interval '1 second' WHERE source = 'tmdb' RETURNING 1")
+
+    def one_that_changes(self, subject: str) -> str:
+        """Let one user, title, episode or state be other than the homes know it; returns what its entry holds."""
+        if subject == "users":
+            return self.entry(self.state.user_named("bela1"))
+        if subject == "watch_history":
+            # The film that news had ada0 see.
+            newest = max(self.state.user_named("ada0").data.items(), key=lambda pair: pair[1].last_played or 0)
+            return self.entry(self.state.catalogue.at(newest[0]))
+        kind = "movie" if subject == "movies" else "series"
+        key = self.oldest_first(kind)[0]
+        title = self.state.titles[key]
+        change = {"episodes_per_season": (*title.episodes_per_season, 2)} if subject == "episodes" else {}
+        self.state.add_title(replace(title, **change or {"overview": "Told anew."}))
+        (top, *_) = self.state.catalogue.top_items(key)
+        return self.entry(top.seasons[-1].episodes[0] if subject == "episodes" else top)
+
+    def entry(self, item: Any) -> str:
+        """What only the entry of this user or item holds in this server's listings."""
+        number = item_number(item) if self.server == "emby" and isinstance(item, Item) else item.id
+        return f'"Id":"{number}"'
+
+    def oldest_first(self, kind: str) -> list[str]:
+        """Keys of the titles that the server has of a kind, in the order of its listings."""
+        wanted = "Movie" if kind == "movie" else "Series"
+        return [item.title.key for item in sorted(self.state.catalogue.items(wanted), key=lambda item: item.created)]
+
+    def played_by(self, user: str) -> list[str]:
+        """Keys of the films that a user played, in the order of listings."""
+        data = self.state.user_named(user).data
+        items = [item for item in self.state.catalogue.items("Movie") if item.slot in data and data[item.slot].played]
+        return [item.title.key for item in sorted(items, key=lambda item: item.created)]
+
+    def due_films(self) -> list[int]:
+        """TMDb's ids of films that it is to be asked about."""
+        rows = self.troubled.rows(
+            "SELECT DISTINCT tmdb_id FROM titles WHERE media_type = 'movie' AND tmdb_id % 2 = 0 ORDER BY 1"
+        )
+        return [row["tmdb_id"] for row in rows]
+
+    def lose_episodes(self, share: float) -> int:
+        """The server loses this share of the episodes, and no series as a whole. Returns how many."""
+        with self.state.lock:
+            episodes = [item for item in self.state.catalogue.items("Episode") if item.episode != 1]
+            lost = episodes[: round(share * len(self.state.catalogue.items("Episode")))]
+            for item in lost:
+                item.present = False
+            self.state.catalogue.version += 1
+        return len(lost)
+
+    def forget_history(self, user: str, share: float) -> None:
+        """The server forgets this share of what a user did."""
+        with self.state.lock:
+            owner = self.state.user_named(user)
+            items = [item for slot in sorted(owner.data) if (item := self.state.catalogue.at(slot)) is not None]
+            for item in items[: round(share * len(items))]:
+                owner.forget(item)
+
+    def seen(self, user: str, key: str) -> bool:
+        """Whether a user did anything with a title."""
+        slots = self.state.user_named(user).data
+        return any(item.slot in slots for top in self.state.catalogue.top_items(key) for item in (top,))
+
+    # The homes
+
+    def run(self, home: Household, job: str, **config: dict[str, Any]) -> dg.ExecuteInProcessResult:
+        """Run a job as its schedule would; what failed with a source may be tried again at once."""
+        home.rows("UPDATE fetches SET due_at = now() - interval '1 second' WHERE outcome = 'error' RETURNING 1")
+        users = home.everyone() if job == "sync_watch_history" else None
+        return home.run(job, users=users, config=config)
+
+    def must(self, home: Household, job: str, **config: dict[str, Any]) -> dg.ExecuteInProcessResult:
+        """The same for a run that has to succeed."""
+        result = self.run(home, job, **config)
+        assert result.success, (job, failures(result))
+        return result
+
+    def quiet(self, *jobs: str, **config: dict[str, Any]) -> None:
+        """The undisturbed home takes in what is new."""
+        for job in jobs or JOBS:
+            self.must(self.undisturbed, job, **{name: how for name, how in config.items() if name in ASSETS[job]})
+
+    def hasty(self, **settings: Any) -> Household:
+        """The troubled home with other settings."""
+        values = {name: getattr(self.troubled.settings, name) for name in self.troubled.settings.model_fields_set}
+        return Household(load_settings(**values | settings), self.troubled.instance)
+
+    # What must hold
+
+    def told(self, result: dg.ExecuteInProcessResult) -> list[str]:
+        """What failures and warnings say; each is a sentence or two, and nothing shows a trace or a key."""
+        warned = []
+        for event in self.troubled.instance.all_logs(result.run_id):
+            said = f"{event.user_message} {event.message} {event.dagster_event}"
+            assert not any(key in said for key in self.keys), said
+            if event.dagster_event is None and event.level >= logging.WARNING:
+                warned.append(event.user_message)
+        told = [*failures(result).values(), *warned]
+        for said in told:
+            assert len(said) < LONGEST_SENTENCE and "Traceback" not in said and "\n" not in said, said
+            assert said.rstrip().endswith("."), said
+        return told
+
+    def nothing_was_lost(self, before: Portrait) -> None:
+        """Every row of the troubled home is as it was, or as the undisturbed home has it."""
+        after, aim = portrait(self.troubled), portrait(self.undisturbed)
+        for table in before:
+            # Attempts that failed are noted there.
+            if table != "fetches":
+                lost = (before[table] & aim[table]) - after[table]
+                odd = after[table] - (before[table] | aim[table])
+                # A title that TMDb has said nothing of yet is shown as the media server knows it.
+                assert not lost and (not odd or table == "enriched_metadata"), (table, lost, odd)
+
+    def are_equal(self) -> None:
+        """The troubled home has caught up."""
+        self.is_like(portrait(self.undisturbed))
+
+    def is_like(self, other: Portrait) -> None:
+        """The troubled home holds exactly this."""
+        mine = portrait(self.troubled)
+        for table in mine:
+            assert mine[table] == other[table], (table, mine[table] - other[table], other[table] - mine[table])
+
+
+ASSETS = {
+    "sync_users": ("users",),
+    "sync_movies": ("movies",),
+    "sync_series": ("series", "episodes"),
+    "sync_watch_history": ("watch_history",),
+    "enrich_metadata": ("tmdb_metadata", "enriched_metadata"),
+}
+
+
+def portrait(home: Household) -> Portrait:
+    """All that a home holds of the server, with the server's ids in place of its own numbers, which runs use up."""
+    from aperture_dagster.storage.tables import metadata
+
+    names = (
+        "WITH items AS (SELECT item_id, server_item_id FROM titles UNION ALL SELECT item_id, server_item_id FROM "
+        "episodes), copies AS (SELECT work_id, string_agg(server_item_id, '+' ORDER BY server_item_id) AS names "
+        "FROM titles GROUP BY work_id) "
+    )
+    moments = {
+        "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at", "due_at",
+        "synced_at", "full_synced_at", "activated_at",
+    }  # fmt: skip
+
+    def column(name: str) -> str:
+        if name == "item":
+            return (
+                "coalesce((SELECT names FROM copies WHERE copies.work_id = t.item AND t.kind IN ('movie', 'series')), "
+                "t.item::text)"
+            )
+        if name in ("item_id", "series_item_id"):
+            return f"(SELECT server_item_id FROM items WHERE items.item_id = t.{name})"
+        if name == "work_id":
+            return "(SELECT names FROM copies WHERE copies.work_id = t.work_id)"
+        # When something was found gone differs; that it was does not.
+        return f"(t.{name} IS NOT NULL)::text" if name == "removed_at" else f't."{name}"::text'
+
+    kept = {}
+    for table in metadata.sorted_tables:
+        if table.name in NOT_SHOWN:
+            continue
+        columns = ", ".join(f'{column(one.name)} AS "{one.name}"' for one in table.columns if one.name not in moments)
+        rows = home.rows(f"{names}SELECT {columns} FROM {table.name} t")
+        kept[table.name] = Counter(tuple(row.values()) for row in rows)
+    return kept
+
+
+_filled: dict[tuple[str, str], tuple[str, World, list[str]]] = {}
+
+
+@contextmanager
+def twins_on(server: str, postgres: str, serve: Callable[..., Any], database_name: str) -> Iterator[Twins]:
+    """Stand-ins with twins on them. They are filled once for all tests of a process, and copied from then on."""
+    from aperture_dagster.storage.connection import close_engine
+
+    if (postgres, server) not in _filled:
+        _filled[postgres, server] = _fill(server, postgres, serve)
+    template, world, users = _filled[postgres, server]
+    urls = [_copy(postgres, template, f"{database_name}_{name}") for name in ("troubled", "undisturbed")]
+    try:
+        with serve(world, server=server, **_how()) as (simulator, settings):
+            _hold_back(simulator)
+            with dg.DagsterInstance.ephemeral() as first, dg.DagsterInstance.ephemeral() as second:
+                homes = []
+                for url, instance in zip(urls, (first, second), strict=True):
+                    instance.add_dynamic_partitions(USERS, users)
+                    values = {name: getattr(settings, name) for name in settings.model_fields_set}
+                    homes.append(Household(load_settings(**values | {"database_url": _plain(url)}), instance))
+                yield Twins(simulator, world, server, *homes)
+    finally:
+        for url in urls:
+            close_engine(url)
+            _as_admin(postgres, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+
+def _how() -> dict[str, Any]:
+    return {"media_server_page_size": PAGE, "http_attempts": 3}
+
+
+def _hold_back(simulator: RunningSimulator) -> None:
+    # They come later.
+    for key in ("movie:900000023", "series:900000009"):
+        simulator.state.remove_title(key)
+
+
+def _fill(server: str, postgres: str, serve: Callable[..., Any]) -> tuple[str, World, list[str]]:
+    from aperture_dagster.storage.connection import close_engine
+
+    world = small_world(movies=24, plays=160)
+    template = f"filled_{server}"
+    url = _copy(postgres, "template_aperture", template)
+    with serve(world, server=server, database_url=_plain(url), **_how()) as (simulator, settings):
+        _hold_back(simulator)
+        with dg.DagsterInstance.ephemeral() as instance:
+            home = Household(settings, instance)
+            for job in JOBS:
+                home.must(job, users=home.everyone() if job == "sync_watch_history" else None)
+            users = home.everyone()
+    close_engine(url)
+    return template, world, users
+
+
+def _copy(postgres: str, template: str, name: str) -> str:
+    _as_admin(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    return make_url(postgres).set(database=name).render_as_string(hide_password=False)
+
+
+def _plain(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://")
+
+
+def _as_admin(postgres: str, statement: str) -> None:
+    admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(statement))
+    admin.dispose()
