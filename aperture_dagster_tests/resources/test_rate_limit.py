@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
@@ -89,9 +90,10 @@ def test_threads_share_the_limit():
     limit = RateLimit(10, 0.2)
 
     def work(_: int) -> None:
-        limit.wait()
+        turn = limit.wait()
         with lock:
             starts.append(time.monotonic())
+        limit.answered(turn)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(40)))
@@ -99,8 +101,12 @@ def test_threads_share_the_limit():
     assert max(starts) - min(starts) >= 0.2 * 3 * 0.95
 
 
-def arrivals_of(limit: RateLimit, hands: Hands, answers: list[tuple[float, float]]) -> list[float]:
-    """Requests one after the other start; each arrives and is answered so many seconds after its start."""
+def arrivals_of(
+    limit: RateLimit, hands: Hands, answers: list[tuple[float, float]], late: Callable[[], float] = lambda: 1e-9
+) -> list[float]:
+    """Requests one after the other start; each arrives and is answered so many seconds after its start. Who sleeps
+    wakes so much too late.
+    """
     arrivals: list[float] = []
     under_way: list[tuple[float, Any]] = []
     for arrives, answered in answers:
@@ -115,11 +121,12 @@ def arrivals_of(limit: RateLimit, hands: Hands, answers: list[tuple[float, float
                     hands.now = max(hands.now, moment)
                     limit.answered(turn)
                     under_way.remove((moment, turn))
-            real_sleep(max(until - hands.now, 1e-9))
+            real_sleep(max(until - hands.now, 0.0) + late())
 
         limit._sleep = sleep
         turn = waits()
         limit._sleep = real_sleep
+        limit.sent(turn)
         arrivals.append(hands.now + arrives)
         under_way.append((hands.now + answered, turn))
     return arrivals
@@ -133,6 +140,38 @@ def test_slow_answers_cost_little_of_the_rate_and_no_window_is_ever_too_full():
     arrivals = arrivals_of(hands.limit(40, 1.0), hands, answers)
     assert most_in_window(sorted(arrivals), 1.0) <= 40
     assert (arrivals[-1] - arrivals[0]) <= 20 / 0.95
+
+
+@pytest.mark.parametrize(("dawdling", "late"), [(0.042, 0.0), (0.034, 0.015)], ids=["dawdling", "dawdling and late"])
+def test_requests_that_dawdle_fill_no_window_and_threads_that_wake_late_do_not_cost_the_rate(
+    dawdling: float, late: float
+):
+    random = Random(4)
+    hands = Hands()
+    # One in nine comes so long after it was sent, the others after 5 ms; answers take their time anyway.
+    answers = [(dawdling if n % 9 == 0 else 0.005, 0.05 + 0.15 * random.random()) for n in range(801)]
+    arrivals = sorted(arrivals_of(hands.limit(40, 1.0), hands, answers, lambda: 1e-9 + late * random.random()))
+    assert most_in_window(arrivals, 1.0) <= 40
+    assert (arrivals[800] - arrivals[40]) <= 19 / 0.955
+
+
+def test_a_request_that_waits_for_its_connection_counts_from_when_it_leaves():
+    hands = Hands()
+    limit = hands.limit(1, 1.0)
+    first = limit.wait()
+    looked = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal looked
+        looked += 1
+        hands.now += seconds
+        if looked == 1_000:
+            limit.sent(first)
+
+    limit._sleep = sleep
+    limit.wait()
+    assert hands.now - (first.at or 0) >= 1.0
+    assert (first.at or 0) > 101, "it had not left for longer than a whole period"
 
 
 def test_a_service_that_stood_still_is_not_flooded_when_it_goes_on():
