@@ -14,6 +14,7 @@ import html
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zlib
@@ -200,8 +201,10 @@ def echo() -> Iterator[Echo]:
 
 
 def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres: str, echo: Echo, tmp_path: Path):
-    home, outside = tmp_path / "home", tmp_path / "outside"
+    home, outside, dagster_home = tmp_path / "home", tmp_path / "outside", tmp_path / "dagster_home"
     outside.mkdir()
+    dagster_home.mkdir()
+    shutil.copy(PROJECT / "dagster.yaml", dagster_home)
     url = make_url(database_url)
     aside = url.set(database=f"{url.database}_dagster")
     statements_on(postgres, f"CREATE DATABASE {aside.database}")
@@ -231,7 +234,7 @@ def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres:
             "PATH": os.environ["PATH"],
             "HOME": str(outside),
             "TMPDIR": str(outside),
-            "DAGSTER_HOME": str(PROJECT),
+            "DAGSTER_HOME": str(dagster_home),
             "APERTURE_CONFIG": os.devnull,
             "APERTURE_HOME": str(home),
             "APERTURE_TIMEZONE": "UTC",
