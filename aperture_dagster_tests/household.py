@@ -11,10 +11,18 @@ import dagster as dg
 from aperture_dagster.build import build_definitions
 from aperture_dagster.demo import CYCLE
 from aperture_dagster.partitions import USERS
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 
 TODAY = "today"
+
+
+class SetClock(Clock):
+    """A clock that shows what it was set to."""
+
+    def __init__(self, moment: datetime) -> None:
+        super().__init__(lambda: self.moment)
+        self.moment = moment
 
 
 class Household:
@@ -33,8 +41,11 @@ class Household:
         partition: str | None = None,
         users: Sequence[str] | None = None,
         config: dict[str, Any] | None = None,
+        assets: Sequence[str] = (),
     ) -> dg.ExecuteInProcessResult:
-        """Run a job: whole, for one partition, or as one run for the range that these users span."""
+        """Run a job: whole or only some of its assets, for one partition, or as one run for the range that these users
+        span.
+        """
         tags = None
         if users is not None:
             tags = {
@@ -46,6 +57,7 @@ class Household:
             partition_key=partition,
             tags=tags,
             run_config={"ops": {asset: {"config": values} for asset, values in (config or {}).items()}},
+            asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
             raise_on_error=False,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
 from aperture_dagster.library.sources import MDBLIST, OMDB, TMDB, TMDB_IMAGES, Source
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceNotConfigured
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 Client = TypeVar("Client", "Tmdb", "Omdb", "MdbList", "TmdbImages")
 
 
+class _Allowed(TypedDict):
+    limit: int
+    told: bool
+
+
 class QuotaLedger:
     """A service's quota of a day (UTC), kept in the database, where all processes and restarts count together.
 
@@ -31,11 +36,14 @@ class QuotaLedger:
         database: where it is kept.
         clock: says which day it is.
         source: the service.
-        limit: requests a day, until the service has said its own.
+        limit: requests a day.
+        told: the service says its limit itself, and ``limit`` counts only until it has.
     """
 
-    def __init__(self, database: Database, clock: Clock, source: Source, limit: int) -> None:
-        self._database, self._clock, self._source, self._limit = database, clock, source, limit
+    def __init__(self, database: Database, clock: Clock, source: Source, limit: int, *, told: bool = False) -> None:
+        self._database, self._clock, self._source = database, clock, source
+        self._allowed: _Allowed = {"limit": limit, "told": told}
+        self._asked_on: date | None = None
 
     @property
     def day(self) -> date:
@@ -44,8 +52,8 @@ class QuotaLedger:
 
     @property
     def goes_on_at(self) -> datetime:
-        """When the next day's quota begins."""
-        return datetime.combine(self.day + timedelta(days=1), time(), tzinfo=UTC)
+        """When the quota begins of the day after the last request's."""
+        return datetime.combine((self._asked_on or self.day) + timedelta(days=1), time(), tzinfo=UTC)
 
     def spend(self) -> None:
         """Take one request from today's quota.
@@ -55,33 +63,33 @@ class QuotaLedger:
         """
         from aperture_dagster.storage.services import spend
 
+        day = self._asked_on = self.day
         with self._database.transaction() as connection:
-            left = spend(connection, self._source.name, day=self.day, limit=self._limit)
+            left = spend(connection, self._source.name, day=day, **self._allowed)
         if not left:
             raise QuotaSpent(f"{self._source.label}: today's requests are used up")
 
     def told(self, limit: int, remaining: int) -> None:
-        """Take the service's own word: so many a day, of which so many are left."""
+        """Take the service's own word: so many on the day of the last request, of which so many are left."""
         from aperture_dagster.storage.services import correct
 
+        used = min(max(limit - remaining, 0), limit)
         with self._database.transaction() as connection:
-            correct(
-                connection, self._source.name, day=self.day, limit=limit, used=min(max(limit - remaining, 0), limit)
-            )
+            correct(connection, self._source.name, day=self._asked_on or self.day, limit=limit, used=used)
 
     def exhaust(self) -> None:
-        """The service says that nothing is left of today."""
+        """The service says that nothing is left of the day of the last request, which may be over by now."""
         from aperture_dagster.storage.services import exhaust
 
         with self._database.transaction() as connection:
-            exhaust(connection, self._source.name, day=self.day, limit=self._limit)
+            exhaust(connection, self._source.name, day=self._asked_on or self.day, **self._allowed)
 
     def standing(self) -> tuple[int, int]:
         """Requests used today, and how many are allowed."""
         from aperture_dagster.storage.services import quota_of
 
         with self._database.transaction() as connection:
-            return quota_of(connection, self._source.name, day=self.day, limit=self._limit)
+            return quota_of(connection, self._source.name, day=self.day, **self._allowed)
 
 
 class MetadataService(Generic[Client]):
@@ -242,7 +250,7 @@ class MdbListService(MetadataService["MdbList"]):
 
     def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
         super().__init__(settings, database, clock)
-        self.quota = QuotaLedger(database, clock, MDBLIST, settings.mdblist_daily_limit)
+        self.quota = QuotaLedger(database, clock, MDBLIST, settings.mdblist_daily_limit, told=True)
 
     @property
     def concurrency(self) -> int:

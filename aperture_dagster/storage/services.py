@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # The first half of an advisory lock's number; the second is made from the service's name.
 SERVICE_LOCK = 0x0A9E28
 POLL_SECONDS = 1.0
+_LIMIT = 'coalesce(CAST(:own AS integer), q."limit")'
 
 
 @dataclass(slots=True)
@@ -61,14 +63,18 @@ def service_lease(
                 raise TimeoutError(f"another run is using {service} now")
             waiting(waited)
             time.sleep(POLL_SECONDS)
+        # When the database was restarted meanwhile, the lock went with the connection, and the next one hears no ages:
+        # no reason to fail for whoever has kept everything.
         try:
             lease = _lend(connection, service)
             try:
                 yield lease
             finally:
-                _take_back(connection, service, lease)
+                with suppress(SQLAlchemyError):
+                    _take_back(connection, service, lease)
         finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:class, hashtext(:service))"), lock)
+            with suppress(SQLAlchemyError):
+                connection.execute(text("SELECT pg_advisory_unlock(:class, hashtext(:service))"), lock)
 
 
 def _lend(connection: Connection, service: str) -> Lease:
@@ -103,17 +109,18 @@ def _take_back(connection: Connection, service: str, lease: Lease) -> None:
     )
 
 
-def spend(connection: Connection, service: str, *, day: date, limit: int) -> bool:
+def spend(connection: Connection, service: str, *, day: date, limit: int, told: bool) -> bool:
     """Take one request from the day's quota; False when there is none left.
 
-    ``limit`` counts until the service has said its own of this day (:func:`correct`).
+    ``told``: the service says its limit itself, so that ``limit`` counts only until it has (:func:`correct`). Otherwise
+    ``limit`` is a setting, which may be another than at the day's first request.
     """
     statement = text(
         'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, 1, :limit) '
-        "ON CONFLICT (service, day) DO UPDATE SET used = q.used + 1, updated_at = now() "
-        'WHERE q.used < q."limit" RETURNING used'
+        f'ON CONFLICT (service, day) DO UPDATE SET used = q.used + 1, "limit" = {_LIMIT}, updated_at = now() '
+        f"WHERE q.used < {_LIMIT} RETURNING used"
     )
-    return connection.execute(statement, {"service": service, "day": day, "limit": limit}).first() is not None
+    return connection.execute(statement, _of_day(service, day, limit, told)).first() is not None
 
 
 def correct(connection: Connection, service: str, *, day: date, limit: int, used: int) -> None:
@@ -126,22 +133,27 @@ def correct(connection: Connection, service: str, *, day: date, limit: int, used
     connection.execute(statement, {"service": service, "day": day, "used": used, "limit": limit})
 
 
-def exhaust(connection: Connection, service: str, *, day: date, limit: int) -> None:
-    """Nothing is left of the day's quota: the service has said so."""
+def exhaust(connection: Connection, service: str, *, day: date, limit: int, told: bool) -> None:
+    """Nothing is left of the day's quota: the service has said so. ``limit``, ``told``: as of :func:`spend`."""
     statement = text(
         'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, :limit, :limit) '
-        'ON CONFLICT (service, day) DO UPDATE SET used = greatest(q.used, q."limit"), updated_at = now()'
+        f'ON CONFLICT (service, day) DO UPDATE SET used = greatest(q.used, {_LIMIT}), "limit" = {_LIMIT}, '
+        "updated_at = now()"
     )
-    connection.execute(statement, {"service": service, "day": day, "limit": limit})
+    connection.execute(statement, _of_day(service, day, limit, told))
 
 
-def quota_of(connection: Connection, service: str, *, day: date, limit: int) -> tuple[int, int]:
-    """Requests used on this day, and how many are allowed."""
+def quota_of(connection: Connection, service: str, *, day: date, limit: int, told: bool) -> tuple[int, int]:
+    """Requests used on this day, and how many are allowed. ``limit``, ``told``: as of :func:`spend`."""
     row = connection.execute(
-        text('SELECT used, "limit" FROM quota WHERE service = :service AND day = :day'),
-        {"service": service, "day": day},
+        text(f"SELECT used, {_LIMIT} FROM quota q WHERE service = :service AND day = :day"),
+        _of_day(service, day, limit, told),
     ).one_or_none()
     return (row[0], row[1]) if row else (0, limit)
+
+
+def _of_day(service: str, day: date, limit: int, told: bool) -> dict[str, Any]:
+    return {"service": service, "day": day, "limit": limit, "own": None if told else limit}
 
 
 def quota_table(connection: Connection, service: str, days: int = 7) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,10 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.simulator.server import RunningSimulator
-from aperture_dagster.simulator.world import World
-from aperture_dagster_tests.household import Household
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World, WorldTitle
+from aperture_dagster_tests.e2e.library import NOON, Library
+from aperture_dagster_tests.household import Household, SetClock
 
 
 @pytest.fixture
@@ -24,5 +26,34 @@ def household(serve: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Iterator[tuple[RunningSimulator, Household]]:
         with serve(world, **overrides) as (simulator, settings), dg.DagsterInstance.ephemeral() as instance:
             yield simulator, Household(settings, instance, **(parts or {}))
+
+    return living
+
+
+@pytest.fixture
+def library(household: Callable[..., Any]) -> Callable[..., Any]:
+    """``with library(titles, **settings) as library``: these titles in the library, and known to all stand-ins; it is
+    noon. ``shelved``: what the library holds instead.
+    """
+
+    @contextmanager
+    def living(
+        titles: Sequence[WorldTitle],
+        *,
+        shelved: Sequence[WorldTitle] | None = None,
+        stand_ins: dict[str, Any] | None = None,
+        **overrides: Any,
+    ) -> Iterator[Library]:
+        known = {"omdb_unknown_share": 0.0, "mdblist_unknown_share": 0.0}
+        clock = SetClock(NOON)
+        with household(
+            World("a library", list(titles)),
+            parts={"clock": clock},
+            stand_ins=SimulatorSettings(**known | (stand_ins or {})),
+            **overrides,
+        ) as (simulator, home):
+            library = Library(simulator, home, clock)
+            library.shelve(*(titles if shelved is None else shelved))
+            yield library
 
     return living

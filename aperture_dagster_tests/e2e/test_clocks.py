@@ -9,10 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from aperture_dagster.resources.providers import Clock
 from aperture_dagster.simulator.generated_world import generate_world
 from aperture_dagster.simulator.world import Play
-from aperture_dagster_tests.household import Household, metadata_of
+from aperture_dagster_tests.household import Household, SetClock, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -23,14 +22,6 @@ LOG = (
     "JOIN titles t USING (item_id) WHERE u.name = 'ada0' ORDER BY p.played_at, t.title"
 )
 MARK = "SELECT watermark FROM history_syncs JOIN users USING (user_id) WHERE name = 'ada0'"
-
-
-class SetClock(Clock):
-    """A clock that shows what it was set to."""
-
-    def __init__(self, moment: datetime) -> None:
-        super().__init__(lambda: self.moment)
-        self.moment = moment
 
 
 class History:

@@ -126,7 +126,7 @@ def _attempt(item: "DueItem", answer: "MdbListAnswer") -> Attempt:
     if asked in answer.found:
         return Attempt(item, "ok", answer=answer.found[asked])
     if asked in answer.unreadable:
-        return Attempt(item, "error", detail=answer.unreadable[asked])
+        return Attempt(item, "error", detail=f"MDBList's answer: {answer.unreadable[asked]}")
     if answer.nameless:
         return Attempt(item, "error", detail="MDBList's answer held titles without ids, of which this may be one")
     return Attempt(item, "not_found", detail=f"unknown to MDBList as {asked}")

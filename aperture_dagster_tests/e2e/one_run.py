@@ -1,0 +1,61 @@
+"""A process of its own that runs one job: which, of what, when by the clock, and the settings come as JSON on stdin.
+
+It prints ``{"success": …, "failures": …}``, unless it is ended before.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import SecretStr
+
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster_tests.household import Household, SetClock, failures
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def start(settings: Settings, job: str, *assets: str, now: datetime) -> subprocess.Popen[str]:
+    """Start a process that runs a job, or only some assets of it, at a moment."""
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    order = {"job": job, "assets": assets, "now": now.isoformat(), "settings": {k: _plain(v) for k, v in given.items()}}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aperture_dagster_tests.e2e.one_run"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(order))
+    process.stdin.close()
+    # Closed already: communicate() must not do it again.
+    process.stdin = None
+    return process
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value) if isinstance(value, Path) else value
+
+
+def main() -> None:
+    """Run what stdin says."""
+    order = json.load(sys.stdin)
+    clock = SetClock(datetime.fromisoformat(order["now"]))
+    with dg.DagsterInstance.ephemeral() as instance:
+        home = Household(load_settings(**order["settings"]), instance, clock=clock)
+        result = home.run(order["job"], assets=order["assets"])
+    print(json.dumps({"success": result.success, "failures": failures(result)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""How many requests it takes: one a title, a hundred titles in one, and nothing that is known is asked for again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster_tests.e2e.library import ASSETS, imdb, title, titles, wait_until_asked
+
+pytestmark = pytest.mark.e2e
+
+SAGA = (99, "Saga")
+
+
+# TMDb
+
+
+def test_tmdb_is_asked_once_a_title_once_a_collection_and_once_for_an_id(library):
+    plain, saga = titles(1, 3), titles(4, 6, collection=SAGA)
+    nameless = title(7)
+    show = title(8, media_type="series", tvdb_id=808, imdb_id=None)
+    known = [*plain, *saga]
+    shelved = [*known, replace(nameless, tmdb_id=None), replace(show, tmdb_id=None)]
+    with library([*known, nameless, show], shelved=shelved) as here:
+        here.ask("tmdb")
+        details = {f"movie/{number}" for number in range(1, 8)} | {"tv/8", "collection/99"}
+        finds = {f"find/{imdb(7)}", "find/808"}
+        assert here.state.asked("tmdb") == Counter({one: 1 for one in details | finds})
+        assert here.count("tmdb") == {"ok": 8}
+        here.ask("tmdb")
+        assert here.state.asked("tmdb").total() == 11
+        here.move(days=31)
+        here.ask("tmdb")
+        assert here.state.asked("tmdb") == Counter({one: 2 for one in details} | {one: 1 for one in finds})
+
+
+def test_an_id_that_was_found_is_kept_when_the_title_itself_could_not_be_had(library):
+    with library(titles(1, 3), shelved=[*titles(1, 2), title(3, tmdb_id=None)], http_attempts=1) as here:
+        here.state.add_fault(FaultRule("tmdb", "/movie/3", status=500))
+        told = here.ask("tmdb")
+        assert (told["fetched"], told["errors"]) == (2, 1)
+        assert here.state.asked("tmdb") == {"movie/1": 1, "movie/2": 1, f"find/{imdb(3)}": 1, "movie/3": 1}
+        here.state.clear_faults()
+        here.state.reset_counters()
+        here.move(minutes=61)
+        here.ask("tmdb")
+        assert here.state.asked("tmdb") == {"movie/3": 1}
+        assert here.count("tmdb") == {"ok": 3}
+
+
+def test_an_id_that_tmdb_does_not_know_is_looked_for_again_after_a_month(library):
+    with library([title(1)], shelved=[title(1, tmdb_id=None, imdb_id="tt7777777")]) as here:
+        assert here.ask("tmdb")["not_found"] == 1
+        here.move(days=29)
+        here.ask("tmdb")
+        assert here.state.asked("tmdb") == {"find/tt7777777": 1}
+        here.move(days=2)
+        here.ask("tmdb")
+        assert here.state.asked("tmdb") == {"find/tt7777777": 2}
+
+
+# MDBList
+
+
+@pytest.mark.parametrize("status", [400, 403, 413])
+def test_batches_become_as_large_as_mdblist_takes_them_and_that_is_remembered(library, status: int):
+    stand_ins = {"mdblist_largest_batch": 10, "mdblist_batch_refusal": status}
+    with library(titles(1, 45), mdblist_batch_size=20, stand_ins=stand_ins) as here:
+        told = here.ask("mdblist")
+        assert (told["fetched"], told["batch_size"]) == (45, 10)
+        assert here.state.requests("mdblist") == 1 + 5, "one was refused"
+        here.state.reset_counters()
+        here.move(days=8)
+        told = here.ask("mdblist")
+        assert (told["fetched"], told["requests"], told["batch_size"]) == (45, 5, 10)
+
+
+def test_a_single_id_that_is_refused_makes_no_batch_smaller_for_ever(library):
+    with library(titles(1, 24), mdblist_batch_size=8) as here:
+        # The first batch for its sake, and then it alone.
+        here.state.add_fault(FaultRule("mdblist", status=400, times=2))
+        told = here.ask("mdblist")
+        assert told["batch_size"] == 8
+        assert here.count("mdblist") == {"ok": 23, "error": 1}
+        assert "400" in here.why("mdblist")["Film 1"]
+        here.state.reset_counters()
+        here.move(days=8)
+        assert here.ask("mdblist")["requests"] == 3
+
+
+def test_what_is_missing_in_an_answer_is_not_found_and_a_batch_that_failed_is_an_error(library):
+    """Never both: of the batch that failed nobody knows what would have been missing."""
+    with library(titles(1, 15), mdblist_batch_size=5, http_attempts=1) as here:
+        for number in (2, 7, 12):
+            here.state.titles.pop(f"movie:{number}")
+        here.state.titles_version += 1
+        here.state.add_fault(FaultRule("mdblist", kind="malformed_json", after=1, times=1))
+        told = here.ask("mdblist")
+        assert (told["fetched"], told["not_found"], told["errors"]) == (8, 2, 5)
+        expected = {f"Film {n}": "ok" for n in range(1, 16)} | {f"Film {n}": "error" for n in range(6, 11)}
+        assert here.outcomes("mdblist") == expected | {"Film 2": "not_found", "Film 12": "not_found"}
+        here.move(minutes=61)
+        told = here.ask("mdblist")
+        assert (told["asked"], told["fetched"], told["not_found"], told["requests"]) == (5, 4, 1, 1)
+
+
+# Killed
+
+
+@pytest.mark.parametrize(
+    ("source", "concurrency", "unit", "settings"),
+    [
+        ("tmdb", 4, 1, {"tmdb_concurrency": 4}),
+        ("omdb", 3, 1, {"omdb_concurrency": 3}),
+        ("mdblist", 1, 3, {"mdblist_batch_size": 3}),
+    ],
+)
+def test_a_killed_run_loses_no_more_than_was_under_way(library, source: str, concurrency: int, unit: int, settings):
+    with library(titles(1, 60), **settings) as here:
+        here.state.add_fault(FaultRule(source, kind="slow", delay_seconds=0.1))
+        process = here.start(source)
+        wait_until_asked(here, source, 12, process)
+        process.kill()
+        process.communicate(timeout=60)
+        # A request that had left when the process ended may come in late; none comes after the next run's.
+        kept = {name for name, outcome in here.outcomes(source).items() if outcome == "ok"}
+        ledger = here.used(source)
+        sent = here.state.requests(source)
+        assert 0 < len(kept) < 60
+        here.state.clear_faults()
+        here.ask(source)
+        assert here.count(source) == {"ok": 60}
+        assert here.home.value(f"SELECT count(*) FROM {ASSETS[source]}") == 60
+        asked = here.state.asked(source)
+        ids = {f"Film {n}": f"movie/{n}" if source == "tmdb" else imdb(n) for n in range(1, 61)}
+        assert {asked[ids[name]] for name in kept} == {1}, "what was kept is not asked for again"
+        assert sum(number - 1 for number in asked.values()) <= concurrency * unit
+        if source != "tmdb":
+            assert ledger >= sent
+            assert here.used(source) >= here.state.requests(source)

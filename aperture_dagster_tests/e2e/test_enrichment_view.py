@@ -1,0 +1,145 @@
+"""What becomes of what the sources say: the merged view, the texts that are embedded, and what the checks tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.ranking.text import title_text
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.storage.vectors import text_rows
+from aperture_dagster_tests.e2e.library import Library, imdb, title, titles
+from aperture_dagster_tests.household import Household, failed_checks, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_source_without_a_key_is_skipped_and_said_so_and_the_graph_goes_on(library):
+    with library(titles(1, 5), omdb_api_key=None, mdblist_api_key=None) as here:
+        result = here.home.must("enrich_metadata")
+        told = metadata_of(result, "omdb_ratings")
+        assert (told["skipped"], told["requests"]) == ("skipped: OMDB_API_KEY is not set", 0)
+        assert "skipped: OMDB_API_KEY is not set" in here.log(result)
+        assert failed_checks(result) == []
+        result = here.home.must("enrich_mdblist")
+        assert metadata_of(result, "mdblist_scores")["skipped"] == "skipped: MDBLIST_API_KEY is not set"
+        assert "skipped: MDBLIST_API_KEY is not set" in here.log(result)
+        merged = metadata_of(result, "enriched_metadata")
+        assert (merged["with_votes"], merged["with_critics"], merged["with_awards"]) == (1.0, 0.0, 0.0)
+        assert metadata_of(here.home.must("generate_embeddings"), "embeddings")["embedded"] == 5
+        assert here.state.requests("omdb") == here.state.requests("mdblist") == 0
+
+
+# Keywords
+
+
+def texts(library: Library) -> dict[str, str]:
+    """The text of each title, as it is embedded."""
+    with library.home.database.transaction() as connection:
+        return {row["title"]: title_text(row) for batch in text_rows(connection) for row in batch}
+
+
+def test_keywords_of_two_sources_reach_the_text_and_only_what_changed_is_embedded_again(library):
+    heist = {"keywords": ("heist", "vault", "getaway car", "last job", "safecracker", "double cross")}
+    with library([*titles(1, 4), title(5, **heist)]) as here:
+        for job in ("enrich_metadata", "enrich_mdblist", "generate_embeddings"):
+            here.home.must(job)
+        # What MDBList has to say of the film is new, and TMDb's turn has not come.
+        moon = {"keywords": ("moon", "rover", "crater", "low gravity", "dust storm", "far side")}
+        here.state.add_title(title(5, **moon))
+        here.move(days=8)
+        before = texts(here)["Film 5"]
+        here.home.must("enrich_mdblist")
+        after = texts(here)["Film 5"]
+        said_by = "SELECT s.keywords FROM {} s JOIN works w USING (work_id) WHERE w.imdb_id = :id"
+        of_tmdb = here.home.value(said_by.format("tmdb_metadata"), id=imdb(5))
+        of_mdblist = here.home.value(said_by.format("mdblist_scores"), id=imdb(5))
+        assert of_tmdb == list(heist["keywords"])
+        assert len(of_mdblist) >= 3 and not {name.lower() for name in of_mdblist} & set(of_tmdb)
+        assert all(name in after for name in [*of_tmdb, *of_mdblist])
+        assert after != before
+        told = metadata_of(here.home.must("generate_embeddings"), "embeddings")
+        assert (told["embedded"], told["missing"]) == (1, 0)
+
+
+# Checks
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {f"{one.asset_key.to_user_string()}.{one.check_name}": one for one in result.get_asset_check_evaluations()}
+
+
+def plain(check: dg.AssetCheckEvaluation) -> dict[str, Any]:
+    return {name: getattr(value, "value", value) for name, value in check.metadata.items()}
+
+
+def test_the_page_of_a_source_shows_how_far_it_has_come(library):
+    nameless = title(10, imdb_id=None, tmdb_id=None)
+    with library(titles(1, 9), shelved=[*titles(1, 8), nameless, title(11, imdb_id="tt7777777")]) as here:
+        here.state.add_fault(FaultRule("omdb", f"i={imdb(3)}", kind="empty_object"))
+        here.state.add_fault(FaultRule("omdb", f"i={imdb(4)}", kind="empty_object"))
+        result = here.home.must("enrich_metadata")
+        told = metadata_of(result, "omdb_ratings")
+        assert (told["dagster/row_count"], told["coverage"]) == (6, round(6 / 9, 4))
+        picture = told["coverage_by_kind"]
+        assert "`movie      ██████████████████▒▒▒▓▓▓▓▓▓···`" in picture
+        assert "6 ok, 1 not found, 2 error, 1 no id" in picture
+        standing = {row.data["outcome"]: row.data["items"] for row in told["outcomes"].records}
+        assert standing == {"ok": 6, "not_found": 1, "error": 2, "no_id": 1}
+        found = checks(result)
+        covers = found["omdb_ratings.covers_the_library"]
+        assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert covers.description == "2 of 9 titles could not be fetched; they are tried again."
+        assert plain(covers)["picture"] == picture and plain(covers)["no_id"] == 1
+        assert found["tmdb_metadata.covers_the_library"].passed
+        here.state.clear_faults()
+        here.move(minutes=61)
+        assert checks(here.run("omdb"))["omdb_ratings.covers_the_library"].passed
+
+
+def test_checks_warn_of_answers_that_are_overdue_and_fail_on_numbers_that_cannot_be(library):
+    with library(titles(1, 10), omdb_daily_limit=10) as here:
+        result = here.run("omdb")
+        assert failed_checks(result) == []
+        # Others use the key: what is due has to wait.
+        here.move(days=34)
+        here.state.use_quota("omdb", 1000)
+        stale = checks(here.run("omdb"))["omdb_ratings.is_fresh"]
+        assert (stale.passed, stale.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert stale.description == "10 of 10 answers are overdue by more than 3 days."
+        assert plain(stale)["share_stale"] == 1
+        here.next_day()
+        here.home.rows("UPDATE omdb_ratings SET imdb_rating = 85 WHERE imdb_id = :id RETURNING 1", id=imdb(1))
+        here.home.rows("UPDATE fetches SET due_at = due_at + interval '1 year' WHERE item > 0 RETURNING 1")
+        found = checks(here.run("omdb"))
+        assert found["omdb_ratings.is_fresh"].passed
+        wrong = found["omdb_ratings.has_values_in_range"]
+        assert (wrong.passed, wrong.severity) == (False, dg.AssetCheckSeverity.ERROR)
+        assert wrong.description == "1 values are out of range."
+
+
+def test_a_source_that_has_failed_for_a_day_is_warned_of_until_it_answers_or_is_given_up(library):
+    name = "enriched_metadata.has_sources_that_answer"
+    with library(titles(1, 30), http_attempts=1) as here:
+        here.state.add_fault(FaultRule("omdb", status=503))
+
+        def look(home: Household | None = None) -> dg.AssetCheckEvaluation:
+            return checks((home or here.home).must("enrich_mdblist"))[name]
+
+        here.fail("omdb")
+        here.move(hours=23)
+        here.fail("omdb")
+        assert look().passed, "for less than a day"
+        assert plain(look())["failing"] == 1
+        here.move(hours=2)
+        warned = look()
+        assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert "OMDb has failed since 2026-05-17 12:00" in (warned.description or "")
+        assert "503" in (warned.description or "") and "demo-omdb-key" not in str(warned)
+        without = here.home.settings.model_copy(update={"omdb_api_key": None})
+        assert look(Household(without, here.home.instance, clock=here.clock)).passed, "nobody asks it any more"
+        here.state.clear_faults()
+        here.ask("omdb")
+        assert look().passed

@@ -1,0 +1,221 @@
+"""What is remembered of outside services: one user at a time, the day's quota, since when one fails."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from aperture_dagster.library.sources import MDBLIST, OMDB
+from aperture_dagster.resources.errors import QuotaSpent
+from aperture_dagster.resources.metadata_services import QuotaLedger
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.storage.services import (
+    batch_size,
+    failing_services,
+    note_answers,
+    note_trouble,
+    quota_table,
+    remember_batch_size,
+    service_lease,
+    spend,
+)
+from aperture_dagster_tests.household import SetClock
+from aperture_dagster_tests.storage.conftest import NOW, Shelf
+
+TODAY = NOW.date()
+LATE = datetime(2026, 5, 17, 23, 59, 59, tzinfo=UTC)
+
+
+# The day's quota
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock(NOW)
+
+
+def left(ledger: QuotaLedger, most: int = 50) -> int:
+    """Spend what is left, and say how much it was."""
+    for number in range(most):
+        try:
+            ledger.spend()
+        except QuotaSpent:
+            return number
+    return most
+
+
+def test_no_request_is_given_away_twice_however_many_ask_at_once(shelf: Shelf):
+    def ask(_: int) -> bool:
+        with shelf.open() as connection:
+            return spend(connection, "omdb", day=TODAY, limit=25, told=False)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(ask, range(40))) == 25
+    assert shelf.rows('SELECT used, "limit" FROM quota') == [{"used": 25, "limit": 25}]
+
+
+def test_every_day_has_its_own_quota(database: Database, clock: SetClock, shelf: Shelf):
+    ledger = QuotaLedger(database, clock, OMDB, 3)
+    assert (left(ledger), ledger.standing()) == (3, (3, 3))
+    assert ledger.goes_on_at == datetime(2026, 5, 18, tzinfo=UTC)
+    clock.moment = ledger.goes_on_at - timedelta(microseconds=1)
+    assert left(ledger) == 0
+    clock.moment = ledger.goes_on_at
+    assert (ledger.standing(), left(ledger)) == ((0, 3), 3)
+    with shelf.open() as connection:
+        days = [(row["day"], row["used"]) for row in quota_table(connection, "omdb")]
+    assert days == [(date(2026, 5, 18), 3), (date(2026, 5, 17), 3)]
+
+
+def test_a_day_is_the_services_whatever_the_zone_of_the_clock(database: Database, clock: SetClock):
+    from zoneinfo import ZoneInfo
+
+    clock.moment = datetime(2026, 5, 18, 8, 30, tzinfo=ZoneInfo("Asia/Tokyo"))
+    assert QuotaLedger(database, clock, OMDB, 3).goes_on_at == datetime(2026, 5, 18, tzinfo=UTC)
+
+
+def test_what_the_service_says_of_its_quota_is_the_truth(database: Database, clock: SetClock):
+    ledger = QuotaLedger(database, clock, MDBLIST, 1000, told=True)
+    ledger.spend()
+    ledger.told(700, 298)
+    assert ledger.standing() == (402, 700)
+    ledger.spend()
+    assert ledger.standing() == (403, 700)
+    ledger.told(700, 0)
+    assert left(ledger) == 0
+    ledger.told(5000, 4000)
+    assert ledger.standing() == (1000, 5000), "it was raised"
+
+
+def test_a_limit_that_is_a_setting_counts_from_when_it_is_set(database: Database, clock: SetClock):
+    assert left(QuotaLedger(database, clock, OMDB, 3)) == 3
+    assert left(QuotaLedger(database, clock, OMDB, 5)) == 2
+    lower = QuotaLedger(database, clock, OMDB, 4)
+    assert (left(lower), lower.standing()) == (0, (5, 4))
+
+
+@pytest.mark.parametrize(("source", "told"), [(OMDB, False), (MDBLIST, True)])
+def test_when_the_service_says_that_nothing_is_left_nothing_is(
+    database: Database, clock: SetClock, source: Any, told: bool
+):
+    ledger = QuotaLedger(database, clock, source, 10, told=told)
+    ledger.exhaust()
+    assert (ledger.standing(), left(ledger)) == ((10, 10), 0)
+    clock.moment += timedelta(days=1)
+    ledger.spend()
+    ledger.exhaust()
+    assert ledger.standing() == (10, 10)
+
+
+def test_a_day_that_ends_before_the_answer_takes_nothing_from_the_next(database: Database, clock: SetClock):
+    clock.moment = LATE
+    spent, told = QuotaLedger(database, clock, OMDB, 10), QuotaLedger(database, clock, MDBLIST, 10, told=True)
+    spent.spend()
+    told.spend()
+    clock.moment = LATE + timedelta(seconds=2)
+    spent.exhaust()
+    told.told(10, 0)
+    assert (spent.standing(), told.standing()) == ((0, 10), (0, 10))
+    assert spent.goes_on_at == datetime(2026, 5, 18, tzinfo=UTC)
+
+
+# One user at a time
+
+
+def test_a_service_is_used_by_one_at_a_time_and_services_do_not_wait_for_each_other(shelf: Shelf):
+    def use(service: str, **how: Any) -> Any:
+        return shelf.database.lease(service, waiting=how.pop("waiting", lambda seconds: None), **how)
+
+    waited: list[float] = []
+    order: list[str] = []
+    asked = threading.Event()
+
+    def second() -> None:
+        with use("omdb", waiting=lambda seconds: (waited.append(seconds), asked.set())):
+            order.append("second")
+
+    with use("omdb") as lease, use("mdblist"):
+        with pytest.raises(TimeoutError, match="another run is using omdb now"), use("omdb", patience_seconds=0):
+            raise AssertionError("two at once")
+        other = threading.Thread(target=second)
+        other.start()
+        assert asked.wait(20)
+        order.append("first")
+        lease.sent = [2.0, 0.5]
+    other.join(20)
+    assert order == ["first", "second"] and waited[0] >= 0
+
+
+def test_the_next_one_hears_when_the_last_requests_were_sent(shelf: Shelf):
+    def use() -> Any:
+        return shelf.database.lease("tmdb", waiting=lambda seconds: None)
+
+    with use() as lease:
+        assert lease.ages == [], "nobody has ever asked"
+        lease.sent = [3.0, 1.0]
+    with use() as lease:
+        older, newer = sorted(lease.ages, reverse=True)
+        assert 3 <= older < 30 and older - newer == pytest.approx(2, abs=0.01)
+    with use() as lease:
+        assert lease.ages == [], "the one before sent nothing"
+
+
+def test_after_one_who_was_killed_nobody_knows_what_was_sent(shelf: Shelf, database_url: str):
+    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    lease = service_lease(engine, "tmdb")
+    lease.__enter__()
+    with pytest.raises(TimeoutError), shelf.database.lease("tmdb", waiting=lambda seconds: None, patience_seconds=0):
+        raise AssertionError("it is in use")
+    # What the server does to the connection of a process that is gone.
+    shelf.rows("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    with shelf.database.lease("tmdb", waiting=lambda seconds: None) as after:
+        assert after.ages is None
+    with shelf.database.lease("tmdb", waiting=lambda seconds: None) as after:
+        assert after.ages == []
+    # Nor does it stand in the way of a run that outlived a restart of the database.
+    lease.__exit__(None, None, None)
+    engine.dispose()
+
+
+# Trouble
+
+
+def test_trouble_is_told_since_when_it_began_with_what_it_is_now_until_an_answer(shelf: Shelf):
+    hour = timedelta(hours=1)
+    with shelf.open() as connection:
+        note_answers(connection, "omdb", now=NOW)
+        note_trouble(connection, "omdb", now=NOW + hour, trouble="answered 500")
+        note_trouble(connection, "omdb", now=NOW + 2 * hour, trouble="no answer in time" + "." * 600)
+        note_trouble(connection, "tmdb", now=NOW, trouble="refused")
+        omdb, tmdb = failing_services(connection)
+        assert (omdb["service"], omdb["failing_since"], omdb["answered_at"]) == ("omdb", NOW + hour, NOW)
+        assert omdb["trouble"].startswith("no answer in time") and len(omdb["trouble"]) == 500
+        assert (tmdb["service"], tmdb["answered_at"]) == ("tmdb", None)
+        note_answers(connection, "omdb", now=NOW + 3 * hour)
+        assert [row["service"] for row in failing_services(connection)] == ["tmdb"]
+        note_trouble(connection, "omdb", now=NOW + 4 * hour, trouble="again")
+        assert failing_services(connection)[0]["failing_since"] == NOW + 4 * hour
+
+
+def test_the_size_of_a_batch_is_remembered_beside_all_else(shelf: Shelf):
+    with shelf.open() as connection:
+        assert batch_size(connection, "mdblist") is None
+        note_trouble(connection, "mdblist", now=NOW, trouble="answered 500")
+        assert batch_size(connection, "mdblist") is None
+        remember_batch_size(connection, "mdblist", 50)
+        remember_batch_size(connection, "mdblist", 10)
+        assert batch_size(connection, "mdblist") == 10
+        assert len(failing_services(connection)) == 1
+    assert shelf.value("SELECT count(*) FROM services") == 1
+
+
+def test_sql_of_a_quota_needs_no_service_to_be_known(shelf: Shelf):
+    with shelf.open() as connection:
+        assert connection.execute(text("SELECT count(*) FROM services")).scalar() == 0
+        assert spend(connection, "omdb", day=TODAY, limit=1, told=True)
+        assert not spend(connection, "omdb", day=TODAY, limit=9, told=True), "a limit that was told stays for the day"
