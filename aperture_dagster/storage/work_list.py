@@ -209,7 +209,7 @@ def standing(connection: Connection, source: Source) -> list[dict[str, Any]]:
         )
     statement = text(
         "SELECT kind, outcome, count(*) AS items, round(count(*) / sum(count(*)) OVER (PARTITION BY kind), 4)::float8 "
-        f"AS share, min(fetched_at)::text AS oldest, min(due_at)::text AS next_due FROM ({enrolled}) f "
+        f"AS share, {_minute('min(fetched_at)')} AS oldest, {_minute('min(due_at)')} AS next_due FROM ({enrolled}) f "
         "GROUP BY kind, outcome ORDER BY kind, items DESC"
     )
     values = {"source": source.name, "kinds": list(source.kinds)}
@@ -239,12 +239,17 @@ def not_fetched(connection: Connection, source: Source, limit: int = 20) -> list
         "AND s.logo_path IS NOT NULL"
     )
     statement = text(
-        "SELECT t.name, t.year, f.outcome, f.attempts, f.detail, f.due_at::text AS next_attempt FROM fetches f "
+        f"SELECT t.name, t.year, f.outcome, f.attempts, f.detail, {_minute('f.due_at')} AS next_attempt FROM fetches f "
         f"JOIN LATERAL ({named}) t ON true WHERE f.source = :source AND f.kind = ANY(:kinds) "
         "AND f.outcome IN ('error', 'not_found') ORDER BY f.outcome, f.attempts DESC, t.name LIMIT :n"
     )
     values = {"source": source.name, "kinds": list(source.kinds), "n": limit}
     return [dict(row) for row in connection.execute(statement, values).mappings()]
+
+
+def _minute(moment: str) -> str:
+    """A moment as people read it; sessions are in UTC."""
+    return f"to_char({moment}, 'YYYY-MM-DD HH24:MI')"
 
 
 def _group(source: Source) -> str:

@@ -1,5 +1,7 @@
 """The one merged view of all sources."""
 
+from typing import Any
+
 import dagster as dg
 
 from aperture_dagster.assets.common import MissingPrerequisite, operator_errors, table
@@ -8,6 +10,7 @@ from aperture_dagster.assets.enrichment.omdb import omdb_ratings
 from aperture_dagster.assets.enrichment.tmdb import tmdb_metadata
 from aperture_dagster.assets.media_server import movies, series
 from aperture_dagster.automation import fresh_within_half_a_day, when_a_source_said_something_new
+from aperture_dagster.library.merge import PRECEDENCE, TOGETHER
 from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings
 
@@ -41,7 +44,6 @@ def enriched_metadata(
     """The one merged view of each title in the library, one row per work: a stated precedence for every column, and
     for every value the source that it came from. Written only where it came out differently.
     """
-    from aperture_dagster.library.merge import PRECEDENCE, TOGETHER
     from aperture_dagster.storage.enrichment import coverage, enriched_sample, provenance, write_enriched
 
     with operator_errors(context, settings), database.transaction() as connection:
@@ -58,31 +60,35 @@ def enriched_metadata(
             "rows_written": counts.written,
             "added": counts.inserted,
             "changed": counts.updated,
-            "dagster/column_lineage": _lineage(PRECEDENCE),
-            "precedence": table(
-                [
-                    {"column": column, "asked_in_this_order": _order(order, TOGETHER.get(column, ()))}
-                    for column, order in PRECEDENCE.items()
-                ]
-            ),
-            "where_values_came_from": table(came_from),
+            "dagster/column_lineage": _lineage(),
             "merged_last": table(shown),
+            "where_values_came_from": table(_provenance(came_from)),
         }
         | {f"with_{name}": round(share, 4) for name, share in covered.items()}
     )
 
 
-def _order(candidates: tuple[tuple[str, str], ...], together: tuple[str, ...]) -> str:
-    """The sources of a column in their order; those whose values are put together stand with a plus."""
-    joined = " + ".join(f"{source}.{name}" for source, name in candidates if source in together)
-    alone = [f"{source}.{name}" for source, name in candidates if source not in together]
-    return " → ".join([joined, *alone] if joined else alone)
+def _provenance(came_from: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each column the order in which the sources are asked, those that are put together with a plus between them;
+    and how many titles have their value from which.
+    """
+    counted = {(row["column"], row["source"]): row["titles"] for row in came_from}
+    sources = [*ASSETS_OF, *("+".join(sources) for sources in TOGETHER.values())]
+    rows = []
+    for column, candidates in PRECEDENCE.items():
+        together = TOGETHER.get(column, ())
+        joined = " + ".join(f"{source}.{name}" for source, name in candidates if source in together)
+        alone = [f"{source}.{name}" for source, name in candidates if source not in together]
+        order = " → ".join([joined, *alone] if joined else alone)
+        counts = {source: counted.get((column, source)) for source in sources}
+        rows.append({"column": column, **counts, "asked_in_this_order": order})
+    return rows
 
 
-def _lineage(precedence: dict[str, tuple[tuple[str, str], ...]]) -> dg.TableColumnLineage:
+def _lineage() -> dg.TableColumnLineage:
     """Where each column comes from, for the UI."""
     made_from: dict[str, list[dg.TableColumnDep]] = {}
-    for column, order in precedence.items():
+    for column, order in PRECEDENCE.items():
         for source, name in order:
             deps = (dg.TableColumnDep(asset, MADE_FROM.get(name, name)) for asset in ASSETS_OF[source])
             made_from.setdefault(column, []).extend(deps)
