@@ -19,7 +19,7 @@ from dagster_postgres import DagsterPostgresStorage
 
 if TYPE_CHECKING:
     from dagster._core.storage.event_log import EventLogStorage
-    from sqlalchemy.engine import ExceptionContext
+    from sqlalchemy.engine import Engine, ExceptionContext
 
 from aperture_dagster.settings import Settings, SettingsError, load_settings
 
@@ -69,6 +69,8 @@ def _open(cls: type[ApertureDagsterStorage], inst_data: ConfigurableClassData | 
     storage = cls(postgres_url=url, inst_data=inst_data)
     for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
         event.listen(part._engine, "handle_error", _tell_of_a_full_disk)  # pyright: ignore[reportAttributeAccessIssue]
+        if all_runs_are_local(settings):
+            _keep_the_server_up(part._engine, settings)  # pyright: ignore[reportAttributeAccessIssue]
     _let_two_make_a_pool(storage.event_log_storage)
     if all_runs_are_local(settings):
         # Without a daemon nobody else does, and the next run would wait for a dead one without end.
@@ -78,6 +80,22 @@ def _open(cls: type[ApertureDagsterStorage], inst_data: ConfigurableClassData | 
 
 def _setting_of(settings: Settings) -> str:
     return "APERTURE_DAGSTER_DATABASE_URL" if settings.dagster_database_url else "APERTURE_DATABASE_URL"
+
+
+def _keep_the_server_up(engine: Engine, settings: Settings) -> None:
+    """Start the embedded server again before a connection that finds it gone.
+
+    Killed alone, as a machine short of memory does it, it would leave the UI and the daemon without one for ever.
+    """
+    from sqlalchemy import event
+
+    from aperture_dagster.storage.embedded import start_embedded_server
+
+    folder = settings.home_path / "postgres"
+
+    @event.listens_for(engine, "do_connect")
+    def _start(*_: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        start_embedded_server(folder)
 
 
 def _let_two_make_a_pool(events: EventLogStorage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ CYCLE = (
     ("sync_movies", "whole"),
     ("sync_series", "whole"),
     ("enrich_metadata", "whole"),
+    ("enrich_studio_logos", "whole"),
     ("enrich_mdblist", "whole"),
     ("generate_embeddings", "whole"),
     ("sync_watch_history", "users"),
@@ -38,7 +40,7 @@ Server = Literal["jellyfin", "emby"]
 SERVERS: tuple[Server, ...] = get_args(Server)
 SERVICES = {
     "media_server": ("users", "movies", "series", "episodes", "watch_history"),
-    "tmdb": ("tmdb_metadata",),
+    "tmdb": ("tmdb_metadata", "studio_logos"),
     "omdb": ("omdb_ratings",),
     "mdblist": ("mdblist_scores",),
     "embeddings": ("embeddings",),
@@ -58,6 +60,7 @@ OF_A_REAL_SERVER = tuple(
     )
 )  # fmt: skip
 START_SECONDS = 60
+STAND_INS = "stand-ins-"
 # Enough for any world in one day; the real services give 1,000.
 REQUESTS_A_DAY = 1_000_000
 SHOWN_USERS, SHOWN_PICKS = 3, 10
@@ -92,7 +95,8 @@ def stand_ins(home: Path, world: str, users: int | None, server: Server = "jelly
 
     home.mkdir(parents=True, exist_ok=True)
     allowing = SimulatorSettings(omdb_daily_limit=REQUESTS_A_DAY, mdblist_daily_limit=REQUESTS_A_DAY)
-    with tempfile.TemporaryDirectory(prefix="stand-ins-", dir=home) as folder:
+    _clear_away_the_dead(home)
+    with tempfile.TemporaryDirectory(prefix=f"{STAND_INS}{os.getpid()}-", dir=home) as folder:
         port_file = Path(folder) / "port"
         command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world]
         command += ["--port-file", str(port_file), "--parent-pid", str(os.getpid())]
@@ -120,6 +124,16 @@ def stand_ins(home: Path, world: str, users: int | None, server: Server = "jelly
                     process.wait()
 
 
+def _clear_away_the_dead(home: Path) -> None:
+    """Remove what demos that were killed could not: each one's folder names its process."""
+    for folder in home.glob(f"{STAND_INS}*"):
+        from aperture_dagster.recovery import process_lives
+
+        number = folder.name.removeprefix(STAND_INS).partition("-")[0]
+        if not (number.isdecimal() and process_lives(int(number), since=folder.stat().st_mtime)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
     """Where the demo keeps everything: as asked, as ``APERTURE_HOME`` says, or ``.aperture/demo``.
 
@@ -139,11 +153,15 @@ def run_cycle(settings: Settings, console: Console) -> Demo:
     import dagster as dg
 
     from aperture_dagster.build import build_definitions
+    from aperture_dagster.recovery import all_runs_are_local, end_dead_runs
 
     demo = Demo()
     bar = _progress_bar(console)
     definitions = build_definitions(settings, loggers={"console": _console_logger(console, bar)})
     with bar, dg.DagsterInstance.get() as instance:
+        if all_runs_are_local(settings):
+            # A demo that was killed; without a daemon nobody else says that it is over.
+            end_dead_runs(instance)
         for name, about in CYCLE:
             _run(definitions, instance, name, about, settings, demo)
     sent = demo.requests

@@ -5,6 +5,7 @@ Left alone they would count as running for ever, and keep their place in the que
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from dagster._core.storage.runs import RunStorage
 
 AT_WORK = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+# A run begins, or is queued, within moments of being made.
+BEGINS_WITHIN = timedelta(minutes=1)
 
 
 def all_runs_are_local(settings: Settings) -> bool:
@@ -23,9 +26,15 @@ def all_runs_are_local(settings: Settings) -> bool:
     return settings.database_url is None and settings.dagster_database_url is None
 
 
-def end_dead_runs(instance: DagsterInstance) -> list[DagsterRun]:
-    """Mark as failed the runs whose process is gone, and give back what they held; returns them."""
+def end_dead_runs(instance: DagsterInstance, *, now: datetime | None = None) -> list[DagsterRun]:
+    """Mark as failed the runs whose process is gone, and give back what they held; returns them.
+
+    A run that was made and never began tells of no process, so it counts when it is older than any that will: its
+    partitions would pass for being worked on.
+    """
+    made_before = (now or datetime.now(UTC)) - BEGINS_WITHIN
     dead = dead_runs(instance.run_storage, instance.event_log_storage)
+    dead += instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], created_before=made_before))
     for run in dead:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         instance.report_run_failed(run, "The process of this run is gone: it was killed, or the machine stopped.")
@@ -50,12 +59,12 @@ def dead_runs(run_storage: RunStorage, event_storage: EventLogStorage) -> list[D
     for run in run_storage.get_runs(RunsFilter(statuses=AT_WORK)):
         for record in event_storage.get_logs_for_run(run.run_id, of_type=DagsterEventType.RUN_START, limit=1):
             event = record.dagster_event
-            if event is not None and event.pid is not None and not _lives(event.pid, since=record.timestamp):
+            if event is not None and event.pid is not None and not process_lives(event.pid, since=record.timestamp):
                 dead.append(run)
     return dead
 
 
-def _lives(pid: int, *, since: float) -> bool:
+def process_lives(pid: int, *, since: float) -> bool:
     """Whether the process of this number is the one that had it at that time: numbers are given out again."""
     import psutil
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from aperture_dagster.recovery import all_runs_are_local, dead_runs, end_dead_runs, free_dead_slots
+from aperture_dagster.recovery import BEGINS_WITHIN, all_runs_are_local, dead_runs, end_dead_runs, free_dead_slots
 
 KILLED = """
 import os, signal
@@ -51,6 +52,21 @@ def test_a_killed_run_is_ended_and_gives_back_its_place(instance: dg.DagsterInst
     assert run.status == dg.DagsterRunStatus.FAILURE
     assert not instance.event_log_storage.get_concurrency_run_ids()
     assert end_dead_runs(instance) == []
+
+
+def test_a_run_whose_process_was_killed_before_it_began_is_ended_when_no_run_takes_so_long(
+    instance: dg.DagsterInstance,
+):
+    @dg.job
+    def never_begun() -> None: ...
+
+    end_dead_runs(instance)
+    run = instance.create_run_for_job(never_begun)
+    assert run.status == dg.DagsterRunStatus.NOT_STARTED
+    made = datetime.now(UTC)
+    assert end_dead_runs(instance, now=made) == []
+    assert [ended.run_id for ended in end_dead_runs(instance, now=made + 2 * BEGINS_WITHIN)] == [run.run_id]
+    assert instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED])) == []
 
 
 def test_without_a_daemon_the_place_is_given_back_as_well(instance: dg.DagsterInstance):
