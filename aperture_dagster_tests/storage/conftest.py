@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, make_url, text
 
 from aperture_dagster.resources.media_server import (
     ItemState,
@@ -26,6 +27,8 @@ from aperture_dagster.storage.catalogue import (
     known_libraries,
     write_libraries,
 )
+from aperture_dagster.storage.connection import close_engine
+from aperture_dagster.storage.migrate import forget_schema
 from aperture_dagster.storage.people import write_users
 
 if TYPE_CHECKING:
@@ -197,6 +200,34 @@ def played(server_item_id: str, **facts: Any) -> ItemState:
 @pytest.fixture
 def shelf(database: Database) -> Shelf:
     return Shelf(database)
+
+
+@pytest.fixture
+def admin(postgres: str) -> Iterator[Callable[..., Any]]:
+    """Runs statements on the server as its superuser."""
+    engine = create_engine(postgres, isolation_level="AUTOCOMMIT")
+
+    def execute(statement: str, database: str | None = None) -> Any:
+        target = engine if database is None else create_engine(engine.url.set(database=database))
+        with target.connect() as connection:
+            result = connection.execute(text(statement))
+            return result.scalar() if result.returns_rows else None
+
+    yield execute
+    engine.dispose()
+
+
+@pytest.fixture
+def empty(postgres: str, admin: Callable[..., Any]) -> Iterator[str]:
+    """URL of a database with nothing in it, as an operator would write it."""
+    name = f"empty_{uuid.uuid4().hex[:12]}"
+    admin(f"CREATE DATABASE {name}")
+    url = make_url(postgres).set(database=name).render_as_string(hide_password=False)
+    yield url.replace("+psycopg", "")
+    close_engine(url)
+    forget_schema(url)
+    admin(f"DROP DATABASE {name} WITH (FORCE)")
+    admin(f"DROP DATABASE IF EXISTS {name}_dagster WITH (FORCE)")
 
 
 @pytest.fixture

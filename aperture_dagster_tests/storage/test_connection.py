@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +14,6 @@ from sqlalchemy import create_engine, inspect, make_url, text
 
 from aperture_dagster.settings import load_settings
 from aperture_dagster.storage.connection import (
-    close_engine,
     dagster_database_url,
     open_engine,
     product_database_url,
@@ -24,34 +23,6 @@ from aperture_dagster.storage.migrate import alembic_config, ensure_schema, forg
 from aperture_dagster.storage.tables import HEAD_REVISION, metadata
 
 PASSWORD = "hush-very-secret"
-
-
-@pytest.fixture
-def admin(postgres: str) -> Iterator[Callable[..., Any]]:
-    """Runs statements on the server as its superuser."""
-    engine = create_engine(postgres, isolation_level="AUTOCOMMIT")
-
-    def execute(statement: str, database: str | None = None) -> Any:
-        target = engine if database is None else create_engine(engine.url.set(database=database))
-        with target.connect() as connection:
-            result = connection.execute(text(statement))
-            return result.scalar() if result.returns_rows else None
-
-    yield execute
-    engine.dispose()
-
-
-@pytest.fixture
-def empty(postgres: str, admin: Callable[..., Any]) -> Iterator[str]:
-    """URL of a database with nothing in it, as an operator would write it."""
-    name = f"empty_{uuid.uuid4().hex[:12]}"
-    admin(f"CREATE DATABASE {name}")
-    url = make_url(postgres).set(database=name).render_as_string(hide_password=False)
-    yield url.replace("+psycopg", "")
-    close_engine(url)
-    forget_schema(url)
-    admin(f"DROP DATABASE {name} WITH (FORCE)")
-    admin(f"DROP DATABASE IF EXISTS {name}_dagster WITH (FORCE)")
 
 
 def one_sentence(url: str, call: Callable[..., Any] = open_engine, **more: Any) -> str:
