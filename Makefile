@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= auto
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo up test lint bench clean
+.PHONY: demo up test lint bench chaos clean
 
 demo: $(STAMP)  ## the whole graph once, on stand-ins, and what came of it
 	@$(BIN)/aperture demo
@@ -23,7 +23,10 @@ lint: $(STAMP)  ## style and types
 	@$(BIN)/basedpyright
 
 bench: $(STAMP)  ## figures: how good the recommendations are, how fast it works
-	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+	@for benchmark in $(filter-out benchmarks/chaos.py,$(wildcard benchmarks/*.py)); do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+chaos: $(STAMP)  ## kill -9 at random moments of whole runs, and what is there afterwards
+	@$(BIN)/python benchmarks/chaos.py
 
 clean:  ## remove the virtual environment, and all that the demo and the caches left
 	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache *.egg-info

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aperture_dagster_tests.chaos import a_home_in, differences, environment, kill_in_each, what_came_of_it
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
 
@@ -34,20 +33,6 @@ def home(tmp_path: Path) -> Iterator[Path]:
     for process in left:
         process.kill()
     assert not left
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    temporary = home.parent / "temporary"
-    temporary.mkdir(exist_ok=True)
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home.parent),
-        "TMPDIR": str(temporary),
-        "APERTURE_CONFIG": os.devnull,
-        "APERTURE_TIMEZONE": "UTC",
-        "DAGSTER_HOME": str(PROJECT),
-        **more,
-    }
 
 
 def run(program: str, *arguments: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -69,11 +54,6 @@ def demo(home: Path, *arguments: str) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(summary.read_text(encoding="utf-8"))
-
-
-def what_came_of_it(summary: dict[str, Any]) -> dict[str, Any]:
-    """The summary without what a run cost."""
-    return {key: value for key, value in summary.items() if key not in ("seconds", "requests", "rows_written")}
 
 
 def test_the_demo_leaves_a_summary_and_dagsters_own_commands_go_on_from_it(home: Path):
@@ -150,16 +130,15 @@ def test_a_misspelt_setting_is_one_sentence_with_the_nearest_name(home: Path, co
     assert "APERTURE_TIMEZONE" in said
 
 
-def test_a_demo_that_is_killed_three_times_ends_as_an_undisturbed_one(home: Path, tmp_path: Path):
-    undisturbed = what_came_of_it(demo(tmp_path / "other"))
+def test_a_demo_that_is_killed_three_times_ends_as_an_undisturbed_one(tmp_path: Path):
     chance = random.Random(20)
-    arguments = ["demo", "--home", str(home), "--users", "3"]
-    for _ in range(3):
-        process = subprocess.Popen(
-            [BIN / "aperture", *arguments], env=environment(home), cwd=PROJECT, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        time.sleep(chance.uniform(1.5, 5))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert what_came_of_it(demo(home)) == undisturbed
+    with a_home_in(tmp_path / "undisturbed") as home:
+        summary = what_came_of_it(home.run())
+        steps, undisturbed = home.steps(), home.kept()
+    with a_home_in(tmp_path / "killed") as home:
+        chosen = [steps[place] for place in sorted(chance.sample(range(len(steps)), 3))]
+        kill_in_each(home, chosen, chance, kinds=["run", "everything"])
+        assert home.kills.total() == 3
+        assert what_came_of_it(home.run()) == summary
+        assert differences(home.kept(), undisturbed) == []
+        assert home.left_behind() == []

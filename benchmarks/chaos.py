@@ -1,0 +1,92 @@
+"""What ``kill -9`` leaves: demos killed at random moments of every step, on the embedded database.
+
+    python benchmarks/chaos.py [--kills 40] [--seed N]
+
+The runs of a home are killed at random moments before the first step and in every asset of the cycle, in their order,
+so that each is hit while it has work to do: the run's process alone, the embedded database alone, or all that works in
+the home at once. Homes follow each other until there are enough kills and every asset was hit. The run after a kill
+must complete (or be killed itself), and in the end the home must hold what an undisturbed one holds, row by row, with
+nothing left over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+MOST_HOMES = 8
+BEFORE_THE_FIRST_STEP = 2
+
+
+def main() -> int:
+    """Kill, print, and return 0 when nothing was lost and nothing left."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    options = parser.parse_args()
+    sys.path.insert(0, str(PROJECT))
+    from aperture_dagster_tests import chaos
+
+    chance = random.Random(options.seed)
+    assets = chaos.assets_of_the_cycle()
+    started = time.monotonic()
+    fell: Counter[str] = Counter()
+    kinds: Counter[chaos.Kind] = Counter()
+    passed = 0
+    problems: list[str] = []
+    print(f"seed {options.seed}; {len(assets)} assets", flush=True)
+    with tempfile.TemporaryDirectory(prefix="aperture-chaos-", ignore_cleanup_errors=True) as folder:
+        with chaos.a_home_in(Path(folder) / "undisturbed") as home:
+            summary = chaos.what_came_of_it(home.run())
+            steps, undisturbed = home.steps(), home.kept()
+            problems += home.left_behind()
+        first = min(step.begins for step in steps)
+        targets = [step for step in steps if step.name in assets]
+        unseen = assets - {step.name for step in targets}
+        problems += [f"{asset} is not among the steps of a run" for asset in unseen]
+        for number in range(1, MOST_HOMES + 1):
+            if kinds.total() >= options.kills and not assets - set(fell):
+                break
+            with chaos.a_home_in(Path(folder) / str(number)) as home:
+                try:
+                    for _ in range(BEFORE_THE_FIRST_STEP):
+                        kind, after = chance.choice(chaos.KINDS), chance.uniform(0, first)
+                        home.run_and_kill(kind, after)
+                        print(f"home {number}: {kind:<10} {after:5.2f} s from the start", flush=True)
+                    chaos.kill_in_each(
+                        home, targets, chance, tell=lambda told, n=number: print(f"home {n}: {told}", flush=True)
+                    )
+                    ended = chaos.what_came_of_it(home.run())
+                    found = chaos.differences(home.kept(), undisturbed) + chaos.differences(ended, summary)
+                    found += home.left_behind()
+                    fell += home.where_kills_fell()
+                except chaos.RunFailed as failed:
+                    found = [f"a run that was not killed failed: {failed}"]
+                kinds += home.kills
+                passed += home.passed
+            print(
+                f"home {number}: {'; '.join(found) or 'ended as an undisturbed one, nothing left behind'}", flush=True
+            )
+            problems += found
+    print(f"{kinds.total()} kills in {time.monotonic() - started:.0f} s: {dict(kinds)}")
+    print(f"they fell in {', '.join(f'{where} {count}' for where, count in fell.most_common())}")
+    missed = sorted(assets - set(fell))
+    print(
+        f"assets hit: {len(assets) - len(missed)} of {len(assets)}{', without ' + ', '.join(missed) if missed else ''}"
+    )
+    print(f"runs that were over before their kill: {passed}; every run that was not killed completed: {not problems}")
+    for problem in problems:
+        print(f"PROBLEM {problem}")
+    good = not problems and not missed and kinds.total() >= options.kills
+    print("PASS" if good else "FAIL")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

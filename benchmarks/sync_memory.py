@@ -1,0 +1,243 @@
+"""How much memory and time it takes to read a large server: 50,000 films, 200,000 episodes, 50 users' histories.
+
+    python benchmarks/sync_memory.py [--movies 50000] [--episodes 200000] [--users 50] [--plays 500000]
+
+Runs the real jobs (users, films, series with their episodes, watch histories) in one process, on the embedded
+database, against stand-ins in another; at a quarter of the size and at the whole, and each a second time, when nothing
+is new. Prints for each step seconds, rows and the most memory held above what importing the definitions takes, against
+the limit of 500 MB; and how time grew with size. The database's own memory is printed and not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from aperture_dagster.settings import Settings
+
+LIMIT_MB = 500
+# Four times the titles may take this much more than four times as long.
+GROWTH_LIMIT = 1.5
+PROJECT = Path(__file__).resolve().parents[1]
+JOBS = ("sync_users", "sync_movies", "sync_series", "sync_watch_history")
+MB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the server has; ``plays`` of all users together."""
+
+    movies: int
+    series: int
+    episodes: int
+    users: int
+    plays: int
+
+    def part(self, divisor: int) -> Sizes:
+        """The same server, so many times smaller: fewer titles and plays, the same users."""
+        small = {name: count // divisor for name, count in asdict(self).items()}
+        return Sizes(**small | {"users": self.users})
+
+    @property
+    def world(self) -> str:
+        """As the stand-ins call it."""
+        return "generated:" + ",".join(f"{name}={count}" for name, count in asdict(self).items())
+
+
+def main() -> int:
+    """Run, print, and return 0 when everything that is promised was kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, count in (
+        ("movies", 50_000),
+        ("series", 2_500),
+        ("episodes", 200_000),
+        ("users", 50),
+        ("plays", 500_000),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=count)
+    parser.add_argument("--measure", action="store_true", help="One size only, in this process; figures as JSON.")
+    options = parser.parse_args()
+    sizes = Sizes(options.movies, options.series, options.episodes, options.users, options.plays)
+    if options.measure:
+        print(json.dumps(measure(sizes)))
+        return 0
+    small, whole = (in_a_new_process(size) for size in (sizes.part(4), sizes))
+    kept = []
+    for size, figures in ((sizes.part(4), small), (sizes, whole)):
+        peak = figures["peak_mb"]
+        kept.append(peak <= LIMIT_MB)
+        print(f"{size.movies:,} films, {size.episodes:,} episodes, {size.users} users, {size.plays:,} plays")
+        for name, cycle in figures["cycles"].items():
+            for step, of in cycle.items():
+                print(
+                    f"  {name:<6} {step:<14} {of['seconds']:7.1f} s {of['rows']:>9,} rows {of['written']:>9,} written"
+                    f" {of['peak_mb']:5.0f} MB above the import"
+                )
+        print(
+            f"  most memory above the import ({figures['import_mb']:.0f} MB): {peak:.0f} MB, {peak / LIMIT_MB:.2f} of "
+            f"the limit; the database's own: {figures['database_mb']:.0f} MB"
+        )
+        rewritten = sum(of["written"] for of in figures["cycles"]["second"].values())
+        kept.append(rewritten == 0)
+        print(f"  a second time: {rewritten} rows written")
+    took = [sum(of["seconds"] for of in figures["cycles"]["first"].values()) for figures in (small, whole)]
+    growth = took[1] / took[0] / 4
+    kept.append(growth <= GROWTH_LIMIT)
+    print(f"time per title grew by {growth:.2f} from a quarter of the size to the whole (limit {GROWTH_LIMIT})")
+    print("PASS" if all(kept) else "FAIL")
+    return 0 if all(kept) else 1
+
+
+def in_a_new_process(sizes: Sizes) -> dict[str, Any]:
+    """Measure where nothing has been imported or run before."""
+    command = [sys.executable, __file__, "--measure"]
+    for name, count in asdict(sizes).items():
+        command += [f"--{name}", str(count)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(sizes: Sizes) -> dict[str, Any]:
+    """Sync twice in this process; returns the figures of each step, and of memory in all."""
+    from aperture_dagster import demo
+
+    demo.START_SECONDS = 600
+    with tempfile.TemporaryDirectory(prefix="aperture-sync-memory-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder) / "home"
+        with demo.stand_ins(home, sizes.world, None) as environment:
+            settings = demo.point_at(environment, home)
+            import dagster as dg
+
+            from aperture_dagster.build import build_definitions
+
+            definitions = build_definitions(settings, loggers={"console": silent()})
+            import_mb = psutil.Process().memory_info().rss / MB
+            with memory(home / "postgres") as sampled, dg.DagsterInstance.get() as instance:
+                cycles = {
+                    name: cycle(definitions, instance, settings, sampled, import_mb) for name in ("first", "second")
+                }
+            # What the samples missed between them, the kernel has counted.
+            counted = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "import_mb": import_mb,
+        "peak_mb": counted / MB - import_mb,
+        "database_mb": sampled.database_mb,
+        "cycles": cycles,
+    }
+
+
+def silent() -> dg.LoggerDefinition:
+    """Say nothing on the terminal: standard output is for the figures."""
+    import logging
+
+    import dagster as dg
+
+    def make(_: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.getLogger("aperture.sync_memory")
+        logger.handlers, logger.propagate = [logging.NullHandler()], False
+        return logger
+
+    return dg.LoggerDefinition(make)
+
+
+class Memory:
+    """What this process and the embedded database hold, looked at again and again."""
+
+    def __init__(self) -> None:
+        self.samples: list[tuple[float, float]] = []
+        self.database_mb = 0.0
+
+    def peak(self, since: float, until: float) -> float:
+        """The most that this process held between two moments, in MB."""
+        return max((held for moment, held in self.samples if since <= moment <= until), default=0.0)
+
+
+@contextlib.contextmanager
+def memory(database: Path) -> Iterator[Memory]:
+    """Watch the memory of this process and of the database until the block ends."""
+    found, over = Memory(), threading.Event()
+    own = psutil.Process()
+
+    def watch() -> None:
+        while not over.is_set():
+            for _ in range(50):
+                found.samples.append((time.time(), own.memory_info().rss / MB))
+                if over.wait(0.02):
+                    break
+            found.database_mb = max(found.database_mb, database_memory(database) / MB)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        watcher.join()
+
+
+def database_memory(folder: Path) -> int:
+    """Bytes that the server and its workers hold, what they share counted once."""
+    held = 0
+    with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
+        server = psutil.Process(int((folder / "postmaster.pid").read_text().splitlines()[0]))
+        for process in [server, *server.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                info = process.memory_full_info()
+                held += getattr(info, "pss", info.rss)
+    return held
+
+
+def cycle(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, settings: Settings, sampled: Memory, import_mb: float
+) -> dict[str, dict[str, float]]:
+    """Run the jobs once; returns seconds, rows there, rows written and memory above the import of each step."""
+    from aperture_dagster.demo import DemoFailed
+    from aperture_dagster.schedules import all_users_tags
+
+    steps: dict[str, dict[str, float]] = {}
+    for name in JOBS:
+        result = definitions.resolve_job_def(name).execute_in_process(
+            instance=instance,
+            tags=all_users_tags(instance) if name == "sync_watch_history" else None,
+            run_config={"loggers": {"console": {}}},
+        )
+        if not result.success:
+            raise DemoFailed(f"{name} failed.")
+        started: dict[str, float] = {}
+        for record in instance.all_logs(result.run_id):
+            step, event = record.step_key, record.dagster_event
+            if step is None or event is None:
+                continue
+            if event.is_step_start:
+                started[step] = record.timestamp
+            elif event.is_step_materialization:
+                figures = steps.setdefault(step, {"seconds": 0.0, "rows": 0, "written": 0, "peak_mb": 0.0})
+                metadata = event.step_materialization_data.materialization.metadata
+                for key, into in (("dagster/row_count", "rows"), ("rows_written", "written")):
+                    figures[into] += int(getattr(metadata.get(key), "value", 0) or 0)
+            elif event.is_step_success and step in steps:
+                steps[step]["seconds"] = round(record.timestamp - started[step], 3)
+                steps[step]["peak_mb"] = round(sampled.peak(started[step], record.timestamp) - import_mb, 1)
+    return steps
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DAGSTER_HOME", str(PROJECT))
+    sys.exit(main())
