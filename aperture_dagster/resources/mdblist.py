@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, Literal, TypeVar
 
+from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, QuotaSpent, RequestRejected, ServiceRefused
 from aperture_dagster.resources.media_server import MediaType
 from aperture_dagster.resources.rate_limit import RateLimit
@@ -108,7 +109,7 @@ SCALES: dict[str, tuple[str, float]] = {
 }
 
 
-class MdbList:
+class MdbList(ServiceClient):
     """MDBList over HTTP.
 
     Args:
@@ -117,7 +118,7 @@ class MdbList:
     """
 
     def __init__(self, transport: Transport, *, batch_size: int = BATCH_STEPS[0]) -> None:
-        self._http = transport
+        super().__init__(transport)
         self.batch_size = batch_size
 
     @classmethod
@@ -154,15 +155,6 @@ class MdbList:
             address_setting="APERTURE_MDBLIST_URL",
         )
         return cls(transport, batch_size=batch_size)
-
-    @property
-    def requests(self) -> int:
-        """Requests sent so far."""
-        return self._http.requests
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def check(self) -> None:
         """Ask whose key it is, to see whether it is taken; may cost one request of the day's. Raises as

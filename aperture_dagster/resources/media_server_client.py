@@ -7,12 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
+from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.media_server import ServerIdentity, ServerStudio
 from aperture_dagster.resources.transport import Transport, expect
 
 
-class MediaServerClient(ABC):
+class MediaServerClient(ServiceClient, ABC):
     """A media server over HTTP.
 
     Args:
@@ -24,7 +25,7 @@ class MediaServerClient(ABC):
     """The server's name, for messages."""
 
     def __init__(self, transport: Transport, *, page_size: int = 500) -> None:
-        self._http = transport
+        super().__init__(transport)
         self._page_size = page_size
 
     @classmethod
@@ -57,15 +58,6 @@ class MediaServerClient(ABC):
     @abstractmethod
     def auth_headers(api_key: str) -> dict[str, str]:
         """The headers that carry the key."""
-
-    @property
-    def requests(self) -> int:
-        """Requests sent so far."""
-        return self._http.requests
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def studios(self) -> Iterator[list[ServerStudio]]:
         """All studios, a page at a time. Raises BadAnswer, and what :class:`Transport` raises."""

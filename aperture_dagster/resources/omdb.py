@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any
 
 from aperture_dagster.resources import omdb_values as values
+from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, QuotaSpent, ServiceError, ServiceRefused
 from aperture_dagster.resources.rate_limit import RateLimit
 from aperture_dagster.resources.redaction import redact
@@ -64,15 +65,12 @@ class OmdbTitle:
 ROW_FIELDS = tuple(name for name in OmdbTitle.__slots__ if name not in ("media_type", "title", "year"))
 
 
-class Omdb:
+class Omdb(ServiceClient):
     """OMDb over HTTP.
 
     Args:
         transport: to its address, with the key, the limit, the quota, and :func:`look_for` the key.
     """
-
-    def __init__(self, transport: Transport) -> None:
-        self._http = transport
 
     @classmethod
     def connect(
@@ -105,15 +103,6 @@ class Omdb:
                 address_setting="APERTURE_OMDB_URL",
             )
         )
-
-    @property
-    def requests(self) -> int:
-        """Requests sent so far."""
-        return self._http.requests
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def check(self) -> None:
         """Ask for one title, whichever it finds, to see whether the key is taken. Costs one request of the day's.

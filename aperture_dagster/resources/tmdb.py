@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
+from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused
 from aperture_dagster.resources.media_server import MediaType
 from aperture_dagster.resources.rate_limit import RateLimit
@@ -79,7 +80,7 @@ class TmdbCollection:
     part_tmdb_ids: list[int]
 
 
-class Tmdb:
+class Tmdb(ServiceClient):
     """TMDb over HTTP.
 
     Args:
@@ -88,7 +89,7 @@ class Tmdb:
     """
 
     def __init__(self, transport: Transport, *, language: str = "en-US") -> None:
-        self._http = transport
+        super().__init__(transport)
         self._language = language
 
     @classmethod
@@ -119,15 +120,6 @@ class Tmdb:
             address_setting="APERTURE_TMDB_URL",
         )
         return cls(transport, language=language)
-
-    @property
-    def requests(self) -> int:
-        """Requests sent so far."""
-        return self._http.requests
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def check(self) -> None:
         """Ask for TMDb's configuration, which every key may read.

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from aperture_dagster.library.pictures import NotAPicture, PictureKind, examine
+from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.rate_limit import RateLimit
 from aperture_dagster.resources.transport import Transport
@@ -34,7 +35,7 @@ class Picture:
     height: int | None
 
 
-class TmdbImages:
+class TmdbImages(ServiceClient):
     """TMDb's pictures over HTTP.
 
     Args:
@@ -43,7 +44,7 @@ class TmdbImages:
     """
 
     def __init__(self, transport: Transport, *, largest_bytes: int = LARGEST_BYTES) -> None:
-        self._http = transport
+        super().__init__(transport)
         self._largest_bytes = largest_bytes
 
     @classmethod
@@ -71,15 +72,6 @@ class TmdbImages:
             address_setting="APERTURE_TMDB_IMAGE_URL",
         )
         return cls(transport, largest_bytes=largest_bytes)
-
-    @property
-    def requests(self) -> int:
-        """Requests sent so far."""
-        return self._http.requests
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def logo(self, path: str) -> Picture:
         """A logo by the path that TMDb gives for it, as ``/name.png``: 500 pixels wide at most, drawings as they are.

@@ -1,0 +1,25 @@
+"""What every client of a service shares: one transport, the number of requests sent over it, and its end."""
+
+from __future__ import annotations
+
+from aperture_dagster.resources.transport import Transport
+
+
+class ServiceClient:
+    """A service over HTTP.
+
+    Args:
+        transport: to its address, with its key and its limits.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._http = transport
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far."""
+        return self._http.requests
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
