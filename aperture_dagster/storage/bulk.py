@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -103,13 +104,17 @@ def adapt_row(table: Table, row: dict[str, Any], columns: Sequence[str]) -> list
     """
     from psycopg.types.json import Jsonb
 
+    objects = _json_columns(table)
     values = []
     for name in columns:
         value = storable(row[name])
-        if value is not None and isinstance(table.c[name].type, JSONB):
-            value = Jsonb(value)
-        values.append(value)
+        values.append(Jsonb(value) if name in objects and value is not None else value)
     return values
+
+
+@functools.cache
+def _json_columns(table: Table) -> frozenset[str]:
+    return frozenset(column.name for column in table.columns if isinstance(column.type, JSONB))
 
 
 def storable(value: Any) -> Any:
