@@ -86,7 +86,10 @@ OPENAI: dict[str, str | Place] = {
 OF_THE_SERVER = [
     Mistake("no such host", {SERVER: "http://no-such-host.invalid:8096"}, (f"Check {SERVER}", "no-such-host")),
     Mistake("nothing listens", {SERVER: nobody}, (f"Check {SERVER}", "refused")),
-    Mistake("no answer", {SERVER: lambda around: around.silent}, (f"Check {SERVER}", "no answer in time")),
+    Mistake(
+        "no answer", {SERVER: lambda around: around.silent, "APERTURE_MEDIA_SERVER_TIMEOUT_SECONDS": "0.5"},
+        (f"Check {SERVER}", "no answer in time"),
+    ),
     Mistake("another web server's page", {SERVER: other}, (f"Check {SERVER}", "not JSON (text/html)")),
     Mistake("another web server's 404", {SERVER: other}, NEITHER, answer=NO_PAGE),
     Mistake("another program's JSON", {SERVER: other}, NEITHER, answer=Answer({"hello": "world"})),
@@ -144,14 +147,13 @@ def around() -> Iterator[Surroundings]:
 
 @pytest.fixture
 def well(around: Surroundings, database_url: str, tmp_path: Path) -> dict[str, str]:
-    """The environment of a home where everything is as it should be, and patience is short."""
+    """The environment of a home where everything is as it should be, and nothing is tried twice."""
     return {
         "APERTURE_HOME": str(tmp_path / "home"),
         "APERTURE_DATABASE_URL": database_url,
         "APERTURE_TIMEZONE": "UTC",
         "APERTURE_HTTP_ATTEMPTS": "1",
         "APERTURE_STEP_RETRIES": "0",
-        "APERTURE_MEDIA_SERVER_TIMEOUT_SECONDS": "0.5",
         SERVER: f"{around.root}/jellyfin",
         KEY: "demo-jellyfin-key",
         "TMDB_API_KEY": "demo-tmdb-key",
