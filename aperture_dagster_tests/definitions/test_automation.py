@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -10,12 +10,14 @@ import pytest
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.storage.conftest import Shelf, film
 
 # Dagster's own tester of conditions uses a beta feature.
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources`")
 
-SOURCES = ("users", "movies", "series", "episodes", "tmdb_metadata", "omdb_ratings", "mdblist_scores")
+SOURCES = ("users", "movies", "series", "episodes", "tmdb_metadata", "omdb_ratings", "mdblist_scores", "studio_logos")
 PER_USER = ("watch_history", "taste_profiles", "recommendations")
 EVERYBODY = ("Alma", "Bruno", "Clara")
 
@@ -157,3 +159,18 @@ def test_looking_at_the_users_every_half_hour_moves_nobodys_list(automation: Aut
     automation.look()
     automation.made("users")
     assert automation.look() == {}
+
+
+def test_a_source_that_fails_from_its_first_day_does_not_hold_back_the_view(make_settings: Callable[..., Settings]):
+    nowhere = make_settings(omdb_api_key="key", omdb_url="http://127.0.0.1:1", http_attempts=1)
+    Shelf(Database(nowhere)).films(film(1, imdb_id="tt1"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        automation = Automation(nowhere, instance)
+        automation.made("users", "movies", "series", "episodes", "mdblist_scores")
+        assert automation.look() == {}, "TMDb and OMDb have not had their turn yet"
+        assert not automation.run("enrich_metadata"), "OMDb cannot be reached"
+        asked = automation.look()
+        assert {"enriched_metadata", "embeddings"} <= set(asked), "TMDb has been asked, and MDBList"
+        automation.made("studio_logos")
+        for _ in range(3):
+            assert automation.look() == {}
