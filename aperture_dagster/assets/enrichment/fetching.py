@@ -177,8 +177,10 @@ class _Run:
         self._progress = progress
         self._waiting: deque[DueItem] = deque()
         self._busy: set[tuple[Kind, int]] = set()
-        self._results: queue.SimpleQueue[list[Attempt] | _UnitOver] = queue.SimpleQueue()
-        self._not_kept: list[list[Attempt] | _UnitOver] = []
+        # What has come is taken from the list only when it is kept: of what a queue hands over, an interruption that
+        # comes in the same moment leaves nothing.
+        self._results: list[list[Attempt] | _UnitOver] = []
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._stop: Exception | None = None
         self._units_unreachable = 0
@@ -195,7 +197,7 @@ class _Run:
                         under_way += 1
                     if under_way == 0:
                         break
-                    self._not_kept.append(self._results.get())
+                    self._bell.get()
                     under_way -= self._collect()
             finally:
                 # Also when the run is being stopped: whatever has come is kept.
@@ -244,32 +246,31 @@ class _Run:
                 for attempts in self._list.ask(unit):
                     asked |= {attempt.item.key for attempt in attempts}
                     reached |= any(not attempt.unreachable for attempt in attempts)
-                    self._results.put(attempts)
+                    self._bring(attempts)
                     if self._stopping.is_set():
                         break
         except Exception as raised:
             # It is judged, and raised if need be, where all results are.
             error = raised
-        self._results.put(_UnitOver([item for item in unit if item.key not in asked], error, reached))
+        self._bring(_UnitOver([item for item in unit if item.key not in asked], error, reached))
+
+    def _bring(self, result: list[Attempt] | _UnitOver) -> None:
+        self._results.append(result)
+        self._bell.put(None)
 
     def _collect(self) -> int:
         """Keep all that has come, in one transaction; returns how many units are over.
 
-        Who is interrupted in it may call it once more: nothing is dropped before it is kept.
+        Who is interrupted in it may call it once more.
         """
-        results = self._not_kept
-        while True:
-            try:
-                results.append(self._results.get_nowait())
-            except queue.Empty:
-                break
+        results = self._results[:]
         attempts: list[Attempt] = []
         over = [result for result in results if isinstance(result, _UnitOver)]
         for result in results:
             attempts += self._judge(result) if isinstance(result, _UnitOver) else result
         if attempts:
             self._keep(attempts)
-        self._not_kept = []
+        del self._results[: len(results)]
         self._busy -= {attempt.item.key for attempt in attempts}
         self._busy -= {item.key for result in over for item in result.not_asked}
         if self._stop is None and self._units_unreachable >= self._list.failures_that_mean_down:

@@ -1,0 +1,155 @@
+"""What a free key is good for: 5,000 films by OMDb in five days of 1,000 requests, by MDBList in 50 requests.
+
+    python benchmarks/enrichment_quota.py [--titles 5000] [--seed N]
+
+On the embedded database, with the real jobs, against the stand-ins, which count. The days of OMDb pass by the clock: on
+the second a run is ended in the middle and another goes on, on the third two runs of one process start at once, on the
+fourth two processes do. Every film must be asked about once, by no more requests than a day allows and by no fewer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+DAYS = 5
+BATCH = 100
+# However loaded the machine is, a run is ended before its day is used up.
+SLOWED_SECONDS = 0.05
+
+
+def main() -> int:
+    """Run, print, and return 0 when everything that is promised was kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--titles", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    options = parser.parse_args()
+    if options.titles % DAYS or options.titles % BATCH or options.titles < DAYS * BATCH:
+        parser.error(f"the number of titles must be a multiple of {DAYS} and of {BATCH}")
+
+    import dagster as dg
+
+    from aperture_dagster.settings import load_settings
+    from aperture_dagster.simulator.server import running_simulator
+    from aperture_dagster.simulator.settings import SimulatorSettings
+    from aperture_dagster.simulator.world import World
+    from aperture_dagster.storage.embedded import release_embedded_server
+    from aperture_dagster_tests.e2e.library import NOON, Library, titles
+    from aperture_dagster_tests.household import Household, SetClock
+
+    daily = options.titles // DAYS
+    films = titles(1, options.titles)
+    stand_ins = SimulatorSettings(omdb_daily_limit=daily, mdblist_largest_batch=BATCH)
+    print(f"{options.titles:,} films, {daily:,} requests a day to OMDb; seed {options.seed}", flush=True)
+    with (
+        # Dagster's own words, a line for every event of every run.
+        contextlib.redirect_stderr(io.StringIO()),
+        tempfile.TemporaryDirectory(prefix="aperture-quota-", ignore_cleanup_errors=True) as folder,
+        running_simulator(World("a library", films), stand_ins) as simulator,
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
+        settings = load_settings(
+            home=Path(folder) / "home",
+            timezone="UTC",
+            omdb_url=simulator.omdb_url,
+            omdb_api_key=stand_ins.omdb_key,
+            omdb_daily_limit=daily,
+            mdblist_url=simulator.mdblist_url,
+            mdblist_api_key=stand_ins.mdblist_key,
+            http_retry_wait_seconds=0.01,
+        )
+        clock = SetClock(NOON)
+        library = Library(simulator, Household(settings, instance, clock=clock), clock)
+        try:
+            library.shelve(*films)
+            kept = [five_days(library, daily, random.Random(options.seed)), one_day_of_batches(library, options.titles)]
+        finally:
+            release_embedded_server(settings.home_path / "postgres")
+    print("PASS" if all(kept) else "FAIL")
+    return 0 if all(kept) else 1
+
+
+def five_days(library: Any, daily: int, chance: random.Random) -> bool:
+    """OMDb, day by day; whether each day was used up, and each film asked about once in all."""
+    happenings: dict[int, tuple[str, Callable[[], object]]] = {
+        2: ("a run is ended in the middle, another goes on", lambda: ended(library, chance.randrange(daily // 10))),
+        3: ("two runs of one process at once", lambda: library.ask_twice_at_once("omdb")),
+        4: ("two processes at once", lambda: two_processes(library)),
+    }
+    print("OMDb  requests that day   used   films left   goes on at            seconds")
+    good = True
+    for day in range(1, DAYS + 1):
+        if day > 1:
+            library.next_day()
+        started, before = time.monotonic(), library.state.requests("omdb")
+        happening, make_happen = happenings.get(day, ("one run", lambda: None))
+        make_happen()
+        told = library.ask("omdb")
+        requests = library.state.requests("omdb") - before
+        good &= requests == daily == told["quota_used"] and told["still_due"] == daily * (DAYS - day)
+        good &= ("goes_on_at" in told) is (day < DAYS)
+        print(
+            f"day {day} {requests:18,} {told['quota_used']:6,} {told['still_due']:12,}   "
+            f"{told.get('goes_on_at', 'all is known'):<22} {time.monotonic() - started:6.1f}  {happening}",
+            flush=True,
+        )
+    asked = library.state.asked("omdb")
+    outcomes = library.count("omdb")
+    print(
+        f"{asked.total():,} requests about {len(asked):,} films, at most {max(asked.values())} about one; "
+        f"outcomes {dict(outcomes)}; the ledger says {library.used('omdb'):,}"
+    )
+    good &= asked.total() == len(asked) == DAYS * daily == outcomes.total() == library.used("omdb")
+    return good and outcomes["waiting"] == outcomes["error"] == 0
+
+
+def ended(library: Any, requests: int) -> None:
+    """A run in a process of its own, interrupted after so many requests."""
+    from aperture_dagster.simulator.faults import FaultRule
+    from aperture_dagster_tests.e2e.library import wait_until_asked
+
+    slow = library.state.add_fault(FaultRule("omdb", kind="slow", delay_seconds=SLOWED_SECONDS))
+    process = library.start("omdb")
+    wait_until_asked(library, "omdb", library.state.requests("omdb") + 1 + requests, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    library.state.remove_fault(slow)
+
+
+def two_processes(library: Any) -> None:
+    """Two runs in processes of their own, started at once."""
+    from aperture_dagster_tests.e2e.library import came_of
+
+    for came in [came_of(process) for process in [library.start("omdb") for _ in range(2)]]:
+        if not came["success"]:
+            raise SystemExit(f"a run failed: {came['failures']}")
+
+
+def one_day_of_batches(library: Any, films: int) -> bool:
+    """MDBList: whether every film was asked about once, a hundred in a request."""
+    started = time.monotonic()
+    told = library.ask("mdblist")
+    asked = library.state.asked("mdblist")
+    requests = library.state.requests("mdblist")
+    print(
+        f"MDBList: {requests:,} requests about {len(asked):,} films in {time.monotonic() - started:.1f} s, at most "
+        f"{max(asked.values())} about one; {told['fetched']:,} known, {told['not_found']:,} unknown; "
+        f"MDBList counted {told['quota_used']:,}"
+    )
+    good = requests == told["quota_used"] == films // BATCH and asked.total() == len(asked) == films
+    return good and told["errors"] == told["still_due"] == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
