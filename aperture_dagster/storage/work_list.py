@@ -113,10 +113,9 @@ def due_items(
     ):
         if len(found) < limit:
             rows = connection.execute(
-                _due_statement(source, asks_by or source.asks_by, which, order),
+                _due_statement(source, kinds or source.kinds, asks_by or source.asks_by, which, order),
                 {
                     "source": source.name,
-                    "kinds": list(kinds or source.kinds),
                     "now": now,
                     "n": limit - len(found),
                     "busy": [item for _, item in busy],
@@ -126,12 +125,16 @@ def due_items(
     return found
 
 
-def _due_statement(source: Source, asks_by: AsksBy, which: str, order: str) -> TextClause:
+def _due_statement(source: Source, kinds: Collection[Kind], asks_by: AsksBy, which: str, order: str) -> TextClause:
     group = _group(source)
-    chosen = (
-        f"SELECT f.* FROM fetches f WHERE f.source = :source AND f.kind = ANY(:kinds) AND {which} "
-        f"AND NOT f.item = ANY(:busy) AND {_present(source, asks_by)} ORDER BY {order} LIMIT :n"
+    # Each kind by itself, for of one kind the index knows the order.
+    chosen = " UNION ALL ".join(
+        f"(SELECT f.* FROM fetches f WHERE f.source = :source AND f.kind = '{kind}' AND {which} "
+        f"AND NOT f.item = ANY(:busy) AND {_present(source, asks_by)} ORDER BY {order} LIMIT :n)"
+        for kind in kinds
     )
+    if len(kinds) > 1:
+        chosen = f"SELECT f.* FROM ({chosen}) f ORDER BY {order} LIMIT :n"
     if group == "title":
         return text(
             "SELECT f.kind, f.item, t.title AS name, t.year, coalesce(w.tmdb_id, f.found_id, m.tmdb_id) AS tmdb_id, "

@@ -38,11 +38,12 @@ fetches = Table(
     Index(
         "ix_fetches_waiting",
         "source",
+        "kind",
         text("added_at DESC NULLS LAST"),
         "item",
         postgresql_where=text("outcome = 'waiting'"),
     ),
-    Index("ix_fetches_due", "source", "due_at", "item", postgresql_where=text("outcome <> 'waiting'")),
+    Index("ix_fetches_due", "source", "kind", "due_at", "item", postgresql_where=text("outcome <> 'waiting'")),
     Index("ix_fetches_item", "item"),
     comment="The work list of all enrichment: the last attempt per source and item, and when the next is due.",
 )
@@ -85,6 +86,7 @@ tmdb_metadata = Table(
     Column("next_episode", JSONB),
     Column("recommended_tmdb_ids", ARRAY(BigInteger), nullable=False),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    Index("ix_tmdb_metadata_collection_id", "collection_id", postgresql_where=text("collection_id IS NOT NULL")),
     comment="What TMDb says of a work.",
 )
 

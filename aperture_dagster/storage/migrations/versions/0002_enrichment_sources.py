@@ -169,16 +169,22 @@ def _widen_work_list() -> None:
     op.create_index(
         "ix_fetches_waiting",
         "fetches",
-        ["source", sa.text("added_at DESC NULLS LAST"), "item"],
+        ["source", "kind", sa.text("added_at DESC NULLS LAST"), "item"],
         postgresql_where=sa.text("outcome = 'waiting'"),
     )
     op.create_index(
         "ix_fetches_due",
         "fetches",
-        ["source", "due_at", "item"],
+        ["source", "kind", "due_at", "item"],
         postgresql_where=sa.text("outcome <> 'waiting'"),
     )
     op.create_index("ix_fetches_item", "fetches", ["item"])
+    op.create_index(
+        "ix_tmdb_metadata_collection_id",
+        "tmdb_metadata",
+        ["collection_id"],
+        postgresql_where=sa.text("collection_id IS NOT NULL"),
+    )
 
 
 def _move_collections() -> None:
