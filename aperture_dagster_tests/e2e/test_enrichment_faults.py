@@ -1,4 +1,4 @@
-"""What a service does wrong, what becomes of the titles, and what the operator reads: OMDb and MDBList, row by row."""
+"""What a service does wrong, what becomes of the titles, and what the operator reads: OMDb, MDBList and pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.e2e.library import ASSETS, imdb, names, titles
+from aperture_dagster_tests.e2e.library import ASSETS, imdb, names, title, titles
 from aperture_dagster_tests.household import Household, failures, metadata_of
 
 pytestmark = pytest.mark.e2e
@@ -111,6 +111,57 @@ def test_each_fault_of_mdblist_concerns_its_own_batch(library):
         assert here.count("mdblist")["error"] == 0
 
 
+# By what the picture's address answers.
+LOGOS = (
+    Row({"status": 429}, "error", "answered 429"),
+    Row({"status": 429, "retry_after": 7}, "error", "answered 429"),
+    Row({"status": 500}, "error", "answered 500"),
+    Row({"status": 401}, "error", "refused (401)"),
+    Row({"status": 403}, "error", "refused (403)"),
+    Row({"status": 404}, "not_found", "not found"),
+    Row({"kind": "cut_off"}, "error", "TMDb's pictures"),
+    Row({"kind": "malformed_json"}, "error", "was not taken"),
+    Row({"kind": "html"}, "error", "was not taken"),
+    Row({"kind": "empty_body"}, "error", "was not taken"),
+)
+
+
+def test_each_fault_of_a_picture_concerns_its_own_studio(library):
+    """Every second one is hit, so that the host counts as reached; of the others the files are there."""
+    made = [title(number, companies=(f"Studio {number}",)) for number in range(1, 50)]
+    with_logo = (
+        "SELECT c->>'logo_path' AS path, (c->>'id')::bigint AS id FROM tmdb_metadata, "
+        "jsonb_array_elements(companies) c WHERE c->>'logo_path' IS NOT NULL ORDER BY id"
+    )
+    with library(made, http_attempts=1, logo_concurrency=1) as here:
+        here.ask("tmdb")
+        studios = here.home.rows(with_logo)
+        hit = {one["id"]: (one["path"], row) for one, row in zip(studios[1::2], LOGOS, strict=False)}
+        assert len(hit) == len(LOGOS)
+        for path, row in hit.values():
+            here.state.add_fault(FaultRule("tmdb_images", path, **row.fault))
+        told = metadata_of(here.home.must("enrich_studio_logos"), "studio_logos")
+        noted = {
+            row["item"]: row
+            for row in here.home.rows("SELECT item, outcome, detail FROM fetches WHERE source = 'tmdb_images'")
+        }
+        for one in studios:
+            _, row = hit.get(one["id"], ("", Row({}, "ok")))
+            assert noted[one["id"]]["outcome"] == row.outcome, row
+            assert row.words in (noted[one["id"]]["detail"] or ""), noted[one["id"]]
+        errors = sum(row.outcome == "error" for _, row in hit.values())
+        assert (told["errors"], told["fetched"]) == (errors, len(studios) - len(LOGOS))
+        folder = here.home.settings.home_path / "logos"
+        assert len(list(folder.iterdir())) == told["fetched"]
+        here.state.clear_faults()
+        here.state.reset_counters()
+        here.move(minutes=61)
+        told = metadata_of(here.home.must("enrich_studio_logos"), "studio_logos")
+        assert (told["fetched"], told["requests"]) == (errors, errors)
+        again = {path for path, row in hit.values() if row.outcome == "error"}
+        assert {path for asked in here.state.asked("tmdb_images") for path in again if asked.endswith(path)} == again
+
+
 def told_of(told: dict[str, Any], label: str, failed: list[int]) -> None:
     """The asset's page names who failed and why, and no key."""
     assert told["errors"] == len(failed)
@@ -153,8 +204,9 @@ def test_a_service_that_is_down_is_left_alone_soon_and_the_others_are_asked(libr
         assert standing["waiting"] == 60 - 20 - standing["error"]
         merged = metadata_of(here.home.must("enrich_mdblist"), "enriched_metadata")
         assert merged["dagster/row_count"] == 60
-        came_from = {(row.data["column"], row.data["source"]) for row in merged["where_values_came_from"].records}
-        assert {("vote_average", "tmdb"), ("imdb_rating", "omdb"), ("trakt", "mdblist")} <= came_from
+        came_from = here.home.rows("SELECT DISTINCT key, value FROM enriched_metadata, jsonb_each_text(sources)")
+        pairs = {(row["key"], row["value"]) for row in came_from}
+        assert {("vote_average", "tmdb"), ("imdb_rating", "omdb"), ("trakt", "mdblist")} <= pairs
         here.state.clear_faults()
         here.move(hours=6)
         here.home.must("enrich_metadata")
