@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["movie", "series", "collection", "company", "network"]
-AsksBy = Literal["any", "imdb", "imdb_or_tmdb", "tmdb_alone"]
+AsksBy = Literal["any", "imdb", "imdb_or_tmdb"]
 TITLES: tuple[Kind, ...] = ("movie", "series")
 
 
@@ -15,8 +15,7 @@ class Source:
     """A source of facts about the library.
 
     ``name`` is what the work list knows it by, ``label`` what people read. ``asks_by`` says which ids a title needs:
-    ``any`` (also none: the source is asked all the same), ``imdb``, ``imdb_or_tmdb``, or
-    ``tmdb_alone`` (and no IMDb id).
+    ``any`` (also none: the source is asked all the same), ``imdb`` or ``imdb_or_tmdb``.
     """
 
     name: str

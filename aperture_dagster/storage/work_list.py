@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from aperture_dagster.library.sources import TITLES, AsksBy, Kind, Source
+from aperture_dagster.library.sources import TITLES, Kind, Source
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, TextClause
@@ -40,7 +40,6 @@ _ASKABLE = {
     "any": "true",
     "imdb": "coalesce(w.imdb_id, m.imdb_id) IS NOT NULL",
     "imdb_or_tmdb": "coalesce(w.imdb_id, m.imdb_id) IS NOT NULL OR coalesce(w.tmdb_id, m.tmdb_id) IS NOT NULL",
-    "tmdb_alone": "coalesce(w.imdb_id, m.imdb_id) IS NULL AND coalesce(w.tmdb_id, m.tmdb_id) IS NOT NULL",
 }
 
 
@@ -70,14 +69,25 @@ class DueItem:
 
 
 def enrol(connection: Connection, source: Source, *, now: datetime) -> int:
-    """Put on the list what the library holds and the list does not; returns how many that were."""
+    """Put on the list what the library holds and the list does not, and take off what left before its first turn;
+    returns how many were put on it.
+    """
+    values = {"source": source.name, "now": now, "kinds": list(source.kinds)}
+    # Every batch would have to pass them by; who was asked about keeps their turn, and what is known of it.
+    connection.execute(
+        text(
+            "DELETE FROM fetches f WHERE f.source = :source AND f.kind = ANY(:kinds) AND f.outcome = 'waiting' "
+            f"AND NOT {_IN_LIBRARY[_group(source)]}"
+        ),
+        values,
+    )
     statement = (
         "INSERT INTO fetches (source, kind, item, outcome, attempts, added_at, due_at) "
         f"SELECT :source, kind, item, 'waiting', 0, added_at, :now FROM ({_sql(_ENROL, source)}) new "
         "WHERE NOT EXISTS (SELECT 1 FROM fetches f WHERE f.source = :source AND f.kind = new.kind "
         "AND f.item = new.item) ON CONFLICT DO NOTHING"
     )
-    added = connection.execute(text(statement), {"source": source.name, "now": now}).rowcount
+    added = connection.execute(text(statement), values).rowcount
     if added >= 1000:
         # The planner's own figures come minutes later, and the first batches would be read without the index.
         connection.exec_driver_sql("ANALYZE fetches")
@@ -90,8 +100,6 @@ def due_items(
     *,
     now: datetime,
     limit: int,
-    kinds: Collection[Kind] | None = None,
-    asks_by: AsksBy | None = None,
     busy: Collection[tuple[Kind, int]] = (),
 ) -> list[DueItem]:
     """The next items to ask ``source`` about: those never asked first, newest in the library first; then those that
@@ -102,9 +110,7 @@ def due_items(
         source: whose list it is.
         now: what is due by then.
         limit: at most so many.
-        kinds: only of these kinds; default all of the source.
-        asks_by: only titles that can be asked about by these ids; default all that the source knows.
-        busy: items that are being asked about already; of two kinds with one number both are left out.
+        busy: items that are being asked about already.
     """
     found: list[DueItem] = []
     for which, order in (
@@ -113,27 +119,27 @@ def due_items(
     ):
         if len(found) < limit:
             rows = connection.execute(
-                _due_statement(source, kinds or source.kinds, asks_by or source.asks_by, which, order),
+                _due_statement(source, which, order),
                 {
                     "source": source.name,
                     "now": now,
                     "n": limit - len(found),
-                    "busy": [item for _, item in busy],
-                },
+                }
+                | {f"busy_{kind}": [item for of, item in busy if of == kind] for kind in source.kinds},
             ).mappings()
             found += [DueItem(**row) for row in rows]
     return found
 
 
-def _due_statement(source: Source, kinds: Collection[Kind], asks_by: AsksBy, which: str, order: str) -> TextClause:
+def _due_statement(source: Source, which: str, order: str) -> TextClause:
     group = _group(source)
     # Each kind by itself, for of one kind the index knows the order.
     chosen = " UNION ALL ".join(
         f"(SELECT f.* FROM fetches f WHERE f.source = :source AND f.kind = '{kind}' AND {which} "
-        f"AND NOT f.item = ANY(:busy) AND {_present(source, asks_by)} ORDER BY {order} LIMIT :n)"
-        for kind in kinds
+        f"AND NOT f.item = ANY(:busy_{kind}) AND {_present(source)} ORDER BY {order} LIMIT :n)"
+        for kind in source.kinds
     )
-    if len(kinds) > 1:
+    if len(source.kinds) > 1:
         chosen = f"SELECT f.* FROM ({chosen}) f ORDER BY {order} LIMIT :n"
     if group == "title":
         return text(
@@ -156,7 +162,7 @@ def count_due(connection: Connection, source: Source, *, now: datetime, kinds: C
     """How many items are due with ``source``."""
     statement = (
         "SELECT count(*) FROM fetches f WHERE f.source = :source AND f.kind = ANY(:kinds) "
-        f"AND (f.outcome = 'waiting' OR f.due_at <= :now) AND {_present(source, source.asks_by)}"
+        f"AND (f.outcome = 'waiting' OR f.due_at <= :now) AND {_present(source)}"
     )
     values = {"source": source.name, "now": now, "kinds": list(kinds or source.kinds)}
     return connection.execute(text(statement), values).scalar() or 0
@@ -261,14 +267,14 @@ def _group(source: Source) -> str:
     return "collection" if source.kinds == ("collection",) else "studio"
 
 
-def _present(source: Source, asks_by: AsksBy) -> str:
+def _present(source: Source) -> str:
     """Condition on a row of the list: it is about something in the library that the source can be asked about."""
     in_library = _IN_LIBRARY[_group(source)]
-    if asks_by == "any":
+    if source.asks_by == "any":
         return in_library
     return (
         f"{in_library} AND EXISTS (SELECT 1 FROM works w LEFT JOIN tmdb_metadata m USING (work_id) "
-        f"WHERE w.work_id = f.item AND ({_ASKABLE[asks_by]}))"
+        f"WHERE w.work_id = f.item AND ({_ASKABLE[source.asks_by]}))"
     )
 
 

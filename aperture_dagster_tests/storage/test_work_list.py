@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.library.sources import MDBLIST, OMDB, TMDB, TMDB_COLLECTIONS, Source
+from aperture_dagster.library.sources import MDBLIST, OMDB, TMDB, TMDB_COLLECTIONS, TMDB_IMAGES, Source
 from aperture_dagster.resources.tmdb import read_title
 from aperture_dagster.storage.enrichment import write_answers
 from aperture_dagster.storage.work_list import (
@@ -25,11 +25,11 @@ from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, Shelf, film
 HOUR = timedelta(hours=1)
 
 
-def due(shelf: Shelf, limit: int = 100, source: Source = TMDB, **choice: Any) -> list[str]:
+def due(shelf: Shelf, limit: int = 100, source: Source = TMDB) -> list[str]:
     with shelf.open() as connection:
         enrol(connection, source, now=NOW)
-        titles = due_items(connection, source, now=NOW, limit=limit, **choice)
-        if limit >= 100 and not choice:
+        titles = due_items(connection, source, now=NOW, limit=limit)
+        if limit >= 100:
             assert count_due(connection, source, now=NOW) == len(titles)
     return [title.name for title in titles]
 
@@ -104,6 +104,27 @@ def test_what_left_the_library_is_not_asked_about_and_keeps_its_turn_for_its_ret
     assert due(shelf) == ["Film 1"]
 
 
+def test_what_left_before_its_first_turn_holds_nobody_up_and_waits_again_after_its_return(shelf: Shelf):
+    shelf.films(film(1), film(2))
+    due(shelf)
+    shelf.films(film(1), rules=ACCEPTED)
+    assert due(shelf) == ["Film 1"]
+    assert shelf.value("SELECT count(*) FROM fetches") == 1
+    shelf.films(film(1), film(2))
+    assert sorted(due(shelf)) == ["Film 1", "Film 2"]
+
+
+def test_of_two_kinds_with_one_number_only_the_one_that_is_asked_about_is_left_out(shelf: Shelf):
+    shelf.do(
+        "INSERT INTO studio_logos (kind, studio_id, name, titles, logo_path) "
+        "VALUES ('company', 1, 'A company', 1, '/a.png'), ('network', 1, 'A network', 1, '/b.png')"
+    )
+    with shelf.open() as connection:
+        enrol(connection, TMDB_IMAGES, now=NOW)
+        items = due_items(connection, TMDB_IMAGES, now=NOW, limit=5, busy=[("company", 1)])
+    assert [item.name for item in items] == ["A network"]
+
+
 def test_two_copies_are_asked_about_once(shelf: Shelf):
     shelf.films(film(1), film(2, tmdb_id=1))
     assert due(shelf) == ["Film 1"]
@@ -113,8 +134,6 @@ def test_a_source_is_asked_only_by_ids_that_it_knows(shelf: Shelf):
     shelf.films(film(1, tmdb_id=1, imdb_id=None), film(2, tmdb_id=2, imdb_id="tt2"), film(3, tmdb_id=None))
     assert due(shelf, source=OMDB) == ["Film 2"]
     assert sorted(due(shelf, source=MDBLIST)) == ["Film 1", "Film 2"]
-    assert due(shelf, source=MDBLIST, asks_by="tmdb_alone") == ["Film 1"]
-    assert due(shelf, source=MDBLIST, asks_by="imdb") == ["Film 2"]
     with shelf.open() as connection:
         assert {row["outcome"]: row["items"] for row in standing(connection, OMDB)} == {"waiting": 1, "no_id": 2}
         # TMDb knows one more id: from then on OMDb can be asked.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.assets.common import Progress
 from aperture_dagster.library.due import Outcome, due_after
-from aperture_dagster.library.sources import AsksBy, Kind, Source
+from aperture_dagster.library.sources import Kind, Source
 from aperture_dagster.resources.errors import (
     BadAnswer,
     NotFound,
@@ -88,7 +88,7 @@ class WorkList:
         ttl: how long the answer of such an attempt is good for.
         concurrency: units asked about at once.
         unit_size: items in a unit now.
-        groups: what may stand in a unit together, kinds and ids, in order of their turn; default everything.
+        group: of what an item may share a unit with; default everything.
         what: what the items are called in the log.
         failures_that_mean_down: units in a row that could not be reached.
     """
@@ -100,7 +100,7 @@ class WorkList:
     note: Callable[[Connection, Sequence[Attempt]], None] = lambda connection, attempts: None
     concurrency: int = 1
     unit_size: Callable[[], int] = lambda: 1
-    groups: Sequence[tuple[tuple[Kind, ...], AsksBy]] = ()
+    group: Callable[[DueItem], Hashable] = lambda item: None
     what: str = "titles"
     failures_that_mean_down: int = FAILURES_THAT_MEAN_DOWN
 
@@ -175,7 +175,8 @@ class _Run:
         self.tally = Tally()
         self._database, self._clock, self._list, self._now = database, clock, work, now
         self._progress = progress
-        self._waiting: deque[DueItem] = deque()
+        self._waiting: defaultdict[Hashable, deque[DueItem]] = defaultdict(deque)
+        self._all_read = False
         self._busy: set[tuple[Kind, int]] = set()
         # What has come is taken from the list only when it is kept: of what a queue hands over, an interruption that
         # comes in the same moment leaves nothing.
@@ -212,29 +213,29 @@ class _Run:
             raise self._stop
 
     def _next_unit(self) -> list[DueItem]:
-        from aperture_dagster.storage.work_list import due_items
-
+        """A whole unit of one group; what is left over of the groups comes when all has been read."""
         if self._stop is not None:
             return []
-        work, size = self._list, self._list.unit_size()
-        if not self._waiting:
-            with self._database.transaction() as connection:
-                for kinds, asks_by in work.groups or [(work.source.kinds, work.source.asks_by)]:
-                    self._waiting += due_items(
-                        connection,
-                        work.source,
-                        now=self._now,
-                        # Who goes by groups reads a unit at a time, lest two groups meet in one.
-                        limit=size if work.groups else READ_AT_ONCE,
-                        kinds=kinds,
-                        asks_by=asks_by,
-                        busy=[key for key in self._busy if key[0] in kinds],
-                    )
-                    if self._waiting:
-                        break
-        unit = [self._waiting.popleft() for _ in range(min(size, len(self._waiting)))]
-        self._busy |= {item.key for item in unit}
-        return unit
+        size = self._list.unit_size()
+        while True:
+            for waiting in self._waiting.values():
+                if len(waiting) >= size or (self._all_read and waiting):
+                    return [waiting.popleft() for _ in range(min(size, len(waiting)))]
+            if self._all_read:
+                return []
+            self._read_more()
+
+    def _read_more(self) -> None:
+        from aperture_dagster.storage.work_list import due_items
+
+        source = self._list.source
+        with self._database.transaction() as connection:
+            items = due_items(connection, source, now=self._now, limit=READ_AT_ONCE, busy=self._busy)
+        for item in items:
+            self._waiting[self._list.group(item)].append(item)
+        self._busy |= {item.key for item in items}
+        # Nothing becomes due meanwhile: what is due was settled when the run began.
+        self._all_read = not items
 
     def _ask(self, unit: list[DueItem]) -> None:
         """In a thread: ask about a unit, and pass on what comes."""

@@ -145,11 +145,7 @@ def _titles(settings: Settings, batches: _Batches) -> WorkList:
         keep=keep,
         ttl=lambda attempt, now: timedelta(days=settings.mdblist_ttl_days),
         unit_size=lambda: batches.size,
-        groups=[
-            (("movie",), "imdb"),
-            (("series",), "imdb"),
-            (("movie",), "tmdb_alone"),
-            (("series",), "tmdb_alone"),
-        ],
+        # A request holds titles of one kind, by one sort of id.
+        group=lambda item: (item.kind, item.imdb_id is not None),
         failures_that_mean_down=BATCHES_THAT_MEAN_DOWN,
     )
