@@ -14,7 +14,7 @@ ALLOWANCE = 0.025
 # Where it does not, requests follow each other by so much more than the period, ...
 PACE = 0.04
 # ... and one that went later than that is made up for, up to so much: threads wake late, and each time for ever.
-CATCH_UP = 0.05
+CATCH_UP = 0.25
 LEAST_SLACK_SECONDS = 0.002
 LOOK_AGAIN_SECONDS = 0.005
 ANSWERS_REMEMBERED = 64
