@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LIMIT_MB = 500
 # Four times the titles may take this much more than four times as long.
-GROWTH_LIMIT = 1.5
+GROWTH_LIMIT = 2.0
 PROJECT = Path(__file__).resolve().parents[1]
 JOBS = ("sync_users", "sync_movies", "sync_series", "sync_watch_history")
 MB = 1024 * 1024
