@@ -65,15 +65,18 @@ def _merge_input(connection: Connection) -> Iterator[list[dict[str, Any]]]:
     for source, table in SOURCE_TABLES.items():
         columns += [f'{source}."{name}" AS "{source}.{name}"' for name in _columns(table)]
         joins.append(f"LEFT JOIN {table.name} {source} USING (work_id)")
+    # The works of a batch first: to choose among copies, those of all the library would be sorted for each batch.
+    end_of_batch = text(
+        "SELECT max(work_id) FROM "
+        "(SELECT DISTINCT work_id FROM titles WHERE work_id > :last ORDER BY work_id LIMIT :n) batch"
+    )
     statement = text(
         f"SELECT s.*, {', '.join(columns)} FROM ({ONE_COPY}) s {' '.join(joins)} "
-        "WHERE s.removed_at IS NULL AND s.work_id > :last ORDER BY s.work_id LIMIT :n"
+        "WHERE s.removed_at IS NULL AND s.work_id > :last AND s.work_id <= :end ORDER BY s.work_id"
     )
-    while True:
-        rows = connection.execute(statement, {"last": last, "n": MERGE_BATCH}).mappings().all()
-        if not rows:
-            return
-        last = rows[-1]["work_id"]
+    while (end := connection.execute(end_of_batch, {"last": last, "n": MERGE_BATCH}).scalar()) is not None:
+        rows = connection.execute(statement, {"last": last, "end": end}).mappings().all()
+        last = end
         yield [_by_source(dict(row)) for row in rows]
 
 
