@@ -126,13 +126,18 @@ def measure(sizes: Sizes) -> dict[str, Any]:
             import dagster as dg
 
             from aperture_dagster.build import build_definitions
+            from aperture_dagster.storage.embedded import release_embedded_server
 
             definitions = build_definitions(settings, loggers={"console": silent()})
             import_mb = psutil.Process().memory_info().rss / MB
-            with memory(home / "postgres") as sampled, dg.DagsterInstance.get() as instance:
-                cycles = {
-                    name: cycle(definitions, instance, settings, sampled, import_mb) for name in ("first", "second")
-                }
+            try:
+                with memory(home / "postgres") as sampled, dg.DagsterInstance.get() as instance:
+                    cycles = {
+                        name: cycle(definitions, instance, settings, sampled, import_mb) for name in ("first", "second")
+                    }
+            finally:
+                # While its folder is there: at the end of the process it would find nothing to stop by.
+                release_embedded_server(home / "postgres")
             # What the samples missed between them, the kernel has counted.
             counted = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
