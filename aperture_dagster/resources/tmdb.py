@@ -16,7 +16,7 @@ from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused
 from aperture_dagster.resources.media_server import MediaType
 from aperture_dagster.resources.rate_limit import RateLimit
-from aperture_dagster.resources.transport import Transport, expect
+from aperture_dagster.resources.transport import Response, Transport, expect
 
 CAST_KEPT = 15
 # Beyond it a number is a mistake, and no column holds it.
@@ -112,6 +112,7 @@ class Tmdb(ServiceClient):
             headers={"Authorization": f"Bearer {api_key}"} if is_token else None,
             params=None if is_token else {"api_key": api_key},
             limit=limit,
+            look=look_for_the_address,
             connections=concurrency,
             attempts=attempts,
             first_wait_seconds=first_wait_seconds,
@@ -176,6 +177,25 @@ class Tmdb(ServiceClient):
             poster_path=_text(answer.get("poster_path")),
             backdrop_path=_text(answer.get("backdrop_path")),
             part_tmdb_ids=[part["id"] for part in parts],
+        )
+
+
+def look_for_the_address(response: Response) -> None:
+    """A hook for :class:`Transport`: of an id that it does not have TMDb says so in words of its own.
+
+    Raises:
+        ServiceRefused: somebody else's 404, which is about the address: no title may be taken for unknown.
+    """
+    if response.status_code != 404:
+        return
+    try:
+        answer = response.json()
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict) or "status_code" not in answer:
+        raise ServiceRefused(
+            "What answers at APERTURE_TMDB_URL is not TMDb's API (404, and not in its words): "
+            "unset it, or set it to an address such as https://api.themoviedb.org/3."
         )
 
 

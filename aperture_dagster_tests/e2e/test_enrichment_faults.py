@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.e2e.library import ASSETS, imdb, names, title, titles
+from aperture_dagster_tests.e2e.library import ASSETS, JOBS, imdb, names, title, titles
 from aperture_dagster_tests.household import Household, failures, metadata_of
 
 pytestmark = pytest.mark.e2e
@@ -235,3 +235,13 @@ def test_a_refused_key_is_one_sentence_and_nothing_is_marked_or_remembered(libra
         here.home = Household(good, here.home.instance, clock=here.clock)
         here.ask(source)
         assert here.count(source) == {"ok": 30}
+
+
+def test_at_a_wrong_address_no_title_is_taken_for_unknown(library):
+    with library(titles(1, 30), http_attempts=1) as here:
+        for source, path in (("tmdb", "/nowhere"), ("omdb", "/nowhere"), ("mdblist", "/nowhere")):
+            wrong = here.home.settings.model_copy(update={f"{source}_url": here.simulator.url + path})
+            result = Household(wrong, here.home.instance, clock=here.clock).run(JOBS[source], assets=[ASSETS[source]])
+            told = [*failures(result).values(), *here.why(source).values()]
+            assert told and all(f"APERTURE_{source.upper()}_URL" in said for said in told)
+            assert set(here.count(source)) <= {"waiting", "error"}

@@ -172,7 +172,10 @@ def test_after_one_who_was_killed_nobody_knows_what_was_sent(shelf: Shelf, datab
     with pytest.raises(TimeoutError), shelf.database.lease("tmdb", waiting=lambda seconds: None, patience_seconds=0):
         raise AssertionError("it is in use")
     # What the server does to the connection of a process that is gone.
-    shelf.rows("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    shelf.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
     with shelf.database.lease("tmdb", waiting=lambda seconds: None) as after:
         assert after.ages is None
     with shelf.database.lease("tmdb", waiting=lambda seconds: None) as after:
