@@ -14,11 +14,11 @@ ALLOWANCE = 0.025
 # Where it does not, requests follow each other by so much more than the period, ...
 PACE = 0.04
 # ... and one that went later than that is made up for, up to so much: threads wake late, and each time for ever.
-CATCH_UP = 0.25
+CATCH_UP = 0.1
 LEAST_SLACK_SECONDS = 0.002
 LOOK_AGAIN_SECONDS = 0.005
 ANSWERS_REMEMBERED = 64
-ANSWERS_TO_KNOW = 8
+ANSWERS_TO_KNOW = 5
 # Three of four answers come within the usual time; were it more, a service's short stop would soon look usual.
 USUAL_SHARE = 0.75
 
