@@ -81,7 +81,9 @@ def jellyfin_client(served: RunningSimulator, called: set[str], *, page_size: in
 
 
 def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: int | None = None) -> None:
-    """Everything that a synchronisation reads: libraries, titles, episodes, and the histories of some users."""
+    """Everything that a synchronisation reads: libraries, titles, episodes, and the histories of some users; studios,
+    of which the first is given a picture.
+    """
     some_items = [item for key in list(served.state.titles)[:60] for item in served.state.item_ids(key)]
     with jellyfin_client(served, called) as server:
         server.identity()
@@ -89,6 +91,8 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
             for media_type in ("movie", "series"):
                 _spent(server.titles(library, media_type, Listing()))
             _spent(server.episodes(library, Listing()))
+        for studio in [studio for page in server.studios() for studio in page][:1]:
+            server.set_picture(studio.server_item_id, png("a studio"), "image/png")
         for user in server.users().records[:users]:
             _spent(server.states_of(user.user_id, some_items))
             _spent(server.all_states(user.user_id, Listing()))
