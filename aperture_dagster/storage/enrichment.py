@@ -64,7 +64,11 @@ def _merge_input(connection: Connection) -> Iterator[list[dict[str, Any]]]:
     columns, joins = [], []
     for source, table in SOURCE_TABLES.items():
         columns += [f'{source}."{name}" AS "{source}.{name}"' for name in _columns(table)]
-        joins.append(f"LEFT JOIN {table.name} {source} USING (work_id)")
+        # The bounds again: the planner would read the whole table for each batch.
+        joins.append(
+            f"LEFT JOIN {table.name} {source} ON {source}.work_id = s.work_id "
+            f"AND {source}.work_id > :last AND {source}.work_id <= :end"
+        )
     # The works of a batch first: to choose among copies, those of all the library would be sorted for each batch.
     end_of_batch = text(
         "SELECT max(work_id) FROM "
