@@ -91,6 +91,16 @@ def test_a_single_id_that_is_refused_makes_no_batch_smaller_for_ever(library):
         assert here.ask("mdblist")["requests"] == 3
 
 
+def test_a_refused_id_is_found_without_asking_about_all_the_others_alone(library):
+    with library(titles(1, 100), mdblist_batch_size=100) as here:
+        # A hundred, the first fifty, the first ten, and the first alone.
+        here.state.add_fault(FaultRule("mdblist", status=400, times=4))
+        told = here.ask("mdblist")
+        assert here.count("mdblist") == {"ok": 99, "error": 1}
+        # Of the first ten the nine others, the forty beside them in four, and the other fifty.
+        assert (told["requests"], told["batch_size"]) == (4 + 9 + 4 + 1, 100)
+
+
 def test_what_is_missing_in_an_answer_is_not_found_and_a_batch_that_failed_is_an_error(library):
     """Never both: of the batch that failed nobody knows what would have been missing."""
     with library(titles(1, 15), mdblist_batch_size=5, http_attempts=1) as here:

@@ -1,5 +1,6 @@
 """What MDBList knows: the scores of many sites, keywords, and where a title streams."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -82,30 +83,30 @@ class _Batches:
         self.size = min(size, remembered or size)
 
     def ask(self, unit: "Sequence[DueItem]") -> Iterator[list[Attempt]]:
-        """Attempts of a unit, which are of one kind and known by one sort of id; smaller batches when refused.
+        """Attempts of a unit, which are of one kind and known by one sort of id; a batch that is refused is asked about
+        in smaller ones.
 
         A single id that is refused even alone was what the batch was refused for, and its size was not.
         """
         from aperture_dagster.resources.mdblist import BatchTooLarge
 
-        rest, size, culprits = list(unit), self.size, 0
-        while rest:
-            batch = rest[:size]
+        batches = deque(_parts(unit, self.size))
+        taken, culprits = self.size, 0
+        while batches:
+            batch = batches.popleft()
             try:
                 answer = self._ask(batch)
             except BatchTooLarge as refused:
-                size = refused.smaller
-                continue
+                taken = min(taken, refused.smaller)
+                batches.extendleft(reversed(_parts(batch, refused.smaller)))
             except RequestRejected as error:
                 culprits += 1
-                attempts = [Attempt(item, "error", detail=str(error)) for item in batch]
+                yield [Attempt(item, "error", detail=str(error)) for item in batch]
             else:
-                attempts = [_attempt(item, answer) for item in batch]
-            rest = rest[len(batch) :]
-            yield attempts
-        if size < self.size and not culprits:
+                yield [_attempt(item, answer) for item in batch]
+        if taken < self.size and not culprits:
             # Only now that all were taken: a wrong key looks like a batch too large at first.
-            self.size = size
+            self.size = taken
             self._remember()
 
     def _ask(self, batch: "Sequence[DueItem]") -> "MdbListAnswer":
@@ -119,6 +120,10 @@ class _Batches:
 
         with self._database.transaction() as connection:
             remember_batch_size(connection, MDBLIST.name, self.size)
+
+
+def _parts(items: "Sequence[DueItem]", size: int) -> "list[Sequence[DueItem]]":
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _attempt(item: "DueItem", answer: "MdbListAnswer") -> Attempt:
