@@ -110,7 +110,7 @@ class Household:
         ]
 
     def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Everything that the product keeps, without the moments at which it was written or somebody asked; equal when equal."""
+        """Everything that the product keeps, without the moments at which it was written or asked; equal when equal."""
         from sqlalchemy import MetaData
 
         from aperture_dagster.storage.tables import metadata
