@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import threading
@@ -40,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         mdblist_daily_limit=options.mdblist_daily_limit,
     )
     server = make_server(Simulator(world, settings))
+    # The world stays: looking through all of it for garbage would hold up answers now and then.
+    gc.collect()
+    gc.freeze()
     port = listener.getsockname()[1]
     failures: list[OSError] = []
     announced = (server, port, options.port_file, settings, failures)
