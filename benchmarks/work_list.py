@@ -28,8 +28,10 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from aperture_dagster.assets.enrichment.fetching import Attempt
-    from aperture_dagster.resources.media_server import ServerTitle
+    from aperture_dagster.resources.media_server import MediaType, ServerTitle
     from aperture_dagster.resources.providers import Database
     from aperture_dagster.resources.tmdb import TmdbTitle
     from aperture_dagster.settings import Settings
@@ -98,10 +100,11 @@ def fill(database: Database, titles: int) -> None:
     from aperture_dagster.storage.catalogue import RemovalRules, TitleStage, write_libraries
 
     rules = RemovalRules(limit=0.2, accepted=True, tombstone_days=30)
-    for kind, library, numbers in (
+    kinds: list[tuple[MediaType, ServerLibrary, Sequence[int]]] = [
         ("movie", ServerLibrary("films", "Films", "movies"), [n for n in range(titles) if n % 10]),
         ("series", ServerLibrary("shows", "Shows", "tvshows"), range(0, titles, 10)),
-    ):
+    ]
+    for kind, library, numbers in kinds:
         with database.transaction() as connection:
             write_libraries(connection, [library])
             stage = TitleStage(connection, kind)
@@ -265,19 +268,23 @@ def read(tmdb_id: int) -> TmdbTitle:
 
 def work_through_everything(settings: Settings, database: Database) -> None:
     """Work through TMDb's list as a run does, with answers that come at once."""
-    from dataclasses import replace
-
     import dagster as dg
 
-    from aperture_dagster.assets.enrichment.fetching import Attempt, work_through
-    from aperture_dagster.assets.enrichment.tmdb import _titles
+    from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, work_through
+    from aperture_dagster.library.sources import TMDB
     from aperture_dagster.resources.providers import Clock
+    from aperture_dagster.storage.enrichment import write_answers
 
     def at_once(unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
         for item in unit:
             yield [Attempt(item, "ok", answer=read(item.tmdb_id or 0))]
 
-    work = replace(_titles(settings, None, 8), ask=at_once)
+    def keep(connection: Connection, attempts: Sequence[Attempt]) -> int:
+        rows = (attempt.answer.as_row(attempt.item.item) for attempt in attempts)
+        return write_answers(connection, TMDB.name, rows).written
+
+    ttl = timedelta(days=settings.tmdb_ttl_days)
+    work = WorkList(TMDB, ask=at_once, keep=keep, ttl=lambda attempt, now: ttl, concurrency=8)
     started = time.monotonic()
     tally = work_through(dg.build_asset_context(), database, Clock(), work)
     seconds = time.monotonic() - started
