@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import ipaddress
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -30,6 +32,38 @@ def pytest_sessionfinish() -> None:
     """Leave no folder behind: pytest removes its own when all tests passed, but not the one around it."""
     with contextlib.suppress(OSError):
         Path(tempfile.gettempdir(), f"pytest-of-{getpass.getuser()}").rmdir()
+
+
+ASKED_OUTSIDE: list[str] = []
+"""Hosts beyond this machine that somebody in this process looked up or connected to."""
+
+
+def _note_who_is_asked(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host or "localhost")
+    # Names that end so never lead anywhere, and tests of wrong addresses use them.
+    if name == "localhost" or name.endswith((".invalid", ".localhost")):
+        return
+    with contextlib.suppress(ValueError):
+        if (address := ipaddress.ip_address(name)).is_loopback or address.is_unspecified:
+            return
+    ASKED_OUTSIDE.append(name)
+
+
+sys.addaudithook(_note_who_is_asked)
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaves_this_machine() -> Iterator[None]:
+    """A test that asks a service on the internet would pass here and fail, or wait for minutes, elsewhere."""
+    ASKED_OUTSIDE.clear()
+    yield
+    assert not ASKED_OUTSIDE, f"asked {', '.join(sorted(set(ASKED_OUTSIDE)))}; only the stand-ins may be asked"
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ It prints ``{"success": …, "failures": …}``, unless it is ended before.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import datetime
@@ -25,6 +26,9 @@ def start(settings: Settings, job: str, *assets: str, now: datetime) -> subproce
     """Start a process that runs a job, or only some assets of it, at a moment."""
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     order = {"job": job, "assets": assets, "now": now.isoformat(), "settings": {k: _plain(v) for k, v in given.items()}}
+    # Of a process that is killed, whatever it had there stays.
+    temporary = settings.home_path.parent / "temporary"
+    temporary.mkdir(exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "aperture_dagster_tests.e2e.one_run"],
         stdin=subprocess.PIPE,
@@ -32,6 +36,7 @@ def start(settings: Settings, job: str, *assets: str, now: datetime) -> subproce
         stderr=subprocess.PIPE,
         text=True,
         cwd=PROJECT,
+        env=os.environ | {"TMPDIR": str(temporary)},
     )
     assert process.stdin is not None
     process.stdin.write(json.dumps(order))

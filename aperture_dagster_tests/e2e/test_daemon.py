@@ -19,7 +19,7 @@ import pytest
 
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import load_settings
-from aperture_dagster.simulator.server import JELLYFIN_MOUNT, TMDB_MOUNT
+from aperture_dagster.simulator.environment import environment as speaking_to_the_stand_ins
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -72,10 +72,6 @@ def test_a_backfill_completes_and_a_newcomer_is_served_by_the_sensor(tmp_path: P
         "APERTURE_HOME": str(home),
         "APERTURE_CONFIG": os.devnull,
         "APERTURE_TIMEZONE": "UTC",
-        "APERTURE_MEDIA_SERVER_API_KEY": "demo-jellyfin-key",
-        "APERTURE_TMDB_REQUESTS": "900",
-        "APERTURE_TMDB_PERIOD_SECONDS": "1",
-        "TMDB_API_KEY": "demo-tmdb-key",
     }
     simulator = [sys.executable, "-m", "aperture_dagster.simulator", "--world", WORLD, "--users", "3"]
     simulator += ["--port-file", str(port_file)]
@@ -83,10 +79,7 @@ def test_a_backfill_completes_and_a_newcomer_is_served_by_the_sensor(tmp_path: P
         with running(simulator, environment, tmp_path / "simulator.log"):
             wait_for(port_file.exists, "the stand-ins did not start")
             root = f"http://127.0.0.1:{port_file.read_text().strip()}"
-            environment |= {
-                "APERTURE_MEDIA_SERVER_URL": root + JELLYFIN_MOUNT,
-                "APERTURE_TMDB_URL": root + TMDB_MOUNT,
-            }
+            environment |= speaking_to_the_stand_ins(root)
             for name, value in environment.items():
                 monkeypatch.setenv(name, value)
             settings = load_settings()

@@ -158,6 +158,7 @@ def well(around: Surroundings, database_url: str, tmp_path: Path) -> dict[str, s
         KEY: "demo-jellyfin-key",
         "TMDB_API_KEY": "demo-tmdb-key",
         "APERTURE_TMDB_URL": f"{around.root}/tmdb/3",
+        "APERTURE_TMDB_IMAGE_URL": f"{around.root}/tmdb-images",
         "COLUMNS": "1000",
     }
 
