@@ -243,7 +243,9 @@ class DemoHome:
         from aperture_dagster.storage.connection import DAGSTER_DATABASE
 
         lines = (self.home / "postgres" / "postmaster.pid").read_text().splitlines()
-        return f"host={lines[4]} port={lines[3]} user=postgres dbname={DAGSTER_DATABASE} connect_timeout=2"
+        if not (folder := lines[4]):
+            raise FileNotFoundError("the server has not made its socket yet")
+        return f"host={folder} port={lines[3]} user=postgres dbname={DAGSTER_DATABASE} connect_timeout=2"
 
     def _kill(self, kind: Kind, process: subprocess.Popen[str]) -> None:
         victims: list[psutil.Process] = []
