@@ -17,7 +17,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +85,8 @@ class _LockBesideTheData:
     """Stands in the place of the package's one lock, and gives each server that of its own folder."""
 
     def __get__(self, server: PostgresServer, kind: type) -> AbstractContextManager[None]:
-        return _one_process(server.pgdata)
+        # The package asks once more at the end of the process, when the folder may be gone.
+        return _one_process(server.pgdata) if server.pgdata.parent.exists() else nullcontext()
 
 
 def _start(data_directory: Path) -> str:

@@ -260,6 +260,15 @@ def test_a_cluster_of_another_version_is_left_alone(folder: Path):
     assert (folder / "PG_VERSION").read_text() == "16\n"
 
 
+def test_a_folder_that_is_removed_meanwhile_is_no_trouble_at_the_end(folder: Path):
+    program = HOLD + "import shutil\nshutil.rmtree(Path(sys.argv[1]).parent)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder)], input="", capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not folder.parent.exists()
+
+
 def test_processes_with_temporary_folders_of_their_own_share_it_and_need_no_lock_there(
     folder: Path, hold: Callable[..., Holder]
 ):
