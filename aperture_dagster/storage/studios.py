@@ -34,7 +34,7 @@ def gather_studios(connection: Connection) -> WriteCounts:
     """Bring the list of studios up to date with what TMDb says of the library's titles; who makes nothing of it any
     more stays, with no titles.
     """
-    written = connection.execute(
+    counts = connection.execute(
         text(
             "WITH named AS ("
             "SELECT k.kind, (s->>'id')::bigint AS studio_id, s->>'name' AS name, s->>'logo_path' AS logo_path, "
@@ -43,24 +43,24 @@ def gather_studios(connection: Connection) -> WriteCounts:
             "AS k (kind, studios) CROSS JOIN LATERAL jsonb_array_elements(k.studios) s "
             "WHERE jsonb_typeof(s->'id') = 'number' "
             "AND EXISTS (SELECT 1 FROM titles t WHERE t.work_id = m.work_id AND t.removed_at IS NULL)"
-            "), studios AS ("
+            "), studios AS MATERIALIZED ("
             "SELECT kind, studio_id, max(name) AS name, max(logo_path) AS logo_path, "
             "count(DISTINCT work_id)::int AS titles FROM named GROUP BY kind, studio_id"
-            ") INSERT INTO studio_logos AS old (kind, studio_id, name, logo_path, titles) "
+            "), written AS ("
+            "INSERT INTO studio_logos AS old (kind, studio_id, name, logo_path, titles) "
             "SELECT kind, studio_id, name, logo_path, titles FROM studios "
             "ON CONFLICT (kind, studio_id) DO UPDATE SET name = excluded.name, logo_path = excluded.logo_path, "
             "titles = excluded.titles, updated_at = now() WHERE (old.name, old.logo_path, old.titles) "
-            "IS DISTINCT FROM (excluded.name, excluded.logo_path, excluded.titles) RETURNING (xmax = 0)"
+            "IS DISTINCT FROM (excluded.name, excluded.logo_path, excluded.titles) RETURNING (xmax = 0) AS is_new"
+            "), left_over AS ("
+            "UPDATE studio_logos SET titles = 0, updated_at = now() WHERE titles > 0 "
+            "AND (kind, studio_id) NOT IN (SELECT kind, studio_id FROM studios) RETURNING 1"
+            ") SELECT (SELECT count(*) FROM written WHERE is_new), (SELECT count(*) FROM written WHERE NOT is_new), "
+            "(SELECT count(*) FROM left_over)"
         )
-    ).scalars()
-    fresh = list(written)
-    left = connection.exec_driver_sql(
-        "UPDATE studio_logos s SET titles = 0, updated_at = now() WHERE s.titles > 0 AND NOT EXISTS ("
-        "SELECT 1 FROM tmdb_metadata m JOIN titles t ON t.work_id = m.work_id AND t.removed_at IS NULL "
-        "WHERE CASE s.kind WHEN 'company' THEN m.companies ELSE m.networks END "
-        "@> jsonb_build_array(jsonb_build_object('id', s.studio_id)))"
-    ).rowcount
-    return WriteCounts(inserted=sum(fresh), updated=len(fresh) - sum(fresh) + left)
+    ).one()
+    inserted, changed, left_over = counts
+    return WriteCounts(inserted=inserted, updated=changed + left_over)
 
 
 def ask_for_changed_logos(connection: Connection, *, lost: Iterable[tuple[str, int]], now: datetime) -> None:

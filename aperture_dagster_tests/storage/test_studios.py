@@ -1,0 +1,68 @@
+"""The list of studios: who makes how many of the library's titles, and who makes none any more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aperture_dagster.resources.tmdb import read_title
+from aperture_dagster.storage.enrichment import write_answers
+from aperture_dagster.storage.studios import gather_studios
+from aperture_dagster_tests.storage.conftest import ACCEPTED, Shelf, film
+
+A24: dict[str, Any] = {"id": 41077, "name": "A24", "logo_path": "/a24.png"}
+MOSFILM: dict[str, Any] = {"id": 5120, "name": "Mosfilm", "logo_path": None}
+
+
+def say(shelf: Shelf, number: int, *companies: dict[str, Any]) -> None:
+    """TMDb says who made a film."""
+    answer = {"id": number, "title": f"TMDb {number}", "production_companies": list(companies)}
+    row = read_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [row])
+
+
+def gather(shelf: Shelf) -> tuple[int, int]:
+    with shelf.open() as connection:
+        written = gather_studios(connection)
+    return written.inserted, written.updated
+
+
+def studios(shelf: Shelf) -> dict[str, int]:
+    return {row["name"]: row["titles"] for row in shelf.rows("SELECT name, titles FROM studio_logos")}
+
+
+def test_the_same_again_is_not_written(shelf: Shelf):
+    shelf.films(film(1), film(2))
+    say(shelf, 1, A24, MOSFILM)
+    say(shelf, 2, A24)
+    assert gather(shelf) == (2, 0)
+    assert gather(shelf) == (0, 0)
+    assert studios(shelf) == {"A24": 2, "Mosfilm": 1}
+
+
+def test_a_studio_that_no_title_names_any_more_stays_with_no_titles(shelf: Shelf):
+    shelf.films(film(1), film(2))
+    say(shelf, 1, A24, MOSFILM)
+    say(shelf, 2, A24)
+    gather(shelf)
+    say(shelf, 1, A24)
+    assert gather(shelf) == (0, 1)
+    assert studios(shelf) == {"A24": 2, "Mosfilm": 0}
+    shelf.films(film(2), rules=ACCEPTED)
+    assert gather(shelf) == (0, 1)
+    assert studios(shelf) == {"A24": 1, "Mosfilm": 0}
+    shelf.films(film(3), rules=ACCEPTED)
+    assert gather(shelf) == (0, 1)
+    assert gather(shelf) == (0, 0)
+    assert studios(shelf) == {"A24": 0, "Mosfilm": 0}
+
+
+def test_a_studio_that_comes_back_counts_again(shelf: Shelf):
+    shelf.films(film(1))
+    say(shelf, 1, MOSFILM)
+    gather(shelf)
+    say(shelf, 1)
+    gather(shelf)
+    say(shelf, 1, MOSFILM | {"name": "Mosfilm Cinema Concern"})
+    assert gather(shelf) == (0, 1)
+    assert studios(shelf) == {"Mosfilm Cinema Concern": 1}
