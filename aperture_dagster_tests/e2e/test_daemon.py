@@ -126,6 +126,12 @@ def test_a_backfill_completes_and_a_newcomer_is_served_by_the_sensor(tmp_path: P
                     assert "newcomer" in instance.get_dynamic_partitions(USERS)
                     wait_for(lambda: done("first_list") == ["newcomer"], "the newcomer got no first list")
                     assert len(house.titles_for("newcomer")) >= 30
+                terminal = log.read_text()
+                assert " - recommendations - " in terminal, "what the assets say is on the terminal"
+                assert " - DEBUG - " not in terminal, "the engine's steps are not"
+                (run,) = instance.get_runs(dg.RunsFilter(job_name="first_list"))
+                kinds = {entry.dagster_event_type for entry in instance.all_logs(run.run_id) if entry.is_dagster_event}
+                assert dg.DagsterEventType.STEP_SUCCESS in kinds, "they are in the event log all the same"
             close_engine(product_database_url(settings))
     finally:
         release_embedded_server(home / "postgres")
