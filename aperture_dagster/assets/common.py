@@ -92,6 +92,16 @@ def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
     return dg.MetadataValue.table(rows, schema=schema)
 
 
+def materialized(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext, metadata: Mapping[str, Any]
+) -> dg.MaterializeResult:
+    """The result of an asset, with its numbers: those that all assets have are told in a closing line, too."""
+    counts = (("dagster/row_count", "rows"), ("rows_written", "rows written"), ("requests", "requests sent"))
+    told = [f"{metadata[key]:,} {what}" for key, what in counts if key in metadata]
+    context.log.info(f"Done: {', '.join(told)}.")
+    return dg.MaterializeResult(metadata=metadata)
+
+
 def problems_table(problems: Sequence[str]) -> dict[str, Any]:
     """What could not be read, as metadata: the number always, a table where there are some."""
     metadata: dict[str, Any] = {"unreadable": len(problems)}
@@ -220,7 +230,7 @@ def for_each_user(
             allow_retries=False,
         )
     written, sent = (sum(getattr(one, name) for one in served.values()) for name in ("rows_written", "requests"))
-    context.log.info(f"{len(served)} users served, {written:,} rows written, {sent:,} requests sent")
+    context.log.info(f"Done: {len(served)} users served, {written:,} rows written, {sent:,} requests sent.")
     return dg.MaterializeResult()
 
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.assets.common import operator_errors, table
+from aperture_dagster.assets.common import materialized, operator_errors, table
 from aperture_dagster.assets.enrichment import enriched_metadata
 from aperture_dagster.assets.media_server import watch_history
 from aperture_dagster.partitions import days_partitions
@@ -55,9 +55,7 @@ def top_picks_asset(timezone: str) -> dg.AssetsDefinition:
             name: table([{column: row[column] for column in SHOWN} for row in shown if row["media_type"] == kind])
             for kind, name in (("movie", "films"), ("series", "series"))
         }
-        return dg.MaterializeResult(
-            metadata=lists | {"dagster/row_count": len(shown)} | counts | {"rows_written": written}
-        )
+        return materialized(context, lists | {"dagster/row_count": len(shown)} | counts | {"rows_written": written})
 
     return top_picks
 

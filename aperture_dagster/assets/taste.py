@@ -9,6 +9,7 @@ from aperture_dagster.assets.common import (
     Progress,
     UserOutcome,
     for_each_user,
+    materialized,
     operator_errors,
     table,
 )
@@ -76,8 +77,9 @@ def embeddings(
     if switched and before is not None:
         context.log.info(f"{model_key} is complete and in use from now on, in the place of {before}.")
     works = next(row["works"] for row in models if row["model"] == model_key)
-    return dg.MaterializeResult(
-        metadata={
+    return materialized(
+        context,
+        {
             "dagster/row_count": works,
             "embedded": embedded,
             "rows_written": embedded,
@@ -87,7 +89,7 @@ def embeddings(
             "model_in_use": in_use or "none yet",
             "requests": embedder.requests - sent_before,
             "models": table(models),
-        }
+        },
     )
 
 

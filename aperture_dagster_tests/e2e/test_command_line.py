@@ -83,7 +83,7 @@ def test_the_demo_leaves_a_summary_and_dagsters_own_commands_go_on_from_it(home:
         "--partition", users[0], home=home, APERTURE_HOME=str(home),
     )  # fmt: skip
     assert one.returncode == 0, one.stderr
-    assert "RUN_SUCCESS" in one.stderr + one.stdout
+    assert "Done: 1 users served" in one.stderr + one.stdout
     span = run(
         "dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select",
         "taste_profiles,recommendations", "--partition-range", f"{users[0]}...{users[-1]}",

@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from aperture_dagster.demo import ASSETS
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.environment import environment as speaking_to_the_stand_ins
@@ -58,6 +59,14 @@ def wait_for(what: Callable[[], Any], said: str) -> Any:
     return answer
 
 
+def steps_with_a_last_word(instance: dg.DagsterInstance) -> set[str]:
+    """The steps of all runs that ended with a line on what came of them."""
+    entries = [entry for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
+    closing = [entry for entry in entries if not entry.is_dagster_event and entry.user_message.startswith("Done: ")]
+    assert all(" written" in entry.user_message for entry in closing)
+    return {entry.step_key for entry in closing if entry.step_key is not None}
+
+
 def test_a_backfill_completes_and_a_newcomer_is_served_by_the_sensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from aperture_dagster.storage.connection import close_engine, product_database_url
     from aperture_dagster.storage.embedded import release_embedded_server
@@ -88,6 +97,7 @@ def test_a_backfill_completes_and_a_newcomer_is_served_by_the_sensor(tmp_path: P
                 house.cycle(skip=("refresh_top_picks",))
                 users = house.everyone()
                 assert len(users) == 3
+                assert steps_with_a_last_word(instance) == ASSETS - {"top_picks"}
                 backfill = [
                     BIN / "dagster",
                     "job",

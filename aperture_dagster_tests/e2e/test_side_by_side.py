@@ -209,7 +209,7 @@ def test_two_processes_on_a_new_home_start_the_database_make_the_schema_and_read
         for process in [start(*execute) for _ in range(2)]:
             out, errors = process.communicate(timeout=120)
             assert process.returncode == 0, out + errors
-            assert "RUN_SUCCESS" in out + errors
+            assert "Done: " in out + errors
     counts = (
         "import json; from aperture_dagster.settings import load_settings; "
         "from aperture_dagster.resources.providers import Database; "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from aperture_dagster.assets.common import Progress, operator_errors, table
+from aperture_dagster.assets.common import Progress, materialized, operator_errors, table
 from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, outcome_of, work_through
 from aperture_dagster.assets.enrichment.reporting import skipped, source_metadata, tell_waiting
 from aperture_dagster.assets.enrichment.tmdb import tmdb_metadata
@@ -78,9 +78,10 @@ def studio_logos(
         shown = _show(context, database, media_servers, folder) if settings.set_studio_pictures else 0
         with database.transaction() as connection:
             studios = studio_table(connection)
-        return dg.MaterializeResult(
-            metadata=source_metadata(database, TMDB_IMAGES, tally, requests=client.requests, now=clock.now())
-            | {"files_lost": len(lost), "set_on_the_media_server": shown, "studios": table(studios)}
+        return materialized(
+            context,
+            source_metadata(database, TMDB_IMAGES, tally, requests=client.requests, now=clock.now())
+            | {"files_lost": len(lost), "set_on_the_media_server": shown, "studios": table(studios)},
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from aperture_dagster.assets.common import operator_errors
+from aperture_dagster.assets.common import materialized, operator_errors
 from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, work_through
 from aperture_dagster.assets.enrichment.reporting import quota_spent, skipped, source_metadata, tell_waiting
 from aperture_dagster.assets.media_server import movies, series
@@ -62,11 +62,12 @@ def mdblist_scores(
         batches = _Batches(client, database, settings.mdblist_batch_size)
         tally = work_through(context, database, clock, _titles(settings, batches))
         quota_spent(context, MDBLIST, tally, mdblist_service.quota)
-        return dg.MaterializeResult(
-            metadata=source_metadata(
+        return materialized(
+            context,
+            source_metadata(
                 database, MDBLIST, tally, requests=client.requests, now=clock.now(), quota=mdblist_service.quota
             )
-            | {"batch_size": batches.size}
+            | {"batch_size": batches.size},
         )
 
 

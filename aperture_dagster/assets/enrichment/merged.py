@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.assets.common import MissingPrerequisite, operator_errors, table
+from aperture_dagster.assets.common import MissingPrerequisite, materialized, operator_errors, table
 from aperture_dagster.assets.enrichment.mdblist import mdblist_scores
 from aperture_dagster.assets.enrichment.omdb import omdb_ratings
 from aperture_dagster.assets.enrichment.tmdb import tmdb_metadata
@@ -54,8 +54,9 @@ def enriched_metadata(
         if not covered["works"]:
             raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
     works = int(covered.pop("works"))
-    return dg.MaterializeResult(
-        metadata={
+    return materialized(
+        context,
+        {
             "dagster/row_count": works,
             "rows_written": counts.written,
             "added": counts.inserted,
@@ -64,7 +65,7 @@ def enriched_metadata(
             "merged_last": table(shown),
             "where_values_came_from": table(_provenance(came_from)),
         }
-        | {f"with_{name}": round(share, 4) for name, share in covered.items()}
+        | {f"with_{name}": round(share, 4) for name, share in covered.items()},
     )
 
 

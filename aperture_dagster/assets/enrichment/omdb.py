@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from aperture_dagster.assets.common import operator_errors
+from aperture_dagster.assets.common import materialized, operator_errors
 from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, outcome_of, work_through
 from aperture_dagster.assets.enrichment.reporting import quota_spent, skipped, source_metadata, tell_waiting
 from aperture_dagster.assets.media_server import movies, series
@@ -57,10 +57,9 @@ def omdb_ratings(
     with operator_errors(context, settings), omdb_service.open(waiting=tell_waiting(context, OMDB)) as client:
         tally = work_through(context, database, clock, _titles(settings, client, omdb_service.concurrency))
         quota_spent(context, OMDB, tally, omdb_service.quota)
-        return dg.MaterializeResult(
-            metadata=source_metadata(
-                database, OMDB, tally, requests=client.requests, now=clock.now(), quota=omdb_service.quota
-            )
+        return materialized(
+            context,
+            source_metadata(database, OMDB, tally, requests=client.requests, now=clock.now(), quota=omdb_service.quota),
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from aperture_dagster.assets.common import operator_errors
+from aperture_dagster.assets.common import materialized, operator_errors
 from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, outcome_of, work_through
 from aperture_dagster.assets.enrichment.reporting import skipped, source_metadata, tell_waiting
 from aperture_dagster.assets.media_server import movies, series
@@ -60,9 +60,10 @@ def tmdb_metadata(
         tally = work_through(context, database, clock, _titles(settings, client, tmdb_service.concurrency))
         collections = work_through(context, database, clock, _collections(settings, client, tmdb_service.concurrency))
         tally.rows += collections.rows
-        return dg.MaterializeResult(
-            metadata=source_metadata(database, TMDB, tally, requests=client.requests, now=clock.now())
-            | {"collections_fetched": collections.ok, "collections_failed": collections.error}
+        return materialized(
+            context,
+            source_metadata(database, TMDB, tally, requests=client.requests, now=clock.now())
+            | {"collections_fetched": collections.ok, "collections_failed": collections.error},
         )
 
 

@@ -9,6 +9,7 @@ from aperture_dagster.assets.common import (
     SERVER,
     MissingPrerequisite,
     Progress,
+    materialized,
     operator_errors,
     problems_table,
     table,
@@ -271,4 +272,4 @@ def _report(
             metadata={"rows_written": result.counts.written, "listed": result.listed},
             allow_retries=False,
         )
-    return dg.MaterializeResult(metadata=metadata)
+    return materialized(context, metadata)

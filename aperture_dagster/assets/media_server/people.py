@@ -2,7 +2,14 @@
 
 import dagster as dg
 
-from aperture_dagster.assets.common import SERVER, operator_errors, problems_table, table, warn_of_unreadable
+from aperture_dagster.assets.common import (
+    SERVER,
+    materialized,
+    operator_errors,
+    problems_table,
+    table,
+    warn_of_unreadable,
+)
 from aperture_dagster.assets.media_server.server import GROUP, media_server
 from aperture_dagster.automation import fresh_within_hours
 from aperture_dagster.partitions import USERS
@@ -79,13 +86,14 @@ def users(
         }
         for user in stored
     ]
-    return dg.MaterializeResult(
-        metadata={
+    return materialized(
+        context,
+        {
             "dagster/row_count": len(page.records),
             "taking_part": len(partaking),
             "rows_written": counts.written,
             "requests": requests,
             "users": table(shown),
         }
-        | problems_table(page.problems)
+        | problems_table(page.problems),
     )
