@@ -29,7 +29,7 @@ chaos: $(STAMP)  ## kill -9 at random moments of whole runs, and what is there a
 	@$(BIN)/python benchmarks/chaos.py
 
 clean:  ## remove the virtual environment, and all that the demo and the caches left
-	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache .hypothesis .logs_queue logs *.egg-info
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
