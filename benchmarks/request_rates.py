@@ -138,8 +138,10 @@ class Run:
 
     def __init__(self, asset: str, environment: dict[str, str]) -> None:
         command = [sys.executable, __file__, "--work", asset]
+        # One that is killed leaves its temporary files: they lie in the home, which goes with all that is in it.
+        environment = {**os.environ, "TMPDIR": os.environ["APERTURE_HOME"], **environment}
         self._process = subprocess.Popen(
-            command, cwd=PROJECT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         self._asset = asset
 
