@@ -11,6 +11,7 @@ through with answers that come at once, and all works are merged: seconds, and h
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import os
 import statistics
@@ -57,9 +58,15 @@ def main() -> int:
     os.environ["APERTURE_CONFIG"] = os.devnull
     from aperture_dagster.resources.providers import Database
     from aperture_dagster.settings import load_settings
+    from aperture_dagster.storage.embedded import release_embedded_server
 
-    with tempfile.TemporaryDirectory(prefix="aperture-work-list-", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="aperture-work-list-", ignore_cleanup_errors=True) as folder,
+        contextlib.ExitStack() as in_the_end,
+    ):
         settings = load_settings(home=Path(folder) / "home")
+        # Before its folder goes: a server that loses it would live on for a while.
+        in_the_end.callback(release_embedded_server, settings.home_path / "postgres")
         database = Database(settings)
         fill(database, titles)
         answer(database, titles // 2)
