@@ -29,8 +29,6 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from aperture_dagster.assets.enrichment.fetching import Attempt
     from aperture_dagster.resources.media_server import MediaType, ServerTitle
     from aperture_dagster.resources.providers import Database
@@ -277,21 +275,16 @@ def work_through_everything(settings: Settings, database: Database) -> None:
     """Work through TMDb's list as a run does, with answers that come at once."""
     import dagster as dg
 
-    from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, work_through
+    from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, keep_answers, work_through
     from aperture_dagster.library.sources import TMDB
     from aperture_dagster.resources.providers import Clock
-    from aperture_dagster.storage.enrichment import write_answers
 
     def at_once(unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
         for item in unit:
             yield [Attempt(item, "ok", answer=read(item.tmdb_id or 0))]
 
-    def keep(connection: Connection, attempts: Sequence[Attempt]) -> int:
-        rows = (attempt.answer.as_row(attempt.item.item) for attempt in attempts)
-        return write_answers(connection, TMDB.name, rows).written
-
     ttl = timedelta(days=settings.tmdb_ttl_days)
-    work = WorkList(TMDB, ask=at_once, keep=keep, ttl=lambda attempt, now: ttl, concurrency=8)
+    work = WorkList(TMDB, ask=at_once, keep=keep_answers(TMDB), ttl=lambda attempt, now: ttl, concurrency=8)
     started = time.monotonic()
     tally = work_through(dg.build_asset_context(), database, Clock(), work)
     seconds = time.monotonic() - started

@@ -96,10 +96,13 @@ def materialized(
     context: dg.OpExecutionContext | dg.AssetExecutionContext, metadata: Mapping[str, Any]
 ) -> dg.MaterializeResult:
     """The result of an asset, with its numbers: those that all assets have are told in a closing line, too."""
-    counts = (("dagster/row_count", "rows"), ("rows_written", "rows written"), ("requests", "requests sent"))
-    told = [f"{metadata[key]:,} {what}" for key, what in counts if key in metadata]
-    context.log.info(f"Done: {', '.join(told)}.")
+    names = {"dagster/row_count": "rows", "rows_written": "rows written", "requests": "requests sent"}
+    _tell_done(context, {what: metadata[key] for key, what in names.items() if key in metadata})
     return dg.MaterializeResult(metadata=metadata)
+
+
+def _tell_done(context: dg.OpExecutionContext | dg.AssetExecutionContext, counts: Mapping[str, int]) -> None:
+    context.log.info(f"Done: {', '.join(f'{count:,} {what}' for what, count in counts.items())}.")
 
 
 def problems_table(problems: Sequence[str]) -> dict[str, Any]:
@@ -230,7 +233,7 @@ def for_each_user(
             allow_retries=False,
         )
     written, sent = (sum(getattr(one, name) for one in served.values()) for name in ("rows_written", "requests"))
-    context.log.info(f"Done: {len(served)} users served, {written:,} rows written, {sent:,} requests sent.")
+    _tell_done(context, {"users served": len(served), "rows written": written, "requests sent": sent})
     return dg.MaterializeResult()
 
 

@@ -19,6 +19,7 @@ from aperture_dagster.resources.media_server import (
     ServerTitle,
 )
 from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.tmdb import read_title
 from aperture_dagster.storage.catalogue import (
     CatalogueResult,
     EpisodeStage,
@@ -195,6 +196,12 @@ def played(server_item_id: str, **facts: Any) -> ItemState:
         "rating": None,
     }
     return ItemState(server_item_id, **usual | facts)
+
+
+def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
+    """What TMDb says of a film on the shelf, as a row to be written."""
+    answer = {"id": number, "title": f"TMDb {number}", "overview": "Said.", "vote_average": 7, "vote_count": 3} | facts
+    return read_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from aperture_dagster.resources.tmdb import read_title
 from aperture_dagster.storage.enrichment import (
     ENRICHED_COLUMNS,
     coverage,
@@ -15,12 +14,7 @@ from aperture_dagster.storage.enrichment import (
     write_enriched,
 )
 from aperture_dagster.storage.tables import mdblist_scores, omdb_ratings
-from aperture_dagster_tests.storage.conftest import ACCEPTED, Shelf, film
-
-
-def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
-    answer = {"id": number, "title": f"TMDb {number}", "overview": "Said.", "vote_average": 7, "vote_count": 3} | facts
-    return read_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
+from aperture_dagster_tests.storage.conftest import ACCEPTED, Shelf, film, tmdb_row
 
 
 def row_of(table: Any, shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from aperture_dagster.resources.tmdb import read_title
 from aperture_dagster.storage.enrichment import write_answers
 from aperture_dagster.storage.studios import gather_studios
-from aperture_dagster_tests.storage.conftest import ACCEPTED, Shelf, film
+from aperture_dagster_tests.storage.conftest import ACCEPTED, Shelf, film, tmdb_row
 
 A24: dict[str, Any] = {"id": 41077, "name": "A24", "logo_path": "/a24.png"}
 MOSFILM: dict[str, Any] = {"id": 5120, "name": "Mosfilm", "logo_path": None}
@@ -15,10 +14,8 @@ MOSFILM: dict[str, Any] = {"id": 5120, "name": "Mosfilm", "logo_path": None}
 
 def say(shelf: Shelf, number: int, *companies: dict[str, Any]) -> None:
     """TMDb says who made a film."""
-    answer = {"id": number, "title": f"TMDb {number}", "production_companies": list(companies)}
-    row = read_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
     with shelf.open() as connection:
-        write_answers(connection, "tmdb", [row])
+        write_answers(connection, "tmdb", [tmdb_row(shelf, number, production_companies=list(companies))])
 
 
 def gather(shelf: Shelf) -> tuple[int, int]:

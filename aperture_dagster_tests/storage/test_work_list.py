@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from aperture_dagster.library.sources import MDBLIST, OMDB, TMDB, TMDB_COLLECTIONS, TMDB_IMAGES, Source
-from aperture_dagster.resources.tmdb import read_title
 from aperture_dagster.storage.enrichment import write_answers
 from aperture_dagster.storage.work_list import (
     ask_again,
@@ -20,7 +19,7 @@ from aperture_dagster.storage.work_list import (
     standing,
     write_fetches,
 )
-from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, Shelf, film
+from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, Shelf, film, tmdb_row
 
 HOUR = timedelta(hours=1)
 
@@ -49,11 +48,6 @@ def attempt(shelf: Shelf, number: int, hours: float, source: Source = TMDB, **fa
     }
     with shelf.open() as connection:
         write_fetches(connection, source, [row | facts])
-
-
-def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
-    answer = {"id": number, "title": f"TMDb {number}", "overview": "Said."} | facts
-    return read_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
 
 
 def test_who_was_never_asked_comes_first_the_newest_first_and_then_the_stalest(shelf: Shelf):

@@ -105,6 +105,18 @@ class WorkList:
     failures_that_mean_down: int = FAILURES_THAT_MEAN_DOWN
 
 
+def keep_answers(source: Source) -> Callable[[Connection, Sequence[Attempt]], int]:
+    """What keeps the answers of a source that says one row of each title."""
+
+    def keep(connection: Connection, attempts: Sequence[Attempt]) -> int:
+        from aperture_dagster.storage.enrichment import write_answers
+
+        rows = (attempt.answer.as_row(attempt.item.item) for attempt in attempts)
+        return write_answers(connection, source.name, rows).written
+
+    return keep
+
+
 def outcome_of(item: DueItem, ask: Callable[[], Attempt]) -> Attempt:
     """The attempt that ``ask`` returns, or what its error means for this item alone.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from aperture_dagster.assets.common import materialized, operator_errors
-from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, work_through
+from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, keep_answers, work_through
 from aperture_dagster.assets.enrichment.reporting import quota_spent, skipped, source_metadata, tell_waiting
 from aperture_dagster.assets.media_server import movies, series
 from aperture_dagster.automation import fresh_within_a_day
@@ -19,8 +19,6 @@ from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from aperture_dagster.resources.mdblist import MdbList, MdbListAnswer
     from aperture_dagster.storage.work_list import DueItem
 
@@ -139,16 +137,10 @@ def _attempt(item: "DueItem", answer: "MdbListAnswer") -> Attempt:
 
 
 def _titles(settings: Settings, batches: _Batches) -> WorkList:
-    from aperture_dagster.storage.enrichment import write_answers
-
-    def keep(connection: "Connection", attempts: Sequence[Attempt]) -> int:
-        rows = (attempt.answer.as_row(attempt.item.item) for attempt in attempts)
-        return write_answers(connection, MDBLIST.name, rows).written
-
     return WorkList(
         MDBLIST,
         ask=batches.ask,
-        keep=keep,
+        keep=keep_answers(MDBLIST),
         ttl=lambda attempt, now: timedelta(days=settings.mdblist_ttl_days),
         unit_size=lambda: batches.size,
         # A request holds titles of one kind, by one sort of id.

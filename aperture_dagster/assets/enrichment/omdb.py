@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from aperture_dagster.assets.common import materialized, operator_errors
-from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, outcome_of, work_through
+from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, keep_answers, outcome_of, work_through
 from aperture_dagster.assets.enrichment.reporting import quota_spent, skipped, source_metadata, tell_waiting
 from aperture_dagster.assets.media_server import movies, series
 from aperture_dagster.automation import fresh_within_half_a_day
@@ -17,8 +17,6 @@ from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from aperture_dagster.resources.omdb import Omdb
     from aperture_dagster.storage.work_list import DueItem
 
@@ -64,21 +62,15 @@ def omdb_ratings(
 
 
 def _titles(settings: Settings, client: "Omdb", concurrency: int) -> WorkList:
-    from aperture_dagster.storage.enrichment import write_answers
-
     def ask(unit: "Sequence[DueItem]") -> Iterator[list[Attempt]]:
         for title in unit:
             imdb_id = title.imdb_id or ""
             yield [outcome_of(title, lambda title=title, i=imdb_id: Attempt(title, "ok", answer=client.title(i)))]
 
-    def keep(connection: "Connection", attempts: Sequence[Attempt]) -> int:
-        rows = (attempt.answer.as_row(attempt.item.item) for attempt in attempts)
-        return write_answers(connection, OMDB.name, rows).written
-
     return WorkList(
         OMDB,
         ask=ask,
-        keep=keep,
+        keep=keep_answers(OMDB),
         ttl=lambda attempt, now: timedelta(days=settings.omdb_ttl_days),
         concurrency=concurrency,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from aperture_dagster.assets.common import materialized, operator_errors
-from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, outcome_of, work_through
+from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, keep_answers, outcome_of, work_through
 from aperture_dagster.assets.enrichment.reporting import skipped, source_metadata, tell_waiting
 from aperture_dagster.assets.media_server import movies, series
 from aperture_dagster.automation import fresh_within_half_a_day
@@ -68,12 +68,6 @@ def tmdb_metadata(
 
 
 def _titles(settings: Settings, client: "Tmdb", concurrency: int) -> WorkList:
-    from aperture_dagster.storage.enrichment import write_answers
-
-    def keep(connection: "Connection", attempts: Sequence[Attempt]) -> int:
-        rows = (attempt.answer.as_row(attempt.item.item) for attempt in attempts)
-        return write_answers(connection, TMDB.name, rows).written
-
     def ttl(attempt: Attempt, now: datetime) -> timedelta:
         return ttl_for(
             attempt.answer.release_date,
@@ -87,7 +81,7 @@ def _titles(settings: Settings, client: "Tmdb", concurrency: int) -> WorkList:
         for title in unit:
             yield [_ask_title(client, title)]
 
-    return WorkList(TMDB, ask=ask, keep=keep, ttl=ttl, concurrency=concurrency)
+    return WorkList(TMDB, ask=ask, keep=keep_answers(TMDB), ttl=ttl, concurrency=concurrency)
 
 
 def _ask_title(client: "Tmdb", title: "DueItem") -> Attempt:
