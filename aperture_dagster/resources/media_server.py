@@ -52,7 +52,9 @@ class ServerLibrary:
 
 @dataclass(frozen=True, slots=True)
 class ServerTitle:
-    """A film or series item."""
+    """A film or series item. ``version_ids`` are the ids of its alternate versions, which listings leave out: what a
+    user did with one of them counts for this item.
+    """
 
     server_item_id: str
     title: str
@@ -76,11 +78,12 @@ class ServerTitle:
     imdb_id: str | None = None
     tvdb_id: int | None = None
     added_at: datetime | None = None
+    version_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ServerEpisode:
-    """An episode item; ``number_end`` is set for a double episode."""
+    """An episode item; ``number_end`` is set for a double episode, ``version_ids`` as in :class:`ServerTitle`."""
 
     server_item_id: str
     series_item_id: str
@@ -91,6 +94,7 @@ class ServerEpisode:
     air_date: date | None = None
     runtime_minutes: int | None = None
     path: str | None = None
+    version_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
