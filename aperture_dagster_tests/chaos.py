@@ -25,6 +25,7 @@ import psycopg
 
 from aperture_dagster.demo import CYCLE
 from aperture_dagster.settings import load_settings, project_root
+from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster_tests.processes import all_gone, processes_of
 
 Kind = Literal["run", "database", "everything"]
@@ -50,6 +51,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "APERTURE_CONFIG": os.devnull,
         "APERTURE_TIMEZONE": "UTC",
         "DAGSTER_HOME": str(project_root()),
+        # What its stand-ins do not model is written where the tests look for it.
+        **{name: os.environ[name] for name in (UNMODELLED_LOG,) if name in os.environ},
         **more,
     }
 

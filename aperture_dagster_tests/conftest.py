@@ -18,6 +18,7 @@ import pytest
 
 from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings, environment_names, load_settings
+from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
@@ -64,6 +65,34 @@ def nothing_leaves_this_machine() -> Iterator[None]:
     ASKED_OUTSIDE.clear()
     yield
     assert not ASKED_OUTSIDE, f"asked {', '.join(sorted(set(ASKED_OUTSIDE)))}; only the stand-ins may be asked"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unmodelled_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file in which every stand-in, of this process and of those that it starts, says what it does not model."""
+    log = tmp_path_factory.mktemp("stand-ins") / "unmodelled"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(UNMODELLED_LOG, str(log))
+        yield log
+
+
+@pytest.fixture(autouse=True)
+def nothing_unmodelled_is_asked(request: pytest.FixtureRequest, unmodelled_log: Path) -> Iterator[None]:
+    """Fail a test in which a stand-in was asked for a route, parameter or value that it does not model.
+
+    A test that means to do so is marked ``asks_unmodelled``, and fails when it does not.
+    """
+    yield
+    # Read afterwards only: what a fixture of a wider scope asked before belongs to the test that needed it.
+    try:
+        asked = dict.fromkeys(unmodelled_log.read_text(encoding="utf-8").splitlines())
+        unmodelled_log.unlink()
+    except FileNotFoundError:
+        asked = {}
+    if request.node.get_closest_marker("asks_unmodelled"):
+        assert asked, "nothing was asked for that the stand-ins do not model: remove the mark"
+    else:
+        assert not asked, "; ".join(asked)
 
 
 @pytest.fixture(autouse=True)

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, KeysView, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from urllib.parse import parse_qsl, unquote
 
 JSON = "application/json; charset=utf-8"
 Headers = tuple[tuple[str, str], ...]
+
+
+class Unmodelled(Exception):
+    """A request asked for something that the real service may know and the stand-in does not model.
+
+    Raised by handlers, and by the routers for undeclared parameters. The simulator answers 501 with the message and
+    records it, which fails the test that asked: answering as if nothing had been asked for would hide the mistake.
+    """
 
 
 class Query:
@@ -41,6 +49,11 @@ class Query:
     def split(self, name: str, separator: str = ",") -> list[str]:
         """Every value, with joined lists taken apart and blanks dropped."""
         return [part.strip() for value in self.all(name) for part in value.split(separator) if part.strip()]
+
+    @property
+    def names(self) -> KeysView[str]:
+        """Names of all parameters, in lower case."""
+        return self._values.keys()
 
     def without(self, *names: str) -> Query:
         """The same without some parameters."""
@@ -149,11 +162,35 @@ Handler = Callable[..., Response]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a request was found to ask: the endpoint's name for the counters, and who answers."""
+    """Where a request leads: the endpoint's name in the counters, the handler, and the parameters that it models.
+
+    ``parameters`` holds lower-case names; None accepts any parameter.
+    """
 
     endpoint: str
     handler: Handler
     arguments: tuple[str, ...] = ()
+    parameters: frozenset[str] | None = None
+
+    def answer(self, request: Request) -> Response:
+        """Call the handler.
+
+        Raises:
+            Unmodelled: the request has a parameter that the route does not model.
+        """
+        if self.parameters is not None and request.query_string:
+            unknown = request.query.names - self.parameters
+            if unknown:
+                raise Unmodelled(f"{self.endpoint} with the parameter {', '.join(sorted(unknown))}")
+        return self.handler(request, *self.arguments)
+
+
+def _refuse(request: Request, *_: str) -> NoReturn:
+    raise Unmodelled(f"{request.method} {request.path}")
+
+
+UNMODELLED = Route("unmodelled", _refuse)
+"""The route of a path that the real service may know and the stand-in does not."""
 
 
 class Service(Protocol):
@@ -162,7 +199,7 @@ class Service(Protocol):
     name: str
 
     def find(self, request: Request) -> Route:
-        """The route of a request; unknown paths have one, too (it answers 404)."""
+        """The route of a request. Unknown paths have one, too: it answers 404, or raises Unmodelled."""
         ...
 
     def error(self, status: int) -> Response:
@@ -171,36 +208,63 @@ class Service(Protocol):
 
 
 class Router:
-    """Routes with ``{placeholders}``, which match one segment; paths match in any case when asked to."""
+    """Routes with ``{placeholders}``, which match one segment.
 
-    def __init__(self, *, ignore_case: bool = False) -> None:
+    Args:
+        ignore_case: paths match in any case.
+        parameters: names of the query parameters that every route of the service takes, such as its key.
+    """
+
+    def __init__(self, *, ignore_case: bool = False, parameters: Collection[str] = ()) -> None:
         self._ignore_case = ignore_case
+        self._common = {name.lower() for name in parameters}
         self._fixed: dict[tuple[str, str], Route] = {}
-        self._patterns: dict[str, list[tuple[re.Pattern[str], str, Handler]]] = {}
+        self._patterns: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
+        self._endpoints: list[str] = []
 
-    def add(self, method: str, pattern: str, handler: Handler) -> None:
-        """Register a handler, called with the request and one string per placeholder."""
+    def add(self, method: str, pattern: str, handler: Handler, parameters: Collection[str] | None = None) -> None:
+        """Register a handler, called with the request and one string per placeholder.
+
+        Args:
+            method: the HTTP method.
+            pattern: the path.
+            handler: answers the request.
+            parameters: names of the query parameters that it models; any other is refused with 501. None accepts any.
+        """
         endpoint = f"{method} {pattern}"
+        self._endpoints.append(endpoint)
+        known = None if parameters is None else frozenset(self._common | {name.lower() for name in parameters})
+        self._register(method, pattern, Route(endpoint, handler, parameters=known))
+
+    def leave_out(self, method: str, *patterns: str) -> None:
+        """Register paths that the real service has and the stand-in does not model: they answer 501.
+
+        Without this, ``/movie/popular`` would be taken for ``/movie/{id}``. Register patterns before those that they
+        would fall into.
+        """
+        for pattern in patterns:
+            self._register(method, pattern, UNMODELLED)
+
+    def _register(self, method: str, pattern: str, route: Route) -> None:
         if "{" not in pattern:
-            self._fixed[method, pattern.lower() if self._ignore_case else pattern] = Route(endpoint, handler)
+            self._fixed[method, pattern.lower() if self._ignore_case else pattern] = route
             return
         expression = re.sub(r"\\\{\w+\\\}", "([^/]+)", re.escape(pattern))
         compiled = re.compile(expression, re.IGNORECASE if self._ignore_case else 0)
-        self._patterns.setdefault(method, []).append((compiled, endpoint, handler))
+        self._patterns.setdefault(method, []).append((compiled, route))
 
     @property
     def endpoints(self) -> list[str]:
-        """Every route as ``METHOD /pattern``, the name that the counters know it by."""
-        patterns = [endpoint for routes in self._patterns.values() for _, endpoint, _ in routes]
-        return [route.endpoint for route in self._fixed.values()] + patterns
+        """Every modelled route as ``METHOD /pattern``, the name that the counters know it by."""
+        return self._endpoints
 
     def find(self, method: str, path: str) -> Route | None:
         """The first route that matches, fixed paths before patterns."""
         fixed = self._fixed.get((method, path.lower() if self._ignore_case else path))
         if fixed is not None:
             return fixed
-        for compiled, endpoint, handler in self._patterns.get(method, ()):
+        for compiled, route in self._patterns.get(method, ()):
             match = compiled.fullmatch(path)
             if match is not None:
-                return Route(endpoint, handler, match.groups())
+                return Route(route.endpoint, route.handler, match.groups(), route.parameters)
         return None

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+UNMODELLED_LOG = "SIMULATOR_UNMODELLED_LOG"
+"""Environment variable with the path of a file to which every simulator appends what it was asked and does not model.
+
+Tests set it: what a simulator in another process was asked fails them, too.
+"""
 _KEPT_ARRIVALS = 10_000
 _DAY = 86_400
 
@@ -21,6 +28,15 @@ class Counters:
         self.statuses: dict[str, Counter[int]] = {}
         self.asked: dict[str, Counter[str]] = {}
         self.answered: dict[str, Counter[str]] = {}
+        self.unmodelled: list[str] = []
+
+    def note_unmodelled(self, what: str) -> None:
+        """Keep a sentence on something that was asked for and is not modelled."""
+        self.unmodelled.append(what)
+        log = os.environ.get(UNMODELLED_LOG)
+        if log:
+            with Path(log).open("a", encoding="utf-8") as file:
+                file.write(f"{what}\n")
 
     def count(self, service: str, endpoint: str, target: str = "") -> None:
         """One more request, of this path and query."""
@@ -43,6 +59,7 @@ class Counters:
         self._arrivals.clear()
         for counts in (self.requests, self.statuses, self.asked, self.answered):
             counts.clear()
+        self.unmodelled.clear()
 
     def total(self, service: str, endpoint_contains: str = "") -> int:
         """Requests of a service whose endpoint's name holds a text."""

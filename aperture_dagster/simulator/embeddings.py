@@ -14,7 +14,16 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any
 
-from aperture_dagster.simulator.asgi import Headers, Request, Response, Route, Router, json_response
+from aperture_dagster.simulator.asgi import (
+    UNMODELLED,
+    Headers,
+    Request,
+    Response,
+    Route,
+    Router,
+    Unmodelled,
+    json_response,
+)
 from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.state import SimulatorState
 
@@ -31,8 +40,8 @@ class EmbeddingsService:
     def __init__(self, state: SimulatorState) -> None:
         self._settings = state.settings
         self._router = Router()
-        self._router.add("POST", "/embeddings", self._embeddings)
-        self._router.add("GET", "/models", self._models)
+        self._router.add("POST", "/embeddings", self._embeddings, ())
+        self._router.add("GET", "/models", self._models, ())
 
     def find(self, request: Request) -> Route:
         """The route of a request; refused already without the right key."""
@@ -41,7 +50,7 @@ class EmbeddingsService:
         key = self._settings.openai_key
         if key and request.headers.get("authorization") != f"Bearer {key}":
             return Route(endpoint, lambda _: _refused(401, "Incorrect API key provided.", "invalid_api_key"))
-        return route or Route(endpoint, lambda _: _refused(404, "Unknown request URL.", "unknown_url"))
+        return route or UNMODELLED
 
     def error(self, status: int) -> Response:
         """An error of this status in the endpoint's words."""
@@ -65,6 +74,8 @@ class EmbeddingsService:
             asked = None
         if not isinstance(asked, dict):
             return _refused(400, "We could not parse the JSON body of your request.", None)
+        if unknown := asked.keys() - {"model", "input", "encoding_format", "dimensions", "user"}:
+            raise Unmodelled(f"{', '.join(sorted(unknown))} in the body")
         model = asked.get("model")
         length = self._settings.embedding_models.get(model) if isinstance(model, str) else None
         if length is None:

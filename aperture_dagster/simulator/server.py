@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.simulator.asgi import Request, Response, Route, Service, json_response
+from aperture_dagster.simulator.asgi import Request, Response, Route, Service, Unmodelled, json_response
 from aperture_dagster.simulator.control import ControlService
 from aperture_dagster.simulator.embeddings import EmbeddingsService
 from aperture_dagster.simulator.emby import EmbyService
@@ -118,7 +118,7 @@ class SimulatorApp:
             else:
                 if fault is not None and fault.kind == "shift":
                     state.shift(leaves=fault.leaves, comes=fault.comes)
-                response = _handled(service, route, request)
+                response = self._handled(service, route, request)
                 if fault is not None:
                     response = spoil(response, fault, service)
             cut_off = fault is not None and fault.kind == "cut_off"
@@ -129,13 +129,16 @@ class SimulatorApp:
                 state.counters.count_subjects(service.name, subjects(request), answered=in_full)
             return response, fault
 
-
-def _handled(service: Service, route: Route, request: Request) -> Response:
-    try:
-        return route.handler(request, *route.arguments)
-    except Exception:
-        logging.getLogger(__name__).exception("the stand-in %s failed at %s", service.name, route.endpoint)
-        return service.error(500)
+    def _handled(self, service: Service, route: Route, request: Request) -> Response:
+        try:
+            return route.answer(request)
+        except Unmodelled as asked:
+            told = f"the stand-in for {service.name} does not model {asked}"
+            self._state.counters.note_unmodelled(told)
+            return json_response({"error": told}, 501)
+        except Exception:
+            logging.getLogger(__name__).exception("the stand-in %s failed at %s", service.name, route.endpoint)
+            return service.error(500)
 
 
 async def _read(receive: Receive) -> bytes:

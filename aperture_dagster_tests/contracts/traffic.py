@@ -272,7 +272,6 @@ TMDB_ROUTES: dict[str, list[Ask]] = {
     "GET /find/{external_id}": [
         Ask({"external_source": "imdb_id"}),
         Ask({"external_source": "tvdb_id"}, where={"external_id": "{tvdb_id}"}),
-        Ask({"external_source": "wikidata_id"}, where={"external_id": "Q1"}),
     ],
     "GET /collection/{id}": [Ask({"language": "en-US"}, where={"id": "{collection}"})],
     "GET /company/{id}": [Ask(where={"id": "{company}"})],

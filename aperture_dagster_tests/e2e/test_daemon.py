@@ -20,6 +20,7 @@ import pytest
 from aperture_dagster.demo import ASSETS
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import load_settings
+from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster.simulator.environment import environment as speaking_to_the_stand_ins
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
@@ -81,6 +82,7 @@ def test_a_backfill_completes_and_a_newcomer_is_served_by_the_sensor(tmp_path: P
         "APERTURE_HOME": str(home),
         "APERTURE_CONFIG": os.devnull,
         "APERTURE_TIMEZONE": "UTC",
+        UNMODELLED_LOG: os.environ[UNMODELLED_LOG],
     }
     simulator = [sys.executable, "-m", "aperture_dagster.simulator", "--world", WORLD, "--users", "3"]
     simulator += ["--port-file", str(port_file)]

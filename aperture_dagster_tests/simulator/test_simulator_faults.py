@@ -48,7 +48,9 @@ def test_only_the_service_and_path_that_are_named_are_hit(
     assert jellyfin.get("/Users").status_code == 200
     assert jellyfin.get("/Items", params={**FILMS, "startIndex": 0}).status_code == 200
     assert jellyfin.get("/Items", params={**FILMS, "startIndex": 5}).status_code == 500
-    assert tmdb.get("/configuration?startIndex=5").status_code == 200
+    fault(simulator, "status", status=500, path_contains="language=fr")
+    assert jellyfin.get("/Items", params={**FILMS, "startIndex": 0}).status_code == 200
+    assert tmdb.get("/genre/tv/list?language=en").status_code == 200
 
 
 def test_errors_are_worded_as_the_service_would(

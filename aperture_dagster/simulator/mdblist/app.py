@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from aperture_dagster.simulator.asgi import Headers, Request, Response, Route, Router, html_response, json_response
+from aperture_dagster.simulator.asgi import (
+    UNMODELLED,
+    Headers,
+    Request,
+    Response,
+    Route,
+    Router,
+    Unmodelled,
+    html_response,
+    json_response,
+)
 from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.mdblist.payloads import ids_of, title_payload
 from aperture_dagster.simulator.opinions import share
@@ -15,6 +25,11 @@ from aperture_dagster.simulator.world import WorldTitle
 
 _PROVIDERS = ("imdb", "tmdb", "trakt", "tvdb", "mal", "mdblist")
 _TYPES: dict[str, tuple[str, ...]] = {"movie": ("movie",), "show": ("series",), "any": ("movie", "series")}
+_OTHER_SEGMENTS = {
+    "calendar", "catalog", "external", "genres", "list", "lists", "oauth", "rating", "schema", "search", "sync",
+    "upcoming", "watchlist",
+}  # fmt: skip
+_APPENDABLE = {"keyword", "review"}
 _LIBRARY_AGENT = re.compile(
     r"\s*$|(python-|httpx|aiohttp|urllib|requests|curl/|wget/|go-http-client|java/|okhttp|node|axios)", re.IGNORECASE
 )
@@ -35,15 +50,16 @@ class MdblistService:
         self._state = state
         self._indexes: dict[tuple[str, str], dict[str, WorldTitle]] = {}
         self._version = -1
-        self._router = Router()
-        self._router.add("GET", "/user", self._user)
-        self._router.add("GET", "/{provider}/{type}/{id}", self._metered(self._one))
-        self._router.add("POST", "/{provider}/{type}", self._metered(self._many))
+        self._router = Router(parameters=["apikey"])
+        self._router.add("GET", "/user", self._user, ())
+        self._router.add("GET", "/{provider}/{type}/{id}", self._metered(self._one), ["append_to_response"])
+        self._router.add("POST", "/{provider}/{type}", self._metered(self._many), ())
 
     def find(self, request: Request) -> Route:
         """The route of a request; refused already from a nameless program, beyond the limit, or without the key."""
         path = request.path if len(request.path) == 1 else request.path.rstrip("/")
-        route = self._router.find(request.method, path)
+        is_other = path.split("/")[1] in _OTHER_SEGMENTS
+        route = UNMODELLED if is_other else self._router.find(request.method, path)
         endpoint = route.endpoint if route else "unknown"
         admitted = self._state.mdblist_rate.admit()
         if _LIBRARY_AGENT.match(request.headers.get("user-agent", "")):
@@ -121,10 +137,11 @@ class MdblistService:
         problem = _problem(provider, kind)
         if problem is not None:
             return problem
+        appended = _appended(request.query.split("append_to_response"))
         title = self._title(provider, kind, number)
         if title is None:
             return json_response({"error": "Item not found"}, 404)
-        return json_response(title_payload(title, request.query.split("append_to_response")))
+        return json_response(title_payload(title, appended))
 
     def _many(self, request: Request, provider: str, kind: str) -> Response:
         """Titles by id, in an order of its own; what it does not know is left out."""
@@ -134,6 +151,10 @@ class MdblistService:
         asked = _asked_ids(request)
         if asked is None:
             return json_response({"error": "ids must be a list of ids"}, 400)
+        content = request.json()
+        if unknown := content.keys() - {"ids", "append_to_response"}:
+            raise Unmodelled(f"{', '.join(sorted(unknown))} in the body of a batch")
+        appended = _appended(content.get("append_to_response") or ())
         settings = self._state.settings
         if len(asked) > settings.mdblist_largest_batch:
             text = f"Too many ids: at most {settings.mdblist_largest_batch} per request"
@@ -146,7 +167,6 @@ class MdblistService:
         ordered = sorted(found.values(), key=lambda title: stable_number(title.key))
         if ordered == list(found.values()):
             ordered.reverse()
-        appended = request.json().get("append_to_response") or ()
         return json_response([title_payload(title, appended) for title in ordered])
 
     def _title(self, provider: str, kind: str, number: str) -> WorldTitle | None:
@@ -174,6 +194,12 @@ def _problem(provider: str, kind: str) -> Response | None:
     if provider not in _PROVIDERS:
         return json_response({"error": "Invalid media_provider"}, 400)
     return None if kind in _TYPES else json_response({"error": "Invalid media_type"}, 400)
+
+
+def _appended(names: Collection[str]) -> Collection[str]:
+    if unknown := set(names) - _APPENDABLE:
+        raise Unmodelled(f"append_to_response={','.join(sorted(unknown))}")
+    return names
 
 
 def _asked_ids(request: Request) -> list[str | int] | None:

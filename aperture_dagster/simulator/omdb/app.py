@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC
 
-from aperture_dagster.simulator.asgi import Request, Response, Route, html_response, json_response
+from aperture_dagster.simulator.asgi import Request, Response, Route, Unmodelled, html_response, json_response
 from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.omdb.payloads import title_payload
 from aperture_dagster.simulator.opinions import share
@@ -15,6 +15,7 @@ from aperture_dagster.simulator.world import WorldTitle
 
 _IMDB_ID = re.compile(r"tt\d+")
 _TYPES = {"movie": "movie", "series": "series"}
+_PARAMETERS = frozenset({"apikey", "i", "t", "y", "type", "plot", "r", "v"})
 
 
 class OmdbService:
@@ -37,7 +38,7 @@ class OmdbService:
             return Route("GET /", lambda _: _refused("No API key provided.", 401))
         if key != self._state.settings.omdb_key:
             return Route("GET /", lambda _: _refused("Invalid API key!", 401))
-        return Route("GET /", self._title)
+        return Route("GET /", self._title, parameters=_PARAMETERS)
 
     def subjects(self, request: Request) -> Sequence[str]:
         """The IMDb id that is asked about."""
@@ -58,9 +59,14 @@ class OmdbService:
     def _title(self, request: Request) -> Response:
         if not self._state.quotas["omdb"].take():
             return _refused(self._state.settings.omdb_limit_error, 401)
-        number, name = request.query.get("i"), request.query.get("t")
+        query = request.query
+        for parameter, modelled in (("r", ("json",)), ("v", ("1",)), ("plot", ("short", "full"))):
+            if (value := query.get(parameter)) is not None and value not in modelled:
+                raise Unmodelled(f"{parameter}={value}")
+        number, name, year = query.get("i"), query.get("t"), query.get("y")
         if number is None and name is not None:
-            title = next((one for one in self._titles.values() if one.title.lower() == name.lower()), None)
+            named = (one for one in self._titles.values() if one.title.lower() == name.lower())
+            title = next((one for one in named if year is None or str(one.year) == year), None)
             if title is None:
                 return _refused("Movie not found!")
         elif number is None or not _IMDB_ID.fullmatch(number):
@@ -70,10 +76,10 @@ class OmdbService:
             if title is None:
                 # It says either of ids that it does not know.
                 return _refused("Incorrect IMDb ID." if stable_number(number) % 4 == 0 else "Error getting data.")
-        asked_type = request.query.get("type")
+        asked_type = query.get("type")
         if asked_type is not None and _TYPES.get(asked_type) != title.media_type:
             return _refused("Movie not found!")
-        full = request.query.get("plot") == "full"
+        full = query.get("plot") == "full"
         return json_response(title_payload(title, self._state.today.astimezone(UTC).date(), full_plot=full))
 
     @property

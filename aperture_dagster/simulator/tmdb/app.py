@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from datetime import UTC
 
 from aperture_dagster.simulator.asgi import (
+    UNMODELLED,
     Headers,
     Request,
     Response,
     Route,
     Router,
+    Unmodelled,
     encode,
     html_response,
     json_response,
@@ -41,6 +43,14 @@ _MESSAGES = {
 }
 _ABOUT_ONE = ("/movie/", "/tv/", "/collection/", "/find/", "/company/", "/network/")
 _CODE_OF_STATUS = {401: 7, 404: 34, 429: 25, 500: 11, 502: 43, 503: 9, 504: 24}
+_FIRST_SEGMENTS = {
+    "account", "authentication", "certification", "collection", "company", "configuration", "credit", "discover",
+    "find", "genre", "guest_session", "keyword", "list", "movie", "network", "person", "review", "search", "trending",
+    "tv", "watch",
+}  # fmt: skip
+_LISTS_OF_FILMS = ("changes", "latest", "now_playing", "popular", "top_rated", "upcoming")
+_LISTS_OF_SERIES = ("airing_today", "changes", "latest", "on_the_air", "popular", "top_rated")
+_FILTERS = ("with_genres", "vote_count.gte", "vote_average.gte", "sort_by", "page", "language")
 _SIZES = {
     "backdrop_sizes": ["w300", "w780", "w1280", "original"],
     "logo_sizes": ["w45", "w92", "w154", "w185", "w300", "w500", "original"],
@@ -68,26 +78,29 @@ class TmdbService:
         self._index: TitleIndex | None = None
         self._index_version = -1
         self._answers: OrderedDict[tuple[str, str], Response] = OrderedDict()
-        self.router = Router()
-        for path, handler in (
-            ("/configuration", self._configuration),
-            ("/genre/movie/list", self._genres),
-            ("/genre/tv/list", self._genres),
-            ("/discover/movie", self._discover),
-            ("/discover/tv", self._discover),
-            ("/movie/{id}", self._details),
-            ("/tv/{id}", self._details),
-            ("/find/{external_id}", self._find),
-            ("/collection/{id}", self._collection),
-            ("/company/{id}", self._company),
-            ("/network/{id}", self._network),
-            ("/tv/{id}/season/{number}", self._season),
-            ("/movie/{id}/watch/providers", lambda asked, number: self._part(asked, number, "watch/providers")),
-            ("/tv/{id}/watch/providers", lambda asked, number: self._part(asked, number, "watch/providers")),
-            ("/movie/{id}/{part}", self._part),
-            ("/tv/{id}/{part}", self._part),
+        self.router = Router(parameters=["api_key"])
+        self.router.leave_out("GET", *(f"/movie/{name}" for name in _LISTS_OF_FILMS))
+        self.router.leave_out("GET", *(f"/tv/{name}" for name in _LISTS_OF_SERIES))
+        details, part = ("append_to_response", "language"), ("language", "page")
+        for path, handler, parameters in (
+            ("/configuration", self._configuration, ()),
+            ("/genre/movie/list", self._genres, ("language",)),
+            ("/genre/tv/list", self._genres, ("language",)),
+            ("/discover/movie", self._discover, (*_FILTERS, "primary_release_date.gte", "primary_release_date.lte")),
+            ("/discover/tv", self._discover, (*_FILTERS, "first_air_date.gte", "first_air_date.lte")),
+            ("/movie/{id}", self._details, details),
+            ("/tv/{id}", self._details, details),
+            ("/find/{external_id}", self._find, ("external_source",)),
+            ("/collection/{id}", self._collection, ("language",)),
+            ("/company/{id}", self._company, ()),
+            ("/network/{id}", self._network, ()),
+            ("/tv/{id}/season/{number}", self._season, ()),
+            ("/movie/{id}/watch/providers", lambda asked, number: self._part(asked, number, "watch/providers"), ()),
+            ("/tv/{id}/watch/providers", lambda asked, number: self._part(asked, number, "watch/providers"), ()),
+            ("/movie/{id}/{part}", self._part, part),
+            ("/tv/{id}/{part}", self._part, part),
         ):
-            self.router.add("GET", path, handler)
+            self.router.add("GET", path, handler, parameters)
 
     def find(self, request: Request) -> Route:
         """The route of a request; refused already without a key or beyond the limit."""
@@ -97,7 +110,10 @@ class TmdbService:
             return Route(endpoint, lambda *_: self._too_many())
         if not self._authorized(request):
             return Route(endpoint, lambda *_: error_response(401, 7))
-        return route or Route(endpoint, lambda *_: error_response(404, 34))
+        if route is None:
+            is_real = request.path.split("/")[1] in _FIRST_SEGMENTS
+            return UNMODELLED if is_real else Route(endpoint, lambda *_: error_response(404, 34))
+        return route
 
     def subjects(self, request: Request) -> Sequence[str]:
         """What is asked about, as the path names it."""
@@ -150,8 +166,10 @@ class TmdbService:
         )
         parts = payloads.APPENDABLE[title.media_type]
         for name in appended:
-            if name in parts:
-                content[name] = parts[name](title, titles)
+            if name not in parts:
+                # The real one ignores what it does not know, so a misspelt name would never be noticed.
+                raise Unmodelled(f"append_to_response={name} of a {title.media_type}")
+            content[name] = parts[name](title, titles)
         answer = Response(200, encode(content), headers=_CACHED)
         self._answers[key] = answer
         if len(self._answers) > _KEPT_ANSWERS:
@@ -161,7 +179,9 @@ class TmdbService:
     def _part(self, request: Request, number: str, part: str) -> Response:
         title = self._title(request.path, number)
         parts = payloads.APPENDABLE["movie" if request.path.startswith("/movie/") else "series"]
-        if title is None or part not in parts:
+        if part not in parts:
+            raise Unmodelled(f"GET {request.path}")
+        if title is None:
             return error_response(404, 34)
         if part in ("recommendations", "similar"):
             page = _page(request)
@@ -180,10 +200,12 @@ class TmdbService:
         source = request.query.get("external_source")
         if source is None:
             return error_response(422, 5)
+        if source not in ("imdb_id", "tvdb_id"):
+            raise Unmodelled(f"external_source={source}")
         found: WorldTitle | None = None
         if source == "imdb_id":
             found = self._titles.by_imdb.get(external_id)
-        elif source == "tvdb_id" and external_id.isdecimal():
+        elif external_id.isdecimal():
             found = self._titles.by_tvdb.get(int(external_id))
         results: dict[str, Sequence[object]] = {
             f"{kind}_results": [] for kind in ("movie", "person", "tv", "tv_episode", "tv_season")
@@ -243,7 +265,8 @@ class TmdbService:
         if page is None:
             return error_response(400, 22)
         query = request.query
-        found = self._titles.popular("movie" if request.path.endswith("/movie") else "series")
+        is_movie = request.path.endswith("/movie")
+        found = self._titles.popular("movie" if is_movie else "series")
         genres = query.get("with_genres")
         if genres:
             together = "|" not in genres
@@ -254,7 +277,15 @@ class TmdbService:
             found = [title for title in found if (title.vote_count or 0) >= float(votes)]
         if average:
             found = [title for title in found if (title.vote_average or 0.0) >= float(average)]
-        if (query.get("sort_by") or "").startswith("vote_average"):
+        day = "primary_release_date" if is_movie else "first_air_date"
+        if first := query.get(f"{day}.gte"):
+            found = [title for title in found if (title.release_date or "") >= first]
+        if last := query.get(f"{day}.lte"):
+            found = [title for title in found if title.release_date and title.release_date <= last]
+        order = query.get("sort_by") or "popularity.desc"
+        if order not in ("popularity.desc", "vote_average.desc"):
+            raise Unmodelled(f"sort_by={order}")
+        if order == "vote_average.desc":
             found = sorted(found, key=lambda title: -(title.vote_average or 0.0))
         return json_response(payloads.result_page(found, page, entry=payloads.discovered))
 
@@ -290,7 +321,7 @@ class TmdbImageService:
         match = _PICTURE.fullmatch(request.path)
         if match is None or request.method != "GET":
             return Route("unknown", lambda _: self.error(404))
-        return Route(f"GET /t/p/{{size}}/{{name}}.{match[3]}", self._picture, (match[2], match[3]))
+        return Route(f"GET /t/p/{{size}}/{{name}}.{match[3]}", self._picture, (match[2], match[3]), frozenset())
 
     def subjects(self, request: Request) -> Sequence[str]:
         """The picture that is asked for, with its size."""

@@ -1,0 +1,130 @@
+"""What a stand-in does not model is refused with 501 and fails the test that asked; it is never ignored in silence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from aperture_dagster.simulator.server import RunningSimulator
+
+pytest_plugins = ["pytester"]
+AGENT = {"User-Agent": "a test"}
+CONFTEST = Path(__file__).parents[1] / "conftest.py"
+
+
+@pytest.fixture
+def keys(steady: RunningSimulator) -> dict[str, dict[str, str]]:
+    settings = steady.state.settings
+    return {
+        "tmdb": {"api_key": settings.tmdb_key},
+        "omdb": {"apikey": settings.omdb_key},
+        "mdblist": {"apikey": settings.mdblist_key},
+    }
+
+
+@pytest.mark.asks_unmodelled
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        # Parameters.
+        ("tmdb/3/movie/900000000?region=DE", "region"),
+        ("tmdb/3/discover/movie?with_keywords=1", "with_keywords"),
+        ("omdb/?s=Alien", "s"),
+        ("omdb/?i=tt0000001&Season=1", "season"),
+        ("mdblist/imdb/movie/tt0000001?unified=true", "unified"),
+        # Values.
+        ("tmdb/3/movie/900000000?append_to_response=credits,nonsense", "nonsense"),
+        ("tmdb/3/discover/tv?sort_by=name.asc", "name.asc"),
+        ("tmdb/3/find/1?external_source=facebook_id", "facebook_id"),
+        ("omdb/?i=tt0000001&r=xml", "r=xml"),
+        ("mdblist/imdb/movie/tt0000001?append_to_response=extra", "extra"),
+        # Routes, also those that would be taken for an id.
+        ("tmdb/3/movie/popular", "/movie/popular"),
+        ("tmdb/3/tv/on_the_air", "/tv/on_the_air"),
+        ("tmdb/3/movie/900000000/account_states", "account_states"),
+        ("tmdb/3/search/movie", "/search/movie"),
+        ("mdblist/lists/1/items", "/lists/1/items"),
+    ],
+)
+def test_what_is_not_modelled_is_refused_and_named(
+    steady: RunningSimulator, keys: dict[str, dict[str, str]], path: str, named: str
+) -> None:
+    """Finding T1: parameters, values and routes that a stand-in does not model were ignored."""
+    service = path.partition("/")[0]
+    url = httpx.URL(f"{steady.url}/{path}")
+    answer = httpx.get(url.copy_merge_params(keys[service]), headers=AGENT)
+    assert answer.status_code == 501, answer.text
+    assert named in answer.json()["error"]
+    assert service in answer.json()["error"]
+
+
+@pytest.mark.asks_unmodelled
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("mdblist/imdb/movie?apikey=demo-mdblist-key", {"ids": [], "provider": "imdb"}),
+        ("mdblist/rating/movie/imdb?apikey=demo-mdblist-key", {}),
+        ("openai/v1/embeddings", {"model": "demo-embedding", "input": "a", "truncate": True}),
+        ("openai/v1/chat/completions", {}),
+    ],
+)
+def test_so_is_what_a_body_asks_for(steady: RunningSimulator, path: str, body: dict[str, object]) -> None:
+    """Finding T1: the same for the fields of a body."""
+    headers = AGENT | {"Authorization": "Bearer demo-openai-key"}
+    assert httpx.post(f"{steady.url}/{path}", json=body, headers=headers).status_code == 501
+
+
+PROGRAM = """
+import subprocess, sys, httpx, pytest
+from datetime import UTC, datetime
+from aperture_dagster.simulator.odd_world import odd_world
+from aperture_dagster.simulator.server import running_simulator
+
+def ask(root):
+    assert httpx.get(root + "/tmdb/3/movie/popular", params={"api_key": "demo-tmdb-key"}).status_code == 501
+
+def test_in_this_process():
+    with running_simulator(odd_world(datetime.now(UTC))) as simulator:
+        ask(simulator.url)
+
+def test_in_another_process(tmp_path):
+    command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", "odd"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            ask(process.stdout.readline().split()[1])
+        finally:
+            process.kill()
+
+@pytest.mark.asks_unmodelled
+def test_on_purpose():
+    test_in_this_process()
+
+@pytest.mark.asks_unmodelled
+def test_marked_without_need():
+    pass
+
+def test_that_asks_for_nothing():
+    pass
+"""
+
+
+def test_a_test_that_asks_for_it_fails_whichever_process_the_stand_in_runs_in(pytester: pytest.Pytester) -> None:
+    """Finding T1: no test noticed what a stand-in ignored."""
+    pytester.makeconftest(CONFTEST.read_text(encoding="utf-8"))
+    pytester.makeini("[pytest]\nmarkers = asks_unmodelled: on purpose\n")
+    pytester.makepyfile(PROGRAM)
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    ran = subprocess.run(
+        command, cwd=pytester.path, capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": str(CONFTEST.parents[1])},
+    )  # fmt: skip
+    errors = [line for line in ran.stdout.splitlines() if line.startswith("ERROR")]
+    assert [line.partition("::")[2].partition(" ")[0] for line in errors] == [
+        "test_in_this_process", "test_in_another_process", "test_marked_without_need",
+    ], ran.stdout  # fmt: skip
+    assert ran.stdout.count("AssertionError: the stand-in for tmdb does not model GET /movie/popular") >= 2
