@@ -20,6 +20,10 @@ class ServiceClient:
         """Requests sent so far."""
         return self._http.requests
 
+    def cancel(self) -> None:
+        """End requests and waits that are under way in any thread; see :meth:`Transport.cancel`."""
+        self._http.cancel()
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()

@@ -179,7 +179,9 @@ class OpenAiEmbedder:
             "encoding_format": "float",
         }
         try:
-            answer = expect(self._http.post_json("/embeddings", body), dict, "The embeddings endpoint's answer")
+            answer = expect(
+                self._http.post_json("/embeddings", body, repeatable=True), dict, "The embeddings endpoint's answer"
+            )
         except NotFound as error:
             raise NotFound(
                 f"{error}. Check APERTURE_EMBEDDER_URL, which mostly ends in /v1, and APERTURE_EMBEDDER_MODEL."

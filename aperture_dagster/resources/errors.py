@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 class ServiceError(Exception):
     """Something went wrong with a service. The message is for the operator and holds no secret."""
@@ -13,6 +15,18 @@ class ServiceError(Exception):
 
 class ServiceUnavailable(ServiceError):
     """The service did not answer, or answered that it cannot now, after all retries."""
+
+
+class ServicePaused(ServiceUnavailable):
+    """The service asks for a pause that is too long to wait for; ``resumes_at`` (UTC) is when it goes on."""
+
+    def __init__(self, message: str, resumes_at: datetime) -> None:
+        super().__init__(message)
+        self.resumes_at = resumes_at
+
+
+class Cancelled(ServiceError):
+    """The run was stopped while a request was under way or waiting for its turn."""
 
 
 class ServiceRefused(ServiceError):

@@ -15,9 +15,9 @@ from typing import Any, Generic, Literal, TypeVar
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, QuotaSpent, RequestRejected, ServiceRefused
 from aperture_dagster.resources.media_server import MediaType
-from aperture_dagster.resources.rate_limit import RateLimit
+from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.resources.transport import Quota, Response, Transport, expect
+from aperture_dagster.resources.transport import Answer, Quota, Transport, expect
 
 Provider = Literal["imdb", "tmdb", "trakt", "tvdb", "mal"]
 Id = TypeVar("Id", bound=int | str)
@@ -128,7 +128,7 @@ class MdbList(ServiceClient):
         api_key: str,
         *,
         quota: Quota | None = None,
-        limit: RateLimit | None = None,
+        pacer: Pacer | None = None,
         batch_size: int = BATCH_STEPS[0],
         told: Callable[[int, int], None] | None = None,
         concurrency: int = 2,
@@ -144,8 +144,8 @@ class MdbList(ServiceClient):
             url,
             params={"apikey": api_key},
             quota=quota,
-            limit=limit,
-            look=look_for(api_key, told),
+            pacer=pacer,
+            inspect=look_for(api_key, told),
             connections=concurrency,
             attempts=attempts,
             first_wait_seconds=first_wait_seconds,
@@ -199,7 +199,7 @@ class MdbList(ServiceClient):
             return MdbListAnswer()
         body = {"ids": list(asked.values()), "append_to_response": ["keyword"]}
         try:
-            answer = self._http.post_json(f"/{provider}/{TYPES[media_type]}", body)
+            answer = self._http.post_json(f"/{provider}/{TYPES[media_type]}", body, repeatable=True)
         except _Refused as refused:
             raise refused.meaning(len(asked)) from None
         except NotFound:
@@ -223,28 +223,28 @@ class _Refused(Exception):
         return RequestRejected(f"MDBList: answered {self.status}{self.said}")
 
 
-def look_for(api_key: str, told: Callable[[int, int], None] | None = None) -> Callable[[Response], None]:
+def look_for(api_key: str, told: Callable[[int, int], None] | None = None) -> Callable[[Answer], None]:
     """What an answer of MDBList means beyond its status: a hook for :class:`Transport`."""
 
-    def look(response: Response) -> None:
-        limit, remaining = (_count_in(response.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
+    def look(answer: Answer) -> None:
+        limit, remaining = (_count_in(answer.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
         if told is not None and limit and remaining is not None and remaining <= limit:
             told(limit, remaining)
-        if response.status_code == 429 and remaining == 0:
+        if answer.status == 429 and remaining == 0:
             # It would have us wait until midnight.
             raise QuotaSpent(
                 "MDBList: the day's requests are used up. What was fetched is kept; "
                 "it goes on when the next day begins."
             )
-        said = redact(_words(response), [api_key])[:160]
-        if response.status_code == 401 or response.status_code in SIZE_STATUSES:
-            raise _Refused(response.status_code, said)
-        if response.status_code == 404:
+        said = redact(_words(answer), [api_key])[:160]
+        if answer.status == 401 or answer.status in SIZE_STATUSES:
+            raise _Refused(answer.status, said)
+        if answer.status == 404:
             if "item not found" in said.lower():
                 raise NotFound(f"MDBList has no such title: {said}")
             # So would another server say it.
             raise RequestRejected(f"MDBList: answered 404{f': {said}' if said else ''}. Check APERTURE_MDBLIST_URL")
-        if response.status_code == 200 and said:
+        if answer.status == 200 and said:
             raise BadAnswer(f"MDBList answered with an error: {said}")
 
     return look
@@ -388,13 +388,13 @@ def _first_count(answer: dict[str, Any], *names: str) -> int | None:
     return None
 
 
-def _words(response: Response) -> str:
+def _words(answer: Answer) -> str:
     """What went wrong in the service's words, wherever it says it; markup says nothing to the operator."""
-    if response.content[:200].lstrip()[:1] == b"{":
+    if answer.body[:200].lstrip()[:1] == b"{":
         try:
-            answer = response.json()
-        except (ValueError, RecursionError):
+            content = answer.json()
+        except BadAnswer:
             return ""
-        return next((words for name in ("error", "detail") if (words := _text(answer.get(name)))), "")
-    is_text = response.status_code != 200 and "html" not in response.headers.get("content-type", "")
-    return (_text(response.text) or "") if is_text else ""
+        return next((words for name in ("error", "detail") if (words := _text(content.get(name)))), "")
+    is_text = answer.status != 200 and "html" not in answer.headers.get("content-type", "")
+    return (_text(answer.text) or "") if is_text else ""

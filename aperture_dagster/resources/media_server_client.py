@@ -81,8 +81,13 @@ class MediaServerClient(ServiceClient, ABC):
             RequestRejected: the server does not take the picture.
             ServiceUnavailable, ServiceRefused: see :class:`Transport`.
         """
-        encoded = base64.b64encode(content).decode()
-        self._http.post_text(f"/Items/{server_item_id}/Images/Primary", encoded, content_type=media_type)
+        self._http.request(
+            "POST",
+            f"/Items/{server_item_id}/Images/Primary",
+            content=base64.b64encode(content),
+            headers={"Content-Type": media_type},
+            repeatable=True,
+        )
 
     def identity(self) -> ServerIdentity:
         """Which server this is.

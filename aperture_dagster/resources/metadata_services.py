@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aperture_dagster.resources.mdblist import MdbList
     from aperture_dagster.resources.omdb import Omdb
-    from aperture_dagster.resources.rate_limit import RateLimit
+    from aperture_dagster.resources.rate_limit import Pacer
     from aperture_dagster.resources.tmdb import Tmdb
     from aperture_dagster.resources.tmdb_images import TmdbImages
 
@@ -131,24 +131,17 @@ class MetadataService(Generic[Client]):
         key = self._key
         if key is None or not key.get_secret_value():
             raise ServiceNotConfigured(f"{self.source.key_setting} is not set")
-        limit = self._limit()
         with ExitStack() as stack:
             try:
-                lease = stack.enter_context(
+                stack.enter_context(
                     self._database.lease(self.source.name, waiting=waiting, patience_seconds=patience_seconds)
                 )
             except TimeoutError:
                 raise ServiceBusy(f"{self.source.label} is being asked by another run now") from None
-            if limit is not None and lease.ages is None:
-                limit.resume_unknown()
-            elif limit is not None and lease.ages:
-                limit.resume(lease.ages)
-            client = self._connect(key.get_secret_value(), limit, self.quota)
-            try:
-                yield client
-            finally:
-                client.close()
-                lease.sent = limit.ages() if limit is not None else []
+            # Made only now: the pacer's first request waits one spacing, for whoever had the service before.
+            client = self._connect(key.get_secret_value(), self._pacer(), self.quota)
+            stack.callback(client.close)
+            yield client
 
     @contextmanager
     def open_without_database(self) -> Iterator[Client]:
@@ -170,10 +163,10 @@ class MetadataService(Generic[Client]):
     def _key(self) -> SecretStr | None:
         raise NotImplementedError
 
-    def _limit(self) -> RateLimit | None:
+    def _pacer(self) -> Pacer | None:
         return None
 
-    def _connect(self, key: str, limit: RateLimit | None, quota: QuotaLedger | None) -> Client:
+    def _connect(self, key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> Client:
         raise NotImplementedError
 
 
@@ -191,12 +184,12 @@ class TmdbService(MetadataService["Tmdb"]):
     def _key(self) -> SecretStr | None:
         return self._settings.tmdb_api_key
 
-    def _limit(self) -> RateLimit:
-        from aperture_dagster.resources.rate_limit import RateLimit
+    def _pacer(self) -> Pacer:
+        from aperture_dagster.resources.rate_limit import Pacer
 
-        return RateLimit(self._settings.tmdb_requests, self._settings.tmdb_period_seconds)
+        return Pacer(self._settings.tmdb_requests, self._settings.tmdb_period_seconds)
 
-    def _connect(self, key: str, limit: RateLimit | None, quota: QuotaLedger | None) -> Tmdb:
+    def _connect(self, key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> Tmdb:
         from aperture_dagster.resources.tmdb import Tmdb
 
         settings = self._settings
@@ -204,7 +197,7 @@ class TmdbService(MetadataService["Tmdb"]):
             settings.tmdb_url,
             key,
             language=settings.tmdb_language,
-            limit=limit,
+            pacer=pacer,
             concurrency=settings.tmdb_concurrency,
             attempts=settings.http_attempts,
             first_wait_seconds=settings.http_retry_wait_seconds,
@@ -229,7 +222,7 @@ class OmdbService(MetadataService["Omdb"]):
     def _key(self) -> SecretStr | None:
         return self._settings.omdb_api_key
 
-    def _connect(self, key: str, limit: RateLimit | None, quota: QuotaLedger | None) -> Omdb:
+    def _connect(self, key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> Omdb:
         from aperture_dagster.resources.omdb import Omdb
 
         settings = self._settings
@@ -261,12 +254,12 @@ class MdbListService(MetadataService["MdbList"]):
     def _key(self) -> SecretStr | None:
         return self._settings.mdblist_api_key
 
-    def _limit(self) -> RateLimit:
-        from aperture_dagster.resources.rate_limit import RateLimit
+    def _pacer(self) -> Pacer:
+        from aperture_dagster.resources.rate_limit import Pacer
 
-        return RateLimit(self._settings.mdblist_requests, self._settings.mdblist_period_seconds)
+        return Pacer(self._settings.mdblist_requests, self._settings.mdblist_period_seconds)
 
-    def _connect(self, key: str, limit: RateLimit | None, quota: QuotaLedger | None) -> MdbList:
+    def _connect(self, key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> MdbList:
         from aperture_dagster.resources.mdblist import MdbList
 
         settings = self._settings
@@ -275,7 +268,7 @@ class MdbListService(MetadataService["MdbList"]):
             key,
             quota=quota,
             told=quota.told if quota is not None else None,
-            limit=limit,
+            pacer=pacer,
             attempts=settings.http_attempts,
             first_wait_seconds=settings.http_retry_wait_seconds,
         )
@@ -295,7 +288,7 @@ class TmdbImageService(MetadataService["TmdbImages"]):
     def _key(self) -> SecretStr | None:
         return self._settings.tmdb_api_key
 
-    def _connect(self, key: str, limit: RateLimit | None, quota: QuotaLedger | None) -> TmdbImages:
+    def _connect(self, key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> TmdbImages:
         from aperture_dagster.resources.tmdb_images import TmdbImages
 
         settings = self._settings

@@ -15,9 +15,9 @@ from typing import Any
 from aperture_dagster.resources import omdb_values as values
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, QuotaSpent, ServiceError, ServiceRefused
-from aperture_dagster.resources.rate_limit import RateLimit
+from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.resources.transport import Quota, Response, Transport, TryAgain, expect
+from aperture_dagster.resources.transport import Answer, Quota, Transport, TryAgain, expect
 
 # IMDb's first entry: as good as any to see whether the key is taken.
 ANY_TITLE = "tt0000001"
@@ -79,7 +79,7 @@ class Omdb(ServiceClient):
         api_key: str,
         *,
         quota: Quota | None = None,
-        limit: RateLimit | None = None,
+        pacer: Pacer | None = None,
         concurrency: int = 3,
         attempts: int = 5,
         first_wait_seconds: float = 0.5,
@@ -92,8 +92,8 @@ class Omdb(ServiceClient):
                 url,
                 params={"apikey": api_key},
                 quota=quota,
-                limit=limit,
-                look=look_for(api_key),
+                pacer=pacer,
+                inspect=look_for(api_key),
                 connections=concurrency,
                 attempts=attempts,
                 first_wait_seconds=first_wait_seconds,
@@ -129,18 +129,18 @@ class Omdb(ServiceClient):
         return read_title(self._ask(imdb_id), imdb_id)
 
     def _ask(self, imdb_id: str) -> Any:
-        return self._http.get_json("/", {"i": imdb_id, "r": "json"})
+        return self._http.get_json("/", {"i": imdb_id, "r": "json"}, lenient=True)
 
 
-def look_for(api_key: str) -> Callable[[Response], None]:
+def look_for(api_key: str) -> Callable[[Answer], None]:
     """What an answer of OMDb means, whatever its status: a hook for :class:`Transport`."""
 
-    def look(response: Response) -> None:
-        if response.status_code in (200, 401, 403):
-            said = _error_of(response)
+    def look(answer: Answer) -> None:
+        if answer.status in (200, 401, 403):
+            said = _error_of(answer)
             if said is not None:
-                raise _meaning(redact(said, [api_key])[:160], refused=response.status_code != 200)
-        if response.status_code == 404:
+                raise _meaning(redact(said, [api_key])[:160], refused=answer.status != 200)
+        if answer.status == 404:
             # It has one page, and says "not found" in words: this is another server, or it is half down.
             raise TryAgain("answered 404, which OMDb does for no title. Check APERTURE_OMDB_URL")
 
@@ -200,20 +200,20 @@ def _ratings(value: Any) -> dict[str, Any]:
     }
 
 
-def _error_of(response: Response) -> str | None:
+def _error_of(answer: Answer) -> str | None:
     """What went wrong in OMDb's words, "" where it has none for it; None for an answer that is no error."""
     try:
-        answer = response.json()
-    except (ValueError, RecursionError):
-        answer = None
-    fields = answer if isinstance(answer, dict) else {}
+        content = answer.json(lenient=True)
+    except BadAnswer:
+        content = None
+    fields = content if isinstance(content, dict) else {}
     words = values.known(fields.get("Error")) or ""
-    if response.status_code == 200:
+    if answer.status == 200:
         response_field = fields.get("Response")
         is_error = isinstance(response_field, str) and response_field.strip().lower() == "false"
         return words if is_error else None
-    if not words and answer is None and "html" not in response.headers.get("content-type", ""):
-        words = values.known(response.text) or ""
+    if not words and content is None and "html" not in answer.headers.get("content-type", ""):
+        words = values.known(answer.text) or ""
     return words
 
 

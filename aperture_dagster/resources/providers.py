@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from aperture_dagster.resources.embedder import Embedder
     from aperture_dagster.resources.media_server import MediaServer, ServerIdentity
-    from aperture_dagster.storage.services import Lease
 
 
 class Clock:
@@ -66,7 +65,7 @@ class Database:
 
     def lease(
         self, service: str, *, waiting: Callable[[float], None], patience_seconds: float | None = None
-    ) -> AbstractContextManager[Lease]:
+    ) -> AbstractContextManager[None]:
         """Use an outside service alone among all processes of this home; see
         :func:`aperture_dagster.storage.services.service_lease`.
         """

@@ -15,8 +15,8 @@ from typing import Any
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused
 from aperture_dagster.resources.media_server import MediaType
-from aperture_dagster.resources.rate_limit import RateLimit
-from aperture_dagster.resources.transport import Response, Transport, expect
+from aperture_dagster.resources.rate_limit import Pacer
+from aperture_dagster.resources.transport import Answer, Transport, expect
 
 CAST_KEPT = 15
 # Beyond it a number is a mistake, and no column holds it.
@@ -99,7 +99,7 @@ class Tmdb(ServiceClient):
         api_key: str,
         *,
         language: str = "en-US",
-        limit: RateLimit | None = None,
+        pacer: Pacer | None = None,
         concurrency: int = 8,
         attempts: int = 5,
         first_wait_seconds: float = 0.5,
@@ -111,8 +111,8 @@ class Tmdb(ServiceClient):
             url,
             headers={"Authorization": f"Bearer {api_key}"} if is_token else None,
             params=None if is_token else {"api_key": api_key},
-            limit=limit,
-            look=look_for_the_address,
+            pacer=pacer,
+            inspect=look_for_the_address,
             connections=concurrency,
             attempts=attempts,
             first_wait_seconds=first_wait_seconds,
@@ -180,19 +180,19 @@ class Tmdb(ServiceClient):
         )
 
 
-def look_for_the_address(response: Response) -> None:
+def look_for_the_address(answer: Answer) -> None:
     """A hook for :class:`Transport`: of an id that it does not have TMDb says so in words of its own.
 
     Raises:
         ServiceRefused: somebody else's 404, which is about the address: no title may be taken for unknown.
     """
-    if response.status_code != 404:
+    if answer.status != 404:
         return
     try:
-        answer = response.json()
-    except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict) or "status_code" not in answer:
+        content = answer.json()
+    except BadAnswer:
+        content = None
+    if not isinstance(content, dict) or "status_code" not in content:
         raise ServiceRefused(
             "What answers at APERTURE_TMDB_URL is not TMDb's API (404, and not in its words): "
             "unset it, or set it to an address such as https://api.themoviedb.org/3."

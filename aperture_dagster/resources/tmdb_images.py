@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aperture_dagster.library.pictures import NotAPicture, PictureKind, examine
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer
-from aperture_dagster.resources.rate_limit import RateLimit
+from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.transport import Transport
 
 LOGO_SIZE = "w500"
@@ -52,7 +52,7 @@ class TmdbImages(ServiceClient):
         cls,
         url: str,
         *,
-        limit: RateLimit | None = None,
+        pacer: Pacer | None = None,
         concurrency: int = 4,
         largest_bytes: int = LARGEST_BYTES,
         attempts: int = 5,
@@ -64,7 +64,7 @@ class TmdbImages(ServiceClient):
             "TMDb's pictures",
             url,
             headers={"Accept": "image/png, image/jpeg, image/svg+xml"},
-            limit=limit,
+            pacer=pacer,
             connections=concurrency,
             attempts=attempts,
             first_wait_seconds=first_wait_seconds,
@@ -84,7 +84,7 @@ class TmdbImages(ServiceClient):
         if not _PATH.fullmatch(path):
             raise BadAnswer(f"TMDb's pictures: {path[:100]!r} is no path of a picture, and was not asked for")
         size = DRAWING_SIZE if path.lower().endswith(".svg") else LOGO_SIZE
-        content = self._http.get_bytes(f"/{size}{path}", largest=self._largest_bytes)
+        content = self._http.request("GET", f"/{size}{path}", max_bytes=self._largest_bytes).body
         try:
             facts = examine(content)
         except NotAPicture as error:

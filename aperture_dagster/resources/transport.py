@@ -1,54 +1,55 @@
-"""The one way out: HTTP with limits, bounded retries, ``Retry-After``, timeouts, redaction and a request counter.
+"""HTTP to outside services: pacing, quota, bounded retries, ``Retry-After``, deadlines, size caps, redaction.
 
-Every service's client sits on a :class:`Transport`; none of them talks HTTP by itself.
+Every client sits on a :class:`Transport`; nothing else in the product speaks HTTP.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+import zlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import httpx
-import stamina
-import stamina.instrumentation
+import tenacity
 
+from aperture_dagster.resources.deadlines import BoundedBackend
 from aperture_dagster.resources.errors import (
     BadAnswer,
+    Cancelled,
     NotFound,
     Redirected,
     RequestRejected,
+    ServicePaused,
     ServiceRefused,
     ServiceUnavailable,
 )
-from aperture_dagster.resources.rate_limit import RateLimit, Turn
+from aperture_dagster.resources.json_text import parse_json
+from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.redaction import redact
 
 log = logging.getLogger(__name__)
-# httpx writes every URL, query and all, at INFO.
+# httpx logs every URL with its query at INFO, httpcore every header at DEBUG: both may hold a key.
 logging.getLogger("httpx").setLevel(logging.WARNING)
-# And httpcore the headers of every answer, at DEBUG: a redirect's may repeat the query.
 logging.getLogger("httpcore").setLevel(logging.WARNING)
-# stamina would print every retry; the operator hears of those that did not help.
-stamina.instrumentation.set_on_retry_hooks(
-    [lambda details: log.info("%s; trying again in %.1f s", details.caused_by, details.wait_for)]
-)
 
-# From 520 on: what Cloudflare, which many services stand behind, says when it does not reach them.
+# From 520 on: what Cloudflare, which many services stand behind, answers when it does not reach them.
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 527)})
 LONGEST_RETRY_AFTER = 120.0
+LARGEST_BODY = 32_000_000
+LARGEST_ERROR_BODY = 64_000
 USER_AGENT = "aperture-dagster (home media recommendations)"
-# For whoever looks at answers: of HTTP itself only this module knows.
-Response = httpx.Response
+T = TypeVar("T")
 
 
 class TryAgain(Exception):
-    """One attempt failed in a way that another may not; carries what the service asked us to wait, in seconds."""
+    """One attempt failed in a way that another may not. ``wait``: seconds that the service asks for, if it does."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -67,23 +68,62 @@ class Quota(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a service answered. ``headers`` ignores case; ``body`` is decoded and complete."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def claims_json(self) -> bool:
+        """Whether the content type is JSON."""
+        return "json" in self.headers.get("content-type", "").lower()
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is not UTF-8 is replaced."""
+        return self.body.decode("utf-8", "replace")
+
+    def json(self, *, lenient: bool = False) -> Any:
+        """Parse the body; None when there is none (204). ``lenient``: see :func:`parse_json`.
+
+        Raises:
+            BadAnswer: it is not JSON.
+        """
+        if not self.body.strip():
+            return None
+        try:
+            return parse_json(self.body, lenient=lenient)
+        except ValueError:
+            kind = self.headers.get("content-type", "no content type")
+            raise BadAnswer(f"the answer is not JSON ({kind})") from None
+
+
 class Transport:
     """HTTP to one service.
 
     Args:
-        service: its name, for messages and counters.
+        service: its name, for messages.
         base_url: with no slash at the end.
         headers: sent with every request; may hold the key, which therefore never shows in a URL.
-        params: sent with every request, for services that take their key nowhere else.
-        limit: the service's rate limit, if it has one.
-        quota: its quota, if it has one: every attempt is taken from it.
-        look: sees every answer before anything is made of its status, and may raise what the service means by it
+        params: sent with every request, for services that accept their key nowhere else.
+        pacer: spaces the requests, if the service limits their rate.
+        quota: every attempt is taken from it, if the service limits their number.
+        inspect: sees every answer before its status is interpreted, and may raise what the service means by it
             (a :class:`ServiceError`, or :class:`TryAgain`).
-        timeout_seconds: for one attempt.
+        timeout_seconds: for connecting (at most 10 s) and for each read. An attempt as a whole may take twice as long.
         attempts: tries in all, the first included.
-        secrets: values that must not show in any message.
-        setting: the setting that a refused key is to be corrected in.
-        address_setting: the setting that a wrong address is to be corrected in.
+        first_wait_seconds, longest_wait_seconds: between attempts; the wait doubles, with jitter.
+        connections: open at once.
+        secrets: values that must not appear in any message.
+        setting: where to correct a refused key.
+        address_setting: where to correct a wrong address.
+        verify: a TLS context, or True for the usual certificates.
+        direct: ignore the environment's proxies.
+        certificate_advice: what to do about a certificate that is not trusted.
+        password_advice: what to do when something in front of the service asks for a password.
     """
 
     def __init__(
@@ -93,9 +133,9 @@ class Transport:
         *,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
-        limit: RateLimit | None = None,
+        pacer: Pacer | None = None,
         quota: Quota | None = None,
-        look: Callable[[Response], None] | None = None,
+        inspect: Callable[[Answer], None] | None = None,
         timeout_seconds: float = 30,
         attempts: int = 5,
         first_wait_seconds: float = 0.5,
@@ -104,34 +144,58 @@ class Transport:
         secrets: Iterable[str] = (),
         setting: str | None = None,
         address_setting: str | None = None,
+        verify: ssl.SSLContext | bool = True,
+        direct: bool = False,
+        certificate_advice: str = "",
+        password_advice: str = "",
     ) -> None:
         self.service = service
         self.base_url = base_url
         self.requests = 0
         self._params = dict(params or {})
-        self._limit = limit
+        self._pacer = pacer
         self._quota = quota
-        self._look = look
+        self._inspect = inspect
+        self._deadline_seconds = 2 * timeout_seconds
         self._attempts = attempts
-        self._waits = (first_wait_seconds, longest_wait_seconds)
+        self._backoff = tenacity.wait_exponential(first_wait_seconds, longest_wait_seconds) + tenacity.wait_random(
+            0, first_wait_seconds
+        )
         self._secrets = [secret for secret in secrets if secret]
         self._setting = setting
         self._address_setting = address_setting
+        self._certificate_advice = certificate_advice
+        self._password_advice = password_advice
         self._count_lock = threading.Lock()
-        for value in (headers or {}).values():
-            if not value.isascii() or not value.isprintable():
-                # Checked here, because the error of whoever meets it later shows the key.
-                raise ServiceRefused(f"{service}: {setting or 'the key'} holds a character that no key has.")
+        self._cancelled = threading.Event()
+        self._check_headers(headers or {})
         self._client = httpx.Client(
-            headers={"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})},
+            headers={
+                "User-Agent": USER_AGENT,
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                **(headers or {}),
+            },
             timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 10)),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            verify=verify,
+            trust_env=not direct,
             # A key must not follow a redirect to another host.
             follow_redirects=False,
         )
+        self._backend = BoundedBackend(self._cancelled)
+        for transport in (self._client._transport, *self._client._mounts.values()):
+            # httpx has no public way to pass a network backend to its pools.
+            if isinstance(transport, httpx.HTTPTransport):
+                transport._pool._network_backend = self._backend  # pyright: ignore[reportAttributeAccessIssue]
+
+    def cancel(self) -> None:
+        """End all requests and waits of all threads within a second, with :class:`Cancelled`. There is no way back."""
+        self._cancelled.set()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Cancel what is under way and close the connections."""
+        self.cancel()
         self._client.close()
 
     def __enter__(self) -> Transport:
@@ -142,191 +206,252 @@ class Transport:
         """Close the connections."""
         self.close()
 
-    def get_json(self, path: str, params: Mapping[str, Any] | None = None, *, retry: bool = True) -> Any:
-        """GET ``path`` and return the parsed JSON.
-
-        Raises:
-            ServiceUnavailable: no usable answer after all attempts (network, timeout, 429, 5xx, cut off, not JSON).
-            ServiceRefused: 401 or 403.
-            NotFound: 404.
-            RequestRejected: any other 4xx, and redirects.
-        """
-        return self._json("GET", path, params=params, retry=retry)
-
-    def post_json(self, path: str, body: Any, *, retry: bool = True) -> Any:
-        """POST ``body`` as JSON and return the parsed JSON; raises as :meth:`get_json`. For requests that are safe
-        to repeat, unless ``retry`` is False.
-        """
-        return self._json("POST", path, body=body, retry=retry)
-
-    def get_bytes(
-        self, path: str, params: Mapping[str, Any] | None = None, *, largest: int, retry: bool = True
-    ) -> bytes:
-        """GET ``path`` and return its body, of which no more than ``largest`` bytes are read.
-
-        Raises:
-            BadAnswer: the body is longer than that.
-            ServiceUnavailable, ServiceRefused, NotFound, RequestRejected: as :meth:`get_json`.
-        """
-        return self._repeat("GET", path, retry, lambda: self._attempt_bytes(path, params, largest))
-
-    def post_text(self, path: str, body: str, *, content_type: str, retry: bool = True) -> None:
-        """POST ``body`` as it is; whatever is answered is not read. For requests that are safe to repeat, unless
-        ``retry`` is False. Raises as :meth:`get_json`.
-        """
-        self._repeat("POST", path, retry, lambda: self._attempt_text(path, body, content_type))
-
-    def _json(
-        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, retry: bool
-    ) -> Any:
-        return self._repeat(method, path, retry, lambda: self._attempt_json(method, path, params, body))
-
-    def _repeat(self, method: str, path: str, retry: bool, attempt_once: Callable[[], Any]) -> Any:
-        first, longest = self._waits
-        try:
-            for attempt in stamina.retry_context(
-                on=_wait_before_retry,
-                attempts=self._attempts if retry else 1,
-                timeout=None,
-                wait_initial=first,
-                wait_max=longest,
-                wait_jitter=first,
-            ):
-                with attempt:
-                    return attempt_once()
-        except TryAgain as error:
-            raise ServiceUnavailable(
-                self._clean(f"{self.service} at {self.base_url}: {method} {path}: {error}.")
-            ) from None
-        raise AssertionError("unreachable")
-
-    def _attempt_json(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> Any:
-        with self._sent(method, path, params, body) as response:
-            response.read()
-        self._judge(response, f"{method} {path}")
-        try:
-            return response.json()
-        except (ValueError, RecursionError):
-            kind = response.headers.get("content-type", "no content type")
-        # A proxy's page or a half-written body can be over in a second, so it is worth another try first.
-        raise TryAgain(self._clean(f"the answer is not JSON ({kind}){self._check_address()}"))
-
-    def _attempt_text(self, path: str, body: str, content_type: str) -> None:
-        with self._sent("POST", path, None, body.encode(), {"Content-Type": content_type}) as response:
-            response.read()
-        self._judge(response, f"POST {path}")
-
-    def _attempt_bytes(self, path: str, params: Mapping[str, Any] | None, largest: int) -> bytes:
-        content = bytearray()
-        with self._sent("GET", path, params, None) as response:
-            if response.status_code != 200:
-                response.read()
-            else:
-                for chunk in response.iter_bytes():
-                    content += chunk
-                    if len(content) > largest:
-                        raise BadAnswer(f"{self.service}: {path} is larger than {largest / 1e6:g} MB, and was left")
-        self._judge(response, f"GET {path}")
-        return bytes(content)
-
-    @contextmanager
-    def _sent(
+    def request(
         self,
         method: str,
         path: str,
-        params: Mapping[str, Any] | None,
-        body: Any,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Iterator[httpx.Response]:
-        """Send one request within limit and quota; the answer is read inside the block."""
+        max_bytes: int = LARGEST_BODY,
+        repeatable: bool | None = None,
+        accept: Collection[int] = (),
+        follow_redirects: bool = False,
+    ) -> Answer:
+        """Send a request and return the answer, whole.
+
+        Args:
+            method: GET, POST, …
+            path: appended to the base URL.
+            params: query parameters of this request.
+            json: a body to send as JSON.
+            content: a body to send as it is.
+            headers: of this request, over those of the transport. A token in ``Authorization`` is redacted like the
+                transport's secrets.
+            max_bytes: the largest decoded body that is accepted.
+            repeatable: whether a failed attempt may be repeated. By default everything but POST and PATCH may.
+            accept: statuses of 300 and above to return instead of raising what they mean.
+            follow_redirects: only for services that get no credentials.
+
+        Raises:
+            ServiceUnavailable: no usable answer after all attempts (network, timeout, 429, 5xx, cut off).
+            ServicePaused: the service asks for a pause of more than two minutes.
+            ServiceRefused: 401, 403, or a certificate that is not trusted.
+            NotFound: 404.
+            Redirected: 3xx.
+            RequestRejected: any other 4xx.
+            BadAnswer: the body is larger than ``max_bytes``.
+            QuotaSpent: the quota has no request left.
+            Cancelled: see :meth:`cancel`.
+        """
+        return self._repeat(
+            lambda: self._attempt(method, path, params, json, content, headers, max_bytes, accept, follow_redirects),
+            f"{method} {path}",
+            repeatable=method not in ("POST", "PATCH") if repeatable is None else repeatable,
+        )
+
+    def get_json(self, path: str, params: Mapping[str, Any] | None = None, *, lenient: bool = False) -> Any:
+        """GET ``path`` and parse the answer.
+
+        A body that does not claim to be JSON, such as a proxy's page, is requested again; one that claims to be and
+        cannot be parsed would come again the same. ``lenient``: see :func:`parse_json`.
+
+        Raises:
+            BadAnswer: the answer claims to be JSON and is not, or is too large.
+            ServiceError: see :meth:`request`.
+        """
+        return self._repeat(
+            lambda: self._attempt_json("GET", path, params, lenient=lenient), f"GET {path}", repeatable=True
+        )
+
+    def post_json(self, path: str, body: Any, *, repeatable: bool = False) -> Any:
+        """POST ``body`` as JSON and parse the answer; None when there is none. ``repeatable``: see :meth:`request`.
+
+        Raises as :meth:`get_json`.
+        """
+        return self._repeat(lambda: self._attempt_json("POST", path, None, body), f"POST {path}", repeatable=repeatable)
+
+    def _attempt_json(
+        self, method: str, path: str, params: Mapping[str, Any] | None, body: Any = None, *, lenient: bool = False
+    ) -> Any:
+        answer = self._attempt(method, path, params, body)
+        if answer.body.strip() or answer.status == 204 or method != "GET":
+            try:
+                return answer.json(lenient=lenient)
+            except BadAnswer as error:
+                if answer.claims_json:
+                    raise BadAnswer(f"{self._where(f'{method} {path}')}: {error}") from None
+        kind = answer.headers.get("content-type", "no content type")
+        raise TryAgain(f"the answer is not JSON ({kind}){self._check_address()}")
+
+    def _repeat(self, attempt: Callable[[], T], request: str, *, repeatable: bool) -> T:
+        """Call ``attempt`` until it succeeds, at most as often as allowed."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TryAgain),
+            stop=tenacity.stop_after_attempt(self._attempts if repeatable else 1),
+            wait=self._wait_seconds,
+            sleep=self._sleep,
+            before_sleep=lambda state: log.info(
+                "%s; trying again in %.1f s", state.outcome and state.outcome.exception(), state.upcoming_sleep
+            ),
+            reraise=True,
+        )
+        try:
+            return retrying(attempt)
+        except TryAgain as error:
+            raise ServiceUnavailable(self._clean(f"{self._where(request)}: {error}.")) from None
+
+    def _wait_seconds(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome is not None else None
+        wait = error.wait if isinstance(error, TryAgain) else None
+        return self._backoff(state) if wait is None else wait
+
+    def _sleep(self, seconds: float) -> None:
+        if self._cancelled.wait(seconds):
+            raise Cancelled(f"{self.service}: the run was stopped")
+
+    def _attempt(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int = LARGEST_BODY,
+        accept: Collection[int] = (),
+        follow_redirects: bool = False,
+    ) -> Answer:
+        self._check_headers(headers or {})
+        self._secrets += [token for token in _tokens(headers or {}) if token not in self._secrets]
         if self._quota is not None:
             self._quota.spend()
-        turn = self._limit.wait() if self._limit is not None else None
+        if self._pacer is not None:
+            self._pacer.wait(self._sleep)
         with self._count_lock:
             self.requests += 1
-        response = None
+        self._backend.start(self._deadline_seconds)
         try:
             request = self._client.build_request(
                 method,
                 self.base_url + path,
                 params={**self._params, **(params or {})} or None,
-                json=None if isinstance(body, bytes) else body,
-                content=body if isinstance(body, bytes) else None,
+                json=json,
+                content=content,
                 headers=headers,
-                extensions={"trace": self._tracer(turn)} if turn is not None else None,
             )
-            response = self._client.send(request, stream=True)
-            self._answered(turn)
-            yield response
-        except httpx.TimeoutException as error:
-            raise TryAgain(f"no answer in time ({type(error).__name__}){self._check_address()}") from None
-        except httpx.InvalidURL as error:
-            raise ServiceRefused(
-                self._clean(f"{self.service}: {self.base_url} is not a usable address: {error}{self._check_address()}")
-            ) from None
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            if "WRONG_VERSION_NUMBER" in reason:
-                reason = "it does not speak https: the address begins with http://, or the port is another"
-            raise TryAgain(self._clean(f"{reason}{self._check_address()}")) from None
-        finally:
-            if response is None:
-                self._answered(turn)
-            else:
+            response = self._client.send(request, stream=True, follow_redirects=follow_redirects)
+            try:
+                answer = self._read(response, path, max_bytes)
+            finally:
                 response.close()
+        except (httpx.HTTPError, httpx.InvalidURL, zlib.error) as error:
+            if self._cancelled.is_set():
+                raise Cancelled(f"{self.service}: the run was stopped") from None
+            raise self._meaning_of(error) from None
+        self._raise_for_status(answer, f"{method} {path}", accept)
+        return answer
 
-    def _tracer(self, turn: Turn) -> Callable[[str, Any], None]:
-        def trace(event: str, _: Any) -> None:
-            # Making the connection takes a while, in which the service knows nothing of the request.
-            if event == "http11.send_request_body.complete" and self._limit is not None:
-                self._limit.sent(turn)
+    def _read(self, response: httpx.Response, path: str, max_bytes: int) -> Answer:
+        is_error = response.status_code >= 300
+        most = LARGEST_ERROR_BODY if is_error else max_bytes
+        body = bytearray()
+        # Not httpx's own decoder: it unpacks whatever comes, and a kilobyte may become a megabyte.
+        is_packed = response.headers.get("content-encoding", "").lower() in ("gzip", "x-gzip")
+        unpack = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress if is_packed else _as_it_is
+        for chunk in response.iter_raw():
+            body += unpack(chunk, most + 1 - len(body))
+            if len(body) > most:
+                if is_error:
+                    # Nobody reads more of it.
+                    break
+                raise BadAnswer(f"{self.service}: {path} is larger than {max_bytes / 1e6:g} MB; it was not read")
+        return Answer(response.status_code, response.headers, bytes(body[:most]))
 
-        return trace
+    def _meaning_of(self, error: Exception) -> Exception:
+        """What a failure of the network, or of the address, means for the request."""
+        if isinstance(error, httpx.TimeoutException):
+            return TryAgain(f"no answer in time ({type(error).__name__}){self._check_address()}")
+        if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol)):
+            return ServiceRefused(
+                self._clean(f"{self.service}: {self.base_url} is not a usable address: {error}{self._check_address()}")
+            )
+        reason = str(error) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            why = reason.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or "unknown reason"
+            advice = f" {self._certificate_advice}" if self._certificate_advice else ""
+            return ServiceRefused(
+                self._clean(f"{self.service} at {self.base_url}: its certificate is not trusted ({why}).{advice}")
+            )
+        if "WRONG_VERSION_NUMBER" in reason:
+            reason = "it does not speak https: the address begins with http://, or the port is another"
+        return TryAgain(self._clean(f"{reason}{self._check_address()}"))
 
-    def _answered(self, turn: Turn | None) -> None:
-        if self._limit is not None and turn is not None:
-            self._limit.answered(turn)
-
-    def _judge(self, response: httpx.Response, request: str) -> None:
+    def _raise_for_status(self, answer: Answer, request: str, accept: Collection[int]) -> None:
         """Raise what an answer means that is not the one asked for."""
-        if self._look is not None:
-            self._look(response)
-        status = response.status_code
-        where = f"{self.service} at {self.base_url}: {request}"
+        if self._inspect is not None:
+            self._inspect(answer)
+        status, where = answer.status, self._where(request)
+        if status < 300 or status in accept:
+            return
         if status in RETRYABLE:
-            reason = self._clean(f"answered {status}{self._excerpt(response)}")
-            raise TryAgain(reason, retry_after_seconds(response.headers))
+            reason = f"answered {status}{self._excerpt(answer)}"
+            wait = retry_after_seconds(answer.headers)
+            if wait is not None and wait > LONGEST_RETRY_AFTER:
+                resumes_at = datetime.now(UTC) + timedelta(seconds=wait)
+                raise ServicePaused(
+                    self._clean(f"{where}: {reason}, and asks to be left alone until {resumes_at:%Y-%m-%d %H:%M} UTC"),
+                    resumes_at,
+                )
+            raise TryAgain(self._clean(reason), wait)
         if status in (401, 403):
             advice = f" Check {self._setting}." if self._setting else ""
-            raise ServiceRefused(self._clean(f"{where}: refused ({status}){self._excerpt(response)}.{advice}"))
+            if self._password_advice and "basic" in answer.headers.get("www-authenticate", "").lower():
+                advice = f" {self._password_advice}"
+            raise ServiceRefused(self._clean(f"{where}: refused ({status}){self._excerpt(answer)}.{advice}"))
         if status == 404:
             raise NotFound(self._clean(f"{where}: not found"))
-        if 300 <= status < 400 and (target := response.headers.get("location")):
+        if status < 400 and (target := answer.headers.get("location")):
             setting = self._address_setting or "the setting"
             raise Redirected(
-                f"{self._clean(where)}: redirects to {self._clean(target)[:200]}; "
-                f"set {setting} to the address that it is to be reached at"
+                f"{self._clean(where)}: redirects to {self._clean(target)[:200]}; set {setting} to the final address"
             )
-        if status >= 300:
-            raise RequestRejected(self._clean(f"{where}: answered {status}{self._excerpt(response)}"))
+        raise RequestRejected(self._clean(f"{where}: answered {status}{self._excerpt(answer)}"))
+
+    def _check_headers(self, headers: Mapping[str, str]) -> None:
+        for value in headers.values():
+            if not value.isascii() or not value.isprintable():
+                # Checked here, because the error that httpx raises shows the key.
+                raise ServiceRefused(
+                    f"{self.service}: {self._setting or 'the key'} contains a character that no key contains."
+                )
+
+    def _where(self, request: str) -> str:
+        return f"{self.service} at {self.base_url}: {request}"
 
     def _check_address(self) -> str:
         return f". Check {self._address_setting}, and that it runs there" if self._address_setting else ""
 
-    def _excerpt(self, response: httpx.Response) -> str:
-        """The first words of a text answer, for the operator; markup says nothing to them."""
-        if "html" in response.headers.get("content-type", ""):
+    def _excerpt(self, answer: Answer) -> str:
+        """The first words of a text answer, for the operator. Markup would tell them nothing."""
+        if "html" in answer.headers.get("content-type", ""):
             return ""
         # Cleaned before it is cut: of a key at the edge a part would stay.
-        text = self._clean(" ".join(response.text.split()))[:160]
+        text = self._clean(" ".join(answer.text.split()))[:160].rstrip(".")
         return f": {text}" if text else ""
 
     def _clean(self, message: str) -> str:
         return redact(message, self._secrets)
 
 
+def _as_it_is(chunk: bytes, _: int) -> bytes:
+    return chunk
+
+
 def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """What ``Retry-After`` (seconds or a date) asks for, or None; never more than two minutes, never negative."""
+    """Read ``Retry-After`` (seconds or a date): seconds from now, never negative; None when there is none."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -341,7 +466,7 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None)
         seconds = (moment - (now or datetime.now(UTC))).total_seconds()
     if not math.isfinite(seconds):
         return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+    return min(max(seconds, 0.0), timedelta(days=365).total_seconds())
 
 
 def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
@@ -358,7 +483,6 @@ def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     return value
 
 
-def _wait_before_retry(error: Exception) -> bool | float:
-    if not isinstance(error, TryAgain):
-        return False
-    return True if error.wait is None else error.wait
+def _tokens(headers: Mapping[str, str]) -> list[str]:
+    """The token of an ``Authorization`` header, without its scheme."""
+    return [value.split()[-1] for name, value in headers.items() if name.lower() == "authorization" and value.strip()]

@@ -1,11 +1,10 @@
-"""What is remembered of outside services: who uses one now, when it was asked last, what its quota still allows."""
+"""What the database remembers of outside services: who uses one now, whether it works, what its quota still allows."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +20,6 @@ POLL_SECONDS = 1.0
 _LIMIT = 'coalesce(CAST(:own AS integer), q."limit")'
 
 
-@dataclass(slots=True)
-class Lease:
-    """The right to use a service, alone.
-
-    ``ages``: seconds since each of the last requests that the one before sent; None when that one was killed, and
-    nobody knows. Whoever holds the lease puts its own last requests into ``sent`` before giving it back.
-    """
-
-    ages: list[float] | None
-    sent: list[float]
-
-
 @contextmanager
 def service_lease(
     engine: Engine,
@@ -40,7 +27,7 @@ def service_lease(
     *,
     waiting: Callable[[float], None] = lambda seconds: None,
     patience_seconds: float | None = None,
-) -> Iterator[Lease]:
+) -> Iterator[None]:
     """Use ``service`` alone among all processes, so that its limit is kept and nothing is asked twice.
 
     The lock belongs to a connection, so a process that is killed gives it back at once.
@@ -63,50 +50,12 @@ def service_lease(
                 raise TimeoutError(f"another run is using {service} now")
             waiting(waited)
             time.sleep(POLL_SECONDS)
-        # When the database was restarted meanwhile, the lock went with the connection, and the next one hears no ages:
-        # no reason to fail for whoever has kept everything.
         try:
-            lease = _lend(connection, service)
-            try:
-                yield lease
-            finally:
-                with suppress(SQLAlchemyError):
-                    _take_back(connection, service, lease)
+            yield
         finally:
+            # When the database was restarted meanwhile, the lock went with the connection.
             with suppress(SQLAlchemyError):
                 connection.execute(text("SELECT pg_advisory_unlock(:class, hashtext(:service))"), lock)
-
-
-def _lend(connection: Connection, service: str) -> Lease:
-    row = connection.execute(
-        text(
-            "SELECT lent_at IS NULL OR returned_at >= lent_at AS was_returned, coalesce((SELECT "
-            "array_agg(extract(epoch FROM clock_timestamp() - sent)::float8) FROM unnest(sent_at) AS sent), '{}') "
-            "AS ages FROM services WHERE service = :service"
-        ),
-        {"service": service},
-    ).one_or_none()
-    connection.execute(
-        text(
-            "INSERT INTO services (service, lent_at) VALUES (:service, clock_timestamp()) "
-            "ON CONFLICT (service) DO UPDATE SET lent_at = excluded.lent_at"
-        ),
-        {"service": service},
-    )
-    if row is None:
-        return Lease([], [])
-    return Lease(list(row.ages) if row.was_returned else None, [])
-
-
-def _take_back(connection: Connection, service: str, lease: Lease) -> None:
-    connection.execute(
-        text(
-            "UPDATE services SET returned_at = clock_timestamp(), sent_at = coalesce((SELECT "
-            "array_agg(clock_timestamp() - make_interval(secs => age)) FROM unnest(CAST(:ages AS float8[])) AS age), "
-            "'{}') WHERE service = :service"
-        ),
-        {"service": service, "ages": lease.sent},
-    )
 
 
 def spend(connection: Connection, service: str, *, day: date, limit: int, told: bool) -> bool:

@@ -62,7 +62,8 @@ def public_methods(*clients: type) -> set[str]:
         f"{client.__name__}.{name}"
         for client in clients
         for name, member in inspect.getmembers_static(client, inspect.isfunction)
-        if not name.startswith("_")
+        # What ends requests sends none.
+        if not name.startswith("_") and name != "cancel"
     }
 
 

@@ -104,7 +104,7 @@ OF_THE_SERVER = [
         (f"Check {SERVER}", "does not speak https", "http://"),
     ),
     Mistake("a refused key", {KEY: PASSWORD}, (f"Check {KEY}", "refused (401)")),
-    Mistake("a key with odd characters", {KEY: "hush…very-secret"}, (KEY, "holds a character")),
+    Mistake("a key with odd characters", {KEY: "hush…very-secret"}, (KEY, "contains a character")),
     Mistake("no key", {KEY: ""}, (KEY, "Dashboard, API Keys")),
 ]  # fmt: skip
 OF_TMDB = [

@@ -295,6 +295,8 @@ NO: dict[str, tuple[int, Trouble]] = {
     "an object": (5, Trouble(Answer({"titles": []}), BadAnswer, "expected list, got dict", 1)),
     "a word": (5, Trouble(Answer('"KEY"'), BadAnswer, "expected list, got str", 1)),
 }
+# A POST may be answered with nothing; a batch may not.
+NO_JSON = NO_JSON | {"nothing": Trouble(Answer(""), BadAnswer, "expected list, got NoneType", 1)}
 TROUBLES = {name: (3, trouble) for name, trouble in (PASSING | NO_JSON).items()} | NO
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from aperture_dagster.resources.errors import ServiceError, ServiceUnavailable
+from aperture_dagster.resources.errors import BadAnswer, ServiceError, ServiceUnavailable
 from aperture_dagster_tests.resources.conftest import Answer
 
 ATTEMPTS = 2
@@ -45,7 +45,7 @@ PASSING: dict[str, Trouble] = {
 }
 NO_JSON: dict[str, Trouble] = {
     "a page": Trouble(page(), ServiceUnavailable, r"is not JSON \(text/html"),
-    "malformed JSON": Trouble(Answer('{"key": "KEY", '), ServiceUnavailable, "is not JSON"),
+    "malformed JSON": Trouble(Answer('{"key": "KEY", '), BadAnswer, "is not JSON", requests=1),
     "nothing": Trouble(Answer(""), ServiceUnavailable, "is not JSON"),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, Column, Date, Integer, Table, Text, text
+from sqlalchemy import Column, Date, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.storage.tables.base import Moment, metadata
@@ -20,9 +20,6 @@ services = Table(
     "services",
     metadata,
     Column("service", Text, primary_key=True),
-    Column("lent_at", Moment, comment="when somebody last began to use it"),
-    Column("returned_at", Moment, comment="when they were done; earlier than lent_at: they were killed, or are at it"),
-    Column("sent_at", ARRAY(Moment), nullable=False, server_default=text("'{}'"), comment="the last requests"),
     Column("batch_size", Integer, comment="the largest that it took, where it refused a larger one"),
     Column("answered_at", Moment, comment="when it last gave a good answer"),
     Column("failing_since", Moment, comment="null while it answers"),
