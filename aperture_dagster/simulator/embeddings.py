@@ -2,6 +2,13 @@
 
 Vectors are hashed bags of words of unit length: the same text gives the same vector, and texts that share words are
 near each other.
+
+Played are OpenAI's errors, as openai/openai-openapi has them, and
+
+- an account without credit: 429 with type and code ``insufficient_quota``, which no retry helps against
+  (langchain-ai/langchainjs issue 1929);
+- a content filter: 400 with the code ``content_filter`` for the whole request, as Azure's endpoint answers;
+- models of Ollama 0.13.5 and later, which refuse a text beyond their context with 400 (ollama/ollama issue 14186).
 """
 
 from __future__ import annotations
@@ -39,6 +46,7 @@ class EmbeddingsService:
 
     def __init__(self, state: SimulatorState) -> None:
         self._settings = state.settings
+        self._tokens_used = 0
         self._router = Router()
         self._router.add("POST", "/embeddings", self._embeddings, ())
         self._router.add("GET", "/models", self._models, ())
@@ -78,12 +86,14 @@ class EmbeddingsService:
             raise Unmodelled(f"{', '.join(sorted(unknown))} in the body")
         model = asked.get("model")
         length = self._settings.embedding_models.get(model) if isinstance(model, str) else None
-        if length is None:
+        if not isinstance(model, str) or length is None:
             return _refused(404, f"The model `{model}` does not exist.", "model_not_found", "model")
         texts = _texts(asked.get("input"))
-        problem = self._problem(texts)
+        problem = self._problem(model, texts)
         if problem is not None or texts is None:
             return _refused(400, problem or "'$.input' is invalid.", None, "input")
+        if any(word in text for word in self._settings.embedding_refused_words for text in texts):
+            return _refused(400, "The response was filtered by the content management policy.", "content_filter")
         dimensions = asked.get("dimensions")
         if dimensions is not None:
             if not isinstance(dimensions, int) or isinstance(dimensions, bool) or not 1 <= dimensions <= length:
@@ -93,11 +103,16 @@ class EmbeddingsService:
         form = asked.get("encoding_format") or "float"
         if form not in ("float", "base64"):
             return _refused(400, "'encoding_format' must be 'float' or 'base64'.", None, "encoding_format")
+        used = sum(token_count(text) for text in texts)
+        credit = self._settings.embedding_credit
+        if credit is not None and self._tokens_used + used > credit:
+            text = "You exceeded your current quota, please check your plan and billing details."
+            return _refused(429, text, "insufficient_quota", kind="insufficient_quota")
+        self._tokens_used += used
         data = [
             {"object": "embedding", "index": place, "embedding": _encoded(embed(text, dimensions or length), form)}
             for place, text in enumerate(texts)
         ]
-        used = sum(token_count(text) for text in texts)
         content = {
             "object": "list",
             "data": data,
@@ -106,13 +121,16 @@ class EmbeddingsService:
         }
         return json_response(content, headers=_limits(used))
 
-    def _problem(self, texts: list[str] | None) -> str | None:
+    def _problem(self, model: str, texts: list[str] | None) -> str | None:
         settings = self._settings
         if not texts or any(not text for text in texts):
             return "'$.input' is invalid: it must hold at least one text, and none may be empty."
         if len(texts) > settings.embedding_max_inputs:
             return f"'$.input' is too long: at most {settings.embedding_max_inputs} inputs."
         counts = [token_count(text) for text in texts]
+        context = settings.embedding_contexts.get(model)
+        if context is not None and max(counts) > context:
+            return "the input length exceeds the context length"
         if max(counts) > settings.embedding_max_tokens_each:
             return f"This model's maximum context length is {settings.embedding_max_tokens_each} tokens."
         if sum(counts) > settings.embedding_max_tokens:
@@ -121,8 +139,9 @@ class EmbeddingsService:
 
 
 def token_count(text: str) -> int:
-    """About how many tokens a text has."""
-    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+    """About how many tokens a text has: four characters of English each, one of most other scripts."""
+    foreign = sum(character > "\u02ff" for character in text)
+    return foreign - (foreign - len(text)) // _CHARACTERS_PER_TOKEN
 
 
 def embed(text: str, length: int) -> list[float]:

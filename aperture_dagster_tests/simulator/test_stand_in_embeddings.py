@@ -119,3 +119,28 @@ def test_a_body_that_is_not_json_is_refused(client: httpx.Client) -> None:
 
 def test_models_are_listed(client: httpx.Client) -> None:
     assert "demo-embedding" in [model["id"] for model in client.get("/models").json()["data"]]
+
+
+def test_an_account_without_credit_is_refused_in_words_of_its_own(serve) -> None:
+    simulator = serve(embedding_credit=10)
+    with httpx.Client(base_url=simulator.openai_url, headers=HEADERS) as client:
+        assert ask(client, "words" * 4).status_code == 200
+        refused = ask(client, "words" * 8)
+    assert refused.status_code == 429
+    assert (refused.json()["error"]["type"], refused.json()["error"]["code"]) == ("insufficient_quota",) * 2
+
+
+def test_one_text_may_have_the_whole_request_refused(serve) -> None:
+    simulator = serve(embedding_refused_words=("forbidden",))
+    with httpx.Client(base_url=simulator.openai_url, headers=HEADERS) as client:
+        refused = ask(client, ["fine", "a forbidden word"])
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "content_filter")
+        assert ask(client, ["fine"]).status_code == 200
+
+
+def test_small_models_take_short_texts_only(client: httpx.Client) -> None:
+    assert ask(client, "word " * 400, model="mxbai-embed-large").status_code == 200
+    for text in ("word " * 420, "\u6620" * 600):
+        refused = ask(client, text, model="mxbai-embed-large")
+        assert refused.status_code == 400
+        assert "exceeds the context length" in refused.json()["error"]["message"]

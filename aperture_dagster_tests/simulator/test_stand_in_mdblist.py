@@ -76,8 +76,9 @@ def test_every_site_marks_on_its_own_scale_and_has_several_ways_of_knowing_nothi
                 seen.add("null" if value is None else "zero")
                 continue
             site = "popcorn" if rating["source"] in ("audience", "tomatoesaudience") else rating["source"]
-            assert 0 < float(value) <= SCALES[site]
-            assert abs(score - 100 * float(value) / SCALES[site]) <= 0.5
+            scale = 10 if site == "letterboxd" else SCALES[site]
+            assert 0 < float(value) <= scale
+            assert abs(score - 100 * float(value) / scale) <= 0.5
             assert votes > 0
             # A film that everyone has marked, marked alike.
             assert abs(score - 10 * (2.0 + title["ids"]["tmdb"] % 8)) <= 35
@@ -183,3 +184,41 @@ def test_what_was_asked_is_told_by_title(simulator: RunningSimulator, mdblist: h
     assert asked == {ids[0]: 1, ids[1]: 1, ids[2]: 2, ids[3]: 1, "tmdb/show/101": 1}
     answered = httpx.get(simulator.control_url + "/answered?service=mdblist").json()
     assert answered == {ids[0]: 1, ids[1]: 1, ids[2]: 1, "tmdb/show/101": 1}
+
+
+def test_letterboxds_marks_are_out_of_ten_in_a_batch_and_out_of_five_alone(mdblist: httpx.Client) -> None:
+    def letterboxd(title: dict) -> dict:
+        return next(one for one in title["ratings"] if one["source"] == "letterboxd" and one["votes"])
+
+    many = [title for title in batch(mdblist, MANY[:50]).json() if "letterboxd" in str(title)]
+    told = 0
+    for title in many:
+        if not any(one["source"] == "letterboxd" and one["votes"] for one in title["ratings"]):
+            continue
+        together, alone = letterboxd(title), letterboxd(mdblist.get(f"/imdb/movie/{title['ids']['imdb']}").json())
+        assert float(together["value"]) == pytest.approx(2 * float(alone["value"]))
+        assert together["score"] == alone["score"] == pytest.approx(20 * float(alone["value"]))
+        told += 1
+    assert told > 10
+
+
+def test_a_spent_day_may_be_told_with_status_200(serve) -> None:
+    simulator = serve(World("films", [FILM]), mdblist_daily_limit=1, mdblist_limit_in_body=True)
+    with httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT) as client:
+        batch(client, [FILM])
+        spent = batch(client, [FILM])
+    assert (spent.status_code, spent.json()) == (200, {"response": False, "error": "API Limit Reached!"})
+
+
+@pytest.mark.parametrize(("form", "status"), [("slash_by_redirect", 301), ("slash_only", 404)])
+def test_a_batch_may_need_a_slash_at_the_end_of_its_path(serve, form: str, status: int) -> None:
+    simulator = serve(World("films", [FILM]), mdblist_batch_path=form, mdblist_unknown_share=0.0)
+    with httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT) as client:
+        refused = batch(client, [FILM])
+        assert refused.status_code == status
+        answer = client.post("/imdb/movie/", json={"ids": [FILM.imdb_id]})
+        assert [title["title"] for title in answer.json()] == ["First"]
+        if status == 301:
+            assert refused.next_request is not None
+            assert refused.next_request.url == answer.request.url
+        assert client.get("/imdb/movie/tt0000101").status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -180,3 +181,34 @@ def test_what_goes_wrong_is_said_by_the_proxy_before_it_or_with_status_200(
     assert simulator.state.most_in_window("omdb", 60) == 6
     simulator.state.reset_counters()
     assert (simulator.state.asked("omdb"), simulator.state.most_in_window("omdb", 60)) == ({}, 0)
+
+
+def test_some_plots_are_no_json(serve) -> None:
+    plots = [WorldTitle(f"movie:{one}", "movie", "A", imdb_id=f"tt{one:07d}", overview="a b c") for one in range(30)]
+    simulator = serve(World("films", plots), omdb_unknown_share=0.0, omdb_malformed_share=1.0)
+    spoilt = set()
+    with httpx.Client(base_url=simulator.omdb_url, params={"apikey": "demo-omdb-key"}) as client:
+        for one in plots:
+            answer = client.get("/", params={"i": one.imdb_id})
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json; charset=utf-8")
+            with pytest.raises(json.JSONDecodeError):
+                answer.json()
+            spoilt.add(re.search(rb'"a (.+?)b c"', answer.content)[1])  # type: ignore[index]
+    assert spoilt == {b"\x1f", b"\t", b"\\s", b"\\'"}
+
+
+def test_the_error_about_an_id_that_is_no_number_is_no_json_either(omdb: httpx.Client) -> None:
+    answer = omdb.get("/", params={"i": "tt011f8539"})
+    assert answer.status_code == 200
+    assert 'from string "011f8539" to type' in answer.text
+
+
+def test_a_title_is_chosen_by_its_year(serve) -> None:
+    """Finding T3: the year was ignored."""
+    films = [WorldTitle(f"movie:{year}", "movie", "Twice", year=year, imdb_id=f"tt{year:07d}") for year in (1960, 1998)]
+    simulator = serve(World("films", films), omdb_unknown_share=0.0)
+    with httpx.Client(base_url=simulator.omdb_url, params={"apikey": "demo-omdb-key"}) as client:
+        assert [client.get("/", params={"t": "twice", "y": year}).json()["Year"] for year in (1998, 1960)] == [
+            "1998", "1960",
+        ]  # fmt: skip
+        assert client.get("/", params={"t": "twice", "y": 1970}).json()["Error"] == "Movie not found!"

@@ -224,3 +224,36 @@ def test_an_added_title_is_known_at_once(simulator: RunningSimulator, tmdb: http
     assert tmdb.get("/movie/4711").status_code == 404
     simulator.state.add_title(WorldTitle("movie:new", "movie", "New", tmdb_id=4711))
     assert tmdb.get("/movie/4711").json()["title"] == "New"
+
+
+def test_credits_of_a_series_are_those_of_its_latest_season(serve) -> None:
+    cast = tuple(CastMember(name) for name in ("Lead", "Second", "Third", "Fourth", "Fifth"))
+    show = WorldTitle(
+        "series:2", "series", "Long", tmdb_id=7, cast=cast, episodes_per_season=(2, 2), runtime_minutes=50
+    )
+    simulator = serve(World("shows", [show]))
+    with httpx.Client(base_url=simulator.tmdb_url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+        told = client.get("/tv/7?append_to_response=credits,aggregate_credits").json()
+    assert [one["name"] for one in told["credits"]["cast"]] == ["Second", "Third", "Fifth"]
+    everybody = sorted(told["aggregate_credits"]["cast"], key=lambda one: one["order"])
+    assert [one["name"] for one in everybody] == [one.name for one in cast]
+    assert told["last_episode_to_air"]["runtime"] == 50
+
+
+def test_an_id_that_moved_is_404_and_found_under_the_new_one(serve) -> None:
+    simulator = serve(World("films", [FILM]), tmdb_moved={101: 909})
+    with httpx.Client(base_url=simulator.tmdb_url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+        assert client.get("/movie/101").status_code == 404
+        found = client.get("/find/tt0101?external_source=imdb_id").json()["movie_results"]
+        assert [one["id"] for one in found] == [909]
+        assert client.get("/movie/909").json()["id"] == 909
+
+
+def test_in_other_languages_some_titles_have_no_overview(serve) -> None:
+    films = [WorldTitle(f"movie:{one}", "movie", "A", tmdb_id=one, overview="A plot") for one in range(1, 40)]
+    simulator = serve(World("films", films))
+    with httpx.Client(base_url=simulator.tmdb_url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+        told = [client.get(f"/movie/{one.tmdb_id}?language=de-DE").json()["overview"] for one in films]
+        assert client.get("/movie/1?language=en-US").json()["overview"] == "A plot"
+    assert set(told) == {"", "(de) A plot"}
+    assert 4 < told.count("") < 20

@@ -1,4 +1,15 @@
-"""The MDBList stand-in: who may ask, how often, how much at once, and about what."""
+"""The MDBList stand-in: who may ask, how often, how much at once, and about what.
+
+It plays api.mdblist.com as of August 2026. Sources of what is not in its documentation (``linaspurinis/mdblist.doc``):
+
+- Letterboxd's value is on 0-10 in a batch and on 0-5 in a single answer, ``score`` is the same: Kometa-Team/Kometa
+  issue 3533.
+- A spent day may be told with status 200, ``"response": false`` and "API Limit Reached!": Kometa-Team/Kometa
+  ``modules/mdblist.py``, ``Mdblist._request``.
+- Batches are documented both with a slash at the end of the path (the service's own OpenAPI, operation
+  ``root_create``, quoted in NuvioMedia/NuvioTV issue 3520) and without (mdblist.doc). A Django service redirects
+  from one to the other, or knows one only: django/django ``django/middleware/common.py``, ``CommonMiddleware``.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +81,12 @@ class MdblistService:
         if key != self._state.settings.mdblist_key:
             status, content = _REFUSALS[stable_number(key) % len(_REFUSALS) if key else 0]
             return Route(endpoint, lambda *_: json_response(content, status))
+        if request.method == "POST" and route is not None and not request.path.endswith("/"):
+            match self._state.settings.mdblist_batch_path:
+                case "slash_by_redirect":
+                    return Route(endpoint, lambda *_: _to_the_slash(request))
+                case "slash_only":
+                    return Route(endpoint, lambda *_: html_response("Not Found", 404))
         return route or Route(endpoint, lambda *_: json_response({"error": "Not found"}, 404))
 
     def subjects(self, request: Request) -> Sequence[str]:
@@ -96,7 +113,12 @@ class MdblistService:
     def _metered(self, handler: Callable[..., Response]) -> Callable[..., Response]:
         def metered(request: Request, *parts: str) -> Response:
             quota = self._state.quotas["mdblist"]
-            answer = handler(request, *parts) if quota.take() else self._too_many(quota.seconds_left)
+            if quota.take():
+                answer = handler(request, *parts)
+            elif self._state.settings.mdblist_limit_in_body:
+                return json_response({"response": False, "error": "API Limit Reached!"})
+            else:
+                answer = self._too_many(quota.seconds_left)
             answer.headers = (*answer.headers, *self._limits())
             return answer
 
@@ -167,7 +189,7 @@ class MdblistService:
         ordered = sorted(found.values(), key=lambda title: stable_number(title.key))
         if ordered == list(found.values()):
             ordered.reverse()
-        return json_response([title_payload(title, appended) for title in ordered])
+        return json_response([title_payload(title, appended, in_batch=True) for title in ordered])
 
     def _title(self, provider: str, kind: str, number: str) -> WorldTitle | None:
         for media_type in _TYPES[kind]:
@@ -188,6 +210,11 @@ class MdblistService:
                 if title.media_type == media_type and number is not None and self.knows(title):
                     index.setdefault(str(number), title)
         return index
+
+
+def _to_the_slash(request: Request) -> Response:
+    location = f"{request.path.rpartition('/')[2]}/?{request.query_string}"
+    return Response(301, content_type="text/html; charset=utf-8", headers=(("Location", location),))
 
 
 def _problem(provider: str, kind: str) -> Response | None:

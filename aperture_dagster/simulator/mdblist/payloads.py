@@ -32,8 +32,11 @@ def ids_of(title: WorldTitle) -> dict[str, str | int | None]:
     }
 
 
-def title_payload(title: WorldTitle, appended: Collection[str] = ()) -> dict[str, Any]:
-    """Everything about a film or series, with the parts that are asked for besides."""
+def title_payload(title: WorldTitle, appended: Collection[str] = (), *, in_batch: bool = False) -> dict[str, Any]:
+    """Everything about a film or series, with the parts that are asked for besides.
+
+    ``in_batch``: Letterboxd's value is out of 10 there, elsewhere out of 5.
+    """
     said = opinions(title)
     scores = {site: _score(site, opinion) for site, opinion in said.items()}
     average = round(sum(scores.values()) / len(scores)) if scores else None
@@ -51,7 +54,7 @@ def title_payload(title: WorldTitle, appended: Collection[str] = ()) -> dict[str
         "score_average": average,
         "ids": ids_of(title),
         "type": "movie" if title.media_type == "movie" else "show",
-        "ratings": _ratings(title, said, scores),
+        "ratings": _ratings(title, said, scores, in_batch),
         "streams": providers[:2],
         "watch_providers": providers,
         "language": title.language,
@@ -113,7 +116,9 @@ def _combined(scores: dict[str, int]) -> int | None:
     return round(sum(scores.values()) / len(scores)) if len(scores) > 1 else 0
 
 
-def _ratings(title: WorldTitle, said: dict[str, Opinion], scores: dict[str, int]) -> list[dict[str, Any]]:
+def _ratings(
+    title: WorldTitle, said: dict[str, Opinion], scores: dict[str, int], in_batch: bool
+) -> list[dict[str, Any]]:
     ratings: list[dict[str, Any]] = []
     for site in SCALES:
         opinion = said.get(site)
@@ -126,7 +131,8 @@ def _ratings(title: WorldTitle, said: dict[str, Opinion], scores: dict[str, int]
             if form % 3 > 0:
                 ratings.append(rating | ({"value": 0, "score": 0} if form % 3 == 1 else {}))
             continue
-        value = opinion.value if opinion.value % 1 else int(opinion.value)
+        value = round(2 * opinion.value, 1) if in_batch and site == "letterboxd" else opinion.value
+        value = value if value % 1 else int(value)
         rating["value"] = str(value) if form % 10 == 0 else value
         rating["score"] = scores[site]
         rating["votes"] = opinion.votes

@@ -1,4 +1,9 @@
-"""The OMDb stand-in: the key, the day's quota, and its many ways of saying no."""
+"""The OMDb stand-in: the key, the day's quota, its many ways of saying no, and its own idea of JSON.
+
+It writes JSON by hand. Played are raw control characters (0x1F, tab) and backslashes that escape nothing in plots
+(omdbapi/OMDb-API issues 53 and 322), and quotation marks that are not escaped in the error about an id that is no
+number (issues 239, 258 and 301).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,15 @@ import re
 from collections.abc import Sequence
 from datetime import UTC
 
-from aperture_dagster.simulator.asgi import Request, Response, Route, Unmodelled, html_response, json_response
+from aperture_dagster.simulator.asgi import (
+    Request,
+    Response,
+    Route,
+    Unmodelled,
+    encode,
+    html_response,
+    json_response,
+)
 from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.omdb.payloads import title_payload
 from aperture_dagster.simulator.opinions import share
@@ -14,6 +27,9 @@ from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldTitle
 
 _IMDB_ID = re.compile(r"tt\d+")
+# Put into a plot before it is written, and replaced afterwards.
+_MARK = "\ue000"
+_MALFORMED = (b"\x1f", b"\t", b"\\s", b"\\'")
 _TYPES = {"movie": "movie", "series": "series"}
 _PARAMETERS = frozenset({"apikey", "i", "t", "y", "type", "plot", "r", "v"})
 
@@ -69,6 +85,11 @@ class OmdbService:
             title = next((one for one in named if year is None or str(one.year) == year), None)
             if title is None:
                 return _refused("Movie not found!")
+        elif number is not None and number.startswith("tt") and not _IMDB_ID.fullmatch(number):
+            # With quotation marks inside a string, which no parser can tell from those at its end.
+            error = f"Conversion from string \"{number[2:]}\" to type 'Double' is not valid."
+            text = f'{{"Response":"False","Error":"{error}"}}'
+            return Response(200, text.encode())
         elif number is None or not _IMDB_ID.fullmatch(number):
             return _refused("Incorrect IMDb ID.")
         else:
@@ -80,7 +101,12 @@ class OmdbService:
         if asked_type is not None and _TYPES.get(asked_type) != title.media_type:
             return _refused("Movie not found!")
         full = query.get("plot") == "full"
-        return json_response(title_payload(title, self._state.today.astimezone(UTC).date(), full_plot=full))
+        content = title_payload(title, self._state.today.astimezone(UTC).date(), full_plot=full)
+        if share(title.key, "omdb|malformed") >= self._state.settings.omdb_malformed_share:
+            return json_response(content)
+        content["Plot"] = content["Plot"].replace(" ", f" {_MARK}", 1)
+        spoilt = _MALFORMED[stable_number(title.key) % len(_MALFORMED)]
+        return Response(200, encode(content).replace(_MARK.encode(), spoilt))
 
     @property
     def _titles(self) -> dict[str, WorldTitle]:

@@ -1,11 +1,22 @@
-"""The TMDb stand-in: keys, the limit, and what each endpoint answers."""
+"""The TMDb stand-in: keys, the limit, and what each endpoint answers.
+
+It plays version 3 as of June 2026 (``specs/tmdb-api.2026-06.json``). Beyond the specification:
+
+- ``credits`` of a series are those of its latest season, ``aggregate_credits`` those of all
+  (developer.themoviedb.org, tv-series-aggregate-credits; jellyfin/jellyfin pull request 17716).
+- Merged and deleted ids are 404, while ``/find`` leads from the IMDb or TVDb id to the new one.
+- Where nobody translated it, the overview is "" in languages other than English; a translated one begins with the
+  language's code here. Titles, and the overviews in lists, stay as they are.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC
+from typing import Any
 
 from aperture_dagster.simulator.asgi import (
     UNMODELLED,
@@ -20,6 +31,7 @@ from aperture_dagster.simulator.asgi import (
     json_response,
 )
 from aperture_dagster.simulator.images import jpeg, png, svg
+from aperture_dagster.simulator.opinions import share
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb import payloads
 from aperture_dagster.simulator.tmdb.ids import genre_id, logo_path, picture_names
@@ -136,7 +148,9 @@ class TmdbService:
     @property
     def _titles(self) -> TitleIndex:
         if self._index is None or self._index_version != self._state.titles_version:
-            self._index = TitleIndex(self._state.titles.values())
+            moved = self._state.settings.tmdb_moved
+            titles = self._state.titles.values()
+            self._index = TitleIndex(_moved(title, moved) for title in titles) if moved else TitleIndex(titles)
             self._index_version = self._state.titles_version
             self._answers.clear()
         return self._index
@@ -164,6 +178,7 @@ class TmdbService:
         content = (
             payloads.movie(title) if is_movie else payloads.series(title, self._state.today.astimezone(UTC).date())
         )
+        self._translate(content, title, request.query.get("language"))
         parts = payloads.APPENDABLE[title.media_type]
         for name in appended:
             if name not in parts:
@@ -175,6 +190,13 @@ class TmdbService:
         if len(self._answers) > _KEPT_ANSWERS:
             self._answers.popitem(last=False)
         return answer
+
+    def _translate(self, content: dict[str, Any], title: WorldTitle, language: str | None) -> None:
+        code = (language or "en").partition("-")[0]
+        if code != "en":
+            is_missing = share(title.key, f"tmdb|{code}") < self._state.settings.tmdb_untranslated_share
+            for name in ("overview", "tagline"):
+                content[name] = "" if is_missing or not content[name] else f"({code}) {content[name]}"
 
     def _part(self, request: Request, number: str, part: str) -> Response:
         title = self._title(request.path, number)
@@ -288,6 +310,11 @@ class TmdbService:
         if order == "vote_average.desc":
             found = sorted(found, key=lambda title: -(title.vote_average or 0.0))
         return json_response(payloads.result_page(found, page, entry=payloads.discovered))
+
+
+def _moved(title: WorldTitle, moved: Mapping[int, int]) -> WorldTitle:
+    """A title under the id that TMDb has it under now."""
+    return title if title.tmdb_id is None else replace(title, tmdb_id=moved.get(title.tmdb_id, title.tmdb_id))
 
 
 def _has_genres(ids: set[int], wanted: set[int], together: bool) -> bool:

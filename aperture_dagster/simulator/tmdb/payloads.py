@@ -254,12 +254,20 @@ def _crew(title: WorldTitle) -> list[dict[str, Any]]:
     ]
 
 
+def _left(title: WorldTitle, place: int) -> bool:
+    """Whether somebody of the cast was gone before the latest season, like the lead of many a series."""
+    return (
+        title.media_type == "series" and len(title.episodes_per_season) > 1 and len(title.cast) > 1 and place % 3 == 0
+    )
+
+
 def credits(title: WorldTitle) -> dict[str, Any]:
-    """Cast in order of billing, and crew."""
+    """Cast in order of billing, and crew; of a series that of the latest season."""
     cast = [
         _person(member.name, "Acting")
         | {"character": member.character, "credit_id": credit_id(title.key, "cast", place), "order": place}
         for place, member in enumerate(title.cast)
+        if not _left(title, place)
     ]
     if title.media_type == "movie":
         for place, member in enumerate(cast, start=1):
@@ -270,7 +278,8 @@ def credits(title: WorldTitle) -> dict[str, Any]:
 def _aggregate_credits(title: WorldTitle) -> dict[str, Any]:
     total = sum(title.episodes_per_season)
     cast = []
-    for place, member in enumerate(title.cast):
+    # Not in order of billing, which only ``order`` tells.
+    for place, member in reversed(list(enumerate(title.cast))):
         role = {"credit_id": credit_id(title.key, "cast", place), "character": member.character, "episode_count": total}
         cast.append(_person(member.name, "Acting") | {"roles": [role], "total_episode_count": total, "order": place})
     crew = []
