@@ -13,6 +13,7 @@ from typing import Any, Literal
 import click
 
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
+from aperture_dagster.resources.home_network import describe_route
 from aperture_dagster.resources.metadata_services import MdbListService, MetadataService, OmdbService, TmdbService
 from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
@@ -129,7 +130,13 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
     yield Finding(
         "media server",
         "ok" if libraries else "warning",
-        f"{identity.product} {identity.version} {identity.name!r}, {len(users.records)} users, libraries: {named}",
+        "; ".join(
+            [
+                f"{identity.product} {identity.version} {identity.name!r}, {len(users.records)} users, "
+                f"libraries: {named}",
+                *describe_route(settings),
+            ]
+        ),
     )
 
 

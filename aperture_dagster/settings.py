@@ -127,6 +127,21 @@ class Settings(BaseSettings):
         description="An API key of the server (Jellyfin: Dashboard, API Keys; Emby: Settings, API Keys). "
         "Environment only.",
     )
+    media_server_ca_file: Path | None = Field(
+        default=None, description="Certificate (PEM) that signed the server's own, where no public authority did."
+    )
+    media_server_verify_tls: bool = Field(
+        default=True, description="Whether the server's certificate is verified; false only in a network you trust."
+    )
+    media_server_headers: SecretStr | None = Field(
+        default=None,
+        description="Headers that a reverse proxy in front of the server wants, as a JSON object: "
+        '`{"Authorization": "Basic …"}`. Environment only.',
+    )
+    media_server_proxy: bool = Field(
+        default=False,
+        description="Whether the environment's proxy (`HTTP_PROXY` …) is used for a server at a private address, too.",
+    )
     libraries: NameList = Field(default=(), description="Names of the libraries to read. Default: all.")
     exclude_libraries: NameList = Field(default=(), description="Names of libraries to leave alone.")
     include_users: NameList = Field(default=(), description="Names of the users who take part. Default: all enabled.")
@@ -255,6 +270,7 @@ class Settings(BaseSettings):
         "database_url",
         "dagster_database_url",
         "media_server_api_key",
+        "media_server_headers",
         "tmdb_api_key",
         "omdb_api_key",
         "mdblist_api_key",
@@ -265,6 +281,13 @@ class Settings(BaseSettings):
     def _is_secret(cls, value: Any) -> Any:
         # A line break at the end is what files and shells leave; a blank secret is none.
         return value.strip() or None if isinstance(value, str) else value
+
+    @field_validator("media_server_headers")
+    @classmethod
+    def _are_headers(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and _headers_in(value.get_secret_value()) is None:
+            raise ValueError('expected a JSON object of names and values, such as {"Authorization": "Basic …"}')
+        return value
 
     @field_validator("media_server_url", "tmdb_url", "omdb_url", "mdblist_url", "tmdb_image_url", "embedder_url")
     @classmethod
@@ -316,15 +339,35 @@ class Settings(BaseSettings):
         return self.timezone or host_timezone()
 
     def secret_values(self) -> list[str]:
-        """The configured secrets in clear, for redaction only; of a database's address also the password alone."""
+        """The configured secrets in clear, for redaction only; also the password in a database's address, and the
+        values of headers.
+        """
         values = [getattr(self, name) for name in secret_names()]
         secrets = [value.get_secret_value() for value in values if value is not None and value.get_secret_value()]
-        return secrets + [password for secret in secrets for password in _passwords_in(secret)]
+        parts = [part for secret in secrets for part in [*_passwords_in(secret), *(_headers_in(secret) or {}).values()]]
+        return secrets + parts
 
 
 def secret_names() -> list[str]:
     """Names of the settings that hold a secret."""
     return [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+
+
+def _headers_in(text: str) -> dict[str, str] | None:
+    """The headers of a JSON object, or None if it is none or holds what no header may."""
+    import json
+
+    try:
+        headers = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(headers, dict):
+        return None
+    for name, value in headers.items():
+        is_value = isinstance(value, str) and value.isascii() and value.isprintable() and bool(value.strip())
+        if not is_value or not name or not all(letter.isalnum() or letter in "-_" for letter in name):
+            return None
+    return headers
 
 
 def _passwords_in(address: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer
+from aperture_dagster.resources.home_network import CERTIFICATE_ADVICE, DIRECT, PASSWORD_ADVICE, Route
 from aperture_dagster.resources.media_server import ServerIdentity, ServerStudio
 from aperture_dagster.resources.transport import Transport, expect
 
@@ -38,17 +39,22 @@ class MediaServerClient(ServiceClient, ABC):
         timeout_seconds: float = 60,
         attempts: int = 5,
         first_wait_seconds: float = 0.5,
+        route: Route = DIRECT,
     ) -> Self:
         """A client for the server at ``url``."""
         transport = Transport(
             cls.product,
             url,
-            headers=cls.auth_headers(api_key),
+            headers={**route.headers, **cls.auth_headers(api_key)},
+            verify=route.verify,
+            direct=route.direct,
+            certificate_advice=CERTIFICATE_ADVICE,
+            password_advice=PASSWORD_ADVICE,
             timeout_seconds=timeout_seconds,
             attempts=attempts,
             first_wait_seconds=first_wait_seconds,
             connections=4,
-            secrets=[api_key],
+            secrets=[api_key, *route.headers.values()],
             setting="APERTURE_MEDIA_SERVER_API_KEY",
             address_setting="APERTURE_MEDIA_SERVER_URL",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestRejected, ServiceRefused
+from aperture_dagster.resources.home_network import DIRECT, Route
 from aperture_dagster.resources.transport import Transport, expect
 
 Kind = Literal["jellyfin", "emby"]
@@ -13,7 +14,7 @@ FIRST_JELLYFIN = 10
 PUBLIC = "/System/Info/Public"
 
 
-def recognise(url: str, **how: Any) -> Kind:
+def recognise(url: str, route: Route = DIRECT, **how: Any) -> Kind:
     """Jellyfin or Emby, by what ``/System/Info/Public`` says: only Jellyfin names its product there.
 
     What cannot be told is taken for Jellyfin; its client then says what is wrong. ``how`` goes to the transport.
@@ -21,8 +22,17 @@ def recognise(url: str, **how: Any) -> Kind:
     Raises:
         ServiceUnavailable: nothing usable answers.
     """
-    named = "APERTURE_MEDIA_SERVER_URL"
-    with Transport("The media server", url, connections=1, address_setting=named, **how) as transport:
+    with Transport(
+        "The media server",
+        url,
+        connections=1,
+        headers=route.headers,
+        secrets=route.headers.values(),
+        verify=route.verify,
+        direct=route.direct,
+        address_setting="APERTURE_MEDIA_SERVER_URL",
+        **how,
+    ) as transport:
         for path in (PUBLIC, f"/emby{PUBLIC}"):
             try:
                 info = expect(transport.get_json(path), dict, path)

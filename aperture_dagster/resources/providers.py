@@ -138,6 +138,7 @@ class MediaServers:
     def _connect(self, url: str, key: str) -> MediaServer:
         """A client of the kind that the settings name, or that the server says it is."""
         from aperture_dagster.resources.emby import EmbyServer
+        from aperture_dagster.resources.home_network import route_to_media_server
         from aperture_dagster.resources.jellyfin import JellyfinServer
         from aperture_dagster.resources.media_server_kind import recognise
 
@@ -147,9 +148,10 @@ class MediaServers:
             settings.http_attempts,
             settings.http_retry_wait_seconds,
         )
+        route = route_to_media_server(settings)
         kind = settings.media_server_type
         if kind == "auto":
-            kind = recognise(url, timeout_seconds=timeout, attempts=attempts, first_wait_seconds=wait)
+            kind = recognise(url, route, timeout_seconds=timeout, attempts=attempts, first_wait_seconds=wait)
         client = {"jellyfin": JellyfinServer, "emby": EmbyServer}[kind]
         return client.connect(
             url,
@@ -158,6 +160,7 @@ class MediaServers:
             timeout_seconds=timeout,
             attempts=attempts,
             first_wait_seconds=wait,
+            route=route,
         )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
+CERTIFICATES = Path(__file__).with_name("certificates")
 
 
 @dataclass
@@ -50,7 +53,7 @@ class Asked:
 class Scripted:
     """Answers in turn, the last one for ever; a function makes the answer from the request."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answers: list[Answer | Callable[[Asked], Answer]] = [Answer({})]
         self.asked: list[Asked] = []
         self._lock = threading.Lock()
@@ -89,12 +92,15 @@ class Scripted:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def say(self, *answers: Answer | Callable[[Asked], Answer]) -> None:
         self.answers = list(answers)
@@ -108,6 +114,16 @@ class Scripted:
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
     server = Scripted()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def scripted_tls() -> Iterator[Scripted]:
+    """The same behind a certificate that nobody but itself has signed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATES / "certificate.pem", CERTIFICATES / "key.pem")
+    server = Scripted(context)
     yield server
     server.close()
 

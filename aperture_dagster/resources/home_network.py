@@ -1,0 +1,111 @@
+"""How to reach a server at home: its certificate, the proxy in front of it, and no proxy on the way to it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+import ssl
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from aperture_dagster.resources.errors import ServiceNotConfigured
+from aperture_dagster.settings import Settings
+
+CERTIFICATE_ADVICE = (
+    "Set APERTURE_MEDIA_SERVER_CA_FILE to the file of the certificate that signed it, "
+    "or APERTURE_MEDIA_SERVER_VERIFY_TLS to false in a network that you trust."
+)
+PASSWORD_ADVICE = (
+    "Something in front of the server asks for a password: set APERTURE_MEDIA_SERVER_HEADERS, "
+    'such as {"Authorization": "Basic …"}.'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How requests reach the media server.
+
+    ``headers`` go with every request and are secrets; ``verify`` is as of :class:`Transport`; ``direct`` ignores the
+    environment's proxies.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    verify: ssl.SSLContext | bool = True
+    direct: bool = True
+
+
+DIRECT = Route()
+
+
+def route_to_media_server(settings: Settings) -> Route:
+    """Read the route from the settings.
+
+    Raises:
+        ServiceNotConfigured: the CA file cannot be read.
+    """
+    headers = settings.media_server_headers
+    return Route(
+        headers=json.loads(headers.get_secret_value()) if headers is not None else {},
+        verify=_verification(settings),
+        direct=not settings.media_server_proxy and is_private(urlsplit(settings.media_server_url or "").hostname or ""),
+    )
+
+
+def describe_route(settings: Settings) -> list[str]:
+    """What is unusual about the way to the media server, in words for the operator."""
+    route = route_to_media_server(settings)
+    described = []
+    if not settings.media_server_verify_tls:
+        described.append("its certificate is not verified (APERTURE_MEDIA_SERVER_VERIFY_TLS)")
+    elif settings.media_server_ca_file is not None:
+        described.append(f"its certificate is verified with {settings.media_server_ca_file}")
+    if route.headers:
+        described.append(f"sent with each request: {', '.join(route.headers)} (APERTURE_MEDIA_SERVER_HEADERS)")
+    if not route.direct and (proxies := urllib.request.getproxies()) and {"http", "https", "all"} & proxies.keys():
+        described.append("reached through the environment's proxy")
+    return described
+
+
+def is_private(host: str) -> bool:
+    """Whether a host is within a home: all of its addresses are private, or its name is one that no public
+    resolver knows.
+    """
+    try:
+        return _is_private_address(host)
+    except ValueError:
+        pass
+    if "." not in host or host.endswith((".local", ".lan", ".internal", ".home", ".home.arpa", ".localhost")):
+        return True
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        # Only the proxy may know it.
+        return False
+    return all(_is_private_address(address) for address in found)
+
+
+def _is_private_address(address: str) -> bool:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    # Carriers' and overlay networks' shared range is neither private nor public to Python.
+    return found.is_private or found.is_link_local or found in ipaddress.ip_network("100.64.0.0/10")
+
+
+def _verification(settings: Settings) -> ssl.SSLContext | bool:
+    if not settings.media_server_verify_tls:
+        return False
+    if settings.media_server_ca_file is None:
+        return True
+    path = settings.media_server_ca_file.expanduser()
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(path)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it holds no certificate"
+        raise ServiceNotConfigured(
+            f"APERTURE_MEDIA_SERVER_CA_FILE: {path} cannot be used ({reason}): "
+            "set it to a file with the certificate in PEM format."
+        ) from None
+    return context
