@@ -185,8 +185,9 @@ def one_run(database: Database, stand_ins: StandIns, limit: Limit, seconds: floa
     good = ratio >= limit.least_ratio and most <= limit.requests
     print(
         f"{limit}: {ratio:.3f} of the allowed rate (at least {limit.least_ratio}), at most {most} of "
-        f"{limit.requests} in {limit.seconds:g} s, tightest {tightest(arrivals, limit):.3f} s; {len(arrivals):,} requests in "
-        f"{arrivals[-1] - arrivals[0]:.0f} s, {said_load()}: {'PASS' if good else 'FAIL'}",
+        f"{limit.requests} in {limit.seconds:g} s, tightest {tightest(arrivals, limit):.3f} s; "
+        f"{len(arrivals):,} requests in {arrivals[-1] - arrivals[0]:.0f} s, {said_load()}: "
+        f"{'PASS' if good else 'FAIL'}",
         flush=True,
     )
     return good
