@@ -166,8 +166,11 @@ def _metadata_service(service: MetadataService[Any], address: str, without: str)
 
 def _embedder(settings: Settings) -> Iterator[Finding]:
     embedder = Embedders(settings).get()
-    vectors = embedder.embed(["A robot learns to love."])
-    yield Finding("embedder", "ok", f"{embedder.name}, {vectors.shape[1]} dimensions")
+    embedding = embedder.embed(["A robot learns to love."])
+    if embedding.refused:
+        yield Finding("embedder", "failed", embedding.refused[0])
+        return
+    yield Finding("embedder", "ok", f"{embedder.name}, {embedding.vectors.shape[1]} dimensions")
 
 
 def _schedules(settings: Settings) -> Iterator[Finding]:
