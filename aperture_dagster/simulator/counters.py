@@ -80,12 +80,11 @@ class Counters:
         return [(target, at) for name, target, at in self._arrivals if name == service and target_contains in target]
 
     def snapshot(self) -> dict[str, dict[str, dict[str, int]]]:
-        """``{service: {"requests": {endpoint: n}, "statuses": {status: n}, "costly": {habit: n}}}``."""
+        """``{service: {"requests": {endpoint: n}, "statuses": {status: n}}}``."""
         return {
             service: {
                 "requests": dict(sorted(endpoints.items())),
                 "statuses": {str(status): n for status, n in sorted(self.statuses.get(service, Counter()).items())},
-                "costly": dict(sorted(self.costly.get(service, Counter()).items())),
             }
             for service, endpoints in sorted(self.requests.items())
         }

@@ -119,6 +119,11 @@ class ServerUser:
             return self.unplayed_count(item) == 0
         return self.of(item).played
 
+    def latest_begun(self, item: Item) -> Item | None:
+        """Of the versions of a film that are in progress, the one played last."""
+        begun = [each for each in item.every_version if self.of(each).position > 0]
+        return max(begun, key=lambda each: self.of(each).last_played or 0.0, default=None)
+
     def latest_version(self, item: Item) -> Item | None:
         """Of the versions of a film that were begun or finished, the one played last."""
         begun = [each for each in item.every_version if self.of(each).played or self.of(each).position > 0]
