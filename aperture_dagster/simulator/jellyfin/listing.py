@@ -328,6 +328,8 @@ class Listings:
             candidates, presorted = self._sorted(query), True
         if tests:
             candidates = [item for item in candidates if all(test(item) for test in tests)]
+        if self._in_memory and user is not None:
+            candidates = _grouped(candidates)
         if self._collapses(query, user) and (user is not None or not self._in_memory):
             candidates, presorted = self._collapsed(candidates), False
         return candidates if presorted else sort_items(candidates, query.sort, user)
@@ -337,8 +339,8 @@ class Listings:
         if not any(item.primary is not None for item in self._state.catalogue.items("Movie")):
             return []
         if self._in_memory:
-            # Those in the primary's folder are no films to the server; merged ones are grouped for users alone.
-            return [lambda item: not item.is_owned, *([lambda item: item.primary is None] if user is not None else [])]
+            # Those in the primary's folder are no films to the server.
+            return [lambda item: not item.is_owned]
         if self._release is None or user is None or ("resumable", True) not in query.user_filters:
             return [lambda item: item.primary is None]
         owner = user
@@ -366,6 +368,13 @@ class Listings:
         if not query.recursive:
             kinds = tuple(kind for kind in kinds if kind in ("Movie", "Series", "BoxSet"))
         return [item for kind in kinds for item in catalogue.items(kind) if item.library.item_id == query.parent]
+
+
+def _grouped(items: list[Item]) -> list[Item]:
+    """Of the merged versions that match one of each film, as users are shown them up to 10.11: the primary if it does."""
+    kept = {(item.primary or item).slot: item for item in reversed(items) if item.primary is not None}
+    kept |= {item.slot: item for item in items if item.primary is None}
+    return [item for item in items if kept[(item.primary or item).slot] is item]
 
 
 def _children(parent: Item, recursive: bool) -> list[Item]:
