@@ -126,7 +126,7 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
             server = stack.enter_context(servers.open_without_database())
         identity = server.identity()
         users, libraries = server.users(), server.libraries()
-    named = ", ".join(library.name for library in libraries) or "none"
+    named = ", ".join(one.name if one.library_id else f"{one.name} (not scanned yet)" for one in libraries) or "none"
     yield Finding(
         "media server",
         "ok" if libraries else "warning",

@@ -164,6 +164,11 @@ def _sync_catalogue(
 
     with operator_errors(context, settings), media_servers.open() as server:
         chosen, scope = _libraries(server, settings, media_type)
+        for name in sorted(scope["without_id"]):
+            context.log.warning(
+                f"The server has no id for the library {name!r}, so it cannot be read and what is known of it is kept. "
+                "Check on the server that its folders exist, then scan it."
+            )
         with database.transaction() as connection:
             write_libraries(connection, chosen)
             stage = make_stage(connection)
@@ -205,12 +210,12 @@ def _libraries(
         for library in listed
         if library.name.casefold() in unwanted or (wanted and library.name.casefold() not in wanted)
     }
-    chosen = [
-        library
-        for library in listed
-        if library.library_id not in excluded and library.collection_type in CONTENT_TYPES[media_type]
-    ]
-    return chosen, {"listed": {library.library_id for library in listed}, "excluded": excluded}
+    of_type = [library for library in listed if library.collection_type in CONTENT_TYPES[media_type]]
+    return [library for library in of_type if library.library_id and library.library_id not in excluded], {
+        "listed": {library.library_id for library in listed},
+        "excluded": excluded,
+        "without_id": {library.name for library in of_type if not library.library_id},
+    }
 
 
 def _removal_scope(
@@ -220,8 +225,9 @@ def _removal_scope(
     from aperture_dagster.storage.catalogue import known_libraries
 
     complete = {key for key, listing in listings.items() if listing.complete}
-    # A library that the server has no more lists nothing, and whole: the guard decides.
-    vanished = known_libraries(connection) - scope["listed"]
+    # A library that the server has no more lists nothing, and whole: the guard decides. One of them may be there
+    # without its id.
+    vanished = set() if scope["without_id"] else known_libraries(connection) - scope["listed"]
     return {
         "complete": complete | vanished,
         "incomplete": [one.name for one in chosen if one.library_id not in complete],

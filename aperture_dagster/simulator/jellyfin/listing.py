@@ -371,7 +371,7 @@ class Listings:
 
 
 def _grouped(items: list[Item]) -> list[Item]:
-    """Of the merged versions that match one of each film, as users are shown them up to 10.11: the primary if it does."""
+    """One of the matching versions of each film, the primary if it matches, as users are shown them up to 10.11."""
     kept = {(item.primary or item).slot: item for item in reversed(items) if item.primary is not None}
     kept |= {item.slot: item for item in items if item.primary is None}
     return [item for item in items if kept[(item.primary or item).slot] is item]
