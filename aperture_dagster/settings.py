@@ -155,10 +155,11 @@ class Settings(BaseSettings):
         default=0.2,
         ge=0,
         le=1,
-        description="Share of a library that may vanish at once; beyond it nothing is removed until accepted.",
+        description="Share of a library that may vanish at once; beyond it, and 20 titles, nothing is removed until "
+        "accepted.",
     )
     tombstone_days: int = Field(
-        default=30, ge=0, description="Days that a title gone from the server stays before it leaves the catalogue."
+        default=30, ge=0, description="Days that a title which left the server is still named where the past is shown."
     )
     started_share: float = Field(default=0.05, ge=0, le=1, description="Progress from which a title counts as started.")
     history_full_sync_hours: float = Field(

@@ -102,20 +102,20 @@ def judge(told: str, good: bool) -> None:
 def fill(database: Database, titles: int) -> None:
     """Put so many titles into the catalogue, one in ten a series, and of half of them what TMDb says."""
     from aperture_dagster.resources.media_server import ServerLibrary
-    from aperture_dagster.storage.catalogue import RemovalRules, TitleStage, write_libraries
+    from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
 
-    rules = RemovalRules(limit=0.2, accepted=True, tombstone_days=30)
     kinds: list[tuple[MediaType, ServerLibrary, Sequence[int]]] = [
         ("movie", ServerLibrary("films", "Films", "movies"), [n for n in range(titles) if n % 10]),
         ("series", ServerLibrary("shows", "Shows", "tvshows"), range(0, titles, 10)),
     ]
     for kind, library, numbers in kinds:
-        with database.transaction() as connection:
-            write_libraries(connection, [library])
-            stage = TitleStage(connection, kind)
+        with database.connection() as connection:
+            with connection.begin():
+                write_libraries(connection, [library])
+            sync = TitleSync(connection, kind)
             for start in range(0, len(numbers), 1000):
-                stage.add(library, [title(n) for n in numbers[start : start + 1000]])
-            stage.merge(complete={library.library_id}, incomplete=[], unreadable=[], excluded=set(), rules=rules)
+                sync.add(library, [title(n) for n in numbers[start : start + 1000]])
+            sync.merge(Coverage(complete={library.library_id}), RemovalRules(limit=0.2, accepted=True))
 
 
 def title(number: int) -> ServerTitle:

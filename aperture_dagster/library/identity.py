@@ -1,12 +1,12 @@
 """Which incoming item is which known title, and which titles are one work.
 
-The server's item id decides. When the server has given an item a new id, its provider ids, then its path, recognise
-it; title and year alone never do. Items whose provider ids agree are copies of one *work*.
+The server's item id decides, unless both provider ids and path say that the server has given that id to another item.
+An item under a new id is recognised by its path or its provider ids, never by title and year alone, and only as a
+title that is known to be missing. Items whose provider ids agree are copies of one *work*.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -48,17 +48,31 @@ class Incoming:
     server_item_id: str
     ids: ProviderIds
     path: str | None = None
+    library_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A title as the catalogue has it."""
+    """A title as the catalogue has it.
+
+    ``server_item_id`` is None once the server has given the id to another item. ``missing`` says that the title's
+    library was listed whole, so that a title that is not listed is not there; it means nothing for one that is.
+    """
 
     item_id: int
     work_id: int
-    server_item_id: str
+    server_item_id: str | None
     ids: ProviderIds
     path: str | None = None
+    library_id: str | None = None
+    missing: bool = True
+
+    def was_replaced_by(self, item: Incoming) -> bool:
+        """Whether the item that is listed under this title's id is another one.
+
+        Contradicting ids at the same path are a corrected identification, another path alone a file that was moved.
+        """
+        return item.ids.contradicts(self.ids) and item.path != self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,45 +106,23 @@ def assign_identities(
 
     Args:
         incoming: the items listed now, of one media type; an id that comes twice counts once.
-        known: all titles of that type in the catalogue, tombstones included.
+        known: the titles of that type in the catalogue, those preferred first that are equally likely. Leave out those
+            that are not listed although they may well be there.
         works: the known works of that type and their ids.
         new_item_id, new_work_id: give the next free id.
     """
     listed = {item.server_item_id: item for item in incoming}
-    known = list(known)
-    by_server_id = {title.server_item_id: title for title in known}
-    # Only a title that the server lists no more can have come back under another id.
-    orphans = [title for title in known if title.server_item_id not in listed]
-    orphans_by_id: dict[tuple[str, int | str], list[Known]] = {}
-    orphans_by_path: dict[str, Known] = {}
-    for title in orphans:
-        for pair in title.ids.present():
-            orphans_by_id.setdefault(pair, []).append(title)
-        if title.path:
-            orphans_by_path[title.path] = title
-    taken: set[int] = set()
-
-    def recognise(item: Incoming, candidates: Iterable[Known | None]) -> Known | None:
-        return next(
-            (
-                title
-                for title in candidates
-                if title is not None and title.item_id not in taken and not item.ids.contradicts(title.ids)
-            ),
-            None,
-        )
-
     titles: dict[str, Known] = {}
-    newcomers = [item for item in listed.values() if item.server_item_id not in by_server_id]
-    # Of several copies of one film, the one at the same path is this one: paths are looked at for all before ids.
-    by_path = ((item, [orphans_by_path.get(item.path or "")]) for item in newcomers)
-    by_ids = ((item, [t for pair in item.ids.present() for t in orphans_by_id.get(pair, [])]) for item in newcomers)
-    for item, candidates in itertools.chain(by_path, by_ids):
-        if item.server_item_id not in titles and (title := recognise(item, candidates)) is not None:
+    unmatched: list[Known] = []
+    for title in known:
+        item = listed.get(title.server_item_id or "")
+        if item is None or title.was_replaced_by(item):
+            unmatched.append(title)
+        else:
             titles[item.server_item_id] = title
-            taken.add(title.item_id)
-    recognised = len(titles)
-    titles |= {item_id: title for item_id, title in by_server_id.items() if item_id in listed}
+    newcomers = [item for item in listed.values() if item.server_item_id not in titles]
+    recognised = _recognise(newcomers, unmatched)
+    titles |= recognised
 
     ids_of = dict(works)
     work_by_id: dict[tuple[str, int | str], int] = {}
@@ -174,4 +166,43 @@ def assign_identities(
         title = titles.get(server_item_id)
         item_id = title.item_id if title is not None else new_item_id()
         assignments.append(Assignment(server_item_id, item_id, work_ids[server_item_id]))
-    return Identities(assignments, changed, recognised)
+    return Identities(assignments, changed, len(recognised))
+
+
+def _recognise(newcomers: Sequence[Incoming], unmatched: Sequence[Known]) -> dict[str, Known]:
+    """Find the newcomers that are known titles under a new id, by server id.
+
+    A file is where it was: the same path in the same library is the same item, even if that library was not listed
+    whole. All else could be a copy, and needs a title that is missing for certain.
+    """
+    by_path: dict[str, list[Known]] = {}
+    by_id: dict[tuple[str, int | str], list[Known]] = {}
+    for title in unmatched:
+        if title.path:
+            by_path.setdefault(title.path, []).append(title)
+        for pair in title.ids.present():
+            by_id.setdefault(pair, []).append(title)
+
+    def at_the_path(item: Incoming) -> Iterable[Known]:
+        candidates = by_path.get(item.path or "", ())
+        return (title for title in candidates if title.missing or title.library_id == item.library_id)
+
+    def with_an_id(item: Incoming) -> Iterable[Known]:
+        return (title for pair in item.ids.present() for title in by_id.get(pair, ()) if title.missing)
+
+    def with_an_id_in_its_library(item: Incoming) -> Iterable[Known]:
+        return (title for title in with_an_id(item) if title.library_id == item.library_id)
+
+    recognised: dict[str, Known] = {}
+    taken: set[int] = set()
+    # One rule for all newcomers before the next: of several copies, the one at the same path is this one.
+    for candidates in (at_the_path, with_an_id_in_its_library, with_an_id):
+        for item in newcomers:
+            if item.server_item_id in recognised:
+                continue
+            for title in candidates(item):
+                if title.item_id not in taken and not item.ids.contradicts(title.ids):
+                    recognised[item.server_item_id] = title
+                    taken.add(title.item_id)
+                    break
+    return recognised

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 FEW_MARKS = 5
+FEW_TITLES = 20
+"""So many titles may go at once whatever their share: an operator who tidies up a small library is right."""
 # What is called otherwise than the asset that holds it.
 ASSETS = {"films": "movies"}
 
@@ -38,17 +40,23 @@ def check_removals(losses: Mapping[str, LibraryLoss], *, limit: float, accepted:
         what: "films" and so on, for the message.
 
     Raises:
-        RemovalRefused: a library lost more than the limit and nobody accepted it.
+        RemovalRefused: a library lost more than the limit and more than a few titles, or all that it had, which is
+            what a disk that is not mounted looks like; and nobody accepted it.
     """
     if accepted:
         return
-    refused = [loss for loss in losses.values() if loss.share > limit]
+    refused = [
+        loss
+        for loss in losses.values()
+        if (loss.share > limit and loss.missing > FEW_TITLES) or loss.missing == loss.present > 1
+    ]
     if refused:
         told = ", ".join(
             f"{loss.missing} of {loss.present} {what} of {loss.name!r} ({loss.share:.0%})" for loss in refused
         )
         raise RemovalRefused(
-            f"The server no longer lists {told}; that is more than {limit:.0%} at once, so nothing was removed. "
+            f"The server no longer lists {told}; a loss of everything, or of more than {limit:.0%} and "
+            f"more than {FEW_TITLES}, is not believed, so nothing was removed. "
             f"If the server is right, run {ASSETS.get(what, what)} with the config accept_removals: true."
         )
 

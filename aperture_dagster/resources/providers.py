@@ -52,16 +52,23 @@ class Database:
             DatabaseError: the database cannot be reached or used; the message names the setting.
         """
         from aperture_dagster.storage.connection import open_engine
-        from aperture_dagster.storage.errors import DatabaseError, describe_trouble
 
-        try:
-            with open_engine(self._settings).begin() as connection:
-                yield connection
-        except Exception as error:
-            told = describe_trouble(error)
-            if told is None:
-                raise
-            raise DatabaseError(told) from None
+        with _explained(), open_engine(self._settings).begin() as connection:
+            yield connection
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection of one's own for several transactions; its temporary tables last as long as it does.
+
+        Raises:
+            DatabaseError: as for :meth:`transaction`.
+        """
+        from aperture_dagster.storage.connection import open_engine
+
+        with _explained(), open_engine(self._settings).connect() as connection:
+            # Closed at the end instead of going back to the pool, temporary tables and all.
+            connection.detach()
+            yield connection
 
     def lease(
         self, service: str, *, waiting: Callable[[float], None], patience_seconds: float | None = None
@@ -74,6 +81,20 @@ class Database:
 
         engine = open_engine(self._settings)
         return service_lease(engine, service, waiting=waiting, patience_seconds=patience_seconds)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn trouble with the database into an error that says what to do."""
+    from aperture_dagster.storage.errors import DatabaseError, describe_trouble
+
+    try:
+        yield
+    except Exception as error:
+        told = describe_trouble(error)
+        if told is None:
+            raise
+        raise DatabaseError(told) from None
 
 
 class MediaServers:

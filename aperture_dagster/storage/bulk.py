@@ -212,8 +212,8 @@ def _refresh_figures(connection: Connection, table: Table, inserted: int) -> Non
         connection.exec_driver_sql(f"ANALYZE {table.name}")
 
 
-def _cursor(connection: Connection):
+def _cursor(connection: Connection) -> Any:
     """The psycopg cursor below a SQLAlchemy connection, for COPY."""
-    driver = connection.connection.driver_connection
+    driver = connection.connection.dbapi_connection
     assert driver is not None
     return driver.cursor()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 
-from aperture_dagster.library.history import ViewState, viewing_between
+from aperture_dagster.library.history import Viewing, ViewState, viewing_between
 from aperture_dagster.storage.bulk import WriteCounts, upsert
-from aperture_dagster.storage.tables import history_syncs, plays, watch_state
+from aperture_dagster.storage.catalogue import GONE
+from aperture_dagster.storage.tables import history_syncs, plays, rating_changes, ratings, watch_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 STATE_COLUMNS = (
     "user_id", "item_id", "work_id", "is_episode", "played", "play_count", "position_share", "last_played_at",
-    "favorite", "rating",
+    "favorite",
 )  # fmt: skip
+RATING_COLUMNS = ("user_id", "source", "work_id", "item_id", "rating", "rated_at")
+# The source of ratings that were read from the media server.
+SERVER = "server"
 PLAY_COLUMNS = ("user_id", "item_id", "played_at", "work_id", "is_episode", "play_count", "completion")
 
 
@@ -36,11 +40,14 @@ class SyncMark:
 
 @dataclass(slots=True)
 class PageResult:
-    """What a page of states did: rows of the state and of the log, and items that the catalogue does not know."""
+    """What a page of states did: rows of the state and of the log, items that the catalogue does not know, and ratings
+    that changed.
+    """
 
     states: WriteCounts
     plays: int
     unknown: int
+    ratings: int = 0
 
 
 def read_mark(connection: Connection, user_id: str) -> SyncMark:
@@ -62,126 +69,226 @@ def write_mark(connection: Connection, user_id: str, watermark: datetime | None,
     )
 
 
+# What the server's ids mean: a present item before an alternate version, a version before an item with a tombstone.
+# The number of a version is its own for its states, and its primary item's for the log.
+_ITEMS = (
+    "SELECT DISTINCT ON (server_item_id) * FROM ("
+    " SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, "
+    "  NULL::int AS number, CASE WHEN removed_at IS NULL THEN 0 ELSE 2 END AS preference FROM titles "
+    "  WHERE server_item_id = ANY(:ids) "
+    " UNION ALL SELECT server_item_id, item_id, item_id, work_id, true, season, number, "
+    "  CASE WHEN removed_at IS NULL THEN 0 ELSE 2 END FROM episodes WHERE server_item_id = ANY(:ids) "
+    " UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, t.work_id, false, NULL, NULL, 1 "
+    "  FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id WHERE v.server_item_id = ANY(:ids) "
+    " UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, e.work_id, true, e.season, e.number, 1 "
+    "  FROM item_versions v JOIN episodes e ON e.item_id = v.primary_item_id WHERE v.server_item_id = ANY(:ids) "
+    ") known ORDER BY server_item_id, preference, item_id"
+)
+
+
 def write_states(
     connection: Connection, user_id: str, states: Sequence[ItemState], *, now: datetime, started_share: float
 ) -> PageResult:
     """Write a page of a user's states, and the plays that lie between them and what was there."""
-    # Two that read one user's history at once must not both find the same play.
+    # Two that read one user's history at once must not both find the same play; nor may an item change its work.
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"history:{user_id}"})
+    connection.execute(text("SELECT pg_advisory_xact_lock_shared(hashtext('catalogue'))"))
     listed = {state.server_item_id: state for state in states}
     rows = connection.execute(
         text(
-            "SELECT i.server_item_id, i.item_id, i.work_id, i.is_episode, w.item_id IS NOT NULL AS known, w.played, "
-            "w.play_count, w.position_share, w.last_played_at FROM ("
-            " SELECT server_item_id, item_id, work_id, false AS is_episode FROM titles "
-            "  WHERE server_item_id = ANY(:ids)"
-            " UNION ALL SELECT server_item_id, item_id, work_id, true FROM episodes WHERE server_item_id = ANY(:ids)"
-            ") i LEFT JOIN watch_state w ON w.user_id = :user AND w.item_id = i.item_id"
+            "SELECT i.*, w.item_id IS NOT NULL AS known, w.played, w.play_count, w.position_share, w.last_played_at "
+            f"FROM ({_ITEMS}) i LEFT JOIN watch_state w ON w.user_id = :user AND w.item_id = i.item_id"
         ),
         {"ids": list(listed), "user": user_id},
     ).all()
     state_rows: list[dict[str, Any]] = []
-    play_rows: list[dict[str, Any]] = []
+    viewings: list[tuple[Any, Viewing]] = []
     for row in rows:
         state = listed[row.server_item_id]
-        identity = {
-            "user_id": user_id, "item_id": row.item_id, "work_id": row.work_id, "is_episode": row.is_episode
-        }  # fmt: skip
         before = ViewState(row.played, row.play_count, row.position_share, row.last_played_at) if row.known else None
         after = ViewState(state.played, state.play_count, state.position_share, state.last_played_at)
         state_rows.append(
-            identity
-            | {
+            {
+                "user_id": user_id,
+                "item_id": row.item_id,
+                "work_id": row.work_id,
+                "is_episode": row.is_episode,
                 "played": state.played,
                 "play_count": state.play_count,
                 "position_share": round(state.position_share, 4),
                 "last_played_at": state.last_played_at,
                 "favorite": state.favorite,
-                "rating": state.rating,
             }
         )
         viewing = viewing_between(before, after, now=now, started_share=started_share)
         if viewing is not None:
-            play_rows.append(
-                identity
-                | {
-                    "played_at": viewing.played_at,
-                    "play_count": viewing.play_count,
-                    "completion": round(viewing.completion, 4),
-                }
-            )
+            viewings.append((row, viewing))
     counts = upsert(connection, watch_state, state_rows, columns=STATE_COLUMNS)
-    logged = upsert(connection, plays, _with_what_is_logged(connection, play_rows), columns=PLAY_COLUMNS, touch=None)
-    return PageResult(counts, logged.written, len(listed) - len(rows))
+    rated = _write_ratings(connection, user_id, rows, listed, now)
+    logged = upsert(connection, plays, _log_lines(connection, user_id, viewings), columns=PLAY_COLUMNS, touch=None)
+    return PageResult(counts, logged.written, len(listed) - len(rows), rated)
 
 
-def _with_what_is_logged(connection: Connection, play_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Raise rows of one user to what the log has of the same viewing: a line of it is never lessened."""
-    if not play_rows:
-        return play_rows
+def _log_lines(connection: Connection, user_id: str, viewings: Sequence[tuple[Any, Viewing]]) -> list[dict[str, Any]]:
+    """Turn viewings of items (rows of ``_ITEMS``) into lines of the log, each raised to what the log has already.
+
+    A line is never lessened. Copies of a film or an episode that share their state on the server all report the
+    viewing of one of them: the same moment is the same viewing, and is logged once.
+    """
+    if not viewings:
+        return []
     logged = {
-        (row.item_id, row.played_at): row
+        (*_subject(row), row.played_at): row
         for row in connection.execute(
             text(
-                "SELECT item_id, played_at, play_count, completion FROM plays "
-                "WHERE user_id = :user AND item_id = ANY(:items) AND played_at = ANY(:dates)"
+                "SELECT p.work_id, p.is_episode, e.season, e.number, p.item_id AS logged_as, p.played_at, "
+                "p.play_count, p.completion FROM plays p LEFT JOIN episodes e ON e.item_id = p.item_id "
+                "WHERE p.user_id = :user AND p.work_id = ANY(:works) AND p.played_at = ANY(:dates)"
             ),
             {
-                "user": play_rows[0]["user_id"],
-                "items": [row["item_id"] for row in play_rows],
-                "dates": [row["played_at"] for row in play_rows],
+                "user": user_id,
+                "works": list({row.work_id for row, _ in viewings}),
+                "dates": list({viewing.played_at for _, viewing in viewings}),
             },
         )
     }
-    return [
-        row
-        if (line := logged.get((row["item_id"], row["played_at"]))) is None
-        else row
-        | {
-            "play_count": max(row["play_count"], line.play_count),
-            "completion": max(row["completion"], line.completion),
+    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row, viewing in viewings:
+        key = (*_subject(row), viewing.played_at)
+        known = logged.get(key)
+        line = lines.setdefault(
+            key,
+            {
+                "user_id": user_id,
+                "item_id": row.logged_as if known is None else known.logged_as,
+                "played_at": viewing.played_at,
+                "work_id": row.work_id,
+                "is_episode": row.is_episode,
+                "play_count": 0 if known is None else known.play_count,
+                "completion": 0.0 if known is None else known.completion,
+            },
+        )
+        line["play_count"] = max(line["play_count"], viewing.play_count)
+        line["completion"] = max(line["completion"], round(viewing.completion, 4))
+    return list(lines.values())
+
+
+def _subject(row: Any) -> tuple[Any, ...]:
+    """What was watched, whichever copy of it: a work, or an episode of it."""
+    if not row.is_episode:
+        return (row.work_id,)
+    if row.season is None or row.number is None:
+        return (row.work_id, "item", row.logged_as)
+    return (row.work_id, row.season, row.number)
+
+
+def _write_ratings(
+    connection: Connection, user_id: str, rows: Sequence[Any], listed: Mapping[str, ItemState], now: datetime
+) -> int:
+    """Keep the ratings that the server shows, and when each was first seen; returns how many changed.
+
+    An equal value keeps its date. Every change, and every removal, is a line of ``rating_changes``.
+    """
+    known = {
+        row.item_id: row.rating
+        for row in connection.execute(
+            text(
+                "SELECT item_id, rating FROM ratings WHERE user_id = :user AND source = :source "
+                "AND item_id = ANY(:items)"
+            ),
+            {"user": user_id, "source": SERVER, "items": [row.item_id for row in rows]},
+        )
+    }
+    changed = [
+        {
+            "user_id": user_id,
+            "source": SERVER,
+            "work_id": row.work_id,
+            "item_id": row.item_id,
+            "rating": rating,
+            "rated_at": now,
+            "previous": known.get(row.item_id),
         }
-        for row in play_rows
+        for row in rows
+        if (rating := listed[row.server_item_id].rating) != known.get(row.item_id)
     ]
+    if changed:
+        given = [row for row in changed if row["rating"] is not None]
+        upsert(connection, ratings, given, columns=RATING_COLUMNS, touch=None)
+        connection.execute(
+            text("DELETE FROM ratings WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"),
+            {
+                "user": user_id,
+                "source": SERVER,
+                "items": [row["item_id"] for row in changed if row["rating"] is None],
+            },
+        )
+        connection.execute(insert(rating_changes), changed)
+    return len(changed)
 
 
 def marked_items(connection: Connection, user_id: str) -> set[str]:
-    """Server ids of the items of the catalogue that the user has played, started or marked, by what was read last."""
+    """Server ids of the items of the catalogue that the user has played, started, marked or rated, by what was read
+    last.
+    """
     statement = text(
         "SELECT i.server_item_id FROM watch_state w JOIN ("
         "SELECT item_id, server_item_id FROM titles WHERE removed_at IS NULL UNION ALL "
-        "SELECT item_id, server_item_id FROM episodes WHERE removed_at IS NULL) i USING (item_id) "
-        "WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0)"
+        "SELECT item_id, server_item_id FROM episodes WHERE removed_at IS NULL UNION ALL "
+        "SELECT v.item_id, v.server_item_id FROM item_versions v WHERE EXISTS ("
+        " SELECT 1 FROM titles t WHERE t.item_id = v.primary_item_id AND t.removed_at IS NULL) OR EXISTS ("
+        " SELECT 1 FROM episodes e WHERE e.item_id = v.primary_item_id AND e.removed_at IS NULL)"
+        ") i USING (item_id) WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0 "
+        "OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = :source "
+        " AND r.work_id = w.work_id AND r.item_id = w.item_id))"
     )
-    return set(connection.execute(statement, {"user": user_id}).scalars())
+    return set(connection.execute(statement, {"user": user_id, "source": SERVER}).scalars())
 
 
 def read_histories(connection: Connection, user_ids: Sequence[str] | None = None) -> pd.DataFrame:
     """Histories per user and work, in the columns that the ranking wants; all users when ``user_ids`` is None.
 
-    All copies of a work count together; for a series ``episodes_played`` of ``episodes_total``, by season and number,
-    specials left out of both.
+    All copies of a film or an episode count as one. Whether copies share their state on the server differs from server
+    to server, so their plays are not added up: they are as many as one copy counts, or as there are dates if these are
+    more. For a series ``episodes_played`` of ``episodes_total``, by season and number, specials left out of both.
+    ``rating`` is the one given last to any copy; the mean of its episodes' where a series itself has none.
     """
     import pandas as pd
 
     statement = text(
         "WITH totals AS (SELECT work_id, count(DISTINCT (coalesce(season, -1), coalesce(number, -item_id))) AS total "
-        " FROM episodes WHERE removed_at IS NULL AND coalesce(season, 1) > 0 GROUP BY work_id) "
-        "SELECT w.user_id, w.work_id, "
-        " sum(CASE WHEN w.played THEN greatest(w.play_count, 1) ELSE w.play_count END)::float8 AS plays, "
-        " CASE WHEN bool_or(w.is_episode) THEN NULL ELSE "
-        "  max(CASE WHEN w.played THEN 1 ELSE w.position_share END)::float8 END AS completion, "
-        " bool_or(w.favorite) AS favorite, avg(w.rating)::float8 AS rating, max(w.last_played_at) AS last_played_at, "
-        " CASE WHEN bool_or(w.is_episode) THEN "
-        "  count(DISTINCT (coalesce(e.season, -1), coalesce(e.number, -w.item_id))) FILTER (WHERE w.is_episode "
-        "   AND (w.played OR w.play_count > 0 OR w.position_share > 0) AND coalesce(e.season, 1) > 0)::float8 "
-        "  END AS episodes_played, "
-        " max(totals.total)::float8 AS episodes_total "
-        "FROM watch_state w LEFT JOIN totals ON totals.work_id = w.work_id "
-        "LEFT JOIN episodes e ON e.item_id = w.item_id "
-        "WHERE (:all OR w.user_id = ANY(:users)) "
-        " AND (w.played OR w.favorite OR w.play_count > 0 OR w.position_share > 0 OR w.rating IS NOT NULL) "
-        "GROUP BY w.user_id, w.work_id"
+        " FROM episodes WHERE removed_at IS NULL AND coalesce(season, 1) > 0 GROUP BY work_id), "
+        "states AS (SELECT w.*, coalesce(e.season, -1) AS season, "
+        " CASE WHEN w.is_episode THEN coalesce(e.number, -coalesce(v.primary_item_id, w.item_id)) END AS number, "
+        " CASE WHEN w.played THEN greatest(w.play_count, 1) ELSE w.play_count END AS plays "
+        " FROM watch_state w LEFT JOIN item_versions v USING (item_id) "
+        " LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id) "
+        " WHERE :all OR w.user_id = ANY(:users)), "
+        "moments AS (SELECT user_id, work_id, is_episode, season, number, last_played_at, max(plays) AS plays, "
+        " max(CASE WHEN played THEN 1 ELSE position_share END)::float8 AS completion, bool_or(favorite) AS favorite "
+        " FROM states GROUP BY user_id, work_id, is_episode, season, number, last_played_at), "
+        "subjects AS (SELECT user_id, work_id, is_episode, season, "
+        " greatest(max(plays), count(*) FILTER (WHERE plays > 0)) AS plays, max(completion) AS completion, "
+        " bool_or(favorite) AS favorite, max(last_played_at) AS last_played_at "
+        " FROM moments GROUP BY user_id, work_id, is_episode, season, number), "
+        "watched AS (SELECT user_id, work_id, sum(plays)::float8 AS plays, "
+        " CASE WHEN bool_or(is_episode) THEN NULL ELSE max(completion) END AS completion, "
+        " bool_or(favorite) AS favorite, max(last_played_at) AS last_played_at, "
+        " CASE WHEN bool_or(is_episode) THEN count(*) FILTER (WHERE is_episode AND season <> 0 "
+        "  AND (plays > 0 OR completion > 0))::float8 END AS episodes_played, "
+        " bool_or(favorite OR plays > 0 OR completion > 0) AS says_something "
+        " FROM subjects GROUP BY user_id, work_id), "
+        "rated AS (SELECT user_id, work_id, coalesce("
+        "  (array_agg(rating ORDER BY rated_at DESC, item_id) FILTER (WHERE NOT of_episode))[1], "
+        "  avg(rating)) AS rating "
+        " FROM (SELECT r.*, e.item_id IS NOT NULL AS of_episode FROM ratings r "
+        "  LEFT JOIN item_versions v USING (item_id) "
+        "  LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, r.item_id) "
+        "  WHERE :all OR r.user_id = ANY(:users)) r GROUP BY user_id, work_id) "
+        "SELECT user_id, work_id, coalesce(plays, 0) AS plays, completion, coalesce(favorite, false) AS favorite, "
+        " rating, last_played_at, episodes_played, totals.total::float8 AS episodes_total "
+        "FROM watched FULL JOIN rated USING (user_id, work_id) LEFT JOIN totals USING (work_id) "
+        "WHERE says_something OR rating IS NOT NULL"
     )
     rows = connection.execute(statement, {"all": user_ids is None, "users": list(user_ids or [])}).all()
     columns = [
@@ -221,20 +328,25 @@ def count_plays(connection: Connection) -> int:
 
 
 def latest_plays(
-    connection: Connection, user_ids: Sequence[str], limit: int = 20, *, timezone: str = "UTC"
+    connection: Connection,
+    user_ids: Sequence[str],
+    limit: int = 20,
+    *,
+    timezone: str = "UTC",
+    tombstone_days: int = 30,
 ) -> list[dict[str, Any]]:
     """The newest plays of some users with the time in ``timezone``, for the asset's page."""
     rows = connection.execute(
         text(
             "SELECT u.name AS user, to_char(p.played_at AT TIME ZONE :zone, 'YYYY-MM-DD HH24:MI') AS played_at, "
-            "coalesce(t.title, '(no longer in the library)') AS title, "
+            f"CASE WHEN t.{GONE} THEN '(no longer in the library)' ELSE t.title END AS title, "
             "CASE WHEN e.item_id IS NOT NULL THEN format('S%sE%s', e.season, e.number) END AS episode, "
             "round(p.completion::numeric, 2)::float8 AS completion FROM plays p JOIN users u USING (user_id) "
             "LEFT JOIN episodes e ON e.item_id = p.item_id "
             "LEFT JOIN titles t ON t.item_id = coalesce(e.series_item_id, p.item_id) "
             "WHERE p.user_id = ANY(:users) ORDER BY p.played_at DESC, title LIMIT :n"
         ),
-        {"users": list(user_ids), "n": limit, "zone": timezone},
+        {"users": list(user_ids), "n": limit, "zone": timezone, "tombstone_days": tombstone_days},
     ).mappings()
     return [dict(row) for row in rows]
 

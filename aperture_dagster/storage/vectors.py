@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,12 @@ class ModelState:
     model_key: str
     dimensions: int
     active: bool
+
+
+def text_hash(content: str, model_key: str) -> str:
+    """Hash a title's text and the model that embeds it: a vector is made again when this differs."""
+    plain = json.dumps({"model": model_key, "text": content})
+    return hashlib.blake2b(plain.encode(), digest_size=16).hexdigest()
 
 
 def register_model(connection: Connection, model_key: str, dimensions: int) -> None:

@@ -306,21 +306,22 @@ def test_a_library_that_vanished_is_kept_until_it_is_back_or_the_operator_accept
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_sixty_per_cent_less_are_kept_until_the_operator_accepts_it(twins, server: str):
+def test_most_of_a_library_is_kept_until_the_operator_accepts_its_loss(twins, server: str):
     with twins(server) as home:
         before = portrait(home.troubled)
         films, shows = home.oldest_first("movie"), home.oldest_first("series")
-        lost = [*films[: round(0.6 * len(films))], *shows[: round(0.6 * len(shows))]]
+        lost = [*films[: round(0.9 * len(films))], *shows[: round(0.6 * len(shows))]]
         for key in lost:
             home.state.remove_title(key)
-        for job, step in (("sync_movies", "movies"), ("sync_series", "series")):
-            kept = portrait(home.troubled)
-            result = home.run(home.troubled, job)
-            assert list(failures(result)) == [step]
-            said = home.told(result)[0]
-            assert "nothing was removed" in said, said
-            home.is_like(kept)
-            home.must(home.troubled, job, **accepted(said))
+        kept = portrait(home.troubled)
+        result = home.run(home.troubled, "sync_movies")
+        assert list(failures(result)) == ["movies"]
+        said = home.told(result)[0]
+        assert "nothing was removed" in said, said
+        home.is_like(kept)
+        home.must(home.troubled, "sync_movies", **accepted(said))
+        # Six series are few, and go by themselves.
+        home.must(home.troubled, "sync_series")
         left = "SELECT count(DISTINCT work_id) FROM titles WHERE removed_at IS NULL"
         assert home.troubled.value(left) == len(films) + len(shows) - len(lost)
         orphans = "SELECT count(*) FROM episodes e JOIN titles t ON t.item_id = e.series_item_id "

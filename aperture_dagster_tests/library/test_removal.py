@@ -26,6 +26,13 @@ def test_more_than_a_fifth_is_refused_with_the_numbers_and_the_way_to_accept_it(
     assert "accept_removals: true" in message
 
 
+def test_a_few_titles_may_go_whatever_their_share():
+    """Finding S12: one of four films failed the step every night."""
+    check_removals(losses(Films=(1, 4), Shows=(20, 21), Last=(1, 1)), limit=0.2, accepted=False, what="films")
+    with pytest.raises(RemovalRefused):
+        check_removals(losses(Films=(21, 40)), limit=0.2, accepted=False, what="films")
+
+
 def test_each_library_is_looked_at_by_itself():
     # One per cent of all, and the whole of a small library: its disk is not mounted.
     with pytest.raises(RemovalRefused, match="'Small'"):

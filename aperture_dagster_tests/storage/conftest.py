@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,12 +20,13 @@ from aperture_dagster.resources.media_server import (
 )
 from aperture_dagster.resources.providers import Database
 from aperture_dagster.resources.tmdb import read_title
-from aperture_dagster.storage.catalogue import (
+from aperture_dagster.storage.catalogue import known_libraries
+from aperture_dagster.storage.catalogue_sync import (
     CatalogueResult,
-    EpisodeStage,
+    Coverage,
+    EpisodeSync,
     RemovalRules,
-    TitleStage,
-    known_libraries,
+    TitleSync,
     write_libraries,
 )
 from aperture_dagster.storage.connection import close_engine
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 FILMS = ServerLibrary("films", "Films", "movies")
 SHOWS = ServerLibrary("shows", "Shows", "tvshows")
-RULES = RemovalRules(limit=0.2, accepted=False, tombstone_days=30)
-ACCEPTED = RemovalRules(limit=0.2, accepted=True, tombstone_days=30)
+RULES = RemovalRules(limit=0.2, accepted=False)
+ACCEPTED = RemovalRules(limit=0.2, accepted=True)
 
 
 class Shelf:
@@ -70,26 +71,25 @@ class Shelf:
     def films(
         self, *titles: ServerTitle, rules: RemovalRules = RULES, library: ServerLibrary = FILMS, **scope: Any
     ) -> CatalogueResult:
-        return self._titles("movie", titles, rules, library, scope)
+        return self.listing("movie", {library: titles}, rules, **scope)
 
     def series(self, *titles: ServerTitle, rules: RemovalRules = RULES, **scope: Any) -> CatalogueResult:
-        return self._titles("series", titles, rules, SHOWS, scope)
-
-    def _titles(
-        self, kind: Any, titles: Sequence[ServerTitle], rules: RemovalRules, library: ServerLibrary, scope: Any
-    ) -> CatalogueResult:
-        with self.open() as connection:
-            write_libraries(connection, [library])
-            stage = TitleStage(connection, kind)
-            stage.add(library, titles)
-            return stage.merge(**_scope(library) | scope, rules=rules)
+        return self.listing("series", {SHOWS: titles}, rules, **scope)
 
     def episodes(self, *episodes: ServerEpisode, rules: RemovalRules = RULES, **scope: Any) -> CatalogueResult:
-        with self.open() as connection:
-            write_libraries(connection, [SHOWS])
-            stage = EpisodeStage(connection)
-            stage.add(SHOWS, episodes)
-            return stage.merge(**_scope(SHOWS) | scope, rules=rules)
+        return self.listing("episode", {SHOWS: episodes}, rules, **scope)
+
+    def listing(
+        self, kind: Any, items: Mapping[ServerLibrary, Sequence[Any]], rules: RemovalRules = RULES, **scope: Any
+    ) -> CatalogueResult:
+        """A sync of one kind of item, by library; the libraries were listed whole unless ``scope`` says otherwise."""
+        with self.database.connection() as connection:
+            with connection.begin():
+                write_libraries(connection, items)
+            sync = EpisodeSync(connection) if kind == "episode" else TitleSync(connection, kind)
+            for library, page in items.items():
+                sync.add(library, page)
+            return sync.merge(Coverage(**{"complete": {one.library_id for one in items}} | scope), rules)
 
     def users(self, *names: str) -> None:
         with self.open() as connection:
@@ -123,24 +123,26 @@ class Shelf:
         excluded = {library.library_id for library in listed if library.name in exclude}
         chosen = [one for one in listed if one.collection_type == wanted and one.library_id not in excluded]
         listings: dict[str, Listing] = {}
-        with self.open() as connection:
-            write_libraries(connection, chosen)
-            stage = EpisodeStage(connection) if kind == "episode" else TitleStage(connection, kind)
+        with self.database.connection() as connection:
+            with connection.begin():
+                write_libraries(connection, chosen)
+                known = known_libraries(connection)
+            sync = EpisodeSync(connection) if kind == "episode" else TitleSync(connection, kind)
             for library in chosen:
                 listing = listings[library.library_id] = Listing()
                 pages: Any = (
                     server.episodes(library, listing) if kind == "episode" else server.titles(library, kind, listing)
                 )
                 for page in pages:
-                    stage.add(library, page)
+                    sync.add(library, page)
             complete = {key for key, listing in listings.items() if listing.complete}
-            return stage.merge(
-                complete=complete | (known_libraries(connection) - {library.library_id for library in listed}),
+            coverage = Coverage(
+                complete=complete | (known - {library.library_id for library in listed}),
                 incomplete=[one.name for one in chosen if one.library_id not in complete],
                 unreadable=[one for listing in listings.values() for one in listing.unreadable_ids],
                 excluded=excluded,
-                rules=rules,
             )
+            return sync.merge(coverage, rules)
 
     def read_history(self, server: JellyfinServer, user_id: str, now: datetime) -> int:
         """A user's whole history; returns how many rows were written."""
@@ -152,10 +154,6 @@ class Shelf:
                 result = write_states(connection, user_id, page, now=now, started_share=0.05)
             written += result.states.written + result.plays
         return written
-
-
-def _scope(library: ServerLibrary) -> dict[str, Any]:
-    return {"complete": {library.library_id}, "incomplete": [], "unreadable": [], "excluded": set()}
 
 
 def user_row(name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.resources.media_server import ServerEpisode, ServerTitle
+from aperture_dagster.storage.catalogue import tombstones
 from aperture_dagster.storage.connection import close_engine
 from aperture_dagster.storage.history import (
     SyncMark,
@@ -20,7 +21,7 @@ from aperture_dagster.storage.history import (
     stale_histories,
     write_mark,
 )
-from aperture_dagster_tests.storage.conftest import NOW, RULES, Shelf, film, played
+from aperture_dagster_tests.storage.conftest import NOW, Shelf, film, played
 
 DAY = timedelta(days=1)
 
@@ -195,9 +196,10 @@ def test_histories_that_were_not_read_for_a_day_are_named(shelf: Shelf):
 
 
 def test_copies_of_a_film_count_together(shelf: Shelf):
-    shelf.history("ann", played("film-1", play_count=2, rating=6), played("film-100", favorite=True, rating=8))
+    copy = played("film-100", favorite=True, last_played_at=NOW - DAY)
+    shelf.history("ann", played("film-1", play_count=1), copy)
     row = history_of(shelf, "film-1")
-    assert (row["plays"], row["completion"], row["favorite"], row["rating"]) == (3, 1, True, 7)
+    assert (row["plays"], row["completion"], row["favorite"]) == (2, 1, True)
     assert row["last_played_at"] == NOW
     assert row["episodes_played"] != row["episodes_played"]
 
@@ -260,15 +262,22 @@ def test_plays_are_read_by_their_time_the_beginning_left_out(shelf: Shelf):
 
 
 def test_the_newest_plays_are_shown_with_what_they_were(shelf: Shelf):
+    """Finding S4: a title that left has its name for a month, and its row for ever."""
     shelf.history("ann", played("film-1", last_played_at=NOW - DAY), played("show-2-1", is_episode=True))
-    shelf.do("UPDATE titles SET removed_at = now() - interval '99 days' WHERE server_item_id = 'film-1'")
-    shelf.films(*(film(number) for number in (0, 2, 3, 4, 100)), rules=RULES)
+    shelf.history("ann", played("film-2", last_played_at=NOW - 2 * DAY))
+    shelf.films(*(film(number) for number in (0, 3, 4, 100)))
+    shelf.do("UPDATE titles SET removed_at = now() - interval '31 days' WHERE server_item_id = 'film-1'")
+    shelf.do("UPDATE titles SET removed_at = now() - interval '29 days' WHERE server_item_id = 'film-2'")
+    shelf.films(*(film(number) for number in (0, 3, 4, 100)))
     with shelf.open() as connection:
-        shown = latest_plays(connection, ["ann"])
+        shown = latest_plays(connection, ["ann"], tombstone_days=30)
+        assert tombstones(connection, "movies", 30) == 1
     assert [(row["title"], row["episode"]) for row in shown] == [
         ("Show", "S2E1"),
         ("(no longer in the library)", None),
+        ("Film 2", None),
     ]
+    assert shelf.value("SELECT count(*) FROM titles WHERE removed_at IS NOT NULL") == 2
 
 
 def test_dates_are_the_same_wherever_the_database_server_stands(shelf: Shelf, database_url: str):
@@ -284,11 +293,174 @@ def test_dates_are_the_same_wherever_the_database_server_stands(shelf: Shelf, da
     assert shown["Film 2"] == "2026-05-17 21:00", "in the operator's own zone, not the server's"
 
 
-def test_a_history_outlives_deletion_and_return_of_its_film(shelf: Shelf):
+def test_a_history_outlives_a_year_without_its_film_and_counts_once(shelf: Shelf):
+    """Finding S4: a title that was purged came back as a new one, and its plays were counted again."""
     shelf.history("ann", played("film-2"))
-    work = shelf.item("film-2")["work_id"]
-    shelf.do("DELETE FROM titles WHERE server_item_id = 'film-2'")
-    assert work in set(histories(shelf, "ann").work_id)
+    before = shelf.item("film-2")
+    shelf.films(*(film(n) for n in (0, 1, 3, 4, 100)))
+    shelf.do("UPDATE titles SET removed_at = now() - interval '1 year' WHERE server_item_id = 'film-2'")
+    shelf.films(*(film(n) for n in (0, 1, 3, 4, 100)))
+    assert before["work_id"] in set(histories(shelf, "ann").work_id)
     shelf.films(*(film(n) for n in (0, 1, 3, 4, 100)), ServerTitle("returned", "Film 2", tmdb_id=2))
-    assert shelf.item("returned")["work_id"] == work
+    shelf.history("ann", played("returned"))
+    assert shelf.item("returned") == before
     assert history_of(shelf, "returned")["plays"] == 1
+    assert shelf.value("SELECT count(*) FROM plays") == 1
+
+
+def test_a_series_that_returns_after_its_tombstone_has_its_episodes_watched_once(shelf: Shelf):
+    """Finding S4: ten of five episodes were watched."""
+    numbers = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
+
+    def listed(series: str) -> list[ServerEpisode]:
+        return [ServerEpisode(f"{series}-{s}-{n}", series, "E", season=s, number=n) for s, n in numbers]
+
+    shelf.series(ServerTitle("show", "Show", tmdb_id=1))
+    shelf.episodes(*listed("show"))
+    shelf.history("ann", *(played(one.server_item_id, is_episode=True) for one in listed("show")))
+    shelf.series()
+    shelf.episodes()
+    shelf.do("UPDATE titles SET removed_at = now() - interval '40 days' WHERE media_type = 'series'")
+    shelf.do("UPDATE episodes SET removed_at = now() - interval '40 days'")
+    shelf.series()
+    shelf.episodes()
+    shelf.series(ServerTitle("again", "Show", tmdb_id=1))
+    shelf.episodes(*listed("again"))
+    shelf.history("ann", *(played(one.server_item_id, is_episode=True) for one in listed("again")))
+    row = history_of(shelf, "again")
+    assert (row["plays"], row["episodes_played"], row["episodes_total"]) == (5, 5, 5)
+    assert shelf.value("SELECT count(*) FROM plays") == 5
+
+
+# Copies and versions
+
+
+def test_a_viewing_that_two_copies_report_is_one(shelf: Shelf):
+    """Emby, and Jellyfin up to 10.10, keep one state for all copies of a film."""
+    both = ("film-1", "film-100")
+    shelf.history("ann", *(played(one, last_played_at=NOW - DAY) for one in both))
+    assert shelf.value("SELECT count(*) FROM plays") == 1
+    shelf.history("ann", *(played(one, play_count=2) for one in both))
+    assert shelf.rows("SELECT play_count FROM plays ORDER BY played_at") == [{"play_count": 1}, {"play_count": 1}]
+    assert history_of(shelf, "film-1")["plays"] == 2
+
+
+def test_an_episode_that_two_copies_of_a_series_report_was_watched_once(shelf: Shelf):
+    states = [played(f"{series}-1-{n}", is_episode=True) for series in ("show", "show-copy") for n in (1, 2)]
+    shelf.history("ann", *states)
+    assert shelf.value("SELECT count(*) FROM plays") == 2, "two episodes of one moment are two"
+
+
+def test_copies_that_were_watched_apart_are_two_viewings(shelf: Shelf):
+    shelf.history("ann", played("film-1", last_played_at=NOW - DAY), played("film-100"))
+    assert shelf.value("SELECT count(*) FROM plays") == 2
+    assert history_of(shelf, "film-1")["plays"] == 2
+
+
+def versions_of_film_1(shelf: Shelf) -> None:
+    shelf.films(*(film(n) for n in range(5)), film(1, version_ids=("film-1-uhd",)))
+    shelf.films(*(film(n) for n in (0, 2, 3, 4)), film(1, version_ids=("film-1-uhd",)))
+
+
+def test_what_was_done_with_a_version_counts_for_its_film(shelf: Shelf):
+    """Finding R10: a half-watched 4K version was lost, and its film might be recommended."""
+    versions_of_film_1(shelf)
+    started = played("film-1-uhd", played=False, play_count=0, position_share=0.5)
+    assert shelf.history("ann", started).unknown == 0
+    row = history_of(shelf, "film-1")
+    assert (row["plays"], row["completion"], row["last_played_at"]) == (0, 0.5, NOW)
+    assert shelf.value("SELECT item_id FROM plays") == shelf.item("film-1")["item_id"]
+    with shelf.open() as connection:
+        assert marked_items(connection, "ann") == {"film-1-uhd"}
+    mark(shelf, "ann")
+    assert histories(shelf, "ann").empty, "and it can be taken back"
+
+
+def test_a_film_and_its_version_that_share_their_state_count_once(shelf: Shelf):
+    """Finding R10: exactly once."""
+    versions_of_film_1(shelf)
+    shelf.history("ann", played("film-1"), played("film-1-uhd"))
+    assert history_of(shelf, "film-1")["plays"] == 1
+    assert shelf.value("SELECT count(*) FROM plays") == 1
+
+
+def test_a_version_of_an_episode_counts_for_the_episode(shelf: Shelf):
+    """Finding R10: episodes have versions, too."""
+    episode = ServerEpisode("show-1-1", "show", "E", season=1, number=1, version_ids=("show-1-1-uhd",))
+    shelf.episodes(episode, complete=set())
+    shelf.history("ann", played("show-1-1-uhd", is_episode=True), played("show-1-1", is_episode=True))
+    row = history_of(shelf, "show")
+    assert (row["plays"], row["episodes_played"]) == (1, 1)
+
+
+def test_a_copy_that_becomes_a_version_keeps_its_marks_and_plays(shelf: Shelf):
+    """Finding R10: Jellyfin 12 lists the primary version only of what 10.11 listed twice."""
+    shelf.history("ann", played("film-100", last_played_at=NOW - DAY), played("film-1"))
+    result = shelf.films(*(film(n) for n in (0, 2, 3, 4)), film(1, version_ids=("film-100",)))
+    assert (result.removed, result.recognised, result.refusal) == (1, 0, None)
+    shelf.history("ann", played("film-100", last_played_at=NOW - DAY), played("film-1"))
+    assert shelf.value("SELECT count(*) FROM plays") == 2
+    assert shelf.value("SELECT count(*) FROM watch_state") == 2
+    assert history_of(shelf, "film-1")["plays"] == 2
+    back = shelf.films(*(film(n) for n in range(5)), film(100, tmdb_id=1))
+    assert (back.returned, back.counts.inserted) == (1, 0)
+
+
+# Ratings
+
+
+def rating_log(shelf: Shelf) -> list[tuple[Any, ...]]:
+    statement = "SELECT previous, rating, rated_at FROM rating_changes ORDER BY change_id"
+    return [tuple(row.values()) for row in shelf.rows(statement)]
+
+
+def test_a_rating_keeps_the_day_on_which_it_was_first_seen(shelf: Shelf):
+    """Finding S15: a rating had no date, and was overwritten."""
+    shelf.history("ann", played("film-1", rating=7.3), now=NOW)
+    assert shelf.history("ann", played("film-1", rating=7.3, play_count=2), now=NOW + DAY).ratings == 0
+    assert shelf.rows("SELECT source, rating, rated_at FROM ratings") == [
+        {"source": "server", "rating": 7.3, "rated_at": NOW}
+    ]
+    assert shelf.history("ann", played("film-1", rating=8), now=NOW + 2 * DAY).ratings == 1
+    assert shelf.value("SELECT rated_at FROM ratings") == NOW + 2 * DAY
+    assert rating_log(shelf) == [(None, 7.3, NOW), (7.3, 8.0, NOW + 2 * DAY)]
+
+
+def test_a_rating_that_was_taken_back_is_known_to_have_been_there(shelf: Shelf):
+    """Finding S15: "unrated" and "never rated" must not look alike."""
+    shelf.history("ann", played("film-1", rating=4), played("film-2"))
+    result = shelf.history("ann", played("film-1"), played("film-2"), now=NOW + DAY)
+    assert (result.ratings, shelf.value("SELECT count(*) FROM ratings")) == (1, 0)
+    assert rating_log(shelf) == [(None, 4.0, NOW), (4.0, None, NOW + DAY)]
+    shelf.history("ann", played("film-1", rating=4), now=NOW + 2 * DAY)
+    assert shelf.value("SELECT rated_at FROM ratings") == NOW + 2 * DAY
+
+
+def test_of_two_copies_the_rating_given_last_counts(shelf: Shelf):
+    """Finding S15: two copies hold two ratings."""
+    shelf.history("ann", played("film-100", rating=9), played("film-1", rating=2))
+    shelf.history("ann", played("film-100", rating=5), played("film-1", rating=2), now=NOW + DAY)
+    assert history_of(shelf, "film-1")["rating"] == 5
+
+
+def test_a_series_has_its_own_rating_or_that_of_its_episodes(shelf: Shelf):
+    shelf.history("ann", *(played(f"show-1-{n}", is_episode=True, rating=3 * n) for n in (1, 2)))
+    assert history_of(shelf, "show")["rating"] == 4.5
+    shelf.history("ann", played("show", rating=8, last_played_at=None))
+    assert history_of(shelf, "show")["rating"] == 8
+
+
+def test_a_rating_alone_is_looked_after(shelf: Shelf):
+    """Finding S15: what is rated and nothing else is asked about when the server lists it no more."""
+    nothing = {"played": False, "play_count": 0, "last_played_at": None}
+    shelf.history("ann", played("film-1", rating=3, **nothing))
+    assert marked(shelf) == 1
+    mark(shelf, "ann")
+    assert (marked(shelf), shelf.value("SELECT count(*) FROM ratings")) == (0, 0)
+
+
+def test_ratings_follow_a_corrected_identification(shelf: Shelf):
+    shelf.history("ann", played("film-1", rating=3))
+    shelf.films(film(1, tmdb_id=77), *(film(n) for n in (0, 2, 3, 4)), film(100, tmdb_id=1))
+    for table in ("ratings", "rating_changes"):
+        assert shelf.value(f"SELECT work_id FROM {table}") == shelf.item("film-1")["work_id"]

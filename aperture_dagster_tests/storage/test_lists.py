@@ -25,7 +25,7 @@ from aperture_dagster.storage.lists import (
     users_with_taste,
     watched_recommendations,
 )
-from aperture_dagster_tests.storage.conftest import FILMS, RULES, Shelf, film, played
+from aperture_dagster_tests.storage.conftest import FILMS, Shelf, film, played
 
 
 @pytest.fixture
@@ -265,13 +265,9 @@ def test_nobody_reads_half_of_a_taste_or_of_a_days_picks(shelf: Shelf, ids: list
 
 
 def test_what_the_ranking_reads_is_one_row_per_work_with_all_its_libraries(shelf: Shelf):
-    from aperture_dagster.storage.catalogue import TitleStage
-
-    with shelf.open() as connection:
-        stage = TitleStage(connection, "movie")
-        stage.add(FILMS, [film(1), film(2, official_rating=None, community_rating=None)])
-        stage.add(ServerLibrary("uhd", "UHD", "movies"), [film(30, tmdb_id=1, title="Copy")])
-        stage.merge(complete=[], incomplete=[], unreadable=[], excluded=[], rules=RULES)
+    uhd = ServerLibrary("uhd", "UHD", "movies")
+    films = [film(1), film(2, official_rating=None, community_rating=None)]
+    shelf.listing("movie", {FILMS: films, uhd: [film(30, tmdb_id=1, title="Copy")]})
     with shelf.open() as connection:
         items = read_items(connection).set_index("tmdb_id")
     assert len(items) == 2

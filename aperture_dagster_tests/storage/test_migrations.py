@@ -130,3 +130,28 @@ def test_collections_keep_the_day_of_their_refresh_and_the_view_its_rows(first_s
         (view,) = rows(connection, "SELECT title, keywords, streams, imdb_rating FROM enriched_metadata")
         assert view == {"title": "Film 1", "keywords": ["heist"], "streams": [], "imdb_rating": None}
         assert len(rows(connection, "SELECT 1 FROM tmdb_collections WHERE updated_at < now()")) == 2
+
+
+def test_ratings_and_titles_of_an_older_home_are_kept(empty: str):
+    """Findings S4 and S15: what a home of the third schema holds."""
+    with at_revision(empty, "0003") as connection:
+        put(connection, "users", user_id="ann", name="Ann")
+        put(connection, "works", work_id=1, media_type="series")
+        put(connection, "titles", item_id=1, work_id=1, media_type="series", server_item_id="show", removed_at=NOW)
+        put(connection, "episodes", item_id=2, series_item_id=1, work_id=1, server_item_id="e1")
+        for item, rating in ((1, 7.3), (2, None)):
+            put(
+                connection, "watch_state", user_id="ann", item_id=item, work_id=1, is_episode=item == 2, rating=rating,
+                updated_at=NOW - item * DAY,
+            )  # fmt: skip
+    with open_engine(load_settings(database_url=empty)).begin() as connection:
+        assert rows(connection, "SELECT item_id, server_item_id FROM titles UNION ALL "
+                    "SELECT item_id, server_item_id FROM episodes ORDER BY 1") == [
+            {"item_id": 1, "server_item_id": "show"}, {"item_id": 2, "server_item_id": "e1"}
+        ]  # fmt: skip
+        kept = {"user_id": "ann", "source": "server", "work_id": 1, "item_id": 1, "rating": 7.3,
+                "rated_at": NOW - DAY}  # fmt: skip
+        assert rows(connection, "SELECT * FROM ratings") == [kept]
+        (change,) = rows(connection, "SELECT rating, previous, rated_at FROM rating_changes")
+        assert change == {"rating": 7.3, "previous": None, "rated_at": NOW - DAY}
+        assert len(rows(connection, "SELECT 1 FROM watch_state")) == 2

@@ -1,7 +1,7 @@
 """What there is to watch on the media server: its films, series and episodes."""
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
@@ -17,7 +17,7 @@ from aperture_dagster.assets.common import (
 )
 from aperture_dagster.assets.media_server.server import GROUP, media_server
 from aperture_dagster.automation import fresh_within_a_day
-from aperture_dagster.resources.errors import BadAnswer
+from aperture_dagster.resources.errors import BadAnswer, ServiceError
 from aperture_dagster.resources.media_server import Listing
 from aperture_dagster.resources.providers import Database, MediaServers
 from aperture_dagster.settings import Settings
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from aperture_dagster.resources.media_server import MediaServer, MediaType, ServerLibrary
-    from aperture_dagster.storage.catalogue import CatalogueResult, EpisodeStage, RemovalRules, TitleStage
+    from aperture_dagster.storage.catalogue_sync import CatalogueResult, Coverage
 
 CONTENT_TYPES = {"movie": {"movies", None, "mixed"}, "series": {"tvshows", None, "mixed"}}
 
@@ -57,7 +57,7 @@ def movies(
     Read whole every time, written only where something changed. A film that is gone gets a tombstone, unless too much
     of a library vanished at once.
     """
-    return _sync_titles(context, config, settings, database, media_servers, "movie")
+    return _sync_catalogue(context, config, settings, database, media_servers, "movie")
 
 
 @dg.asset(
@@ -78,7 +78,7 @@ def series(
 
     Read whole every time, written only where something changed.
     """
-    return _sync_titles(context, config, settings, database, media_servers, "series")
+    return _sync_catalogue(context, config, settings, database, media_servers, "series")
 
 
 @dg.asset(
@@ -99,44 +99,7 @@ def episodes(
 
     Read whole every time, written only where something changed.
     """
-    from aperture_dagster.storage.catalogue import EpisodeStage, largest_series
-
-    return _sync_catalogue(
-        context,
-        config,
-        settings,
-        database,
-        media_servers,
-        media_type="series",
-        counted="episodes",
-        make_stage=EpisodeStage,
-        pages=lambda server, library, listing: server.episodes(library, listing),
-        shown=lambda connection: {"largest_series": table(largest_series(connection))},
-    )
-
-
-def _sync_titles(
-    context: dg.AssetExecutionContext,
-    config: CatalogueConfig,
-    settings: Settings,
-    database: Database,
-    media_servers: MediaServers,
-    media_type: "MediaType",
-) -> dg.MaterializeResult:
-    from aperture_dagster.storage.catalogue import TitleStage, newest_titles
-
-    return _sync_catalogue(
-        context,
-        config,
-        settings,
-        database,
-        media_servers,
-        media_type=media_type,
-        counted="movies" if media_type == "movie" else "series",
-        make_stage=lambda connection: TitleStage(connection, media_type),
-        pages=lambda server, library, listing: server.titles(library, media_type, listing),
-        shown=lambda connection: {"newest": table(newest_titles(connection, media_type))},
-    )
+    return _sync_catalogue(context, config, settings, database, media_servers, "episode")
 
 
 def _sync_catalogue(
@@ -145,50 +108,65 @@ def _sync_catalogue(
     settings: Settings,
     database: Database,
     media_servers: MediaServers,
-    *,
-    media_type: "MediaType",
-    counted: str,
-    make_stage: "Callable[[Connection], TitleStage | EpisodeStage]",
-    pages: "Callable[[MediaServer, ServerLibrary, Listing], Iterator[list[Any]]]",
-    shown: "Callable[[Connection], dict[str, Any]]",
+    kind: Literal["movie", "series", "episode"],
 ) -> dg.MaterializeResult:
-    """List one kind of item of all libraries, and merge it into the catalogue in one transaction.
+    """List one kind of item of all libraries, then merge what was listed into the catalogue.
 
-    Args:
-        media_type: which libraries hold it.
-        counted: its name in the catalogue's size, and in the progress.
-        make_stage, pages: where it is staged, and how the server is asked for it.
-        shown: the tables for the asset's page.
+    When a library cannot be read, what was listed until then is merged before the step fails.
     """
-    from aperture_dagster.storage.catalogue import catalogue_size, write_libraries
+    from aperture_dagster.storage.catalogue import catalogue_size, largest_series, newest_titles, tombstones
+    from aperture_dagster.storage.catalogue_sync import EpisodeSync, RemovalRules, TitleSync, write_libraries
 
-    with operator_errors(context, settings), media_servers.open() as server:
-        chosen, scope = _libraries(server, settings, media_type)
-        for name in sorted(scope["without_id"]):
-            context.log.warning(
-                f"The server has no id for the library {name!r}, so it cannot be read and what is known of it is kept. "
-                "Check on the server that its folders exist, then scan it."
-            )
-        with database.transaction() as connection:
-            write_libraries(connection, chosen)
-            stage = make_stage(connection)
-            listings: dict[str, Listing] = {}
-            progress = Progress(context, counted)
-            for library in chosen:
-                listing = listings[library.library_id] = Listing()
-                for page in pages(server, library, listing):
-                    stage.add(library, page)
+    counted = {"movie": "movies", "series": "series", "episode": "episodes"}[kind]
+    with operator_errors(context, settings), media_servers.open() as server, database.connection() as connection:
+        libraries = _libraries(context, server, settings, "movie" if kind == "movie" else "series")
+        with connection.begin():
+            write_libraries(connection, libraries.chosen)
+        sync = EpisodeSync(connection) if kind == "episode" else TitleSync(connection, kind)
+        listings: dict[str, Listing] = {}
+        progress = Progress(context, counted)
+        failure: ServiceError | None = None
+        for library in libraries.chosen:
+            listing = Listing()
+            pages = server.episodes(library, listing) if kind == "episode" else server.titles(library, kind, listing)
+            try:
+                for page in pages:
+                    sync.add(library, page)
                     progress.add(len(page))
-            result = stage.merge(**_removal_scope(chosen, listings, scope, connection), rules=_rules(settings, config))
+            except ServiceError as error:
+                failure = error
+                break
+            listings[library.library_id] = listing
+        result = sync.merge(
+            _coverage(connection, libraries, listings), RemovalRules(settings.removal_limit, config.accept_removals)
+        )
+        if failure is not None:
+            context.log.warning(f"Wrote {result.counts.written:,} rows of what had been listed before the failure.")
+            raise failure
+        with connection.begin():
             size = catalogue_size(connection)[counted]
-            tables = shown(connection)
-    return _report(context, result, listings, size, server.requests, tables)
+            shown: dict[str, Any] = {"tombstones": tombstones(connection, counted, settings.tombstone_days)}
+            if kind == "episode":
+                shown["largest_series"] = table(largest_series(connection))
+            else:
+                shown["newest"] = table(newest_titles(connection, kind))
+    return _report(context, result, listings, size, server.requests, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class _Libraries:
+    """The libraries to read; the ids of those that the operator left out; and the ids that the server may have."""
+
+    chosen: "list[ServerLibrary]"
+    excluded: set[str]
+    on_server: set[str]
+    all_have_ids: bool
 
 
 def _libraries(
-    server: "MediaServer", settings: Settings, media_type: "MediaType"
-) -> "tuple[list[ServerLibrary], dict[str, set[str]]]":
-    """The libraries to read, and which ids are on the server and which the operator left out.
+    context: dg.AssetExecutionContext, server: "MediaServer", settings: Settings, media_type: "MediaType"
+) -> _Libraries:
+    """What the server has, and what of it is to be read.
 
     Raises:
         BadAnswer: the server lists no libraries at all.
@@ -205,41 +183,47 @@ def _libraries(
         )
     wanted = {name.casefold() for name in settings.libraries}
     unwanted = {name.casefold() for name in settings.exclude_libraries}
-    excluded = {
-        library.library_id
+    left_out = [
+        library
         for library in listed
         if library.name.casefold() in unwanted or (wanted and library.name.casefold() not in wanted)
-    }
-    of_type = [library for library in listed if library.collection_type in CONTENT_TYPES[media_type]]
-    return [library for library in of_type if library.library_id and library.library_id not in excluded], {
-        "listed": {library.library_id for library in listed},
-        "excluded": excluded,
-        "without_id": {library.name for library in of_type if not library.library_id},
-    }
+    ]
+    to_read = [
+        library
+        for library in listed
+        if library not in left_out and library.collection_type in CONTENT_TYPES[media_type]
+    ]
+    for library in to_read:
+        if not library.library_id:
+            context.log.warning(
+                f"The server has no id for the library {library.name!r}, so it cannot be read and what is known of it "
+                "is kept. Check on the server that its folders exist, then scan it."
+            )
+    return _Libraries(
+        chosen=[library for library in to_read if library.library_id],
+        excluded={library.library_id for library in left_out if library.library_id},
+        on_server={library.library_id for library in listed},
+        all_have_ids=all(library.library_id for library in listed),
+    )
 
 
-def _removal_scope(
-    chosen: "list[ServerLibrary]", listings: dict[str, Listing], scope: dict[str, set[str]], connection: Any
-) -> dict[str, Any]:
-    """Which libraries can be trusted to be whole, for the removals."""
+def _coverage(connection: "Connection", libraries: _Libraries, listings: dict[str, Listing]) -> "Coverage":
+    """How much of the server these listings saw."""
     from aperture_dagster.storage.catalogue import known_libraries
+    from aperture_dagster.storage.catalogue_sync import Coverage
 
     complete = {key for key, listing in listings.items() if listing.complete}
-    # A library that the server has no more lists nothing, and whole: the guard decides. One of them may be there
-    # without its id.
-    vanished = set() if scope["without_id"] else known_libraries(connection) - scope["listed"]
-    return {
-        "complete": complete | vanished,
-        "incomplete": [one.name for one in chosen if one.library_id not in complete],
-        "unreadable": [identity for listing in listings.values() for identity in listing.unreadable_ids],
-        "excluded": scope["excluded"],
-    }
-
-
-def _rules(settings: Settings, config: CatalogueConfig) -> "RemovalRules":
-    from aperture_dagster.storage.catalogue import RemovalRules
-
-    return RemovalRules(settings.removal_limit, config.accept_removals, settings.tombstone_days)
+    vanished: set[str] = set()
+    if libraries.all_have_ids:
+        # A library that the server has no more lists nothing, and whole: the guard decides.
+        with connection.begin():
+            vanished = known_libraries(connection) - libraries.on_server
+    return Coverage(
+        complete=complete | vanished,
+        incomplete=[one.name for one in libraries.chosen if one.library_id not in complete],
+        unreadable=[identity for listing in listings.values() for identity in listing.unreadable_ids],
+        excluded=libraries.excluded,
+    )
 
 
 def _report(
@@ -253,13 +237,12 @@ def _report(
     metadata = {
         "dagster/row_count": size,
         "listed": result.listed,
-        "rows_written": result.counts.written + result.removed + result.purged,
+        "rows_written": result.counts.written + result.removed,
         "added": result.counts.inserted,
         "changed": result.counts.updated,
         "removed": result.removed,
         "returned": result.returned,
         "recognised_under_new_ids": result.recognised,
-        "purged": result.purged,
         "requests": requests,
     }
     metadata |= shown

@@ -118,12 +118,13 @@ def _sync_history(
         full, pages = False, server.changed_states(user.user_id, mark.watermark, listing)
     watermark = mark.watermark
     listed: set[str] = set()
-    written = plays = unknown = unmarked = 0
+    written = plays = unknown = unmarked = ratings = 0
     for page in pages:
         result = write(page)
         written += result.states.written
         plays += result.plays
         unknown += result.unknown
+        ratings += result.ratings
         watermark = next_watermark(watermark, [state.last_played_at for state in page], now)
         listed |= {state.server_item_id for state in page}
     listed |= set(listing.unreadable_ids)
@@ -143,18 +144,26 @@ def _sync_history(
             limit=settings.removal_limit,
             accepted=config.accept_removals,
         )
-        unmarked = write(told).states.written
+        result = write(told)
+        unmarked = result.states.written
+        ratings += result.ratings
     with database.transaction() as connection:
         write_mark(connection, user.user_id, watermark, now=now, full=compared and not listing.problems)
         marked = len(marked_items(connection, user.user_id))
-        shown = latest_plays(connection, [user.user_id], timezone=settings.schedule_timezone)
+        shown = latest_plays(
+            connection,
+            [user.user_id],
+            timezone=settings.schedule_timezone,
+            tombstone_days=settings.tombstone_days,
+        )
     return UserOutcome(
-        rows_written=written + plays + unmarked,
+        rows_written=written + plays + unmarked + ratings,
         metadata={
             "dagster/row_count": marked,
             "states_written": written,
             "plays_logged": plays,
             "marks_taken_back": unmarked,
+            "ratings_changed": ratings,
             "unknown_items": unknown,
             "compared_in_full": compared,
             "latest_plays": table(shown),

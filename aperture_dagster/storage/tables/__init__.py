@@ -8,7 +8,7 @@ one sequence of ids.
 from __future__ import annotations
 
 from aperture_dagster.storage.tables.base import item_ids, metadata
-from aperture_dagster.storage.tables.catalogue import episodes, libraries, titles, works
+from aperture_dagster.storage.tables.catalogue import episodes, item_versions, libraries, titles, works
 from aperture_dagster.storage.tables.enrichment import (
     enriched_metadata,
     fetches,
@@ -19,7 +19,7 @@ from aperture_dagster.storage.tables.enrichment import (
     tmdb_metadata,
 )
 from aperture_dagster.storage.tables.home import facts, quota, services
-from aperture_dagster.storage.tables.people import history_syncs, plays, users, watch_state
+from aperture_dagster.storage.tables.people import history_syncs, plays, rating_changes, ratings, users, watch_state
 from aperture_dagster.storage.tables.taste import (
     embedding_models,
     embeddings,
@@ -30,7 +30,7 @@ from aperture_dagster.storage.tables.taste import (
 )
 
 # The newest migration; a process whose database says the same has nothing to migrate.
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0005"
 
 __all__ = [
     "HEAD_REVISION",
@@ -42,12 +42,15 @@ __all__ = [
     "fetches",
     "history_syncs",
     "item_ids",
+    "item_versions",
     "libraries",
     "mdblist_scores",
     "metadata",
     "omdb_ratings",
     "plays",
     "quota",
+    "rating_changes",
+    "ratings",
     "recommendations",
     "services",
     "studio_logos",

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, REAL, BigInteger, Column, Date, ForeignKey, Index, Integer, Table, Text, text
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    text,
+)
 
 from aperture_dagster.storage.tables.base import Moment, metadata
 
@@ -36,7 +49,7 @@ titles = Table(
     Column("item_id", BigInteger, primary_key=True, autoincrement=False),
     Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
     Column("media_type", Text, nullable=False),
-    Column("server_item_id", Text, nullable=False, unique=True),
+    Column("server_item_id", Text, unique=True, comment="null: the server has given it to another item"),
     Column("library_id", Text, nullable=False),
     Column("title", Text, nullable=False),
     Column("original_title", Text),
@@ -59,22 +72,22 @@ titles = Table(
     Column("imdb_id", Text),
     Column("tvdb_id", BigInteger),
     Column("added_at", Moment),
-    Column("content_hash", Text, nullable=False),
     Column("first_seen_at", Moment, nullable=False, server_default=text("now()")),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     Column("removed_at", Moment),
+    CheckConstraint("server_item_id IS NOT NULL OR removed_at IS NOT NULL", name="has_server_id"),
     Index("ix_titles_work_id", "work_id"),
     Index("ix_titles_media_type", "media_type", "removed_at"),
-    comment="One row per film or series item on the media server; removed_at is its tombstone.",
+    comment="One row per film or series item on the media server; removed_at is its tombstone. Never deleted.",
 )
 
 episodes = Table(
     "episodes",
     metadata,
     Column("item_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("series_item_id", BigInteger, ForeignKey("titles.item_id", ondelete="CASCADE"), nullable=False),
+    Column("series_item_id", BigInteger, ForeignKey("titles.item_id"), nullable=False),
     Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
-    Column("server_item_id", Text, nullable=False, unique=True),
+    Column("server_item_id", Text, unique=True, comment="null: the server has given it to another item"),
     Column("library_id", Text, nullable=False),
     Column("season", Integer),
     Column("number", Integer),
@@ -83,11 +96,21 @@ episodes = Table(
     Column("air_date", Date),
     Column("runtime_minutes", Integer),
     Column("path", Text),
-    Column("content_hash", Text, nullable=False),
     Column("first_seen_at", Moment, nullable=False, server_default=text("now()")),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     Column("removed_at", Moment),
+    CheckConstraint("server_item_id IS NOT NULL OR removed_at IS NOT NULL", name="has_server_id"),
     Index("ix_episodes_series_item_id", "series_item_id", "season", "number"),
     Index("ix_episodes_work_id", "work_id"),
-    comment="One row per episode item on the media server.",
+    comment="One row per episode item on the media server; removed_at is its tombstone. Never deleted.",
+)
+
+item_versions = Table(
+    "item_versions",
+    metadata,
+    Column("server_item_id", Text, primary_key=True),
+    Column("item_id", BigInteger, nullable=False, unique=True, comment="the number that states of the version have"),
+    Column("primary_item_id", BigInteger, nullable=False, comment="the title or episode that it is a version of"),
+    Index("ix_item_versions_primary_item_id", "primary_item_id"),
+    comment="Alternate versions, which listings leave out: what users do with one counts for its title or episode.",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, REAL, BigInteger, Boolean, Column, ForeignKey, Index, Integer, Table, Text, text
+from sqlalchemy import ARRAY, REAL, BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, Table, Text, text
 
 from aperture_dagster.storage.tables.base import Moment, metadata
 
@@ -39,7 +39,6 @@ watch_state = Table(
     Column("position_share", REAL, nullable=False, comment="0-1, how far into it the user is"),
     Column("last_played_at", Moment),
     Column("favorite", Boolean, nullable=False),
-    Column("rating", REAL, comment="0-10, the server's own"),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     Index("ix_watch_state_user_work", "user_id", "work_id"),
     comment="One row per user and item: what the server says of it now.",
@@ -58,6 +57,34 @@ plays = Table(
     Column("seen_at", Moment, nullable=False, server_default=text("now()")),
     Index("ix_plays_played_at", "played_at"),
     comment="Append-only log of plays. A play whose time nobody knows is not in it.",
+)
+
+ratings = Table(
+    "ratings",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
+    Column("source", Text, primary_key=True, comment="server: read from the media server"),
+    Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
+    Column("item_id", BigInteger, primary_key=True, comment="the copy or episode that was rated; 0: the work"),
+    Column("rating", Float, nullable=False, comment="0-10"),
+    Column("rated_at", Moment, nullable=False, comment="when the source says; else when this value was first seen"),
+    comment="What each source says now of a user's ratings. An equal value that is read again keeps its date.",
+)
+
+rating_changes = Table(
+    "rating_changes",
+    metadata,
+    Column("change_id", BigInteger, primary_key=True, autoincrement=True),
+    Column("user_id", Text, ForeignKey("users.user_id"), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
+    Column("item_id", BigInteger, nullable=False),
+    Column("rating", Float, comment="null: taken back"),
+    Column("previous", Float, comment="null: there was none"),
+    Column("rated_at", Moment, nullable=False, comment="of the new value, or when it was seen to be gone"),
+    Column("noted_at", Moment, nullable=False, server_default=text("now()")),
+    Index("ix_rating_changes_user_work", "user_id", "work_id"),
+    comment="Append-only log of ratings given, changed and taken back.",
 )
 
 history_syncs = Table(
