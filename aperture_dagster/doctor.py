@@ -126,7 +126,7 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
             server = stack.enter_context(servers.open_without_database())
         identity = server.identity()
         users, libraries = server.users(), server.libraries()
-    named = ", ".join(library.name for library in libraries) or "none"
+    named = ", ".join(one.name if one.library_id else f"{one.name} (not scanned yet)" for one in libraries) or "none"
     yield Finding(
         "media server",
         "ok" if libraries else "warning",
@@ -166,8 +166,11 @@ def _metadata_service(service: MetadataService[Any], address: str, without: str)
 
 def _embedder(settings: Settings) -> Iterator[Finding]:
     embedder = Embedders(settings).get()
-    vectors = embedder.embed(["A robot learns to love."])
-    yield Finding("embedder", "ok", f"{embedder.name}, {vectors.shape[1]} dimensions")
+    embedding = embedder.embed(["A robot learns to love."])
+    if embedding.refused:
+        yield Finding("embedder", "failed", embedding.refused[0])
+        return
+    yield Finding("embedder", "ok", f"{embedder.name}, {embedding.vectors.shape[1]} dimensions")
 
 
 def _schedules(settings: Settings) -> Iterator[Finding]:

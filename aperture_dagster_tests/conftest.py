@@ -209,6 +209,9 @@ def serve(make_settings: Callable[..., Settings]) -> Callable[..., Any]:
                 "mdblist_api_key": "demo-mdblist-key",
                 "mdblist_requests": 900,
                 "mdblist_period_seconds": 1,
+                "embedder_url": simulator.openai_url,
+                "embedder_api_key": "demo-openai-key",
+                "embedder_model": "demo-embedding",
             }
             yield simulator, make_settings(**values | overrides)
 

@@ -2,11 +2,12 @@
 
     python benchmarks/request_rates.py [--seconds 30] [--only NAME]
 
-The real assets, in processes of their own, ask stand-ins in another one, whose answers take 50-200 ms, each by chance.
+The real assets, in processes of their own, ask stand-ins in another one, whose answers take 20-300 ms, each by chance.
 Prints for TMDb at 40 requests in a second and in ten, and for MDBList at 3 in a second: requests after the first
-window as a ratio to what is allowed (at least 0.95), and the most in any window. Then one run after the other: one that
-is stopped while the next waits for its turn, one that is killed while the next waits, and one that begins when another
-has ended: no window holds more than the limit across all of them. The machine's load is printed with each.
+window as a ratio to what is allowed (at least 0.90 for ten seconds, 0.85 for one), and the most in any window. Then
+one run after the other: one that is stopped while the next waits for its turn, one that is killed while the next
+waits, and one that begins when another has ended: no window holds more than the limit across all of them. The
+machine's load is printed with each.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from aperture_dagster.library.sources import Source
     from aperture_dagster.resources.providers import Database
 
-LEAST_RATIO = 0.95
-ANSWER_SECONDS = (0.05, 0.2)
+ANSWER_SECONDS = (0.02, 0.3)
 PROJECT = Path(__file__).resolve().parents[1]
 MOST_SECONDS = 600
 
@@ -49,6 +49,11 @@ class Limit:
     def __str__(self) -> str:
         """For a line of the report."""
         return f"{self.service} at {self.requests} in {self.seconds:g} s"
+
+    @property
+    def least_ratio(self) -> float:
+        """The share of the allowed rate that is promised."""
+        return 0.9 if self.seconds >= 10 else 0.85
 
     @property
     def environment(self) -> dict[str, str]:
@@ -71,6 +76,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only what has this in its name; 'one after the other' is the last")
     parser.add_argument("--work", help="Run this asset, in this process.")
     options = parser.parse_args()
+    if not any(options.only in name for name in [*map(str, LIMITS), "one after the other"]):
+        parser.error(f"nothing is called {options.only!r}")
     if options.work:
         return work(options.work)
     from aperture_dagster import demo
@@ -175,18 +182,19 @@ def one_run(database: Database, stand_ins: StandIns, limit: Limit, seconds: floa
     run(limit.asset, **limit.environment).wait_until_over()
     arrivals = stand_ins.arrivals(limit.service)
     ratio, most = used(arrivals, limit), most_in_window(arrivals, limit.seconds)
-    good = ratio >= LEAST_RATIO and most <= limit.requests
+    good = ratio >= limit.least_ratio and most <= limit.requests
     print(
-        f"{limit}: {ratio:.3f} of the allowed rate (at least {LEAST_RATIO}), at most {most} of {limit.requests} in "
-        f"{limit.seconds:g} s, tightest {tightest(arrivals, limit):.3f} s; {len(arrivals):,} requests in "
-        f"{arrivals[-1] - arrivals[0]:.0f} s, {said_load()}: {'PASS' if good else 'FAIL'}",
+        f"{limit}: {ratio:.3f} of the allowed rate (at least {limit.least_ratio}), at most {most} of "
+        f"{limit.requests} in {limit.seconds:g} s, tightest {tightest(arrivals, limit):.3f} s; "
+        f"{len(arrivals):,} requests in {arrivals[-1] - arrivals[0]:.0f} s, {said_load()}: "
+        f"{'PASS' if good else 'FAIL'}",
         flush=True,
     )
     return good
 
 
 def one_after_the_other(database: Database, stand_ins: StandIns, limit: Limit) -> bool:
-    """Measure four runs: stopped, killed in its burst, run to its end, begun after that; says whether the limit was
+    """Measure four runs: stopped, killed on its way, run to its end, begun after that; says whether the limit was
     kept across them.
     """
     full = limit.requests

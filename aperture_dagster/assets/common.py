@@ -18,6 +18,7 @@ from aperture_dagster.resources.errors import (
     RequestRejected,
     ServiceError,
     ServiceNotConfigured,
+    ServicePaused,
     ServiceRefused,
     ServiceUnavailable,
 )
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 # No retry helps against these: a person must change something first.
 PERMANENT = (ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, DatabaseError, FileError)
+# What says about one user what it would say about all of them.
+SAME_FOR_EVERYBODY = (ServiceRefused, ServiceNotConfigured, ServicePaused)
+# So many users in a row for whom the service was unavailable, each after all retries, mean that it is down.
+UNAVAILABLE_IN_A_ROW = 3
 SERVER = "media_server"
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3
@@ -52,6 +57,11 @@ def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, s
         yield
     except (*PERMANENT, MissingPrerequisite) as error:
         raise dg.Failure(description=sentence(error), allow_retries=False) from None
+    except ServicePaused as error:
+        raise dg.Failure(
+            description=f"{sentence(error)} What was there is kept; a run after that goes on from here.",
+            allow_retries=False,
+        ) from None
     except ServiceUnavailable as error:
         if context.retry_number < settings.step_retries:
             context.log.warning(f"{sentence(error)} Trying the step again in {settings.step_retry_wait_seconds:g} s.")
@@ -180,7 +190,8 @@ def for_each_user(
     serve: "Callable[[StoredUser], UserOutcome]",
 ) -> dg.MaterializeResult:
     """Serve every user of the run's partitions. One user's failure is recorded, the others go on, and the step fails
-    at the end, naming who and why; those who were served count as materialized all the same.
+    at the end, naming who and why; those who were served count as materialized all the same. A service that refuses,
+    asks for a pause, or is unavailable for three users in a row is not asked about the rest.
 
     Raises:
         Failure: one user or more could not be served.
@@ -199,8 +210,9 @@ def for_each_user(
         users = users_of_partitions(connection, keys)
     served: dict[str, UserOutcome] = {}
     failed: dict[str, Exception] = {}
+    unavailable = 0
     progress = Progress(context, "users", len(keys))
-    for key in keys:
+    for place_in_run, key in enumerate(keys):
         user = users.get(key)
         try:
             if user is None:
@@ -212,6 +224,15 @@ def for_each_user(
         except (ServiceError, RemovalRefused, MissingPrerequisite, ValueError) as error:
             failed[key] = error
             context.log.error(f"{user.name if user else key}: {sentence(error)}")
+            unavailable = unavailable + 1 if isinstance(error, ServiceUnavailable) else 0
+            if isinstance(error, SAME_FOR_EVERYBODY) or unavailable == UNAVAILABLE_IN_A_ROW:
+                rest = keys[place_in_run + 1 :]
+                failed |= dict.fromkeys(rest, error)
+                if rest:
+                    context.log.error(f"The {len(rest)} users after that are left out: it would be the same for them.")
+                break
+        else:
+            unavailable = 0
         progress.add()
     progress.tell()
     if failed and not served:

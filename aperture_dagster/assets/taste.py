@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 GROUP = "taste"
 MEDIA_TYPES = ("movie", "series")
 SHOWN = 25
+# Vectors may cost money: no more than these are lost when the service gives up.
+KEPT_AT_ONCE = 500
 
 
 @dg.asset(
@@ -68,10 +70,11 @@ def embeddings(
         with database.transaction() as connection:
             before = active_model(connection)
             register_model(connection, model_key, embedder.dimensions)
-        embedded = _embed_changed(context, database, embedder, model_key)
+        embedded, refused = _embed_changed(context, database, embedder, model_key)
         with database.transaction() as connection:
             missing = missing_vectors(connection, model_key)
-            switched = missing == 0 and activate_model(connection, model_key)
+            # What the model refuses it will not take tomorrow either: the others do not wait for it.
+            switched = missing == len(refused) and activate_model(connection, model_key)
             in_use = active_model(connection)
             models = model_table(connection)
     if switched and before is not None:
@@ -84,12 +87,14 @@ def embeddings(
             "embedded": embedded,
             "rows_written": embedded,
             "missing": missing,
+            "refused": len(refused),
             "dimensions": embedder.dimensions,
             "model": model_key,
             "model_in_use": in_use or "none yet",
             "requests": embedder.requests - sent_before,
             "models": table(models),
-        },
+        }
+        | ({"refused_titles": table(refused[:SHOWN])} if refused else {}),
     )
 
 
@@ -203,35 +208,52 @@ def recommendations(
         return for_each_user(context, database, serve)
 
 
-def _embed_changed(context: dg.AssetExecutionContext, database: Database, embedder: "Embedder", model_key: str) -> int:
-    """Embed the texts that are new or changed, a batch at a time, each kept before the next; returns how many."""
+def _embed_changed(
+    context: dg.AssetExecutionContext, database: Database, embedder: "Embedder", model_key: str
+) -> tuple[int, list[dict[str, str]]]:
+    """Embed the texts that are new or changed, a batch at a time, each kept before the next.
+
+    Returns how many were embedded, and the titles that the model refuses, each with the reason.
+    """
     from aperture_dagster.ranking.text import title_text
     from aperture_dagster.storage.vectors import stored_hashes, text_hash, text_rows, write_vectors
 
     with database.transaction() as connection:
         known = stored_hashes(connection, model_key)
     embedded = seen = 0
+    refused: list[dict[str, str]] = []
     progress = Progress(context, "titles embedded")
     last = 0
     while True:
         with database.transaction() as connection:
-            rows = next(text_rows(connection, after=last), None)
+            rows = next(text_rows(connection, after=last, batch=KEPT_AT_ONCE), None)
         if rows is None:
             break
         last = rows[-1]["work_id"]
         seen += len(rows)
+        titles = {row["work_id"]: row["title"] for row in rows}
         texts = {row["work_id"]: title_text(row) for row in rows}
         hashes = {work_id: text_hash(text, model_key) for work_id, text in texts.items()}
         changed = [work_id for work_id in texts if known.get(work_id) != hashes[work_id]]
         if changed:
-            vectors = embedder.embed([texts[work_id] for work_id in changed])
+            embedding = embedder.embed([texts[work_id] for work_id in changed])
+            refused += [{"title": titles[changed[place]], "why": why} for place, why in embedding.refused.items()]
+            taken = [place for place in range(len(changed)) if place not in embedding.refused]
+            works = [changed[place] for place in taken]
             with database.transaction() as connection:
-                write_vectors(connection, model_key, changed, [hashes[work_id] for work_id in changed], vectors)
-        embedded += len(changed)
+                write_vectors(
+                    connection, model_key, works, [hashes[work_id] for work_id in works], embedding.vectors[taken]
+                )
+            embedded += len(works)
         progress.add(len(changed))
     if not seen:
         raise MissingPrerequisite("There is nothing to embed: materialize enriched_metadata first.")
-    return embedded
+    if refused:
+        context.log.warning(
+            f"{len(refused):,} titles have no vector, since the model refuses their texts: "
+            f"{refused[0]['title']}: {refused[0]['why']}"
+        )
+    return embedded, refused
 
 
 def _model_in_use(connection: "Connection") -> str:

@@ -1,15 +1,26 @@
-"""Who turns texts into vectors: a local model, or any endpoint that speaks OpenAI's protocol.
+"""Turn texts into vectors: with a local model, or with any endpoint that speaks OpenAI's protocol.
 
 Every embedder has a ``name`` that goes into the key of its vectors, so that vectors of two models never mix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceNotConfigured
-from aperture_dagster.resources.transport import Transport, expect
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    NotFound,
+    Redirected,
+    RequestRejected,
+    ServiceNotConfigured,
+    ServiceRefused,
+)
+from aperture_dagster.resources.redaction import redact
+from aperture_dagster.resources.transport import Answer, Transport, expect
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,9 +28,32 @@ if TYPE_CHECKING:
     from aperture_dagster.settings import Settings
 
 WORDLLAMA_DIMENSIONS = 256
-# About four characters a token; endpoints refuse what is longer than their context, commonly 8,192 or, for small
-# local models, 512 tokens. Titles' texts are about 120 tokens, so this cuts only what is odd.
-LONGEST_TEXT = 6000
+# Tokens that a text may have, by a part of the model's name, the most specific first; endpoints refuse longer ones.
+# OpenAI: platform.openai.com/docs/guides/embeddings. The others as Ollama serves them: ollama.com/library.
+MODEL_TOKENS = {
+    "text-embedding-3": 8191, "text-embedding-ada": 8191, "nomic-embed": 2048, "mxbai-embed": 512, "all-minilm": 256,
+    "snowflake-arctic-embed2": 8192, "snowflake-arctic-embed": 512, "embeddinggemma": 2048, "granite-embedding": 512,
+    "bge-m3": 8192, "bge-large": 512, "qwen3-embedding": 8192, "jina-embeddings-v2": 8192,
+}  # fmt: skip
+# For models that are not in the table; few take less.
+USUAL_TOKENS = 512
+# More says nothing more about a title, whose text has about 120 tokens.
+MOST_TOKENS = 2000
+SHORTEST_TEXT = 100
+# So many texts refused one by one, and none accepted: it is not the texts.
+HOPELESS = 8
+_TOO_LONG = re.compile(r"context length|maximum context|input length|too long|too many tokens", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """``vectors``: float32, (texts, dimensions), of length 1.
+
+    ``refused``: why the endpoint does not take a text, by its place; its row in ``vectors`` is zero.
+    """
+
+    vectors: np.ndarray
+    refused: Mapping[int, str] = field(default_factory=dict)
 
 
 class Embedder(Protocol):
@@ -40,8 +74,8 @@ class Embedder(Protocol):
         """Requests sent so far; 0 for a local model."""
         ...
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of ``texts``: float32, (len(texts), dimensions), of length 1."""
+    def embed(self, texts: Sequence[str]) -> Embedding:
+        """Embed texts; those that are refused cost only themselves."""
         ...
 
 
@@ -55,13 +89,13 @@ class WordLlamaEmbedder:
     def __init__(self) -> None:
         self._model: Any = None
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of ``texts``; the model is loaded at first use (about half a second)."""
+    def embed(self, texts: Sequence[str]) -> Embedding:
+        """Embed texts; the model is loaded at first use (about half a second)."""
         import numpy as np
 
         if self._model is None:
             self._model = _load_wordllama()
-        return unit_length(np.asarray(self._model.embed(list(texts)), dtype=np.float32))
+        return Embedding(unit_length(np.asarray(self._model.embed(list(texts)), dtype=np.float32)))
 
 
 def _load_wordllama() -> Any:
@@ -87,19 +121,19 @@ class FastEmbedEmbedder:
                 "APERTURE_EMBEDDER is fastembed, which is not installed: pip install 'aperture-dagster[transformer]'."
             ) from None
         self._model = TextEmbedding(model, cache_dir=cache_directory)
-        self._probe = self.embed(["probe"])
+        self._dimensions = self.embed(["probe"]).vectors.shape[1]
         self.name = f"fastembed-{model}-{self.dimensions}"
 
     @property
     def dimensions(self) -> int:
         """Length of a vector, learned from the model."""
-        return self._probe.shape[1]
+        return self._dimensions
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of ``texts``."""
+    def embed(self, texts: Sequence[str]) -> Embedding:
+        """Embed texts; what is too long for the model, it cuts by itself."""
         import numpy as np
 
-        return unit_length(np.asarray(list(self._model.embed(list(texts))), dtype=np.float32))
+        return Embedding(unit_length(np.asarray(list(self._model.embed(list(texts))), dtype=np.float32)))
 
 
 class OpenAiEmbedder:
@@ -115,6 +149,7 @@ class OpenAiEmbedder:
         self._http = transport
         self._model = model
         self._batch_size = batch_size
+        self._tokens = tokens_of(model)
         self._dimensions: int | None = None
 
     @classmethod
@@ -133,6 +168,7 @@ class OpenAiEmbedder:
             "The embeddings endpoint",
             url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            inspect=look_for_credit(api_key),
             timeout_seconds=120,
             attempts=attempts,
             first_wait_seconds=first_wait_seconds,
@@ -157,27 +193,49 @@ class OpenAiEmbedder:
         """Model and dimensions; the endpoint's address is left out, since moving it changes no vector."""
         return f"openai-{self._model}-{self.dimensions}"
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of ``texts``.
+    def embed(self, texts: Sequence[str]) -> Embedding:
+        """Embed texts, ``batch_size`` in a request. A batch that is refused is halved until the culprits are alone.
 
         Raises:
             BadAnswer: a vector is missing or of another length than the rest.
-            ServiceUnavailable, ServiceRefused, NotFound, RequestRejected: see :class:`Transport`.
+            RequestRejected: every text is refused.
+            ServiceUnavailable, ServiceRefused, NotFound: see :class:`Transport`.
         """
         import numpy as np
 
-        parts = [self._ask(texts[start : start + self._batch_size]) for start in range(0, len(texts), self._batch_size)]
-        return np.concatenate(parts) if parts else np.zeros((0, self.dimensions), dtype=np.float32)
+        found: dict[int, np.ndarray] = {}
+        refused: dict[int, str] = {}
+        cut = [shortened(text, self._tokens) for text in texts]
+        batches = deque(
+            range(start, min(start + self._batch_size, len(cut))) for start in range(0, len(cut), self._batch_size)
+        )
+        while batches:
+            places = batches.popleft()
+            try:
+                found.update(zip(places, self._ask([cut[place] for place in places]), strict=True))
+            except Redirected:
+                raise
+            except RequestRejected as error:
+                middle = len(places) // 2
+                if middle:
+                    batches.extendleft((places[middle:], places[:middle]))
+                elif _TOO_LONG.search(str(error)) and len(cut[places[0]]) > SHORTEST_TEXT:
+                    cut[places[0]] = cut[places[0]][: len(cut[places[0]]) // 2]
+                    batches.appendleft(places)
+                else:
+                    refused[places[0]] = str(error)
+                    if not found and len(refused) >= HOPELESS:
+                        raise
+        vectors = np.zeros((len(cut), self.dimensions), dtype=np.float32)
+        for place, vector in found.items():
+            vectors[place] = vector
+        return Embedding(vectors, refused)
 
     def _ask(self, texts: Sequence[str]) -> np.ndarray:
         import numpy as np
 
         # Servers refuse an empty text; base64, which some clients ask for, is not spoken by all of them.
-        body = {
-            "model": self._model,
-            "input": [text[:LONGEST_TEXT] or " " for text in texts],
-            "encoding_format": "float",
-        }
+        body = {"model": self._model, "input": [text or " " for text in texts], "encoding_format": "float"}
         try:
             answer = expect(
                 self._http.post_json("/embeddings", body, repeatable=True), dict, "The embeddings endpoint's answer"
@@ -201,6 +259,50 @@ class OpenAiEmbedder:
             raise BadAnswer(f"The embeddings endpoint changed its vectors' length to {vectors.shape[1]}.")
         self._dimensions = vectors.shape[1]
         return unit_length(vectors)
+
+
+def tokens_of(model: str) -> int:
+    """How many tokens a text for a model may have."""
+    name = model.lower()
+    return min(next((most for part, most in MODEL_TOKENS.items() if part in name), USUAL_TOKENS), MOST_TOKENS)
+
+
+def shortened(text: str, tokens: int) -> str:
+    """The beginning of a text that has at most so many tokens.
+
+    Counted on the safe side: English has four to five characters a token, other scripts up to two tokens a character.
+    """
+    if len(text) * 2 <= tokens:
+        return text
+    used = 0.0
+    for place, character in enumerate(text):
+        used += 1 / 3 if character.isascii() else 2
+        if used > tokens:
+            return text[:place]
+    return text
+
+
+def look_for_credit(api_key: str | None) -> Callable[[Answer], None]:
+    """A hook for :class:`Transport`: 429 may also mean that the account cannot pay, which no retry helps against."""
+
+    def look(answer: Answer) -> None:
+        if answer.status not in (402, 429):
+            return
+        try:
+            content = answer.json()
+        except BadAnswer:
+            content = None
+        error = content.get("error") if isinstance(content, dict) else None
+        error = error if isinstance(error, dict) else {}
+        if answer.status == 402 or "insufficient_quota" in (error.get("code"), error.get("type")):
+            said = " ".join(str(error.get("message") or "").split())
+            said = redact(said, [api_key or ""])[:160]
+            raise ServiceRefused(
+                f"The embeddings endpoint: the account has no credit left{f' ({said})' if said else ''}. Add credit "
+                "there, or choose a local model with APERTURE_EMBEDDER. What was embedded is kept."
+            )
+
+    return look
 
 
 def unit_length(vectors: np.ndarray) -> np.ndarray:

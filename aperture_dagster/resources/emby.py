@@ -1,8 +1,14 @@
-"""Emby 4.8 and newer, read.
+"""Read Emby 4.8 and newer.
 
-Facts of the API that shaped this file: hardly any field comes without being asked for, not even the play count; a
-library has one id to list it by (``ItemId``) and another in the users' policies (``Guid``); ``MinDateLastSavedForUser``
-looks at the user's own data, so one listing gives everything that changed, what was unmarked included.
+Facts of the API that shaped this file:
+
+- Hardly any field comes without being asked for, not even the play count.
+- A library has one id to list it by (``ItemId``) and another in the users' policies (``Guid``); its folders have ids
+  of their own, which policies name as ``Guid_Id``.
+- Without ``GroupItemsIntoCollections=false`` a collection may be listed in place of its films.
+- No parameter leaves out virtual items (episodes known from metadata alone), so they are told by ``LocationType``.
+- ``MinDateLastSavedForUser`` looks at the user's own data, so one listing gives everything that changed, what was
+  unmarked included. Versions of a film share it by their provider ids.
 """
 
 from __future__ import annotations
@@ -30,7 +36,9 @@ from aperture_dagster.resources.media_server_client import MediaServerClient
 from aperture_dagster.resources.media_server_items import (
     ITEM_TYPES,
     OVERLAP,
+    STATES_AT_ONCE,
     batches,
+    of_type,
     plain_id,
     read_episode,
     read_page,
@@ -38,6 +46,7 @@ from aperture_dagster.resources.media_server_items import (
     read_title,
     read_user,
     text_of,
+    texts_of,
     that_say_something,
     walk,
     walk_parts,
@@ -61,9 +70,9 @@ class EmbyServer(MediaServerClient):
     product = "Emby"
 
     @staticmethod
-    def auth_headers(api_key: str) -> dict[str, str]:
-        """The key has a header of its own."""
-        return {"X-Emby-Token": api_key}
+    def credentials(api_key: str, extra_headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the key's own header, which no reverse proxy needs."""
+        return {"X-Emby-Token": api_key}, {}
 
     def _system_info(self) -> Any:
         """Asked first: from here on the server is asked below ``/emby`` if only that path leads to it."""
@@ -77,19 +86,42 @@ class EmbyServer(MediaServerClient):
         return self._http.get_json("/System/Info")
 
     def users(self) -> Page[ServerUser]:
-        """Every user, each with the libraries that they may see by the ids that ``libraries`` gives.
+        """Every user, each with the libraries that they may see by the ids that ``libraries`` gives, and the paths of
+        folders that they may not.
 
         Raises:
             BadAnswer: the list is not whole; who is missing could not be told from who is gone.
         """
         page = self._all_users()
         if not all(user.all_libraries for user in page.records):
-            ids = {guid: library.library_id for library, guid in self._libraries() if guid is not None}
+            ids = {guid: library.library_id for library, guid in self._libraries() if guid and library.library_id}
             page.records = [
                 replace(user, library_ids=tuple(sorted(ids.get(folder, folder) for folder in user.library_ids)))
                 for user in page.records
             ]
+        if any(user.excluded_folders for user in page.records):
+            paths = self._folder_paths()
+            # A folder that is no more excludes nothing.
+            page.records = [
+                replace(
+                    user, excluded_folders=tuple(sorted({paths[one] for one in user.excluded_folders if one in paths}))
+                )
+                for user in page.records
+            ]
         return page
+
+    def _folder_paths(self) -> dict[str, str]:
+        """The paths of all folders of libraries, by the names that users' policies have for them."""
+        what = "Emby's list of folders"
+        answer = expect(self._http.get_json("/Library/SelectableMediaFolders"), list, what)
+        paths: dict[str, str] = {}
+        for library in answer:
+            guid = plain_id(expect(library, dict, what).get("Guid"), "Guid")
+            for folder in expect(library.get("SubFolders") or [], list, what):
+                path = text_of(expect(folder, dict, what), "Path")
+                if path is not None:
+                    paths[f"{guid}_{folder.get('Id')}"] = path
+        return paths
 
     def _all_users(self) -> Page[ServerUser]:
         def fetch(start: int, more: int) -> Any:
@@ -109,7 +141,7 @@ class EmbyServer(MediaServerClient):
         return Page(users, listing.problems, listing.total, listing.unreadable_ids)
 
     def libraries(self) -> list[ServerLibrary]:
-        """Every library.
+        """Every library; see :class:`ServerLibrary` for those without an id.
 
         Raises:
             BadAnswer: a library cannot be read; without it what is missing could not be told from what is gone.
@@ -130,14 +162,14 @@ class EmbyServer(MediaServerClient):
 
     def titles(self, library: ServerLibrary, media_type: MediaType, listing: Listing) -> Iterator[list[ServerTitle]]:
         """All films or series of a library, oldest first, so that what is added meanwhile comes at the end."""
+        item_type = ITEM_TYPES[media_type]
         query = {
             "ParentId": library.library_id,
-            "IncludeItemTypes": ITEM_TYPES[media_type],
+            "IncludeItemTypes": item_type,
             "Fields": TITLE_FIELDS,
-            "GroupItemsIntoCollections": "false",
             "EnableUserData": "false",
         }
-        return self._pages("/Items", query, read_title, listing)
+        return self._pages("/Items", query, of_type(item_type, read_title), listing)
 
     def episodes(self, library: ServerLibrary, listing: Listing) -> Iterator[list[ServerEpisode]]:
         """All episodes of a library that have a file."""
@@ -147,7 +179,7 @@ class EmbyServer(MediaServerClient):
             "Fields": EPISODE_FIELDS,
             "EnableUserData": "false",
         }
-        return self._pages("/Items", query, read_episode, listing)
+        return self._pages("/Items", query, of_type("Episode", read_episode), listing)
 
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
         """All states that were saved since then, with a day's overlap; those of unmarked items, too."""
@@ -173,39 +205,65 @@ class EmbyServer(MediaServerClient):
         asked = {
             "IncludeItemTypes": "Movie,Series,Episode",
             "Fields": STATE_FIELDS,
-            "GroupItemsIntoCollections": "false",
             "EnableUserData": "true",
+            **query,
         }
-        return self._pages(f"/Users/{quote(user_id, safe='')}/Items", {**asked, **query}, read_state, listing)
+        path, read = f"/Users/{quote(user_id, safe='')}/Items", of_type(asked["IncludeItemTypes"], read_state)
+        return self._pages(path, asked, read, listing, page_size=min(self._page_size, STATES_AT_ONCE))
 
     def _pages(
-        self, path: str, query: Mapping[str, str], read: Callable[[dict[str, Any]], Record], listing: Listing
+        self,
+        path: str,
+        query: Mapping[str, str],
+        read: Callable[[dict[str, Any]], Record],
+        listing: Listing,
+        *,
+        page_size: int | None = None,
     ) -> Iterator[list[Record]]:
+        size = page_size or self._page_size
         base = {
             "Recursive": "true",
             "SortBy": "DateCreated,SortName",
             "SortOrder": "Ascending",
-            "ExcludeLocationTypes": "Virtual",
+            "GroupItemsIntoCollections": "false",
             "EnableImages": "false",
-            "EnableTotalRecordCount": "true",
             **query,
         }
 
         def fetch(start: int, more: int) -> Any:
-            return self._http.get_json(path, {**base, "StartIndex": start, "Limit": self._page_size + more})
+            return self._http.get_json(path, {**base, "StartIndex": start, "Limit": size + more})
 
         return walk(fetch, read, listing, what=f"Emby's {path}")
 
 
 def read_emby_user(item: dict[str, Any]) -> ServerUser:
-    """A user from the server's JSON. The name of a linked Emby Connect account is often an e-mail address."""
-    return replace(read_user(item), email_hint=text_of(item, "ConnectUserName"))
+    """A user from the server's JSON. The name of a linked Emby Connect account is often an e-mail address.
+
+    Allowed tags are ``IncludeTags``. A policy of an older server has one list, ``BlockedTags``, and
+    ``IsTagBlockingModeInclusive`` when those are the tags that are allowed. ``excluded_folders`` are still names.
+    """
+    user = replace(read_user(item), email_hint=text_of(item, "ConnectUserName"))
+    policy = item.get("Policy") if isinstance(item.get("Policy"), dict) else {}
+    assert isinstance(policy, dict)
+    blocked, allowed = user.blocked_tags, texts_of(policy, "IncludeTags")
+    if policy.get("IsTagBlockingModeInclusive") is True and not allowed:
+        blocked, allowed = (), blocked
+    excluded = texts_of(policy, "ExcludedSubFolders")
+    return replace(
+        user,
+        blocked_tags=blocked,
+        allowed_tags=allowed,
+        excluded_folders=tuple(
+            f"{plain_id(guid)}_{folder}" for guid, _, folder in (one.partition("_") for one in excluded)
+        ),
+    )
 
 
 def read_library(item: dict[str, Any]) -> tuple[ServerLibrary, str | None]:
     """A library from the server's JSON, and the id that users' policies name it by, if it has one."""
+    library_id = item.get("ItemId", item.get("Id"))
     library = ServerLibrary(
-        library_id=plain_id(item.get("ItemId", item.get("Id"))),
+        library_id=plain_id(library_id) if library_id is not None else "",
         name=text_of(item, "Name", required=True) or "",
         collection_type=text_of(item, "CollectionType"),
     )

@@ -1,16 +1,24 @@
-"""Jellyfin 10.9 to 12, read.
+"""Read Jellyfin 10.9 to 12.
 
-Facts of the API that shaped this file: the only auth form that every version takes is ``Authorization: MediaBrowser
-Token="…"``; ``minDateLastSavedForUser`` does not look at user data, so what is new comes from ``sortBy=DatePlayed``
-with an early stop; an item marked as played by hand may have no date and sorts last; pages shift when items are added
-or removed while they are read.
+Facts of the API that shaped this file:
+
+- The only auth header that every version takes is ``Authorization: MediaBrowser Token="…"``.
+- Without ``collapseBoxSetItems=false``, version 12 lists a collection in place of its films, and older versions load
+  the whole library for every page.
+- ``minDateLastSavedForUser`` does not look at user data, so what is new comes from ``sortBy=DatePlayed`` with an early
+  stop; an item marked as played by hand may have no date and sorts last.
+- User data of a series makes versions before 12 count its episodes, so series are listed with it once a day only.
+- Version 12 lists the primary version of a film alone, yet reports progress under the version that was played.
+- Pages shift when items are added or removed while they are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
 from aperture_dagster.resources.errors import BadAnswer
@@ -28,13 +36,17 @@ from aperture_dagster.resources.media_server_client import MediaServerClient
 from aperture_dagster.resources.media_server_items import (
     ITEM_TYPES,
     OVERLAP,
+    STATES_AT_ONCE,
     batches,
+    integer_of,
+    of_type,
     plain_id,
     read_episode,
     read_page,
     read_state,
     read_title,
     read_user,
+    read_versions,
     text_of,
     that_say_something,
     walk,
@@ -43,8 +55,11 @@ from aperture_dagster.resources.media_server_items import (
 from aperture_dagster.resources.transport import expect
 
 Record = TypeVar("Record")
+Item = TypeVar("Item", ServerTitle, ServerEpisode)
 
-TITLE_FIELDS = "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path"
+TITLE_FIELDS = (
+    "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,MediaSourceCount"
+)
 
 
 class JellyfinServer(MediaServerClient):
@@ -53,9 +68,17 @@ class JellyfinServer(MediaServerClient):
     product = "Jellyfin"
 
     @staticmethod
-    def auth_headers(api_key: str) -> dict[str, str]:
-        """Only the token is sent: more would rewrite the key's device record."""
-        return {"Authorization": f'MediaBrowser Token="{api_key}"'}
+    def credentials(api_key: str, extra_headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the header that carries the key, or the parameter when a reverse proxy wants that header for itself.
+
+        Jellyfin reads the first ``Authorization`` header alone, ignores it when its scheme is not its own, and then
+        takes ``ApiKey`` from the query in every version; the other headers it once took are refused from 12 on
+        (jellyfin/jellyfin v10.9.11 to v12.0-rc5, ``Jellyfin.Server.Implementations/Security/AuthorizationContext.cs``).
+        Only the token is sent: more would rewrite the key's device record.
+        """
+        if any(name.lower() == "authorization" for name in extra_headers):
+            return {}, {"ApiKey": api_key}
+        return {"Authorization": f'MediaBrowser Token="{api_key}"'}, {}
 
     def users(self) -> Page[ServerUser]:
         """Every user. Jellyfin knows no e-mail addresses."""
@@ -63,7 +86,7 @@ class JellyfinServer(MediaServerClient):
         return read_page(answer, read_user)
 
     def libraries(self) -> list[ServerLibrary]:
-        """Every library.
+        """Every library; see :class:`ServerLibrary` for those without an id.
 
         Raises:
             BadAnswer: a library cannot be read; without it what is missing could not be told from what is gone.
@@ -76,80 +99,116 @@ class JellyfinServer(MediaServerClient):
 
     def titles(self, library: ServerLibrary, media_type: MediaType, listing: Listing) -> Iterator[list[ServerTitle]]:
         """All films or series of a library, oldest first, so that what is added meanwhile comes at the end."""
+        item_type = ITEM_TYPES[media_type]
         query = {
             "parentId": library.library_id,
-            "includeItemTypes": ITEM_TYPES[media_type],
+            "includeItemTypes": item_type,
             "fields": TITLE_FIELDS,
             "sortBy": "DateCreated,SortName",
             "enableUserData": "false",
         }
-        return self._pages(query, read_title, listing)
+        return self._with_versions(query, of_type(item_type, read_title), listing)
 
     def episodes(self, library: ServerLibrary, listing: Listing) -> Iterator[list[ServerEpisode]]:
         """All episodes of a library that have a file."""
         query = {
             "parentId": library.library_id,
             "includeItemTypes": "Episode",
-            "fields": "Path",
+            "fields": "Path,MediaSourceCount",
             "sortBy": "DateCreated,SortName",
             "enableUserData": "false",
         }
-        return self._pages(query, read_episode, listing)
+        return self._with_versions(query, of_type("Episode", read_episode), listing)
+
+    def _with_versions(
+        self, query: Mapping[str, str], read: Callable[[dict[str, Any]], Item], listing: Listing
+    ) -> Iterator[list[Item]]:
+        """Pages of a listing, with the ids of the other versions of each item that has some.
+
+        ``MediaSourceCount`` is sent only where there are several. Their ids cost a look into every file, so they are
+        asked for by themselves.
+        """
+        several: list[str] = []
+
+        def read_and_note(item: dict[str, Any]) -> Item:
+            record = read(item)
+            if (integer_of(item, "MediaSourceCount") or 1) > 1:
+                several.append(record.server_item_id)
+            return record
+
+        for page in self._pages(query, read_and_note, listing):
+            versions = self._versions_of(several)
+            yield [replace(one, version_ids=versions.get(one.server_item_id, ())) for one in page]
+            several.clear()
+
+    def _versions_of(self, item_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The ids of the other versions of these items, by their own."""
+        found: dict[str, tuple[str, ...]] = {}
+        for ids in batches(item_ids):
+            query = {"ids": ids, "fields": "MediaSources", "enableUserData": "false"}
+            for page in self._pages(query, read_versions, Listing(), itemgetter(0)):
+                found.update(page)
+        return found
 
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
         """What was played since then (newest first, with a day's overlap), and all that is in progress or favourite.
 
-        What was *un*marked never shows here; the daily full comparison finds it.
+        What was *un*marked or rated never shows here; the daily full comparison finds it.
         """
-        query = self._state_query(user_id) | {
-            "isPlayed": "true",
-            "sortBy": "DatePlayed",
-            "sortOrder": "Descending",
-        }
         horizon = since - OVERLAP
-        for page in self._pages(query, read_state, listing):
+        newest_first = {"isPlayed": "true", "sortBy": "DatePlayed", "sortOrder": "Descending"}
+        for page in self._states(user_id, newest_first, listing):
             yield page
             if page and all(state.last_played_at is None or state.last_played_at < horizon for state in page):
                 # What is older need not be seen.
                 listing.total = listing.seen
                 break
-        yield from walk_parts(self._unfinished_and_marked(user_id), listing)
+        favorites = {"filters": "IsFavorite", "includeItemTypes": "Movie,Series,Episode"}
+        parts = [partial(self._states, user_id, each) for each in ({"filters": "IsResumable"}, favorites)]
+        yield from walk_parts(parts, listing)
 
     def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
-        """Everything that the user played, started or marked."""
-        played = partial(self._pages, self._state_query(user_id) | {"isPlayed": "true"}, read_state)
-        return walk_parts([played, *self._unfinished_and_marked(user_id)], listing)
+        """Everything that the user played, started, marked or rated.
 
-    def _unfinished_and_marked(self, user_id: str) -> list[Callable[[Listing], Iterator[list[ItemState]]]]:
-        parts = ("IsResumable", "IsFavorite")
-        walks = [partial(self._pages, self._state_query(user_id) | {"filters": part}, read_state) for part in parts]
-        return [*walks, partial(self._series_states, user_id)]
+        No filter knows ratings, so all series are looked at; their favourites are among them.
+        """
+        queries = ({"isPlayed": "true"}, {"filters": "IsResumable"}, {"filters": "IsFavorite"})
+        parts = [partial(self._states, user_id, query) for query in queries]
+        return walk_parts([*parts, partial(self._series_states, user_id)], listing)
 
     def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
         """What the user did with these items, be it nothing; those that they cannot see are left out."""
         for ids in batches(item_ids):
-            query = self._state_query(user_id) | {"ids": ids, "includeItemTypes": "Movie,Series,Episode"}
-            yield from self._pages(query, read_state, Listing())
+            yield from self._states(user_id, {"ids": ids, "includeItemTypes": "Movie,Series,Episode"}, Listing())
 
     def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
-        """What the user said of whole series. No filter knows ratings, but there are few series."""
-        query = self._state_query(user_id) | {"includeItemTypes": "Series"}
-        return that_say_something(self._pages(query, read_state, listing))
+        return that_say_something(self._states(user_id, {"includeItemTypes": "Series"}, listing))
 
-    def _state_query(self, user_id: str) -> dict[str, str]:
-        return {
+    def _states(self, user_id: str, query: Mapping[str, str], listing: Listing) -> Iterator[list[ItemState]]:
+        asked = {
             "userId": user_id,
             "includeItemTypes": "Movie,Episode",
             "sortBy": "DateCreated,SortName",
             "enableUserData": "true",
+            **query,
         }
+        size = min(self._page_size, STATES_AT_ONCE)
+        return self._pages(asked, of_type(asked["includeItemTypes"], read_state), listing, page_size=size)
 
     def _pages(
-        self, query: Mapping[str, str], read: Callable[[dict[str, Any]], Record], listing: Listing
+        self,
+        query: Mapping[str, str],
+        read: Callable[[dict[str, Any]], Record],
+        listing: Listing,
+        identity: Callable[[Record], str] = attrgetter("server_item_id"),
+        *,
+        page_size: int | None = None,
     ) -> Iterator[list[Record]]:
+        size = page_size or self._page_size
         base = {
             "recursive": "true",
             "sortOrder": "Ascending",
+            "collapseBoxSetItems": "false",
             "excludeLocationTypes": "Virtual",
             "enableImages": "false",
             "enableTotalRecordCount": "true",
@@ -157,15 +216,15 @@ class JellyfinServer(MediaServerClient):
         }
 
         def fetch(start: int, more: int) -> Any:
-            return self._http.get_json("/Items", {**base, "startIndex": start, "limit": self._page_size + more})
+            return self._http.get_json("/Items", {**base, "startIndex": start, "limit": size + more})
 
-        return walk(fetch, read, listing, what="Jellyfin's /Items")
+        return walk(fetch, read, listing, what="Jellyfin's /Items", identity=identity)
 
 
 def read_library(item: dict[str, Any]) -> ServerLibrary:
     """A library from the server's JSON."""
     return ServerLibrary(
-        library_id=plain_id(item.get("ItemId")),
+        library_id=plain_id(item["ItemId"]) if item.get("ItemId") is not None else "",
         name=text_of(item, "Name", required=True) or "",
         collection_type=text_of(item, "CollectionType"),
     )

@@ -1,8 +1,13 @@
-"""MDBList: what many sites make of a title, its keywords, and where it streams; many titles in one request.
+"""A client of MDBList: scores of many sites, keywords, and where titles stream, many titles in one request.
 
-Its habits that shaped this file: the key fits nowhere but the query; a batch costs one request of the day's however
-many it asks about, and what it does not know is simply not in the answer, whose order means nothing; how many it takes
-at once depends on the account, and a batch too large may be refused with the status of a wrong key.
+Habits of the service that shaped this file:
+
+- The key is accepted in the query only.
+- A batch costs one request of the day's quota, whatever its size. Titles that MDBList does not know are absent from
+  the answer, whose order means nothing.
+- How many ids a batch may have depends on the account; a larger one may be refused with the status of a wrong key.
+- A spent day is 429, or 200 with an error in the body; requests are counted over some minutes, too, with 429.
+- Letterboxd's value is out of 10 in batches and out of 5 elsewhere.
 """
 
 from __future__ import annotations
@@ -13,11 +18,18 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from aperture_dagster.resources.client import ServiceClient
-from aperture_dagster.resources.errors import BadAnswer, NotFound, QuotaSpent, RequestRejected, ServiceRefused
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    NotFound,
+    QuotaSpent,
+    Redirected,
+    RequestRejected,
+    ServiceRefused,
+)
 from aperture_dagster.resources.media_server import MediaType
 from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.resources.transport import Answer, Quota, Transport, expect
+from aperture_dagster.resources.transport import Answer, Quota, Transport, expect, retry_after_seconds
 
 Provider = Literal["imdb", "tmdb", "trakt", "tvdb", "mal"]
 Id = TypeVar("Id", bound=int | str)
@@ -28,6 +40,10 @@ ALWAYS_ALLOWED = 10
 SIZE_STATUSES = frozenset({400, 403, 413})
 LARGEST_COUNT = 2**31 - 1
 HIGHEST_AGE = 21
+LETTERBOXD = "letterboxd"
+# The service counts requests over five minutes, too.
+LONGEST_WINDOW_SECONDS = 15 * 60
+_SPENT = re.compile(r"limit (?:has been )?(?:reached|exceeded)", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
 
 
@@ -96,7 +112,7 @@ class MdbListAccount:
 SCALES: dict[str, tuple[str, float]] = {
     "imdb": ("imdb_rating", 10),
     "trakt": ("trakt", 100),
-    "letterboxd": ("letterboxd", 5),
+    "letterboxd": (LETTERBOXD, 5),
     "tomatoes": ("rotten_tomatoes", 100),
     "popcorn": ("rotten_tomatoes_audience", 100),
     "tomatoesaudience": ("rotten_tomatoes_audience", 100),
@@ -120,6 +136,8 @@ class MdbList(ServiceClient):
     def __init__(self, transport: Transport, *, batch_size: int = BATCH_STEPS[0]) -> None:
         super().__init__(transport)
         self.batch_size = batch_size
+        # Documented both ways; the one that is accepted stays.
+        self._path_endings: tuple[str, ...] = ("", "/")
 
     @classmethod
     def connect(
@@ -199,12 +217,30 @@ class MdbList(ServiceClient):
             return MdbListAnswer()
         body = {"ids": list(asked.values()), "append_to_response": ["keyword"]}
         try:
-            answer = self._http.post_json(f"/{provider}/{TYPES[media_type]}", body, repeatable=True)
+            answer = self._post(f"/{provider}/{TYPES[media_type]}", body)
         except _Refused as refused:
             raise refused.meaning(len(asked)) from None
         except NotFound:
             return MdbListAnswer()
         return read_titles(answer, provider, asked)
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        """POST to ``path``, with or without a slash at its end. Raises the first refusal when both are refused."""
+        refusal: RequestRejected | None = None
+        for ending in self._path_endings:
+            try:
+                answer = self._http.post_json(path + ending, body, repeatable=True)
+            except (Redirected, NoSuchPath) as error:
+                refusal = refusal or error
+            else:
+                self._path_endings = (ending,)
+                return answer
+        assert refusal is not None
+        raise refusal
+
+
+class NoSuchPath(RequestRejected):
+    """404 for a path; another server would answer so, too."""
 
 
 class _Refused(Exception):
@@ -228,26 +264,36 @@ def look_for(api_key: str, told: Callable[[int, int], None] | None = None) -> Ca
 
     def look(answer: Answer) -> None:
         limit, remaining = (_count_in(answer.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
+        said = redact(_words(answer), [api_key])[:160]
+        if answer.status == 429:
+            wait = retry_after_seconds(answer.headers)
+            if remaining != 0 or (wait is not None and wait <= LONGEST_WINDOW_SECONDS):
+                # Too many within some minutes: not the end of the day, whose numbers these are not.
+                return
         if told is not None and limit and remaining is not None and remaining <= limit:
             told(limit, remaining)
-        if answer.status == 429 and remaining == 0:
-            # It would have us wait until midnight.
-            raise QuotaSpent(
-                "MDBList: the day's requests are used up. What was fetched is kept; "
-                "it goes on when the next day begins."
-            )
-        said = redact(_words(answer), [api_key])[:160]
+        if answer.status == 429:
+            raise _spent_day("")
         if answer.status == 401 or answer.status in SIZE_STATUSES:
             raise _Refused(answer.status, said)
         if answer.status == 404:
             if "item not found" in said.lower():
                 raise NotFound(f"MDBList has no such title: {said}")
-            # So would another server say it.
-            raise RequestRejected(f"MDBList: answered 404{f': {said}' if said else ''}. Check APERTURE_MDBLIST_URL")
+            raise NoSuchPath(f"MDBList: answered 404{f': {said}' if said else ''}. Check APERTURE_MDBLIST_URL")
         if answer.status == 200 and said:
-            raise BadAnswer(f"MDBList answered with an error: {said}")
+            raise (
+                _spent_day(f" ({said})")
+                if _SPENT.search(said)
+                else BadAnswer(f"MDBList answered with an error: {said}")
+            )
 
     return look
+
+
+def _spent_day(said: str) -> QuotaSpent:
+    return QuotaSpent(
+        f"MDBList: the day's requests are used up{said}. What was fetched is kept; it goes on when the next day begins."
+    )
 
 
 def read_account(answer: Any) -> MdbListAccount:
@@ -316,7 +362,7 @@ def read_title(entry: Any) -> MdbListTitle:
             continue
         name, best = SCALES[source]
         if scores[name] is None:
-            scores[name] = _on_scale(rating.get("value"), best)
+            scores[name] = _letterboxd(rating) if source == LETTERBOXD else _on_scale(rating.get("value"), best)
         if source == "imdb":
             imdb_votes = _whole(rating.get("votes"), LARGEST_COUNT)
     return MdbListTitle(
@@ -330,6 +376,12 @@ def read_title(entry: Any) -> MdbListTitle:
         age_rating=_whole(entry.get("age_rating"), HIGHEST_AGE),
         **scores,
     )
+
+
+def _letterboxd(rating: dict[str, Any]) -> float | None:
+    """A mark out of 5. ``value`` is out of 10 in batches and out of 5 elsewhere; ``score`` is out of 100 in both."""
+    score = _on_scale(rating.get("score"), 100)
+    return None if score is None else round(score / 20, 2)
 
 
 def _id_of(entry: Any, provider: Provider) -> str | None:

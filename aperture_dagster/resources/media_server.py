@@ -27,7 +27,11 @@ class ServerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ServerUser:
-    """A user as the server describes them. ``email_hint`` is what the server knows that may be an address."""
+    """A user as the server describes them. ``email_hint`` is what the server knows that may be an address.
+
+    The user sees nothing with one of ``blocked_tags``, only what has one of ``allowed_tags`` where there are any, and
+    nothing below one of ``excluded_folders``, which are paths on the server.
+    """
 
     user_id: str
     name: str
@@ -37,6 +41,9 @@ class ServerUser:
     max_parental_rating: int | None = None
     all_libraries: bool = True
     library_ids: tuple[str, ...] = ()
+    blocked_tags: tuple[str, ...] = ()
+    allowed_tags: tuple[str, ...] = ()
+    excluded_folders: tuple[str, ...] = ()
     last_activity_at: datetime | None = None
     email_hint: str | None = None
 
@@ -45,7 +52,8 @@ class ServerUser:
 class ServerLibrary:
     """A library; ``collection_type`` is None for one of mixed content.
 
-    ``library_id`` is empty while the server has none for it: it cannot be read then, and nothing of it is missing.
+    ``library_id`` is empty while the server has none for it, because its folder does not exist or was never scanned: it
+    cannot be read then, and nothing of it is missing.
     """
 
     library_id: str
@@ -125,17 +133,23 @@ class ServerStudio:
 
 @dataclass(slots=True)
 class Page(Generic[Record]):
-    """Some records of a listing, and what could not be read of it."""
+    """Some records of a listing, and what could not be read of it.
+
+    ``virtual_ids`` are items without a file, which are left out; with ``foreign`` there were items of another type than
+    was asked for.
+    """
 
     records: list[Record]
     problems: list[str] = field(default_factory=list)
     total: int | None = None
     unreadable_ids: list[str] = field(default_factory=list)
+    virtual_ids: list[str] = field(default_factory=list)
+    foreign: bool = False
 
 
 @dataclass(slots=True)
 class Listing:
-    """How a listing went, known when its pages are all read."""
+    """How a listing went, known when its pages are all read. With ``shifted`` it does not show all there is."""
 
     seen: int = 0
     total: int | None = None
@@ -178,7 +192,10 @@ class MediaServer(Protocol):
         ...
 
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
-        """At least what the user played, started or marked since then; may give more."""
+        """At least what the user played, started or marked as favourite since then; may give more.
+
+        A rating alone may be found by ``all_states`` only.
+        """
         ...
 
     def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 from aperture_dagster.resources.client import ServiceClient
@@ -42,10 +42,12 @@ class MediaServerClient(ServiceClient, ABC):
         route: Route = DIRECT,
     ) -> Self:
         """A client for the server at ``url``."""
+        headers, params = cls.credentials(api_key, route.headers)
         transport = Transport(
             cls.product,
             url,
-            headers={**route.headers, **cls.auth_headers(api_key)},
+            headers={**route.headers, **headers},
+            params=params,
             verify=route.verify,
             direct=route.direct,
             certificate_advice=CERTIFICATE_ADVICE,
@@ -62,8 +64,8 @@ class MediaServerClient(ServiceClient, ABC):
 
     @staticmethod
     @abstractmethod
-    def auth_headers(api_key: str) -> dict[str, str]:
-        """The headers that carry the key."""
+    def credentials(api_key: str, extra_headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the headers and the query parameters that carry the key, beside what a reverse proxy needs."""
 
     def studios(self) -> Iterator[list[ServerStudio]]:
         """All studios, a page at a time. Raises BadAnswer, and what :class:`Transport` raises."""

@@ -28,6 +28,8 @@ from aperture_dagster.resources.transport import expect
 Record = TypeVar("Record")
 
 ITEM_TYPES: dict[MediaType, str] = {"movie": "Movie", "series": "Series"}
+# Reading user data costs a server more than all else of an item.
+STATES_AT_ONCE = 200
 TICKS_PER_SECOND = 10_000_000
 # Ticks are whole numbers of 64 bits; what is beyond is a mistake.
 LARGEST = 2**63
@@ -84,7 +86,9 @@ def walk(
             if key not in seen:
                 seen.add(key)
                 fresh.append(record)
-        seen.update(map(hash, page.unreadable_ids))
+        seen.update(map(hash, [*page.unreadable_ids, *page.virtual_ids]))
+        # Something took the place of what was asked for, which is hidden behind it.
+        listing.shifted |= page.foreign
         listing.seen = len(seen)
         listing.problems += page.problems
         listing.unreadable_ids += page.unreadable_ids
@@ -125,13 +129,33 @@ def batches(item_ids: Sequence[str]) -> Iterator[str]:
         yield ",".join(item_ids[start : start + IDS_AT_ONCE])
 
 
+class WrongType(BadAnswer):
+    """An item of another type than was asked for, such as a collection in place of its films."""
+
+
+def of_type(item_types: str, read: Callable[[dict[str, Any]], Record]) -> Callable[[dict[str, Any]], Record]:
+    """Make a reader that takes items of these types (joined with commas) only. It raises WrongType for others."""
+    accepted = item_types.split(",")
+
+    def read_typed(item: dict[str, Any]) -> Record:
+        if item.get("Type") not in accepted:
+            raise WrongType(f"is of type {str(item.get('Type'))[:40]}, where {' or '.join(accepted)} was asked for")
+        return read(item)
+
+    return read_typed
+
+
 def read_page(items: list[Any], read: Callable[[dict[str, Any]], Record]) -> Page[Record]:
-    """Read every item that can be read; the others become problems that name them."""
+    """Read every item that can be read; the others become problems that name them. Virtual ones are left out."""
     page: Page[Record] = Page(records=[])
     for item in items:
         try:
-            page.records.append(read(expect(item, dict, "an item")))
+            if expect(item, dict, "an item").get("LocationType") == "Virtual":
+                page.virtual_ids.append(plain_id(item.get("Id")))
+            else:
+                page.records.append(read(item))
         except BadAnswer as problem:
+            page.foreign |= isinstance(problem, WrongType)
             identity = item.get("Id") if isinstance(item, dict) else None
             name = item.get("Name") if isinstance(item, dict) else None
             page.problems.append(f"{str(name)[:80]!r} (id {str(identity)[:80]}): {problem}")
@@ -154,6 +178,8 @@ def read_user(item: dict[str, Any]) -> ServerUser:
         max_parental_rating=integer_of(policy, "MaxParentalRating"),
         all_libraries=policy.get("EnableAllFolders", True) is not False,
         library_ids=tuple(sorted(plain_id(folder) for folder in folders)) if isinstance(folders, list) else (),
+        blocked_tags=texts_of(policy, "BlockedTags"),
+        allowed_tags=texts_of(policy, "AllowedTags"),
         last_activity_at=moment_of(item, "LastActivityDate"),
     )
 
@@ -169,7 +195,7 @@ def read_title(item: dict[str, Any]) -> ServerTitle:
         if isinstance(item.get("ProviderIds"), dict)
         else {}
     )
-    taglines = _texts(item, "Taglines")
+    taglines = texts_of(item, "Taglines")
     return ServerTitle(
         server_item_id=plain_id(item.get("Id")),
         title=text_of(item, "Name", required=True) or "",
@@ -180,9 +206,9 @@ def read_title(item: dict[str, Any]) -> ServerTitle:
         end_date=_day(item, "EndDate"),
         overview=text_of(item, "Overview"),
         tagline=taglines[0] if taglines else None,
-        genres=_texts(item, "Genres"),
+        genres=texts_of(item, "Genres"),
         # Emby may give tags in the long form alone.
-        tags=_texts(item, "Tags") or _names(item, "TagItems"),
+        tags=texts_of(item, "Tags") or _names(item, "TagItems"),
         studios=_names(item, "Studios"),
         official_rating=text_of(item, "OfficialRating"),
         community_rating=_number(item, "CommunityRating"),
@@ -236,16 +262,20 @@ def read_state(item: dict[str, Any]) -> ItemState:
     runtime = _number(item, "RunTimeTicks") or 0
     percentage = _number(data, "PlayedPercentage")
     share = percentage / 100 if percentage is not None else (position / runtime if runtime > 0 else 0.0)
-    if position > 0 and share == 0:
-        # Started, but the length is unknown.
+    played, play_count = data.get("Played") is True, max(integer_of(data, "PlayCount") or 0, 0)
+    last_played_at = moment_of(data, "LastPlayedDate")
+    # Of a film with several files, Jellyfin 12 tells of a play of another one by its date alone.
+    is_elsewhere = last_played_at is not None and not (played or play_count or position)
+    if share == 0 and (position > 0 or is_elsewhere):
+        # Started, but how far is unknown.
         share = 0.5
     return ItemState(
         server_item_id=plain_id(item.get("Id")),
         is_episode=item.get("Type") == "Episode",
-        played=data.get("Played") is True,
-        play_count=max(integer_of(data, "PlayCount") or 0, 0),
+        played=played,
+        play_count=play_count,
         position_share=min(max(share, 0.0), 1.0),
-        last_played_at=moment_of(data, "LastPlayedDate"),
+        last_played_at=last_played_at,
         favorite=data.get("IsFavorite") is True,
         rating=rating,
     )
@@ -259,6 +289,14 @@ def that_say_something(pages: Iterable[list[ItemState]]) -> Iterator[list[ItemSt
             for state in page
             if state.played or state.play_count or state.position_share or state.favorite or state.rating is not None
         ]
+
+
+def read_versions(item: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """An item's id and those of its other versions: its media sources are the versions, by their items' ids."""
+    sources = expect(item.get("MediaSources") or [], list, "MediaSources")
+    ids = [source.get("Id") for source in sources if isinstance(source, dict)]
+    own = plain_id(item.get("Id"))
+    return own, tuple(sorted({plain_id(one) for one in ids if isinstance(one, str) and one.strip()} - {own}))
 
 
 def parse_moment(value: str) -> datetime | None:
@@ -299,7 +337,8 @@ def text_of(item: Mapping[str, Any], name: str, *, required: bool = False) -> st
     return text or None
 
 
-def _texts(item: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def texts_of(item: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Texts without blanks around them, none when absent. Raises BadAnswer for anything but a list."""
     value = item.get(name)
     if value is None:
         return ()

@@ -202,6 +202,8 @@ def _ratings(value: Any) -> dict[str, Any]:
 
 def _error_of(answer: Answer) -> str | None:
     """What went wrong in OMDb's words, "" where it has none for it; None for an answer that is no error."""
+    if answer.status == 200 and b"false" not in answer.body.lower():
+        return None
     try:
         content = answer.json(lenient=True)
     except BadAnswer:

@@ -1,14 +1,20 @@
-"""The Movie Database, version 3: what it says of a title, in one request.
+"""A client of The Movie Database (TMDb), version 3.
 
-Its habits that shaped this file: keywords of a film stand under ``keywords``, of a series under ``results``; "unknown"
-is ``""``, ``0``, ``null`` or a missing field, as it pleases; a series has its IMDb id only under ``external_ids``; the
-key goes into a header, because URLs are logged everywhere.
+Habits of the service that shaped this file:
+
+- Keywords are under ``keywords`` for films and under ``results`` for series.
+- Unknown values are ``""``, ``0``, ``null`` or absent.
+- A series has its IMDb id only under ``external_ids``, and ``credits`` of a series are those of its latest season:
+  ``aggregate_credits`` has those of all seasons.
+- An overview that nobody translated is ``""``.
+- The key goes into a header where possible, because URLs are logged everywhere.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from typing import Any
 
@@ -19,10 +25,17 @@ from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.transport import Answer, Transport, expect
 
 CAST_KEPT = 15
+# Of a series: every episode may have a director of its own.
+CREW_KEPT = 5
 # Beyond it a number is a mistake, and no column holds it.
 LARGEST = 1e15
 PATHS: dict[MediaType, str] = {"movie": "/movie", "series": "/tv"}
-APPENDED = "keywords,credits,external_ids,recommendations"
+APPENDED: dict[MediaType, str] = {
+    "movie": "keywords,credits,external_ids,recommendations",
+    "series": "keywords,aggregate_credits,external_ids,recommendations",
+}
+# What TMDb's texts are written in first.
+MAIN_LANGUAGE = "en-US"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +151,20 @@ class Tmdb(ServiceClient):
             ) from None
 
     def title(self, media_type: MediaType, tmdb_id: int) -> TmdbTitle:
-        """Everything about a title, in one request.
+        """Everything about a title, in one request; in two where the overview is not translated.
 
         Raises:
             NotFound: TMDb has no such title (any more).
-            BadAnswer: the answer cannot be read.
+            BadAnswer: the answer cannot be read, or is about another title.
             ServiceUnavailable, ServiceRefused: see :class:`Transport`.
         """
-        answer = self._http.get_json(
-            f"{PATHS[media_type]}/{tmdb_id}", {"append_to_response": APPENDED, "language": self._language}
-        )
-        return read_title(answer, media_type)
+        path = f"{PATHS[media_type]}/{tmdb_id}"
+        answer = self._http.get_json(path, {"append_to_response": APPENDED[media_type], "language": self._language})
+        title = _about(read_title(answer, media_type), tmdb_id)
+        if title.overview is None and not self._language.startswith("en"):
+            answer = self._http.get_json(path, {"language": MAIN_LANGUAGE})
+            title = replace(title, overview=_about(read_title(answer, media_type), tmdb_id).overview)
+        return title
 
     def find(self, media_type: MediaType, *, imdb_id: str | None = None, tvdb_id: int | None = None) -> int | None:
         """The TMDb id of a title known by another id, or None. TVDb ids are for series only."""
@@ -167,6 +183,8 @@ class Tmdb(ServiceClient):
         """A collection and its films. Raises as :meth:`title`."""
         answer = self._http.get_json(f"/collection/{collection_id}", {"language": self._language})
         answer = expect(answer, dict, "TMDb's collection")
+        if answer.get("id") != collection_id:
+            raise BadAnswer(f"TMDb was asked for collection {collection_id} and answered with {answer.get('id')!r:.40}")
         parts = [part for part in _list(answer.get("parts")) if isinstance(part.get("id"), int)]
         # Unreleased parts have "" for a date, which would sort first.
         parts.sort(key=lambda part: (str(part.get("release_date") or "9999"), part["id"]))
@@ -178,6 +196,13 @@ class Tmdb(ServiceClient):
             backdrop_path=_text(answer.get("backdrop_path")),
             part_tmdb_ids=[part["id"] for part in parts],
         )
+
+
+def _about(title: TmdbTitle, tmdb_id: int) -> TmdbTitle:
+    """``title`` if it is the one that was asked for. Raises BadAnswer."""
+    if title.tmdb_id != tmdb_id:
+        raise BadAnswer(f"TMDb was asked for {tmdb_id} and answered with {title.tmdb_id}")
+    return title
 
 
 def look_for_the_address(answer: Answer) -> None:
@@ -212,18 +237,10 @@ def read_title(answer: Any, media_type: MediaType) -> TmdbTitle:
     if title is None:
         raise BadAnswer(f"TMDb's answer for {tmdb_id} has no title")
     external = _dict(answer.get("external_ids"))
-    credits = _dict(answer.get("credits"))
+    credits = _dict(answer.get("credits" if is_movie else "aggregate_credits"))
     crew = _list(credits.get("crew"))
     keywords = _dict(answer.get("keywords"))
     collection = _dict(answer.get("belongs_to_collection"))
-    episode_minutes = answer.get("episode_run_time")
-    runtime = (
-        answer.get("runtime")
-        if is_movie
-        else (episode_minutes or [None])[0]
-        if isinstance(episode_minutes, list)
-        else None
-    )
     return TmdbTitle(
         tmdb_id=tmdb_id,
         imdb_id=_text(answer.get("imdb_id")) or _text(external.get("imdb_id")),
@@ -234,7 +251,7 @@ def read_title(answer: Any, media_type: MediaType) -> TmdbTitle:
         tagline=_text(answer.get("tagline")),
         status=_text(answer.get("status")),
         release_date=_day(answer.get("release_date" if is_movie else "first_air_date")),
-        runtime_minutes=_positive(runtime),
+        runtime_minutes=_positive(answer.get("runtime")) if is_movie else _episode_minutes(answer),
         genres=_names(answer.get("genres")),
         keywords=_names(keywords.get("keywords") or keywords.get("results")),
         cast=_cast(credits.get("cast")),
@@ -308,14 +325,39 @@ def _names(value: Any) -> list[str]:
     return _unique(_text(entry.get("name")) for entry in _list(value))
 
 
+def _episode_minutes(series: dict[str, Any]) -> int | None:
+    """``episode_run_time`` is empty for most series."""
+    typical = series.get("episode_run_time")
+    minutes = _positive(typical[0]) if isinstance(typical, list) and typical else None
+    return minutes or _positive(_dict(series.get("last_episode_to_air")).get("runtime"))
+
+
 def _crew(crew: list[dict[str, Any]], jobs: set[str]) -> list[str]:
-    return _unique(_text(entry.get("name")) for entry in crew if entry.get("job") in jobs)
+    """Names of those with one of these jobs; of a series the few with the most episodes."""
+    episodes: dict[str, float] = {}
+    for entry in crew:
+        name = _text(entry.get("name"))
+        if name is None:
+            continue
+        if entry.get("job") in jobs:
+            episodes.setdefault(name, math.inf)
+        for job in _list(entry.get("jobs")):
+            if job.get("job") in jobs:
+                episodes[name] = episodes.get(name, 0) + (_number(job.get("episode_count")) or 0)
+    most = sorted(episodes, key=lambda name: -episodes[name])
+    return [name for place, name in enumerate(most) if place < CREW_KEPT or episodes[name] == math.inf]
 
 
 def _cast(value: Any) -> list[dict[str, str]]:
     members = sorted(_list(value), key=lambda entry: _number(entry.get("order")) or 0)
-    named = [(name, _text(entry.get("character")) or "") for entry in members if (name := _text(entry.get("name")))]
+    named = [(name, _character(entry)) for entry in members if (name := _text(entry.get("name")))]
     return [{"name": name, "character": character} for name, character in named[:CAST_KEPT]]
+
+
+def _character(member: dict[str, Any]) -> str:
+    """Whom somebody plays; over a whole series the role with the most episodes."""
+    roles = sorted(_list(member.get("roles")), key=lambda role: -(_number(role.get("episode_count")) or 0))
+    return next((name for part in [member, *roles] if (name := _text(part.get("character")))), "")
 
 
 def _makers(value: Any) -> list[dict[str, Any]]:

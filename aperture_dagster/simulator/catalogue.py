@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from aperture_dagster.simulator.world import WorldTitle
+from aperture_dagster.simulator.world import DEFAULT_LIBRARIES, BoxSet, WorldLibrary, WorldTitle
 
 TICKS_PER_MINUTE = 600_000_000
 _DAY = 86_400
@@ -34,15 +34,18 @@ class Library:
     name: str
     collection_type: str
     item_id: str
-    location: str
+    locations: tuple[str, ...]
+    has_id: bool = True
+    """A real server gives no id for a library whose folder it has not made an item of; its items are not there."""
 
 
 class Item:
-    """A film, series, season or episode on the media server."""
+    """A film, series, season, episode or box set on the media server."""
 
     __slots__ = (
-        "copy", "created", "episode", "folder", "generation", "id", "kind", "library", "name", "present",
-        "runtime_ticks", "saved", "season", "seasons", "series", "slot", "sort_name", "title",
+        "copy", "created", "episode", "episode_end", "folder", "generation", "id", "kind", "library", "members",
+        "name", "present", "primary", "runtime_ticks", "saved", "season", "seasons", "series", "slot", "sort_name",
+        "specials", "title", "version", "versions", "virtual",
     )  # fmt: skip
 
     def __init__(self, slot: int, kind: str, title: WorldTitle, name: str, library: Library, created: float) -> None:
@@ -57,8 +60,21 @@ class Item:
         self.season: int | None = None
         self.episode: int | None = None
         self.series: Item | None = None
+        self.episode_end: int | None = None
+        """Of a double episode: the last number that its file holds."""
         self.seasons: list[Season] = []
-        """Of a series only: its seasons in order."""
+        """Of a series only: its seasons in order, from the first."""
+        self.specials: Season | None = None
+        """Of a series only: season 0."""
+        self.virtual = False
+        """Known from metadata; there is no file."""
+        self.version = 0
+        self.primary: Item | None = None
+        """Of an alternate version: the item that stands for all of them."""
+        self.versions: list[Item] = []
+        """Of a primary version: the alternate ones."""
+        self.members: tuple[str, ...] = ()
+        """Of a box set: the keys of its titles."""
         self.runtime_ticks: int | None = None
         self.folder = ""
         self.sort_name = name
@@ -67,9 +83,38 @@ class Item:
         self.id = ""
 
     @property
+    def every_season(self) -> list[Season]:
+        """Of a series: its seasons, the specials first."""
+        return [self.specials, *self.seasons] if self.specials is not None else self.seasons
+
+    def numbered(self, season: int) -> Season:
+        """Of a series: the season of this number. Raises IndexError when there is none."""
+        found = next((each for each in self.every_season if each.item.season == season), None)
+        if found is None:
+            raise IndexError(season)
+        return found
+
+    @property
+    def season_item(self) -> Item:
+        """Of an episode: the season that holds it."""
+        assert self.series is not None and self.season is not None
+        return self.series.numbered(self.season).item
+
+    @property
+    def every_version(self) -> list[Item]:
+        """The primary version and its alternates, whichever of them this is."""
+        primary = self.primary or self
+        return [primary, *primary.versions]
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether it is an alternate version in its primary's folder, rather than one that somebody merged."""
+        return self.primary is not None and not self.title.merged
+
+    @property
     def episode_count(self) -> int:
-        """Of a series: how many episodes it has."""
-        return sum(len(season.episodes) for season in self.seasons)
+        """Of a series: how many episodes it has that can be played."""
+        return sum(not episode.virtual for season in self.every_season for episode in season.episodes)
 
     @property
     def studios(self) -> tuple[str, ...]:
@@ -85,19 +130,23 @@ class Item:
 
     @property
     def path(self) -> str:
-        """Where the file or folder lies on the media server."""
+        """Where the file or folder lies on the media server; of a virtual item, where it would."""
         if self.kind == "Movie":
-            return f"{self.folder}/{self.folder.rsplit('/', 1)[1]}.mkv"
+            suffix = f" - version {self.version + 1}" if self.is_owned else ""
+            return f"{self.folder}/{self.folder.rsplit('/', 1)[1]}{suffix}.mkv"
         if self.series is None:
             return self.folder
         season_folder = f"{self.series.folder}/Season {self.season:02d}"
         if self.kind == "Season":
             return season_folder
-        return f"{season_folder}/{safe_name(self.title.title)} S{self.season:02d}E{self.episode:02d}.mkv"
+        numbers = f"E{self.episode:02d}" + (f"-E{self.episode_end:02d}" if self.episode_end else "")
+        return f"{season_folder}/{safe_name(self.title.title)} S{self.season:02d}{numbers}.mkv"
 
     def renew_id(self) -> None:
         """Compute the id from what the item is and how often it was renewed."""
         origin = f"{self.title.key}|{self.copy}|{self.season}|{self.episode}|{self.generation}"
+        if self.version:
+            origin += f"|version {self.version}"
         self.id = hashlib.md5(origin.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -107,6 +156,11 @@ class Season:
 
     item: Item
     episodes: list[Item]
+
+    @property
+    def last_number(self) -> int:
+        """The highest number of an episode, 0 without any."""
+        return max((episode.episode_end or episode.episode or 0 for episode in self.episodes), default=0)
 
 
 def sort_name(name: str) -> str:
@@ -129,23 +183,27 @@ def stable_number(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def library_of(name: str, collection_type: str, location: str) -> Library:
+def library_of(library: WorldLibrary) -> Library:
     """A library whose id follows from its name."""
-    return Library(
-        name, collection_type, hashlib.md5(f"library|{name}".encode(), usedforsecurity=False).hexdigest(), location
-    )
+    number = hashlib.md5(f"library|{library.name}".encode(), usedforsecurity=False).hexdigest()
+    return Library(library.name, library.collection_type, number, library.locations, library.has_id)
 
 
 class Catalogue:
     """All items, by id and by title. ``version`` grows with every change."""
 
-    def __init__(self, titles: Iterable[WorldTitle], *, today: datetime, first_played: dict[str, float]) -> None:
+    def __init__(
+        self,
+        titles: Iterable[WorldTitle],
+        *,
+        today: datetime,
+        first_played: dict[str, float],
+        libraries: Iterable[WorldLibrary] = DEFAULT_LIBRARIES,
+        box_sets: Iterable[BoxSet] = (),
+    ) -> None:
         self.today = today.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         self.version = 0
-        self.libraries = [
-            library_of("Movies", "movies", "/media/movies"),
-            library_of("TV Shows", "tvshows", "/media/tv"),
-        ]
+        self.libraries = [library_of(library) for library in libraries]
         self.hidden_libraries: set[str] = set()
         self.by_id: dict[str, Item] = {}
         self.by_key: dict[str, list[Item]] = {}
@@ -155,21 +213,38 @@ class Catalogue:
         self._present_version = -1
         for title in titles:
             self._make(title, first_played.get(title.key))
+        for box_set in box_sets:
+            self._make_box_set(box_set)
 
     def items(self, kind: str) -> list[Item]:
-        """Items of one kind that are on the server now, in catalogue order."""
+        """Items of one kind that are on the server now, in catalogue order, alternate versions included."""
         if self._present_version != self.version:
             self._present = {}
             for item in self._all:
-                if item.present and item.library.name not in self.hidden_libraries:
+                if self._is_here(item):
                     self._present.setdefault(item.kind, []).append(item)
             self._present_version = self.version
         return self._present.get(kind, [])
 
+    def _is_here(self, item: Item) -> bool:
+        return item.present and item.library.has_id and item.library.name not in self.hidden_libraries
+
+    def every_item(self) -> list[Item]:
+        """All items that ever were, in the order of their slots; not to be changed."""
+        return self._all
+
+    def box_sets_by_member(self) -> dict[str, list[Item]]:
+        """The box sets that each title is in, by the title's key."""
+        found: dict[str, list[Item]] = {}
+        for box_set in self.items("BoxSet"):
+            for key in box_set.members:
+                found.setdefault(key, []).append(box_set)
+        return found
+
     def find(self, item_id: str) -> Item | None:
         """The item with this id (with or without dashes), if it is on the server now."""
         item = self.by_id.get(item_id.replace("-", "").lower())
-        return item if item is not None and item.present and item.library.name not in self.hidden_libraries else None
+        return item if item is not None and self._is_here(item) else None
 
     def at(self, slot: int) -> Item | None:
         """The item in this slot, if it is on the server now."""
@@ -181,9 +256,10 @@ class Catalogue:
         return self.by_key.get(key, [])
 
     def family(self, item: Item) -> Iterator[Item]:
-        """The item itself and, of a series, its seasons and episodes."""
+        """The item itself, its alternate versions and, of a series, its seasons and episodes."""
         yield item
-        for season in item.seasons:
+        yield from item.versions
+        for season in item.every_season:
             yield season.item
             yield from season.episodes
 
@@ -208,7 +284,7 @@ class Catalogue:
     @staticmethod
     def _refuse_loss(top: Item, title: WorldTitle) -> None:
         counts = title.episodes_per_season
-        has = [len(season.episodes) for season in top.seasons]
+        has = [season.last_number for season in top.seasons]
         if len(counts) < len(has) or any(now < before for now, before in zip(counts, has, strict=False)):
             raise ValueError(f"{title.key} cannot lose seasons or episodes")
 
@@ -254,58 +330,105 @@ class Catalogue:
 
     def _make_copy(self, title: WorldTitle, copy: int, created: float) -> Item:
         is_movie = title.media_type == "movie"
-        library = self.libraries[0 if is_movie else 1]
+        library = self._library(title)
         top = self._item("Movie" if is_movie else "Series", title, title.title, library, created, copy)
         top.sort_name = sort_name(title.title)
         top.folder = self._folder(title, library, copy)
         if is_movie:
             top.runtime_ticks = title.runtime_minutes * TICKS_PER_MINUTE if title.runtime_minutes else None
+            for number in range(1, title.versions):
+                self._add_version(top, number, created)
         else:
             self._add_episodes(top, title, created)
         return top
 
+    def _library(self, title: WorldTitle) -> Library:
+        kind = "movies" if title.media_type == "movie" else "tvshows"
+        for library in self.libraries:
+            if library.name == title.library or (title.library is None and library.collection_type == kind):
+                return library
+        raise ValueError(f"{title.key} belongs to a library that the world does not have")
+
+    def _add_version(self, top: Item, number: int, created: float) -> None:
+        version = self._item("Movie", top.title, top.name, top.library, created, top.copy, version=number)
+        version.sort_name, version.runtime_ticks, version.primary = top.sort_name, top.runtime_ticks, top
+        version.folder = self._folder(top.title, top.library, top.copy, number) if top.title.merged else top.folder
+        top.versions.append(version)
+
+    def _make_box_set(self, box_set: BoxSet) -> None:
+        library = next((each for each in self.libraries if each.collection_type == "boxsets"), None)
+        if library is None:
+            # A real server makes it with the first box set.
+            library = library_of(WorldLibrary("Collections", "boxsets", ("/config/data/collections",)))
+            self.libraries.append(library)
+        title = WorldTitle(f"boxset:{box_set.name}", "movie", box_set.name, tmdb_id=box_set.tmdb_id, tags=())
+        created = self.today.timestamp() - stable_number(title.key) % (_CREATED_WITHIN_DAYS * _DAY) - 1
+        item = self._item("BoxSet", title, box_set.name, library, created)
+        item.sort_name = sort_name(box_set.name)
+        item.folder = self._folder(title, library, 0)
+        item.members = box_set.title_keys
+
     def _add_episodes(self, top: Item, title: WorldTitle, created: float) -> None:
         """Seasons and episodes that a series does not have yet."""
-        runtime_ticks = (title.runtime_minutes or _USUAL_EPISODE_MINUTES) * TICKS_PER_MINUTE
         for season_number, count in enumerate(title.episodes_per_season, start=1):
             if season_number > len(top.seasons):
-                item = self._item(
-                    "Season", title, f"Season {season_number}", top.library, created, top.copy, season_number
-                )
-                item.series = top
-                item.sort_name = f"season {season_number:010d}"
-                top.seasons.append(Season(item, []))
-            episodes = top.seasons[season_number - 1].episodes
-            for number in range(len(episodes) + 1, count + 1):
-                name = _EPISODE_NAMES[number] if number < len(_EPISODE_NAMES) else f"Episode {number}"
-                # Episodes come with their series, a second apart.
-                at = created + number
-                episode = self._item("Episode", title, name, top.library, at, top.copy, season_number, number)
-                episode.series = top
-                episode.runtime_ticks = runtime_ticks
-                episodes.append(episode)
+                top.seasons.append(self._season(top, season_number, f"Season {season_number}", created))
+            self._fill(top.seasons[season_number - 1], title, count, created)
+        if title.specials:
+            top.specials = top.specials or self._season(top, 0, "Specials", created)
+            self._fill(top.specials, title, title.specials, created)
+
+    def _season(self, top: Item, number: int, name: str, created: float) -> Season:
+        item = self._item("Season", top.title, name, top.library, created, top.copy, number)
+        item.series = top
+        item.sort_name = f"season {number:010d}"
+        return Season(item, [])
+
+    def _fill(self, season: Season, title: WorldTitle, count: int, created: float) -> None:
+        """Episodes up to a number that a season does not have yet."""
+        top, season_number = season.item.series, season.item.season
+        assert top is not None and season_number is not None
+        runtime_ticks = (title.runtime_minutes or _USUAL_EPISODE_MINUTES) * TICKS_PER_MINUTE
+        doubles = {number for in_season, number in title.double_episodes if in_season == season_number}
+        for number in range(season.last_number + 1, count + 1):
+            if number - 1 in doubles:
+                # The file of the one before holds it.
+                continue
+            name = _EPISODE_NAMES[number] if number < len(_EPISODE_NAMES) else f"Episode {number}"
+            # Episodes come with their series, a second apart.
+            at = created + number
+            episode = self._item("Episode", title, name, top.library, at, top.copy, season_number, number)
+            episode.series = top
+            episode.runtime_ticks = runtime_ticks
+            episode.virtual = (season_number, number) in title.missing_episodes
+            if number in doubles:
+                episode.episode_end = number + 1
+                episode.runtime_ticks = 2 * runtime_ticks
+            season.episodes.append(episode)
 
     def _item(
-        self, kind: str, title: WorldTitle, name: str, library: Library, created: float, copy: int,
-        season: int | None = None, episode: int | None = None,
+        self, kind: str, title: WorldTitle, name: str, library: Library, created: float, copy: int = 0,
+        season: int | None = None, episode: int | None = None, version: int = 0,
     ) -> Item:  # fmt: skip
         item = Item(len(self._all), kind, title, name, library, created)
-        item.copy, item.season, item.episode = copy, season, episode
+        item.copy, item.season, item.episode, item.version = copy, season, episode, version
         item.renew_id()
         self.by_id[item.id] = item
         self._all.append(item)
         return item
 
-    def _folder(self, title: WorldTitle, library: Library, copy: int) -> str:
+    def _folder(self, title: WorldTitle, library: Library, copy: int, version: int = 0) -> str:
         base = (
             safe_name(title.title)
             + (f" ({title.year})" if title.year else "")
             + (f" - copy {copy + 1}" if copy else "")
+            + (f" - version {version + 1}" if version else "")
         )
-        folder, number = f"{library.location}/{base}", 2
+        location = title.location or library.locations[0]
+        folder, number = f"{location}/{base}", 2
         # Two films of one name and year cannot share a folder.
         while folder.lower() in self._folders:
-            folder, number = f"{library.location}/{base} [{number}]", number + 1
+            folder, number = f"{location}/{base} [{number}]", number + 1
         self._folders.add(folder.lower())
         return folder
 

@@ -28,6 +28,7 @@ class Counters:
         self.statuses: dict[str, Counter[int]] = {}
         self.asked: dict[str, Counter[str]] = {}
         self.answered: dict[str, Counter[str]] = {}
+        self.costly: dict[str, Counter[str]] = {}
         self.unmodelled: list[str] = []
 
     def note_unmodelled(self, what: str) -> None:
@@ -37,6 +38,15 @@ class Counters:
         if log:
             with Path(log).open("a", encoding="utf-8") as file:
                 file.write(f"{what}\n")
+
+    def count_costly(self, service: str, habit: str) -> None:
+        """A request that a real server could answer only by working through all of its library."""
+        self.costly.setdefault(service, Counter())[habit] += 1
+
+    def costly_total(self, service: str, habit: str = "") -> int:
+        """Such requests, all or those of one kind."""
+        counts = self.costly.get(service, Counter())
+        return counts[habit] if habit else sum(counts.values())
 
     def count(self, service: str, endpoint: str, target: str = "") -> None:
         """One more request, of this path and query."""
@@ -57,7 +67,7 @@ class Counters:
     def reset(self) -> None:
         """Start at zero."""
         self._arrivals.clear()
-        for counts in (self.requests, self.statuses, self.asked, self.answered):
+        for counts in (self.requests, self.statuses, self.asked, self.answered, self.costly):
             counts.clear()
         self.unmodelled.clear()
 

@@ -74,5 +74,13 @@ class SimulatorSettings:
     """Tokens that the account can pay for; beyond them every request is ``insufficient_quota``. None: any number."""
     embedding_refused_words: tuple[str, ...] = ()
     """A request with a text that holds one of these is refused as a whole, by a content filter."""
+    group_into_collections: bool = False
+    """The media server's own setting that shows users a box set in place of its members; off as shipped."""
     today: datetime | None = None
     """The day that dates are reckoned from; None: the day of the world's last play, else the current day."""
+
+    @property
+    def jellyfin_release(self) -> tuple[int, int]:
+        """The version's first two numbers, by which it behaves as one of 10.9, 10.10, 10.11 and 12."""
+        first, second = self.jellyfin_version.split(".")[:2]
+        return int(first), int(second)

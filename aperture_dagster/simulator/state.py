@@ -80,7 +80,13 @@ class SimulatorState:
         self.titles_version = 0
         plays = sorted(world.plays, key=lambda play: play.played_at)
         self.today = self.settings.today or (plays[-1].played_at if plays else datetime.now(UTC))
-        self.catalogue = Catalogue(world.titles, today=self.today, first_played=_first_played(plays))
+        self.catalogue = Catalogue(
+            world.titles,
+            today=self.today,
+            first_played=_first_played(plays),
+            libraries=world.libraries,
+            box_sets=world.box_sets,
+        )
         self.users: dict[str, ServerUser] = {}
         self._users_by_name: dict[str, ServerUser] = {}
         self._user_generations: dict[str, int] = {}
@@ -211,7 +217,7 @@ class SimulatorState:
     @_locked
     def allow_libraries(self, name: str, libraries: Iterable[str] | None) -> None:
         """Let a user see these libraries only (by name; None: all). Raises KeyError for unknown names."""
-        ids = {library.name: library.item_id for library in self.catalogue.libraries}
+        ids = {library.name: library.item_id for library in self.catalogue.libraries if library.has_id}
         user = self._users_by_name[name]
         user.policy.enable_all_folders = libraries is None
         user.policy.enabled_folders = tuple(ids[library] for library in libraries or ())
@@ -270,6 +276,39 @@ class SimulatorState:
             raise KeyError(name)
         self.catalogue.hidden_libraries.add(name)
         self.catalogue.version += 1
+
+    @_locked
+    def change_library(self, name: str, *, has_id: bool) -> None:
+        """A library loses its id, and its items with it, or gets it (back). Raises KeyError when unknown."""
+        libraries = self.catalogue.libraries
+        place = next((n for n, library in enumerate(libraries) if library.name == name), None)
+        if place is None:
+            raise KeyError(name)
+        before, libraries[place] = libraries[place], replace(libraries[place], has_id=has_id)
+        for item in self.catalogue.every_item():
+            if item.library is before:
+                item.library = libraries[place]
+        self.catalogue.version += 1
+
+    @_locked
+    def restrict(
+        self,
+        name: str,
+        *,
+        blocked_tags: Iterable[str] = (),
+        allowed_tags: Iterable[str] = (),
+        excluded_locations: Iterable[str] = (),
+    ) -> None:
+        """Set which tags and folders a user must not see, or of which tags they need one. Raises KeyError."""
+        user = self._users_by_name[name]
+        user.policy.blocked_tags, user.policy.allowed_tags = tuple(blocked_tags), tuple(allowed_tags)
+        user.policy.excluded_locations = tuple(excluded_locations)
+        user.version += 1
+
+    @_locked
+    def costly(self, service: str, habit: str = "") -> int:
+        """How many requests made the media server work through all of its library, all or those of one kind."""
+        return self.counters.costly_total(service, habit)
 
     @_locked
     def show_library(self, name: str) -> None:
@@ -342,11 +381,27 @@ class SimulatorState:
         if season is None or episode is None:
             return tops[0]
         try:
-            if season < 1 or episode < 1:
-                raise IndexError
-            return tops[0].seasons[season - 1].episodes[episode - 1]
+            episodes = tops[0].numbered(season).episodes
         except IndexError:
-            raise ValueError(f"{key!r} has no season {season}, episode {episode}") from None
+            episodes = []
+        for each in episodes:
+            if each.episode is not None and each.episode <= episode <= (each.episode_end or each.episode):
+                return each
+        raise ValueError(f"{key!r} has no season {season}, episode {episode}")
+
+    def _played(self, play: Play, top: Item) -> list[Item]:
+        """The items that a play of a film is kept with.
+
+        Up to Jellyfin 10.11 a version in the primary's folder is played as a source of the primary, and up to 10.10
+        merged ones share what has a key in common. From 12 on each version keeps its own, and one that was finished
+        marks the others as played.
+        """
+        version = top.every_version[play.version] if play.version < len(top.every_version) else top
+        if self.settings.jellyfin_release < (12, 0) and version.is_owned:
+            return [top]
+        if self.settings.jellyfin_release < (10, 11) and version.title.merged:
+            return top.every_version
+        return [version]
 
     def _apply(self, play: Play) -> None:
         user, top = self._owner(play.user), self._item(play.title_key, None, None)
@@ -356,8 +411,16 @@ class SimulatorState:
             user.edit(top).favorite = True
         # A series is not played by itself: without an episode there is a mark at most.
         if top.kind == "Movie" or play.episode is not None:
-            item = top if top.kind == "Movie" else self._item(play.title_key, play.season or 1, play.episode)
-            user.record_play(item, play.played_at.timestamp(), play.completion)
+            if top.kind == "Movie":
+                items = self._played(play, top)
+            else:
+                items = [self._item(play.title_key, 1 if play.season is None else play.season, play.episode or 1)]
+            for item in items:
+                user.record_play(item, play.played_at.timestamp(), play.completion)
+            if items[0].kind == "Movie" and user.of(items[0]).played:
+                for other in items[0].every_version:
+                    # Count and date of the others stay as they are.
+                    user.set_played(other, True)
 
 
 def _first_played(plays: Iterable[Play]) -> dict[str, float]:

@@ -42,10 +42,17 @@ NOTHING = UserDatum()
 
 @dataclass(slots=True)
 class Policy:
-    """What a user may see. ``enabled_folders`` are library ids, read only when not all are enabled."""
+    """What a user may see. ``enabled_folders`` are library ids, read only when not all are enabled.
+
+    ``allowed_tags``, where there are any, are those of which a title needs one; ``excluded_locations`` are folders of
+    libraries.
+    """
 
     enable_all_folders: bool = True
     enabled_folders: tuple[str, ...] = ()
+    blocked_tags: tuple[str, ...] = ()
+    allowed_tags: tuple[str, ...] = ()
+    excluded_locations: tuple[str, ...] = ()
     extra: dict[str, object] | None = None
 
 
@@ -57,7 +64,11 @@ class ServerUser:
     def __init__(self, facts: WorldUser, user_id: str) -> None:
         self.facts = facts
         self.id = user_id
-        self.policy = Policy()
+        self.policy = Policy(
+            blocked_tags=facts.blocked_tags,
+            allowed_tags=facts.allowed_tags,
+            excluded_locations=facts.excluded_locations,
+        )
         self.version = 0
         self.last_activity: float | None = None
         self.data: dict[int, UserDatum] = {}
@@ -92,9 +103,9 @@ class ServerUser:
         if datum.played == played:
             return
         datum.played = played
-        if item.kind == "Episode" and item.series is not None and item.season is not None:
+        if item.kind == "Episode" and item.series is not None and not item.virtual:
             step = 1 if played else -1
-            for parent in (item.series, item.series.seasons[item.season - 1].item):
+            for parent in (item.series, item.season_item):
                 self.played_episodes[parent.slot] = self.played_episodes.get(parent.slot, 0) + step
 
     def unplayed_count(self, item: Item) -> int:
@@ -104,8 +115,19 @@ class ServerUser:
     def has_played(self, item: Item) -> bool:
         """Whether the item counts as played; a series does when nothing of it is left."""
         if item.kind in ("Series", "Season"):
-            return bool(episodes_of(item)) and self.unplayed_count(item) == 0
+            # So does one that has no episodes at all.
+            return self.unplayed_count(item) == 0
         return self.of(item).played
+
+    def latest_begun(self, item: Item) -> Item | None:
+        """Of the versions of a film that are in progress, the one played last."""
+        begun = [each for each in item.every_version if self.of(each).position > 0]
+        return max(begun, key=lambda each: self.of(each).last_played or 0.0, default=None)
+
+    def latest_version(self, item: Item) -> Item | None:
+        """Of the versions of a film that were begun or finished, the one played last."""
+        begun = [each for each in item.every_version if self.of(each).played or self.of(each).position > 0]
+        return max(begun, key=lambda each: self.of(each).last_played or 0.0, default=None)
 
     def record_play(self, item: Item, at: float, completion: float) -> None:
         """One play, as the server notes it: the start counts, the end marks it played or leaves a position."""
@@ -148,11 +170,11 @@ class ServerUser:
 
 
 def episodes_of(item: Item) -> list[Item]:
-    """Episodes of a series or season; empty for anything else."""
+    """Episodes of a series or season that can be played; empty for anything else."""
     if item.kind == "Series":
-        return [episode for season in item.seasons for episode in season.episodes]
+        return [episode for season in item.every_season for episode in season.episodes if not episode.virtual]
     if item.kind == "Season" and item.series is not None and item.season is not None:
-        return item.series.seasons[item.season - 1].episodes
+        return [episode for episode in item.series.numbered(item.season).episodes if not episode.virtual]
     return []
 
 

@@ -6,6 +6,7 @@ sibling modules; how it is served (Jellyfin, TMDb, ...) in the service modules.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -62,22 +63,72 @@ class WorldTitle:
     recommended_tmdb_ids: tuple[int, ...] = ()
     episodes_per_season: tuple[int, ...] = ()
     copies: int = 1
+    tags: tuple[str, ...] | None = None
+    """Tags on the media server; None: the first three keywords."""
+    library: str | None = None
+    """The library that owns it; None: the first one of its type."""
+    location: str | None = None
+    """Which of the library's folders it lies in; None: the first one."""
+    versions: int = 1
+    """Of a film: files that the media server knows as versions of one item, the first being the primary one."""
+    merged: bool = False
+    """Whether its versions are folders of their own that somebody merged, rather than files in one folder."""
+    specials: int = 0
+    """Episodes of season 0."""
+    missing_episodes: tuple[tuple[int, int], ...] = ()
+    """Episodes (season, number) without a file, which the media server knows from metadata: virtual items."""
+    double_episodes: tuple[tuple[int, int], ...] = ()
+    """Files that hold this episode (season, number) and the one after it, which then has no item of its own."""
+
+    @property
+    def server_tags(self) -> tuple[str, ...]:
+        """Its tags on the media server."""
+        return self.keywords[:3] if self.tags is None else self.tags
+
+
+@dataclass(frozen=True, slots=True)
+class WorldLibrary:
+    """A library of the media server. Without ``has_id`` its folder is not there (yet), and neither are its items."""
+
+    name: str
+    collection_type: str
+    locations: tuple[str, ...]
+    has_id: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSet:
+    """A collection on the media server: a title of its own beside its members, with the collection's TMDb id."""
+
+    name: str
+    title_keys: tuple[str, ...]
+    tmdb_id: int | None = None
+
+
+DEFAULT_LIBRARIES = (
+    WorldLibrary("Movies", "movies", ("/media/movies",)),
+    WorldLibrary("TV Shows", "tvshows", ("/media/tv",)),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class WorldUser:
-    """A user of the media server."""
+    """A user of the media server. Tags are blocked, or allowed where any are named; see ``visible_to``."""
 
     name: str
     is_administrator: bool = False
     is_hidden: bool = False
     is_disabled: bool = False
     max_parental_rating: int | None = None
+    blocked_tags: tuple[str, ...] = ()
+    allowed_tags: tuple[str, ...] = ()
+    excluded_locations: tuple[str, ...] = ()
+    """Folders of libraries that the user must not see; Emby alone knows such a rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """One play by one user of a film, or of one episode of a series (``season``/``episode`` from 1)."""
+    """One play by one user of a film, or of one episode of a series (``season`` 0 holds the specials)."""
 
     user: str
     title_key: str
@@ -89,6 +140,8 @@ class Play:
     completion: float = 1.0
     """Share watched; below 0.9 the item is in progress, not played."""
     favorite: bool = False
+    version: int = 0
+    """Which of a film's versions was played."""
 
 
 @dataclass(slots=True)
@@ -99,3 +152,14 @@ class World:
     titles: list[WorldTitle] = field(default_factory=list)
     users: list[WorldUser] = field(default_factory=list)
     plays: list[Play] = field(default_factory=list)
+    libraries: tuple[WorldLibrary, ...] = DEFAULT_LIBRARIES
+    box_sets: list[BoxSet] = field(default_factory=list)
+
+
+def box_sets_of(titles: Iterable[WorldTitle], *, at_least: int = 2) -> list[BoxSet]:
+    """Make a box set of every collection of which the server owns so many films, as the server's own plugin does."""
+    members: dict[tuple[int, str], list[str]] = {}
+    for title in titles:
+        if title.collection is not None and title.copies and title.media_type == "movie":
+            members.setdefault(title.collection, []).append(title.key)
+    return [BoxSet(name, tuple(keys), number) for (number, name), keys in members.items() if len(keys) >= at_least]

@@ -200,7 +200,8 @@ def test_a_service_that_is_down_is_left_alone_soon_and_the_others_are_asked(libr
         assert told["omdb_ratings"].endswith("What was there is kept; the next run goes on from here.")
         assert metadata_of(result, "tmdb_metadata")["fetched"] == 60
         standing = here.count("omdb")
-        assert standing["ok"] == 20 and 8 <= standing["error"] <= 8 + 2
+        # Eight in a row; two more may be under way, and two may have failed before the last good answer came.
+        assert standing["ok"] == 20 and 8 <= standing["error"] <= 8 + 2 + 2
         assert standing["waiting"] == 60 - 20 - standing["error"]
         merged = metadata_of(here.home.must("enrich_mdblist"), "enriched_metadata")
         assert merged["dagster/row_count"] == 60

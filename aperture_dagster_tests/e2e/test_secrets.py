@@ -209,7 +209,9 @@ def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres:
     aside = url.set(database=f"{url.database}_dagster")
     statements_on(postgres, f"CREATE DATABASE {aside.database}")
     addresses = {"database_url": url, "dagster_database_url": aside}
-    secrets = {name: planted(name) for name in KEYS} | {
+    secrets = {name: planted(name) for name in KEYS}
+    secrets["media_server_headers"] = json.dumps({"X-Password": planted("media_server_headers")})
+    secrets |= {
         name: addresses[name].set(password=password(name)).render_as_string(hide_password=False) for name in DATABASES
     }
     stand_ins = SimulatorSettings(

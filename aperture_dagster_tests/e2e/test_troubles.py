@@ -43,6 +43,41 @@ def test_one_users_failure_stops_nobody_and_is_told_by_name(household):
         assert home.instance.get_materialized_partitions(dg.AssetKey("watch_history")) == set(home.everyone())
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "asked"), [(503, None, 3), (401, None, 1), (429, "3600", 1)], ids=["down", "refused", "pause"]
+)
+def test_what_would_be_the_same_for_everybody_is_not_tried_with_everybody(
+    household, status: int, headers: str | None, asked: int
+):
+    """Finding R18: a server that hung cost five attempts for each user, and a refused key looped through them all."""
+    with household(small_world(users=8)) as (simulator, home):
+        home.cycle(skip=("sync_watch_history", "generate_recommendations", "refresh_top_picks"))
+        simulator.state.add_fault(
+            FaultRule("jellyfin", path_contains="userId=", status=status, after=1, retry_after=headers)
+        )
+        simulator.state.reset_counters()
+        result = home.run("sync_watch_history", users=home.everyone())
+        told = failures(result)["watch_history"]
+        assert str(status) in told and len(told) < 400
+        users = {target.partition("userId=")[2][:32] for target, _ in simulator.state.arrivals("jellyfin", "userId=")}
+        assert len(users) == asked
+        simulator.state.clear_faults()
+        home.must("sync_watch_history", users=home.everyone())
+        assert home.instance.get_materialized_partitions(dg.AssetKey("watch_history")) == set(home.everyone())
+
+
+def test_users_that_fail_now_and_then_do_not_stop_the_others(household):
+    with household(small_world(users=8)) as (simulator, home):
+        home.cycle(skip=("sync_watch_history", "generate_recommendations", "refresh_top_picks"))
+        everyone = home.everyone()
+        broken = [key for number, key in enumerate(everyone) if number % 3 != 2]
+        for key in broken:
+            history_fails(simulator, key)
+        home.run("sync_watch_history", users=everyone)
+        served = home.instance.get_materialized_partitions(dg.AssetKey("watch_history"))
+        assert served == set(everyone) - set(broken)
+
+
 def test_a_server_that_is_down_loses_nothing_and_the_next_run_completes(household):
     jobs = ("sync_users", "sync_movies", "sync_series", "sync_watch_history")
     with household(small_world()) as (simulator, home):

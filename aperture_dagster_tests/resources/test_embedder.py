@@ -10,13 +10,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aperture_dagster.resources.embedder import OpenAiEmbedder, WordLlamaEmbedder, make_embedder, unit_length
-from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceNotConfigured, ServiceRefused
+from aperture_dagster.resources.embedder import (
+    MOST_TOKENS,
+    USUAL_TOKENS,
+    OpenAiEmbedder,
+    WordLlamaEmbedder,
+    make_embedder,
+    shortened,
+    tokens_of,
+    unit_length,
+)
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    NotFound,
+    Redirected,
+    RequestRejected,
+    ServiceNotConfigured,
+    ServiceRefused,
+)
 from aperture_dagster.resources.transport import Transport
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.odd_world import LONG_NAME, ODD_TITLES
-from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World
 from aperture_dagster_tests.resources.conftest import Answer, Asked, Scripted
+from aperture_dagster_tests.resources.troubles import with_key
 
 
 @contextmanager
@@ -51,32 +70,32 @@ def test_the_local_model_needs_no_network(monkeypatch: pytest.MonkeyPatch):
         raise AssertionError("the local model must not reach for the network")
 
     monkeypatch.setattr(socket.socket, "connect", no_network)
-    vectors = WordLlamaEmbedder().embed(["a heist in the rain"])
+    vectors = WordLlamaEmbedder().embed(["a heist in the rain"]).vectors
     assert vectors.shape == (1, 256)
 
 
 def test_vectors_have_length_one_one_type_and_repeat(wordllama: WordLlamaEmbedder):
     texts = [*ODD_TITLES, LONG_NAME * 20, "x"]
-    vectors = wordllama.embed(texts)
+    vectors = wordllama.embed(texts).vectors
     assert vectors.shape == (len(texts), wordllama.dimensions)
     assert vectors.dtype == np.float32
     lengths = np.linalg.norm(vectors, axis=1)
     assert np.isfinite(vectors).all()
     assert np.all((np.abs(lengths - 1) < 1e-3) | (lengths == 0))
-    assert np.allclose(vectors, wordllama.embed(texts), atol=1e-6)
+    assert np.allclose(vectors, wordllama.embed(texts).vectors, atol=1e-6)
     # In whatever company a text is, its vector is the same.
-    assert np.allclose(vectors[3], wordllama.embed([texts[3]])[0], atol=1e-4)
+    assert np.allclose(vectors[3], wordllama.embed([texts[3]]).vectors[0], atol=1e-4)
 
 
 def test_what_is_alike_is_near(wordllama: WordLlamaEmbedder):
     heist, robbery, garden = wordllama.embed(
         ["Thieves plan a bank heist.", "Robbers prepare to rob a bank.", "A gardener grows roses in spring."]
-    )
+    ).vectors
     assert heist @ robbery > heist @ garden + 0.1
 
 
 def test_no_texts_are_no_vectors(wordllama: WordLlamaEmbedder):
-    assert wordllama.embed([]).shape == (0, 256)
+    assert wordllama.embed([]).vectors.shape == (0, 256)
 
 
 def test_a_vector_of_nothing_stays_nothing():
@@ -90,7 +109,7 @@ def test_any_endpoint_is_spoken_to(steady: RunningSimulator):
     with endpoint(steady.openai_url) as embedder:
         assert embedder.dimensions == 256
         assert embedder.name == "openai-demo-embedding-256"
-        vectors = embedder.embed([*ODD_TITLES, ""])
+        vectors = embedder.embed([*ODD_TITLES, ""]).vectors
     assert vectors.shape == (len(ODD_TITLES) + 1, 256)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
@@ -98,7 +117,7 @@ def test_any_endpoint_is_spoken_to(steady: RunningSimulator):
 def test_texts_are_sent_in_batches_and_come_back_in_order(steady: RunningSimulator):
     texts = [f"film number {n} about {word}" for n, word in enumerate(["rain", "sun", "sea", "war", "love"] * 5)]
     with endpoint(steady.openai_url, batch_size=7) as small, endpoint(steady.openai_url) as large:
-        in_parts, at_once = small.embed(texts), large.embed(texts)
+        in_parts, at_once = small.embed(texts).vectors, large.embed(texts).vectors
         assert small.requests == 4
         assert large.requests == 1
     assert np.allclose(in_parts, at_once)
@@ -109,7 +128,7 @@ def test_an_order_other_than_that_of_the_texts_is_put_right(scripted: Scripted):
     answer["data"].reverse()
     scripted.say(Answer(vectors_of(3)), Answer(answer))
     with endpoint(scripted.url) as embedder:
-        assert np.array_equal(embedder.embed(["a", "b", "c"]), embedder.embed(["a", "b", "c"]))
+        assert np.array_equal(embedder.embed(["a", "b", "c"]).vectors, embedder.embed(["a", "b", "c"]).vectors)
 
 
 @pytest.mark.parametrize(
@@ -145,9 +164,104 @@ def test_no_text_is_sent_empty_or_endless(scripted: Scripted):
 
     scripted.say(check)
     with endpoint(scripted.url) as embedder:
-        assert len(embedder.embed(["", "x" * 100_000])) == 2
+        assert len(embedder.embed(["", "x" * 100_000]).vectors) == 2
     assert scripted.asked[0].body["encoding_format"] == "float"
     assert scripted.asked[0].target == "/embeddings"
+
+
+# What an endpoint refuses
+
+
+def test_an_account_without_credit_is_not_asked_again():
+    """Finding R11: ``insufficient_quota`` was tried five times, as if it would pass."""
+    with running_simulator(World("empty"), SimulatorSettings(embedding_credit=0)) as simulator:
+        embedder = OpenAiEmbedder.connect(
+            simulator.openai_url, "demo-openai-key", model="demo-embedding", batch_size=2, first_wait_seconds=0.01
+        )
+        with pytest.raises(ServiceRefused, match=r"no credit left .*exceeded your current quota.*APERTURE_EMBEDDER"):
+            embedder.embed(["a", "b", "c", "d"])
+        assert embedder.requests == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer({"error": {"message": "Pay KEY"}}, 402), Answer({"error": {"type": "insufficient_quota"}}, 429)]
+)
+def test_no_credit_is_told_in_several_ways_and_never_with_the_key(scripted: Scripted, answer: Answer):
+    scripted.say(with_key(answer, "sk-secret"))
+    embedder = OpenAiEmbedder.connect(scripted.url, "sk-secret", model="m", batch_size=2, first_wait_seconds=0.01)
+    with pytest.raises(ServiceRefused, match="no credit left") as told:
+        embedder.embed(["a"])
+    assert (embedder.requests, "sk-secret" in str(told.value)) == (1, False)
+
+
+def test_a_throttled_endpoint_is_waited_for(scripted: Scripted):
+    limited = {"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}}
+    scripted.say(Answer(limited, 429, {"retry-after": "0"}), Answer(vectors_of(1)))
+    with endpoint(scripted.url) as embedder:
+        assert embedder.embed(["a"]).refused == {}
+
+
+def test_a_refused_text_costs_only_itself():
+    """Finding R11: it cost the other 63 of its request their vectors."""
+    texts = [f"film {number}" for number in range(64)]
+    texts[17] = texts[40] = "a forbidden film"
+    stand_ins = SimulatorSettings(embedding_refused_words=("forbidden",))
+    with running_simulator(World("empty"), stand_ins) as simulator, endpoint(simulator.openai_url) as embedder:
+        embedding = embedder.embed(texts)
+        assert embedder.requests < 30
+        alone = embedder.embed([texts[5], texts[63]]).vectors
+    assert list(embedding.refused) == [17, 40]
+    assert all("content management policy" in why for why in embedding.refused.values())
+    assert np.flatnonzero(np.linalg.norm(embedding.vectors, axis=1) == 0).tolist() == [17, 40]
+    # Each vector is still that of its own text.
+    assert np.allclose(embedding.vectors[[5, 63]], alone)
+
+
+def test_an_endpoint_that_refuses_everything_is_not_asked_about_each_text(scripted: Scripted):
+    scripted.say(Answer({"error": {"message": "unknown field"}}, 400))
+    with endpoint(scripted.url) as embedder:
+        with pytest.raises(RequestRejected, match="unknown field"):
+            embedder.embed([f"film {number}" for number in range(2_000)])
+        assert embedder.requests < 40
+
+
+def test_an_address_that_redirects_is_told_at_once(scripted: Scripted):
+    scripted.say(Answer("", 308, {"location": "https://elsewhere.invalid/v1/embeddings"}))
+    with endpoint(scripted.url) as embedder:
+        with pytest.raises(Redirected):
+            embedder.embed(["a", "b", "c", "d"])
+        assert embedder.requests == 1
+
+
+@pytest.mark.parametrize("model", ["mxbai-embed-large", "nomic-embed-text", "text-embedding-3-small"])
+@pytest.mark.parametrize("text", ["word " * 5_000, "\u6620\u753b" * 5_000, "\u00e9t\u00e9 " * 5_000])
+def test_no_text_is_longer_than_its_model_takes(steady: RunningSimulator, model: str, text: str):
+    """Finding R11: 6,000 characters are too many for a model with a short context, and for some scripts."""
+    with endpoint(steady.openai_url, model=model) as embedder:
+        embedding = embedder.embed(["short", text])
+        assert (embedding.refused, embedder.requests) == ({}, 1)
+    assert embedding.vectors[1].any()
+
+
+def test_a_text_that_is_too_long_all_the_same_is_cut_further(scripted: Scripted):
+    def check(asked: Asked) -> Answer:
+        if any(len(text) > 400 for text in asked.body["input"]):
+            return Answer({"error": {"message": "the input length exceeds the context length"}}, 400)
+        return Answer(vectors_of(len(asked.body["input"])))
+
+    scripted.say(check)
+    with endpoint(scripted.url, model="something-small") as embedder:
+        embedding = embedder.embed(["short", "x" * 5_000, "short"])
+    assert embedding.refused == {}
+    assert embedding.vectors.any(axis=1).all()
+
+
+def test_each_model_has_its_own_limit():
+    models = ("text-embedding-3-large", "mxbai-embed-large:latest", "text-embedding-nomic-embed-text-v1.5@q8", "mine")
+    assert [tokens_of(model) for model in models] == [MOST_TOKENS, 512, MOST_TOKENS, USUAL_TOKENS]
+    assert shortened("abc" * 10, 10) == "abc" * 10
+    assert shortened("abc" * 11, 10) == "abc" * 10
+    assert shortened("\u6620" * 10, 10) == "\u6620" * 5
 
 
 def test_a_wrong_key_or_model_is_told(steady: RunningSimulator):

@@ -161,8 +161,8 @@ def test_a_user_who_cannot_be_read_hides_no_other(scripted: Scripted):
 
 
 def test_a_library_that_cannot_be_read_stops_the_list_of_libraries(scripted: Scripted):
-    scripted.say(Answer({"Items": [{"Name": "Films", "ItemId": "3"}, {"Name": "No id"}]}))
-    with pytest.raises(BadAnswer, match="No id"):
+    scripted.say(Answer({"Items": [{"Name": "Films", "ItemId": "3"}, {"Name": "Odd id", "ItemId": 5}]}))
+    with pytest.raises(BadAnswer, match="Odd id"):
         connect(scripted.url).libraries()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,18 +15,22 @@ from hypothesis import strategies as st
 from aperture_dagster.resources.errors import (
     BadAnswer,
     QuotaSpent,
+    Redirected,
     RequestRejected,
     ServiceError,
+    ServicePaused,
     ServiceRefused,
     ServiceUnavailable,
 )
 from aperture_dagster.resources.mdblist import (
+    LETTERBOXD,
     SCALES,
     BatchTooLarge,
     MdbList,
     MdbListAccount,
     MdbListAnswer,
     MdbListTitle,
+    NoSuchPath,
     read_account,
     read_title,
     read_titles,
@@ -50,7 +55,7 @@ KEY = "c0ffee42c0ffee42"
 RATINGS: list[dict[str, Any]] = [
     {"source": "imdb", "value": 8.8, "score": 88, "votes": 2_300_000},
     {"source": "trakt", "value": 87, "votes": 50_000},
-    {"source": "letterboxd", "value": "4.2"},
+    {"source": "letterboxd", "value": "8.4", "score": 84},
     {"source": "tomatoes", "value": 87},
     {"source": "popcorn", "value": "91"},
     {"source": "metacritic", "value": 74},
@@ -167,7 +172,7 @@ def test_an_entry_that_nobody_asked_for_or_that_comes_twice_is_told():
     ]
 
 
-@pytest.mark.parametrize("source", list(SCALES))
+@pytest.mark.parametrize("source", [source for source in SCALES if source != LETTERBOXD])
 def test_a_score_beyond_its_scale_or_none_at_all_is_unknown(source: str):
     name, best = SCALES[source]
 
@@ -182,6 +187,18 @@ def test_a_score_beyond_its_scale_or_none_at_all_is_unknown(source: str):
     )  # fmt: skip
     for value in nothing:
         assert read(value) is None, value
+
+
+@pytest.mark.parametrize(("value", "score"), [(7.4, 74), ("3.7", "74"), (3.7, 74), (None, 74), ("8", 74)])
+def test_letterboxds_mark_is_taken_from_its_score_whichever_scale_its_value_is_on(value: Any, score: Any):
+    """Finding R3: values of batches are out of 10, and were read as if out of 5."""
+    assert read_title({"ratings": [{"source": "letterboxd", "value": value, "score": score}]}).letterboxd == 3.7
+
+
+@pytest.mark.parametrize("score", [None, 0, "", 101, -5, True, "absent"])
+def test_letterboxds_value_without_a_score_is_on_no_known_scale(score: Any):
+    rating = {"source": "letterboxd", "value": 4.5} | ({"score": score} if score != "absent" else {})
+    assert read_title({"ratings": [rating]}).letterboxd is None
 
 
 def test_a_score_that_one_name_of_a_site_has_not_another_may_have():
@@ -279,6 +296,7 @@ def test_an_answer_of_no_account_is_a_bad_answer(scripted: Scripted, answer: Any
 # What a refusal means
 
 SPENT = {"x-ratelimit-remaining": "0", "retry-after": "40000"}
+SPENT_IN_BODY = {"response": False, "error": "API Limit Reached!"}
 NO: dict[str, tuple[int, Trouble]] = {
     "spent": (1, Trouble(Answer({"error": "KEY"}, 429, SPENT), QuotaSpent, "used up.*next day begins", 1)),
     "wrong key": (100, Trouble(Answer({"error": "Invalid key KEY"}, 401), ServiceRefused, "401.*MDBLIST_API_KEY", 1)),
@@ -289,8 +307,14 @@ NO: dict[str, tuple[int, Trouble]] = {
     "too many": (100, Trouble(Answer({"error": "Too many, KEY"}, 400), BatchTooLarge, "400.*Too many", 1)),
     "too large": (2, Trouble(page(413), BatchTooLarge, r"refuses 2 titles at once \(413\)", 1)),
     "wrong id": (1, Trouble(Answer("bad id KEY", 400, {"content-type": "text/plain"}), RequestRejected, "bad id", 1)),
-    "another server": (5, Trouble(page(404), RequestRejected, "404.*APERTURE_MDBLIST_URL", 1)),
-    "another path": (5, Trouble(Answer({"error": "Not found"}, 404), RequestRejected, "APERTURE_MDBLIST_URL", 1)),
+    "another server": (5, Trouble(page(404), NoSuchPath, "404.*APERTURE_MDBLIST_URL", 2)),
+    "another path": (5, Trouble(Answer({"error": "Not found"}, 404), NoSuchPath, "APERTURE_MDBLIST_URL", 2)),
+    "redirected": (5, Trouble(Answer("", 301, {"location": "/x?apikey=KEY"}), Redirected, "redirects to /x", 2)),
+    "spent, as if well": (5, Trouble(Answer(SPENT_IN_BODY), QuotaSpent, "used up.*Limit Reached.*next day", 1)),
+    "spent, as if well, in other words": (
+        5,
+        Trouble(Answer({"response": False, "error": "API Rate Limit Exceeded"}), QuotaSpent, "used up", 1),
+    ),
     "an error as if well": (5, Trouble(Answer({"error": "Oops, KEY"}), BadAnswer, "with an error: Oops", 1)),
     "an object": (5, Trouble(Answer({"titles": []}), BadAnswer, "expected list, got dict", 1)),
     "a word": (5, Trouble(Answer('"KEY"'), BadAnswer, "expected list, got str", 1)),
@@ -311,8 +335,61 @@ def test_each_trouble_is_told_by_what_it_means_and_never_with_the_key(scripted: 
     assert KEY not in str(told.value) + repr(told.value)
 
 
+def test_a_day_told_as_spent_with_status_200_is_spent(scripted: Scripted):
+    """Finding R5: it was a bad answer, for which every title of the batch was marked as failed."""
+    scripted.say(Answer(SPENT_IN_BODY))
+    with connected(scripted.url) as client, pytest.raises(QuotaSpent):
+        client.titles("movie", "tmdb", [1, 2, 3])
+
+
+WINDOW = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0"}
+
+
+def test_a_429_of_a_short_window_is_waited_for(scripted: Scripted):
+    """Finding R5: every 429 with nothing remaining ended the day."""
+    scripted.say(Answer({"error": "slow down"}, 429, WINDOW | {"retry-after": "0"}), Answer([entry(1, score=50)]))
+    told: list[tuple[int, int]] = []
+    with connected(scripted.url, told=lambda *numbers: told.append(numbers)) as client:
+        assert client.titles("movie", "tmdb", [1]).found[1].score == 50
+    # The window's numbers are not the day's.
+    assert told == []
+
+
+def test_a_window_of_some_minutes_pauses_the_service_and_not_the_day(scripted: Scripted):
+    """Finding R5: the pause ends with the window."""
+    scripted.say(Answer({"error": "slow down"}, 429, WINDOW | {"retry-after": "280"}))
+    before = datetime.now(UTC)
+    with connected(scripted.url) as client, pytest.raises(ServicePaused) as paused:
+        client.titles("movie", "tmdb", [1])
+    assert timedelta(seconds=279) < paused.value.resumes_at - before < timedelta(seconds=300)
+
+
+@pytest.mark.parametrize("form", ["any", "slash_by_redirect", "slash_only"])
+def test_a_batch_is_asked_for_under_the_path_that_the_service_has(form: Any):
+    """Finding R12: a service that wants a slash at the end of the path failed every batch."""
+    stand_ins = SimulatorSettings(mdblist_batch_path=form, mdblist_unknown_share=0.0)
+    with running_simulator(odd_world(NOW), stand_ins) as running:
+        ids = [title.tmdb_id for title in running.state.titles.values() if title.tmdb_id][:4]
+        with connected(running.mdblist_url, "demo-mdblist-key") as client:
+            for _ in range(3):
+                assert client.titles("movie", "tmdb", ids).found
+        # The second form was found once and remembered.
+        assert client.requests == (3 if form == "any" else 4)
+
+
+def test_a_batch_too_large_says_nothing_about_the_path(scripted: Scripted):
+    scripted.say(Answer({"error": "too many"}, 400), Answer([]), Answer({"error": "Not found"}, 404))
+    with connected(scripted.url) as client:
+        with pytest.raises(BatchTooLarge):
+            client.titles("movie", "tmdb", [1, 2])
+        client.titles("movie", "tmdb", [1])
+        with pytest.raises(NoSuchPath):
+            client.titles("movie", "tmdb", [1])
+    assert [asked.target.partition("?")[0] for asked in scripted.asked] == ["/tmdb/movie"] * 3
+
+
 def test_an_account_is_refused_by_status_alone(scripted: Scripted):
-    for status, error in ((401, ServiceRefused), (403, ServiceRefused), (404, RequestRejected), (400, RequestRejected)):
+    for status, error in ((401, ServiceRefused), (403, ServiceRefused), (404, NoSuchPath), (400, RequestRejected)):
         scripted.say(Answer({"error": "whatever"}, status))
         with connected(scripted.url) as client, pytest.raises(ServiceError) as told:
             client.account()

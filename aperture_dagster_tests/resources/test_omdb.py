@@ -20,7 +20,9 @@ from aperture_dagster.resources.errors import (
 )
 from aperture_dagster.resources.omdb import Omdb, OmdbTitle, read_title
 from aperture_dagster.simulator.opinions import opinions
-from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World, WorldTitle
 from aperture_dagster_tests.resources.conftest import Answer, Scripted
 from aperture_dagster_tests.resources.troubles import (
     ANY_JSON,
@@ -248,6 +250,29 @@ def test_the_stand_in_is_read_as_it_means_it(steady: RunningSimulator):
         assert title.metacritic == meant.get("metacritic")
         assert (title.runtime_minutes or 0) == (titles[imdb_id].runtime_minutes or 0)
         assert (title.awards is None) == (title.award_wins is title.award_nominations is None)
+
+
+def test_a_plot_that_is_no_json_costs_one_request_and_no_title():
+    """Finding R4: each was asked for five times, and eight in a row were taken for an outage."""
+    films = [WorldTitle(f"movie:{one}", "movie", "A", imdb_id=f"tt{one:07d}", overview="a b") for one in range(1, 12)]
+    stand_ins = SimulatorSettings(omdb_malformed_share=1.0, omdb_unknown_share=0.0)
+    purse = Purse(len(films))
+    with (
+        running_simulator(World("films", films), stand_ins) as simulator,
+        connected(simulator.omdb_url, "demo-omdb-key", quota=purse, attempts=5) as client,
+    ):
+        assert [client.title(film.imdb_id or "").imdb_id for film in films] == [film.imdb_id for film in films]
+    assert purse.left == 0
+
+
+def test_json_that_nobody_can_read_is_asked_for_once(scripted: Scripted):
+    """Finding R4: the same bytes would come again."""
+    text = b'{"Title": "Conversion from string "x" to type", "imdbID": "tt1375666", "Response": "True"}'
+    scripted.say(Answer(text))
+    with connected(scripted.url, attempts=5) as client:
+        with pytest.raises(BadAnswer):
+            client.title("tt1375666")
+        assert client.requests == 1
 
 
 @pytest.mark.parametrize("key", ["wrong-key", "demo-omdb-key2"])

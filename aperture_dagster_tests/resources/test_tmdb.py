@@ -11,7 +11,8 @@ import pytest
 
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused, ServiceUnavailable
 from aperture_dagster.resources.tmdb import CAST_KEPT, Tmdb, read_title
-from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.world import CastMember, World, WorldTitle
 from aperture_dagster.storage.tables import tmdb_metadata
 from aperture_dagster_tests.resources.conftest import Answer, Scripted
 
@@ -241,3 +242,63 @@ def test_a_short_key_is_not_shown_when_the_service_is_down():
     with connected("http://127.0.0.1:9", key) as client, pytest.raises(ServiceUnavailable) as told:
         client.title("movie", 603)
     assert key not in str(told.value)
+
+
+def test_the_cast_of_a_series_is_that_of_all_its_seasons():
+    """Finding R8: only the cast of the latest season was read."""
+    lead = WorldTitle(
+        "series:1", "series", "Long", tmdb_id=7, cast=tuple(map(CastMember, ("Lead", "Second", "Third"))),
+        episodes_per_season=(10, 10), directors=("Di Rector",), runtime_minutes=50,
+    )  # fmt: skip
+    with running_simulator(World("shows", [lead])) as simulator, connected(simulator.tmdb_url) as client:
+        series = client.title("series", 7)
+        assert client.requests == 1
+    assert [member["name"] for member in series.cast] == ["Lead", "Second", "Third"]
+    assert series.directors == ["Di Rector"]
+
+
+def test_a_series_without_a_usual_length_is_as_long_as_its_last_episode():
+    """Finding R8: most series have no ``episode_run_time``."""
+    last = {"last_episode_to_air": {"season_number": 1, "episode_number": 9, "runtime": 52}}
+    assert read_title(SERIES | last | {"episode_run_time": []}, "series").runtime_minutes == 52
+    assert read_title(SERIES | last | {"episode_run_time": [45]}, "series").runtime_minutes == 45
+    assert read_title(SERIES | {"last_episode_to_air": {"runtime": None}}, "series").runtime_minutes is None
+
+
+def test_people_of_a_series_are_known_by_what_they_did_most():
+    def job(name: str, **episodes: int) -> dict[str, Any]:
+        jobs = [{"job": job.replace("_", " "), "episode_count": count} for job, count in episodes.items()]
+        return {"name": name, "jobs": jobs, "department": "Any"}
+
+    crew = [job("Once", Director=1), job("Often", Director=9, Writer=1), job("Writes", Writer=30, Producer=30)]
+    crew += [job(f"Guest {number}", Director=2) for number in range(8)]
+    roles = [{"character": "Cameo", "episode_count": 1}, {"character": "Mayor", "episode_count": 40}]
+    cast = [{"name": "Ann", "order": 1, "roles": roles}, {"name": "Bo", "order": 0, "roles": [{"character": None}]}]
+    series = read_title(SERIES | {"aggregate_credits": {"cast": cast, "crew": crew}}, "series")
+    assert series.cast == [{"name": "Bo", "character": ""}, {"name": "Ann", "character": "Mayor"}]
+    assert series.directors == ["Often", "Guest 0", "Guest 1", "Guest 2", "Guest 3"]
+    assert series.writers == ["Writes", "Often"]
+
+
+def test_an_overview_that_nobody_translated_is_the_english_one():
+    """Finding R9: it stayed empty."""
+    films = [WorldTitle(f"movie:{one}", "movie", "A", tmdb_id=one, overview="A plot") for one in range(1, 30)]
+    with running_simulator(World("films", films)) as simulator:
+        with connected(simulator.tmdb_url, language="de-DE") as client:
+            overviews = [client.title("movie", film.tmdb_id or 0).overview for film in films]
+            asked_again = overviews.count("A plot")
+            assert set(overviews) == {"A plot", "(de) A plot"}
+            assert client.requests == len(films) + asked_again
+        bare = WorldTitle("movie:bare", "movie", "Bare", tmdb_id=99)
+        simulator.state.add_title(bare)
+        with connected(simulator.tmdb_url) as client:
+            assert client.title("movie", 99).overview is None
+            # English is not asked for again.
+            assert client.requests == 1
+
+
+def test_an_answer_about_another_title_is_refused(said: Callable[[Any], Tmdb]):
+    """Finding L6: it was accepted."""
+    for ask in (lambda tmdb: tmdb.title("movie", 604), lambda tmdb: tmdb.collection(604)):
+        with pytest.raises(BadAnswer, match=r"asked for .*604 and answered with 603"):
+            ask(said(FILM))

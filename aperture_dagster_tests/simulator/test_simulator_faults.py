@@ -203,11 +203,14 @@ def test_requests_are_counted_by_service_and_endpoint(
 ) -> None:
     for _ in range(3):
         jellyfin.get("/Items", params=FILMS)
-    jellyfin.get("/nonsense")
+    jellyfin.get(f"/Items/{'0' * 32}")
     tmdb.get("/movie/900000000")
     tmdb.get("/movie/1")
     snapshot = simulator.state.counters.snapshot()
-    assert snapshot["jellyfin"] == {"requests": {"GET /Items": 3, "unknown": 1}, "statuses": {"200": 3, "404": 1}}
+    assert snapshot["jellyfin"] == {
+        "requests": {"GET /Items": 3, "GET /Items/{item}": 1},
+        "statuses": {"200": 3, "404": 1},
+    }
     assert snapshot["tmdb"] == {"requests": {"GET /movie/{id}": 2}, "statuses": {"200": 1, "404": 1}}
     assert simulator.state.requests("jellyfin") == 4
     simulator.state.reset_counters()

@@ -8,7 +8,7 @@ from aperture_dagster.simulator.asgi import Request
 from aperture_dagster.simulator.catalogue import Item, Library
 from aperture_dagster.simulator.emby import ids
 from aperture_dagster.simulator.jellyfin.access import Access
-from aperture_dagster.simulator.jellyfin.binding import NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.listing import visible_to
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
@@ -36,7 +36,7 @@ class EmbyAccess(Access):
             return None
         user = self.state.users.get(wanted.replace("-", "").lower())
         if user is None:
-            raise NotFoundError(wanted)
+            raise UnknownUserError(wanted)
         return user
 
     def item(self, item_id: str, user: ServerUser | None) -> Item:

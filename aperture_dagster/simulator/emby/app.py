@@ -1,4 +1,8 @@
-"""The Emby stand-in: its routes, the system and the users."""
+"""The Emby stand-in: its routes, the system and the users.
+
+It plays 4.8 and 4.9, which are closed: parameters and fields as in MediaBrowser/Emby.SDK
+``Resources/OpenApi/openapi_v3.json`` (4.8.11), habits as clients report them.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,15 @@ from aperture_dagster.simulator.asgi import (
     json_response,
     text_response,
 )
-from aperture_dagster.simulator.emby import dto
+from aperture_dagster.simulator.emby import dto, ids
 from aperture_dagster.simulator.emby.access import EmbyAccess
-from aperture_dagster.simulator.emby.items import EmbyItemEndpoints
+from aperture_dagster.simulator.emby.items import LISTING_PARAMETERS, PAGE_PARAMETERS, EmbyItemEndpoints
 from aperture_dagster.simulator.emby.studios import EmbyStudioEndpoints
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
-from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService
+from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService, RouteEntry
 from aperture_dagster.simulator.jellyfin.studios import PictureError
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
@@ -44,6 +48,9 @@ class EmbyService(MediaServerService):
         access = EmbyAccess(state)
         super().__init__(state, access, name_id("emby", state.world_name))
         items = EmbyItemEndpoints(access, self._server_id)
+        self.router.leave_out("GET", "/Users/Public", "/Users/ItemAccess", "/Users/{user}/Items/Latest")
+        self.router.leave_out("GET", "/Users/{user}/Items/Root")
+        self.router.leave_out("POST", "/Users/New", "/Users/AuthenticateByName")
         self._add(self._routes(items, EmbyStudioEndpoints(access, self._server_id, items.image)))
 
     def error(self, status: int) -> Response:
@@ -63,32 +70,34 @@ class EmbyService(MediaServerService):
         except PictureError as error:
             return self.error(error.status)
 
-    def _routes(self, items: EmbyItemEndpoints, studios: EmbyStudioEndpoints) -> list[tuple[str, str, Endpoint]]:
+    def _routes(self, items: EmbyItemEndpoints, studios: EmbyStudioEndpoints) -> list[RouteEntry]:
+        listing = (*LISTING_PARAMETERS, *PAGE_PARAMETERS)
         return [
-            ("GET", "/System/Info/Public", lambda _: json_response(self._system())),
-            ("GET", "/System/Info", self._info),
-            ("GET", "/System/Ping", lambda _: text_response("Emby Server")),
-            ("GET", "/Users/Query", self._query_users),
-            ("GET", "/Users", self._list_users),
-            ("GET", "/Users/{user}", self._get_user),
-            ("POST", "/Users/{user}/Policy", self._set_policy),
-            ("GET", "/Library/VirtualFolders/Query", self._query_folders),
-            ("GET", "/Library/VirtualFolders", lambda _: json_response(self._folders())),
-            ("POST", "/Library/Refresh", lambda _: empty_response()),
-            ("GET", "/Items", items.listing),
-            ("GET", "/Users/{user}/Views", items.views),
-            ("GET", "/Users/{user}/Items", items.listing),
-            ("GET", "/Users/{user}/Items/Resume", items.resume),
-            ("GET", "/Users/{user}/Items/{item}", items.single),
-            ("POST", "/Users/{user}/Items/{item}/UserData", items.write),
-            ("POST", "/Users/{user}/PlayedItems/{item}", items.played),
-            ("DELETE", "/Users/{user}/PlayedItems/{item}", items.played),
-            ("POST", "/Users/{user}/FavoriteItems/{item}", items.favorite),
-            ("DELETE", "/Users/{user}/FavoriteItems/{item}", items.favorite),
-            ("GET", "/Shows/{series}/Episodes", items.episodes),
-            ("GET", "/Items/{item}/Images/{type}", studios.image),
-            ("POST", "/Items/{item}/Images/{type}", studios.set_image),
-            ("GET", "/Studios", studios.listing),
+            ("GET", "/System/Info/Public", lambda _: json_response(self._system()), ()),
+            ("GET", "/System/Info", self._info, ()),
+            ("GET", "/System/Ping", lambda _: text_response("Emby Server"), ()),
+            ("GET", "/Users/Query", self._query_users, ("IsHidden", "IsDisabled", "StartIndex", "Limit")),
+            ("GET", "/Users", self._list_users, ("IsHidden", "IsDisabled")),
+            ("GET", "/Users/{user}", self._get_user, ()),
+            ("POST", "/Users/{user}/Policy", self._set_policy, ()),
+            ("GET", "/Library/VirtualFolders/Query", self._query_folders, ()),
+            ("GET", "/Library/VirtualFolders", lambda _: json_response(self._folders()), ()),
+            ("GET", "/Library/SelectableMediaFolders", self._media_folders, ()),
+            ("POST", "/Library/Refresh", lambda _: empty_response(), ()),
+            ("GET", "/Items", items.listing, listing),
+            ("GET", "/Users/{user}/Views", items.views, ()),
+            ("GET", "/Users/{user}/Items", items.listing, listing),
+            ("GET", "/Users/{user}/Items/Resume", items.resume, PAGE_PARAMETERS),
+            ("GET", "/Users/{user}/Items/{item}", items.single, ()),
+            ("POST", "/Users/{user}/Items/{item}/UserData", items.write, ()),
+            ("POST", "/Users/{user}/PlayedItems/{item}", items.played, ("DatePlayed",)),
+            ("DELETE", "/Users/{user}/PlayedItems/{item}", items.played, ()),
+            ("POST", "/Users/{user}/FavoriteItems/{item}", items.favorite, ()),
+            ("DELETE", "/Users/{user}/FavoriteItems/{item}", items.favorite, ()),
+            ("GET", "/Shows/{series}/Episodes", items.episodes, ("UserId", "Season", "SeasonId", *PAGE_PARAMETERS)),
+            ("GET", "/Items/{item}/Images/{type}", studios.image, ("MaxWidth", "MaxHeight", "Tag", "Quality")),
+            ("POST", "/Items/{item}/Images/{type}", studios.set_image, ()),
+            ("GET", "/Studios", studios.listing, ("StartIndex", "Limit", "EnableImages")),
         ]
 
     def _system(self) -> dict[str, Any]:
@@ -108,7 +117,7 @@ class EmbyService(MediaServerService):
 
     def _user(self, user: ServerUser) -> dict[str, Any]:
         names = dto.connect_names(list(self._state.users.values()))
-        return dto.user_dto(user, self._server_id, names.get(user.id))
+        return dto.user_dto(user, self._state.catalogue, self._server_id, names.get(user.id))
 
     def _user_dtos(self, request: Request) -> list[dict[str, Any]]:
         hidden, disabled = binding.boolean(request.query, "IsHidden"), binding.boolean(request.query, "IsDisabled")
@@ -133,10 +142,16 @@ class EmbyService(MediaServerService):
         content = json_object(request)
         folders = content.get("EnabledFolders") or ()
         self._replace_policy(user, content, tuple(str(folder).replace("-", "").lower() for folder in folders))
+        excluded = [str(name) for name in content.get("ExcludedSubFolders") or ()]
+        user.policy.excluded_locations = ids.excluded_locations(self._state.catalogue, excluded)
         return empty_response()
 
     def _folders(self) -> list[dict[str, Any]]:
-        return [dto.virtual_folder_dto(library, self._state.catalogue) for library in self._access.libraries()]
+        return [dto.virtual_folder_dto(library, self._state.catalogue) for library in self._access.folders()]
+
+    def _media_folders(self, request: Request) -> Response:
+        catalogue = self._state.catalogue
+        return json_response([dto.media_folder_dto(library, catalogue) for library in self._access.libraries()])
 
     def _query_folders(self, request: Request) -> Response:
         folders = self._folders()

@@ -14,6 +14,8 @@ from aperture_dagster.simulator.user_data import ServerUser
 _ON_REQUEST = (
     "ProductionYear", "PremiereDate", "EndDate", "CommunityRating", "CriticRating", "OfficialRating", "Status",
 )  # fmt: skip
+OTHER_FIELDS = frozenset(("externalurls", "etag", "datelastmediaadded"))
+"""Fields that are modelled and that a single item does not come with."""
 _POLICY = ("IsAdministrator", "IsHidden", "IsDisabled", "EnableAllFolders", "BlockedTags", "EnableContentDeletion")
 
 
@@ -38,7 +40,7 @@ def item_dto(
     if item.series is not None:
         dto["SeriesId"] = ids.item_number(item.series)
         if "SeasonId" in dto and item.season is not None:
-            dto["SeasonId"] = ids.item_number(item.series.seasons[item.season - 1].item)
+            dto["SeasonId"] = ids.item_number(item.season_item)
     if "ParentId" in dto:
         dto["ParentId"] = _parent_number(item, catalogue)
     if "Genres" in dto:
@@ -49,22 +51,38 @@ def item_dto(
         dto["Studios"] = _named("studio", [studio["Name"] for studio in dto["Studios"]])
     for person in dto.get("People", ()):
         person["Id"] = str(ids.name_number("person", person["Name"]))
-    for source in dto.get("MediaSources", ()):
-        source["Id"] = f"mediasource_{dto['Id']}"
+    for source, version in zip(dto.get("MediaSources", ()), [item, *item.versions], strict=False):
+        source["ItemId"] = ids.item_number(version)
+        source["Id"] = f"mediasource_{source['ItemId']}"
+    for name in ("PremiereDate", "EndDate", "DateCreated"):
+        if name in dto:
+            dto[name] = _full_date(dto[name])
     if user is not None:
         dto["UserData"] = user_data_dto(item, user, fields)
     return dto
 
 
 def user_data_dto(item: Item, user: ServerUser, fields: frozenset[str]) -> dict[str, Any]:
-    """What a user did with an item; count and date of plays only when they are asked for."""
-    dto = jellyfin.user_data_dto(item, user)
+    """What a user did with an item, whichever version of it they played.
+
+    Unless it is asked for, the count of plays is sent as 0, and their date not at all.
+    """
+    played = user.latest_version(item) or item
+    dto = jellyfin.user_data_dto(played, user) if item.kind == "Movie" else jellyfin.user_data_dto(item, user)
     for name in ("Likes", "Key", "ItemId"):
         dto.pop(name, None)
-    for name in ("PlayCount", "LastPlayedDate"):
-        if f"userdata{name.lower()}" not in fields:
-            dto.pop(name, None)
+    if "userdataplaycount" not in fields:
+        dto["PlayCount"] = 0
+    last_played = dto.pop("LastPlayedDate", None)
+    if last_played is not None and "userdatalastplayeddate" in fields:
+        dto["LastPlayedDate"] = _full_date(last_played)
     return dto
+
+
+def _full_date(value: str) -> str:
+    """A date of Jellyfin's with all seven digits of its fraction."""
+    head, _, fraction = value.removesuffix("Z").partition(".")
+    return f"{head}.{fraction:0<7}Z"
 
 
 def library_dto(library: Library, catalogue: Catalogue, server_id: str) -> dict[str, Any]:
@@ -74,7 +92,9 @@ def library_dto(library: Library, catalogue: Catalogue, server_id: str) -> dict[
 
 
 def virtual_folder_dto(library: Library, catalogue: Catalogue) -> dict[str, Any]:
-    """A library as VirtualFolderInfo, with its three ids."""
+    """A library as VirtualFolderInfo, with its three ids; without any where its folder is not there (yet)."""
+    if not library.has_id:
+        return jellyfin.virtual_folder_dto(library)
     return {
         **jellyfin.virtual_folder_dto(library),
         "ItemId": ids.library_number(catalogue, library),
@@ -83,7 +103,22 @@ def virtual_folder_dto(library: Library, catalogue: Catalogue) -> dict[str, Any]
     }
 
 
-def user_dto(user: ServerUser, server_id: str, connect_name: str | None) -> dict[str, Any]:
+def media_folder_dto(library: Library, catalogue: Catalogue) -> dict[str, Any]:
+    """A library as MediaFolder, with the folders that users' policies can exclude."""
+    folders = [
+        {"Name": location.rpartition("/")[2], "Id": number, "Path": location, "IsUserAccessConfigurable": True}
+        for location, number in ids.sub_folders(catalogue, library).items()
+    ]
+    return {
+        "Name": library.name,
+        "Id": ids.library_number(catalogue, library),
+        "Guid": library.item_id,
+        "SubFolders": folders,
+        "IsUserAccessConfigurable": True,
+    }
+
+
+def user_dto(user: ServerUser, catalogue: Catalogue, server_id: str, connect_name: str | None) -> dict[str, Any]:
     """A UserDto. ``connect_name`` is set for a user with a linked Emby Connect account."""
     dto = jellyfin.user_dto(user, server_id)
     policy = {name: dto["Policy"][name] for name in (*_POLICY, "EnabledFolders", "MaxParentalRating")
@@ -91,8 +126,8 @@ def user_dto(user: ServerUser, server_id: str, connect_name: str | None) -> dict
     policy |= {
         "IsHiddenRemotely": False,
         "IsHiddenFromUnusedDevices": False,
-        "ExcludedSubFolders": [],
-        "IncludeTags": [],
+        "ExcludedSubFolders": ids.excluded_folders(catalogue, user.policy.excluded_locations),
+        "IncludeTags": list(user.policy.allowed_tags),
         "IsTagBlockingModeInclusive": False,
     }
     dto["Policy"] = policy | (user.policy.extra or {})
@@ -117,5 +152,5 @@ def _named(kind: str, names: list[str]) -> list[dict[str, Any]]:
 def _parent_number(item: Item, catalogue: Catalogue) -> str:
     if item.series is None or item.season is None:
         return ids.library_number(catalogue, item.library)
-    parent = item.series if item.kind == "Season" else item.series.seasons[item.season - 1].item
+    parent = item.series if item.kind == "Season" else item.season_item
     return ids.item_number(parent)

@@ -6,7 +6,7 @@ from aperture_dagster.simulator.catalogue import Catalogue, Item, Library, stabl
 
 _FIRST_ITEM = 1_000
 _GENERATION = 10_000_000
-_FIRST_LIBRARY, _FIRST_FOLDER = 3, 503
+_FIRST_LIBRARY, _FIRST_FOLDER, _FIRST_SUB_FOLDER = 3, 503, 703
 
 
 def item_number(item: Item) -> str:
@@ -35,3 +35,29 @@ def library_number(catalogue: Catalogue, library: Library) -> str:
 def folder_number(catalogue: Catalogue, library: Library) -> str:
     """The id that a library is changed by (``Id``). The third one (``Guid``) is what users' policies name."""
     return str(_FIRST_FOLDER + catalogue.libraries.index(library))
+
+
+def sub_folders(catalogue: Catalogue, library: Library) -> dict[str, str]:
+    """Of a library: the ids of its folders, by their paths."""
+    first = _FIRST_SUB_FOLDER + 10 * catalogue.libraries.index(library)
+    return {location: str(first + place) for place, location in enumerate(library.locations)}
+
+
+def excluded_folders(catalogue: Catalogue, locations: tuple[str, ...]) -> list[str]:
+    """Folders as users' policies name those that they exclude: the library's Guid, and the folder's id."""
+    return [
+        f"{library.item_id}_{number}"
+        for library in catalogue.libraries
+        for location, number in sub_folders(catalogue, library).items()
+        if location in locations
+    ]
+
+
+def excluded_locations(catalogue: Catalogue, names: list[str]) -> tuple[str, ...]:
+    """The other way round; what is no folder (any more) is left out."""
+    known = {
+        f"{library.item_id}_{number}": location
+        for library in catalogue.libraries
+        for location, number in sub_folders(catalogue, library).items()
+    }
+    return tuple(known[name] for name in names if name in known)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from aperture_dagster.simulator.asgi import Request, Response, empty_response, json_response
+from aperture_dagster.simulator.asgi import Request, Response, Unmodelled, empty_response, json_response
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.emby import dto, ids
 from aperture_dagster.simulator.emby.access import EmbyAccess
@@ -27,7 +27,16 @@ _ALL_FIELDS = frozenset(
     )
 )  # fmt: skip
 # Parameters that hold Emby's ids, or that mean something else there.
-_READ_HERE = ("ParentId", "Ids", "ExcludeItemIds", "MinDateLastSavedForUser", "UserId")
+_READ_HERE = ("ParentId", "Ids", "ExcludeItemIds", "MinDateLastSavedForUser", "UserId", "GroupItemsIntoCollections")
+LISTING_PARAMETERS = (
+    "UserId", "ParentId", "Recursive", "IncludeItemTypes", "ExcludeItemTypes", "Ids", "ExcludeItemIds", "SortBy",
+    "SortOrder", "Filters", "IsPlayed", "IsFavorite", "SearchTerm", "Years", "Genres", "Tags", "Studios",
+    "OfficialRatings", "SeriesStatus", "MinDateLastSaved", "MinDateLastSavedForUser", "MinPremiereDate",
+    "MaxPremiereDate", "MinCommunityRating", "HasTmdbId", "HasImdbId", "HasTvdbId", "HasOverview", "IsMovie",
+    "IsSeries", "GroupItemsIntoCollections",
+)  # fmt: skip
+"""What says which items are listed; 4.8 knows neither location types nor a listing without its total."""
+PAGE_PARAMETERS = ("StartIndex", "Limit", "Fields", "EnableImages", "EnableUserData")
 # Stands for ids that lead nowhere: a listing of nothing, not of everything.
 _NOWHERE = "nowhere"
 
@@ -38,7 +47,7 @@ class EmbyItemEndpoints:
     def __init__(self, access: EmbyAccess, server_id: str) -> None:
         self._access = access
         self._catalogue = access.state.catalogue
-        self._listings = Listings(access.state)
+        self._listings = Listings(access.state, "emby", None)
         self._server_id = server_id
 
     def views(self, request: Request, user_id: str | None = None) -> Response:
@@ -51,9 +60,6 @@ class EmbyItemEndpoints:
         """``GET /Items`` and ``GET /Users/{user}/Items``. Not recursive and without a parent: the libraries."""
         user = self._access.user(request, user_id)
         query = self._query(request)
-        if query.kinds and not any(query.kinds):
-            # A type that this server has nothing of.
-            return self._page(request, [], user)
         if not query.recursive and not query.ids and query.parent is None:
             return self.views(request, user_id)
         if query.user_saved_from is not None and user is None:
@@ -69,6 +75,7 @@ class EmbyItemEndpoints:
             ids=self._item_ids(asked.split("Ids")) or ((_NOWHERE,) if asked.get("Ids") else ()),
             without_ids=self._item_ids(asked.split("ExcludeItemIds")),
             user_saved_from=binding.moment(asked, "MinDateLastSavedForUser"),
+            collapse=binding.boolean(asked, "GroupItemsIntoCollections"),
         )
 
     def _parent(self, number: str | None) -> str | None:
@@ -89,12 +96,13 @@ class EmbyItemEndpoints:
         start = max(0, binding.integer(query, "StartIndex") or 0)
         limit = binding.integer(query, "Limit")
         page = items[start:] if limit is None else items[start : start + max(0, limit)]
-        total = 0 if binding.boolean(query, "EnableTotalRecordCount") is False else len(items)
-        return json_response({"Items": self._dtos(request, page, user), "TotalRecordCount": total})
+        return json_response({"Items": self._dtos(request, page, user), "TotalRecordCount": len(items)})
 
     def _dtos(self, request: Request, items: list[Item], user: ServerUser | None) -> list[dict[str, Any]]:
         query = request.query
         fields = frozenset(name.lower() for name in query.split("Fields"))
+        if unmodelled := fields - _ALL_FIELDS - dto.OTHER_FIELDS:
+            raise Unmodelled(f"Fields={','.join(sorted(unmodelled))}")
         images = binding.boolean(query, "EnableImages") is not False
         owner = None if binding.boolean(query, "EnableUserData") is False else user
         return [self._dto(item, fields, owner, images=images) for item in items]
@@ -121,6 +129,8 @@ class EmbyItemEndpoints:
             kinds=("Movie", "Episode"),
             recursive=True,
             sort=(("dateplayed", True),),
+            collapse=False,
+            virtual=False,
             user_filters=frozenset({("resumable", True)}),
         )
         return self._page(request, self._listings.items(query, user), user)
@@ -132,7 +142,7 @@ class EmbyItemEndpoints:
         season, season_id = binding.integer(request.query, "Season"), request.query.get("SeasonId")
         found = [
             episode
-            for each in series.seasons
+            for each in series.every_season
             if season in (None, each.item.season) and season_id in (None, ids.item_number(each.item))
             for episode in each.episodes
         ]

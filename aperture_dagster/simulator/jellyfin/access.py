@@ -1,4 +1,10 @@
-"""Who may ask, and finding the user and the item that a request is about."""
+"""Who may ask, and finding the user and the item that a request is about.
+
+Played as jellyfin/jellyfin ``Jellyfin.Server.Implementations/Security/AuthorizationContext.cs`` at v10.9.11, v10.10.7,
+v10.11.11 and v12.0-rc5 (``GetAuthorizationInfoFromDictionary``): the token of an ``Authorization`` header of the scheme
+MediaBrowser comes first; a header of another scheme counts for nothing, and ``ApiKey`` in the query is looked at. The
+old forms answer to ``EnableLegacyAuthorization``, which is off from 12 on.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,7 @@ from urllib.parse import unquote
 from aperture_dagster.simulator.asgi import Request
 from aperture_dagster.simulator.catalogue import Item, Library
 from aperture_dagster.simulator.jellyfin import binding
-from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.listing import visible_to
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
@@ -43,13 +49,13 @@ class Access:
         return [token for token in tokens if token]
 
     def user(self, request: Request, user_id: str | None = None) -> ServerUser | None:
-        """The user named in the path or by ``userId``; None when none is. Raises NotFoundError or BindingError."""
+        """The user named in the path or by ``userId``; None when none is. Raises UnknownUserError or BindingError."""
         wanted = binding.as_guid("userId", user_id) if user_id else binding.guid(request.query, "userId")
         if wanted is None:
             return None
         user = self.state.users.get(wanted)
         if user is None:
-            raise NotFoundError(wanted)
+            raise UnknownUserError(wanted)
         return user
 
     def required_user(self, request: Request, user_id: str | None = None) -> ServerUser:
@@ -67,12 +73,16 @@ class Access:
         return item
 
     def libraries(self, user: ServerUser | None = None) -> list[Library]:
-        """Libraries that are there, and that the user may see."""
-        catalogue = self.state.catalogue
-        libraries = [library for library in catalogue.libraries if library.name not in catalogue.hidden_libraries]
+        """Libraries that have an id, and that the user may see."""
+        libraries = [library for library in self.folders() if library.has_id]
         if user is None or user.policy.enable_all_folders:
             return libraries
         return [library for library in libraries if library.item_id in user.policy.enabled_folders]
+
+    def folders(self) -> list[Library]:
+        """Libraries that are there, those without an id included."""
+        catalogue = self.state.catalogue
+        return [library for library in catalogue.libraries if library.name not in catalogue.hidden_libraries]
 
 
 def json_object(request: Request) -> dict[str, Any]:

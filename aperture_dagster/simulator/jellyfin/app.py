@@ -1,4 +1,7 @@
-"""The Jellyfin stand-in: its routes, the system and the users."""
+"""The Jellyfin stand-in: its routes, the system and the users.
+
+It plays 10.9.11, 10.10.7, 10.11.11 and 12.0; the modules beside this one name the source that they follow.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,39 @@ from aperture_dagster.simulator.asgi import (
 )
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
-from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
+from aperture_dagster.simulator.jellyfin.listing import LISTING_PARAMETERS, PAGE_PARAMETERS
 from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
-from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService
+from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService, RouteEntry
 from aperture_dagster.simulator.jellyfin.studios import PictureError, StudioEndpoints
 from aperture_dagster.simulator.state import SimulatorState
 
 _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try again shortly.</body></html>"
+_USER = ("userId",)
+_WHAT_OF_EACH = ("fields", "enableImages", "enableUserData")
+_RESUME = ("parentId", "includeItemTypes", *PAGE_PARAMETERS)
+_STUDIOS = (
+    "userId", "parentId", "includeItemTypes", "searchTerm", "startIndex", "limit", "enableTotalRecordCount",
+    "enableImages",
+)  # fmt: skip
+# Literals that would be taken for an id, and what else clients like to ask.
+_LEFT_OUT = {
+    "GET": (
+        "/Users/Public",
+        "/Items/Filters",
+        "/Items/Filters2",
+        "/Items/Suggestions",
+        "/Items/Root",
+    ),
+    "POST": (
+        "/Users/New",
+        "/Users/AuthenticateByName",
+        "/Users/Configuration",
+        "/Users/Password",
+        "/Users/ForgotPassword",
+    ),
+}
 _PROVIDERS = ("AuthenticationProviderId", "PasswordResetProviderId")
 
 
@@ -34,6 +62,8 @@ class JellyfinService(MediaServerService):
     def __init__(self, state: SimulatorState) -> None:
         super().__init__(state, Access(state), dto.name_id("server", state.world_name))
         items, playstate = ItemEndpoints(self._access, self._server_id), PlaystateEndpoints(self._access)
+        for method, patterns in _LEFT_OUT.items():
+            self.router.leave_out(method, *patterns)
         self._add((*self._routes(items, playstate), *_old_routes(items, playstate)))
 
     def error(self, status: int) -> Response:
@@ -52,45 +82,53 @@ class JellyfinService(MediaServerService):
             return handler(request, *parts)
         except BindingError as error:
             return error.response()
+        except UnknownUserError:
+            # Jellyfin.Api/Middleware/ExceptionMiddleware.cs
+            return self.error(404)
         except NotFoundError:
             return binding.problem(404)
         except PictureError as error:
             return json_response("Incorrect ContentType.", 400) if error.status == 400 else self.error(error.status)
 
-    def _routes(self, items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[tuple[str, str, Endpoint]]:
+    def _routes(self, items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[RouteEntry]:
         studios = StudioEndpoints(self._access, self._server_id, items.image)
         return [
-            ("GET", "/System/Info/Public", lambda _: json_response(self._system())),
-            ("GET", "/System/Info", self._info),
-            ("GET", "/System/Ping", lambda _: json_response("Jellyfin Server")),
-            ("GET", "/health", lambda _: text_response("Healthy")),
-            ("GET", "/Users", self._list_users),
+            ("GET", "/System/Info/Public", lambda _: json_response(self._system()), ()),
+            ("GET", "/System/Info", self._info, ()),
+            ("GET", "/System/Ping", lambda _: json_response("Jellyfin Server"), ()),
+            ("GET", "/health", lambda _: text_response("Healthy"), ()),
+            ("GET", "/Users", self._list_users, ("isHidden", "isDisabled")),
             # An API key has no user of its own.
-            ("GET", "/Users/Me", lambda _: text_response("Error processing request.", 400)),
-            ("GET", "/Users/{user}", self._get_user),
-            ("POST", "/Users/{user}/Policy", self._set_policy),
-            ("GET", "/Library/VirtualFolders", self._virtual_folders),
-            ("POST", "/Library/Refresh", lambda _: empty_response()),
-            ("GET", "/UserViews", items.views),
-            ("GET", "/Items", items.listing),
-            ("GET", "/Items/Counts", items.counts),
-            ("GET", "/Items/Latest", items.latest),
-            ("GET", "/Items/{item}", items.single),
-            ("GET", "/Items/{item}/Images/{type}", studios.image),
-            ("POST", "/Items/{item}/Images/{type}", studios.set_image),
-            ("GET", "/Studios", studios.listing),
-            ("GET", "/Shows/NextUp", items.next_up),
-            ("GET", "/Shows/{series}/Seasons", items.seasons),
-            ("GET", "/Shows/{series}/Episodes", items.episodes),
-            ("GET", "/UserItems/Resume", items.resume),
-            ("GET", "/UserItems/{item}/UserData", playstate.get),
-            ("POST", "/UserItems/{item}/UserData", playstate.write),
-            ("POST", "/UserItems/{item}/Rating", playstate.rate),
-            ("DELETE", "/UserItems/{item}/Rating", playstate.rate),
-            ("POST", "/UserPlayedItems/{item}", playstate.played),
-            ("DELETE", "/UserPlayedItems/{item}", playstate.unplayed),
-            ("POST", "/UserFavoriteItems/{item}", playstate.favorite),
-            ("DELETE", "/UserFavoriteItems/{item}", playstate.favorite),
+            ("GET", "/Users/Me", lambda _: text_response("Error processing request.", 400), ()),
+            ("GET", "/Users/{user}", self._get_user, ()),
+            ("POST", "/Users/{user}/Policy", self._set_policy, ()),
+            ("GET", "/Library/VirtualFolders", self._virtual_folders, ()),
+            ("POST", "/Library/Refresh", lambda _: empty_response(), ()),
+            ("GET", "/UserViews", items.views, _USER),
+            ("GET", "/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
+            ("GET", "/Items/Counts", items.counts, ()),
+            ("GET", "/Items/Latest", items.latest, ("parentId", "includeItemTypes", *_USER, *_WHAT_OF_EACH, "limit")),
+            ("GET", "/Items/{item}", items.single, _USER),
+            ("GET", "/Items/{item}/Images/{type}", studios.image, ("maxWidth", "maxHeight", "tag", "quality")),
+            ("POST", "/Items/{item}/Images/{type}", studios.set_image, ()),
+            ("GET", "/Studios", studios.listing, _STUDIOS),
+            ("GET", "/Shows/NextUp", items.next_up, ("seriesId", *_USER, *PAGE_PARAMETERS)),
+            ("GET", "/Shows/{series}/Seasons", items.seasons, (*_USER, *_WHAT_OF_EACH)),
+            (
+                "GET",
+                "/Shows/{series}/Episodes",
+                items.episodes,
+                ("season", "seasonId", "sortBy", "startIndex", "limit", *_USER, *_WHAT_OF_EACH),
+            ),
+            ("GET", "/UserItems/Resume", items.resume, (*_RESUME, *_USER)),
+            ("GET", "/UserItems/{item}/UserData", playstate.get, _USER),
+            ("POST", "/UserItems/{item}/UserData", playstate.write, _USER),
+            ("POST", "/UserItems/{item}/Rating", playstate.rate, ("likes", *_USER)),
+            ("DELETE", "/UserItems/{item}/Rating", playstate.rate, _USER),
+            ("POST", "/UserPlayedItems/{item}", playstate.played, ("datePlayed", *_USER)),
+            ("DELETE", "/UserPlayedItems/{item}", playstate.unplayed, _USER),
+            ("POST", "/UserFavoriteItems/{item}", playstate.favorite, _USER),
+            ("DELETE", "/UserFavoriteItems/{item}", playstate.favorite, _USER),
         ]
 
     def _system(self) -> dict[str, Any]:
@@ -131,22 +169,25 @@ class JellyfinService(MediaServerService):
         return empty_response()
 
     def _virtual_folders(self, request: Request) -> Response:
-        return json_response([dto.virtual_folder_dto(library) for library in self._access.libraries()])
+        return json_response([dto.virtual_folder_dto(library) for library in self._access.folders()])
 
 
-def _old_routes(items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[tuple[str, str, Endpoint]]:
+def _old_routes(items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[RouteEntry]:
     """Obsolete routes, with the user in the path, which still answer."""
+
+    def single(asked: Request, user: str, item: str) -> Response:
+        return items.single(asked, item, user)
+
+    def of_user(handler: Endpoint) -> Endpoint:
+        return lambda asked, user, item: handler(asked, item, user)
+
     return [
-        ("GET", "/Users/{user}/Views", items.views),
-        ("GET", "/Users/{user}/Items", items.listing),
-        ("GET", "/Users/{user}/Items/Resume", items.resume),
-        ("GET", "/Users/{user}/Items/{item}", lambda asked, user, item: items.single(asked, item, user)),
-        ("POST", "/Users/{user}/PlayedItems/{item}", lambda asked, user, item: playstate.played(asked, item, user)),
-        ("DELETE", "/Users/{user}/PlayedItems/{item}", lambda asked, user, item: playstate.unplayed(asked, item, user)),
-        ("POST", "/Users/{user}/FavoriteItems/{item}", lambda asked, user, item: playstate.favorite(asked, item, user)),
-        (
-            "DELETE",
-            "/Users/{user}/FavoriteItems/{item}",
-            lambda asked, user, item: playstate.favorite(asked, item, user),
-        ),
+        ("GET", "/Users/{user}/Views", items.views, ()),
+        ("GET", "/Users/{user}/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
+        ("GET", "/Users/{user}/Items/Resume", items.resume, _RESUME),
+        ("GET", "/Users/{user}/Items/{item}", single, ()),
+        ("POST", "/Users/{user}/PlayedItems/{item}", of_user(playstate.played), ("datePlayed",)),
+        ("DELETE", "/Users/{user}/PlayedItems/{item}", of_user(playstate.unplayed), ()),
+        ("POST", "/Users/{user}/FavoriteItems/{item}", of_user(playstate.favorite), ()),
+        ("DELETE", "/Users/{user}/FavoriteItems/{item}", of_user(playstate.favorite), ()),
     ]

@@ -28,6 +28,10 @@ class NotFoundError(Exception):
     """Something that does not exist, or not for this user."""
 
 
+class UnknownUserError(NotFoundError):
+    """A ``userId`` of nobody, which the real server looks up in passing: an uncaught exception, answered in text."""
+
+
 def problem(status: int, errors: dict[str, list[str]] | None = None) -> Response:
     """An error in RFC 7807 form."""
     titles = {400: "One or more validation errors occurred.", 404: "Not Found"}
@@ -113,6 +117,12 @@ def parse_moment(name: str, value: str) -> float:
 
 
 def ticks_date(seconds: float) -> str:
-    """Unix seconds as the server writes dates: UTC, seven fractional digits."""
+    """Unix seconds as the server writes dates, UTC.
+
+    Zeros at the end of a fraction are trimmed, but whole seconds have seven digits of them
+    (jellyfin/jellyfin, ``src/Jellyfin.Extensions/Json/Converters/JsonDateTimeConverter.cs``, 10.9 to 12).
+    """
     when = datetime.fromtimestamp(seconds, UTC)
-    return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond:06d}0Z"
+    if when.microsecond < 1000:
+        return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond:06d}0Z"
+    return f"{when:%Y-%m-%dT%H:%M:%S}." + f"{when.microsecond:06d}".rstrip("0") + "Z"

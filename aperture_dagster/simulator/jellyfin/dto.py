@@ -21,6 +21,8 @@ def name_id(kind: str, name: str) -> str:
 
 def provider_ids(item: Item) -> dict[str, str]:
     """Provider ids of an item. Some items spell the keys otherwise or carry empty values: plugins do."""
+    if item.kind == "BoxSet" and item.title.tmdb_id is not None:
+        return {"Tmdb": str(item.title.tmdb_id)}
     if item.kind not in ("Movie", "Series"):
         return {}
     title = item.title
@@ -79,11 +81,22 @@ def _studios(item: Item) -> list[dict[str, str]]:
 
 
 def _media_sources(item: Item) -> list[dict[str, Any]]:
-    if item.kind not in _VIDEO:
+    """One a version, the item's own first (``MediaBrowser.Controller/Entities/BaseItem.cs``: ``GetMediaSources``)."""
+    if item.kind not in _VIDEO or item.virtual:
         return []
+    return [_media_source(each) for each in sorted(item.every_version, key=lambda each: each is not item)]
+
+
+def _media_source(item: Item) -> dict[str, Any]:
     size = (item.runtime_ticks or 0) // 10_000_000 * 500_000
     source = {"Protocol": "File", "Id": item.id, "Path": item.path, "Type": "Default", "Container": "mkv", "Size": size}
-    return [{**source, "Name": item.name, "IsRemote": False, "RunTimeTicks": item.runtime_ticks}]
+    return {**source, "Name": item.name, "IsRemote": False, "RunTimeTicks": item.runtime_ticks}
+
+
+def _source_count(item: Item) -> int | None:
+    """Sent only where there are several (``Emby.Server.Implementations/Dto/DtoService.cs``)."""
+    count = len(item.every_version)
+    return count if item.kind in _VIDEO and count != 1 else None
 
 
 # What is sent only when asked for in ``fields``.
@@ -91,7 +104,7 @@ _OPTIONAL = {
     "providerids": lambda item: ("ProviderIds", provider_ids(item)),
     "overview": lambda item: ("Overview", item.title.overview if item.kind in ("Movie", "Series") else ""),
     "genres": lambda item: ("Genres", list(item.title.genres) if item.kind in ("Movie", "Series") else []),
-    "tags": lambda item: ("Tags", list(item.title.keywords[:3]) if item.kind in ("Movie", "Series") else []),
+    "tags": lambda item: ("Tags", list(item.title.server_tags) if item.kind in ("Movie", "Series") else []),
     "studios": lambda item: ("Studios", _studios(item)),
     "people": lambda item: ("People", _people(item) if item.kind in ("Movie", "Series") else []),
     "datecreated": lambda item: ("DateCreated", ticks_date(item.created)),
@@ -112,17 +125,17 @@ _OPTIONAL = {
         [item.title.tagline] if item.title.tagline and item.kind in ("Movie", "Series") else [],
     ),
     "sortname": lambda item: ("SortName", item_sort_name(item)),
-    "path": lambda item: ("Path", item.path),
+    "path": lambda item: ("Path", None if item.virtual else item.path),
     "parentid": lambda item: ("ParentId", parent_id(item)),
     "mediasources": lambda item: ("MediaSources", _media_sources(item) or None),
-    "mediasourcecount": lambda item: ("MediaSourceCount", 1 if item.kind in _VIDEO else None),
+    "mediasourcecount": lambda item: ("MediaSourceCount", _source_count(item)),
     "recursiveitemcount": lambda item: (
         "RecursiveItemCount",
         len(episodes_of(item)) if item.kind in ("Series", "Season") else None,
     ),
     "childcount": lambda item: (
         "ChildCount",
-        {"Series": len(item.seasons), "Season": len(episodes_of(item))}.get(item.kind),
+        {"Series": len(item.every_season), "Season": len(episodes_of(item))}.get(item.kind),
     ),
     "externalurls": lambda item: ("ExternalUrls", []),
     "etag": lambda item: ("Etag", name_id("etag", f"{item.id}|{item.saved}")),
@@ -140,7 +153,7 @@ def parent_id(item: Item) -> str:
     """The id of the folder that holds an item."""
     if item.series is None or item.season is None:
         return item.library.item_id
-    return item.series.id if item.kind == "Season" else item.series.seasons[item.season - 1].item.id
+    return item.series.id if item.kind == "Season" else item.season_item.id
 
 
 def item_dto(
@@ -154,7 +167,7 @@ def item_dto(
     """A BaseItemDto: what is always there, and the ``fields`` (lower-case names) asked for."""
     title = item.title
     dto: dict[str, Any] = {"Name": item.name, "ServerId": server_id, "Id": item.id, "Type": item.kind}
-    is_folder = item.kind in ("Series", "Season")
+    is_folder = item.kind in ("Series", "Season", "BoxSet")
     dto["IsFolder"] = is_folder
     premiere = premiere_date(item)
     if premiere:
@@ -174,7 +187,7 @@ def item_dto(
             dto["Status"] = status
         if status == "Ended" and item.seasons:
             last = item.seasons[-1]
-            end = episode_air_date(title, len(item.seasons), len(last.episodes))
+            end = episode_air_date(title, len(item.seasons), last.last_number)
             if end:
                 dto["EndDate"] = f"{end}T00:00:00.0000000Z"
     elif item.series is not None:
@@ -183,10 +196,12 @@ def item_dto(
         if item.kind == "Season":
             dto["IndexNumber"] = item.season
         else:
-            season = item.series.seasons[(item.season or 1) - 1].item
+            season = item.season_item
             dto.update(
                 SeasonId=season.id, SeasonName=season.name, IndexNumber=item.episode, ParentIndexNumber=item.season
             )
+            if item.episode_end is not None:
+                dto["IndexNumberEnd"] = item.episode_end
     for name in fields:
         make = _OPTIONAL.get(name)
         if make is not None:
@@ -202,12 +217,17 @@ def item_dto(
     if images:
         dto["ImageTags"] = {"Primary": item.id[:16]} if item.kind != "Episode" else {}
         dto["BackdropImageTags"] = []
-    dto["LocationType"] = "FileSystem"
+    dto["LocationType"] = "Virtual" if item.virtual else "FileSystem"
     return dto
 
 
 def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
-    """What a user did with an item, as UserItemDataDto."""
+    """What a user did with an item, as UserItemDataDto.
+
+    A primary version is played, and last played, as the version that was played last; a position stays with its own
+    version (12: ``MediaBrowser.Controller/Library/VersionResumeData.cs``; before, alternate versions have no data that
+    their primary lacks).
+    """
     datum = user.of(item)
     dto: dict[str, Any] = {
         "PlaybackPositionTicks": datum.position,
@@ -222,11 +242,22 @@ def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
         unplayed = user.unplayed_count(item)
         dto["UnplayedItemCount"] = unplayed
         dto["Played"] = user.has_played(item)
-        dto["PlayedPercentage"] = round(100.0 * (count - unplayed) / count, 6) if count else 0.0
+        # A series without episodes is played, and says no share (``Folder.cs``: ``FillUserDataDtoValues``).
+        if count:
+            dto["PlayedPercentage"] = round(100.0 * (count - unplayed) / count, 6)
     elif datum.position and item.runtime_ticks:
         dto["PlayedPercentage"] = round(100.0 * datum.position / item.runtime_ticks, 6)
-    if datum.last_played is not None:
-        dto["LastPlayedDate"] = ticks_date(datum.last_played)
+    last_played = datum.last_played
+    latest = user.latest_version(item) if item.versions else None
+    if latest is not None and latest is not item:
+        other = user.of(latest)
+        dto["Played"] = datum.played or other.played
+        last_played = max(last_played or 0.0, other.last_played or 0.0) or None
+        if other.played and other.position == 0:
+            dto["PlaybackPositionTicks"] = 0
+            dto.pop("PlayedPercentage", None)
+    if last_played is not None:
+        dto["LastPlayedDate"] = ticks_date(last_played)
     if datum.rating is not None:
         dto["Rating"] = datum.rating
         dto["Likes"] = datum.likes
@@ -250,12 +281,21 @@ def library_dto(library: Library, server_id: str) -> dict[str, Any]:
 
 
 def virtual_folder_dto(library: Library) -> dict[str, Any]:
-    """A library as VirtualFolderInfo."""
-    return {
+    """A library as VirtualFolderInfo.
+
+    One whose folder the server has not made an item of has no id and no options
+    (``Emby.Server.Implementations/Library/LibraryManager.cs``: ``GetVirtualFolderInfo``).
+    """
+    folder = {
         "Name": library.name,
-        "Locations": [library.location],
+        "Locations": list(library.locations),
         "CollectionType": library.collection_type,
-        "LibraryOptions": {"Enabled": True, "PathInfos": [{"Path": library.location}]},
+    }
+    if not library.has_id:
+        return folder
+    return {
+        **folder,
+        "LibraryOptions": {"Enabled": True, "PathInfos": [{"Path": location} for location in library.locations]},
         "ItemId": library.item_id,
         "RefreshStatus": "Idle",
     }
@@ -269,8 +309,8 @@ def user_dto(user: ServerUser, server_id: str) -> dict[str, Any]:
         "IsHidden": facts.is_hidden,
         "EnableCollectionManagement": facts.is_administrator,
         "IsDisabled": facts.is_disabled,
-        "BlockedTags": [],
-        "AllowedTags": [],
+        "BlockedTags": list(user.policy.blocked_tags),
+        "AllowedTags": list(user.policy.allowed_tags),
         "BlockUnratedItems": [],
         "EnableContentDeletion": facts.is_administrator,
         "EnabledFolders": list(user.policy.enabled_folders),
@@ -281,8 +321,7 @@ def user_dto(user: ServerUser, server_id: str) -> dict[str, Any]:
     }
     if facts.max_parental_rating is not None:
         policy["MaxParentalRating"] = facts.max_parental_rating
-    if user.policy.extra:
-        policy.update(user.policy.extra)
+    policy.update(user.policy.extra or {})
     dto: dict[str, Any] = {
         "Name": user.name,
         "ServerId": server_id,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from aperture_dagster.simulator.asgi import Request, Response, json_response
+from aperture_dagster.simulator.asgi import Request, Response, Unmodelled, json_response
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.jellyfin import binding, dto
@@ -21,6 +22,19 @@ _SINGLE_ITEM_FIELDS = frozenset(
     )
 )  # fmt: skip
 _LATEST = 20
+SERIES_COUNTED = "series counted for its user data"
+
+
+# Known to real servers (MediaBrowser.Model/Querying/ItemFields.cs); others are ignored.
+_UNMODELLED_FIELDS = frozenset(
+    (
+        "airtime", "candelete", "candownload", "channelinfo", "chapters", "trickplay", "cumulativeruntimeticks",
+        "customrating", "displaypreferencesid", "itemcounts", "playaccess", "primaryimageaspectratio", "settings",
+        "seriesstudio", "specialepisodenumbers", "remotetrailers", "mediastreams", "seasonuserdata",
+        "datelastrefreshed", "datelastsaved", "refreshstate", "channelimage", "enablemediasourcedisplay", "width",
+        "height", "extraids", "localtrailercount", "ishd", "specialfeaturecount",
+    )
+)  # fmt: skip
 
 
 class ItemEndpoints:
@@ -29,7 +43,8 @@ class ItemEndpoints:
     def __init__(self, access: Access, server_id: str) -> None:
         self._access = access
         self._catalogue = access.state.catalogue
-        self._listings = Listings(access.state)
+        self._release = access.state.settings.jellyfin_release
+        self._listings = Listings(access.state, "jellyfin", self._release)
         self._server_id = server_id
 
     def views(self, request: Request, user_id: str | None = None) -> Response:
@@ -42,11 +57,15 @@ class ItemEndpoints:
         """``GET /Items``. Not recursive and without a parent these are the libraries."""
         user = self._access.user(request, user_id)
         query = parse_item_query(request.query)
-        if query.kinds and not any(query.kinds):
-            # A type that this server has nothing of.
-            return self._page(request, [], user)
+        if query.kinds == ("BoxSet",):
+            # They lie in no library that holds films.
+            query = replace(query, parent=None)
+        is_library = any(library.item_id == query.parent for library in self._access.libraries())
+        if self._release >= (12, 0) and is_library and query.kinds and request.query.get("recursive") is None:
+            query = replace(query, recursive=True)
         if not query.recursive and not query.ids and query.parent is None:
-            return self.views(request, user_id)
+            # What is asked for beside libraries is looked for among them; before 12 it is not looked at.
+            return self._page(request, [], user) if self._release >= (12, 0) and query.kinds else self.views(request)
         return self._page(request, self._listings.items(query, user), user)
 
     def _page(self, request: Request, items: list[Item], user: ServerUser | None) -> Response:
@@ -54,14 +73,21 @@ class ItemEndpoints:
         start = max(0, binding.integer(query, "startIndex") or 0)
         limit = binding.integer(query, "limit")
         page = items[start:] if limit is None else items[start : start + max(0, limit)]
-        total = 0 if binding.boolean(query, "enableTotalRecordCount") is False else len(items)
+        total = len(page) if binding.boolean(query, "enableTotalRecordCount") is False else len(items)
         return json_response({"Items": self._dtos(request, page, user), "TotalRecordCount": total, "StartIndex": start})
 
     def _dtos(self, request: Request, items: list[Item], user: ServerUser | None) -> list[dict[str, Any]]:
         query = request.query
         fields = frozenset(name.lower() for name in query.split("fields"))
+        if unmodelled := fields & _UNMODELLED_FIELDS:
+            raise Unmodelled(f"fields={','.join(sorted(unmodelled))}")
         images = binding.boolean(query, "enableImages") is not False
         owner = None if binding.boolean(query, "enableUserData") is False else user
+        if owner is not None and self._release < (12, 0):
+            # Of each of them the episodes that are left are counted by a query of its own
+            # (MediaBrowser.Controller/Entities/Folder.cs: FillUserDataDtoValues).
+            for _ in (item for item in items if item.kind in ("Series", "Season")):
+                self._access.state.counters.count_costly("jellyfin", SERIES_COUNTED)
         return [dto.item_dto(item, fields, server_id=self._server_id, user=owner, images=images) for item in items]
 
     def single(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
@@ -76,7 +102,10 @@ class ItemEndpoints:
 
     def counts(self, request: Request) -> Response:
         """``GET /Items/Counts``."""
-        counts = {f"{kind}Count": len(self._catalogue.items(kind)) for kind in ("Movie", "Series", "Episode")}
+        counts = {
+            f"{kind}Count": sum(item.primary is None and not item.virtual for item in self._catalogue.items(kind))
+            for kind in ("Movie", "Series", "Episode", "BoxSet")
+        }
         return json_response({**counts, "ItemCount": sum(counts.values())})
 
     def latest(self, request: Request) -> Response:
@@ -85,6 +114,7 @@ class ItemEndpoints:
             kinds=_kinds(request) or ("Movie", "Series"),
             parent=binding.guid(request.query, "parentId"),
             recursive=True,
+            collapse=False,
             sort=(("datecreated", True), ("sortname", False)),
         )
         user = self._access.user(request)
@@ -100,6 +130,7 @@ class ItemEndpoints:
             recursive=True,
             sort=(("dateplayed", True),),
             user_filters=frozenset({("resumable", True)}),
+            virtual=False,
         )
         return self._page(request, self._listings.items(query, user), user)
 
@@ -122,7 +153,7 @@ class ItemEndpoints:
         series = self._series(series_id, user)
         if series is None:
             return json_response("Series not found", 404)
-        return self._page(request, [season.item for season in series.seasons], user)
+        return self._page(request, [season.item for season in series.every_season], user)
 
     def episodes(self, request: Request, series_id: str) -> Response:
         """``GET /Shows/{series}/Episodes``, of one season when ``season`` or ``seasonId`` says so."""
@@ -133,7 +164,7 @@ class ItemEndpoints:
         season, season_id = binding.integer(request.query, "season"), binding.guid(request.query, "seasonId")
         episodes = [
             episode
-            for each in series.seasons
+            for each in series.every_season
             if season in (None, each.item.season) and season_id in (None, each.item.id)
             for episode in each.episodes
         ]
@@ -145,11 +176,15 @@ class ItemEndpoints:
         user = self._access.required_user(request)
         only = binding.guid(request.query, "seriesId")
         found: list[tuple[float, Item]] = []
-        for series in self._listings.items(ItemQuery(kinds=("Series",), recursive=True), user):
+        for series in self._listings.items(ItemQuery(kinds=("Series",), recursive=True, collapse=False), user):
             if (only is not None and series.id != only) or not user.played_episodes.get(series.slot):
                 continue
             episodes = episodes_of(series)
-            last = max(index for index, episode in enumerate(episodes) if user.of(episode).played)
+            # Specials are no part of the order.
+            episodes = [episode for episode in episodes if episode.season]
+            last = max((index for index, episode in enumerate(episodes) if user.of(episode).played), default=None)
+            if last is None:
+                continue
             later = next((episode for episode in episodes[last + 1 :] if not user.of(episode).played), None)
             if later is not None:
                 found.append((user.of(episodes[last]).last_played or 0.0, later))

@@ -1,4 +1,22 @@
-"""Listings: which items a request asks for, in which order. Results are kept, so that paging through them is cheap."""
+"""Listings: which items a request asks for, in which order. Results are kept, so that paging through them is cheap.
+
+Played as jellyfin/jellyfin has it at v10.9.11, v10.10.7, v10.11.11 and v12.0-rc5:
+
+- ``Jellyfin.Api/Controllers/ItemsController.cs`` ``GetItems``: parameters, the user, what is recursive by itself (in 12
+  a library with ``includeItemTypes``);
+- ``MediaBrowser.Controller/Entities/Folder.cs`` ``CollapseBoxSetItems``, ``AllowBoxSetCollapsing``: when box sets take
+  the place of their members; ``RequiresPostFiltering`` (up to 10.11): when the whole library is loaded for a page;
+- ``Jellyfin.Server.Implementations/Item/BaseItemRepository.QueryBuilding.cs`` ``ApplyBoxSetCollapsing`` (12), and
+  ``Emby.Server.Implementations/Collections/CollectionManager.cs`` ``CollapseItemsWithinBoxSets`` (before, for users
+  alone): what comes of it;
+- ``Jellyfin.Server.Implementations/Item/BaseItemRepository.TranslateQuery.cs``: versions of a film (12: primary ones
+  alone, but for ``IsResumable``, which keeps merged ones and drops those in the primary's folder, since they have an
+  owner), tags of users;
+- ``Jellyfin.Api/ModelBinders/CommaDelimitedCollectionModelBinder.cs``: values of enums that it cannot read are dropped.
+
+Emby is closed. It is played as grouping films into collections unless it is told not to, as showing primary versions
+alone, and with one state for all versions of a film.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +25,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from aperture_dagster.simulator.asgi import Query
+from aperture_dagster.simulator.asgi import Query, Unmodelled
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.dto import premiere_date, series_status
@@ -15,7 +33,21 @@ from aperture_dagster.simulator.jellyfin.sorting import SortSpec, depends_on_use
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
-KINDS = {kind.lower(): kind for kind in ("Movie", "Series", "Season", "Episode")}
+KINDS = {kind.lower(): kind for kind in ("Movie", "Series", "Season", "Episode", "BoxSet")}
+"""The types of items that the stand-in has."""
+ITEM_TYPES = KINDS | {
+    kind.lower(): kind
+    for kind in (
+        "AggregateFolder", "Audio", "AudioBook", "BasePluginFolder", "Book", "Channel", "ChannelFolderItem",
+        "CollectionFolder", "Folder", "Genre", "ManualPlaylistsFolder", "LiveTvChannel", "LiveTvProgram", "MusicAlbum",
+        "MusicArtist", "MusicGenre", "MusicVideo", "Person", "Photo", "PhotoAlbum", "Playlist", "PlaylistsFolder",
+        "Program", "Recording", "Studio", "Trailer", "TvChannel", "TvProgram", "UserRootFolder", "UserView", "Video",
+        "Year",
+    )
+}  # fmt: skip
+"""All that a real server knows (``BaseItemKind``); others are no filter at all."""
+WHOLE_LIBRARY = "whole library in memory"
+COLLAPSED = "collapsed into box sets"
 _KEPT_LISTINGS = 24
 Predicate = Callable[[Item], bool]
 
@@ -46,6 +78,10 @@ class ItemQuery:
     premiere_to: float | None = None
     rating_from: float | None = None
     has: frozenset[tuple[str, bool]] = frozenset()
+    virtual: bool | None = None
+    """With a file (False), without one (True), or either."""
+    collapse: bool | None = None
+    """Whether box sets take the place of their members, where the request says so."""
 
 
 _USER_FILTERS = {
@@ -59,23 +95,39 @@ _USER_FILTERS = {
 }
 
 
+LISTING_PARAMETERS = (
+    "userId", "parentId", "recursive", "includeItemTypes", "excludeItemTypes", "ids", "excludeItemIds", "sortBy",
+    "sortOrder", "filters", "isPlayed", "isFavorite", "searchTerm", "years", "genres", "tags", "studios",
+    "officialRatings", "seriesStatus", "minDateLastSaved", "minDateLastSavedForUser", "minPremiereDate",
+    "maxPremiereDate", "minCommunityRating", "hasTmdbId", "hasImdbId", "hasTvdbId", "hasOverview", "isMissing",
+    "isMovie", "isSeries", "locationTypes", "excludeLocationTypes", "collapseBoxSetItems",
+)  # fmt: skip
+"""What says which items are listed; see :func:`parse_item_query`."""
+PAGE_PARAMETERS = ("startIndex", "limit", "enableTotalRecordCount", "fields", "enableImages", "enableUserData")
+"""What says which part of a listing is sent, and what of each item."""
+
+
 def parse_item_query(query: Query) -> ItemQuery:
-    """Read a listing's parameters. Raises BindingError; unknown values of enums are ignored, as on the real server."""
+    """Read a listing's parameters. Raises BindingError; unknown values of enums are ignored, as on the real server.
+
+    Raises Unmodelled for what the real server knows and the stand-in does not.
+    """
+    _refuse_unmodelled(query)
     user_filters = {_USER_FILTERS[name.lower()] for name in query.split("filters") if name.lower() in _USER_FILTERS}
     for parameter, name in (("isPlayed", "played"), ("isFavorite", "favorite")):
         value = binding.boolean(query, parameter)
         if value is not None:
             user_filters.add((name, value))
     has = set()
-    for parameter in ("hasTmdbId", "hasImdbId", "hasTvdbId", "hasOverview", "isMissing", "isMovie", "isSeries"):
+    for parameter in _HAS:
         value = binding.boolean(query, parameter)
         if value is not None:
             has.add((parameter, value))
     # The real server compares the "for user" date with the item's own save date, too: a bug that clients must know.
     saved = [binding.moment(query, "minDateLastSaved"), binding.moment(query, "minDateLastSavedForUser")]
     return ItemQuery(
-        kinds=tuple(dict.fromkeys(KINDS.get(kind.lower(), "") for kind in query.split("includeItemTypes"))),
-        without_kinds=tuple(KINDS.get(kind.lower(), "") for kind in query.split("excludeItemTypes")),
+        kinds=_kinds(query, "includeItemTypes"),
+        without_kinds=_kinds(query, "excludeItemTypes"),
         parent=binding.guid(query, "parentId"),
         recursive=bool(binding.boolean(query, "recursive")),
         ids=binding.guids(query, "ids"),
@@ -94,17 +146,63 @@ def parse_item_query(query: Query) -> ItemQuery:
         premiere_to=binding.moment(query, "maxPremiereDate"),
         rating_from=binding.number(query, "minCommunityRating"),
         has=frozenset(has),
+        virtual=_virtual(query),
+        collapse=binding.boolean(query, "collapseBoxSetItems"),
     )
 
 
+def _kinds(query: Query, name: str) -> tuple[str, ...]:
+    """Types by their proper names; those that no server knows are dropped, and the filter with them."""
+    found = (ITEM_TYPES.get(kind.lower()) for kind in query.split(name))
+    return tuple(dict.fromkeys(kind for kind in found if kind is not None))
+
+
+def _virtual(query: Query) -> bool | None:
+    """As ``ItemsController.GetItems``: of all location types, only whether they are virtual counts."""
+    wanted = [name.lower() for name in query.split("locationTypes")]
+    if wanted:
+        return "virtual" in wanted
+    if "virtual" in (name.lower() for name in query.split("excludeLocationTypes")):
+        return False
+    return None
+
+
+_KNOWN_FILTERS = {"isfolder", "isnotfolder", "isunplayed", "isplayed", "isfavorite", "isresumable", "likes", "dislikes",
+                  "isfavoriteorlikes"}  # fmt: skip
+
+
+_UNMODELLED_ORDERS = {"album", "albumartist", "artist", "startdate", "videobitrate", "airtime", "studio"}
+
+
+def _refuse_unmodelled(query: Query) -> None:
+    for parameter, names in (("filters", _KNOWN_FILTERS - _USER_FILTERS.keys()), ("sortBy", _UNMODELLED_ORDERS)):
+        for name in query.split(parameter):
+            if name.lower() in names:
+                raise Unmodelled(f"{parameter}={name}")
+
+
 def visible_to(user: ServerUser) -> Predicate:
-    """Whether a user's policy lets them see an item: its library, and the age that its rating asks for."""
-    folders = None if user.policy.enable_all_folders else frozenset(user.policy.enabled_folders)
+    """Whether a user's policy lets them see an item.
+
+    Its library and folder, the age that its rating asks for, and its tags, a series' for what is in it, too
+    (``MediaBrowser.Controller/Entities/BaseItem.cs``: ``IsParentalAllowed``, ``IsVisibleViaTags``,
+    ``GetInheritedTags``).
+    """
+    policy = user.policy
+    folders = None if policy.enable_all_folders else frozenset(policy.enabled_folders)
     limit = user.facts.max_parental_rating
+    blocked, allowed = _lower(policy.blocked_tags), _lower(policy.allowed_tags)
+    excluded = tuple(f"{location}/" for location in policy.excluded_locations)
 
     def visible(item: Item) -> bool:
         if folders is not None and item.library.item_id not in folders:
             return False
+        if excluded and f"{(item.series or item).folder}/".startswith(excluded):
+            return False
+        if blocked or allowed:
+            tags = _lower(item.title.server_tags)
+            if blocked & tags or (allowed and not allowed & tags):
+                return False
         if limit is None:
             return True
         age = item.rating_age
@@ -113,18 +211,88 @@ def visible_to(user: ServerUser) -> Predicate:
     return visible
 
 
-class Listings:
-    """Answers listings from the state, and keeps the last ones."""
+def is_limited(user: ServerUser) -> bool:
+    """Whether there is anything that a user must not see."""
+    policy = user.policy
+    return (
+        not policy.enable_all_folders
+        or user.facts.max_parental_rating is not None
+        or bool(policy.blocked_tags or policy.allowed_tags or policy.excluded_locations)
+    )
 
-    def __init__(self, state: SimulatorState) -> None:
+
+class Listings:
+    """Answers listings from the state, and keeps the last ones.
+
+    Args:
+        state: the state.
+        service: who is asked, for the counters.
+        release: of the Jellyfin that is played; None plays Emby.
+    """
+
+    def __init__(self, state: SimulatorState, service: str, release: tuple[int, int] | None) -> None:
         self._state = state
+        self._service = service
+        self._release = release
         self._kept: OrderedDict[Hashable, list[Item]] = OrderedDict()
 
     def items(self, query: ItemQuery, user: ServerUser | None) -> list[Item]:
         """All items that match, in order; not to be changed."""
         catalogue = self._state.catalogue
+        self._count_costly(query, user)
         key = (catalogue.version, query, *((user.id, user.version) if user else ()))
         return self._keep(key, lambda: self._compute(query, user))
+
+    def _count_costly(self, query: ItemQuery, user: ServerUser | None) -> None:
+        counters, collapses = self._state.counters, self._collapses(query, user)
+        if collapses and not self._in_memory:
+            counters.count_costly(self._service, COLLAPSED)
+        played = any(name == "played" for name, _ in query.user_filters)
+        filtered = bool(query.statuses) or (played and query.kinds == ("Series",))
+        if self._in_memory and query.recursive and not query.ids and (collapses or filtered):
+            counters.count_costly(self._service, WHOLE_LIBRARY)
+
+    @property
+    def _in_memory(self) -> bool:
+        """Whether box sets are dealt with in memory, rather than in the database."""
+        return self._release is not None and self._release < (12, 0)
+
+    def _collapses(self, query: ItemQuery, user: ServerUser | None) -> bool:
+        """Whether box sets are to take the place of their members: ``CollapseBoxSetItems``."""
+        if query.ids or query.search or not query.recursive:
+            return False
+        if self._release is None:
+            return query.collapse is not False and (not query.kinds or "Movie" in query.kinds)
+        parent = self._state.catalogue.find(query.parent) if query.parent else None
+        never = ("BoxSet", "Season", "Series") if self._release < (10, 11) else ("BoxSet", "Season")
+        if parent is not None and parent.kind in never:
+            return False
+        if query.collapse is not None:
+            return query.collapse and self._may_collapse(query)
+        if user is not None and not self._state.settings.group_into_collections:
+            return False
+        kinds = {"Movie"} if self._release < (10, 11) else {"Movie", "Series"}
+        return (not query.kinds or bool(kinds & set(query.kinds))) and self._may_collapse(query)
+
+    def _may_collapse(self, query: ItemQuery) -> bool:
+        """``AllowBoxSetCollapsing``: not together with most filters."""
+        filters = (query.user_filters, query.years, query.genres, query.tags, query.studios, query.official_ratings)
+        if any(filters) or any(name in ("hasTmdbId", "hasImdbId", "hasOverview") for name, _ in query.has):
+            return False
+        if self._release is not None and self._release < (10, 11):
+            return query.rating_from is None
+        return not any(name in ("communityrating", "criticrating", "runtime") for name, _ in query.sort)
+
+    def _collapsed(self, items: list[Item]) -> list[Item]:
+        """Box sets in place of their members, and those of the box sets themselves that hold none of them left out."""
+        box_sets = self._state.catalogue.box_sets_by_member()
+        kept: dict[int, Item] = {}
+        for item in items:
+            for each in box_sets.get(item.title.key, ()) if item.kind in ("Movie", "Series") else ():
+                kept[each.slot] = each
+            if item.kind != "BoxSet" and not (item.kind in ("Movie", "Series") and item.title.key in box_sets):
+                kept[item.slot] = item
+        return list(kept.values())
 
     def _keep(self, key: Hashable, compute: Callable[[], list[Item]]) -> list[Item]:
         found = self._kept.get(key)
@@ -138,14 +306,21 @@ class Listings:
 
     def _compute(self, query: ItemQuery, user: ServerUser | None) -> list[Item]:
         tests = _predicates(query)
+        tests += self._version_predicates(query, user)
         if user is not None:
-            if not user.policy.enable_all_folders or user.facts.max_parental_rating is not None:
+            if is_limited(user):
                 tests.append(visible_to(user))
-            tests += _user_predicates(query, user)
+            # Up to 10.11 folders are played as they were marked themselves, unless series alone are asked for.
+            itself = self._release is None or (self._in_memory and query.kinds != ("Series",))
+            tests += _user_predicates(query, user, shared=self._release is None, folder_itself=itself)
         if _needs_user_data(query) and user is not None:
             # Few items carry data; asking those is far cheaper than asking all.
             slots = user.data
-            candidates = [item for item in self._candidates(query) if item.slot in slots or item.kind == "Series"]
+            candidates = [
+                item
+                for item in self._candidates(query)
+                if item.slot in slots or item.kind == "Series" or any(each.slot in slots for each in item.versions)
+            ]
             presorted = False
         elif query.ids or depends_on_user(query.sort):
             candidates, presorted = self._candidates(query), False
@@ -153,7 +328,23 @@ class Listings:
             candidates, presorted = self._sorted(query), True
         if tests:
             candidates = [item for item in candidates if all(test(item) for test in tests)]
+        if self._in_memory and user is not None:
+            candidates = _grouped(candidates)
+        if self._collapses(query, user) and (user is not None or not self._in_memory):
+            candidates, presorted = self._collapsed(candidates), False
         return candidates if presorted else sort_items(candidates, query.sort, user)
+
+    def _version_predicates(self, query: ItemQuery, user: ServerUser | None) -> list[Predicate]:
+        """Which of a film's versions are listed."""
+        if not any(item.primary is not None for item in self._state.catalogue.items("Movie")):
+            return []
+        if self._in_memory:
+            # Those in the primary's folder are no films to the server.
+            return [lambda item: not item.is_owned]
+        if self._release is None or user is None or ("resumable", True) not in query.user_filters:
+            return [lambda item: item.primary is None]
+        owner = user
+        return [lambda item: not item.is_owned, lambda item: owner.latest_begun(item) is item]
 
     def _sorted(self, query: ItemQuery) -> list[Item]:
         key = ("sorted", self._state.catalogue.version, query.kinds, query.parent, query.recursive, query.sort)
@@ -168,18 +359,31 @@ class Listings:
         if query.parent is None:
             return [item for kind in kinds for item in catalogue.items(kind)]
         parent = catalogue.find(query.parent)
+        if parent is not None and parent.kind == "BoxSet":
+            # Linked, not children: without recursion there is nothing below it.
+            members = [item for key in parent.members for item in catalogue.top_items(key) if query.recursive]
+            return [item for item in members if item.kind in kinds and catalogue.find(item.id) is item]
         if parent is not None:
             return [item for item in _children(parent, query.recursive) if item.kind in kinds]
         if not query.recursive:
-            kinds = tuple(kind for kind in kinds if kind in ("Movie", "Series"))
+            kinds = tuple(kind for kind in kinds if kind in ("Movie", "Series", "BoxSet"))
         return [item for kind in kinds for item in catalogue.items(kind) if item.library.item_id == query.parent]
+
+
+def _grouped(items: list[Item]) -> list[Item]:
+    """One of the matching versions of each film, the primary if it matches, as users are shown them up to 10.11."""
+    kept = {(item.primary or item).slot: item for item in reversed(items) if item.primary is not None}
+    kept |= {item.slot: item for item in items if item.primary is None}
+    return [item for item in items if kept[(item.primary or item).slot] is item]
 
 
 def _children(parent: Item, recursive: bool) -> list[Item]:
     if parent.kind == "Season" and parent.series is not None and parent.season is not None:
-        return parent.series.seasons[parent.season - 1].episodes
-    seasons = [season.item for season in parent.seasons]
-    return seasons + [episode for season in parent.seasons for episode in season.episodes] if recursive else seasons
+        return parent.series.numbered(parent.season).episodes
+    seasons = [season.item for season in parent.every_season]
+    return (
+        seasons + [episode for season in parent.every_season for episode in season.episodes] if recursive else seasons
+    )
 
 
 def _needs_user_data(query: ItemQuery) -> bool:
@@ -189,18 +393,31 @@ def _needs_user_data(query: ItemQuery) -> bool:
     return any((name in positive and wanted) or (name == "played" and wanted) for name, wanted in query.user_filters)
 
 
-def _user_predicates(query: ItemQuery, user: ServerUser) -> list[Predicate]:
+def _user_predicates(query: ItemQuery, user: ServerUser, *, shared: bool, folder_itself: bool) -> list[Predicate]:
+    """What a user's data must say.
+
+    Args:
+        query: what is asked.
+        user: whose data.
+        shared: what was done with one version of a film was done with all.
+        folder_itself: a series or season is played as it was marked, not as its episodes are.
+    """
+
+    def begun(item: Item) -> bool:
+        versions = item.every_version if shared else (item,)
+        return any(user.of(each).position > 0 for each in versions)
+
     asked: dict[str, Callable[[Item], Any]] = {
-        "played": user.has_played,
+        "played": (lambda item: user.of(item).played) if folder_itself else user.has_played,
         "favorite": lambda item: user.of(item).favorite,
-        "resumable": lambda item: user.of(item).position > 0,
+        "resumable": begun,
         "likes": lambda item: user.of(item).likes is True,
         "dislikes": lambda item: user.of(item).likes is False,
         "favorite_or_likes": lambda item: user.of(item).favorite or user.of(item).likes is True,
     }
     tests: list[Predicate] = []
     if (saved := query.user_saved_from) is not None:
-        tests.append(lambda item: user.of(item).saved >= saved)
+        tests.append(lambda item: max(user.of(each).saved for each in (item, *item.versions)) >= saved)
     tests += [lambda item, f=asked[name], w=wanted: bool(f(item)) is w for name, wanted in query.user_filters]
     return tests
 
@@ -222,13 +439,15 @@ def _predicates(query: ItemQuery) -> list[Predicate]:
     if query.genres:
         tests.append(lambda item: bool(query.genres & _lower(item.title.genres)))
     if query.tags:
-        tests.append(lambda item: bool(query.tags & _lower(item.title.keywords[:3])))
+        tests.append(lambda item: bool(query.tags & _lower(item.title.server_tags)))
     if query.studios:
         tests.append(lambda item: bool(query.studios & _lower(item.title.companies + item.title.networks)))
     if query.official_ratings:
         tests.append(lambda item: (item.title.official_rating or "").lower() in query.official_ratings)
     if query.statuses:
         tests.append(lambda item: item.kind == "Series" and (series_status(item) or "").lower() in query.statuses)
+    if query.virtual is not None:
+        tests.append(lambda item: item.virtual is query.virtual)
     if (saved := query.saved_from) is not None:
         tests.append(lambda item: item.saved >= saved)
     if (rating := query.rating_from) is not None:
@@ -251,7 +470,7 @@ _HAS: dict[str, Predicate] = {
     "hasImdbId": lambda item: bool(item.title.imdb_id),
     "hasTvdbId": lambda item: item.title.tvdb_id is not None,
     "hasOverview": lambda item: bool(item.title.overview),
-    "isMissing": lambda item: False,
+    "isMissing": lambda item: item.virtual,
     "isMovie": lambda item: item.kind == "Movie",
     "isSeries": lambda item: item.kind == "Series",
 }

@@ -41,7 +41,7 @@ _BY_ITEM: dict[str, Callable[[Item], Any]] = {
 def _series_date(item: Item, user: ServerUser) -> tuple[bool, Any]:
     if item.kind != "Series":
         return _or_null(user.of(item).last_played)
-    dates = [user.of(episode).last_played for season in item.seasons for episode in season.episodes]
+    dates = [user.of(episode).last_played for season in item.every_season for episode in season.episodes]
     return _or_null(max((date for date in dates if date is not None), default=None))
 
 

@@ -66,7 +66,7 @@ class StudioEndpoints:
         query = request.query
         start, limit = max(0, binding.integer(query, "startIndex") or 0), binding.integer(query, "limit")
         page = names[start:] if limit is None else names[start : start + max(0, limit)]
-        total = 0 if binding.boolean(query, "enableTotalRecordCount") is False else len(names)
+        total = len(page) if binding.boolean(query, "enableTotalRecordCount") is False else len(names)
         images = binding.boolean(query, "enableImages") is not False
         return [self._dto(name, images=images) for name in page], total
 
