@@ -37,6 +37,9 @@ class MediaServerService(ABC):
 
     def find(self, request: Request) -> Route:
         """The route of a request, refused already when it may not ask. Paths that are not modelled are no secret."""
+        if request.path.lower().startswith("/web/"):
+            # The web client's files are no part of the API.
+            return Route("GET /web", lambda *_: self._refused(404))
         route = self.router.find(request.method, request.path) or UNMODELLED
         is_public = request.method == "GET" and self.public.fullmatch(request.path)
         if route.endpoint == UNMODELLED.endpoint:
@@ -52,7 +55,7 @@ class MediaServerService(ABC):
 
     @abstractmethod
     def _refused(self, status: int) -> Response:
-        """The answer to a request that may not ask (401)."""
+        """The answer to a request that may not ask (401), or asks for a file that is not there (404)."""
 
     @abstractmethod
     def _guarded(self, handler: Endpoint, request: Request, parts: tuple[str, ...]) -> Response:
