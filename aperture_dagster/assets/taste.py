@@ -250,8 +250,8 @@ def _embed_changed(
         raise MissingPrerequisite("There is nothing to embed: materialize enriched_metadata first.")
     if refused:
         context.log.warning(
-            f"{len(refused):,} titles have no vector, since the model refuses their texts: "
-            f"{refused[0]['title']}: {refused[0]['why']}"
+            f"Titles without a vector, because the model refuses their texts: {len(refused):,}. "
+            f"The first is {refused[0]['title']}: {refused[0]['why']}"
         )
     return embedded, refused
 

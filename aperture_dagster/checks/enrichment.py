@@ -27,7 +27,9 @@ def _covers_the_library(source: Source, asset: dg.AssetsDefinition) -> dg.AssetC
     @dg.asset_check(
         asset=asset,
         name="covers_the_library",
-        description=f"Few attempts with {source.label} fail; how many titles it knows, does not know, and waits for.",
+        description=f"Few answers of {source.label} are errors; few titles have no id by which it could be asked."
+        if source.asks_by == "any_known"
+        else f"Few answers of {source.label} are errors.",
     )
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         from aperture_dagster.assets.enrichment.reporting import coverage, coverage_picture
@@ -37,14 +39,16 @@ def _covers_the_library(source: Source, asset: dg.AssetsDefinition) -> dg.AssetC
             rows = standing(connection, source)
         by_outcome = {name: sum(row["items"] for row in rows if row["outcome"] == name) for name in OUTCOMES}
         tried = by_outcome["ok"] + by_outcome["not_found"] + by_outcome["error"]
-        errors = by_outcome["error"]
+        errors, no_id = by_outcome["error"], by_outcome["no_id"]
+        few_without_id = source.asks_by != "any_known" or no_id <= TOLERATED * sum(by_outcome.values())
+        told = [f"{errors:,} of {tried:,} titles could not be fetched; they are tried again."] if errors else []
+        if no_id:
+            told.append(f"{no_id:,} {'title has' if no_id == 1 else 'titles have'} no id that {source.label} knows.")
         return dg.AssetCheckResult(
-            passed=errors <= TOLERATED * tried,
+            passed=errors <= TOLERATED * tried and few_without_id,
             severity=dg.AssetCheckSeverity.WARN,
             metadata={"coverage": coverage(rows), "picture": dg.MetadataValue.md(coverage_picture(rows))} | by_outcome,
-            description=f"{errors:,} of {tried:,} titles could not be fetched; they are tried again."
-            if errors
-            else None,
+            description=" ".join(told) or None,
         )
 
     return check

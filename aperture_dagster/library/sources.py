@@ -1,4 +1,4 @@
-"""Who is asked about what: the sources of enrichment, each with its name, its key, and the ids that it knows."""
+"""The sources of enrichment: name, key, and the ids by which each can be asked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["movie", "series", "collection", "company", "network"]
-AsksBy = Literal["any", "imdb", "imdb_or_tmdb"]
+AsksBy = Literal["any", "any_known", "imdb", "imdb_or_tmdb"]
 TITLES: tuple[Kind, ...] = ("movie", "series")
 
 
@@ -15,7 +15,7 @@ class Source:
     """A source of facts about the library.
 
     ``name`` is what the work list knows it by, ``label`` what people read. ``asks_by`` says which ids a title needs:
-    ``any`` (also none: the source is asked all the same), ``imdb`` or ``imdb_or_tmdb``.
+    ``any_known`` (TMDb, IMDb or, of a series, TVDb), ``imdb`` or ``imdb_or_tmdb``; ``any`` for what has no ids.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Source:
     asks_by: AsksBy = "any"
 
 
-TMDB = Source("tmdb", "TMDb", TITLES, "TMDB_API_KEY")
+TMDB = Source("tmdb", "TMDb", TITLES, "TMDB_API_KEY", asks_by="any_known")
 TMDB_COLLECTIONS = Source("tmdb", "TMDb", ("collection",), "TMDB_API_KEY")
 TMDB_IMAGES = Source("tmdb_images", "TMDb's pictures", ("company", "network"), "TMDB_API_KEY")
 OMDB = Source("omdb", "OMDb", TITLES, "OMDB_API_KEY", asks_by="imdb")

@@ -38,9 +38,17 @@ _ENROL = {
 # Which titles a source can be asked about at all.
 _ASKABLE = {
     "any": "true",
+    "any_known": "coalesce(w.tmdb_id, m.tmdb_id) IS NOT NULL OR coalesce(w.imdb_id, m.imdb_id) IS NOT NULL "
+    "OR (w.media_type = 'series' AND coalesce(w.tvdb_id, m.tvdb_id) IS NOT NULL)",
     "imdb": "coalesce(w.imdb_id, m.imdb_id) IS NOT NULL",
     "imdb_or_tmdb": "coalesce(w.imdb_id, m.imdb_id) IS NOT NULL OR coalesce(w.tmdb_id, m.tmdb_id) IS NOT NULL",
 }
+# A title of the library that is on no list of the source.
+_UNLISTED = (
+    "EXISTS (SELECT 1 FROM titles t WHERE t.work_id = w.work_id AND t.removed_at IS NULL) "
+    "AND NOT EXISTS (SELECT 1 FROM fetches f WHERE f.source = :source AND f.kind = w.media_type "
+    "AND f.item = w.work_id)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,8 @@ def _due_statement(source: Source, which: str, order: str) -> TextClause:
         chosen = f"SELECT f.* FROM ({chosen}) f ORDER BY {order} LIMIT :n"
     if group == "title":
         return text(
-            "SELECT f.kind, f.item, t.title AS name, t.year, coalesce(w.tmdb_id, f.found_id, m.tmdb_id) AS tmdb_id, "
+            # An id that had to be looked up is better than the server's, which may have been moved.
+            "SELECT f.kind, f.item, t.title AS name, t.year, coalesce(f.found_id, w.tmdb_id, m.tmdb_id) AS tmdb_id, "
             "coalesce(w.imdb_id, m.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id, f.found_id, "
             f"f.attempts AS failures FROM ({chosen}) f JOIN works w ON w.work_id = f.item "
             "LEFT JOIN tmdb_metadata m ON m.work_id = f.item JOIN LATERAL (SELECT title, year FROM titles t "
@@ -205,17 +214,16 @@ def standing(connection: Connection, source: Source) -> list[dict[str, Any]]:
     the oldest answer and the next turn. ``waiting``: never asked; ``no_id``: it has no id that the source knows.
     """
     group = _group(source)
+    outcome = "f.outcome"
+    if group == "title":
+        # Of one that was asked about before it lost its ids the last outcome says nothing any more.
+        outcome = f"CASE WHEN {_is_askable(source)} THEN f.outcome ELSE 'no_id' END"
     enrolled = (
-        "SELECT f.kind, f.outcome, f.fetched_at, f.due_at FROM fetches f WHERE f.source = :source "
+        f"SELECT f.kind, {outcome} AS outcome, f.fetched_at, f.due_at FROM fetches f WHERE f.source = :source "
         f"AND f.kind = ANY(:kinds) AND {_IN_LIBRARY[group]}"
     )
     if group == "title":
-        enrolled += (
-            " UNION ALL SELECT w.media_type, 'no_id', NULL, NULL FROM works w "
-            "WHERE EXISTS (SELECT 1 FROM titles t WHERE t.work_id = w.work_id AND t.removed_at IS NULL) "
-            "AND NOT EXISTS (SELECT 1 FROM fetches f WHERE f.source = :source AND f.kind = w.media_type "
-            "AND f.item = w.work_id)"
-        )
+        enrolled += f" UNION ALL SELECT w.media_type, 'no_id', NULL, NULL FROM works w WHERE {_UNLISTED}"
     statement = text(
         "SELECT kind, outcome, count(*) AS items, round(count(*) / sum(count(*)) OVER (PARTITION BY kind), 4)::float8 "
         f"AS share, {_minute('min(fetched_at)')} AS oldest, {_minute('min(due_at)')} AS next_due FROM ({enrolled}) f "
@@ -223,6 +231,18 @@ def standing(connection: Connection, source: Source) -> list[dict[str, Any]]:
     )
     values = {"source": source.name, "kinds": list(source.kinds)}
     return [dict(row) for row in connection.execute(statement, values).mappings()]
+
+
+def without_id(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
+    """Titles of the library by whose ids ``source`` cannot be asked: ``title``, ``year``, ``kind``."""
+    if _group(source) != "title" or source.asks_by == "any":
+        return []
+    statement = text(
+        "SELECT t.title, t.year, w.media_type AS kind FROM works w LEFT JOIN tmdb_metadata m USING (work_id) "
+        "JOIN LATERAL (SELECT title, year FROM titles t WHERE t.work_id = w.work_id AND t.removed_at IS NULL "
+        f"ORDER BY t.item_id LIMIT 1) t ON true WHERE NOT ({_ASKABLE[source.asks_by]}) ORDER BY t.title LIMIT :n"
+    )
+    return [dict(row) for row in connection.execute(statement, {"n": limit}).mappings()]
 
 
 def share_stale(connection: Connection, source: Source, *, now: datetime, grace_days: float) -> tuple[int, int]:
@@ -270,10 +290,15 @@ def _group(source: Source) -> str:
 def _present(source: Source) -> str:
     """Condition on a row of the list: it is about something in the library that the source can be asked about."""
     in_library = _IN_LIBRARY[_group(source)]
+    return in_library if source.asks_by == "any" else f"{in_library} AND {_is_askable(source)}"
+
+
+def _is_askable(source: Source) -> str:
+    """Condition on a row of the list: its title has an id by which the source can be asked."""
     if source.asks_by == "any":
-        return in_library
+        return "true"
     return (
-        f"{in_library} AND EXISTS (SELECT 1 FROM works w LEFT JOIN tmdb_metadata m USING (work_id) "
+        "EXISTS (SELECT 1 FROM works w LEFT JOIN tmdb_metadata m USING (work_id) "
         f"WHERE w.work_id = f.item AND ({_ASKABLE[source.asks_by]}))"
     )
 

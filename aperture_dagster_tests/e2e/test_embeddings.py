@@ -27,7 +27,7 @@ def test_a_refused_text_costs_one_title_its_vector_and_is_named(library):
         (named,) = [record.data for record in told["refused_titles"].records]
         assert named["title"] == "A forbidden film"
         assert "content management policy" in named["why"]
-        assert "1 titles have no vector" in here.log(result)
+        assert "refuses their texts: 1. The first is A forbidden film" in here.log(result)
         assert here.home.value("SELECT count(*) FROM embeddings") == 40
         # Nothing is embedded again but the one that is still missing.
         again = metadata_of(embed(here), "embeddings")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.e2e.library import Library, came_of, imdb, titles, wait_until_asked
-from aperture_dagster_tests.household import Household
+from aperture_dagster_tests.e2e.library import ASSETS, Library, came_of, imdb, titles, wait_until_asked
+from aperture_dagster_tests.household import Household, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -117,3 +118,70 @@ def test_mdblists_day_ends_well_too_whoever_used_it_up(library):
         here.next_day()
         assert here.ask("mdblist")["fetched"] == 10
         assert set(here.state.answered("mdblist").values()) == {1}
+
+
+def test_a_day_that_mdblist_tells_as_spent_with_status_200_ends_well_too(library):
+    """Finding R5: 3,000 titles were marked as failed in 30 requests, and the run ended green."""
+    stand_ins = {"mdblist_daily_limit": 4, "mdblist_limit_in_body": True}
+    with library(titles(1, 30), mdblist_batch_size=5, stand_ins=stand_ins) as here:
+        here.state.use_quota("mdblist", 2)
+        result = here.run("mdblist")
+        assert result.success
+        told = "MDBList: today's requests are used up; 20 titles are left, and it goes on at 2026-05-18 00:00 UTC."
+        assert told in here.log(result)
+        assert here.count("mdblist") == {"ok": 10, "waiting": 20}
+        asked = here.state.requests("mdblist")
+        assert here.ask("mdblist")["goes_on_at"] == "2026-05-18T00:00+00:00"
+        assert here.state.requests("mdblist") == asked, "it is not asked again on the same day"
+        here.next_day()
+        assert here.ask("mdblist")["fetched"] == 20
+
+
+@pytest.mark.parametrize("source", ["tmdb", "omdb", "mdblist"])
+def test_a_service_that_asks_for_a_pause_is_left_alone_and_no_title_is_marked(library, source: str):
+    """Findings R5 and R15: a long ``Retry-After`` was cut to two minutes, and what was not asked counted as failed."""
+    concurrency = {"tmdb_concurrency": 1, "omdb_concurrency": 1, "mdblist_batch_size": 5}
+    with library(titles(1, 30), **concurrency) as here:
+        pause = here.state.add_fault(FaultRule(source, status=429, retry_after=1800, after=2))
+        before = datetime.now(UTC)
+        result = here.run(source)
+        assert result.success
+        told = metadata_of(result, ASSETS[source])
+        fetched = 10 if source == "mdblist" else 2
+        assert (told["fetched"], told["errors"], told["still_due"]) == (fetched, 0, 30 - fetched)
+        assert here.count(source) == {"ok": fetched, "waiting": 30 - fetched}
+        goes_on_at = datetime.fromisoformat(told["goes_on_at"])
+        assert timedelta(minutes=29) < goes_on_at - before.replace(second=0) < timedelta(minutes=32)
+        assert f"the service asks for a pause; {30 - fetched} titles are left, and it goes on at" in here.log(result)
+        # The day is not over.
+        here.state.remove_fault(pause)
+        assert here.ask(source)["fetched"] == 30 - fetched
+
+
+def test_a_short_window_is_waited_for_within_the_run(library):
+    """Finding R5: a 429 of a short window was the end of the day."""
+    with library(titles(1, 30), mdblist_batch_size=5) as here:
+        here.state.add_fault(FaultRule("mdblist", status=429, retry_after=0, times=1, after=2))
+        assert here.ask("mdblist")["fetched"] == 30
+
+
+def test_a_pause_without_end_is_trouble_that_is_shown(library):
+    with library(titles(1, 5), tmdb_concurrency=1) as here:
+        here.state.add_fault(FaultRule("tmdb", status=503, retry_after=7200))
+        here.ask("tmdb")
+        (row,) = here.home.rows("SELECT trouble, failing_since FROM services WHERE service = 'tmdb'")
+        assert row["failing_since"] is not None and "503" in row["trouble"]
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_retries(library):
+    """Finding R15: lease and slot were held until the last wait of the last thread was over."""
+    with library(titles(1, 30), omdb_concurrency=3) as here:
+        here.state.add_fault(FaultRule("omdb", status=503, retry_after=119, after=5))
+        process = here.start("omdb")
+        wait_until_asked(here, "omdb", 7, process)
+        process.send_signal(signal.SIGINT)
+        # A wait is 119 s.
+        process.communicate(timeout=40)
+        assert here.count("omdb") == {"ok": 5, "waiting": 25}
+        here.state.clear_faults()
+        assert here.ask("omdb")["fetched"] == 25

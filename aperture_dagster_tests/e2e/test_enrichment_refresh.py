@@ -85,3 +85,28 @@ def test_what_fails_is_tried_again_after_an_hour_then_after_twice_as_long_up_to_
         assert here.ask("omdb")["fetched"] == 1
         assert here.state.asked("omdb") == {imdb(1): 1, imdb(2): 8, imdb(3): 1}
         assert here.home.value("SELECT max(attempts) FROM fetches WHERE source = 'omdb'") == 0
+
+
+def test_a_tmdb_id_that_moved_is_found_by_the_titles_other_ids(library):
+    """Finding R9: it stayed unknown for thirty days."""
+    show = title(3, media_type="series", imdb_id=None, tvdb_id=33)
+    without = title(2, imdb_id=None)
+    with library([title(1), without, show], stand_ins={"tmdb_moved": {1: 101, 2: 102, 3: 103}}) as here:
+        told = here.ask("tmdb")
+        assert (told["fetched"], told["not_found"]) == (2, 1)
+        assert here.home.rows("SELECT tmdb_id FROM tmdb_metadata ORDER BY 1") == [{"tmdb_id": 101}, {"tmdb_id": 103}]
+        # By the old id and the other one, and then the new one.
+        assert here.state.requests("tmdb") == 3 + 1 + 3
+        here.state.reset_counters()
+        here.move(days=here.home.settings.tmdb_ttl_days + 1)
+        assert here.ask("tmdb")["fetched"] == 2
+        asked = dict(here.state.asked("tmdb"))
+        assert asked == {"movie/101": 1, "tv/103": 1, "movie/2": 1}, "what was looked up once is not again"
+
+
+def test_an_id_that_is_really_gone_is_looked_up_once(library):
+    with library([title(1)]) as here:
+        here.state.add_title(title(1, tmdb_id=None))
+        told = here.ask("tmdb")
+        assert (told["fetched"], told["not_found"], told["requests"]) == (0, 1, 2)
+        assert here.why("tmdb") == {"Film 1": "unknown to TMDb as 1"}

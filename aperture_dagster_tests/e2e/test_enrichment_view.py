@@ -91,7 +91,9 @@ def test_the_page_of_a_source_shows_how_far_it_has_come(library):
         found = checks(result)
         covers = found["omdb_ratings.covers_the_library"]
         assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
-        assert covers.description == "2 of 9 titles could not be fetched; they are tried again."
+        assert covers.description == (
+            "2 of 9 titles could not be fetched; they are tried again. 1 title has no id that OMDb knows."
+        )
         assert plain(covers)["picture"] == picture and plain(covers)["no_id"] == 1
         assert found["tmdb_metadata.covers_the_library"].passed
         here.state.clear_faults()
@@ -143,3 +145,51 @@ def test_a_source_that_has_failed_for_a_day_is_warned_of_until_it_answers_or_is_
         here.state.clear_faults()
         here.ask("omdb")
         assert look().passed
+
+
+def test_titles_that_no_source_can_know_are_counted_named_and_warned_of(library):
+    """Finding R17: anime with AniDB ids only was asked about in vain, and nobody said so."""
+    anime = [title(number, title=f"Anime {number}", imdb_id=None, tmdb_id=None) for number in (21, 22)]
+    by_tvdb = title(23, media_type="series", imdb_id=None, tmdb_id=None, tvdb_id=777)
+    # A TVDb id is one of series only.
+    film_by_tvdb = title(24, title="Cour", imdb_id=None, tmdb_id=None, tvdb_id=778)
+    with library(titles(1, 4), shelved=[*titles(1, 4), *anime, by_tvdb, film_by_tvdb]) as here:
+        here.state.add_title(title(23, media_type="series", tvdb_id=777))
+        result = here.home.must("enrich_metadata")
+        told = metadata_of(result, "tmdb_metadata")
+        assert (told["fetched"], told["not_found"], told["no_id"], told["coverage"]) == (5, 0, 3, 1.0)
+        assert [row.data["title"] for row in told["without_id"].records] == ["Anime 21", "Anime 22", "Cour"]
+        said = here.log(result)
+        assert "Titles with no id that any source knows: 3 (Anime 21, Anime 22, Cour)." in said
+        assert "let the media server identify them" in said.lower()
+        covers = checks(result)["tmdb_metadata.covers_the_library"]
+        assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert covers.description == "3 titles have no id that TMDb knows."
+        # Nobody was asked about them.
+        assert here.state.requests("tmdb", "/find") == 1
+        here.shelve(*titles(1, 4), *(title(number, imdb_id=f"tt99{number}") for number in (21, 22)), by_tvdb)
+        again = metadata_of(here.home.must("enrich_metadata"), "tmdb_metadata")
+        assert (again["no_id"], again["asked"]) == (0, 2)
+
+
+def test_a_title_that_lost_its_ids_is_not_shown_as_unknown_to_the_source(library):
+    with library(titles(1, 2)) as here:
+        here.ask("tmdb")
+        here.home.rows("UPDATE fetches SET outcome = 'not_found' WHERE item > 0 RETURNING 1")
+        here.home.rows("UPDATE works SET tmdb_id = NULL, imdb_id = NULL RETURNING 1")
+        here.home.rows("DELETE FROM tmdb_metadata RETURNING 1")
+        told = here.ask("tmdb")
+        assert (told["asked"], told["no_id"]) == (0, 2)
+
+
+def test_answers_that_are_mostly_unreadable_are_warned_of_with_their_number_and_the_first_reason(library):
+    """Finding L6: a run in which hardly anything could be read looked like any other."""
+    with library(titles(1, 40), tmdb_concurrency=1) as here:
+        here.state.add_fault(FaultRule("tmdb", "/movie/", kind="missing_field", field="title", after=6))
+        result = here.run("tmdb")
+        assert result.success
+        warning = next(line for line in here.log(result).splitlines() if "could not be fetched" in line)
+        assert warning.startswith("34 of 40 titles could not be fetched from TMDb and are tried again later.")
+        assert "The first: Film" in warning and "has no title" in warning
+        covers = checks(result)["tmdb_metadata.covers_the_library"]
+        assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)

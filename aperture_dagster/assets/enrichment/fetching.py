@@ -1,7 +1,7 @@
-"""Working through a source's list: what is due is asked, and each answer is kept as it comes.
+"""Work through a source's list: ask about what is due, and keep each answer as it comes.
 
-The one place that decides when to stop, what is kept and when an item is due again; each source says only how it is
-asked, and where its answers go.
+This is the one place that decides when to stop, what is kept and when an item is due again. A source only says how it
+is asked and where its answers go.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.assets.common import Progress
+from aperture_dagster.assets.common import LONGEST_REASON, Progress
 from aperture_dagster.library.due import Outcome, due_after
 from aperture_dagster.library.sources import Kind, Source
 from aperture_dagster.resources.errors import (
@@ -24,6 +24,7 @@ from aperture_dagster.resources.errors import (
     QuotaSpent,
     RequestRejected,
     ServiceError,
+    ServicePaused,
     ServiceUnavailable,
 )
 from aperture_dagster.resources.providers import Clock, Database
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     import dagster as dg
     from sqlalchemy import Connection
 
+    from aperture_dagster.resources.metadata_services import QuotaLedger
+
 READ_AT_ONCE = 200
 # So many in a row that could not be reached mean that the service is down, not that the titles are odd.
 FAILURES_THAT_MEAN_DOWN = 8
@@ -41,7 +44,7 @@ LARGEST_COUNT = 32_767
 
 @dataclass(slots=True)
 class Attempt:
-    """How asking about an item went. ``found_id``: the source's own id of it, when that had to be looked for."""
+    """The outcome of asking about an item. ``found_id``: the source's own id of it, when that had to be looked up."""
 
     item: DueItem
     outcome: Outcome
@@ -53,21 +56,29 @@ class Attempt:
 
 @dataclass(slots=True)
 class Tally:
-    """What a run came to: attempts by outcome, rows written, what is still due, and whether the quota ended it."""
+    """What a run came to.
+
+    Attempts by outcome, rows written, what is still due; ``goes_on_at`` when the quota or a pause ended the run;
+    ``reason`` is why the first attempt failed, ``unreachable`` why the last one did not reach the service.
+    """
 
     ok: int = 0
     not_found: int = 0
     error: int = 0
     rows: int = 0
     still_due: int = 0
-    out_of_quota: bool = False
-    last_unreachable: str = ""
+    goes_on_at: datetime | None = None
+    reason: str = ""
+    unreachable: str = ""
 
     def count(self, attempt: Attempt) -> None:
         """Count an attempt."""
         setattr(self, attempt.outcome, getattr(self, attempt.outcome) + 1)
+        detail = (attempt.detail or "").rstrip(".")
+        if attempt.outcome == "error":
+            self.reason = self.reason or f"{attempt.item.name}: {detail}".removeprefix(": ")
         if attempt.unreachable:
-            self.last_unreachable = (attempt.detail or "").rstrip(".")
+            self.unreachable = detail
 
     @property
     def asked(self) -> int:
@@ -77,15 +88,17 @@ class Tally:
 
 @dataclass(slots=True)
 class WorkList:
-    """How one source is worked through.
+    """How to work through one source's list.
 
     Args:
         source: whose list it is.
         ask: asks about one unit (items of one kind) and yields attempts as they are known. May raise any
             ServiceError: what it concerns is then decided here.
-        keep: writes the answers of attempts that went well; returns how many rows changed.
-        note: told of all attempts, whatever came of them, beside ``keep``.
+        keep: writes the answers of successful attempts; returns how many rows changed.
         ttl: how long the answer of such an attempt is good for.
+        cancel: ends requests that are under way, for a run that is being stopped.
+        note: called with all attempts, whatever came of them, beside ``keep``.
+        quota: the source's requests of the day, if they are limited.
         concurrency: units asked about at once.
         unit_size: items in a unit now.
         group: of what an item may share a unit with; default everything.
@@ -97,6 +110,8 @@ class WorkList:
     ask: Callable[[Sequence[DueItem]], Iterator[list[Attempt]]]
     keep: Callable[[Connection, Sequence[Attempt]], int]
     ttl: Callable[[Attempt, datetime], timedelta]
+    cancel: Callable[[], None]
+    quota: QuotaLedger | None = None
     note: Callable[[Connection, Sequence[Attempt]], None] = lambda connection, attempts: None
     concurrency: int = 1
     unit_size: Callable[[], int] = lambda: 1
@@ -106,7 +121,7 @@ class WorkList:
 
 
 def keep_answers(source: Source) -> Callable[[Connection, Sequence[Attempt]], int]:
-    """What keeps the answers of a source that says one row of each title."""
+    """Persist the answers of a source that has one row per title."""
 
     def keep(connection: Connection, attempts: Sequence[Attempt]) -> int:
         from aperture_dagster.storage.enrichment import write_answers
@@ -121,10 +136,12 @@ def outcome_of(item: DueItem, ask: Callable[[], Attempt]) -> Attempt:
     """The attempt that ``ask`` returns, or what its error means for this item alone.
 
     Raises:
-        ServiceRefused, QuotaSpent: these concern all items.
+        ServiceRefused, QuotaSpent, ServicePaused: these concern all items.
     """
     try:
         return ask()
+    except ServicePaused:
+        raise
     except NotFound as error:
         return Attempt(item, "not_found", detail=str(error))
     except (BadAnswer, RequestRejected) as error:
@@ -137,7 +154,7 @@ def work_through(context: dg.AssetExecutionContext, database: Database, clock: C
     """Ask about everything that is due; an answer is kept before the next question takes its place.
 
     A run that is killed loses no more than the requests under way, one that is stopped nothing. When the quota is spent
-    it ends well: what was not asked stays as it was.
+    or the service asks for a long pause, it ends well, and says what is left: what was not asked stays as it was.
 
     Raises:
         ServiceUnavailable: the service is down; what was fetched is kept, what failed is tried again soon.
@@ -152,28 +169,48 @@ def work_through(context: dg.AssetExecutionContext, database: Database, clock: C
         due = count_due(connection, work.source, now=now)
     context.log.info(f"{work.source.label}: {due:,} {work.what} are due")
     run = _Run(database, clock, work, now, Progress(context, f"{work.what} from {work.source.label}", due))
-    trouble: ServiceError | None = None
-    try:
-        run.work()
-    except QuotaSpent:
-        run.tally.out_of_quota = True
-    except ServiceError as error:
-        trouble = error
-    tally = run.tally
+    tally, stop = run.tally, run.work()
+    trouble: Exception | None = stop
+    if isinstance(stop, QuotaSpent):
+        trouble = None
+        if work.quota is not None:
+            # Whoever used it up, and whoever said so.
+            work.quota.exhaust()
+            tally.goes_on_at = work.quota.goes_on_at
+    elif isinstance(stop, ServicePaused):
+        tally.goes_on_at = stop.resumes_at
+        # A pause that follows on the last one is trouble; one after some answers is none.
+        trouble = stop if tally.ok + tally.not_found == 0 else None
     with database.transaction() as connection:
         tally.still_due = count_due(connection, work.source, now=clock.now())
-        if trouble is not None:
+        if isinstance(trouble, ServiceError):
             note_trouble(connection, work.source.name, now=clock.now(), trouble=str(trouble))
         elif tally.ok + tally.not_found:
             note_answers(connection, work.source.name, now=clock.now())
-    if trouble is not None:
-        raise trouble
+    if stop is not None and not isinstance(stop, (QuotaSpent, ServicePaused)):
+        raise stop
+    _report(context, work, tally, stop)
     return tally
+
+
+def _report(context: dg.AssetExecutionContext, work: WorkList, tally: Tally, stop: Exception | None) -> None:
+    """Say what went wrong in a run that ended well."""
+    label = work.source.label
+    if tally.error:
+        context.log.warning(
+            f"{tally.error:,} of {tally.asked:,} {work.what} could not be fetched from {label} and are tried again "
+            f"later. The first: {tally.reason[:LONGEST_REASON]}."
+        )
+    if stop is None:
+        return
+    why = "today's requests are used up" if isinstance(stop, QuotaSpent) else "the service asks for a pause"
+    when = f", and it goes on at {tally.goes_on_at:%Y-%m-%d %H:%M} UTC" if tally.goes_on_at is not None else ""
+    context.log.warning(f"{label}: {why}; {tally.still_due:,} {work.what} are left{when}.")
 
 
 @dataclass(slots=True)
 class _UnitOver:
-    """A unit is done with: what of it was not asked about, what ended it early, and whether the service was reached."""
+    """The end of a unit: what of it was not asked about, what ended it early, and whether the service was reached."""
 
     not_asked: list[DueItem]
     error: Exception | None
@@ -181,7 +218,7 @@ class _UnitOver:
 
 
 class _Run:
-    """One way through the list: threads ask, the caller's thread keeps what they bring."""
+    """One pass over the list: threads ask, the caller's thread keeps the results."""
 
     def __init__(self, database: Database, clock: Clock, work: WorkList, now: datetime, progress: Progress) -> None:
         self.tally = Tally()
@@ -198,8 +235,8 @@ class _Run:
         self._stop: Exception | None = None
         self._units_unreachable = 0
 
-    def work(self) -> None:
-        """Go on until nothing is due, or there is a reason to stop, which is raised after all is kept."""
+    def work(self) -> Exception | None:
+        """Go on until nothing is due or there is a reason to stop, which is returned; everything that came is kept."""
         under_way = 0
         with ThreadPoolExecutor(self._list.concurrency, thread_name_prefix=self._list.source.name) as pool:
             try:
@@ -212,6 +249,10 @@ class _Run:
                         break
                     self._bell.get()
                     under_way -= self._collect()
+            except BaseException:
+                # The run is being stopped: nobody waits for a retry or a slow answer.
+                self._list.cancel()
+                raise
             finally:
                 # Also when the run is being stopped: whatever has come is kept.
                 self._stopping.set()
@@ -221,8 +262,7 @@ class _Run:
         nothing_came = self.tally.asked == self.tally.error
         if self._stop is None and self._units_unreachable and nothing_came:
             self._stop = self._down()
-        if self._stop is not None:
-            raise self._stop
+        return self._stop
 
     def _next_unit(self) -> list[DueItem]:
         """A whole unit of one group; what is left over of the groups comes when all has been read."""
@@ -250,7 +290,7 @@ class _Run:
         self._all_read = not items
 
     def _ask(self, unit: list[DueItem]) -> None:
-        """In a thread: ask about a unit, and pass on what comes."""
+        """In a thread: ask about a unit, and hand over what comes."""
         asked: set[tuple[Kind, int]] = set()
         error: Exception | None = None
         reached = False
@@ -259,15 +299,15 @@ class _Run:
                 for attempts in self._list.ask(unit):
                     asked |= {attempt.item.key for attempt in attempts}
                     reached |= any(not attempt.unreachable for attempt in attempts)
-                    self._bring(attempts)
+                    self._hand_over(attempts)
                     if self._stopping.is_set():
                         break
         except Exception as raised:
-            # It is judged, and raised if need be, where all results are.
+            # Its meaning is decided where all results are.
             error = raised
-        self._bring(_UnitOver([item for item in unit if item.key not in asked], error, reached))
+        self._hand_over(_UnitOver([item for item in unit if item.key not in asked], error, reached))
 
-    def _bring(self, result: list[Attempt] | _UnitOver) -> None:
+    def _hand_over(self, result: list[Attempt] | _UnitOver) -> None:
         self._results.append(result)
         self._bell.put(None)
 
@@ -280,7 +320,7 @@ class _Run:
         attempts: list[Attempt] = []
         over = [result for result in results if isinstance(result, _UnitOver)]
         for result in results:
-            attempts += self._judge(result) if isinstance(result, _UnitOver) else result
+            attempts += self._attempts_left(result) if isinstance(result, _UnitOver) else result
         if attempts:
             self._keep(attempts)
         del self._results[: len(results)]
@@ -290,9 +330,12 @@ class _Run:
             self._end(self._down())
         return len(over)
 
-    def _judge(self, over: _UnitOver) -> list[Attempt]:
+    def _attempts_left(self, over: _UnitOver) -> list[Attempt]:
         """What the end of a unit means: a reason to stop for all, or failures of what of it was not asked about."""
         error = over.error
+        if isinstance(error, ServicePaused):
+            self._end(error)
+            return []
         if error is None or isinstance(error, ServiceUnavailable):
             self._units_unreachable = 0 if over.reached else self._units_unreachable + 1
         if error is None:
@@ -322,7 +365,7 @@ class _Run:
 
     def _down(self) -> ServiceUnavailable:
         return ServiceUnavailable(
-            f"{self._list.source.label} cannot be reached: {self.tally.last_unreachable}. "
+            f"{self._list.source.label} cannot be reached: {self.tally.unreachable}. "
             f"{self.tally.ok:,} {self._list.what} were fetched before."
         )
 

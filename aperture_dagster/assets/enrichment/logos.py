@@ -121,6 +121,7 @@ def _logos(client: "TmdbImages", concurrency: int, folder: Path) -> WorkList:
         keep=keep,
         note=note,
         ttl=lambda attempt, now: GOOD_FOR,
+        cancel=client.cancel,
         concurrency=concurrency,
         what="logos",
     )

@@ -1,4 +1,4 @@
-"""What MDBList knows: the scores of many sites, keywords, and where a title streams."""
+"""Scores of many sites, keywords, and where titles stream, from MDBList."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -9,12 +9,12 @@ import dagster as dg
 
 from aperture_dagster.assets.common import materialized, operator_errors
 from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, keep_answers, work_through
-from aperture_dagster.assets.enrichment.reporting import quota_spent, skipped, source_metadata, tell_waiting
+from aperture_dagster.assets.enrichment.reporting import skipped, source_metadata, tell_waiting
 from aperture_dagster.assets.media_server import movies, series
 from aperture_dagster.automation import fresh_within_a_day
 from aperture_dagster.library.sources import MDBLIST
 from aperture_dagster.resources.errors import RequestRejected
-from aperture_dagster.resources.metadata_services import MdbListService
+from aperture_dagster.resources.metadata_services import MdbListService, QuotaLedger
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 
@@ -58,8 +58,7 @@ def mdblist_scores(
         return skipped(context, MDBLIST, "titles have no scores and keywords of MDBList")
     with operator_errors(context, settings), mdblist_service.open(waiting=tell_waiting(context, MDBLIST)) as client:
         batches = _Batches(client, database, settings.mdblist_batch_size)
-        tally = work_through(context, database, clock, _titles(settings, batches))
-        quota_spent(context, MDBLIST, tally, mdblist_service.quota)
+        tally = work_through(context, database, clock, _titles(settings, client, batches, mdblist_service.quota))
         return materialized(
             context,
             source_metadata(
@@ -136,12 +135,14 @@ def _attempt(item: "DueItem", answer: "MdbListAnswer") -> Attempt:
     return Attempt(item, "not_found", detail=f"unknown to MDBList as {asked}")
 
 
-def _titles(settings: Settings, batches: _Batches) -> WorkList:
+def _titles(settings: Settings, client: "MdbList", batches: _Batches, quota: QuotaLedger | None) -> WorkList:
     return WorkList(
         MDBLIST,
         ask=batches.ask,
         keep=keep_answers(MDBLIST),
         ttl=lambda attempt, now: timedelta(days=settings.mdblist_ttl_days),
+        cancel=client.cancel,
+        quota=quota,
         unit_size=lambda: batches.size,
         # A request holds titles of one kind, by one sort of id.
         group=lambda item: (item.kind, item.imdb_id is not None),

@@ -1,4 +1,4 @@
-"""What OMDb knows: critics, IMDb's voters, awards."""
+"""Ratings of critics and of IMDb's voters, and awards, from OMDb."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -8,7 +8,7 @@ import dagster as dg
 
 from aperture_dagster.assets.common import materialized, operator_errors
 from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, keep_answers, outcome_of, work_through
-from aperture_dagster.assets.enrichment.reporting import quota_spent, skipped, source_metadata, tell_waiting
+from aperture_dagster.assets.enrichment.reporting import skipped, source_metadata, tell_waiting
 from aperture_dagster.assets.media_server import movies, series
 from aperture_dagster.automation import fresh_within_half_a_day
 from aperture_dagster.library.sources import OMDB
@@ -53,15 +53,14 @@ def omdb_ratings(
     if not omdb_service.configured:
         return skipped(context, OMDB, "titles have no ratings of OMDb")
     with operator_errors(context, settings), omdb_service.open(waiting=tell_waiting(context, OMDB)) as client:
-        tally = work_through(context, database, clock, _titles(settings, client, omdb_service.concurrency))
-        quota_spent(context, OMDB, tally, omdb_service.quota)
+        tally = work_through(context, database, clock, _titles(settings, client, omdb_service))
         return materialized(
             context,
             source_metadata(database, OMDB, tally, requests=client.requests, now=clock.now(), quota=omdb_service.quota),
         )
 
 
-def _titles(settings: Settings, client: "Omdb", concurrency: int) -> WorkList:
+def _titles(settings: Settings, client: "Omdb", service: OmdbService) -> WorkList:
     def ask(unit: "Sequence[DueItem]") -> Iterator[list[Attempt]]:
         for title in unit:
             imdb_id = title.imdb_id or ""
@@ -72,5 +71,7 @@ def _titles(settings: Settings, client: "Omdb", concurrency: int) -> WorkList:
         ask=ask,
         keep=keep_answers(OMDB),
         ttl=lambda attempt, now: timedelta(days=settings.omdb_ttl_days),
-        concurrency=concurrency,
+        cancel=client.cancel,
+        quota=service.quota,
+        concurrency=service.concurrency,
     )

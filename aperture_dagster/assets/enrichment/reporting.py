@@ -1,4 +1,4 @@
-"""What every source shows on its asset's page: how far it has come, what it could not fetch, what its quota says."""
+"""Metadata that every source shows on its asset's page: coverage, failures, quota."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from aperture_dagster.assets.common import table
+from aperture_dagster.assets.common import SHOWN_NAMES, table
 from aperture_dagster.library.sources import Source
-from aperture_dagster.storage.work_list import not_fetched, standing
+from aperture_dagster.storage.work_list import not_fetched, standing, without_id
 
 if TYPE_CHECKING:
     from aperture_dagster.assets.enrichment.fetching import Tally
@@ -56,10 +56,11 @@ def source_metadata(
     now: datetime,
     quota: QuotaLedger | None = None,
 ) -> dict[str, Any]:
-    """The metadata of a run of a source: numbers with stable names first, then how things stand."""
+    """The metadata of a run of a source: numbers with stable names first, then the state of its list."""
     with database.transaction() as connection:
         rows = standing(connection, source)
         troubled = not_fetched(connection, source)
+        unknowable = without_id(connection, source)
     metadata: dict[str, Any] = {
         "dagster/row_count": sum(row["items"] for row in rows if row["outcome"] == "ok"),
         "coverage": round(coverage(rows), 4),
@@ -67,6 +68,7 @@ def source_metadata(
         "fetched": tally.ok,
         "not_found": tally.not_found,
         "errors": tally.error,
+        "no_id": sum(row["items"] for row in rows if row["outcome"] == "no_id"),
         "still_due": tally.still_due,
         "rows_written": tally.rows,
         "requests": requests,
@@ -74,8 +76,10 @@ def source_metadata(
     if quota is not None:
         used, limit = quota.standing()
         metadata |= {"quota_used": used, "quota_limit": limit}
-    if tally.out_of_quota and quota is not None:
-        metadata["goes_on_at"] = quota.goes_on_at.astimezone(UTC).isoformat(timespec="minutes")
+    if tally.goes_on_at is not None:
+        metadata["goes_on_at"] = tally.goes_on_at.astimezone(UTC).isoformat(timespec="minutes")
+    if unknowable:
+        metadata["without_id"] = table(unknowable)
     return metadata | {
         "coverage_by_kind": dg.MetadataValue.md(coverage_picture(rows)),
         "outcomes": table(rows),
@@ -100,12 +104,14 @@ def tell_waiting(context: dg.AssetExecutionContext, source: Source):
     return waiting
 
 
-def quota_spent(context: dg.AssetExecutionContext, source: Source, tally: Tally, quota: QuotaLedger | None) -> None:
-    """When the quota ended a run: note that nothing is left of today, whoever said so, and say how many titles are."""
-    if not tally.out_of_quota or quota is None:
-        return
-    quota.exhaust()
-    context.log.warning(
-        f"{source.label}: today's requests are used up; {tally.still_due:,} titles are left, "
-        f"and it goes on at {quota.goes_on_at:%Y-%m-%d %H:%M} UTC."
-    )
+def warn_of_titles_without_id(context: dg.AssetExecutionContext, database: Database, source: Source) -> None:
+    """Say how many titles have no id that any source knows, which nobody would notice otherwise."""
+    with database.transaction() as connection:
+        count = sum(row["items"] for row in standing(connection, source) if row["outcome"] == "no_id")
+        names = [row["title"] for row in without_id(connection, source, limit=SHOWN_NAMES)]
+    if count:
+        context.log.warning(
+            f"Titles with no id that any source knows: {count:,} ({', '.join(names)}"
+            f"{', …' if count > len(names) else ''}). They are not enriched; an AniDB id is not enough. Let the media "
+            "server identify them by TMDb, IMDb or, for series, TVDb."
+        )

@@ -1,4 +1,4 @@
-"""What TMDb knows: titles, and the collections that they belong to."""
+"""Facts about titles, and the collections that they belong to, from TMDb."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from aperture_dagster.assets.common import materialized, operator_errors
-from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, keep_answers, outcome_of, work_through
-from aperture_dagster.assets.enrichment.reporting import skipped, source_metadata, tell_waiting
+from aperture_dagster.assets.enrichment.fetching import (
+    Attempt,
+    Tally,
+    WorkList,
+    keep_answers,
+    outcome_of,
+    work_through,
+)
+from aperture_dagster.assets.enrichment.reporting import (
+    skipped,
+    source_metadata,
+    tell_waiting,
+    warn_of_titles_without_id,
+)
 from aperture_dagster.assets.media_server import movies, series
 from aperture_dagster.automation import fresh_within_half_a_day
 from aperture_dagster.library.due import ttl_for
@@ -58,8 +70,14 @@ def tmdb_metadata(
         return skipped(context, TMDB, "titles keep what the media server says of them")
     with operator_errors(context, settings), tmdb_service.open(waiting=tell_waiting(context, TMDB)) as client:
         tally = work_through(context, database, clock, _titles(settings, client, tmdb_service.concurrency))
-        collections = work_through(context, database, clock, _collections(settings, client, tmdb_service.concurrency))
-        tally.rows += collections.rows
+        warn_of_titles_without_id(context, database, TMDB)
+        collections = Tally()
+        if tally.goes_on_at is None:
+            collections = work_through(
+                context, database, clock, _collections(settings, client, tmdb_service.concurrency)
+            )
+            tally.rows += collections.rows
+            tally.goes_on_at = collections.goes_on_at
         return materialized(
             context,
             source_metadata(database, TMDB, tally, requests=client.requests, now=clock.now())
@@ -81,7 +99,7 @@ def _titles(settings: Settings, client: "Tmdb", concurrency: int) -> WorkList:
         for title in unit:
             yield [_ask_title(client, title)]
 
-    return WorkList(TMDB, ask=ask, keep=keep_answers(TMDB), ttl=ttl, concurrency=concurrency)
+    return WorkList(TMDB, ask=ask, keep=keep_answers(TMDB), ttl=ttl, cancel=client.cancel, concurrency=concurrency)
 
 
 def _ask_title(client: "Tmdb", title: "DueItem") -> Attempt:
@@ -90,16 +108,21 @@ def _ask_title(client: "Tmdb", title: "DueItem") -> Attempt:
 
     def ask() -> Attempt:
         nonlocal found
-        tmdb_id = title.tmdb_id
-        if tmdb_id is None:
-            tmdb_id = found = client.find(media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
-        if tmdb_id is None:
-            known = title.imdb_id or title.tvdb_id
-            raise NotFound(f"unknown to TMDb as {known}" if known else "the title has no ids")
-        return Attempt(title, "ok", answer=client.title(media_type, tmdb_id))
+        if title.tmdb_id is not None:
+            try:
+                return Attempt(title, "ok", answer=client.title(media_type, title.tmdb_id))
+            except NotFound:
+                # Merged and deleted ids lead nowhere, while the title may be known by another one.
+                if title.imdb_id is None and title.tvdb_id is None:
+                    raise
+        found = client.find(media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
+        if found is None or found == title.tmdb_id:
+            found = None
+            raise NotFound(f"unknown to TMDb as {title.tmdb_id or title.imdb_id or title.tvdb_id}")
+        return Attempt(title, "ok", answer=client.title(media_type, found))
 
     attempt = outcome_of(title, ask)
-    # Kept also when the rest failed: what was looked for once is not looked for again.
+    # Kept also when the rest failed: what was looked up once is not looked up again.
     attempt.found_id = found
     return attempt
 
@@ -119,6 +142,7 @@ def _collections(settings: Settings, client: "Tmdb", concurrency: int) -> WorkLi
         ask=ask,
         keep=keep,
         ttl=lambda attempt, now: timedelta(days=settings.tmdb_ttl_days),
+        cancel=client.cancel,
         concurrency=concurrency,
         what="collections",
     )
