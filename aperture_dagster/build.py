@@ -35,7 +35,12 @@ def build_definitions(
     from aperture_dagster.checks import media_server as media_server_checks
     from aperture_dagster.checks import taste as taste_checks
     from aperture_dagster.jobs import build_jobs
-    from aperture_dagster.resources.metadata_services import MdbListService, OmdbService, TmdbImageService, TmdbService
+    from aperture_dagster.resources.metadata_services import (
+        mdblist_service,
+        omdb_service,
+        tmdb_image_service,
+        tmdb_service,
+    )
     from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
     from aperture_dagster.schedules import build_schedules
     from aperture_dagster.sensors import build_sensors
@@ -67,10 +72,10 @@ def build_definitions(
             "settings": settings,
             "database": database,
             "media_servers": MediaServers(settings, database),
-            "tmdb_service": TmdbService(settings, database, clock),
-            "tmdb_image_service": TmdbImageService(settings, database, clock),
-            "omdb_service": OmdbService(settings, database, clock),
-            "mdblist_service": MdbListService(settings, database, clock),
+            "tmdb_service": tmdb_service(settings, database),
+            "tmdb_image_service": tmdb_image_service(settings, database),
+            "omdb_service": omdb_service(settings, database, clock),
+            "mdblist_service": mdblist_service(settings, database, clock),
             "embedders": Embedders(settings),
             "clock": clock,
         }

@@ -14,7 +14,12 @@ import click
 
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
 from aperture_dagster.resources.home_network import describe_route
-from aperture_dagster.resources.metadata_services import MdbListService, MetadataService, OmdbService, TmdbService
+from aperture_dagster.resources.metadata_services import (
+    MetadataService,
+    mdblist_service,
+    omdb_service,
+    tmdb_service,
+)
 from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
@@ -44,19 +49,19 @@ def examine(settings: Settings) -> Iterator[Finding]:
         (
             "TMDb",
             lambda: _metadata_service(
-                TmdbService(settings, database, clock), settings.tmdb_url, "titles keep what the media server says"
+                tmdb_service(settings, database), settings.tmdb_url, "titles keep what the media server says"
             ),
         ),
         (
             "OMDb",
             lambda: _metadata_service(
-                OmdbService(settings, database, clock), settings.omdb_url, "titles have no critics' scores and awards"
+                omdb_service(settings, database, clock), settings.omdb_url, "titles have no critics' scores and awards"
             ),
         ),
         (
             "MDBList",
             lambda: _metadata_service(
-                MdbListService(settings, database, clock), settings.mdblist_url, "titles have no scores of MDBList"
+                mdblist_service(settings, database, clock), settings.mdblist_url, "titles have no scores of MDBList"
             ),
         ),
         ("embedder", lambda: _embedder(settings)),

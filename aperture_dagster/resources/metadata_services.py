@@ -1,9 +1,10 @@
-"""The services that know something of titles: each opened for one process at a time, within its limit and its quota."""
+"""Services of facts about titles, each opened by one process at a time and kept within its limit and its quota."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar
 
@@ -15,18 +16,24 @@ from aperture_dagster.settings import Settings
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from aperture_dagster.resources.client import ServiceClient
     from aperture_dagster.resources.mdblist import MdbList
     from aperture_dagster.resources.omdb import Omdb
     from aperture_dagster.resources.rate_limit import Pacer
     from aperture_dagster.resources.tmdb import Tmdb
     from aperture_dagster.resources.tmdb_images import TmdbImages
 
-Client = TypeVar("Client", "Tmdb", "Omdb", "MdbList", "TmdbImages")
+Client = TypeVar("Client", bound="ServiceClient")
 
 
 class _Allowed(TypedDict):
     limit: int
     told: bool
+
+
+class _Retries(TypedDict):
+    attempts: int
+    first_wait_seconds: float
 
 
 class QuotaLedger:
@@ -92,27 +99,32 @@ class QuotaLedger:
             return quota_of(connection, self._source.name, day=self.day, **self._allowed)
 
 
+@dataclass(frozen=True)
 class MetadataService(Generic[Client]):
-    """A service of facts about titles, when there is a key for it."""
+    """A service of facts about titles, if there is a key for it.
+
+    Args:
+        source: what it is.
+        key: its key, if it is set.
+        database: where its lease and its quota are kept.
+        connect: makes a client from the key, the pacer and the quota.
+        concurrency: requests that may be under way at once.
+        rate: requests, and the seconds within which they may be sent, if that is limited.
+        quota: its requests of the day, if they are limited.
+    """
 
     source: Source
-
-    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
-        self._settings = settings
-        self._database = database
-        self._clock = clock
-        self.quota: QuotaLedger | None = None
+    key: SecretStr | None
+    database: Database
+    connect: Callable[[str, Pacer | None, QuotaLedger | None], Client]
+    concurrency: int = 1
+    rate: tuple[int, float] | None = None
+    quota: QuotaLedger | None = None
 
     @property
     def configured(self) -> bool:
         """Whether there is a key."""
-        key = self._key
-        return key is not None and bool(key.get_secret_value())
-
-    @property
-    def concurrency(self) -> int:
-        """Requests that may be under way at once."""
-        raise NotImplementedError
+        return self.key is not None and bool(self.key.get_secret_value())
 
     @contextmanager
     def open(
@@ -121,25 +133,25 @@ class MetadataService(Generic[Client]):
         """A client of the service, which no other process uses meanwhile: its limit is one for all of them.
 
         Args:
-            waiting: told about once a second while another process uses it, with the seconds so far.
+            waiting: called about once a second while another process uses it, with the seconds so far.
             patience_seconds: how long to wait for that; None waits as long as it takes.
 
         Raises:
             ServiceNotConfigured: there is no key.
             ServiceBusy: another process still uses it after that time.
         """
-        key = self._key
-        if key is None or not key.get_secret_value():
-            raise ServiceNotConfigured(f"{self.source.key_setting} is not set")
+        from aperture_dagster.resources.rate_limit import Pacer
+
+        key = self._key()
         with ExitStack() as stack:
             try:
                 stack.enter_context(
-                    self._database.lease(self.source.name, waiting=waiting, patience_seconds=patience_seconds)
+                    self.database.lease(self.source.name, waiting=waiting, patience_seconds=patience_seconds)
                 )
             except TimeoutError:
                 raise ServiceBusy(f"{self.source.label} is being asked by another run now") from None
             # Made only now: the pacer's first request waits one spacing, for whoever had the service before.
-            client = self._connect(key.get_secret_value(), self._pacer(), self.quota)
+            client = self.connect(key, Pacer(*self.rate) if self.rate is not None else None, self.quota)
             stack.callback(client.close)
             yield client
 
@@ -150,152 +162,97 @@ class MetadataService(Generic[Client]):
         Raises:
             ServiceNotConfigured: there is no key.
         """
-        key = self._key
-        if key is None or not key.get_secret_value():
-            raise ServiceNotConfigured(f"{self.source.key_setting} is not set")
-        client = self._connect(key.get_secret_value(), None, None)
+        client = self.connect(self._key(), None, None)
         try:
             yield client
         finally:
             client.close()
 
-    @property
-    def _key(self) -> SecretStr | None:
-        raise NotImplementedError
-
-    def _pacer(self) -> Pacer | None:
-        return None
-
-    def _connect(self, key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> Client:
-        raise NotImplementedError
+    def _key(self) -> str:
+        if self.key is None or not self.key.get_secret_value():
+            raise ServiceNotConfigured(f"{self.source.key_setting} is not set")
+        return self.key.get_secret_value()
 
 
-class TmdbService(MetadataService["Tmdb"]):
-    """TMDb, when there is a key."""
+def tmdb_service(settings: Settings, database: Database) -> MetadataService[Tmdb]:
+    """TMDb."""
 
-    source = TMDB
-
-    @property
-    def concurrency(self) -> int:
-        """Requests that may be under way at once."""
-        return self._settings.tmdb_concurrency
-
-    @property
-    def _key(self) -> SecretStr | None:
-        return self._settings.tmdb_api_key
-
-    def _pacer(self) -> Pacer:
-        from aperture_dagster.resources.rate_limit import Pacer
-
-        return Pacer(self._settings.tmdb_requests, self._settings.tmdb_period_seconds)
-
-    def _connect(self, key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> Tmdb:
+    def connect(key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> Tmdb:
         from aperture_dagster.resources.tmdb import Tmdb
 
-        settings = self._settings
         return Tmdb.connect(
             settings.tmdb_url,
             key,
             language=settings.tmdb_language,
             pacer=pacer,
             concurrency=settings.tmdb_concurrency,
-            attempts=settings.http_attempts,
-            first_wait_seconds=settings.http_retry_wait_seconds,
+            **_retries(settings),
         )
 
+    return MetadataService(
+        TMDB,
+        settings.tmdb_api_key,
+        database,
+        connect,
+        concurrency=settings.tmdb_concurrency,
+        rate=(settings.tmdb_requests, settings.tmdb_period_seconds),
+    )
 
-class OmdbService(MetadataService["Omdb"]):
-    """OMDb, when there is a key; its quota is counted here, for it never tells."""
 
-    source = OMDB
+def omdb_service(settings: Settings, database: Database, clock: Clock) -> MetadataService[Omdb]:
+    """OMDb. Its quota is counted here, since it never says what is left."""
 
-    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
-        super().__init__(settings, database, clock)
-        self.quota = QuotaLedger(database, clock, OMDB, settings.omdb_daily_limit)
-
-    @property
-    def concurrency(self) -> int:
-        """Requests that may be under way at once."""
-        return self._settings.omdb_concurrency
-
-    @property
-    def _key(self) -> SecretStr | None:
-        return self._settings.omdb_api_key
-
-    def _connect(self, key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> Omdb:
+    def connect(key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> Omdb:
         from aperture_dagster.resources.omdb import Omdb
 
-        settings = self._settings
         return Omdb.connect(
-            settings.omdb_url,
-            key,
-            quota=quota,
-            concurrency=settings.omdb_concurrency,
-            attempts=settings.http_attempts,
-            first_wait_seconds=settings.http_retry_wait_seconds,
+            settings.omdb_url, key, quota=quota, concurrency=settings.omdb_concurrency, **_retries(settings)
         )
 
+    return MetadataService(
+        OMDB,
+        settings.omdb_api_key,
+        database,
+        connect,
+        concurrency=settings.omdb_concurrency,
+        quota=QuotaLedger(database, clock, OMDB, settings.omdb_daily_limit),
+    )
 
-class MdbListService(MetadataService["MdbList"]):
-    """MDBList, when there is a key; what it says of its quota is taken for the truth."""
 
-    source = MDBLIST
+def mdblist_service(settings: Settings, database: Database, clock: Clock) -> MetadataService[MdbList]:
+    """MDBList. What it says of its quota counts. One request at a time, since the size of a batch may change."""
 
-    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
-        super().__init__(settings, database, clock)
-        self.quota = QuotaLedger(database, clock, MDBLIST, settings.mdblist_daily_limit, told=True)
-
-    @property
-    def concurrency(self) -> int:
-        """One: a batch holds a hundred titles, and its size may have to change."""
-        return 1
-
-    @property
-    def _key(self) -> SecretStr | None:
-        return self._settings.mdblist_api_key
-
-    def _pacer(self) -> Pacer:
-        from aperture_dagster.resources.rate_limit import Pacer
-
-        return Pacer(self._settings.mdblist_requests, self._settings.mdblist_period_seconds)
-
-    def _connect(self, key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> MdbList:
+    def connect(key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> MdbList:
         from aperture_dagster.resources.mdblist import MdbList
 
-        settings = self._settings
-        return MdbList.connect(
-            settings.mdblist_url,
-            key,
-            quota=quota,
-            told=quota.told if quota is not None else None,
-            pacer=pacer,
-            attempts=settings.http_attempts,
-            first_wait_seconds=settings.http_retry_wait_seconds,
-        )
+        told = quota.told if quota is not None else None
+        return MdbList.connect(settings.mdblist_url, key, quota=quota, told=told, pacer=pacer, **_retries(settings))
+
+    return MetadataService(
+        MDBLIST,
+        settings.mdblist_api_key,
+        database,
+        connect,
+        rate=(settings.mdblist_requests, settings.mdblist_period_seconds),
+        quota=QuotaLedger(database, clock, MDBLIST, settings.mdblist_daily_limit, told=True),
+    )
 
 
-class TmdbImageService(MetadataService["TmdbImages"]):
-    """TMDb's pictures. They need no key, but what is to be fetched only TMDb says, for which there must be one."""
+def tmdb_image_service(settings: Settings, database: Database) -> MetadataService[TmdbImages]:
+    """TMDb's pictures. They need no key, but only TMDb says which there are, and for that there must be one."""
 
-    source = TMDB_IMAGES
-
-    @property
-    def concurrency(self) -> int:
-        """Downloads that may be under way at once."""
-        return self._settings.logo_concurrency
-
-    @property
-    def _key(self) -> SecretStr | None:
-        return self._settings.tmdb_api_key
-
-    def _connect(self, key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> TmdbImages:
+    def connect(key: str, pacer: Pacer | None, quota: QuotaLedger | None) -> TmdbImages:
         from aperture_dagster.resources.tmdb_images import TmdbImages
 
-        settings = self._settings
         return TmdbImages.connect(
             settings.tmdb_image_url,
             concurrency=settings.logo_concurrency,
             largest_bytes=int(settings.logo_largest_megabytes * 1_000_000),
-            attempts=settings.http_attempts,
-            first_wait_seconds=settings.http_retry_wait_seconds,
+            **_retries(settings),
         )
+
+    return MetadataService(TMDB_IMAGES, settings.tmdb_api_key, database, connect, concurrency=settings.logo_concurrency)
+
+
+def _retries(settings: Settings) -> _Retries:
+    return {"attempts": settings.http_attempts, "first_wait_seconds": settings.http_retry_wait_seconds}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.resources.errors import ServiceNotConfigured, ServiceRefused, ServiceUnavailable
-from aperture_dagster.resources.metadata_services import TmdbService
+from aperture_dagster.resources.metadata_services import tmdb_service
 from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.odd_world import odd_world
@@ -36,12 +36,12 @@ def test_what_is_not_set_is_named(given: dict[str, Any], named: str):
 
 def test_without_a_key_tmdb_is_not_configured():
     for settings in (load_settings(), load_settings(tmdb_api_key="")):
-        service = TmdbService(settings, Database(settings), Clock())
+        service = tmdb_service(settings, Database(settings))
         assert not service.configured
         with pytest.raises(ServiceNotConfigured, match="TMDB_API_KEY"), service.open():
             pass
     settings = load_settings(tmdb_api_key="abc")
-    assert TmdbService(settings, Database(settings), Clock()).configured
+    assert tmdb_service(settings, Database(settings)).configured
 
 
 def test_a_home_belongs_to_one_server_for_good(serve: Serve, make_settings: Callable[..., Settings]):

@@ -14,7 +14,7 @@ from aperture_dagster.assets.enrichment.tmdb import tmdb_metadata
 from aperture_dagster.automation import fresh_within_half_a_day, when_what_it_is_made_from_changed
 from aperture_dagster.library.sources import TMDB_IMAGES
 from aperture_dagster.resources.errors import NotFound, RequestRejected, ServiceRefused
-from aperture_dagster.resources.metadata_services import TmdbImageService
+from aperture_dagster.resources.metadata_services import MetadataService
 from aperture_dagster.resources.providers import Clock, Database, MediaServers
 from aperture_dagster.settings import Settings
 
@@ -44,7 +44,7 @@ def studio_logos(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    tmdb_image_service: dg.ResourceParam[TmdbImageService],
+    tmdb_image_service: dg.ResourceParam[MetadataService],
     media_servers: dg.ResourceParam[MediaServers],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:

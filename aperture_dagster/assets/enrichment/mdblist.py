@@ -14,7 +14,7 @@ from aperture_dagster.assets.media_server import movies, series
 from aperture_dagster.automation import fresh_within_a_day
 from aperture_dagster.library.sources import MDBLIST
 from aperture_dagster.resources.errors import RequestRejected
-from aperture_dagster.resources.metadata_services import MdbListService, QuotaLedger
+from aperture_dagster.resources.metadata_services import MetadataService, QuotaLedger
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 
@@ -45,7 +45,7 @@ def mdblist_scores(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    mdblist_service: dg.ResourceParam[MdbListService],
+    mdblist_service: dg.ResourceParam[MetadataService],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     """What MDBList says of each title in the library, one row per work: its own score, Trakt, Letterboxd, Rotten

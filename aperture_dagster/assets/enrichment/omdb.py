@@ -12,7 +12,7 @@ from aperture_dagster.assets.enrichment.reporting import skipped, source_metadat
 from aperture_dagster.assets.media_server import movies, series
 from aperture_dagster.automation import fresh_within_half_a_day
 from aperture_dagster.library.sources import OMDB
-from aperture_dagster.resources.metadata_services import OmdbService
+from aperture_dagster.resources.metadata_services import MetadataService
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 
@@ -41,7 +41,7 @@ def omdb_ratings(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    omdb_service: dg.ResourceParam[OmdbService],
+    omdb_service: dg.ResourceParam[MetadataService],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     """What OMDb says of each title in the library that has an IMDb id, one row per work: Rotten Tomatoes, Metacritic,
@@ -60,7 +60,7 @@ def omdb_ratings(
         )
 
 
-def _titles(settings: Settings, client: "Omdb", service: OmdbService) -> WorkList:
+def _titles(settings: Settings, client: "Omdb", service: "MetadataService[Omdb]") -> WorkList:
     def ask(unit: "Sequence[DueItem]") -> Iterator[list[Attempt]]:
         for title in unit:
             imdb_id = title.imdb_id or ""

@@ -27,7 +27,7 @@ from aperture_dagster.automation import fresh_within_half_a_day
 from aperture_dagster.library.due import ttl_for
 from aperture_dagster.library.sources import TMDB, TMDB_COLLECTIONS
 from aperture_dagster.resources.errors import NotFound
-from aperture_dagster.resources.metadata_services import TmdbService
+from aperture_dagster.resources.metadata_services import MetadataService
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 
@@ -58,7 +58,7 @@ def tmdb_metadata(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    tmdb_service: dg.ResourceParam[TmdbService],
+    tmdb_service: dg.ResourceParam[MetadataService],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     """What TMDb says of each title in the library, one row per work, and of the collections they belong to.
