@@ -233,6 +233,8 @@ def _console_logger(console: Console, bar: Progress) -> dg.LoggerDefinition:
     """A logger that tells a person at a terminal what the runs are doing, in a few lines."""
     import dagster as dg
 
+    warned: set[str] = set()
+
     class Teller(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             meta = getattr(record, "dagster_meta", {}) or {}
@@ -241,9 +243,12 @@ def _console_logger(console: Console, bar: Progress) -> dg.LoggerDefinition:
                 bar.update(bar.task_ids[0], description=step)
             elif event is not None and event.is_step_success and step in ASSETS:
                 bar.advance(bar.task_ids[0])
-                console.print(f"  [green]✓[/] {step:<20} {event.step_success_data.duration_ms / 1000:6.1f} s")
+                mark = "[yellow]![/]" if step in warned else "[green]✓[/]"
+                console.print(f"  {mark} {step:<20} {event.step_success_data.duration_ms / 1000:6.1f} s")
             elif event is None and step is not None and record.levelno >= logging.INFO:
                 said = str(meta.get("orig_message", record.getMessage()))
+                if record.levelno >= logging.WARNING:
+                    warned.add(step)
                 style = "yellow" if record.levelno >= logging.WARNING else "dim"
                 console.print(f"    {step}: {said}", style=style, markup=False, highlight=False)
 

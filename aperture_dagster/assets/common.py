@@ -107,7 +107,9 @@ def materialized(
 ) -> dg.MaterializeResult:
     """The result of an asset, with its numbers: those that all assets have are told in a closing line, too."""
     names = {"dagster/row_count": "rows", "rows_written": "rows written", "requests": "requests sent"}
-    _tell_done(context, {what: metadata[key] for key, what in names.items() if key in metadata})
+    failures = {"unreadable": "could not be read", "errors": "failed"}
+    counts = {what: metadata[key] for key, what in names.items() if key in metadata}
+    _tell_done(context, counts | {what: metadata[key] for key, what in failures.items() if metadata.get(key)})
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -123,11 +125,12 @@ def problems_table(problems: Sequence[str]) -> dict[str, Any]:
     return metadata
 
 
-def warn_of_unreadable(context: dg.AssetExecutionContext, what: str, problems: Sequence[str]) -> None:
-    """Say how many could not be read, and what is wrong with the first."""
+def warn_of_unreadable(context: dg.AssetExecutionContext, what: str, problems: Sequence[str], *, read: int) -> None:
+    """Say how many could not be read, beside those that were, and what is wrong with the first."""
     if problems:
         context.log.warning(
-            f"{len(problems)} {what} could not be read and were left as they are: {problems[0][:LONGEST_REASON]}."
+            f"{len(problems):,} of {len(problems) + read:,} {what} could not be read and were left as they are. "
+            f"The first: {problems[0][:LONGEST_REASON]}."
         )
 
 

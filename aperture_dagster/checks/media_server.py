@@ -8,6 +8,9 @@ from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 
+# Items that may be unreadable before something must be wrong with the server, or with us.
+TOLERATED = 0.05
+
 
 def _holds_titles(asset: dg.AssetsDefinition, name: str, what: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
@@ -34,6 +37,39 @@ def _holds_titles(asset: dg.AssetsDefinition, name: str, what: str) -> dg.AssetC
 movies_are_not_empty = _holds_titles(movies, "movies", "films")
 series_are_not_empty = _holds_titles(series, "series", "series")
 episodes_are_not_empty = _holds_titles(episodes, "episodes", "episodes")
+
+
+def _count(made: dg.AssetMaterialization | None, name: str) -> int:
+    value = made.metadata.get(name) if made is not None else None
+    return value.value or 0 if isinstance(value, dg.IntMetadataValue) else 0
+
+
+def _is_readable(asset: dg.AssetsDefinition, what: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset,
+        name="is_readable",
+        description=f"The server's answers about {what} could be read: at most {TOLERATED:.0%} could not.",
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        event = context.instance.get_latest_materialization_event(asset.key)
+        made = event.asset_materialization if event is not None else None
+        counts = {name: _count(made, name) for name in ("listed", "unreadable")}
+        total = sum(counts.values())
+        return dg.AssetCheckResult(
+            passed=counts["unreadable"] <= TOLERATED * total,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata=counts,
+            description=f"{counts['unreadable']:,} of {total:,} {what} could not be read and were left as they were."
+            if counts["unreadable"]
+            else None,
+        )
+
+    return check
+
+
+READABLE_CHECKS = [
+    _is_readable(asset, what) for asset, what in ((movies, "films"), (series, "series"), (episodes, "episodes"))
+]
 
 
 @dg.asset_check(
@@ -78,6 +114,7 @@ CHECKS = [
     movies_are_not_empty,
     series_are_not_empty,
     episodes_are_not_empty,
+    *READABLE_CHECKS,
     have_provider_ids,
     is_fresh_for_every_user,
 ]

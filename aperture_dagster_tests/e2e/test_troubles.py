@@ -231,3 +231,23 @@ def test_another_model_is_filled_beside_the_old_one_and_used_when_it_is_complete
         assert home.value("SELECT count(DISTINCT model_key) FROM embeddings") == 2, "the way back stays open"
         assert home.value("SELECT DISTINCT model_key FROM taste_profiles") == told["model"]
         assert metadata_of(home.must("generate_embeddings"), "embeddings")["embedded"] == 0, "and costs nothing"
+
+
+def test_a_listing_that_is_mostly_unreadable_is_warned_of_with_its_number_and_the_first_reason(household):
+    """Finding L6: 389 of 456 items could not be read, and the step looked like any other."""
+    with household(small_world(movies=20)) as (simulator, home):
+        home.must("sync_movies")
+        spoilt = FaultRule("jellyfin", "includeItemTypes=Movie", kind="missing_field", field="Name")
+        simulator.state.add_fault(spoilt)
+        result = home.must("sync_movies")
+        assert metadata_of(result, "movies")["unreadable"] == 20
+        said = [record.user_message for record in home.instance.all_logs(result.run_id)]
+        (warning,) = [line for line in said if "could not be read and were left as they are" in line]
+        assert warning.startswith("20 of 20 items could not be read") and "Name" in warning
+        assert any(line.startswith("Done: ") and line.endswith("20 could not be read.") for line in said)
+        checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+        assert (checks["is_readable"].passed, checks["is_readable"].severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert checks["is_not_empty"].passed, "they were left as they were"
+        simulator.state.clear_faults()
+        healed = home.must("sync_movies").get_asset_check_evaluations()
+        assert all(check.passed for check in healed if check.check_name == "is_readable")

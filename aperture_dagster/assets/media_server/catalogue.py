@@ -248,7 +248,7 @@ def _report(
     metadata |= shown
     problems = [problem for listing in listings.values() for problem in listing.problems]
     metadata |= problems_table(problems)
-    warn_of_unreadable(context, "items", problems)
+    warn_of_unreadable(context, "items", problems, read=result.listed)
     if result.orphaned_episodes:
         metadata["episodes_without_series"] = result.orphaned_episodes
     if result.incomplete_libraries:

@@ -62,7 +62,7 @@ def users(
                 }
             )
         there = {user.user_id for user in page.records} | set(page.unreadable_ids)
-        warn_of_unreadable(context, "users", page.problems)
+        warn_of_unreadable(context, "users", page.problems, read=len(page.records))
         # One whose id cannot be read may be anybody, so nobody is known to be gone.
         everyone_is_known = len(page.problems) == len(page.unreadable_ids)
         with database.transaction() as connection:
