@@ -265,6 +265,13 @@ def test_a_plot_that_is_no_json_costs_one_request_and_no_title():
     assert purse.left == 0
 
 
+@pytest.mark.parametrize("no", ["False", "false", " FALSE "])
+def test_no_is_no_in_any_case(scripted: Scripted, no: str):
+    scripted.say(Answer({"Response": no, "Error": "Movie not found!"}))
+    with connected(scripted.url) as client, pytest.raises(NotFound, match="Movie not found!"):
+        client.title("tt1375666")
+
+
 def test_json_that_nobody_can_read_is_asked_for_once(scripted: Scripted):
     """Finding R4: the same bytes would come again."""
     text = b'{"Title": "Conversion from string "x" to type", "imdbID": "tt1375666", "Response": "True"}'

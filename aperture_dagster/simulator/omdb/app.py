@@ -31,7 +31,8 @@ _IMDB_ID = re.compile(r"tt\d+")
 _MARK = "\ue000"
 _MALFORMED = (b"\x1f", b"\t", b"\\s", b"\\'")
 _TYPES = {"movie": "movie", "series": "series"}
-_PARAMETERS = frozenset({"apikey", "i", "t", "y", "type", "plot", "r", "v"})
+# A page is one of a search, and nothing elsewhere.
+_PARAMETERS = frozenset({"apikey", "i", "t", "y", "type", "plot", "r", "v", "page"})
 
 
 class OmdbService:

@@ -93,7 +93,7 @@ class TmdbService:
         self.router = Router(parameters=["api_key"])
         self.router.leave_out("GET", *(f"/movie/{name}" for name in _LISTS_OF_FILMS))
         self.router.leave_out("GET", *(f"/tv/{name}" for name in _LISTS_OF_SERIES))
-        details, part = ("append_to_response", "language"), ("language", "page")
+        details, part = ("append_to_response", "language", "include_image_language"), ("language", "page")
         for path, handler, parameters in (
             ("/configuration", self._configuration, ()),
             ("/genre/movie/list", self._genres, ("language",)),
@@ -185,6 +185,13 @@ class TmdbService:
                 # The real one ignores what it does not know, so a misspelt name would never be noticed.
                 raise Unmodelled(f"append_to_response={name} of a {title.media_type}")
             content[name] = parts[name](title, titles)
+        language = (request.query.get("language") or "").partition("-")[0]
+        shown = request.query.split("include_image_language") or ([language] if language else [])
+        if shown and "images" in content:
+            content["images"] = {
+                kind: [image for image in images if (image["iso_639_1"] or "null") in shown]
+                for kind, images in content["images"].items()
+            }
         answer = Response(200, encode(content), headers=_CACHED)
         self._answers[key] = answer
         if len(self._answers) > _KEPT_ANSWERS:
