@@ -21,6 +21,8 @@ from aperture_dagster.resources.providers import Clock, Database, Embedders
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from sqlalchemy import Connection
 
@@ -182,11 +184,11 @@ def recommendations(
     from aperture_dagster.storage.lists import recommendation_table, replace_recommendations
 
     with operator_errors(context, settings):
-        model, items = _ranking_model(context, settings, database, clock)
-        copies = dict(zip(items["work_id"], items["item_id"], strict=True))
+        model, visible = _ranking_model(context, settings, database, clock)
 
         def serve(user: "StoredUser") -> UserOutcome:
             ranked = model.for_user(user.user_id)
+            copies = visible[user.user_id]
             rows = [_recommendation_row(user, row, copies) for row in ranked.to_dict("records")]
             with database.transaction() as connection:
                 counts = replace_recommendations(connection, user.user_id, rows)
@@ -303,11 +305,12 @@ def _tastes_shown(profiles: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _ranking_model(
     context: dg.AssetExecutionContext, settings: Settings, database: Database, clock: Clock
-) -> "tuple[RankingModel, pd.DataFrame]":
-    """What all users of this run share: read once, prepared once."""
+) -> "tuple[RankingModel, dict[str, Mapping[int, int]]]":
+    """Prepare what all users of this run share, and find for each the works that they may see, with a copy of each."""
+    from aperture_dagster.library.access import visible_copies
     from aperture_dagster.ranking.recommend import RankingConfig, RankingInputs, prepare
     from aperture_dagster.storage.history import read_histories
-    from aperture_dagster.storage.lists import read_edges, read_items, read_weights, users_with_taste
+    from aperture_dagster.storage.lists import read_copies, read_edges, read_items, read_weights, users_with_taste
     from aperture_dagster.storage.people import users_of_partitions
     from aperture_dagster.storage.vectors import read_vectors
 
@@ -325,6 +328,11 @@ def _ranking_model(
         histories = read_histories(connection)
         weights = read_weights(connection)
         edges = read_edges(connection)
+        copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []
+    usual: dict[int, int] = dict(zip(items["work_id"], items["item_id"], strict=True))
+    visible: dict[str, Mapping[int, int]] = {
+        user.user_id: visible_copies(copies, user.access, usual) if user.access.is_limited else usual for user in asked
+    }
     inputs = RankingInputs(
         items=items,
         histories=histories,
@@ -333,12 +341,12 @@ def _ranking_model(
         vectors=vectors,
         vector_mask=mask,
         users=[user.user_id for user in asked],
-        excluded={user.user_id: _excluded(user, items) for user in asked},
+        excluded={user.user_id: _excluded(user, items, visible[user.user_id]) for user in asked},
         edges=edges if len(edges) else None,
         crowd=_crowd(context, settings, items),
     )
     config = RankingConfig(limit=settings.recommendations_per_list, diversity=settings.diversity)
-    return prepare(inputs, config), items
+    return prepare(inputs, config), visible
 
 
 def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: "pd.DataFrame") -> "pd.DataFrame | None":
@@ -359,8 +367,8 @@ def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: "pd.Dat
     return crowd
 
 
-def _excluded(user: "StoredUser", items: "pd.DataFrame") -> Any:
-    """The titles that a user may not see, as a mask (n,): libraries and the parental limit.
+def _excluded(user: "StoredUser", items: "pd.DataFrame", visible: "Mapping[int, int]") -> Any:
+    """The titles that a user may not see, as a mask (n,): none of their copies, or beyond the parental limit.
 
     What they watched, started or dislike the ranking itself leaves out.
     """
@@ -368,17 +376,14 @@ def _excluded(user: "StoredUser", items: "pd.DataFrame") -> Any:
 
     from aperture_dagster.library.parental import within_limit
 
-    mask = np.zeros(len(items), dtype=bool)
-    if not user.all_libraries:
-        allowed = set(user.library_ids)
-        mask |= np.array([not allowed.intersection(libraries or ()) for libraries in items["library_ids"]], dtype=bool)
+    mask = np.array([work_id not in visible for work_id in items["work_id"]], dtype=bool)
     if user.max_parental_rating is not None:
         limit = user.max_parental_rating
         mask |= np.array([not within_limit(rating, limit) for rating in items["official_rating"]], dtype=bool)
     return mask
 
 
-def _recommendation_row(user: "StoredUser", row: dict[str, Any], copies: dict[int, int]) -> dict[str, Any]:
+def _recommendation_row(user: "StoredUser", row: dict[str, Any], copies: "Mapping[int, int]") -> dict[str, Any]:
     from aperture_dagster.ranking.recommend import COMPONENTS
 
     return {

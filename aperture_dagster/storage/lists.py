@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from aperture_dagster.library.access import Copy
 from aperture_dagster.storage.bulk import WriteCounts, adapt_row, copy_rows, upsert
 from aperture_dagster.storage.enrichment import ONE_COPY
 from aperture_dagster.storage.tables import recommendations, taste_profiles, taste_weights, top_picks
@@ -31,8 +32,7 @@ def read_items(connection: Connection) -> pd.DataFrame:
     """The item table of the ranking, one row per work in the library, merged view first and the server's facts where
     a work has not been merged yet: ``work_id``, ``item_id`` (the copy to play), ``media_type``, ``title``, ``year``,
     ``genres``, ``keywords``, ``directors``, ``creators``, ``cast``, ``companies``, ``networks``, ``vote_average``,
-    ``vote_count``, ``popularity``, ``official_rating``, ``tmdb_id``, ``imdb_id``, ``episodes_total``,
-    ``library_ids`` (of all its copies).
+    ``vote_count``, ``popularity``, ``official_rating``, ``tmdb_id``, ``imdb_id``, ``episodes_total``.
     """
     import pandas as pd
 
@@ -47,9 +47,7 @@ def read_items(connection: Connection) -> pd.DataFrame:
             "e.popularity::float8 AS popularity, coalesce(e.official_rating, s.official_rating) AS official_rating, "
             "coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, s.imdb_id) AS imdb_id, "
             "(SELECT count(DISTINCT (season, number)) FROM episodes p WHERE p.work_id = s.work_id "
-            "  AND p.removed_at IS NULL AND coalesce(p.season, 1) > 0)::float8 AS episodes_total, "
-            "(SELECT array_agg(DISTINCT c.library_id) FROM titles c WHERE c.work_id = s.work_id "
-            "  AND c.removed_at IS NULL) AS library_ids "
+            "  AND p.removed_at IS NULL AND coalesce(p.season, 1) > 0)::float8 AS episodes_total "
             f"FROM ({ONE_COPY}) s LEFT JOIN enriched_metadata e USING (work_id) WHERE s.removed_at IS NULL "
             "ORDER BY s.work_id"
         )
@@ -62,6 +60,14 @@ def read_items(connection: Connection) -> pd.DataFrame:
         # An absent text is None, not the NaN that a column of texts would make of it.
         frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
     return frame
+
+
+def read_copies(connection: Connection) -> list[Copy]:
+    """Read every copy of every work in the library."""
+    rows = connection.exec_driver_sql(
+        "SELECT work_id, item_id, library_id, tags, path FROM titles WHERE removed_at IS NULL"
+    )
+    return [Copy(work, item, library, tuple(tags), path) for work, item, library, tags, path in rows]
 
 
 def read_edges(connection: Connection) -> pd.DataFrame:

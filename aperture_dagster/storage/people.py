@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, text
 
+from aperture_dagster.library.access import Access
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.tables import facts, users
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "user_id", "partition_key", "name", "email", "email_source", "is_administrator", "is_hidden", "is_disabled",
-    "max_parental_rating", "all_libraries", "library_ids", "last_activity_at", "removed_at",
+    "max_parental_rating", "all_libraries", "library_ids", "blocked_tags", "allowed_tags", "excluded_folders",
+    "last_activity_at", "removed_at",
 )  # fmt: skip
 
 
@@ -31,8 +33,7 @@ class StoredUser:
     is_disabled: bool
     is_administrator: bool
     max_parental_rating: int | None
-    all_libraries: bool
-    library_ids: tuple[str, ...]
+    access: Access
     gone: bool
 
 
@@ -54,8 +55,13 @@ def read_users(connection: Connection) -> list[StoredUser]:
             is_disabled=row["is_disabled"],
             is_administrator=row["is_administrator"],
             max_parental_rating=row["max_parental_rating"],
-            all_libraries=row["all_libraries"],
-            library_ids=tuple(row["library_ids"]),
+            access=Access(
+                all_libraries=row["all_libraries"],
+                library_ids=tuple(row["library_ids"]),
+                blocked_tags=tuple(row["blocked_tags"]),
+                allowed_tags=tuple(row["allowed_tags"]),
+                excluded_folders=tuple(row["excluded_folders"]),
+            ),
             gone=row["removed_at"] is not None,
         )
         for row in rows

@@ -49,6 +49,9 @@ class Home:
                 "max_parental_rating": None,
                 "all_libraries": True,
                 "library_ids": [],
+                "blocked_tags": [],
+                "allowed_tags": [],
+                "excluded_folders": [],
                 "last_activity_at": None,
             }
             for name in names

@@ -168,6 +168,9 @@ def user_row(name: str) -> dict[str, Any]:
         "max_parental_rating": None,
         "all_libraries": True,
         "library_ids": [],
+        "blocked_tags": [],
+        "allowed_tags": [],
+        "excluded_folders": [],
         "last_activity_at": None,
     }
 

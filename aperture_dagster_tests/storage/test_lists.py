@@ -14,6 +14,7 @@ from aperture_dagster.resources.media_server import ServerLibrary
 from aperture_dagster.storage.lists import (
     list_sizes,
     profile_table,
+    read_copies,
     read_edges,
     read_items,
     read_weights,
@@ -264,14 +265,14 @@ def test_nobody_reads_half_of_a_taste_or_of_a_days_picks(shelf: Shelf, ids: list
     assert seen and seen <= {frozenset(work for work, _ in half) for half in halves}
 
 
-def test_what_the_ranking_reads_is_one_row_per_work_with_all_its_libraries(shelf: Shelf):
+def test_what_the_ranking_reads_is_one_row_per_work_and_every_copy_of_it(shelf: Shelf):
     uhd = ServerLibrary("uhd", "UHD", "movies")
     films = [film(1), film(2, official_rating=None, community_rating=None)]
     shelf.listing("movie", {FILMS: films, uhd: [film(30, tmdb_id=1, title="Copy")]})
     with shelf.open() as connection:
-        items = read_items(connection).set_index("tmdb_id")
+        items, copies = read_items(connection).set_index("tmdb_id"), read_copies(connection)
     assert len(items) == 2
-    assert sorted(items.loc[1].library_ids) == ["films", "uhd"]
+    assert sorted(one.library_id for one in copies if one.work_id == items.loc[1].work_id) == ["films", "uhd"]
     assert items.loc[1].title == "Film 1"
     assert items.loc[2].official_rating is None
     assert np.isnan(items.loc[2].vote_average)
@@ -281,7 +282,7 @@ def test_an_empty_library_has_the_same_columns(shelf: Shelf):
     with shelf.open() as connection:
         items, edges, weights = read_items(connection), read_edges(connection), read_weights(connection)
     assert items.empty
-    assert {"work_id", "item_id", "title", "library_ids", "vote_average"} <= set(items.columns)
+    assert {"work_id", "item_id", "title", "vote_average"} <= set(items.columns)
     assert list(edges.columns) == ["work_id", "recommended_work_id", "rank"]
     assert weights.empty
 

@@ -135,7 +135,7 @@ def _sync_history(
     if compared:
         # What is not listed may have a new id, or be out of this user's sight: only the item itself tells.
         told = [state for page in server.states_of(user.user_id, sorted(known - listed)) for state in page]
-        believed = bool(listed) or not (user.all_libraries or user.library_ids)
+        believed = bool(listed) or not (user.access.all_libraries or user.access.library_ids)
         check_history_loss(
             user.name,
             listed=len(listed),

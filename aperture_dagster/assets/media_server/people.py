@@ -58,6 +58,9 @@ def users(
                     "max_parental_rating": user.max_parental_rating,
                     "all_libraries": user.all_libraries,
                     "library_ids": list(user.library_ids),
+                    "blocked_tags": list(user.blocked_tags),
+                    "allowed_tags": list(user.allowed_tags),
+                    "excluded_folders": list(user.excluded_folders),
                     "last_activity_at": user.last_activity_at,
                 }
             )

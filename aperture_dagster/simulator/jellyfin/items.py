@@ -65,7 +65,11 @@ class ItemEndpoints:
             query = replace(query, recursive=True)
         if not query.recursive and not query.ids and query.parent is None:
             # What is asked for beside libraries is looked for among them; before 12 it is not looked at.
-            return self._page(request, [], user) if self._release >= (12, 0) and query.kinds else self.views(request)
+            return (
+                self._page(request, [], user)
+                if self._release >= (12, 0) and query.kinds
+                else self.views(request, user_id)
+            )
         return self._page(request, self._listings.items(query, user), user)
 
     def _page(self, request: Request, items: list[Item], user: ServerUser | None) -> Response:

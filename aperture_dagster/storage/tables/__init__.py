@@ -30,7 +30,7 @@ from aperture_dagster.storage.tables.taste import (
 )
 
 # The newest migration; a process whose database says the same has nothing to migrate.
-HEAD_REVISION = "0005"
+HEAD_REVISION = "0006"
 
 __all__ = [
     "HEAD_REVISION",
