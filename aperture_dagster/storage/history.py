@@ -227,6 +227,16 @@ def _write_ratings(
     return len(changed)
 
 
+def items_with_versions(connection: Connection) -> list[str]:
+    """Read the server ids of films and episodes that have alternate versions."""
+    rows = connection.exec_driver_sql(
+        "SELECT server_item_id FROM (SELECT item_id, server_item_id, removed_at FROM titles "
+        " UNION ALL SELECT item_id, server_item_id, removed_at FROM episodes) i WHERE removed_at IS NULL "
+        "AND EXISTS (SELECT 1 FROM item_versions v WHERE v.primary_item_id = i.item_id) ORDER BY server_item_id"
+    )
+    return list(rows.scalars())
+
+
 def marked_items(connection: Connection, user_id: str) -> set[str]:
     """Server ids of the items of the catalogue that the user has played, started, marked or rated, by what was read
     last.

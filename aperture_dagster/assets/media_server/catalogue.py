@@ -203,7 +203,8 @@ def _libraries(
         chosen=[library for library in to_read if library.library_id],
         excluded={library.library_id for library in left_out if library.library_id},
         on_server={library.library_id for library in listed},
-        all_have_ids=all(library.library_id for library in listed),
+        # A library of music has no films, whatever its id was.
+        all_have_ids=all(one.library_id for one in listed if one.collection_type in CONTENT_TYPES[media_type]),
     )
 
 

@@ -88,10 +88,13 @@ def _sync_history(
         RemovalRefused: the server knows of nothing, or much less, for a user who had a history.
     """
     from datetime import timedelta
+    from itertools import chain
 
     from aperture_dagster.library.history import next_watermark
     from aperture_dagster.library.removal import check_history_loss
+    from aperture_dagster.resources.media_server_items import that_say_something
     from aperture_dagster.storage.history import (
+        items_with_versions,
         latest_plays,
         marked_items,
         read_mark,
@@ -103,6 +106,7 @@ def _sync_history(
     with database.transaction() as connection:
         mark = read_mark(connection, user.user_id)
         known = marked_items(connection, user.user_id)
+        versioned = items_with_versions(connection)
 
     def write(page: "list[ItemState]") -> "PageResult":
         with database.transaction() as connection:
@@ -114,6 +118,8 @@ def _sync_history(
     # A mark in the future was made by a clock that has been set back since: what is new cannot be told by it.
     if config.full or config.accept_removals or full_is_due or mark.watermark is None or mark.watermark > now:
         full, pages = True, server.all_states(user.user_id, listing)
+        # Jellyfin 12 lists no progress in a version that lies in its film's own folder: the film itself hints at it.
+        pages = chain(pages, that_say_something(server.states_of(user.user_id, versioned)))
     else:
         full, pages = False, server.changed_states(user.user_id, mark.watermark, listing)
     watermark = mark.watermark

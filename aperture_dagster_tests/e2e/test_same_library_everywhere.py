@@ -1,0 +1,159 @@
+"""One household gets the same catalogue from every server, without making any of them work through its library."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from aperture_dagster.simulator.jellyfin.items import SERIES_COUNTED
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import DEFAULT_LIBRARIES, BoxSet, Play, World, WorldLibrary, WorldTitle, WorldUser
+from aperture_dagster_tests.habits import VERSIONS, small_world
+from aperture_dagster_tests.household import Household, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+SERVERS = [*VERSIONS, "emby"]
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def large_world() -> World:
+    """2,000 films, 150 collections, 40 films in two versions (half of them merged), a library without an id."""
+    films = [
+        WorldTitle(
+            f"movie:{number}", "movie", f"Film {number}", 1950 + number % 70, tmdb_id=1000 + number,
+            imdb_id=f"tt{7_000_000 + number}", runtime_minutes=100, versions=2 if number < 40 else 1,
+            merged=number < 20, library="Kids" if number % 10 == 9 else None,
+        )
+        for number in range(2_000)
+    ]  # fmt: skip
+    box_sets = [
+        BoxSet(f"Collection {number}", tuple(f"movie:{number * 4 + part}" for part in range(4)), tmdb_id=1000 + number)
+        for number in range(150)
+    ]
+    libraries = (
+        *DEFAULT_LIBRARIES,
+        WorldLibrary("Kids", "movies", ("/media/kids",)),
+        WorldLibrary("Not Mounted", "movies", ("/media/nas",), has_id=False),
+    )
+    show = WorldTitle("series:1", "series", "Show", 2000, tmdb_id=1, episodes_per_season=(3,), specials=1)
+    plays = [Play("ada", f"movie:{number}", NOW - timedelta(days=number)) for number in range(60, 90)]
+    return World("large", [*films, show], [WorldUser("ada")], plays, libraries=libraries, box_sets=box_sets)
+
+
+def served_by(server: str) -> dict[str, Any]:
+    if server == "emby":
+        return {"server": "emby"}
+    return {"stand_ins": SimulatorSettings(jellyfin_version=server)}
+
+
+def costly(simulator: Any, server: str) -> int:
+    """Requests that made the server collapse, or load all of its library; a look at all series is one a day."""
+    service = "emby" if server == "emby" else "jellyfin"
+    return simulator.state.costly(service) - simulator.state.costly(service, SERIES_COUNTED)
+
+
+def catalogue(home: Household) -> set[tuple[Any, ...]]:
+    """Every work with what its copies are called and known by."""
+    rows = home.rows(
+        "SELECT w.tmdb_id, w.imdb_id, array_agg(DISTINCT t.title) AS titles FROM works w "
+        "JOIN titles t USING (work_id) WHERE t.removed_at IS NULL AND t.media_type = 'movie' GROUP BY w.work_id"
+    )
+    return {(row["tmdb_id"], row["imdb_id"], *row["titles"]) for row in rows}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_2000_films_are_the_same_catalogue_on_every_server(household, server: str):
+    """Findings R1, R2, R6, R10."""
+    world = large_world()
+    with household(world, **served_by(server)) as (simulator, home):
+        home.must("sync_users")
+        for _ in range(2):
+            films = home.must("sync_movies")
+            home.must("sync_series")
+            home.must("sync_watch_history", users=home.everyone())
+            expected = {(one.tmdb_id, one.imdb_id, one.title) for one in world.titles if one.media_type == "movie"}
+            assert catalogue(home) == expected
+            assert home.value("SELECT count(*) FROM titles WHERE removed_at IS NOT NULL") == 0
+            assert home.value("SELECT count(*) FROM watch_state WHERE played") == 30
+            assert costly(simulator, server) == 0
+        assert metadata_of(films, "movies")["rows_written"] == 0
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_film_half_watched_in_another_version_is_not_recommended_as_if_it_were_new(household, server: str):
+    """Finding R10."""
+    with household(small_world(), **served_by(server)) as (simulator, home):
+        for key in ("movie:4", "movie:5"):
+            simulator.state.play(Play("ada", key, NOW - timedelta(hours=1), completion=0.5, version=1))
+        home.cycle(skip=["studio_logos"])
+        begun = home.rows(
+            "SELECT DISTINCT t.title FROM watch_state s JOIN titles t USING (work_id) "
+            "WHERE s.position_share >= 0.05 ORDER BY 1"
+        )
+        assert [row["title"] for row in begun] == ["Merged", "Two Files"]
+        assert set(home.titles_for("ada")) == {"Alone", "Part One", "Part Two"}
+        again = home.must("sync_watch_history", users=home.everyone(), config={"watch_history": {"full": True}})
+        assert metadata_of(again, "watch_history")["rows_written"] == 0
+
+
+@pytest.mark.parametrize("server", ["12.0.0", "emby"])
+def test_users_are_offered_nothing_that_their_tags_or_folders_hide(household, server: str):
+    """Finding R17."""
+    world = small_world()
+    world.titles = [
+        WorldTitle("movie:1", "movie", "Gory", 2001, tmdb_id=1, tags=("gore",)),
+        WorldTitle("movie:2", "movie", "For Kids", 2002, tmdb_id=2, tags=("Kids",)),
+        WorldTitle("movie:3", "movie", "Untagged", 2003, tmdb_id=3, tags=()),
+        WorldTitle("movie:4", "movie", "Elsewhere", 2004, tmdb_id=4, tags=("kids",), location="/media/more"),
+        WorldTitle("series:1", "series", "Gory Show", 2005, tmdb_id=5, tags=("Gore",), episodes_per_season=(2,)),
+    ]
+    world.libraries = (WorldLibrary("Movies", "movies", ("/media/movies", "/media/more")), DEFAULT_LIBRARIES[1])
+    world.box_sets = []
+    world.users = [WorldUser(name) for name in ("all", "mild", "child", "confined")]
+    with household(world, **served_by(server)) as (simulator, home):
+        simulator.state.restrict("mild", blocked_tags=["GORE"])
+        simulator.state.restrict("child", allowed_tags=["kids"])
+        simulator.state.restrict("confined", excluded_locations=["/media/more"])
+        home.cycle(skip=["studio_logos"])
+        offered = {user: set(home.titles_for(user) + home.titles_for(user, "series")) for user in home.everyone()}
+        everything = {"Gory", "For Kids", "Untagged", "Elsewhere", "Gory Show"}
+        assert offered["all"] == everything
+        assert offered["mild"] == {"For Kids", "Untagged", "Elsewhere"}
+        assert offered["child"] == {"For Kids", "Elsewhere"}
+        # Jellyfin has no such rule.
+        assert offered["confined"] == (everything - {"Elsewhere"} if server == "emby" else everything)
+
+
+def test_a_library_that_loses_its_id_keeps_its_films_and_stops_nothing_else(household):
+    """Finding R6."""
+    world = large_world()
+    world.titles = [one for one in world.titles if one.media_type == "series"] + world.titles[:40]
+    world.box_sets, world.plays = [], []
+    with household(world) as (simulator, home):
+        for job in ("sync_users", "sync_movies", "sync_series"):
+            home.must(job)
+        simulator.state.change_library("Kids", has_id=False)
+        simulator.state.remove_title("movie:0")
+        films = home.must("sync_movies")
+        told = "\n".join(event.message or "" for event in films.all_events)
+        assert metadata_of(films, "movies")["removed"] == 1, told
+        gone = home.rows("SELECT title FROM titles WHERE removed_at IS NOT NULL")
+        assert [row["title"] for row in gone] == ["Film 0"]
+        home.must("sync_series")
+
+
+def test_a_library_of_music_without_an_id_keeps_no_film_that_is_gone(household):
+    """Finding R6."""
+    world = small_world()
+    world.libraries = (*world.libraries, WorldLibrary("Short Lived", "movies", ("/media/short",)))
+    world.titles.append(WorldTitle("movie:6", "movie", "Gone", 2006, tmdb_id=16, library="Short Lived"))
+    with household(world) as (simulator, home):
+        for job in ("sync_users", "sync_movies"):
+            home.must(job)
+        simulator.state.hide_library("Short Lived")
+        home.must("sync_movies", config={"movies": {"accept_removals": True}})
+        gone = home.rows("SELECT title FROM titles WHERE removed_at IS NOT NULL")
+        assert [row["title"] for row in gone] == ["Gone"]
