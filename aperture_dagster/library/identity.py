@@ -24,13 +24,14 @@ class ProviderIds:
         pairs = (("tmdb", self.tmdb_id), ("imdb", self.imdb_id), ("tvdb", self.tvdb_id))
         return [(name, value) for name, value in pairs if value is not None]
 
+    def agrees_with(self, other: ProviderIds) -> bool | None:
+        """Whether the most trusted id that both have is the same; None if they have none in common."""
+        mine = dict(self.present())
+        return next((mine[name] == value for name, value in other.present() if name in mine), None)
+
     def contradicts(self, other: ProviderIds) -> bool:
         """Whether the most trusted id that both have differs."""
-        mine = dict(self.present())
-        for name, value in other.present():
-            if name in mine:
-                return mine[name] != value
-        return False
+        return self.agrees_with(other) is False
 
     def filled_from(self, other: ProviderIds) -> ProviderIds:
         """These ids, with gaps filled from ``other``."""
@@ -49,6 +50,7 @@ class Incoming:
     ids: ProviderIds
     path: str | None = None
     library_id: str | None = None
+    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,19 @@ class Known:
     ids: ProviderIds
     path: str | None = None
     library_id: str | None = None
+    title: str | None = None
     missing: bool = True
 
     def was_replaced_by(self, item: Incoming) -> bool:
         """Whether the item that is listed under this title's id is another one.
 
-        Contradicting ids at the same path are a corrected identification, another path alone a file that was moved.
+        Contradicting ids at the same path are a corrected identification, another path alone is a file that moved.
+        Where no id can be compared, the name decides which it is.
         """
-        return item.ids.contradicts(self.ids) and item.path != self.path
+        if item.path == self.path:
+            return False
+        agrees = item.ids.agrees_with(self.ids)
+        return item.title != self.title if agrees is None else not agrees
 
 
 @dataclass(frozen=True, slots=True)

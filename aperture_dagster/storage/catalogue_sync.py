@@ -227,9 +227,16 @@ class TitleSync(CatalogueSync):
     def _identify(self, coverage: Coverage) -> int:
         connection = self._connection
         incoming = [
-            Incoming(row.server_item_id, ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id), row.path, row.library_id)
+            Incoming(
+                row.server_item_id,
+                ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id),
+                row.path,
+                row.library_id,
+                row.title,
+            )
             for row in connection.exec_driver_sql(
-                "SELECT server_item_id, tmdb_id, imdb_id, tvdb_id, path, library_id FROM incoming_items ORDER BY ctid"
+                "SELECT server_item_id, tmdb_id, imdb_id, tvdb_id, path, library_id, title FROM incoming_items "
+                "ORDER BY ctid"
             )
         ]
         known = [
@@ -240,12 +247,13 @@ class TitleSync(CatalogueSync):
                 ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id),
                 row.path,
                 row.library_id,
+                row.title,
                 row.missing,
             )
             for row in connection.execute(
                 text(
                     "SELECT t.item_id, t.work_id, t.server_item_id, t.tmdb_id, t.imdb_id, t.tvdb_id, t.path, "
-                    "t.library_id, t.library_id = ANY(:complete) AS missing FROM titles t "
+                    "t.library_id, t.title, t.library_id = ANY(:complete) AS missing FROM titles t "
                     f"LEFT JOIN incoming_items i USING (server_item_id) WHERE {self._scope} "
                     "AND NOT EXISTS (SELECT 1 FROM there WHERE there.id = t.server_item_id) "
                     "AND (i.server_item_id IS NOT NULL OR t.library_id <> ALL(:excluded)) "
@@ -328,7 +336,7 @@ class EpisodeSync(CatalogueSync):
         connection.exec_driver_sql(
             "UPDATE staged_items s SET item_id = e.item_id FROM episodes e WHERE e.server_item_id = s.server_item_id "
             "AND (e.path IS NOT DISTINCT FROM s.path OR e.series_item_id = s.series_item_id "
-            "AND (e.season = s.season) IS NOT FALSE AND (e.number = s.number) IS NOT FALSE)"
+            "AND coalesce(e.season = s.season AND e.number = s.number, e.title = s.title))"
         )
         connection.execute(
             text(
@@ -398,16 +406,25 @@ def _release_ids(connection: Connection) -> int:
 
 
 def _write_versions(connection: Connection) -> None:
-    """Keep whose alternate versions the listed ids are. A version that was an item before keeps its number."""
+    """Keep whose alternate versions the listed ids are.
+
+    A version that was an item of the same work before keeps its number, and with it its states. One of another item
+    than before is another version, whose id was reused.
+    """
+    for name in ("item_id", "server_item_id"):
+        connection.exec_driver_sql(f"DELETE FROM item_versions v USING staged_items s WHERE s.{name} = v.{name}")
     connection.exec_driver_sql(
-        "WITH listed AS (SELECT DISTINCT ON (id) id, s.item_id FROM staged_items s, unnest(s.version_ids) AS id "
-        " WHERE id <> s.server_item_id ORDER BY id, s.item_id) "
+        "WITH listed AS (SELECT DISTINCT ON (id) id, s.item_id, s.work_id FROM staged_items s, "
+        "  unnest(s.version_ids) AS id WHERE NOT EXISTS (SELECT 1 FROM incoming_items i WHERE i.server_item_id = id) "
+        "  ORDER BY id, s.item_id) "
         "INSERT INTO item_versions AS old (server_item_id, item_id, primary_item_id) "
-        "SELECT l.id, coalesce(v.item_id, t.item_id, e.item_id, nextval('item_id_seq')), l.item_id FROM listed l "
-        "LEFT JOIN item_versions v ON v.server_item_id = l.id LEFT JOIN titles t ON t.server_item_id = l.id "
-        "LEFT JOIN episodes e ON e.server_item_id = l.id "
+        "SELECT l.id, coalesce(t.item_id, e.item_id, nextval('item_id_seq')), l.item_id FROM listed l "
+        "LEFT JOIN item_versions v ON v.server_item_id = l.id "
+        "LEFT JOIN titles t ON t.server_item_id = l.id AND t.work_id = l.work_id "
+        "LEFT JOIN episodes e ON e.server_item_id = l.id AND e.work_id = l.work_id "
         "WHERE v.primary_item_id IS DISTINCT FROM l.item_id "
-        "ON CONFLICT (server_item_id) DO UPDATE SET primary_item_id = excluded.primary_item_id"
+        "ON CONFLICT (server_item_id) DO UPDATE SET item_id = excluded.item_id, "
+        "primary_item_id = excluded.primary_item_id"
     )
 
 

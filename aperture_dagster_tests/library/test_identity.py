@@ -38,7 +38,9 @@ class Shelf:
         by_id = {item.server_item_id: item for item in incoming}
         for one in self.last.assignments:
             item = by_id[one.server_item_id]
-            self.known[one.item_id] = Known(one.item_id, one.work_id, item.server_item_id, item.ids, item.path)
+            self.known[one.item_id] = Known(
+                one.item_id, one.work_id, item.server_item_id, item.ids, item.path, title=item.title
+            )
         return {one.server_item_id: one for one in self.last.assignments}
 
     def settle(self, *incoming: Incoming) -> dict[str, Assignment]:
@@ -89,11 +91,52 @@ def test_another_film_in_the_place_of_an_old_one_is_another_film():
     assert after.work_id != before.work_id
 
 
-def test_name_and_year_are_never_asked():
-    assert not {"title", "name", "year"} & {*Incoming.__slots__, *Known.__slots__}
+def test_an_equal_name_makes_no_two_titles_one():
     shelf = Shelf()
-    before = shelf.sync(film("old"))["old"]
-    assert shelf.sync(film("new"))["new"].work_id != before.work_id
+    before = shelf.sync(replace(film("old"), title="Alien"))["old"]
+    assert shelf.sync(replace(film("new"), title="Alien"))["new"].work_id != before.work_id
+
+
+@pytest.mark.parametrize(
+    "item",
+    [film("a", tmdb=2, path="/b"), replace(film("a", path="/b"), title="Another"), film("a", tmdb=2, imdb="tt1")],
+    ids=["other ids", "another name, and no ids to compare", "another most trusted id"],
+)
+def test_a_reused_id_is_a_new_title_and_leaves_the_old_one_its_history(item: Incoming):
+    """Finding S6: history moved to other films."""
+    shelf = Shelf()
+    known = replace(film("a", path="/a"), title="One") if item.title else film("a", tmdb=1, imdb="tt1", path="/a")
+    before = shelf.sync(known)["a"]
+    after = shelf.sync(item)["a"]
+    assert after.item_id != before.item_id
+    assert after.work_id != before.work_id
+
+
+@pytest.mark.parametrize(
+    "item",
+    [film("a", tmdb=2, path="/a"), film("a", tmdb=1, path="/b"), replace(film("a", path="/b"), title="One")],
+    ids=["corrected", "renamed", "a name that is all there is"],
+)
+def test_an_id_that_still_means_the_same_file_or_film_is_the_same_title(item: Incoming):
+    shelf = Shelf()
+    before = shelf.sync(replace(film("a", tmdb=None if item.title else 1, path="/a"), title=item.title))["a"]
+    assert shelf.sync(item)["a"].item_id == before.item_id
+
+
+def test_a_title_that_may_be_there_unread_is_recognised_at_its_own_path_only():
+    """Finding S5: a copy took over what was merely unread."""
+    unread = Known(1, 101, "old", ProviderIds(7), "/films/a.mkv", "films", missing=False)
+
+    def assign(item: Incoming) -> Identities:
+        return assign_identities(
+            [item], [unread], {101: ProviderIds(7)}, new_item_id=lambda: 2, new_work_id=lambda: 102
+        )
+
+    copy = Incoming("new", ProviderIds(7), "/uhd/a.mkv", "uhd")
+    assert assign(copy).assignments == [Assignment("new", 2, 101)]
+    assert assign(replace(copy, library_id="films")).recognised == 0
+    assert assign(replace(copy, path="/films/a.mkv")).recognised == 0, "two libraries may share a folder"
+    assert assign(replace(copy, path="/films/a.mkv", library_id="films")).assignments == [Assignment("new", 1, 101)]
 
 
 def test_a_title_that_is_still_listed_is_not_taken_for_a_moved_one():

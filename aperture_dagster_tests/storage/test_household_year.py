@@ -1,0 +1,261 @@
+"""A household through a year in fast forward: whatever happens to its library, the log of plays stays true."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import text
+
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.history import read_histories
+from aperture_dagster.storage.people import write_users
+from aperture_dagster_tests.storage.conftest import user_row
+from aperture_dagster_tests.storage.household import (
+    DAY,
+    FILMS,
+    LIBRARIES,
+    UHD,
+    USERS,
+    File,
+    Home,
+    Server,
+    Subject,
+    has_no_ids,
+)
+
+LOG = (
+    "SELECT p.user_id, p.played_at, p.play_count, p.completion, p.is_episode, w.tmdb_id, t.title, e.season, e.number "
+    "FROM plays p JOIN works w USING (work_id) LEFT JOIN episodes e USING (item_id) "
+    "LEFT JOIN titles t ON t.item_id = p.item_id"
+)
+KNOWN = (
+    "SELECT server_item_id FROM titles UNION SELECT server_item_id FROM episodes UNION "
+    "SELECT server_item_id FROM item_versions"
+)
+EMPTY = "TRUNCATE users, works, titles, episodes, item_versions, libraries, fetches CASCADE"
+
+Line = tuple[str, Subject, Any, int, float]
+
+
+class Year(RuleBasedStateMachine):
+    """Things that happen to a library, and people who watch meanwhile."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        super().__init__()
+        self.database, self.settings = database, settings
+        with database.transaction() as connection:
+            connection.execute(text(EMPTY))
+            write_users(connection, map(user_row, USERS), still_there=USERS, key_for=lambda name, *_: name)
+        # What an undisturbed household has in its log, and what of it could not be read yet.
+        self.expected: Counter[Line] = Counter()
+        self.waiting: dict[tuple[str, Subject], Line] = {}
+
+    @initialize(shares_state=st.booleans())
+    def move_in(self, shares_state: bool) -> None:
+        self.server = Server(shares_state)
+        self.home = Home(self.database, self.settings, self.server)
+        self.home.sync_catalogue()
+        for user in USERS:
+            self.home.read_history(user)
+
+    # People watch
+
+    @rule(user=st.sampled_from(USERS), which=st.integers(0, 10**6), share=st.sampled_from([1.0, 1.0, 1.0, 0.4]))
+    def watch(self, user: str, which: int, share: float) -> None:
+        files = [
+            one
+            for one in self.server.files
+            if one.is_there and one.subject[0] != "series" and (user, one.subject) not in self.waiting
+        ]
+        if not files:
+            return
+        file = files[which % len(files)]
+        self.home.now += timedelta(hours=2)
+        self.server.play(user, file, self.home.now, share)
+        line = (user, file.subject, self.home.now, int(share >= 1), share)
+        self.expected[line] += 1
+        self.waiting[user, file.subject] = line
+        self.home.now += timedelta(minutes=5)
+        self.home.read_history(user)
+        if self.known(file):
+            del self.waiting[user, file.subject]
+
+    def known(self, file: File) -> bool:
+        with self.database.transaction() as connection:
+            return file.server_id in set(connection.execute(text(KNOWN)).scalars())
+
+    # Things happen
+
+    @rule(which=st.integers(0, 10**6))
+    def a_file_leaves(self, which: int) -> None:
+        files = [one for one in self.server.files if one.present]
+        if len(files) > 4:
+            files[which % len(files)].present = False
+
+    @rule(which=st.integers(0, 10**6), under_a_new_id=st.booleans())
+    def a_file_returns(self, which: int, under_a_new_id: bool) -> None:
+        files = [one for one in self.server.files if not one.present]
+        if files:
+            file = files[which % len(files)]
+            file.present = True
+            if under_a_new_id:
+                for one in self.server.files:
+                    if one is file or one.series is file:
+                        one.server_id = self.server.fresh_id()
+
+    @rule(days=st.sampled_from([1, 7, 40, 40]))
+    def time_passes(self, days: int) -> None:
+        self.home.now += days * DAY
+        with self.database.transaction() as connection:
+            for table in ("titles", "episodes"):
+                connection.execute(
+                    text(f"UPDATE {table} SET removed_at = removed_at - make_interval(days => :days)"), {"days": days}
+                )
+
+    @rule(library=st.sampled_from(LIBRARIES))
+    def the_operator_leaves_a_library_out(self, library: Any) -> None:
+        self.home.excluded.add(library)
+
+    @rule()
+    def the_operator_takes_all_libraries_in_again(self) -> None:
+        self.home.excluded.clear()
+
+    @rule(every=st.sampled_from([1, 2, 3]))
+    def ids_rotate(self, every: int) -> None:
+        for file in self.server.files[::every]:
+            file.server_id = self.server.fresh_id()
+
+    @rule(by=st.integers(1, 5))
+    def ids_are_dealt_out_anew(self, by: int) -> None:
+        """A rebuilt Emby database, which counts from 1 again; read whole before anybody's history is."""
+        ids = [file.server_id for file in self.server.files]
+        for place, file in enumerate(self.server.files):
+            file.server_id = ids[(place + by) % len(ids)]
+        self.home.excluded.clear()
+        self.home.sync_catalogue()
+
+    @rule(which=st.integers(0, 10**6), library=st.sampled_from([FILMS, UHD]))
+    def a_copy_appears(self, which: int, library: Any) -> None:
+        films = [one for one in self.server.files if one.subject[0] == "film" and not has_no_ids(one.subject)]
+        if len(films) < 20:
+            self.server.add(films[which % len(films)].subject, library)
+
+    @rule(which=st.integers(0, 10**6), new_id=st.booleans())
+    def a_film_moves_to_the_other_library(self, which: int, new_id: bool) -> None:
+        films = [one for one in self.server.files if one.subject[0] == "film" and not has_no_ids(one.subject)]
+        file = films[which % len(films)]
+        file.library = UHD if file.library == FILMS else FILMS
+        file.path = f"{file.path}-moved"
+        if new_id:
+            file.server_id = self.server.fresh_id()
+
+    @precondition(lambda self: not self.server.groups_versions)
+    @rule()
+    def the_server_is_updated_and_groups_versions(self) -> None:
+        self.server.groups_versions = True
+
+    # The home looks
+
+    @rule()
+    def all_is_read(self) -> None:
+        self.home.sync_catalogue()
+
+    @rule(
+        cut=st.dictionaries(st.sampled_from(LIBRARIES), st.floats(0, 1), max_size=3),
+        unreadable=st.sets(st.integers(0, 30), max_size=3),
+    )
+    def some_of_it_is_read(self, cut: Any, unreadable: set[int]) -> None:
+        files = [one for number, one in enumerate(self.server.files) if number in unreadable and one.is_there]
+        self.home.sync_catalogue(cut=cut, unreadable=files)
+
+    @rule()
+    def histories_are_compared(self) -> None:
+        self.home.now += timedelta(hours=1)
+        for user in USERS:
+            self.home.read_history(user, full=True)
+        for key in list(self.waiting):
+            files = [one for one in self.server.files if one.subject == key[1] and one.is_there]
+            if files and all(map(self.known, files)):
+                del self.waiting[key]
+
+    # What must be true
+
+    def log(self) -> Counter[Line]:
+        with self.database.transaction() as connection:
+            rows = connection.execute(text(LOG)).all()
+        lines: Counter[Line] = Counter()
+        for row in rows:
+            if row.is_episode:
+                subject: Subject = ("episode", row.tmdb_id - 100, row.season, row.number)
+            else:
+                subject = ("film", int(row.title.split()[1]))
+                assert row.tmdb_id in (None, 100 + subject[1])
+            lines[row.user_id, subject, row.played_at, row.play_count, round(row.completion, 3)] += 1
+        return lines
+
+    @invariant()
+    def the_log_is_that_of_an_undisturbed_household(self) -> None:
+        if not hasattr(self, "home"):
+            return
+        log = self.log()
+        assert not log - self.expected, "nothing is logged that was not watched, and nothing twice"
+        assert self.expected - log <= Counter(self.waiting.values()), "what was watched of known items is logged"
+
+    def teardown(self) -> None:
+        """In the end everything is there again, and read whole."""
+        if not hasattr(self, "home"):
+            return
+        for file in self.server.files:
+            file.present = True
+        self.home.excluded.clear()
+        self.home.now += 2 * DAY
+        self.home.sync_catalogue()
+        for user in USERS:
+            self.home.read_history(user)
+        assert self.log() == self.expected
+        self._histories_are_true()
+
+    def _histories_are_true(self) -> None:
+        with self.database.transaction() as connection:
+            frame = read_histories(connection)
+        watched: Counter[tuple[str, str]] = Counter()
+        for user, subject, _, count, _ in self.expected:
+            watched[user, str(subject[1]) if subject[0] == "film" else f"series {subject[1]}"] += count
+        total = sum(watched.values())
+        assert frame["plays"].sum() <= total
+        if self.server.shares_state:
+            assert frame["plays"].sum() == total
+        episodes = {line[:2] for line in self.expected if line[1][0] == "episode"}
+        assert frame["episodes_played"].sum() == len(episodes)
+
+
+def test_a_year_of_a_household_leaves_the_log_of_an_undisturbed_one(
+    database: Database, make_settings: Callable[..., Settings]
+):
+    """Findings S4, S5 and S6. With ``HOUSEHOLD_YEARS=500``, so many random years instead of a few known ones."""
+    years = os.environ.get("HOUSEHOLD_YEARS")
+    run_state_machine_as_test(
+        lambda: Year(database, make_settings()),
+        settings=settings(
+            max_examples=int(years or 12),
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=years is None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,126 @@
+"""How long it takes to recognise episodes when the server has given all of them new ids.
+
+    python benchmarks/episode_recognition.py [--sizes 20000 40000 200000]
+
+Syncs series of a hundred episodes on an embedded database, then the same episodes under new ids, and measures the
+second merge. Promised: 40,000 in under 5 s on two cores, ten times the episodes in at most 12 times the time, and no
+episode taken for a new one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from aperture_dagster.resources.media_server import ServerEpisode, ServerLibrary, ServerTitle
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.settings import load_settings
+from aperture_dagster.storage.catalogue_sync import (
+    CatalogueResult,
+    Coverage,
+    EpisodeSync,
+    RemovalRules,
+    TitleSync,
+    write_libraries,
+)
+from aperture_dagster.storage.embedded import release_embedded_server
+
+SECONDS_FOR_40_000 = 5.0
+GROWTH_LIMIT = 12.0
+IN_A_SERIES = 100
+PAGE = 500
+RULES = RemovalRules(limit=0.2, accepted=True)
+
+
+def main() -> int:
+    """Run, print, and return 0 when everything that is promised was kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[20_000, 40_000, 200_000])
+    sizes = sorted(parser.parse_args().sizes)
+    taken: dict[int, float] = {}
+    kept = True
+    with tempfile.TemporaryDirectory(prefix="aperture-bench-", ignore_cleanup_errors=True) as home:
+        database = Database(load_settings(home=home))
+        try:
+            for number, size in enumerate(sizes):
+                library = ServerLibrary(f"shows-{number}", f"Shows {number}", "tvshows")
+                sync(database, library, size, "old")
+                taken[size], result = sync(database, library, size, "new")
+                good = result.recognised == size and result.counts.inserted == result.removed == 0
+                kept &= good
+                print(
+                    f"{size:>9,} episodes under new ids: {taken[size]:6.1f} s, {result.recognised:,} recognised: "
+                    f"{'PASS' if good else 'FAIL'}",
+                    flush=True,
+                )
+        finally:
+            release_embedded_server(Path(home) / "postgres")
+    if 40_000 in taken:
+        kept &= verdict(f"40,000 in under {SECONDS_FOR_40_000:g} s", taken[40_000] < SECONDS_FOR_40_000)
+    least, most = sizes[0], sizes[-1]
+    if least < most:
+        growth = taken[most] / taken[least]
+        allowed = GROWTH_LIMIT * most / least / 10
+        kept &= verdict(f"{most / least:g} times the episodes took {growth:.1f} times as long", growth <= allowed)
+    return 0 if kept else 1
+
+
+def verdict(promise: str, good: bool) -> bool:
+    """Print whether a promise was kept."""
+    print(f"{promise}: {'PASS' if good else 'FAIL'}", flush=True)
+    return good
+
+
+def sync(database: Database, library: ServerLibrary, size: int, ids: str) -> tuple[float, CatalogueResult]:
+    """List the library's series and episodes; returns the seconds that the merge of the episodes took."""
+    coverage = Coverage(complete={library.library_id})
+    with database.connection() as connection:
+        with connection.begin():
+            write_libraries(connection, [library])
+        series = TitleSync(connection, "series")
+        for page in pages(range(0, size, IN_A_SERIES)):
+            series.add(library, [show(library, number) for number in page])
+        series.merge(coverage, RULES)
+    with database.connection() as connection:
+        episodes = EpisodeSync(connection)
+        for page in pages(range(size)):
+            episodes.add(library, [episode(library, number, ids) for number in page])
+        started = time.monotonic()
+        result = episodes.merge(coverage, RULES)
+        return time.monotonic() - started, result
+
+
+def pages(numbers: range) -> Iterator[range]:
+    """Ranges of the size of a page."""
+    for start in range(0, len(numbers), PAGE):
+        yield numbers[start : start + PAGE]
+
+
+def show(library: ServerLibrary, number: int) -> ServerTitle:
+    """A series, which keeps its id."""
+    name = f"{library.library_id}-{number // IN_A_SERIES}"
+    return ServerTitle(name, f"Show {name}", imdb_id=f"tt-{name}", path=f"/{name}")
+
+
+def episode(library: ServerLibrary, number: int, ids: str) -> ServerEpisode:
+    """An episode, whose path is another one each time: season and number alone say which it is."""
+    name = f"{library.library_id}-{number // IN_A_SERIES}"
+    within = number % IN_A_SERIES
+    return ServerEpisode(
+        f"{ids}-{library.library_id}-{number}",
+        name,
+        f"Episode {number}",
+        season=within // 10 + 1,
+        number=within % 10 + 1,
+        path=f"/{name}/{ids}-{number}.mkv",
+    )
+
+
+if __name__ == "__main__":
+    os.environ["APERTURE_CONFIG"] = os.devnull
+    sys.exit(main())
