@@ -19,6 +19,7 @@ import click
 
 from aperture_dagster.demo import SERVERS, Server
 from aperture_dagster.settings import SettingsError, load_settings, project_root
+from aperture_dagster.storage.files import keep_private
 
 DEFAULT_PORT = 3000
 SERVER = click.Choice(SERVERS)
@@ -34,12 +35,12 @@ def _fail(message: str) -> None:
 def _sentences() -> Iterator[None]:
     """Turn what is meant for the operator into one sentence and an exit code."""
     from aperture_dagster.demo import DemoFailed
-    from aperture_dagster.storage.embedded import EmbeddedDatabaseError
     from aperture_dagster.storage.errors import DatabaseError
+    from aperture_dagster.storage.files import FileError
 
     try:
         yield
-    except (DemoFailed, SettingsError, DatabaseError, EmbeddedDatabaseError) as error:
+    except (DemoFailed, SettingsError, DatabaseError, FileError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
@@ -51,6 +52,13 @@ def _make_home(folder: Path) -> None:
     why = why_not_writable(folder)
     if why is not None:
         _fail(f"{why}.")
+
+
+def _tell_of_an_ignored_database() -> None:
+    names = [name for name in ("APERTURE_DATABASE_URL", "APERTURE_DAGSTER_DATABASE_URL") if os.environ.get(name)]
+    if names:
+        verb = "is" if len(names) == 1 else "are"
+        click.echo(f"{' and '.join(names)} {verb} ignored: the demo keeps everything in a database of its own.")
 
 
 def _check_databases() -> None:
@@ -67,6 +75,7 @@ def _check_databases() -> None:
 @click.version_option(package_name="aperture-dagster")
 def main() -> None:
     """Personal recommendations for home media servers."""
+    keep_private()
 
 
 @main.command()
@@ -91,6 +100,7 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
         usual, folder = the_demo.demo_home(None, server), the_demo.demo_home(home, server)
         _make_home(folder)
         world = _world(world)
+        _tell_of_an_ignored_database()
         console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}", highlight=False)
         with the_demo.stand_ins(folder, world, users, server) as environment:
             settings = the_demo.point_at(environment, folder)
@@ -130,10 +140,12 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
             on_demo = True
         _refuse_taken_port(host, port)
         with contextlib.ExitStack() as stack:
+            folder = None
             if on_demo:
                 folder = the_demo.demo_home(home, server)
                 _make_home(folder)
                 world = _world(world)
+                _tell_of_an_ignored_database()
                 the_demo.point_at(stack.enter_context(the_demo.stand_ins(folder, world, users, server)), folder)
             elif home:
                 os.environ["APERTURE_HOME"] = str(Path(home).expanduser().resolve())
@@ -141,7 +153,8 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
             _make_home(load_settings().home_path)
             _check_databases()
             click.echo(f"The UI will be at http://{host}:{port} in a few seconds. Ctrl-C stops it.")
-            sys.exit(_run_dagster(host, port))
+            # Dagster lets a file .env in the working folder win over the environment; a demo must not see it.
+            sys.exit(_run_dagster(host, port, folder))
 
 
 @main.command()
@@ -199,8 +212,8 @@ def _refuse_taken_port(host: str, port: int, command: str = "aperture up") -> No
             _fail(f"{host}, port {port}, cannot be listened on ({error.strerror}): choose another --host or --port.")
 
 
-def _run_dagster(host: str, port: int) -> int:
-    """Run ``dagster dev`` and end it, and all that it started, with this process; returns its exit code."""
+def _run_dagster(host: str, port: int, folder: Path | None) -> int:
+    """Run ``dagster dev`` in a folder and end it, and all that it started, with this process; returns its exit code."""
     program = Path(sys.executable).with_name("dagster")
     command = [str(program) if program.exists() else "dagster", "dev"]
     command += ["-w", str(project_root() / "workspace.yaml"), "-h", host, "-p", str(port), "--log-level", "warning"]
@@ -213,7 +226,7 @@ def _run_dagster(host: str, port: int) -> int:
     # Before it starts: a signal that is ignored here (as in a shell's background) it would ignore, too, for ever.
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     # A session of its own: Ctrl-C would otherwise reach every part of it at once, and again through its parent.
-    process = subprocess.Popen(command, start_new_session=True)
+    process = subprocess.Popen(command, cwd=folder, start_new_session=True)
     try:
         return max(process.wait(), 0)
     finally:

@@ -19,9 +19,10 @@ from dagster_postgres import DagsterPostgresStorage
 
 if TYPE_CHECKING:
     from dagster._core.storage.event_log import EventLogStorage
-    from sqlalchemy.engine import Engine, ExceptionContext
+    from sqlalchemy.engine import ExceptionContext
 
 from aperture_dagster.settings import Settings, SettingsError, load_settings
+from aperture_dagster.storage.files import FileError, keep_private, prepare_home
 
 # Dagster migrates its own tables with it, and it says so at every start.
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -38,26 +39,24 @@ def _sentences() -> Iterator[None]:
 
     try:
         yield
-    except (SettingsError, DatabaseError) as error:
+    except (SettingsError, DatabaseError, FileError) as error:
         raise StorageUnusable(str(error)) from None
-    except OSError as error:
-        raise StorageUnusable(
-            f"{error.filename or 'APERTURE_HOME'} cannot be written ({error.strerror}): "
-            "set APERTURE_HOME to a folder that can."
-        ) from None
 
 
 def _open(cls: type[ApertureDagsterStorage], inst_data: ConfigurableClassData | None) -> ApertureDagsterStorage:
     from sqlalchemy import create_engine, event
     from sqlalchemy.exc import SQLAlchemyError
 
-    from aperture_dagster.recovery import all_runs_are_local, free_dead_slots
-    from aperture_dagster.storage.connection import dagster_database_url
+    from aperture_dagster.recovery import free_dead_slots, watch_runs
+    from aperture_dagster.storage.connection import dagster_database_url, refuse_shared_database
+    from aperture_dagster.storage.embedded import restart_on_connect
     from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
 
-    settings = load_settings()
+    settings = _prepare()
+    refuse_shared_database(settings)
     url = dagster_database_url(settings)
-    if not all_runs_are_local(settings):
+    embedded = settings.database_url is None and settings.dagster_database_url is None
+    if not embedded:
         # Dagster would try for a quarter of a minute, and then not say why.
         engine = create_engine(url)
         try:
@@ -69,33 +68,25 @@ def _open(cls: type[ApertureDagsterStorage], inst_data: ConfigurableClassData | 
     storage = cls(postgres_url=url, inst_data=inst_data)
     for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
         event.listen(part._engine, "handle_error", _tell_of_a_full_disk)  # pyright: ignore[reportAttributeAccessIssue]
-        if all_runs_are_local(settings):
-            _keep_the_server_up(part._engine, settings)  # pyright: ignore[reportAttributeAccessIssue]
+        if embedded:
+            restart_on_connect(part._engine, settings.home_path / "postgres")  # pyright: ignore[reportAttributeAccessIssue]
     _let_two_make_a_pool(storage.event_log_storage)
-    if all_runs_are_local(settings):
-        # Without a daemon nobody else does, and the next run would wait for a dead one without end.
-        free_dead_slots(storage.run_storage, storage.event_log_storage)
+    watch_runs(storage.run_storage, settings)
+    # Without a daemon nobody else does, and the next run would wait for a dead one without end.
+    free_dead_slots(storage.run_storage, storage.event_log_storage, settings)
     return storage
+
+
+def _prepare() -> Settings:
+    """Load the settings and prepare the home; what this process writes from now on is private."""
+    settings = load_settings()
+    keep_private()
+    prepare_home(settings.home_path)
+    return settings
 
 
 def _setting_of(settings: Settings) -> str:
     return "APERTURE_DAGSTER_DATABASE_URL" if settings.dagster_database_url else "APERTURE_DATABASE_URL"
-
-
-def _keep_the_server_up(engine: Engine, settings: Settings) -> None:
-    """Start the embedded server again before a connection that finds it gone.
-
-    Killed alone, as a machine short of memory does it, it would leave the UI and the daemon without one for ever.
-    """
-    from sqlalchemy import event
-
-    from aperture_dagster.storage.embedded import start_embedded_server
-
-    folder = settings.home_path / "postgres"
-
-    @event.listens_for(engine, "do_connect")
-    def _start(*_: object) -> None:  # pyright: ignore[reportUnusedFunction]
-        start_embedded_server(folder)
 
 
 def _let_two_make_a_pool(events: EventLogStorage) -> None:
@@ -168,7 +159,7 @@ class ApertureArtifactStorage(LocalArtifactStorage):
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> ApertureArtifactStorage:
         """Put the files below the configured home."""
         with _sentences():
-            return cls(base_dir=str(load_settings().home_path / "dagster"), inst_data=inst_data)
+            return cls(base_dir=str(_prepare().home_path / "dagster"), inst_data=inst_data)
 
 
 class ApertureComputeLogManager(LocalComputeLogManager):
@@ -183,4 +174,4 @@ class ApertureComputeLogManager(LocalComputeLogManager):
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> ApertureComputeLogManager:
         """Put the logs below the configured home."""
         with _sentences():
-            return cls(base_dir=str(load_settings().home_path / "dagster" / "logs"), inst_data=inst_data)
+            return cls(base_dir=str(_prepare().home_path / "dagster" / "logs"), inst_data=inst_data)

@@ -51,16 +51,16 @@ ASSETS = {asset for assets in SERVICES.values() for asset in assets} | {
     "recommendations",
     "top_picks",
 }
-# Settings that name things of a real server.
+# Settings that name things of a real server, and the databases that hold what was read from it.
 OF_A_REAL_SERVER = tuple(
     PREFIX + name
     for name in (
         "MEDIA_SERVER_", "TMDB_", "OMDB_", "MDBLIST_", "LIBRARIES", "EXCLUDE_", "INCLUDE_", "USER_EMAILS", "HOME",
-        "CONFIG",
+        "CONFIG", "DATABASE_URL", "DAGSTER_DATABASE_URL",
     )
 )  # fmt: skip
 START_SECONDS = 60
-STAND_INS = "stand-ins-"
+STAND_INS, LOCK = "stand-ins-", "lock"
 # Enough for any world in one day; the real services give 1,000.
 REQUESTS_A_DAY = 1_000_000
 SHOWN_USERS, SHOWN_PICKS = 3, 10
@@ -93,10 +93,8 @@ def stand_ins(home: Path, world: str, users: int | None, server: Server = "jelly
     from aperture_dagster.simulator.environment import environment
     from aperture_dagster.simulator.settings import SimulatorSettings
 
-    home.mkdir(parents=True, exist_ok=True)
     allowing = SimulatorSettings(omdb_daily_limit=REQUESTS_A_DAY, mdblist_daily_limit=REQUESTS_A_DAY)
-    _clear_away_the_dead(home)
-    with tempfile.TemporaryDirectory(prefix=f"{STAND_INS}{os.getpid()}-", dir=home) as folder:
+    with _folder_of_its_own(home) as folder:
         port_file = Path(folder) / "port"
         command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world]
         command += ["--port-file", str(port_file), "--parent-pid", str(os.getpid())]
@@ -124,24 +122,39 @@ def stand_ins(home: Path, world: str, users: int | None, server: Server = "jelly
                     process.wait()
 
 
-def _clear_away_the_dead(home: Path) -> None:
-    """Remove what demos that were killed could not: each one's folder names its process."""
-    for folder in home.glob(f"{STAND_INS}*"):
-        from aperture_dagster.recovery import process_lives
+@contextlib.contextmanager
+def _folder_of_its_own(home: Path) -> Iterator[str]:
+    """A temporary folder in the home, locked while its demo lives; those that killed demos left are removed."""
+    from aperture_dagster.storage import locks
 
-        number = folder.name.removeprefix(STAND_INS).partition("-")[0]
-        if not (number.isdecimal() and process_lives(int(number), since=folder.stat().st_mtime)):
-            shutil.rmtree(folder, ignore_errors=True)
+    home.mkdir(parents=True, exist_ok=True)
+    one_at_a_time = locks.acquire(home / f".{STAND_INS}lock")
+    assert one_at_a_time is not None
+    try:
+        for folder in home.glob(f"{STAND_INS}*"):
+            if not locks.is_held(folder / LOCK):
+                shutil.rmtree(folder, ignore_errors=True)
+        temporary = tempfile.TemporaryDirectory(prefix=STAND_INS, dir=home)
+        held = locks.acquire(Path(temporary.name) / LOCK)
+        assert held is not None
+    finally:
+        locks.release(one_at_a_time)
+    try:
+        with temporary as folder:
+            yield folder
+    finally:
+        locks.release(held)
 
 
 def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
-    """Where the demo keeps everything: as asked, as ``APERTURE_HOME`` says, or ``.aperture/demo``.
+    """Where the demo keeps everything: as asked, or ``demo`` in the operator's own home, apart from what is there.
 
     A home belongs to one server, so the demo on another has one of its own.
     """
-    named = home or os.environ.get(PREFIX + "HOME")
-    usual = project_root() / ".aperture" / ("demo" if server == "jellyfin" else f"demo-{server}")
-    return (Path(named).expanduser() if named else usual).resolve()
+    if home:
+        return Path(home).expanduser().resolve()
+    own = Path(os.environ.get(PREFIX + "HOME") or project_root() / ".aperture").expanduser()
+    return (own / ("demo" if server == "jellyfin" else f"demo-{server}")).resolve()
 
 
 def run_cycle(settings: Settings, console: Console) -> Demo:
@@ -153,15 +166,14 @@ def run_cycle(settings: Settings, console: Console) -> Demo:
     import dagster as dg
 
     from aperture_dagster.build import build_definitions
-    from aperture_dagster.recovery import all_runs_are_local, end_dead_runs
+    from aperture_dagster.recovery import end_dead_runs
 
     demo = Demo()
     bar = _progress_bar(console)
     definitions = build_definitions(settings, loggers={"console": _console_logger(console, bar)})
     with bar, dg.DagsterInstance.get() as instance:
-        if all_runs_are_local(settings):
-            # A demo that was killed; without a daemon nobody else says that it is over.
-            end_dead_runs(instance)
+        # A demo that was killed; without a daemon nobody else says that it is over.
+        end_dead_runs(instance, settings)
         for name, about in CYCLE:
             _run(definitions, instance, name, about, settings, demo)
     sent = demo.requests
@@ -370,7 +382,7 @@ def show(settings: Settings, summary: dict[str, Any], console: Console) -> None:
 def point_at(environment: dict[str, str], home: Path) -> Settings:
     """Make this process and its children work in ``home`` with the given environment; returns the settings.
 
-    What the operator's environment says of a real server is out of play: a demo never touches it.
+    What the operator's environment says of a real server or database is out of play: a demo never touches it.
     """
     for name in list(os.environ):
         if name.startswith(OF_A_REAL_SERVER):

@@ -95,12 +95,16 @@ def _home(settings: Settings) -> Iterator[Finding]:
 
 
 def why_not_writable(home: Path) -> str | None:
-    """Make the folder if it is missing, and write to it; what is wrong and what to set, or None when it can be."""
+    """Prepare the home and write to it; what is wrong and what to set, or None when it can be used."""
+    from aperture_dagster.storage.files import FileError, prepare_home
+
     probe = home / ".writable"
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        prepare_home(home)
         probe.write_bytes(b"x")
         probe.unlink()
+    except FileError as error:
+        return str(error).rstrip(".")
     except OSError as error:
         return f"{home} cannot be written ({error.strerror}): set APERTURE_HOME to a folder that can"
     return None

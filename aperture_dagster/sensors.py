@@ -105,11 +105,13 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
     )
     def run_failure_sensor(context: dg.RunFailureSensorContext) -> None:
         from aperture_dagster.resources.redaction import redact
+        from aperture_dagster.storage.files import prepare_home
 
         line = redact(failure_line(context), settings.secret_values())
         context.log.error(line)
+        prepare_home(settings.home_path)
         path = settings.home_path / "failures.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
@@ -120,11 +122,9 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
         description="Ends runs whose process is gone, after a power cut say, so that they hold up nobody.",
     )
     def dead_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        from aperture_dagster.recovery import all_runs_are_local, end_dead_runs
+        from aperture_dagster.recovery import end_dead_runs
 
-        if not all_runs_are_local(settings):
-            return dg.SkipReason("The database is not this machine's own: runs may be processes of another.")
-        ended = end_dead_runs(context.instance)
+        ended = end_dead_runs(context.instance, settings)
         told = ", ".join(f"{run.job_name} ({run.run_id[:8]})" for run in ended)
         return dg.SkipReason(f"Ended: {told}." if ended else "Every run that has started is alive.")
 

@@ -114,6 +114,11 @@ class Settings(BaseSettings):
         default=2, ge=0, le=20, description="How often a step is tried again when a service was unavailable."
     )
     step_retry_wait_seconds: float = Field(default=60, ge=0, description="Wait before a step is tried again.")
+    run_max_hours: float = Field(
+        default=24,
+        gt=0,
+        description="Hours after which a run of another machine counts as dead, with a database that several use.",
+    )
 
     # --- the media server -----------------------------------------------------------------------------------------
     media_server_url: str | None = Field(

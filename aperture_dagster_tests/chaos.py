@@ -180,9 +180,7 @@ class DemoHome:
         left = [str(what) for (what,) in held]
         if not all_gone(self.home.parent):
             left += [f"process {process.pid}: {' '.join(process.cmdline())[:80]}" for process in self.processes()]
-        temporary = self.home.parent / "temporary"
-        # The one lock of the embedded server's package, for all its processes.
-        return left + [str(path) for path in temporary.iterdir() if path.name != ".lockfile"]
+        return left + [str(path) for path in (self.home.parent / "temporary").iterdir()]
 
     def processes(self) -> list[psutil.Process]:
         """Everybody who works in the home."""
@@ -242,13 +240,11 @@ class DemoHome:
             time.sleep(0.05)
 
     def _address(self) -> str:
-        """Of Dagster's database while somebody else runs the server, by what the server itself has written down."""
+        """Of Dagster's database while somebody else runs the server."""
         from aperture_dagster.storage.connection import DAGSTER_DATABASE
 
-        lines = (self.home / "postgres" / "postmaster.pid").read_text().splitlines()
-        if not (folder := lines[4]):
-            raise FileNotFoundError("the server has not made its socket yet")
-        return f"host={folder} port={lines[3]} user=postgres dbname={DAGSTER_DATABASE} connect_timeout=2"
+        folder = self.home / "postgres"
+        return f"host={folder} port=5432 user=postgres dbname={DAGSTER_DATABASE} connect_timeout=2"
 
     def _kill(self, kind: Kind, process: subprocess.Popen[str]) -> None:
         victims: list[psutil.Process] = []

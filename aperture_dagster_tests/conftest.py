@@ -117,6 +117,8 @@ def postgres() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="aperture-tests-", ignore_cleanup_errors=True) as folder:
         data = Path(folder) / "postgres"
         url = start_embedded_server(data).replace("postgresql://", "postgresql+psycopg://")
+        # Tests also log in as other roles, as an operator does on a server of their own.
+        (data / "pg_hba.conf").write_text("local all postgres peer map=aperture\nlocal all all trust\n")
         admin = create_engine(url, isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
             # Nothing here has to survive a power cut.

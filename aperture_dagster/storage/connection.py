@@ -7,7 +7,7 @@ One PostgreSQL server holds two databases, the product's and Dagster's own. The 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
@@ -46,11 +46,18 @@ def open_engine(settings: Settings) -> Engine:
     """An engine on the product's database with its schema brought up to date; the same one for the same URL.
 
     Raises:
-        DatabaseError: the server cannot be reached, refuses, or has no pgvector.
+        DatabaseError: the server cannot be reached, refuses, has no pgvector, or the database is also Dagster's.
     """
+    from aperture_dagster.storage.embedded import restart_on_connect
     from aperture_dagster.storage.migrate import ensure_schema
 
-    engine = _engine(product_database_url(settings))
+    url = product_database_url(settings)
+    engine = _engines.get(url)
+    if engine is None:
+        refuse_shared_database(settings)
+        engine = _engines[url] = _new_engine(url)
+        if settings.database_url is None:
+            restart_on_connect(engine, settings.home_path / "postgres")
     ensure_schema(engine)
     return engine
 
@@ -66,12 +73,6 @@ def close_engine(url: str) -> None:
     if engine is not None:
         engine.dispose()
     forget_schema(url)
-
-
-def _engine(url: str) -> Engine:
-    if url not in _engines:
-        _engines[url] = _new_engine(url)
-    return _engines[url]
 
 
 def _new_engine(url: str) -> Engine:
@@ -107,12 +108,9 @@ def _embedded_databases_made(maintenance_url: str) -> None:
 def _embedded_url(settings: Settings, database: str) -> str:
     from sqlalchemy import make_url
 
-    from aperture_dagster.storage.embedded import EmbeddedDatabaseError, start_embedded_server
+    from aperture_dagster.storage.embedded import start_embedded_server
 
-    try:
-        maintenance_url = start_embedded_server(settings.home_path / "postgres")
-    except EmbeddedDatabaseError as error:
-        raise DatabaseError(str(error)) from error
+    maintenance_url = start_embedded_server(settings.home_path / "postgres")
     _embedded_databases_made(maintenance_url)
     return make_url(maintenance_url).set(database=database).render_as_string(hide_password=False)
 
@@ -143,6 +141,46 @@ def _ensure_database(server_url: str, name: str) -> None:
                 "create it, or set APERTURE_DAGSTER_DATABASE_URL to another."
             ) from None
         raise DatabaseError(describe_connection_error(error)) from None
+    finally:
+        engine.dispose()
+
+
+def refuse_shared_database(settings: Settings) -> None:
+    """Make sure that the product and Dagster have a database each; both keep a table ``alembic_version``.
+
+    Asks the servers, since one database may have several addresses. One that cannot be reached is told elsewhere.
+
+    Raises:
+        DatabaseError: both settings lead to the same database.
+    """
+    if settings.database_url is None or settings.dagster_database_url is None:
+        return
+    product = _identity(_with_driver(settings.database_url.get_secret_value(), "psycopg"))
+    dagster = _identity(
+        _with_driver(settings.dagster_database_url.get_secret_value(), "psycopg", "APERTURE_DAGSTER_DATABASE_URL")
+    )
+    if product is not None and product == dagster:
+        raise DatabaseError(
+            "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to the same database, but each needs its "
+            "own: name another one in APERTURE_DAGSTER_DATABASE_URL, or unset it to use one beside the product's."
+        )
+
+
+def _identity(url: str) -> tuple[Any, ...] | None:
+    """What tells a database from every other: when its server started, and its number there."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    engine = create_engine(url, pool_size=1)
+    try:
+        with engine.connect() as connection:
+            return tuple(
+                connection.exec_driver_sql(
+                    "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_database()"
+                ).one()
+            )
+    except SQLAlchemyError:
+        return None
     finally:
         engine.dispose()
 

@@ -1,14 +1,83 @@
-"""Files that this machine keeps: written whole, or not at all."""
+"""Files that this machine keeps: for their owner alone, and written whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
+import stat
 import tempfile
 from pathlib import Path
 
+# What earlier versions left open to everybody; new files are private by the umask.
+HOME_ENTRIES = ("dagster", "logos", "postgres", "failures.log", "demo", "demo-emby")
+WORKING_FILES = (".postgres", "postgres.", ".stand-ins", "stand-ins-")
+
 
 class FileError(RuntimeError):
-    """A file cannot be written; the message names it, the setting and the remedy."""
+    """A file or folder cannot be used; the message names it, the setting and the remedy."""
+
+
+def keep_private() -> None:
+    """Let only the owner read what this process and its children create from now on."""
+    os.umask(0o077)
+
+
+def prepare_home(home: Path) -> None:
+    """Create the home if it is missing, and close it and what it holds to everybody but the owner.
+
+    Raises:
+        FileError: root was about to use another user's home, or the folder cannot be written.
+    """
+    try:
+        owner = _owner_of(home)
+        if os.geteuid() == 0 and owner not in (None, 0):
+            name = account_name(owner)
+            raise FileError(
+                f"{home} belongs to user {name}, and root would lock them out of it: run this as that user "
+                f"(sudo -u {name} …), or set APERTURE_HOME to another folder."
+            )
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        entries = [home / name for name in HOME_ENTRIES]
+        # A folder that holds other things than ours, such as /opt, may have to stay open. So does a root's home while
+        # a server of an earlier version, which took no lock, runs there under another account.
+        ours_alone = all(path in entries or path.name.startswith(WORKING_FILES) for path in home.iterdir())
+        earlier_server = (home / "postgres" / "postmaster.pid").exists() and not (home / ".postgres.server").exists()
+        if ours_alone and not earlier_server:
+            entries.append(home)
+        for path in entries:
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                status = path.lstat()
+                open_to_others = status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+                shared = status.st_mode & stat.S_ISVTX or stat.S_ISLNK(status.st_mode)
+                if open_to_others and not shared and status.st_uid == os.geteuid():
+                    path.chmod(status.st_mode & stat.S_IRWXU)
+    except OSError as error:
+        raise FileError(
+            f"{home} cannot be written ({error.strerror}): set APERTURE_HOME to a folder that can."
+        ) from None
+
+
+def _owner_of(home: Path) -> int | None:
+    """The user whose home it is; None if nobody has used it yet.
+
+    The folder itself may be somebody else's, as with a folder that a container's root was given.
+    """
+    for path in (home / ".postgres.lock", home / "dagster"):
+        with contextlib.suppress(FileNotFoundError):
+            return path.lstat().st_uid
+    try:
+        return home.stat().st_uid if any(home.iterdir()) else None
+    except FileNotFoundError:
+        return None
+
+
+def account_name(uid: int) -> str:
+    """The name of a user, or the number as ``sudo`` takes it when there is no name on this machine."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -26,7 +95,6 @@ def write_file(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
         temporary = None
     except OSError as error:

