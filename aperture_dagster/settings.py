@@ -115,9 +115,7 @@ class Settings(BaseSettings):
     )
     step_retry_wait_seconds: float = Field(default=60, ge=0, description="Wait before a step is tried again.")
     run_max_hours: float = Field(
-        default=24,
-        gt=0,
-        description="Hours after which a run of another machine counts as dead, with a database that several use.",
+        default=24, gt=0, description="Hours after which a run of another machine on the same database counts as dead."
     )
 
     # --- the media server -----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 
 def statements_on(url: str, *statements: str) -> list[tuple[object, ...]]:
@@ -21,12 +21,17 @@ def statements_on(url: str, *statements: str) -> list[tuple[object, ...]]:
         engine.dispose()
 
 
+def data_directory(postgres: str) -> Path:
+    """Where the tests' server keeps its data; it does not say so itself when it runs for root."""
+    return Path(str(make_url(postgres).query["host"]))
+
+
 @contextmanager
 def password_wanted(postgres: str) -> Iterator[str]:
     """A role that the server asks for its password, which is ``right``; everybody else is let in as before."""
     role = f"careful_{uuid.uuid4().hex[:8]}"
-    ((path,),) = statements_on(postgres, f"CREATE ROLE {role} LOGIN PASSWORD 'right'", "SHOW hba_file")
-    rules = Path(str(path))
+    statements_on(postgres, f"CREATE ROLE {role} LOGIN PASSWORD 'right'")
+    rules = data_directory(postgres) / "pg_hba.conf"
     before = rules.read_text()
     rules.write_text(f"local all {role} scram-sha-256\n{before}")
     statements_on(postgres, "SELECT pg_reload_conf()")

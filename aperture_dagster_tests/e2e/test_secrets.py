@@ -32,7 +32,7 @@ from aperture_dagster.settings import environment_names, load_settings, secret_n
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.databases import password_wanted, statements_on
+from aperture_dagster_tests.databases import data_directory, password_wanted, statements_on
 from aperture_dagster_tests.e2e.housekeeper import ANSWER
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -282,8 +282,8 @@ def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres:
     assert not unheard, "a service of this test must be sent the key of each of these settings"
     said += [("stdout", house.said), *files_below(tmp_path), *tables_of(database_url)]
     said += tables_of(aside.render_as_string(hide_password=False))
-    ((cluster,),) = statements_on(postgres, "SHOW data_directory")
-    said.append(("the database's log", Path(str(cluster), "log").read_text(encoding="utf-8", errors="replace")))
+    log = data_directory(postgres) / "log"
+    said.append(("the database's log", log.read_text(encoding="utf-8", errors="replace")))
     everything = dict(said)
     for place in ("stdout", "table event_logs", "table users", str(home / "failures.log"), str(outside / "stderr")):
         assert everything[place], f"nothing was read from {place}"
