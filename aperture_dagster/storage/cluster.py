@@ -228,7 +228,7 @@ def short_path(folder: Path) -> Path:
     if fits(folder):
         return folder
     name = f"aperture-{os.geteuid()}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
-    for place in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
+    for place in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):
         if place is None or not fits(link := Path(place) / name):
             continue
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable
@@ -175,17 +176,18 @@ def test_a_server_without_pgvector_is_told_what_it_lacks(empty: str, admin: Call
     assert "APERTURE_DATABASE_URL" in message
 
 
-def test_a_server_with_an_old_pgvector_is_told_how_to_update_it(empty: str, admin: Callable[..., Any], tmp_path: Path):
+def test_a_server_with_an_old_pgvector_is_told_how_to_update_it(empty: str, admin: Callable[..., Any]):
     """Finding S13: pgvector older than 0.7 was told as "cannot be reached"."""
-    folder = tmp_path / "extension"
-    folder.mkdir()
-    # What matters of 0.6: it has vector, and not yet halfvec.
-    (folder / "vector.control").write_text("default_version = '0.6.2'\nrelocatable = true\n")
-    (folder / "vector--0.6.2.sql").write_text("CREATE DOMAIN vector AS real[];\n")
-    for path in (tmp_path, *tmp_path.rglob("*"), *tmp_path.parents[:2]):
-        path.chmod(path.stat().st_mode | 0o055)
-    admin(f"ALTER DATABASE {make_url(empty).database} SET extension_control_path = '{tmp_path}'")
-    message = one_sentence(empty)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "extension"
+        folder.mkdir()
+        # What matters of 0.6: it has vector, and not yet halfvec.
+        (folder / "vector.control").write_text("default_version = '0.6.2'\nrelocatable = true\n")
+        (folder / "vector--0.6.2.sql").write_text("CREATE DOMAIN vector AS real[];\n")
+        for path in (folder.parent, folder, *folder.iterdir()):
+            path.chmod(0o755)
+        admin(f"ALTER DATABASE {make_url(empty).database} SET extension_control_path = '{made}'")
+        message = one_sentence(empty)
     assert "older than 0.7" in message and "ALTER EXTENSION vector UPDATE" in message
     assert "cannot be reached" not in message
 
