@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aperture_dagster.assets.media_server.history import HistoryConfig, _sync_history
+from aperture_dagster.library.removal import RemovalRefused
 from aperture_dagster.resources.media_server import (
     ItemState,
     Listing,
@@ -26,7 +28,7 @@ from aperture_dagster.storage.catalogue_sync import (
     TitleSync,
     write_libraries,
 )
-from aperture_dagster.storage.people import StoredUser
+from aperture_dagster.storage.people import read_users
 
 FILMS = ServerLibrary("films", "Films", "movies")
 UHD = ServerLibrary("uhd", "UHD", "movies")
@@ -204,6 +206,8 @@ class Home:
         self.database, self.settings, self.server = database, settings, server
         self.now = datetime(2026, 1, 1, 12, tzinfo=UTC)
         self.excluded: set[ServerLibrary] = set()
+        with database.transaction() as connection:
+            self.users = {user.user_id: user for user in read_users(connection)}
 
     def sync_catalogue(
         self, *, cut: dict[ServerLibrary, float] | None = None, unreadable: Sequence[File] = ()
@@ -238,12 +242,13 @@ class Home:
             return sync.merge(coverage, RULES)
 
     def read_history(self, user: str, *, full: bool = False) -> None:
-        """What the asset does for one user."""
-        _sync_history(
-            StoredUser(user, user, user, False, False, None, True, (), False),
-            HistoryConfig(full=full),
-            self.settings,
-            self.database,
-            self.server,  # pyright: ignore[reportArgumentType]
-            Clock(lambda: self.now),
-        )
+        """What the asset does for one user. A server that knows of nothing any more is not believed, and rightly so."""
+        with contextlib.suppress(RemovalRefused):
+            _sync_history(
+                self.users[user],
+                HistoryConfig(full=full),
+                self.settings,
+                self.database,
+                self.server,  # pyright: ignore[reportArgumentType]
+                Clock(lambda: self.now),
+            )
