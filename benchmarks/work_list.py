@@ -43,6 +43,8 @@ MEMORY_LIMIT_MB = 50
 # Four times the titles may take this much more than four times as long.
 GROWTH_LIMIT = 1.5
 BATCHES = 15
+# Nothing changed since all was merged.
+UNCHANGED_LIMIT_S = 2
 MB = 1024 * 1024
 NOW = datetime.now(UTC)
 KEPT: list[bool] = []
@@ -74,6 +76,11 @@ def main() -> int:
             work_through_everything(settings, database)
         with memory(f"merging {titles:,} titles"):
             merge(database)
+        unchanged = merge(database)
+        judge(
+            f"merging nothing new took {unchanged:.2f} s (limit {UNCHANGED_LIMIT_S:g})", unchanged < UNCHANGED_LIMIT_S
+        )
+        forget_merges(database)
         with memory(f"merging {titles:,} titles again"):
             whole = merge(database)
         with database.transaction() as connection:
@@ -81,6 +88,7 @@ def main() -> int:
                 "DELETE FROM titles WHERE work_id > (SELECT percentile_disc(0.25) WITHIN GROUP (ORDER BY work_id) "
                 "FROM titles)"
             )
+        forget_merges(database)
         growth = whole / merge(database) / 4
         judge(
             f"merging takes {growth:.2f} as long a title as with a quarter of them (limit {GROWTH_LIMIT})",
@@ -293,6 +301,12 @@ def work_through_everything(settings: Settings, database: Database) -> None:
         f"{tally.still_due} are still due",
         tally.still_due == 0 and tally.error == 0,
     )
+
+
+def forget_merges(database: Database) -> None:
+    """Let everything be merged again."""
+    with database.transaction() as connection:
+        connection.exec_driver_sql("TRUNCATE merges")
 
 
 def merge(database: Database) -> float:

@@ -6,6 +6,7 @@ together: they are opinions, of which more is better.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import Any
@@ -60,6 +61,16 @@ LIST_COLUMNS = frozenset(
 )
 # Values of these sources are put together, as long as any of them has one.
 TOGETHER: dict[str, tuple[str, ...]] = {"keywords": ("tmdb", "mdblist")}
+
+
+# Raise it when the code below makes something else of the same sources: all is merged again then.
+VERSION = 1
+
+
+def recipe() -> str:
+    """A hash of how sources are merged."""
+    plain = repr((VERSION, PRECEDENCE, sorted(LIST_COLUMNS), TOGETHER))
+    return hashlib.blake2b(plain.encode(), digest_size=8).hexdigest()
 
 
 def merge_sources(

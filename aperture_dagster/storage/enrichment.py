@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from aperture_dagster.library.merge import merge_sources
+from aperture_dagster.library.merge import merge_sources, recipe
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.tables import (
     enriched_metadata,
     mdblist_scores,
+    merges,
     omdb_ratings,
     tmdb_collections,
     tmdb_metadata,
@@ -30,6 +31,22 @@ COLLECTION_COLUMNS = _columns(tmdb_collections)
 ENRICHED_COLUMNS = _columns(enriched_metadata)
 MERGE_BATCH = 1000
 
+# The works of the library with their sources, each work with the copy that stands for it.
+_WORKS = (
+    "FROM (SELECT DISTINCT ON (work_id) {columns}, t.xmin AS version, t.ctid AS place FROM titles t WHERE {scope} "
+    " ORDER BY work_id, (removed_at IS NOT NULL), item_id) s "
+    + " ".join(
+        f"LEFT JOIN {table.name} {source} ON {source}.work_id = s.work_id" for source, table in SOURCE_TABLES.items()
+    )
+)
+# Which versions of the rows a merge was made from: both parts change with every update. A format, so that a missing
+# row leaves its own gap.
+_MADE_FROM = (
+    f"format('%s|%s %s{'|%s %s' * len(SOURCE_TABLES)}', CAST(:recipe AS text), s.version, s.place, "
+    + ", ".join(f"{source}.xmin, {source}.ctid" for source in SOURCE_TABLES)
+    + ")"
+)
+
 # The copy that stands for a work: one that is there, the oldest.
 ONE_COPY = "SELECT DISTINCT ON (work_id) * FROM titles ORDER BY work_id, (removed_at IS NOT NULL), item_id"
 
@@ -46,42 +63,40 @@ def write_collections(connection: Connection, rows: Iterable[dict[str, Any]]) ->
 
 
 def write_enriched(connection: Connection) -> WriteCounts:
-    """Merge all sources for every work in the library, in batches; rows that come out the same are not written."""
+    """Merge the sources of every work in the library whose sources changed since it was merged last, in batches.
+
+    What a merge was made from is kept as the versions of the source rows (``xmin`` and ``ctid``), not as times: what
+    others commit late, and clocks that jump, cannot hide a change.
+    """
     counts = WriteCounts()
-    for batch in _merge_input(connection):
-        rows = [
-            {"work_id": parts["server"]["work_id"], "media_type": parts["server"]["media_type"]}
-            | merge_sources(**parts)
-            for parts in batch
-        ]
-        counts += upsert(connection, enriched_metadata, rows, columns=ENRICHED_COLUMNS)
-    return counts
-
-
-def _merge_input(connection: Connection) -> Iterator[list[dict[str, Any]]]:
-    """Batches of works, each as what every source says of it: ``{"server": row, "tmdb": row or None, ...}``."""
-    last = 0
-    columns, joins = [], []
-    for source, table in SOURCE_TABLES.items():
-        columns += [f'{source}."{name}" AS "{source}.{name}"' for name in _columns(table)]
-        # The bounds again: the planner would read the whole table for each batch.
-        joins.append(
-            f"LEFT JOIN {table.name} {source} ON {source}.work_id = s.work_id "
-            f"AND {source}.work_id > :last AND {source}.work_id <= :end"
-        )
-    # The works of a batch first: to choose among copies, those of all the library would be sorted for each batch.
-    end_of_batch = text(
-        "SELECT max(work_id) FROM "
-        "(SELECT DISTINCT work_id FROM titles WHERE work_id > :last ORDER BY work_id LIMIT :n) batch"
+    changed = connection.execute(
+        text(
+            f"SELECT s.work_id {_WORKS.format(columns='work_id, removed_at', scope='TRUE')} "
+            "LEFT JOIN merges m ON m.work_id = s.work_id LEFT JOIN enriched_metadata e ON e.work_id = s.work_id "
+            f"WHERE s.removed_at IS NULL AND (m.made_from IS DISTINCT FROM {_MADE_FROM} OR e.work_id IS NULL) "
+            "ORDER BY 1"
+        ),
+        {"recipe": recipe()},
     )
+    works = list(changed.scalars())
+    columns = [
+        f'{source}."{name}" AS "{source}.{name}"' for source, table in SOURCE_TABLES.items() for name in _columns(table)
+    ]
     statement = text(
-        f"SELECT s.*, {', '.join(columns)} FROM ({ONE_COPY}) s {' '.join(joins)} "
-        "WHERE s.removed_at IS NULL AND s.work_id > :last AND s.work_id <= :end ORDER BY s.work_id"
+        f"SELECT s.*, {_MADE_FROM} AS made_from, {', '.join(columns)} "
+        f"{_WORKS.format(columns='t.*', scope='work_id = ANY(:works)')} WHERE s.removed_at IS NULL ORDER BY s.work_id"
     )
-    while (end := connection.execute(end_of_batch, {"last": last, "n": MERGE_BATCH}).scalar()) is not None:
-        rows = connection.execute(statement, {"last": last, "end": end}).mappings().all()
-        last = end
-        yield [_by_source(dict(row)) for row in rows]
+    for start in range(0, len(works), MERGE_BATCH):
+        batch = works[start : start + MERGE_BATCH]
+        found = connection.execute(statement, {"works": batch, "recipe": recipe()}).mappings().all()
+        rows = []
+        for parts in (_by_source(dict(row)) for row in found):
+            identity = {name: parts["server"][name] for name in ("work_id", "media_type")}
+            rows.append(identity | merge_sources(**parts))
+        counts += upsert(connection, enriched_metadata, rows, columns=ENRICHED_COLUMNS)
+        made = [{"work_id": row["work_id"], "made_from": row["made_from"]} for row in found]
+        upsert(connection, merges, made, columns=("work_id", "made_from"), touch=None)
+    return counts
 
 
 def _by_source(row: dict[str, Any]) -> dict[str, Any]:

@@ -75,9 +75,11 @@ def read_edges(connection: Connection) -> pd.DataFrame:
     import pandas as pd
 
     rows = connection.exec_driver_sql(
-        "SELECT m.work_id, k.work_id, r.place FROM tmdb_metadata m JOIN works w USING (work_id) "
+        "WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w WHERE EXISTS "
+        " (SELECT 1 FROM titles t WHERE t.work_id = w.work_id AND t.removed_at IS NULL)) "
+        "SELECT m.work_id, k.work_id, r.place FROM tmdb_metadata m JOIN here w USING (work_id) "
         "CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, place) "
-        "JOIN works k ON k.media_type = w.media_type AND k.tmdb_id = r.tmdb_id WHERE k.work_id <> m.work_id"
+        "JOIN here k ON k.media_type = w.media_type AND k.tmdb_id = r.tmdb_id WHERE k.work_id <> m.work_id"
     ).all()
     return pd.DataFrame([tuple(row) for row in rows], columns=["work_id", "recommended_work_id", "rank"])
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+import pytest
+from sqlalchemy import text
+
+from aperture_dagster.library.merge import merge_sources
+from aperture_dagster.storage.bulk import WriteCounts
 from aperture_dagster.storage.enrichment import (
     ENRICHED_COLUMNS,
     coverage,
@@ -66,6 +72,86 @@ def test_a_view_of_what_left_the_library_stays_as_it_was(shelf: Shelf):
     with shelf.open() as connection:
         assert write_enriched(connection).written == 0
     assert shelf.value("SELECT count(*) FROM enriched_metadata") == 2
+
+
+@pytest.fixture
+def merged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The works that are merged, as they are."""
+    from aperture_dagster.storage import enrichment
+
+    works: list[int] = []
+
+    def merge(server: Any, **sources: Any) -> Any:
+        works.append(server["work_id"])
+        return merge_sources(server, **sources)
+
+    monkeypatch.setattr(enrichment, "merge_sources", merge)
+    return works
+
+
+def merge_of(shelf: Shelf) -> WriteCounts:
+    with shelf.open() as connection:
+        return write_enriched(connection)
+
+
+def test_only_works_whose_sources_changed_are_merged(shelf: Shelf, merged: list[int]):
+    """Finding S14: everything was merged whatever had changed."""
+    shelf.films(*(film(n) for n in range(1, 6)), film(50, tmdb_id=1, title="Copy"))
+    works = {n: shelf.item(f"film-{n}")["work_id"] for n in range(1, 6)}
+    assert merge_of(shelf).inserted == 5
+    merged.clear()
+    assert merge_of(shelf).written == 0
+    assert merged == []
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [tmdb_row(shelf, 2)])
+        write_answers(connection, "omdb", [row_of(omdb_ratings, shelf, 3, imdb_id="tt3")])
+        write_answers(connection, "mdblist", [row_of(mdblist_scores, shelf, 4, score=5)])
+    shelf.films(*(film(n) for n in range(1, 5)), film(5, overview="New."), film(50, tmdb_id=1, title="Copy"))
+    merge_of(shelf)
+    assert sorted(merged) == sorted(works[n] for n in (2, 3, 4, 5))
+    merged.clear()
+    # The copy that stood for the work leaves: the other one does now. A row that goes is a change like any other.
+    shelf.films(*(film(n) for n in range(2, 5)), film(5, overview="New."), film(50, tmdb_id=1, title="Copy"))
+    shelf.do("DELETE FROM omdb_ratings")
+    merge_of(shelf)
+    assert sorted(merged) == sorted([works[1], works[3]])
+    assert shelf.value("SELECT title FROM enriched_metadata WHERE work_id = :work", work=works[1]) == "Copy"
+
+
+def test_an_answer_that_was_committed_late_is_merged_whatever_the_clock_said(shelf: Shelf, merged: list[int]):
+    """Finding S14: a watermark of times would miss what was written before it and committed after it."""
+    shelf.films(film(1), film(2))
+    row = tmdb_row(shelf, 1)
+    with shelf.open() as late:
+        write_answers(late, "tmdb", [row])
+        late.execute(text("UPDATE tmdb_metadata SET updated_at = now() - interval '1 year'"))
+        merge_of(shelf)
+    merged.clear()
+    assert merge_of(shelf).updated == 1
+    assert merged == [row["work_id"]]
+
+
+def test_a_merge_that_was_killed_is_made_again(shelf: Shelf, merged: list[int]):
+    """Finding S14: what is noted as merged was merged."""
+    shelf.films(film(1), film(2))
+    with contextlib.suppress(KeyboardInterrupt), shelf.open() as connection:
+        write_enriched(connection)
+        raise KeyboardInterrupt
+    merged.clear()
+    assert merge_of(shelf).inserted == 2
+    shelf.do("DELETE FROM enriched_metadata")
+    assert merge_of(shelf).inserted == 2, "nor is a row that is not there"
+
+
+def test_another_recipe_merges_everything_again(shelf: Shelf, merged: list[int], monkeypatch: pytest.MonkeyPatch):
+    from aperture_dagster.library import merge
+
+    shelf.films(film(1), film(2))
+    merge_of(shelf)
+    merged.clear()
+    monkeypatch.setattr(merge, "VERSION", 2)
+    assert merge_of(shelf).written == 0
+    assert len(merged) == 2
 
 
 def test_the_view_hears_every_source_and_says_whom(shelf: Shelf):

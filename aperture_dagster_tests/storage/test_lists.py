@@ -301,3 +301,24 @@ def test_recommendations_of_tmdb_lead_to_works_of_the_same_kind_only(shelf: Shel
         edges = read_edges(connection)
     assert list(edges.recommended_work_id) == [shelf.item("film-3")["work_id"], shelf.item("film-2")["work_id"]]
     assert list(edges["rank"]) == [1, 5]
+
+
+def test_recommendations_of_tmdb_are_between_works_that_are_there(shelf: Shelf):
+    """Finding S14: edges from and to works that are gone were read."""
+    from aperture_dagster.resources.tmdb import read_title
+    from aperture_dagster.storage.enrichment import write_answers
+
+    shelf.films(*(film(n) for n in (1, 2, 3)))
+    works = {n: shelf.item(f"film-{n}")["work_id"] for n in (1, 2, 3)}
+    with shelf.open() as connection:
+        for n in works:
+            answer = {"id": n, "title": "x", "recommendations": {"results": [{"id": other} for other in works]}}
+            write_answers(connection, "tmdb", [read_title(answer, "movie").as_row(works[n])])
+        assert len(read_edges(connection)) == 6
+    shelf.films(film(1), film(2))
+    with shelf.open() as connection:
+        edges = read_edges(connection)
+    assert set(zip(edges.work_id, edges.recommended_work_id, strict=True)) == {
+        (works[1], works[2]),
+        (works[2], works[1]),
+    }

@@ -13,6 +13,7 @@ from aperture_dagster.storage.tables.enrichment import (
     enriched_metadata,
     fetches,
     mdblist_scores,
+    merges,
     omdb_ratings,
     studio_logos,
     tmdb_collections,
@@ -30,7 +31,7 @@ from aperture_dagster.storage.tables.taste import (
 )
 
 # The newest migration; a process whose database says the same has nothing to migrate.
-HEAD_REVISION = "0006"
+HEAD_REVISION = "0007"
 
 __all__ = [
     "HEAD_REVISION",
@@ -45,6 +46,7 @@ __all__ = [
     "item_versions",
     "libraries",
     "mdblist_scores",
+    "merges",
     "metadata",
     "omdb_ratings",
     "plays",

@@ -220,3 +220,11 @@ enriched_metadata = Table(
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     comment="The one merged view of a work: a stated precedence per column, and where each value came from.",
 )
+
+merges = Table(
+    "merges",
+    metadata,
+    Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
+    Column("made_from", Text, nullable=False, comment="the recipe, and the versions of the rows of all sources"),
+    comment="What each row of enriched_metadata was made from last.",
+)
