@@ -168,7 +168,7 @@ class OpenAiEmbedder:
             "The embeddings endpoint",
             url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
-            inspect=look_for_credit(api_key),
+            inspect=credit_inspector(api_key),
             timeout_seconds=120,
             attempts=attempts,
             first_wait_seconds=first_wait_seconds,
@@ -282,10 +282,10 @@ def shortened(text: str, tokens: int) -> str:
     return text
 
 
-def look_for_credit(api_key: str | None) -> Callable[[Answer], None]:
+def credit_inspector(api_key: str | None) -> Callable[[Answer], None]:
     """A hook for :class:`Transport`: 429 may also mean that the account cannot pay, which no retry helps against."""
 
-    def look(answer: Answer) -> None:
+    def inspect(answer: Answer) -> None:
         if answer.status not in (402, 429):
             return
         try:
@@ -302,7 +302,7 @@ def look_for_credit(api_key: str | None) -> Callable[[Answer], None]:
                 "there, or choose a local model with APERTURE_EMBEDDER. What was embedded is kept."
             )
 
-    return look
+    return inspect
 
 
 def unit_length(vectors: np.ndarray) -> np.ndarray:

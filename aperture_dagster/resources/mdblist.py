@@ -88,14 +88,14 @@ class MdbListTitle:
 class MdbListAnswer(Generic[Id]):
     """One batch.
 
-    An id that is in neither ``found`` nor ``unreadable`` MDBList does not have, provided that ``nameless`` is 0: an
-    entry without an id may have been about any of them.
+    An id that is in neither ``found`` nor ``unreadable`` MDBList does not have, provided that ``doubtful`` is 0: an
+    entry without an id, or about another id than those asked for, may have been meant for any of them.
     """
 
     found: dict[Id, MdbListTitle] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     unreadable: dict[Id, str] = field(default_factory=dict)
-    nameless: int = 0
+    doubtful: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class MdbList(ServiceClient):
     """MDBList over HTTP.
 
     Args:
-        transport: to its address, with the key, the limit, the quota, and :func:`look_for` the key.
+        transport: to its address, with the key, the limit, the quota, and :func:`inspector`.
         batch_size: ids that one request may ask about.
     """
 
@@ -163,7 +163,7 @@ class MdbList(ServiceClient):
             params={"apikey": api_key},
             quota=quota,
             pacer=pacer,
-            inspect=look_for(api_key, told),
+            inspect=inspector(api_key, told),
             connections=concurrency,
             attempts=attempts,
             first_wait_seconds=first_wait_seconds,
@@ -259,10 +259,10 @@ class _Refused(Exception):
         return RequestRejected(f"MDBList: answered {self.status}{self.said}")
 
 
-def look_for(api_key: str, told: Callable[[int, int], None] | None = None) -> Callable[[Answer], None]:
-    """What an answer of MDBList means beyond its status: a hook for :class:`Transport`."""
+def inspector(api_key: str, told: Callable[[int, int], None] | None = None) -> Callable[[Answer], None]:
+    """A hook for :class:`Transport` that raises what an answer of MDBList means beyond its status."""
 
-    def look(answer: Answer) -> None:
+    def inspect(answer: Answer) -> None:
         limit, remaining = (_count_in(answer.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
         said = redact(_words(answer), [api_key])[:160]
         if answer.status == 429:
@@ -287,7 +287,7 @@ def look_for(api_key: str, told: Callable[[int, int], None] | None = None) -> Ca
                 else BadAnswer(f"MDBList answered with an error: {said}")
             )
 
-    return look
+    return inspect
 
 
 def _spent_day(said: str) -> QuotaSpent:
@@ -326,14 +326,15 @@ def read_titles(answer: Any, provider: Provider, asked: dict[str, Id]) -> MdbLis
         BadAnswer: it is no list.
     """
     result: MdbListAnswer[Id] = MdbListAnswer()
-    nameless = 0
+    doubtful = 0
     for place, entry in enumerate(expect(answer, list, "MDBList's answer"), 1):
         known_as = _id_of(entry, provider)
         where = f"entry {place} of {len(answer)}"
         if known_as is None:
-            nameless += 1
+            doubtful += 1
             result.problems.append(f"{where} has no {provider} id")
         elif known_as not in asked:
+            doubtful += 1
             result.problems.append(f"{where} is about {provider} {known_as[:40]!r}, which was not asked for")
         elif asked[known_as] in result.found:
             result.problems.append(f"{where} is about {provider} {known_as}, as was one before it")
@@ -344,7 +345,7 @@ def read_titles(answer: Any, provider: Provider, asked: dict[str, Id]) -> MdbLis
             except BadAnswer as error:
                 result.problems.append(f"{where}, {provider} {known_as}: {error}")
                 result.unreadable[asked[known_as]] = str(error)
-    return replace(result, nameless=nameless)
+    return replace(result, doubtful=doubtful)
 
 
 def read_title(entry: Any) -> MdbListTitle:

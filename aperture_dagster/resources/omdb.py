@@ -1,7 +1,11 @@
-"""OMDb: what critics and IMDb's voters make of a title, and its awards.
+"""A client of OMDb: ratings of critics and of IMDb's voters, and awards.
 
-Its habits that shaped this file: the key fits nowhere but the query; a spent day is 401, as is a wrong key, and only
-the text tells them apart; "not found" is 200 with ``"Response": "False"``; every value is a text, "N/A" for unknown.
+Habits of the service that shaped this file:
+
+- The key is accepted in the query only.
+- A spent day is 401, as is a wrong key; only the text tells them apart.
+- "Not found" is 200 with ``"Response": "False"``.
+- Every value is text, "N/A" for unknown, in JSON that is written by hand: see :func:`parse_json` for what that costs.
 """
 
 from __future__ import annotations
@@ -69,7 +73,7 @@ class Omdb(ServiceClient):
     """OMDb over HTTP.
 
     Args:
-        transport: to its address, with the key, the limit, the quota, and :func:`look_for` the key.
+        transport: to its address, with the key, the limit, the quota, and :func:`inspector`.
     """
 
     @classmethod
@@ -93,7 +97,7 @@ class Omdb(ServiceClient):
                 params={"apikey": api_key},
                 quota=quota,
                 pacer=pacer,
-                inspect=look_for(api_key),
+                inspect=inspector(api_key),
                 connections=concurrency,
                 attempts=attempts,
                 first_wait_seconds=first_wait_seconds,
@@ -132,10 +136,10 @@ class Omdb(ServiceClient):
         return self._http.get_json("/", {"i": imdb_id, "r": "json"}, lenient=True)
 
 
-def look_for(api_key: str) -> Callable[[Answer], None]:
-    """What an answer of OMDb means, whatever its status: a hook for :class:`Transport`."""
+def inspector(api_key: str) -> Callable[[Answer], None]:
+    """A hook for :class:`Transport` that raises what an answer of OMDb means, whatever its status."""
 
-    def look(answer: Answer) -> None:
+    def inspect(answer: Answer) -> None:
         if answer.status in (200, 401, 403):
             said = _error_of(answer)
             if said is not None:
@@ -144,7 +148,7 @@ def look_for(api_key: str) -> Callable[[Answer], None]:
             # It has one page, and says "not found" in words: this is another server, or it is half down.
             raise TryAgain("answered 404, which OMDb does for no title. Check APERTURE_OMDB_URL")
 
-    return look
+    return inspect
 
 
 def read_title(answer: Any, imdb_id: str) -> OmdbTitle:

@@ -125,7 +125,7 @@ class Tmdb(ServiceClient):
             headers={"Authorization": f"Bearer {api_key}"} if is_token else None,
             params=None if is_token else {"api_key": api_key},
             pacer=pacer,
-            inspect=look_for_the_address,
+            inspect=inspect_address,
             connections=concurrency,
             attempts=attempts,
             first_wait_seconds=first_wait_seconds,
@@ -205,8 +205,8 @@ def _about(title: TmdbTitle, tmdb_id: int) -> TmdbTitle:
     return title
 
 
-def look_for_the_address(answer: Answer) -> None:
-    """A hook for :class:`Transport`: of an id that it does not have TMDb says so in words of its own.
+def inspect_address(answer: Answer) -> None:
+    """A hook for :class:`Transport`: TMDb says in its own words that it does not have an id.
 
     Raises:
         ServiceRefused: somebody else's 404, which is about the address: no title may be taken for unknown.

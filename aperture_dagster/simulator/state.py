@@ -168,11 +168,6 @@ class SimulatorState:
         self.quotas[service].take(requests)
 
     @_locked
-    def tmdb_most_in_window(self, seconds: float | None = None) -> int:
-        """The most requests that TMDb got in any window of this many seconds (default: its limit's)."""
-        return self.tmdb_rate.most_in_window(seconds)
-
-    @_locked
     def arrivals(self, service: str, target_contains: str = "") -> list[tuple[str, float]]:
         """A service's last requests, all or those whose target holds a text: path and query, seconds of a clock."""
         return self.counters.arrivals(service, target_contains)

@@ -129,7 +129,7 @@ def test_entries_are_joined_by_their_id_whatever_their_order_and_type(scripted: 
         answer = client.titles("series", "tmdb", ids)
     assert scripted.asked[0].target.startswith("/tmdb/show?")
     assert {one: title.score for one, title in answer.found.items()} == {one: one for one in ids if one % 3}
-    assert (answer.problems, answer.unreadable, answer.nameless) == ([], {}, 0)
+    assert (answer.problems, answer.unreadable, answer.doubtful) == ([], {}, 0)
 
 
 def test_no_ids_are_no_request_and_too_many_are_our_mistake(scripted: Scripted):
@@ -151,7 +151,7 @@ def test_an_entry_without_an_id_costs_only_itself_and_leaves_the_missing_in_doub
     answer = read_titles([entry(1, score=50), bad, entry(2, score=60)], "tmdb", {"1": 1, "2": 2, "3": 3})
     assert {one: title.score for one, title in answer.found.items()} == {1: 50, 2: 60}
     assert answer.problems == ["entry 2 of 3 has no tmdb id"]
-    assert (answer.nameless, answer.unreadable) == (1, {})
+    assert (answer.doubtful, answer.unreadable) == (1, {})
 
 
 @pytest.mark.parametrize("name", ["ratings", "keywords", "streams", "watch_providers"])
@@ -170,6 +170,8 @@ def test_an_entry_that_nobody_asked_for_or_that_comes_twice_is_told():
         "entry 1 of 3 is about tmdb '9', which was not asked for",
         "entry 3 of 3 is about tmdb 1, as was one before it",
     ]
+    # It may have been meant for one of those that are missing.
+    assert answer.doubtful == 1
 
 
 @pytest.mark.parametrize("source", [source for source in SCALES if source != LETTERBOXD])
@@ -377,6 +379,12 @@ def test_a_batch_is_asked_for_under_the_path_that_the_service_has(form: Any):
         assert client.requests == (3 if form == "any" else 4)
 
 
+def test_of_two_refused_paths_the_first_refusal_is_told(scripted: Scripted):
+    scripted.say(Answer("", 301, {"location": "https://elsewhere.invalid/"}), Answer({"error": "Not found"}, 404))
+    with connected(scripted.url) as client, pytest.raises(Redirected, match="elsewhere"):
+        client.titles("movie", "tmdb", [1])
+
+
 def test_a_batch_too_large_says_nothing_about_the_path(scripted: Scripted):
     scripted.say(Answer({"error": "too many"}, 400), Answer([]), Answer({"error": "Not found"}, 404))
     with connected(scripted.url) as client:
@@ -450,7 +458,7 @@ def test_the_stand_in_is_read_as_it_means_it(steady: RunningSimulator):
         with connected(steady.mdblist_url, "demo-mdblist-key") as client:
             answer = client.titles(media_type, "tmdb", [one for one in titles if one is not None][:100])
         assert answer.found
-        assert (answer.problems, answer.nameless) == ([], 0)
+        assert (answer.problems, answer.doubtful) == ([], 0)
         for tmdb_id, title in answer.found.items():
             meant = {site: opinion.value for site, opinion in opinions(titles[tmdb_id]).items()}
             for site, (name, _) in SCALES.items():

@@ -190,7 +190,7 @@ def test_beyond_the_limit_there_is_429_code_25_until_the_window_has_passed(serve
         answers = [client.get("/movie/900000000") for _ in range(8)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 3
         assert (answers[-1].json()["status_code"], answers[-1].headers["retry-after"]) == (25, "1")
-        assert simulator.state.tmdb_most_in_window() == 8
+        assert simulator.state.most_in_window("tmdb") == 8
         time.sleep(0.55)
         assert client.get("/movie/900000000").status_code == 200
 

@@ -130,8 +130,9 @@ def _attempt(item: "DueItem", answer: "MdbListAnswer") -> Attempt:
         return Attempt(item, "ok", answer=answer.found[asked])
     if asked in answer.unreadable:
         return Attempt(item, "error", detail=f"MDBList's answer: {answer.unreadable[asked]}")
-    if answer.nameless:
-        return Attempt(item, "error", detail="MDBList's answer held titles without ids, of which this may be one")
+    if answer.doubtful:
+        detail = "MDBList's answer held titles without ids, or that were not asked for, of which this may be one"
+        return Attempt(item, "error", detail=detail)
     return Attempt(item, "not_found", detail=f"unknown to MDBList as {asked}")
 
 
