@@ -373,7 +373,9 @@ class Catalogue:
         for season_number, count in enumerate(title.episodes_per_season, start=1):
             if season_number > len(top.seasons):
                 top.seasons.append(self._season(top, season_number, f"Season {season_number}", created))
-            self._fill(top.seasons[season_number - 1], title, count, created)
+            # What is missing may be yet to come, beyond what was ever there.
+            known = max((number for season, number in title.missing_episodes if season == season_number), default=0)
+            self._fill(top.seasons[season_number - 1], title, max(count, known), created)
         if title.specials:
             top.specials = top.specials or self._season(top, 0, "Specials", created)
             self._fill(top.specials, title, title.specials, created)

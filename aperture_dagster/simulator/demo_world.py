@@ -20,13 +20,26 @@ from importlib import resources
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.simulator.world import CastMember, MediaType, Play, World, WorldTitle, WorldUser
+from aperture_dagster.simulator.world import (
+    DEFAULT_LIBRARIES,
+    CastMember,
+    MediaType,
+    Play,
+    World,
+    WorldLibrary,
+    WorldTitle,
+    WorldUser,
+    box_sets_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
 SERIES_ID_BASE = 900_000_000
 """Ids of series lie above this number, where no real id is."""
+
+ANIME = WorldLibrary("Anime", "movies", ("/media/anime",))
+"""The household's second library of films."""
 
 _SEED = 20
 _RECENT_DAYS = 28
@@ -86,6 +99,8 @@ def load_demo_world(*, now: datetime, users: int | None = None) -> World:
             for taste in kept
         ],
         plays=[play for play in plays if play.user in names],
+        libraries=(*DEFAULT_LIBRARIES, ANIME),
+        box_sets=box_sets_of(titles),
     )
 
 
@@ -192,7 +207,17 @@ def _title(media_type: MediaType, row: dict[str, Any]) -> WorldTitle:
         collection=(collection[0], collection[1]) if collection else None,
         episodes_per_season=tuple(row.get("episodes_per_season", ())),
         copies=row.get("copies", 1),
+        library=ANIME.name if media_type == "movie" and _is_anime(row) else None,
+        versions=row.get("versions", 1),
+        merged=row.get("merged", False),
+        specials=row.get("specials", 0),
+        missing_episodes=tuple((season, number) for season, number in row.get("missing_episodes", ())),
+        double_episodes=tuple((season, number) for season, number in row.get("double_episodes", ())),
     )
+
+
+def _is_anime(row: dict[str, Any]) -> bool:
+    return row.get("language") == "ja" and "Animation" in row["genres"]
 
 
 # --- recommended from a title --------------------------------------------------------------------------------------

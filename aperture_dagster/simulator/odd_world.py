@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from aperture_dagster.simulator.world import CastMember, Play, World, WorldTitle, WorldUser
+from aperture_dagster.simulator.world import (
+    DEFAULT_LIBRARIES,
+    BoxSet,
+    CastMember,
+    Play,
+    World,
+    WorldLibrary,
+    WorldTitle,
+    WorldUser,
+)
 
 _FIRST_ID = 900_000_000
 LONG_NAME = "L" + "o" * 497 + "ng"
@@ -56,8 +66,10 @@ def odd_world(now: datetime) -> World:
 
     Beside the odd names: a newline in an overview, films without year, ids or genres, two different films of one name
     and year (``movie:900000100`` and ``…101``), one film in two copies (``…102``), one that is known but not owned
-    (``…103``), a series without episodes (``series:900000001``), users who are hidden, disabled, limited to 12 years,
-    or have never played anything.
+    (``…103``), films in two versions in one folder (``…107``) and merged from two (``…108``), one in a second library
+    (``…109``), a collection of three, a series without episodes (``series:900000001``), one with specials, a double
+    episode and one that is missing (``…004``), a library without an id, users who are hidden, disabled, limited to 12
+    years and by a tag, or have never played anything.
     """
     titles = [_film(number, name) for number, name in enumerate(ODD_TITLES)]
     titles += [
@@ -68,19 +80,34 @@ def odd_world(now: datetime) -> World:
         WorldTitle("movie:900000104", "movie", "No Ids And No Year"),
         _film(105, "For Adults", official_rating="R"),
         _film(106, "Unknown Rating", official_rating="XYZ-99"),
+        _film(107, "Two Versions In A Folder", runtime_minutes=90, versions=2),
+        _film(108, "Two Versions Merged", runtime_minutes=90, versions=2, merged=True),
+        _film(109, "In Another Library", library="Other Films", tags=("Forbidden",)),
         _series(0, 'Series: A "Quoted" / Slashed One', (3, 2)),
         _series(1, "Series Without Episodes", ()),
         _series(2, "مسلسل", (1,)),
         _series(3, "Long Runner", (30,)),
+        _series(4, "Specials And Gaps", (5,), specials=2, double_episodes=((1, 1),), missing_episodes=((1, 4),)),
     ]
     users = [WorldUser(name, is_administrator=name == "plain") for name in ODD_USERS]
     users += [
         WorldUser("hidden", is_hidden=True),
         WorldUser("disabled", is_disabled=True),
-        WorldUser("child", max_parental_rating=12),
+        WorldUser("child", max_parental_rating=12, blocked_tags=("FORBIDDEN",)),
         WorldUser("never played"),
     ]
-    return World("odd", titles, users, _plays(titles, now))
+    return World(
+        "odd",
+        titles,
+        users,
+        _plays(titles, now),
+        libraries=(
+            *DEFAULT_LIBRARIES,
+            WorldLibrary("Other Films", "movies", ("/media/other",)),
+            WorldLibrary("Unscanned Music", "music", ("/media/music",), has_id=False),
+        ),
+        box_sets=[BoxSet('The "Odd" / Collection', tuple(f"movie:{_FIRST_ID + n}" for n in range(3)), _FIRST_ID)],
+    )
 
 
 def _film(number: int, name: str, **facts: object) -> WorldTitle:
@@ -102,7 +129,7 @@ def _film(number: int, name: str, **facts: object) -> WorldTitle:
     return WorldTitle(f"movie:{_FIRST_ID + number}", "movie", name, **(known | facts))  # type: ignore[arg-type]
 
 
-def _series(number: int, name: str, seasons: tuple[int, ...]) -> WorldTitle:
+def _series(number: int, name: str, seasons: tuple[int, ...], **facts: Any) -> WorldTitle:
     return WorldTitle(
         f"series:{_FIRST_ID + number}",
         "series",
@@ -115,11 +142,12 @@ def _series(number: int, name: str, seasons: tuple[int, ...]) -> WorldTitle:
         tmdb_id=_FIRST_ID + number,
         tvdb_id=_FIRST_ID + number,
         episodes_per_season=seasons,
+        **facts,
     )
 
 
 def _plays(titles: list[WorldTitle], now: datetime) -> list[Play]:
-    films = [title.key for title in titles if title.media_type == "movie" and title.copies]
+    films = [title.key for title in titles if title.media_type == "movie" and title.copies and title.versions == 1]
     start = now.astimezone(UTC) - timedelta(days=100)
     plays: list[Play] = []
     for place, user in enumerate((*ODD_USERS, "hidden", "disabled", "child")):
@@ -133,4 +161,7 @@ def _plays(titles: list[WorldTitle], now: datetime) -> list[Play]:
         when = start + timedelta(days=place * 5 + 4)
         plays.append(Play(user, f"series:{_FIRST_ID}", when, season=1, episode=1 + place % 3))
     plays.append(Play("plain", "movie:900000102", now.astimezone(UTC) - timedelta(hours=3)))
+    for hours, key in enumerate(("movie:900000107", "movie:900000108"), start=4):
+        when = now.astimezone(UTC) - timedelta(hours=hours)
+        plays.append(Play("plain", key, when, completion=0.3, version=1))
     return sorted(plays, key=lambda play: play.played_at)

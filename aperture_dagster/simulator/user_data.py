@@ -119,6 +119,11 @@ class ServerUser:
             return self.unplayed_count(item) == 0
         return self.of(item).played
 
+    def last_played_of(self, item: Item) -> float | None:
+        """When the item, or an alternate version of it, was played last."""
+        dates = (self.of(each).last_played for each in (item, *item.versions))
+        return max((date for date in dates if date is not None), default=None)
+
     def latest_begun(self, item: Item) -> Item | None:
         """Of the versions of a film that are in progress, the one played last."""
         begun = [each for each in item.every_version if self.of(each).position > 0]

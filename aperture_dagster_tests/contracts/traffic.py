@@ -89,6 +89,8 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
     with jellyfin_client(served, called) as server:
         server.identity()
         for library in server.libraries():
+            if not library.library_id:
+                continue
             for media_type in ("movie", "series"):
                 _spent(server.titles(library, media_type, Listing()))
             _spent(server.episodes(library, Listing()))

@@ -14,7 +14,7 @@ from aperture_dagster.simulator.odd_world import ODD_TITLES, ODD_USERS
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 
-ALL = {"recursive": "true", "includeItemTypes": "Movie"}
+ALL = {"recursive": "true", "includeItemTypes": "Movie", "collapseBoxSetItems": "false"}
 KEY = "demo-jellyfin-key"
 
 
@@ -116,7 +116,7 @@ def test_paging_gives_every_item_once(reader: httpx.Client) -> None:
             "/Items",
             params={
                 "recursive": "true", "includeItemTypes": ["Movie", "Series", "Episode"], "startIndex": len(paged),
-                "limit": 7, "sortBy": "DateCreated,SortName",
+                "limit": 7, "sortBy": "DateCreated,SortName", "collapseBoxSetItems": "false",
             },
         ).json()  # fmt: skip
         assert answer["StartIndex"] == len(paged)
@@ -206,10 +206,12 @@ def test_history_is_what_the_world_says(simulator: RunningSimulator, jellyfin: h
 def test_a_play_that_was_broken_off_can_be_resumed_and_is_not_played(reader: httpx.Client) -> None:
     owner = user_id(reader)
     resumable = reader.get("/UserItems/Resume", params={"userId": owner}).json()["Items"]
-    assert resumable == items(reader, userId=owner, filters="IsResumable", includeItemTypes="Movie,Episode")
-    data = resumable[0]["UserData"]
+    listed = {"filters": "IsResumable", "includeItemTypes": "Movie,Episode", "sortBy": "DatePlayed"}
+    assert resumable == items(reader, userId=owner, sortOrder="Descending", **listed)
+    begun = resumable[-1]
+    data = begun["UserData"]
     assert (data["Played"], data["PlayCount"]) == (False, 1)
-    assert data["PlaybackPositionTicks"] == 0.4 * resumable[0]["RunTimeTicks"]
+    assert data["PlaybackPositionTicks"] == 0.4 * begun["RunTimeTicks"]
     assert data["PlayedPercentage"] == pytest.approx(40)
 
 

@@ -46,7 +46,7 @@ def _series_date(item: Item, user: ServerUser) -> tuple[bool, Any]:
 
 
 _BY_USER: dict[str, Callable[[Item, ServerUser], Any]] = {
-    "dateplayed": lambda item, user: _or_null(user.of(item).last_played),
+    "dateplayed": lambda item, user: _or_null(user.last_played_of(item)),
     "seriesdateplayed": _series_date,
     "playcount": lambda item, user: user.of(item).play_count,
     "isfavoriteorliked": lambda item, user: user.of(item).favorite or bool(user.of(item).likes),
