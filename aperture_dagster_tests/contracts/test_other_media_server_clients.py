@@ -1,0 +1,80 @@
+"""Clients of Jellyfin and Emby, written by others, get along with the stand-ins: they share none of our mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import emby_client
+import pytest
+from jellyfin_apiclient_python import JellyfinClient
+
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.world import Play
+from aperture_dagster_tests.habits import NOW, small_world
+
+
+@pytest.fixture
+def simulator() -> Iterator[RunningSimulator]:
+    with running_simulator(small_world()) as running:
+        running.state.play(Play("ada", "movie:1", NOW))
+        running.state.play(Play("ada", "movie:4", NOW, completion=0.5))
+        running.state.play(Play("ada", "series:1", NOW, season=1, episode=1))
+        yield running
+
+
+def names(answer: dict[str, Any]) -> set[str]:
+    return {item["Name"] for item in answer["Items"]}
+
+
+def test_jellyfin_apiclient_reads_and_marks(simulator: RunningSimulator):
+    """Finding T3."""
+    state = simulator.state
+    client = JellyfinClient()
+    client.config.app("tests", "1", "here", "one")
+    client.config.data["auth.ssl"] = False
+    server = {
+        "AccessToken": state.settings.jellyfin_key,
+        "address": simulator.jellyfin_url,
+        "UserId": state.user_named("ada").id,
+    }
+    client.authenticate({"Servers": [server]}, discover=False)
+    api = client.jellyfin
+    assert [user["Name"] for user in api.get_users()] == ["ada"]
+    assert api.get_user()["Policy"]["EnableAllFolders"] is True
+    assert {folder["Name"] for folder in api.virtual_folders()} == {"Movies", "TV Shows", "Music", "Collections"}
+    assert "Movies" in names(api.get_views())
+    films = {"recursive": True, "includeItemTypes": "Movie", "isPlayed": True}
+    assert names(api.user_items("", films)) == {"Alone"}
+    assert names(api.search_media_items("part", media="Movie")) == {"Part One", "Part Two"}
+    (following,) = api.get_next()["Items"]
+    assert (following["ParentIndexNumber"], following["IndexNumber"]) == (1, 3)
+    (film,) = state.item_ids("movie:3")
+    assert api.item_played(film, True)["Played"] is True
+    assert api.favorite(film, True)["IsFavorite"] is True
+    assert api.get_userdata_for_item(film)["PlayCount"] == 1
+    assert api.item_played(film, False)["Played"] is False
+    client.stop()
+
+
+def test_embyclient_reads_and_marks(simulator: RunningSimulator):
+    """Finding T3."""
+    configuration = emby_client.Configuration()
+    configuration.host = simulator.emby_url
+    configuration.api_key["api_key"] = simulator.state.settings.emby_key
+    with_key = emby_client.ApiClient(configuration)
+    users = emby_client.UserServiceApi(with_key).get_users_query()
+    (user,) = users.items
+    folders = emby_client.LibraryStructureServiceApi(with_key).get_library_virtualfolders_query()
+    assert {folder.name for folder in folders.items} == {"Movies", "TV Shows", "Music", "Collections"}
+    items = emby_client.ItemsServiceApi(with_key)
+    asked = {"recursive": True, "include_item_types": "Movie", "group_items_into_collections": False}
+    films = items.get_items(fields="ProviderIds,Path", sort_by="SortName", **asked)
+    assert [film.name for film in films.items] == ["Alone", "Merged", "Part One", "Part Two", "Two Files"]
+    assert films.items[0].provider_ids
+    begun = items.get_users_by_userid_items(user.id, filters="IsResumable", **asked)
+    assert [film.name for film in begun.items] == ["Two Files"]
+    states = emby_client.PlaystateServiceApi(with_key)
+    assert states.post_users_by_userid_playeditems_by_id(user.id, films.items[1].id).played is True
+    played = items.get_users_by_userid_items(user.id, is_played=True, fields="UserDataPlayCount", **asked)
+    assert {film.name: film.user_data.play_count for film in played.items} == {"Alone": 1, "Merged": 1}
