@@ -152,9 +152,7 @@ class Settings(BaseSettings):
     user_emails: dict[str, str] = Field(
         default_factory=dict, description="E-mail by user name; wins over what the server says."
     )
-    media_server_page_size: int = Field(
-        default=500, ge=1, le=5000, description="Items asked for in one request; at most 200 with user data."
-    )
+    media_server_page_size: int = Field(default=500, ge=1, le=5000, description="Items asked for in one request.")
     media_server_timeout_seconds: float = Field(default=60, gt=0, description="How long one answer may take.")
     removal_limit: float = Field(
         default=0.2,
