@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from click import ClickException
 from sqlalchemy import create_engine, inspect, make_url, text
 
-from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings import load_settings
 from aperture_dagster.storage.connection import (
     dagster_database_url,
     open_engine,
@@ -24,6 +26,7 @@ from aperture_dagster.storage.connection import (
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.migrate import alembic_config, ensure_schema, forget_schema
 from aperture_dagster.storage.tables import HEAD_REVISION, metadata
+from aperture_dagster_tests.conftest import PROJECT
 
 PASSWORD = "hush-very-secret"
 
@@ -207,15 +210,10 @@ def test_a_user_who_may_not_make_a_database_is_told_what_to_do(empty: str, admin
 # Two databases
 
 
-def open_dagsters_storage(settings: Settings) -> None:
-    """As every ``dagster`` command does."""
-    refuse_shared_database(settings)
-
-
-@pytest.mark.parametrize("written", ["the same", "another driver", "another host", "another user"])
-@pytest.mark.parametrize("call", [open_engine, open_dagsters_storage], ids=["product", "dagster"])
+@pytest.mark.parametrize("written", ["the same", "another driver", "another host", "with an option"])
+@pytest.mark.parametrize("who", ["product", "dagster"])
 def test_one_database_for_both_is_refused_however_it_is_written(
-    empty: str, admin: Callable[..., Any], written: str, call: Callable[..., Any], tmp_path: Path
+    empty: str, written: str, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Finding S10: two Alembic histories met in one table."""
     url = make_url(empty)
@@ -225,9 +223,22 @@ def test_one_database_for_both_is_refused_however_it_is_written(
         link = tmp_path / "link"
         link.symlink_to(str(url.query["host"]))
         url = url.set(query={**url.query, "host": str(link)})
-    if written == "another user":
+    if written == "with an option":
         url = url.update_query_dict({"application_name": "dagster"})
-    message = one_sentence(empty, call, dagster_database_url=url.render_as_string(hide_password=False))
+    other = url.render_as_string(hide_password=False)
+    if who == "product":
+        message = one_sentence(empty, dagster_database_url=other)
+    else:
+        for name, value in {
+            "APERTURE_DATABASE_URL": empty,
+            "APERTURE_DAGSTER_DATABASE_URL": other,
+            "APERTURE_HOME": str(tmp_path / "home"),
+            "DAGSTER_HOME": str(PROJECT),
+        }.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ClickException) as refused:
+            dg.DagsterInstance.get()
+        message = refused.value.message
     assert "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to the same database" in message
     assert admin_tables(empty) == [], "and nothing was written"
 
