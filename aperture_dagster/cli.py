@@ -19,7 +19,6 @@ import click
 
 from aperture_dagster.demo import SERVERS, Server
 from aperture_dagster.settings import SettingsError, load_settings, project_root
-from aperture_dagster.storage.files import keep_private
 
 DEFAULT_PORT = 3000
 SERVER = click.Choice(SERVERS)
@@ -75,7 +74,6 @@ def _check_databases() -> None:
 @click.version_option(package_name="aperture-dagster")
 def main() -> None:
     """Personal recommendations for home media servers."""
-    keep_private()
 
 
 @main.command()

@@ -33,11 +33,17 @@ def hold(folder: Path) -> Iterator[Callable[..., Holder]]:
         yield make
 
 
+def starts_of(folder: Path) -> int:
+    """How often a server was started on this data."""
+    return (folder / "log").read_text().count("starting PostgreSQL")
+
+
 def test_the_server_is_shared_and_stops_with_its_last_holder(folder: Path, hold: Callable[..., Holder]):
     # All at once, on a folder that is not there yet.
     holders = [hold() for _ in range(3)]
     assert len({holder.url() for holder in holders}) == 1
     url = start_embedded_server(folder)
+    assert starts_of(folder) == 1
     for holder in holders:
         holder.end()
     assert run(url, "SELECT 1") == [(1,)]
@@ -75,12 +81,15 @@ def test_after_a_kill_of_the_server_the_next_start_works_and_committed_data_is_t
 def test_traces_of_an_earlier_life_do_not_stop_the_next_start(folder: Path, hold: Callable[..., Holder]):
     start_embedded_server(folder)
     release_embedded_server(folder)
-    # The number of the old server is somebody else's now: this process's, for one.
-    (folder / "postmaster.pid").write_text(f"{os.getpid()}\n{folder}\n1700000000\n5432\n/tmp\n\n1 2\nready\n")
-    (folder / ".s.PGSQL.5432.lock").write_text(f"{os.getpid()}\n{folder}\n1700000000\n5432\n.\n")
+    # The number of the old server belongs to another program of the same account now.
+    other = subprocess.Popen(["sleep", "100"], user=folder.stat().st_uid)
+    (folder / "postmaster.pid").write_text(f"{other.pid}\n{folder}\n1700000000\n5432\n/tmp\n\n1 2\nready\n")
+    (folder / ".s.PGSQL.5432.lock").write_text(f"{other.pid}\n{folder}\n1700000000\n5432\n.\n")
     url = start_embedded_server(folder)
     assert run(url, "SELECT 1") == [(1,)]
-    assert (folder / "log").read_text().count("starting PostgreSQL") == 2, "at the first try"
+    assert starts_of(folder) == 2, "at the first try"
+    other.kill()
+    other.wait()
     release_embedded_server(folder)
     assert all_gone(folder.parent)
     # And a half-written file.

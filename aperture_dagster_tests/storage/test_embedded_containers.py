@@ -214,22 +214,25 @@ sys.stdin.readline()
 
 def test_a_forked_child_does_not_keep_the_server_of_its_parent(folder: Path):
     program = """
-import os, sys, time
+import os, sys
 from pathlib import Path
 from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
 data = Path(sys.argv[1])
 start_embedded_server(data)
+reading, writing = os.pipe()
 child = os.fork()
 if child == 0:
-    sys.stdin.readline()
+    os.close(writing)
+    os.read(reading, 1)
     os._exit(0)
 release_embedded_server(data)
 print((data / "postmaster.pid").exists(), flush=True)
+# Nor does it keep others out.
+start_embedded_server(data)
+os.close(writing)
 os.waitpid(child, 0)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, folder], input="\n", capture_output=True, text=True, timeout=60, cwd=PROJECT
-    )
+    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
@@ -257,10 +260,11 @@ def test_an_open_pool_goes_on_after_its_server_was_killed(folder: Path, make_set
     home = folder.parent / "home"
     settings = make_settings(home=home, database_url=None)
     try:
-        with open_engine(settings).begin() as connection:
+        engine = open_engine(settings)
+        with engine.begin() as connection:
             connection.execute(text("CREATE TABLE kept AS SELECT 1 AS n"))
         kill_server(home / "postgres")
-        with open_engine(settings).begin() as connection:
+        with engine.begin() as connection:
             assert connection.execute(text("SELECT n FROM kept")).scalar() == 1
     finally:
         close_engine(product_database_url(settings))
