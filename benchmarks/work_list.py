@@ -292,7 +292,9 @@ def work_through_everything(settings: Settings, database: Database) -> None:
             yield [Attempt(item, "ok", answer=read(item.tmdb_id or 0))]
 
     ttl = timedelta(days=settings.tmdb_ttl_days)
-    work = WorkList(TMDB, ask=at_once, keep=keep_answers(TMDB), ttl=lambda attempt, now: ttl, concurrency=8)
+    work = WorkList(
+        TMDB, ask=at_once, keep=keep_answers(TMDB), ttl=lambda attempt, now: ttl, concurrency=8, cancel=lambda: None
+    )
     started = time.monotonic()
     tally = work_through(dg.build_asset_context(), database, Clock(), work)
     seconds = time.monotonic() - started
