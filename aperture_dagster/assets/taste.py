@@ -57,6 +57,7 @@ def embeddings(
     until the new one is complete.
     """
     from aperture_dagster.ranking.text import RECIPE
+    from aperture_dagster.storage.tidying import forget_old_models
     from aperture_dagster.storage.vectors import (
         activate_model,
         active_model,
@@ -78,7 +79,10 @@ def embeddings(
             # What the model refuses it will not take tomorrow either: the others do not wait for it.
             switched = missing == len(refused) and activate_model(connection, model_key)
             in_use = active_model(connection)
+            forgotten = forget_old_models(connection, in_use=in_use, filling=model_key)
             models = model_table(connection)
+    if forgotten:
+        context.log.info(f"Removed the vectors of {', '.join(forgotten)}, which were not used for a month.")
     if switched and before is not None:
         context.log.info(f"{model_key} is complete and in use from now on, in the place of {before}.")
     works = next(row["works"] for row in models if row["model"] == model_key)

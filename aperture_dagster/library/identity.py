@@ -57,8 +57,8 @@ class Incoming:
 class Known:
     """A title as the catalogue has it.
 
-    ``server_item_id`` is None once the server has given the id to another item. ``missing`` says that the title's
-    library was listed whole, so that a title that is not listed is not there; it means nothing for one that is.
+    ``server_item_id`` is None once the server has given the id to another item. ``missing`` says that a title that is
+    not listed is not there: its library was listed whole, and everything in it could be read.
     """
 
     item_id: int
@@ -113,8 +113,7 @@ def assign_identities(
 
     Args:
         incoming: the items listed now, of one media type; an id that comes twice counts once.
-        known: the titles of that type in the catalogue, those preferred first that are equally likely. Leave out those
-            that are not listed although they may well be there.
+        known: the titles of that type in the catalogue, those preferred first that are equally likely.
         works: the known works of that type and their ids.
         new_item_id, new_work_id: give the next free id.
     """

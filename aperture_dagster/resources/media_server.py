@@ -110,7 +110,10 @@ class ServerEpisode:
 
 @dataclass(frozen=True, slots=True)
 class ItemState:
-    """What a user has done with an item. ``position_share`` is 0-1, ``rating`` 0-10."""
+    """What a user has done with an item. ``position_share`` is 0-1, ``rating`` 0-10.
+
+    What the server calls the item shows whether its id still means what it meant when the catalogue was read.
+    """
 
     server_item_id: str
     is_episode: bool
@@ -120,6 +123,10 @@ class ItemState:
     last_played_at: datetime | None
     favorite: bool
     rating: float | None
+    name: str | None = None
+    series_name: str | None = None
+    season: int | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

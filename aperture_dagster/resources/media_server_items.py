@@ -257,6 +257,7 @@ def read_state(item: dict[str, Any]) -> ItemState:
             last_played_at=None,
             favorite=data.get("IsFavorite") is True,
             rating=rating,
+            name=text_of(item, "Name"),
         )
     position = _number(data, "PlaybackPositionTicks") or 0
     runtime = _number(item, "RunTimeTicks") or 0
@@ -269,15 +270,20 @@ def read_state(item: dict[str, Any]) -> ItemState:
     if share == 0 and (position > 0 or is_elsewhere):
         # Started, but how far is unknown.
         share = 0.5
+    is_episode = item.get("Type") == "Episode"
     return ItemState(
         server_item_id=plain_id(item.get("Id")),
-        is_episode=item.get("Type") == "Episode",
+        is_episode=is_episode,
         played=played,
         play_count=play_count,
         position_share=min(max(share, 0.0), 1.0),
         last_played_at=last_played_at,
         favorite=data.get("IsFavorite") is True,
         rating=rating,
+        name=text_of(item, "Name"),
+        series_name=text_of(item, "SeriesName") if is_episode else None,
+        season=integer_of(item, "ParentIndexNumber") if is_episode else None,
+        number=integer_of(item, "IndexNumber") if is_episode else None,
     )
 
 

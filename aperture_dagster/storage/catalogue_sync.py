@@ -36,6 +36,9 @@ EPISODE_COLUMNS = (
     "title", "air_date", "runtime_minutes", "path",
 )  # fmt: skip
 
+# Whether a row ``t`` that is not listed is missing for certain, where ``there`` is joined.
+MISSING = "(t.library_id = ANY(:complete) AND there.id IS NULL)"
+
 
 @dataclass(slots=True)
 class CatalogueResult:
@@ -253,13 +256,11 @@ class TitleSync(CatalogueSync):
             for row in connection.execute(
                 text(
                     "SELECT t.item_id, t.work_id, t.server_item_id, t.tmdb_id, t.imdb_id, t.tvdb_id, t.path, "
-                    "t.library_id, t.title, t.library_id = ANY(:complete) AS missing FROM titles t "
-                    f"LEFT JOIN incoming_items i USING (server_item_id) WHERE {self._scope} "
-                    "AND NOT EXISTS (SELECT 1 FROM there WHERE there.id = t.server_item_id) "
-                    "AND (i.server_item_id IS NOT NULL OR t.library_id <> ALL(:excluded)) "
-                    "ORDER BY t.removed_at IS NOT NULL, t.item_id"
+                    f"t.library_id, t.title, {MISSING} AS missing FROM titles t "
+                    "LEFT JOIN (SELECT DISTINCT id FROM there) there ON there.id = t.server_item_id "
+                    f"WHERE {self._scope} ORDER BY t.removed_at IS NOT NULL, t.item_id"
                 ),
-                {"complete": list(coverage.complete), "excluded": list(coverage.excluded)},
+                {"complete": list(coverage.complete)},
             )
         ]
         known_works = {
@@ -341,13 +342,11 @@ class EpisodeSync(CatalogueSync):
         connection.execute(
             text(
                 "CREATE TEMPORARY TABLE unmatched ON COMMIT DROP AS SELECT t.item_id, t.series_item_id, t.season, "
-                "t.number, t.path, t.library_id, t.removed_at IS NULL AS present, "
-                "t.library_id = ANY(:complete) AS missing FROM episodes t "
-                "WHERE NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.item_id = t.item_id) "
-                "AND NOT EXISTS (SELECT 1 FROM there WHERE there.id = t.server_item_id) "
-                "AND t.library_id <> ALL(:excluded)"
+                f"t.number, t.path, t.library_id, t.removed_at IS NULL AS present, {MISSING} AS missing "
+                "FROM episodes t LEFT JOIN (SELECT DISTINCT id FROM there) there ON there.id = t.server_item_id "
+                "WHERE NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.item_id = t.item_id)"
             ),
-            {"complete": list(coverage.complete), "excluded": list(coverage.excluded)},
+            {"complete": list(coverage.complete)},
         )
         # A file is where it was, even if its library was not listed whole; all else could be a copy.
         recognised = self._recognise(("series_item_id", "library_id", "path"))

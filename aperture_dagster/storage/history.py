@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select, text
 
 from aperture_dagster.library.history import Viewing, ViewState, viewing_between
-from aperture_dagster.storage.bulk import WriteCounts, upsert
+from aperture_dagster.storage.bulk import WriteCounts, storable, upsert
 from aperture_dagster.storage.catalogue import GONE
 from aperture_dagster.storage.tables import history_syncs, plays, rating_changes, ratings, watch_state
 
@@ -74,14 +74,16 @@ def write_mark(connection: Connection, user_id: str, watermark: datetime | None,
 _ITEMS = (
     "SELECT DISTINCT ON (server_item_id) * FROM ("
     " SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, "
-    "  NULL::int AS number, CASE WHEN removed_at IS NULL THEN 0 ELSE 2 END AS preference FROM titles "
-    "  WHERE server_item_id = ANY(:ids) "
-    " UNION ALL SELECT server_item_id, item_id, item_id, work_id, true, season, number, "
-    "  CASE WHEN removed_at IS NULL THEN 0 ELSE 2 END FROM episodes WHERE server_item_id = ANY(:ids) "
-    " UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, t.work_id, false, NULL, NULL, 1 "
+    "  NULL::int AS number, title AS name, NULL AS series_name, "
+    "  CASE WHEN removed_at IS NULL THEN 0 ELSE 2 END AS preference FROM titles WHERE server_item_id = ANY(:ids) "
+    " UNION ALL SELECT e.server_item_id, e.item_id, e.item_id, e.work_id, true, e.season, e.number, e.title, s.title, "
+    "  CASE WHEN e.removed_at IS NULL THEN 0 ELSE 2 END "
+    "  FROM episodes e JOIN titles s ON s.item_id = e.series_item_id WHERE e.server_item_id = ANY(:ids) "
+    " UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, t.work_id, false, NULL, NULL, NULL, NULL, 1 "
     "  FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id WHERE v.server_item_id = ANY(:ids) "
-    " UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, e.work_id, true, e.season, e.number, 1 "
-    "  FROM item_versions v JOIN episodes e ON e.item_id = v.primary_item_id WHERE v.server_item_id = ANY(:ids) "
+    " UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, e.work_id, true, e.season, e.number, NULL, "
+    "  NULL, 1 FROM item_versions v JOIN episodes e ON e.item_id = v.primary_item_id "
+    "  WHERE v.server_item_id = ANY(:ids) "
     ") known ORDER BY server_item_id, preference, item_id"
 )
 
@@ -89,7 +91,11 @@ _ITEMS = (
 def write_states(
     connection: Connection, user_id: str, states: Sequence[ItemState], *, now: datetime, started_share: float
 ) -> PageResult:
-    """Write a page of a user's states, and the plays that lie between them and what was there."""
+    """Write a page of a user's states, and the plays that lie between them and what was there.
+
+    A state whose item is called otherwise than in the catalogue counts as unknown: the server may have given the id to
+    another item since the catalogue was read. It is read again with the next full comparison.
+    """
     # Two that read one user's history at once must not both find the same play; nor may an item change its work.
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"history:{user_id}"})
     connection.execute(text("SELECT pg_advisory_xact_lock_shared(hashtext('catalogue'))"))
@@ -101,6 +107,7 @@ def write_states(
         ),
         {"ids": list(listed), "user": user_id},
     ).all()
+    rows = [row for row in rows if _means_the_same(row, listed[row.server_item_id])]
     state_rows: list[dict[str, Any]] = []
     viewings: list[tuple[Any, Viewing]] = []
     for row in rows:
@@ -127,6 +134,19 @@ def write_states(
     rated = _write_ratings(connection, user_id, rows, listed, now)
     logged = upsert(connection, plays, _log_lines(connection, user_id, viewings), columns=PLAY_COLUMNS, touch=None)
     return PageResult(counts, logged.written, len(listed) - len(rows), rated)
+
+
+def _means_the_same(row: Any, state: ItemState) -> bool:
+    """Whether a row of ``_ITEMS`` is what the server calls the item of a state, as far as both say."""
+    said = (
+        (row.name, storable(state.name)),
+        (row.series_name, storable(state.series_name)),
+        (row.season, state.season),
+        (row.number, state.number),
+    )
+    return row.is_episode == state.is_episode and all(
+        known == told for known, told in said if known not in (None, "") and told not in (None, "")
+    )
 
 
 def _log_lines(connection: Connection, user_id: str, viewings: Sequence[tuple[Any, Viewing]]) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # The first half of an advisory lock's number; the second is made from the service's name.
 SERVICE_LOCK = 0x0A9E28
 POLL_SECONDS = 1.0
+# Days of a service's quota that are kept.
+QUOTA_DAYS = 90
 _LIMIT = 'coalesce(CAST(:own AS integer), q."limit")'
 
 
@@ -51,6 +53,13 @@ def service_lease(
             waiting(waited)
             time.sleep(POLL_SECONDS)
         try:
+            connection.execute(
+                text(
+                    "DELETE FROM quota WHERE service = :service AND day < "
+                    "(SELECT max(day) FROM quota WHERE service = :service) - CAST(:kept AS integer)"
+                ),
+                {"service": service, "kept": QUOTA_DAYS},
+            )
             yield
         finally:
             # When the database was restarted meanwhile, the lock went with the connection.

@@ -141,17 +141,17 @@ class Server:
     # What the client of a server says of it
 
     def title(self, file: File) -> ServerTitle:
-        kind, number = file.subject
+        number = file.subject[1]
         tmdb_id = None if has_no_ids(file.subject) else 100 + number
         versions = tuple(one.server_id for one in self.versions_of(file))
-        return ServerTitle(file.server_id, f"{kind} {number}", tmdb_id=tmdb_id, path=file.path, version_ids=versions)
+        return ServerTitle(file.server_id, name_of(file), tmdb_id=tmdb_id, path=file.path, version_ids=versions)
 
     def episode(self, file: File) -> ServerEpisode:
         _, _, season, number = file.subject
         assert file.series is not None
         versions = tuple(one.server_id for one in self.versions_of(file))
         return ServerEpisode(
-            file.server_id, file.series.server_id, "E", season, number, path=file.path, version_ids=versions
+            file.server_id, file.series.server_id, name_of(file), season, number, path=file.path, version_ids=versions
         )
 
     def _states(self, user: str, files: Sequence[File]) -> Iterator[list[ItemState]]:
@@ -168,6 +168,10 @@ class Server:
                     datum.last,
                     favorite=False,
                     rating=None,
+                    name=name_of(file),
+                    series_name=name_of(file.series) if file.series is not None else None,
+                    season=file.subject[2] if file.series is not None else None,
+                    number=file.subject[3] if file.series is not None else None,
                 )
             )
         for start in range(0, len(states), 3):
@@ -192,6 +196,11 @@ class Server:
     def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
         wanted = set(item_ids)
         yield from self._states(user_id, [one for one in self.files if one.is_there and one.server_id in wanted])
+
+
+def name_of(file: File) -> str:
+    """Episodes have no names of their own."""
+    return "Episode" if file.series is not None else f"{file.subject[0]} {file.subject[1]}"
 
 
 def has_no_ids(subject: Subject) -> bool:

@@ -464,3 +464,22 @@ def test_ratings_follow_a_corrected_identification(shelf: Shelf):
     shelf.films(film(1, tmdb_id=77), *(film(n) for n in (0, 2, 3, 4)), film(100, tmdb_id=1))
     for table in ("ratings", "rating_changes"):
         assert shelf.value(f"SELECT work_id FROM {table}") == shelf.item("film-1")["work_id"]
+
+
+# Ids that mean something else by now
+
+
+def test_a_state_of_another_item_under_a_known_id_is_left_until_the_catalogue_is_read(shelf: Shelf):
+    """Finding S6: histories are read more often than the catalogue, and ids may have been dealt out anew meanwhile."""
+    shelf.history("ann", played("film-1", name="Film 1", last_played_at=NOW - DAY))
+    result = shelf.history("ann", played("film-1", name="Film 2"))
+    assert (result.unknown, result.states.written, result.plays) == (1, 0, 0)
+    assert shelf.history("ann", played("film-1", is_episode=True)).unknown == 1
+    episode = {"is_episode": True, "name": "E", "series_name": "Show", "season": 1, "number": 1}
+    assert shelf.history("ann", played("show-1-1", **episode)).unknown == 0
+    for other in ({"name": "F"}, {"series_name": "Other"}, {"season": 2}, {"number": 2}):
+        assert shelf.history("ann", played("show-1-1", **episode | other)).unknown == 1
+
+
+def test_what_the_server_does_not_say_contradicts_nothing(shelf: Shelf):
+    assert shelf.history("ann", played("film-1"), played("show-1-1", is_episode=True, name="E")).unknown == 0

@@ -116,6 +116,7 @@ def _sync_catalogue(
     """
     from aperture_dagster.storage.catalogue import catalogue_size, largest_series, newest_titles, tombstones
     from aperture_dagster.storage.catalogue_sync import EpisodeSync, RemovalRules, TitleSync, write_libraries
+    from aperture_dagster.storage.tidying import forget_unused_works
 
     counted = {"movie": "movies", "series": "series", "episode": "episodes"}[kind]
     with operator_errors(context, settings), media_servers.open() as server, database.connection() as connection:
@@ -144,6 +145,8 @@ def _sync_catalogue(
             context.log.warning(f"Wrote {result.counts.written:,} rows of what had been listed before the failure.")
             raise failure
         with connection.begin():
+            if kind != "episode":
+                forget_unused_works(connection)
             size = catalogue_size(connection)[counted]
             shown: dict[str, Any] = {"tombstones": tombstones(connection, counted, settings.tombstone_days)}
             if kind == "episode":

@@ -38,9 +38,11 @@ works = Table(
     Column("imdb_id", Text),
     Column("tvdb_id", BigInteger),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("unused_since", Moment, comment="when nothing was first seen to refer to it; null while something does"),
     Index("ix_works_tmdb", "media_type", "tmdb_id"),
     Index("ix_works_imdb", "media_type", "imdb_id"),
-    comment="Films and series as such. Never deleted: history and ratings stay with them.",
+    comment="Films and series as such. Those that anything refers to are never deleted: history and ratings stay with "
+    "them.",
 )
 
 titles = Table(

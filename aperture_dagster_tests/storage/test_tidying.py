@@ -1,0 +1,128 @@
+"""What goes because nobody refers to it, and what stays whatever happens."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pytest
+from sqlalchemy import MetaData, create_engine
+
+from aperture_dagster.storage.enrichment import write_answers, write_enriched
+from aperture_dagster.storage.services import QUOTA_DAYS, service_lease, spend
+from aperture_dagster.storage.tidying import DERIVED, KEEPERS, forget_old_models, forget_unused_works
+from aperture_dagster.storage.vectors import activate_model, active_model, register_model, write_vectors
+from aperture_dagster_tests.storage.conftest import Shelf, film, played, tmdb_row
+
+
+def tidy(shelf: Shelf) -> int:
+    with shelf.open() as connection:
+        return forget_unused_works(connection)
+
+
+def a_month_passes(shelf: Shelf) -> None:
+    shelf.do("UPDATE works SET unused_since = unused_since - interval '31 days'")
+
+
+@pytest.fixture
+def left_behind(shelf: Shelf) -> int:
+    """A work with all that was fetched for it, whose only film was identified anew."""
+    shelf.films(film(1), film(2))
+    work = shelf.item("film-1")["work_id"]
+    with shelf.open() as connection:
+        write_answers(connection, "tmdb", [tmdb_row(shelf, 1)])
+        write_enriched(connection)
+        register_model(connection, "m", 2)
+        write_vectors(connection, "m", [work], ["hash"], np.ones((1, 2), dtype=np.float32))
+    shelf.films(film(1, tmdb_id=77), film(2))
+    return work
+
+
+def test_a_work_that_nobody_refers_to_goes_after_a_month_with_all_that_was_fetched_for_it(
+    shelf: Shelf, left_behind: int
+):
+    """Finding S13: such works stayed for ever."""
+    assert tidy(shelf) == 0, "it may be corrected back tomorrow"
+    assert tidy(shelf) == 0
+    a_month_passes(shelf)
+    assert tidy(shelf) == 1
+    assert shelf.value("SELECT count(*) FROM works") == 2
+    for table in DERIVED:
+        assert shelf.value(f"SELECT count(*) FROM {table} WHERE work_id = :work", work=left_behind) == 0
+
+
+def test_a_work_that_is_referred_to_again_stays(shelf: Shelf, left_behind: int):
+    tidy(shelf)
+    shelf.films(film(1), film(2))
+    a_month_passes(shelf)
+    # Only now it is looked at again: that it was used meanwhile is known before anything goes.
+    assert tidy(shelf) == 0
+    assert shelf.item("film-1")["work_id"] == left_behind
+
+
+def test_a_work_that_somebody_watched_or_that_has_only_tombstones_is_kept(shelf: Shelf):
+    """Finding S4: history and ratings stay with their works."""
+    shelf.users("ann")
+    shelf.films(film(1), film(2), film(3))
+    shelf.history("ann", played("film-1"))
+    works = shelf.value("SELECT count(*) FROM works")
+    shelf.films(film(2), film(3, tmdb_id=33))
+    shelf.do("UPDATE titles SET removed_at = now() - interval '9 years' WHERE removed_at IS NOT NULL")
+    tidy(shelf)
+    a_month_passes(shelf)
+    assert tidy(shelf) == 1
+    assert shelf.value("SELECT count(*) FROM works") == works, "one came, and one went"
+    assert shelf.value("SELECT count(*) FROM plays") == 1
+
+
+def test_whatever_names_a_work_keeps_it_or_goes_with_it(database_url: str):
+    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    schema = MetaData()
+    schema.reflect(engine)
+    engine.dispose()
+    naming = {table.name for table in schema.tables.values() if "work_id" in table.columns} - {"works"}
+    assert naming == {*KEEPERS, *DERIVED}
+
+
+def test_vectors_of_a_model_that_was_replaced_go_after_a_month(shelf: Shelf):
+    """Finding S13: they stayed for ever."""
+    shelf.films(film(1))
+    work = shelf.item("film-1")["work_id"]
+
+    def use(model: str) -> list[str]:
+        with shelf.open() as connection:
+            register_model(connection, model, 2)
+            write_vectors(connection, model, [work], ["hash"], np.ones((1, 2), dtype=np.float32))
+            activate_model(connection, model)
+            return forget_old_models(connection, in_use=active_model(connection), filling=model)
+
+    assert use("old") == use("new") == []
+    shelf.do("UPDATE embedding_models SET activated_at = activated_at - interval '29 days'")
+    assert use("new") == []
+    shelf.do("UPDATE embedding_models SET activated_at = activated_at - interval '2 days'")
+    assert use("new") == ["old"]
+    assert shelf.rows("SELECT model_key FROM embeddings") == [{"model_key": "new"}]
+    shelf.do("UPDATE embedding_models SET activated_at = activated_at - interval '9 years'")
+    assert use("new") == [], "the one in use stays"
+
+
+def test_a_model_that_is_being_filled_keeps_what_it_has(shelf: Shelf):
+    with shelf.open() as connection:
+        register_model(connection, "slow", 2)
+        connection.exec_driver_sql("UPDATE embedding_models SET created_at = now() - interval '1 year'")
+        assert forget_old_models(connection, in_use=None, filling="slow") == []
+
+
+def test_days_of_a_quota_long_past_go_when_the_service_is_used(shelf: Shelf, database_url: str):
+    """Finding S13: they stayed for ever."""
+    with shelf.open() as connection:
+        for service in ("omdb", "other"):
+            for day in (date(2025, 1, 1), date(2026, 5, 16), date(2026, 5, 17)):
+                spend(connection, service, day=day, limit=5, told=False)
+    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    with service_lease(engine, "omdb"):
+        pass
+    engine.dispose()
+    kept = shelf.rows("SELECT service, count(*) AS days FROM quota GROUP BY service ORDER BY service")
+    assert kept == [{"service": "omdb", "days": 2}, {"service": "other", "days": 3}]
+    assert QUOTA_DAYS >= 30
