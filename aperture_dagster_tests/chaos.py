@@ -35,9 +35,9 @@ SECONDS = 180
 # When something was written, and what it cost to get there.
 OF_THE_WAY = {
     "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at", "due_at",
-    "synced_at", "full_synced_at", "activated_at", "rated_at", "noted_at", "change_id",
+    "synced_at", "full_synced_at", "activated_at", "rated_at", "noted_at", "change_id", "unused_since",
 }  # fmt: skip
-TABLES_OF_THE_WAY = {"services", "quota"}
+TABLES_OF_THE_WAY = {"services", "quota", "merges"}
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

@@ -118,10 +118,13 @@ class Household:
         assert isinstance(metadata, MetaData)
         moments = {
             "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at",
-            "due_at", "synced_at", "full_synced_at", "activated_at", "answered_at",
+            "due_at", "synced_at", "full_synced_at", "activated_at", "answered_at", "noted_at",
         }  # fmt: skip
         kept = {}
         for table in metadata.sorted_tables:
+            if table.name == "merges":
+                # Versions of rows, which are moments in their own way.
+                continue
             columns = ", ".join(f'"{column.name}"::text' for column in table.columns if column.name not in moments)
             kept[table.name] = sorted(
                 (tuple(row.values()) for row in self.rows(f"SELECT {columns} FROM {table.name}")), key=str

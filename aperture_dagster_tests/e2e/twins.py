@@ -32,7 +32,7 @@ NAMES = {"jellyfin": "Jellyfin", "emby": "Emby"}
 
 NEW_TO_TMDB = "SELECT work_id FROM titles WHERE tmdb_id % 2 = 0"
 # How it went with the services, not what they said.
-NOT_SHOWN = ("services", "quota")
+NOT_SHOWN = ("services", "quota", "merges")
 
 Portrait = dict[str, Counter[tuple[Any, ...]]]
 
@@ -239,7 +239,7 @@ def portrait(home: Household) -> Portrait:
     )
     moments = {
         "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at", "due_at",
-        "synced_at", "full_synced_at", "activated_at",
+        "synced_at", "full_synced_at", "activated_at", "rated_at", "noted_at", "unused_since", "change_id",
     }  # fmt: skip
 
     def column(name: str) -> str:
@@ -248,7 +248,7 @@ def portrait(home: Household) -> Portrait:
                 "coalesce((SELECT names FROM copies WHERE copies.work_id = t.item AND t.kind IN ('movie', 'series')), "
                 "t.item::text)"
             )
-        if name in ("item_id", "series_item_id"):
+        if name in ("item_id", "series_item_id", "primary_item_id"):
             return f"(SELECT server_item_id FROM items WHERE items.item_id = t.{name})"
         if name == "work_id":
             return "(SELECT names FROM copies WHERE copies.work_id = t.work_id)"
