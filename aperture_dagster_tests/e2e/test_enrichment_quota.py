@@ -185,3 +185,17 @@ def test_a_run_that_is_stopped_does_not_wait_for_retries(library):
         assert here.count("omdb") == {"ok": 5, "waiting": 25}
         here.state.clear_faults()
         assert here.ask("omdb")["fetched"] == 25
+
+
+def test_a_run_that_is_stopped_keeps_the_answers_that_are_on_their_way(library):
+    """They have cost quota."""
+    with library(titles(1, 30), omdb_concurrency=3) as here:
+        slow = here.state.add_fault(FaultRule("omdb", kind="slow", delay_seconds=2, after=4))
+        process = here.start("omdb")
+        wait_until_asked(here, "omdb", 7, process)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=40)
+        here.state.remove_fault(slow)
+        assert here.count("omdb") == {"ok": 7, "waiting": 23}
+        here.ask("omdb")
+        assert set(here.state.asked("omdb").values()) == {1}

@@ -10,7 +10,7 @@ import queue
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from aperture_dagster.resources.metadata_services import QuotaLedger
 
 READ_AT_ONCE = 200
+# For answers that are on their way when the run is stopped.
+GRACE_SECONDS = 3.0
 # So many in a row that could not be reached mean that the service is down, not that the titles are odd.
 FAILURES_THAT_MEAN_DOWN = 8
 LARGEST_COUNT = 32_767
@@ -238,20 +240,27 @@ class _Run:
     def work(self) -> Exception | None:
         """Go on until nothing is due or there is a reason to stop, which is returned; everything that came is kept."""
         under_way = 0
+        asking: set[Future[None]] = set()
         with ThreadPoolExecutor(self._list.concurrency, thread_name_prefix=self._list.source.name) as pool:
             try:
                 while True:
                     # No more than are asked at once, or a kill would lose answers that wait to be kept besides.
                     while under_way < self._list.concurrency and (unit := self._next_unit()):
-                        pool.submit(self._ask, unit)
+                        future = pool.submit(self._ask, unit)
+                        asking.add(future)
+                        future.add_done_callback(asking.discard)
                         under_way += 1
                     if under_way == 0:
                         break
                     self._bell.get()
                     under_way -= self._collect()
             except BaseException:
-                # The run is being stopped: nobody waits for a retry or a slow answer.
-                self._list.cancel()
+                # The run is being stopped: answers on their way have cost quota and are waited for, retries are not.
+                self._stopping.set()
+                try:
+                    wait(tuple(asking), timeout=GRACE_SECONDS)
+                finally:
+                    self._list.cancel()
                 raise
             finally:
                 # Also when the run is being stopped: whatever has come is kept.
