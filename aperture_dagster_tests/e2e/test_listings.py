@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import create_engine, text
 
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.generated_world import generate_world
+from aperture_dagster.simulator.world import World, WorldLibrary
 from aperture_dagster_tests.household import Household, failures
 from aperture_dagster_tests.storage.conftest import NOW
 
@@ -78,3 +80,41 @@ def test_what_was_listed_before_a_failure_is_kept_and_nothing_is_removed(househo
         assert not home.run("sync_movies").success
         assert home.value("SELECT count(*) FROM titles WHERE removed_at IS NOT NULL") == 0
         assert home.value("SELECT count(*) FROM titles WHERE media_type = 'movie'") == films
+
+
+def five_libraries() -> World:
+    """Five libraries of eight films each."""
+    world = generate_world(movies=40, series=0, episodes=0, users=1, plays=10, seed=4, now=NOW)
+    libraries = tuple(WorldLibrary(f"Films {n}", "movies", (f"/media/films{n}",)) for n in range(1, 6))
+    titles = [replace(title, library=f"Films {place % 5 + 1}") for place, title in enumerate(world.titles)]
+    return replace(world, titles=titles, libraries=libraries)
+
+
+def test_a_failure_in_the_fifth_library_keeps_the_other_four(household: Any):
+    """Finding S11: it discarded libraries 1 to 4. What they lost counts, and nothing that was not read is missing."""
+    by_library = "SELECT l.name, count(*) FILTER (WHERE removed_at IS NULL) AS films FROM titles JOIN libraries l "
+    by_library += "USING (library_id) GROUP BY 1 ORDER BY 1"
+    with household(five_libraries()) as (simulator, home):
+        state = simulator.state
+        fifth = next(one for one in state.catalogue.libraries if one.name == "Films 5")
+        unreachable = FaultRule("jellyfin", f"parentId={fifth.item_id}", status=500)
+        state.add_fault(unreachable)
+        result = home.run("sync_movies")
+        assert not result.success
+        assert "500" in failures(result)["movies"] and "kept" in failures(result)["movies"]
+        before = {row["name"]: row["films"] for row in home.rows(by_library)}
+        assert set(before) == {f"Films {n}" for n in range(1, 5)}
+        state.clear_faults()
+        home.must("sync_movies")
+        whole = {row["name"]: row["films"] for row in home.rows(by_library)}
+        assert {name: whole[name] for name in before} == before and whole["Films 5"] >= 8
+        # One film leaves the first library and one the fifth, which cannot be read.
+        for name in ("Films 1", "Films 5"):
+            state.remove_title(next(key for key, title in state.titles.items() if title.library == name))
+        state.add_fault(unreachable)
+        assert not home.run("sync_movies").success
+        after = {row["name"]: row["films"] for row in home.rows(by_library)}
+        assert after["Films 1"] < whole["Films 1"]
+        assert {name: after[name] for name in whole if name != "Films 1"} == {
+            name: whole[name] for name in whole if name != "Films 1"
+        }
