@@ -109,6 +109,11 @@ def test_users_are_offered_nothing_that_their_tags_or_folders_hide(household, se
         WorldTitle("movie:3", "movie", "Untagged", 2003, tmdb_id=3, tags=()),
         WorldTitle("movie:4", "movie", "Elsewhere", 2004, tmdb_id=4, tags=("kids",), location="/media/more"),
         WorldTitle("series:1", "series", "Gory Show", 2005, tmdb_id=5, tags=("Gore",), episodes_per_season=(2,)),
+        # Two copies each, of which one is cut.
+        WorldTitle("movie:6", "movie", "Cut", 2006, tmdb_id=6, tags=("gore",)),
+        WorldTitle("movie:7", "movie", "Cut", 2006, tmdb_id=6, tags=()),
+        WorldTitle("movie:8", "movie", "Uncut", 2007, tmdb_id=7, tags=()),
+        WorldTitle("movie:9", "movie", "Uncut", 2007, tmdb_id=7, tags=("gore",)),
     ]
     world.libraries = (WorldLibrary("Movies", "movies", ("/media/movies", "/media/more")), DEFAULT_LIBRARIES[1])
     world.box_sets = []
@@ -119,9 +124,14 @@ def test_users_are_offered_nothing_that_their_tags_or_folders_hide(household, se
         simulator.state.restrict("confined", excluded_locations=["/media/more"])
         home.cycle(skip=["studio_logos"])
         offered = {user: set(home.titles_for(user) + home.titles_for(user, "series")) for user in home.everyone()}
-        everything = {"Gory", "For Kids", "Untagged", "Elsewhere", "Gory Show"}
+        everything = {"Gory", "For Kids", "Untagged", "Elsewhere", "Gory Show", "Cut", "Uncut"}
         assert offered["all"] == everything
-        assert offered["mild"] == {"For Kids", "Untagged", "Elsewhere"}
+        assert offered["mild"] == {"For Kids", "Untagged", "Elsewhere", "Cut", "Uncut"}
+        shown = home.rows(
+            "SELECT t.tags FROM recommendations r JOIN users u USING (user_id) JOIN titles t USING (item_id) "
+            "WHERE u.name = 'mild'"
+        )
+        assert not any("gore" in row["tags"] for row in shown), "the copy that is shown is one that they may see"
         assert offered["child"] == {"For Kids", "Elsewhere"}
         # Jellyfin has no such rule.
         assert offered["confined"] == (everything - {"Elsewhere"} if server == "emby" else everything)
