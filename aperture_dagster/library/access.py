@@ -29,12 +29,17 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one user may see. ``library_ids`` counts unless all libraries are; paths are the server's own."""
+    """What one user may see.
+
+    ``library_ids`` counts unless all libraries are; in ``open_library_ids`` everything has an allowed tag, namely that
+    of the library itself; paths are the server's own.
+    """
 
     all_libraries: bool = True
     library_ids: tuple[str, ...] = ()
     blocked_tags: tuple[str, ...] = ()
     allowed_tags: tuple[str, ...] = ()
+    open_library_ids: tuple[str, ...] = ()
     excluded_folders: tuple[str, ...] = ()
 
     @property
@@ -63,7 +68,7 @@ def visible_copies(
             continue
         if blocked or allowed:
             tags = clean_tags(copy.tags)
-            if blocked & tags or (allowed and not allowed & tags):
+            if blocked & tags or (allowed and copy.library_id not in access.open_library_ids and not allowed & tags):
                 continue
         if folders and copy.path is not None and _as_prefix(copy.path).startswith(folders):
             continue

@@ -21,6 +21,7 @@ from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
+from aperture_dagster.library.access import clean_tags
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.media_server import (
     ItemState,
@@ -44,6 +45,7 @@ from aperture_dagster.resources.media_server_items import (
     read_episode,
     read_page,
     read_state,
+    read_tags,
     read_title,
     read_user,
     read_versions,
@@ -83,7 +85,24 @@ class JellyfinServer(MediaServerClient):
     def users(self) -> Page[ServerUser]:
         """Every user. Jellyfin knows no e-mail addresses."""
         answer = expect(self._http.get_json("/Users"), list, "Jellyfin's list of users")
-        return read_page(answer, read_user)
+        page = read_page(answer, read_user)
+        if any(user.blocked_tags or user.allowed_tags for user in page.records):
+            tags = self._library_tags()
+            page.records = [with_tagged_libraries(user, tags) for user in page.records]
+        return page
+
+    def _library_tags(self) -> dict[str, tuple[str, ...]]:
+        """The tags of every library itself, by its id: all that lies in a library inherits them.
+
+        jellyfin/jellyfin v10.9.11 to v12.0-rc5, ``MediaBrowser.Controller/Entities/BaseItem.cs``: ``GetInheritedTags``.
+        """
+        ids = [library.library_id for library in self.libraries() if library.library_id]
+        found: dict[str, tuple[str, ...]] = dict.fromkeys(ids, ())
+        for some in batches(ids):
+            query = {"ids": some, "fields": "Tags", "enableUserData": "false"}
+            for page in self._pages(query, read_tags, Listing(), itemgetter(0)):
+                found.update(page)
+        return found
 
     def libraries(self) -> list[ServerLibrary]:
         """Every library; see :class:`ServerLibrary` for those without an id.
@@ -219,6 +238,16 @@ class JellyfinServer(MediaServerClient):
             return self._http.get_json("/Items", {**base, "startIndex": start, "limit": size + more})
 
         return walk(fetch, read, listing, what="Jellyfin's /Items", identity=identity)
+
+
+def with_tagged_libraries(user: ServerUser, tags: Mapping[str, tuple[str, ...]]) -> ServerUser:
+    """Apply a user's rules on tags to the tags of libraries, by library id: which are hidden, and which are open."""
+    blocked, allowed = clean_tags(user.blocked_tags), clean_tags(user.allowed_tags)
+    hidden = {library_id for library_id, own in tags.items() if blocked & clean_tags(own)}
+    if hidden:
+        seen = tags.keys() if user.all_libraries else user.library_ids
+        user = replace(user, all_libraries=False, library_ids=tuple(sorted(set(seen) - hidden)))
+    return replace(user, open_library_ids=tuple(sorted(one for one, own in tags.items() if allowed & clean_tags(own))))
 
 
 def read_library(item: dict[str, Any]) -> ServerLibrary:

@@ -29,8 +29,8 @@ class ServerIdentity:
 class ServerUser:
     """A user as the server describes them. ``email_hint`` is what the server knows that may be an address.
 
-    The user sees nothing with one of ``blocked_tags``, only what has one of ``allowed_tags`` where there are any, and
-    nothing below one of ``excluded_folders``, which are paths on the server.
+    The user sees nothing with one of ``blocked_tags``, and nothing below one of ``excluded_folders``, which are paths on
+    the server. Where there are ``allowed_tags``, they see only what has one of them or lies in an open library.
     """
 
     user_id: str
@@ -43,6 +43,7 @@ class ServerUser:
     library_ids: tuple[str, ...] = ()
     blocked_tags: tuple[str, ...] = ()
     allowed_tags: tuple[str, ...] = ()
+    open_library_ids: tuple[str, ...] = ()
     excluded_folders: tuple[str, ...] = ()
     last_activity_at: datetime | None = None
     email_hint: str | None = None

@@ -297,6 +297,11 @@ def that_say_something(pages: Iterable[list[ItemState]]) -> Iterator[list[ItemSt
         ]
 
 
+def read_tags(item: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """An item's id and its tags."""
+    return plain_id(item.get("Id")), texts_of(item, "Tags")
+
+
 def read_versions(item: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """An item's id and those of its other versions: its media sources are the versions, by their items' ids."""
     sources = expect(item.get("MediaSources") or [], list, "MediaSources")

@@ -37,6 +37,7 @@ class Library:
     locations: tuple[str, ...]
     has_id: bool = True
     """A real server gives no id for a library whose folder it has not made an item of; its items are not there."""
+    tags: tuple[str, ...] = ()
 
 
 class Item:
@@ -186,7 +187,7 @@ def stable_number(text: str) -> int:
 def library_of(library: WorldLibrary) -> Library:
     """A library whose id follows from its name."""
     number = hashlib.md5(f"library|{library.name}".encode(), usedforsecurity=False).hexdigest()
-    return Library(library.name, library.collection_type, number, library.locations, library.has_id)
+    return Library(library.name, library.collection_type, number, library.locations, library.has_id, library.tags)
 
 
 class Catalogue:

@@ -94,6 +94,8 @@ class WorldLibrary:
     collection_type: str
     locations: tuple[str, ...]
     has_id: bool = True
+    tags: tuple[str, ...] = ()
+    """Tags of the library itself, which count for all that is in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "user_id", "partition_key", "name", "email", "email_source", "is_administrator", "is_hidden", "is_disabled",
-    "max_parental_rating", "all_libraries", "library_ids", "blocked_tags", "allowed_tags", "excluded_folders",
-    "last_activity_at", "removed_at",
+    "max_parental_rating", "all_libraries", "library_ids", "blocked_tags", "allowed_tags", "open_library_ids",
+    "excluded_folders", "last_activity_at", "removed_at",
 )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def read_users(connection: Connection) -> list[StoredUser]:
                 library_ids=tuple(row["library_ids"]),
                 blocked_tags=tuple(row["blocked_tags"]),
                 allowed_tags=tuple(row["allowed_tags"]),
+                open_library_ids=tuple(row["open_library_ids"]),
                 excluded_folders=tuple(row["excluded_folders"]),
             ),
             gone=row["removed_at"] is not None,

@@ -51,6 +51,7 @@ class Home:
                 "library_ids": [],
                 "blocked_tags": [],
                 "allowed_tags": [],
+                "open_library_ids": [],
                 "excluded_folders": [],
                 "last_activity_at": None,
             }

@@ -30,6 +30,12 @@ def test_where_tags_are_allowed_a_title_needs_one_of_them_and_no_blocked_one():
     assert visible_copies(COPIES, Access(allowed_tags=("sci-fi",), blocked_tags=("gore",))) == {1: 12}
 
 
+def test_in_a_library_whose_own_tag_is_allowed_everything_is():
+    """Finding R17: tags of what holds a title count for it."""
+    child = Access(allowed_tags=("kids",), blocked_tags=("gore",), open_library_ids=("films",))
+    assert visible_copies(COPIES, child) == {2: 21, 3: 31, 4: 41}
+
+
 def test_a_rule_of_blanks_is_no_rule():
     assert set(visible_copies(COPIES, Access(allowed_tags=(" ",), blocked_tags=("", "-")))) == {1, 2, 3, 4}
 

@@ -19,7 +19,7 @@ from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.jellyfin.items import SERIES_COUNTED
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster.simulator.world import Play, WorldUser
+from aperture_dagster.simulator.world import Play, WorldLibrary, WorldUser
 from aperture_dagster_tests.habits import NOW, VERSIONS, small_world
 from aperture_dagster_tests.resources.conftest import Answer, Scripted
 
@@ -203,6 +203,25 @@ def test_what_a_user_may_see_by_tag_and_folder_is_read(server: str):
         assert (users["bo"].blocked_tags, users["bo"].allowed_tags) == (("gore",), ("kids", "fun"))
         assert users["bo"].excluded_folders == (("/media/movies",) if server == "emby" else ())
         assert users["ada"].blocked_tags == users["ada"].allowed_tags == users["ada"].excluded_folders == ()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tags_of_a_library_count_for_all_that_is_in_it(version: str):
+    """Finding R17."""
+    world = small_world()
+    world.libraries = (
+        WorldLibrary("Movies", "movies", ("/media/movies",), tags=("Kids",)),
+        WorldLibrary("TV Shows", "tvshows", ("/media/tv",), tags=("gore",)),
+    )
+    world.users.append(WorldUser("child", allowed_tags=("kids",), blocked_tags=("Gore",)))
+    with running_simulator(world, SimulatorSettings(jellyfin_version=version)) as running:
+        client = JellyfinServer.connect(running.jellyfin_url, "demo-jellyfin-key", attempts=1)
+        ids = {library.name: library.library_id for library in client.libraries()}
+        child = next(user for user in client.users().records if user.name == "child")
+        assert child.open_library_ids == (ids["Movies"],)
+        assert not child.all_libraries
+        assert set(child.library_ids) == {ids["Movies"], ids["Collections"]}
+        client.close()
 
 
 def test_embys_older_list_of_tags_is_read_as_it_is_meant():

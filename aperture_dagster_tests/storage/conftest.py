@@ -170,6 +170,7 @@ def user_row(name: str) -> dict[str, Any]:
         "library_ids": [],
         "blocked_tags": [],
         "allowed_tags": [],
+        "open_library_ids": [],
         "excluded_folders": [],
         "last_activity_at": None,
     }

@@ -60,6 +60,7 @@ def users(
                     "library_ids": list(user.library_ids),
                     "blocked_tags": list(user.blocked_tags),
                     "allowed_tags": list(user.allowed_tags),
+                    "open_library_ids": list(user.open_library_ids),
                     "excluded_folders": list(user.excluded_folders),
                     "last_activity_at": user.last_activity_at,
                 }

@@ -264,9 +264,10 @@ def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
     return dto
 
 
-def library_dto(library: Library, server_id: str) -> dict[str, Any]:
-    """A library as an item (CollectionFolder)."""
+def library_dto(library: Library, server_id: str, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """A library as an item (CollectionFolder), of all ``fields`` with its tags alone."""
     return {
+        **({"Tags": list(library.tags)} if "tags" in fields else {}),
         "Name": library.name,
         "ServerId": server_id,
         "Id": library.item_id,

@@ -70,6 +70,15 @@ class ItemEndpoints:
                 if self._release >= (12, 0) and query.kinds
                 else self.views(request, user_id)
             )
+        if query.ids and not query.kinds:
+            found = [library for library in self._access.libraries(user) if library.item_id in query.ids]
+            if found:
+                # Libraries are items, too; together with others they are not modelled.
+                if len(found) < len(query.ids):
+                    raise Unmodelled("ids of libraries and of other items at once")
+                fields = frozenset(name.lower() for name in request.query.split("fields"))
+                items = [dto.library_dto(library, self._server_id, fields) for library in found]
+                return json_response({"Items": items, "TotalRecordCount": len(items), "StartIndex": 0})
         return self._page(request, self._listings.items(query, user), user)
 
     def _page(self, request: Request, items: list[Item], user: ServerUser | None) -> Response:

@@ -22,6 +22,7 @@ users = Table(
     Column("library_ids", ARRAY(Text), nullable=False),
     Column("blocked_tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("allowed_tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("open_library_ids", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("excluded_folders", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("last_activity_at", Moment),
     Column("first_seen_at", Moment, nullable=False, server_default=text("now()")),
