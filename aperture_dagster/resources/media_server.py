@@ -29,8 +29,8 @@ class ServerIdentity:
 class ServerUser:
     """A user as the server describes them. ``email_hint`` is what the server knows that may be an address.
 
-    The user sees nothing with one of ``blocked_tags``, and nothing below one of ``excluded_folders``, which are paths on
-    the server. Where there are ``allowed_tags``, they see only what has one of them or lies in an open library.
+    The user sees nothing with one of ``blocked_tags``, and nothing below one of ``excluded_folders``, paths on the
+    server. Where there are ``allowed_tags``, they see only what has one of them or lies in an open library.
     """
 
     user_id: str
