@@ -148,3 +148,12 @@ def test_what_is_not_modelled_is_not_passed_over(target: str):
     with asked() as (running, _):
         headers = {"Authorization": 'MediaBrowser Token="demo-jellyfin-key"'}
         assert httpx.get(running.jellyfin_url + target, headers=headers).status_code == 501
+
+
+@pytest.mark.asks_unmodelled
+def test_a_log_in_with_a_password_is_not_modelled_and_says_so():
+    """Finding T3."""
+    with asked() as (running, _):
+        for url in (running.jellyfin_url, running.emby_url):
+            answer = httpx.post(f"{url}/Users/AuthenticateByName", json={"Username": "ada", "Pw": ""})
+            assert answer.status_code == 501
