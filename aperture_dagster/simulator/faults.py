@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from aperture_dagster.simulator.asgi import Request, Response, Service, encode
 
 FaultKind = Literal[
     "status", "slow", "cut_off", "malformed_json", "html", "empty_object", "empty_list", "missing_field", "wrong_type",
-    "shift", "empty_body", "wrong_content", "huge",
+    "shift", "empty_body", "wrong_content", "huge", "packed", "drip",
 ]  # fmt: skip
 _HTML = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body><h1>Please wait</h1></body></html>"
 _OF_JSON = ("empty_object", "empty_list", "missing_field", "wrong_type")
@@ -30,7 +31,8 @@ class FaultRule:
     ``shift`` moves the pages that are still to come: before the answer is made, the media server loses the title with
     the key ``leaves`` and gets back the one with the key ``comes``; with both its totals stay the same.
     ``html`` is a page that says so, ``wrong_content`` one that is named as what was asked for. ``huge`` goes on for
-    ``megabytes`` after the right answer, without naming its length.
+    ``megabytes`` after the right answer, without naming its length; ``packed`` is the right answer with so many blanks
+    behind it, as gzip. ``drip`` sends the right answer byte by byte, ``delay_seconds`` apart.
     """
 
     service: str
@@ -54,8 +56,8 @@ class FaultRule:
             raise ValueError(f"unknown kind of fault {self.kind!r}; known: {', '.join(get_args(FaultKind))}")
         if self.times is not None and self.times < 0:
             raise ValueError("times must not be negative")
-        if self.kind == "slow" and self.delay_seconds <= 0:
-            raise ValueError("a slow answer needs delay_seconds")
+        if self.kind in ("slow", "drip") and self.delay_seconds <= 0:
+            raise ValueError(f"the kind {self.kind} needs delay_seconds")
         if self.delay_up_to_seconds is not None and not 0 <= self.delay_seconds <= self.delay_up_to_seconds:
             raise ValueError("delay_up_to_seconds must not be less than delay_seconds")
         if self.kind == "shift" and self.leaves is None and self.comes is None:
@@ -65,7 +67,7 @@ class FaultRule:
         if self.service == "tmdb_images" and self.kind in _OF_JSON:
             raise ValueError(f"{self.kind} spoils JSON, and pictures are none")
         if self.megabytes <= 0:
-            raise ValueError("a huge answer needs megabytes")
+            raise ValueError(f"the kind {self.kind} needs megabytes")
         if not 100 <= self.status <= 599:
             raise ValueError(f"{self.status} is not an HTTP status")
 
@@ -123,7 +125,10 @@ class FaultBook:
 
 
 def spoil(response: Response, rule: FaultRule, service: Service) -> Response:
-    """The answer as the fault leaves it. ``slow`` and ``cut_off`` act where it is sent, ``shift`` before it is made."""
+    """The answer as the fault leaves it.
+
+    ``slow``, ``drip`` and ``cut_off`` act where it is sent, ``shift`` before it is made.
+    """
     match rule.kind:
         case "status":
             answer = service.error(rule.status)
@@ -140,6 +145,9 @@ def spoil(response: Response, rule: FaultRule, service: Service) -> Response:
             return replace(response, status=200, body=_HTML)
         case "huge":
             return replace(response, padding=int(rule.megabytes * 1_000_000))
+        case "packed":
+            content = gzip.compress(response.body + b" " * int(rule.megabytes * 1_000_000), compresslevel=1)
+            return replace(response, body=content, headers=(*response.headers, ("Content-Encoding", "gzip")))
         case kind if kind in _OF_JSON and not _is_json(response):
             return response
         case "empty_object":

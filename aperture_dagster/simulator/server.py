@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.simulator.asgi import Request, Response, Route, Service, Unmodelled, json_response
@@ -96,9 +96,10 @@ class SimulatorApp:
             raw_path.decode("latin-1")[len(mount) :] or "/",
         )
         response, fault = self._answer(service, request)
-        if fault is not None and (delay := fault.delay()) > 0:
+        drip = fault.delay() if fault is not None and fault.kind == "drip" else 0.0
+        if fault is not None and not drip and (delay := fault.delay()) > 0:
             await asyncio.sleep(delay)
-        await _send(send, response, cut_off=fault is not None and fault.kind == "cut_off")
+        await _send(send, response, cut_off=fault is not None and fault.kind == "cut_off", drip_seconds=drip)
 
     def _service(self, path: str) -> tuple[str, Service | None]:
         for mount, service in self._mounts:
@@ -153,7 +154,7 @@ async def _read(receive: Receive) -> bytes:
     return b"".join(chunks)
 
 
-async def _send(send: Send, response: Response, *, cut_off: bool = False) -> None:
+async def _send(send: Send, response: Response, *, cut_off: bool = False, drip_seconds: float = 0.0) -> None:
     headers = [] if response.padding else [(b"content-length", str(len(response.body)).encode())]
     if response.content_type is not None:
         headers.append((b"content-type", response.content_type.encode("latin-1")))
@@ -163,6 +164,11 @@ async def _send(send: Send, response: Response, *, cut_off: bool = False) -> Non
         # Returning before the announced length makes the server close the connection.
         await send({"type": "http.response.body", "body": response.body[: len(response.body) // 2], "more_body": True})
         return
+    if drip_seconds:
+        for place in range(len(response.body) - 1):
+            await send({"type": "http.response.body", "body": response.body[place : place + 1], "more_body": True})
+            await asyncio.sleep(drip_seconds)
+        response = replace(response, body=response.body[-1:])
     await send({"type": "http.response.body", "body": response.body, "more_body": response.padding > 0})
     for sent in range(0, response.padding, _CHUNK):
         last = sent + _CHUNK >= response.padding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -64,6 +65,33 @@ def test_what_would_be_the_same_for_everybody_is_not_tried_with_everybody(
         simulator.state.clear_faults()
         home.must("sync_watch_history", users=home.everyone())
         assert home.instance.get_materialized_partitions(dg.AssetKey("watch_history")) == set(home.everyone())
+
+
+@pytest.mark.parametrize(
+    ("service", "fault", "told"),
+    [
+        ("jellyfin", {"kind": "drip", "delay_seconds": 0.05}, "no answer in time"),
+        ("jellyfin", {"kind": "packed", "megabytes": 40}, "larger than 32 MB"),
+        ("tmdb", {"kind": "packed", "megabytes": 40}, "larger than 32 MB"),
+        ("tmdb", {"kind": "huge", "megabytes": 40}, "larger than 32 MB"),
+    ],
+)
+def test_an_answer_without_end_costs_nothing_that_is_there(household, service: str, fault: dict[str, Any], told: str):
+    """Finding R13: a dripping server held a request for ever, and a small body became 400 MB."""
+    with household(small_world(), media_server_timeout_seconds=1, http_attempts=1) as (simulator, home):
+        for name in ("sync_users", "sync_movies", "sync_series"):
+            home.must(name)
+        before = home.snapshot()
+        path = "/Items" if service == "jellyfin" else "/movie/"
+        simulator.state.add_fault(FaultRule(service, path_contains=path, times=1, **fault))
+        if service == "jellyfin":
+            said = failures(home.run("sync_movies"))["movies"]
+            assert told in said and "kept" in said
+            assert home.snapshot() == before
+        else:
+            home.must("enrich_metadata")
+            details = home.rows("SELECT detail FROM fetches WHERE source = 'tmdb' AND outcome = 'error'")
+            assert len(details) == 1 and told in details[0]["detail"]
 
 
 def test_users_that_fail_now_and_then_do_not_stop_the_others(household):
