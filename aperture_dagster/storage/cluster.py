@@ -65,6 +65,11 @@ class Cluster:
         return self.data.with_name(f".{self.data.name}.lock")
 
     @property
+    def programs(self) -> Path:
+        """Symbolic link to a copy of PostgreSQL's programs, where one was needed."""
+        return self.data.with_name(f".{self.data.name}.programs")
+
+    @property
     def exists(self) -> bool:
         """Whether the data directory has been initialized."""
         return (self.data / "PG_VERSION").exists()
@@ -121,33 +126,59 @@ class Cluster:
             EmbeddedDatabaseError: the account may not read the program.
             subprocess.CalledProcessError: it failed; ``stderr`` has what it said.
         """
-        as_user = {}
-        where = str(folder)
+        as_user, where = {}, str(folder)
         if self.account is not None:
             user, group = self.account
             as_user = {"user": user, "group": group, "extra_groups": []}
             # Entered before the change of user: the folders above stay closed to that account.
             where = "/proc/self/cwd" if Path("/proc/self/cwd").exists() else where
-        try:
-            subprocess.run(
-                [embedded_tool(program), "-D", where, *arguments],
-                cwd=folder,
-                env={key: value for key, value in os.environ.items() if key in ENVIRONMENT or key.startswith("LC_")},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=True,
-                pass_fds=pass_fds,
-                umask=0o077,
-                **as_user,
-            )
-        except PermissionError:
-            raise EmbeddedDatabaseError(
-                f"PostgreSQL runs as the account {account_name(self.account[0] if self.account else os.geteuid())}, "
-                f"which may not read its programs in {embedded_tool(program).parent}: install them in a folder that "
-                "all users may enter, or run this as an ordinary user."
-            ) from None
+        for tool in (embedded_tool, self._readable_tool):
+            try:
+                subprocess.run(
+                    [tool(program), "-D", where, *arguments],
+                    cwd=folder,
+                    env={name: value for name, value in os.environ.items() if name in ENVIRONMENT or name[:3] == "LC_"},
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    check=True,
+                    pass_fds=pass_fds,
+                    umask=0o077,
+                    **as_user,
+                )
+                return
+            except PermissionError:
+                if self.account is None:
+                    raise
+        raise EmbeddedDatabaseError(
+            f"PostgreSQL runs as the account {account_name(self.account[0] if self.account else 0)}, which may not run "
+            f"its programs in {embedded_tool(program).parent}: install them in a folder that all users may enter, or "
+            "run this as an ordinary user."
+        )
+
+    def _readable_tool(self, name: str) -> Path:
+        """A program in a copy that every account may run, for what is installed below a root's own folder."""
+        bin_folder = embedded_tool(name).parent
+        package = bin_folder.parents[1]
+        parts = [bin_folder.parent, package.with_name(f"{package.name}.libs")]
+        copy = self.programs.readlink() if self.programs.is_symlink() else None
+        if copy is None or not copy.is_dir() or copy.stat().st_uid != os.geteuid():
+            copy = Path(tempfile.mkdtemp(prefix="aperture-postgres-", dir="/tmp"))
+            for part in filter(Path.exists, parts):
+                shutil.copytree(part, copy / part.relative_to(package.parent), symlinks=True)
+            for path in (copy, *copy.rglob("*")):
+                if not path.is_symlink():
+                    path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+            self.programs.unlink(missing_ok=True)
+            self.programs.symlink_to(copy)
+        return copy / bin_folder.relative_to(package.parent) / name
+
+    def remove_copied_programs(self) -> None:
+        """Remove what :meth:`run` copied; nobody may be using it."""
+        if self.programs.is_symlink():
+            shutil.rmtree(self.programs.readlink(), ignore_errors=True)
+            self.programs.unlink()
 
     def write(self, name: str, content: str) -> None:
         """Replace a configuration file if it differs."""

@@ -253,6 +253,9 @@ def _stop(cluster: Cluster) -> None:
     while locks.is_held(cluster.life) and time.monotonic() < deadline:
         asked = asked or _ask_to_shut_down(cluster.url)
         time.sleep(0.02)
+    if locks.is_held(cluster.life):
+        return
+    cluster.remove_copied_programs()
     link = short_path(cluster.data)
     if link != cluster.data:
         link.unlink(missing_ok=True)

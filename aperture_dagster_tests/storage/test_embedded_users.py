@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import stat
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from aperture_dagster.storage.embedded import (
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.holders import Holder, a_data_directory, run
 from aperture_dagster_tests.processes import all_gone, processes_of
-from aperture_dagster_tests.users import ALICE, NOBODY, acting_as, needs_root, snapshot
+from aperture_dagster_tests.users import ALICE, NOBODY, acting_as, needs_namespaces, needs_root, snapshot
 
 
 @pytest.fixture
@@ -204,3 +205,31 @@ def test_a_roots_server_opens_no_folder_and_lets_root_alone_in(folder: Path):
         assert "eer authentication failed" in refused_as(NOBODY, url)
     finally:
         release_embedded_server(home / "postgres")
+
+
+@needs_root
+@needs_namespaces
+def test_a_root_whose_programs_no_other_account_can_reach_is_served(folder: Path):
+    """Finding S3: instead of opening all folders above what is installed, as below a root's own, a copy is made."""
+    closed = folder.parent / "closed"
+    installed = embedded_tool("postgres").parents[1]
+    shutil.copytree(installed, closed, symlinks=True)
+    closed.chmod(0o700)
+    program = """
+import subprocess, sys
+from pathlib import Path
+from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
+subprocess.run(["mount", "--bind", *sys.argv[2:]], check=True)
+for _ in range(2):
+    print(start_embedded_server(Path(sys.argv[1])))
+    print(next(Path(sys.argv[1]).parent.glob(".*.programs")).readlink())
+    release_embedded_server(Path(sys.argv[1]))
+"""
+    done = subprocess.run(
+        ["unshare", "--mount", sys.executable, "-c", program, folder, closed, installed],
+        capture_output=True, text=True, cwd=PROJECT, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 4
+    assert not [path for path in done.stdout.splitlines()[1::2] if Path(path).exists()]
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
