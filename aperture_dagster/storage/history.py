@@ -279,9 +279,10 @@ def read_histories(connection: Connection, user_ids: Sequence[str] | None = None
     """Histories per user and work, in the columns that the ranking wants; all users when ``user_ids`` is None.
 
     All copies of a film or an episode count as one. Whether copies share their state on the server differs from server
-    to server, so their plays are not added up: they are as many as one copy counts, or as there are dates if these are
-    more. For a series ``episodes_played`` of ``episodes_total``, by season and number, specials left out of both.
-    ``rating`` is the one given last to any copy; the mean of its episodes' where a series itself has none.
+    to server, so their plays are not added up: they are as many as one copy counts, or as there are dates on which one
+    was finished if these are more. For a series ``episodes_played`` of ``episodes_total``, by season and number,
+    specials left out of both. ``rating`` is the one given last to any copy; the mean of its episodes' where a series
+    itself has none.
     """
     import pandas as pd
 
@@ -295,10 +296,11 @@ def read_histories(connection: Connection, user_ids: Sequence[str] | None = None
         " LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id) "
         " WHERE :all OR w.user_id = ANY(:users)), "
         "moments AS (SELECT user_id, work_id, is_episode, season, number, last_played_at, max(plays) AS plays, "
-        " max(CASE WHEN played THEN 1 ELSE position_share END)::float8 AS completion, bool_or(favorite) AS favorite "
+        " max(CASE WHEN played THEN 1 ELSE position_share END)::float8 AS completion, bool_or(favorite) AS favorite, "
+        " bool_or(played) AND last_played_at IS NOT NULL AS finished_then "
         " FROM states GROUP BY user_id, work_id, is_episode, season, number, last_played_at), "
         "subjects AS (SELECT user_id, work_id, is_episode, season, "
-        " greatest(max(plays), count(*) FILTER (WHERE plays > 0)) AS plays, max(completion) AS completion, "
+        " greatest(max(plays), count(*) FILTER (WHERE finished_then)) AS plays, max(completion) AS completion, "
         " bool_or(favorite) AS favorite, max(last_played_at) AS last_played_at "
         " FROM moments GROUP BY user_id, work_id, is_episode, season, number), "
         "watched AS (SELECT user_id, work_id, sum(plays)::float8 AS plays, "

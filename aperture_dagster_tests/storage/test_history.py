@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +24,7 @@ from aperture_dagster.storage.history import (
     read_plays,
     stale_histories,
     write_mark,
+    write_states,
 )
 from aperture_dagster_tests.storage.conftest import NOW, Shelf, film, played
 
@@ -351,6 +356,12 @@ def test_an_episode_that_two_copies_of_a_series_report_was_watched_once(shelf: S
     assert shelf.value("SELECT count(*) FROM plays") == 2, "two episodes of one moment are two"
 
 
+def test_a_copy_that_was_begun_again_adds_no_play(shelf: Shelf):
+    shelf.history("ann", played("film-1", last_played_at=NOW - DAY))
+    shelf.history("ann", played("film-100", played=False, play_count=1, position_share=0.4))
+    assert history_of(shelf, "film-1")["plays"] == 1
+
+
 def test_copies_that_were_watched_apart_are_two_viewings(shelf: Shelf):
     shelf.history("ann", played("film-1", last_played_at=NOW - DAY), played("film-100"))
     assert shelf.value("SELECT count(*) FROM plays") == 2
@@ -483,3 +494,63 @@ def test_a_state_of_another_item_under_a_known_id_is_left_until_the_catalogue_is
 
 def test_what_the_server_does_not_say_contradicts_nothing(shelf: Shelf):
     assert shelf.history("ann", played("film-1"), played("show-1-1", is_episode=True, name="E")).unknown == 0
+
+
+def test_many_copies_may_become_versions_at_once(shelf: Shelf):
+    """Finding R10: an update of the server to 12 does that, and nothing is lost by it."""
+    films = [film(n) for n in range(30)]
+    copies = [film(200 + n, tmdb_id=n) for n in range(30)]
+    shelf.films(*films, *copies)
+    grouped = (film(n, version_ids=(f"film-{200 + n}",)) for n in range(30))
+    result = shelf.films(*grouped, complete={"films"})
+    assert (result.refusal, result.removed) == (None, 30)
+
+
+# Several at once
+
+
+@contextmanager
+def waiting_for(shelf: Shelf, work: Callable[[], Any]) -> Iterator[Future[Any]]:
+    """Run ``work`` in a thread, and enter the block when it waits for a lock that somebody holds, or is done."""
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
+        "AND wait_event = 'advisory'"
+    )
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work)
+        while not running.done() and not shelf.value(waits):
+            time.sleep(0.01)
+        yield running
+
+
+def test_two_who_read_one_history_at_once_find_a_viewing_of_two_copies_once(shelf: Shelf):
+    with ExitStack() as first:
+        connection = first.enter_context(shelf.open())
+        write_states(connection, "ann", [played("film-1")], now=NOW, started_share=0.05)
+        with waiting_for(shelf, lambda: shelf.history("ann", played("film-100"))):
+            first.close()
+    assert shelf.value("SELECT count(*) FROM plays") == 1
+
+
+def test_a_state_is_written_for_the_work_that_its_item_has_when_it_is_written(shelf: Shelf):
+    with ExitStack() as merge:
+        connection = merge.enter_context(shelf.open())
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('catalogue'))")
+        connection.exec_driver_sql(
+            "UPDATE titles SET work_id = (SELECT work_id FROM titles WHERE server_item_id = 'film-2') "
+            "WHERE server_item_id = 'film-1'"
+        )
+        with waiting_for(shelf, lambda: shelf.history("ann", played("film-1"))):
+            merge.close()
+    assert shelf.value("SELECT work_id FROM watch_state") == shelf.item("film-2")["work_id"]
+
+
+def test_an_item_does_not_change_its_work_while_a_state_of_it_is_written(shelf: Shelf):
+    corrected = [film(1, tmdb_id=77), *(film(n) for n in (0, 2, 3, 4)), film(100, tmdb_id=1)]
+    with ExitStack() as history:
+        connection = history.enter_context(shelf.open())
+        write_states(connection, "ann", [played("film-1", rating=5)], now=NOW, started_share=0.05)
+        with waiting_for(shelf, lambda: shelf.films(*corrected)):
+            history.close()
+    for table in ("watch_state", "plays", "ratings"):
+        assert shelf.value(f"SELECT work_id FROM {table}") == shelf.item("film-1")["work_id"]
