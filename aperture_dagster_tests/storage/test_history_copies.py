@@ -1,0 +1,148 @@
+"""Copies and versions of one title: what was done with any of them counts once; and several who read at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from aperture_dagster.resources.media_server import ServerEpisode
+from aperture_dagster.storage.history import marked_items, write_states
+from aperture_dagster_tests.storage.conftest import NOW, Shelf, film, played
+from aperture_dagster_tests.storage.viewers import DAY, furnish, histories, history_of, mark
+
+
+@pytest.fixture(autouse=True)
+def home(shelf: Shelf) -> None:
+    furnish(shelf)
+
+
+def test_a_viewing_that_two_copies_report_is_one(shelf: Shelf):
+    """Emby, and Jellyfin up to 10.10, keep one state for all copies of a film."""
+    both = ("film-1", "film-100")
+    shelf.history("ann", *(played(one, last_played_at=NOW - DAY) for one in both))
+    assert shelf.value("SELECT count(*) FROM plays") == 1
+    shelf.history("ann", *(played(one, play_count=2) for one in both))
+    assert shelf.rows("SELECT play_count FROM plays ORDER BY played_at") == [{"play_count": 1}, {"play_count": 1}]
+    assert history_of(shelf, "film-1")["plays"] == 2
+
+
+def test_an_episode_that_two_copies_of_a_series_report_was_watched_once(shelf: Shelf):
+    states = [played(f"{series}-1-{n}", is_episode=True) for series in ("show", "show-copy") for n in (1, 2)]
+    shelf.history("ann", *states)
+    assert shelf.value("SELECT count(*) FROM plays") == 2, "two episodes of one moment are two"
+
+
+def test_a_copy_that_was_begun_again_adds_no_play(shelf: Shelf):
+    shelf.history("ann", played("film-1", last_played_at=NOW - DAY))
+    shelf.history("ann", played("film-100", played=False, play_count=1, position_share=0.4))
+    assert history_of(shelf, "film-1")["plays"] == 1
+
+
+def test_copies_that_were_watched_apart_are_two_viewings(shelf: Shelf):
+    shelf.history("ann", played("film-1", last_played_at=NOW - DAY), played("film-100"))
+    assert shelf.value("SELECT count(*) FROM plays") == 2
+    assert history_of(shelf, "film-1")["plays"] == 2
+
+
+def versions_of_film_1(shelf: Shelf) -> None:
+    shelf.films(*(film(n) for n in range(5)), film(1, version_ids=("film-1-uhd",)))
+    shelf.films(*(film(n) for n in (0, 2, 3, 4)), film(1, version_ids=("film-1-uhd",)))
+
+
+def test_what_was_done_with_a_version_counts_for_its_film(shelf: Shelf):
+    """Finding R10: a half-watched 4K version was lost, and its film might be recommended."""
+    versions_of_film_1(shelf)
+    started = played("film-1-uhd", played=False, play_count=0, position_share=0.5)
+    assert shelf.history("ann", started).unknown == 0
+    row = history_of(shelf, "film-1")
+    assert (row["plays"], row["completion"], row["last_played_at"]) == (0, 0.5, NOW)
+    assert shelf.value("SELECT item_id FROM plays") == shelf.item("film-1")["item_id"]
+    with shelf.open() as connection:
+        assert marked_items(connection, "ann") == {"film-1-uhd"}
+    mark(shelf, "ann")
+    assert histories(shelf, "ann").empty, "and it can be taken back"
+
+
+def test_a_film_and_its_version_that_share_their_state_count_once(shelf: Shelf):
+    """Finding R10: exactly once."""
+    versions_of_film_1(shelf)
+    shelf.history("ann", played("film-1"), played("film-1-uhd"))
+    assert history_of(shelf, "film-1")["plays"] == 1
+    assert shelf.value("SELECT count(*) FROM plays") == 1
+
+
+def test_a_version_of_an_episode_counts_for_the_episode(shelf: Shelf):
+    """Finding R10: episodes have versions, too."""
+    episode = ServerEpisode("show-1-1", "show", "E", season=1, number=1, version_ids=("show-1-1-uhd",))
+    shelf.episodes(episode, complete=set())
+    shelf.history("ann", played("show-1-1-uhd", is_episode=True), played("show-1-1", is_episode=True))
+    row = history_of(shelf, "show")
+    assert (row["plays"], row["episodes_played"]) == (1, 1)
+
+
+def test_a_copy_that_becomes_a_version_keeps_its_marks_and_plays(shelf: Shelf):
+    """Finding R10: Jellyfin 12 lists the primary version only of what 10.11 listed twice."""
+    shelf.history("ann", played("film-100", last_played_at=NOW - DAY), played("film-1"))
+    result = shelf.films(*(film(n) for n in (0, 2, 3, 4)), film(1, version_ids=("film-100",)))
+    assert (result.removed, result.recognised, result.refusal) == (1, 0, None)
+    shelf.history("ann", played("film-100", last_played_at=NOW - DAY), played("film-1"))
+    assert shelf.value("SELECT count(*) FROM plays") == 2
+    assert shelf.value("SELECT count(*) FROM watch_state") == 2
+    assert history_of(shelf, "film-1")["plays"] == 2
+    back = shelf.films(*(film(n) for n in range(5)), film(100, tmdb_id=1))
+    assert (back.returned, back.counts.inserted) == (1, 0)
+
+
+# Several at once
+
+
+@contextmanager
+def waiting_for(shelf: Shelf, work: Callable[[], Any]) -> Iterator[Future[Any]]:
+    """Run ``work`` in a thread, and enter the block when it waits for a lock that somebody holds, or is done."""
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
+        "AND wait_event = 'advisory'"
+    )
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work)
+        while not running.done() and not shelf.value(waits):
+            time.sleep(0.01)
+        yield running
+
+
+def test_two_who_read_one_history_at_once_find_a_viewing_of_two_copies_once(shelf: Shelf):
+    with ExitStack() as first:
+        connection = first.enter_context(shelf.open())
+        write_states(connection, "ann", [played("film-1")], now=NOW, started_share=0.05)
+        with waiting_for(shelf, lambda: shelf.history("ann", played("film-100"))):
+            first.close()
+    assert shelf.value("SELECT count(*) FROM plays") == 1
+
+
+def test_a_state_is_written_for_the_work_that_its_item_has_when_it_is_written(shelf: Shelf):
+    with ExitStack() as merge:
+        connection = merge.enter_context(shelf.open())
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('catalogue'))")
+        connection.exec_driver_sql(
+            "UPDATE titles SET work_id = (SELECT work_id FROM titles WHERE server_item_id = 'film-2') "
+            "WHERE server_item_id = 'film-1'"
+        )
+        with waiting_for(shelf, lambda: shelf.history("ann", played("film-1"))):
+            merge.close()
+    assert shelf.value("SELECT work_id FROM watch_state") == shelf.item("film-2")["work_id"]
+
+
+def test_an_item_does_not_change_its_work_while_a_state_of_it_is_written(shelf: Shelf):
+    corrected = [film(1, tmdb_id=77), *(film(n) for n in (0, 2, 3, 4)), film(100, tmdb_id=1)]
+    with ExitStack() as history:
+        connection = history.enter_context(shelf.open())
+        write_states(connection, "ann", [played("film-1", rating=5)], now=NOW, started_share=0.05)
+        with waiting_for(shelf, lambda: shelf.films(*corrected)):
+            history.close()
+    for table in ("watch_state", "plays", "ratings"):
+        assert shelf.value(f"SELECT work_id FROM {table}") == shelf.item("film-1")["work_id"]

@@ -1,0 +1,72 @@
+"""Ratings: their dates, and what became of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aperture_dagster_tests.storage.conftest import NOW, Shelf, film, played
+from aperture_dagster_tests.storage.viewers import DAY, furnish, history_of, mark, marked
+
+
+@pytest.fixture(autouse=True)
+def home(shelf: Shelf) -> None:
+    furnish(shelf)
+
+
+def rating_log(shelf: Shelf) -> list[tuple[Any, ...]]:
+    statement = "SELECT previous, rating, rated_at FROM rating_changes ORDER BY change_id"
+    return [tuple(row.values()) for row in shelf.rows(statement)]
+
+
+def test_a_rating_keeps_the_day_on_which_it_was_first_seen(shelf: Shelf):
+    """Finding S15: a rating had no date, and was overwritten."""
+    shelf.history("ann", played("film-1", rating=7.3), now=NOW)
+    assert shelf.history("ann", played("film-1", rating=7.3, play_count=2), now=NOW + DAY).ratings == 0
+    assert shelf.rows("SELECT source, rating, rated_at FROM ratings") == [
+        {"source": "server", "rating": 7.3, "rated_at": NOW}
+    ]
+    assert shelf.history("ann", played("film-1", rating=8), now=NOW + 2 * DAY).ratings == 1
+    assert shelf.value("SELECT rated_at FROM ratings") == NOW + 2 * DAY
+    assert rating_log(shelf) == [(None, 7.3, NOW), (7.3, 8.0, NOW + 2 * DAY)]
+
+
+def test_a_rating_that_was_taken_back_is_known_to_have_been_there(shelf: Shelf):
+    """Finding S15: "unrated" and "never rated" must not look alike."""
+    shelf.history("ann", played("film-1", rating=4), played("film-2"))
+    result = shelf.history("ann", played("film-1"), played("film-2"), now=NOW + DAY)
+    assert (result.ratings, shelf.value("SELECT count(*) FROM ratings")) == (1, 0)
+    assert rating_log(shelf) == [(None, 4.0, NOW), (4.0, None, NOW + DAY)]
+    shelf.history("ann", played("film-1", rating=4), now=NOW + 2 * DAY)
+    assert shelf.value("SELECT rated_at FROM ratings") == NOW + 2 * DAY
+
+
+def test_of_two_copies_the_rating_given_last_counts(shelf: Shelf):
+    """Finding S15: two copies hold two ratings."""
+    shelf.history("ann", played("film-100", rating=9), played("film-1", rating=2))
+    shelf.history("ann", played("film-100", rating=5), played("film-1", rating=2), now=NOW + DAY)
+    assert history_of(shelf, "film-1")["rating"] == 5
+
+
+def test_a_series_has_its_own_rating_or_that_of_its_episodes(shelf: Shelf):
+    shelf.history("ann", *(played(f"show-1-{n}", is_episode=True, rating=3 * n) for n in (1, 2)))
+    assert history_of(shelf, "show")["rating"] == 4.5
+    shelf.history("ann", played("show", rating=8, last_played_at=None))
+    assert history_of(shelf, "show")["rating"] == 8
+
+
+def test_a_rating_alone_is_looked_after(shelf: Shelf):
+    """Finding S15: what is rated and nothing else is asked about when the server lists it no more."""
+    nothing = {"played": False, "play_count": 0, "last_played_at": None}
+    shelf.history("ann", played("film-1", rating=3, **nothing))
+    assert marked(shelf) == 1
+    mark(shelf, "ann")
+    assert (marked(shelf), shelf.value("SELECT count(*) FROM ratings")) == (0, 0)
+
+
+def test_ratings_follow_a_corrected_identification(shelf: Shelf):
+    shelf.history("ann", played("film-1", rating=3))
+    shelf.films(film(1, tmdb_id=77), *(film(n) for n in (0, 2, 3, 4)), film(100, tmdb_id=1))
+    for table in ("ratings", "rating_changes"):
+        assert shelf.value(f"SELECT work_id FROM {table}") == shelf.item("film-1")["work_id"]

@@ -1,0 +1,51 @@
+"""Ann and Bob, what they could watch, and what became of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from aperture_dagster.resources.media_server import ServerEpisode, ServerTitle
+from aperture_dagster.storage.history import marked_items, read_histories
+from aperture_dagster_tests.storage.conftest import Shelf, film, played
+
+DAY = timedelta(days=1)
+
+
+def furnish(shelf: Shelf) -> None:
+    """Ann and Bob, five films, a second copy of the first, and a series of two seasons in two copies."""
+    shelf.users("ann", "bob")
+    shelf.films(*(film(number) for number in range(5)), film(100, tmdb_id=0 + 1, title="Film 1, again"))
+    shelf.series(ServerTitle("show", "Show", tmdb_id=1), ServerTitle("show-copy", "Show", tmdb_id=1))
+    shelf.episodes(
+        *(
+            ServerEpisode(f"{series}-{season}-{number}", series, "E", season=season, number=number)
+            for series in ("show", "show-copy")
+            for season, count in ((0, 1), (1, 3), (2, 2))
+            for number in range(1, count + 1)
+        )
+    )
+
+
+def mark(shelf: Shelf, user: str, *listed: str) -> int:
+    """The server lists these as marked, and says of all others that nothing was done; returns how many changed."""
+    with shelf.open() as connection:
+        others = marked_items(connection, user) - set(listed)
+    nothing = {"played": False, "play_count": 0, "last_played_at": None}
+    return shelf.history(user, *(played(one, **nothing) for one in others)).states.updated
+
+
+def marked(shelf: Shelf, user: str = "ann") -> int:
+    with shelf.open() as connection:
+        return len(marked_items(connection, user))
+
+
+def histories(shelf: Shelf, *users: str) -> Any:
+    with shelf.open() as connection:
+        return read_histories(connection, users or None)
+
+
+def history_of(shelf: Shelf, server_item_id: str, user: str = "ann") -> dict[str, Any]:
+    frame = histories(shelf, user)
+    (row,) = frame[frame.work_id == shelf.item(server_item_id)["work_id"]].to_dict("records")
+    return row
