@@ -141,7 +141,9 @@ def kept(folder: Path, *writers: Writer) -> None:
 @needs_namespaces
 def test_two_containers_on_one_home_lose_no_commit(folder: Path, write: Callable[..., Writer]):
     """Finding S1: two PID namespaces started two servers on one data directory."""
-    writers = [write(name, 1000) for name in ("one", "other")]
+    one = write("one", 1000)
+    one.wait_for(50)
+    writers = [one, write("other", 1000)]
     for writer in writers:
         writer.complete()
         # Whoever ends first may take the server along: the other's transaction fails, and the next one goes on.
