@@ -54,7 +54,8 @@ def _make_home(folder: Path) -> None:
 
 
 def _tell_of_an_ignored_database() -> None:
-    names = [name for name in ("APERTURE_DATABASE_URL", "APERTURE_DAGSTER_DATABASE_URL") if os.environ.get(name)]
+    given = {name.upper() for name, value in os.environ.items() if value}
+    names = [name for name in ("APERTURE_DATABASE_URL", "APERTURE_DAGSTER_DATABASE_URL") if name in given]
     if names:
         verb = "is" if len(names) == 1 else "are"
         click.echo(f"{' and '.join(names)} {verb} ignored: the demo keeps everything in a database of its own.")

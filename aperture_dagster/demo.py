@@ -385,7 +385,8 @@ def point_at(environment: dict[str, str], home: Path) -> Settings:
     What the operator's environment says of a real server or database is out of play: a demo never touches it.
     """
     for name in list(os.environ):
-        if name.startswith(OF_A_REAL_SERVER):
+        # Settings are read from names in small letters, too.
+        if name.upper().startswith(OF_A_REAL_SERVER):
             del os.environ[name]
     os.environ.update(environment)
     os.environ[PREFIX + "HOME"] = str(home)

@@ -289,7 +289,7 @@ class Settings(BaseSettings):
     @field_validator("media_server_headers")
     @classmethod
     def _are_headers(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and _headers_in(value.get_secret_value()) is None:
+        if value is not None and headers_in(value.get_secret_value()) is None:
             raise ValueError('expected a JSON object of names and values, such as {"Authorization": "Basic …"}')
         return value
 
@@ -348,7 +348,7 @@ class Settings(BaseSettings):
         """
         values = [getattr(self, name) for name in secret_names()]
         secrets = [value.get_secret_value() for value in values if value is not None and value.get_secret_value()]
-        parts = [part for secret in secrets for part in [*_passwords_in(secret), *(_headers_in(secret) or {}).values()]]
+        parts = [part for secret in secrets for part in [*_passwords_in(secret), *(headers_in(secret) or {}).values()]]
         return secrets + parts
 
 
@@ -357,8 +357,8 @@ def secret_names() -> list[str]:
     return [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
 
 
-def _headers_in(text: str) -> dict[str, str] | None:
-    """The headers of a JSON object, or None if it is none or holds what no header may."""
+def headers_in(text: str) -> dict[str, str] | None:
+    """Read the headers of a JSON object; None if it is not one, or holds what no header may."""
     import json
 
     try:
@@ -371,7 +371,7 @@ def _headers_in(text: str) -> dict[str, str] | None:
         is_value = isinstance(value, str) and value.isascii() and value.isprintable() and bool(value.strip())
         if not is_value or not name or not all(letter.isalnum() or letter in "-_" for letter in name):
             return None
-    return headers
+    return {name: value.strip() for name, value in headers.items()}
 
 
 def _passwords_in(address: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.demo import demo_home, stand_ins
+from aperture_dagster.demo import demo_home, point_at, stand_ins
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.users import contained, in_namespaces
 
@@ -57,3 +57,16 @@ def test_a_demo_keeps_apart_from_the_operators_own_home(tmp_path: Path, monkeypa
     assert demo_home(None) == tmp_path / "demo"
     assert demo_home(None, "emby") == tmp_path / "demo-emby"
     assert demo_home(str(tmp_path / "named")) == tmp_path / "named"
+
+
+@pytest.mark.parametrize("name", ["APERTURE_DATABASE_URL", "aperture_database_url", "Aperture_Database_Url"])
+def test_a_demo_ignores_a_configured_database_however_its_name_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    """Finding S7: settings are read from variables in small letters as well."""
+    for variable in ("APERTURE_HOME", "APERTURE_CONFIG", "DAGSTER_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setenv(name, "postgresql://ann@films.example/films")
+    settings = point_at({}, tmp_path / "demo")
+    assert settings.database_url is None
+    assert settings.home_path == tmp_path / "demo"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import socket
 import ssl
 import urllib.request
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from aperture_dagster.resources.errors import ServiceNotConfigured
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, headers_in
 
 CERTIFICATE_ADVICE = (
     "Set APERTURE_MEDIA_SERVER_CA_FILE to the file of the certificate that signed it, "
@@ -48,7 +47,7 @@ def route_to_media_server(settings: Settings) -> Route:
     """
     headers = settings.media_server_headers
     return Route(
-        headers=json.loads(headers.get_secret_value()) if headers is not None else {},
+        headers=(headers_in(headers.get_secret_value()) or {}) if headers is not None else {},
         verify=_verification(settings),
         direct=not settings.media_server_proxy and is_private(urlsplit(settings.media_server_url or "").hostname or ""),
     )

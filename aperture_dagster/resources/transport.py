@@ -178,7 +178,8 @@ class Transport:
             },
             timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 10)),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            verify=verify,
+            # Made here, since without the environment's proxies httpx would also ignore its SSL_CERT_FILE.
+            verify=httpx.create_ssl_context() if verify is True else verify,
             trust_env=not direct,
             # A key must not follow a redirect to another host.
             follow_redirects=False,

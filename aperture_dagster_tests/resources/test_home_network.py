@@ -77,6 +77,15 @@ def test_a_certificate_of_ones_own_is_accepted_when_the_settings_say_so(
     assert finding.state == "ok" and told in finding.told
 
 
+def test_an_authority_that_the_environment_names_counts_at_home_as_well(
+    scripted_tls: Scripted, at_home: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """Finding R17: without the environment's proxies, its SSL_CERT_FILE was ignored."""
+    scripted_tls.say(jellyfin)
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    assert identify(at_home(scripted_tls.url)) == "Home"
+
+
 def test_a_certificate_for_another_name_is_refused_in_spite_of_its_authority(scripted_tls: Scripted, at_home: Any):
     url = scripted_tls.url.replace("127.0.0.1", "127.0.0.2")
     with pytest.raises(ServiceError):
@@ -104,7 +113,8 @@ def test_a_proxy_in_front_of_the_server_gets_its_headers(scripted: Scripted, at_
     scripted.say(behind_a_password)
     with pytest.raises(ServiceRefused, match="asks for a password: set APERTURE_MEDIA_SERVER_HEADERS"):
         identify(at_home(scripted.url))
-    settings = at_home(scripted.url, media_server_headers=json.dumps({"CF-Access-Client-Secret": "secret-of-ann"}))
+    # The blank is what a copied value ends with.
+    settings = at_home(scripted.url, media_server_headers=json.dumps({"CF-Access-Client-Secret": "secret-of-ann "}))
     assert identify(settings) == "Home"
     finding = doctor(settings)
     assert finding.state == "ok" and "CF-Access-Client-Secret (APERTURE_MEDIA_SERVER_HEADERS)" in finding.told
