@@ -12,6 +12,7 @@ import pytest
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.generated_world import generate_world
 from aperture_dagster.simulator.odd_world import ODD_TITLES, odd_world
+from aperture_dagster.storage.history import read_histories
 from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, Shelf
 
 Serve = Callable[..., AbstractContextManager[Any]]
@@ -176,3 +177,31 @@ def test_a_library_left_out_is_gone_and_comes_back_as_it_was(
         assert {row["server_item_id"] for row in shelf.rows(ids)} < {row["server_item_id"] for row in before}
         shelf.sync(server)
         assert shelf.rows(ids) == before
+
+
+def test_a_library_left_out_for_forty_days_doubles_no_history_when_it_is_taken_in_again(
+    shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any
+):
+    """Finding S4: every title of it came back as a new one, and its plays were counted again."""
+    log = "SELECT user_id, item_id, work_id, played_at, play_count FROM plays ORDER BY 1, 2, 4"
+    with serve(small) as (simulator, _):
+        server = connect(simulator)
+        shelf.sync(server)
+        users = [user.user_id for user in server.users().records]
+        shelf.users(*users)
+
+        def histories(now: Any) -> Any:
+            for user in users:
+                shelf.read_history(server, user, now)
+            with shelf.open() as connection:
+                known = read_histories(connection).drop(columns="episodes_total")
+            return known.sort_values(["user_id", "work_id"]).to_dict("records"), shelf.rows(log)
+
+        before = histories(NOW)
+        assert before[1]
+        for _ in range(2):
+            shelf.sync(server, exclude=["Movies", "TV Shows"])
+            for table in ("titles", "episodes"):
+                shelf.do(f"UPDATE {table} SET removed_at = removed_at - interval '40 days'")
+        shelf.sync(server)
+        assert str(histories(NOW + timedelta(days=40))) == str(before)
