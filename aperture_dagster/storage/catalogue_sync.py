@@ -38,6 +38,8 @@ EPISODE_COLUMNS = (
 
 # Whether a row ``t`` that is not listed is missing for certain, where ``there`` is joined.
 MISSING = "(t.library_id = ANY(:complete) AND there.id IS NULL)"
+# The row that a version ``v`` has of its own, because it was an item once.
+_WITH_A_ROW = "SELECT 1 FROM {table} o WHERE o.item_id = v.item_id OR o.server_item_id = v.server_item_id"
 
 
 @dataclass(slots=True)
@@ -254,11 +256,16 @@ class TitleSync(CatalogueSync):
                 row.missing,
             )
             for row in connection.execute(
+                # A version that is listed by itself now, as when another file became the primary one, is known, too.
                 text(
                     "SELECT t.item_id, t.work_id, t.server_item_id, t.tmdb_id, t.imdb_id, t.tvdb_id, t.path, "
-                    f"t.library_id, t.title, {MISSING} AS missing FROM titles t "
+                    f"t.library_id, t.title, {MISSING} AS missing, t.removed_at IS NOT NULL AS removed FROM titles t "
                     "LEFT JOIN (SELECT DISTINCT id FROM there) there ON there.id = t.server_item_id "
-                    f"WHERE {self._scope} ORDER BY t.removed_at IS NOT NULL, t.item_id"
+                    f"WHERE {self._scope} UNION ALL "
+                    "SELECT v.item_id, t.work_id, v.server_item_id, t.tmdb_id, t.imdb_id, t.tvdb_id, NULL, "
+                    "t.library_id, t.title, FALSE, FALSE FROM item_versions v "
+                    f"JOIN titles t ON t.item_id = v.primary_item_id WHERE {self._scope} "
+                    f"AND NOT EXISTS ({_WITH_A_ROW.format(table='titles')}) ORDER BY removed, item_id"
                 ),
                 {"complete": list(coverage.complete)},
             )
@@ -338,6 +345,14 @@ class EpisodeSync(CatalogueSync):
             "UPDATE staged_items s SET item_id = e.item_id FROM episodes e WHERE e.server_item_id = s.server_item_id "
             "AND (e.path IS NOT DISTINCT FROM s.path OR e.series_item_id = s.series_item_id "
             "AND coalesce(e.season = s.season AND e.number = s.number, e.title = s.title))"
+        )
+        # So does that of a version that is listed by itself now, as when another file became the primary one.
+        connection.exec_driver_sql(
+            "UPDATE staged_items s SET item_id = v.item_id FROM item_versions v "
+            "JOIN episodes p ON p.item_id = v.primary_item_id WHERE v.server_item_id = s.server_item_id "
+            "AND s.item_id IS NULL AND p.series_item_id = s.series_item_id "
+            "AND coalesce(p.season = s.season AND p.number = s.number, p.title = s.title) "
+            f"AND NOT EXISTS ({_WITH_A_ROW.format(table='episodes')})"
         )
         connection.execute(
             text(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,6 +97,42 @@ def test_a_copy_that_becomes_a_version_keeps_its_marks_and_plays(shelf: Shelf):
     assert history_of(shelf, "film-1")["plays"] == 2
     back = shelf.films(*(film(n) for n in range(5)), film(100, tmdb_id=1))
     assert (back.returned, back.counts.inserted) == (1, 0)
+
+
+def test_a_version_that_becomes_the_primary_one_keeps_its_marks_its_plays_and_the_date_of_its_rating(shelf: Shelf):
+    """Finding R10: another file may become the one that is listed, as when one is added or deleted."""
+    versions_of_film_1(shelf)
+    watched = played("film-1-uhd", rating=7.0, last_played_at=NOW - DAY)
+    shelf.history("ann", watched)
+    swapped = replace(film(1, path="/films/1-uhd.mkv", version_ids=("film-1",)), server_item_id="film-1-uhd")
+    result = shelf.films(*(film(n) for n in (0, 2, 3, 4)), swapped)
+    assert (result.listed, result.removed, result.refusal) == (5, 1, None)
+    again = shelf.history("ann", watched, now=NOW + 9 * DAY)
+    assert (again.states.written, again.plays, again.ratings) == (0, 0, 0)
+    assert shelf.value("SELECT rated_at FROM ratings") == NOW
+    mark(shelf, "ann")
+    assert histories(shelf, "ann").empty, "and its marks can be taken back"
+
+
+def test_a_version_of_an_episode_that_becomes_the_primary_one_keeps_its_marks_and_plays(shelf: Shelf):
+    """Finding R10."""
+    first = ServerEpisode("show-1-1", "show", "E", season=1, number=1, version_ids=("show-1-1-uhd",))
+    shelf.episodes(first, complete=set())
+    watched = played("show-1-1-uhd", is_episode=True)
+    shelf.history("ann", watched)
+    shelf.episodes(replace(first, server_item_id="show-1-1-uhd", version_ids=("show-1-1",)), complete=set())
+    again = shelf.history("ann", watched, now=NOW + DAY)
+    assert (again.states.written, again.plays) == (0, 0)
+    shelf.history("ann", replace(watched, played=False, play_count=0, last_played_at=None))
+    assert histories(shelf, "ann").empty, "and they can be taken back"
+
+
+def test_an_id_of_a_version_that_another_film_has_now_does_not_bring_its_marks_along(shelf: Shelf):
+    """Finding S6."""
+    versions_of_film_1(shelf)
+    shelf.history("ann", played("film-1-uhd"))
+    shelf.films(*(film(n) for n in range(5)), replace(film(9), server_item_id="film-1-uhd"))
+    assert shelf.value("SELECT item_id FROM watch_state") != shelf.item("film-1-uhd")["item_id"]
 
 
 # Several at once
