@@ -228,6 +228,15 @@ def test_a_copy_does_not_take_the_place_of_an_item_that_could_not_be_read(shelf:
     assert shelf.item("film-3") == before
 
 
+def test_nothing_is_taken_over_while_an_unreadable_item_has_an_id_that_nobody_knows(shelf: Shelf):
+    """Finding S5: it may be the very item that is missing, under a new id."""
+    shelf.films(*TEN)
+    before = shelf.item("film-3")
+    others = [one for one in TEN if one.server_item_id != "film-3"]
+    result = shelf.listing("movie", {FILMS: others, UHD: [film(30, tmdb_id=3)]}, unreadable=["renewed"])
+    assert (result.recognised, shelf.item("film-3")["item_id"]) == (0, before["item_id"])
+
+
 @pytest.mark.parametrize("read", [[], TEN[5:]], ids=["not read at all", "cut short"])
 def test_a_copy_does_not_take_the_place_of_an_item_of_a_library_that_was_not_read_whole(
     shelf: Shelf, read: list[ServerTitle]
