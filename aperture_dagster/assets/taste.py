@@ -76,8 +76,9 @@ def embeddings(
         embedded, refused = _embed_changed(context, database, embedder, model_key)
         with database.transaction() as connection:
             missing = missing_vectors(connection, model_key)
-            # What the model refuses it will not take tomorrow either: the others do not wait for it.
-            switched = missing == len(refused) and activate_model(connection, model_key)
+            # What the model refuses it will not take tomorrow either: the others do not wait for it. Some of these may
+            # have a vector of an earlier text.
+            switched = missing <= len(refused) and activate_model(connection, model_key)
             in_use = active_model(connection)
             forgotten = forget_old_models(connection, in_use=in_use, filling=model_key)
             models = model_table(connection)

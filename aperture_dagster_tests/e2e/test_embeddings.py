@@ -34,6 +34,19 @@ def test_a_refused_text_costs_one_title_its_vector_and_is_named(library):
         assert (again["embedded"], again["refused"], again["requests"]) == (0, 1, 1)
 
 
+def test_a_refused_text_that_had_a_vector_before_does_not_keep_a_new_model_out(library):
+    """Finding R11: the first run with a model may end early, and a text may be changed before the next."""
+    with library(titles(1, 3), embedder="openai", stand_ins={"embedding_refused_words": ("forbidden",)}) as here:
+        here.home.must("enrich_metadata", assets=["enriched_metadata"])
+        embed(here)
+        here.shelf.do("UPDATE embedding_models SET activated_at = NULL")
+        here.shelve(*titles(1, 2), title(3, title="A forbidden film"))
+        here.home.must("enrich_metadata", assets=["enriched_metadata"])
+        told = metadata_of(embed(here), "embeddings")
+        assert (told["refused"], told["missing"]) == (1, 0)
+        assert told["model_in_use"] == told["model"]
+
+
 def test_an_account_without_credit_ends_the_step_with_a_sentence(library):
     """Finding R11: it was asked again and again, and the step tried again."""
     with library(titles(1, 30), embedder="openai", step_retries=3, stand_ins={"embedding_credit": 0}) as here:
