@@ -68,9 +68,9 @@ def describe_route(settings: Settings) -> list[str]:
     return described
 
 
-def is_private(host: str) -> bool:
+def is_private(host: str, *, resolve: bool = True) -> bool:
     """Whether a host is within a home: all of its addresses are private, or its name is one that no public
-    resolver knows.
+    resolver knows. With ``resolve`` false, a name that a resolver may know counts as public.
     """
     try:
         return _is_private_address(host)
@@ -78,6 +78,8 @@ def is_private(host: str) -> bool:
         pass
     if "." not in host or host.endswith((".local", ".lan", ".internal", ".home", ".home.arpa", ".localhost")):
         return True
+    if not resolve:
+        return False
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except (OSError, UnicodeError):

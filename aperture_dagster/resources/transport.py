@@ -30,6 +30,7 @@ from aperture_dagster.resources.errors import (
     ServiceRefused,
     ServiceUnavailable,
 )
+from aperture_dagster.resources.home_network import is_private
 from aperture_dagster.resources.json_text import parse_json
 from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.redaction import redact
@@ -121,7 +122,7 @@ class Transport:
         setting: where to correct a refused key.
         address_setting: where to correct a wrong address.
         verify: a TLS context, or True for the usual certificates.
-        direct: ignore the environment's proxies.
+        direct: ignore the environment's proxies; by default, for an address that is private by itself.
         certificate_advice: what to do about a certificate that is not trusted.
         password_advice: what to do when something in front of the service asks for a password.
     """
@@ -145,7 +146,7 @@ class Transport:
         setting: str | None = None,
         address_setting: str | None = None,
         verify: ssl.SSLContext | bool = True,
-        direct: bool = False,
+        direct: bool | None = None,
         certificate_advice: str = "",
         password_advice: str = "",
     ) -> None:
@@ -180,7 +181,7 @@ class Transport:
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             # Made here, since without the environment's proxies httpx would also ignore its SSL_CERT_FILE.
             verify=httpx.create_ssl_context() if verify is True else verify,
-            trust_env=not direct,
+            trust_env=not (_is_at_home(base_url) if direct is None else direct),
             # A key must not follow a redirect to another host.
             follow_redirects=False,
         )
@@ -445,6 +446,14 @@ class Transport:
 
     def _clean(self, message: str) -> str:
         return redact(message, self._secrets)
+
+
+def _is_at_home(url: str) -> bool:
+    try:
+        return is_private(httpx.URL(url).host, resolve=False)
+    except httpx.InvalidURL:
+        # Said when it is asked for.
+        return False
 
 
 def _as_it_is(chunk: bytes, _: int) -> bytes:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from aperture_dagster.doctor import Finding, examine
+from aperture_dagster.resources.embedder import OpenAiEmbedder
 from aperture_dagster.resources.errors import ServiceError, ServiceNotConfigured, ServiceRefused
 from aperture_dagster.resources.home_network import is_private
 from aperture_dagster.resources.providers import Database, MediaServers
@@ -157,6 +158,22 @@ def test_the_environments_proxy_is_not_asked_for_a_server_at_home(
         assert identify(settings) == "Home"
         assert (bool(proxy.asked), bool(scripted.asked)) == (wanted, not wanted)
         assert ("through the environment's proxy" in doctor(settings).told) == wanted
+    finally:
+        proxy.close()
+
+
+def test_the_environments_proxy_is_asked_for_no_service_at_home(scripted: Scripted, monkeypatch: pytest.MonkeyPatch):
+    """Finding R17: behind a proxy no demo worked, and no model that runs at home."""
+    proxy = Scripted()
+    try:
+        scripted.say(lambda _: Answer({"data": [{"index": 0, "embedding": [3.0, 4.0]}]}))
+        for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        embedder = OpenAiEmbedder.connect(scripted.url, None, model="m", batch_size=1)
+        assert embedder.embed(["a film"]).vectors.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
+        assert not proxy.asked
     finally:
         proxy.close()
 
