@@ -51,12 +51,12 @@ ASSETS = {asset for assets in SERVICES.values() for asset in assets} | {
     "recommendations",
     "top_picks",
 }
-# Settings that name things of a real server, and the databases that hold what was read from it.
+# Settings that name real services, things of a real server, and the databases that hold what was read from it.
 OF_A_REAL_SERVER = tuple(
     PREFIX + name
     for name in (
-        "MEDIA_SERVER_", "TMDB_", "OMDB_", "MDBLIST_", "LIBRARIES", "EXCLUDE_", "INCLUDE_", "USER_EMAILS", "HOME",
-        "CONFIG", "DATABASE_URL", "DAGSTER_DATABASE_URL",
+        "MEDIA_SERVER_", "TMDB_", "OMDB_", "MDBLIST_", "EMBEDDER", "LIBRARIES", "EXCLUDE_", "INCLUDE_", "USER_EMAILS",
+        "HOME", "CONFIG", "DATABASE_URL", "DAGSTER_DATABASE_URL",
     )
 )  # fmt: skip
 START_SECONDS = 60

@@ -67,6 +67,8 @@ def test_a_demo_ignores_a_configured_database_however_its_name_is_written(
     for variable in ("APERTURE_HOME", "APERTURE_CONFIG", "DAGSTER_HOME"):
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.setenv(name, "postgresql://ann@films.example/films")
+    monkeypatch.setenv("APERTURE_EMBEDDER", "openai")
     settings = point_at({}, tmp_path / "demo")
     assert settings.database_url is None
+    assert settings.embedder == "wordllama", "nobody pays for the vectors of a demo"
     assert settings.home_path == tmp_path / "demo"
