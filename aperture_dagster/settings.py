@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     )
     step_retry_wait_seconds: float = Field(default=60, ge=0, description="Wait before a step is tried again.")
     run_max_hours: float = Field(
-        default=24, gt=0, description="Hours after which a run of another machine on the same database counts as dead."
+        default=24, gt=0, description="Hours after which a run that another machine started counts as dead."
     )
 
     # --- the media server -----------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class Settings(BaseSettings):
         "Environment only.",
     )
     media_server_ca_file: Path | None = Field(
-        default=None, description="Certificate (PEM) that signed the server's own, where no public authority did."
+        default=None, description="PEM file of the authority that signed the server's certificate, if not a public one."
     )
     media_server_verify_tls: bool = Field(
         default=True, description="Whether the server's certificate is verified; false only in a network you trust."
@@ -158,11 +158,11 @@ class Settings(BaseSettings):
         default=0.2,
         ge=0,
         le=1,
-        description="Share of a library that may vanish at once; beyond it, and 20 titles, nothing is removed until "
-        "accepted.",
+        description="Share of a library that may vanish at once. When more than that, and more than 20 titles, are "
+        "missing, nothing is removed until it is accepted.",
     )
     tombstone_days: int = Field(
-        default=30, ge=0, description="Days that a title which left the server is still named where the past is shown."
+        default=30, ge=0, description="Days for which past plays still show the name of a title that left the server."
     )
     started_share: float = Field(default=0.05, ge=0, le=1, description="Progress from which a title counts as started.")
     history_full_sync_hours: float = Field(

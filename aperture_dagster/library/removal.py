@@ -55,8 +55,8 @@ def check_removals(losses: Mapping[str, LibraryLoss], *, limit: float, accepted:
             f"{loss.missing} of {loss.present} {what} of {loss.name!r} ({loss.share:.0%})" for loss in refused
         )
         raise RemovalRefused(
-            f"The server no longer lists {told}; a loss of everything, or of more than {limit:.0%} and "
-            f"more than {FEW_TITLES}, is not believed, so nothing was removed. "
+            f"The server no longer lists {told}. A loss of everything, or of more than {limit:.0%} and more than "
+            f"{FEW_TITLES}, usually means a disk that is not mounted, so nothing was removed. "
             f"If the server is right, run {ASSETS.get(what, what)} with the config accept_removals: true."
         )
 

@@ -109,7 +109,7 @@ class Cluster:
                 account = pwd.getpwnam(ACCOUNT_FOR_ROOT)
             except (OSError, subprocess.CalledProcessError, KeyError):
                 raise EmbeddedDatabaseError(
-                    f"PostgreSQL does not run as root, and the account {ACCOUNT_FOR_ROOT} for it could not be made: "
+                    f"PostgreSQL does not run as root, and the account {ACCOUNT_FOR_ROOT} for it could not be created: "
                     "run this as an ordinary user, or set APERTURE_DATABASE_URL."
                 ) from None
         if owner is not None:
@@ -203,8 +203,8 @@ class Cluster:
             version = (self.data / "PG_VERSION").read_text().strip()
             if version != str(VERSION):
                 raise EmbeddedDatabaseError(
-                    f"The database in {self.data} is of another version of PostgreSQL ({version}) than this program "
-                    f"brings ({VERSION})."
+                    f"The database in {self.data} was created by another version of PostgreSQL ({version}) than the "
+                    f"one that comes with this program ({VERSION})."
                 )
             return
         workshop = self.data.with_name(f"{self.data.name}.new")
@@ -224,7 +224,7 @@ class Cluster:
             said = complaint(error.stderr).rstrip(".") or f"initdb ended with {error.returncode}"
             remedy = MAKE_ROOM if is_full_disk(error.stderr) else "Set APERTURE_HOME or APERTURE_DATABASE_URL instead."
             raise EmbeddedDatabaseError(
-                f"The embedded database could not be made in {self.data}: {said}. {remedy}"
+                f"The embedded database could not be created in {self.data}: {said}. {remedy}"
             ) from None
         finally:
             shutil.rmtree(workshop, ignore_errors=True)

@@ -177,8 +177,8 @@ def _bring_up(cluster: Cluster) -> None:
             )
         time.sleep(0.5 * 2**attempt)
     raise EmbeddedDatabaseError(
-        f"The embedded database in {cluster.data} does not start: {said.rstrip('.') or 'it said nothing'}. Its log is "
-        f"{cluster.data / 'log'}; APERTURE_HOME says where it is, APERTURE_DATABASE_URL names another."
+        f"The embedded database in {cluster.data} does not start: {said.rstrip('.') or 'it gave no reason'}. Its log "
+        f"is {cluster.data / 'log'}. APERTURE_HOME sets its folder, APERTURE_DATABASE_URL another server."
     )
 
 
@@ -240,8 +240,9 @@ def _answers(cluster: Cluster) -> bool:
         busy = any(word in said for word in ("starting up", "recovery", "not yet accepting", "shutting down"))
         if time.monotonic() - began > (RECOVERY_SECONDS if busy else PATIENCE_SECONDS):
             raise EmbeddedDatabaseError(
-                f"The embedded database in {cluster.data} runs, perhaps on another machine that shares the folder, "
-                f"and does not answer here: {said}. Stop what uses it there, or set APERTURE_HOME to another folder."
+                f"The embedded database in {cluster.data} is running, perhaps on another machine that shares the "
+                f"folder, but does not answer here: {said}. Stop what uses it there, or set APERTURE_HOME to another "
+                "folder."
             )
         time.sleep(pause)
         pause = min(pause * 1.5, 0.5)
