@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 # What earlier versions left open to everybody; new files are private by the umask.
-HOME_ENTRIES = ("dagster", "logos", "postgres", "failures.log", "demo", "demo-emby")
+HOME_ENTRIES = ("dagster", "logos", "models", "postgres", "failures.log", "demo", "demo-emby")
 WORKING_FILES = (".postgres", "postgres.", ".stand-ins", "stand-ins-")
 
 

@@ -28,6 +28,7 @@ def test_a_home_of_an_earlier_version_is_closed(tmp_path: Path):
     """Finding S3: what is there already is repaired, and keeps what its owner may do."""
     home = tmp_path / "home"
     (home / "dagster" / "logs").mkdir(parents=True)
+    (home / "models").mkdir()
     (home / "failures.log").write_text("a title and an address")
     (home / "failures.log").chmod(0o664)
     for folder in (home, home / "dagster"):
