@@ -247,14 +247,15 @@ class Cluster:
 
 
 def short_path(folder: Path) -> Path:
-    """The folder, or a symbolic link to it if its own path is too long for a socket's.
+    """The folder, or a symbolic link to it if its own path cannot be a socket's: too long, or with a comma in it.
 
     Raises:
         EmbeddedDatabaseError: there is no place for a link that is short enough.
     """
 
     def fits(path: Path) -> bool:
-        return len(os.fsencode(path / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET
+        # To PostgreSQL's clients, a comma separates two hosts.
+        return len(os.fsencode(path / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET and "," not in str(path)
 
     if fits(folder):
         return folder
@@ -269,8 +270,8 @@ def short_path(folder: Path) -> Path:
             if link.lstat().st_uid == os.geteuid() and link.readlink() == folder:
                 return link
     raise EmbeddedDatabaseError(
-        f"The path {folder} is too long for the database's socket, and there is no folder for temporary files to "
-        "shorten it with: set APERTURE_HOME to a shorter one."
+        f"The path {folder} is too long for the database's socket, or has a comma in it, and there is no folder for "
+        "temporary files to link to it from: set APERTURE_HOME to a shorter one without a comma."
     )
 
 

@@ -51,6 +51,16 @@ def test_the_server_is_shared_and_stops_with_its_last_holder(folder: Path, hold:
     assert all_gone(folder.parent)
 
 
+@pytest.mark.parametrize("name", ["films, and more", 'it\'s 100% "mine" $HOME; x'])
+def test_a_folder_may_have_any_name(folder: Path, name: str):
+    """To PostgreSQL's clients, a comma in the path of a socket separates two hosts."""
+    data = folder.with_name(name) / "postgres"
+    data.parent.mkdir()
+    assert run(start_embedded_server(data), "SELECT 1") == [(1,)]
+    release_embedded_server(data)
+    assert all_gone(folder.parent)
+
+
 def test_a_holder_that_was_killed_does_not_keep_the_server_for_ever(folder: Path, hold: Callable[..., Holder]):
     first, second = hold(), hold()
     first.url(), second.url()
