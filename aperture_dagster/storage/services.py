@@ -114,12 +114,6 @@ def _of_day(service: str, day: date, limit: int, told: bool) -> dict[str, Any]:
     return {"service": service, "day": day, "limit": limit, "own": None if told else limit}
 
 
-def quota_table(connection: Connection, service: str, days: int = 7) -> list[dict[str, Any]]:
-    """The last days' quota, newest first."""
-    statement = text('SELECT day, used, "limit" FROM quota WHERE service = :service ORDER BY day DESC LIMIT :days')
-    return [dict(row) for row in connection.execute(statement, {"service": service, "days": days}).mappings()]
-
-
 def note_answers(connection: Connection, service: str, *, now: datetime) -> None:
     """The service answers."""
     connection.execute(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
@@ -18,15 +17,6 @@ if TYPE_CHECKING:
 
 # What the library holds now, by work.
 PRESENT = "EXISTS (SELECT 1 FROM titles t WHERE t.work_id = e.work_id AND t.removed_at IS NULL)"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelState:
-    """A model, and how many of the library's works it has a vector for."""
-
-    model_key: str
-    dimensions: int
-    active: bool
 
 
 def text_hash(content: str, model_key: str) -> str:

@@ -181,7 +181,8 @@ def write_fetches(connection: Connection, source: Source, rows: Iterable[dict[st
     """Note how attempts went. Each row: ``kind``, ``item``, ``outcome``, ``attempts``, ``fetched_at`` and ``found_id``
     (None keeps the last), ``attempted_at``, ``due_at``, ``detail``.
     """
-    rows = [{"source": source.name, **row} for row in rows]
+    # In one order, as everybody locks them: two who write the same rows would else wait for each other.
+    rows = sorted(({"source": source.name, **row} for row in rows), key=lambda row: (row["kind"], row["item"]))
     if not rows:
         return
     connection.execute(
@@ -202,8 +203,10 @@ def ask_again(connection: Connection, works: Sequence[int]) -> None:
     """Let every source be asked about these works again, since they are known by other ids now."""
     connection.execute(
         text(
-            "UPDATE fetches SET due_at = least(due_at, now()), found_id = NULL "
-            "WHERE item = ANY(:works) AND kind = ANY(:kinds)"
+            "WITH locked AS (SELECT source, kind, item FROM fetches WHERE item = ANY(:works) AND kind = ANY(:kinds) "
+            "ORDER BY kind, item, source FOR UPDATE) "
+            "UPDATE fetches f SET due_at = least(f.due_at, now()), found_id = NULL FROM locked l "
+            "WHERE (f.source, f.kind, f.item) = (l.source, l.kind, l.item)"
         ),
         {"works": list(works), "kinds": list(TITLES)},
     )

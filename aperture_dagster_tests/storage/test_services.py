@@ -19,7 +19,6 @@ from aperture_dagster.storage.services import (
     failing_services,
     note_answers,
     note_trouble,
-    quota_table,
     remember_batch_size,
     service_lease,
     spend,
@@ -67,8 +66,7 @@ def test_every_day_has_its_own_quota(database: Database, clock: SetClock, shelf:
     assert left(ledger) == 0
     clock.moment = ledger.goes_on_at
     assert (ledger.standing(), left(ledger)) == ((0, 3), 3)
-    with shelf.open() as connection:
-        days = [(row["day"], row["used"]) for row in quota_table(connection, "omdb")]
+    days = [(row["day"], row["used"]) for row in shelf.rows("SELECT day, used FROM quota ORDER BY day DESC")]
     assert days == [(date(2026, 5, 18), 3), (date(2026, 5, 17), 3)]
 
 
