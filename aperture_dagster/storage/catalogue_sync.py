@@ -78,6 +78,14 @@ class Coverage:
     unreadable: Collection[str] = ()
     excluded: Collection[str] = ()
 
+    def read_whole(self) -> list[str]:
+        """Ids of the libraries of which what is not listed is missing for certain.
+
+        None while anything could not be read, for it may be any of the missing. Its id does not tell: a server whose
+        database was rebuilt deals them out anew.
+        """
+        return [] if self.unreadable else list(self.complete)
+
 
 def write_libraries(connection: Connection, listed: Iterable[ServerLibrary]) -> WriteCounts:
     """Keep the names of the server's libraries; one that vanished stays, since its titles do."""
@@ -267,7 +275,7 @@ class TitleSync(CatalogueSync):
                     f"JOIN titles t ON t.item_id = v.primary_item_id WHERE {self._scope} "
                     f"AND NOT EXISTS ({_WITH_A_ROW.format(table='titles')}) ORDER BY removed, item_id"
                 ),
-                {"complete": _listed_whole(connection, coverage)},
+                {"complete": coverage.read_whole()},
             )
         ]
         known_works = {
@@ -361,7 +369,7 @@ class EpisodeSync(CatalogueSync):
                 "FROM episodes t LEFT JOIN (SELECT DISTINCT id FROM there) there ON there.id = t.server_item_id "
                 "WHERE NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.item_id = t.item_id)"
             ),
-            {"complete": _listed_whole(connection, coverage)},
+            {"complete": coverage.read_whole()},
         )
         # A file is where it was, even if its library was not listed whole; all else could be a copy.
         recognised = self._recognise(("series_item_id", "library_id", "path"))
@@ -399,21 +407,6 @@ def _note_what_is_there(connection: Connection, coverage: Coverage) -> None:
     connection.exec_driver_sql("INSERT INTO there SELECT unnest(version_ids), true FROM incoming_items")
     connection.exec_driver_sql("DELETE FROM there USING incoming_items i WHERE i.server_item_id = there.id")
     connection.exec_driver_sql("ANALYZE there")
-
-
-def _listed_whole(connection: Connection, coverage: Coverage) -> list[str]:
-    """The libraries of which what is not listed is missing for certain.
-
-    None of them while something that could not be read has an id that nobody knows: it may be any of the missing.
-    """
-    unknown = connection.execute(
-        text(
-            "SELECT EXISTS (SELECT unnest(CAST(:unreadable AS text[])) EXCEPT (SELECT server_item_id FROM titles "
-            "UNION ALL SELECT server_item_id FROM episodes UNION ALL SELECT server_item_id FROM item_versions))"
-        ),
-        {"unreadable": list(coverage.unreadable)},
-    ).scalar()
-    return [] if unknown else list(coverage.complete)
 
 
 def _release_ids(connection: Connection) -> int:
