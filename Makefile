@@ -15,7 +15,7 @@ up: $(STAMP)  ## the Dagster UI and daemon, on the configured server, or on the 
 	@$(BIN)/aperture up
 
 test: $(STAMP)  ## all tests
-	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -q
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 
 lint: $(STAMP)  ## style and types
 	@$(BIN)/ruff check .

@@ -28,6 +28,13 @@ SHARED_DATA = PROJECT.parent / "shared" / "data"
 SHARED_SPECS = PROJECT.parent / "shared" / "specs"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, so that no worker is left alone with one at the end."""
+    marks = {"ui", "e2e", "namespaces", "root"}
+    long = {item.path for item in items if marks & {mark.name for mark in item.iter_markers()}}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
     """Leave no folder behind: pytest removes its own when all tests passed, but not the one around it."""

@@ -23,11 +23,7 @@ from aperture_dagster_tests.contracts.recorder import Exchange
 from aperture_dagster_tests.contracts.specification import Difference, Specification, query_parameters
 from aperture_dagster_tests.contracts.traffic import Traffic, public_methods
 
-pytestmark = [
-    # One recording for all.
-    pytest.mark.xdist_group("contracts"),
-    pytest.mark.filterwarnings("ignore:Use of allowEmptyValue:DeprecationWarning:openapi_core.*"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Use of allowEmptyValue:DeprecationWarning:openapi_core.*")
 SERVICES = ("jellyfin", "tmdb")
 
 

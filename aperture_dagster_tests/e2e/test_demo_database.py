@@ -23,6 +23,7 @@ from aperture_dagster_tests.processes import all_gone, processes_of
 pytestmark = pytest.mark.e2e
 
 APERTURE = Path(sys.executable).with_name("aperture")
+SMALL = "generated:movies=30,series=2,episodes=8,users=2,plays=20"
 HEALTH = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } }
               instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"""
 
@@ -72,7 +73,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 def test_a_demo_connects_to_no_configured_database(home: Path, foreign: ForeignServer):
     """Finding S7: it wrote 458 titles into APERTURE_DATABASE_URL, and claimed it for the stand-in."""
     done = subprocess.run(
-        [APERTURE, "demo", "--users", "2"],
+        [APERTURE, "demo", "--world", SMALL],
         env=environment(home, APERTURE_HOME=str(home), **foreign.variables()),
         cwd=PROJECT, capture_output=True, text=True, timeout=180,
     )  # fmt: skip
@@ -94,7 +95,7 @@ def test_the_ui_on_a_demo_connects_to_no_configured_database(home: Path, foreign
         port = free.getsockname()[1]
     with (home.parent / "up.log").open("w+") as log:
         process = subprocess.Popen(
-            [APERTURE, "up", "--port", str(port), *options],
+            [APERTURE, "up", "--port", str(port), "--world", SMALL, *options],
             env=environment(home, APERTURE_HOME=str(home), **foreign.variables()),
             cwd=elsewhere, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip

@@ -35,8 +35,6 @@ FLAGS = [
 ]
 pytestmark = [
     pytest.mark.ui,
-    # One browser and one Dagster at a time are enough for two cores.
-    pytest.mark.xdist_group("ui"),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; the UI is not looked at"),
 ]
 
