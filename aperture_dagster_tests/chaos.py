@@ -271,13 +271,14 @@ def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
     item = "(SELECT server_item_id FROM all_items named WHERE named.item_id = number)"
     connection.execute(
         "CREATE TEMPORARY VIEW all_items AS SELECT item_id, server_item_id FROM titles UNION ALL "
-        "SELECT item_id, server_item_id FROM episodes"
+        "SELECT item_id, server_item_id FROM episodes UNION ALL SELECT item_id, server_item_id FROM item_versions"
     )
     # "number" stands for the column.
     named = {
         "work_id": work,
         "item_id": item,
         "series_item_id": item,
+        "primary_item_id": item,
         "because": f"(SELECT array_agg({work.replace('number', 'one')} ORDER BY place) "
         "FROM unnest(number) WITH ORDINALITY numbers(one, place))",
         "item": f"CASE WHEN kind IN ('movie', 'series') THEN {work} ELSE number::text END",
