@@ -249,7 +249,7 @@ class DemoHome:
     def _kill(self, kind: Kind, process: subprocess.Popen[str]) -> None:
         victims: list[psutil.Process] = []
         if kind != "run":
-            victims = [one for one in self.processes() if kind == "everything" or "postgres" in one.name()]
+            victims = [one for one in self.processes() if kind == "everything" or "postgres" in _name_of(one)]
         if kind != "database":
             process.send_signal(signal.SIGKILL)
         for victim in victims:
@@ -258,6 +258,14 @@ class DemoHome:
         # Without its database a run may mend itself or fail; the others are gone.
         self.said, _ = process.communicate(timeout=SECONDS)
         psutil.wait_procs(victims, timeout=10)
+
+
+def _name_of(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        # A backend that ended between the two looks.
+        return ""
 
 
 def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
