@@ -62,19 +62,19 @@ class Writer:
     def __init__(self, home: Path, name: str, commits: int, *, container: bool) -> None:
         command: list[str | Path] = [sys.executable, "-c", WRITE, home, name, str(commits)]
         self.name = name
-        self._said = (home.parent / f"{name}.out").open("w+")
-        self._errors = (home.parent / f"{name}.err").open("w+")
-        self._process = subprocess.Popen(
-            contained(command) if container else command,
-            stdout=self._said,
-            stderr=self._errors,
-            cwd=PROJECT,
-            env=os.environ | {"APERTURE_CONFIG": os.devnull},
-        )
+        self._said, self._errors = home.parent / f"{name}.out", home.parent / f"{name}.err"
+        # Read by files of our own: one that is shared with the process has its place for writing, too.
+        with self._said.open("w") as said, self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                contained(command) if container else command,
+                stdout=said,
+                stderr=errors,
+                cwd=PROJECT,
+                env=os.environ | {"APERTURE_CONFIG": os.devnull},
+            )
 
     def acknowledged(self) -> list[int]:
-        self._said.seek(0)
-        return [int(line) for line in self._said.read().splitlines(keepends=True) if line.endswith("\n")]
+        return [int(line) for line in self._said.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def wait_for(self, commits: int) -> None:
         deadline = time.monotonic() + 60
@@ -83,8 +83,7 @@ class Writer:
             time.sleep(0.01)
 
     def errors(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read()
+        return self._errors.read_text()
 
     def complete(self) -> None:
         assert self._process.wait(120) == 0, self.errors()
@@ -96,8 +95,6 @@ class Writer:
     def close(self) -> None:
         if self._process.poll() is None:
             self.kill()
-        self._said.close()
-        self._errors.close()
 
 
 @pytest.fixture
