@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,6 +33,7 @@ from aperture_dagster.storage.catalogue_sync import (
 from aperture_dagster.storage.connection import close_engine
 from aperture_dagster.storage.migrate import forget_schema
 from aperture_dagster.storage.people import write_users
+from aperture_dagster_tests.holders import Holder, a_data_directory, holders_of
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.jellyfin import JellyfinServer
@@ -204,6 +206,20 @@ def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
     """What TMDb says of a film on the shelf, as a row to be written."""
     answer = {"id": number, "title": f"TMDb {number}", "overview": "Said.", "vote_average": 7, "vote_count": 3} | facts
     return read_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A place for a cluster."""
+    with a_data_directory() as made:
+        yield made
+
+
+@pytest.fixture
+def hold(folder: Path) -> Iterator[Callable[..., Holder]]:
+    """Starts other processes that use the server in ``folder``."""
+    with holders_of(folder) as make:
+        yield make
 
 
 @pytest.fixture

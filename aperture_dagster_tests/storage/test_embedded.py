@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,20 +17,8 @@ from aperture_dagster.storage.embedded import (
     release_embedded_server,
     start_embedded_server,
 )
-from aperture_dagster_tests.holders import HOLD, Holder, a_data_directory, holders_of, kill_server, run
+from aperture_dagster_tests.holders import HOLD, Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with a_data_directory() as made:
-        yield made
-
-
-@pytest.fixture
-def hold(folder: Path) -> Iterator[Callable[..., Holder]]:
-    with holders_of(folder) as make:
-        yield make
 
 
 def starts_of(folder: Path) -> int:

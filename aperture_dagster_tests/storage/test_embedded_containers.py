@@ -22,7 +22,7 @@ from aperture_dagster.storage.embedded import (
     start_embedded_server,
 )
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.holders import Holder, a_data_directory, holders_of, kill_server, run
+from aperture_dagster_tests.holders import Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
 from aperture_dagster_tests.users import (
     contained,
@@ -95,18 +95,6 @@ class Writer:
     def close(self) -> None:
         if self._process.poll() is None:
             self.kill()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with a_data_directory() as made:
-        yield made
-
-
-@pytest.fixture
-def hold(folder: Path) -> Iterator[Callable[..., Holder]]:
-    with holders_of(folder) as make:
-        yield make
 
 
 @pytest.fixture

@@ -22,15 +22,9 @@ from aperture_dagster.storage.embedded import (
     start_embedded_server,
 )
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.holders import Holder, a_data_directory, run
+from aperture_dagster_tests.holders import Holder, run
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.users import ALICE, NOBODY, acting_as, needs_namespaces, needs_root, snapshot
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with a_data_directory() as made:
-        yield made
 
 
 @pytest.fixture
