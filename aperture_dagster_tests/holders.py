@@ -30,7 +30,7 @@ for line in sys.stdin:
 
 
 class Holder:
-    """Another process that needs the server until it is told to end."""
+    """Another process that uses the server until it is asked to end."""
 
     def __init__(
         self,

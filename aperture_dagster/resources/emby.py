@@ -6,7 +6,7 @@ Facts of the API that shaped this file:
 - A library has one id to list it by (``ItemId``) and another in the users' policies (``Guid``); its folders have ids
   of their own, which policies name as ``Guid_Id``.
 - Without ``GroupItemsIntoCollections=false`` a collection may be listed in place of its films.
-- No parameter leaves out virtual items (episodes known from metadata alone), so they are told by ``LocationType``.
+- No parameter leaves out virtual items (episodes known from metadata alone), so ``LocationType`` identifies them.
 - ``MinDateLastSavedForUser`` looks at the user's own data, so one listing gives everything that changed, what was
   unmarked included. Versions of a film share it by their provider ids.
 """

@@ -265,7 +265,7 @@ def read_state(item: dict[str, Any]) -> ItemState:
     share = percentage / 100 if percentage is not None else (position / runtime if runtime > 0 else 0.0)
     played, play_count = data.get("Played") is True, max(integer_of(data, "PlayCount") or 0, 0)
     last_played_at = moment_of(data, "LastPlayedDate")
-    # Of a film with several files, Jellyfin 12 tells of a play of another one by its date alone.
+    # When another version of a film was played, Jellyfin 12 shows only the date of that play.
     is_elsewhere = last_played_at is not None and not (played or play_count or position)
     if share == 0 and (position > 0 or is_elsewhere):
         # Started, but how far is unknown.

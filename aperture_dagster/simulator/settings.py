@@ -58,7 +58,7 @@ class SimulatorSettings:
     mdblist_unknown_share: float = 0.05
     """Share of the titles that it has nothing on; which these are follows from their keys."""
     mdblist_limit_in_body: bool = False
-    """A spent day is told with status 200 and ``"response": false`` instead of 429."""
+    """Report a spent day with status 200 and ``"response": false`` instead of 429."""
     mdblist_batch_path: Literal["any", "slash_by_redirect", "slash_only"] = "any"
     """Whether a batch may be asked for without a slash at the end of the path; otherwise it is answered 301 or 404."""
     openai_key: str = "demo-openai-key"

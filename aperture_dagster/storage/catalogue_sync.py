@@ -81,8 +81,8 @@ class Coverage:
     def read_whole(self) -> list[str]:
         """Ids of the libraries of which what is not listed is missing for certain.
 
-        None while anything could not be read, for it may be any of the missing. Its id does not tell: a server whose
-        database was rebuilt deals them out anew.
+        None while anything could not be read, for it may be any of the missing. Its id proves nothing: a server
+        whose database was rebuilt reassigns ids.
         """
         return [] if self.unreadable else list(self.complete)
 

@@ -148,7 +148,7 @@ def _ensure_database(server_url: str, name: str) -> None:
 def refuse_shared_database(settings: Settings) -> None:
     """Make sure that the product and Dagster have a database each; both keep a table ``alembic_version``.
 
-    Asks the servers, since one database may have several addresses. One that cannot be reached is told elsewhere.
+    Asks the servers, since one database may have several addresses. Opening the databases reports one that is down.
 
     Raises:
         DatabaseError: both settings lead to the same database.

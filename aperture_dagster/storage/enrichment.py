@@ -31,7 +31,7 @@ COLLECTION_COLUMNS = _columns(tmdb_collections)
 ENRICHED_COLUMNS = _columns(enriched_metadata)
 MERGE_BATCH = 1000
 
-# The works of the library with their sources, each work with the copy that stands for it.
+# The works of the library with their sources; one copy represents each work.
 _WORKS = (
     "FROM (SELECT DISTINCT ON (work_id) {columns}, t.xmin AS version, t.ctid AS place FROM titles t WHERE {scope} "
     " ORDER BY work_id, (removed_at IS NOT NULL), item_id) s "

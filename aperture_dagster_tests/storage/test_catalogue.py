@@ -230,7 +230,7 @@ def test_a_copy_does_not_take_the_place_of_an_item_that_could_not_be_read(shelf:
 
 @pytest.mark.parametrize("new_id", ["film-10", "film-4"], ids=["of nobody", "of another"])
 def test_nothing_is_taken_over_while_an_unreadable_item_has_a_new_id(shelf: Shelf, new_id: str):
-    """Finding S5: it may be the very item that is missing. A rebuilt server deals the ids of others out anew."""
+    """Finding S5: it may be the very item that is missing. A rebuilt server reassigns ids."""
     shelf.films(*TEN)
     before = shelf.item("film-3")
     others = [*TEN[:3], *TEN[5:], replace(TEN[4], server_item_id="film-11")]
@@ -262,7 +262,7 @@ def test_a_film_that_moved_to_another_library_is_recognised_in_the_same_sync(she
 
 
 def test_a_file_that_is_where_it_was_is_recognised_even_in_a_listing_that_was_cut_short(shelf: Shelf):
-    """A server that was set up anew gives new ids, and its first listings are cut short by the scan."""
+    """A reinstalled server assigns new ids, and its first listings are cut short by the scan."""
     shelf.films(*TEN)
     before = items(shelf, "film-3")
     renewed = [replace(one, server_item_id=f"new-{one.server_item_id}") for one in TEN[:5]]

@@ -180,7 +180,7 @@ def test_a_server_without_pgvector_is_told_what_it_lacks(empty: str, admin: Call
 
 
 def test_a_server_with_an_old_pgvector_is_told_how_to_update_it(empty: str, admin: Callable[..., Any]):
-    """Finding S13: pgvector older than 0.7 was told as "cannot be reached"."""
+    """Finding S13: pgvector older than 0.7 was reported as "cannot be reached"."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "extension"
         folder.mkdir()

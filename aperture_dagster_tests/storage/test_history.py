@@ -298,7 +298,7 @@ def test_a_series_that_returns_after_its_tombstone_has_its_episodes_watched_once
 
 
 def test_a_state_of_another_item_under_a_known_id_is_left_until_the_catalogue_is_read(shelf: Shelf):
-    """Finding S6: histories are read more often than the catalogue, and ids may have been dealt out anew meanwhile."""
+    """Finding S6: histories are read more often than the catalogue, and the server may have reassigned ids since."""
     shelf.history("ann", played("film-1", name="Film 1", last_played_at=NOW - DAY))
     result = shelf.history("ann", played("film-1", name="Film 2"))
     assert (result.unknown, result.states.written, result.plays) == (1, 0, 0)

@@ -26,7 +26,7 @@ def a_month_passes(shelf: Shelf) -> None:
 
 @pytest.fixture
 def left_behind(shelf: Shelf) -> int:
-    """A work with all that was fetched for it, whose only film was identified anew."""
+    """A work with all that was fetched for it, whose only film has since been identified as another."""
     shelf.films(film(1), film(2))
     work = shelf.item("film-1")["work_id"]
     with shelf.open() as connection:

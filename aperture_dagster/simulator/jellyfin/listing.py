@@ -8,14 +8,14 @@ Played as jellyfin/jellyfin has it at v10.9.11, v10.10.7, v10.11.11 and v12.0-rc
   the place of their members; ``RequiresPostFiltering`` (up to 10.11): when the whole library is loaded for a page;
 - ``Jellyfin.Server.Implementations/Item/BaseItemRepository.QueryBuilding.cs`` ``ApplyBoxSetCollapsing`` (12), and
   ``Emby.Server.Implementations/Collections/CollectionManager.cs`` ``CollapseItemsWithinBoxSets`` (before, for users
-  alone): what comes of it;
+  alone): the collapsed listing;
 - ``Jellyfin.Server.Implementations/Item/BaseItemRepository.TranslateQuery.cs``: versions of a film (12: primary ones
   alone, but for ``IsResumable``, which keeps merged ones and drops those in the primary's folder, since they have an
   owner), tags of users;
 - ``Jellyfin.Api/ModelBinders/CommaDelimitedCollectionModelBinder.cs``: values of enums that it cannot read are dropped.
 
-Emby is closed. It is played as grouping films into collections unless it is told not to, as showing primary versions
-alone, and with one state for all versions of a film.
+Emby is closed. The stand-in assumes that it groups films into collections unless asked not to, lists primary versions
+only, and keeps one state for all versions of a film.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ It plays api.mdblist.com as of August 2026. Sources of what is not in its docume
 
 - Letterboxd's value is on 0-10 in a batch and on 0-5 in a single answer, ``score`` is the same: Kometa-Team/Kometa
   issue 3533.
-- A spent day may be told with status 200, ``"response": false`` and "API Limit Reached!": Kometa-Team/Kometa
+- A spent day may be reported with status 200, ``"response": false`` and "API Limit Reached!": Kometa-Team/Kometa
   ``modules/mdblist.py``, ``Mdblist._request``.
 - Batches are documented both with a slash at the end of the path (the service's own OpenAPI, operation
   ``root_create``, quoted in NuvioMedia/NuvioTV issue 3520) and without (mdblist.doc). A Django service redirects
