@@ -220,7 +220,6 @@ class Transport:
         max_bytes: int = LARGEST_BODY,
         repeatable: bool | None = None,
         accept: Collection[int] = (),
-        follow_redirects: bool = False,
     ) -> Answer:
         """Send a request and return the answer, whole.
 
@@ -235,7 +234,6 @@ class Transport:
             max_bytes: the largest decoded body that is accepted.
             repeatable: whether a failed attempt may be repeated. By default everything but POST and PATCH may.
             accept: statuses of 300 and above to return instead of raising what they mean.
-            follow_redirects: only for services that get no credentials.
 
         Raises:
             ServiceUnavailable: no usable answer after all attempts (network, timeout, 429, 5xx, cut off).
@@ -249,7 +247,7 @@ class Transport:
             Cancelled: see :meth:`cancel`.
         """
         return self._repeat(
-            lambda: self._attempt(method, path, params, json, content, headers, max_bytes, accept, follow_redirects),
+            lambda: self._attempt(method, path, params, json, content, headers, max_bytes, accept),
             f"{method} {path}",
             repeatable=method not in ("POST", "PATCH") if repeatable is None else repeatable,
         )
@@ -324,7 +322,6 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         max_bytes: int = LARGEST_BODY,
         accept: Collection[int] = (),
-        follow_redirects: bool = False,
     ) -> Answer:
         self._check_headers(headers or {})
         self._secrets += [token for token in _tokens(headers or {}) if token not in self._secrets]
@@ -344,7 +341,7 @@ class Transport:
                 content=content,
                 headers=headers,
             )
-            response = self._client.send(request, stream=True, follow_redirects=follow_redirects)
+            response = self._client.send(request, stream=True)
             try:
                 answer = self._read(response, path, max_bytes)
             finally:
