@@ -9,26 +9,17 @@ from sqlalchemy import text
 
 from aperture_dagster.library.merge import merge_sources, recipe
 from aperture_dagster.storage.bulk import WriteCounts, upsert
-from aperture_dagster.storage.tables import (
-    enriched_metadata,
-    mdblist_scores,
-    merges,
-    omdb_ratings,
-    tmdb_collections,
-    tmdb_metadata,
-)
+from aperture_dagster.storage.tables import column_names, enriched_metadata, merges, metadata, tmdb_collections
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
-
-def _columns(table: Table) -> tuple[str, ...]:
-    return tuple(column.name for column in table.columns if column.name != "updated_at")
-
-
-SOURCE_TABLES = {"tmdb": tmdb_metadata, "omdb": omdb_ratings, "mdblist": mdblist_scores}
-COLLECTION_COLUMNS = _columns(tmdb_collections)
-ENRICHED_COLUMNS = _columns(enriched_metadata)
+# Title sources, by name, with their tables.
+SOURCE_TABLES: dict[str, Table] = {
+    table.info["source"]: table for table in metadata.tables.values() if "source" in table.info
+}
+COLLECTION_COLUMNS = column_names(tmdb_collections)
+ENRICHED_COLUMNS = column_names(enriched_metadata)
 MERGE_BATCH = 1000
 
 # The works of the library with their sources; one copy represents each work.
@@ -54,7 +45,7 @@ ONE_COPY = "SELECT DISTINCT ON (work_id) * FROM titles ORDER BY work_id, (remove
 def write_answers(connection: Connection, source: str, rows: Iterable[dict[str, Any]]) -> WriteCounts:
     """Write what a source (``tmdb``, ``omdb``, ``mdblist``) said of works; a row that says the same is not written."""
     table = SOURCE_TABLES[source]
-    return upsert(connection, table, rows, columns=_columns(table))
+    return upsert(connection, table, rows, columns=column_names(table))
 
 
 def write_collections(connection: Connection, rows: Iterable[dict[str, Any]]) -> WriteCounts:
@@ -80,7 +71,9 @@ def write_enriched(connection: Connection) -> WriteCounts:
     )
     works = list(changed.scalars())
     columns = [
-        f'{source}."{name}" AS "{source}.{name}"' for source, table in SOURCE_TABLES.items() for name in _columns(table)
+        f'{source}."{name}" AS "{source}.{name}"'
+        for source, table in SOURCE_TABLES.items()
+        for name in column_names(table)
     ]
     statement = text(
         f"SELECT s.*, {_MADE_FROM} AS made_from, {', '.join(columns)} "
@@ -152,38 +145,18 @@ def unmerged_titles(connection: Connection) -> int:
     )
 
 
-# Where a source's numbers must lie: a score outside was read wrongly, whatever the source said.
-RANGES: dict[str, dict[str, tuple[float, float]]] = {
-    "tmdb": {"vote_average": (0, 10), "vote_count": (0, 2**31), "runtime_minutes": (1, 2000)},
-    "omdb": {
-        "imdb_rating": (1, 10),
-        "imdb_votes": (0, 2**31),
-        "rotten_tomatoes": (0, 100),
-        "metacritic": (0, 100),
-        "award_wins": (0, 5000),
-        "oscars_won": (0, 100),
-    },
-    "mdblist": {
-        "score": (0, 100),
-        "imdb_rating": (1, 10),
-        "trakt": (0, 100),
-        "letterboxd": (0, 5),
-        "rotten_tomatoes": (0, 100),
-        "rotten_tomatoes_audience": (0, 100),
-        "metacritic": (0, 100),
-        "metacritic_user": (0, 10),
-        "roger_ebert": (0, 4),
-    },
-}
+def value_ranges(source: str) -> dict[str, tuple[float, float]]:
+    """Return the least and greatest plausible value of each number that a source gives, by column."""
+    return {column.name: column.info["range"] for column in SOURCE_TABLES[source].columns if "range" in column.info}
 
 
 def values_out_of_range(connection: Connection, source: str) -> list[dict[str, Any]]:
-    """For each number of a source: how many values there are, the least and greatest, and how many are out of range."""
+    """Count, for each number of a source, its values and those out of range, with the least and the greatest."""
     table = SOURCE_TABLES[source].name
     parts = [
         f"SELECT '{column}' AS column, count({column}) AS values, min({column})::float8 AS least, "
         f"max({column})::float8 AS greatest, "
         f"count(*) FILTER (WHERE NOT {column} BETWEEN {low} AND {high}) AS out_of_range FROM {table}"
-        for column, (low, high) in RANGES[source].items()
+        for column, (low, high) in value_ranges(source).items()
     ]
-    return [dict(row) for row in connection.exec_driver_sql(" UNION ALL ".join(parts)).mappings()]
+    return [dict(row) for row in connection.exec_driver_sql(" UNION ALL ".join(parts)).mappings()] if parts else []

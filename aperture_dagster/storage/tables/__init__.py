@@ -7,7 +7,7 @@ one sequence of ids.
 
 from __future__ import annotations
 
-from aperture_dagster.storage.tables.base import item_ids, metadata
+from aperture_dagster.storage.tables.base import ColumnSchema, column_names, column_schema, item_ids, metadata
 from aperture_dagster.storage.tables.catalogue import episodes, item_versions, libraries, titles, works
 from aperture_dagster.storage.tables.enrichment import (
     enriched_metadata,
@@ -35,6 +35,9 @@ HEAD_REVISION = "0009"
 
 __all__ = [
     "HEAD_REVISION",
+    "ColumnSchema",
+    "column_names",
+    "column_schema",
     "embedding_models",
     "embeddings",
     "enriched_metadata",

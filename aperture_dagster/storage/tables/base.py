@@ -1,8 +1,12 @@
-"""What all tables share: the collection they are in, how constraints are named, and how a moment is kept."""
+"""Shared parts of all tables: the metadata, names of constraints, the type of moments; and a description of columns."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, DateTime, MetaData, Sequence
+from collections.abc import Collection
+from typing import NamedTuple
+
+from sqlalchemy import BigInteger, DateTime, MetaData, Sequence, Table
+from sqlalchemy.dialects import postgresql
 
 metadata = MetaData(
     naming_convention={
@@ -15,3 +19,37 @@ metadata = MetaData(
 )
 Moment = DateTime(timezone=True)
 item_ids = Sequence("item_id_seq", metadata=metadata, data_type=BigInteger)
+
+
+class ColumnSchema(NamedTuple):
+    """A column as people read it: PostgreSQL's name of the type, and the comment, which may be empty."""
+
+    name: str
+    type: str
+    comment: str
+    nullable: bool
+    is_key: bool
+
+
+def column_schema(table_name: str) -> list[ColumnSchema]:
+    """Describe the columns of a table, in their order.
+
+    Raises:
+        KeyError: there is no such table.
+    """
+    dialect = postgresql.dialect()
+    return [
+        ColumnSchema(
+            column.name,
+            column.type.compile(dialect=dialect).lower(),
+            column.comment or "",
+            bool(column.nullable),
+            column.primary_key,
+        )
+        for column in metadata.tables[table_name].columns
+    ]
+
+
+def column_names(table: Table, *, without: Collection[str] = ("updated_at",)) -> tuple[str, ...]:
+    """List the columns that a writer fills; those that the database fills by itself are named in ``without``."""
+    return tuple(column.name for column in table.columns if column.name not in without)

@@ -1,4 +1,8 @@
-"""What others say of the works: the work list, a table per source, and the merged view."""
+"""What other services know about the works: the work list, a table per source, and the merged view.
+
+The table of a source of titles declares the source's name as ``info["source"]``, and has a row per work. A column with
+``info["range"]`` holds numbers within it; a value outside was misread, or is wrong at the source, and is reported.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.storage.tables.base import Moment, metadata
+
+COUNT = (0, 2**31 - 1)
 
 fetches = Table(
     "fetches",
@@ -61,7 +67,7 @@ tmdb_metadata = Table(
     Column("tagline", Text),
     Column("status", Text),
     Column("release_date", Date),
-    Column("runtime_minutes", Integer),
+    Column("runtime_minutes", Integer, info={"range": (1, 2000)}),
     Column("genres", ARRAY(Text), nullable=False),
     Column("keywords", ARRAY(Text), nullable=False),
     Column("cast", JSONB, nullable=False, comment="first 15: [{name, character}]"),
@@ -75,8 +81,8 @@ tmdb_metadata = Table(
     Column("countries", ARRAY(Text), nullable=False),
     Column("languages", ARRAY(Text), nullable=False),
     Column("original_language", Text),
-    Column("vote_average", Float),
-    Column("vote_count", Integer),
+    Column("vote_average", Float, info={"range": (0, 10)}),
+    Column("vote_count", Integer, info={"range": COUNT}),
     Column("popularity", Float),
     Column("poster_path", Text),
     Column("backdrop_path", Text),
@@ -87,6 +93,7 @@ tmdb_metadata = Table(
     Column("recommended_tmdb_ids", ARRAY(BigInteger), nullable=False),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     Index("ix_tmdb_metadata_collection_id", "collection_id", postgresql_where=text("collection_id IS NOT NULL")),
+    info={"source": "tmdb"},
     comment="What TMDb says of a work.",
 )
 
@@ -108,14 +115,14 @@ omdb_ratings = Table(
     metadata,
     Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
     Column("imdb_id", Text, nullable=False),
-    Column("imdb_rating", REAL, comment="0-10"),
-    Column("imdb_votes", Integer),
-    Column("rotten_tomatoes", SmallInteger, comment="0-100, critics"),
-    Column("metacritic", SmallInteger, comment="0-100"),
+    Column("imdb_rating", REAL, comment="0-10", info={"range": (1, 10)}),
+    Column("imdb_votes", Integer, info={"range": COUNT}),
+    Column("rotten_tomatoes", SmallInteger, comment="0-100, critics", info={"range": (0, 100)}),
+    Column("metacritic", SmallInteger, comment="0-100", info={"range": (0, 100)}),
     Column("awards", Text, comment="as OMDb words it"),
-    Column("award_wins", Integer),
+    Column("award_wins", Integer, info={"range": (0, 5000)}),
     Column("award_nominations", Integer),
-    Column("oscars_won", SmallInteger),
+    Column("oscars_won", SmallInteger, info={"range": (0, 100)}),
     Column("oscar_nominations", SmallInteger),
     Column("emmys_won", SmallInteger),
     Column("emmy_nominations", SmallInteger),
@@ -124,6 +131,7 @@ omdb_ratings = Table(
     Column("runtime_minutes", Integer),
     Column("box_office_dollars", BigInteger),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    info={"source": "omdb"},
     comment="What OMDb says of a work.",
 )
 
@@ -131,17 +139,17 @@ mdblist_scores = Table(
     "mdblist_scores",
     metadata,
     Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
-    Column("score", SmallInteger, comment="0-100, MDBList's own"),
+    Column("score", SmallInteger, comment="0-100, MDBList's own", info={"range": (0, 100)}),
     Column("score_average", SmallInteger, comment="0-100"),
-    Column("imdb_rating", REAL, comment="0-10"),
+    Column("imdb_rating", REAL, comment="0-10", info={"range": (1, 10)}),
     Column("imdb_votes", Integer),
-    Column("trakt", REAL, comment="0-100"),
-    Column("letterboxd", REAL, comment="0-5"),
-    Column("rotten_tomatoes", REAL, comment="0-100, critics"),
-    Column("rotten_tomatoes_audience", REAL, comment="0-100"),
-    Column("metacritic", REAL, comment="0-100"),
-    Column("metacritic_user", REAL, comment="0-10"),
-    Column("roger_ebert", REAL, comment="0-4"),
+    Column("trakt", REAL, comment="0-100", info={"range": (0, 100)}),
+    Column("letterboxd", REAL, comment="0-5", info={"range": (0, 5)}),
+    Column("rotten_tomatoes", REAL, comment="0-100, critics", info={"range": (0, 100)}),
+    Column("rotten_tomatoes_audience", REAL, comment="0-100", info={"range": (0, 100)}),
+    Column("metacritic", REAL, comment="0-100", info={"range": (0, 100)}),
+    Column("metacritic_user", REAL, comment="0-10", info={"range": (0, 10)}),
+    Column("roger_ebert", REAL, comment="0-4", info={"range": (0, 4)}),
     Column("tmdb_score", REAL, comment="0-100"),
     Column("my_anime_list", REAL, comment="0-10"),
     Column("keywords", ARRAY(Text), nullable=False),
@@ -150,6 +158,7 @@ mdblist_scores = Table(
     Column("certification", Text),
     Column("age_rating", SmallInteger),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    info={"source": "mdblist"},
     comment="What MDBList says of a work: the scores of many sites, keywords, where it streams.",
 )
 
