@@ -29,11 +29,12 @@ def build_definitions(
     Raises:
         SettingsError: a setting is misspelt or impossible.
     """
-    from aperture_dagster.assets import enrichment, media_server, taste
-    from aperture_dagster.assets.popularity import top_picks_asset
-    from aperture_dagster.checks import enrichment as enrichment_checks
-    from aperture_dagster.checks import media_server as media_server_checks
-    from aperture_dagster.checks import taste as taste_checks
+    from aperture_dagster.defs import enrichment, media_server
+    from aperture_dagster.defs.enrichment import checks as enrichment_checks
+    from aperture_dagster.defs.media_server import checks as media_server_checks
+    from aperture_dagster.defs.popularity.top_picks import top_picks_asset
+    from aperture_dagster.defs.taste import assets as taste
+    from aperture_dagster.defs.taste import checks as taste_checks
     from aperture_dagster.jobs import build_jobs
     from aperture_dagster.resources.metadata_services import (
         mdblist_service,

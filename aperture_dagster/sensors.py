@@ -122,7 +122,7 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
         description="Ends runs whose process is gone, after a power cut say, so that they hold up nobody.",
     )
     def dead_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        from aperture_dagster.recovery import end_dead_runs
+        from aperture_dagster.instance.dead_runs import end_dead_runs
 
         ended = end_dead_runs(context.instance, settings)
         told = ", ".join(f"{run.job_name} ({run.run_id[:8]})" for run in ended)

@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 import psutil
 import psycopg
 
-from aperture_dagster.demo import CYCLE
+from aperture_dagster.cli.demo import CYCLE
 from aperture_dagster.settings import load_settings, project_root
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -207,7 +207,7 @@ class DemoHome:
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         self._started = time.time()
-        command = [sys.executable, "-m", "aperture_dagster.cli", "demo", "--home", str(self.home)]
+        command = [sys.executable, "-m", "aperture_dagster.cli.main", "demo", "--home", str(self.home)]
         return subprocess.Popen(
             [*command, "--users", str(self.users), *arguments],
             env=environment(self.home),

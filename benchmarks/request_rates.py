@@ -80,7 +80,7 @@ def main() -> int:
         parser.error(f"nothing is called {options.only!r}")
     if options.work:
         return work(options.work)
-    from aperture_dagster import demo
+    from aperture_dagster.cli import demo
     from aperture_dagster.resources.providers import Database
     from aperture_dagster.storage.embedded import release_embedded_server
 

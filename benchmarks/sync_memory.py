@@ -116,7 +116,7 @@ def in_a_new_process(sizes: Sizes) -> dict[str, Any]:
 
 def measure(sizes: Sizes) -> dict[str, Any]:
     """Sync twice in this process; returns the figures of each step, and of memory in all."""
-    from aperture_dagster import demo
+    from aperture_dagster.cli import demo
 
     demo.START_SECONDS = 600
     with tempfile.TemporaryDirectory(prefix="aperture-sync-memory-", ignore_cleanup_errors=True) as folder:
@@ -213,7 +213,7 @@ def cycle(
     definitions: dg.Definitions, instance: dg.DagsterInstance, settings: Settings, sampled: Memory, import_mb: float
 ) -> dict[str, dict[str, float]]:
     """Run the jobs once; returns seconds, rows there, rows written and memory above the import of each step."""
-    from aperture_dagster.demo import DemoFailed
+    from aperture_dagster.cli.demo import DemoFailed
     from aperture_dagster.schedules import all_users_tags
 
     steps: dict[str, dict[str, float]] = {}

@@ -53,7 +53,7 @@ def main() -> int:
 
 def run(options: argparse.Namespace, home: Path, summary: Path) -> tuple[dict[str, Any], float]:
     """One ``aperture demo``: its summary, and seconds by the clock on the wall."""
-    command = [sys.executable, "-m", "aperture_dagster.cli", "demo", "--world", str(options.data)]
+    command = [sys.executable, "-m", "aperture_dagster.cli.main", "demo", "--world", str(options.data)]
     command += ["--users", str(options.users), "--home", str(home), "--summary", str(summary)]
     started = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=PROJECT)

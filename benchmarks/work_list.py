@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from aperture_dagster.assets.enrichment.fetching import Attempt
     from aperture_dagster.resources.media_server import MediaType, ServerTitle
     from aperture_dagster.resources.providers import Database
     from aperture_dagster.resources.tmdb import TmdbTitle
     from aperture_dagster.settings import Settings
     from aperture_dagster.storage.work_list import DueItem
+    from aperture_dagster.worklist.engine import Attempt
 
 BATCH_LIMIT_MS = 50
 # Of what is asked once a run.
@@ -283,9 +283,9 @@ def work_through_everything(settings: Settings, database: Database) -> None:
     """Work through TMDb's list as a run does, with answers that come at once."""
     import dagster as dg
 
-    from aperture_dagster.assets.enrichment.fetching import Attempt, WorkList, keep_answers, work_through
     from aperture_dagster.library.sources import TMDB
     from aperture_dagster.resources.providers import Clock
+    from aperture_dagster.worklist.engine import Attempt, WorkList, keep_answers, work_through
 
     def at_once(unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
         for item in unit:

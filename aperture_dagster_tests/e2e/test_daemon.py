@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.demo import ASSETS
+from aperture_dagster.cli.demo import ASSETS
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.counters import UNMODELLED_LOG

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.demo import demo_home, stand_ins
+from aperture_dagster.cli.demo import demo_home, stand_ins
 from aperture_dagster.resources.emby import EmbyServer
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.worlds import small_world

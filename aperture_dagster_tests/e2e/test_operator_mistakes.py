@@ -22,7 +22,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import make_url
 
-from aperture_dagster.cli import main
+from aperture_dagster.cli.main import main
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import running_simulator

@@ -27,7 +27,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import MetaData, create_engine, make_url, select
 
-from aperture_dagster.cli import main
+from aperture_dagster.cli.main import main
 from aperture_dagster.settings import environment_names, load_settings, secret_names
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings

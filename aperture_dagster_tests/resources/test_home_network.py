@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from aperture_dagster.doctor import Finding, examine
+from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.resources.embedder import OpenAiEmbedder
 from aperture_dagster.resources.errors import ServiceError, ServiceNotConfigured, ServiceRefused
 from aperture_dagster.resources.home_network import is_private

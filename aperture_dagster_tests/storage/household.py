@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aperture_dagster.assets.media_server.history import HistoryConfig, _sync_history
+from aperture_dagster.defs.media_server.history import HistoryConfig, _sync_history
 from aperture_dagster.library.removal import RemovalRefused
 from aperture_dagster.resources.media_server import (
     ItemState,

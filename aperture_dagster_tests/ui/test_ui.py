@@ -44,7 +44,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the UI on a home that the demo has filled."""
     home = tmp_path_factory.mktemp("ui") / "home"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("APERTURE_")}
-    aperture = [sys.executable, "-m", "aperture_dagster.cli"]
+    aperture = [sys.executable, "-m", "aperture_dagster.cli.main"]
     subprocess.run(
         [*aperture, "demo", "--home", str(home)], check=True, env=environment, cwd=PROJECT, stdout=subprocess.DEVNULL
     )

@@ -1,0 +1,169 @@
+"""Logos of the companies and networks that made the library's titles."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from aperture_dagster.automation import fresh_within_half_a_day, when_what_it_is_made_from_changed
+from aperture_dagster.defs.common import Progress, materialized, operator_errors, table
+from aperture_dagster.defs.enrichment.reporting import skipped, source_metadata, tell_waiting
+from aperture_dagster.defs.enrichment.tmdb import tmdb_metadata
+from aperture_dagster.library.sources import TMDB_IMAGES
+from aperture_dagster.resources.errors import NotFound, RequestRejected, ServiceRefused
+from aperture_dagster.resources.metadata_services import MetadataService
+from aperture_dagster.resources.providers import Clock, Database, MediaServers
+from aperture_dagster.settings import Settings
+from aperture_dagster.worklist.engine import Attempt, WorkList, outcome_of, work_through
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from aperture_dagster.resources.tmdb_images import TmdbImages
+    from aperture_dagster.storage.work_list import DueItem
+
+GROUP = "enrichment"
+# A logo is fetched once. Another one has another path, which is noticed at once; this is for a file gone bad.
+GOOD_FOR = timedelta(days=365)
+SUFFIXES = {"png": "png", "jpeg": "jpg", "svg": "svg"}
+# What both media servers take for a picture; drawings they refuse.
+SHOWABLE = {"png": "image/png", "jpeg": "image/jpeg"}
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[tmdb_metadata],
+    kinds={"tmdb", "postgres"},
+    pool=TMDB_IMAGES.name,
+    automation_condition=when_what_it_is_made_from_changed,
+    freshness_policy=fresh_within_half_a_day,
+)
+def studio_logos(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    tmdb_image_service: dg.ResourceParam[MetadataService],
+    media_servers: dg.ResourceParam[MediaServers],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """The logo of each company and network behind the library's titles, one row per studio, and its file in the home's
+    folder `logos`.
+
+    Downloaded once, taken only if it is a picture by its content; who has none is remembered. Where
+    `set_studio_pictures` is on, the media server's studios without a picture are given theirs.
+    """
+    from aperture_dagster.storage.files import clear_unfinished
+    from aperture_dagster.storage.studios import ask_for_changed_logos, gather_studios, stored_logos, studio_table
+
+    if not tmdb_image_service.configured:
+        return skipped(context, TMDB_IMAGES, "there are no logos")
+    folder = settings.home_path / "logos"
+    with (
+        operator_errors(context, settings),
+        tmdb_image_service.open(waiting=tell_waiting(context, TMDB_IMAGES)) as client,
+    ):
+        clear_unfinished(folder)
+        with database.transaction() as connection:
+            gathered = gather_studios(connection)
+            lost = [
+                (logo.kind, logo.studio_id)
+                for logo in stored_logos(connection)
+                if not (folder / logo.file_name).is_file()
+            ]
+            ask_for_changed_logos(connection, lost=lost, now=clock.now())
+        tally = work_through(context, database, clock, _logos(client, tmdb_image_service.concurrency, folder))
+        tally.rows += gathered.written
+        shown = _show(context, database, media_servers, folder) if settings.set_studio_pictures else 0
+        with database.transaction() as connection:
+            studios = studio_table(connection)
+        return materialized(
+            context,
+            source_metadata(database, TMDB_IMAGES, tally, requests=client.requests, now=clock.now())
+            | {"files_lost": len(lost), "set_on_the_media_server": shown, "studios": table(studios)},
+        )
+
+
+def _logos(client: "TmdbImages", concurrency: int, folder: Path) -> WorkList:
+    from aperture_dagster.storage.files import write_file
+    from aperture_dagster.storage.studios import note_stored, note_tried
+
+    def ask(unit: "Sequence[DueItem]") -> Iterator[list[Attempt]]:
+        for studio in unit:
+            yield [outcome_of(studio, lambda studio=studio: _ask_logo(client, studio))]
+
+    def keep(connection: "Connection", attempts: Sequence[Attempt]) -> int:
+        rows = []
+        for attempt in attempts:
+            picture, studio = attempt.answer, attempt.item
+            name = f"{studio.kind}-{studio.item}.{SUFFIXES[picture.kind]}"
+            write_file(folder / name, picture.content)
+            rows.append(
+                {
+                    "kind": studio.kind,
+                    "studio_id": studio.item,
+                    "stored_path": studio.logo_path,
+                    "file_name": name,
+                    "picture_kind": picture.kind,
+                    "sha256": picture.sha256,
+                    "bytes": len(picture.content),
+                }
+            )
+        return note_stored(connection, rows)
+
+    def note(connection: "Connection", attempts: Sequence[Attempt]) -> None:
+        note_tried(connection, [attempt.item.key for attempt in attempts if attempt.outcome == "not_found"])
+
+    return WorkList(
+        TMDB_IMAGES,
+        ask=ask,
+        keep=keep,
+        note=note,
+        ttl=lambda attempt, now: GOOD_FOR,
+        cancel=client.cancel,
+        concurrency=concurrency,
+        what="logos",
+    )
+
+
+def _ask_logo(client: "TmdbImages", studio: "DueItem") -> Attempt:
+    if studio.logo_path is None:
+        raise NotFound("TMDb has no logo of it")
+    try:
+        return Attempt(studio, "ok", answer=client.logo(studio.logo_path))
+    except ServiceRefused as error:
+        # There is no key that could be wrong: stores of pictures say so of one that they do not have.
+        return Attempt(studio, "error", detail=str(error))
+
+
+def _show(context: dg.AssetExecutionContext, database: Database, media_servers: MediaServers, folder: Path) -> int:
+    """Give the media server's studios their logos: those that have no picture, and those whose picture is an older one
+    of ours. What the operator chose stays. Returns how many were set.
+    """
+    from aperture_dagster.storage.studios import note_shown, stored_logos
+
+    with database.transaction() as connection:
+        logos = [logo for logo in stored_logos(connection) if logo.picture_kind in SHOWABLE]
+    wanted = {logo.name.casefold(): logo for logo in reversed(logos) if logo.sha256 != logo.shown_sha256}
+    count = 0
+    if not wanted:
+        return count
+    progress = Progress(context, "studios' pictures", len(wanted))
+    with media_servers.open() as server:
+        for page in server.studios():
+            for studio in page:
+                logo = wanted.get(studio.name.casefold())
+                if logo is None or (studio.has_picture and logo.shown_sha256 is None):
+                    continue
+                content = (folder / logo.file_name).read_bytes()
+                try:
+                    server.set_picture(studio.server_item_id, content, SHOWABLE[logo.picture_kind])
+                except (NotFound, RequestRejected) as error:
+                    context.log.warning(f"{studio.name}: {error}")
+                    continue
+                with database.transaction() as connection:
+                    note_shown(connection, logo)
+                count += 1
+                progress.add()
+    return count

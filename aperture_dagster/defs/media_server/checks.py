@@ -1,0 +1,120 @@
+"""What must be true of what was read from the media server."""
+
+import dagster as dg
+
+from aperture_dagster.defs.common import table
+from aperture_dagster.defs.media_server import episodes, movies, series, watch_history
+from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.settings import Settings
+
+# Items that may be unreadable before something must be wrong with the server, or with us.
+TOLERATED = 0.05
+
+
+def _holds_titles(asset: dg.AssetsDefinition, name: str, what: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset,
+        name="is_not_empty",
+        description=f"The catalogue holds {what}, or the server has no library of them.",
+    )
+    def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+        from aperture_dagster.storage.catalogue import catalogue_size
+
+        with database.transaction() as connection:
+            size = catalogue_size(connection)[name]
+        # A server for films alone has no series, and is fine.
+        return dg.AssetCheckResult(
+            passed=size > 0,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"rows": size},
+            description=None if size else f"The server has no {what}.",
+        )
+
+    return check
+
+
+movies_are_not_empty = _holds_titles(movies, "movies", "films")
+series_are_not_empty = _holds_titles(series, "series", "series")
+episodes_are_not_empty = _holds_titles(episodes, "episodes", "episodes")
+
+
+def _count(made: dg.AssetMaterialization | None, name: str) -> int:
+    value = made.metadata.get(name) if made is not None else None
+    return value.value or 0 if isinstance(value, dg.IntMetadataValue) else 0
+
+
+def _is_readable(asset: dg.AssetsDefinition, what: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset,
+        name="is_readable",
+        description=f"The server's answers about {what} could be read: at most {TOLERATED:.0%} could not.",
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        event = context.instance.get_latest_materialization_event(asset.key)
+        made = event.asset_materialization if event is not None else None
+        counts = {name: _count(made, name) for name in ("listed", "unreadable")}
+        total = sum(counts.values())
+        return dg.AssetCheckResult(
+            passed=counts["unreadable"] <= TOLERATED * total,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata=counts,
+            description=f"{counts['unreadable']:,} of {total:,} {what} could not be read and were left as they were."
+            if counts["unreadable"]
+            else None,
+        )
+
+    return check
+
+
+READABLE_CHECKS = [
+    _is_readable(asset, what) for asset, what in ((movies, "films"), (series, "series"), (episodes, "episodes"))
+]
+
+
+@dg.asset_check(
+    asset=movies, description="Films have ids of other services, without which nothing is found about them."
+)
+def have_provider_ids(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    """Warn when more than a tenth of the films have no id that another service knows."""
+    from aperture_dagster.storage.catalogue import titles_without_ids
+
+    with database.transaction() as connection:
+        without, total, examples = titles_without_ids(connection)
+    return dg.AssetCheckResult(
+        passed=without <= 0.1 * total,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"without_ids": without, "titles": total, "examples": table(examples)},
+        description=f"{without} of {total} titles have no TMDb, IMDb or TVDb id." if without else None,
+    )
+
+
+@dg.asset_check(asset=watch_history, description="Every user's history has been read within a day.")
+def is_fresh_for_every_user(
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> dg.AssetCheckResult:
+    """Name the users whose history has not been read for more than a day."""
+    from aperture_dagster.storage.history import stale_histories
+
+    partaking = set(context.instance.get_dynamic_partitions(USERS))
+    with database.transaction() as connection:
+        stale = [row for row in stale_histories(connection, now=clock.now()) if row["partition"] in partaking]
+    return dg.AssetCheckResult(
+        passed=not stale,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"stale_users": len(stale), "users": table(stale)},
+        description=f"{len(stale)} users' histories are older than a day." if stale else None,
+    )
+
+
+CHECKS = [
+    movies_are_not_empty,
+    series_are_not_empty,
+    episodes_are_not_empty,
+    *READABLE_CHECKS,
+    have_provider_ids,
+    is_fresh_for_every_user,
+]

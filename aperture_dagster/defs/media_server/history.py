@@ -1,0 +1,178 @@
+"""Who watched what on the media server."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from aperture_dagster.defs.common import (
+    SERVER,
+    MissingPrerequisite,
+    UserOutcome,
+    for_each_user,
+    operator_errors,
+    problems_table,
+    table,
+)
+from aperture_dagster.defs.media_server.catalogue import episodes, movies
+from aperture_dagster.defs.media_server.people import users
+from aperture_dagster.defs.media_server.server import GROUP, media_server
+from aperture_dagster.partitions import users_partitions
+from aperture_dagster.resources.media_server import Listing
+from aperture_dagster.resources.providers import Clock, Database, MediaServers
+from aperture_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from aperture_dagster.resources.media_server import ItemState, MediaServer
+    from aperture_dagster.storage.history import PageResult
+    from aperture_dagster.storage.people import StoredUser
+
+
+class HistoryConfig(dg.Config):
+    """Run configuration of the watch history."""
+
+    full: bool = False
+    """Compare the whole history now instead of reading what is new."""
+    accept_removals: bool = False
+    """Take marks back even if a user's whole history seems gone."""
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[media_server, users, movies, episodes],
+    partitions_def=users_partitions,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"jellyfin", "emby", "postgres"},
+    pool=SERVER,
+)
+def watch_history(
+    context: dg.AssetExecutionContext,
+    config: HistoryConfig,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    media_servers: dg.ResourceParam[MediaServers],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """What each user has watched: one row per user and item for the state, and an append-only log of plays.
+
+    Only what is new is read, and once a day everything is compared. A server that suddenly knows of no history at all
+    for a user who had one is not believed.
+    """
+    from aperture_dagster.storage.catalogue import catalogue_size
+
+    with operator_errors(context, settings), media_servers.open() as server:
+        with database.transaction() as connection:
+            if not any(catalogue_size(connection).values()):
+                # Read now, nothing would be recognised, and it would pass for read until the next full comparison.
+                raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
+
+        def serve(user: "StoredUser") -> UserOutcome:
+            before = server.requests
+            outcome = _sync_history(user, config, settings, database, server, clock)
+            outcome.requests = server.requests - before
+            return outcome
+
+        return for_each_user(context, database, serve)
+
+
+def _sync_history(
+    user: "StoredUser",
+    config: HistoryConfig,
+    settings: Settings,
+    database: Database,
+    server: "MediaServer",
+    clock: Clock,
+) -> UserOutcome:
+    """Read what is new of a user's history, or all of it when that is due.
+
+    Raises:
+        RemovalRefused: the server knows of nothing, or much less, for a user who had a history.
+    """
+    from datetime import timedelta
+    from itertools import chain
+
+    from aperture_dagster.library.history import next_watermark
+    from aperture_dagster.library.removal import check_history_loss
+    from aperture_dagster.resources.media_server_items import that_say_something
+    from aperture_dagster.storage.history import (
+        items_with_versions,
+        latest_plays,
+        marked_items,
+        read_mark,
+        write_mark,
+        write_states,
+    )
+
+    now = clock.now()
+    with database.transaction() as connection:
+        mark = read_mark(connection, user.user_id)
+        known = marked_items(connection, user.user_id)
+        versioned = items_with_versions(connection)
+
+    def write(page: "list[ItemState]") -> "PageResult":
+        with database.transaction() as connection:
+            return write_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
+
+    age = now - mark.full_synced_at if mark.full_synced_at is not None else None
+    full_is_due = age is None or not timedelta(0) <= age < timedelta(hours=settings.history_full_sync_hours)
+    listing = Listing()
+    # A mark in the future was made by a clock that has been set back since: what is new cannot be told by it.
+    if config.full or config.accept_removals or full_is_due or mark.watermark is None or mark.watermark > now:
+        full, pages = True, server.all_states(user.user_id, listing)
+        # Jellyfin 12 lists no progress in a version that lies in its film's own folder: the film itself hints at it.
+        pages = chain(pages, that_say_something(server.states_of(user.user_id, versioned)))
+    else:
+        full, pages = False, server.changed_states(user.user_id, mark.watermark, listing)
+    watermark = mark.watermark
+    listed: set[str] = set()
+    written = plays = unknown = unmarked = ratings = 0
+    for page in pages:
+        result = write(page)
+        written += result.states.written
+        plays += result.plays
+        unknown += result.unknown
+        ratings += result.ratings
+        watermark = next_watermark(watermark, [state.last_played_at for state in page], now)
+        listed |= {state.server_item_id for state in page}
+    listed |= set(listing.unreadable_ids)
+    if listing.shifted and not full:
+        # What moved over the edge of a page may be new, and is looked for again.
+        watermark = mark.watermark
+    compared = full and listing.complete
+    if compared:
+        # What is not listed may have a new id, or be out of this user's sight: only the item itself tells.
+        told = [state for page in server.states_of(user.user_id, sorted(known - listed)) for state in page]
+        believed = bool(listed) or not (user.access.all_libraries or user.access.library_ids)
+        check_history_loss(
+            user.name,
+            listed=len(listed),
+            lost=len(told if believed else known),
+            known=len(known),
+            limit=settings.removal_limit,
+            accepted=config.accept_removals,
+        )
+        result = write(told)
+        unmarked = result.states.written
+        ratings += result.ratings
+    with database.transaction() as connection:
+        write_mark(connection, user.user_id, watermark, now=now, full=compared and not listing.problems)
+        marked = len(marked_items(connection, user.user_id))
+        shown = latest_plays(
+            connection,
+            [user.user_id],
+            timezone=settings.schedule_timezone,
+            tombstone_days=settings.tombstone_days,
+        )
+    return UserOutcome(
+        rows_written=written + plays + unmarked + ratings,
+        metadata={
+            "dagster/row_count": marked,
+            "states_written": written,
+            "plays_logged": plays,
+            "marks_taken_back": unmarked,
+            "ratings_changed": ratings,
+            "unknown_items": unknown,
+            "compared_in_full": compared,
+            "latest_plays": table(shown),
+        }
+        | problems_table(listing.problems),
+    )

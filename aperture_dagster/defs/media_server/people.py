@@ -1,0 +1,103 @@
+"""Who uses the media server."""
+
+import dagster as dg
+
+from aperture_dagster.automation import fresh_within_hours
+from aperture_dagster.defs.common import (
+    SERVER,
+    materialized,
+    operator_errors,
+    problems_table,
+    table,
+    warn_of_unreadable,
+)
+from aperture_dagster.defs.media_server.server import GROUP, media_server
+from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.errors import BadAnswer
+from aperture_dagster.resources.providers import Database, MediaServers
+from aperture_dagster.settings import Settings
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[media_server],
+    kinds={"jellyfin", "emby", "postgres"},
+    pool=SERVER,
+    freshness_policy=fresh_within_hours,
+)
+def users(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    media_servers: dg.ResourceParam[MediaServers],
+) -> dg.MaterializeResult:
+    """Every user of the media server, one row each.
+
+    Read whole every time. A user who is gone is kept, with the date, and comes back as the same record. Users who take
+    part have a partition, added here; the sensor removes partitions and serves newcomers.
+    """
+    from aperture_dagster.library.people import email_of, partition_key, who_takes_part
+    from aperture_dagster.storage.people import read_users, write_users
+
+    with operator_errors(context, settings), media_servers.open() as server:
+        page = server.users()
+        if not page.records:
+            raise BadAnswer("The media server lists no users; it always has one. Nothing was changed.")
+        rows = []
+        for user in page.records:
+            email, source = email_of(user.name, user.email_hint, settings.user_emails)
+            rows.append(
+                {
+                    "user_id": user.user_id,
+                    "name": user.name,
+                    "email": email,
+                    "email_source": source,
+                    "is_administrator": user.is_administrator,
+                    "is_hidden": user.is_hidden,
+                    "is_disabled": user.is_disabled,
+                    "max_parental_rating": user.max_parental_rating,
+                    "all_libraries": user.all_libraries,
+                    "library_ids": list(user.library_ids),
+                    "blocked_tags": list(user.blocked_tags),
+                    "allowed_tags": list(user.allowed_tags),
+                    "open_library_ids": list(user.open_library_ids),
+                    "excluded_folders": list(user.excluded_folders),
+                    "last_activity_at": user.last_activity_at,
+                }
+            )
+        there = {user.user_id for user in page.records} | set(page.unreadable_ids)
+        warn_of_unreadable(context, "users", page.problems, read=len(page.records))
+        # One whose id cannot be read may be anybody, so nobody is known to be gone.
+        everyone_is_known = len(page.problems) == len(page.unreadable_ids)
+        with database.transaction() as connection:
+            counts = write_users(
+                connection, rows, still_there=there if everyone_is_known else None, key_for=partition_key
+            )
+            stored = read_users(connection)
+        taking_part = who_takes_part(stored, include=settings.include_users, exclude=settings.exclude_users)
+        partaking = [user.partition_key for user in taking_part]
+        context.instance.add_dynamic_partitions(USERS, partaking)
+        requests = server.requests
+    shown = [
+        {
+            "name": user.name,
+            "partition": user.partition_key,
+            "takes_part": user.partition_key in partaking,
+            "administrator": user.is_administrator,
+            "disabled": user.is_disabled,
+            "parental_limit": user.max_parental_rating,
+            "gone": user.gone,
+        }
+        for user in stored
+    ]
+    return materialized(
+        context,
+        {
+            "dagster/row_count": len(page.records),
+            "taking_part": len(partaking),
+            "rows_written": counts.written,
+            "requests": requests,
+            "users": table(shown),
+        }
+        | problems_table(page.problems),
+    )

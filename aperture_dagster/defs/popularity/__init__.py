@@ -1,0 +1,1 @@
+"""What the household as a whole watches."""

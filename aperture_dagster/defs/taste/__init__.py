@@ -1,0 +1,1 @@
+"""Vectors of the titles, the taste of each user, and their recommendations."""

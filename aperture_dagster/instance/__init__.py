@@ -1,0 +1,1 @@
+"""Dagster's own storage on our PostgreSQL, and the runs that died."""

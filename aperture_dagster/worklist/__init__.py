@@ -1,0 +1,1 @@
+"""The engine that works through a list of items to ask a service about."""

@@ -1,0 +1,200 @@
+"""What Dagster is told: it loads anywhere, it is what the operator was promised, and it is said well."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.build import build_definitions
+from aperture_dagster.settings import SettingsError
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definitions
+from aperture_dagster_tests.processes import all_gone
+
+# When each job starts, as it was promised; those that do not exist yet are not asked for.
+PROMISED = {
+    "sync_movies": "0 2 * * *",
+    "sync_series": "0 2 * * *",
+    "generate_embeddings": "0 3 * * *",
+    "generate_recommendations": "0 4 * * *",
+    "refresh_top_picks": "0 5 * * *",
+    "sync_watch_history": "0 */2 * * *",
+    "enrich_metadata": "0 */6 * * *",
+    "enrich_mdblist": "0 7 * * *",
+    "sync_users": "*/30 * * * *",
+}
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return plain_definitions()
+
+
+def in_a_fresh_interpreter(code: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run code as a new process that has no environment at all."""
+    return subprocess.run(
+        [sys.executable, *options, "-c", code], env={}, cwd=PROJECT, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_it_loads_with_no_environment_at_all_and_no_warning_of_ours():
+    code = (
+        "import aperture_dagster.definitions as module; module.defs.get_repository_def().load_all_definitions();"
+        "print(len(module.defs.resolve_asset_graph().materializable_asset_keys))"
+    )
+    loaded = in_a_fresh_interpreter(code, "-W", "error:::aperture_dagster", "-W", "default::dagster.BetaWarning")
+    assert loaded.returncode == 0, loaded.stderr
+    assert int(loaded.stdout) >= 11
+    assert "Warning" not in loaded.stderr
+
+
+def test_loading_imports_nothing_heavy():
+    code = (
+        "import sys, aperture_dagster.definitions as module; module.defs.get_repository_def().load_all_definitions();"
+        "print([name for name in ('pandas', 'numpy', 'httpx', 'wordllama', 'psycopg', 'uvicorn', 'starlette') "
+        "if name in sys.modules])"
+    )
+    loaded = in_a_fresh_interpreter(code)
+    assert loaded.stdout.strip() == "[]", loaded.stderr
+
+
+def test_loading_opens_no_database_and_makes_no_folder(tmp_path: Path):
+    home = tmp_path / "home"
+    code = "import aperture_dagster.definitions as module; module.defs.get_repository_def().load_all_definitions()"
+    environment = {"APERTURE_HOME": str(home), "APERTURE_CONFIG": os.devnull}
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=PROJECT, check=True, timeout=60)
+    assert not home.exists()
+
+
+def test_they_are_what_the_golden_file_says(definitions: dg.Definitions):
+    described = describe(definitions)
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    told = "if it is meant: python -m aperture_dagster_tests.defs.describe"
+    for part in golden:
+        assert described[part] == golden[part], told
+    assert set(described) == set(golden), told
+
+
+def test_schedules_start_when_it_was_promised_and_run(definitions: dg.Definitions):
+    schedules = describe(definitions)["schedules"]
+    assert {one["job"]: one["cron"] for one in schedules.values()} == PROMISED
+    assert {one["status"] for one in schedules.values()} == {"RUNNING"}
+
+
+def test_the_rims_of_the_graph_are_the_services_and_nothing_else(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    external = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).is_external}
+    assert external == {"media_server", "tmdb", "omdb", "mdblist"}
+
+
+def test_every_check_is_on_an_asset_that_is_made_here(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    on = {check.asset_key for check in graph.asset_check_keys}
+    assert on <= set(graph.materializable_asset_keys)
+    assert graph.materializable_asset_keys - on == {
+        dg.AssetKey("users"),
+        dg.AssetKey("taste_profiles"),
+        dg.AssetKey("top_picks"),
+    }
+
+
+def test_assets_are_snake_case_nouns_in_the_group_of_their_module_or_folder(definitions: dg.Definitions):
+    verbs = ("sync", "generate", "refresh", "enrich", "get", "make", "update", "build")
+    for asset in definitions.resolve_asset_graph().assets_defs:
+        for key in asset.keys:
+            name = key.to_user_string()
+            assert re.fullmatch(r"[a-z]+(_[a-z]+)*", name), name
+            assert name.split("_")[0] not in verbs, name
+            if asset.is_executable and not asset.check_keys:
+                module = asset.op.compute_fn.decorated_fn.__module__  # type: ignore[union-attr]
+                below = module.removeprefix("aperture_dagster.defs.")
+                assert asset.group_names_by_key[key] == below.partition(".")[0], name
+
+
+def test_jobs_begin_with_a_verb_and_say_what_they_do(definitions: dg.Definitions):
+    for job in definitions.get_repository_def().get_all_jobs():
+        if job.name.startswith("__"):
+            continue
+        assert job.name.split("_")[0] in ("sync", "enrich", "generate", "refresh", "first"), job.name
+        assert job.description and job.description.endswith("."), job.name
+
+
+def test_everything_has_a_description_that_an_operator_can_read(definitions: dg.Definitions):
+    repository = definitions.get_repository_def()
+    graph = definitions.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        said = graph.get(key).description or ""
+        assert 40 <= len(said) <= 600 and said.rstrip().endswith("."), key
+    for check in graph.asset_check_keys:
+        assert graph.get(check).description, check
+    for one in (*repository.schedule_defs, *repository.sensor_defs):
+        assert one.description, one.name
+
+
+def test_every_asset_says_its_grain(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        said = (graph.get(key).description or "").lower()
+        assert re.search(r"\b(row each|one row|per user|a vector for each|titles per)\b", said), key
+
+
+def test_per_user_assets_serve_all_users_in_one_run(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        if isinstance(node.partitions_def, dg.DynamicPartitionsDefinition):
+            assert node.backfill_policy == dg.BackfillPolicy.single_run(), key
+
+
+def test_whatever_speaks_to_a_service_waits_in_that_services_pool(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        rims = {parent.to_user_string() for parent in node.parent_keys if graph.get(parent).is_external}
+        assert rims <= set(node.pools or ()), key
+
+
+def test_sensors_have_all_the_resources_that_they_ask_for(definitions: dg.Definitions):
+    repository = definitions.get_repository_def()
+    given = set(repository.get_top_level_resources())
+    for sensor in repository.sensor_defs:
+        assert sensor.required_resource_keys <= given, sensor.name
+    for job in repository.get_all_jobs():
+        assert set(job.required_resource_keys) <= given | {"io_manager"}, job.name
+
+
+def test_a_misspelt_setting_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("APERTURE_MEDIA_SERVER_ULR", "http://127.0.0.1:1")
+    with pytest.raises(SettingsError, match="APERTURE_MEDIA_SERVER_URL"):
+        build_definitions()
+
+
+def test_schedules_and_sensors_can_be_switched_off_together(make_settings):
+    described = describe(build_definitions(make_settings(schedules_enabled=False)))
+    assert {one["status"] for one in (*described["schedules"].values(), *described["sensors"].values())} == {"STOPPED"}
+
+
+def test_dagster_finds_the_definitions_valid_and_leaves_nothing_behind(tmp_path: Path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "APERTURE_CONFIG": os.devnull}
+    validated = subprocess.run(
+        [Path(sys.executable).with_name("dagster"), "definitions", "validate"],
+        env=environment
+        | {"APERTURE_HOME": str(tmp_path / "home"), "DAGSTER_HOME": str(PROJECT), "TMPDIR": str(temporary)},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert validated.returncode == 0, validated.stderr + validated.stdout
+    assert "aperture_dagster/" not in validated.stderr, validated.stderr
+    assert all_gone(tmp_path)
+    assert not list(temporary.glob("tmp*"))

@@ -1,0 +1,230 @@
+"""Runs whose process is gone are ended and give back what they held; runs that live are left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.instance.dead_runs import (
+    BEGINS_WITHIN,
+    BOOT_TAG,
+    HOST_TAG,
+    boot_id,
+    dead_runs,
+    end_dead_runs,
+    free_dead_slots,
+)
+from aperture_dagster.settings import Settings
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.users import contained, needs_namespaces
+
+RUN = """
+import sys
+import dagster as dg
+
+@dg.op(pool="service")
+def working():
+    print("working", flush=True)
+    sys.stdin.readline()
+
+@dg.job
+def work():
+    working()
+
+with dg.DagsterInstance.get() as instance:
+    work.execute_in_process(instance=instance)
+"""
+
+
+class Runner:
+    """A process that works on a run, and holds a place in a pool meanwhile."""
+
+    def __init__(self, *, container: bool = False, **environment: str) -> None:
+        command: list[str | Path] = [sys.executable, "-c", RUN]
+        self._process = subprocess.Popen(
+            contained(command) if container else command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, cwd=PROJECT, env=os.environ | environment,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "working\n"
+
+    def die(self) -> None:
+        """End as by ``kill -9``, in the middle of the step."""
+        self._process.send_signal(signal.SIGKILL)
+        # A container ends with the program that made it; its pipe is closed when the last process is gone.
+        self._process.communicate(timeout=60)
+
+    def complete(self) -> None:
+        self._process.communicate("go on\n", timeout=60)
+        assert self._process.returncode == 0
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self.die()
+
+
+@pytest.fixture
+def external(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """Settings with a database that other machines could use as well; Dagster uses it, too."""
+    settings = make_settings()
+    assert settings.database_url is not None
+    for name, value in {
+        "APERTURE_DATABASE_URL": settings.database_url.get_secret_value(),
+        "APERTURE_HOME": str(tmp_path / "home"),
+        "DAGSTER_HOME": str(PROJECT),
+    }.items():
+        monkeypatch.setenv(name, value)
+    return settings
+
+
+@pytest.fixture
+def instance(external: Settings) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+@pytest.fixture
+def start(external: Settings) -> Iterator[Callable[..., Runner]]:
+    made: list[Runner] = []
+
+    def make(**options: Any) -> Runner:
+        made.append(Runner(**options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def pool(instance: dg.DagsterInstance) -> set[str]:
+    return instance.event_log_storage.get_concurrency_run_ids()
+
+
+def test_a_killed_run_is_ended_on_an_external_database_and_gives_back_its_place(
+    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
+):
+    """Finding S8: it stayed STARTED for ever, and two of them filled both slots of the queue."""
+    start().die()
+    (run,) = instance.get_runs()
+    assert run.status == dg.DagsterRunStatus.STARTED
+    assert pool(instance) == {run.run_id}
+    assert run.tags[BOOT_TAG] == boot_id() and run.tags[HOST_TAG]
+    assert [ended.run_id for ended in end_dead_runs(instance, external)] == [run.run_id]
+    (run,) = instance.get_runs()
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert not pool(instance)
+    assert end_dead_runs(instance, external) == []
+    assert not list((external.home_path / "dagster" / "run-locks").iterdir())
+
+
+def test_a_run_that_lives_is_left_alone_and_leaves_no_trace(
+    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
+):
+    runner = start()
+    later = datetime.now(UTC) + timedelta(days=30)
+    assert end_dead_runs(instance, external, now=later) == []
+    free_dead_slots(instance.run_storage, instance.event_log_storage, external)
+    (run,) = instance.get_runs()
+    assert pool(instance) == {run.run_id}
+    runner.complete()
+    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS]
+    assert not list((external.home_path / "dagster" / "run-locks").iterdir())
+
+
+@needs_namespaces
+def test_a_run_in_another_container_is_judged_without_its_process_id(
+    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
+):
+    """Finding S1: the process ids of another container say nothing, neither that it lives nor that it is gone."""
+    runner = start(container=True)
+    (run,) = instance.get_runs()
+    assert end_dead_runs(instance, external) == []
+    runner.die()
+    assert [ended.run_id for ended in end_dead_runs(instance, external)] == [run.run_id]
+
+
+def test_the_next_process_frees_the_place_of_a_dead_run_without_a_daemon(
+    instance: dg.DagsterInstance, start: Callable[..., Runner]
+):
+    start().die()
+    assert pool(instance)
+    with dg.DagsterInstance.get():
+        pass
+    assert not pool(instance)
+
+
+def test_a_machine_leaves_the_runs_of_another_until_no_run_takes_so_long(
+    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner], tmp_path: Path
+):
+    """Finding S8: each host ends its own dead runs, and a maximum runtime ends those of one that never comes back."""
+    start(APERTURE_HOME=str(tmp_path / "another machine")).die()
+    (run,) = instance.get_runs()
+    began = datetime.now(UTC)
+    assert external.run_max_hours == 24
+    assert end_dead_runs(instance, external, now=began + timedelta(hours=23)) == []
+    assert pool(instance) == {run.run_id}
+    assert [ended.run_id for ended in end_dead_runs(instance, external, now=began + timedelta(hours=25))] == [
+        run.run_id
+    ]
+    assert not pool(instance)
+
+
+def test_a_home_that_two_running_machines_share_says_nothing_about_the_others_runs(
+    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
+):
+    """Finding S8: on a network filesystem the locks of another machine may not be seen."""
+    start().die()
+    (run,) = instance.get_runs()
+    instance.add_run_tags(run.run_id, {HOST_TAG: "another", BOOT_TAG: "another"})
+    assert end_dead_runs(instance, external) == []
+    # The same machine after a restart.
+    instance.add_run_tags(run.run_id, {HOST_TAG: os.uname().nodename, BOOT_TAG: "before"})
+    assert [ended.run_id for ended in end_dead_runs(instance, external)] == [run.run_id]
+
+
+def test_a_run_whose_process_was_killed_before_it_began_is_ended_when_no_run_takes_so_long(
+    instance: dg.DagsterInstance, external: Settings
+):
+    @dg.job
+    def never_begun() -> None: ...
+
+    run = instance.create_run_for_job(never_begun)
+    assert run.status == dg.DagsterRunStatus.NOT_STARTED
+    made = datetime.now(UTC)
+    assert end_dead_runs(instance, external, now=made) == []
+    assert [ended.run_id for ended in end_dead_runs(instance, external, now=made + 2 * BEGINS_WITHIN)] == [run.run_id]
+    assert instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED])) == []
+
+
+def test_with_the_embedded_database_a_run_that_nobody_works_on_is_dead(
+    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
+):
+    """One of an earlier version, say, which took no lock: no other machine can work on it."""
+    start().die()
+    (run,) = instance.get_runs()
+    (external.home_path / "dagster" / "run-locks" / run.run_id).unlink()
+    assert dead_runs(instance.run_storage, external) == []
+    alone = external.model_copy(update={"database_url": None})
+    assert [dead.run_id for dead in dead_runs(instance.run_storage, alone)] == [run.run_id]
+
+
+def test_the_sensor_ends_dead_runs_on_an_external_database(
+    instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
+):
+    """Finding S8: the sensor skipped whenever the database was not the embedded one."""
+    from aperture_dagster.build import build_definitions
+
+    start().die()
+    sensor = build_definitions(external).resolve_sensor_def("dead_runs_sensor")
+    told = sensor.evaluate_tick(dg.build_sensor_context(instance, definitions=build_definitions(external)))
+    assert "work" in str(told.skip_message)
+    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
