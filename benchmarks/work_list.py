@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server import MediaType, ServerTitle
+    from aperture_dagster.resources.media_server.records import MediaType, ServerTitle
     from aperture_dagster.resources.providers import Database
     from aperture_dagster.resources.tmdb import TmdbTitle
     from aperture_dagster.settings import Settings
@@ -109,7 +109,7 @@ def judge(told: str, good: bool) -> None:
 
 def fill(database: Database, titles: int) -> None:
     """Put so many titles into the catalogue, one in ten a series, and of half of them what TMDb says."""
-    from aperture_dagster.resources.media_server import ServerLibrary
+    from aperture_dagster.resources.media_server.records import ServerLibrary
     from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
 
     kinds: list[tuple[MediaType, ServerLibrary, Sequence[int]]] = [
@@ -128,7 +128,7 @@ def fill(database: Database, titles: int) -> None:
 
 def title(number: int) -> ServerTitle:
     """A title: one in twenty has only IMDb's id or none, and one in five hundred only TMDb's."""
-    from aperture_dagster.resources.media_server import ServerTitle
+    from aperture_dagster.resources.media_server.records import ServerTitle
 
     of_its_kind = number // 10
     return ServerTitle(

@@ -13,17 +13,17 @@ class ServiceClient:
     """
 
     def __init__(self, transport: Transport) -> None:
-        self._http = transport
+        self.transport = transport
 
     @property
     def requests(self) -> int:
         """Requests sent so far."""
-        return self._http.requests
+        return self.transport.requests
 
     def cancel(self) -> None:
         """End requests and waits that are under way in any thread; see :meth:`Transport.cancel`."""
-        self._http.cancel()
+        self.transport.cancel()
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self.transport.close()

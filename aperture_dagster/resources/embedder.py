@@ -146,7 +146,7 @@ class OpenAiEmbedder:
     """
 
     def __init__(self, transport: Transport, *, model: str, batch_size: int = 64) -> None:
-        self._http = transport
+        self.transport = transport
         self._model = model
         self._batch_size = batch_size
         self._tokens = tokens_of(model)
@@ -181,7 +181,7 @@ class OpenAiEmbedder:
     @property
     def requests(self) -> int:
         """Requests sent so far."""
-        return self._http.requests
+        return self.transport.requests
 
     @property
     def dimensions(self) -> int:
@@ -238,7 +238,7 @@ class OpenAiEmbedder:
         body = {"model": self._model, "input": [text or " " for text in texts], "encoding_format": "float"}
         try:
             answer = expect(
-                self._http.post_json("/embeddings", body, repeatable=True), dict, "The embeddings endpoint's answer"
+                self.transport.post_json("/embeddings", body, repeatable=True), dict, "The embeddings endpoint's answer"
             )
         except NotFound as error:
             raise NotFound(

@@ -26,7 +26,7 @@ from aperture_dagster.resources.errors import (
     RequestRejected,
     ServiceRefused,
 )
-from aperture_dagster.resources.media_server import MediaType
+from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.resources.transport import Answer, Quota, Transport, expect, retry_after_seconds
@@ -189,7 +189,7 @@ class MdbList(ServiceClient):
             QuotaSpent, ServiceUnavailable: see :meth:`titles`.
         """
         try:
-            answer = self._http.get_json("/user")
+            answer = self.transport.get_json("/user")
         except _Refused as refused:
             raise refused.meaning() from None
         return read_account(answer)
@@ -229,7 +229,7 @@ class MdbList(ServiceClient):
         refusal: RequestRejected | None = None
         for ending in self._path_endings:
             try:
-                answer = self._http.post_json(path + ending, body, repeatable=True)
+                answer = self.transport.post_json(path + ending, body, repeatable=True)
             except (Redirected, NoSuchPath) as error:
                 refusal = refusal or error
             else:

@@ -133,7 +133,7 @@ class Omdb(ServiceClient):
         return read_title(self._ask(imdb_id), imdb_id)
 
     def _ask(self, imdb_id: str) -> Any:
-        return self._http.get_json("/", {"i": imdb_id, "r": "json"}, lenient=True)
+        return self.transport.get_json("/", {"i": imdb_id, "r": "json"}, lenient=True)
 
 
 def inspector(api_key: str) -> Callable[[Answer], None]:

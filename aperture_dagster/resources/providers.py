@@ -6,9 +6,10 @@ Plain classes around the settings, so that a test makes one without Dagster, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.resources.errors import (
     BadAnswer,
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from aperture_dagster.resources.embedder import Embedder
-    from aperture_dagster.resources.media_server import MediaServer, ServerIdentity
+    from aperture_dagster.resources.media_server.reader import MediaServerReader
+    from aperture_dagster.resources.media_server.records import ServerIdentity
+    from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
 
 class Clock:
@@ -105,16 +108,14 @@ class MediaServers:
         self._database = database
 
     @contextmanager
-    def open(self) -> Iterator[MediaServer]:
-        """A client of the server, which is the one that this home has always belonged to.
+    def open(self) -> Iterator[MediaServerReader]:
+        """Connect to the server for reading, and verify that it is the one that this home belongs to.
 
         Raises:
             ServiceNotConfigured: address or key is not set.
             ServiceRefused: the key is refused, or the address leads to no media server, or to another than before.
             ServiceUnavailable: it does not answer.
         """
-        from dataclasses import asdict
-
         from aperture_dagster.storage.people import remember_server
 
         settings = self._settings
@@ -131,16 +132,30 @@ class MediaServers:
             yield server
 
     @contextmanager
-    def open_without_database(self) -> Iterator[MediaServer]:
-        """A client of whatever server answers, for a look at it.
+    def open_writer(self) -> Iterator[MediaServerWriter]:
+        """Connect to the server for changes. Raises as :meth:`open`."""
+        from aperture_dagster.resources.media_server.writer import MediaServerWriter
+
+        with self.open() as reader:
+            yield MediaServerWriter(reader)
+
+    @contextmanager
+    def open_without_database(self) -> Iterator[MediaServerReader]:
+        """Connect to whichever server answers, without the database.
 
         Raises:
             ServiceNotConfigured: address or key is not set.
             ServiceUnavailable: it does not answer.
         """
+        # These modules load httpx.
+        from aperture_dagster.resources.home_network import route_to_media_server
+        from aperture_dagster.resources.media_server.detect import detect_server_type
+        from aperture_dagster.resources.media_server.emby import EmbyReader
+        from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
+
         settings = self._settings
-        key = settings.media_server_api_key
-        if settings.media_server_url is None:
+        url, key = settings.media_server_url, settings.media_server_api_key
+        if url is None:
             raise ServiceNotConfigured(
                 "APERTURE_MEDIA_SERVER_URL is not set: set it to the address of the Jellyfin or Emby server, "
                 "or look at the demo with `aperture up --demo`."
@@ -150,42 +165,24 @@ class MediaServers:
                 "APERTURE_MEDIA_SERVER_API_KEY is not set: make a key on the server "
                 "(Jellyfin: Dashboard, API Keys; Emby: Settings, API Keys)."
             )
-        server = self._connect(settings.media_server_url, key.get_secret_value())
-        try:
-            yield server
-        finally:
-            server.close()
-
-    def _connect(self, url: str, key: str) -> MediaServer:
-        """A client of the kind that the settings name, or that the server says it is."""
-        from aperture_dagster.resources.emby import EmbyServer
-        from aperture_dagster.resources.home_network import route_to_media_server
-        from aperture_dagster.resources.jellyfin import JellyfinServer
-        from aperture_dagster.resources.media_server_kind import recognise
-
-        settings = self._settings
-        timeout, attempts, wait = (
-            settings.media_server_timeout_seconds,
-            settings.http_attempts,
-            settings.http_retry_wait_seconds,
-        )
         route = route_to_media_server(settings)
-        kind = settings.media_server_type
-        if kind == "auto":
-            kind = recognise(url, route, timeout_seconds=timeout, attempts=attempts, first_wait_seconds=wait)
-        client = {"jellyfin": JellyfinServer, "emby": EmbyServer}[kind]
-        return client.connect(
-            url,
-            key,
-            page_size=settings.media_server_page_size,
-            timeout_seconds=timeout,
-            attempts=attempts,
-            first_wait_seconds=wait,
-            route=route,
-        )
+        options: dict[str, Any] = {
+            "timeout_seconds": settings.media_server_timeout_seconds,
+            "attempts": settings.http_attempts,
+            "first_wait_seconds": settings.http_retry_wait_seconds,
+        }
+        server_type = settings.media_server_type
+        if server_type == "auto":
+            server_type = detect_server_type(url, route, **options)
+        reader_type = {"jellyfin": JellyfinReader, "emby": EmbyReader}[server_type]
+        page_size = settings.media_server_page_size
+        with closing(
+            reader_type.connect(url, key.get_secret_value(), page_size=page_size, route=route, **options)
+        ) as server:
+            yield server
 
 
-def _identity(server: MediaServer, url: str) -> ServerIdentity:
+def _identity(server: MediaServerReader, url: str) -> ServerIdentity:
     try:
         return server.identity()
     except Redirected:

@@ -20,7 +20,7 @@ from typing import Any
 
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused
-from aperture_dagster.resources.media_server import MediaType
+from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.transport import Answer, Transport, expect
 
@@ -143,10 +143,12 @@ class Tmdb(ServiceClient):
             ServiceUnavailable: see :class:`Transport`.
         """
         try:
-            expect(expect(self._http.get_json("/configuration"), dict, "/configuration").get("images"), dict, "images")
+            expect(
+                expect(self.transport.get_json("/configuration"), dict, "/configuration").get("images"), dict, "images"
+            )
         except (NotFound, BadAnswer) as error:
             raise ServiceRefused(
-                f"What answers at APERTURE_TMDB_URL ({self._http.base_url}) is not TMDb's API ({error}): "
+                f"What answers at APERTURE_TMDB_URL ({self.transport.base_url}) is not TMDb's API ({error}): "
                 "unset it, or set it to an address such as https://api.themoviedb.org/3."
             ) from None
 
@@ -159,10 +161,10 @@ class Tmdb(ServiceClient):
             ServiceUnavailable, ServiceRefused: see :class:`Transport`.
         """
         path = f"{PATHS[media_type]}/{tmdb_id}"
-        answer = self._http.get_json(path, {"append_to_response": APPENDED[media_type], "language": self._language})
+        answer = self.transport.get_json(path, {"append_to_response": APPENDED[media_type], "language": self._language})
         title = _about(read_title(answer, media_type), tmdb_id)
         if title.overview is None and not self._language.startswith("en"):
-            answer = self._http.get_json(path, {"language": MAIN_LANGUAGE})
+            answer = self.transport.get_json(path, {"language": MAIN_LANGUAGE})
             title = replace(title, overview=_about(read_title(answer, media_type), tmdb_id).overview)
         return title
 
@@ -171,7 +173,7 @@ class Tmdb(ServiceClient):
         for value, source in ((imdb_id, "imdb_id"), (tvdb_id if media_type == "series" else None, "tvdb_id")):
             if value is None:
                 continue
-            answer = expect(self._http.get_json(f"/find/{value}", {"external_source": source}), dict, "TMDb's find")
+            answer = expect(self.transport.get_json(f"/find/{value}", {"external_source": source}), dict, "TMDb's find")
             results = answer.get("movie_results" if media_type == "movie" else "tv_results")
             for result in expect(results, list, "TMDb's find: results"):
                 found = result.get("id") if isinstance(result, dict) else None
@@ -181,7 +183,7 @@ class Tmdb(ServiceClient):
 
     def collection(self, collection_id: int) -> TmdbCollection:
         """A collection and its films. Raises as :meth:`title`."""
-        answer = self._http.get_json(f"/collection/{collection_id}", {"language": self._language})
+        answer = self.transport.get_json(f"/collection/{collection_id}", {"language": self._language})
         answer = expect(answer, dict, "TMDb's collection")
         if answer.get("id") != collection_id:
             raise BadAnswer(f"TMDb was asked for collection {collection_id} and answered with {answer.get('id')!r:.40}")

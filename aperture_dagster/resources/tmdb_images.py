@@ -84,7 +84,7 @@ class TmdbImages(ServiceClient):
         if not _PATH.fullmatch(path):
             raise BadAnswer(f"TMDb's pictures: {path[:100]!r} is no path of a picture, and was not asked for")
         size = DRAWING_SIZE if path.lower().endswith(".svg") else LOGO_SIZE
-        content = self._http.request("GET", f"/{size}{path}", max_bytes=self._largest_bytes).body
+        content = self.transport.request("GET", f"/{size}{path}", max_bytes=self._largest_bytes).body
         try:
             facts = examine(content)
         except NotAPicture as error:

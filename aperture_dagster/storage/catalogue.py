@@ -18,7 +18,7 @@ from sqlalchemy import text
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from aperture_dagster.resources.media_server import MediaType
+    from aperture_dagster.resources.media_server.records import MediaType
 
 # Of a row with a tombstone, given the setting as :tombstone_days.
 GONE = "removed_at < now() - make_interval(days => :tombstone_days)"

@@ -23,7 +23,7 @@ from aperture_dagster.storage.work_list import ask_again
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
-    from aperture_dagster.resources.media_server import MediaType, ServerEpisode, ServerLibrary, ServerTitle
+    from aperture_dagster.resources.media_server.records import MediaType, ServerEpisode, ServerLibrary, ServerTitle
 
 TITLE_COLUMNS = (
     "item_id", "work_id", "media_type", "server_item_id", "library_id", "title", "original_title", "sort_title",

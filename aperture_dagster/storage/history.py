@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
-    from aperture_dagster.resources.media_server import ItemState
+    from aperture_dagster.resources.media_server.records import ItemState
 
 STATE_COLUMNS = (
     "user_id", "item_id", "work_id", "is_episode", "played", "play_count", "position_share", "last_played_at",

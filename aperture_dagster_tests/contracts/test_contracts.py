@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.resources.jellyfin import JellyfinServer
+from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
+from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.tmdb import Tmdb
 from aperture_dagster.simulator.asgi import Router
 from aperture_dagster.simulator.jellyfin import JellyfinService
@@ -50,7 +51,7 @@ def router_of(service: str) -> Router:
 
 
 def test_every_method_of_a_client_was_used(recording: Traffic) -> None:
-    unused = public_methods(JellyfinServer, Tmdb) - recording.called
+    unused = public_methods(JellyfinReader, MediaServerWriter, Tmdb) - recording.called
     assert not unused, sorted(unused)
 
 

@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from aperture_dagster.resources.errors import BadAnswer, NotFound
-from aperture_dagster.resources.jellyfin import JellyfinServer
-from aperture_dagster.resources.media_server import Listing
+from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
+from aperture_dagster.resources.media_server.records import Listing
+from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.tmdb import Tmdb
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.images import png
@@ -63,7 +64,7 @@ def public_methods(*clients: type) -> set[str]:
         for client in clients
         for name, member in inspect.getmembers_static(client, inspect.isfunction)
         # What ends requests sends none.
-        if not name.startswith("_") and name != "cancel"
+        if not name.startswith("_") and name not in ("cancel", "close")
     }
 
 
@@ -73,7 +74,7 @@ def public_methods(*clients: type) -> set[str]:
 @contextmanager
 def jellyfin_client(served: RunningSimulator, called: set[str], *, page_size: int = 25) -> Iterator[Watched]:
     """The real client of the media server, to be called on ``Watched``."""
-    client = JellyfinServer.connect(served.jellyfin_url, served.state.settings.jellyfin_key, page_size=page_size)
+    client = JellyfinReader.connect(served.jellyfin_url, served.state.settings.jellyfin_key, page_size=page_size)
     watched = Watched(client, called)
     try:
         yield watched
@@ -94,8 +95,9 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
             for media_type in ("movie", "series"):
                 _spent(server.titles(library, media_type, Listing()))
             _spent(server.episodes(library, Listing()))
+        writer = Watched(MediaServerWriter(server._client), called)
         for studio in [studio for page in server.studios() for studio in page][:1]:
-            server.set_picture(studio.server_item_id, png("a studio"), "image/png")
+            writer.set_picture(studio.server_item_id, png("a studio"), "image/png")
         for user in server.users().records[:users]:
             _spent(server.states_of(user.user_id, some_items))
             _spent(server.all_states(user.user_id, Listing()))

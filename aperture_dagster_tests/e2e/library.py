@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.resources.media_server import ServerTitle
+from aperture_dagster.resources.media_server.records import ServerTitle
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldTitle

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aperture_dagster.cli.demo import demo_home, stand_ins
-from aperture_dagster.resources.emby import EmbyServer
+from aperture_dagster.resources.media_server.emby import EmbyReader
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import failed_checks, materializations, metadata_of
@@ -82,7 +82,7 @@ def test_the_demo_on_emby_has_its_own_server_and_its_own_home(tmp_path):
     assert demo_home(None, "emby") != demo_home(None)
     with stand_ins(tmp_path, "odd", None, "emby") as environment:
         assert environment["APERTURE_MEDIA_SERVER_TYPE"] == "emby"
-        server = EmbyServer.connect(
+        server = EmbyReader.connect(
             environment["APERTURE_MEDIA_SERVER_URL"], environment["APERTURE_MEDIA_SERVER_API_KEY"]
         )
         assert server.identity().product == "Emby Server"

@@ -161,10 +161,10 @@ def test_studios_without_a_picture_are_given_theirs_and_the_operators_choice_sta
     with enriched(household, server=server, set_studio_pictures=True) as (simulator, home, _):
         named = "SELECT s->>'name' AS name FROM tmdb_metadata, jsonb_array_elements(companies || networks) s "
         with_logo = {row["name"] for row in home.rows(named + "WHERE s->>'logo_path' LIKE '%.png'")}
-        with MediaServers(home.settings, home.database).open() as media_server:
-            studios = {studio.name: studio for page in media_server.studios() for studio in page}
+        with MediaServers(home.settings, home.database).open_writer() as writer:
+            studios = {studio.name: studio for page in writer.reader.studios() for studio in page}
             chosen = min(with_logo & set(studios))
-            media_server.set_picture(studios[chosen].server_item_id, b"the operator's", "image/png")
+            writer.set_picture(studios[chosen].server_item_id, b"the operator's", "image/png")
         told = run(home)
         shown = simulator.state.studio_pictures()
         theirs = (with_logo & set(studios)) - {chosen}

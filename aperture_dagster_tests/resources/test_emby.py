@@ -11,12 +11,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from aperture_dagster.resources.emby import EmbyServer
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused, ServiceUnavailable
-from aperture_dagster.resources.jellyfin import JellyfinServer
-from aperture_dagster.resources.media_server import Listing
-from aperture_dagster.resources.media_server_items import read_title
-from aperture_dagster.resources.media_server_kind import recognise
+from aperture_dagster.resources.media_server.detect import detect_server_type
+from aperture_dagster.resources.media_server.emby import EmbyReader
+from aperture_dagster.resources.media_server.items import parse_title
+from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
+from aperture_dagster.resources.media_server.records import Listing
 from aperture_dagster.resources.providers import Database, MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.faults import FaultRule
@@ -30,8 +30,8 @@ QUICK: dict[str, Any] = {"attempts": 2, "first_wait_seconds": 0.01, "timeout_sec
 Serve = Callable[..., AbstractContextManager[Any]]
 
 
-def connect(url: str, key: str = KEY, **how: Any) -> EmbyServer:
-    return EmbyServer.connect(url, key, **{**QUICK, **how})
+def connect(url: str, key: str = KEY, **how: Any) -> EmbyReader:
+    return EmbyReader.connect(url, key, **{**QUICK, **how})
 
 
 @pytest.fixture
@@ -41,11 +41,11 @@ def odd() -> Iterator[RunningSimulator]:
         yield running
 
 
-def user_ids(server: EmbyServer) -> dict[str, str]:
+def user_ids(server: EmbyReader) -> dict[str, str]:
     return {user.name: user.user_id for user in server.users().records}
 
 
-def changed(server: EmbyServer, user: str, since: datetime) -> dict[str, bool]:
+def changed(server: EmbyReader, user: str, since: datetime) -> dict[str, bool]:
     pages = server.changed_states(user_ids(server)[user], since, Listing())
     return {state.server_item_id: state.played for page in pages for state in page}
 
@@ -62,7 +62,7 @@ def without_ids(pages: Iterator[list[Any]]) -> list[Any]:
 
 def test_emby_and_jellyfin_give_the_same_of_the_same_world(steady: RunningSimulator):
     emby = connect(steady.url + "/emby", page_size=7)
-    jellyfin = JellyfinServer.connect(steady.jellyfin_url, "demo-jellyfin-key", page_size=7)
+    jellyfin = JellyfinReader.connect(steady.jellyfin_url, "demo-jellyfin-key", page_size=7)
     assert [replace(user, email_hint=None) for user in emby.users().records] == jellyfin.users().records
     pairs = list(zip(emby.libraries(), jellyfin.libraries(), strict=True))
     assert {("Movies", "movies"), ("TV Shows", "tvshows")} < {(one.name, one.collection_type) for one, _ in pairs}
@@ -174,7 +174,7 @@ def test_a_library_that_cannot_be_read_stops_the_list_of_libraries(scripted: Scr
 
 def test_tags_in_the_long_form_are_tags():
     item = {"Id": "1", "Name": "x", "TagItems": [{"Name": "heist", "Id": 7}], "Studios": [{"Name": "A", "Id": 8}]}
-    title = read_title(item)
+    title = parse_title(item)
     assert (title.tags, title.studios) == (("heist",), ("A",))
 
 
@@ -232,9 +232,9 @@ def test_a_server_that_fails_is_tried_again_and_then_said_to_be_away(odd: Runnin
 
 
 def test_each_server_is_recognised_by_what_it_tells_anybody(steady: RunningSimulator):
-    assert recognise(steady.jellyfin_url, **QUICK) == "jellyfin"
-    assert recognise(steady.emby_url, **QUICK) == "emby"
-    assert recognise(steady.url, **QUICK) == "emby"
+    assert detect_server_type(steady.jellyfin_url, **QUICK) == "jellyfin"
+    assert detect_server_type(steady.emby_url, **QUICK) == "emby"
+    assert detect_server_type(steady.url, **QUICK) == "emby"
 
 
 @pytest.mark.parametrize(
@@ -250,13 +250,13 @@ def test_each_server_is_recognised_by_what_it_tells_anybody(steady: RunningSimul
 )
 def test_a_server_is_told_by_product_and_version(scripted: Scripted, info: Any, kind: str):
     scripted.say(Answer(info))
-    assert recognise(scripted.url, **QUICK) == kind
+    assert detect_server_type(scripted.url, **QUICK) == kind
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])
 def test_what_cannot_be_told_is_left_to_the_client_to_explain(scripted: Scripted, status: int):
     scripted.say(Answer("no", status))
-    assert recognise(scripted.url, **QUICK) == "jellyfin"
+    assert detect_server_type(scripted.url, **QUICK) == "jellyfin"
 
 
 @pytest.mark.parametrize("kind", ["auto", "emby"])
@@ -264,5 +264,5 @@ def test_the_settings_lead_to_the_right_client(serve: Serve, make_settings: Call
     with serve(odd_world(NOW)) as (simulator, _):
         settings = make_settings(media_server_url=simulator.emby_url, media_server_api_key=KEY, media_server_type=kind)
         with MediaServers(settings, Database(settings)).open() as server:
-            assert isinstance(server, EmbyServer)
+            assert isinstance(server, EmbyReader)
         assert simulator.state.requests("emby", "Public") == (kind == "auto")

@@ -11,16 +11,16 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from aperture_dagster.resources.errors import BadAnswer, ServiceRefused, ServiceUnavailable
-from aperture_dagster.resources.jellyfin import JellyfinServer
-from aperture_dagster.resources.media_server import ItemState, Listing, ServerLibrary, ServerTitle
-from aperture_dagster.resources.media_server_items import (
-    parse_moment,
-    read_episode,
-    read_page,
-    read_state,
-    read_title,
-    read_user,
+from aperture_dagster.resources.media_server.items import (
+    parse_episode,
+    parse_state,
+    parse_title,
+    parse_user,
 )
+from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
+from aperture_dagster.resources.media_server.listing import parse_page
+from aperture_dagster.resources.media_server.records import ItemState, Listing, ServerLibrary, ServerTitle
+from aperture_dagster.resources.media_server.values import parse_moment
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.odd_world import ODD_TITLES, ODD_USERS, odd_world
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
@@ -33,15 +33,15 @@ ID = "0123456789abcdef0123456789abcdef"
 
 
 @contextmanager
-def connected(url: str, key: str = "demo-jellyfin-key", **how: Any) -> Iterator[JellyfinServer]:
-    server = JellyfinServer.connect(url, key, **{"attempts": 2, "first_wait_seconds": 0.01} | how)
+def connected(url: str, key: str = "demo-jellyfin-key", **how: Any) -> Iterator[JellyfinReader]:
+    server = JellyfinReader.connect(url, key, **{"attempts": 2, "first_wait_seconds": 0.01} | how)
     try:
         yield server
     finally:
         server.close()
 
 
-def films_of(server: JellyfinServer, library: ServerLibrary | None = None) -> tuple[list[ServerTitle], Listing]:
+def films_of(server: JellyfinReader, library: ServerLibrary | None = None) -> tuple[list[ServerTitle], Listing]:
     listing = Listing()
     library = library or next(one for one in server.libraries() if one.collection_type == "movies")
     return [title for page in server.titles(library, "movie", listing) for title in page], listing
@@ -51,7 +51,7 @@ def states_of(pages: Iterator[list[ItemState]]) -> dict[str, ItemState]:
     return {state.server_item_id: state for page in pages for state in page}
 
 
-def user_id(server: JellyfinServer, name: str) -> str:
+def user_id(server: JellyfinReader, name: str) -> str:
     return next(user.user_id for user in server.users().records if user.name == name)
 
 
@@ -254,7 +254,7 @@ def test_all_odd_titles_come_through_whole(steady: RunningSimulator):
     ids=str,
 )  # fmt: skip
 def test_a_wrong_type_costs_that_item_only(wrong: dict[str, Any]):
-    read = read_page([item(1), item(2) | wrong, "no item at all", None, item(3)], read_title)
+    read = parse_page([item(1), item(2) | wrong, "no item at all", None, item(3)], parse_title)
     assert [film.title for film in read.records] == ["Film 1", "Film 3"]
     assert len(read.problems) == 3
     assert read.unreadable_ids == ([] if "Id" in wrong else [f"{2:032x}"])
@@ -262,8 +262,8 @@ def test_a_wrong_type_costs_that_item_only(wrong: dict[str, Any]):
 
 def test_an_unreadable_item_is_known_by_the_same_id_as_a_readable_one():
     dashed = "01234567-89ab-CDEF-0123-456789abcdef"
-    assert read_page([{"Id": dashed}], read_title).unreadable_ids == [ID]
-    assert read_title({"Id": dashed, "Name": "x"}).server_item_id == ID
+    assert parse_page([{"Id": dashed}], parse_title).unreadable_ids == [ID]
+    assert parse_title({"Id": dashed, "Name": "x"}).server_item_id == ID
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_an_unreadable_item_is_known_by_the_same_id_as_a_readable_one():
     ids=range(4),
 )  # fmt: skip
 def test_what_is_absent_null_or_empty_is_unknown(nothing: dict[str, Any]):
-    assert read_title(item(1, **nothing)) == ServerTitle(f"{1:032x}", "Film 1")
+    assert parse_title(item(1, **nothing)) == ServerTitle(f"{1:032x}", "Film 1")
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_what_is_absent_null_or_empty_is_unknown(nothing: dict[str, Any]):
     ],
 )
 def test_provider_ids_are_read_in_any_case_and_never_made_up(given: dict[str, Any], ids: tuple[Any, ...]):
-    film = read_title(item(1, ProviderIds=given))
+    film = parse_title(item(1, ProviderIds=given))
     assert (film.tmdb_id, film.imdb_id, film.tvdb_id) == ids
 
 
@@ -317,7 +317,7 @@ def test_dates_of_seven_digits_any_zone_and_the_year_1(text: str, moment: dateti
 
 
 def test_a_film_is_read_whole():
-    film = read_title(
+    film = parse_title(
         {
             "Id": ID,
             "Name": " The Film ",
@@ -342,19 +342,19 @@ def test_a_film_is_read_whole():
 
 def test_an_episode_without_series_is_unreadable_and_a_double_one_keeps_its_end():
     double = {"Id": ID, "SeriesId": ID, "ParentIndexNumber": 0, "IndexNumber": 1, "IndexNumberEnd": 2}
-    episode = read_episode(double)
+    episode = parse_episode(double)
     assert (episode.season, episode.number, episode.number_end, episode.title) == (0, 1, 2, "")
     with pytest.raises(BadAnswer, match="SeriesId"):
-        read_episode({"Id": ID})
+        parse_episode({"Id": ID})
 
 
 def test_a_user_with_an_odd_policy_is_read_or_named():
-    assert read_user({"Id": ID, "Name": "ann"}).all_libraries
-    assert read_user({"Id": ID, "Name": "ann", "Policy": []}).all_libraries
-    limited = read_user({"Id": ID, "Name": "ann", "Policy": {"EnableAllFolders": False, "EnabledFolders": ["b", "a"]}})
+    assert parse_user({"Id": ID, "Name": "ann"}).all_libraries
+    assert parse_user({"Id": ID, "Name": "ann", "Policy": []}).all_libraries
+    limited = parse_user({"Id": ID, "Name": "ann", "Policy": {"EnableAllFolders": False, "EnabledFolders": ["b", "a"]}})
     assert (limited.all_libraries, limited.library_ids) == (False, ("a", "b"))
     with pytest.raises(BadAnswer):
-        read_user({"Id": ID, "Name": "ann", "Policy": {"MaxParentalRating": "twelve"}})
+        parse_user({"Id": ID, "Name": "ann", "Policy": {"MaxParentalRating": "twelve"}})
 
 
 # Histories
@@ -362,7 +362,7 @@ def test_a_user_with_an_odd_policy_is_read_or_named():
 
 def state(**data: Any) -> ItemState:
     ticks = data.pop("ticks", 1000)
-    return read_state({"Id": ID, "Type": "Movie", "RunTimeTicks": ticks, "UserData": data})
+    return parse_state({"Id": ID, "Type": "Movie", "RunTimeTicks": ticks, "UserData": data})
 
 
 def test_the_share_watched_comes_from_what_there_is():
@@ -378,7 +378,7 @@ def test_marks_counts_and_ratings_are_kept_within_their_bounds():
     odd = state(Played=True, PlayCount=-3, Rating=99, IsFavorite="yes", LastPlayedDate=None)
     assert (odd.played, odd.play_count, odd.rating, odd.favorite, odd.last_played_at) == (True, 0, 10.0, False, None)
     with pytest.raises(BadAnswer, match="UserData"):
-        read_state({"Id": ID})
+        parse_state({"Id": ID})
 
 
 def test_all_states_hold_what_was_played_started_or_marked(odd: RunningSimulator):

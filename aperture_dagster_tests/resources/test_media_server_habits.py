@@ -10,11 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from aperture_dagster.resources.emby import EmbyServer, read_emby_user
 from aperture_dagster.resources.home_network import Route
-from aperture_dagster.resources.jellyfin import JellyfinServer
-from aperture_dagster.resources.media_server import Listing, MediaServer, ServerEpisode, ServerLibrary, ServerTitle
-from aperture_dagster.resources.media_server_items import read_user
+from aperture_dagster.resources.media_server.emby import EmbyReader, parse_emby_user
+from aperture_dagster.resources.media_server.items import parse_user
+from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
+from aperture_dagster.resources.media_server.reader import MediaServerReader
+from aperture_dagster.resources.media_server.records import Listing, ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.jellyfin.items import SERIES_COUNTED
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
@@ -28,15 +29,15 @@ FILMS = ServerLibrary("films", "Films", "movies")
 
 
 @contextmanager
-def served(server: str, **how: Any) -> Iterator[tuple[RunningSimulator, MediaServer]]:
+def served(server: str, **how: Any) -> Iterator[tuple[RunningSimulator, MediaServerReader]]:
     """The world with habits, and a client of the server: a version of Jellyfin, or Emby."""
     settings = SimulatorSettings() if server == "emby" else SimulatorSettings(jellyfin_version=server)
     quick: dict[str, Any] = {"attempts": 1} | how
     with running_simulator(small_world(), settings) as running:
         if server == "emby":
-            client: MediaServer = EmbyServer.connect(running.emby_url, settings.emby_key, **quick)
+            client: MediaServerReader = EmbyReader.connect(running.emby_url, settings.emby_key, **quick)
         else:
-            client = JellyfinServer.connect(running.jellyfin_url, settings.jellyfin_key, **quick)
+            client = JellyfinReader.connect(running.jellyfin_url, settings.jellyfin_key, **quick)
         try:
             yield running, client
         finally:
@@ -81,9 +82,9 @@ def test_films_of_a_collection_are_listed_as_themselves_and_no_library_is_loaded
         assert running.state.costly(service(server)) == 0
 
 
-@pytest.mark.parametrize("client_type", [JellyfinServer, EmbyServer])
+@pytest.mark.parametrize("client_type", [JellyfinReader, EmbyReader])
 def test_a_collection_in_place_of_a_film_is_refused_and_nothing_is_taken_as_missing(
-    scripted: Scripted, client_type: type[JellyfinServer] | type[EmbyServer]
+    scripted: Scripted, client_type: type[JellyfinReader] | type[EmbyReader]
 ):
     """Finding R1: an item of another type than was asked for is never stored, and what it hides is not gone."""
     box_set = {"Id": "b" * 32, "Name": "Parts Collection", "Type": "BoxSet", "ProviderIds": {"Tmdb": "900"}}
@@ -138,9 +139,9 @@ def test_what_is_new_is_read_without_counting_the_episodes_of_every_series(serve
         assert state.item_ids("series:1")[0] in {one.server_item_id for page in pages for one in page}
 
 
-@pytest.mark.parametrize(("client_type", "items"), [(JellyfinServer, "/Items"), (EmbyServer, "/Items")])
+@pytest.mark.parametrize(("client_type", "items"), [(JellyfinReader, "/Items"), (EmbyReader, "/Items")])
 def test_pages_with_user_data_are_smaller(
-    scripted: Scripted, client_type: type[JellyfinServer] | type[EmbyServer], items: str
+    scripted: Scripted, client_type: type[JellyfinReader] | type[EmbyReader], items: str
 ):
     """Finding R7."""
     scripted.say(Answer({"Items": [], "TotalRecordCount": 0}))
@@ -215,7 +216,7 @@ def test_tags_of_a_library_count_for_all_that_is_in_it(version: str):
     )
     world.users.append(WorldUser("child", allowed_tags=("kids",), blocked_tags=("Gore",)))
     with running_simulator(world, SimulatorSettings(jellyfin_version=version)) as running:
-        client = JellyfinServer.connect(running.jellyfin_url, "demo-jellyfin-key", attempts=1)
+        client = JellyfinReader.connect(running.jellyfin_url, "demo-jellyfin-key", attempts=1)
         ids = {library.name: library.library_id for library in client.libraries()}
         child = next(user for user in client.users().records if user.name == "child")
         assert child.open_library_ids == (ids["Movies"],)
@@ -227,12 +228,12 @@ def test_tags_of_a_library_count_for_all_that_is_in_it(version: str):
 def test_embys_older_list_of_tags_is_read_as_it_is_meant():
     """Finding R17: with ``IsTagBlockingModeInclusive`` the one list holds what is allowed."""
     user: dict[str, Any] = {"Id": "1", "Name": "x"}
-    told = read_emby_user(user | {"Policy": {"BlockedTags": ["kids"], "IsTagBlockingModeInclusive": True}})
+    told = parse_emby_user(user | {"Policy": {"BlockedTags": ["kids"], "IsTagBlockingModeInclusive": True}})
     assert (told.blocked_tags, told.allowed_tags) == ((), ("kids",))
     both = {"BlockedTags": ["gore"], "IncludeTags": ["kids"], "IsTagBlockingModeInclusive": True}
-    told = read_emby_user(user | {"Policy": both})
+    told = parse_emby_user(user | {"Policy": both})
     assert (told.blocked_tags, told.allowed_tags) == (("gore",), ("kids",))
-    assert read_user(user | {"Policy": {"BlockedTags": None}}).blocked_tags == ()
+    assert parse_user(user | {"Policy": {"BlockedTags": None}}).blocked_tags == ()
 
 
 def test_a_folder_that_is_no_more_excludes_nothing():
@@ -256,7 +257,7 @@ def test_the_key_in_the_query_is_said_nowhere(scripted: Scripted, caplog: pytest
     caplog.set_level(0)
     scripted.say(Answer({"oops": "the-key"}, status=500))
     route = Route(headers={"Authorization": "Basic aG9tZTpzZWNyZXQ="})
-    client = JellyfinServer.connect(scripted.url, "the-key", attempts=1, route=route)
+    client = JellyfinReader.connect(scripted.url, "the-key", attempts=1, route=route)
     with pytest.raises(Exception, match="Jellyfin") as told:
         client.identity()
     client.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.resources.media_server import ItemState, Listing
+from aperture_dagster.resources.media_server.records import ItemState, Listing
 from aperture_dagster.resources.providers import Database, MediaServers
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 
-from aperture_dagster.resources.media_server import (
+from aperture_dagster.resources.media_server.records import (
     ItemState,
     Listing,
     ServerEpisode,
@@ -36,7 +36,7 @@ from aperture_dagster.storage.people import write_users
 from aperture_dagster_tests.holders import Holder, a_data_directory, holders_of
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.jellyfin import JellyfinServer
+    from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 FILMS = ServerLibrary("films", "Films", "movies")
@@ -114,12 +114,12 @@ class Shelf:
     # The real client against a stand-in
 
     def sync(
-        self, server: JellyfinServer, *, rules: RemovalRules = RULES, exclude: Iterable[str] = ()
+        self, server: JellyfinReader, *, rules: RemovalRules = RULES, exclude: Iterable[str] = ()
     ) -> dict[str, CatalogueResult]:
         """Films, series and episodes, by the steps of the assets."""
         return {kind: self._sync(server, kind, rules, set(exclude)) for kind in ("movie", "series", "episode")}
 
-    def _sync(self, server: JellyfinServer, kind: Any, rules: RemovalRules, exclude: set[str]) -> CatalogueResult:
+    def _sync(self, server: JellyfinReader, kind: Any, rules: RemovalRules, exclude: set[str]) -> CatalogueResult:
         listed = server.libraries()
         wanted = "movies" if kind == "movie" else "tvshows"
         excluded = {library.library_id for library in listed if library.name in exclude}
@@ -146,7 +146,7 @@ class Shelf:
             )
             return sync.merge(coverage, rules)
 
-    def read_history(self, server: JellyfinServer, user_id: str, now: datetime) -> int:
+    def read_history(self, server: JellyfinReader, user_id: str, now: datetime) -> int:
         """A user's whole history; returns how many rows were written."""
         from aperture_dagster.storage.history import write_states
 
@@ -256,15 +256,15 @@ def empty(postgres: str, admin: Callable[..., Any]) -> Iterator[str]:
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[..., JellyfinServer]]:
+def connect() -> Iterator[Callable[..., JellyfinReader]]:
     """Makes a real client of a running stand-in."""
-    from aperture_dagster.resources.jellyfin import JellyfinServer
+    from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
 
-    made: list[JellyfinServer] = []
+    made: list[JellyfinReader] = []
 
-    def connecting(simulator: Any, **how: Any) -> JellyfinServer:
+    def connecting(simulator: Any, **how: Any) -> JellyfinReader:
         made.append(
-            JellyfinServer.connect(
+            JellyfinReader.connect(
                 simulator.jellyfin_url, "demo-jellyfin-key", **{"attempts": 2, "first_wait_seconds": 0.01} | how
             )
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from aperture_dagster.defs.media_server.history import HistoryConfig, _sync_history
 from aperture_dagster.library.removal import RemovalRefused
-from aperture_dagster.resources.media_server import (
+from aperture_dagster.resources.media_server.records import (
     ItemState,
     Listing,
     ServerEpisode,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.resources.media_server import ServerEpisode, ServerLibrary, ServerTitle
+from aperture_dagster.resources.media_server.records import ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.storage.catalogue import catalogue_size, titles_without_ids
 from aperture_dagster.storage.catalogue_sync import CatalogueResult, Coverage, EpisodeSync
 from aperture_dagster_tests.storage.conftest import ACCEPTED, FILMS, NOW, RULES, SHOWS, Shelf, film, played

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.resources.media_server import ServerEpisode, ServerTitle
+from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.storage.catalogue import tombstones
 from aperture_dagster.storage.connection import close_engine
 from aperture_dagster.storage.history import (

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.resources.media_server import ServerEpisode
+from aperture_dagster.resources.media_server.records import ServerEpisode
 from aperture_dagster.storage.history import marked_items, write_states
 from aperture_dagster_tests.storage.conftest import NOW, Shelf, film, played
 from aperture_dagster_tests.storage.viewers import DAY, furnish, histories, history_of, mark

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.resources.media_server import Listing
+from aperture_dagster.resources.media_server.records import Listing
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import Play
 from aperture_dagster.storage.history import marked_items, write_states

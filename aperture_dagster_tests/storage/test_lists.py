@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aperture_dagster.resources.media_server import ServerLibrary
+from aperture_dagster.resources.media_server.records import ServerLibrary
 from aperture_dagster.storage.lists import (
     list_sizes,
     profile_table,
@@ -288,7 +288,7 @@ def test_an_empty_library_has_the_same_columns(shelf: Shelf):
 
 
 def test_recommendations_of_tmdb_lead_to_works_of_the_same_kind_only(shelf: Shelf):
-    from aperture_dagster.resources.media_server import ServerTitle
+    from aperture_dagster.resources.media_server.records import ServerTitle
     from aperture_dagster.resources.tmdb import read_title
     from aperture_dagster.storage.enrichment import write_answers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from aperture_dagster.resources.media_server import ServerEpisode, ServerTitle
+from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
 from aperture_dagster.storage.history import marked_items, read_histories
 from aperture_dagster_tests.storage.conftest import Shelf, film, played
 

@@ -150,15 +150,15 @@ def _show(context: dg.AssetExecutionContext, database: Database, media_servers: 
     if not wanted:
         return count
     progress = Progress(context, "studios' pictures", len(wanted))
-    with media_servers.open() as server:
-        for page in server.studios():
+    with media_servers.open_writer() as writer:
+        for page in writer.reader.studios():
             for studio in page:
                 logo = wanted.get(studio.name.casefold())
                 if logo is None or (studio.has_picture and logo.shown_sha256 is None):
                     continue
                 content = (folder / logo.file_name).read_bytes()
                 try:
-                    server.set_picture(studio.server_item_id, content, SHOWABLE[logo.picture_kind])
+                    writer.set_picture(studio.server_item_id, content, SHOWABLE[logo.picture_kind])
                 except (NotFound, RequestRejected) as error:
                     context.log.warning(f"{studio.name}: {error}")
                     continue

@@ -18,14 +18,15 @@ from aperture_dagster.defs.common import (
 )
 from aperture_dagster.defs.media_server.server import GROUP, media_server
 from aperture_dagster.resources.errors import BadAnswer, ServiceError
-from aperture_dagster.resources.media_server import Listing
+from aperture_dagster.resources.media_server.records import Listing
 from aperture_dagster.resources.providers import Database, MediaServers
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from aperture_dagster.resources.media_server import MediaServer, MediaType, ServerLibrary
+    from aperture_dagster.resources.media_server.reader import MediaServerReader
+    from aperture_dagster.resources.media_server.records import MediaType, ServerLibrary
     from aperture_dagster.storage.catalogue_sync import CatalogueResult, Coverage
 
 CONTENT_TYPES = {"movie": {"movies", None, "mixed"}, "series": {"tvshows", None, "mixed"}}
@@ -167,7 +168,7 @@ class _Libraries:
 
 
 def _libraries(
-    context: dg.AssetExecutionContext, server: "MediaServer", settings: Settings, media_type: "MediaType"
+    context: dg.AssetExecutionContext, server: "MediaServerReader", settings: Settings, media_type: "MediaType"
 ) -> _Libraries:
     """What the server has, and what of it is to be read.
 

@@ -17,12 +17,13 @@ from aperture_dagster.defs.media_server.catalogue import episodes, movies
 from aperture_dagster.defs.media_server.people import users
 from aperture_dagster.defs.media_server.server import GROUP, media_server
 from aperture_dagster.partitions import users_partitions
-from aperture_dagster.resources.media_server import Listing
+from aperture_dagster.resources.media_server.records import Listing, with_content
 from aperture_dagster.resources.providers import Clock, Database, MediaServers
 from aperture_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server import ItemState, MediaServer
+    from aperture_dagster.resources.media_server.reader import MediaServerReader
+    from aperture_dagster.resources.media_server.records import ItemState
     from aperture_dagster.storage.history import PageResult
     from aperture_dagster.storage.people import StoredUser
 
@@ -79,7 +80,7 @@ def _sync_history(
     config: HistoryConfig,
     settings: Settings,
     database: Database,
-    server: "MediaServer",
+    server: "MediaServerReader",
     clock: Clock,
 ) -> UserOutcome:
     """Read what is new of a user's history, or all of it when that is due.
@@ -92,7 +93,6 @@ def _sync_history(
 
     from aperture_dagster.library.history import next_watermark
     from aperture_dagster.library.removal import check_history_loss
-    from aperture_dagster.resources.media_server_items import that_say_something
     from aperture_dagster.storage.history import (
         items_with_versions,
         latest_plays,
@@ -119,7 +119,7 @@ def _sync_history(
     if config.full or config.accept_removals or full_is_due or mark.watermark is None or mark.watermark > now:
         full, pages = True, server.all_states(user.user_id, listing)
         # Jellyfin 12 lists no progress in a version that lies in its film's own folder: the film itself hints at it.
-        pages = chain(pages, that_say_something(server.states_of(user.user_id, versioned)))
+        pages = chain(pages, with_content(server.states_of(user.user_id, versioned)))
     else:
         full, pages = False, server.changed_states(user.user_id, mark.watermark, listing)
     watermark = mark.watermark

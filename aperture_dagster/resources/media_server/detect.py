@@ -1,4 +1,4 @@
-"""Which of the two media servers answers at an address: both tell it to anybody, before any key."""
+"""Find out whether Jellyfin or Emby answers at an address. Both say so publicly, without a key."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestReject
 from aperture_dagster.resources.home_network import DIRECT, Route
 from aperture_dagster.resources.transport import Transport, expect
 
-Kind = Literal["jellyfin", "emby"]
-# Emby counts versions from 4; Jellyfin, which began as a copy of it, from 10.
-FIRST_JELLYFIN = 10
-PUBLIC = "/System/Info/Public"
+ServerType = Literal["jellyfin", "emby"]
+# Emby counts versions from 4; Jellyfin, which began as a fork of it, from 10.
+FIRST_JELLYFIN_MAJOR = 10
+PUBLIC_INFO = "/System/Info/Public"
 
 
-def recognise(url: str, route: Route = DIRECT, **how: Any) -> Kind:
-    """Jellyfin or Emby, by what ``/System/Info/Public`` says: only Jellyfin names its product there.
+def detect_server_type(url: str, route: Route = DIRECT, **options: Any) -> ServerType:
+    """Return the type of the server at ``url``, from its ``/System/Info/Public``.
 
-    What cannot be told is taken for Jellyfin; its client then says what is wrong. ``how`` goes to the transport.
+    Returns "jellyfin" if in doubt; its client then reports what is wrong. ``options`` are passed to the transport.
 
     Raises:
-        ServiceUnavailable: nothing usable answers.
+        ServiceUnavailable: the server does not answer.
     """
     with Transport(
         "The media server",
@@ -31,23 +31,23 @@ def recognise(url: str, route: Route = DIRECT, **how: Any) -> Kind:
         verify=route.verify,
         direct=route.direct,
         address_setting="APERTURE_MEDIA_SERVER_URL",
-        **how,
+        **options,
     ) as transport:
-        for path in (PUBLIC, f"/emby{PUBLIC}"):
+        for path in (PUBLIC_INFO, f"/emby{PUBLIC_INFO}"):
             try:
-                info = expect(transport.get_json(path), dict, path)
+                return _server_type(expect(transport.get_json(path), dict, path))
             except (NotFound, RequestRejected):
                 continue
             except (ServiceRefused, BadAnswer):
                 break
-            return _kind_of(info)
     return "jellyfin"
 
 
-def _kind_of(info: dict[str, Any]) -> Kind:
+def _server_type(info: dict[str, Any]) -> ServerType:
+    # Only Jellyfin names its product here.
     if info.get("ProductName"):
         return "emby" if "emby" in str(info["ProductName"]).lower() else "jellyfin"
     major = str(info.get("Version") or "").partition(".")[0]
-    if not info.get("Id") or (major.isdecimal() and int(major) >= FIRST_JELLYFIN):
+    if not info.get("Id") or (major.isdecimal() and int(major) >= FIRST_JELLYFIN_MAJOR):
         return "jellyfin"
     return "emby"

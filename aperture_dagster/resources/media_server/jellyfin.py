@@ -1,0 +1,245 @@
+"""Read Jellyfin 10.9 to 12.
+
+Facts about the API that shaped this module:
+
+- The only auth header that every version accepts is ``Authorization: MediaBrowser Token="…"``.
+- Without ``collapseBoxSetItems=false``, version 12 lists a collection in place of its films, and older versions load
+  the whole library for every page.
+- ``minDateLastSavedForUser`` ignores user data, so changes are found with ``sortBy=DatePlayed`` and an early stop. An
+  item marked as played by hand may have no date and sorts last.
+- User data of a series makes versions before 12 count its episodes, so it is read once a day only.
+- Version 12 lists only the primary version of a film, yet reports progress under the version that was played.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from operator import attrgetter, itemgetter
+from typing import Any, TypeVar
+
+from aperture_dagster.library.access import clean_tags
+from aperture_dagster.resources.errors import BadAnswer
+from aperture_dagster.resources.media_server.items import (
+    ITEM_TYPES,
+    parse_episode,
+    parse_state,
+    parse_tags,
+    parse_title,
+    parse_user,
+    parse_versions,
+)
+from aperture_dagster.resources.media_server.listing import (
+    id_batches,
+    only_types,
+    parse_page,
+    read_listing,
+    read_listings,
+)
+from aperture_dagster.resources.media_server.reader import STATE_OVERLAP, STATES_PER_PAGE, MediaServerReader
+from aperture_dagster.resources.media_server.records import (
+    ItemState,
+    Listing,
+    MediaType,
+    Page,
+    ServerEpisode,
+    ServerLibrary,
+    ServerTitle,
+    ServerUser,
+    with_content,
+)
+from aperture_dagster.resources.media_server.values import parse_id, parse_integer, parse_text, require_text
+from aperture_dagster.resources.transport import expect
+
+Record = TypeVar("Record")
+Item = TypeVar("Item", ServerTitle, ServerEpisode)
+Parse = Callable[[dict[str, Any]], Record]
+
+TITLE_FIELDS = (
+    "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,MediaSourceCount"
+)
+
+
+class JellyfinReader(MediaServerReader):
+    """A Jellyfin server."""
+
+    product = "Jellyfin"
+
+    @staticmethod
+    def credentials(api_key: str, extra_headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the header with the key, or the query parameter if a reverse proxy needs that header itself.
+
+        Jellyfin reads only the first ``Authorization`` header, ignores it if the scheme is not its own, and then takes
+        ``ApiKey`` from the query in every version; from 12 on, the other headers are refused (jellyfin/jellyfin
+        v10.9.11 to v12.0-rc5, ``Jellyfin.Server.Implementations/Security/AuthorizationContext.cs``). Only the token is
+        sent, because anything else would rewrite the key's device record.
+        """
+        if any(name.lower() == "authorization" for name in extra_headers):
+            return {}, {"ApiKey": api_key}
+        return {"Authorization": f'MediaBrowser Token="{api_key}"'}, {}
+
+    def users(self) -> Page[ServerUser]:
+        """Return all users. Jellyfin knows no e-mail addresses."""
+        answer = expect(self.transport.get_json("/Users"), list, "Jellyfin's list of users")
+        page = parse_page(answer, parse_user)
+        if any(user.blocked_tags or user.allowed_tags for user in page.records):
+            tags = self._library_tags()
+            page.records = [apply_library_tags(user, tags) for user in page.records]
+        return page
+
+    def _library_tags(self) -> dict[str, tuple[str, ...]]:
+        """Return each library's own tags by its id; all items of a library inherit them.
+
+        jellyfin/jellyfin v10.9.11 to v12.0-rc5, ``MediaBrowser.Controller/Entities/BaseItem.cs``: ``GetInheritedTags``.
+        """
+        ids = [library.library_id for library in self.libraries() if library.library_id]
+        return dict.fromkeys(ids, ()) | self._by_id(ids, "Tags", parse_tags)
+
+    def libraries(self) -> list[ServerLibrary]:
+        """Return all libraries; see :meth:`MediaServerReader.libraries`."""
+        answer = expect(self.transport.get_json("/Library/VirtualFolders"), list, "Jellyfin's list of libraries")
+        page = parse_page(answer, parse_library)
+        if page.problems:
+            raise BadAnswer(f"Jellyfin's list of libraries cannot be parsed: {page.problems[0]}")
+        return page.records
+
+    def titles(self, library: ServerLibrary, media_type: MediaType, listing: Listing) -> Iterator[list[ServerTitle]]:
+        """Yield all films or series of a library; see :meth:`MediaServerReader.titles`."""
+        return self._library_items(library, ITEM_TYPES[media_type], TITLE_FIELDS, parse_title, listing)
+
+    def episodes(self, library: ServerLibrary, listing: Listing) -> Iterator[list[ServerEpisode]]:
+        """Yield all episodes of a library that have a file."""
+        return self._library_items(library, "Episode", "Path,MediaSourceCount", parse_episode, listing)
+
+    def _library_items(
+        self,
+        library: ServerLibrary,
+        item_type: str,
+        fields: str,
+        parse: Callable[[dict[str, Any]], Item],
+        listing: Listing,
+    ) -> Iterator[list[Item]]:
+        """Yield the items of a library with the ids of their other versions.
+
+        ``MediaSourceCount`` is sent only for items with several. Their ids make the server open every file, so they are
+        requested for those items alone.
+        """
+        with_versions: list[str] = []
+
+        def parse_and_note(item: dict[str, Any]) -> Item:
+            record = parse(item)
+            if (parse_integer(item, "MediaSourceCount") or 1) > 1:
+                with_versions.append(record.server_item_id)
+            return record
+
+        query = {
+            "parentId": library.library_id,
+            "includeItemTypes": item_type,
+            "fields": fields,
+            "sortBy": "DateCreated,SortName",
+            "enableUserData": "false",
+        }
+        for page in self._pages(query, only_types(item_type, parse_and_note), listing):
+            versions = self._by_id(with_versions, "MediaSources", parse_versions)
+            yield [replace(one, version_ids=versions.get(one.server_item_id, ())) for one in page]
+            with_versions.clear()
+
+    def _by_id(
+        self, item_ids: Sequence[str], fields: str, parse: Parse[tuple[str, tuple[str, ...]]]
+    ) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for ids in id_batches(item_ids):
+            query = {"ids": ids, "fields": fields, "enableUserData": "false"}
+            for page in self._pages(query, parse, Listing(), key=itemgetter(0)):
+                found.update(page)
+        return found
+
+    def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
+        """Yield what was played since then (newest first), and everything in progress or marked as favourite.
+
+        What was *un*marked or rated never appears here; the daily full comparison finds it.
+        """
+        horizon = since - STATE_OVERLAP
+        newest_first = {"isPlayed": "true", "sortBy": "DatePlayed", "sortOrder": "Descending"}
+        for page in self._states(user_id, newest_first, listing):
+            yield page
+            if page and all(state.last_played_at is None or state.last_played_at < horizon for state in page):
+                # The rest is older.
+                listing.total = listing.seen
+                break
+        queries = ({"filters": "IsResumable"}, {"filters": "IsFavorite", "includeItemTypes": "Movie,Series,Episode"})
+        yield from read_listings([partial(self._states, user_id, query) for query in queries], listing)
+
+    def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
+        """Yield every item that the user played, started, marked or rated.
+
+        No filter knows ratings, so all series are read; favourite series are among them.
+        """
+        queries = ({"isPlayed": "true"}, {"filters": "IsResumable"}, {"filters": "IsFavorite"})
+        parts = [partial(self._states, user_id, query) for query in queries]
+        return read_listings([*parts, partial(self._series_states, user_id)], listing)
+
+    def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
+        """Yield the user's states of these items; see :meth:`MediaServerReader.states_of`."""
+        for ids in id_batches(item_ids):
+            yield from self._states(user_id, {"ids": ids, "includeItemTypes": "Movie,Series,Episode"}, Listing())
+
+    def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
+        return with_content(self._states(user_id, {"includeItemTypes": "Series"}, listing))
+
+    def _states(self, user_id: str, query: Mapping[str, str], listing: Listing) -> Iterator[list[ItemState]]:
+        query = {
+            "userId": user_id,
+            "includeItemTypes": "Movie,Episode",
+            "sortBy": "DateCreated,SortName",
+            "enableUserData": "true",
+            **query,
+        }
+        size = min(self._page_size, STATES_PER_PAGE)
+        return self._pages(query, only_types(query["includeItemTypes"], parse_state), listing, page_size=size)
+
+    def _pages(
+        self,
+        query: Mapping[str, str],
+        parse: Parse[Record],
+        listing: Listing,
+        *,
+        key: Callable[[Record], str] = attrgetter("server_item_id"),
+        page_size: int | None = None,
+    ) -> Iterator[list[Record]]:
+        size = page_size or self._page_size
+        base = {
+            "recursive": "true",
+            "sortOrder": "Ascending",
+            "collapseBoxSetItems": "false",
+            "excludeLocationTypes": "Virtual",
+            "enableImages": "false",
+            "enableTotalRecordCount": "true",
+            **query,
+        }
+
+        def fetch(start: int, overlap: int) -> Any:
+            return self.transport.get_json("/Items", {**base, "startIndex": start, "limit": size + overlap})
+
+        return read_listing(fetch, parse, listing, what="Jellyfin's /Items", key=key)
+
+
+def apply_library_tags(user: ServerUser, tags: Mapping[str, tuple[str, ...]]) -> ServerUser:
+    """Apply a user's blocked and allowed tags to the tags of libraries, given by library id."""
+    blocked, allowed = clean_tags(user.blocked_tags), clean_tags(user.allowed_tags)
+    hidden = {library_id for library_id, own in tags.items() if blocked & clean_tags(own)}
+    if hidden:
+        visible = tags.keys() if user.all_libraries else user.library_ids
+        user = replace(user, all_libraries=False, library_ids=tuple(sorted(set(visible) - hidden)))
+    return replace(user, open_library_ids=tuple(sorted(one for one, own in tags.items() if allowed & clean_tags(own))))
+
+
+def parse_library(item: dict[str, Any]) -> ServerLibrary:
+    """Parse a library."""
+    return ServerLibrary(
+        library_id=parse_id(item["ItemId"]) if item.get("ItemId") is not None else "",
+        name=require_text(item, "Name"),
+        collection_type=parse_text(item, "CollectionType"),
+    )

@@ -1,0 +1,188 @@
+"""Plain records of what a media server holds, the same for Jellyfin and Emby.
+
+A reader skips items that it cannot parse and reports them: :class:`Page` carries both. :class:`Listing` tells whether a
+listing is *complete*; only a complete one may lead to removals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Generic, Literal, TypeVar
+
+MediaType = Literal["movie", "series"]
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIdentity:
+    """Which server this is."""
+
+    server_id: str
+    name: str
+    version: str
+    product: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerUser:
+    """A user account on the server.
+
+    Items with one of ``blocked_tags`` are hidden from the user, and so is everything below ``excluded_folders`` (paths
+    on the server). If there are ``allowed_tags``, the user sees only items that have one of them or that are in one of
+    ``open_library_ids``. ``email_hint`` is a value that may be an e-mail address.
+    """
+
+    user_id: str
+    name: str
+    is_administrator: bool = False
+    is_hidden: bool = False
+    is_disabled: bool = False
+    max_parental_rating: int | None = None
+    all_libraries: bool = True
+    library_ids: tuple[str, ...] = ()
+    blocked_tags: tuple[str, ...] = ()
+    allowed_tags: tuple[str, ...] = ()
+    open_library_ids: tuple[str, ...] = ()
+    excluded_folders: tuple[str, ...] = ()
+    last_activity_at: datetime | None = None
+    email_hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLibrary:
+    """A library; ``collection_type`` is None for mixed content.
+
+    ``library_id`` is empty while the server has not assigned one, because the folder does not exist or was never
+    scanned. Such a library cannot be read, and its items do not count as missing.
+    """
+
+    library_id: str
+    name: str
+    collection_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTitle:
+    """A film or series.
+
+    ``version_ids`` are the ids of its alternate versions, which listings leave out. A user's state of one of them
+    counts for this item.
+    """
+
+    server_item_id: str
+    title: str
+    original_title: str | None = None
+    sort_title: str | None = None
+    year: int | None = None
+    premiere_date: date | None = None
+    end_date: date | None = None
+    overview: str | None = None
+    tagline: str | None = None
+    genres: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    studios: tuple[str, ...] = ()
+    official_rating: str | None = None
+    community_rating: float | None = None
+    critic_rating: float | None = None
+    runtime_minutes: int | None = None
+    status: str | None = None
+    path: str | None = None
+    tmdb_id: int | None = None
+    imdb_id: str | None = None
+    tvdb_id: int | None = None
+    added_at: datetime | None = None
+    version_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEpisode:
+    """An episode. ``number_end`` is set for a double episode; ``version_ids`` are as in :class:`ServerTitle`."""
+
+    server_item_id: str
+    series_item_id: str
+    title: str
+    season: int | None = None
+    number: int | None = None
+    number_end: int | None = None
+    air_date: date | None = None
+    runtime_minutes: int | None = None
+    path: str | None = None
+    version_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ItemState:
+    """A user's state of an item: played, started, favourite, rated. ``position_share`` is 0-1, ``rating`` 0-10.
+
+    The names and numbers of the item reveal whether its id still refers to the item that the catalogue knows.
+    """
+
+    server_item_id: str
+    is_episode: bool
+    played: bool
+    play_count: int
+    position_share: float
+    last_played_at: datetime | None
+    favorite: bool
+    rating: float | None
+    name: str | None = None
+    series_name: str | None = None
+    season: int | None = None
+    number: int | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether the user did anything with the item."""
+        return bool(self.played or self.play_count or self.position_share or self.favorite or self.rating is not None)
+
+
+def with_content(pages: Iterable[list[ItemState]]) -> Iterator[list[ItemState]]:
+    """Drop the states of items that the user did nothing with."""
+    for page in pages:
+        yield [state for state in page if state.has_content]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStudio:
+    """A studio. The server creates one for each studio name that its titles carry."""
+
+    server_item_id: str
+    name: str
+    has_picture: bool
+
+
+@dataclass(slots=True)
+class Page(Generic[Record]):
+    """A page of a listing, and the problems found in it.
+
+    ``virtual_ids`` are items without a file, which are left out. ``foreign`` is set if there were items of another type
+    than requested.
+    """
+
+    records: list[Record]
+    problems: list[str] = field(default_factory=list)
+    total: int | None = None
+    unreadable_ids: list[str] = field(default_factory=list)
+    virtual_ids: list[str] = field(default_factory=list)
+    foreign: bool = False
+
+
+@dataclass(slots=True)
+class Listing:
+    """Totals and problems of a listing, final once its last page is read.
+
+    ``shifted`` is set if items were added or removed while it was read, so that some may have been missed.
+    """
+
+    seen: int = 0
+    total: int | None = None
+    shifted: bool = False
+    problems: list[str] = field(default_factory=list)
+    unreadable_ids: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item was seen, so that an absent item is really gone."""
+        return not self.shifted and self.total is not None and self.seen >= self.total
