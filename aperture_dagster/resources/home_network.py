@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from aperture_dagster.resources.errors import ServiceNotConfigured
-from aperture_dagster.settings import Settings, headers_in
+from aperture_dagster.settings import Settings
+from aperture_dagster.settings.types import parse_headers
 
 CERTIFICATE_ADVICE = (
     "Set APERTURE_MEDIA_SERVER_CA_FILE to the file of the certificate that signed it, "
@@ -47,7 +48,7 @@ def route_to_media_server(settings: Settings) -> Route:
     """
     headers = settings.media_server_headers
     return Route(
-        headers=(headers_in(headers.get_secret_value()) or {}) if headers is not None else {},
+        headers=(parse_headers(headers.get_secret_value()) or {}) if headers is not None else {},
         verify=_verification(settings),
         direct=not settings.media_server_proxy and is_private(urlsplit(settings.media_server_url or "").hostname or ""),
     )

@@ -1,0 +1,192 @@
+"""Every setting of the product: name, type, default and one line of explanation.
+
+Each capability has a module with its group of settings, and :class:`Settings` combines the groups. To add one, write
+its module and add its class to the bases of ``Settings``; ``docs/settings.md`` is generated from that.
+
+A setting comes from the environment (``APERTURE_<NAME>``; the keys of other services also under their usual names,
+such as ``TMDB_API_KEY``) or a ``.env`` file, then from ``aperture.toml``, both in the project's root, then from its
+default. Secrets come from the environment or ``.env`` only, because ``aperture.toml`` is meant to be shared.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import unquote
+
+from dotenv import dotenv_values
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from aperture_dagster.settings.home import HomeSettings, RunSettings
+from aperture_dagster.settings.mdblist import MdblistSettings
+from aperture_dagster.settings.media_server import MediaServerSettings
+from aperture_dagster.settings.omdb import OmdbSettings
+from aperture_dagster.settings.ranking import EmbedderSettings, RecommendationSettings, TopPicksSettings
+from aperture_dagster.settings.tmdb import LogoSettings, TmdbSettings
+from aperture_dagster.settings.types import parse_headers
+
+PREFIX = "APERTURE_"
+
+
+class SettingsError(ValueError):
+    """A setting is misspelt, of the wrong type or impossible; the message names it and says what is expected."""
+
+
+def project_root() -> Path:
+    """The folder that holds ``dagster.yaml``: the checkout, or the working folder when the package is installed."""
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "dagster.yaml").exists() else Path.cwd()
+
+
+def config_file() -> Path:
+    """``aperture.toml`` in the project's root, or the file that ``APERTURE_CONFIG`` names."""
+    named = os.environ.get(PREFIX + "CONFIG")
+    return Path(named).expanduser() if named else project_root() / "aperture.toml"
+
+
+class Settings(
+    HomeSettings,
+    RunSettings,
+    MediaServerSettings,
+    TmdbSettings,
+    OmdbSettings,
+    MdblistSettings,
+    LogoSettings,
+    EmbedderSettings,
+    RecommendationSettings,
+    TopPicksSettings,
+):
+    """All settings, validated. Create them with :func:`load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        populate_by_name=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Overrides first, then the environment, then ``aperture.toml``."""
+        file = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        for name in secret_names():
+            if file.toml_data.keys() & {name, *environment_names(name)}:
+                raise SettingsError(
+                    f"{name} is a secret and must not be in {config_file()}: remove it and set "
+                    f"{environment_names(name)[0]} in the environment (or in a .env file that is not shared)."
+                )
+        known = {PREFIX + "CONFIG", *(variable for name in cls.model_fields for variable in environment_names(name))}
+        # Pydantic ignores variables that it does not know; as extra input they are refused like any other name.
+        unknown = {name: "" for name in os.environ if name.startswith(PREFIX) and name not in known}
+        return init_settings, env_settings, file, InitSettingsSource(settings_cls, unknown)
+
+    @property
+    def home_path(self) -> Path:
+        """The folder that holds everything this machine keeps, absolute."""
+        if self.home is not None:
+            return self.home.expanduser().resolve()
+        root = project_root() / ".aperture"
+        return (root if self.media_server_url else root / "demo").resolve()
+
+    def secret_values(self) -> list[str]:
+        """The configured secrets in clear, for redaction only.
+
+        They include the password in a database's address and the values of headers.
+        """
+        values = [getattr(self, name) for name in secret_names()]
+        secrets = [value.get_secret_value() for value in values if value is not None and value.get_secret_value()]
+        parts = [part for one in secrets for part in [*_passwords_in(one), *(parse_headers(one) or {}).values()]]
+        return secrets + parts
+
+
+def secret_names() -> list[str]:
+    """Names of the settings that hold a secret."""
+    return [name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation)]
+
+
+def environment_names(name: str) -> list[str]:
+    """The environment variables that a setting is read from, the usual one first."""
+    usual = Settings.model_fields[name].validation_alias
+    return [*([usual] if isinstance(usual, str) else []), PREFIX + name.upper()]
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and validate all settings.
+
+    Raises:
+        SettingsError: naming the setting, where it came from, what was expected, and the nearest name if misspelt.
+    """
+    _read_env_file()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, overrides)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{config_file()} is not valid TOML: {error}") from None
+
+
+def _read_env_file() -> None:
+    """Copy ``.env`` beside ``aperture.toml`` into the environment; variables that are already set win.
+
+    Every process must see the same variables, and Dagster reads such a file for some of its processes only.
+    """
+    path = config_file().with_name(".env")
+    if path.is_file():
+        for name, value in dotenv_values(path).items():
+            if value is not None:
+                os.environ.setdefault(name, value)
+
+
+def _passwords_in(address: str) -> list[str]:
+    """The password in the address of a database, as written there and decoded."""
+    user, separator, _ = address.partition("://")[2].rpartition("@")
+    written = user.partition(":")[2] if separator else ""
+    return sorted({written, unquote(written)} - {""})
+
+
+def _explain(error: ValidationError, overrides: dict[str, Any]) -> str:
+    problems = error.errors(include_url=False)
+    # A misspelt name is often the cause of everything else.
+    problem = min(problems, key=lambda one: one["type"] != "extra_forbidden")
+    key = str(problem["loc"][0])
+    if problem["type"] == "extra_forbidden":
+        return _explain_unknown(key, overrides)
+    name = next(name for name in Settings.model_fields if key in (name, *environment_names(name)))
+    variable = next((variable for variable in environment_names(name) if os.environ.get(variable)), None)
+    if name in overrides:
+        where = "given by the program"
+    else:
+        where = f"from the environment variable {variable}" if variable else f"from {config_file()}"
+    # An address may hold a password where it should not.
+    shown = "" if name in secret_names() or name.endswith("_url") else f" (was {problem['input']!r})"
+    return f"Setting {name} {where}: {problem['msg'].removeprefix('Value error, ')}{shown}."
+
+
+def _explain_unknown(name: str, overrides: dict[str, Any]) -> str:
+    known = list(Settings.model_fields)
+    where = "given by the program" if name in overrides else f"in {config_file()}"
+    if name in os.environ:
+        known = [variable for setting in known for variable in environment_names(setting)]
+        where = "in the environment"
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "docs/settings.md lists all settings."
+    return f"{name} {where} is not a setting. {hint}"

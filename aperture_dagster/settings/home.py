@@ -1,0 +1,58 @@
+"""Settings of this machine: where it keeps things, when it works, how it retries."""
+
+import contextlib
+import os
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from aperture_dagster.settings.types import Secret, SettingsGroup, TimeZone
+
+
+def host_timezone() -> str:
+    """The host's time zone by name; UTC when it has none that can be read."""
+    for candidate in (os.environ.get("TZ", "").lstrip(":"), str(Path("/etc/localtime").resolve())):
+        name = candidate.rpartition("zoneinfo/")[2].replace("Etc/UTC", "UTC")
+        # A scheduler cannot use a bare offset file such as "posixrules".
+        if name == "UTC" or "/" in name:
+            with contextlib.suppress(ValueError, OSError, KeyError):
+                return ZoneInfo(name).key
+    return "UTC"
+
+
+class HomeSettings(SettingsGroup):
+    """This machine."""
+
+    home: Path | None = None
+    """Folder for everything that this machine keeps (database, logs, pictures, backups). Default: `.aperture` in
+    the project's root; while no media server is configured, `.aperture/demo`.
+    """
+    database_url: Secret = None
+    """PostgreSQL (with pgvector) to use instead of the embedded one: postgresql://user:password@host/db."""
+    dagster_database_url: Secret = None
+    """Database for Dagster's runs and events. Default: beside the product's database, named `…_dagster`."""
+
+
+class RunSettings(SettingsGroup):
+    """Schedules and retries."""
+
+    timezone: TimeZone | None = None
+    """Time zone of the schedules. Default: the host's."""
+    schedules_enabled: bool = True
+    """Whether schedules and sensors start switched on; each can be switched in the UI."""
+    http_attempts: int = Field(default=5, ge=1, le=20)
+    """Attempts per request, including the first."""
+    http_retry_wait_seconds: PositiveFloat = 0.5
+    """Wait before the second attempt; it doubles each time, up to 20 s."""
+    step_retries: int = Field(default=2, ge=0, le=20)
+    """Retries of a step when a service was unavailable."""
+    step_retry_wait_seconds: NonNegativeFloat = 60
+    """Wait before a step is retried."""
+    run_max_hours: PositiveFloat = 24
+    """Hours after which a run that another machine started counts as dead."""
+
+    @property
+    def schedule_timezone(self) -> str:
+        """Time zone of schedules and of the days of Top Picks."""
+        return self.timezone or host_timezone()

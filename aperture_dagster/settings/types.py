@@ -1,0 +1,105 @@
+"""The types of settings, each with its own validation and a sentence about what it expects."""
+
+import contextlib
+import json
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    Json,
+    SecretStr,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _blank_is_none(value: Any) -> Any:
+    """Strip a text, because files and shells leave line breaks at its end; a blank one is not set."""
+    return value.strip() or None if isinstance(value, str) else value
+
+
+def _split_names(value: Any) -> Any:
+    """Let ``a, b`` in the environment mean what ``["a", "b"]`` means in the file."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        # A name may begin with a bracket, too.
+        with contextlib.suppress(ValueError):
+            return tuple(json.loads(value))
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _check_address(value: str) -> str:
+    """Accept an address that a path can be appended to and that may be shown in messages and logs."""
+    value = value.strip().rstrip("/")
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("expected an address that begins with http:// or https://")
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0 or any(character.isspace() for character in value):
+        raise ValueError("expected an address such as http://192.168.1.10:8096")
+    # Anywhere: a password with a slash in it would pass for the beginning of a path.
+    if "@" in value:
+        raise ValueError("expected an address without user and password, which would show in logs")
+    if "?" in value or "#" in value:
+        raise ValueError("expected an address that ends with its path, without ? or # and what follows")
+    return value
+
+
+def _check_time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("expected a name such as Europe/Berlin or UTC") from None
+    return value
+
+
+def _parse_json(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('expected JSON, such as {"name": "value"}') from None
+
+
+_HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")]
+_HeaderValue = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[ -~]+$")]
+_HEADERS = TypeAdapter(Json[dict[_HeaderName, _HeaderValue]])
+
+
+def parse_headers(text: str) -> dict[str, str] | None:
+    """Parse a JSON object of HTTP headers; None if it is not one or contains what no header may."""
+    try:
+        return _HEADERS.validate_python(text)
+    except ValidationError:
+        return None
+
+
+def _check_headers(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and parse_headers(value.get_secret_value()) is None:
+        raise ValueError('expected a JSON object of names and values, such as {"Authorization": "Basic …"}')
+    return value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
+Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(_parse_json)]
+Address = Annotated[str, AfterValidator(_check_address)]
+OptionalAddress = Annotated[Address | None, BeforeValidator(_blank_is_none)]
+TimeZone = Annotated[str, AfterValidator(_check_time_zone)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_blank_is_none)]
+SecretHeaders = Annotated[Secret, AfterValidator(_check_headers)]
+
+
+class SettingsGroup(BaseSettings):
+    """A group of settings; ``docs/settings.md`` shows its docstring as heading and those of its fields beside them."""
+
+    model_config = SettingsConfigDict(use_attribute_docstrings=True)
