@@ -1,4 +1,4 @@
-"""Bringing the schema up to date, by itself and under a lock, whoever comes first."""
+"""Upgrade of the schema: automatic, under a lock, by whichever process comes first."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _up_to_date: set[str] = set()
 
 
 def ensure_schema(engine: Engine) -> None:
-    """Apply what migrations are missing. Costs one query when there are none, and nothing the second time.
+    """Apply missing migrations. Costs one query when there are none, and nothing the second time in a process.
 
     Raises:
-        DatabaseError: the server cannot be reached, lacks pgvector 0.7, or its schema is newer than this program.
+        DatabaseError: the server cannot be reached or lacks pgvector 0.7, or the schema is newer than this program or
+            older than its first release.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -59,12 +60,12 @@ def ensure_schema(engine: Engine) -> None:
 
 
 def forget_schema(url: str) -> None:
-    """Look at the schema of this database again the next time."""
+    """Check the schema of this database again the next time."""
     _up_to_date.discard(url)
 
 
 def alembic_config() -> Config:
-    """Alembic's configuration, made here so that no ini file has to be found at run time."""
+    """Return Alembic's configuration, which needs no ini file."""
     from alembic.config import Config
 
     config = Config()
@@ -84,13 +85,24 @@ def _upgrade(connection: Connection) -> None:
     from alembic import command
     from alembic.util import CommandError
 
+    if _is_of_development(_revision(connection)):
+        raise DatabaseError(
+            "The database was made by a version of this program from before its first release, and its data cannot be "
+            "taken over; nothing was changed. Delete the folder APERTURE_HOME, or with APERTURE_DATABASE_URL that "
+            "database and Dagster's, and start again."
+        )
     config = alembic_config()
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")
     except CommandError as error:
         raise DatabaseError(
-            f"The database's schema is not one that this program knows ({error}). "
+            f"This program does not know the schema of the database ({error}); nothing was changed. "
             "It was probably written by a newer version: update the program."
         ) from None
     connection.commit()
+
+
+def _is_of_development(revision: str | None) -> bool:
+    """Whether the schema is older than the first one that was released; those were numbered 0001 to 0009."""
+    return revision is not None and revision.isdigit()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import threading
 import uuid
@@ -14,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from click import ClickException
-from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy import create_engine, inspect, make_url
 
 from aperture_dagster.settings import load_settings
 from aperture_dagster.storage.connection import (
@@ -24,8 +22,6 @@ from aperture_dagster.storage.connection import (
     refuse_shared_database,
 )
 from aperture_dagster.storage.errors import DatabaseError
-from aperture_dagster.storage.migrate import alembic_config, ensure_schema, forget_schema
-from aperture_dagster.storage.tables import HEAD_REVISION, metadata
 from aperture_dagster_tests.conftest import PROJECT
 
 PASSWORD = "hush-very-secret"
@@ -40,95 +36,6 @@ def one_sentence(url: str, call: Callable[..., Any] = open_engine, **more: Any) 
     assert PASSWORD not in message
     assert message.endswith(".")
     return message
-
-
-# Migrations
-
-
-def test_migrations_and_tables_are_the_same(database_url: str):
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
-    with engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True, "target_metadata": metadata}
-        )
-        assert compare_metadata(context, metadata) == []
-        sequences = set(inspect(connection).get_sequence_names())
-    engine.dispose()
-    assert "item_id_seq" in sequences
-
-
-def test_the_newest_migration_is_the_one_that_the_tables_name(database_url: str):
-    from alembic.script import ScriptDirectory
-
-    script = ScriptDirectory.from_config(alembic_config())
-    assert script.get_heads() == [HEAD_REVISION]
-    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD_REVISION
-    engine.dispose()
-
-
-def test_comments_reach_the_database(database_url: str):
-    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
-    inspector = inspect(engine)
-    for table in metadata.tables.values():
-        assert inspector.get_table_comment(table.name)["text"] == table.comment
-    engine.dispose()
-
-
-def test_a_database_with_nothing_in_it_is_made_ready_by_itself(empty: str):
-    engine = open_engine(load_settings(database_url=empty))
-    assert set(metadata.tables) <= set(inspect(engine).get_table_names())
-    assert open_engine(load_settings(database_url=empty)) is engine
-
-
-def test_two_processes_migrate_at_once(empty: str):
-    code = (
-        "import sys; from aperture_dagster.settings import Settings, load_settings; "
-        "from aperture_dagster.storage.connection import open_engine; "
-        "open_engine(load_settings(database_url=sys.argv[1])); print('ready')"
-    )
-    both = [
-        subprocess.Popen([sys.executable, "-c", code, empty], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    for process in both:
-        out, errors = process.communicate(timeout=90)
-        assert out == "ready\n", errors
-
-
-def test_threads_migrate_at_once(empty: str):
-    failures: list[Exception] = []
-
-    def work() -> None:
-        try:
-            with open_engine(load_settings(database_url=empty)).begin() as connection:
-                connection.execute(text("SELECT count(*) FROM embeddings"))
-        except Exception as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not failures
-
-
-def test_a_schema_of_a_newer_program_is_left_alone(database_url: str):
-    url = database_url.replace("postgresql://", "postgresql+psycopg://")
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    forget_schema(url)
-    with pytest.raises(DatabaseError, match="newer version"):
-        ensure_schema(engine)
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
-    engine.dispose()
 
 
 # What is wrong, in one sentence

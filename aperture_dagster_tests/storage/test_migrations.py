@@ -1,157 +1,194 @@
-"""A newer schema keeps what an older one held."""
+"""The schema: the same as the tables, made by whoever comes first, and strict about what the product decides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Date,
     DateTime,
     Float,
     Integer,
-    MetaData,
-    Table,
+    SmallInteger,
     create_engine,
     insert,
+    inspect,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
 
-from aperture_dagster.library.sources import TMDB, TMDB_COLLECTIONS
+from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import load_settings
+from aperture_dagster.storage.cluster import embedded_tool
 from aperture_dagster.storage.connection import open_engine
-from aperture_dagster.storage.migrate import alembic_config
-from aperture_dagster.storage.work_list import due_items, enrol
+from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.migrate import alembic_config, ensure_schema, forget_schema
+from aperture_dagster.storage.tables import HEAD_REVISION, metadata
 from aperture_dagster_tests.storage.conftest import NOW
 
-DAY = timedelta(days=1)
-SOMETHING: dict[type, Any] = {
-    ARRAY: [], JSONB: {}, Boolean: False, BigInteger: 0, Integer: 0, Float: 0.0, Date: NOW.date(), DateTime: NOW,
+PLACEHOLDERS: dict[type, Any] = {
+    ARRAY: [], JSONB: {}, Boolean: False, BigInteger: 1, Integer: 1, SmallInteger: 1, Float: 1.0, Date: NOW.date(),
+    DateTime: NOW,
 }  # fmt: skip
 
 
-@contextmanager
-def at_revision(url: str, revision: str) -> Iterator[Connection]:
-    """A connection to a database with the schema of a revision."""
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+def with_driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://")
+
+
+def dump_schema(url: str) -> list[str]:
+    """Every line of the schema as pg_dump writes it; sorted, since columns that were added later come last."""
+    run = subprocess.run(
+        [embedded_tool("pg_dump"), "-s", "-T", "alembic_version", url], check=True, capture_output=True, text=True
+    )
+    # Lines with a backslash hold a random key.
+    return sorted(line.rstrip(",") for line in run.stdout.splitlines() if line and not line.startswith(("--", "\\")))
+
+
+def test_migrations_and_tables_make_the_same_schema(database_url: str, empty: str):
+    engine = create_engine(with_driver(empty))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE EXTENSION vector"))
+        metadata.create_all(connection)
+    engine.dispose()
+    assert dump_schema(database_url) == dump_schema(empty)
+
+
+def test_the_newest_migration_is_the_one_that_the_tables_name(database: Database):
+    assert ScriptDirectory.from_config(alembic_config()).get_heads() == [HEAD_REVISION]
+    with database.transaction() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD_REVISION
+
+
+def test_an_empty_database_gets_its_schema_on_first_use(empty: str):
+    engine = open_engine(load_settings(database_url=empty))
+    assert set(metadata.tables) <= set(inspect(engine).get_table_names())
+    assert open_engine(load_settings(database_url=empty)) is engine
+
+
+def test_two_processes_migrate_at_once(empty: str):
+    code = (
+        "import sys; from aperture_dagster.settings import Settings, load_settings; "
+        "from aperture_dagster.storage.connection import open_engine; "
+        "open_engine(load_settings(database_url=sys.argv[1])); print('ready')"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, empty], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        out, errors = process.communicate(timeout=90)
+        assert out == "ready\n", errors
+
+
+def test_threads_migrate_at_once(empty: str):
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            with open_engine(load_settings(database_url=empty)).begin() as connection:
+                connection.execute(text("SELECT count(*) FROM embeddings"))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+
+
+@pytest.mark.parametrize(
+    ("revision", "remedy"),
+    [
+        ("0001", "Delete the folder APERTURE_HOME"),
+        ("0009", "Delete the folder APERTURE_HOME"),
+        ("v999", "newer version: update the program"),
+        ("a6ee7ffd4b61", "newer version: update the program"),
+    ],
+)
+def test_another_schema_is_refused_with_the_remedy_and_left_alone(database_url: str, revision: str, remedy: str):
+    url = with_driver(database_url)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+        connection.execute(text("INSERT INTO facts (name, value) VALUES ('kept', '1')"))
+    forget_schema(url)
+    with pytest.raises(DatabaseError, match=remedy) as refused:
+        ensure_schema(engine)
+    assert "nothing was changed" in str(refused.value)
     with engine.connect() as connection:
-        config = alembic_config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        connection.commit()
-        yield connection
-        connection.commit()
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == revision
+        assert connection.execute(text("SELECT count(*) FROM facts")).scalar() == 1
     engine.dispose()
 
 
-def put(connection: Connection, table: str, **values: Any) -> None:
-    """A row of a table as it is at this revision; what must be there and does not matter is something."""
-    columns = Table(table, MetaData(), autoload_with=connection).columns
-    needed = {one.name: something(one) for one in columns if not one.nullable and one.server_default is None}
-    connection.execute(insert(Table(table, MetaData(), autoload_with=connection)).values(needed | values))
+# Constraints
 
 
-def something(column: Column[Any]) -> Any:
-    return next((value for kind, value in SOMETHING.items() if isinstance(column.type, kind)), column.name)
-
-
-def rows(connection: Connection, statement: str) -> list[dict[str, Any]]:
-    return [dict(row) for row in connection.execute(text(statement)).mappings()]
+def placeholder(column: Column[Any]) -> Any:
+    return next((value for kind, value in PLACEHOLDERS.items() if isinstance(column.type, kind)), column.name)
 
 
 @pytest.fixture
-def first_schema(empty: str) -> str:
-    """A database of the first schema: six films, what TMDb said of them when, and two collections."""
-    attempts = {
-        1: ("ok", 0, -10 * DAY, 20 * DAY),
-        2: ("ok", 0, -40 * DAY, -10 * DAY),
-        3: ("ok", 0, -31 * DAY, -DAY),
-        4: ("not_found", 0, None, 5 * DAY),
-        5: ("error", 3, -50 * DAY, -DAY / 24),
-    }
-    with at_revision(empty, "0001") as connection:
-        put(connection, "libraries", library_id="films", name="Films", collection_type="movies")
-        for number in range(1, 7):
-            # The second was found by its IMDb id.
-            ids = {"tmdb_id": None if number == 2 else number, "imdb_id": f"tt{number}"}
-            put(connection, "works", work_id=number, media_type="movie", **ids)
-            put(
-                connection, "titles", item_id=number, work_id=number, media_type="movie", library_id="films",
-                server_item_id=f"film-{number}", title=f"Film {number}", added_at=NOW - number * DAY,
-            )  # fmt: skip
-        for number, (outcome, failures, fetched, due) in attempts.items():
-            put(
-                connection, "fetches", source="tmdb", work_id=number, outcome=outcome, attempts=failures,
-                fetched_at=None if fetched is None else NOW + fetched, attempted_at=NOW - DAY, due_at=NOW + due,
-                detail=None if outcome == "ok" else "what it said",
-            )  # fmt: skip
-            if outcome != "not_found":
-                known = {"tmdb_id": 700 + number, "title": f"TMDb {number}", "keywords": ["heist"]}
-                put(connection, "tmdb_metadata", work_id=number, collection_id=number % 2 + 90, **known)
-        for number, days in ((90, 40), (91, 10)):
-            put(connection, "tmdb_collections", collection_id=number, name="Saga", fetched_at=NOW - days * DAY)
-        put(connection, "enriched_metadata", work_id=1, media_type="movie", title="Film 1", keywords=["heist"])
-    return empty
+def put(database: Database) -> Callable[..., None]:
+    """Inserts a row; columns that need a value and do not matter get one."""
+
+    def insert_row(table: str, **values: Any) -> None:
+        columns = metadata.tables[table].columns
+        needed = {one.name: placeholder(one) for one in columns if not one.nullable and one.server_default is None}
+        needed |= {"media_type": "movie"} if "media_type" in columns else {}
+        with database.transaction() as connection:
+            connection.execute(insert(metadata.tables[table]).values(needed | values))
+
+    insert_row("users", user_id="user_id")
+    insert_row("works", work_id=1)
+    return insert_row
 
 
-def test_what_was_due_before_the_second_schema_is_due_after_it_and_all_answers_are_kept(first_schema: str):
-    answers = "SELECT to_jsonb(m) - 'updated_at' AS row FROM tmdb_metadata m ORDER BY work_id"
-    with at_revision(first_schema, "0001") as connection:
-        before = rows(connection, answers)
-    with open_engine(load_settings(database_url=first_schema)).begin() as connection:
-        assert rows(connection, answers) == before and len(before) == 4
-        assert enrol(connection, TMDB, now=NOW) == 1, "the film that nobody had asked about"
-        due = due_items(connection, TMDB, now=NOW, limit=50)
-        assert [item.name for item in due] == ["Film 6", "Film 2", "Film 3", "Film 5"]
-        assert [item.failures for item in due] == [0, 0, 0, 3]
-        assert [item.tmdb_id for item in due] == [6, 702, 3, 5], "what was found is not looked for again"
-        later = due_items(connection, TMDB, now=NOW + 20 * DAY, limit=50)
-        assert [item.name for item in later] == ["Film 6", "Film 2", "Film 3", "Film 5", "Film 4", "Film 1"]
-        kept = rows(connection, "SELECT outcome, fetched_at, detail FROM fetches WHERE item = 5 AND kind = 'movie'")
-        assert kept == [{"outcome": "error", "fetched_at": NOW - 50 * DAY, "detail": "what it said"}]
-
-
-def test_collections_keep_the_day_of_their_refresh_and_the_view_its_rows(first_schema: str):
-    with open_engine(load_settings(database_url=first_schema)).begin() as connection:
-        assert enrol(connection, TMDB_COLLECTIONS, now=NOW) == 0
-        assert [item.item for item in due_items(connection, TMDB_COLLECTIONS, now=NOW, limit=5)] == [90]
-        later = due_items(connection, TMDB_COLLECTIONS, now=NOW + 20 * DAY, limit=5)
-        assert [item.item for item in later] == [90, 91]
-        (view,) = rows(connection, "SELECT title, keywords, streams, imdb_rating FROM enriched_metadata")
-        assert view == {"title": "Film 1", "keywords": ["heist"], "streams": [], "imdb_rating": None}
-        assert len(rows(connection, "SELECT 1 FROM tmdb_collections WHERE updated_at < now()")) == 2
-
-
-def test_ratings_and_titles_of_an_older_home_are_kept(empty: str):
-    """Findings S4 and S15: what a home of the third schema holds."""
-    with at_revision(empty, "0003") as connection:
-        put(connection, "users", user_id="ann", name="Ann")
-        put(connection, "works", work_id=1, media_type="series")
-        put(connection, "titles", item_id=1, work_id=1, media_type="series", server_item_id="show", removed_at=NOW)
-        put(connection, "episodes", item_id=2, series_item_id=1, work_id=1, server_item_id="e1")
-        for item, rating in ((1, 7.3), (2, None)):
-            put(
-                connection, "watch_state", user_id="ann", item_id=item, work_id=1, is_episode=item == 2, rating=rating,
-                updated_at=NOW - item * DAY,
-            )  # fmt: skip
-    with open_engine(load_settings(database_url=empty)).begin() as connection:
-        assert rows(connection, "SELECT item_id, server_item_id FROM titles UNION ALL "
-                    "SELECT item_id, server_item_id FROM episodes ORDER BY 1") == [
-            {"item_id": 1, "server_item_id": "show"}, {"item_id": 2, "server_item_id": "e1"}
-        ]  # fmt: skip
-        kept = {"user_id": "ann", "source": "server", "work_id": 1, "item_id": 1, "rating": 7.3,
-                "rated_at": NOW - DAY}  # fmt: skip
-        assert rows(connection, "SELECT * FROM ratings") == [kept]
-        (change,) = rows(connection, "SELECT rating, previous, rated_at FROM rating_changes")
-        assert change == {"rating": 7.3, "previous": None, "rated_at": NOW - DAY}
-        assert len(rows(connection, "SELECT 1 FROM watch_state")) == 2
+@pytest.mark.parametrize(
+    ("table", "good", "bad"),
+    [
+        ("works", {"media_type": "series"}, {"media_type": "episode"}),
+        ("titles", {"server_item_id": "a"}, {"server_item_id": "a", "media_type": "Movie"}),
+        ("titles", {"server_item_id": None, "removed_at": NOW}, {"server_item_id": None}),
+        ("fetches", {"kind": "network", "outcome": "waiting"}, {"kind": "movie", "outcome": "quota"}),
+        ("fetches", {"kind": "collection", "outcome": "ok"}, {"kind": "episode", "outcome": "ok"}),
+        ("fetches", {"kind": "movie", "outcome": "error", "attempts": 0},
+         {"kind": "movie", "outcome": "error", "attempts": -1}),
+        ("studio_logos", {"kind": "company", "titles": 0}, {"kind": "company", "titles": -1}),
+        ("studio_logos", {"kind": "network"}, {"kind": "studio"}),
+        ("enriched_metadata", {"media_type": "series"}, {"media_type": ""}),
+        ("services", {"batch_size": None}, {"batch_size": 0}),
+        ("watch_state", {"position_share": 1}, {"position_share": 1.1}),
+        ("watch_state", {"play_count": 0}, {"play_count": -1}),
+        ("plays", {"completion": 0}, {"completion": float("nan")}),
+        ("plays", {"play_count": 0}, {"play_count": -1}),
+        ("ratings", {"rating": 10}, {"rating": 10.5}),
+        ("rating_changes", {"rating": None, "previous": None}, {"rating": -1}),
+        ("embedding_models", {"dimensions": 1}, {"dimensions": 0}),
+        ("taste_profiles", {"liked": 0}, {"liked": -1}),
+        ("taste_weights", {"weight": -1}, {"weight": float("nan")}),
+        ("recommendations", {"rank": 1}, {"rank": 0}),
+        ("top_picks", {"completion": 1.0, "score": 0}, {"score": 1.5}),
+        ("top_picks", {"viewers": 1}, {"viewers": 0}),
+    ],
+)  # fmt: skip
+def test_the_database_refuses_what_the_product_never_means(
+    put: Callable[..., None], table: str, good: dict[str, Any], bad: dict[str, Any]
+):
+    with pytest.raises(IntegrityError, match="check constraint"):
+        put(table, **bad)
+    put(table, **({"work_id": 2} if table == "works" else {}) | good)

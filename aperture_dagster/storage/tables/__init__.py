@@ -31,7 +31,7 @@ from aperture_dagster.storage.tables.taste import (
 )
 
 # The newest migration; a process whose database says the same has nothing to migrate.
-HEAD_REVISION = "0009"
+HEAD_REVISION = "v1"
 
 __all__ = [
     "HEAD_REVISION",

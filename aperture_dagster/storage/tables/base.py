@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, DateTime, MetaData, Sequence, Table
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, MetaData, Sequence, Table
 from sqlalchemy.dialects import postgresql
 
 metadata = MetaData(
@@ -19,6 +19,18 @@ metadata = MetaData(
 )
 Moment = DateTime(timezone=True)
 item_ids = Sequence("item_id_seq", metadata=metadata, data_type=BigInteger)
+
+MEDIA_TYPES = ("movie", "series")
+
+
+def one_of(column: str, values: Collection[str]) -> CheckConstraint:
+    """Allow only these values. For what this program decides; a bad value of a service must cost only its own item."""
+    return CheckConstraint(f"{column} IN ({', '.join(map(repr, values))})", name=column)
+
+
+def between(column: str, low: float, high: float | None = None) -> CheckConstraint:
+    """Allow only numbers from ``low`` to ``high``, if there is one; NaN is above every number."""
+    return CheckConstraint(f"{column} >= {low}" + ("" if high is None else f" AND {column} <= {high}"), name=column)
 
 
 class ColumnSchema(NamedTuple):

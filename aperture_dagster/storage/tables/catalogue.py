@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from aperture_dagster.storage.tables.base import Moment, metadata
+from aperture_dagster.storage.tables.base import MEDIA_TYPES, Moment, metadata, one_of
 
 libraries = Table(
     "libraries",
@@ -39,6 +39,7 @@ works = Table(
     Column("tvdb_id", BigInteger),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     Column("unused_since", Moment, comment="when nothing was first seen to refer to it; null while something does"),
+    one_of("media_type", MEDIA_TYPES),
     Index("ix_works_tmdb", "media_type", "tmdb_id"),
     Index("ix_works_imdb", "media_type", "imdb_id"),
     comment="Films and series as such. Those that anything refers to are never deleted: history and ratings stay with "
@@ -77,6 +78,7 @@ titles = Table(
     Column("first_seen_at", Moment, nullable=False, server_default=text("now()")),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     Column("removed_at", Moment),
+    one_of("media_type", MEDIA_TYPES),
     CheckConstraint("server_item_id IS NOT NULL OR removed_at IS NOT NULL", name="has_server_id"),
     Index("ix_titles_work_id", "work_id"),
     Index("ix_titles_media_type", "media_type", "removed_at"),

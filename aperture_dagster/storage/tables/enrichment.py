@@ -23,9 +23,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.storage.tables.base import Moment, metadata
+from aperture_dagster.storage.tables.base import MEDIA_TYPES, Moment, between, metadata, one_of
 
 COUNT = (0, 2**31 - 1)
+STUDIO_KINDS = ("company", "network")
+FETCH_KINDS = (*MEDIA_TYPES, "collection", *STUDIO_KINDS)
 
 fetches = Table(
     "fetches",
@@ -41,6 +43,9 @@ fetches = Table(
     Column("due_at", Moment, nullable=False),
     Column("found_id", BigInteger, comment="the source's own id, where it had to be looked for"),
     Column("detail", Text),
+    one_of("kind", FETCH_KINDS),
+    one_of("outcome", ("ok", "not_found", "error", "waiting")),
+    between("attempts", 0),
     Index(
         "ix_fetches_waiting",
         "source",
@@ -178,6 +183,8 @@ studio_logos = Table(
     Column("bytes", Integer),
     Column("shown_sha256", Text, comment="the picture that the media server was given"),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    one_of("kind", STUDIO_KINDS),
+    between("titles", 0),
     comment="Companies and networks of the library's titles, and their logos.",
 )
 
@@ -227,6 +234,7 @@ enriched_metadata = Table(
     Column("streams", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("sources", JSONB, nullable=False, comment="column -> source that the value came from"),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    one_of("media_type", MEDIA_TYPES),
     comment="The one merged view of a work: a stated precedence per column, and where each value came from.",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Date, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.storage.tables.base import Moment, metadata
+from aperture_dagster.storage.tables.base import Moment, between, metadata
 
 facts = Table(
     "facts",
@@ -24,6 +24,7 @@ services = Table(
     Column("answered_at", Moment, comment="when it last gave a good answer"),
     Column("failing_since", Moment, comment="null while it answers"),
     Column("trouble", Text, comment="what it failed with last"),
+    between("batch_size", 1),
     comment="What is remembered of an outside service from one run to the next.",
 )
 

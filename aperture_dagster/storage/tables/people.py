@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import ARRAY, REAL, BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, Table, Text, text
 
-from aperture_dagster.storage.tables.base import Moment, metadata
+from aperture_dagster.storage.tables.base import Moment, between, metadata
 
 users = Table(
     "users",
@@ -44,6 +44,8 @@ watch_state = Table(
     Column("last_played_at", Moment),
     Column("favorite", Boolean, nullable=False),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    between("play_count", 0),
+    between("position_share", 0, 1),
     Index("ix_watch_state_user_work", "user_id", "work_id"),
     comment="One row per user and item: what the server says of it now.",
 )
@@ -59,6 +61,8 @@ plays = Table(
     Column("play_count", Integer, nullable=False, comment="plays since the last look, all in that time"),
     Column("completion", REAL, nullable=False, comment="0-1"),
     Column("seen_at", Moment, nullable=False, server_default=text("now()")),
+    between("play_count", 0),
+    between("completion", 0, 1),
     Index("ix_plays_played_at", "played_at"),
     comment="Append-only log of plays. A play whose time nobody knows is not in it.",
 )
@@ -72,6 +76,7 @@ ratings = Table(
     Column("item_id", BigInteger, primary_key=True, comment="the copy or episode that was rated; 0: the work"),
     Column("rating", Float, nullable=False, comment="0-10"),
     Column("rated_at", Moment, nullable=False, comment="when the source says; else when this value was first seen"),
+    between("rating", 0, 10),
     comment="What each source says now of a user's ratings. An equal value that is read again keeps its date.",
 )
 
@@ -87,6 +92,8 @@ rating_changes = Table(
     Column("previous", Float, comment="null: there was none"),
     Column("rated_at", Moment, nullable=False, comment="of the new value, or when it was seen to be gone"),
     Column("noted_at", Moment, nullable=False, server_default=text("now()")),
+    between("rating", 0, 10),
+    between("previous", 0, 10),
     Index("ix_rating_changes_user_work", "user_id", "work_id"),
     comment="Append-only log of ratings given, changed and taken back.",
 )

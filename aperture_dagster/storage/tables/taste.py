@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from aperture_dagster.storage.tables.base import Moment, metadata
+from aperture_dagster.storage.tables.base import MEDIA_TYPES, Moment, between, metadata, one_of
 
 embedding_models = Table(
     "embedding_models",
@@ -30,6 +30,7 @@ embedding_models = Table(
     Column("dimensions", Integer, nullable=False),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     Column("activated_at", Moment, comment="newest one is in use; null until its vectors are complete"),
+    between("dimensions", 1),
     comment="The models that vectors were made with; the one last activated is in use.",
 )
 
@@ -56,6 +57,10 @@ taste_profiles = Table(
     Column("summary", JSONB, nullable=False, comment="genres, keywords and tastes, readable"),
     Column("centroids", ARRAY(REAL, dimensions=2), comment="one row per taste, library mean subtracted"),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    one_of("media_type", MEDIA_TYPES),
+    between("titles", 0),
+    between("liked", 0),
+    between("disliked", 0),
     comment="What a user likes, per media type.",
 )
 
@@ -66,6 +71,8 @@ taste_weights = Table(
     Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
     Column("media_type", Text, nullable=False),
     Column("weight", REAL, nullable=False, comment="signed: likes above zero, dislikes below"),
+    one_of("media_type", MEDIA_TYPES),
+    between("weight", -10, 10),
     Index("ix_taste_weights_media_type", "media_type"),
     comment="How much each title in a user's history speaks for or against its like.",
 )
@@ -83,6 +90,8 @@ recommendations = Table(
     Column("because", ARRAY(BigInteger), nullable=False, comment="works in the history that it is near to"),
     Column("is_cold", Boolean, nullable=False, comment="too little history: led by popularity"),
     Column("generated_at", Moment, nullable=False, server_default=text("now()")),
+    one_of("media_type", MEDIA_TYPES),
+    between("rank", 1),
     UniqueConstraint("user_id", "work_id"),
     comment="The current list of each user, replaced whole.",
 )
@@ -101,6 +110,12 @@ top_picks = Table(
     Column("score", REAL, nullable=False),
     Column("relaxed", Boolean, nullable=False, comment="the minimum of viewers was lowered to fill the list"),
     Column("generated_at", Moment, nullable=False, server_default=text("now()")),
+    one_of("media_type", MEDIA_TYPES),
+    between("rank", 1),
+    between("viewers", 1),
+    between("plays", 0),
+    between("completion", 0, 1),
+    between("score", 0, 1),
     UniqueConstraint("day", "media_type", "work_id"),
     comment="What the household watched most, a list per day.",
 )

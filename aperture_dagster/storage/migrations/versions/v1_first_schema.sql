@@ -1,0 +1,616 @@
+CREATE EXTENSION IF NOT EXISTS vector;
+
+CREATE SEQUENCE item_id_seq AS BIGINT;
+
+CREATE TABLE libraries (
+    library_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    collection_type TEXT,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_libraries PRIMARY KEY (library_id)
+);
+COMMENT ON TABLE libraries IS 'The media server''s libraries.';
+
+CREATE TABLE works (
+    work_id BIGSERIAL NOT NULL,
+    media_type TEXT NOT NULL,
+    tmdb_id BIGINT,
+    imdb_id TEXT,
+    tvdb_id BIGINT,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    unused_since TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_works PRIMARY KEY (work_id),
+    CONSTRAINT ck_works_media_type CHECK (media_type IN ('movie', 'series'))
+);
+CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
+CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
+COMMENT ON TABLE works IS 'Films and series as such. Those that anything refers to are never deleted: history and ratings stay with them.';
+COMMENT ON COLUMN works.unused_since IS 'when nothing was first seen to refer to it; null while something does';
+
+CREATE TABLE item_versions (
+    server_item_id TEXT NOT NULL,
+    item_id BIGINT NOT NULL,
+    primary_item_id BIGINT NOT NULL,
+    CONSTRAINT pk_item_versions PRIMARY KEY (server_item_id),
+    CONSTRAINT uq_item_versions_item_id UNIQUE (item_id)
+);
+CREATE INDEX ix_item_versions_primary_item_id ON item_versions (primary_item_id);
+COMMENT ON TABLE item_versions IS 'Alternate versions, which listings leave out: what users do with one counts for its title or episode.';
+COMMENT ON COLUMN item_versions.item_id IS 'the number that states of the version have';
+COMMENT ON COLUMN item_versions.primary_item_id IS 'the title or episode that it is a version of';
+
+CREATE TABLE fetches (
+    source TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    item BIGINT NOT NULL,
+    outcome TEXT NOT NULL,
+    attempts SMALLINT NOT NULL,
+    added_at TIMESTAMP WITH TIME ZONE,
+    fetched_at TIMESTAMP WITH TIME ZONE,
+    attempted_at TIMESTAMP WITH TIME ZONE,
+    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    found_id BIGINT,
+    detail TEXT,
+    CONSTRAINT pk_fetches PRIMARY KEY (source, kind, item),
+    CONSTRAINT ck_fetches_kind CHECK (kind IN ('movie', 'series', 'collection', 'company', 'network')),
+    CONSTRAINT ck_fetches_outcome CHECK (outcome IN ('ok', 'not_found', 'error', 'waiting')),
+    CONSTRAINT ck_fetches_attempts CHECK (attempts >= 0)
+);
+CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
+CREATE INDEX ix_fetches_item ON fetches (item);
+CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
+COMMENT ON TABLE fetches IS 'The work list of all enrichment: the last attempt per source and item, and when the next is due.';
+COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; collection, company, network';
+COMMENT ON COLUMN fetches.outcome IS 'of the last attempt: ok, not_found, error; waiting: never asked';
+COMMENT ON COLUMN fetches.attempts IS 'failures in a row';
+COMMENT ON COLUMN fetches.added_at IS 'when it came into the library';
+COMMENT ON COLUMN fetches.fetched_at IS 'last time it was ok';
+COMMENT ON COLUMN fetches.found_id IS 'the source''s own id, where it had to be looked for';
+
+CREATE TABLE tmdb_collections (
+    collection_id BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    overview TEXT,
+    poster_path TEXT,
+    backdrop_path TEXT,
+    part_tmdb_ids BIGINT[] NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_tmdb_collections PRIMARY KEY (collection_id)
+);
+COMMENT ON TABLE tmdb_collections IS 'What TMDb says of a collection of films.';
+
+CREATE TABLE studio_logos (
+    kind TEXT NOT NULL,
+    studio_id BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    titles INTEGER NOT NULL,
+    logo_path TEXT,
+    tried_path TEXT,
+    stored_path TEXT,
+    file_name TEXT,
+    picture_kind TEXT,
+    sha256 TEXT,
+    bytes INTEGER,
+    shown_sha256 TEXT,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_studio_logos PRIMARY KEY (kind, studio_id),
+    CONSTRAINT ck_studio_logos_kind CHECK (kind IN ('company', 'network')),
+    CONSTRAINT ck_studio_logos_titles CHECK (titles >= 0)
+);
+COMMENT ON TABLE studio_logos IS 'Companies and networks of the library''s titles, and their logos.';
+COMMENT ON COLUMN studio_logos.kind IS 'company, network';
+COMMENT ON COLUMN studio_logos.studio_id IS 'TMDb''s';
+COMMENT ON COLUMN studio_logos.titles IS 'in the library';
+COMMENT ON COLUMN studio_logos.logo_path IS 'TMDb''s; null: it has none';
+COMMENT ON COLUMN studio_logos.tried_path IS 'the logo_path that was asked for last';
+COMMENT ON COLUMN studio_logos.stored_path IS 'the logo_path that the file was made from; null: no file yet';
+COMMENT ON COLUMN studio_logos.file_name IS 'below APERTURE_HOME/logos';
+COMMENT ON COLUMN studio_logos.picture_kind IS 'png, jpeg, svg: by content';
+COMMENT ON COLUMN studio_logos.shown_sha256 IS 'the picture that the media server was given';
+
+CREATE TABLE facts (
+    name TEXT NOT NULL,
+    value JSONB NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_facts PRIMARY KEY (name)
+);
+COMMENT ON TABLE facts IS 'Single facts about this home, such as the identity of the media server that it belongs to.';
+
+CREATE TABLE services (
+    service TEXT NOT NULL,
+    batch_size INTEGER,
+    answered_at TIMESTAMP WITH TIME ZONE,
+    failing_since TIMESTAMP WITH TIME ZONE,
+    trouble TEXT,
+    CONSTRAINT pk_services PRIMARY KEY (service),
+    CONSTRAINT ck_services_batch_size CHECK (batch_size >= 1)
+);
+COMMENT ON TABLE services IS 'What is remembered of an outside service from one run to the next.';
+COMMENT ON COLUMN services.batch_size IS 'the largest that it took, where it refused a larger one';
+COMMENT ON COLUMN services.answered_at IS 'when it last gave a good answer';
+COMMENT ON COLUMN services.failing_since IS 'null while it answers';
+COMMENT ON COLUMN services.trouble IS 'what it failed with last';
+
+CREATE TABLE quota (
+    service TEXT NOT NULL,
+    day DATE NOT NULL,
+    used INTEGER NOT NULL,
+    "limit" INTEGER NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_quota PRIMARY KEY (service, day)
+);
+COMMENT ON TABLE quota IS 'Requests spent per service and day, all processes together.';
+COMMENT ON COLUMN quota.day IS 'UTC';
+
+CREATE TABLE users (
+    user_id TEXT NOT NULL,
+    partition_key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    email TEXT,
+    email_source TEXT,
+    is_administrator BOOLEAN NOT NULL,
+    is_hidden BOOLEAN NOT NULL,
+    is_disabled BOOLEAN NOT NULL,
+    max_parental_rating INTEGER,
+    all_libraries BOOLEAN NOT NULL,
+    library_ids TEXT[] NOT NULL,
+    blocked_tags TEXT[] DEFAULT '{}' NOT NULL,
+    allowed_tags TEXT[] DEFAULT '{}' NOT NULL,
+    open_library_ids TEXT[] DEFAULT '{}' NOT NULL,
+    excluded_folders TEXT[] DEFAULT '{}' NOT NULL,
+    last_activity_at TIMESTAMP WITH TIME ZONE,
+    first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    removed_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_users PRIMARY KEY (user_id),
+    CONSTRAINT uq_users_partition_key UNIQUE (partition_key)
+);
+COMMENT ON TABLE users IS 'One row per user that the media server ever had; removed_at is set while it has them no more.';
+
+CREATE TABLE embedding_models (
+    model_key TEXT NOT NULL,
+    dimensions INTEGER NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    activated_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_embedding_models PRIMARY KEY (model_key),
+    CONSTRAINT ck_embedding_models_dimensions CHECK (dimensions >= 1)
+);
+COMMENT ON TABLE embedding_models IS 'The models that vectors were made with; the one last activated is in use.';
+COMMENT ON COLUMN embedding_models.activated_at IS 'newest one is in use; null until its vectors are complete';
+
+CREATE TABLE titles (
+    item_id BIGINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    server_item_id TEXT,
+    library_id TEXT NOT NULL,
+    title TEXT NOT NULL,
+    original_title TEXT,
+    sort_title TEXT,
+    year INTEGER,
+    premiere_date DATE,
+    end_date DATE,
+    overview TEXT,
+    tagline TEXT,
+    genres TEXT[] NOT NULL,
+    tags TEXT[] NOT NULL,
+    studios TEXT[] NOT NULL,
+    official_rating TEXT,
+    community_rating REAL,
+    critic_rating REAL,
+    runtime_minutes INTEGER,
+    status TEXT,
+    path TEXT,
+    tmdb_id BIGINT,
+    imdb_id TEXT,
+    tvdb_id BIGINT,
+    added_at TIMESTAMP WITH TIME ZONE,
+    first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    removed_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_titles PRIMARY KEY (item_id),
+    CONSTRAINT ck_titles_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_titles_has_server_id CHECK (server_item_id IS NOT NULL OR removed_at IS NOT NULL),
+    CONSTRAINT fk_titles_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
+    CONSTRAINT uq_titles_server_item_id UNIQUE (server_item_id)
+);
+CREATE INDEX ix_titles_work_id ON titles (work_id);
+CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
+COMMENT ON TABLE titles IS 'One row per film or series item on the media server; removed_at is its tombstone. Never deleted.';
+COMMENT ON COLUMN titles.server_item_id IS 'null: the server has given it to another item';
+
+CREATE TABLE tmdb_metadata (
+    work_id BIGINT NOT NULL,
+    tmdb_id BIGINT NOT NULL,
+    imdb_id TEXT,
+    tvdb_id BIGINT,
+    title TEXT,
+    original_title TEXT,
+    overview TEXT,
+    tagline TEXT,
+    status TEXT,
+    release_date DATE,
+    runtime_minutes INTEGER,
+    genres TEXT[] NOT NULL,
+    keywords TEXT[] NOT NULL,
+    "cast" JSONB NOT NULL,
+    directors TEXT[] NOT NULL,
+    creators TEXT[] NOT NULL,
+    writers TEXT[] NOT NULL,
+    composers TEXT[] NOT NULL,
+    cinematographers TEXT[] NOT NULL,
+    companies JSONB NOT NULL,
+    networks JSONB NOT NULL,
+    countries TEXT[] NOT NULL,
+    languages TEXT[] NOT NULL,
+    original_language TEXT,
+    vote_average FLOAT,
+    vote_count INTEGER,
+    popularity FLOAT,
+    poster_path TEXT,
+    backdrop_path TEXT,
+    collection_id BIGINT,
+    collection_name TEXT,
+    last_episode JSONB,
+    next_episode JSONB,
+    recommended_tmdb_ids BIGINT[] NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_tmdb_metadata PRIMARY KEY (work_id),
+    CONSTRAINT fk_tmdb_metadata_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+CREATE INDEX ix_tmdb_metadata_collection_id ON tmdb_metadata (collection_id) WHERE collection_id IS NOT NULL;
+COMMENT ON TABLE tmdb_metadata IS 'What TMDb says of a work.';
+COMMENT ON COLUMN tmdb_metadata."cast" IS 'first 15: [{name, character}]';
+COMMENT ON COLUMN tmdb_metadata.companies IS '[{id, name, logo_path}]';
+COMMENT ON COLUMN tmdb_metadata.networks IS '[{id, name, logo_path}]';
+
+CREATE TABLE omdb_ratings (
+    work_id BIGINT NOT NULL,
+    imdb_id TEXT NOT NULL,
+    imdb_rating REAL,
+    imdb_votes INTEGER,
+    rotten_tomatoes SMALLINT,
+    metacritic SMALLINT,
+    awards TEXT,
+    award_wins INTEGER,
+    award_nominations INTEGER,
+    oscars_won SMALLINT,
+    oscar_nominations SMALLINT,
+    emmys_won SMALLINT,
+    emmy_nominations SMALLINT,
+    rated TEXT,
+    released DATE,
+    runtime_minutes INTEGER,
+    box_office_dollars BIGINT,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_omdb_ratings PRIMARY KEY (work_id),
+    CONSTRAINT fk_omdb_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE omdb_ratings IS 'What OMDb says of a work.';
+COMMENT ON COLUMN omdb_ratings.imdb_rating IS '0-10';
+COMMENT ON COLUMN omdb_ratings.rotten_tomatoes IS '0-100, critics';
+COMMENT ON COLUMN omdb_ratings.metacritic IS '0-100';
+COMMENT ON COLUMN omdb_ratings.awards IS 'as OMDb words it';
+
+CREATE TABLE mdblist_scores (
+    work_id BIGINT NOT NULL,
+    score SMALLINT,
+    score_average SMALLINT,
+    imdb_rating REAL,
+    imdb_votes INTEGER,
+    trakt REAL,
+    letterboxd REAL,
+    rotten_tomatoes REAL,
+    rotten_tomatoes_audience REAL,
+    metacritic REAL,
+    metacritic_user REAL,
+    roger_ebert REAL,
+    tmdb_score REAL,
+    my_anime_list REAL,
+    keywords TEXT[] NOT NULL,
+    streams TEXT[] NOT NULL,
+    watch_providers TEXT[] NOT NULL,
+    certification TEXT,
+    age_rating SMALLINT,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_mdblist_scores PRIMARY KEY (work_id),
+    CONSTRAINT fk_mdblist_scores_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE mdblist_scores IS 'What MDBList says of a work: the scores of many sites, keywords, where it streams.';
+COMMENT ON COLUMN mdblist_scores.score IS '0-100, MDBList''s own';
+COMMENT ON COLUMN mdblist_scores.score_average IS '0-100';
+COMMENT ON COLUMN mdblist_scores.imdb_rating IS '0-10';
+COMMENT ON COLUMN mdblist_scores.trakt IS '0-100';
+COMMENT ON COLUMN mdblist_scores.letterboxd IS '0-5';
+COMMENT ON COLUMN mdblist_scores.rotten_tomatoes IS '0-100, critics';
+COMMENT ON COLUMN mdblist_scores.rotten_tomatoes_audience IS '0-100';
+COMMENT ON COLUMN mdblist_scores.metacritic IS '0-100';
+COMMENT ON COLUMN mdblist_scores.metacritic_user IS '0-10';
+COMMENT ON COLUMN mdblist_scores.roger_ebert IS '0-4';
+COMMENT ON COLUMN mdblist_scores.tmdb_score IS '0-100';
+COMMENT ON COLUMN mdblist_scores.my_anime_list IS '0-10';
+
+CREATE TABLE enriched_metadata (
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    title TEXT NOT NULL,
+    original_title TEXT,
+    year INTEGER,
+    tmdb_id BIGINT,
+    imdb_id TEXT,
+    tvdb_id BIGINT,
+    overview TEXT,
+    tagline TEXT,
+    genres TEXT[] NOT NULL,
+    keywords TEXT[] NOT NULL,
+    "cast" TEXT[] NOT NULL,
+    directors TEXT[] NOT NULL,
+    creators TEXT[] NOT NULL,
+    companies TEXT[] NOT NULL,
+    networks TEXT[] NOT NULL,
+    countries TEXT[] NOT NULL,
+    language TEXT,
+    official_rating TEXT,
+    runtime_minutes INTEGER,
+    release_date DATE,
+    status TEXT,
+    vote_average FLOAT,
+    vote_count INTEGER,
+    popularity FLOAT,
+    collection_name TEXT,
+    poster_path TEXT,
+    imdb_rating FLOAT,
+    imdb_votes INTEGER,
+    rotten_tomatoes FLOAT,
+    rotten_tomatoes_audience FLOAT,
+    metacritic FLOAT,
+    letterboxd FLOAT,
+    trakt FLOAT,
+    mdblist_score FLOAT,
+    awards TEXT,
+    award_wins INTEGER,
+    award_nominations INTEGER,
+    oscars_won INTEGER,
+    streams TEXT[] DEFAULT '{}' NOT NULL,
+    sources JSONB NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_enriched_metadata PRIMARY KEY (work_id),
+    CONSTRAINT ck_enriched_metadata_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT fk_enriched_metadata_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE enriched_metadata IS 'The one merged view of a work: a stated precedence per column, and where each value came from.';
+COMMENT ON COLUMN enriched_metadata.vote_average IS '0-10';
+COMMENT ON COLUMN enriched_metadata.imdb_rating IS '0-10';
+COMMENT ON COLUMN enriched_metadata.rotten_tomatoes IS '0-100, critics';
+COMMENT ON COLUMN enriched_metadata.rotten_tomatoes_audience IS '0-100';
+COMMENT ON COLUMN enriched_metadata.metacritic IS '0-100';
+COMMENT ON COLUMN enriched_metadata.letterboxd IS '0-5';
+COMMENT ON COLUMN enriched_metadata.trakt IS '0-100';
+COMMENT ON COLUMN enriched_metadata.mdblist_score IS '0-100';
+COMMENT ON COLUMN enriched_metadata.sources IS 'column -> source that the value came from';
+
+CREATE TABLE merges (
+    work_id BIGINT NOT NULL,
+    made_from TEXT NOT NULL,
+    CONSTRAINT pk_merges PRIMARY KEY (work_id),
+    CONSTRAINT fk_merges_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE merges IS 'What each row of enriched_metadata was made from last.';
+COMMENT ON COLUMN merges.made_from IS 'the recipe, and the versions of the rows of all sources';
+
+CREATE TABLE watch_state (
+    user_id TEXT NOT NULL,
+    item_id BIGINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    is_episode BOOLEAN NOT NULL,
+    played BOOLEAN NOT NULL,
+    play_count INTEGER NOT NULL,
+    position_share REAL NOT NULL,
+    last_played_at TIMESTAMP WITH TIME ZONE,
+    favorite BOOLEAN NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_watch_state PRIMARY KEY (user_id, item_id),
+    CONSTRAINT ck_watch_state_play_count CHECK (play_count >= 0),
+    CONSTRAINT ck_watch_state_position_share CHECK (position_share >= 0 AND position_share <= 1),
+    CONSTRAINT fk_watch_state_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_watch_state_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+CREATE INDEX ix_watch_state_user_work ON watch_state (user_id, work_id);
+COMMENT ON TABLE watch_state IS 'One row per user and item: what the server says of it now.';
+COMMENT ON COLUMN watch_state.position_share IS '0-1, how far into it the user is';
+
+CREATE TABLE plays (
+    user_id TEXT NOT NULL,
+    item_id BIGINT NOT NULL,
+    played_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    work_id BIGINT NOT NULL,
+    is_episode BOOLEAN NOT NULL,
+    play_count INTEGER NOT NULL,
+    completion REAL NOT NULL,
+    seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_plays PRIMARY KEY (user_id, item_id, played_at),
+    CONSTRAINT ck_plays_play_count CHECK (play_count >= 0),
+    CONSTRAINT ck_plays_completion CHECK (completion >= 0 AND completion <= 1),
+    CONSTRAINT fk_plays_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_plays_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+CREATE INDEX ix_plays_played_at ON plays (played_at);
+COMMENT ON TABLE plays IS 'Append-only log of plays. A play whose time nobody knows is not in it.';
+COMMENT ON COLUMN plays.play_count IS 'plays since the last look, all in that time';
+COMMENT ON COLUMN plays.completion IS '0-1';
+
+CREATE TABLE ratings (
+    user_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    rating FLOAT NOT NULL,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_ratings PRIMARY KEY (user_id, source, work_id, item_id),
+    CONSTRAINT ck_ratings_rating CHECK (rating >= 0 AND rating <= 10),
+    CONSTRAINT fk_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE ratings IS 'What each source says now of a user''s ratings. An equal value that is read again keeps its date.';
+COMMENT ON COLUMN ratings.source IS 'server: read from the media server';
+COMMENT ON COLUMN ratings.item_id IS 'the copy or episode that was rated; 0: the work';
+COMMENT ON COLUMN ratings.rating IS '0-10';
+COMMENT ON COLUMN ratings.rated_at IS 'when the source says; else when this value was first seen';
+
+CREATE TABLE rating_changes (
+    change_id BIGSERIAL NOT NULL,
+    user_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    rating FLOAT,
+    previous FLOAT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    noted_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_rating_changes PRIMARY KEY (change_id),
+    CONSTRAINT ck_rating_changes_rating CHECK (rating >= 0 AND rating <= 10),
+    CONSTRAINT ck_rating_changes_previous CHECK (previous >= 0 AND previous <= 10),
+    CONSTRAINT fk_rating_changes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_rating_changes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+CREATE INDEX ix_rating_changes_user_work ON rating_changes (user_id, work_id);
+COMMENT ON TABLE rating_changes IS 'Append-only log of ratings given, changed and taken back.';
+COMMENT ON COLUMN rating_changes.rating IS 'null: taken back';
+COMMENT ON COLUMN rating_changes.previous IS 'null: there was none';
+COMMENT ON COLUMN rating_changes.rated_at IS 'of the new value, or when it was seen to be gone';
+
+CREATE TABLE history_syncs (
+    user_id TEXT NOT NULL,
+    watermark TIMESTAMP WITH TIME ZONE,
+    synced_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    full_synced_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_history_syncs PRIMARY KEY (user_id),
+    CONSTRAINT fk_history_syncs_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE history_syncs IS 'How far each user''s history has been read.';
+COMMENT ON COLUMN history_syncs.watermark IS 'newest last_played_at seen';
+
+CREATE TABLE embeddings (
+    model_key TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    text_hash TEXT NOT NULL,
+    vector HALFVEC NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_embeddings PRIMARY KEY (model_key, work_id),
+    CONSTRAINT fk_embeddings_model_key FOREIGN KEY(model_key) REFERENCES embedding_models (model_key),
+    CONSTRAINT fk_embeddings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE embeddings IS 'One vector per model and work, and the hash of the text that it was made from.';
+
+CREATE TABLE taste_profiles (
+    user_id TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    model_key TEXT NOT NULL,
+    titles INTEGER NOT NULL,
+    liked INTEGER NOT NULL,
+    disliked INTEGER NOT NULL,
+    summary JSONB NOT NULL,
+    centroids REAL[][],
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_taste_profiles PRIMARY KEY (user_id, media_type),
+    CONSTRAINT ck_taste_profiles_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_taste_profiles_titles CHECK (titles >= 0),
+    CONSTRAINT ck_taste_profiles_liked CHECK (liked >= 0),
+    CONSTRAINT ck_taste_profiles_disliked CHECK (disliked >= 0),
+    CONSTRAINT fk_taste_profiles_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE taste_profiles IS 'What a user likes, per media type.';
+COMMENT ON COLUMN taste_profiles.titles IS 'titles that the taste was learned from';
+COMMENT ON COLUMN taste_profiles.summary IS 'genres, keywords and tastes, readable';
+COMMENT ON COLUMN taste_profiles.centroids IS 'one row per taste, library mean subtracted';
+
+CREATE TABLE taste_weights (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    media_type TEXT NOT NULL,
+    weight REAL NOT NULL,
+    CONSTRAINT pk_taste_weights PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_taste_weights_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_taste_weights_weight CHECK (weight >= -10 AND weight <= 10),
+    CONSTRAINT fk_taste_weights_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_taste_weights_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+CREATE INDEX ix_taste_weights_media_type ON taste_weights (media_type);
+COMMENT ON TABLE taste_weights IS 'How much each title in a user''s history speaks for or against its like.';
+COMMENT ON COLUMN taste_weights.weight IS 'signed: likes above zero, dislikes below';
+
+CREATE TABLE recommendations (
+    user_id TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    score REAL NOT NULL,
+    components JSONB NOT NULL,
+    because BIGINT[] NOT NULL,
+    is_cold BOOLEAN NOT NULL,
+    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_recommendations PRIMARY KEY (user_id, media_type, rank),
+    CONSTRAINT ck_recommendations_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_recommendations_rank CHECK (rank >= 1),
+    CONSTRAINT uq_recommendations_user_id_work_id UNIQUE (user_id, work_id),
+    CONSTRAINT fk_recommendations_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_recommendations_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE recommendations IS 'The current list of each user, replaced whole.';
+COMMENT ON COLUMN recommendations.item_id IS 'the copy to play';
+COMMENT ON COLUMN recommendations.components IS 'the parts of the score';
+COMMENT ON COLUMN recommendations.because IS 'works in the history that it is near to';
+COMMENT ON COLUMN recommendations.is_cold IS 'too little history: led by popularity';
+
+CREATE TABLE top_picks (
+    day DATE NOT NULL,
+    media_type TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    viewers INTEGER NOT NULL,
+    plays INTEGER NOT NULL,
+    completion REAL NOT NULL,
+    score REAL NOT NULL,
+    relaxed BOOLEAN NOT NULL,
+    generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_top_picks PRIMARY KEY (day, media_type, rank),
+    CONSTRAINT ck_top_picks_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT ck_top_picks_rank CHECK (rank >= 1),
+    CONSTRAINT ck_top_picks_viewers CHECK (viewers >= 1),
+    CONSTRAINT ck_top_picks_plays CHECK (plays >= 0),
+    CONSTRAINT ck_top_picks_completion CHECK (completion >= 0 AND completion <= 1),
+    CONSTRAINT ck_top_picks_score CHECK (score >= 0 AND score <= 1),
+    CONSTRAINT uq_top_picks_day_media_type_work_id UNIQUE (day, media_type, work_id),
+    CONSTRAINT fk_top_picks_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE top_picks IS 'What the household watched most, a list per day.';
+COMMENT ON COLUMN top_picks.relaxed IS 'the minimum of viewers was lowered to fill the list';
+
+CREATE TABLE episodes (
+    item_id BIGINT NOT NULL,
+    series_item_id BIGINT NOT NULL,
+    work_id BIGINT NOT NULL,
+    server_item_id TEXT,
+    library_id TEXT NOT NULL,
+    season INTEGER,
+    number INTEGER,
+    number_end INTEGER,
+    title TEXT NOT NULL,
+    air_date DATE,
+    runtime_minutes INTEGER,
+    path TEXT,
+    first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    removed_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_episodes PRIMARY KEY (item_id),
+    CONSTRAINT ck_episodes_has_server_id CHECK (server_item_id IS NOT NULL OR removed_at IS NOT NULL),
+    CONSTRAINT fk_episodes_series_item_id FOREIGN KEY(series_item_id) REFERENCES titles (item_id),
+    CONSTRAINT fk_episodes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id),
+    CONSTRAINT uq_episodes_server_item_id UNIQUE (server_item_id)
+);
+CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, number);
+CREATE INDEX ix_episodes_work_id ON episodes (work_id);
+COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
+COMMENT ON COLUMN episodes.server_item_id IS 'null: the server has given it to another item';
