@@ -1,8 +1,8 @@
-"""How much better than popularity are the recommendations? Measured on real histories, with the production code.
+"""Measure how much better than popularity the recommendations are, on real histories and with the production code.
 
-Per user the last 20 % of the ratings by time are held out (rounded up); a hit is a held-out film rated 4 or better of
-5; every film that the user had not rated before is a candidate. Users with no hit to find, or who liked nothing before,
-do not qualify. Nothing of what is held out reaches the ranking: not the ratings, not the counts, not the dates.
+Per user, the last 20 % of the ratings by time are held out (rounded up). A hit is a held-out film rated at least 4 of
+5; every film that the user had not rated before is a candidate. Users without hits to find, or who liked nothing
+before, do not qualify. Nothing that is held out reaches the ranking: no ratings, counts or dates.
 
     python benchmarks/recommendation_quality.py [--data ../shared/data] [--quick]
 
@@ -16,7 +16,7 @@ import gzip
 import importlib.util
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -26,26 +26,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.evaluation import (
-    coverage,
-    hit_rate_at,
-    intra_list_diversity,
-    leave_last_out,
-    mean_popularity,
-    ndcg_at,
-    recall_at,
-)
-from aperture_dagster.ranking.histories import as_utc, places
+from aperture_dagster.ranking.config import RankingConfig, RankingInputs, TasteMix
+from aperture_dagster.ranking.histories import as_utc, positions, rows_where
+from aperture_dagster.ranking.library import Library, library_of
 from aperture_dagster.ranking.popularity import bayesian_average
-from aperture_dagster.ranking.recommend import (
-    Library,
-    RankingConfig,
-    RankingInputs,
-    RankingModel,
-    TasteMix,
-    library_of,
-    prepare,
-)
+from aperture_dagster.ranking.recommend import RankingModel, prepare
 from aperture_dagster.ranking.text import title_text
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -61,13 +46,13 @@ Lists = dict[int, NDArray[np.int64]]
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The films, what may be known of each user, and what is to be found."""
+    """The films, the known part of each user's history, and the hits to find."""
 
     items: pd.DataFrame
     library: Library
     training: pd.DataFrame
     hits: dict[int, set[int]]
-    """Per qualifying user the rows of the films to be found."""
+    """Per qualifying user, the rows of the films to find."""
     seen: dict[int, NDArray[np.int64]]
     votes: NDArray[np.float64]
 
@@ -93,7 +78,7 @@ class Result:
 
 
 def read_items(folder: Path) -> pd.DataFrame:
-    """Return the item table of the data set, one row a film."""
+    """Return the item table of the data set, one row per film."""
     with gzip.open(folder / "movies.jsonl.gz", "rt", encoding="utf-8") as lines:
         films = [json.loads(line) for line in lines]
     for film in films:
@@ -102,7 +87,7 @@ def read_items(folder: Path) -> pd.DataFrame:
 
 
 def read_histories(folder: Path) -> pd.DataFrame:
-    """Return every rating as one whole play with its rating and date."""
+    """Return every rating as one complete play with its rating and date."""
     ratings = pd.read_csv(folder / "ratings.csv.gz")
     return pd.DataFrame(
         {
@@ -118,8 +103,8 @@ def read_histories(folder: Path) -> pd.DataFrame:
 
 
 def embed(items: pd.DataFrame) -> NDArray[np.float32]:
-    """Return the vectors of the product's own text of each title, by the local model that is inside its wheel."""
-    from wordllama import WordLlama
+    """Return the vectors of the product's text of each title, from the local model that ships in its wheel."""
+    from wordllama import WordLlama  # not needed by callers that bring vectors
 
     spec = importlib.util.find_spec("wordllama")
     assert spec is not None and spec.origin is not None
@@ -137,7 +122,7 @@ def load(folder: Path, vectors: NDArray[np.float32] | None = None) -> World:
     hits = {
         int(str(user)): {row[w] for w in g["work_id"]} for user, g in found.groupby("user_id") if user in liked_before
     }
-    seen = {int(str(user)): places(g["work_id"], row) for user, g in training.groupby("user_id")}
+    seen = {int(str(user)): positions(g["work_id"], row) for user, g in training.groupby("user_id")}
     return World(
         items=items,
         library=library_of(items, embed(items) if vectors is None else vectors),
@@ -148,8 +133,80 @@ def load(folder: Path, vectors: NDArray[np.float32] | None = None) -> World:
     )
 
 
+def leave_last_out(
+    histories: pd.DataFrame, *, share: float = 0.2, time: str = "last_played_at"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split every user's history by time, holding out the last ``share`` of the rows (rounded up).
+
+    Rows with equal times keep their order; missing dates count as earliest.
+
+    Returns:
+        The rows that may be known, and those held out.
+    """
+    ordered = histories.sort_values(time, kind="stable", na_position="first")
+    by_user = ordered.groupby("user_id", sort=False)
+    size = np.asarray(by_user["user_id"].transform("size"), dtype=np.float64)
+    from_the_end = size - np.asarray(by_user.cumcount(), dtype=np.float64)
+    held = from_the_end <= np.ceil(size * share - 1e-9)
+    return rows_where(ordered, ~held), rows_where(ordered, held)
+
+
+def ndcg_at(recommended: Sequence[Any], relevant: Collection[Any], k: int = 10) -> float:
+    """Return the normalised discounted cumulative gain of the first k, 0-1 (a hit gains 1/log2(rank + 1)).
+
+    NaN when nothing is relevant.
+    """
+    if not relevant:
+        return float("nan")
+    wanted = set(relevant)
+    gain = sum(1.0 / np.log2(rank + 2) for rank, work in enumerate(recommended[:k]) if work in wanted)
+    best = sum(1.0 / np.log2(rank + 2) for rank in range(min(k, len(wanted))))
+    return float(gain / best)
+
+
+def hit_rate_at(recommended: Sequence[Any], relevant: Collection[Any], k: int = 10) -> float:
+    """Return 1.0 when any of the first k is relevant, else 0.0; NaN when nothing is relevant."""
+    if not relevant:
+        return float("nan")
+    wanted = set(relevant)
+    return float(any(work in wanted for work in recommended[:k]))
+
+
+def recall_at(recommended: Sequence[Any], relevant: Collection[Any], k: int = 20) -> float:
+    """Return the share of the relevant titles among the first k, 0-1; NaN when nothing is relevant."""
+    if not relevant:
+        return float("nan")
+    wanted = set(relevant)
+    return len(wanted & set(recommended[:k])) / len(wanted)
+
+
+def mean_popularity(lists: Iterable[NDArray[np.int64]], votes: NDArray[Any], k: int = 10) -> float:
+    """Return the mean of ``votes[row]`` over the first k of all lists; NaN without lists."""
+    rows = [np.asarray(entry[:k], dtype=np.int64) for entry in lists]
+    together = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+    return float(np.nanmean(np.asarray(votes, dtype=np.float64)[together])) if len(together) else float("nan")
+
+
+def coverage(lists: Iterable[NDArray[np.int64]], n: int, k: int = 10) -> float:
+    """Return the share of the n titles that appear among the first k of any list, 0-1."""
+    shown = {int(row) for entry in lists for row in entry[:k]}
+    return len(shown) / n if n else float("nan")
+
+
+def intra_list_diversity(vectors: NDArray[Any], rows: NDArray[np.int64], k: int = 10) -> float:
+    """Return 1 minus the mean cosine of all pairs among the first k, about 0-1; NaN with fewer than two vectors."""
+    matrix = np.asarray(vectors, dtype=np.float64)[np.asarray(rows[:k], dtype=np.int64)]
+    matrix = matrix[np.linalg.norm(matrix, axis=1) > 1e-6]
+    m = len(matrix)
+    if m < 2:
+        return float("nan")
+    matrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    total = float((matrix @ matrix.T).sum()) - m
+    return 1.0 - total / (m * (m - 1))
+
+
 def by_score(world: World, score: Callable[[int], NDArray[Any]]) -> Lists:
-    """Return lists by a score of all films, without what each user has seen."""
+    """Return lists sorted by a score of all films, without the films that each user has seen."""
     lists: Lists = {}
     for user in world.users:
         values = np.asarray(score(user), dtype=np.float64).copy()
@@ -161,7 +218,7 @@ def by_score(world: World, score: Callable[[int], NDArray[Any]]) -> Lists:
 def household_model(
     world: World, members: Sequence[int], asked: Sequence[int], config: RankingConfig = DIVERSE, **inputs: Any
 ) -> RankingModel:
-    """Prepare the production ranking for a household that consists of ``members`` and nobody else."""
+    """Prepare the production ranking for a household of ``members``."""
     histories = inputs.pop("histories", world.training)
     library = inputs.pop("library", world.library)
     return prepare(
@@ -184,7 +241,7 @@ def lists_of(world: World, model: RankingModel) -> Lists:
 
 
 def households(world: World, size: int, asked: Sequence[int], config: RankingConfig = DIVERSE, **inputs: Any) -> Lists:
-    """Divide ``asked`` at random (seeded) into households of ``size``, and rank each with its own members only."""
+    """Split ``asked`` at random (seeded) into households of ``size``, and rank each on its own."""
     shuffled = np.random.default_rng(size).permutation(np.array(asked))
     lists: Lists = {}
     for start in range(0, len(shuffled), size):
@@ -194,7 +251,7 @@ def households(world: World, size: int, asked: Sequence[int], config: RankingCon
 
 
 def judge(world: World, name: str, lists: Lists, users: Sequence[int] | None = None) -> Result:
-    """Return the figures of lists for those of ``users`` (default all) who have one."""
+    """Return the figures for ``users`` (default: all) who have a list."""
     chosen = [user for user in (users or world.users) if user in lists]
     ndcg = np.array([ndcg_at(lists[user].tolist(), world.hits[user], 10) for user in chosen])
     return Result(
@@ -211,7 +268,7 @@ def judge(world: World, name: str, lists: Lists, users: Sequence[int] | None = N
 
 
 def choose_weights(world: World, model: RankingModel, users: Sequence[int]) -> RankingConfig:
-    """Return the best of a small grid around the defaults by NDCG@10 of ``users`` alone."""
+    """Return the best configuration of a small grid around the defaults, by NDCG@10 of ``users``."""
     best, best_ndcg = PLAIN, -1.0
     weights = PLAIN.weights
     for sim, co, pop in product((0.7, 1.0, 1.4), repeat=3):
@@ -230,7 +287,7 @@ def choose_weights(world: World, model: RankingModel, users: Sequence[int]) -> R
 
 
 def show(title: str, results: Sequence[Result], baseline: Result) -> None:
-    """Print one table; ratios are to ``baseline``, which ranks the same users."""
+    """Print one table, with ratios to ``baseline``, which ranks the same users."""
     print(f"\n{title}")
     print(f"{'':46}{'users':>5} {'NDCG@10':>8} {'±':>5} {'HR@10':>6} {'rec@20':>7} {'ratio':>6}", end="")
     print(f" {'votes':>7} {'cover':>6} {'divers':>6}")
@@ -241,7 +298,7 @@ def show(title: str, results: Sequence[Result], baseline: Result) -> None:
 
 
 def baselines(world: World) -> dict[str, Lists]:
-    """Return what must be beaten: chance, votes, and the shrunk average of votes."""
+    """Return the baselines: random order, number of votes, and the shrunk average of votes."""
     random = np.random.default_rng(0)
     average = bayesian_average(world.items["vote_average"], world.items["vote_count"])
     return {
@@ -252,7 +309,7 @@ def baselines(world: World) -> dict[str, Lists]:
 
 
 def compare_all(world: World, everybody: Sequence[int], usual: dict[str, Lists]) -> float:
-    """Print the table of all users in one household of 400; returns the ratio to TMDb votes."""
+    """Print the table of all users in one household of 400, and return the ratio to TMDb votes."""
     model = household_model(world, everybody, world.users)
     plain, diverse = lists_of(world, replace(model, config=PLAIN)), lists_of(world, model)
     first, second = [u for u in world.users if u <= 200], [u for u in world.users if u > 200]
@@ -275,7 +332,7 @@ def compare_all(world: World, everybody: Sequence[int], usual: dict[str, Lists])
 
 
 def compare_households(world: World, everybody: Sequence[int], usual: dict[str, Lists]) -> None:
-    """Print the tables of small households, of users 201-400 on whom no weight was chosen."""
+    """Print the tables of small households, for users 201-400, on whom no weight was chosen."""
     unseen = [user for user in everybody if user > 200]
     votes = judge(world, "TMDb votes", usual["TMDb votes"], [user for user in world.users if user > 200])
     results = [votes]

@@ -1,4 +1,4 @@
-"""What goes into a ranking and every dial of it."""
+"""Inputs and parameters of the ranking."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS = ("rank", "work_id", "media_type", "score", *COMPONENTS, "because", "co
 
 @dataclass(frozen=True, slots=True)
 class BlendWeights:
-    """How much each component counts for a user of whom much is known, in a household of very many."""
+    """Weight of each component for a user with a long history in a very large household."""
 
     similarity: float = 1.0
     co_watch: float = 1.3
@@ -27,12 +27,13 @@ class BlendWeights:
     rating: float = 0.3
     popularity: float = 0.55
     novelty: float = 0.05
-    """Small: more of it costs precision, for genres that a user does not watch are mostly genres they do not want."""
+    """Small: a higher weight costs precision, because genres that a user never watches are mostly genres that they do
+    not like."""
 
 
 @dataclass(frozen=True, slots=True)
 class TasteMix:
-    """What similarity to a taste is made of, relative to each other."""
+    """Relative weights of the parts of ``similarity``."""
 
     description: float = 0.3
     """Σ w · sim³ of the vectors."""
@@ -41,12 +42,13 @@ class TasteMix:
     keywords: float = 0.015
     genres: float = 0.09
     era: float = 0.3
-    """Below what old histories ask for (0.45): part of that is only that nobody sees films which do not exist yet."""
+    """Lower than old histories suggest (0.45): part of their preference for a period is only that nobody could watch
+    films that did not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankingConfig:
-    """Every dial of the ranking; the defaults were chosen on users 1-200 of the benchmark's data."""
+    """All parameters of the ranking; the defaults were chosen on users 1-200 of the benchmark's data."""
 
     limit: int = 50
     """Titles per user and media type."""
@@ -55,40 +57,40 @@ class RankingConfig:
     taste: TasteConfig = field(default_factory=TasteConfig)
     power: int = 3
     half_known: float = 8.0
-    """Watched titles at which similarity reaches half of its weight."""
+    """Number of watched titles at which similarity has half of its weight."""
     half_known_co_watch: float = 20.0
-    """The same for co-watch, which needs more titles before it knows whom a user is like."""
+    """The same for co-watch, which needs more titles to find out whom a user resembles."""
     lead_until: float = 10.0
-    """Watched titles up to which popularity and rating together weigh at least as much as all that is personal."""
+    """Up to this many watched titles, popularity and rating together weigh at least as much as all other components."""
     half_household: float = 90.0
-    """Others at which co-watch reaches half of its weight: five people tell little about a sixth."""
+    """Number of other people at which co-watch has half of its weight: five people say little about a sixth."""
     half_local: float = 400.0
-    """Others at which the household's own counts are half of popularity, beside the votes of the world."""
+    """Number of other people at which popularity is half the household's own counts and half TMDb votes."""
     cold_below: int = 3
-    """A user with fewer watched titles is cold, and is told so."""
+    """A user with fewer watched titles is cold; their list says so."""
     other_type: float = 0.5
-    """What a liked series counts for films, and a liked film for series."""
+    """Weight of a series in a list of films, and of a film in a list of series."""
     diversity: float = 0.1
     pool: int = 300
-    """Best candidates among which diversity may choose."""
+    """Number of top candidates from which MMR selects."""
     reasons: int = 3
-    reason_kinship: float = 0.3
-    """How much shared genres (cosine) count beside similar texts when reasons are chosen."""
+    reason_genres: float = 0.3
+    """Weight of the cosine of genres, added to the cosine of the vectors, when choosing reasons."""
     crowd_limit: int = 5_000
-    """People of a crowd from outside at most: the most active."""
+    """Maximum number of people from an external crowd; the most active are used."""
     history_limit: int = 2_000
-    """Titles of one history that similarity looks at: the weightiest."""
+    """Maximum number of titles per history used for similarity; those with the largest weights are used."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankingInputs:
-    """Everything that the ranking knows; nothing else is read.
+    """All inputs of the ranking.
 
-    ``items`` has one row a work: ``work_id``, and where known ``media_type``, ``title``, ``year``, ``genres``,
+    ``items`` has one row per work: ``work_id``, and where known ``media_type``, ``title``, ``year``, ``genres``,
     ``keywords``, ``directors``, ``creators``, ``cast``, ``companies``, ``networks`` (lists of names), ``vote_average``
-    (0-10), ``vote_count``, ``popularity``. ``vectors`` is (n, d) in the same order, or None; rows may be zero or
-    masked. ``excluded`` has a mask (n,) per user: True is never recommended (see ``exclusions``); what the user's own
-    history says was started, finished or rated is left out besides.
+    (0-10), ``vote_count``, ``popularity``. ``vectors`` has shape (n, d) in the same order, or is None; rows may be zero
+    or masked. ``excluded`` has a mask of shape (n,) per user; titles where it is True are not recommended to them, and
+    neither are titles that their own history shows as started, finished or rated.
     """
 
     items: pd.DataFrame
@@ -97,11 +99,11 @@ class RankingInputs:
     vectors: NDArray[Any] | None = None
     vector_mask: NDArray[np.bool_] | None = None
     users: Sequence[Hashable] | None = None
-    """Whom to rank for; default everybody in ``histories``. All histories count for what others watched."""
+    """Users to rank for; default: everybody in ``histories``. Co-watch always learns from all histories."""
     excluded: Mapping[Hashable, NDArray[np.bool_]] = field(default_factory=dict)
     edges: pd.DataFrame | None = None
     """"Recommended from this title" lists: ``work_id``, ``recommended_work_id``, ``rank``."""
     weights: pd.DataFrame | None = None
-    """What ``taste_weights`` said of ``histories`` (``user_id``, ``work_id``, ``weight``), when it was kept."""
+    """Stored result of ``taste_weights`` for ``histories`` (``user_id``, ``work_id``, ``weight``), if there is one."""
     crowd: pd.DataFrame | None = None
-    """Histories from outside the household (the same columns, ids of works that are in ``items``)."""
+    """Histories from outside the household (same columns, work ids from ``items``)."""

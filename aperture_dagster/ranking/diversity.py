@@ -1,4 +1,4 @@
-"""Lists that are not ten times the same: maximal marginal relevance by vectors."""
+"""Diversify a list with maximal marginal relevance (MMR) on vectors."""
 
 from __future__ import annotations
 
@@ -8,52 +8,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def mmr(
-    relevance: NDArray[Any], vectors: NDArray[Any], limit: int, *, diversity: float = 0.1, keep: int = 0
-) -> NDArray[np.int64]:
-    """Choose ``limit`` of the candidates greedily: relevant, and unlike what was chosen before.
+def mmr(relevance: NDArray[Any], vectors: NDArray[Any], limit: int, *, diversity: float = 0.1) -> NDArray[np.int64]:
+    """Select ``limit`` candidates greedily: relevant, and different from those already selected.
 
-    Each step takes the largest (1 - diversity) · relevance - diversity · max similarity to the chosen (Carbonell and
-    Goldstein 1998), with relevance brought to 0-1 within the pool.
+    Each step takes the candidate with the largest (1 - diversity) · relevance - diversity · (highest similarity to any
+    selected one) (Carbonell and Goldstein 1998), with relevance scaled to 0-1.
 
     Args:
-        relevance: shape (c,), best or worst in any order; not finite counts as worst.
-        vectors: unit (or zero) rows of the candidates, shape (c, d); a zero row is like nothing.
-        limit: how many; fewer come back when there are fewer candidates.
-        diversity: 0 is the order by relevance, 1 ignores relevance after the first.
-        keep: how many of the most relevant stay at the front untouched.
+        relevance: finite scores in any order, shape (c,).
+        vectors: unit (or zero) rows of the candidates, shape (c, d); a zero row is similar to nothing.
+        limit: how many to select; fewer are returned when there are fewer candidates.
+        diversity: 0-1. 0 sorts by relevance, 1 ignores relevance after the first.
 
     Returns:
-        Positions of the chosen in their order. Ties go to the lower position, so that the result is deterministic.
-
-    Raises:
-        ValueError: when ``diversity`` is outside 0-1.
+        Positions of the selected candidates, in order. Ties go to the lower position, so the result is deterministic.
     """
-    if not 0.0 <= diversity <= 1.0:
-        raise ValueError(f"diversity must be within 0 and 1, not {diversity}")
-    scores = np.asarray(relevance, dtype=np.float64).copy()
-    scores[~np.isfinite(scores)] = np.nan
-    low = np.nanmin(scores) if np.isfinite(scores).any() else 0.0
-    scores = np.nan_to_num(scores, nan=low)
+    scores = np.asarray(relevance, dtype=np.float64)
     limit = max(min(limit, len(scores)), 0)
-    if limit == 0:
-        return np.zeros(0, dtype=np.int64)
     order = np.argsort(-scores, kind="stable")
-    if diversity == 0.0:
+    if diversity == 0.0 or limit == 0:
         return order[:limit].astype(np.int64)
-    span = scores.max() - low
-    scaled = (scores - low) / span if span > 0 else np.ones_like(scores)
+    span = scores.max() - scores.min()
+    scaled = (scores - scores.min()) / span if span > 0 else np.ones_like(scores)
     matrix = np.asarray(vectors, dtype=np.float32)
-    chosen = np.zeros(limit, dtype=np.int64)
-    likeness = np.zeros(len(scores))
+    selected = np.zeros(limit, dtype=np.int64)
+    nearest = np.zeros(len(scores))
     free = np.ones(len(scores), dtype=bool)
+    pick = int(order[0])
     for place in range(limit):
-        if place < max(keep, 1):
-            pick = int(order[place])
-        else:
-            gain = np.where(free, (1.0 - diversity) * scaled - diversity * likeness, -np.inf)
-            pick = int(np.argmax(gain))
-        chosen[place] = pick
+        if place:
+            pick = int(np.argmax(np.where(free, (1.0 - diversity) * scaled - diversity * nearest, -np.inf)))
+        selected[place] = pick
         free[pick] = False
-        likeness = np.maximum(likeness, np.clip(matrix @ matrix[pick], 0.0, 1.0))
-    return chosen
+        nearest = np.maximum(nearest, np.clip(matrix @ matrix[pick], 0.0, 1.0))
+    return selected

@@ -1,4 +1,4 @@
-"""The library as the ranking sees it, and the part of it that one user has watched."""
+"""What the ranking knows about the titles of a library, and the weighted titles of one user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.facts import Facts, facts_of
+from aperture_dagster.ranking.features import Features, content_features
 from aperture_dagster.ranking.histories import index_of
 from aperture_dagster.ranking.popularity import Priors, media_rows, priors
 from aperture_dagster.ranking.taste import centre
@@ -21,29 +21,25 @@ NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OwnTitles:
-    """The titles of one user that say something, weightiest first: rows of the item table and signed weights."""
+class UserTitles:
+    """The titles of one user with a non-zero weight, largest first: rows of the item table and signed weights."""
 
     rows: Rows
     weights: Doubles
 
-    def spread(self, n: int, kind_rows: Rows, other_type: float) -> Doubles:
-        """Return the weights over the whole library, shape (n,), those of the other media type toned down."""
+    def dense(self, n: int, type_rows: Rows, other_type: float) -> Doubles:
+        """Return the weights of the whole library, shape (n,); titles outside ``type_rows`` are scaled down."""
         whole = np.zeros(n)
-        whole[self.rows] = self.weights * other_type
-        same = np.zeros(n, dtype=bool)
-        same[kind_rows] = True
-        own_kind = same[self.rows]
-        whole[self.rows[own_kind]] = self.weights[own_kind]
+        whole[self.rows] = self.weights * np.where(np.isin(self.rows, type_rows), 1.0, other_type)
         return whole
 
 
-NOTHING_OWN = OwnTitles(NO_ROWS, np.zeros(0))
+NO_TITLES = UserTitles(NO_ROWS, np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Library:
-    """What the titles are, whoever watches them: made by ``library_of``, n rows in the order of the item table."""
+    """What is the same for all users, n rows in the order of the item table. Created by ``library_of``."""
 
     work_ids: Rows
     index: dict[int, int]
@@ -51,19 +47,19 @@ class Library:
     rows: dict[str, Rows]
     """Rows of each media type."""
     centred: Floats
-    facts: Facts
-    known: Priors
+    features: Features
+    priors: Priors
 
 
 def library_of(
     items: pd.DataFrame, vectors: NDArray[Any] | None = None, mask: NDArray[np.bool_] | None = None
 ) -> Library:
-    """Centre the vectors, and collect the facts and priors of all titles.
+    """Centre the vectors, and compute features and priors of all titles.
 
     Args:
         items: the item table, see ``RankingInputs``.
         vectors: shape (n, d), or None.
-        mask: shape (n,), True where a vector exists; default all.
+        mask: shape (n,), True where a vector exists; default: all.
 
     Raises:
         ValueError: when vectors or mask do not fit the items, or a work_id occurs twice.
@@ -78,6 +74,6 @@ def library_of(
         index=index_of(table["work_id"]),
         rows=media_rows(table),
         centred=centre(np.asarray(vectors), mask),
-        facts=facts_of(table),
-        known=priors(table),
+        features=content_features(table),
+        priors=priors(table),
     )

@@ -1,7 +1,7 @@
-"""From histories, vectors and facts to one ranked list a user; what is shared is prepared once, so users are cheap.
+"""From histories, vectors and features to one ranked list per user.
 
-``prepare`` computes centring, priors, facts, EASE, and the similarity of all users in one pass over the vectors;
-``RankingModel.for_user`` then blends, diversifies and explains. ``recommend`` does both for everybody.
+``prepare`` computes once what all users share: centring, priors, features, EASE, and the similarity of all users in one
+pass over the vectors. ``RankingModel.for_user`` then blends, diversifies and explains, which is cheap.
 """
 
 from __future__ import annotations
@@ -13,40 +13,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.collaborative import Ease, fit_ease_pairs, recommended_from, ridge_for
-from aperture_dagster.ranking.config import (
-    COLUMNS,
-    COMPONENTS,
-    BlendWeights,
-    RankingConfig,
-    RankingInputs,
-    TasteMix,
-)
+from aperture_dagster.ranking.collaborative import Ease, fit_ease, recommended_from, ridge_for
+from aperture_dagster.ranking.config import COLUMNS, COMPONENTS, RankingConfig, RankingInputs
 from aperture_dagster.ranking.diversity import mmr
-from aperture_dagster.ranking.exclusions import exclusions, started
-from aperture_dagster.ranking.facts import signed_root
-from aperture_dagster.ranking.histories import places, rows_where, tidy_histories
-from aperture_dagster.ranking.library import NO_ROWS, NOTHING_OWN, Library, OwnTitles, Rows, library_of
+from aperture_dagster.ranking.features import signed_root
+from aperture_dagster.ranking.histories import positions, rows_where, started, tidy_histories
+from aperture_dagster.ranking.library import NO_ROWS, NO_TITLES, Library, Rows, UserTitles, library_of
 from aperture_dagster.ranking.popularity import quantile_rank
 from aperture_dagster.ranking.similarity import history_similarity, nearest_liked
 from aperture_dagster.ranking.taste import taste_weights
-
-__all__ = [
-    "COLUMNS",
-    "COMPONENTS",
-    "BlendWeights",
-    "Library",
-    "RankingConfig",
-    "RankingInputs",
-    "RankingModel",
-    "TasteMix",
-    "blend_shares",
-    "exclusions",
-    "library_of",
-    "prepare",
-    "recommend",
-    "standard",
-]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -54,156 +29,137 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankingModel:
-    """What all users of a run share, made by ``prepare``."""
+    """What all users of a run share. Created by ``prepare``."""
 
     config: RankingConfig
     library: Library
     users: list[Hashable]
-    place: dict[Hashable, int]
-    own: dict[Hashable, OwnTitles]
-    begun: dict[Hashable, Rows]
+    column: dict[Hashable, int]
+    """Column of each user in the matrices below."""
+    titles: dict[Hashable, UserTitles]
+    started: dict[Hashable, Rows]
     excluded: Mapping[Hashable, NDArray[np.bool_]]
     co_watchers: int
-    """People (household and crowd) whom co-watch has learned from."""
+    """Number of people (household and crowd) that co-watch has learned from."""
     household: int
     liked_by: Doubles
-    """How many of the household liked each title, shape (n,)."""
+    """Number of people in the household who liked each title, shape (n,)."""
     similarity: dict[str, Floats]
     """Σ w · sim^power per media type, shape (rows of the type, users)."""
     co_watch: Floats
     """EASE scores, shape (users, n)."""
-    neighbours: Floats | None
+    recommended_from: Floats | None
     """Scores from "recommended from this title" lists, shape (n, users)."""
 
-    def for_user(self, user_id: Hashable, *, media_type: str | None = None) -> pd.DataFrame:
+    def for_user(self, user_id: Hashable) -> pd.DataFrame:
         """Return the list of one user: columns ``COLUMNS``, ranked within each media type.
 
-        Args:
-            user_id: one of ``users``; anybody else is a cold user.
-            media_type: only this type.
+        A user who is not in ``users`` is ranked as a cold user.
 
         Returns:
-            ``min(limit, candidates)`` rows per media type. Components are quantiles among the user's candidates (0-1;
-            1 is best; 0.5 where nothing tells them apart), ``because`` lists up to three liked work_ids, nearest first.
+            ``min(limit, candidates)`` rows per media type. Components are quantiles among the user's candidates (0-1, 1
+            is best, 0.5 where all are equal). ``because`` lists up to three liked work_ids, most similar first.
         """
-        kinds = [media_type] if media_type is not None else list(self.library.rows)
-        parts = [self._ranked(user_id, kind) for kind in kinds if kind in self.library.rows]
+        parts = [self._ranked(user_id, media_type) for media_type in self.library.rows]
         parts = [part for part in parts if len(part)]
         return pd.concat(parts, ignore_index=True) if parts else _empty_list()
 
-    def known_titles(self, user_id: Hashable) -> int:
-        """Return how many titles of the user say something about them."""
-        return len(self.own.get(user_id, NOTHING_OWN).rows)
+    def _titles_of(self, user_id: Hashable) -> UserTitles:
+        return self.titles.get(user_id, NO_TITLES)
 
-    def components(self, user_id: Hashable, kind: str, candidates: Rows) -> dict[str, Doubles]:
-        """Return each component for the candidates, on one scale (mean 0, deviation 1 among them).
-
-        Args:
-            user_id: whose.
-            kind: the media type of the candidates.
-            candidates: rows of that type, ascending, shape (c,).
-        """
-        own, config = self.own.get(user_id, NOTHING_OWN), self.config
+    def _components(self, user_id: Hashable, media_type: str, candidates: Rows) -> dict[str, Doubles]:
+        """Return each component for the candidates (rows of one media type, ascending), standardised among them."""
+        titles, config = self._titles_of(user_id), self.config
         found = {name: np.zeros(len(candidates)) for name in COMPONENTS}
-        found["rating"] = standard(self.library.known.rating[candidates])
-        found["popularity"] = self._popularity(own, candidates)
-        if not len(own.rows):
+        found["rating"] = _standardise(self.library.priors.rating[candidates])
+        found["popularity"] = self._popularity(titles, candidates)
+        if not len(titles.rows):
             return found
-        spread = own.spread(len(self.library.work_ids), self.library.rows[kind], config.other_type)
-        near = config.mix.era * standard(self.library.facts.era(spread)[candidates])
-        for field, names in self.library.facts.fields.items():
-            near += getattr(config.mix, field) * standard(signed_root(names.affinity(spread)[candidates]))
-        if user_id in self.place:
-            column = self.place[user_id]
-            described = self.similarity[kind][np.searchsorted(self.library.rows[kind], candidates), column]
-            near += config.mix.description * standard(signed_root(described))
-            found["co_watch"] = standard(signed_root(self.co_watch[column, candidates]))
-            if self.neighbours is not None:
-                found["recommended_from"] = standard(signed_root(self.neighbours[candidates, column]))
-        found["similarity"] = standard(near)
-        found["novelty"] = standard(self.library.facts.novelty(own.rows)[candidates])
+        type_rows = self.library.rows[media_type]
+        dense = titles.dense(len(self.library.work_ids), type_rows, config.other_type)
+        near = config.mix.era * _standardise(self.library.features.era(dense)[candidates])
+        for field, names in self.library.features.fields.items():
+            near += getattr(config.mix, field) * _standardise(signed_root(names.affinity(dense)[candidates]))
+        if user_id in self.column:
+            column = self.column[user_id]
+            described = self.similarity[media_type][np.searchsorted(type_rows, candidates), column]
+            near += config.mix.description * _standardise(signed_root(described))
+            found["co_watch"] = _standardise(signed_root(self.co_watch[column, candidates]))
+            if self.recommended_from is not None:
+                found["recommended_from"] = _standardise(signed_root(self.recommended_from[candidates, column]))
+        found["similarity"] = _standardise(near)
+        found["novelty"] = _standardise(self.library.features.novelty(titles.rows)[candidates])
         return found
 
-    def _popularity(self, own: OwnTitles, candidates: Rows) -> Doubles:
-        """Votes of the world, mixed with how many others of the household liked it."""
+    def _popularity(self, titles: UserTitles, candidates: Rows) -> Doubles:
+        """Return votes of the world, mixed with how many others of the household liked each candidate."""
         others = max(self.household - 1, 0)
         local = others / (others + self.config.half_local)
         liked = self.liked_by.copy()
-        liked[own.rows[own.weights > 0]] -= 1.0
-        votes, counts = (
-            standard(self.library.known.votes[candidates]),
-            standard(np.log1p(np.maximum(liked[candidates], 0.0))),
-        )
-        return standard((1.0 - local) * votes + local * counts)
+        liked[titles.rows[titles.weights > 0]] -= 1.0
+        votes = _standardise(self.library.priors.votes[candidates])
+        counts = _standardise(np.log1p(np.maximum(liked[candidates], 0.0)))
+        return _standardise((1.0 - local) * votes + local * counts)
 
-    def _candidates(self, user_id: Hashable, kind: str) -> Rows:
+    def _candidates(self, user_id: Hashable, media_type: str) -> Rows:
         allowed = np.zeros(len(self.library.work_ids), dtype=bool)
-        allowed[self.library.rows[kind]] = True
+        allowed[self.library.rows[media_type]] = True
         if user_id in self.excluded:
             allowed &= ~np.asarray(self.excluded[user_id], dtype=bool)
-        allowed[self.begun.get(user_id, NO_ROWS)] = False
+        allowed[self.started.get(user_id, NO_ROWS)] = False
         return np.flatnonzero(allowed)
 
-    def _ranked(self, user_id: Hashable, kind: str) -> pd.DataFrame:
-        config = self.config
-        candidates = self._candidates(user_id, kind)
+    def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
+        config, known = self.config, len(self._titles_of(user_id).rows)
+        candidates = self._candidates(user_id, media_type)
         if not len(candidates) or config.limit < 1:
             return _empty_list()
-        components = self.components(user_id, kind, candidates)
-        shares = blend_shares(config, self.known_titles(user_id), self.co_watchers)
+        components = self._components(user_id, media_type, candidates)
+        shares = blend_shares(config, known, self.co_watchers)
         score = np.zeros(len(candidates))
         for name, values in components.items():
             score += shares[name] * values
-        # Sums of many numbers differ in their last digits from run to run, as threads share them out; lists must not.
+        # The last digits of long sums depend on how threads share the work; the lists must not.
         score = np.round(score, 5)
         order = np.lexsort((self.library.work_ids[candidates], -score))
         pool = order[: max(config.pool, config.limit)]
-        chosen = pool[
-            mmr(score[pool], self.library.centred[candidates[pool]], config.limit, diversity=config.diversity)
-        ]
+        vectors = self.library.centred[candidates[pool]]
+        chosen = pool[mmr(score[pool], vectors, config.limit, diversity=config.diversity)]
         picked = candidates[chosen]
         frame = pd.DataFrame(
             {
                 "rank": np.arange(1, len(chosen) + 1),
                 "work_id": self.library.work_ids[picked],
-                "media_type": kind,
+                "media_type": media_type,
                 "score": score[chosen],
                 **{name: quantile_rank(components[name])[chosen] for name in COMPONENTS},
             }
         )
         frame["because"] = self._because(user_id, picked)
-        frame["cold"] = self.known_titles(user_id) < config.cold_below
+        frame["cold"] = known < config.cold_below
         return frame.reindex(columns=list(COLUMNS))
 
     def _because(self, user_id: Hashable, picked: Rows) -> list[list[int]]:
-        own = self.own.get(user_id, NOTHING_OWN)
-        liked = own.rows[own.weights > 0]
-        # One more than asked for: a favourite that was not watched may be recommended, but is no reason for itself.
-        kinship = self.config.reason_kinship * self.library.facts.genre_kinship(picked, liked)
-        reasons = nearest_liked(
-            self.library.centred, picked, liked, k=self.config.reasons + 1, kinship=kinship.astype(np.float32)
-        )
+        titles, config = self._titles_of(user_id), self.config
+        liked = titles.rows[titles.weights > 0]
+        bonus = (config.reason_genres * self.library.features.genre_cosine(picked, liked)).astype(np.float32)
+        # One more than needed: an unwatched favourite may be recommended, but must not be a reason for itself.
+        reasons = nearest_liked(self.library.centred, picked, liked, k=config.reasons + 1, bonus=bonus)
         return [
-            [int(self.library.work_ids[row]) for row in entry if row != pick][: self.config.reasons]
+            [int(self.library.work_ids[row]) for row in entry if row != pick][: config.reasons]
             for pick, entry in zip(picked, reasons, strict=True)
         ]
-
-
-def recommend(inputs: RankingInputs, config: RankingConfig | None = None) -> dict[Hashable, pd.DataFrame]:
-    """Return every user's list; see ``RankingModel.for_user`` for its columns."""
-    model = prepare(inputs, config)
-    return {user: model.for_user(user) for user in model.users}
 
 
 def prepare(
     inputs: RankingInputs, config: RankingConfig | None = None, *, library: Library | None = None
 ) -> RankingModel:
-    """Compute once what all users share: centring, priors, facts, EASE, and the similarity of all users in one pass.
+    """Compute what all users share.
 
     Args:
         inputs: titles, vectors and histories.
-        config: the dials.
-        library: from ``library_of`` for the same items and vectors, when it was made before.
+        config: parameters.
+        library: the result of ``library_of`` for the same items and vectors, if it exists already.
 
     Raises:
         ValueError: when vectors or masks do not fit the items, a work_id occurs twice, or columns are missing.
@@ -216,42 +172,44 @@ def prepare(
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({n},)")
 
     learned = _in_library(taste_weights(inputs.histories, as_of=inputs.as_of, config=config.taste), index)
-    kept = learned if inputs.weights is None else _in_library(inputs.weights, index)
-    own = _own_titles(kept)
-    users = list(dict.fromkeys(inputs.users)) if inputs.users is not None else sorted(own, key=str)
+    titles = _user_titles(learned if inputs.weights is None else _in_library(inputs.weights, index))
+    users = list(dict.fromkeys(inputs.users)) if inputs.users is not None else sorted(titles, key=str)
+    column = {user: number for number, user in enumerate(users)}
 
-    liking = rows_where(learned, learned["liking"] > 0)
-    ease = _fit(liking, inputs, index, n, config)
-    place = {user: column for column, user in enumerate(users)}
+    liked = rows_where(learned, learned["liking"] > 0)
+    liked_rows = liked["row"].to_numpy(dtype=np.int64)
+    ease = _fit(liked, inputs, index, n, config)
+    liked_columns = positions(liked["user_id"], column)
+    asked = liked_columns >= 0
     watched = np.zeros((len(users), n), dtype=np.float32)
-    column, liked_row = places(liking["user_id"], place), liking["row"].to_numpy(dtype=np.int64)
-    watched[column[column >= 0], liked_row[column >= 0]] = liking["liking"].to_numpy()[column >= 0]
+    watched[liked_columns[asked], liked_rows[asked]] = liked["liking"].to_numpy()[asked]
+
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
-    tidy = tidy.assign(row=places(tidy["work_id"], index))
-    begun = rows_where(tidy, started(tidy) & (tidy["row"].to_numpy() >= 0)).groupby("user_id")
+    tidy = tidy.assign(row=positions(tidy["work_id"], index))
+    started_by_user = rows_where(tidy, started(tidy) & (tidy["row"].to_numpy() >= 0)).groupby("user_id")
     return RankingModel(
         config=config,
         library=library,
         users=users,
-        place=place,
-        own=own,
-        begun={user: group["row"].to_numpy(dtype=np.int64) for user, group in begun},
+        column=column,
+        titles=titles,
+        started={user: group["row"].to_numpy(dtype=np.int64) for user, group in started_by_user},
         excluded=inputs.excluded,
         co_watchers=ease.users,
         household=len(set(learned["user_id"])),
-        liked_by=np.bincount(liked_row, minlength=n).astype(np.float64),
-        similarity=_similarities(library, own, users, config),
+        liked_by=np.bincount(liked_rows, minlength=n).astype(np.float64),
+        similarity=_similarities(library, titles, users, config),
         co_watch=ease.score(watched),
-        neighbours=None if inputs.edges is None else _neighbours(inputs.edges, library, own, users),
+        recommended_from=None if inputs.edges is None else _edge_scores(inputs.edges, library, titles, users),
     )
 
 
 def blend_shares(config: RankingConfig, known: int, co_watchers: int) -> dict[str, float]:
     """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
 
-    Both curves are x / (x + half): they were read off weights fitted to histories cut to 1-40 titles and to households
-    of 2-400 people (users 1-200 of the benchmark's data). Popularity and rating keep theirs; up to ``lead_until``
-    titles the others together never weigh more than they, and beyond it the bound grows in proportion.
+    Both curves are x / (x + half). They were fitted on histories cut to 1-40 titles and households of 2-400 people
+    (users 1-200 of the benchmark's data). Popularity and rating keep their weights. Up to ``lead_until`` titles all
+    other components together weigh at most as much; beyond it, this bound grows in proportion.
     """
     base = config.weights
     taste = known / (known + config.half_known)
@@ -265,7 +223,7 @@ def blend_shares(config: RankingConfig, known: int, co_watchers: int) -> dict[st
     }
     bound = (base.rating + base.popularity) * max(1.0, known / config.lead_until)
     total = sum(abs(weight) for weight in personal.values())
-    # Weights without popularity and rating at all are somebody's choice, and have nothing to be led by.
+    # A configuration without popularity and rating has no bound.
     scale = min(1.0, bound / total) if total > 0 and bound > 0 else 1.0
     return {name: weight * scale for name, weight in personal.items()} | {
         "rating": base.rating,
@@ -273,37 +231,37 @@ def blend_shares(config: RankingConfig, known: int, co_watchers: int) -> dict[st
     }
 
 
-def standard(values: NDArray[np.floating]) -> Doubles:
-    """Bring values to mean 0 and deviation 1 within the candidates, clipped to ±8; a constant becomes zeros."""
+def _standardise(values: NDArray[np.floating]) -> Doubles:
+    """Scale values to mean 0 and deviation 1, clipped to ±8; a constant becomes zeros."""
     numbers = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    spread = float(numbers.std()) if len(numbers) else 0.0
-    if spread < 1e-9:
+    deviation = float(numbers.std()) if len(numbers) else 0.0
+    if deviation < 1e-9:
         return np.zeros(len(numbers))
-    return np.clip((numbers - numbers.mean()) / spread, -8.0, 8.0)
+    return np.clip((numbers - numbers.mean()) / deviation, -8.0, 8.0)
 
 
 def _in_library(weights: pd.DataFrame, index: dict[int, int]) -> pd.DataFrame:
-    """The weights of works in the item table that say anything, with their ``row``."""
-    found = weights.assign(row=places(weights["work_id"], index))
+    """Return the non-zero weights of works in the item table, with their ``row``."""
+    found = weights.assign(row=positions(weights["work_id"], index))
     return rows_where(found, (found["row"] >= 0) & (found["weight"].fillna(0.0) != 0))
 
 
-def _own_titles(weights: pd.DataFrame) -> dict[Hashable, OwnTitles]:
+def _user_titles(weights: pd.DataFrame) -> dict[Hashable, UserTitles]:
     heaviest = weights.assign(size=weights["weight"].abs())
     heaviest = heaviest.sort_values(["size", "work_id"], ascending=[False, True], kind="stable")
     return {
-        user: OwnTitles(group["row"].to_numpy(dtype=np.int64), group["weight"].to_numpy(dtype=np.float64))
+        user: UserTitles(group["row"].to_numpy(dtype=np.int64), group["weight"].to_numpy(dtype=np.float64))
         for user, group in heaviest.groupby("user_id", sort=True)
     }
 
 
-def _fit(liking: pd.DataFrame, inputs: RankingInputs, index: dict[int, int], n: int, config: RankingConfig) -> Ease:
-    """EASE on what the household liked, and the crowd from outside where there is one."""
-    pairs = liking.reindex(columns=["user_id", "row", "liking"]).assign(outside=False)
+def _fit(liked: pd.DataFrame, inputs: RankingInputs, index: dict[int, int], n: int, config: RankingConfig) -> Ease:
+    """Fit EASE to the liked titles of the household, and of the external crowd if there is one."""
+    pairs = liked.reindex(columns=["user_id", "row", "liking"]).assign(outside=False)
     if inputs.crowd is not None and len(inputs.crowd):
         crowd = _in_library(taste_weights(inputs.crowd, as_of=inputs.as_of, config=config.taste), index)
         crowd = rows_where(crowd, crowd["liking"] > 0)
-        # The most active ones: they say most about what goes together.
+        # The most active people say most about what goes together.
         person, people = pd.factorize(crowd["user_id"], sort=True)
         sizes = np.bincount(person, minlength=len(people))
         active = np.argsort(-sizes, kind="stable")[: config.crowd_limit]
@@ -312,35 +270,35 @@ def _fit(liking: pd.DataFrame, inputs: RankingInputs, index: dict[int, int], n: 
     person = pairs.groupby(["outside", "user_id"], sort=True).ngroup().to_numpy(dtype=np.int64)
     value = pairs["liking"].to_numpy(dtype=np.float64)
     people = int(person.max()) + 1 if len(person) else 0
-    # The ridge follows the scale of the values: unrated plays count half of the best rating, and mean just as much.
+    # The ridge follows the scale of the values: plays without a rating have half the value of the best rating.
     ridge = ridge_for(people) * (float(np.mean(value**2)) if len(value) else 1.0)
-    return fit_ease_pairs(person, pairs["row"].to_numpy(dtype=np.int64), value, people, n, ridge)
+    return fit_ease(person, pairs["row"].to_numpy(dtype=np.int64), value, users=people, n=n, ridge=ridge)
 
 
 def _similarities(
-    library: Library, own: Mapping[Hashable, OwnTitles], users: list[Hashable], config: RankingConfig
+    library: Library, titles: Mapping[Hashable, UserTitles], users: list[Hashable], config: RankingConfig
 ) -> dict[str, Floats]:
-    """Σ w · sim^power of all users at once: their titles are pooled, so that each similarity is computed once."""
-    histories = [own.get(user, NOTHING_OWN) for user in users]
-    pooled = np.unique(np.concatenate([NO_ROWS, *(entry.rows[: config.history_limit] for entry in histories)]))
-    matrix = np.zeros((len(pooled), len(users)), dtype=np.float32)
-    for column, entry in enumerate(histories):
-        kept = entry.rows[: config.history_limit]
-        matrix[np.searchsorted(pooled, kept), column] = entry.weights[: config.history_limit]
+    """Return Σ w · sim^power of all users; their titles are pooled, so that each similarity is computed once."""
+    kept = [titles.get(user, NO_TITLES) for user in users]
+    kept = [UserTitles(one.rows[: config.history_limit], one.weights[: config.history_limit]) for one in kept]
+    pooled = np.unique(np.concatenate([NO_ROWS, *(one.rows for one in kept)]))
+    weights = np.zeros((len(pooled), len(users)), dtype=np.float32)
+    for column, one in enumerate(kept):
+        weights[np.searchsorted(pooled, one.rows), column] = one.weights
     found: dict[str, Floats] = {}
-    for kind, kind_rows in library.rows.items():
-        toned = np.where(np.isin(pooled, kind_rows)[:, None], matrix, matrix * np.float32(config.other_type))
-        found[kind] = history_similarity(library.centred, pooled, toned, power=config.power, candidates=kind_rows)
+    for media_type, rows in library.rows.items():
+        scaled = np.where(np.isin(pooled, rows)[:, None], weights, weights * np.float32(config.other_type))
+        found[media_type] = history_similarity(library.centred, pooled, scaled, power=config.power, candidates=rows)
     return found
 
 
-def _neighbours(
-    edges: pd.DataFrame, library: Library, own: Mapping[Hashable, OwnTitles], users: list[Hashable]
+def _edge_scores(
+    edges: pd.DataFrame, library: Library, titles: Mapping[Hashable, UserTitles], users: list[Hashable]
 ) -> Floats:
     weights = np.zeros((len(library.work_ids), len(users)), dtype=np.float32)
     for column, user in enumerate(users):
-        entry = own.get(user, NOTHING_OWN)
-        weights[entry.rows, column] = entry.weights
+        one = titles.get(user, NO_TITLES)
+        weights[one.rows, column] = one.weights
     return recommended_from(edges, library.index, weights)
 
 

@@ -1,14 +1,14 @@
-"""What a person likes and dislikes: signed weights of what they watched, the several tastes in them, and words for it.
+"""What a user likes and dislikes: signed weights of watched titles, clusters of tastes, and a summary in words.
 
-A weight says how strongly, and in which direction, one watched title speaks about its user. It is the product of
-engagement (how much of it, how often, favourite), rating (its sign) and recency (how long before the user's *own* last
-activity, so that a pause of a year does not flatten everything).
+A weight says how much, and in which direction, one watched title says about its user. It is the product of engagement
+(share watched, repeats, favourite), opinion (from the rating; it sets the sign) and recency (relative to the user's
+*own* last activity, so that a pause of a year does not level all weights).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -22,7 +22,7 @@ from aperture_dagster.ranking.histories import (
     index_of,
     list_column,
     number_column,
-    places,
+    positions,
     rows_where,
     tidy_histories,
 )
@@ -32,32 +32,31 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class TasteConfig:
-    """How a history becomes weights. Ratings are on a scale of 0 to 10."""
+    """Parameters of ``taste_weights`` and ``taste_profile``. Ratings are on a scale of 0 to 10."""
 
     half_life_days: float = 180.0
     recency_floor: float = 0.25
     scale_middle: float = 5.0
     typical_rating: float = 6.5
     typical_rating_strength: float = 5.0
-    """How many ratings of ``typical_rating`` are mixed into a user's mean: few ratings say little about it."""
+    """Number of ratings of ``typical_rating`` mixed into a user's mean, because a few ratings say little about it."""
     unrated: float = 0.5
-    """What a watched, unrated title counts beside a rating of 10 (1.0): mildly positive."""
+    """Opinion on a watched title without a rating: mildly positive (a rating of 10 is 1.0)."""
     max_tastes: int = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Lift:
-    """A genre or keyword that is more frequent in what a user liked than in the library."""
+    """A genre or keyword that is more frequent among a user's liked titles than in the library."""
 
     name: str
     lift: float
-    share: float
     titles: int
 
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """One of the tastes in a person: a direction in the vector space and the liked works nearest to it."""
+    """One of a user's tastes: a direction in the vector space and the liked works closest to it."""
 
     centroid: Floats
     share: float
@@ -66,22 +65,14 @@ class Taste:
 
 @dataclass(frozen=True, slots=True)
 class TasteProfile:
-    """What is stored and shown of a user's taste."""
+    """Summary of a user's taste in one media type."""
 
-    user_id: Hashable
     liked: int
     disliked: int
     tastes: tuple[Taste, ...] = ()
     genres: tuple[Lift, ...] = ()
     keywords: tuple[Lift, ...] = ()
     summary: str = ""
-
-    @property
-    def centroids(self) -> Floats:
-        """The centroids as one array, shape (tastes, d); (0, 0) without any."""
-        if not self.tastes:
-            return np.zeros((0, 0), dtype=np.float32)
-        return np.stack([taste.centroid for taste in self.tastes])
 
 
 def taste_weights(
@@ -91,20 +82,20 @@ def taste_weights(
 
     Args:
         histories: see ``histories.HISTORY_COLUMNS``; any number of users, columns may be missing.
-        as_of: the present; dates after it count as unknown.
-        config: half-life and the like.
+        as_of: the current time; later dates count as unknown.
+        config: half-life and similar parameters.
 
     Returns:
-        A frame with ``user_id``, ``work_id``, ``weight`` (about -1 to 2), and what it is made of: ``liking`` (the
-        weight without recency), ``engagement`` (0 to 2), ``recency`` (floor to 1) and ``opinion`` (-1 to 1), sorted by
-        user and work. Never NaN. Rows that were never played, rated nor marked have weight 0.
+        A frame with ``user_id``, ``work_id``, ``weight`` (about -1 to 2), and its factors: ``liking`` (the weight
+        without recency), ``engagement`` (0 to 2), ``recency`` (floor to 1) and ``opinion`` (-1 to 1), sorted by user
+        and work, without NaN. Rows that were not played, rated or marked as favourite have weight 0.
     """
     config = config or TasteConfig()
     tidy = tidy_histories(histories, as_of=as_of)
     engagement = _engagement(tidy)
     opinion = _opinion(tidy, config)
     recency = _recency(tidy, config)
-    # A dislike counts in full however little of the title was seen: leaving early is part of disliking.
+    # A dislike counts in full, however little was watched: people stop watching what they dislike.
     strength = np.where(opinion < 0, 1.0, np.where(tidy["rating"].notna(), np.maximum(engagement, 0.5), engagement))
     return pd.DataFrame(
         {
@@ -120,18 +111,18 @@ def taste_weights(
 
 
 def library_mean(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> Floats:
-    """Return the mean of the normalised rows, shape (d,), shrunk towards zero in a library of a few titles.
+    """Return the mean of the normalised rows, shape (d,), shrunk towards zero in very small libraries.
 
     Args:
         vectors: shape (n, d); rows that are zero or not finite are left out.
-        mask: shape (n,), True where a vector exists; default all.
+        mask: shape (n,), True where a vector exists; default: all.
     """
     unit, present = unit_rows(vectors, mask)
     count = int(present.sum())
     if count == 0:
         return np.zeros(unit.shape[1], dtype=np.float32)
-    # The mean of very few titles is those titles themselves: subtracting it whole would leave nothing (n = 1) or
-    # exact opposites (n = 2). A sixth of it is taken from one title, 95 % from ten.
+    # Subtracting the whole mean of very few titles would leave nothing (n = 1) or exact opposites (n = 2). This takes a
+    # sixth of the mean for one title, 95 % for ten.
     share = count**2 / (count**2 + 5.0)
     return (unit[present].mean(axis=0) * share).astype(np.float32)
 
@@ -139,13 +130,13 @@ def library_mean(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -
 def centre(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None, *, mean: NDArray[Any] | None = None) -> Floats:
     """Subtract the library's mean from the normalised rows, and normalise again.
 
-    Embeddings of descriptions share one large common direction; without it cosine tells titles apart.
+    Embeddings of descriptions share one large common direction. Without it, cosine separates titles far better.
 
     Args:
         vectors: shape (n, d).
-        mask: shape (n,), True where a vector exists; default all. Rows without one stay zero.
-        mean: the mean to subtract, shape (d,), from ``library_mean``; default the mean of these rows. Titles from
-            outside (discovery) are centred with the library's.
+        mask: shape (n,), True where a vector exists; default: all. Rows without one stay zero.
+        mean: the mean to subtract, shape (d,), from ``library_mean``; default: the mean of these rows. Pass the
+            library's mean for titles that are not in the library.
 
     Returns:
         float32 array (n, d), every row of length 1 or 0.
@@ -157,10 +148,10 @@ def centre(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None, *, mean
 
 
 def unit_rows(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return the rows at length 1 (a fresh array) and which of them exist.
+    """Return a copy with rows of length 1, and a mask of the rows that have a vector.
 
     Raises:
-        ValueError: when ``vectors`` is no matrix, or ``mask`` does not fit it.
+        ValueError: when ``vectors`` is not a matrix, or ``mask`` does not fit it.
     """
     unit = np.array(vectors, dtype=np.float32)
     if unit.ndim != 2:
@@ -179,16 +170,16 @@ def unit_rows(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> t
 def spherical_kmeans(
     vectors: NDArray[Any], weights: NDArray[Any], clusters: int, *, iterations: int = 25
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Group unit vectors by direction; deterministic, without a random start.
+    """Cluster unit vectors by direction; deterministic, without a random start.
 
-    The start is the heaviest direction, then each time the vector farthest from the centroids so far (weighted), then
-    Lloyd's iterations with cosine (Dhillon and Modha 2001).
+    The first centroid is the vector closest to the weighted mean, each further one the vector farthest from those so
+    far (weighted). Then follow Lloyd's iterations with cosine (Dhillon and Modha 2001).
 
     Args:
         vectors: shape (m, d), rows of length 1.
         weights: shape (m,), positive.
-        clusters: how many; at most as many come back as there are distinct vectors.
-        iterations: at most; it stops when no label changes.
+        clusters: number of clusters; at most the number of distinct vectors is returned.
+        iterations: maximum number of iterations; it stops when no label changes.
 
     Returns:
         Centroids of length 1, shape (k, d), and the label of each vector, shape (m,).
@@ -224,7 +215,6 @@ def spherical_kmeans(
 
 
 def taste_profile(
-    user_id: Hashable,
     weights: pd.DataFrame,
     items: pd.DataFrame,
     centred: NDArray[Any],
@@ -232,25 +222,23 @@ def taste_profile(
     media_type: str | None = None,
     config: TasteConfig | None = None,
 ) -> TasteProfile:
-    """Return what is stored and shown of one user's taste.
+    """Return the taste profile of one user.
 
     Args:
-        user_id: whose.
-        weights: from ``taste_weights``; rows of other users are left out.
+        weights: the user's rows from ``taste_weights``.
         items: the item table, row i belonging to ``centred[i]``.
         centred: from ``centre``, shape (n, d).
-        media_type: only titles of this type, both as liked titles and as the library they are compared with.
-        config: how many tastes at most.
+        media_type: only titles of this type, both liked titles and the library that they are compared with.
+        config: maximum number of tastes.
     """
     config = config or TasteConfig()
     library, vectors = items.reset_index(drop=True), np.asarray(centred)
     if media_type is not None and "media_type" in library.columns:
         of_type = np.asarray(library["media_type"] == media_type, dtype=bool)
         library, vectors = rows_where(library, of_type), vectors[of_type]
-    own = rows_where(weights, weights["user_id"] == user_id)
-    row = places(own["work_id"], index_of(library["work_id"]))
-    weight = np.where(row >= 0, number_column(own, "weight"), 0.0)
-    liked = np.lexsort((own["work_id"], -weight))[: int(np.sum(weight > 0))]
+    row = positions(weights["work_id"], index_of(library["work_id"]))
+    weight = np.where(row >= 0, number_column(weights, "weight"), 0.0)
+    liked = np.lexsort((weights["work_id"], -weight))[: int(np.sum(weight > 0))]
     liked_rows, liked_weights = row[liked], weight[liked]
     genres = lifts(list_column(library, "genres"), liked_rows, liked_weights)
     keywords = lifts(list_column(library, "keywords"), liked_rows, liked_weights, minimum=2)
@@ -258,7 +246,6 @@ def taste_profile(
     tastes = _tastes(vectors[liked_rows], works, liked_weights, config)
     disliked = int(np.sum(weight < 0))
     return TasteProfile(
-        user_id=user_id,
         liked=len(liked),
         disliked=disliked,
         tastes=tastes,
@@ -277,11 +264,11 @@ def lifts(
     minimum: int = 1,
     prior: float = 3.0,
 ) -> tuple[Lift, ...]:
-    """Return the names that set the liked titles apart from the library, strongest first.
+    """Return the names that are more frequent among liked titles than in the library, most distinctive first.
 
-    Lift is the name's share of the liked weight over its share of the library's titles, the former mixed with ``prior``
-    titles that are like the library, so that a rare keyword seen once does not lead. Ordered by share times log lift
-    (the name's part of the divergence between the user and the library): neither a mere count, nor mere rarity.
+    Lift is the name's share of the liked weight divided by its share of the library's titles. The former is mixed with
+    ``prior`` average titles of the library, so that a rare keyword seen once does not lead. Names are sorted by share
+    times log lift (their part of the Kullback-Leibler divergence): neither by count alone nor by rarity alone.
     """
     if len(liked_rows) == 0 or not names:
         return ()
@@ -299,24 +286,24 @@ def lifts(
         share = (seen + prior * usual) / (len(liked_rows) + prior)
         lift = share / usual
         if lift > 1.0 and titles[name] >= minimum:
-            found.append((share * float(np.log(lift)), Lift(name, round(lift, 3), round(share, 4), titles[name])))
+            found.append((share * float(np.log(lift)), Lift(name, round(lift, 3), titles[name])))
     found.sort(key=lambda entry: (-entry[0], entry[1].name))
     return tuple(lift for _, lift in found[:top])
 
 
 def _engagement(tidy: pd.DataFrame) -> NDArray[np.float64]:
-    """How much of it, how often, favourite: 0 to 2, and 1 for one film seen to its end."""
+    """Return engagement from share watched, repeats and favourite: 0 to 2; 1 for a film watched once to its end."""
     plays = tidy["plays"].to_numpy(dtype=np.float64)
     played, total = tidy["episodes_played"].to_numpy(), tidy["episodes_total"].to_numpy()
     completion = tidy["completion"].to_numpy(dtype=np.float64)
     series = np.nan_to_num(total) > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         of_the_series = np.clip(played / total, 0.0, 1.0)
-    # A few episodes of a long series are already a choice: the root lifts 4 of 100 to .2 instead of .04.
+    # A few episodes of a long series are already a choice: the square root makes 4 of 100 count as .2 instead of .04.
     seen = np.where(series & np.isfinite(of_the_series), np.sqrt(np.nan_to_num(of_the_series)), completion)
     seen = np.where(np.isfinite(seen), seen, np.where(plays > 0, 1.0, 0.0))
     seen = np.where((plays > 0) & (seen == 0.0) & ~series, 1.0, seen)
-    # Plays of a series are mostly its episodes, which `seen` has counted; only films gain by being seen again.
+    # Plays of a series are mostly its episodes, which `seen` has counted; only films count more when watched again.
     again = np.where(series, 0.0, np.log2(np.maximum(plays, 1.0)) * 0.25)
     engagement = np.minimum(seen * (1.0 + np.minimum(again, 0.75)), 1.75)
     favorite = tidy["favorite"].to_numpy(dtype=bool)
@@ -324,10 +311,10 @@ def _engagement(tidy: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def _opinion(tidy: pd.DataFrame, config: TasteConfig) -> NDArray[np.float64]:
-    """The rating from -1 to 1 around the user's own middle; unrated titles mildly positive.
+    """Return the rating mapped to -1..1 around a neutral point per user; titles without a rating are mildly positive.
 
-    The middle lies halfway between the scale's and the user's own mean: a 6 from somebody who gives 8.5 is a complaint,
-    and a 5 from somebody who gives 3 is praise, but nobody's mean alone turns a 9 into a dislike.
+    The neutral point is halfway between the scale's middle and the user's own mean: a 6 from somebody who usually gives
+    8.5 is a complaint, and a 5 from somebody who gives 3 is praise, but nobody's mean alone turns a 9 into a dislike.
     """
     value = number_column(tidy, "rating")
     user = pd.factorize(tidy["user_id"])[0]
@@ -344,7 +331,7 @@ def _opinion(tidy: pd.DataFrame, config: TasteConfig) -> NDArray[np.float64]:
 
 
 def _recency(tidy: pd.DataFrame, config: TasteConfig) -> NDArray[np.float64]:
-    """Half-life from the user's own last activity, never below the floor; unknown dates take their median."""
+    """Return the decay since the user's own last activity, at least the floor; unknown dates get the user's median."""
     played = tidy["last_played_at"]
     last = played.groupby(tidy["user_id"]).transform("max")
     days = ((last - played).dt.total_seconds() / 86_400.0).to_numpy(dtype=np.float64)
@@ -360,7 +347,7 @@ def _tastes(
     points = vectors.astype(np.float32)
     present = np.linalg.norm(points, axis=1) > 1e-6
     points, heavy, work_ids = points[present], weights[present], work_ids[present]
-    # About six titles make a taste: fewer would call every film a taste of its own.
+    # One taste per six liked titles; with fewer, every film would be a taste of its own.
     wanted = int(np.clip(round(len(points) / 6), 1, config.max_tastes))
     centroids, labels = spherical_kmeans(points, heavy, wanted)
     tastes: list[Taste] = []
@@ -379,7 +366,7 @@ def _sentence(liked: int, disliked: int, genres: tuple[Lift, ...], keywords: tup
         return "Nothing is known yet."
     parts = [f"{liked} liked, {disliked} disliked"]
     if genres:
-        parts.append("more than the library: " + ", ".join(f"{g.name} ({g.lift:.1f}x)" for g in genres[:4]))
+        parts.append("compared with the library, more " + ", ".join(f"{g.name} ({g.lift:.1f}x)" for g in genres[:4]))
     if keywords:
         parts.append("often " + ", ".join(keyword.name for keyword in keywords[:5]))
     return "; ".join(parts) + "."

@@ -1,7 +1,7 @@
-"""The text by which a title is embedded: one recipe for the library, for discovery candidates and for benchmarks.
+"""The text that is embedded for a title: one recipe for the library, for discovery candidates and for benchmarks.
 
-Vectors of two titles are only comparable when their texts were made alike, so whoever stores a vector stores
-``RECIPE`` beside it, and embeds again when it differs.
+Vectors are comparable only when their texts follow the same recipe. Whoever stores a vector also stores ``RECIPE``, and
+embeds the title again when it differs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 RECIPE = "1"
-"""Version of the recipe. Change it whenever the same title would give another text."""
+"""Version of the recipe. Change it whenever the text of the same title changes."""
 
 MAX_KEYWORDS = 20
 MAX_CAST = 5
@@ -18,15 +18,15 @@ MAX_STUDIOS = 3
 
 
 def title_text(row: Mapping[str, Any]) -> str:
-    """Return the text that stands for a title in the embedding model.
+    """Return the text to embed for a title.
 
     Args:
         row: any mapping with some of ``title``, ``year``, ``tagline``, ``genres``, ``keywords``, ``directors``,
             ``creators``, ``cast``, ``networks``, ``companies``, ``countries``, ``language``, ``overview``. Lists may
-            be sequences of names, of mappings with a ``name``, or a single string. What is missing is skipped.
+            be sequences of names, of mappings with a ``name``, or a single string. Missing values are skipped.
 
     Returns:
-        A few sentences, the most telling first (models cut long texts at the end); empty when nothing is known.
+        A few sentences, the most important first (models truncate long texts); empty when nothing is known.
     """
     title, year = _scalar(row.get("title")), _year(row.get("year"))
     makers = _names(row.get("directors")) or _names(row.get("creators"))
@@ -47,7 +47,7 @@ def title_text(row: Mapping[str, Any]) -> str:
 
 
 def _scalar(value: Any) -> str:
-    """A single value as clean text; anything that means "unknown" becomes the empty string."""
+    """Return a single value as clean text; any form of "unknown" becomes the empty string."""
     if value is None or (isinstance(value, float) and value != value):
         return ""
     text = " ".join(str(value).split())
@@ -55,13 +55,13 @@ def _scalar(value: Any) -> str:
 
 
 def _year(value: Any) -> str:
-    """A year without the decimals that a column with gaps gives it (1995.0)."""
+    """Return a year without the decimals that pandas adds in a column with gaps (1995.0)."""
     text = _scalar(value)
     return text.removesuffix(".0")
 
 
 def _names(value: Any, limit: int | None = None) -> list[str]:
-    """The names in a list-like value, in their order, each once."""
+    """Return the distinct names in a list-like value, in order."""
     if value is None or isinstance(value, float):
         return []
     entries: Iterable[Any] = [value] if isinstance(value, str | Mapping) else value

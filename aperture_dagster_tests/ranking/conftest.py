@@ -1,7 +1,11 @@
-"""Small libraries and histories with a known answer."""
+"""Small libraries and histories with known answers, and the benchmark as a module."""
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -9,10 +13,11 @@ import pandas as pd
 import pytest
 
 NOW = pd.Timestamp("2026-03-01", tz="UTC")
+PROJECT = Path(__file__).parents[2]
 
 
 def history(*rows: dict[str, Any]) -> pd.DataFrame:
-    """A history of the given rows; a play is one whole, unrated play of today by ``ann``, unless the row says else."""
+    """A history of the given rows; unless a row says otherwise, one complete, unrated play by ``ann``, today."""
     usual = {
         "user_id": "ann",
         "plays": 1,
@@ -30,18 +35,18 @@ def days_ago(days: float) -> pd.Timestamp:
 
 @pytest.fixture
 def library() -> pd.DataFrame:
-    """Sixty films of three kinds (space, love, crime; twenty each), all equally known and good."""
-    kinds = ["space", "love", "crime"]
+    """Sixty films on three topics (space, love, crime; twenty each), all equally known and good."""
+    topics = ["space", "love", "crime"]
     return pd.DataFrame(
         [
             {
                 "work_id": 100 + number,
                 "media_type": "movie",
-                "title": f"{kinds[number % 3]} {number:02d}",
+                "title": f"{topics[number % 3]} {number:02d}",
                 "year": 2000,
-                "genres": [kinds[number % 3]],
-                "keywords": [f"about {kinds[number % 3]}"],
-                "directors": [f"director of {kinds[number % 3]}"],
+                "genres": [topics[number % 3]],
+                "keywords": [f"about {topics[number % 3]}"],
+                "directors": [f"director of {topics[number % 3]}"],
                 "vote_average": 7.0,
                 "vote_count": 500.0,
                 "popularity": 10.0,
@@ -53,7 +58,7 @@ def library() -> pd.DataFrame:
 
 @pytest.fixture
 def vectors() -> np.ndarray:
-    """Vectors of ``library``: one direction a kind, a common one, and a little noise (seeded)."""
+    """Vectors of ``library``: one direction per topic, a common one, and a little noise (seeded)."""
     random = np.random.default_rng(7)
     directions = np.eye(3, 12)
     common = np.full(12, 0.5)
@@ -62,5 +67,18 @@ def vectors() -> np.ndarray:
     )
 
 
-def kind_of(work_id: int) -> str:
+def topic_of(work_id: int) -> str:
     return ["space", "love", "crime"][(work_id - 100) % 3]
+
+
+@pytest.fixture(scope="session")
+def benchmark() -> ModuleType:
+    """``benchmarks/recommendation_quality.py``, which has the metrics and the protocol."""
+    spec = importlib.util.spec_from_file_location(
+        "recommendation_quality", PROJECT / "benchmarks" / "recommendation_quality.py"
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

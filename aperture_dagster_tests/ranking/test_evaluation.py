@@ -1,4 +1,4 @@
-"""The measures, against hand computation."""
+"""The metrics of the benchmark, compared with results computed by hand."""
 
 from __future__ import annotations
 
@@ -8,42 +8,34 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aperture_dagster.ranking.evaluation import (
-    coverage,
-    hit_rate_at,
-    intra_list_diversity,
-    leave_last_out,
-    mean_popularity,
-    ndcg_at,
-    recall_at,
-)
-
 from .conftest import days_ago
 
 
-def test_ndcg_is_what_a_hand_computes():
+def test_ndcg_equals_the_formula(benchmark):
     found = 1 / math.log2(3) + 1 / math.log2(5)  # hits at ranks 2 and 4
     best = 1 + 1 / math.log2(3) + 1 / math.log2(4)  # three relevant titles
-    assert ndcg_at(["a", "x", "b", "y"], {"x", "y", "z"}, k=4) == pytest.approx(found / best)
-    assert ndcg_at(["a", "x", "b", "y"], {"x", "y", "z"}, k=3) == pytest.approx((1 / math.log2(3)) / best)
+    assert benchmark.ndcg_at(["a", "x", "b", "y"], {"x", "y", "z"}, k=4) == pytest.approx(found / best)
+    assert benchmark.ndcg_at(["a", "x", "b", "y"], {"x", "y", "z"}, k=3) == pytest.approx((1 / math.log2(3)) / best)
 
 
-def test_a_perfect_list_scores_one_and_a_useless_one_zero():
-    assert ndcg_at([1, 2, 3], {1, 2, 3}) == pytest.approx(1.0)
-    assert ndcg_at([1, 2], set(range(1, 50)), k=2) == pytest.approx(1.0)
-    assert ndcg_at([7, 8], {1}) == 0.0 and ndcg_at([], {1}) == 0.0
+def test_a_perfect_list_scores_one_and_a_list_without_hits_zero(benchmark):
+    assert benchmark.ndcg_at([1, 2, 3], {1, 2, 3}) == pytest.approx(1.0)
+    assert benchmark.ndcg_at([1, 2], set(range(1, 50)), k=2) == pytest.approx(1.0)
+    assert benchmark.ndcg_at([7, 8], {1}) == 0.0 and benchmark.ndcg_at([], {1}) == 0.0
 
 
-def test_hit_rate_and_recall_count_within_k():
-    assert hit_rate_at([5, 6, 1], {1}, k=2) == 0.0 and hit_rate_at([5, 6, 1], {1}, k=3) == 1.0
-    assert recall_at([1, 2, 9], {1, 2, 3, 4}, k=2) == 0.5
+def test_hit_rate_and_recall_look_at_the_first_k(benchmark):
+    assert benchmark.hit_rate_at([5, 6, 1], {1}, k=2) == 0.0 and benchmark.hit_rate_at([5, 6, 1], {1}, k=3) == 1.0
+    assert benchmark.recall_at([1, 2, 9], {1, 2, 3, 4}, k=2) == 0.5
 
 
-def test_a_user_with_nothing_to_find_says_nothing():
-    assert all(math.isnan(measure([1], set())) for measure in (ndcg_at, hit_rate_at, recall_at))
+def test_metrics_are_nan_when_nothing_is_relevant(benchmark):
+    assert all(
+        math.isnan(measure([1], set())) for measure in (benchmark.ndcg_at, benchmark.hit_rate_at, benchmark.recall_at)
+    )
 
 
-def test_the_last_fifth_of_each_user_is_held_out_and_nothing_of_it_stays():
+def test_the_last_fifth_of_each_history_is_held_out(benchmark):
     frame = pd.DataFrame(
         {
             "user_id": ["a"] * 10 + ["b"] * 3,
@@ -51,7 +43,7 @@ def test_the_last_fifth_of_each_user_is_held_out_and_nothing_of_it_stays():
             "last_played_at": [days_ago(d) for d in [*range(10), *range(3)]],
         }
     )
-    known, held = leave_last_out(frame.sample(frac=1.0, random_state=0))
+    known, held = benchmark.leave_last_out(frame.sample(frac=1.0, random_state=0))
     assert sorted(held.loc[held["user_id"] == "a", "work_id"]) == [0, 1]
     assert held.loc[held["user_id"] == "b", "work_id"].tolist() == [10]
     assert len(known) + len(held) == 13 and not set(known["work_id"]) & set(held["work_id"])
@@ -60,19 +52,14 @@ def test_the_last_fifth_of_each_user_is_held_out_and_nothing_of_it_stays():
         assert last_known < held.loc[held["user_id"] == user, "last_played_at"].min()
 
 
-def test_a_share_outside_its_range_is_refused():
-    with pytest.raises(ValueError, match="share"):
-        leave_last_out(pd.DataFrame({"user_id": [], "last_played_at": []}), share=1.0)
-
-
-def test_popularity_and_coverage_of_lists():
+def test_mean_popularity_and_coverage(benchmark):
     lists = [np.array([0, 1]), np.array([1, 2])]
-    assert mean_popularity(lists, np.array([10.0, 20.0, 60.0, 0.0])) == pytest.approx(27.5)
-    assert coverage(lists, 4) == 0.75
-    assert math.isnan(mean_popularity([], np.ones(3)))
+    assert benchmark.mean_popularity(lists, np.array([10.0, 20.0, 60.0, 0.0])) == pytest.approx(27.5)
+    assert benchmark.coverage(lists, 4) == 0.75
+    assert math.isnan(benchmark.mean_popularity([], np.ones(3)))
 
 
-def test_diversity_of_equal_titles_is_zero_and_of_unrelated_ones_one():
-    assert intra_list_diversity(np.ones((3, 2)), np.arange(3)) == pytest.approx(0.0)
-    assert intra_list_diversity(np.eye(3), np.arange(3)) == pytest.approx(1.0)
-    assert math.isnan(intra_list_diversity(np.zeros((3, 2)), np.arange(3)))
+def test_equal_titles_have_diversity_zero_and_unrelated_ones_one(benchmark):
+    assert benchmark.intra_list_diversity(np.ones((3, 2)), np.arange(3)) == pytest.approx(0.0)
+    assert benchmark.intra_list_diversity(np.eye(3), np.arange(3)) == pytest.approx(1.0)
+    assert math.isnan(benchmark.intra_list_diversity(np.zeros((3, 2)), np.arange(3)))

@@ -1,4 +1,4 @@
-"""The text that stands for a title."""
+"""The text that is embedded for a title."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from aperture_dagster.ranking.text import RECIPE, title_text
 
 
-def test_the_recipe_has_everything_in_its_order():
+def test_the_text_has_all_parts_in_order():
     text = title_text(
         {
             "title": "Alien",
@@ -30,18 +30,18 @@ def test_the_recipe_has_everything_in_its_order():
     assert RECIPE
 
 
-def test_what_is_missing_is_skipped():
+def test_missing_values_are_skipped():
     empty = {"title": "Solaris", "year": np.nan, "genres": None, "keywords": float("nan"), "overview": "", "cast": []}
     assert title_text(empty) == "Solaris"
     assert title_text({}) == ""
 
 
-def test_a_series_is_made_by_its_creators_and_its_network():
+def test_a_series_has_its_creators_and_network():
     text = title_text(
         {"title": "Dark", "creators": ["Baran bo Odar"], "networks": ["Netflix"], "companies": ["Wiedemann"]}
     )
     assert text == "Dark. Baran bo Odar. Netflix"
 
 
-def test_lists_may_be_arrays_or_one_name_and_repeat_nothing():
+def test_names_may_come_as_arrays_or_a_single_string_and_are_not_repeated():
     assert title_text({"title": "X", "genres": np.array(["A", "B", "A"]), "directors": "D"}) == "X. A, B. D"

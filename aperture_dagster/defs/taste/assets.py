@@ -277,7 +277,7 @@ def _profile_row(
 ) -> dict[str, Any]:
     from aperture_dagster.ranking.taste import taste_profile
 
-    profile = taste_profile(user.user_id, weights, items, centred, media_type=kind)
+    profile = taste_profile(weights, items, centred, media_type=kind)
     titles = dict(zip(items["work_id"], items["title"], strict=True))
     of_kind = set(items.loc[items["media_type"] == kind, "work_id"])
     return {
@@ -313,7 +313,8 @@ def _ranking_model(
 ) -> "tuple[RankingModel, dict[str, Mapping[int, int]]]":
     """Prepare what all users of this run share, and find for each the works that they may see, with a copy of each."""
     from aperture_dagster.library.access import visible_copies
-    from aperture_dagster.ranking.recommend import RankingConfig, RankingInputs, prepare
+    from aperture_dagster.ranking.config import RankingConfig, RankingInputs
+    from aperture_dagster.ranking.recommend import prepare
     from aperture_dagster.storage.history import read_histories
     from aperture_dagster.storage.lists import read_copies, read_edges, read_items, read_weights, users_with_taste
     from aperture_dagster.storage.people import users_of_partitions
@@ -389,7 +390,7 @@ def _excluded(user: "StoredUser", items: "pd.DataFrame", visible: "Mapping[int, 
 
 
 def _recommendation_row(user: "StoredUser", row: dict[str, Any], copies: "Mapping[int, int]") -> dict[str, Any]:
-    from aperture_dagster.ranking.recommend import COMPONENTS
+    from aperture_dagster.ranking.config import COMPONENTS
 
     return {
         "user_id": user.user_id,
@@ -406,7 +407,7 @@ def _recommendation_row(user: "StoredUser", row: dict[str, Any], copies: "Mappin
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """A recommendation as a person reads it."""
-    from aperture_dagster.ranking.recommend import COMPONENTS
+    from aperture_dagster.ranking.config import COMPONENTS
     from aperture_dagster.storage.lists import reason
 
     return {

@@ -1,9 +1,9 @@
-"""Taste in plain facts: who made it, which studio, what it is about, which genre and which years.
+"""Content features of titles: people, studios, keywords, genres and years.
 
 Embedded descriptions miss names (two films by one director need not read alike) and time, and people choose by both. A
-title is near to a history by a kind of fact when it shares rare names with it: cosine of tf-idf rows, summed over the
-history with its signed weights. Because that is linear, a history is first folded into one profile of names, and no
-title is ever compared with another: the cost is the number of names, not titles times history.
+title resembles a history in one field when they share rare names: the cosine of tf-idf rows, summed over the history
+with its signed weights. Because this is linear, a history is first folded into one profile of names, and titles are
+never compared in pairs: the cost is the number of names, not titles times history.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "keywords": ("keywords",),
     "genres": ("genres",),
 }
-"""Which columns of the item table make each kind of fact; columns that are not there are skipped."""
+"""Columns of the item table that make up each field; missing columns are skipped."""
 MAX_CAST = 5
 ERA_YEARS = 4.0
-"""Width (standard deviation) of the window around the years of what was liked."""
+"""Standard deviation, in years, of the window around the years of liked titles."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Names:
-    """A sparse matrix (titles, names) in rows of length 1, as three arrays: where, what, how much."""
+class TfIdf:
+    """A sparse matrix (titles, names) with rows of length 1, as three arrays in coordinate format."""
 
     n: int
     names: int
@@ -48,31 +48,30 @@ class Names:
         """Return Σ_h w_h · cosine(title, h) for all titles, shape (n,).
 
         Args:
-            weights: signed weight of each title, shape (n,), 0 where it is not in the history.
+            weights: signed weight of each title, shape (n,), 0 for titles that are not in the history.
         """
         if not len(self.rows):
             return np.zeros(self.n)
-        spread = self.values * weights[self.rows]
-        profile = np.bincount(self.columns, weights=spread, minlength=self.names)
+        profile = np.bincount(self.columns, weights=self.values * weights[self.rows], minlength=self.names)
         shared = self.values * profile[self.columns]
         return np.bincount(self.rows, weights=shared, minlength=self.n).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Facts:
-    """The facts of a library, made once by ``facts_of``."""
+class Features:
+    """Content features of a library, computed once by ``content_features``."""
 
     n: int
-    fields: dict[str, Names]
+    fields: dict[str, TfIdf]
     years: Doubles
     """Year of each title, NaN where unknown, shape (n,)."""
     genres: NDArray[np.float32]
     """1 where a title has a genre, shape (n, genres)."""
 
     def era(self, weights: Doubles) -> Doubles:
-        """Return how near each title's year is to the years of what was liked, at least 0, shape (n,).
+        """Return how close each title's year is to the years of liked titles, at least 0, shape (n,).
 
-        The root of the weight that lies within a few years of the title; a title without a year gets the mean.
+        This is the square root of the weight of liked titles within a few years; titles without a year get the mean.
         """
         known = np.isfinite(self.years)
         liked = np.maximum(weights, 0.0) * known
@@ -88,16 +87,16 @@ class Facts:
         near[~known] = near[known].mean()
         return near
 
-    def genre_kinship(self, rows: NDArray[np.int64], others: NDArray[np.int64]) -> Doubles:
+    def genre_cosine(self, rows: NDArray[np.int64], others: NDArray[np.int64]) -> Doubles:
         """Return the cosine of the genres of every pair, shape (rows, others); 0 for a title without genres."""
         one, two = self.genres[rows].astype(np.float64), self.genres[others].astype(np.float64)
         lengths = np.sqrt(one.sum(axis=1))[:, None] * np.sqrt(two.sum(axis=1))[None, :]
         return (one @ two.T) / np.maximum(lengths, 1.0)
 
     def novelty(self, rows: NDArray[np.int64]) -> Doubles:
-        """Return how little of each title's genres is in a history: 1 less their mean share in it, shape (n,).
+        """Return 1 minus the mean share that each title's genres have in a history (``rows``), shape (n,).
 
-        Titles without genres get 0.5, and so does everything when there is no history.
+        Titles without genres get 0.5; so does every title when the history is empty.
         """
         counts = self.genres.sum(axis=1)
         if not len(rows):
@@ -106,9 +105,9 @@ class Facts:
         return np.where(counts > 0, 1.0 - (self.genres @ usual) / np.maximum(counts, 1.0), 0.5)
 
 
-def facts_of(items: pd.DataFrame) -> Facts:
-    """Return the facts of an item table; every column is optional (see ``FIELDS``, and ``year``)."""
-    fields: dict[str, Names] = {}
+def content_features(items: pd.DataFrame) -> Features:
+    """Return the features of an item table; every column is optional (see ``FIELDS``, and ``year``)."""
+    fields: dict[str, TfIdf] = {}
     for field, columns in FIELDS.items():
         lists: list[Sequence[str]] = [[] for _ in range(len(items))]
         for column in columns:
@@ -116,37 +115,40 @@ def facts_of(items: pd.DataFrame) -> Facts:
                 limit = MAX_CAST if column == "cast" else None
                 found = list_column(items, column)
                 lists = [[*known, *more[:limit]] for known, more in zip(lists, found, strict=True)]
-        fields[field] = name_matrix(lists)
+        fields[field] = tf_idf(lists)
     years = number_column(items, "year")
-    # A year of 0 or 19999 is a slip of the hand, and would make the table of years as long.
+    # Treat typos such as 0 or 19999 as unknown: the table of years in `era` would span all of them.
     years = np.where((years < 1850) | (years > 2200), np.nan, years)
-    return Facts(n=len(items), fields=fields, years=years, genres=_indicator(list_column(items, "genres")))
+    return Features(n=len(items), fields=fields, years=years, genres=_indicators(list_column(items, "genres")))
 
 
-def name_matrix(lists: Sequence[Sequence[str]]) -> Names:
-    """Return tf-idf rows of length 1; names that only one title has are left out, for they connect nothing."""
+def tf_idf(lists: Sequence[Sequence[str]]) -> TfIdf:
+    """Return tf-idf rows of length 1. Names that only one title has are left out, since they connect nothing."""
     n = len(lists)
     unique = [dict.fromkeys(entry) for entry in lists]
     counts = Counter(chain.from_iterable(unique))
-    place = {name: column for column, name in enumerate(sorted(name for name, c in counts.items() if c > 1))}
-    idf = np.array([np.log(n / counts[name]) for name in place]) if place else np.zeros(0)
-    rows = np.array([row for row, entry in enumerate(unique) for name in entry if name in place], dtype=np.int64)
-    columns = np.array([place[name] for entry in unique for name in entry if name in place], dtype=np.int64)
-    values = idf[columns] if len(columns) else np.zeros(0)
-    lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=n)) if len(rows) else np.zeros(n)
-    return Names(n, len(place), rows, columns, values / np.maximum(lengths[rows], 1e-9))
+    column_of = {name: column for column, name in enumerate(sorted(name for name, c in counts.items() if c > 1))}
+    idf = np.array([np.log(n / counts[name]) for name in column_of], dtype=np.float64)
+    pairs = [(row, column_of[name]) for row, entry in enumerate(unique) for name in entry if name in column_of]
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    values = idf[columns]
+    lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=n))
+    return TfIdf(n, len(column_of), rows, columns, values / np.maximum(lengths[rows], 1e-9))
 
 
 def signed_root(values: NDArray[Any]) -> Doubles:
-    """Return the root with the sign kept: sums over a history have long tails in which a few odd titles would lead."""
+    """Return the square root of the absolute value, with the sign.
+
+    Sums over a history have long tails, in which a few outliers would lead.
+    """
     numbers = np.asarray(values, dtype=np.float64)
     return np.sign(numbers) * np.sqrt(np.abs(numbers))
 
 
-def _indicator(lists: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-    place = {name: column for column, name in enumerate(sorted(set(chain.from_iterable(lists))))}
-    matrix = np.zeros((len(lists), len(place)), dtype=np.float32)
+def _indicators(lists: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+    column_of = {name: column for column, name in enumerate(sorted(set(chain.from_iterable(lists))))}
+    matrix = np.zeros((len(lists), len(column_of)), dtype=np.float32)
     for row, entry in enumerate(lists):
         for name in entry:
-            matrix[row, place[name]] = 1.0
+            matrix[row, column_of[name]] = 1.0
     return matrix
