@@ -7,7 +7,7 @@ import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
 
 from aperture_dagster.jobs import FIRST_LIST, AssetJob
-from aperture_dagster.library.people import partition_changes, who_takes_part
+from aperture_dagster.library.people import participants, partition_changes
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings
@@ -55,7 +55,7 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
             library_is_ready = active_model(connection) is not None
         if not stored:
             return dg.SkipReason("No users are known yet: run sync_users.")
-        taking_part = who_takes_part(stored, include=settings.include_users, exclude=settings.exclude_users)
+        taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
         wanted = {user.partition_key: user for user in taking_part}
         existing = context.instance.get_dynamic_partitions(USERS)
         changes = partition_changes(wanted, existing, _partitions_in_flight(context.instance))

@@ -1,4 +1,4 @@
-"""How the library is thought about: what is the same title, what was a play, what is due, which source wins.
+"""Rules about titles, copies, plays and users: what is the same title, what counts as a play, which source wins.
 
 Pure functions: no I/O, no Dagster, no SQL.
 """

@@ -1,9 +1,9 @@
-"""Which copies of a title a user may see: libraries, folders and tags, as the media server's policy for them says.
+"""Which copies of a title a user may see, by the libraries, folders and tags in their policy on the media server.
 
-The rules are the servers' own. A copy is hidden by one blocked tag, and, where any tags are allowed, by having none of
-them; below an excluded folder (Emby) everything is hidden. Tags are compared as Jellyfin 12 does (jellyfin/jellyfin,
+The rules are those of the servers. One blocked tag hides a copy; so does having none of the allowed tags, if there are
+any; everything below an excluded folder (Emby) is hidden. Tags are compared as in Jellyfin 12 (jellyfin/jellyfin,
 ``MediaBrowser.Controller/Entities/BaseItem.cs``: ``IsVisibleViaTags``, ``src/Jellyfin.Extensions/StringExtensions.cs``:
-``GetCleanValue``): without case, accents and punctuation.
+``GetCleanValue``): ignoring case, accents and punctuation.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-_NEITHER_LETTER_NOR_DIGIT = re.compile(r"[\W_]+")
+_NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One copy of a work on the server. ``path`` is the server's own."""
+    """One copy of a work on the server. ``path`` is the path as the server sees it."""
 
     work_id: int
     item_id: int
@@ -31,8 +31,8 @@ class Copy:
 class Access:
     """What one user may see.
 
-    ``library_ids`` counts unless all libraries are; in ``open_library_ids`` everything has an allowed tag, namely that
-    of the library itself; paths are the server's own.
+    ``library_ids`` applies only without ``all_libraries``. Libraries in ``open_library_ids`` have an allowed tag
+    themselves, which all of their items inherit. Folders are paths as the server sees them.
     """
 
     all_libraries: bool = True
@@ -44,19 +44,19 @@ class Access:
 
     @property
     def is_limited(self) -> bool:
-        """Whether anything may be hidden."""
+        """Whether any copy may be hidden."""
         return not self.all_libraries or bool(self.blocked_tags or self.allowed_tags or self.excluded_folders)
 
 
 def visible_copies(
     copies: Iterable[Copy], access: Access, preferred: Mapping[int, int] | None = None
 ) -> dict[int, int]:
-    """Return the works that a user may see, each with the item id of a copy that they may: ``{work_id: item_id}``.
+    """Return the works that a user may see, each with the item id of a visible copy: ``{work_id: item_id}``.
 
     Args:
         copies: all copies of all works.
         access: what the user may see.
-        preferred: the item that is usually shown of a work; taken when the user may see it, else the lowest item id is.
+        preferred: the item usually shown for a work. If the user may not see it, the lowest visible item id is used.
     """
     usual = preferred or {}
     libraries = None if access.all_libraries else frozenset(access.library_ids)
@@ -81,15 +81,15 @@ def visible_copies(
 
 
 def clean_tags(tags: Iterable[str]) -> frozenset[str]:
-    """Tags in the form that is compared; blank ones are left out."""
+    """Return tags in the form in which they are compared; blank ones are dropped."""
     return frozenset(cleaned for tag in tags if (cleaned := _clean(tag)))
 
 
 def _clean(tag: str) -> str:
-    letters = "".join(one for one in unicodedata.normalize("NFKD", tag) if not unicodedata.combining(one))
-    return _NEITHER_LETTER_NOR_DIGIT.sub(" ", letters.lower()).strip()
+    letters = "".join(letter for letter in unicodedata.normalize("NFKD", tag) if not unicodedata.combining(letter))
+    return _NOT_ALPHANUMERIC.sub(" ", letters.lower()).strip()
 
 
 def _as_prefix(path: str) -> str:
-    """A path that only what lies below it begins with, whichever slashes the server's system has."""
+    """Return a path with a trailing slash, so that only paths below it start with it; on Windows, too."""
     return path.replace("\\", "/").rstrip("/") + "/"

@@ -1,8 +1,8 @@
-"""Which incoming item is which known title, and which titles are one work.
+"""Match incoming items to known titles, and group titles into works.
 
-The server's item id decides, unless both provider ids and path say that the server has given that id to another item.
-An item under a new id is recognised by its path or its provider ids, never by title and year alone, and only as a
-title that is known to be missing. Items whose provider ids agree are copies of one *work*.
+The server's item id decides, unless both provider ids and path show that the server has given the id to another item.
+An item with a new id is matched by its path or its provider ids, never by title and year alone, and only to a title
+that is known to be missing. Items whose provider ids agree are copies of one *work*.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProviderIds:
-    """The ids that other services know a title by."""
+    """Ids of a title at other services."""
 
     tmdb_id: int | None = None
     imdb_id: str | None = None
     tvdb_id: int | None = None
 
     def present(self) -> list[tuple[str, int | str]]:
-        """The ids that are there, the most trusted first."""
+        """Return the known ids, the most trusted first."""
         pairs = (("tmdb", self.tmdb_id), ("imdb", self.imdb_id), ("tvdb", self.tvdb_id))
         return [(name, value) for name, value in pairs if value is not None]
 
     def agrees_with(self, other: ProviderIds) -> bool | None:
-        """Whether the most trusted id that both have is the same; None if they have none in common."""
+        """Return whether the most trusted id that both have is the same; None if they share no kind of id."""
         mine = dict(self.present())
         return next((mine[name] == value for name, value in other.present() if name in mine), None)
 
     def contradicts(self, other: ProviderIds) -> bool:
-        """Whether the most trusted id that both have differs."""
+        """Return whether the most trusted id that both have differs."""
         return self.agrees_with(other) is False
 
     def filled_from(self, other: ProviderIds) -> ProviderIds:
-        """These ids, with gaps filled from ``other``."""
+        """Return these ids, with missing ones taken from ``other``."""
         return ProviderIds(
             self.tmdb_id if self.tmdb_id is not None else other.tmdb_id,
             self.imdb_id if self.imdb_id is not None else other.imdb_id,
@@ -55,10 +55,10 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A title as the catalogue has it.
+    """A title in the catalogue.
 
-    ``server_item_id`` is None once the server has given the id to another item. ``missing`` says that a title that is
-    not listed is not there: its library was listed whole, and everything in it could be read.
+    ``server_item_id`` is None once the server has given the id to another item. With ``missing``, a title that is not
+    listed is really gone: its library was listed completely, and all of its items could be read.
     """
 
     item_id: int
@@ -71,10 +71,10 @@ class Known:
     missing: bool = True
 
     def was_replaced_by(self, item: Incoming) -> bool:
-        """Whether the item that is listed under this title's id is another one.
+        """Return whether the item listed under this title's id is a different one.
 
-        Contradicting ids at the same path are a corrected identification, another path alone is a file that moved.
-        Where no id can be compared, the name decides which it is.
+        Different provider ids at the same path are a corrected identification; a different path alone is a moved file.
+        If no ids can be compared, the name decides.
         """
         if item.path == self.path:
             return False
@@ -84,7 +84,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What an incoming item is: a known title or a new one, of a known work or a new one."""
+    """The title and work of an incoming item; either may be known or new."""
 
     server_item_id: str
     item_id: int
@@ -93,12 +93,12 @@ class Assignment:
 
 @dataclass(slots=True)
 class Identities:
-    """The answer of :func:`assign_identities`. ``works`` holds the works whose ids are new or grew."""
+    """Result of :func:`assign_identities`. ``works`` has the works that are new or have gained ids."""
 
     assignments: list[Assignment]
     works: dict[int, ProviderIds]
     recognised: int
-    """Items that came under a new server id and were known again."""
+    """Number of known titles that came with a new server id."""
 
 
 def assign_identities(
@@ -109,13 +109,13 @@ def assign_identities(
     new_item_id: Callable[[], int],
     new_work_id: Callable[[], int],
 ) -> Identities:
-    """Say what every incoming item is.
+    """Assign a title and a work to every incoming item.
 
     Args:
-        incoming: the items listed now, of one media type; an id that comes twice counts once.
-        known: the titles of that type in the catalogue, those preferred first that are equally likely.
+        incoming: the items listed now, of one media type; a repeated id counts once.
+        known: the titles of that type in the catalogue; earlier ones win ties.
         works: the known works of that type and their ids.
-        new_item_id, new_work_id: give the next free id.
+        new_item_id, new_work_id: return the next free id.
     """
     listed = {item.server_item_id: item for item in incoming}
     titles: dict[str, Known] = {}
@@ -132,7 +132,7 @@ def assign_identities(
 
     ids_of = dict(works)
     work_by_id: dict[tuple[str, int | str], int] = {}
-    # Where two works share an id, the one that more is known of draws the copies together.
+    # If two works share an id, copies join the work with more ids.
     for work_id, ids in sorted(ids_of.items(), key=lambda entry: (-len(entry[1].present()), entry[0])):
         for pair in ids.present():
             work_by_id.setdefault(pair, work_id)
@@ -162,7 +162,7 @@ def assign_identities(
                     work_by_id[pair] = work_id
         return work_id
 
-    # Items with most ids first: they tie those together that have one each.
+    # Items with most ids first: they connect items that have only one each.
     work_ids = {
         item.server_item_id: work_for(item, titles.get(item.server_item_id))
         for item in sorted(listed.values(), key=lambda item: -len(item.ids.present()))
@@ -176,10 +176,10 @@ def assign_identities(
 
 
 def _recognise(newcomers: Sequence[Incoming], unmatched: Sequence[Known]) -> dict[str, Known]:
-    """Find the newcomers that are known titles under a new id, by server id.
+    """Return the known titles that came with a new id, by server id.
 
-    A file is where it was: the same path in the same library is the same item, even if that library was not listed
-    whole. All else could be a copy, and needs a title that is missing for certain.
+    The same path in the same library is the same item, even if the library was not listed completely. Anything else
+    could be another copy, unless the known title is certainly missing.
     """
     by_path: dict[str, list[Known]] = {}
     by_id: dict[tuple[str, int | str], list[Known]] = {}
@@ -201,7 +201,7 @@ def _recognise(newcomers: Sequence[Incoming], unmatched: Sequence[Known]) -> dic
 
     recognised: dict[str, Known] = {}
     taken: set[int] = set()
-    # One rule for all newcomers before the next: of several copies, the one at the same path is this one.
+    # Apply each rule to all newcomers before the next rule: of several copies, the one at the same path comes first.
     for candidates in (at_the_path, with_an_id_in_its_library, with_an_id):
         for item in newcomers:
             if item.server_item_id in recognised:

@@ -1,7 +1,7 @@
-"""Parental limits: from what is printed on a title to an age.
+"""Parental limits: convert official ratings to ages.
 
-Jellyfin keeps a user's limit as an age-like number. A title whose mark is unknown is not offered to a user with a
-limit: a list that a child sees had better miss one than hold one too many.
+Jellyfin stores a user's limit as a number similar to an age. Titles with an unknown rating are hidden from users with a
+limit: a child's list should rather miss a title than show one too many.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ AGES = {
 
 
 def age_of(official_rating: str | None) -> int | None:
-    """The age that a mark such as ``PG-13``, ``TV-MA``, ``FSK-12`` or ``12A`` stands for; None if unknown."""
-    mark = (official_rating or "").strip().upper()
-    if mark in AGES:
-        return AGES[mark]
-    # Marks of other countries mostly carry the age itself: "FSK-12", "DE-6", "GB-12A", "12+".
-    found = re.fullmatch(r"(?:[A-Z]{2,4}[-/ ])?(\d{1,2})\s*[A+]?", mark)
+    """Return the age of a rating such as ``PG-13``, ``TV-MA``, ``FSK-12`` or ``12A``; None if unknown."""
+    rating = (official_rating or "").strip().upper()
+    if rating in AGES:
+        return AGES[rating]
+    # Most other countries use the age itself: "FSK-12", "DE-6", "GB-12A", "12+".
+    found = re.fullmatch(r"(?:[A-Z]{2,4}[-/ ])?(\d{1,2})\s*[A+]?", rating)
     if found:
         return int(found.group(1))
-    country, dash, rest = mark.partition("-")
+    country, dash, rest = rating.partition("-")
     return AGES.get(rest) if dash and len(country) == 2 else None
 
 
 def within_limit(official_rating: str | None, limit: int | None) -> bool:
-    """Whether a user with this limit (None: no limit) may be offered a title with this mark."""
+    """Return whether a user with this limit (None: no limit) may see a title with this rating."""
     if limit is None:
         return True
     age = age_of(official_rating)

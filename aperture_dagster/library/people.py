@@ -1,4 +1,4 @@
-"""Who takes part, under which partition key, and what follows when somebody comes or goes."""
+"""Which users take part, their partition keys, and the partitions to add and remove."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-LONGEST_KEY = 40
+MAX_KEY_LENGTH = 40
 
 
 def partition_key(name: str, user_id: str, taken: Collection[str]) -> str:
-    """A partition key that a person recognises and a command line takes: the name, cleaned, and unique.
+    """Return a unique partition key that is recognisable and safe on a command line: the cleaned name.
 
-    It is given once and stays when the user is renamed. Letters and digits of any script stay; what shells and
-    Dagster give a meaning to becomes ``-``. A key that would be empty or taken gets a few digits of the user's id.
+    A key is assigned once and stays when the user is renamed. Letters and digits of any script are kept; characters
+    with a meaning in shells or Dagster become ``-``. If the key would be empty or taken, digits of a hash of the user's
+    id are appended.
     """
-    clean = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name)).strip("-.")[:LONGEST_KEY].strip("-.")
-    # ".." would read as a range, and letters that differ only in case are easily mistaken.
+    clean = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name)).strip("-.")[:MAX_KEY_LENGTH].strip("-.")
+    # ".." would look like a partition range, and keys that differ only in case are easily confused.
     clean = re.sub(r"\.{2,}", ".", clean)
     lowered = {key.casefold() for key in taken}
     if clean and clean.casefold() not in lowered:
@@ -29,60 +30,57 @@ def partition_key(name: str, user_id: str, taken: Collection[str]) -> str:
         key = f"{clean or 'user'}-{digest[:length]}"
         if key.casefold() not in lowered:
             return key
-    raise AssertionError("no two users share an id")
+    raise AssertionError(f"two users have the id {user_id}")
 
 
-def takes_part(name: str, *, is_disabled: bool, include: Collection[str], exclude: Collection[str]) -> bool:
-    """Whether a user takes part: not excluded, and included by name or, without such a list, not disabled."""
-    folded = name.casefold()
-    if folded in {other.casefold() for other in exclude}:
-        return False
-    if include:
-        return folded in {other.casefold() for other in include}
-    return not is_disabled
-
-
-class Person(Protocol):
-    """What decides whether somebody takes part."""
+class User(Protocol):
+    """What decides whether a user takes part."""
 
     @property
     def name(self) -> str:
-        """As on the server."""
+        """Name on the server."""
         ...
 
     @property
     def is_disabled(self) -> bool:
-        """Whether the server lets them in no more."""
+        """Whether the server denies them access."""
         ...
 
     @property
     def gone(self) -> bool:
-        """Whether the server has them no more."""
+        """Whether the server no longer lists them."""
         ...
 
 
-Somebody = TypeVar("Somebody", bound=Person)
+AnyUser = TypeVar("AnyUser", bound=User)
 
 
-def who_takes_part(people: Iterable[Somebody], *, include: Collection[str], exclude: Collection[str]) -> list[Somebody]:
-    """Of all people ever seen, those who take part now, in their order; see :func:`takes_part`."""
-    return [
-        person
-        for person in people
-        if not person.gone and takes_part(person.name, is_disabled=person.is_disabled, include=include, exclude=exclude)
-    ]
+def participants(users: Iterable[AnyUser], *, include: Collection[str], exclude: Collection[str]) -> list[AnyUser]:
+    """Return the users who take part now, in their order.
+
+    These are the users on the server who are not in ``exclude``, and are in ``include`` or, without such a list, not
+    disabled. Names are compared without case.
+    """
+    included, excluded = ({name.casefold() for name in names} for names in (include, exclude))
+
+    def takes_part(user: AnyUser) -> bool:
+        name = user.name.casefold()
+        allowed = name in included if included else not user.is_disabled
+        return allowed and name not in excluded and not user.gone
+
+    return [user for user in users if takes_part(user)]
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionChanges:
-    """Partitions to add and to remove, each in order."""
+    """Partitions to add and to remove, in order."""
 
     add: list[str]
     remove: list[str]
 
 
 def partition_changes(wanted: Iterable[str], existing: Iterable[str], in_flight: Collection[str]) -> PartitionChanges:
-    """What makes ``existing`` into ``wanted``; a partition that a run works on now is removed a later time."""
+    """Return how to turn ``existing`` into ``wanted``. A partition with a run in progress is removed another time."""
     wanted, existing = list(dict.fromkeys(wanted)), list(existing)
     return PartitionChanges(
         add=[key for key in wanted if key not in set(existing)],
@@ -91,7 +89,7 @@ def partition_changes(wanted: Iterable[str], existing: Iterable[str], in_flight:
 
 
 def email_of(name: str, hint: str | None, operators: dict[str, str]) -> tuple[str | None, str | None]:
-    """A user's e-mail and its source: the operator's own mapping, else what the server says if it is an address."""
+    """Return a user's e-mail address and its source: the operator's mapping, else the server's hint if it is valid."""
     for known, email in operators.items():
         if known.casefold() == name.casefold():
             return email, "operator"

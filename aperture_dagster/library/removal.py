@@ -1,4 +1,4 @@
-"""When titles that are missing from a listing may be taken as gone."""
+"""Guards against removing titles or history after an incomplete answer of the server."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 FEW_MARKS = 5
+"""Number of marks that may always be removed at once: a person can do that in an evening."""
 FEW_TITLES = 20
-"""So many titles may go at once whatever their share: an operator who tidies up a small library is right."""
-# What is called otherwise than the asset that holds it.
+"""Number of titles that may always be removed at once, so that an operator can tidy up a small library."""
+# Assets with another name than their items.
 ASSETS = {"films": "movies"}
 
 
 class RemovalRefused(Exception):
-    """Too much of a library vanished at once. Nothing was removed; the message says how to accept it."""
+    """Too much would be removed at once. Nothing was removed; the message says how to accept the loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class LibraryLoss:
-    """How many titles of a library are missing, of how many that were there."""
+    """Titles missing from a library, and titles that it had."""
 
     name: str
     missing: int
@@ -26,22 +27,22 @@ class LibraryLoss:
 
     @property
     def share(self) -> float:
-        """0-1."""
+        """Share of the titles that is missing, 0-1."""
         return self.missing / self.present if self.present else 0.0
 
 
 def check_removals(losses: Mapping[str, LibraryLoss], *, limit: float, accepted: bool, what: str) -> None:
-    """Pass when what is missing may be removed.
+    """Raise unless missing titles may be removed.
 
     Args:
         losses: by library.
-        limit: the share of a library that may vanish at once, 0-1.
-        accepted: the operator has said that it is right.
-        what: "films" and so on, for the message.
+        limit: the share of a library that may be removed at once, 0-1.
+        accepted: whether the operator has accepted the loss.
+        what: kind of item for the message, such as "films".
 
     Raises:
-        RemovalRefused: a library lost more than the limit and more than a few titles, or all that it had, which is
-            what a disk that is not mounted looks like; and nobody accepted it.
+        RemovalRefused: a library lost more than the limit and more than a few titles, or all of its titles (as when a
+            disk is not mounted), and the operator did not accept it.
     """
     if accepted:
         return
@@ -51,26 +52,26 @@ def check_removals(losses: Mapping[str, LibraryLoss], *, limit: float, accepted:
         if (loss.share > limit and loss.missing > FEW_TITLES) or loss.missing == loss.present > 1
     ]
     if refused:
-        told = ", ".join(
+        listed = ", ".join(
             f"{loss.missing} of {loss.present} {what} of {loss.name!r} ({loss.share:.0%})" for loss in refused
         )
         raise RemovalRefused(
-            f"The server no longer lists {told}. A loss of everything, or of more than {limit:.0%} and more than "
+            f"The server no longer lists {listed}. A loss of everything, or of more than {limit:.0%} and more than "
             f"{FEW_TITLES}, usually means a disk that is not mounted, so nothing was removed. "
             f"If the server is right, run {ASSETS.get(what, what)} with the config accept_removals: true."
         )
 
 
 def check_history_loss(user: str, *, listed: int, lost: int, known: int, limit: float, accepted: bool) -> None:
-    """Pass when marks of a user's history may be taken back.
+    """Raise unless marks (played, started, favourite) may be removed from a user's history.
 
     Args:
-        user: their name, for the message.
-        listed: items that the server says the user played, started or marked.
-        lost: items that would lose their mark.
-        known: items that are known as marked, and are still in the library.
-        limit: the share that may go at once, 0-1; a handful may always go, a person can do that in an evening.
-        accepted: the operator has said that it is right.
+        user: name for the message.
+        listed: number of marked items that the server lists for the user.
+        lost: number of items that would lose their mark.
+        known: number of marked items in the database that are still in the library.
+        limit: the share that may be removed at once, 0-1; up to ``FEW_MARKS`` always may.
+        accepted: whether the operator has accepted the loss.
 
     Raises:
         RemovalRefused: too much of the history is missing.
@@ -78,7 +79,7 @@ def check_history_loss(user: str, *, listed: int, lost: int, known: int, limit: 
     if accepted or lost <= 0 or (listed > 0 and (lost <= FEW_MARKS or lost <= limit * known)):
         return
     raise RemovalRefused(
-        f"The server lists {listed} items that {user} watched or marked; {lost} of the {known} known here would lose "
-        "their mark. That is too many at once: no mark was taken back, what is new was written. "
+        f"The server lists {listed} items that {user} watched or marked; {lost} of the {known} known items would lose "
+        "their mark. That is too many at once, so no mark was removed; new plays were written. "
         "If the server is right, run watch_history with the config accept_removals: true."
     )

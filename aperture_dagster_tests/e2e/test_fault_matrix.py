@@ -42,7 +42,7 @@ OUTAGES: dict[str, tuple[dict[str, Any], str]] = {
 }
 # The field whose absence or type makes an answer unreadable, where it is not the list of a listing.
 FIELDS = {"tmdb": "id", "libraries": "ItemId"}
-KEPT = ("kept", "Nothing was changed", "nothing was removed", "no mark was taken back")
+KEPT = ("kept", "Nothing was changed", "nothing was removed", "no mark was removed")
 ON_EMBY = ("429 with Retry-After", "cut off", "html")
 # Answers that are JSON and yet no answer.
 SHAPES: dict[str, dict[str, Any]] = {
@@ -248,7 +248,7 @@ def test_new_ids_of_all_that_is_watched_lose_no_mark_whichever_job_comes_first(t
         full = {"watch_history": {"full": True}}
         result = home.run(home.troubled, "sync_watch_history", **full)
         for said in home.told(result):
-            assert "no mark was taken back" in said or "could not be served" in said, said
+            assert "no mark was removed" in said or "could not be served" in said, said
         assert same_but_ids(home.troubled.snapshot()) == same_but_ids(before)
         home.must(home.troubled, "sync_movies")
         told = metadata_of(home.must(home.troubled, "sync_series"), "episodes")
@@ -351,7 +351,7 @@ def test_a_history_of_sixty_per_cent_less_or_of_nothing_is_kept_until_the_operat
             result = home.run(home.troubled, "sync_watch_history", **full)
             said = home.told(result)[0]
             assert said.startswith("1 of 4 users could not be served, the others were. ada0:"), said
-            assert "no mark was taken back" in said, said
+            assert "no mark was removed" in said, said
             home.is_like(before)
             result = home.must(home.troubled, "sync_watch_history", **accepted(said))
             assert metadata_of(result, "watch_history", "ada0")["marks_taken_back"] > 0

@@ -1,4 +1,4 @@
-"""The log of plays against an imagined server: whatever the clocks do, every play is counted once."""
+"""Property tests with a model of a server: whatever the clocks do, every play is counted once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aperture_dagster.library.history import Viewing, ViewState, next_watermark,
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 STARTED = 0.05
-AGES = 700_000
+FAR_FUTURE = 700_000
 many = settings(max_examples=200, derandomize=True, deadline=None)
 moments = st.datetimes(datetime(1901, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 shares = st.floats(0, 1)
@@ -23,7 +23,7 @@ class Server:
     """One item of one user on a server that dates and counts a play at its start, by its own clock.
 
     Args:
-        keeps_the_latest: a date that is later than the clock stays.
+        keeps_the_latest: keep a date that is later than the clock.
     """
 
     def __init__(self, *, keeps_the_latest: bool = False) -> None:
@@ -37,7 +37,7 @@ class Server:
         self.state = ViewState(False, self.state.play_count + 1, 0.0, when)
 
     def reach(self, share: float) -> None:
-        """The play goes on; at the end the item is marked as played."""
+        """Continue the play; at the end, mark the item as played."""
         before = self.state
         if before.last_played_at is None or before.played:
             return
@@ -49,13 +49,13 @@ class Server:
 
 
 class Log:
-    """What looks at the server's item made of it, by our clock."""
+    """The log that results from reading the server's item, by our clock."""
 
     def __init__(self) -> None:
         self.before: ViewState | None = None
         self.lines: dict[datetime, Viewing] = {}
 
-    def look(self, now: datetime, state: ViewState) -> None:
+    def read(self, now: datetime, state: ViewState) -> None:
         viewing = viewing_between(self.before, state, now=now, started_share=STARTED)
         self.before = state
         if viewing is not None:
@@ -70,11 +70,11 @@ class Log:
         return sum(line.play_count for line in self.lines.values())
 
 
-# Hours from one play to the next, how far the server's clock is off meanwhile, and how far each play gets in steps.
+# Hours to the next play, how many hours the server's clock is off, and the progress of the play step by step.
 evenings = st.lists(
     st.tuples(
         st.integers(1, 500),
-        st.sampled_from([0, AGES, -600_000, -48, -1, 1, 5]),
+        st.sampled_from([0, FAR_FUTURE, -600_000, -48, -1, 1, 5]),
         st.lists(st.sampled_from([1.0, 0.9, 0.6, 0.3, 0.02, 0.0]), min_size=1, max_size=3),
     ),
     max_size=6,
@@ -83,24 +83,24 @@ evenings = st.lists(
 
 @many
 @given(evenings, st.booleans())
-def test_with_a_look_after_every_step_each_finished_play_is_counted_once_however_wrong_the_servers_clock_is(
+def test_when_read_after_every_step_each_finished_play_is_counted_once_whatever_the_servers_clock_shows(
     evenings: list[Any], keeps_the_latest: bool
 ):
     server, log, now = Server(keeps_the_latest=keeps_the_latest), Log(), START
     for hours, wrong, progress in evenings:
         now += timedelta(hours=hours)
-        # Where a date stays, plays under one that is over cannot be told apart: only the future is tried.
-        server.start(now + timedelta(hours=wrong if not keeps_the_latest or wrong == AGES else 0))
+        # If the server keeps the latest date, plays under a past date cannot be distinguished: only try future dates.
+        server.start(now + timedelta(hours=wrong if not keeps_the_latest or wrong == FAR_FUTURE else 0))
         for minutes, share in enumerate(progress, start=1):
             server.reach(share)
-            log.look(now + timedelta(minutes=minutes), server.state)
-            log.look(now + timedelta(minutes=minutes, seconds=30), server.state)
+            log.read(now + timedelta(minutes=minutes), server.state)
+            log.read(now + timedelta(minutes=minutes, seconds=30), server.state)
         assert log.plays == server.finished
 
 
 @many
 @given(evenings, st.data())
-def test_with_looks_now_and_then_no_play_is_counted_that_was_not(evenings: list[Any], data: st.DataObject):
+def test_when_read_now_and_then_no_play_is_invented(evenings: list[Any], data: st.DataObject):
     server, log, now = Server(), Log(), START
     for hours, _, progress in evenings:
         now += timedelta(hours=hours)
@@ -108,23 +108,23 @@ def test_with_looks_now_and_then_no_play_is_counted_that_was_not(evenings: list[
         for minutes, share in enumerate(progress, start=1):
             server.reach(share)
             if data.draw(st.booleans()):
-                # Our own clock may be off, too, forth and back.
+                # Our own clock may be wrong, too, in both directions.
                 ours = now + timedelta(minutes=minutes, hours=data.draw(st.sampled_from([0, 0, -1, 1, 48, -48])))
-                log.look(ours, server.state)
-    log.look(now + timedelta(days=9), server.state)
+                log.read(ours, server.state)
+    log.read(now + timedelta(days=9), server.state)
     assert log.plays <= server.state.play_count
     assert len(log.lines) <= 2 * server.state.play_count
 
 
 @many
 @given(states, moments)
-def test_nothing_new_is_no_play(state: ViewState, now: datetime):
+def test_an_unchanged_state_is_not_a_play(state: ViewState, now: datetime):
     assert viewing_between(state, state, now=now, started_share=STARTED) is None
 
 
 @many
 @given(st.none() | states, states, moments)
-def test_a_viewing_is_dated_by_the_look_at_the_latest_and_counts_what_is_marked_only(
+def test_a_viewing_is_never_dated_after_the_read_and_only_marked_items_count(
     before: ViewState | None, after: ViewState, now: datetime
 ):
     viewing = viewing_between(before, after, now=now, started_share=STARTED)
@@ -139,14 +139,14 @@ def test_a_viewing_is_dated_by_the_look_at_the_latest_and_counts_what_is_marked_
 
 @many
 @given(st.none() | moments, st.lists(st.none() | moments), moments)
-def test_a_watermark_is_a_date_that_was_seen_never_in_the_future_and_never_older_than_a_usable_one(
+def test_the_watermark_is_the_latest_known_date_that_is_not_in_the_future(
     current: datetime | None, dates: list[datetime | None], now: datetime
 ):
     mark = next_watermark(current, dates, now)
     usable = {date for date in [current, *dates] if date is not None and date <= now}
     assert mark in usable or (mark is None and not usable)
     assert all(mark is not None and date <= mark for date in usable)
-    # Page by page or all at once is the same.
+    # Page by page gives the same result as all at once.
     step = current
     for date in dates:
         step = next_watermark(step, [date], now)

@@ -1,12 +1,14 @@
-"""Who takes part, and under which partition key."""
+"""Which users take part, and their partition keys."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
+import dagster as dg
 import pytest
 
-from aperture_dagster.library.people import LONGEST_KEY, email_of, partition_changes, partition_key, takes_part
+from aperture_dagster.library.people import MAX_KEY_LENGTH, email_of, participants, partition_changes, partition_key
 from aperture_dagster.simulator.odd_world import LONG_NAME, ODD_USERS
 
 ODD_NAMES = [
@@ -40,29 +42,29 @@ def keys_of(names: list[str]) -> list[str]:
     return taken
 
 
-def test_every_name_gets_a_key_that_shells_and_dagster_take():
+def test_every_name_gets_a_key_that_is_safe_in_shells_and_in_dagster():
     for name, key in zip(ODD_NAMES, keys_of(ODD_NAMES), strict=True):
         assert re.fullmatch(r"[\w.-]+", key), (name, key)
         assert ".." not in key
         assert not key.startswith(("-", "."))
-        assert len(key) <= LONGEST_KEY + 65
+        assert len(key) <= MAX_KEY_LENGTH + 65
 
 
-def test_no_two_users_share_a_key_not_even_by_case():
+def test_keys_are_unique_ignoring_case():
     keys = keys_of(ODD_NAMES + ODD_NAMES)
     assert len({key.casefold() for key in keys}) == len(keys)
 
 
-def test_a_key_is_the_name_where_that_is_possible():
+def test_the_key_is_the_name_if_possible():
     assert partition_key("Casey", "1", []) == "Casey"
     assert partition_key("مستخدم", "1", []) == "مستخدم"
     assert partition_key('O\'Brien "the boss"', "1", []) == "O-Brien-the-boss"
     assert partition_key("../up", "1", []) == "up"
     assert partition_key("slash/and\\backslash", "1", []) == "slash-and-backslash"
-    assert len(partition_key(LONG_NAME, "1", [])) == LONGEST_KEY
+    assert len(partition_key(LONG_NAME, "1", [])) == MAX_KEY_LENGTH
 
 
-def test_a_name_of_nothing_but_signs_gets_a_key_from_the_id():
+def test_a_name_without_letters_and_digits_gets_a_key_from_the_id():
     assert re.fullmatch(r"user-[0-9a-f]{6}", partition_key("🙂🙂", "some id", []))
     assert partition_key("🙂", "some id", []) == partition_key("🎬", "some id", [])
 
@@ -71,36 +73,50 @@ def test_the_key_of_a_user_is_the_same_on_every_machine():
     assert partition_key("casey", "id of casey", ["Casey"]) == partition_key("casey", "id of casey", ["CASEY", "x"])
 
 
-def test_dagster_takes_every_key():
-    import dagster as dg
-
+def test_dagster_accepts_every_key():
     keys = keys_of(ODD_NAMES)
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("users", keys)
         assert list(instance.get_dynamic_partitions("users")) == keys
 
 
-def test_all_who_are_not_disabled_take_part_unless_the_operator_says_else():
-    assert takes_part("ann", is_disabled=False, include=(), exclude=())
-    assert not takes_part("ann", is_disabled=True, include=(), exclude=())
-    assert takes_part("Ann", is_disabled=True, include=("aNN",), exclude=())
-    assert not takes_part("bob", is_disabled=False, include=("ann",), exclude=())
-    assert not takes_part("ann", is_disabled=False, include=("ann",), exclude=("ANN",))
+@dataclass(frozen=True)
+class User:
+    name: str
+    is_disabled: bool = False
+    gone: bool = False
 
 
-def test_partitions_follow_the_users_and_one_at_work_is_removed_later():
+def participating(*users: User, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[str]:
+    return [user.name for user in participants(users, include=include, exclude=exclude)]
+
+
+def test_all_users_take_part_who_are_on_the_server_and_not_disabled():
+    assert participating(User("bob"), User("ann"), User("cleo", is_disabled=True), User("dan", gone=True)) == [
+        "bob",
+        "ann",
+    ]
+
+
+def test_included_users_take_part_even_if_disabled_and_excluded_ones_never():
+    ann, bob, gone = User("Ann", is_disabled=True), User("bob"), User("cleo", gone=True)
+    assert participating(ann, bob, gone, include=("aNN", "cleo")) == ["Ann"]
+    assert participating(ann, bob, include=("ann", "bob"), exclude=("ANN",)) == ["bob"]
+
+
+def test_partitions_follow_the_users_except_those_with_a_run_in_progress():
     changes = partition_changes(["c", "a", "c"], ["a", "gone", "busy"], {"busy"})
     assert changes.add == ["c"]
     assert changes.remove == ["gone"]
     assert partition_changes(["a"], ["a"], set()) == partition_changes([], [], set())
 
 
-def test_no_users_wanted_removes_all_partitions_that_rest():
+def test_without_users_all_idle_partitions_are_removed():
     assert partition_changes([], ["a", "b"], set()).remove == ["a", "b"]
 
 
 @pytest.mark.parametrize("hint", [None, "", "ann", "ann@home", "a b@c.d", "@x.y"])
-def test_what_is_no_address_is_no_email(hint: str | None):
+def test_an_invalid_hint_is_not_used_as_an_email(hint: str | None):
     assert email_of("ann", hint, {}) == (None, None)
 
 

@@ -36,7 +36,7 @@ def users(
     Read whole every time. A user who is gone is kept, with the date, and comes back as the same record. Users who take
     part have a partition, added here; the sensor removes partitions and serves newcomers.
     """
-    from aperture_dagster.library.people import email_of, partition_key, who_takes_part
+    from aperture_dagster.library.people import email_of, participants, partition_key
     from aperture_dagster.storage.people import read_users, write_users
 
     with operator_errors(context, settings), media_servers.open() as server:
@@ -74,7 +74,7 @@ def users(
                 connection, rows, still_there=there if everyone_is_known else None, key_for=partition_key
             )
             stored = read_users(connection)
-        taking_part = who_takes_part(stored, include=settings.include_users, exclude=settings.exclude_users)
+        taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
         partaking = [user.partition_key for user in taking_part]
         context.instance.add_dynamic_partitions(USERS, partaking)
         requests = server.requests
