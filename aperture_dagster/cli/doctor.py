@@ -15,11 +15,11 @@ import click
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
 from aperture_dagster.resources.home_network import describe_route
 from aperture_dagster.resources.metadata_services import (
-    MetadataService,
     mdblist_service,
     omdb_service,
     tmdb_service,
 )
+from aperture_dagster.resources.metered_service import MeteredService
 from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
@@ -149,11 +149,10 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
     )
 
 
-def _metadata_service(service: MetadataService[Any], address: str, without: str) -> Iterator[Finding]:
+def _metadata_service(service: MeteredService[Any], address: str, without: str) -> Iterator[Finding]:
     """Whether a source of facts takes our key, and what its quota still allows."""
-    source = service.source
     if not service.configured:
-        yield Finding(source.label, "off", f"{source.key_setting} is not set: {without}")
+        yield Finding(service.label, "off", f"{service.key_setting} is not set: {without}")
         return
     try:
         with service.open(patience_seconds=0) as client:
@@ -165,12 +164,12 @@ def _metadata_service(service: MetadataService[Any], address: str, without: str)
         # Said before; whether the key is good does not hang on it.
         with service.open_without_database() as client:
             client.check()
-        yield Finding(source.label, "ok", f"the key is accepted at {address}")
+        yield Finding(service.label, "ok", f"the key is accepted at {address}")
         return
     if service.quota is not None:
-        used, limit = service.quota.standing()
+        used, limit = service.quota.usage()
         told += f"; {used:,} of today's {limit:,} requests are used"
-    yield Finding(source.label, "ok", told)
+    yield Finding(service.label, "ok", told)
 
 
 def _embedder(settings: Settings) -> Iterator[Finding]:

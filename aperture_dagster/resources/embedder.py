@@ -19,8 +19,10 @@ from aperture_dagster.resources.errors import (
     ServiceNotConfigured,
     ServiceRefused,
 )
+from aperture_dagster.resources.json_text import expect
+from aperture_dagster.resources.messages import Answer
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.resources.transport import Answer, Transport, expect
+from aperture_dagster.resources.transport import Transport
 
 if TYPE_CHECKING:
     import numpy as np

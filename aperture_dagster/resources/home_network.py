@@ -1,4 +1,4 @@
-"""How to reach a server at home: its certificate, the proxy in front of it, and no proxy on the way to it."""
+"""How to reach a server at home: its certificate, the reverse proxy in front of it, and no proxy on the way to it."""
 
 from __future__ import annotations
 
@@ -22,22 +22,28 @@ PASSWORD_ADVICE = (
     "Something in front of the server asks for a password: set APERTURE_MEDIA_SERVER_HEADERS, "
     'such as {"Authorization": "Basic …"}.'
 )
+HOME_DOMAINS = (".local", ".lan", ".internal", ".home", ".home.arpa", ".localhost")
+# Shared by carriers and overlay networks, and neither private nor public to Python.
+SHARED_ADDRESSES = ipaddress.ip_network("100.64.0.0/10")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """How requests reach the media server.
+    """How requests reach a service.
 
-    ``headers`` go with every request and are secrets; ``verify`` is as of :class:`Transport`; ``direct`` ignores the
-    environment's proxies.
+    Args:
+        headers: sent with every request; they are secrets.
+        verify: a TLS context, or whether certificates are verified with the usual ones.
+        direct: ignore the environment's proxies.
+        certificate_advice: what to do about a certificate that is not trusted.
+        password_advice: what to do if something in front of the service asks for a password.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict)
     verify: ssl.SSLContext | bool = True
     direct: bool = True
-
-
-DIRECT = Route()
+    certificate_advice: str = ""
+    password_advice: str = ""
 
 
 def route_to_media_server(settings: Settings) -> Route:
@@ -51,11 +57,13 @@ def route_to_media_server(settings: Settings) -> Route:
         headers=(parse_headers(headers.get_secret_value()) or {}) if headers is not None else {},
         verify=_verification(settings),
         direct=not settings.media_server_proxy and is_private(urlsplit(settings.media_server_url or "").hostname or ""),
+        certificate_advice=CERTIFICATE_ADVICE,
+        password_advice=PASSWORD_ADVICE,
     )
 
 
 def describe_route(settings: Settings) -> list[str]:
-    """What is unusual about the way to the media server, in words for the operator."""
+    """Describe what is unusual about the route to the media server, for the operator."""
     route = route_to_media_server(settings)
     described = []
     if not settings.media_server_verify_tls:
@@ -70,14 +78,15 @@ def describe_route(settings: Settings) -> list[str]:
 
 
 def is_private(host: str, *, resolve: bool = True) -> bool:
-    """Whether a host is within a home: all of its addresses are private, or its name is one that no public
-    resolver knows. With ``resolve`` false, a name that a resolver may know counts as public.
+    """Whether a host is within the home: all its addresses are private, or no public resolver knows its name.
+
+    Without ``resolve``, a name that a public resolver may know counts as public.
     """
     try:
         return _is_private_address(host)
     except ValueError:
         pass
-    if "." not in host or host.endswith((".local", ".lan", ".internal", ".home", ".home.arpa", ".localhost")):
+    if "." not in host or host.endswith(HOME_DOMAINS):
         return True
     if not resolve:
         return False
@@ -91,8 +100,7 @@ def is_private(host: str, *, resolve: bool = True) -> bool:
 
 def _is_private_address(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
-    # Carriers' and overlay networks' shared range is neither private nor public to Python.
-    return found.is_private or found.is_link_local or found in ipaddress.ip_network("100.64.0.0/10")
+    return found.is_private or found.is_link_local or found in SHARED_ADDRESSES
 
 
 def _verification(settings: Settings) -> ssl.SSLContext | bool:

@@ -1,4 +1,4 @@
-"""JSON as services really send it."""
+"""Parse JSON as services send it, and check the types of what was parsed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import re
 from typing import Any
 
-# A backslash with what may follow it in a JSON string; the empty alternative is a backslash that escapes nothing.
+from aperture_dagster.resources.errors import BadAnswer
+
+# A backslash and what may follow it in a JSON string; the empty alternative is a backslash that escapes nothing.
 _ESCAPE = re.compile(r'\\(?:(["\\/bfnrt]|u[0-9a-fA-F]{4})|)')
 
 
@@ -16,21 +18,33 @@ def parse_json(content: bytes, *, lenient: bool = False) -> Any:
     Args:
         content: the body of an answer.
         lenient: accept raw control characters in strings, backslashes that escape nothing, and bytes that are not
-            UTF-8 (which become U+FFFD). A valid text means the same either way.
+            UTF-8 (which become U+FFFD). Valid JSON has the same meaning either way.
 
     Raises:
         ValueError: the text is not JSON, or is nested too deeply.
     """
     try:
-        return json.loads(content)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    except ValueError:
-        if not lenient:
-            raise
-    text = content.decode("utf-8", "replace")
-    repaired = _ESCAPE.sub(lambda escape: escape[0] if escape[1] else r"\\", text)
-    try:
+        try:
+            return json.loads(content)
+        except ValueError:
+            if not lenient:
+                raise
+        text = content.decode("utf-8", "replace")
+        repaired = _ESCAPE.sub(lambda escape: escape[0] if escape[1] else r"\\", text)
         return json.loads(repaired, strict=False)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
+    """Return ``value`` if it is an instance of ``kind``.
+
+    Raises:
+        BadAnswer: naming the expected and the actual type.
+    """
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    # Python counts True as a number; JSON does not.
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        names = " or ".join(one.__name__ for one in kinds)
+        raise BadAnswer(f"{what}: expected {names}, got {type(value).__name__}")
+    return value

@@ -26,10 +26,12 @@ from aperture_dagster.resources.errors import (
     RequestRejected,
     ServiceRefused,
 )
+from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.records import MediaType
-from aperture_dagster.resources.rate_limit import Pacer
+from aperture_dagster.resources.messages import Answer, retry_after_seconds
+from aperture_dagster.resources.quota import Quota
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.resources.transport import Answer, Quota, Transport, expect, retry_after_seconds
+from aperture_dagster.resources.transport import Transport
 
 Provider = Literal["imdb", "tmdb", "trakt", "tvdb", "mal"]
 Id = TypeVar("Id", bound=int | str)
@@ -146,31 +148,23 @@ class MdbList(ServiceClient):
         api_key: str,
         *,
         quota: Quota | None = None,
-        pacer: Pacer | None = None,
         batch_size: int = BATCH_STEPS[0],
-        told: Callable[[int, int], None] | None = None,
-        concurrency: int = 2,
-        attempts: int = 5,
-        first_wait_seconds: float = 0.5,
-        timeout_seconds: float = 60,
+        **options: Any,
     ) -> MdbList:
-        """A client. ``told`` hears how many requests a day MDBList allows and how many are left, whenever it says so;
-        every attempt is taken from ``quota``.
+        """Make a client; ``options`` are passed to the transport.
+
+        What MDBList reports of its daily quota is passed on to ``quota``.
         """
         transport = Transport(
             "MDBList",
             url,
             params={"apikey": api_key},
             quota=quota,
-            pacer=pacer,
-            inspect=inspector(api_key, told),
-            connections=concurrency,
-            attempts=attempts,
-            first_wait_seconds=first_wait_seconds,
-            timeout_seconds=timeout_seconds,
+            inspect=inspector(api_key, quota),
             secrets=[api_key],
             setting="MDBLIST_API_KEY",
             address_setting="APERTURE_MDBLIST_URL",
+            **{"timeout_seconds": 60, **options},
         )
         return cls(transport, batch_size=batch_size)
 
@@ -259,7 +253,7 @@ class _Refused(Exception):
         return RequestRejected(f"MDBList: answered {self.status}{self.said}")
 
 
-def inspector(api_key: str, told: Callable[[int, int], None] | None = None) -> Callable[[Answer], None]:
+def inspector(api_key: str, quota: Quota | None = None) -> Callable[[Answer], None]:
     """A hook for :class:`Transport` that raises what an answer of MDBList means beyond its status."""
 
     def inspect(answer: Answer) -> None:
@@ -270,8 +264,8 @@ def inspector(api_key: str, told: Callable[[int, int], None] | None = None) -> C
             if remaining != 0 or (wait is not None and wait <= LONGEST_WINDOW_SECONDS):
                 # Too many within some minutes: not the end of the day, whose numbers these are not.
                 return
-        if told is not None and limit and remaining is not None and remaining <= limit:
-            told(limit, remaining)
+        if quota is not None and limit and remaining is not None and remaining <= limit:
+            quota.report(limit, remaining)
         if answer.status == 429:
             raise _spent_day("")
         if answer.status == 401 or answer.status in SIZE_STATUSES:

@@ -19,9 +19,10 @@ from typing import Any
 from aperture_dagster.resources import omdb_values as values
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, QuotaSpent, ServiceError, ServiceRefused
-from aperture_dagster.resources.rate_limit import Pacer
+from aperture_dagster.resources.json_text import expect
+from aperture_dagster.resources.messages import Answer
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.resources.transport import Answer, Quota, Transport, TryAgain, expect
+from aperture_dagster.resources.transport import TemporaryError, Transport
 
 # IMDb's first entry: as good as any to see whether the key is taken.
 ANY_TITLE = "tt0000001"
@@ -81,30 +82,19 @@ class Omdb(ServiceClient):
         cls,
         url: str,
         api_key: str,
-        *,
-        quota: Quota | None = None,
-        pacer: Pacer | None = None,
-        concurrency: int = 3,
-        attempts: int = 5,
-        first_wait_seconds: float = 0.5,
-        timeout_seconds: float = 30,
+        **options: Any,
     ) -> Omdb:
-        """A client. Every attempt is taken from ``quota``, as OMDb counts them too."""
+        """Make a client; ``options`` are passed to the transport."""
         return cls(
             Transport(
                 "OMDb",
                 url,
                 params={"apikey": api_key},
-                quota=quota,
-                pacer=pacer,
                 inspect=inspector(api_key),
-                connections=concurrency,
-                attempts=attempts,
-                first_wait_seconds=first_wait_seconds,
-                timeout_seconds=timeout_seconds,
                 secrets=[api_key],
                 setting="OMDB_API_KEY",
                 address_setting="APERTURE_OMDB_URL",
+                **options,
             )
         )
 
@@ -146,7 +136,7 @@ def inspector(api_key: str) -> Callable[[Answer], None]:
                 raise _meaning(redact(said, [api_key])[:160], refused=answer.status != 200)
         if answer.status == 404:
             # It has one page, and says "not found" in words: this is another server, or it is half down.
-            raise TryAgain("answered 404, which OMDb does for no title. Check APERTURE_OMDB_URL")
+            raise TemporaryError("answered 404, which OMDb does for no title. Check APERTURE_OMDB_URL")
 
     return inspect
 
@@ -223,7 +213,7 @@ def _error_of(answer: Answer) -> str | None:
     return words
 
 
-def _meaning(said: str, *, refused: bool) -> ServiceError | TryAgain:
+def _meaning(said: str, *, refused: bool) -> ServiceError | TemporaryError:
     in_brackets = f" ({said})" if said else ""
     if _SPENT.search(said):
         return QuotaSpent(
@@ -238,5 +228,5 @@ def _meaning(said: str, *, refused: bool) -> ServiceError | TryAgain:
     if _NOT_FOUND.search(said):
         return NotFound(f"OMDb has no such title{in_brackets}")
     if _PASSING.search(said):
-        return TryAgain(f"answered: {said}")
+        return TemporaryError(f"answered: {said}")
     return BadAnswer(f"OMDb answered with an error that is not known: {said or 'no reason given'}")

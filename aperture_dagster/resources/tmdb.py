@@ -20,9 +20,10 @@ from typing import Any
 
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused
+from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.records import MediaType
-from aperture_dagster.resources.rate_limit import Pacer
-from aperture_dagster.resources.transport import Answer, Transport, expect
+from aperture_dagster.resources.messages import Answer
+from aperture_dagster.resources.transport import Transport
 
 CAST_KEPT = 15
 # Of a series: every episode may have a director of its own.
@@ -111,27 +112,24 @@ class Tmdb(ServiceClient):
         url: str,
         api_key: str,
         *,
-        language: str = "en-US",
-        pacer: Pacer | None = None,
-        concurrency: int = 8,
-        attempts: int = 5,
-        first_wait_seconds: float = 0.5,
+        language: str = MAIN_LANGUAGE,
+        **options: Any,
     ) -> Tmdb:
-        """A client. A read access token travels in a header; a version 3 key only fits the query, and is redacted."""
+        """Make a client; ``options`` are passed to the transport.
+
+        A read access token is sent in a header; a version 3 key only fits the query, and is redacted.
+        """
         is_token = len(api_key) > 40 or not api_key.isalnum()
         transport = Transport(
             "TMDb",
             url,
             headers={"Authorization": f"Bearer {api_key}"} if is_token else None,
             params=None if is_token else {"api_key": api_key},
-            pacer=pacer,
             inspect=inspect_address,
-            connections=concurrency,
-            attempts=attempts,
-            first_wait_seconds=first_wait_seconds,
             secrets=[api_key],
             setting="TMDB_API_KEY",
             address_setting="APERTURE_TMDB_URL",
+            **options,
         )
         return cls(transport, language=language)
 

@@ -1,7 +1,7 @@
-"""The pictures of The Movie Database: logos of companies and networks.
+"""The image host of The Movie Database: logos of companies and networks.
 
-Its habits that shaped this file: no key and no stated limit; a size is a part of the path, and a drawing (SVG) is to be
-had only as it is; what comes under a name need not be what the name says.
+It needs no key and states no limit; the size is a part of the path. A logo whose original is an SVG can be requested as
+a PNG (developer.themoviedb.org/docs/image-basics), which is what media servers display.
 """
 
 from __future__ import annotations
@@ -9,38 +9,40 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import Any
 
-from aperture_dagster.library.pictures import NotAPicture, PictureKind, examine
+from aperture_dagster.library.pictures import NotAPicture, PictureFacts, check_picture
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer
-from aperture_dagster.resources.rate_limit import Pacer
+from aperture_dagster.resources.messages import Request
 from aperture_dagster.resources.transport import Transport
 
 LOGO_SIZE = "w500"
-DRAWING_SIZE = "original"
 LARGEST_BYTES = 5_000_000
-# One name, as TMDb gives it: nothing that leads to another place of the host, or to another host.
+# One file name, as TMDb writes it: nothing that leads to another path or another host.
 _PATH = re.compile(r"/[A-Za-z0-9_-]{1,100}(?:\.[A-Za-z0-9_-]{1,20}){1,3}")
+_SVG = re.compile(r"\.svg$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as it came, and what it is by its content; sides in pixels, None for a drawing without a size."""
+    """A picture as downloaded, and what it is by its content."""
 
     content: bytes
-    kind: PictureKind
-    media_type: str
-    sha256: str
-    width: int | None
-    height: int | None
+    facts: PictureFacts
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of the content."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 class TmdbImages(ServiceClient):
-    """TMDb's pictures over HTTP.
+    """TMDb's image host.
 
     Args:
-        transport: to the address of the pictures, with the limit if there is one.
-        largest_bytes: of a picture; one that is larger is left.
+        transport: to the address of the images.
+        largest_bytes: larger pictures are refused.
     """
 
     def __init__(self, transport: Transport, *, largest_bytes: int = LARGEST_BYTES) -> None:
@@ -48,52 +50,31 @@ class TmdbImages(ServiceClient):
         self._largest_bytes = largest_bytes
 
     @classmethod
-    def connect(
-        cls,
-        url: str,
-        *,
-        pacer: Pacer | None = None,
-        concurrency: int = 4,
-        largest_bytes: int = LARGEST_BYTES,
-        attempts: int = 5,
-        first_wait_seconds: float = 0.5,
-        timeout_seconds: float = 30,
-    ) -> TmdbImages:
-        """A client; no key is needed."""
+    def connect(cls, url: str, *, largest_bytes: int = LARGEST_BYTES, **options: Any) -> TmdbImages:
+        """Make a client; ``options`` are passed to the transport."""
         transport = Transport(
             "TMDb's pictures",
             url,
-            headers={"Accept": "image/png, image/jpeg, image/svg+xml"},
-            pacer=pacer,
-            connections=concurrency,
-            attempts=attempts,
-            first_wait_seconds=first_wait_seconds,
-            timeout_seconds=timeout_seconds,
+            headers={"Accept": "image/png, image/jpeg"},
             address_setting="APERTURE_TMDB_IMAGE_URL",
+            **options,
         )
         return cls(transport, largest_bytes=largest_bytes)
 
     def logo(self, path: str) -> Picture:
-        """A logo by the path that TMDb gives for it, as ``/name.png``: 500 pixels wide at most, drawings as they are.
+        """Download a logo, at most 500 pixels wide. ``path`` is the one that TMDb's API returns, such as ``/name.png``.
 
         Raises:
-            NotFound: there is no such picture (any more).
-            BadAnswer: what came is no picture, or larger than allowed; or ``path`` is none, and nothing was asked.
+            NotFound: the host has no such picture.
+            BadAnswer: the answer is not a picture, or is too large; or ``path`` is not a file name, and no request was
+                sent.
             ServiceUnavailable, ServiceRefused, RequestRejected: see :class:`Transport`.
         """
         if not _PATH.fullmatch(path):
-            raise BadAnswer(f"TMDb's pictures: {path[:100]!r} is no path of a picture, and was not asked for")
-        size = DRAWING_SIZE if path.lower().endswith(".svg") else LOGO_SIZE
-        content = self.transport.request("GET", f"/{size}{path}", max_bytes=self._largest_bytes).body
+            raise BadAnswer(f"TMDb's pictures: {path[:100]!r} is not the path of a picture; it was not requested")
+        request = Request("GET", f"/{LOGO_SIZE}{_SVG.sub('.png', path)}", max_bytes=self._largest_bytes)
+        content = self.transport.send(request).body
         try:
-            facts = examine(content)
+            return Picture(content, check_picture(content))
         except NotAPicture as error:
-            raise BadAnswer(f"TMDb's pictures: {path} was not taken: {error}") from None
-        return Picture(
-            content=content,
-            kind=facts.kind,
-            media_type=facts.media_type,
-            sha256=hashlib.sha256(content).hexdigest(),
-            width=facts.width,
-            height=facts.height,
-        )
+            raise BadAnswer(f"TMDb's pictures: {path} was rejected: {error}") from None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import dagster as dg
     from sqlalchemy import Connection
 
-    from aperture_dagster.resources.metadata_services import QuotaLedger
+    from aperture_dagster.resources.quota import QuotaLedger
 
 READ_AT_ONCE = 200
 # For answers that are on their way when the run is stopped.
@@ -178,7 +178,7 @@ def work_through(context: dg.AssetExecutionContext, database: Database, clock: C
         if work.quota is not None:
             # Whoever used it up, and whoever said so.
             work.quota.exhaust()
-            tally.goes_on_at = work.quota.goes_on_at
+            tally.goes_on_at = work.quota.resumes_at
     elif isinstance(stop, ServicePaused):
         tally.goes_on_at = stop.resumes_at
         # A pause that follows on the last one is trouble; one after some answers is none.

@@ -71,6 +71,20 @@ FILM: dict[str, Any] = {
     "streams": [{"id": 8, "name": "Netflix"}], "watch_providers": [{"id": 8, "name": "Netflix"}],
     "certification": "PG-13", "age_rating": 13,
 }  # fmt: skip
+
+
+class Reports:
+    """A quota without end that collects what the service reports."""
+
+    def __init__(self, reports: list[tuple[int, int]]) -> None:
+        self._reports = reports
+
+    def spend(self) -> None: ...
+
+    def report(self, limit: int, remaining: int) -> None:
+        self._reports.append((limit, remaining))
+
+
 NOTHING = MdbListTitle(*[None] * 13, [], [], [], None, None)
 
 
@@ -264,7 +278,7 @@ def test_the_quota_is_told_when_it_makes_sense(
     headers = {"x-ratelimit-limit": limit, "x-ratelimit-remaining": remaining, "x-ratelimit-reset": "soon"}
     scripted.say(Answer([], headers={name: value for name, value in headers.items() if value is not None}))
     told: list[tuple[int, int]] = []
-    with connected(scripted.url, told=lambda *numbers: told.append(numbers)) as client:
+    with connected(scripted.url, quota=Reports(told)) as client:
         client.titles("movie", "tmdb", [1])
     assert told == heard
 
@@ -273,7 +287,7 @@ def test_a_refused_request_tells_the_quota_too(scripted: Scripted):
     headers = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0", "retry-after": "40000"}
     scripted.say(Answer({"error": "API limit"}, 429, headers))
     told: list[tuple[int, int]] = []
-    with connected(scripted.url, told=lambda *numbers: told.append(numbers)) as client, pytest.raises(QuotaSpent):
+    with connected(scripted.url, quota=Reports(told)) as client, pytest.raises(QuotaSpent):
         client.titles("movie", "tmdb", [1])
     assert told == [(1000, 0)]
 
@@ -351,7 +365,7 @@ def test_a_429_of_a_short_window_is_waited_for(scripted: Scripted):
     """Finding R5: every 429 with nothing remaining ended the day."""
     scripted.say(Answer({"error": "slow down"}, 429, WINDOW | {"retry-after": "0"}), Answer([entry(1, score=50)]))
     told: list[tuple[int, int]] = []
-    with connected(scripted.url, told=lambda *numbers: told.append(numbers)) as client:
+    with connected(scripted.url, quota=Reports(told)) as client:
         assert client.titles("movie", "tmdb", [1]).found[1].score == 50
     # The window's numbers are not the day's.
     assert told == []
@@ -434,7 +448,7 @@ def test_stepping_down_finds_the_size_that_is_taken_or_the_key_that_is_not(statu
     )
     with running_simulator(odd_world(NOW), settings) as running:
         heard: list[tuple[int, int]] = []
-        with connected(running.mdblist_url, "demo-mdblist-key", told=lambda *numbers: heard.append(numbers)) as client:
+        with connected(running.mdblist_url, "demo-mdblist-key", quota=Reports(heard)) as client:
             assert client.account() == MdbListAccount("household", "free", 3, 3)
             answer, tried = stepping_down(client, [900_000_001, *range(1, 200)])
             assert tried == [100, 50, 10]

@@ -30,9 +30,11 @@ from aperture_dagster.resources.errors import (
     ServiceRefused,
     ServiceUnavailable,
 )
+from aperture_dagster.resources.json_text import expect
+from aperture_dagster.resources.messages import Request, retry_after_seconds
 from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.resources.transport import Transport, expect, retry_after_seconds
+from aperture_dagster.resources.transport import Transport
 from aperture_dagster_tests.resources.conftest import Answer, Scripted
 
 Make = Callable[..., Transport]
@@ -78,7 +80,10 @@ def test_what_claims_to_be_json_and_is_not_is_requested_once(scripted: Scripted,
 def test_a_post_is_sent_once_unless_it_may_be_repeated(scripted: Scripted, transport: Make):
     """Finding R14: what the first attempt did on the server would be done again."""
     scripted.say(Answer("", 500))
-    for send in (lambda: transport().post_json("/x", {}), lambda: transport().request("POST", "/x", content=b"[]")):
+    for send in (
+        lambda: transport().post_json("/x", {}),
+        lambda: transport().send(Request("POST", "/x", content=b"[]")),
+    ):
         with pytest.raises(ServiceUnavailable):
             send()
     assert len(scripted.asked) == 2
@@ -92,14 +97,16 @@ def test_an_answer_without_a_body_is_a_success(scripted: Scripted, transport: Ma
     for status in (204, 200):
         scripted.say(Answer("", status))
         assert transport().post_json("/x", {}, repeatable=True) is None
-    answer = transport().request("POST", "/x", json={})
+    answer = transport().send(Request("POST", "/x", json={}))
     assert (answer.status, answer.body, answer.json()) == (200, b"", None)
     assert len(scripted.asked) == 3
 
 
 def test_the_answer_comes_with_its_status_and_headers(scripted: Scripted, transport: Make):
     scripted.say(Answer({"id": 7}, 201, {"x-pagination-page-count": "3"}))
-    answer = transport().request("POST", "/x", json={"a": 1}, params={"page": 2}, headers={"If-None-Match": '"v1"'})
+    answer = transport().send(
+        Request("POST", "/x", json={"a": 1}, params={"page": 2}, headers={"If-None-Match": '"v1"'})
+    )
     assert (answer.status, answer.headers["X-Pagination-Page-Count"], answer.json()) == (201, "3", {"id": 7})
     asked = scripted.asked[0]
     assert (asked.target, asked.headers["if-none-match"]) == ("/x?page=2", '"v1"')
@@ -107,11 +114,11 @@ def test_the_answer_comes_with_its_status_and_headers(scripted: Scripted, transp
 
 def test_a_status_that_the_caller_accepts_is_returned(scripted: Scripted, transport: Make):
     scripted.say(Answer("", 304))
-    assert transport().request("GET", "/x", accept=(304, 410)).status == 304
+    assert transport().send(Request("GET", "/x", accept=(304, 410))).status == 304
     scripted.say(Answer({"error": "expired"}, 410))
-    assert transport().request("GET", "/x", accept=(304, 410)).json() == {"error": "expired"}
+    assert transport().send(Request("GET", "/x", accept=(304, 410))).json() == {"error": "expired"}
     with pytest.raises(RequestRejected):
-        transport().request("GET", "/x", accept=(304,))
+        transport().send(Request("GET", "/x", accept=(304,)))
 
 
 def test_each_request_may_have_its_own_token_which_no_message_repeats(scripted: Scripted, transport: Make):
@@ -119,7 +126,7 @@ def test_each_request_may_have_its_own_token_which_no_message_repeats(scripted: 
     client = transport(headers={"Authorization": "Bearer of-the-app"})
     for token in ("of-ann", "of-bob"):
         with pytest.raises(ServiceRefused) as refused:
-            client.request("GET", "/x", headers={"Authorization": f"Bearer {token}"})
+            client.send(Request("GET", "/x", headers={"Authorization": f"Bearer {token}"}))
         assert token not in str(refused.value) and "has expired" in str(refused.value)
     assert [asked.headers["authorization"] for asked in scripted.asked] == ["Bearer of-ann", "Bearer of-bob"]
 
@@ -353,7 +360,7 @@ def test_a_small_answer_that_unpacks_to_a_huge_one_is_not_read(scripted: Scripte
     scripted.say(Answer(packed, status, {"content-encoding": "gzip"}))
     tracemalloc.start()
     with pytest.raises(BadAnswer if status == 200 else ServiceUnavailable) as raised:
-        transport(attempts=1).request("GET", "/x", max_bytes=100_000)
+        transport(attempts=1).send(Request("GET", "/x", max_bytes=100_000))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert status == 500 or "larger than 0.1 MB" in str(raised.value)

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from aperture_dagster.library.sources import MDBLIST, OMDB
 from aperture_dagster.resources.errors import QuotaSpent
-from aperture_dagster.resources.metadata_services import QuotaLedger
 from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.quota import QuotaLedger
 from aperture_dagster.storage.services import (
     batch_size,
     failing_services,
@@ -59,13 +58,13 @@ def test_no_request_is_given_away_twice_however_many_ask_at_once(shelf: Shelf):
 
 
 def test_every_day_has_its_own_quota(database: Database, clock: SetClock, shelf: Shelf):
-    ledger = QuotaLedger(database, clock, OMDB, 3)
-    assert (left(ledger), ledger.standing()) == (3, (3, 3))
-    assert ledger.goes_on_at == datetime(2026, 5, 18, tzinfo=UTC)
-    clock.moment = ledger.goes_on_at - timedelta(microseconds=1)
+    ledger = QuotaLedger(database, clock, "omdb", 3)
+    assert (left(ledger), ledger.usage()) == (3, (3, 3))
+    assert ledger.resumes_at == datetime(2026, 5, 18, tzinfo=UTC)
+    clock.moment = ledger.resumes_at - timedelta(microseconds=1)
     assert left(ledger) == 0
-    clock.moment = ledger.goes_on_at
-    assert (ledger.standing(), left(ledger)) == ((0, 3), 3)
+    clock.moment = ledger.resumes_at
+    assert (ledger.usage(), left(ledger)) == ((0, 3), 3)
     days = [(row["day"], row["used"]) for row in shelf.rows("SELECT day, used FROM quota ORDER BY day DESC")]
     assert days == [(date(2026, 5, 18), 3), (date(2026, 5, 17), 3)]
 
@@ -74,52 +73,52 @@ def test_a_day_is_the_services_whatever_the_zone_of_the_clock(database: Database
     from zoneinfo import ZoneInfo
 
     clock.moment = datetime(2026, 5, 18, 8, 30, tzinfo=ZoneInfo("Asia/Tokyo"))
-    assert QuotaLedger(database, clock, OMDB, 3).goes_on_at == datetime(2026, 5, 18, tzinfo=UTC)
+    assert QuotaLedger(database, clock, "omdb", 3).resumes_at == datetime(2026, 5, 18, tzinfo=UTC)
 
 
 def test_what_the_service_says_of_its_quota_is_the_truth(database: Database, clock: SetClock):
-    ledger = QuotaLedger(database, clock, MDBLIST, 1000, told=True)
+    ledger = QuotaLedger(database, clock, "mdblist", 1000, reported=True)
     ledger.spend()
-    ledger.told(700, 298)
-    assert ledger.standing() == (402, 700)
+    ledger.report(700, 298)
+    assert ledger.usage() == (402, 700)
     ledger.spend()
-    assert ledger.standing() == (403, 700)
-    ledger.told(700, 0)
+    assert ledger.usage() == (403, 700)
+    ledger.report(700, 0)
     assert left(ledger) == 0
-    ledger.told(5000, 4000)
-    assert ledger.standing() == (1000, 5000), "it was raised"
+    ledger.report(5000, 4000)
+    assert ledger.usage() == (1000, 5000), "it was raised"
 
 
 def test_a_limit_that_is_a_setting_counts_from_when_it_is_set(database: Database, clock: SetClock):
-    assert left(QuotaLedger(database, clock, OMDB, 3)) == 3
-    assert left(QuotaLedger(database, clock, OMDB, 5)) == 2
-    lower = QuotaLedger(database, clock, OMDB, 4)
-    assert (left(lower), lower.standing()) == (0, (5, 4))
+    assert left(QuotaLedger(database, clock, "omdb", 3)) == 3
+    assert left(QuotaLedger(database, clock, "omdb", 5)) == 2
+    lower = QuotaLedger(database, clock, "omdb", 4)
+    assert (left(lower), lower.usage()) == (0, (5, 4))
 
 
-@pytest.mark.parametrize(("source", "told"), [(OMDB, False), (MDBLIST, True)])
+@pytest.mark.parametrize(("service", "reported"), [("omdb", False), ("mdblist", True)])
 def test_when_the_service_says_that_nothing_is_left_nothing_is(
-    database: Database, clock: SetClock, source: Any, told: bool
+    database: Database, clock: SetClock, service: str, reported: bool
 ):
-    ledger = QuotaLedger(database, clock, source, 10, told=told)
+    ledger = QuotaLedger(database, clock, service, 10, reported=reported)
     ledger.exhaust()
-    assert (ledger.standing(), left(ledger)) == ((10, 10), 0)
+    assert (ledger.usage(), left(ledger)) == ((10, 10), 0)
     clock.moment += timedelta(days=1)
     ledger.spend()
     ledger.exhaust()
-    assert ledger.standing() == (10, 10)
+    assert ledger.usage() == (10, 10)
 
 
 def test_a_day_that_ends_before_the_answer_takes_nothing_from_the_next(database: Database, clock: SetClock):
     clock.moment = LATE
-    spent, told = QuotaLedger(database, clock, OMDB, 10), QuotaLedger(database, clock, MDBLIST, 10, told=True)
+    spent, told = QuotaLedger(database, clock, "omdb", 10), QuotaLedger(database, clock, "mdblist", 10, reported=True)
     spent.spend()
     told.spend()
     clock.moment = LATE + timedelta(seconds=2)
     spent.exhaust()
-    told.told(10, 0)
-    assert (spent.standing(), told.standing()) == ((0, 10), (0, 10))
-    assert spent.goes_on_at == datetime(2026, 5, 18, tzinfo=UTC)
+    told.report(10, 0)
+    assert (spent.usage(), told.usage()) == ((0, 10), (0, 10))
+    assert spent.resumes_at == datetime(2026, 5, 18, tzinfo=UTC)
 
 
 # One user at a time

@@ -13,7 +13,7 @@ from aperture_dagster.defs.enrichment.reporting import skipped, source_metadata,
 from aperture_dagster.defs.enrichment.tmdb import tmdb_metadata
 from aperture_dagster.library.sources import TMDB_IMAGES
 from aperture_dagster.resources.errors import NotFound, RequestRejected, ServiceRefused
-from aperture_dagster.resources.metadata_services import MetadataService
+from aperture_dagster.resources.metered_service import MeteredService
 from aperture_dagster.resources.providers import Clock, Database, MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Attempt, WorkList, outcome_of, work_through
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 GROUP = "enrichment"
 # A logo is fetched once. Another one has another path, which is noticed at once; this is for a file gone bad.
 GOOD_FOR = timedelta(days=365)
-SUFFIXES = {"png": "png", "jpeg": "jpg", "svg": "svg"}
-# What both media servers take for a picture; drawings they refuse.
-SHOWABLE = {"png": "image/png", "jpeg": "image/jpeg"}
+SUFFIXES = {"png": "png", "jpeg": "jpg"}
 
 
 @dg.asset(
@@ -44,7 +42,7 @@ def studio_logos(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    tmdb_image_service: dg.ResourceParam[MetadataService],
+    tmdb_image_service: dg.ResourceParam[MeteredService],
     media_servers: dg.ResourceParam[MediaServers],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
@@ -97,7 +95,7 @@ def _logos(client: "TmdbImages", concurrency: int, folder: Path) -> WorkList:
         rows = []
         for attempt in attempts:
             picture, studio = attempt.answer, attempt.item
-            name = f"{studio.kind}-{studio.item}.{SUFFIXES[picture.kind]}"
+            name = f"{studio.kind}-{studio.item}.{SUFFIXES[picture.facts.format]}"
             write_file(folder / name, picture.content)
             rows.append(
                 {
@@ -105,7 +103,7 @@ def _logos(client: "TmdbImages", concurrency: int, folder: Path) -> WorkList:
                     "studio_id": studio.item,
                     "stored_path": studio.logo_path,
                     "file_name": name,
-                    "picture_kind": picture.kind,
+                    "picture_kind": picture.facts.format,
                     "sha256": picture.sha256,
                     "bytes": len(picture.content),
                 }
@@ -144,7 +142,7 @@ def _show(context: dg.AssetExecutionContext, database: Database, media_servers: 
     from aperture_dagster.storage.studios import note_shown, stored_logos
 
     with database.transaction() as connection:
-        logos = [logo for logo in stored_logos(connection) if logo.picture_kind in SHOWABLE]
+        logos = stored_logos(connection)
     wanted = {logo.name.casefold(): logo for logo in reversed(logos) if logo.sha256 != logo.shown_sha256}
     count = 0
     if not wanted:
@@ -158,7 +156,7 @@ def _show(context: dg.AssetExecutionContext, database: Database, media_servers: 
                     continue
                 content = (folder / logo.file_name).read_bytes()
                 try:
-                    writer.set_picture(studio.server_item_id, content, SHOWABLE[logo.picture_kind])
+                    writer.set_picture(studio.server_item_id, content, f"image/{logo.picture_kind}")
                 except (NotFound, RequestRejected) as error:
                     context.log.warning(f"{studio.name}: {error}")
                     continue

@@ -13,8 +13,9 @@ from aperture_dagster.defs.enrichment.reporting import skipped, source_metadata,
 from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.library.sources import MDBLIST
 from aperture_dagster.resources.errors import RequestRejected
-from aperture_dagster.resources.metadata_services import MetadataService, QuotaLedger
+from aperture_dagster.resources.metered_service import MeteredService
 from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.resources.quota import QuotaLedger
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Attempt, WorkList, keep_answers, work_through
 
@@ -45,7 +46,7 @@ def mdblist_scores(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    mdblist_service: dg.ResourceParam[MetadataService],
+    mdblist_service: dg.ResourceParam[MeteredService],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     """What MDBList says of each title in the library, one row per work: its own score, Trakt, Letterboxd, Rotten

@@ -11,7 +11,7 @@ from aperture_dagster.defs.common import materialized, operator_errors
 from aperture_dagster.defs.enrichment.reporting import skipped, source_metadata, tell_waiting
 from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.library.sources import OMDB
-from aperture_dagster.resources.metadata_services import MetadataService
+from aperture_dagster.resources.metered_service import MeteredService
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Attempt, WorkList, keep_answers, outcome_of, work_through
@@ -41,7 +41,7 @@ def omdb_ratings(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    omdb_service: dg.ResourceParam[MetadataService],
+    omdb_service: dg.ResourceParam[MeteredService],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     """What OMDb says of each title in the library that has an IMDb id, one row per work: Rotten Tomatoes, Metacritic,
@@ -60,7 +60,7 @@ def omdb_ratings(
         )
 
 
-def _titles(settings: Settings, client: "Omdb", service: "MetadataService[Omdb]") -> WorkList:
+def _titles(settings: Settings, client: "Omdb", service: "MeteredService[Omdb]") -> WorkList:
     def ask(unit: "Sequence[DueItem]") -> Iterator[list[Attempt]]:
         for title in unit:
             imdb_id = title.imdb_id or ""

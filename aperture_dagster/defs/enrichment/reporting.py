@@ -13,8 +13,8 @@ from aperture_dagster.library.sources import Source
 from aperture_dagster.storage.work_list import not_fetched, standing, without_id
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.metadata_services import QuotaLedger
     from aperture_dagster.resources.providers import Database
+    from aperture_dagster.resources.quota import QuotaLedger
     from aperture_dagster.worklist.engine import Tally
 
 BAR_WIDTH = 30
@@ -74,7 +74,7 @@ def source_metadata(
         "requests": requests,
     }
     if quota is not None:
-        used, limit = quota.standing()
+        used, limit = quota.usage()
         metadata |= {"quota_used": used, "quota_limit": limit}
     if tally.goes_on_at is not None:
         metadata["goes_on_at"] = tally.goes_on_at.astimezone(UTC).isoformat(timespec="minutes")

@@ -18,7 +18,7 @@ from aperture_dagster.defs.enrichment.reporting import (
 from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.library.sources import TMDB, TMDB_COLLECTIONS
 from aperture_dagster.resources.errors import NotFound
-from aperture_dagster.resources.metadata_services import MetadataService
+from aperture_dagster.resources.metered_service import MeteredService
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.due import ttl_for
@@ -58,7 +58,7 @@ def tmdb_metadata(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
-    tmdb_service: dg.ResourceParam[MetadataService],
+    tmdb_service: dg.ResourceParam[MeteredService],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     """What TMDb says of each title in the library, one row per work, and of the collections they belong to.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestRejected, ServiceRefused
-from aperture_dagster.resources.home_network import DIRECT, Route
-from aperture_dagster.resources.transport import Transport, expect
+from aperture_dagster.resources.home_network import Route
+from aperture_dagster.resources.json_text import expect
+from aperture_dagster.resources.transport import Transport
 
 ServerType = Literal["jellyfin", "emby"]
 # Emby counts versions from 4; Jellyfin, which began as a fork of it, from 10.
@@ -14,7 +15,7 @@ FIRST_JELLYFIN_MAJOR = 10
 PUBLIC_INFO = "/System/Info/Public"
 
 
-def detect_server_type(url: str, route: Route = DIRECT, **options: Any) -> ServerType:
+def detect_server_type(url: str, route: Route | None = None, **options: Any) -> ServerType:
     """Return the type of the server at ``url``, from its ``/System/Info/Public``.
 
     Returns "jellyfin" if in doubt; its client then reports what is wrong. ``options`` are passed to the transport.
@@ -23,15 +24,7 @@ def detect_server_type(url: str, route: Route = DIRECT, **options: Any) -> Serve
         ServiceUnavailable: the server does not answer.
     """
     with Transport(
-        "The media server",
-        url,
-        connections=1,
-        headers=route.headers,
-        secrets=route.headers.values(),
-        verify=route.verify,
-        direct=route.direct,
-        address_setting="APERTURE_MEDIA_SERVER_URL",
-        **options,
+        "The media server", url, route=route, connections=1, address_setting="APERTURE_MEDIA_SERVER_URL", **options
     ) as transport:
         for path in (PUBLIC_INFO, f"/emby{PUBLIC_INFO}"):
             try:

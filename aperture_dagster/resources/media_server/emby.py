@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestRejected
+from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.items import (
     ITEM_TYPES,
     parse_episode,
@@ -50,7 +51,6 @@ from aperture_dagster.resources.media_server.records import (
     with_content,
 )
 from aperture_dagster.resources.media_server.values import parse_id, parse_text, parse_texts, require_text
-from aperture_dagster.resources.transport import expect
 
 Record = TypeVar("Record")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.records import ItemState, MediaType, ServerEpisode, ServerTitle, ServerUser
 from aperture_dagster.resources.media_server.values import (
     day_of,
@@ -18,7 +19,6 @@ from aperture_dagster.resources.media_server.values import (
     parse_texts,
     require_text,
 )
-from aperture_dagster.resources.transport import expect
 
 ITEM_TYPES: dict[MediaType, str] = {"movie": "Movie", "series": "Series"}
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from aperture_dagster.library.access import clean_tags
 from aperture_dagster.resources.errors import BadAnswer
+from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.items import (
     ITEM_TYPES,
     parse_episode,
@@ -51,7 +52,6 @@ from aperture_dagster.resources.media_server.records import (
     with_content,
 )
 from aperture_dagster.resources.media_server.values import parse_id, parse_integer, parse_text, require_text
-from aperture_dagster.resources.transport import expect
 
 Record = TypeVar("Record")
 Item = TypeVar("Item", ServerTitle, ServerEpisode)

@@ -12,9 +12,9 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from aperture_dagster.resources.errors import BadAnswer
+from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.records import Listing, Page
 from aperture_dagster.resources.media_server.values import parse_id
-from aperture_dagster.resources.transport import expect
 
 Record = TypeVar("Record")
 

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer
-from aperture_dagster.resources.home_network import CERTIFICATE_ADVICE, DIRECT, PASSWORD_ADVICE, Route
+from aperture_dagster.resources.home_network import Route
+from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.records import (
     ItemState,
     Listing,
@@ -22,7 +23,7 @@ from aperture_dagster.resources.media_server.records import (
     ServerTitle,
     ServerUser,
 )
-from aperture_dagster.resources.transport import Transport, expect
+from aperture_dagster.resources.transport import Transport
 
 # User data costs a server more than everything else of an item.
 STATES_PER_PAGE = 200
@@ -48,20 +49,19 @@ class MediaServerReader(ServiceClient, ABC):
         self._page_size = page_size
 
     @classmethod
-    def connect(cls, url: str, api_key: str, *, page_size: int = 500, route: Route = DIRECT, **options: Any) -> Self:
+    def connect(
+        cls, url: str, api_key: str, *, page_size: int = 500, route: Route | None = None, **options: Any
+    ) -> Self:
         """Make a client for the server at ``url``; ``options`` are passed to the transport."""
-        headers, params = cls.credentials(api_key, route.headers)
+        headers, params = cls.credentials(api_key, route.headers if route else {})
         transport = Transport(
             cls.product,
             url,
-            headers={**route.headers, **headers},
+            headers=headers,
             params=params,
-            verify=route.verify,
-            direct=route.direct,
-            certificate_advice=CERTIFICATE_ADVICE,
-            password_advice=PASSWORD_ADVICE,
+            route=route,
             connections=4,
-            secrets=[api_key, *route.headers.values()],
+            secrets=[api_key],
             setting="APERTURE_MEDIA_SERVER_API_KEY",
             address_setting="APERTURE_MEDIA_SERVER_URL",
             **{"timeout_seconds": 60, **options},

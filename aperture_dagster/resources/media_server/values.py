@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from aperture_dagster.resources.errors import BadAnswer
-from aperture_dagster.resources.transport import expect
+from aperture_dagster.resources.json_text import expect
 
 TICKS_PER_MINUTE = 600_000_000
 # Longer than any recording.

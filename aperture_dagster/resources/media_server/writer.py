@@ -10,6 +10,7 @@ import base64
 
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.media_server.reader import MediaServerReader
+from aperture_dagster.resources.messages import Request
 
 
 class MediaServerWriter(ServiceClient):
@@ -30,11 +31,13 @@ class MediaServerWriter(ServiceClient):
             RequestRejected: the server does not accept the picture.
             ServiceUnavailable, ServiceRefused: see :class:`Transport`.
         """
-        self.transport.request(
-            "POST",
-            f"/Items/{server_item_id}/Images/Primary",
-            # Both servers expect the bytes as base64 text.
-            content=base64.b64encode(content),
-            headers={"Content-Type": content_type},
-            repeatable=True,
+        self.transport.send(
+            Request(
+                "POST",
+                f"/Items/{server_item_id}/Images/Primary",
+                # Both servers expect the bytes as base64 text.
+                content=base64.b64encode(content),
+                headers={"Content-Type": content_type},
+                repeatable=True,
+            )
         )

@@ -372,7 +372,8 @@ class TmdbImageService:
         return name in self._names
 
     def _picture(self, request: Request, name: str, kind: str) -> Response:
-        if not self._is_known(f"{name}.{kind}"):
+        # The real host also returns an SVG as a PNG: developer.themoviedb.org/docs/image-basics.
+        if not (self._is_known(f"{name}.{kind}") or (kind == "png" and self._is_known(f"{name}.svg"))):
             return self.error(404)
         if kind == "svg":
             return Response(200, svg(name), "image/svg+xml", _CACHED)

@@ -1,0 +1,101 @@
+"""Requests to services and their answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from aperture_dagster.resources.errors import BadAnswer
+from aperture_dagster.resources.json_text import parse_json
+
+LARGEST_BODY = 32_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to a service; ``path`` is appended to the service's address.
+
+    Args:
+        method: GET, POST, …
+        path: with its leading slash.
+        params: query parameters.
+        json: a body to send as JSON.
+        content: a body to send unchanged.
+        headers: override those of the transport. A token in ``Authorization`` is redacted like the transport's secrets.
+        max_bytes: the largest decoded body to accept.
+        repeatable: whether a failed attempt may be repeated; by default everything but POST and PATCH may.
+        accept: statuses of 300 and above to return instead of raising an error.
+    """
+
+    method: str
+    path: str
+    _: KW_ONLY
+    params: Mapping[str, Any] | None = None
+    json: Any = None
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    max_bytes: int = LARGEST_BODY
+    repeatable: bool | None = None
+    accept: Collection[int] = ()
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a failed attempt may be repeated."""
+        return self.method not in ("POST", "PATCH") if self.repeatable is None else self.repeatable
+
+    def __str__(self) -> str:
+        """Describe the request for messages, without its parameters, which may hold a key."""
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a service answered. ``headers`` ignores case; ``body`` is decoded and complete."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def content_type(self) -> str:
+        """The content type, for messages and comparisons."""
+        return self.headers.get("content-type", "no content type").lower()
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is not UTF-8 is replaced."""
+        return self.body.decode("utf-8", "replace")
+
+    def json(self, *, lenient: bool = False) -> Any:
+        """Parse the body; None for an empty one. ``lenient``: see :func:`parse_json`.
+
+        Raises:
+            BadAnswer: it is not JSON.
+        """
+        if not self.body.strip():
+            return None
+        try:
+            return parse_json(self.body, lenient=lenient)
+        except ValueError:
+            raise BadAnswer(f"the answer is not JSON ({self.content_type})") from None
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Parse ``Retry-After`` (seconds or a date): seconds from now, never negative; None if absent or unusable."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    if not math.isfinite(seconds):
+        return None
+    return min(max(seconds, 0.0), timedelta(days=365).total_seconds())

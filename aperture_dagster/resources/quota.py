@@ -1,0 +1,110 @@
+"""Daily quotas of services, kept in the database, where all processes and restarts count together."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Protocol, TypedDict
+
+from aperture_dagster.resources.errors import QuotaSpent
+
+if TYPE_CHECKING:
+    from aperture_dagster.resources.providers import Clock, Database
+
+
+class Quota(Protocol):
+    """The number of requests that a service allows."""
+
+    def spend(self) -> None:
+        """Take one request from the quota, before it is sent.
+
+        Raises:
+            QuotaSpent: there is none left.
+        """
+        ...
+
+    def report(self, limit: int, remaining: int) -> None:
+        """Record what the service itself reports: the requests that it allows, and how many of them are left."""
+        ...
+
+
+class _Limit(TypedDict):
+    limit: int
+    told: bool
+
+
+class QuotaLedger:
+    """The quota of a service for each day (UTC).
+
+    Args:
+        database: where it is kept.
+        clock: says which day it is.
+        service: the service's name.
+        label: the service's name in messages.
+        limit: requests a day.
+        reported: the service reports its limit itself, and ``limit`` is only used until it has.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        service: str,
+        limit: int,
+        *,
+        label: str | None = None,
+        reported: bool = False,
+    ) -> None:
+        self._database, self._clock, self._service, self._label = database, clock, service, label or service
+        self._limit: _Limit = {"limit": limit, "told": reported}
+        self._last_request_on: date | None = None
+
+    @property
+    def day(self) -> date:
+        """Today, in UTC."""
+        return self._clock.now().astimezone(UTC).date()
+
+    @property
+    def resumes_at(self) -> datetime:
+        """The beginning of the day after the last request."""
+        return datetime.combine(self._counted_day + timedelta(days=1), time(), tzinfo=UTC)
+
+    @property
+    def _counted_day(self) -> date:
+        # An answer concerns the day of its request, which may have ended by now.
+        return self._last_request_on or self.day
+
+    def spend(self) -> None:
+        """Take one request from today's quota.
+
+        Raises:
+            QuotaSpent: there is none left.
+        """
+        from aperture_dagster.storage.services import spend
+
+        day = self._last_request_on = self.day
+        with self._database.transaction() as connection:
+            is_left = spend(connection, self._service, day=day, **self._limit)
+        if not is_left:
+            raise QuotaSpent(f"{self._label}: today's requests are used up")
+
+    def report(self, limit: int, remaining: int) -> None:
+        """Record the service's own numbers for the day of the last request."""
+        from aperture_dagster.storage.services import correct
+
+        used = min(max(limit - remaining, 0), limit)
+        with self._database.transaction() as connection:
+            correct(connection, self._service, day=self._counted_day, limit=limit, used=used)
+
+    def exhaust(self) -> None:
+        """Record that nothing is left of the day of the last request, as the service says."""
+        from aperture_dagster.storage.services import exhaust
+
+        with self._database.transaction() as connection:
+            exhaust(connection, self._service, day=self._counted_day, **self._limit)
+
+    def usage(self) -> tuple[int, int]:
+        """Return the requests used today, and how many are allowed."""
+        from aperture_dagster.storage.services import quota_of
+
+        with self._database.transaction() as connection:
+            return quota_of(connection, self._service, day=self.day, **self._limit)
