@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import PREFIX, Settings, load_settings, project_root
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ REQUESTS_A_DAY = 1_000_000
 SHOWN_USERS, SHOWN_PICKS = 3, 10
 
 
-class DemoFailed(Exception):
+class DemoFailed(OperatorError):
     """The demo could not be run; the message says why."""
 
 

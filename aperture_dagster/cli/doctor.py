@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import click
-
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
 from aperture_dagster.resources.home_network import describe_route
 from aperture_dagster.resources.metadata_services import (
@@ -72,7 +71,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield from check()
         except ServiceNotConfigured as error:
             yield Finding(what, "off", str(error))
-        except (ServiceError, OSError, RuntimeError, click.ClickException) as error:
+        except (ServiceError, OSError, OperatorError) as error:
             yield Finding(what, "failed", str(error))
         except Exception as error:
             # What nobody foresaw is no reason to look at nothing else.

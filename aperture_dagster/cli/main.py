@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from aperture_dagster.cli.demo import SERVERS, Server
-from aperture_dagster.settings import SettingsError, load_settings, project_root
+from aperture_dagster.settings import load_settings, project_root
 
 DEFAULT_PORT = 3000
 SERVER = click.Choice(SERVERS)
@@ -32,15 +32,9 @@ def _fail(message: str) -> None:
 
 @contextlib.contextmanager
 def _sentences() -> Iterator[None]:
-    """Turn what is meant for the operator into one sentence and an exit code."""
-    from aperture_dagster.cli.demo import DemoFailed
-    from aperture_dagster.storage.errors import DatabaseError
-    from aperture_dagster.storage.files import FileError
-
+    """Turn an error of the operating system into one sentence and an exit code; ours are sentences already."""
     try:
         yield
-    except (DemoFailed, SettingsError, DatabaseError, FileError) as error:
-        _fail(str(error))
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
 

@@ -1,8 +1,8 @@
-"""Runs whose process is gone: after a power cut or a ``kill -9`` nobody tells Dagster that they ended.
+"""Dead runs: after a power cut or a ``kill -9`` nothing tells Dagster that a run has ended.
 
-Left alone they would count as running for ever, and keep their place in the queue and in the pools. Each run's process
-holds a lock on a file in the home while it works, so a run whose file nobody locks is dead. On a database that several
-machines use, each judges the runs that it started; those of a machine that never comes back end after
+Left alone they would count as running forever, and keep their place in the queue and in the pools. The process of each
+run holds a lock on a file in the home while it works, so a run whose file is not locked is dead. If several machines
+share a database, each judges the runs that it started; runs of a machine that never comes back end after
 ``APERTURE_RUN_MAX_HOURS``.
 """
 
@@ -10,101 +10,114 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import locks
 
 if TYPE_CHECKING:
-    from dagster import RunRecord
-    from dagster._core.storage.event_log import EventLogStorage
-    from dagster._core.storage.runs import RunStorage
+    from dagster_postgres import PostgresEventLogStorage
 
-AT_WORK = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
-ENDED = (DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED)
-# A run begins, or is queued, within moments of being made.
-BEGINS_WITHIN = timedelta(minutes=5)
+STARTED = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+# A run is queued or launched within moments of being created.
+LAUNCHED_WITHIN = timedelta(minutes=5)
 HOST_TAG, BOOT_TAG = "aperture/host", "aperture/boot"
 
-_working: dict[str, int] = {}
+_locked: dict[str, int] = {}
+
+
+class Runs(Protocol):
+    """Where runs are looked up: Dagster's instance, or its storage while that is being opened."""
+
+    def get_runs(self, filters: RunsFilter | None = None) -> Sequence[DagsterRun]:
+        """Runs that pass the filter."""
+        ...
+
+    def get_run_records(self, filters: RunsFilter | None = None) -> Sequence[RunRecord]:
+        """The same, with their times."""
+        ...
 
 
 def all_runs_are_local(settings: Settings) -> bool:
-    """Whether every run is a process of this home: so it is with the embedded database, which no other home reaches."""
+    """Whether every run is a process of this home, as with the embedded database, which no other home reaches."""
     return settings.database_url is None and settings.dagster_database_url is None
 
 
-def watch_runs(runs: RunStorage, settings: Settings) -> None:
-    """Lock a run's file in the process that works on it, and tag the run with its machine, from start to end."""
-    record = runs.handle_run_event
+def lock_run(run_id: str, settings: Settings) -> None:
+    """Lock the file of a run that this process works on."""
+    path = _lock_file(run_id, settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = locks.acquire(path, wait=False)
+    if descriptor is not None:
+        _locked[run_id] = descriptor
 
-    def handle_run_event(run_id: str, event, *arguments, **options) -> None:
-        if event.event_type == DagsterEventType.RUN_START:
-            path = _file_of(run_id, settings)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = locks.acquire(path, wait=False)
-            if descriptor is not None:
-                _working[run_id] = descriptor
-            runs.add_run_tags(run_id, {HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id()})
-        record(run_id, event, *arguments, **options)
-        if event.event_type in ENDED and (descriptor := _working.pop(run_id, None)) is not None:
-            _file_of(run_id, settings).unlink(missing_ok=True)
-            locks.release(descriptor)
 
-    runs.handle_run_event = handle_run_event
+def unlock_run(run_id: str, settings: Settings) -> None:
+    """Remove the file of a run that ended, if this process holds its lock."""
+    descriptor = _locked.pop(run_id, None)
+    if descriptor is not None:
+        _lock_file(run_id, settings).unlink(missing_ok=True)
+        locks.release(descriptor)
+
+
+def tags_of_this_machine() -> dict[str, str]:
+    """Tags that name the machine of a run, and the time since that machine was booted."""
+    return {HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id()}
 
 
 def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
-    """Mark as failed the runs whose process is gone, and give back what they held; returns them.
+    """Mark dead runs as failed, free what they held, and return them.
 
-    A run that was made and never began counts when it is older than any that will: its partitions would pass for being
-    worked on.
+    That includes runs that were created and never launched, once they are too old to be: until then the users in their
+    range would count as being worked on.
     """
     now = now or datetime.now(UTC)
-    dead = dead_runs(instance.run_storage, settings, now=now)
-    dead += instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], created_before=now - BEGINS_WITHIN))
+    dead = dead_runs(instance, settings, now=now)
+    never_launched = RunsFilter(statuses=[DagsterRunStatus.NOT_STARTED], created_before=now - LAUNCHED_WITHIN)
+    dead += instance.get_runs(never_launched)
     for run in dead:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         instance.report_run_failed(run, "The process of this run is gone: it was killed, or the machine stopped.")
-        _file_of(run.run_id, settings).unlink(missing_ok=True)
+        _lock_file(run.run_id, settings).unlink(missing_ok=True)
     return dead
 
 
-def free_dead_slots(run_storage: RunStorage, event_storage: EventLogStorage, settings: Settings) -> None:
-    """Give back the places in pools that belong to runs that ended or whose process is gone."""
-    holders = event_storage.get_concurrency_run_ids()
+def free_dead_slots(runs: Runs, events: PostgresEventLogStorage, settings: Settings) -> None:
+    """Free the slots in pools that belong to runs that ended or are dead."""
+    holders = events.get_concurrency_run_ids()
     if not holders:
         return
-    held = run_storage.get_runs(RunsFilter(run_ids=list(holders)))
-    at_work = {run.run_id for run in held if not run.is_finished}
-    dead = {run.run_id for run in dead_runs(run_storage, settings)}
-    for run_id in holders - (at_work - dead):
-        event_storage.free_concurrency_slots_for_run(run_id)
+    unfinished = {run.run_id for run in runs.get_runs(RunsFilter(run_ids=list(holders))) if not run.is_finished}
+    dead = {run.run_id for run in dead_runs(runs, settings)}
+    for run_id in holders - (unfinished - dead):
+        events.free_concurrency_slots_for_run(run_id)
 
 
-def dead_runs(run_storage: RunStorage, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
-    """The runs that have started and not ended, and on which nobody works any more."""
+def dead_runs(runs: Runs, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
+    """Runs that have started and not ended, and whose process is gone."""
     now = now or datetime.now(UTC)
-    dead = []
-    for record in run_storage.get_run_records(RunsFilter(statuses=AT_WORK)):
-        if _is_dead(record, settings, now):
-            # It may have ended between the two looks.
-            dead += run_storage.get_runs(RunsFilter(run_ids=[record.dagster_run.run_id], statuses=AT_WORK))
-    return dead
+    suspects = [
+        record.dagster_run.run_id
+        for record in runs.get_run_records(RunsFilter(statuses=STARTED))
+        if _is_dead(record, settings, now)
+    ]
+    # Looked up again: a run may have ended between the two looks.
+    return list(runs.get_runs(RunsFilter(run_ids=suspects, statuses=STARTED))) if suspects else []
 
 
 def _is_dead(record: RunRecord, settings: Settings, now: datetime) -> bool:
     run = record.dagster_run
-    path = _file_of(run.run_id, settings)
+    path = _lock_file(run.run_id, settings)
     if locks.is_held(path):
         return False
     if all_runs_are_local(settings):
         return True
-    # A file that is there and not locked says little if the home is shared with another running machine.
+    # If the home is shared with another running machine, its locks may be invisible here.
     same_machine = run.tags.get(BOOT_TAG) == boot_id() or run.tags.get(HOST_TAG) == socket.gethostname()
     if path.exists() and same_machine:
         return True
@@ -112,12 +125,12 @@ def _is_dead(record: RunRecord, settings: Settings, now: datetime) -> bool:
     return started is not None and now.timestamp() - started > settings.run_max_hours * 3600
 
 
-def _file_of(run_id: str, settings: Settings) -> Path:
+def _lock_file(run_id: str, settings: Settings) -> Path:
     return settings.home_path / "dagster" / "run-locks" / run_id
 
 
 def boot_id() -> str:
-    """What the kernel calls the time since this machine was started; all of its containers have the same."""
+    """The kernel's id of this boot, the same in all containers of the machine; the host's name where there is none."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return socket.gethostname()

@@ -27,6 +27,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings.home import HomeSettings, RunSettings
 from aperture_dagster.settings.mdblist import MdblistSettings
 from aperture_dagster.settings.media_server import MediaServerSettings
@@ -38,7 +39,7 @@ from aperture_dagster.settings.types import parse_headers
 PREFIX = "APERTURE_"
 
 
-class SettingsError(ValueError):
+class SettingsError(OperatorError):
     """A setting is misspelt, of the wrong type or impossible; the message names it and says what is expected."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from aperture_dagster.errors import OperatorError
 
-class DatabaseError(RuntimeError):
+
+class DatabaseError(OperatorError):
     """The database cannot be used; the message names the setting and the remedy, never the password."""
 
 

@@ -9,12 +9,14 @@ import stat
 import tempfile
 from pathlib import Path
 
+from aperture_dagster.errors import OperatorError
+
 # What earlier versions left open to everybody; new files are private by the umask.
 HOME_ENTRIES = ("dagster", "logos", "models", "postgres", "failures.log", "demo", "demo-emby")
 WORKING_FILES = (".postgres", "postgres.", ".stand-ins", "stand-ins-")
 
 
-class FileError(RuntimeError):
+class FileError(OperatorError):
     """A file or folder cannot be used; the message names it, the setting and the remedy."""
 
 

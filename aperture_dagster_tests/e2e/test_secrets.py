@@ -28,7 +28,7 @@ from click.testing import CliRunner
 from sqlalchemy import MetaData, create_engine, make_url, select
 
 from aperture_dagster.cli.main import main
-from aperture_dagster.settings import environment_names, load_settings, secret_names
+from aperture_dagster.settings import SettingsError, environment_names, load_settings, secret_names
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster_tests.conftest import PROJECT
@@ -326,7 +326,7 @@ def test_a_secret_in_an_address_or_in_the_shared_file_is_refused_and_not_repeate
         )
     ]  # fmt: skip
     for overrides in odd:
-        with pytest.raises(ValueError) as told:
+        with pytest.raises(SettingsError) as told:
             load_settings(**overrides)
         assert not found_in(f"{told.value!r} {told.getrepr(showlocals=False)}".replace(repr(overrides), ""))
     config = tmp_path / "aperture.toml"

@@ -170,19 +170,6 @@ def _as_new(film: Any) -> Any:
     return replace(film, key="movie:new", title="The Newcomer", tmdb_id=999_000_001, imdb_id="tt999000001", copies=1)
 
 
-def test_a_pool_that_another_run_has_made_meanwhile_stops_no_run(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    for name, value in {"APERTURE_DATABASE_URL": database_url, "APERTURE_HOME": str(tmp_path / "home")}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
-    with dg.DagsterInstance.get() as instance:
-        events = instance.event_log_storage
-        # The second comes too late to make it, as one does that looked at the same moment.
-        assert [events.initialize_concurrency_limit_to_default("media_server") for _ in range(2)] == [True, True]
-        assert events.get_concurrency_keys() == {"media_server"}
-
-
 def test_two_processes_on_a_new_home_start_the_database_make_the_schema_and_read_the_library_at_once(tmp_path: Path):
     world = a_world()
     home = tmp_path / "home"

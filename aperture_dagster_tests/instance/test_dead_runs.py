@@ -15,9 +15,9 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.instance.dead_runs import (
-    BEGINS_WITHIN,
     BOOT_TAG,
     HOST_TAG,
+    LAUNCHED_WITHIN,
     boot_id,
     dead_runs,
     end_dead_runs,
@@ -31,7 +31,7 @@ RUN = """
 import sys
 import dagster as dg
 
-@dg.op(pool="service")
+@dg.op(pool="media_server")
 def working():
     print("working", flush=True)
     sys.stdin.readline()
@@ -132,7 +132,7 @@ def test_a_run_that_lives_is_left_alone_and_leaves_no_trace(
     runner = start()
     later = datetime.now(UTC) + timedelta(days=30)
     assert end_dead_runs(instance, external, now=later) == []
-    free_dead_slots(instance.run_storage, instance.event_log_storage, external)
+    free_dead_slots(instance, instance.event_log_storage, external)
     (run,) = instance.get_runs()
     assert pool(instance) == {run.run_id}
     runner.complete()
@@ -201,7 +201,7 @@ def test_a_run_whose_process_was_killed_before_it_began_is_ended_when_no_run_tak
     assert run.status == dg.DagsterRunStatus.NOT_STARTED
     made = datetime.now(UTC)
     assert end_dead_runs(instance, external, now=made) == []
-    assert [ended.run_id for ended in end_dead_runs(instance, external, now=made + 2 * BEGINS_WITHIN)] == [run.run_id]
+    assert [ended.run_id for ended in end_dead_runs(instance, external, now=made + 2 * LAUNCHED_WITHIN)] == [run.run_id]
     assert instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED])) == []
 
 
@@ -212,9 +212,9 @@ def test_with_the_embedded_database_a_run_that_nobody_works_on_is_dead(
     start().die()
     (run,) = instance.get_runs()
     (external.home_path / "dagster" / "run-locks" / run.run_id).unlink()
-    assert dead_runs(instance.run_storage, external) == []
+    assert dead_runs(instance, external) == []
     alone = external.model_copy(update={"database_url": None})
-    assert [dead.run_id for dead in dead_runs(instance.run_storage, alone)] == [run.run_id]
+    assert [dead.run_id for dead in dead_runs(instance, alone)] == [run.run_id]
 
 
 def test_the_sensor_ends_dead_runs_on_an_external_database(

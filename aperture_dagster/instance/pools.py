@@ -1,0 +1,36 @@
+"""Pools: how many steps may use one service at the same time, over all runs.
+
+They only put steps in order. Two processes are kept from using one metadata service at once by its lease in the
+product's database, which also holds outside Dagster and between machines.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aperture_dagster.library.sources import SOURCES
+from aperture_dagster.storage.schema_lock import schema_lock
+
+if TYPE_CHECKING:
+    from dagster_postgres import PostgresEventLogStorage
+
+MEDIA_SERVER = "media_server"
+EMBEDDER = "embedder"
+# Two steps may read the media server: the nightly films and series side by side, or a newcomer's history meanwhile.
+POOLS = {MEDIA_SERVER: 2, EMBEDDER: 1} | {source.name: 1 for source in SOURCES}
+
+
+def create_missing_pools(events: PostgresEventLogStorage) -> None:
+    """Create the pools that the instance does not have yet, so that no run has to; limits set by hand are kept.
+
+    Dagster creates a pool when a run first needs it, and of two runs that do so at once one fails.
+    """
+    if not _missing(events):
+        return
+    with events._engine.connect() as connection, schema_lock(connection):
+        for name in _missing(events):
+            events.set_concurrency_slots(name, POOLS[name])
+
+
+def _missing(events: PostgresEventLogStorage) -> set[str]:
+    return POOLS.keys() - {pool.name for pool in events.get_pool_limits() if not pool.from_default}

@@ -1,0 +1,96 @@
+"""Every pool is there before a run needs it, however many processes open the storage at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from sqlalchemy import create_engine
+
+from aperture_dagster.build import build_definitions
+from aperture_dagster.instance.pools import POOLS
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.connection import dagster_database_url
+from aperture_dagster.storage.schema_lock import schema_lock
+from aperture_dagster_tests.conftest import PROJECT
+
+OPEN = """
+import dagster as dg
+with dg.DagsterInstance.get() as instance:
+    print(sorted((pool.name, pool.limit) for pool in instance.event_log_storage.get_pool_limits()))
+"""
+WAITING = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+@pytest.fixture(autouse=True)
+def dagster_on_this_database(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = make_settings()
+    assert settings.database_url is not None
+    for name, value in {
+        "APERTURE_DATABASE_URL": settings.database_url.get_secret_value(),
+        "APERTURE_HOME": str(tmp_path / "home"),
+        "DAGSTER_HOME": str(PROJECT),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def limits(instance: dg.DagsterInstance) -> dict[str, int]:
+    return {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits() if not pool.from_default}
+
+
+def test_each_pool_of_an_asset_has_a_limit(settings: Settings):
+    definitions = build_definitions(settings)
+    named = {
+        asset.op.pool
+        for asset in definitions.resolve_asset_graph().assets_defs
+        if asset.is_executable and asset.op.pool is not None
+    }
+    assert named <= POOLS.keys()
+    with dg.DagsterInstance.get() as instance:
+        assert limits(instance) == POOLS
+
+
+def test_a_limit_set_by_hand_is_kept():
+    with dg.DagsterInstance.get() as instance:
+        instance.event_log_storage.set_concurrency_slots("tmdb", 3)
+    with dg.DagsterInstance.get() as instance:
+        assert limits(instance) == POOLS | {"tmdb": 3}
+
+
+def test_processes_that_open_the_storage_at_once_create_each_pool_once(settings: Settings):
+    with dg.DagsterInstance.get() as instance:
+        for name in POOLS:
+            instance.event_log_storage.delete_concurrency_limit(name)
+        assert limits(instance) == {}
+        engine = create_engine(dagster_database_url(settings), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            # Hold back all of them until each has seen that there is no pool.
+            with schema_lock(connection):
+                processes = [
+                    subprocess.Popen(
+                        [sys.executable, "-c", OPEN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                        cwd=PROJECT,
+                    )
+                    for _ in range(2)
+                ]  # fmt: skip
+                deadline = time.monotonic() + 120
+                while connection.exec_driver_sql(WAITING).scalar() != len(processes):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            for process in processes:
+                out, errors = process.communicate(timeout=60)
+                assert process.returncode == 0, errors
+                assert out.strip() == str(sorted(POOLS.items()))
+        engine.dispose()
+        events = instance.event_log_storage
+        assert {name: events.get_concurrency_info(name).slot_count for name in POOLS} == POOLS
