@@ -1,16 +1,20 @@
-"""Writing rows: one statement that touches only what differs, which many rows reach by COPY into a temporary table."""
+"""Bulk writes: one statement that touches only rows that differ. Many rows reach it by COPY into a temporary table."""
 
 from __future__ import annotations
 
 import functools
+import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Boolean, Executable, column, func, literal_column, select, text, tuple_
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from aperture_dagster.storage.tables import written_columns
 
 if TYPE_CHECKING:
-    from psycopg.sql import Composable
     from sqlalchemy import Connection, Table
 
 MANY_ROWS = 500
@@ -20,7 +24,7 @@ FEW_ROWS = 20
 
 @dataclass(slots=True)
 class WriteCounts:
-    """What a write did: rows inserted, rows whose content changed, rows deleted."""
+    """Result of a write: rows inserted, rows whose content changed, rows deleted."""
 
     inserted: int = 0
     updated: int = 0
@@ -36,92 +40,71 @@ class WriteCounts:
         return WriteCounts(self.inserted + other.inserted, self.updated + other.updated, self.deleted + other.deleted)
 
 
-def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    """COPY ``rows`` (values in the order of ``columns``) into ``table``; returns how many. Constant memory."""
-    from psycopg import sql
-
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
-    count = 0
-    with _cursor(connection) as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
-            count += 1
-    return count
-
-
-def staging_table(connection: Connection, table: Table, columns: Sequence[str], name: str | None = None) -> str:
-    """Make an empty temporary table with the given columns of ``table``; it goes with the transaction."""
-    from psycopg import sql
-
-    name = name or f"incoming_{table.name}"
-    statement = sql.SQL(
-        "CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA"
-    ).format(
-        name=sql.Identifier(name),
-        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-        table=sql.Identifier(table.name),
-    )
-    connection.exec_driver_sql(statement.as_string(None))
-    return name
-
-
 def upsert(
-    connection: Connection,
-    table: Table,
-    rows: Iterable[dict[str, Any]],
-    *,
-    columns: Sequence[str],
-    touch: str | None = "updated_at",
+    connection: Connection, target: Table, rows: Iterable[dict[str, Any]], *, columns: Sequence[str] | None = None
 ) -> WriteCounts:
-    """Insert ``rows`` into ``table``, or change those whose ``columns`` differ; equal rows are not written.
+    """Insert ``rows`` into ``target``, or change those that differ; equal rows are not written.
+
+    A row that changes gets the time of the transaction as its ``updated_at``, if the table has one.
 
     Args:
         connection: inside a transaction, which the caller commits.
-        table: its primary key says which row is which.
-        rows: one dict a row with exactly ``columns``; the last of two rows with one key wins.
-        columns: the columns written, the primary key among them.
-        touch: a column set to now() where a row changed.
+        target: its primary key says which row is which.
+        rows: one dict a row with a value for each of ``columns``; of rows with the same key the last wins.
+        columns: default: all that the database does not fill in by itself.
     """
-    key = [column.name for column in table.primary_key.columns]
-    unique: dict[tuple[Any, ...], dict[str, Any]] = {tuple(row[name] for name in key): row for row in rows}
+    columns = tuple(columns or written_columns(target))
+    key = target.primary_key.columns.keys()
+    unique = list({tuple(row[name] for name in key): row for row in rows}.values())
     if not unique:
         return WriteCounts()
-    adapted = (adapt_row(table, row, columns) for row in unique.values())
     if len(unique) <= FEW_ROWS:
-        return _write_directly(connection, table, list(adapted), columns, touch)
-    name = staging_table(connection, table, columns)
-    copy_rows(connection, name, columns, adapted)
-    counts = merge_staged(connection, table, name, columns=columns, touch=touch)
-    connection.exec_driver_sql(f'DROP TABLE "{name}"')
+        values = [{name: _jsonable(row[name]) for name in columns} for row in unique]
+        source = f"jsonb_populate_recordset(NULL::{target.name}, CAST(:rows AS jsonb))"
+        return _merge(connection, target, source, columns, rows=json.dumps(values, default=str))
+    name = staging_table(connection, target, columns)
+    copy_rows(connection, name, columns, (copied_row(target, row, columns) for row in unique))
+    counts = merge_staged(connection, target, name, columns)
+    connection.exec_driver_sql(f"DROP TABLE {name}")
     return counts
 
 
-def adapt_row(table: Table, row: dict[str, Any], columns: Sequence[str]) -> list[Any]:
-    """The row's values in the order of ``columns``, as the driver wants them: JSON wrapped, what PostgreSQL cannot hold
-    taken out.
-    """
-    from psycopg.types.json import Jsonb
+def staging_table(connection: Connection, target: Table, columns: Sequence[str]) -> str:
+    """Create an empty temporary table with the given columns of ``target``, dropped with the transaction."""
+    name = f"incoming_{target.name}"
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {_quoted(columns)} FROM {target.name} WITH NO DATA"
+    )
+    return name
 
-    objects = _json_columns(table)
+
+def copy_rows(connection: Connection, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """COPY ``rows`` (values in the order of ``columns``) into a table, in constant memory."""
+    with driver_cursor(connection) as cursor, cursor.copy(f"COPY {name} ({_quoted(columns)}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def copied_row(target: Table, row: dict[str, Any], columns: Sequence[str]) -> list[Any]:
+    """Return the row's values in the order of ``columns``, as :func:`copy_rows` takes them."""
+    objects = _json_columns(target)
     values = []
     for name in columns:
         value = storable(row[name])
-        values.append(Jsonb(value) if name in objects and value is not None else value)
+        values.append(json.dumps(value) if name in objects and value is not None else value)
     return values
 
 
 @functools.cache
-def _json_columns(table: Table) -> frozenset[str]:
-    return frozenset(column.name for column in table.columns if isinstance(column.type, JSONB))
+def _json_columns(target: Table) -> frozenset[str]:
+    return frozenset(one.name for one in target.columns if isinstance(one.type, JSONB))
 
 
 def storable(value: Any) -> Any:
-    """``value`` as PostgreSQL can hold it, lists and objects all the way down.
+    """Return ``value`` as PostgreSQL can hold it, lists and objects all the way down.
 
-    NaN becomes None. Text loses NUL and halves of surrogate pairs, which no encoding has; nothing that a person reads
-    is lost without them, and one such text must not stop a whole listing.
+    NaN becomes None. Text loses NUL and halves of surrogate pairs, which no encoding has: nothing legible is lost, and
+    one such text must not stop a whole listing.
     """
     if isinstance(value, str):
         if "\x00" in value:
@@ -136,84 +119,64 @@ def storable(value: Any) -> Any:
     return value
 
 
-def merge_staged(
-    connection: Connection, table: Table, staged: str, *, columns: Sequence[str], touch: str | None = "updated_at"
-) -> WriteCounts:
-    """Merge a staging table into ``table`` by primary key, writing only rows that are new or differ."""
-    from psycopg import sql
-
-    rows = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(staged))
-    counts = _merge(connection, table, rows, columns, touch)
+def merge_staged(connection: Connection, target: Table, staged: str, columns: Sequence[str]) -> WriteCounts:
+    """Merge a staging table into ``target`` by primary key, writing only rows that are new or differ."""
+    counts = _merge(connection, target, staged, tuple(columns))
     if counts.inserted >= MANY_ROWS:
-        _refresh_figures(connection, table, counts.inserted)
+        _refresh_statistics(connection, target.name, counts.inserted)
     return counts
 
 
-def _write_directly(
-    connection: Connection, table: Table, rows: Sequence[Sequence[Any]], columns: Sequence[str], touch: str | None
-) -> WriteCounts:
-    from psycopg import sql
-
-    one = sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(columns)))
-    values = sql.SQL("VALUES {}").format(sql.SQL(", ").join([one] * len(rows)))
-    return _merge(connection, table, values, columns, touch, [value for row in rows for value in row])
-
-
 def _merge(
-    connection: Connection,
-    table: Table,
-    rows: Composable,
-    columns: Sequence[str],
-    touch: str | None,
-    parameters: Sequence[Any] = (),
+    connection: Connection, target: Table, source: str, columns: tuple[str, ...], **parameters: Any
 ) -> WriteCounts:
-    """Insert what ``rows`` (a SELECT or VALUES of ``columns``) gives; of a row that is there, change what differs."""
-    from psycopg import sql
-
-    key = [column.name for column in table.primary_key.columns]
-    changing = [name for name in columns if name not in key]
-    idents = {name: sql.Identifier(name) for name in columns}
-    insert = sql.SQL("INSERT INTO {t} AS old ({c}) {rows} ON CONFLICT ({k})").format(
-        t=sql.Identifier(table.name),
-        c=sql.SQL(", ").join(idents.values()),
-        rows=rows,
-        k=sql.SQL(", ").join(idents[name] for name in key),
-    )
-    if changing:
-        sets = [sql.SQL("{0} = excluded.{0}").format(idents[name]) for name in changing]
-        if touch:
-            sets.append(sql.SQL("{} = now()").format(sql.Identifier(touch)))
-        insert += sql.SQL(" DO UPDATE SET {} WHERE ({}) IS DISTINCT FROM ({})").format(
-            sql.SQL(", ").join(sets),
-            sql.SQL(", ").join(sql.SQL("old.{}").format(idents[name]) for name in changing),
-            sql.SQL(", ").join(sql.SQL("excluded.{}").format(idents[name]) for name in changing),
-        )
-    else:
-        insert += sql.SQL(" DO NOTHING")
-    # A row that ON CONFLICT updated carries the updating transaction in xmax; a fresh one carries zero.
-    statement = sql.SQL(
-        "WITH written AS ({} RETURNING (xmax = 0) AS fresh) "
-        "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM written"
-    ).format(insert)
-    inserted, updated = connection.exec_driver_sql(statement.as_string(None), tuple(parameters)).one()
+    inserted, updated = connection.execute(_merge_statement(target, source, columns), parameters).one()
     return WriteCounts(inserted=inserted, updated=updated)
 
 
-def _refresh_figures(connection: Connection, table: Table, inserted: int) -> None:
-    """Let the planner know of a table that has just been filled.
+@functools.cache
+def _merge_statement(target: Table, source: str, columns: tuple[str, ...]) -> Executable:
+    """Insert the rows of ``source``, a table or a function; of rows that exist, change those that differ. Counts both.
 
-    Its figures come from a background task that is minutes late: a first run would be planned for empty tables, and
-    compare every row with every other.
+    Cached, since building it takes longer than writing a few rows.
     """
-    believed = connection.exec_driver_sql(
-        f"SELECT reltuples FROM pg_class WHERE oid = '{table.name}'::regclass"
-    ).scalar()
-    if (believed or 0) < 2 * inserted:
-        connection.exec_driver_sql(f"ANALYZE {table.name}")
+    key = target.primary_key.columns.keys()
+    statement = insert(target).from_select(columns, select(*map(column, columns)).select_from(text(source)))
+    changing = [name for name in columns if name not in key]
+    if changing:
+        new = {name: statement.excluded[name] for name in changing}
+        now = {"updated_at": func.now()} if "updated_at" in target.columns else {}
+        differs = tuple_(*(target.columns[name] for name in changing)).is_distinct_from(tuple_(*new.values()))
+        statement = statement.on_conflict_do_update(index_elements=key, set_=new | now, where=differs)
+    else:
+        statement = statement.on_conflict_do_nothing()
+    # A row that ON CONFLICT updated carries the updating transaction in xmax; a fresh one carries zero.
+    written = statement.returning(literal_column("xmax = 0", Boolean).label("is_new")).cte("written")
+    return select(func.count().filter(written.c.is_new), func.count().filter(~written.c.is_new)).select_from(written)
 
 
-def _cursor(connection: Connection) -> Any:
-    """The psycopg cursor below a SQLAlchemy connection, for COPY."""
+def _jsonable(value: Any) -> Any:
+    # JSON has no infinity; PostgreSQL reads it from a string.
+    return str(value) if isinstance(value, float) and math.isinf(value) else storable(value)
+
+
+def _refresh_statistics(connection: Connection, name: str, inserted: int) -> None:
+    """Update the planner's statistics of a table that has just been filled.
+
+    PostgreSQL does so minutes later: until then, queries of a first run would be planned for empty tables, and compare
+    every row with every other.
+    """
+    estimate = connection.exec_driver_sql(f"SELECT reltuples FROM pg_class WHERE oid = '{name}'::regclass").scalar()
+    if (estimate or 0) < 2 * inserted:
+        connection.exec_driver_sql(f"ANALYZE {name}")
+
+
+def driver_cursor(connection: Connection, **options: Any) -> Any:
+    """Return a cursor of psycopg's own, for COPY and streams. ``options``: as of psycopg's ``Connection.cursor``."""
     driver = connection.connection.dbapi_connection
     assert driver is not None
-    return driver.cursor()
+    return driver.cursor(**options)
+
+
+def _quoted(columns: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in columns)

@@ -16,25 +16,14 @@ from sqlalchemy import text
 
 from aperture_dagster.library.identity import Identities, Incoming, Known, ProviderIds, assign_identities
 from aperture_dagster.library.removal import LibraryLoss, RemovalRefused, check_removals
-from aperture_dagster.storage.bulk import WriteCounts, adapt_row, copy_rows, merge_staged, upsert
-from aperture_dagster.storage.tables import episodes, libraries, titles, works
+from aperture_dagster.storage.bulk import WriteCounts, copied_row, copy_rows, merge_staged, upsert
+from aperture_dagster.storage.tables import episodes, libraries, titles, works, written_columns
 from aperture_dagster.storage.work_list import ask_again
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
     from aperture_dagster.resources.media_server.records import MediaType, ServerEpisode, ServerLibrary, ServerTitle
-
-TITLE_COLUMNS = (
-    "item_id", "work_id", "media_type", "server_item_id", "library_id", "title", "original_title", "sort_title",
-    "year", "premiere_date", "end_date", "overview", "tagline", "genres", "tags", "studios", "official_rating",
-    "community_rating", "critic_rating", "runtime_minutes", "status", "path", "tmdb_id", "imdb_id", "tvdb_id",
-    "added_at",
-)  # fmt: skip
-EPISODE_COLUMNS = (
-    "item_id", "series_item_id", "work_id", "server_item_id", "library_id", "season", "number", "number_end",
-    "title", "air_date", "runtime_minutes", "path",
-)  # fmt: skip
 
 # Whether a row ``t`` that is not listed is missing for certain, where ``there`` is joined.
 MISSING = "(t.library_id = ANY(:complete) AND there.id IS NULL)"
@@ -90,7 +79,7 @@ class Coverage:
 def write_libraries(connection: Connection, listed: Iterable[ServerLibrary]) -> WriteCounts:
     """Keep the names of the server's libraries; one that vanished stays, since its titles do."""
     rows = [asdict(library) for library in listed]
-    return upsert(connection, libraries, rows, columns=("library_id", "name", "collection_type"))
+    return upsert(connection, libraries, rows)
 
 
 class CatalogueSync:
@@ -101,7 +90,6 @@ class CatalogueSync:
     """
 
     TABLE: ClassVar[Table]
-    COLUMNS: ClassVar[tuple[str, ...]]
     # Columns that the merge fills in, and columns that are staged for the merge only, with their types.
     ASSIGNED: ClassVar[tuple[str, ...]]
     STAGED_ONLY: ClassVar[dict[str, str]] = {"version_ids": "text[]"}
@@ -113,7 +101,8 @@ class CatalogueSync:
         self._connection = connection
         self._what = what
         self._scope = scope
-        self._columns = [name for name in self.COLUMNS if name not in self.ASSIGNED]
+        self._written = [name for name in written_columns(self.TABLE) if name != "removed_at"]
+        self._columns = [name for name in self._written if name not in self.ASSIGNED]
         more = "".join(f", NULL::{kind} AS {name}" for name, kind in self.STAGED_ONLY.items())
         with connection.begin():
             connection.exec_driver_sql(
@@ -124,7 +113,7 @@ class CatalogueSync:
     def add(self, library: ServerLibrary, page: Iterable[Any]) -> None:
         """Stage a page of a library."""
         rows = [
-            [*adapt_row(self.TABLE, fields_ | {"library_id": library.library_id}, self._columns), *more]
+            [*copied_row(self.TABLE, fields_ | {"library_id": library.library_id}, self._columns), *more]
             for fields_, more in map(self._row, page)
         ]
         with self._connection.begin():
@@ -162,7 +151,7 @@ class CatalogueSync:
                 "CREATE TEMPORARY TABLE moved ON COMMIT DROP AS SELECT s.item_id, s.work_id FROM staged_items s "
                 f"JOIN {table.name} t USING (item_id) WHERE t.work_id <> s.work_id"
             )
-            result.counts = merge_staged(connection, table, "staged_items", columns=self.COLUMNS)
+            result.counts = merge_staged(connection, table, "staged_items", self._written)
             connection.exec_driver_sql(
                 f"UPDATE {table.name} t SET removed_at = NULL, updated_at = now() FROM staged_items s "
                 "WHERE s.item_id = t.item_id AND t.removed_at IS NOT NULL"
@@ -223,7 +212,6 @@ class TitleSync(CatalogueSync):
     """Films or series on their way into the catalogue."""
 
     TABLE = titles
-    COLUMNS = TITLE_COLUMNS
     ASSIGNED = ("item_id", "work_id")
 
     def __init__(self, connection: Connection, media_type: MediaType) -> None:
@@ -310,7 +298,7 @@ class TitleSync(CatalogueSync):
             for work_id, ids in identities.works.items()
         ]
         columns = ("work_id", "media_type", "tmdb_id", "imdb_id", "tvdb_id")
-        upsert(self._connection, works, rows, columns=columns, touch=None)
+        upsert(self._connection, works, rows, columns=columns)
         # What was asked under other ids is asked again.
         ask_again(self._connection, list(identities.works))
 
@@ -322,7 +310,6 @@ class EpisodeSync(CatalogueSync):
     """
 
     TABLE = episodes
-    COLUMNS = EPISODE_COLUMNS
     ASSIGNED = ("item_id", "series_item_id", "work_id")
     STAGED_ONLY: ClassVar[dict[str, str]] = {"version_ids": "text[]", "series_server_id": "text"}
     # What goes with its series was looked at, and accepted, with the series.

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from aperture_dagster.library.merge import merge_sources, recipe
 from aperture_dagster.storage.bulk import WriteCounts, upsert
-from aperture_dagster.storage.tables import column_names, enriched_metadata, merges, metadata, tmdb_collections
+from aperture_dagster.storage.tables import enriched_metadata, merges, metadata, tmdb_collections, written_columns
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 SOURCE_TABLES: dict[str, Table] = {
     table.info["source"]: table for table in metadata.tables.values() if "source" in table.info
 }
-COLLECTION_COLUMNS = column_names(tmdb_collections)
-ENRICHED_COLUMNS = column_names(enriched_metadata)
 MERGE_BATCH = 1000
 
 # The works of the library with their sources; one copy represents each work.
@@ -44,13 +42,12 @@ ONE_COPY = "SELECT DISTINCT ON (work_id) * FROM titles ORDER BY work_id, (remove
 
 def write_answers(connection: Connection, source: str, rows: Iterable[dict[str, Any]]) -> WriteCounts:
     """Write what a source (``tmdb``, ``omdb``, ``mdblist``) said of works; a row that says the same is not written."""
-    table = SOURCE_TABLES[source]
-    return upsert(connection, table, rows, columns=column_names(table))
+    return upsert(connection, SOURCE_TABLES[source], rows)
 
 
 def write_collections(connection: Connection, rows: Iterable[dict[str, Any]]) -> WriteCounts:
     """Write what TMDb said of collections."""
-    return upsert(connection, tmdb_collections, rows, columns=COLLECTION_COLUMNS)
+    return upsert(connection, tmdb_collections, rows)
 
 
 def write_enriched(connection: Connection) -> WriteCounts:
@@ -73,7 +70,7 @@ def write_enriched(connection: Connection) -> WriteCounts:
     columns = [
         f'{source}."{name}" AS "{source}.{name}"'
         for source, table in SOURCE_TABLES.items()
-        for name in column_names(table)
+        for name in written_columns(table)
     ]
     statement = text(
         f"SELECT s.*, {_MADE_FROM} AS made_from, {', '.join(columns)} "
@@ -86,9 +83,9 @@ def write_enriched(connection: Connection) -> WriteCounts:
         for parts in (_by_source(dict(row)) for row in found):
             identity = {name: parts["server"][name] for name in ("work_id", "media_type")}
             rows.append(identity | merge_sources(**parts))
-        counts += upsert(connection, enriched_metadata, rows, columns=ENRICHED_COLUMNS)
+        counts += upsert(connection, enriched_metadata, rows)
         made = [{"work_id": row["work_id"], "made_from": row["made_from"]} for row in found]
-        upsert(connection, merges, made, columns=("work_id", "made_from"), touch=None)
+        upsert(connection, merges, made)
     return counts
 
 

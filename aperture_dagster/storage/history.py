@@ -20,14 +20,8 @@ if TYPE_CHECKING:
 
     from aperture_dagster.resources.media_server.records import ItemState
 
-STATE_COLUMNS = (
-    "user_id", "item_id", "work_id", "is_episode", "played", "play_count", "position_share", "last_played_at",
-    "favorite",
-)  # fmt: skip
-RATING_COLUMNS = ("user_id", "source", "work_id", "item_id", "rating", "rated_at")
 # The source of ratings that were read from the media server.
 SERVER = "server"
-PLAY_COLUMNS = ("user_id", "item_id", "played_at", "work_id", "is_episode", "play_count", "completion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +124,9 @@ def write_states(
         viewing = viewing_between(before, after, now=now, started_share=started_share)
         if viewing is not None:
             viewings.append((row, viewing))
-    counts = upsert(connection, watch_state, state_rows, columns=STATE_COLUMNS)
+    counts = upsert(connection, watch_state, state_rows)
     rated = _write_ratings(connection, user_id, rows, listed, now)
-    logged = upsert(connection, plays, _log_lines(connection, user_id, viewings), columns=PLAY_COLUMNS, touch=None)
+    logged = upsert(connection, plays, _log_lines(connection, user_id, viewings))
     return PageResult(counts, logged.written, len(listed) - len(rows), rated)
 
 
@@ -234,7 +228,7 @@ def _write_ratings(
     ]
     if changed:
         given = [row for row in changed if row["rating"] is not None]
-        upsert(connection, ratings, given, columns=RATING_COLUMNS, touch=None)
+        upsert(connection, ratings, given)
         connection.execute(
             text("DELETE FROM ratings WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"),
             {

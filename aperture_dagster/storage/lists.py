@@ -9,23 +9,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from aperture_dagster.library.access import Copy
-from aperture_dagster.storage.bulk import WriteCounts, adapt_row, copy_rows, upsert
+from aperture_dagster.storage.bulk import WriteCounts, copied_row, copy_rows, staging_table, upsert
 from aperture_dagster.storage.enrichment import ONE_COPY
-from aperture_dagster.storage.tables import recommendations, taste_profiles, taste_weights, top_picks
+from aperture_dagster.storage.tables import recommendations, taste_profiles, taste_weights, top_picks, written_columns
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Connection
-
-RECOMMENDATION_COLUMNS = (
-    "user_id", "media_type", "rank", "work_id", "item_id", "score", "components", "because", "is_cold"
-)  # fmt: skip
-PICK_COLUMNS = (
-    "day", "media_type", "rank", "work_id", "item_id", "viewers", "plays", "completion", "score", "relaxed"
-)  # fmt: skip
-PROFILE_COLUMNS = (
-    "user_id", "media_type", "model_key", "titles", "liked", "disliked", "summary", "centroids"
-)  # fmt: skip
+    from sqlalchemy import Connection, Table
 
 
 def read_items(connection: Connection) -> pd.DataFrame:
@@ -89,10 +79,8 @@ def replace_taste(
 ) -> WriteCounts:
     """Write a user's taste: the profile per media type, and the weight of every title in the history."""
     weights = list(weights)
-    counts = upsert(connection, taste_profiles, profiles, columns=PROFILE_COLUMNS)
-    counts += upsert(
-        connection, taste_weights, weights, columns=("user_id", "work_id", "media_type", "weight"), touch=None
-    )
+    counts = upsert(connection, taste_profiles, profiles)
+    counts += upsert(connection, taste_weights, weights)
     gone = connection.execute(
         text("DELETE FROM taste_weights WHERE user_id = :user AND NOT work_id = ANY(:works)"),
         {"user": user_id, "works": [row["work_id"] for row in weights]},
@@ -133,7 +121,7 @@ def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[
 def replace_recommendations(connection: Connection, user_id: str, rows: Sequence[dict[str, Any]]) -> WriteCounts:
     """Put a user's new lists in the place of the old ones; equal lists are not written and keep their date."""
     where = "user_id = :user"
-    return _replace(connection, recommendations, RECOMMENDATION_COLUMNS, rows, where, {"user": user_id})
+    return _replace(connection, recommendations, rows, where, {"user": user_id})
 
 
 def replace_top_picks(
@@ -141,50 +129,39 @@ def replace_top_picks(
 ) -> WriteCounts:
     """Put a day's new list in the place of the old one; an equal list is not written."""
     where = "day = :day AND media_type = :kind"
-    return _replace(connection, top_picks, PICK_COLUMNS, rows, where, {"day": day, "kind": media_type})
+    return _replace(connection, top_picks, rows, where, {"day": day, "kind": media_type})
 
 
 def _replace(
-    connection: Connection,
-    table: Any,
-    columns: Sequence[str],
-    rows: Sequence[dict[str, Any]],
-    where: str,
-    parameters: Mapping[str, Any],
+    connection: Connection, target: Table, rows: Sequence[dict[str, Any]], where: str, parameters: Mapping[str, Any]
 ) -> WriteCounts:
-    """Replace the rows of ``table`` that ``where`` selects, unless they are the same. One transaction, one writer."""
+    """Replace the rows of ``target`` that ``where`` selects, unless they are the same. One transaction, one writer."""
     connection.execute(
         text("SELECT pg_advisory_xact_lock(hashtext(:name))"),
-        {"name": f"{table.name}:{'/'.join(map(str, parameters.values()))}"},
+        {"name": f"{target.name}:{'/'.join(map(str, parameters.values()))}"},
     )
-    adapted = [adapt_row(table, row, columns) for row in rows]
-    connection.exec_driver_sql(
-        f"CREATE TEMPORARY TABLE incoming_list ON COMMIT DROP AS SELECT {', '.join(columns)} FROM {table.name} "
-        "WITH NO DATA"
-    )
-    copy_rows(connection, "incoming_list", columns, adapted)
+    columns = written_columns(target)
+    staged = staging_table(connection, target, columns)
+    copy_rows(connection, staged, columns, (copied_row(target, row, columns) for row in rows))
     listed = ", ".join(columns)
-    current = f"SELECT {listed} FROM {table.name} WHERE {where}"
+    new, current = f"SELECT {listed} FROM {staged}", f"SELECT {listed} FROM {target.name} WHERE {where}"
     differs = connection.execute(
-        text(
-            f"SELECT EXISTS ((SELECT {listed} FROM incoming_list EXCEPT {current}) "
-            f"UNION ALL ({current} EXCEPT SELECT {listed} FROM incoming_list))"
-        ),
-        parameters,
+        text(f"SELECT EXISTS (({new} EXCEPT {current}) UNION ALL ({current} EXCEPT {new}))"), parameters
     ).scalar()
     counts = WriteCounts()
     if differs:
-        counts.deleted = connection.execute(text(f"DELETE FROM {table.name} WHERE {where}"), parameters).rowcount
-        counts.inserted = connection.exec_driver_sql(
-            f"INSERT INTO {table.name} ({listed}) SELECT {listed} FROM incoming_list"
-        ).rowcount
-    connection.exec_driver_sql("DROP TABLE incoming_list")
+        counts.deleted = connection.execute(text(f"DELETE FROM {target.name} WHERE {where}"), parameters).rowcount
+        counts.inserted = connection.exec_driver_sql(f"INSERT INTO {target.name} ({listed}) {new}").rowcount
+    connection.exec_driver_sql(f"DROP TABLE {staged}")
     return counts
 
 
 def reason(because: Sequence[str]) -> str:
-    """Why a title is recommended, as a person reads it."""
-    return f"near to: {', '.join(because)}" if because else "well liked in general"
+    """Say why a title is recommended, given the titles of the user's history that it resembles most."""
+    if not because:
+        return "Well liked in general"
+    *others, last = because
+    return f"Because you liked {', '.join(others) + ' and ' if others else ''}{last}"
 
 
 def recommendation_table(connection: Connection, user_id: str, limit: int | None = None) -> list[dict[str, Any]]:

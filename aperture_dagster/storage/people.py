@@ -16,12 +16,6 @@ from aperture_dagster.storage.tables import facts, users
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-COLUMNS = (
-    "user_id", "partition_key", "name", "email", "email_source", "is_administrator", "is_hidden", "is_disabled",
-    "max_parental_rating", "all_libraries", "library_ids", "blocked_tags", "allowed_tags", "open_library_ids",
-    "excluded_folders", "last_activity_at", "removed_at",
-)  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class StoredUser:
@@ -99,7 +93,7 @@ def write_users(
         if row["user_id"] not in keys:
             keys[row["user_id"]] = key_for(row["name"], row["user_id"], set(keys.values()))
         complete.append({**row, "partition_key": keys[row["user_id"]], "removed_at": None})
-    counts = upsert(connection, users, complete, columns=COLUMNS)
+    counts = upsert(connection, users, complete)
     if still_there is None:
         return counts
     gone = connection.execute(
@@ -117,10 +111,5 @@ def remember_server(connection: Connection, identity: dict[str, Any]) -> dict[st
     """Keep which media server this home belongs to; returns what was kept before, None the first time."""
     before = connection.execute(select(facts.c.value).where(facts.c.name == "media_server")).scalar()
     if before is None or before.get("server_id") == identity["server_id"]:
-        upsert(
-            connection,
-            facts,
-            [{"name": "media_server", "value": identity}],
-            columns=("name", "value"),
-        )
+        upsert(connection, facts, [{"name": "media_server", "value": identity}])
     return before

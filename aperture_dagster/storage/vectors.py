@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from aperture_dagster.storage.bulk import WriteCounts
+from aperture_dagster.storage.bulk import WriteCounts, driver_cursor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,10 +85,8 @@ def write_vectors(
     connection.exec_driver_sql(
         "CREATE TEMPORARY TABLE incoming_vectors (work_id bigint, text_hash text, vector halfvec) ON COMMIT DROP"
     )
-    driver = connection.connection.driver_connection
-    assert driver is not None
     with (
-        driver.cursor() as cursor,
+        driver_cursor(connection) as cursor,
         cursor.copy("COPY incoming_vectors (work_id, text_hash, vector) FROM STDIN WITH (FORMAT BINARY)") as copy,
     ):
         copy.set_types(["int8", "text", "halfvec"])
@@ -118,9 +116,7 @@ def read_vectors(connection: Connection, model_key: str, work_ids: Iterable[int]
     ).scalar_one()
     vectors = np.zeros((len(rows), dimensions), dtype=np.float32)
     mask = np.zeros(len(rows), dtype=bool)
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    with driver.cursor(binary=True) as cursor:
+    with driver_cursor(connection, binary=True) as cursor:
         for work_id, vector in cursor.stream(
             "SELECT work_id, vector FROM embeddings WHERE model_key = %s", (model_key,)
         ):

@@ -15,7 +15,6 @@ from aperture_dagster.storage.enrichment import write_answers
 from aperture_dagster.storage.tables import facts, libraries, tmdb_metadata, works
 from aperture_dagster_tests.storage.conftest import Shelf
 
-COLUMNS = ("library_id", "name", "collection_type")
 ODD_TEXTS = [
     "", " ", "'", '"', "\\", "\\N", "\\.", "\t", "\n", "\r\n", "a\tb\nc\\nd", "NULL", "null", "{}", "{a,b}", "[]", "%s",
     "%(x)s", ":name", "'); DROP TABLE libraries;--", "🎬👩‍👩‍👧", "\u202eفيلم", "e\u0301", "\u200b", "x" * 100_000,
@@ -35,7 +34,7 @@ def library(key: str, name: str, kind: str | None = "movies") -> dict[str, Any]:
 
 
 def write(connection: Connection, *rows: dict[str, Any]) -> WriteCounts:
-    return upsert(connection, libraries, rows, columns=COLUMNS)
+    return upsert(connection, libraries, rows)
 
 
 def test_only_what_is_new_or_differs_is_written(shelf: Shelf):
@@ -101,17 +100,15 @@ def test_what_no_database_can_hold_is_left_out_and_the_rest_is_kept(shelf: Shelf
 )
 def test_json_comes_back_as_it_was(shelf: Shelf, given: Any, kept: Any):
     with shelf.open() as connection:
-        upsert(connection, facts, [{"name": "x", "value": given}], columns=("name", "value"))
-        again = upsert(connection, facts, [{"name": "x", "value": given}], columns=("name", "value"))
+        upsert(connection, facts, [{"name": "x", "value": given}])
+        again = upsert(connection, facts, [{"name": "x", "value": given}])
     assert again.written == 0
     assert shelf.value("SELECT value FROM facts") == kept
 
 
 def test_odd_values_inside_lists_and_objects_do_not_stop_a_source(shelf: Shelf):
     with shelf.open() as connection:
-        upsert(
-            connection, works, [{"work_id": 1, "media_type": "movie"}], columns=("work_id", "media_type"), touch=None
-        )
+        upsert(connection, works, [{"work_id": 1, "media_type": "movie"}], columns=("work_id", "media_type"))
         row: dict[str, Any] = dict.fromkeys(
             column.name for column in tmdb_metadata.columns if column.name != "updated_at"
         )

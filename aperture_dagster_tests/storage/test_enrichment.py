@@ -11,7 +11,6 @@ from sqlalchemy import text
 from aperture_dagster.library.merge import merge_sources
 from aperture_dagster.storage.bulk import WriteCounts
 from aperture_dagster.storage.enrichment import (
-    ENRICHED_COLUMNS,
     coverage,
     provenance,
     unmerged_titles,
@@ -19,7 +18,7 @@ from aperture_dagster.storage.enrichment import (
     write_answers,
     write_enriched,
 )
-from aperture_dagster.storage.tables import mdblist_scores, omdb_ratings
+from aperture_dagster.storage.tables import enriched_metadata, mdblist_scores, omdb_ratings
 from aperture_dagster_tests.storage.conftest import ACCEPTED, Shelf, film, tmdb_row
 
 
@@ -172,7 +171,7 @@ def test_the_view_hears_every_source_and_says_whom(shelf: Shelf):
     assert (one["sources"]["rotten_tomatoes"], one["sources"]["letterboxd"]) == ("omdb", "mdblist")
     assert counted["title", "server"] == 2 and counted["rotten_tomatoes", "omdb"] == 1
     assert (known["critics"], known["awards"]) == (0.5, 0.5)
-    assert set(one) == {*ENRICHED_COLUMNS, "updated_at"}
+    assert set(one) == set(enriched_metadata.columns.keys())
 
 
 def test_a_number_out_of_its_range_is_counted(shelf: Shelf):

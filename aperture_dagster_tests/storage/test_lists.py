@@ -18,6 +18,7 @@ from aperture_dagster.storage.lists import (
     read_edges,
     read_items,
     read_weights,
+    reason,
     recommendation_table,
     replace_recommendations,
     replace_taste,
@@ -58,6 +59,19 @@ def a_list(ids: list[tuple[int, int]], user: str = "ann", **facts: Any) -> list[
 def replace(shelf: Shelf, rows: list[dict[str, Any]], user: str = "ann") -> Any:
     with shelf.open() as connection:
         return replace_recommendations(connection, user, rows)
+
+
+@pytest.mark.parametrize(
+    ("because", "said"),
+    [
+        ([], "Well liked in general"),
+        (["Alien"], "Because you liked Alien"),
+        (["Alien", "The Thing"], "Because you liked Alien and The Thing"),
+        (["A", "B", "C"], "Because you liked A, B and C"),
+    ],
+)
+def test_a_reason_is_a_sentence(because: list[str], said: str):
+    assert reason(because) == said
 
 
 def test_an_equal_list_is_not_written_and_keeps_its_date(shelf: Shelf, ids: list[tuple[int, int]]):

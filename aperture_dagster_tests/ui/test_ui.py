@@ -111,7 +111,7 @@ def test_the_asset_graph_shows_the_way_from_the_server_to_the_recommendations(pa
 def test_a_users_page_holds_their_list_with_reasons(page: Any) -> None:
     page.goto("/assets/recommendations?view=partitions&partition=Alma")
     page.get_by_text("recommended_films").first.wait_for(timeout=30_000)
-    page.get_by_text("near to:").first.wait_for(timeout=20_000)
+    page.get_by_text("Because you liked").first.wait_for(timeout=20_000)
     _picture(page, "recommendations")
 
 

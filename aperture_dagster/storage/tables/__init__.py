@@ -7,7 +7,7 @@ one sequence of ids.
 
 from __future__ import annotations
 
-from aperture_dagster.storage.tables.base import ColumnSchema, column_names, column_schema, item_ids, metadata
+from aperture_dagster.storage.tables.base import ColumnSchema, column_schema, item_ids, metadata, written_columns
 from aperture_dagster.storage.tables.catalogue import episodes, item_versions, libraries, titles, works
 from aperture_dagster.storage.tables.enrichment import (
     enriched_metadata,
@@ -36,7 +36,6 @@ HEAD_REVISION = "v1"
 __all__ = [
     "HEAD_REVISION",
     "ColumnSchema",
-    "column_names",
     "column_schema",
     "embedding_models",
     "embeddings",
@@ -68,4 +67,5 @@ __all__ = [
     "users",
     "watch_state",
     "works",
+    "written_columns",
 ]

@@ -62,6 +62,6 @@ def column_schema(table_name: str) -> list[ColumnSchema]:
     ]
 
 
-def column_names(table: Table, *, without: Collection[str] = ("updated_at",)) -> tuple[str, ...]:
-    """List the columns that a writer fills; those that the database fills by itself are named in ``without``."""
-    return tuple(column.name for column in table.columns if column.name not in without)
+def written_columns(table: Table) -> tuple[str, ...]:
+    """List the columns that whoever writes a row fills in: those without a default."""
+    return tuple(column.name for column in table.columns if column.server_default is None)

@@ -231,7 +231,7 @@ enriched_metadata = Table(
     Column("award_wins", Integer),
     Column("award_nominations", Integer),
     Column("oscars_won", Integer),
-    Column("streams", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("streams", ARRAY(Text), nullable=False),
     Column("sources", JSONB, nullable=False, comment="column -> source that the value came from"),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     one_of("media_type", MEDIA_TYPES),

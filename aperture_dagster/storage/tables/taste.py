@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pgvector.sqlalchemy import HALFVEC
+from typing import Any
+
 from sqlalchemy import (
     ARRAY,
     REAL,
@@ -20,8 +21,18 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import UserDefinedType
 
 from aperture_dagster.storage.tables.base import MEDIA_TYPES, Moment, between, metadata, one_of
+
+
+class HalfVector(UserDefinedType):
+    """pgvector's ``halfvec``, of any length. Values never pass through SQLAlchemy, but through COPY and streams."""
+
+    def get_col_spec(self, **_options: Any) -> str:
+        """Name the type in DDL."""
+        return "HALFVEC"
+
 
 embedding_models = Table(
     "embedding_models",
@@ -40,7 +51,7 @@ embeddings = Table(
     Column("model_key", Text, ForeignKey("embedding_models.model_key"), primary_key=True),
     Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
     Column("text_hash", Text, nullable=False),
-    Column("vector", HALFVEC(), nullable=False),
+    Column("vector", HalfVector(), nullable=False),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     comment="One vector per model and work, and the hash of the text that it was made from.",
 )
