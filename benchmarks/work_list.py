@@ -253,10 +253,10 @@ def answer(database: Database, titles: int) -> None:
 
 def read(tmdb_id: int) -> TmdbTitle:
     """TMDb's answer about a film, of the usual size."""
-    from aperture_dagster.resources.tmdb import read_title
+    from aperture_dagster.resources.tmdb import parse_title
 
     people = [{"name": f"Person {(tmdb_id + n) % 9000}", "character": f"Role {n}"} for n in range(15)]
-    return read_title(
+    return parse_title(
         {
             "id": tmdb_id,
             "title": f"Title {tmdb_id}",

@@ -1,1 +1,1 @@
-"""What the product talks to: one transport, and one thin typed client a service. Knows nothing of ranking."""
+"""The outside world: one transport, and one thin typed client per service. Does not know ranking."""

@@ -1,4 +1,4 @@
-"""What every client of a service shares: one transport, the number of requests sent over it, and its end."""
+"""The base class of the services' clients."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from aperture_dagster.resources.transport import Transport
 
 
 class ServiceClient:
-    """A service over HTTP.
+    """A client of a service.
 
     Args:
-        transport: to its address, with its key and its limits.
+        transport: to the service's address, with its key and its limits.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -21,7 +21,7 @@ class ServiceClient:
         return self.transport.requests
 
     def cancel(self) -> None:
-        """End requests and waits that are under way in any thread; see :meth:`Transport.cancel`."""
+        """End the requests and waits of all threads; see :meth:`Transport.cancel`."""
         self.transport.cancel()
 
     def close(self) -> None:

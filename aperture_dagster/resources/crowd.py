@@ -1,7 +1,7 @@
-"""What other people watched together, from a folder in MovieLens format that the operator points to.
+"""Viewing histories of other people, from a folder in MovieLens format that the operator provides.
 
 ``ratings.csv`` (userId, movieId, rating 0.5-5, timestamp) and, to know the films by, ``links.csv`` (movieId, imdbId,
-tmdbId) as in the published data sets, or ``movies.jsonl``; each may be gzipped. Nothing of it is copied or stored.
+tmdbId) as in the published data sets, or ``movies.jsonl``; each may be gzipped. Nothing is copied or stored.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK = 2_000_000
-# MovieLens goes from half a star to five; the product's ratings from 0 to 10.
+# MovieLens rates from half a star to five; the product from 0 to 10.
 TO_OWN_SCALE = 2.0
 
 
 def read_crowd(folder: Path, by_tmdb_id: Mapping[int, int], by_imdb_id: Mapping[str, int]) -> pd.DataFrame:
-    """Histories of the crowd, of films that are in the library only.
+    """Read the crowd's histories of films that are in the library.
 
     Args:
         folder: as described above.
@@ -31,7 +31,7 @@ def read_crowd(folder: Path, by_tmdb_id: Mapping[int, int], by_imdb_id: Mapping[
         Columns ``user_id``, ``work_id``, ``plays``, ``rating`` (0-10), ``last_played_at`` (UTC).
 
     Raises:
-        ServiceNotConfigured: a file is missing or is not what it should be; the message names the setting.
+        ServiceNotConfigured: a file is missing or malformed; the message names the setting.
     """
     import pandas as pd
 
@@ -57,7 +57,7 @@ def read_crowd(folder: Path, by_tmdb_id: Mapping[int, int], by_imdb_id: Mapping[
 
 
 def _works(folder: Path, by_tmdb_id: Mapping[int, int], by_imdb_id: Mapping[str, int]) -> pd.Series:
-    """The library's work id of each movieId that is in it."""
+    """Return the work id of each movieId that is in the library."""
     import pandas as pd
 
     try:
@@ -78,10 +78,10 @@ def _works(folder: Path, by_tmdb_id: Mapping[int, int], by_imdb_id: Mapping[str,
 def _work(
     tmdb: float | None, imdb: str | None, by_tmdb_id: Mapping[int, int], by_imdb_id: Mapping[str, int]
 ) -> int | None:
-    # What is missing is NaN or NA, neither of which equals itself as a number does.
+    # A missing value is NaN or NA, which does not equal itself.
     work = by_tmdb_id.get(int(tmdb)) if isinstance(tmdb, (int, float)) and tmdb == tmdb else None
     if work is None and isinstance(imdb, str):
-        # links.csv has the digits alone, as text with leading zeros.
+        # links.csv has only the digits, as text with leading zeros.
         work = by_imdb_id.get(f"tt{imdb.removeprefix('tt').zfill(7)}")
     return work
 

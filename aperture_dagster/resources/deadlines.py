@@ -1,4 +1,4 @@
-"""Network connections that end at a deadline, for httpx, which limits each read but not a request as a whole."""
+"""Network connections with a deadline, for httpx, which limits each read but not a request as a whole."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 import httpcore
 
-# How long a thread may sit in a read before it checks whether it was cancelled.
+# How long a read may block before it checks for cancellation.
 POLL_SECONDS = 1.0
 
 
 class BoundedBackend(httpcore.SyncBackend):
-    """Connections whose reads and writes end at a deadline of the thread that uses them, or when cancelled.
+    """Connections whose reads and writes end at a deadline of the calling thread, or when cancelled.
 
-    httpx limits each read only, so a server that sends a byte now and then would hold a request for ever.
+    httpx limits each read only, so a server that sends a byte now and then would hold a request forever.
     """
 
     def __init__(self, cancelled: threading.Event) -> None:
@@ -26,18 +26,18 @@ class BoundedBackend(httpcore.SyncBackend):
         self._of_thread = threading.local()
 
     def start(self, seconds: float) -> None:
-        """Let the deadline of this thread's next request begin to run."""
+        """Start the deadline of this thread's next request."""
         self._of_thread.deadline = time.monotonic() + seconds
 
     def left(self, timeout: float | None, error: type[Exception]) -> float:
-        """Seconds that an operation may take, which are positive.
+        """Return the seconds that an operation may take, always positive.
 
         Raises:
-            Exception: ``error``, when the deadline is over or the request was cancelled.
+            Exception: ``error``, if the deadline has passed or the request was cancelled.
         """
         seconds = self._of_thread.deadline - time.monotonic()
         if seconds <= 0 or self._cancelled.is_set():
-            raise error("the deadline of the request is over")
+            raise error("the deadline of the request has passed")
         return seconds if timeout is None else min(timeout, seconds)
 
     def connect_tcp(

@@ -30,28 +30,28 @@ if TYPE_CHECKING:
     from aperture_dagster.settings import Settings
 
 WORDLLAMA_DIMENSIONS = 256
-# Tokens that a text may have, by a part of the model's name, the most specific first; endpoints refuse longer ones.
-# OpenAI: platform.openai.com/docs/guides/embeddings. The others as Ollama serves them: ollama.com/library.
+# The longest text in tokens, by a part of the model's name, the most specific first; endpoints refuse longer texts.
+# OpenAI: platform.openai.com/docs/guides/embeddings. The others as served by Ollama: ollama.com/library.
 MODEL_TOKENS = {
     "text-embedding-3": 8191, "text-embedding-ada": 8191, "nomic-embed": 2048, "mxbai-embed": 512, "all-minilm": 256,
     "snowflake-arctic-embed2": 8192, "snowflake-arctic-embed": 512, "embeddinggemma": 2048, "granite-embedding": 512,
     "bge-m3": 8192, "bge-large": 512, "qwen3-embedding": 8192, "jina-embeddings-v2": 8192,
 }  # fmt: skip
-# For models that are not in the table; few take less.
+# For other models; few accept less.
 USUAL_TOKENS = 512
-# More says nothing more about a title, whose text has about 120 tokens.
+# Titles have about 120 tokens, so more is never needed.
 MOST_TOKENS = 2000
 SHORTEST_TEXT = 100
-# So many texts refused one by one, and none accepted: it is not the texts.
-HOPELESS = 8
+# After so many texts refused one by one and none accepted, the texts are not the reason.
+REFUSALS_THAT_MEAN_ALL = 8
 _TOO_LONG = re.compile(r"context length|maximum context|input length|too long|too many tokens", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """``vectors``: float32, (texts, dimensions), of length 1.
+    """Vectors of texts: float32, (texts, dimensions), of length 1.
 
-    ``refused``: why the endpoint does not take a text, by its place; its row in ``vectors`` is zero.
+    ``refused`` holds the reason why the endpoint refuses a text, by its position; its vector is zero.
     """
 
     vectors: np.ndarray
@@ -82,7 +82,7 @@ class Embedder(Protocol):
 
 
 class WordLlamaEmbedder:
-    """wordllama: static vectors that ship inside its package, so there is no key and no download."""
+    """wordllama: static vectors included in its package, without key or download."""
 
     requests = 0
     dimensions = WORDLLAMA_DIMENSIONS
@@ -111,7 +111,7 @@ def _load_wordllama() -> Any:
 
 
 class FastEmbedEmbedder:
-    """A local transformer through ``fastembed``, which downloads the model once to the machine."""
+    """A local transformer through ``fastembed``, which downloads the model once."""
 
     requests = 0
 
@@ -128,11 +128,11 @@ class FastEmbedEmbedder:
 
     @property
     def dimensions(self) -> int:
-        """Length of a vector, learned from the model."""
+        """Length of a vector."""
         return self._dimensions
 
     def embed(self, texts: Sequence[str]) -> Embedding:
-        """Embed texts; what is too long for the model, it cuts by itself."""
+        """Embed texts; the model truncates long ones itself."""
         import numpy as np
 
         return Embedding(unit_length(np.asarray(list(self._model.embed(list(texts))), dtype=np.float32)))
@@ -143,7 +143,7 @@ class OpenAiEmbedder:
 
     Args:
         transport: to the endpoint's base address.
-        model: its name there.
+        model: its name at the endpoint.
         batch_size: texts in one request.
     """
 
@@ -162,21 +162,19 @@ class OpenAiEmbedder:
         *,
         model: str,
         batch_size: int,
-        attempts: int = 5,
-        first_wait_seconds: float = 0.5,
+        **options: Any,
     ) -> OpenAiEmbedder:
-        """A client for the endpoint at ``url``; local endpoints need no key."""
+        """Make a client; local endpoints need no key. ``options`` are passed to the transport."""
         transport = Transport(
             "The embeddings endpoint",
             url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
             inspect=credit_inspector(api_key),
             timeout_seconds=120,
-            attempts=attempts,
-            first_wait_seconds=first_wait_seconds,
             secrets=[api_key] if api_key else [],
             setting="OPENAI_API_KEY",
             address_setting="APERTURE_EMBEDDER_URL",
+            **options,
         )
         return cls(transport, model=model, batch_size=batch_size)
 
@@ -187,16 +185,16 @@ class OpenAiEmbedder:
 
     @property
     def dimensions(self) -> int:
-        """Length of a vector; the first time, one word is sent to learn it."""
-        return self._dimensions or self._ask(["probe"]).shape[1]
+        """Length of a vector; the first time, one word is embedded to find out."""
+        return self._dimensions or self._request(["probe"]).shape[1]
 
     @property
     def name(self) -> str:
-        """Model and dimensions; the endpoint's address is left out, since moving it changes no vector."""
+        """Model and dimensions, without the address: another address returns the same vectors."""
         return f"openai-{self._model}-{self.dimensions}"
 
     def embed(self, texts: Sequence[str]) -> Embedding:
-        """Embed texts, ``batch_size`` in a request. A batch that is refused is halved until the culprits are alone.
+        """Embed texts, ``batch_size`` in a request. A refused batch is halved until the offending texts are isolated.
 
         Raises:
             BadAnswer: a vector is missing or of another length than the rest.
@@ -207,14 +205,14 @@ class OpenAiEmbedder:
 
         found: dict[int, np.ndarray] = {}
         refused: dict[int, str] = {}
-        cut = [shortened(text, self._tokens) for text in texts]
+        cut = [truncate(text, self._tokens) for text in texts]
         batches = deque(
             range(start, min(start + self._batch_size, len(cut))) for start in range(0, len(cut), self._batch_size)
         )
         while batches:
             places = batches.popleft()
             try:
-                found.update(zip(places, self._ask([cut[place] for place in places]), strict=True))
+                found.update(zip(places, self._request([cut[place] for place in places]), strict=True))
             except Redirected:
                 raise
             except RequestRejected as error:
@@ -226,17 +224,17 @@ class OpenAiEmbedder:
                     batches.appendleft(places)
                 else:
                     refused[places[0]] = str(error)
-                    if not found and len(refused) >= HOPELESS:
+                    if not found and len(refused) >= REFUSALS_THAT_MEAN_ALL:
                         raise
         vectors = np.zeros((len(cut), self.dimensions), dtype=np.float32)
         for place, vector in found.items():
             vectors[place] = vector
         return Embedding(vectors, refused)
 
-    def _ask(self, texts: Sequence[str]) -> np.ndarray:
+    def _request(self, texts: Sequence[str]) -> np.ndarray:
         import numpy as np
 
-        # Servers refuse an empty text; base64, which some clients ask for, is not spoken by all of them.
+        # Servers refuse an empty text; not all of them support base64, which some clients request.
         body = {"model": self._model, "input": [text or " " for text in texts], "encoding_format": "float"}
         try:
             answer = expect(
@@ -254,7 +252,7 @@ class OpenAiEmbedder:
             # In the order of the texts, whatever the order of the answer.
             vectors = np.asarray([rows[place] for place in range(len(texts))], dtype=np.float32)
         except (KeyError, TypeError, ValueError):
-            raise BadAnswer("The embeddings endpoint's vectors cannot be read.") from None
+            raise BadAnswer("The embeddings endpoint's vectors cannot be parsed.") from None
         if vectors.ndim != 2 or not vectors.shape[1] or not np.isfinite(vectors).all():
             raise BadAnswer("The embeddings endpoint's vectors differ in length or are not numbers.")
         if self._dimensions is not None and vectors.shape[1] != self._dimensions:
@@ -264,15 +262,15 @@ class OpenAiEmbedder:
 
 
 def tokens_of(model: str) -> int:
-    """How many tokens a text for a model may have."""
+    """Return how many tokens a text for a model may have."""
     name = model.lower()
     return min(next((most for part, most in MODEL_TOKENS.items() if part in name), USUAL_TOKENS), MOST_TOKENS)
 
 
-def shortened(text: str, tokens: int) -> str:
-    """The beginning of a text that has at most so many tokens.
+def truncate(text: str, tokens: int) -> str:
+    """Truncate a text to at most so many tokens.
 
-    Counted on the safe side: English has four to five characters a token, other scripts up to two tokens a character.
+    A safe estimate: English has four to five characters a token, other scripts up to two tokens a character.
     """
     if len(text) * 2 <= tokens:
         return text
@@ -285,7 +283,7 @@ def shortened(text: str, tokens: int) -> str:
 
 
 def credit_inspector(api_key: str | None) -> Callable[[Answer], None]:
-    """A hook for :class:`Transport`: 429 may also mean that the account cannot pay, which no retry helps against."""
+    """Make a hook for :class:`Transport`: 429 may also mean that the account has no credit, where no retry helps."""
 
     def inspect(answer: Answer) -> None:
         if answer.status not in (402, 429):
@@ -297,10 +295,10 @@ def credit_inspector(api_key: str | None) -> Callable[[Answer], None]:
         error = content.get("error") if isinstance(content, dict) else None
         error = error if isinstance(error, dict) else {}
         if answer.status == 402 or "insufficient_quota" in (error.get("code"), error.get("type")):
-            said = " ".join(str(error.get("message") or "").split())
-            said = redact(said, [api_key or ""])[:160]
+            message = redact(" ".join(str(error.get("message") or "").split()), [api_key or ""])[:160]
+            quoted = f" ({message})" if message else ""
             raise ServiceRefused(
-                f"The embeddings endpoint: the account has no credit left{f' ({said})' if said else ''}. Add credit "
+                f"The embeddings endpoint: the account has no credit left{quoted}. Add credit "
                 "there, or choose a local model with APERTURE_EMBEDDER. What was embedded is kept."
             )
 
@@ -308,7 +306,7 @@ def credit_inspector(api_key: str | None) -> Callable[[Answer], None]:
 
 
 def unit_length(vectors: np.ndarray) -> np.ndarray:
-    """``vectors`` (n, d) scaled to length 1; a zero vector stays zero."""
+    """Scale ``vectors`` (n, d) to length 1; a zero vector stays zero."""
     import numpy as np
 
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -316,7 +314,7 @@ def unit_length(vectors: np.ndarray) -> np.ndarray:
 
 
 def make_embedder(settings: Settings) -> Embedder:
-    """The embedder that the settings name.
+    """Make the embedder of the settings.
 
     Raises:
         ServiceNotConfigured: its package is not installed.

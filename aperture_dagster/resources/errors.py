@@ -1,7 +1,7 @@
-"""What can go wrong with an outside service, by what it means for the work at hand.
+"""Errors of outside services, by their meaning for the work at hand.
 
-``ServiceUnavailable``: try again later; what was fetched stays. ``ServiceRefused``: a person must change a setting.
-``NotFound`` and ``BadAnswer`` concern one item; everything else goes on. ``QuotaSpent``: enough for today.
+``ServiceUnavailable``: try again later; what was fetched is kept. ``ServiceRefused``: a setting must be corrected.
+``NotFound`` and ``BadAnswer`` concern one item; the others continue. ``QuotaSpent``: continue tomorrow.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from datetime import datetime
 
 
 class ServiceError(Exception):
-    """Something went wrong with a service. The message is for the operator and holds no secret."""
+    """An error of a service. The message is for the operator and contains no secret."""
 
 
 class ServiceUnavailable(ServiceError):
-    """The service did not answer, or answered that it cannot now, after all retries."""
+    """The service did not answer, or reported a temporary failure, after all retries."""
 
 
 class ServicePaused(ServiceUnavailable):
-    """The service asks for a pause that is too long to wait for; ``resumes_at`` (UTC) is when it goes on."""
+    """The service asks for a pause that is too long to wait for; it ends at ``resumes_at`` (UTC)."""
 
     def __init__(self, message: str, resumes_at: datetime) -> None:
         super().__init__(message)
@@ -26,36 +26,36 @@ class ServicePaused(ServiceUnavailable):
 
 
 class Cancelled(ServiceError):
-    """The run was stopped while a request was under way or waiting for its turn."""
+    """The run was stopped during a request or a wait."""
 
 
 class ServiceRefused(ServiceError):
-    """The service refuses us: a wrong key, a suspended account. No retry helps; a setting must change."""
+    """The service refuses access: a wrong key, a suspended account. A setting must be corrected; no retry helps."""
 
 
 class ServiceNotConfigured(ServiceError):
-    """A setting that this service needs is not there; the message names it."""
+    """A setting that the service needs is missing; the message names it."""
 
 
 class NotFound(ServiceError):
-    """The service has no such thing."""
+    """The service does not have the requested item."""
 
 
 class RequestRejected(ServiceError):
-    """The service says that the request itself is wrong (4xx): our bug, never retried."""
+    """The service considers the request itself wrong (4xx): our bug, never retried."""
 
 
 class Redirected(RequestRejected):
-    """The service is to be reached at another address, which the message tells."""
+    """The service redirects to another address, which the message names."""
 
 
 class BadAnswer(ServiceError):
-    """The answer is not what the service promises: not JSON, a field missing, a wrong type."""
+    """The answer is not as documented: not JSON, a field missing, a wrong type."""
 
 
 class QuotaSpent(ServiceError):
-    """The day's requests to the service are used up. Nothing is wrong: it goes on when the next day begins."""
+    """The day's requests to the service are used up. Not a failure: work continues the next day."""
 
 
 class ServiceBusy(ServiceError):
-    """Another process uses the service now, and only one may."""
+    """Another process is using the service, and only one may."""

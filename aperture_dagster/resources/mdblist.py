@@ -1,12 +1,12 @@
-"""A client of MDBList: scores of many sites, keywords, and where titles stream, many titles in one request.
+"""A client of MDBList: scores of many sites, keywords, and streaming services, for many titles in one request.
 
-Habits of the service that shaped this file:
+Facts about the API that shaped this module:
 
 - The key is accepted in the query only.
-- A batch costs one request of the day's quota, whatever its size. Titles that MDBList does not know are absent from
-  the answer, whose order means nothing.
-- How many ids a batch may have depends on the account; a larger one may be refused with the status of a wrong key.
-- A spent day is 429, or 200 with an error in the body; requests are counted over some minutes, too, with 429.
+- A batch costs one request of the daily quota, whatever its size. Titles that MDBList does not know are absent from the
+  answer, whose order is arbitrary.
+- The largest batch depends on the account; a larger one may be refused with the status of a wrong key.
+- A spent quota is 429, or 200 with an error in the body; there is also a limit over some minutes, reported as 429.
 - Letterboxd's value is out of 10 in batches and out of 5 elsewhere.
 """
 
@@ -36,31 +36,32 @@ from aperture_dagster.resources.transport import Transport
 Provider = Literal["imdb", "tmdb", "trakt", "tvdb", "mal"]
 Id = TypeVar("Id", bound=int | str)
 TYPES: dict[MediaType, str] = {"movie": "movie", "series": "show"}
-# Where a refused batch is tried again with fewer; every account is said to be allowed ten.
+# The sizes that are tried after a refusal; every account is said to be allowed ten.
 BATCH_STEPS = (100, 50, 10, 1)
 ALWAYS_ALLOWED = 10
 SIZE_STATUSES = frozenset({400, 403, 413})
 LARGEST_COUNT = 2**31 - 1
 HIGHEST_AGE = 21
 LETTERBOXD = "letterboxd"
-# The service counts requests over five minutes, too.
+ACCOUNT_FIELDS = {"user_id", "username", "user_name"}
+# There is also a limit over five minutes.
 LONGEST_WINDOW_SECONDS = 15 * 60
 _SPENT = re.compile(r"limit (?:has been )?(?:reached|exceeded)", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
 
 
 class BatchTooLarge(RequestRejected):
-    """MDBList refuses a batch, probably for its size; ``asked`` ids were in it, and ``smaller`` is the size to try."""
+    """MDBList refuses a batch of ``size`` ids, probably for its size; ``smaller`` is the next size to try."""
 
-    def __init__(self, message: str, asked: int) -> None:
+    def __init__(self, message: str, size: int) -> None:
         super().__init__(message)
-        self.asked = asked
-        self.smaller = next(step for step in BATCH_STEPS if step < asked)
+        self.size = size
+        self.smaller = next(step for step in BATCH_STEPS if step < size)
 
 
 @dataclass(frozen=True, slots=True)
 class MdbListTitle:
-    """What MDBList says of a title, each score on its own site's scale; what it does not know is None or empty."""
+    """MDBList's facts about a title, each score on its own site's scale; unknown values are None or empty."""
 
     score: int | None
     score_average: int | None
@@ -82,16 +83,16 @@ class MdbListTitle:
     age_rating: int | None
 
     def as_row(self, work_id: int) -> dict[str, Any]:
-        """The row of ``mdblist_scores`` for a work."""
+        """Return the row of ``mdblist_scores`` for a work."""
         return {"work_id": work_id} | {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class MdbListAnswer(Generic[Id]):
-    """One batch.
+    """The answer for a batch.
 
-    An id that is in neither ``found`` nor ``unreadable`` MDBList does not have, provided that ``doubtful`` is 0: an
-    entry without an id, or about another id than those asked for, may have been meant for any of them.
+    MDBList does not know an id that is in neither ``found`` nor ``unreadable``, provided that ``doubtful`` is 0: an
+    entry without an id, or with an id that was not requested, may belong to any of them.
     """
 
     found: dict[Id, MdbListTitle] = field(default_factory=dict)
@@ -100,17 +101,7 @@ class MdbListAnswer(Generic[Id]):
     doubtful: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MdbListAccount:
-    """Whose key it is, and how many requests a day it allows; what MDBList does not say is None."""
-
-    name: str | None
-    plan: str | None
-    rate_limit: int | None
-    rate_limit_remaining: int | None
-
-
-# The sources of ``ratings[]``, by the field that they fill, and the best value on their scale.
+# The sources in ``ratings[]``, with the field that they fill and the best value on their scale.
 SCALES: dict[str, tuple[str, float]] = {
     "imdb": ("imdb_rating", 10),
     "trakt": ("trakt", 100),
@@ -128,17 +119,17 @@ SCALES: dict[str, tuple[str, float]] = {
 
 
 class MdbList(ServiceClient):
-    """MDBList over HTTP.
+    """MDBList.
 
     Args:
         transport: to its address, with the key, the limit, the quota, and :func:`inspector`.
-        batch_size: ids that one request may ask about.
+        batch_size: the largest number of ids in a request.
     """
 
     def __init__(self, transport: Transport, *, batch_size: int = BATCH_STEPS[0]) -> None:
         super().__init__(transport)
         self.batch_size = batch_size
-        # Documented both ways; the one that is accepted stays.
+        # Documented both ways; the one that works is kept.
         self._path_endings: tuple[str, ...] = ("", "/")
 
     @classmethod
@@ -169,57 +160,53 @@ class MdbList(ServiceClient):
         return cls(transport, batch_size=batch_size)
 
     def check(self) -> None:
-        """Ask whose key it is, to see whether it is taken; may cost one request of the day's. Raises as
-        :meth:`account`.
-        """
-        self.account()
-
-    def account(self) -> MdbListAccount:
-        """Whose key it is, and how many requests it allows.
+        """Request the account of the key, to verify the key; may cost one request of the day's quota.
 
         Raises:
-            BadAnswer: the answer says nothing of an account.
-            ServiceRefused: MDBList does not take the key (401, 403).
+            BadAnswer: the answer does not describe an account.
+            ServiceRefused: MDBList does not accept the key (401, 403).
             QuotaSpent, ServiceUnavailable: see :meth:`titles`.
         """
         try:
             answer = self.transport.get_json("/user")
         except _Refused as refused:
             raise refused.meaning() from None
-        return read_account(answer)
+        # The fields have had several names.
+        if not ACCOUNT_FIELDS & expect(answer, dict, "MDBList's account").keys():
+            raise BadAnswer("MDBList's answer does not describe an account")
 
     def titles(self, media_type: MediaType, provider: Provider, ids: Sequence[Id]) -> MdbListAnswer[Id]:
-        """What MDBList has of ``batch_size`` titles at most, in one request, by the ids that they were asked by.
+        """Request up to ``batch_size`` titles, keyed in the answer by the given ids.
 
-        A batch refused with 400, 403 or 413 may be too large for the account, whatever the text says. 403 is also said
-        of a wrong key; what tells the two apart is a smaller batch: one of ten ids or fewer every account may ask
-        for, so that a 403 for that means the key. Whoever steps down from 100 knows after three requests.
+        A batch refused with 400, 403 or 413 may be too large for the account, whatever the text says. 403 may also mean
+        a wrong key. Since every account may request ten ids, a 403 for ten or fewer means the key; stepping down from
+        100 takes three requests to find out.
 
         Raises:
-            BatchTooLarge: refused, and fewer ids may be taken.
-            ServiceRefused: MDBList does not take the key: 401, or 403 for ten ids or fewer.
+            BatchTooLarge: refused, and fewer ids may be accepted.
+            ServiceRefused: MDBList does not accept the key: 401, or 403 for ten ids or fewer.
             RequestRejected: even one id is refused.
             QuotaSpent: the day's requests are used up.
-            BadAnswer: the answer is no list of titles; a single bad entry is only a problem.
+            BadAnswer: the answer is not a list of titles; a single bad entry is only a problem.
             ServiceUnavailable: see :class:`Transport`.
             ValueError: more ids than ``batch_size``.
         """
-        asked = {str(one): one for one in ids}
-        if len(asked) > self.batch_size:
-            raise ValueError(f"{len(asked)} ids asked for at once, and {self.batch_size} allowed")
-        if not asked:
+        requested = {str(one): one for one in ids}
+        if len(requested) > self.batch_size:
+            raise ValueError(f"{len(requested)} ids in one request, and {self.batch_size} are allowed")
+        if not requested:
             return MdbListAnswer()
-        body = {"ids": list(asked.values()), "append_to_response": ["keyword"]}
+        body = {"ids": list(requested.values()), "append_to_response": ["keyword"]}
         try:
             answer = self._post(f"/{provider}/{TYPES[media_type]}", body)
         except _Refused as refused:
-            raise refused.meaning(len(asked)) from None
+            raise refused.meaning(len(requested)) from None
         except NotFound:
             return MdbListAnswer()
-        return read_titles(answer, provider, asked)
+        return parse_titles(answer, provider, requested)
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        """POST to ``path``, with or without a slash at its end. Raises the first refusal when both are refused."""
+        """POST to ``path``, with or without a trailing slash. Raises the first refusal if both are refused."""
         refusal: RequestRejected | None = None
         for ending in self._path_endings:
             try:
@@ -234,119 +221,94 @@ class MdbList(ServiceClient):
 
 
 class NoSuchPath(RequestRejected):
-    """404 for a path; another server would answer so, too."""
+    """404 for a path, as another server would also answer."""
 
 
 class _Refused(Exception):
-    """A refusal, before it is known what of."""
+    """A refusal whose reason depends on the size of the request."""
 
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(status, said)
-        self.status, self.said = status, f": {said}" if said else ""
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status, message)
+        self.status, self.message = status, f": {message}" if message else ""
 
-    def meaning(self, asked: int = 1) -> ServiceRefused | RequestRejected:
-        """What it means for a request that asked about so many titles."""
-        if self.status == 401 or (self.status == 403 and asked <= ALWAYS_ALLOWED):
-            return ServiceRefused(f"MDBList: the key was refused ({self.status}){self.said}. Check MDBLIST_API_KEY.")
-        if asked > 1:
-            return BatchTooLarge(f"MDBList refuses {asked} titles at once ({self.status}){self.said}", asked)
-        return RequestRejected(f"MDBList: answered {self.status}{self.said}")
+    def meaning(self, size: int = 1) -> ServiceRefused | RequestRejected:
+        """Return what it means for a request with so many ids."""
+        if self.status == 401 or (self.status == 403 and size <= ALWAYS_ALLOWED):
+            return ServiceRefused(f"MDBList: the key was refused ({self.status}){self.message}. Check MDBLIST_API_KEY.")
+        if size > 1:
+            return BatchTooLarge(f"MDBList refuses {size} titles at once ({self.status}){self.message}", size)
+        return RequestRejected(f"MDBList: answered {self.status}{self.message}")
 
 
 def inspector(api_key: str, quota: Quota | None = None) -> Callable[[Answer], None]:
-    """A hook for :class:`Transport` that raises what an answer of MDBList means beyond its status."""
+    """Make a hook for :class:`Transport` that raises what an answer of MDBList means beyond its status."""
 
     def inspect(answer: Answer) -> None:
         limit, remaining = (_count_in(answer.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
-        said = redact(_words(answer), [api_key])[:160]
+        message = redact(_message(answer), [api_key])[:160]
         if answer.status == 429:
             wait = retry_after_seconds(answer.headers)
             if remaining != 0 or (wait is not None and wait <= LONGEST_WINDOW_SECONDS):
-                # Too many within some minutes: not the end of the day, whose numbers these are not.
+                # The limit over some minutes; these are not the numbers of the day.
                 return
         if quota is not None and limit and remaining is not None and remaining <= limit:
             quota.report(limit, remaining)
         if answer.status == 429:
-            raise _spent_day("")
+            raise _quota_spent("")
         if answer.status == 401 or answer.status in SIZE_STATUSES:
-            raise _Refused(answer.status, said)
+            raise _Refused(answer.status, message)
         if answer.status == 404:
-            if "item not found" in said.lower():
-                raise NotFound(f"MDBList has no such title: {said}")
-            raise NoSuchPath(f"MDBList: answered 404{f': {said}' if said else ''}. Check APERTURE_MDBLIST_URL")
-        if answer.status == 200 and said:
-            raise (
-                _spent_day(f" ({said})")
-                if _SPENT.search(said)
-                else BadAnswer(f"MDBList answered with an error: {said}")
-            )
+            if "item not found" in message.lower():
+                raise NotFound(f"MDBList has no such title: {message}")
+            raise NoSuchPath(f"MDBList: answered 404{f': {message}' if message else ''}. Check APERTURE_MDBLIST_URL")
+        if answer.status == 200 and message:
+            if _SPENT.search(message):
+                raise _quota_spent(f" ({message})")
+            raise BadAnswer(f"MDBList answered with an error: {message}")
 
     return inspect
 
 
-def _spent_day(said: str) -> QuotaSpent:
+def _quota_spent(message: str) -> QuotaSpent:
     return QuotaSpent(
-        f"MDBList: the day's requests are used up{said}. What was fetched is kept; it goes on when the next day begins."
+        f"MDBList: the day's requests are used up{message}. What was fetched is kept; the rest follows the next day."
     )
 
 
-def read_account(answer: Any) -> MdbListAccount:
-    """MDBList's answer for an account, whose fields have had several names.
+def parse_titles(answer: Any, provider: Provider, requested: dict[str, Id]) -> MdbListAnswer[Id]:
+    """Parse the answer for a batch; ``requested`` holds the ids by their text, which the entries' own ids are.
 
     Raises:
-        BadAnswer: it is not an object, or holds nothing of an account.
-    """
-    answer = expect(answer, dict, "MDBList's account")
-    limit = _first_count(answer, "rate_limit", "api_requests")
-    remaining = _first_count(answer, "rate_limit_remaining")
-    used = _first_count(answer, "api_requests_count")
-    if remaining is None and limit is not None and used is not None:
-        remaining = max(limit - used, 0)
-    account = MdbListAccount(
-        name=_text(answer.get("username")) or _text(answer.get("user_name")),
-        plan=_text(answer.get("plan")) or _text(answer.get("patron_status")),
-        rate_limit=limit,
-        rate_limit_remaining=remaining,
-    )
-    if account == MdbListAccount(None, None, None, None) and not answer.get("user_id"):
-        raise BadAnswer("MDBList's answer says nothing of an account")
-    return account
-
-
-def read_titles(answer: Any, provider: Provider, asked: dict[str, Id]) -> MdbListAnswer[Id]:
-    """MDBList's answer for a batch, joined to what was ``asked`` (the ids by their text) by the entries' own ids.
-
-    Raises:
-        BadAnswer: it is no list.
+        BadAnswer: it is not a list.
     """
     result: MdbListAnswer[Id] = MdbListAnswer()
     doubtful = 0
     for place, entry in enumerate(expect(answer, list, "MDBList's answer"), 1):
-        known_as = _id_of(entry, provider)
+        entry_id = _id_of(entry, provider)
         where = f"entry {place} of {len(answer)}"
-        if known_as is None:
+        if entry_id is None:
             doubtful += 1
             result.problems.append(f"{where} has no {provider} id")
-        elif known_as not in asked:
+        elif entry_id not in requested:
             doubtful += 1
-            result.problems.append(f"{where} is about {provider} {known_as[:40]!r}, which was not asked for")
-        elif asked[known_as] in result.found:
-            result.problems.append(f"{where} is about {provider} {known_as}, as was one before it")
+            result.problems.append(f"{where} is about {provider} {entry_id[:40]!r}, which was not requested")
+        elif requested[entry_id] in result.found:
+            result.problems.append(f"{where} is about {provider} {entry_id}, as was one before it")
         else:
             try:
-                result.found[asked[known_as]] = read_title(entry)
-                result.unreadable.pop(asked[known_as], None)
+                result.found[requested[entry_id]] = parse_title(entry)
+                result.unreadable.pop(requested[entry_id], None)
             except BadAnswer as error:
-                result.problems.append(f"{where}, {provider} {known_as}: {error}")
-                result.unreadable[asked[known_as]] = str(error)
+                result.problems.append(f"{where}, {provider} {entry_id}: {error}")
+                result.unreadable[requested[entry_id]] = str(error)
     return replace(result, doubtful=doubtful)
 
 
-def read_title(entry: Any) -> MdbListTitle:
-    """One entry of a batch.
+def parse_title(entry: Any) -> MdbListTitle:
+    """Parse an entry of a batch.
 
     Raises:
-        BadAnswer: it is no object, or a list in it is something else.
+        BadAnswer: it is not an object, or a list in it is something else.
     """
     entry = expect(entry, dict, "the entry")
     scores: dict[str, float | None] = {name: None for name, _ in SCALES.values()}
@@ -374,7 +336,7 @@ def read_title(entry: Any) -> MdbListTitle:
 
 
 def _letterboxd(rating: dict[str, Any]) -> float | None:
-    """A mark out of 5. ``value`` is out of 10 in batches and out of 5 elsewhere; ``score`` is out of 100 in both."""
+    """Return the rating out of 5. ``value`` is out of 10 in batches and out of 5 elsewhere; ``score`` is out of 100."""
     score = _on_scale(rating.get("score"), 100)
     return None if score is None else round(score / 20, 2)
 
@@ -407,7 +369,7 @@ def _text(value: Any) -> str | None:
 
 
 def _on_scale(value: Any, best: float) -> float | None:
-    """A number or its text, above 0 and no more than ``best``, to four decimals; 0 is MDBList's word for unknown."""
+    """Parse a number or its text, above 0 and at most ``best``, to four decimals; 0 means unknown."""
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= best:
@@ -425,23 +387,13 @@ def _count_in(header: str | None) -> int | None:
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
-def _first_count(answer: dict[str, Any], *names: str) -> int | None:
-    for name in names:
-        value = answer.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT:
-            return value
-        if isinstance(value, str) and (found := _count_in(value)) is not None:
-            return found
-    return None
-
-
-def _words(answer: Answer) -> str:
-    """What went wrong in the service's words, wherever it says it; markup says nothing to the operator."""
+def _message(answer: Answer) -> str:
+    """Return the service's error message, wherever it is; nothing for markup."""
     if answer.body[:200].lstrip()[:1] == b"{":
         try:
             content = answer.json()
         except BadAnswer:
             return ""
-        return next((words for name in ("error", "detail") if (words := _text(content.get(name)))), "")
-    is_text = answer.status != 200 and "html" not in answer.headers.get("content-type", "")
+        return next((text for name in ("error", "detail") if (text := _text(content.get(name)))), "")
+    is_text = answer.status != 200 and "html" not in answer.content_type
     return (_text(answer.text) or "") if is_text else ""

@@ -1,6 +1,6 @@
-"""What OMDb's texts say: it words every value for a reader, and "N/A" is its word for unknown.
+"""Parse OMDb's values, all of which are text for human readers; "N/A" means unknown.
 
-Nothing here ever raises: a text that is not what it should be says nothing, and that is None, never 0.
+Nothing here raises: a text that cannot be parsed is None, never 0.
 """
 
 from __future__ import annotations
@@ -11,35 +11,32 @@ from datetime import date
 from typing import Any
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-# Beyond these a number is a mistake, and no column holds it.
+# A larger number is a mistake, and does not fit its column.
 MOST_VOTES = 2**31 - 1
 MOST_DOLLARS = 10**12
 MOST_MINUTES = 100_000
 MOST_AWARDS = 9_999
-FIRST_YEAR, LAST_YEAR = 1800, 2999
 
-# Python's \d knows the digits of all scripts. What is grouped is grouped by threes.
+# Python's \d matches the digits of all scripts. Digits may be grouped in threes.
 _WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,5}|[0-9]{1,16})"
 _NUMBER = re.compile(rf"({_WHOLE})(\.[0-9]{{1,16}})?")
 _OUT_OF = re.compile(rf"({_WHOLE}(?:\.[0-9]{{1,16}})?) ?/ ?({_WHOLE})")
 _DAY = re.compile(r"([0-9]{1,2}) ([A-Za-z]{3,9}) ([0-9]{4})")
 _MINUTES = re.compile(rf"(?:({_WHOLE}) ?h(?:ours?|rs?)?)? ?(?:({_WHOLE}) ?m(?:in(?:ute)?s?)?)?\.?", re.IGNORECASE)
-# The dash is an en dash; some answers have it as a hyphen, or broken by a wrong encoding.
-_YEARS = re.compile(r"([0-9]{4})(?:([^0-9A-Za-z]{1,5})([0-9]{4})?)?")
 
 _COUNT = r"(?<![0-9.,-])([0-9]{1,3}(?:,[0-9]{3})|[0-9]{1,4})"
 _WINS = re.compile(rf"{_COUNT} wins?\b", re.IGNORECASE)
 _NOMINATIONS = re.compile(rf"{_COUNT} nominations?\b", re.IGNORECASE)
-# What the award is called goes on to the next number: "Won 2 News & Documentary Emmys. 3 wins".
+# The name of the award extends to the next number: "Won 2 News & Documentary Emmys. 3 wins".
 _NAMED = re.compile(rf"\b(won|nominated for) {_COUNT} (?=([^.0-9]{{1,80}}))", re.IGNORECASE)
 _BESIDES = re.compile(r"\banother [0-9]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Awards:
-    """Numbers of an awards text; None is what the text does not say.
+    """The numbers of an awards text, None if not stated.
 
-    ``wins`` and ``nominations`` are of all awards together, the Oscars and Emmys among them.
+    ``wins`` and ``nominations`` count all awards, including Oscars and Emmys.
     """
 
     wins: int | None = None
@@ -50,16 +47,8 @@ class Awards:
     emmy_nominations: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Years:
-    """When a title came and, for a series, when it ended; ``last`` is None while it runs."""
-
-    first: int
-    last: int | None
-
-
 def known(value: Any) -> str | None:
-    """The text itself, on one line and trimmed, or None for what says nothing: "", "N/A", and all that is no text."""
+    """Return the text on one line and trimmed; None for "", "N/A" and anything but text."""
     if not isinstance(value, str):
         return None
     text = " ".join(value.split())
@@ -67,7 +56,7 @@ def known(value: Any) -> str | None:
 
 
 def number(value: Any, *, most: float) -> float | None:
-    """``"8.8"`` or ``"2,300,000"``: from 0 to ``most``, to four decimals."""
+    """Parse ``"8.8"`` or ``"2,300,000"``: from 0 to ``most``, to four decimals."""
     match = _NUMBER.fullmatch(known(value) or "")
     if match is None:
         return None
@@ -76,7 +65,7 @@ def number(value: Any, *, most: float) -> float | None:
 
 
 def count(value: Any, *, most: int = MOST_VOTES) -> int | None:
-    """``"2,300,000"``: a whole number from 0 to ``most``."""
+    """Parse ``"2,300,000"``: a whole number from 0 to ``most``."""
     match = _NUMBER.fullmatch(known(value) or "")
     if match is None or match[2]:
         return None
@@ -85,25 +74,25 @@ def count(value: Any, *, most: int = MOST_VOTES) -> int | None:
 
 
 def percent(value: Any) -> int | None:
-    """``"87%"``: 0-100."""
+    """Parse ``"87%"``: 0-100."""
     text = known(value)
     return count(text[:-1], most=100) if text and text.endswith("%") else None
 
 
 def out_of(value: Any, scale: int) -> float | None:
-    """``"74/100"`` or ``"8.8/10"``: from 0 to ``scale``, which the text must name."""
+    """Parse ``"74/100"`` or ``"8.8/10"``: from 0 to ``scale``, which the text must state."""
     match = _OUT_OF.fullmatch(known(value) or "")
     return number(match[1], most=scale) if match and count(match[2]) == scale else None
 
 
 def dollars(value: Any) -> int | None:
-    """``"$292,587,330"``: US dollars. Other money is not converted, and is None."""
+    """Parse ``"$292,587,330"``: US dollars. Other currencies are not converted, and are None."""
     text = known(value)
     return count(text[1:].lstrip(), most=MOST_DOLLARS) if text and text.startswith("$") else None
 
 
 def day(value: Any) -> date | None:
-    """``"16 Jul 2010"``: the names of months are English on every machine."""
+    """Parse ``"16 Jul 2010"``, with English month names in every locale."""
     match = _DAY.fullmatch(known(value) or "")
     if match is None or (month := match[2][:3].lower()) not in MONTHS:
         return None
@@ -114,7 +103,7 @@ def day(value: Any) -> date | None:
 
 
 def minutes(value: Any) -> int | None:
-    """``"148 min"``, ``"1 h 30 min"`` or ``"2 h"``: minutes, at least 1."""
+    """Parse ``"148 min"``, ``"1 h 30 min"`` or ``"2 h"``: minutes, at least 1."""
     match = _MINUTES.fullmatch(known(value) or "")
     if match is None or not any(match.groups()):
         return None
@@ -123,34 +112,22 @@ def minutes(value: Any) -> int | None:
     return total if 0 < total <= MOST_MINUTES else None
 
 
-def years(value: Any) -> Years | None:
-    """``"2010"`` (which is also its last), ``"2011-2019"`` or ``"2013-"``, all with OMDb's longer dash."""
-    match = _YEARS.fullmatch(known(value) or "")
-    if match is None:
-        return None
-    first = int(match[1])
-    last = int(match[3]) if match[3] else None if match[2] else first
-    if not FIRST_YEAR <= first <= LAST_YEAR or (last is not None and not first <= last <= LAST_YEAR):
-        return None
-    return Years(first, last)
-
-
 def awards(value: Any) -> Awards:
-    """``"Won 4 Oscars. 159 wins & 220 nominations total"``, and all its shorter and older forms.
+    """Parse ``"Won 4 Oscars. 159 wins & 220 nominations total"``, and its shorter and older forms.
 
-    Older texts say "Another 143 wins & 198 nominations" after what they name, and short ones no total: that is added
-    here, so that ``wins`` and ``nominations`` mean the same for all.
+    Older texts have "Another 143 wins & 198 nominations" after the named awards, and short ones have no total. The
+    named awards are added there, so that ``wins`` and ``nominations`` always have the same meaning.
     """
     text = known(value)
     if text is None:
         return Awards()
     named: dict[str, int | None] = {}
-    for how, said, award in _NAMED.findall(text):
+    for how, amount, award in _NAMED.findall(text):
         result = "won" if how.lower() == "won" else "nominated"
-        named.setdefault(result, _amount(said))
+        named.setdefault(result, _amount(amount))
         for prize in ("oscar", "emmy"):
             if re.search(rf"\b{prize}s?\b", award, re.IGNORECASE):
-                named.setdefault(f"{prize} {result}", _amount(said))
+                named.setdefault(f"{prize} {result}", _amount(amount))
     wins, nominations = (_amount(found[1]) if (found := kind.search(text)) else None for kind in (_WINS, _NOMINATIONS))
     if _BESIDES.search(text) or (wins is None and nominations is None):
         wins = _sum(wins, named.get("won"))
@@ -171,5 +148,5 @@ def _amount(text: str) -> int | None:
 
 
 def _sum(*parts: int | None) -> int | None:
-    there = [part for part in parts if part is not None]
-    return sum(there) if there else None
+    present = [part for part in parts if part is not None]
+    return sum(present) if present else None

@@ -1,6 +1,6 @@
-"""What the assets are handed: the database, the services and the clock, each opened when it is used.
+"""The resources of the assets: database, media server, embedder and clock, each opened when it is used.
 
-Plain classes around the settings, so that a test makes one without Dagster, and no key shows in a run's configuration.
+Plain classes around the settings, so that tests need no Dagster, and no key appears in a run's configuration.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from aperture_dagster.resources.errors import (
     ServiceRefused,
 )
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.connection import open_engine
+from aperture_dagster.storage.errors import DatabaseError, describe_trouble
+from aperture_dagster.storage.services import service_lease
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -31,77 +34,68 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """The time, so that a test can say what time it is."""
+    """The time, which a test can set."""
 
     def __init__(self, now: Callable[[], datetime] | None = None) -> None:
         self._now = now or (lambda: datetime.now(UTC))
 
     def now(self) -> datetime:
-        """The time now, in UTC."""
+        """Return the current time in UTC."""
         return self._now()
 
 
 class Database:
-    """The product's database; opened, and its schema brought up to date, at first use."""
+    """The product's database; it is opened, and its schema migrated, at first use."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A connection whose work is kept as a whole at the end of the block, or not at all.
+        """Open a connection whose work is committed at the end of the block, or not at all.
 
         Raises:
             DatabaseError: the database cannot be reached or used; the message names the setting.
         """
-        from aperture_dagster.storage.connection import open_engine
-
-        with _explained(), open_engine(self._settings).begin() as connection:
+        with _database_errors(), open_engine(self._settings).begin() as connection:
             yield connection
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection of one's own for several transactions; its temporary tables last as long as it does.
+        """Open a connection for several transactions, with temporary tables that last as long as it does.
 
         Raises:
             DatabaseError: as for :meth:`transaction`.
         """
-        from aperture_dagster.storage.connection import open_engine
-
-        with _explained(), open_engine(self._settings).connect() as connection:
-            # Closed at the end instead of going back to the pool, temporary tables and all.
+        with _database_errors(), open_engine(self._settings).connect() as connection:
+            # Closed at the end, and its temporary tables with it, instead of returning to the pool.
             connection.detach()
             yield connection
 
     def lease(
         self, service: str, *, waiting: Callable[[float], None], patience_seconds: float | None = None
     ) -> AbstractContextManager[None]:
-        """Use an outside service alone among all processes of this home; see
+        """Use an outside service exclusively among all processes of this home; see
         :func:`aperture_dagster.storage.services.service_lease`.
         """
-        from aperture_dagster.storage.connection import open_engine
-        from aperture_dagster.storage.services import service_lease
-
         engine = open_engine(self._settings)
         return service_lease(engine, service, waiting=waiting, patience_seconds=patience_seconds)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Turn trouble with the database into an error that says what to do."""
-    from aperture_dagster.storage.errors import DatabaseError, describe_trouble
-
+def _database_errors() -> Iterator[None]:
+    """Turn failures of the database into errors that say what to do."""
     try:
         yield
     except Exception as error:
-        told = describe_trouble(error)
-        if told is None:
+        message = describe_trouble(error)
+        if message is None:
             raise
-        raise DatabaseError(told) from None
+        raise DatabaseError(message) from None
 
 
 class MediaServers:
-    """The media server that the settings name."""
+    """The media server of the settings."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
@@ -116,6 +110,7 @@ class MediaServers:
             ServiceRefused: the key is refused, or the address leads to no media server, or to another than before.
             ServiceUnavailable: it does not answer.
         """
+        # Loads the tables.
         from aperture_dagster.storage.people import remember_server
 
         settings = self._settings
@@ -195,7 +190,7 @@ def _identity(server: MediaServerReader, url: str) -> ServerIdentity:
 
 
 class Embedders:
-    """The embedder that the settings name, made once a process: a local model takes a moment to load."""
+    """The embedder of the settings, made once per process: a local model takes a moment to load."""
 
     def __init__(self, settings: Settings, make: Callable[[Settings], Embedder] | None = None) -> None:
         self._settings = settings
@@ -203,7 +198,7 @@ class Embedders:
         self._embedder: Embedder | None = None
 
     def get(self) -> Embedder:
-        """The embedder.
+        """Return the embedder.
 
         Raises:
             ServiceNotConfigured: its package is not installed.

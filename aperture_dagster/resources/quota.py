@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from aperture_dagster.resources.errors import QuotaSpent
+from aperture_dagster.storage import services
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.providers import Clock, Database
@@ -79,32 +80,24 @@ class QuotaLedger:
         Raises:
             QuotaSpent: there is none left.
         """
-        from aperture_dagster.storage.services import spend
-
         day = self._last_request_on = self.day
         with self._database.transaction() as connection:
-            is_left = spend(connection, self._service, day=day, **self._limit)
+            is_left = services.spend(connection, self._service, day=day, **self._limit)
         if not is_left:
             raise QuotaSpent(f"{self._label}: today's requests are used up")
 
     def report(self, limit: int, remaining: int) -> None:
         """Record the service's own numbers for the day of the last request."""
-        from aperture_dagster.storage.services import correct
-
         used = min(max(limit - remaining, 0), limit)
         with self._database.transaction() as connection:
-            correct(connection, self._service, day=self._counted_day, limit=limit, used=used)
+            services.correct(connection, self._service, day=self._counted_day, limit=limit, used=used)
 
     def exhaust(self) -> None:
         """Record that nothing is left of the day of the last request, as the service says."""
-        from aperture_dagster.storage.services import exhaust
-
         with self._database.transaction() as connection:
-            exhaust(connection, self._service, day=self._counted_day, **self._limit)
+            services.exhaust(connection, self._service, day=self._counted_day, **self._limit)
 
     def usage(self) -> tuple[int, int]:
         """Return the requests used today, and how many are allowed."""
-        from aperture_dagster.storage.services import quota_of
-
         with self._database.transaction() as connection:
-            return quota_of(connection, self._service, day=self.day, **self._limit)
+            return services.quota_of(connection, self._service, day=self.day, **self._limit)

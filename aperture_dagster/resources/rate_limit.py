@@ -1,4 +1,4 @@
-"""Pace requests: evenly spaced, close below the rate that a service allows and never above it."""
+"""Space requests evenly, just below the rate that a service allows."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import threading
 import time
 from collections.abc import Callable
 
-# Requests may be under way for different times. As long as these differ by no more than this, a service never sees
-# one request too many: N + 1 requests leave at least a period and this much apart.
+# Requests take different times to arrive. As long as these differ by no more than this, a service never sees one too
+# many: N + 1 requests are sent at least a period and this much apart.
 JITTER_SECONDS = 0.1
-# How far the schedule waits for a thread that wakes up late. Taken from the jitter, so it must stay well below it.
+# How late a thread may wake up without delaying the schedule. Part of the jitter, so it must stay well below it.
 CATCH_UP_SECONDS = 0.02
 
 
 class Pacer:
     """Spaces the requests of all threads that share it by ``(period_seconds + 0.1) / requests``.
 
-    The first request waits one spacing as well, since another process may have sent one just before.
+    The first request waits as well, because another process may have just sent one.
 
     Args:
         requests: how many the service allows in any window of ``period_seconds``.
@@ -31,8 +31,8 @@ class Pacer:
         self._lock = threading.Lock()
 
     def wait(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Wait until the next request may leave, and take its place. Raises what ``sleep`` raises."""
-        # Whoever waits holds the lock: the others could not leave earlier anyway.
+        """Wait until the next request may be sent. Raises what ``sleep`` raises."""
+        # The waiting thread holds the lock: the others could not send earlier anyway.
         with self._lock:
             while (seconds := self._next - self._clock()) > 0:
                 sleep(seconds)

@@ -1,13 +1,13 @@
 """A client of The Movie Database (TMDb), version 3.
 
-Habits of the service that shaped this file:
+Facts about the API that shaped this module:
 
 - Keywords are under ``keywords`` for films and under ``results`` for series.
 - Unknown values are ``""``, ``0``, ``null`` or absent.
-- A series has its IMDb id only under ``external_ids``, and ``credits`` of a series are those of its latest season:
-  ``aggregate_credits`` has those of all seasons.
-- An overview that nobody translated is ``""``.
-- The key goes into a header where possible, because URLs are logged everywhere.
+- A series has its IMDb id only under ``external_ids``. Its ``credits`` are those of the latest season;
+  ``aggregate_credits`` covers all seasons.
+- An overview without a translation is ``""``.
+- The key is sent in a header where possible, because URLs are logged everywhere.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from aperture_dagster.resources.messages import Answer
 from aperture_dagster.resources.transport import Transport
 
 CAST_KEPT = 15
-# Of a series: every episode may have a director of its own.
+# For a series, where every episode may have its own director.
 CREW_KEPT = 5
-# Beyond it a number is a mistake, and no column holds it.
+# A larger number is a mistake, and does not fit any column.
 LARGEST = 1e15
 PATHS: dict[MediaType, str] = {"movie": "/movie", "series": "/tv"}
 APPENDED: dict[MediaType, str] = {
     "movie": "keywords,credits,external_ids,recommendations",
     "series": "keywords,aggregate_credits,external_ids,recommendations",
 }
-# What TMDb's texts are written in first.
+# The language in which TMDb's texts are most complete.
 MAIN_LANGUAGE = "en-US"
 
 
 @dataclass(frozen=True, slots=True)
 class TmdbTitle:
-    """What TMDb says of a film or series; a field that it does not know is None or empty."""
+    """TMDb's facts about a film or series; unknown values are None or empty."""
 
     tmdb_id: int
     imdb_id: str | None
@@ -78,13 +78,13 @@ class TmdbTitle:
     recommended_tmdb_ids: list[int]
 
     def as_row(self, work_id: int) -> dict[str, Any]:
-        """The row of ``tmdb_metadata`` for a work."""
+        """Return the row of ``tmdb_metadata`` for a work."""
         return {"work_id": work_id} | {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class TmdbCollection:
-    """A collection of films; ``part_tmdb_ids`` in the order of release, unreleased ones last."""
+    """A collection of films; ``part_tmdb_ids`` are in order of release, unreleased films last."""
 
     collection_id: int
     name: str
@@ -95,7 +95,7 @@ class TmdbCollection:
 
 
 class Tmdb(ServiceClient):
-    """TMDb over HTTP.
+    """TMDb.
 
     Args:
         transport: to the API's address, with the key and the limit.
@@ -134,7 +134,7 @@ class Tmdb(ServiceClient):
         return cls(transport, language=language)
 
     def check(self) -> None:
-        """Ask for TMDb's configuration, which every key may read.
+        """Request TMDb's configuration to verify the key.
 
         Raises:
             ServiceRefused: the key is not accepted, or the address is not TMDb's.
@@ -151,23 +151,23 @@ class Tmdb(ServiceClient):
             ) from None
 
     def title(self, media_type: MediaType, tmdb_id: int) -> TmdbTitle:
-        """Everything about a title, in one request; in two where the overview is not translated.
+        """Request everything about a title; needs a second request if the overview is not translated.
 
         Raises:
-            NotFound: TMDb has no such title (any more).
-            BadAnswer: the answer cannot be read, or is about another title.
+            NotFound: TMDb has no such title.
+            BadAnswer: the answer cannot be parsed, or is about another title.
             ServiceUnavailable, ServiceRefused: see :class:`Transport`.
         """
         path = f"{PATHS[media_type]}/{tmdb_id}"
         answer = self.transport.get_json(path, {"append_to_response": APPENDED[media_type], "language": self._language})
-        title = _about(read_title(answer, media_type), tmdb_id)
+        title = _verified(parse_title(answer, media_type), tmdb_id)
         if title.overview is None and not self._language.startswith("en"):
             answer = self.transport.get_json(path, {"language": MAIN_LANGUAGE})
-            title = replace(title, overview=_about(read_title(answer, media_type), tmdb_id).overview)
+            title = replace(title, overview=_verified(parse_title(answer, media_type), tmdb_id).overview)
         return title
 
     def find(self, media_type: MediaType, *, imdb_id: str | None = None, tvdb_id: int | None = None) -> int | None:
-        """The TMDb id of a title known by another id, or None. TVDb ids are for series only."""
+        """Return the TMDb id of a title with another id, or None. TVDb ids are for series only."""
         for value, source in ((imdb_id, "imdb_id"), (tvdb_id if media_type == "series" else None, "tvdb_id")):
             if value is None:
                 continue
@@ -180,7 +180,7 @@ class Tmdb(ServiceClient):
         return None
 
     def collection(self, collection_id: int) -> TmdbCollection:
-        """A collection and its films. Raises as :meth:`title`."""
+        """Request a collection and its films. Raises as :meth:`title`."""
         answer = self.transport.get_json(f"/collection/{collection_id}", {"language": self._language})
         answer = expect(answer, dict, "TMDb's collection")
         if answer.get("id") != collection_id:
@@ -198,18 +198,18 @@ class Tmdb(ServiceClient):
         )
 
 
-def _about(title: TmdbTitle, tmdb_id: int) -> TmdbTitle:
-    """``title`` if it is the one that was asked for. Raises BadAnswer."""
+def _verified(title: TmdbTitle, tmdb_id: int) -> TmdbTitle:
+    """Return ``title`` if it is the requested one. Raises BadAnswer."""
     if title.tmdb_id != tmdb_id:
         raise BadAnswer(f"TMDb was asked for {tmdb_id} and answered with {title.tmdb_id}")
     return title
 
 
 def inspect_address(answer: Answer) -> None:
-    """A hook for :class:`Transport`: TMDb says in its own words that it does not have an id.
+    """Tell TMDb's own 404, which means an unknown id, from another server's; a hook for :class:`Transport`.
 
     Raises:
-        ServiceRefused: somebody else's 404, which is about the address: no title may be taken for unknown.
+        ServiceRefused: the 404 is about the address, so no title may be considered unknown.
     """
     if answer.status != 404:
         return
@@ -219,13 +219,13 @@ def inspect_address(answer: Answer) -> None:
         content = None
     if not isinstance(content, dict) or "status_code" not in content:
         raise ServiceRefused(
-            "What answers at APERTURE_TMDB_URL is not TMDb's API (404, and not in its words): "
+            "What answers at APERTURE_TMDB_URL is not TMDb's API (404 without a status_code): "
             "unset it, or set it to an address such as https://api.themoviedb.org/3."
         )
 
 
-def read_title(answer: Any, media_type: MediaType) -> TmdbTitle:
-    """TMDb's answer for a title, read.
+def parse_title(answer: Any, media_type: MediaType) -> TmdbTitle:
+    """Parse TMDb's answer for a title.
 
     Raises:
         BadAnswer: it is not an object, has no id or title, or a part that matters has the wrong type.
@@ -260,8 +260,8 @@ def read_title(answer: Any, media_type: MediaType) -> TmdbTitle:
         writers=_crew(crew, {"Writer", "Screenplay", "Story", "Novel", "Author"}),
         composers=_crew(crew, {"Original Music Composer", "Music"}),
         cinematographers=_crew(crew, {"Director of Photography", "Cinematography"}),
-        companies=_makers(answer.get("production_companies")),
-        networks=_makers(answer.get("networks")),
+        companies=_studios(answer.get("production_companies")),
+        networks=_studios(answer.get("networks")),
         countries=[
             country
             for entry in _list(answer.get("production_countries"))
@@ -269,7 +269,7 @@ def read_title(answer: Any, media_type: MediaType) -> TmdbTitle:
         ],
         languages=[code for entry in _list(answer.get("spoken_languages")) if (code := _text(entry.get("iso_639_1")))],
         original_language=_text(answer.get("original_language")),
-        # Zero votes come with an average of 0, which is no opinion.
+        # Without votes, the average is 0 and means nothing.
         vote_average=_number(answer.get("vote_average")) if _positive(answer.get("vote_count")) else None,
         vote_count=_positive(answer.get("vote_count")),
         popularity=_number(answer.get("popularity")),
@@ -326,14 +326,14 @@ def _names(value: Any) -> list[str]:
 
 
 def _episode_minutes(series: dict[str, Any]) -> int | None:
-    """``episode_run_time`` is empty for most series."""
+    """Return the runtime of an episode; ``episode_run_time`` is empty for most series."""
     typical = series.get("episode_run_time")
     minutes = _positive(typical[0]) if isinstance(typical, list) and typical else None
     return minutes or _positive(_dict(series.get("last_episode_to_air")).get("runtime"))
 
 
 def _crew(crew: list[dict[str, Any]], jobs: set[str]) -> list[str]:
-    """Names of those with one of these jobs; of a series the few with the most episodes."""
+    """Return the names of people with one of these jobs; for a series, the few with the most episodes."""
     episodes: dict[str, float] = {}
     for entry in crew:
         name = _text(entry.get("name"))
@@ -355,12 +355,12 @@ def _cast(value: Any) -> list[dict[str, str]]:
 
 
 def _character(member: dict[str, Any]) -> str:
-    """Whom somebody plays; over a whole series the role with the most episodes."""
+    """Return a cast member's character; over a whole series, the one with the most episodes."""
     roles = sorted(_list(member.get("roles")), key=lambda role: -(_number(role.get("episode_count")) or 0))
     return next((name for part in [member, *roles] if (name := _text(part.get("character")))), "")
 
 
-def _makers(value: Any) -> list[dict[str, Any]]:
+def _studios(value: Any) -> list[dict[str, Any]]:
     return [
         {"id": entry.get("id"), "name": name, "logo_path": _text(entry.get("logo_path"))}
         for entry in _list(value)

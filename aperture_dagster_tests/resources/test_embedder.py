@@ -16,8 +16,8 @@ from aperture_dagster.resources.embedder import (
     OpenAiEmbedder,
     WordLlamaEmbedder,
     make_embedder,
-    shortened,
     tokens_of,
+    truncate,
     unit_length,
 )
 from aperture_dagster.resources.errors import (
@@ -259,9 +259,9 @@ def test_a_text_that_is_too_long_all_the_same_is_cut_further(scripted: Scripted)
 def test_each_model_has_its_own_limit():
     models = ("text-embedding-3-large", "mxbai-embed-large:latest", "text-embedding-nomic-embed-text-v1.5@q8", "mine")
     assert [tokens_of(model) for model in models] == [MOST_TOKENS, 512, MOST_TOKENS, USUAL_TOKENS]
-    assert shortened("abc" * 10, 10) == "abc" * 10
-    assert shortened("abc" * 11, 10) == "abc" * 10
-    assert shortened("\u6620" * 10, 10) == "\u6620" * 5
+    assert truncate("abc" * 10, 10) == "abc" * 10
+    assert truncate("abc" * 11, 10) == "abc" * 10
+    assert truncate("\u6620" * 10, 10) == "\u6620" * 5
 
 
 def test_a_wrong_key_or_model_is_told(steady: RunningSimulator):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aperture_dagster.resources import omdb_values as values
-from aperture_dagster.resources.omdb_values import Awards, Years
+from aperture_dagster.resources.omdb_values import Awards
 
 # No database of examples: a test leaves no folder behind, and fails for everybody or nobody.
 many = settings(max_examples=100, derandomize=True, deadline=None)
@@ -37,8 +37,6 @@ def test_any_value_at_all_is_a_number_in_its_range_or_says_nothing(value: Any):
     for read, least, most in RANGES:
         found = read(value)
         assert found is None or least <= found <= most
-    span = values.years(value)
-    assert span is None or 1800 <= span.first <= (span.last or 2999) <= 2999
     assert values.day(value) is None or isinstance(values.day(value), date)
     text = values.known(value)
     assert text is None or (text == text.strip() != "")
@@ -60,7 +58,7 @@ def test_not_available_is_unknown_however_it_is_written(space: str, word: str):
     said = space + word + space
     assert values.known(said) is None
     assert values.awards(said) == Awards()
-    assert values.years(said) is values.day(said) is None
+    assert values.day(said) is None
     for read, _, _ in RANGES:
         assert read(said) is None
 
@@ -88,16 +86,6 @@ def test_minutes_are_read_back_in_each_of_their_forms(total: int):
     assert values.minutes(f"{total} min") == values.minutes(f"{total:,} min") == total
     if hours:
         assert values.minutes(f"{hours} h {rest} min") == values.minutes(f"{hours}h {rest}min") == total
-
-
-@many
-@given(st.integers(1800, 2999), st.integers(0, 60))
-def test_years_are_read_back_with_an_open_or_a_closed_end(first: int, span: int):
-    last = min(first + span, 2999)
-    assert values.years(str(first)) == Years(first, first)
-    for dash in ("\u2013", "-", "\u2014", "â€“", " \u2013 "):
-        assert values.years(f"{first}{dash}{last}") == Years(first, last)
-    assert values.years(f"{first}\u2013") == Years(first, None)
 
 
 def plural(amount: int, word: str) -> str:
@@ -180,10 +168,6 @@ def test_a_day_that_no_calendar_has_is_none():
     for said in ("31 Feb 2010", "00 Jan 2010", "1 Foo 2010", "01 Jan 0000", "2010-07-16", "Jul 2010"):
         assert values.day(said) is None
     assert values.day("1 September 2010") == date(2010, 9, 1)
-
-
-def test_a_series_that_ends_before_it_begins_is_none():
-    assert values.years("2019\u20132011") is values.years("0999") is values.years("20112019") is None
 
 
 def test_only_us_dollars_are_dollars():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused, ServiceUnavailable
-from aperture_dagster.resources.tmdb import CAST_KEPT, Tmdb, read_title
+from aperture_dagster.resources.tmdb import CAST_KEPT, Tmdb, parse_title
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.world import CastMember, World, WorldTitle
 from aperture_dagster.storage.tables import tmdb_metadata
@@ -75,8 +75,8 @@ def test_a_row_has_exactly_the_columns_of_its_table(client: Tmdb):
 
 def test_keywords_are_found_under_both_of_their_names():
     names = [{"id": 1, "name": "one"}, {"id": 2, "name": ""}, {"id": 3}, {"id": 1, "name": "one"}]
-    assert read_title(FILM | {"keywords": {"keywords": names}}, "movie").keywords == ["one"]
-    assert read_title(SERIES | {"keywords": {"results": names}}, "series").keywords == ["one"]
+    assert parse_title(FILM | {"keywords": {"keywords": names}}, "movie").keywords == ["one"]
+    assert parse_title(SERIES | {"keywords": {"results": names}}, "series").keywords == ["one"]
 
 
 @pytest.mark.parametrize("unknown", [None, "", 0, [], {}, "absent"])
@@ -86,8 +86,8 @@ def test_every_word_for_unknown_is_unknown(unknown: Any):
         "credits", "external_ids", "recommendations", "production_companies", "production_countries",
         "spoken_languages", "belongs_to_collection", "poster_path", "backdrop_path", "vote_count", "original_language",
     )  # fmt: skip
-    bare = read_title(FILM, "movie")
-    assert read_title(FILM | (dict.fromkeys(optional, unknown) if unknown != "absent" else {}), "movie") == bare
+    bare = parse_title(FILM, "movie")
+    assert parse_title(FILM | (dict.fromkeys(optional, unknown) if unknown != "absent" else {}), "movie") == bare
     assert (bare.release_date, bare.runtime_minutes, bare.vote_average, bare.genres, bare.collection_id) == (
         None,
         None,
@@ -98,23 +98,23 @@ def test_every_word_for_unknown_is_unknown(unknown: Any):
 
 
 def test_an_average_of_no_votes_is_no_opinion():
-    assert read_title(FILM | {"vote_average": 0.0, "vote_count": 0}, "movie").vote_average is None
-    assert read_title(FILM | {"vote_average": 7.5, "vote_count": 2}, "movie").vote_average == 7.5
+    assert parse_title(FILM | {"vote_average": 0.0, "vote_count": 0}, "movie").vote_average is None
+    assert parse_title(FILM | {"vote_average": 7.5, "vote_count": 2}, "movie").vote_average == 7.5
 
 
 @pytest.mark.parametrize("number", [10**400, float("inf"), float("nan"), True, "7"])
 def test_a_number_that_is_none_is_unknown(number: Any):
-    film = read_title(FILM | {"popularity": number, "vote_count": number, "runtime": number}, "movie")
+    film = parse_title(FILM | {"popularity": number, "vote_count": number, "runtime": number}, "movie")
     assert (film.popularity, film.vote_count, film.runtime_minutes) == (None, None, None)
 
 
 @pytest.mark.parametrize("day", ["", "2024-13-01", "2024", "soon", None, 2024])
 def test_a_date_that_is_none_is_unknown(day: Any):
-    assert read_title(FILM | {"release_date": day}, "movie").release_date is None
+    assert parse_title(FILM | {"release_date": day}, "movie").release_date is None
 
 
 def test_a_series_takes_its_own_fields():
-    series = read_title(
+    series = parse_title(
         SERIES
         | {
             "title": "not this",
@@ -143,12 +143,12 @@ def test_a_series_takes_its_own_fields():
     assert series.networks == [{"id": 1, "name": "AMC", "logo_path": "/a.png"}]
     assert series.next_episode is None
     assert series.last_episode == {"season": 5, "number": 16, "title": "End", "air_date": "2013-09-29"}
-    assert read_title(SERIES | {"episode_run_time": []}, "series").runtime_minutes is None
+    assert parse_title(SERIES | {"episode_run_time": []}, "series").runtime_minutes is None
 
 
 def test_the_first_of_the_cast_are_kept_in_billing_order():
     cast = [{"name": f"Actor {n}", "order": n, "character": None} for n in reversed(range(40))]
-    kept = read_title(FILM | {"credits": {"cast": cast, "crew": "none"}}, "movie").cast
+    kept = parse_title(FILM | {"credits": {"cast": cast, "crew": "none"}}, "movie").cast
     assert [member["name"] for member in kept] == [f"Actor {n}" for n in range(CAST_KEPT)]
 
 
@@ -162,14 +162,14 @@ def test_crew_is_told_apart_by_job_and_named_once():
         {"name": "D", "job": "Caterer"},
         "nobody",
     ]
-    film = read_title(FILM | {"credits": {"crew": crew}}, "movie")
+    film = parse_title(FILM | {"credits": {"crew": crew}}, "movie")
     assert (film.directors, film.writers, film.composers, film.cinematographers) == (["A"], ["A"], ["B"], ["C"])
 
 
 @pytest.mark.parametrize("answer", [[], None, "x", {}, {"id": 603}, {"id": "603", "title": "x"}, {"id": 1, "title": 5}])
 def test_an_answer_that_is_no_title_is_a_bad_answer(answer: Any):
     with pytest.raises(BadAnswer, match="TMDb"):
-        read_title(answer, "movie")
+        parse_title(answer, "movie")
 
 
 def test_a_title_that_tmdb_has_no_more_is_not_found(client: Tmdb):
@@ -260,9 +260,9 @@ def test_the_cast_of_a_series_is_that_of_all_its_seasons():
 def test_a_series_without_a_usual_length_is_as_long_as_its_last_episode():
     """Finding R8: most series have no ``episode_run_time``."""
     last = {"last_episode_to_air": {"season_number": 1, "episode_number": 9, "runtime": 52}}
-    assert read_title(SERIES | last | {"episode_run_time": []}, "series").runtime_minutes == 52
-    assert read_title(SERIES | last | {"episode_run_time": [45]}, "series").runtime_minutes == 45
-    assert read_title(SERIES | {"last_episode_to_air": {"runtime": None}}, "series").runtime_minutes is None
+    assert parse_title(SERIES | last | {"episode_run_time": []}, "series").runtime_minutes == 52
+    assert parse_title(SERIES | last | {"episode_run_time": [45]}, "series").runtime_minutes == 45
+    assert parse_title(SERIES | {"last_episode_to_air": {"runtime": None}}, "series").runtime_minutes is None
 
 
 def test_people_of_a_series_are_known_by_what_they_did_most():
@@ -274,7 +274,7 @@ def test_people_of_a_series_are_known_by_what_they_did_most():
     crew += [job(f"Guest {number}", Director=2) for number in range(8)]
     roles = [{"character": "Cameo", "episode_count": 1}, {"character": "Mayor", "episode_count": 40}]
     cast = [{"name": "Ann", "order": 1, "roles": roles}, {"name": "Bo", "order": 0, "roles": [{"character": None}]}]
-    series = read_title(SERIES | {"aggregate_credits": {"cast": cast, "crew": crew}}, "series")
+    series = parse_title(SERIES | {"aggregate_credits": {"cast": cast, "crew": crew}}, "series")
     assert series.cast == [{"name": "Bo", "character": ""}, {"name": "Ann", "character": "Mayor"}]
     assert series.directors == ["Often", "Guest 0", "Guest 1", "Guest 2", "Guest 3"]
     assert series.writers == ["Writes", "Often"]

@@ -20,7 +20,7 @@ from aperture_dagster.resources.media_server.records import (
     ServerTitle,
 )
 from aperture_dagster.resources.providers import Database
-from aperture_dagster.resources.tmdb import read_title
+from aperture_dagster.resources.tmdb import parse_title
 from aperture_dagster.storage.catalogue import known_libraries
 from aperture_dagster.storage.catalogue_sync import (
     CatalogueResult,
@@ -205,7 +205,7 @@ def played(server_item_id: str, **facts: Any) -> ItemState:
 def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
     """What TMDb says of a film on the shelf, as a row to be written."""
     answer = {"id": number, "title": f"TMDb {number}", "overview": "Said.", "vote_average": 7, "vote_count": 3} | facts
-    return read_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
+    return parse_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
 
 
 @pytest.fixture

@@ -303,7 +303,7 @@ def test_an_empty_library_has_the_same_columns(shelf: Shelf):
 
 def test_recommendations_of_tmdb_lead_to_works_of_the_same_kind_only(shelf: Shelf):
     from aperture_dagster.resources.media_server.records import ServerTitle
-    from aperture_dagster.resources.tmdb import read_title
+    from aperture_dagster.resources.tmdb import parse_title
     from aperture_dagster.storage.enrichment import write_answers
 
     shelf.films(film(1), film(2), film(3))
@@ -311,7 +311,7 @@ def test_recommendations_of_tmdb_lead_to_works_of_the_same_kind_only(shelf: Shel
     first = shelf.item("film-1")["work_id"]
     answer = {"id": 1, "title": "x", "recommendations": {"results": [{"id": n} for n in (3, 4, 99, 1, 2)]}}
     with shelf.open() as connection:
-        write_answers(connection, "tmdb", [read_title(answer, "movie").as_row(first)])
+        write_answers(connection, "tmdb", [parse_title(answer, "movie").as_row(first)])
         edges = read_edges(connection)
     assert list(edges.recommended_work_id) == [shelf.item("film-3")["work_id"], shelf.item("film-2")["work_id"]]
     assert list(edges["rank"]) == [1, 5]
@@ -319,7 +319,7 @@ def test_recommendations_of_tmdb_lead_to_works_of_the_same_kind_only(shelf: Shel
 
 def test_recommendations_of_tmdb_are_between_works_that_are_there(shelf: Shelf):
     """Finding S14: edges from and to works that are gone were read."""
-    from aperture_dagster.resources.tmdb import read_title
+    from aperture_dagster.resources.tmdb import parse_title
     from aperture_dagster.storage.enrichment import write_answers
 
     shelf.films(*(film(n) for n in (1, 2, 3)))
@@ -327,7 +327,7 @@ def test_recommendations_of_tmdb_are_between_works_that_are_there(shelf: Shelf):
     with shelf.open() as connection:
         for n in works:
             answer = {"id": n, "title": "x", "recommendations": {"results": [{"id": other} for other in works]}}
-            write_answers(connection, "tmdb", [read_title(answer, "movie").as_row(works[n])])
+            write_answers(connection, "tmdb", [parse_title(answer, "movie").as_row(works[n])])
         assert len(read_edges(connection)) == 6
     shelf.films(film(1), film(2))
     with shelf.open() as connection:

@@ -13,60 +13,35 @@ Facts about the API that shaped this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestRejected
 from aperture_dagster.resources.json_text import expect
-from aperture_dagster.resources.media_server.items import (
-    ITEM_TYPES,
-    parse_episode,
-    parse_state,
-    parse_title,
-    parse_user,
-    policy_of,
-)
-from aperture_dagster.resources.media_server.listing import (
-    id_batches,
-    only_types,
-    parse_page,
-    read_listing,
-    read_listings,
-)
-from aperture_dagster.resources.media_server.reader import STATE_OVERLAP, STATES_PER_PAGE, MediaServerReader
-from aperture_dagster.resources.media_server.records import (
-    ItemState,
-    Listing,
-    MediaType,
-    Page,
-    ServerEpisode,
-    ServerLibrary,
-    ServerTitle,
-    ServerUser,
-    with_content,
-)
+from aperture_dagster.resources.media_server.items import parse_user, policy_of
+from aperture_dagster.resources.media_server.listing import parse_page, read_listing
+from aperture_dagster.resources.media_server.reader import STATE_OVERLAP, MediaServerReader
+from aperture_dagster.resources.media_server.records import ItemState, Listing, Page, ServerLibrary, ServerUser
 from aperture_dagster.resources.media_server.values import parse_id, parse_text, parse_texts, require_text
 
-Record = TypeVar("Record")
-
 PREFIX = "/emby"
-TITLE_FIELDS = (
-    "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,ProductionYear,"
-    "PremiereDate,EndDate,CommunityRating,CriticRating,OfficialRating,Status"
-)
-EPISODE_FIELDS = "Path,PremiereDate"
-STATE_FIELDS = "UserDataPlayCount,UserDataLastPlayedDate"
 
 
 class EmbyReader(MediaServerReader):
     """An Emby server; its address may or may not end in ``/emby``."""
 
     product = "Emby"
+    title_fields = (
+        "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,ProductionYear,"
+        "PremiereDate,EndDate,CommunityRating,CriticRating,OfficialRating,Status"
+    )
+    episode_fields = "Path,PremiereDate"
+    state_fields = "UserDataPlayCount,UserDataLastPlayedDate"
+    listing_query: ClassVar = {"GroupItemsIntoCollections": "false"}
 
     @staticmethod
     def credentials(api_key: str, extra_headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -153,84 +128,14 @@ class EmbyReader(MediaServerReader):
             raise BadAnswer(f"{what} cannot be parsed: {page.problems[0]}")
         return page.records
 
-    def titles(self, library: ServerLibrary, media_type: MediaType, listing: Listing) -> Iterator[list[ServerTitle]]:
-        """Yield all films or series of a library; see :meth:`MediaServerReader.titles`."""
-        return self._library_items(library, ITEM_TYPES[media_type], TITLE_FIELDS, parse_title, listing)
-
-    def episodes(self, library: ServerLibrary, listing: Listing) -> Iterator[list[ServerEpisode]]:
-        """Yield all episodes of a library that have a file."""
-        return self._library_items(library, "Episode", EPISODE_FIELDS, parse_episode, listing)
-
-    def _library_items(
-        self,
-        library: ServerLibrary,
-        item_type: str,
-        fields: str,
-        parse: Callable[[dict[str, Any]], Record],
-        listing: Listing,
-    ) -> Iterator[list[Record]]:
-        query = {
-            "ParentId": library.library_id,
-            "IncludeItemTypes": item_type,
-            "Fields": fields,
-            "EnableUserData": "false",
-        }
-        return self._pages("/Items", query, only_types(item_type, parse), listing)
-
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
         """Yield all states that were saved since then, unmarked items included."""
         horizon = (since - STATE_OVERLAP).astimezone(UTC)
         return self._states(user_id, {"MinDateLastSavedForUser": f"{horizon:%Y-%m-%dT%H:%M:%SZ}"}, listing)
 
-    def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
-        """Yield every item that the user played, started, marked or rated.
-
-        No filter knows ratings, so all series are read.
-        """
-        parts = [partial(self._states, user_id, {"Filters": one}) for one in ("IsPlayed", "IsResumable", "IsFavorite")]
-        return read_listings([*parts, partial(self._series_states, user_id)], listing)
-
-    def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
-        """Yield the user's states of these items; see :meth:`MediaServerReader.states_of`."""
-        for ids in id_batches(item_ids):
-            yield from self._states(user_id, {"Ids": ids}, Listing())
-
-    def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
-        return with_content(self._states(user_id, {"IncludeItemTypes": "Series"}, listing))
-
-    def _states(self, user_id: str, query: Mapping[str, str], listing: Listing) -> Iterator[list[ItemState]]:
-        query = {
-            "IncludeItemTypes": "Movie,Series,Episode",
-            "Fields": STATE_FIELDS,
-            "EnableUserData": "true",
-            **query,
-        }
-        path, parse = f"/Users/{quote(user_id, safe='')}/Items", only_types(query["IncludeItemTypes"], parse_state)
-        return self._pages(path, query, parse, listing, page_size=min(self._page_size, STATES_PER_PAGE))
-
-    def _pages(
-        self,
-        path: str,
-        query: Mapping[str, str],
-        parse: Callable[[dict[str, Any]], Record],
-        listing: Listing,
-        *,
-        page_size: int | None = None,
-    ) -> Iterator[list[Record]]:
-        size = page_size or self._page_size
-        base = {
-            "Recursive": "true",
-            "SortBy": "DateCreated,SortName",
-            "SortOrder": "Ascending",
-            "GroupItemsIntoCollections": "false",
-            "EnableImages": "false",
-            **query,
-        }
-
-        def fetch(start: int, overlap: int) -> Any:
-            return self.transport.get_json(path, {**base, "StartIndex": start, "Limit": size + overlap})
-
-        return read_listing(fetch, parse, listing, what=f"Emby's {path}")
+    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
+        path = "/Items" if user_id is None else f"/Users/{quote(user_id, safe='')}/Items"
+        return self.transport.get_json(path, query)
 
 
 def parse_emby_user(item: dict[str, Any]) -> ServerUser:

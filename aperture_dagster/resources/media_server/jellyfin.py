@@ -17,55 +17,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from operator import attrgetter, itemgetter
-from typing import Any, TypeVar
+from operator import itemgetter
+from typing import Any, ClassVar
 
 from aperture_dagster.library.access import clean_tags
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.json_text import expect
-from aperture_dagster.resources.media_server.items import (
-    ITEM_TYPES,
-    parse_episode,
-    parse_state,
-    parse_tags,
-    parse_title,
-    parse_user,
-    parse_versions,
-)
-from aperture_dagster.resources.media_server.listing import (
-    id_batches,
-    only_types,
-    parse_page,
-    read_listing,
-    read_listings,
-)
-from aperture_dagster.resources.media_server.reader import STATE_OVERLAP, STATES_PER_PAGE, MediaServerReader
-from aperture_dagster.resources.media_server.records import (
-    ItemState,
-    Listing,
-    MediaType,
-    Page,
-    ServerEpisode,
-    ServerLibrary,
-    ServerTitle,
-    ServerUser,
-    with_content,
-)
+from aperture_dagster.resources.media_server.items import parse_tags, parse_user, parse_versions
+from aperture_dagster.resources.media_server.listing import id_batches, parse_page, read_listings
+from aperture_dagster.resources.media_server.reader import SINGLE_TYPES, STATE_OVERLAP, Item, MediaServerReader
+from aperture_dagster.resources.media_server.records import ItemState, Listing, Page, ServerLibrary, ServerUser
 from aperture_dagster.resources.media_server.values import parse_id, parse_integer, parse_text, require_text
-
-Record = TypeVar("Record")
-Item = TypeVar("Item", ServerTitle, ServerEpisode)
-Parse = Callable[[dict[str, Any]], Record]
-
-TITLE_FIELDS = (
-    "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,MediaSourceCount"
-)
 
 
 class JellyfinReader(MediaServerReader):
     """A Jellyfin server."""
 
     product = "Jellyfin"
+    title_fields = (
+        "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,OriginalTitle,Taglines,SortName,Path,MediaSourceCount"
+    )
+    episode_fields = "Path,MediaSourceCount"
+    listing_query: ClassVar = {
+        "CollapseBoxSetItems": "false",
+        "ExcludeLocationTypes": "Virtual",
+        "EnableTotalRecordCount": "true",
+    }
 
     @staticmethod
     def credentials(api_key: str, extra_headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -105,14 +82,6 @@ class JellyfinReader(MediaServerReader):
             raise BadAnswer(f"Jellyfin's list of libraries cannot be parsed: {page.problems[0]}")
         return page.records
 
-    def titles(self, library: ServerLibrary, media_type: MediaType, listing: Listing) -> Iterator[list[ServerTitle]]:
-        """Yield all films or series of a library; see :meth:`MediaServerReader.titles`."""
-        return self._library_items(library, ITEM_TYPES[media_type], TITLE_FIELDS, parse_title, listing)
-
-    def episodes(self, library: ServerLibrary, listing: Listing) -> Iterator[list[ServerEpisode]]:
-        """Yield all episodes of a library that have a file."""
-        return self._library_items(library, "Episode", "Path,MediaSourceCount", parse_episode, listing)
-
     def _library_items(
         self,
         library: ServerLibrary,
@@ -134,24 +103,17 @@ class JellyfinReader(MediaServerReader):
                 with_versions.append(record.server_item_id)
             return record
 
-        query = {
-            "parentId": library.library_id,
-            "includeItemTypes": item_type,
-            "fields": fields,
-            "sortBy": "DateCreated,SortName",
-            "enableUserData": "false",
-        }
-        for page in self._pages(query, only_types(item_type, parse_and_note), listing):
+        for page in super()._library_items(library, item_type, fields, parse_and_note, listing):
             versions = self._by_id(with_versions, "MediaSources", parse_versions)
             yield [replace(one, version_ids=versions.get(one.server_item_id, ())) for one in page]
             with_versions.clear()
 
     def _by_id(
-        self, item_ids: Sequence[str], fields: str, parse: Parse[tuple[str, tuple[str, ...]]]
+        self, item_ids: Sequence[str], fields: str, parse: Callable[[dict[str, Any]], tuple[str, tuple[str, ...]]]
     ) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
         for ids in id_batches(item_ids):
-            query = {"ids": ids, "fields": fields, "enableUserData": "false"}
+            query = {"Ids": ids, "Fields": fields, "EnableUserData": "false"}
             for page in self._pages(query, parse, Listing(), key=itemgetter(0)):
                 found.update(page)
         return found
@@ -161,69 +123,21 @@ class JellyfinReader(MediaServerReader):
 
         What was *un*marked or rated never appears here; the daily full comparison finds it.
         """
-        horizon = since - STATE_OVERLAP
-        newest_first = {"isPlayed": "true", "sortBy": "DatePlayed", "sortOrder": "Descending"}
+        horizon, single = since - STATE_OVERLAP, {"IncludeItemTypes": SINGLE_TYPES}
+        newest_first = {"Filters": "IsPlayed", "SortBy": "DatePlayed", "SortOrder": "Descending", **single}
         for page in self._states(user_id, newest_first, listing):
             yield page
             if page and all(state.last_played_at is None or state.last_played_at < horizon for state in page):
                 # The rest is older.
                 listing.total = listing.seen
                 break
-        queries = ({"filters": "IsResumable"}, {"filters": "IsFavorite", "includeItemTypes": "Movie,Series,Episode"})
+        queries = ({"Filters": "IsResumable", **single}, {"Filters": "IsFavorite"})
         yield from read_listings([partial(self._states, user_id, query) for query in queries], listing)
 
-    def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
-        """Yield every item that the user played, started, marked or rated.
-
-        No filter knows ratings, so all series are read; favourite series are among them.
-        """
-        queries = ({"isPlayed": "true"}, {"filters": "IsResumable"}, {"filters": "IsFavorite"})
-        parts = [partial(self._states, user_id, query) for query in queries]
-        return read_listings([*parts, partial(self._series_states, user_id)], listing)
-
-    def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
-        """Yield the user's states of these items; see :meth:`MediaServerReader.states_of`."""
-        for ids in id_batches(item_ids):
-            yield from self._states(user_id, {"ids": ids, "includeItemTypes": "Movie,Series,Episode"}, Listing())
-
-    def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
-        return with_content(self._states(user_id, {"includeItemTypes": "Series"}, listing))
-
-    def _states(self, user_id: str, query: Mapping[str, str], listing: Listing) -> Iterator[list[ItemState]]:
-        query = {
-            "userId": user_id,
-            "includeItemTypes": "Movie,Episode",
-            "sortBy": "DateCreated,SortName",
-            "enableUserData": "true",
-            **query,
-        }
-        size = min(self._page_size, STATES_PER_PAGE)
-        return self._pages(query, only_types(query["includeItemTypes"], parse_state), listing, page_size=size)
-
-    def _pages(
-        self,
-        query: Mapping[str, str],
-        parse: Parse[Record],
-        listing: Listing,
-        *,
-        key: Callable[[Record], str] = attrgetter("server_item_id"),
-        page_size: int | None = None,
-    ) -> Iterator[list[Record]]:
-        size = page_size or self._page_size
-        base = {
-            "recursive": "true",
-            "sortOrder": "Ascending",
-            "collapseBoxSetItems": "false",
-            "excludeLocationTypes": "Virtual",
-            "enableImages": "false",
-            "enableTotalRecordCount": "true",
-            **query,
-        }
-
-        def fetch(start: int, overlap: int) -> Any:
-            return self.transport.get_json("/Items", {**base, "startIndex": start, "limit": size + overlap})
-
-        return read_listing(fetch, parse, listing, what="Jellyfin's /Items", key=key)
+    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
+        if user_id is not None:
+            query = {**query, "UserId": user_id}
+        return self.transport.get_json("/Items", {name[0].lower() + name[1:]: value for name, value in query.items()})
 
 
 def apply_library_tags(user: ServerUser, tags: Mapping[str, tuple[str, ...]]) -> ServerUser:

@@ -1,16 +1,20 @@
-"""The read interface of a media server: what the syncs need, whichever server it is."""
+"""Read a media server: what the syncs need, whichever server it is."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Self
+from functools import partial
+from operator import attrgetter
+from typing import Any, ClassVar, Self, TypeVar
 
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.home_network import Route
 from aperture_dagster.resources.json_text import expect
+from aperture_dagster.resources.media_server.items import ITEM_TYPES, parse_episode, parse_state, parse_title
+from aperture_dagster.resources.media_server.listing import id_batches, only_types, read_listing, read_listings
 from aperture_dagster.resources.media_server.records import (
     ItemState,
     Listing,
@@ -22,19 +26,25 @@ from aperture_dagster.resources.media_server.records import (
     ServerStudio,
     ServerTitle,
     ServerUser,
+    with_content,
 )
 from aperture_dagster.resources.transport import Transport
+
+Record = TypeVar("Record")
+Item = TypeVar("Item", ServerTitle, ServerEpisode)
 
 # User data costs a server more than everything else of an item.
 STATES_PER_PAGE = 200
 # Clocks differ and plays are reported late, so changes are read from a day before the newest that is known.
 STATE_OVERLAP = timedelta(days=1)
+SINGLE_TYPES, ALL_TYPES = "Movie,Episode", "Movie,Series,Episode"
 
 
 class MediaServerReader(ServiceClient, ABC):
     """A media server, read over HTTP.
 
-    Methods that yield pages fill ``listing`` on the way; it is final after the last page.
+    Methods that yield pages fill ``listing`` on the way; it is final after the last page. Query parameters are written
+    as Emby spells them.
 
     Args:
         transport: to the server's address, with its auth header.
@@ -43,6 +53,11 @@ class MediaServerReader(ServiceClient, ABC):
 
     product: ClassVar[str]
     """The server's name, for messages."""
+    title_fields: ClassVar[str]
+    episode_fields: ClassVar[str]
+    state_fields: ClassVar[str | None] = None
+    listing_query: ClassVar[Mapping[str, str]]
+    """Parameters of every listing."""
 
     def __init__(self, transport: Transport, *, page_size: int = 500) -> None:
         super().__init__(transport)
@@ -106,13 +121,13 @@ class MediaServerReader(ServiceClient, ABC):
             BadAnswer: a library cannot be parsed. Without it, missing items could not be told from deleted ones.
         """
 
-    @abstractmethod
     def titles(self, library: ServerLibrary, media_type: MediaType, listing: Listing) -> Iterator[list[ServerTitle]]:
         """Yield all films or series of a library, oldest first, so that new ones are added at the end."""
+        return self._library_items(library, ITEM_TYPES[media_type], self.title_fields, parse_title, listing)
 
-    @abstractmethod
     def episodes(self, library: ServerLibrary, listing: Listing) -> Iterator[list[ServerEpisode]]:
         """Yield all episodes of a library that have a file."""
+        return self._library_items(library, "Episode", self.episode_fields, parse_episode, listing)
 
     @abstractmethod
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
@@ -121,13 +136,74 @@ class MediaServerReader(ServiceClient, ABC):
         A changed rating may be found by :meth:`all_states` only.
         """
 
-    @abstractmethod
     def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
         """Yield every item that the user played, started, marked or rated."""
+        filters = ("IsPlayed", "IsResumable", "IsFavorite")
+        parts = [
+            partial(self._states, user_id, {"Filters": one, "IncludeItemTypes": "Movie,Episode"}) for one in filters
+        ]
+        return read_listings([*parts, partial(self._series_states, user_id)], listing)
 
-    @abstractmethod
     def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
         """Yield the user's states of these items, empty states included; items hidden from the user are left out."""
+        for ids in id_batches(item_ids):
+            yield from self._states(user_id, {"Ids": ids}, Listing())
+
+    def _series_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
+        # No filter knows ratings, so all series are read, and their favourites with them.
+        return with_content(self._states(user_id, {"IncludeItemTypes": "Series"}, listing))
+
+    def _states(self, user_id: str, query: Mapping[str, str], listing: Listing) -> Iterator[list[ItemState]]:
+        query = {"IncludeItemTypes": ALL_TYPES, "EnableUserData": "true", **query}
+        if self.state_fields:
+            query["Fields"] = self.state_fields
+        parse, page_size = only_types(query["IncludeItemTypes"], parse_state), min(self._page_size, STATES_PER_PAGE)
+        return self._pages(query, parse, listing, user_id=user_id, page_size=page_size)
+
+    def _library_items(
+        self,
+        library: ServerLibrary,
+        item_type: str,
+        fields: str,
+        parse: Callable[[dict[str, Any]], Item],
+        listing: Listing,
+    ) -> Iterator[list[Item]]:
+        query = {
+            "ParentId": library.library_id,
+            "IncludeItemTypes": item_type,
+            "Fields": fields,
+            "EnableUserData": "false",
+        }
+        return self._pages(query, only_types(item_type, parse), listing)
+
+    def _pages(
+        self,
+        query: Mapping[str, str],
+        parse: Callable[[dict[str, Any]], Record],
+        listing: Listing,
+        *,
+        user_id: str | None = None,
+        key: Callable[[Record], str] = attrgetter("server_item_id"),
+        page_size: int | None = None,
+    ) -> Iterator[list[Record]]:
+        size = page_size or self._page_size
+        base = {
+            "Recursive": "true",
+            "SortBy": "DateCreated,SortName",
+            "SortOrder": "Ascending",
+            "EnableImages": "false",
+            **self.listing_query,
+            **query,
+        }
+
+        def fetch(start: int, overlap: int) -> Any:
+            return self._get_items({**base, "StartIndex": start, "Limit": size + overlap}, user_id)
+
+        return read_listing(fetch, parse, listing, what=f"{self.product}'s list of items", key=key)
+
+    @abstractmethod
+    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
+        """Return the answer to a query of items, as a user sees them if there is one."""
 
     def studios(self) -> Iterator[list[ServerStudio]]:
         """Yield all studios.
