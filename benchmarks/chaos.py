@@ -1,12 +1,11 @@
-"""What ``kill -9`` leaves: demos killed at random moments of every step, on the embedded database.
+"""Kill demos with ``kill -9`` at random moments of every step, on the embedded database.
 
     python benchmarks/chaos.py [--kills 40] [--seed N]
 
-The runs of a home are killed at random moments before the first step and in every asset of the cycle, in their order,
-so that each is hit while it has work to do: the run's process alone, the embedded database alone, or all that works in
-the home at once. Homes follow each other until there are enough kills and every asset was hit. The run after a kill
-must complete (or be killed itself), and in the end the home must hold what an undisturbed one holds, row by row, with
-nothing left over.
+The runs of a home are killed at random moments before the first step and in every asset of the cycle, in order, so that
+each is hit while it has work to do: only the process of the run, only the embedded database, or every process of the
+home at once. Further homes follow until there are enough kills and every asset was hit. The run after a kill must
+complete (or be killed itself). In the end, the home must hold the same rows as an undisturbed one, and nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ BEFORE_THE_FIRST_STEP = 2
 
 
 def main() -> int:
-    """Kill, print, and return 0 when nothing was lost and nothing left."""
+    """Run the benchmark, and return 0 if nothing was lost or left behind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
@@ -60,7 +59,7 @@ def main() -> int:
                         home.run_and_kill(kind, after)
                         print(f"home {number}: {kind:<10} {after:5.2f} s from the start", flush=True)
                     chaos.kill_in_each(
-                        home, targets, chance, tell=lambda told, n=number: print(f"home {n}: {told}", flush=True)
+                        home, targets, chance, tell=lambda line, n=number: print(f"home {n}: {line}", flush=True)
                     )
                     ended = chaos.what_came_of_it(home.run())
                     found = chaos.differences(home.kept(), undisturbed) + chaos.differences(ended, summary)
@@ -70,17 +69,15 @@ def main() -> int:
                     found = [f"a run that was not killed failed: {failed}"]
                 kinds += home.kills
                 passed += home.passed
-            print(
-                f"home {number}: {'; '.join(found) or 'ended as an undisturbed one, nothing left behind'}", flush=True
-            )
+            print(f"home {number}: {'; '.join(found) or 'same result, nothing left behind'}", flush=True)
             problems += found
     print(f"{kinds.total()} kills in {time.monotonic() - started:.0f} s: {dict(kinds)}")
-    print(f"they fell in {', '.join(f'{where} {count}' for where, count in fell.most_common())}")
+    print(f"during {', '.join(f'{where} {count}' for where, count in fell.most_common())}")
     missed = sorted(assets - set(fell))
     print(
         f"assets hit: {len(assets) - len(missed)} of {len(assets)}{', without ' + ', '.join(missed) if missed else ''}"
     )
-    print(f"runs that were over before their kill: {passed}; every run that was not killed completed: {not problems}")
+    print(f"runs that ended before their kill: {passed}; every run that was not killed completed: {not problems}")
     for problem in problems:
         print(f"PROBLEM {problem}")
     good = not problems and not missed and kinds.total() >= options.kills

@@ -1,10 +1,11 @@
-"""What a free key is good for: 5,000 films by OMDb in five days of 1,000 requests, by MDBList in 50 requests.
+"""Enrich 5,000 films with free keys: OMDb in five days of 1,000 requests, MDBList in 50 requests.
 
     python benchmarks/enrichment_quota.py [--titles 5000] [--seed N]
 
-On the embedded database, with the real jobs, against the stand-ins, which count. The days of OMDb pass by the clock: on
-the second a run is ended in the middle and another goes on, on the third two runs of one process start at once, on the
-fourth two processes do. Every film must be asked about once, by no more requests than a day allows and by no fewer.
+Runs the real jobs on the embedded database, against stand-ins that count requests. The five days are simulated with a
+clock. On the second day a run is interrupted and another one continues; on the third, two runs of one process start at
+the same time; on the fourth, two processes do. Every film must be requested exactly once, and each day must use exactly
+its quota.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 DAYS = 5
 BATCH = 100
-# However loaded the machine is, a run is ended before its day is used up.
+# Slow enough that a run can be interrupted before the quota is used up, however busy the machine is.
 SLOWED_SECONDS = 0.05
 
 
 def main() -> int:
-    """Run, print, and return 0 when everything that is promised was kept."""
+    """Run the benchmark, print the results, and return 0 if all limits were kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--titles", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
@@ -53,7 +54,7 @@ def main() -> int:
     stand_ins = SimulatorSettings(omdb_daily_limit=daily, mdblist_largest_batch=BATCH)
     print(f"{options.titles:,} films, {daily:,} requests a day to OMDb; seed {options.seed}", flush=True)
     with (
-        # Dagster's own words, a line for every event of every run.
+        # Hide Dagster's log, which has a line for every event of every run.
         contextlib.redirect_stderr(io.StringIO()),
         tempfile.TemporaryDirectory(prefix="aperture-quota-", ignore_cleanup_errors=True) as folder,
         running_simulator(World("a library", films), stand_ins) as simulator,
@@ -81,41 +82,41 @@ def main() -> int:
 
 
 def five_days(library: Any, daily: int, chance: random.Random) -> bool:
-    """OMDb, day by day; whether each day was used up, and each film asked about once in all."""
-    happenings: dict[int, tuple[str, Callable[[], object]]] = {
-        2: ("a run is ended in the middle, another goes on", lambda: ended(library, chance.randrange(daily // 10))),
+    """Run OMDb day by day; return whether each day used its quota and each film was requested once."""
+    scenarios: dict[int, tuple[str, Callable[[], object]]] = {
+        2: ("a run is interrupted, another one continues", lambda: interrupted(library, chance.randrange(daily // 10))),
         3: ("two runs of one process at once", lambda: library.ask_twice_at_once("omdb")),
         4: ("two processes at once", lambda: two_processes(library)),
     }
-    print("OMDb  requests that day   used   films left   goes on at            seconds")
+    print("OMDb  requests that day   used   films left   continues at           seconds")
     good = True
     for day in range(1, DAYS + 1):
         if day > 1:
             library.next_day()
         started, before = time.monotonic(), library.state.requests("omdb")
-        happening, make_happen = happenings.get(day, ("one run", lambda: None))
-        make_happen()
-        told = library.ask("omdb")
+        name, scenario = scenarios.get(day, ("one run", lambda: None))
+        scenario()
+        metadata = library.ask("omdb")
         requests = library.state.requests("omdb") - before
-        good &= requests == daily == told["quota_used"] and told["still_due"] == daily * (DAYS - day)
-        good &= ("goes_on_at" in told) is (day < DAYS)
+        good &= requests == daily == metadata["quota_used"] and metadata["still_due"] == daily * (DAYS - day)
+        good &= ("goes_on_at" in metadata) is (day < DAYS)
         print(
-            f"day {day} {requests:18,} {told['quota_used']:6,} {told['still_due']:12,}   "
-            f"{told.get('goes_on_at', 'all is known'):<22} {time.monotonic() - started:6.1f}  {happening}",
+            f"day {day} {requests:18,} {metadata['quota_used']:6,} {metadata['still_due']:12,}   "
+            f"{metadata.get('goes_on_at', 'complete'):<22} {time.monotonic() - started:6.1f}  {name}",
             flush=True,
         )
     asked = library.state.asked("omdb")
     outcomes = library.count("omdb")
     print(
-        f"{asked.total():,} requests about {len(asked):,} films, at most {max(asked.values())} about one; "
-        f"outcomes {dict(outcomes)}; the ledger says {library.used('omdb'):,}"
+        f"{asked.total():,} requests for {len(asked):,} films, at most {max(asked.values())} per film; "
+        f"outcomes {dict(outcomes)}; the quota table has {library.used('omdb'):,}"
     )
     good &= asked.total() == len(asked) == DAYS * daily == outcomes.total() == library.used("omdb")
     return good and outcomes["waiting"] == outcomes["error"] == 0
 
 
-def ended(library: Any, requests: int) -> None:
-    """A run in a process of its own, interrupted after so many requests."""
+def interrupted(library: Any, requests: int) -> None:
+    """Start a run in another process, and interrupt it after this many requests."""
     from aperture_dagster.simulator.faults import FaultRule
     from aperture_dagster_tests.e2e.library import wait_until_asked
 
@@ -128,7 +129,7 @@ def ended(library: Any, requests: int) -> None:
 
 
 def two_processes(library: Any) -> None:
-    """Two runs in processes of their own, started at once."""
+    """Start two runs in two processes at the same time, and wait for them."""
     from aperture_dagster_tests.e2e.library import came_of
 
     for came in [came_of(process) for process in [library.start("omdb") for _ in range(2)]]:
@@ -137,18 +138,18 @@ def two_processes(library: Any) -> None:
 
 
 def one_day_of_batches(library: Any, films: int) -> bool:
-    """MDBList: whether every film was asked about once, a hundred in a request."""
+    """Run MDBList; return whether every film was requested once, a hundred per request."""
     started = time.monotonic()
-    told = library.ask("mdblist")
+    metadata = library.ask("mdblist")
     asked = library.state.asked("mdblist")
     requests = library.state.requests("mdblist")
     print(
-        f"MDBList: {requests:,} requests about {len(asked):,} films in {time.monotonic() - started:.1f} s, at most "
-        f"{max(asked.values())} about one; {told['fetched']:,} known, {told['not_found']:,} unknown; "
-        f"MDBList counted {told['quota_used']:,}"
+        f"MDBList: {requests:,} requests for {len(asked):,} films in {time.monotonic() - started:.1f} s, at most "
+        f"{max(asked.values())} per film; {metadata['fetched']:,} known, {metadata['not_found']:,} unknown; "
+        f"MDBList counted {metadata['quota_used']:,}"
     )
-    good = requests == told["quota_used"] == films // BATCH and asked.total() == len(asked) == films
-    return good and told["errors"] == told["still_due"] == 0
+    good = requests == metadata["quota_used"] == films // BATCH and asked.total() == len(asked) == films
+    return good and metadata["errors"] == metadata["still_due"] == 0
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How long it takes to recognise episodes when the server has given all of them new ids.
+"""Measure how long it takes to recognise episodes after the server has given new ids to all of them.
 
     python benchmarks/episode_recognition.py [--sizes 20000 40000 200000]
 
-Syncs series of a hundred episodes on an embedded database, then the same episodes under new ids, and measures the
-second merge. Promised: 40,000 in under 5 s on two cores, ten times the episodes in at most 12 times the time, and no
-episode taken for a new one.
+Syncs series of a hundred episodes on an embedded database, then the same episodes with new ids, and measures the second
+merge. Limits: 40,000 episodes in under 5 s on two cores, ten times the episodes in at most 12 times the time, and all
+episodes recognised.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ RULES = RemovalRules(limit=0.2, accepted=True)
 
 
 def main() -> int:
-    """Run, print, and return 0 when everything that is promised was kept."""
+    """Run the benchmark, print the results, and return 0 if all limits were kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[20_000, 40_000, 200_000])
     sizes = sorted(parser.parse_args().sizes)
@@ -54,7 +54,7 @@ def main() -> int:
                 good = result.recognised == size and result.counts.inserted == result.removed == 0
                 kept &= good
                 print(
-                    f"{size:>9,} episodes under new ids: {taken[size]:6.1f} s, {result.recognised:,} recognised: "
+                    f"{size:>9,} episodes with new ids: {taken[size]:6.1f} s, {result.recognised:,} recognised: "
                     f"{'PASS' if good else 'FAIL'}",
                     flush=True,
                 )
@@ -70,14 +70,14 @@ def main() -> int:
     return 0 if kept else 1
 
 
-def verdict(promise: str, good: bool) -> bool:
-    """Print whether a promise was kept."""
-    print(f"{promise}: {'PASS' if good else 'FAIL'}", flush=True)
+def verdict(claim: str, good: bool) -> bool:
+    """Print whether a limit was kept."""
+    print(f"{claim}: {'PASS' if good else 'FAIL'}", flush=True)
     return good
 
 
 def sync(database: Database, library: ServerLibrary, size: int, ids: str) -> tuple[float, CatalogueResult]:
-    """List the library's series and episodes; returns the seconds that the merge of the episodes took."""
+    """Sync the library's series and episodes; return the seconds that the merge of the episodes took."""
     coverage = Coverage(complete={library.library_id})
     with database.connection() as connection:
         with connection.begin():
@@ -96,19 +96,19 @@ def sync(database: Database, library: ServerLibrary, size: int, ids: str) -> tup
 
 
 def pages(numbers: range) -> Iterator[range]:
-    """Ranges of the size of a page."""
+    """Split numbers into pages."""
     for start in range(0, len(numbers), PAGE):
         yield numbers[start : start + PAGE]
 
 
 def show(library: ServerLibrary, number: int) -> ServerTitle:
-    """A series, which keeps its id."""
+    """Return a series, which keeps its id."""
     name = f"{library.library_id}-{number // IN_A_SERIES}"
     return ServerTitle(name, f"Show {name}", imdb_id=f"tt-{name}", path=f"/{name}")
 
 
 def episode(library: ServerLibrary, number: int, ids: str) -> ServerEpisode:
-    """An episode, whose path is another one each time: season and number alone say which it is."""
+    """Return an episode with a new path each time, so that only season and number identify it."""
     name = f"{library.library_id}-{number // IN_A_SERIES}"
     within = number % IN_A_SERIES
     return ServerEpisode(

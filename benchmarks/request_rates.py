@@ -1,13 +1,13 @@
-"""How close to a service's limit the product works, and that it never goes beyond it, by the service's own clock.
+"""Measure how close the product gets to a service's rate limit without exceeding it, by the service's clock.
 
     python benchmarks/request_rates.py [--seconds 30] [--only NAME]
 
-The real assets, in processes of their own, ask stand-ins in another one, whose answers take 20-300 ms, each by chance.
-Prints for TMDb at 40 requests in a second and in ten, and for MDBList at 3 in a second: requests after the first
-window as a ratio to what is allowed (at least 0.90 for ten seconds, 0.85 for one), and the most in any window. Then
-one run after the other: one that is stopped while the next waits for its turn, one that is killed while the next
-waits, and one that begins when another has ended: no window holds more than the limit across all of them. The
-machine's load is printed with each.
+The real assets run in separate processes against stand-ins in another process, which answer after random delays of
+20-300 ms. For TMDb with 40 requests per second and per ten seconds, and MDBList with 3 per second, this prints requests
+after the first window as a ratio to the limit (at least 0.90 for ten seconds, 0.85 for one), and the most requests in
+any window. Then it starts several runs in sequence: one is interrupted while the next waits, one is killed while the
+next waits, and one starts after another has ended. No window may exceed the limit across all of them. Each line has the
+load of the machine.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MOST_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a service allows, and the asset that asks it; ``titles`` in one request."""
+    """The limit of a service, the asset that uses it, and ``titles`` per request."""
 
     service: str
     asset: str
@@ -47,17 +47,17 @@ class Limit:
     titles: int = 1
 
     def __str__(self) -> str:
-        """For a line of the report."""
+        """Return the name for a line of the report."""
         return f"{self.service} at {self.requests} in {self.seconds:g} s"
 
     @property
     def least_ratio(self) -> float:
-        """The share of the allowed rate that is promised."""
+        """Return the smallest acceptable share of the allowed rate."""
         return 0.9 if self.seconds >= 10 else 0.85
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings that say so."""
+        """Return the settings of this limit."""
         name = f"APERTURE_{self.service.upper()}"
         return {f"{name}_REQUESTS": str(self.requests), f"{name}_PERIOD_SECONDS": f"{self.seconds:g}"}
 
@@ -70,14 +70,21 @@ LIMITS = (
 
 
 def main() -> int:
-    """Run, print, and return 0 when everything that is promised was kept."""
+    """Run the benchmark, print the results, and return 0 if all limits were kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=30, help="about so long each (windows of 10 s: twice that)")
-    parser.add_argument("--only", default="", help="only what has this in its name; 'one after the other' is the last")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=30,
+        help="approximate duration of each measurement (twice as long for windows of 10 s)",
+    )
+    parser.add_argument(
+        "--only", default="", help="only measurements with this in their name, such as 'tmdb' or 'in sequence'"
+    )
     parser.add_argument("--work", help="Run this asset, in this process.")
     options = parser.parse_args()
-    if not any(options.only in name for name in [*map(str, LIMITS), "one after the other"]):
-        parser.error(f"nothing is called {options.only!r}")
+    if not any(options.only in name for name in [*map(str, LIMITS), "in sequence"]):
+        parser.error(f"there is no measurement with {options.only!r} in its name")
     if options.work:
         return work(options.work)
     from aperture_dagster.cli import demo
@@ -85,7 +92,7 @@ def main() -> int:
     from aperture_dagster.storage.embedded import release_embedded_server
 
     seconds = {limit: options.seconds * (2 if limit.seconds > 1 else 1) for limit in LIMITS}
-    # In the first window there may be as many again, and not every title is known to every service.
+    # The first window may take as many again, and not every title is known to every service.
     titles = max(int((seconds[one] / one.seconds + 1) * one.requests) * one.titles for one in LIMITS)
     kept = []
     with tempfile.TemporaryDirectory(prefix="aperture-request-rates-", ignore_cleanup_errors=True) as folder:
@@ -99,17 +106,17 @@ def main() -> int:
                 for limit in LIMITS:
                     if options.only in str(limit):
                         kept.append(one_run(database, stand_ins, limit, seconds[limit]))
-                if options.only in "one after the other":
-                    kept.append(one_after_the_other(database, stand_ins, LIMITS[1]))
+                if options.only in "in sequence":
+                    kept.append(in_sequence(database, stand_ins, LIMITS[1]))
             finally:
-                # Before its folder goes: a server that loses it would live on for a while.
+                # Stop the server before its folder is removed; otherwise it would stay alive for a while.
                 release_embedded_server(home / "postgres")
     print("PASS" if all(kept) else "FAIL")
     return 0 if all(kept) else 1
 
 
 def work(asset: str) -> int:
-    """Materialize an asset by a run of the real job that it belongs to."""
+    """Materialize an asset with a run of the job that it belongs to."""
     import dagster as dg
 
     from aperture_dagster.build import build_definitions
@@ -117,7 +124,7 @@ def work(asset: str) -> int:
 
     job = {"movies": "sync_movies", "tmdb_metadata": "enrich_metadata", "mdblist_scores": "enrich_mdblist"}[asset]
     definitions = build_definitions(load_settings())
-    # Its own record of runs: Dagster's pools would let nobody follow one that was killed, until the daemon sees it.
+    # An ephemeral instance: in a shared one, the pool slot of a killed run would stay taken without a daemon.
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def(job).execute_in_process(
             instance=instance, asset_selection=[dg.AssetKey(asset)], raise_on_error=False
@@ -126,13 +133,13 @@ def work(asset: str) -> int:
 
 
 class StandIns:
-    """The stand-ins' record of what came, and when, by their clock."""
+    """Control interface of the stand-ins, which record when each request arrives, by their clock."""
 
     def __init__(self, url: str) -> None:
         self._control = httpx.Client(base_url=f"{url}/_control", timeout=30)
 
     def begin(self, service: str) -> None:
-        """Forget what came before, and answer slowly from now on."""
+        """Reset the records, and answer slowly from now on."""
         least, most = ANSWER_SECONDS
         self._control.delete("/faults").raise_for_status()
         rule = {"service": service, "kind": "slow", "delay_seconds": least, "delay_up_to_seconds": most}
@@ -140,17 +147,17 @@ class StandIns:
         self._control.post("/reset").raise_for_status()
 
     def arrivals(self, service: str) -> list[float]:
-        """When each request to a service came, in seconds."""
+        """Return the times at which requests to a service arrived, in seconds."""
         answer = self._control.get("/arrivals", params={"service": service}).json()
         return sorted(moment for _, moment in answer["arrivals"])
 
 
 class Run:
-    """A process that works at an asset."""
+    """A process that materializes an asset."""
 
     def __init__(self, asset: str, environment: dict[str, str]) -> None:
         command = [sys.executable, __file__, "--work", asset]
-        # One that is killed leaves its temporary files: they lie in the home, which goes with all that is in it.
+        # A killed process leaves temporary files; put them into the home, which is removed at the end.
         environment = {**os.environ, "TMPDIR": os.environ["APERTURE_HOME"], **environment}
         self._process = subprocess.Popen(
             command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -158,25 +165,25 @@ class Run:
         self._asset = asset
 
     def wait_until_over(self) -> None:
-        """Wait for its end, which has to be a good one."""
-        said = self._process.communicate(timeout=MOST_SECONDS)[1]
+        """Wait until the process has ended; it must succeed."""
+        errors = self._process.communicate(timeout=MOST_SECONDS)[1]
         if self._process.returncode != 0:
-            sys.stderr.buffer.write(said)
+            sys.stderr.buffer.write(errors)
             raise SystemExit(f"{self._asset} failed")
 
     def end(self, how: signal.Signals) -> None:
-        """End it, and see that it has ended."""
+        """Send a signal, and wait until the process has ended."""
         self._process.send_signal(how)
         self._process.communicate(timeout=60)
 
 
 def run(asset: str, **environment: str) -> Run:
-    """Start working at an asset in a process of its own."""
+    """Start to materialize an asset in another process."""
     return Run(asset, environment)
 
 
 def one_run(database: Database, stand_ins: StandIns, limit: Limit, seconds: float) -> bool:
-    """Measure a run that has enough to do for so long; says whether the limit was used and kept."""
+    """Measure a run that lasts this long; return whether the limit was used and kept."""
     put_on_the_list(database, limit, int((seconds / limit.seconds + 1) * limit.requests) * limit.titles)
     stand_ins.begin(limit.service)
     run(limit.asset, **limit.environment).wait_until_over()
@@ -186,16 +193,16 @@ def one_run(database: Database, stand_ins: StandIns, limit: Limit, seconds: floa
     print(
         f"{limit}: {ratio:.3f} of the allowed rate (at least {limit.least_ratio}), at most {most} of "
         f"{limit.requests} in {limit.seconds:g} s, tightest {tightest(arrivals, limit):.3f} s; "
-        f"{len(arrivals):,} requests in {arrivals[-1] - arrivals[0]:.0f} s, {said_load()}: "
+        f"{len(arrivals):,} requests in {arrivals[-1] - arrivals[0]:.0f} s, {load()}: "
         f"{'PASS' if good else 'FAIL'}",
         flush=True,
     )
     return good
 
 
-def one_after_the_other(database: Database, stand_ins: StandIns, limit: Limit) -> bool:
-    """Measure four runs: stopped, killed on its way, run to its end, begun after that; says whether the limit was
-    kept across them.
+def in_sequence(database: Database, stand_ins: StandIns, limit: Limit) -> bool:
+    """Measure four runs: interrupted, killed, completed, and started after that; return whether the limit was kept
+    across all of them.
     """
     full = limit.requests
     stand_ins.begin(limit.service)
@@ -218,16 +225,16 @@ def one_after_the_other(database: Database, stand_ins: StandIns, limit: Limit) -
     most = most_in_window(arrivals, limit.seconds)
     good = most <= limit.requests
     print(
-        f"one after the other ({limit}): at most {most} of {limit.requests} in {limit.seconds:g} s, tightest "
-        f"{tightest(arrivals, limit):.3f} s; {first} of one that was stopped, {second} of one that was killed, "
-        f"{len(arrivals) - first - second} of two more, {said_load()}: {'PASS' if good else 'FAIL'}",
+        f"in sequence ({limit}): at most {most} of {limit.requests} in {limit.seconds:g} s, tightest "
+        f"{tightest(arrivals, limit):.3f} s; {first} requests of an interrupted run, {second} of a killed one, "
+        f"{len(arrivals) - first - second} of two more, {load()}: {'PASS' if good else 'FAIL'}",
         flush=True,
     )
     return good
 
 
 def put_on_the_list(database: Database, limit: Limit, titles: int) -> None:
-    """Make so many titles due with a service, and no others."""
+    """Make exactly this many titles due for a service."""
     from sqlalchemy import text
 
     from aperture_dagster.library.sources import SOURCES
@@ -252,18 +259,19 @@ def put_on_the_list(database: Database, limit: Limit, titles: int) -> None:
         assert due == titles, f"the library holds {due} titles for {limit.service}, not {titles}"
 
 
-def wait_for(come: Callable[[], bool]) -> None:
-    """Look again and again until it has come."""
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Poll until a condition is true."""
     deadline = time.monotonic() + MOST_SECONDS
-    while not come():
+    while not condition():
         if time.monotonic() > deadline:
-            raise SystemExit("what was waited for did not come")
+            raise SystemExit(f"timed out after {MOST_SECONDS} s")
         time.sleep(0.01)
 
 
 def used(arrivals: list[float], limit: Limit) -> float:
-    """The rate after the first window, as a ratio to the allowed one: how long whole windows took from each of the
-    requests that end it to those that are as many windows later.
+    """Return the rate after the first window, as a ratio to the limit.
+
+    It compares the requests of the second window with those a whole number of windows later.
     """
     full = limit.requests
     windows = (len(arrivals) - full) // full
@@ -272,17 +280,17 @@ def used(arrivals: list[float], limit: Limit) -> float:
 
 
 def most_in_window(arrivals: list[float], seconds: float) -> int:
-    """The most in any window of this length."""
+    """Return the largest number of requests in any window of this length."""
     return max(bisect.bisect_left(arrivals, arrival + seconds) - at for at, arrival in enumerate(arrivals))
 
 
 def tightest(arrivals: list[float], limit: Limit) -> float:
-    """The least time between a request and the one that is one more than the limit after it."""
+    """Return the shortest time that limit + 1 consecutive requests span."""
     return min(later - earlier for earlier, later in zip(arrivals, arrivals[limit.requests :], strict=False))
 
 
-def said_load() -> str:
-    """The machine's load, which the figures depend on."""
+def load() -> str:
+    """Return the load of the machine, which affects the figures."""
     return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
 
 

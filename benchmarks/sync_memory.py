@@ -1,11 +1,11 @@
-"""How much memory and time it takes to read a large server: 50,000 films, 200,000 episodes, 50 users' histories.
+"""Measure memory and time to sync a large server: 50,000 films, 200,000 episodes, histories of 50 users.
 
     python benchmarks/sync_memory.py [--movies 50000] [--episodes 200000] [--users 50] [--plays 500000]
 
-Runs the real jobs (users, films, series with their episodes, watch histories) in one process, on the embedded
-database, against stand-ins in another; at a quarter of the size and at the whole, and each a second time, when nothing
-is new. Prints for each step seconds, rows and the most memory held above what importing the definitions takes, against
-the limit of 500 MB; and how time grew with size. The database's own memory is printed and not counted.
+Runs the real jobs (users, films, series with their episodes, watch histories) in one process on the embedded database,
+against stand-ins in another process: at a quarter of the size and at full size, and each a second time without any
+changes. Prints seconds, rows and peak memory of each step (above the memory after importing the definitions, with a
+limit of 500 MB), and how time grew with size. The memory of the database is printed, but does not count.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What the server has; ``plays`` of all users together."""
+    """Number of items on the server; ``plays`` are those of all users together."""
 
     movies: int
     series: int
@@ -51,18 +51,18 @@ class Sizes:
     plays: int
 
     def part(self, divisor: int) -> Sizes:
-        """The same server, so many times smaller: fewer titles and plays, the same users."""
+        """Return the sizes divided by ``divisor``, with the same number of users."""
         small = {name: count // divisor for name, count in asdict(self).items()}
         return Sizes(**small | {"users": self.users})
 
     @property
     def world(self) -> str:
-        """As the stand-ins call it."""
+        """Return the name of the world for the stand-ins."""
         return "generated:" + ",".join(f"{name}={count}" for name, count in asdict(self).items())
 
 
 def main() -> int:
-    """Run, print, and return 0 when everything that is promised was kept."""
+    """Run the benchmark, print the results, and return 0 if all limits were kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, count in (
         ("movies", 50_000),
@@ -72,7 +72,7 @@ def main() -> int:
         ("plays", 500_000),
     ):
         parser.add_argument(f"--{name}", type=int, default=count)
-    parser.add_argument("--measure", action="store_true", help="One size only, in this process; figures as JSON.")
+    parser.add_argument("--measure", action="store_true", help="Measure one size in this process, and print JSON.")
     options = parser.parse_args()
     sizes = Sizes(options.movies, options.series, options.episodes, options.users, options.plays)
     if options.measure:
@@ -91,8 +91,8 @@ def main() -> int:
                     f" {of['peak_mb']:5.0f} MB above the import"
                 )
         print(
-            f"  most memory above the import ({figures['import_mb']:.0f} MB): {peak:.0f} MB, {peak / LIMIT_MB:.2f} of "
-            f"the limit; the database's own: {figures['database_mb']:.0f} MB"
+            f"  peak memory above the import ({figures['import_mb']:.0f} MB): {peak:.0f} MB, {peak / LIMIT_MB:.2f} of "
+            f"the limit; database: {figures['database_mb']:.0f} MB"
         )
         rewritten = sum(of["written"] for of in figures["cycles"]["second"].values())
         kept.append(rewritten == 0)
@@ -106,7 +106,7 @@ def main() -> int:
 
 
 def in_a_new_process(sizes: Sizes) -> dict[str, Any]:
-    """Measure where nothing has been imported or run before."""
+    """Measure in a fresh process."""
     command = [sys.executable, __file__, "--measure"]
     for name, count in asdict(sizes).items():
         command += [f"--{name}", str(count)]
@@ -115,7 +115,7 @@ def in_a_new_process(sizes: Sizes) -> dict[str, Any]:
 
 
 def measure(sizes: Sizes) -> dict[str, Any]:
-    """Sync twice in this process; returns the figures of each step, and of memory in all."""
+    """Sync twice in this process; return the figures of each step and the peak memory."""
     from aperture_dagster.cli import demo
 
     demo.START_SECONDS = 600
@@ -136,20 +136,20 @@ def measure(sizes: Sizes) -> dict[str, Any]:
                         name: cycle(definitions, instance, settings, sampled, import_mb) for name in ("first", "second")
                     }
             finally:
-                # While its folder is there: at the end of the process it would find nothing to stop by.
+                # Stop the server while its folder still exists.
                 release_embedded_server(home / "postgres")
-            # What the samples missed between them, the kernel has counted.
-            counted = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            # The kernel also counts peaks between the samples.
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "import_mb": import_mb,
-        "peak_mb": counted / MB - import_mb,
+        "peak_mb": peak / MB - import_mb,
         "database_mb": sampled.database_mb,
         "cycles": cycles,
     }
 
 
 def silent() -> dg.LoggerDefinition:
-    """Say nothing on the terminal: standard output is for the figures."""
+    """Return a logger without output, because standard output is for the figures."""
     import logging
 
     import dagster as dg
@@ -163,20 +163,20 @@ def silent() -> dg.LoggerDefinition:
 
 
 class Memory:
-    """What this process and the embedded database hold, looked at again and again."""
+    """Samples of the memory of this process and of the embedded database."""
 
     def __init__(self) -> None:
         self.samples: list[tuple[float, float]] = []
         self.database_mb = 0.0
 
     def peak(self, since: float, until: float) -> float:
-        """The most that this process held between two moments, in MB."""
+        """Return the peak memory of this process between two moments, in MB."""
         return max((held for moment, held in self.samples if since <= moment <= until), default=0.0)
 
 
 @contextlib.contextmanager
 def memory(database: Path) -> Iterator[Memory]:
-    """Watch the memory of this process and of the database until the block ends."""
+    """Sample the memory of this process and of the database until the block ends."""
     found, over = Memory(), threading.Event()
     own = psutil.Process()
 
@@ -198,7 +198,7 @@ def memory(database: Path) -> Iterator[Memory]:
 
 
 def database_memory(folder: Path) -> int:
-    """Bytes that the server and its workers hold, what they share counted once."""
+    """Return the memory of the server and its workers in bytes, counting shared memory once."""
     held = 0
     with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
         server = psutil.Process(int((folder / "postmaster.pid").read_text().splitlines()[0]))
@@ -212,7 +212,7 @@ def database_memory(folder: Path) -> int:
 def cycle(
     definitions: dg.Definitions, instance: dg.DagsterInstance, settings: Settings, sampled: Memory, import_mb: float
 ) -> dict[str, dict[str, float]]:
-    """Run the jobs once; returns seconds, rows there, rows written and memory above the import of each step."""
+    """Run the jobs once; return seconds, rows, rows written and peak memory above the import of each step."""
     from aperture_dagster.cli.demo import DemoFailed
     from aperture_dagster.schedules import all_users_tags
 

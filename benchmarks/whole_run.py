@@ -1,10 +1,10 @@
-"""How long the whole graph takes on real histories, and that a second run has nothing to do.
+"""Measure how long the whole graph takes on real histories, and check that a second run has nothing to do.
 
     python benchmarks/whole_run.py [--data FOLDER] [--users 50]
 
-Runs ``aperture demo`` twice on the same home (9,742 films, 50 users by default) and prints for each seconds against
-the limit of three minutes, rows written and requests sent; then that every user has a full list of films that they have
-not watched, held against the data itself.
+Runs ``aperture demo`` twice on the same home (9,742 films, 50 users by default), and prints seconds (the limit is three
+minutes), rows written and requests sent for each. Then it checks against the data set that every user has a full list
+of films that they have not watched.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LISTED = 50
 
 
 def main() -> int:
-    """Run, print, and return 0 when everything that is promised was kept."""
+    """Run the benchmark, print the results, and return 0 if all limits were kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=PROJECT.parent / "shared" / "data")
     parser.add_argument("--users", type=int, default=50)
@@ -45,14 +45,14 @@ def main() -> int:
         )
         print("  " + ", ".join(f"{asset} {spent:.1f} s" for asset, spent in summary["seconds"].items()))
     idle = second["requests"]["tmdb"] == 0 and not any(second["rows_written"].values())
-    print(f"a second run writes nothing and asks TMDb nothing: {idle}")
+    print(f"the second run writes nothing and sends no requests to TMDb: {idle}")
     full, watched = check_lists(options.data, first["recommendations"])
-    print(f"{full} of {options.users} users have {LISTED} films; {watched} of those had been watched")
+    print(f"{full} of {options.users} users have {LISTED} films, {watched} of which they had watched")
     return 0 if idle and full == options.users and watched == 0 and first_seconds < LIMIT_SECONDS else 1
 
 
 def run(options: argparse.Namespace, home: Path, summary: Path) -> tuple[dict[str, Any], float]:
-    """One ``aperture demo``: its summary, and seconds by the clock on the wall."""
+    """Run ``aperture demo``; return its summary and the elapsed seconds."""
     command = [sys.executable, "-m", "aperture_dagster.cli.main", "demo", "--world", str(options.data)]
     command += ["--users", str(options.users), "--home", str(home), "--summary", str(summary)]
     started = time.monotonic()
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace, home: Path, summary: Path) -> tuple[dict[st
 
 
 def check_lists(data: Path, lists: dict[str, list[dict[str, Any]]]) -> tuple[int, int]:
-    """Users with a full list of films, and films on lists that their user has watched, by the data itself."""
+    """Return how many users have a full list of films, and how many listed films their users have watched."""
     with gzip.open(data / "movies.jsonl.gz", "rt", encoding="utf-8") as file:
         imdb = {film["movieId"]: film["imdbId"] for film in map(json.loads, file)}
     seen: dict[str, set[str]] = {}

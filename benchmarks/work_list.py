@@ -1,11 +1,11 @@
-"""How quickly the work list of a library of 50,000 titles says what to ask next, and that memory stays constant.
+"""Measure queries on the work list of a library of 50,000 titles, and that memory stays constant.
 
     python benchmarks/work_list.py [--titles 50000]
 
-On a database of its own. Prints in milliseconds, the median and the worst, and as a ratio to the limit: the next batch
-of every source, where all wait for their first turn, all are stale, both are mixed, nearly
-everything is done, and half of the library has left; then what is asked once a run. Last, the whole list is worked
-through with answers that come at once, and all works are merged: seconds, and how much more memory that took.
+Uses a separate database. Prints the median and the maximum in milliseconds, and the median as a ratio to the limit: for
+the next batch of every source while all titles are new, all are stale, both are mixed, nearly all are done, and half of
+the library is gone; and for the queries that run once per run. Finally it works through the whole list with immediate
+answers and merges all works, and prints seconds and additional memory.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from aperture_dagster.worklist.engine import Attempt
 
 BATCH_LIMIT_MS = 50
-# Of what is asked once a run.
+# For queries that run once per run.
 RUN_LIMIT_MS = 1_000
 MEMORY_LIMIT_MB = 50
 # Four times the titles may take this much more than four times as long.
 GROWTH_LIMIT = 1.5
 BATCHES = 15
-# Nothing changed since all was merged.
+# For a merge without changes.
 UNCHANGED_LIMIT_S = 2
 MB = 1024 * 1024
 NOW = datetime.now(UTC)
@@ -51,7 +51,7 @@ KEPT: list[bool] = []
 
 
 def main() -> int:
-    """Run, print, and return 0 when everything that is promised was kept."""
+    """Run the benchmark, print the results, and return 0 if all limits were kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--titles", type=int, default=50_000)
     titles = parser.parse_args().titles
@@ -65,7 +65,7 @@ def main() -> int:
         contextlib.ExitStack() as in_the_end,
     ):
         settings = load_settings(home=Path(folder) / "home")
-        # Before its folder goes: a server that loses it would live on for a while.
+        # Stop the server before its folder is removed; otherwise it would stay alive for a while.
         in_the_end.callback(release_embedded_server, settings.home_path / "postgres")
         database = Database(settings)
         fill(database, titles)
@@ -91,46 +91,46 @@ def main() -> int:
         forget_merges(database)
         growth = whole / merge(database) / 4
         judge(
-            f"merging takes {growth:.2f} as long a title as with a quarter of them (limit {GROWTH_LIMIT})",
+            f"merging takes {growth:.2f} as long per title as with a quarter of them (limit {GROWTH_LIMIT})",
             growth <= GROWTH_LIMIT,
         )
     print("PASS" if all(KEPT) else "FAIL")
     return 0 if all(KEPT) else 1
 
 
-def judge(told: str, good: bool) -> None:
-    """Print a line of the report, and remember how it ended."""
+def judge(line: str, good: bool) -> None:
+    """Print a line of the report, and remember whether it passed."""
     KEPT.append(good)
-    print(f"{told}: {'PASS' if good else 'FAIL'}", flush=True)
+    print(f"{line}: {'PASS' if good else 'FAIL'}", flush=True)
 
 
 # --- the library ------------------------------------------------------------------------------------------------------
 
 
 def fill(database: Database, titles: int) -> None:
-    """Put so many titles into the catalogue, one in ten a series, and of half of them what TMDb says."""
+    """Put this many titles into the catalogue, one in ten of them a series."""
     from aperture_dagster.resources.media_server.records import ServerLibrary
     from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
 
-    kinds: list[tuple[MediaType, ServerLibrary, Sequence[int]]] = [
+    libraries: list[tuple[MediaType, ServerLibrary, Sequence[int]]] = [
         ("movie", ServerLibrary("films", "Films", "movies"), [n for n in range(titles) if n % 10]),
         ("series", ServerLibrary("shows", "Shows", "tvshows"), range(0, titles, 10)),
     ]
-    for kind, library, numbers in kinds:
+    for media_type, library, numbers in libraries:
         with database.connection() as connection:
             with connection.begin():
                 write_libraries(connection, [library])
-            sync = TitleSync(connection, kind)
+            sync = TitleSync(connection, media_type)
             for start in range(0, len(numbers), 1000):
                 sync.add(library, [title(n) for n in numbers[start : start + 1000]])
             sync.merge(Coverage(complete={library.library_id}), RemovalRules(limit=0.2, accepted=True))
 
 
 def title(number: int) -> ServerTitle:
-    """A title: one in twenty has only IMDb's id or none, and one in five hundred only TMDb's."""
+    """Return a title: one in twenty has only an IMDb id or none, one in five hundred only a TMDb id."""
     from aperture_dagster.resources.media_server.records import ServerTitle
 
-    of_its_kind = number // 10
+    position = number // 10
     return ServerTitle(
         f"title-{number}",
         f"Title {number}",
@@ -138,18 +138,18 @@ def title(number: int) -> ServerTitle:
         year=1960 + number % 60,
         genres=("Drama", "Comedy"),
         path=f"/media/{number}.mkv",
-        tmdb_id=number + 1 if of_its_kind % 20 else None,
-        imdb_id=f"tt{number:07}" if of_its_kind % 40 and of_its_kind % 500 != 1 else None,
+        tmdb_id=number + 1 if position % 20 else None,
+        imdb_id=f"tt{number:07}" if position % 40 and position % 500 != 1 else None,
         added_at=NOW - timedelta(minutes=number),
     )
 
 
-# --- what is asked of the list ----------------------------------------------------------------------------------------
+# --- queries on the list ----------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Timing:
-    """How long it took to ask the same again and again, in milliseconds."""
+    """Durations of a repeated query, in milliseconds."""
 
     name: str
     limit_ms: float
@@ -162,28 +162,28 @@ class Timing:
         yield
         self.took.append((time.perf_counter() - started) * 1000)
 
-    def tell(self) -> None:
-        """Print it, and judge the median: the worst is the machine's as well."""
+    def report(self) -> None:
+        """Print and judge the median; the maximum also depends on the machine."""
         median, worst = statistics.median(self.took), max(self.took)
         judge(
-            f"{self.name:<62} {median:6.1f} ms, worst {worst:6.1f} ms, {median / self.limit_ms:.2f} of the limit",
+            f"{self.name:<62} {median:6.1f} ms, maximum {worst:6.1f} ms, {median / self.limit_ms:.2f} of the limit",
             median <= self.limit_ms,
         )
 
 
 def look_at_the_list(database: Database) -> None:
-    """Measure every source in every state of the list."""
+    """Measure the queries of every source in every state of the list."""
     from sqlalchemy import text
 
     from aperture_dagster.library.sources import MDBLIST, OMDB, TMDB, TMDB_COLLECTIONS, TMDB_IMAGES
     from aperture_dagster.storage.work_list import count_due, due_items, enrol, standing
 
     sources = (TMDB, OMDB, MDBLIST, TMDB_COLLECTIONS, TMDB_IMAGES)
-    first = Timing("a source's first list", 10 * RUN_LIMIT_MS)
+    first = Timing("first enrolment of a source", 10 * RUN_LIMIT_MS)
     for source in sources:
         with first.measured(), database.transaction() as connection:
             enrol(connection, source, now=NOW)
-    first.tell()
+    first.report()
     for state, statement in STATES.items():
         with database.transaction() as connection:
             for one in statement:
@@ -197,31 +197,33 @@ def look_at_the_list(database: Database) -> None:
             for _ in range(BATCHES):
                 with batches.measured(), database.transaction() as connection:
                     due_items(connection, source, now=NOW + timedelta(minutes=5), limit=200)
-            batches.tell()
+            batches.report()
         for name, once in (
-            ("how many are due", lambda connection, source: count_due(connection, source, now=NOW)),
-            ("what is new", lambda connection, source: enrol(connection, source, now=NOW)),
-            ("how all stands", standing),
+            ("count of due items", lambda connection, source: count_due(connection, source, now=NOW)),
+            ("enrolment", lambda connection, source: enrol(connection, source, now=NOW)),
+            ("overview", standing),
         ):
             timing = Timing(f"{state}: {name}", RUN_LIMIT_MS)
             for source in sources:
                 with timing.measured(), database.transaction() as connection:
                     once(connection, source)
-            timing.tell()
+            timing.report()
 
 
-# What the list looks like, one after the other.
+# States of the list, one after the other.
 _DONE = "outcome = 'ok', attempts = 0, fetched_at = now(), attempted_at = now()"
 _LEFT = (
     "UPDATE titles SET removed_at = now() "
     "WHERE added_at > (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY added_at) FROM titles)"
 )
 STATES = {
-    "all wait": (),
-    "the newest half has left, all wait": (_LEFT,),
-    "it has left, all are stale": (f"UPDATE fetches SET {_DONE}, due_at = now() - interval '1 day' * (1 + item % 30)",),
+    "all new": (),
+    "newest half gone, all new": (_LEFT,),
+    "newest half gone, all stale": (
+        f"UPDATE fetches SET {_DONE}, due_at = now() - interval '1 day' * (1 + item % 30)",
+    ),
     "all stale": ("UPDATE titles SET removed_at = NULL",),
-    "a third waits, a third is stale": (
+    "a third new, a third stale": (
         "UPDATE fetches SET outcome = 'waiting' WHERE item % 3 = 0",
         "UPDATE fetches SET due_at = now() + interval '1 day' * (1 + item % 30) WHERE item % 3 = 1",
     ),
@@ -230,12 +232,12 @@ STATES = {
         "UPDATE fetches SET due_at = now() - interval '1 day' WHERE item % 1000 = 7",
         "UPDATE fetches SET outcome = 'waiting' WHERE item % 1000 = 11",
     ),
-    "all wait again": ("UPDATE fetches SET outcome = 'waiting'",),
+    "all new again": ("UPDATE fetches SET outcome = 'waiting'",),
 }
 
 
 def answer(database: Database, titles: int) -> None:
-    """Write what TMDb says of so many titles: a collection for one in five, and their studios."""
+    """Write TMDb answers for this many titles, with a collection for one in five, and their studios."""
     from aperture_dagster.storage.enrichment import write_answers
 
     with database.transaction() as connection:
@@ -252,7 +254,7 @@ def answer(database: Database, titles: int) -> None:
 
 
 def read(tmdb_id: int) -> TmdbTitle:
-    """TMDb's answer about a film, of the usual size."""
+    """Return a TMDb answer about a film, of typical size."""
     from aperture_dagster.resources.tmdb import parse_title
 
     people = [{"name": f"Person {(tmdb_id + n) % 9000}", "character": f"Role {n}"} for n in range(15)]
@@ -276,11 +278,11 @@ def read(tmdb_id: int) -> TmdbTitle:
     )
 
 
-# --- all of it --------------------------------------------------------------------------------------------------------
+# --- the whole list ---------------------------------------------------------------------------------------------------
 
 
 def work_through_everything(settings: Settings, database: Database) -> None:
-    """Work through TMDb's list as a run does, with answers that come at once."""
+    """Work through the list of TMDb as a run does, with immediate answers."""
     import dagster as dg
 
     from aperture_dagster.library.sources import TMDB
@@ -299,20 +301,20 @@ def work_through_everything(settings: Settings, database: Database) -> None:
     tally = work_through(dg.build_asset_context(), database, Clock(), work)
     seconds = time.monotonic() - started
     judge(
-        f"{tally.ok:,} titles asked about and kept in {seconds:.0f} s, {tally.ok / seconds:,.0f} a second; "
+        f"{tally.ok:,} titles requested and stored in {seconds:.0f} s, {tally.ok / seconds:,.0f} per second; "
         f"{tally.still_due} are still due",
         tally.still_due == 0 and tally.error == 0,
     )
 
 
 def forget_merges(database: Database) -> None:
-    """Let everything be merged again."""
+    """Forget what was merged, so that everything is merged again."""
     with database.transaction() as connection:
         connection.exec_driver_sql("TRUNCATE merges")
 
 
 def merge(database: Database) -> float:
-    """Merge what all sources say of all works; returns how many seconds that took."""
+    """Merge all sources of all works; return the seconds that it took."""
     from aperture_dagster.storage.enrichment import write_enriched
 
     started = time.monotonic()
@@ -325,7 +327,7 @@ def merge(database: Database) -> float:
 
 @contextmanager
 def memory(name: str) -> Iterator[None]:
-    """Say by how much the memory that this process holds has grown in the block, at its most."""
+    """Report by how much the memory of this process grew at most within the block."""
     own, over = psutil.Process(), threading.Event()
     gc.collect()
     before = most = own.memory_info().rss
