@@ -1,4 +1,4 @@
-"""The command line as a person uses it: new processes, the embedded database, nothing started by hand."""
+"""The command line in new processes, on the embedded database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COUNTS = ("users", "movies", "series", "episodes", "plays")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A folder for a home; whoever still works in it at the end is an error, and is ended."""
+    """A folder for a home. Processes still running there at the end are an error, and are killed."""
     yield tmp_path / "home"
     left = [] if all_gone(tmp_path) else processes_of(tmp_path)
     for process in left:
@@ -48,7 +48,7 @@ def run(program: str, *arguments: str, home: Path, **more: str) -> subprocess.Co
 
 
 def demo(home: Path, *arguments: str) -> dict[str, Any]:
-    """Run the demo with three users; returns the summary."""
+    """Run the demo with three users; return the summary."""
     summary = home.parent / "summary.json"
     done = run(
         "aperture", "demo", "--home", str(home), "--users", "3", "--summary", str(summary), *arguments, home=home
@@ -57,7 +57,7 @@ def demo(home: Path, *arguments: str) -> dict[str, Any]:
     return json.loads(summary.read_text(encoding="utf-8"))
 
 
-def test_the_demo_leaves_a_summary_and_dagsters_own_commands_go_on_from_it(home: Path):
+def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(home: Path):
     summary = demo(home)
     assert set(summary) == {*COUNTS, "recommendations", "top_picks", "seconds", "requests", "rows_written"}
     assert all(type(summary[name]) is int and summary[name] > 0 for name in COUNTS)
@@ -97,7 +97,7 @@ def test_the_demo_leaves_a_summary_and_dagsters_own_commands_go_on_from_it(home:
 
 
 def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """What a refused command said: a sentence on stderr, and an exit code."""
+    """Check that a command failed with one sentence on stderr; return the sentence."""
     assert done.returncode not in (0, -signal.SIGKILL), done.stdout
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
     said = done.stderr.strip()
@@ -105,12 +105,12 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
     return said
 
 
-def test_an_unknown_world_is_one_sentence(home: Path):
+def test_an_unknown_world_fails_with_one_sentence(home: Path):
     said = one_sentence(run("aperture", "demo", "--home", str(home), "--world", str(home / "nowhere"), home=home))
     assert "nowhere" in said
 
 
-def test_a_port_in_use_is_one_sentence(home: Path):
+def test_a_port_in_use_fails_with_one_sentence(home: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -119,26 +119,26 @@ def test_a_port_in_use_is_one_sentence(home: Path):
     assert port in said
 
 
-def test_a_home_that_cannot_be_written_is_one_sentence(home: Path):
+def test_a_home_that_is_not_writable_fails_with_one_sentence(home: Path):
     home.write_text("a file is no folder", encoding="utf-8")
     said = one_sentence(run("aperture", "demo", "--home", str(home / "below"), home=home))
     assert str(home) in said
 
 
 @pytest.mark.parametrize("command", [["demo"], ["up", "--port", "0"]])
-def test_a_misspelt_setting_is_one_sentence_with_the_nearest_name(home: Path, command: list[str]):
+def test_a_misspelt_setting_fails_with_one_sentence_that_suggests_a_name(home: Path, command: list[str]):
     said = one_sentence(run("aperture", *command, home=home, APERTURE_TIMEZOEN="UTC", APERTURE_HOME=str(home)))
     assert "APERTURE_TIMEZONE" in said
 
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A folder so near to the root that a socket two folders below it has a name that is short enough."""
+    """A folder with a path short enough for a socket two levels below it."""
     with tempfile.TemporaryDirectory(prefix="aperture-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
-def test_a_demo_that_is_killed_twice_ends_as_an_undisturbed_one(short_path: Path):
+def test_a_demo_that_is_killed_twice_ends_with_the_same_result(short_path: Path):
     chance = random.Random(20)
     with a_home_in(short_path / "undisturbed") as home:
         summary = what_came_of_it(home.run())

@@ -1,4 +1,4 @@
-"""With the daemon running: a backfill for some users, and a newcomer who is served without anybody's doing."""
+"""With a running daemon: a backfill of some users, and a new user who gets a list automatically."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PATIENCE = 60
 
 @contextmanager
 def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs until the block ends, and then goes with all that it started."""
+    """Run a program until the block ends, then stop it and its children."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, env=environment, cwd=PROJECT, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
@@ -52,7 +52,7 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
 
 
 def wait_for(what: Callable[[], Any], said: str) -> Any:
-    """The first true answer."""
+    """Wait for a true value, and return it."""
     deadline = time.monotonic() + PATIENCE
     while not (answer := what()):
         assert time.monotonic() < deadline, said
@@ -60,15 +60,15 @@ def wait_for(what: Callable[[], Any], said: str) -> Any:
     return answer
 
 
-def steps_with_a_last_word(instance: dg.DagsterInstance) -> set[str]:
-    """The steps of all runs that ended with a line on what came of them."""
+def steps_with_a_closing_line(instance: dg.DagsterInstance) -> set[str]:
+    """Return the steps of all runs that ended with a line about their result."""
     entries = [entry for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
     closing = [entry for entry in entries if not entry.is_dagster_event and entry.user_message.startswith("Done: ")]
     assert all(" written" in entry.user_message for entry in closing)
     return {entry.step_key for entry in closing if entry.step_key is not None}
 
 
-def test_a_backfill_completes_and_a_newcomer_is_served_by_the_sensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_backfill_completes_and_the_sensor_serves_a_new_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from aperture_dagster.storage.connection import close_engine, product_database_url
     from aperture_dagster.storage.embedded import release_embedded_server
 
@@ -99,7 +99,7 @@ def test_a_backfill_completes_and_a_newcomer_is_served_by_the_sensor(tmp_path: P
                 house.cycle(skip=("refresh_top_picks",))
                 users = house.everyone()
                 assert len(users) == 3
-                assert steps_with_a_last_word(instance) == ASSETS - {"top_picks"}
+                assert steps_with_a_closing_line(instance) == ASSETS - {"top_picks"}
                 backfill = [
                     BIN / "dagster",
                     "job",
@@ -118,7 +118,7 @@ def test_a_backfill_completes_and_a_newcomer_is_served_by_the_sensor(tmp_path: P
                     assert asked.returncode == 0, asked.stderr
 
                     def done(job: str, **tags: str) -> list[str]:
-                        """The partitions of the finished runs of a job."""
+                        """Return the partitions of the finished runs of a job."""
                         assert process.poll() is None, log.read_text()
                         runs = instance.get_runs(dg.RunsFilter(job_name=job, tags=tags))
                         assert not [run for run in runs if run.status == dg.DagsterRunStatus.FAILURE], log.read_text()
@@ -129,21 +129,21 @@ def test_a_backfill_completes_and_a_newcomer_is_served_by_the_sensor(tmp_path: P
                         lambda: done("generate_recommendations", **{"dagster/backfill": backfill_id}) == sorted(users),
                         "the backfill did not complete",
                     )
-                    assert not done("first_list"), "everybody had a list"
+                    assert not done("first_list"), "all users had a list already"
 
                     body = json.dumps({"name": "newcomer"}).encode()
                     with urllib.request.urlopen(urllib.request.Request(f"{root}/_control/users", body)) as answer:
                         assert answer.status == 201
                     house.must("sync_users")
                     assert "newcomer" in instance.get_dynamic_partitions(USERS)
-                    wait_for(lambda: done("first_list") == ["newcomer"], "the newcomer got no first list")
+                    wait_for(lambda: done("first_list") == ["newcomer"], "the new user got no first list")
                     assert len(house.titles_for("newcomer")) >= 30
                 terminal = log.read_text()
-                assert " - recommendations - " in terminal, "what the assets say is on the terminal"
-                assert " - DEBUG - " not in terminal, "the engine's steps are not"
+                assert " - recommendations - " in terminal, "messages of assets are on the terminal"
+                assert " - DEBUG - " not in terminal, "debug messages of the engine are not"
                 (run,) = instance.get_runs(dg.RunsFilter(job_name="first_list"))
                 kinds = {entry.dagster_event_type for entry in instance.all_logs(run.run_id) if entry.is_dagster_event}
-                assert dg.DagsterEventType.STEP_SUCCESS in kinds, "they are in the event log all the same"
+                assert dg.DagsterEventType.STEP_SUCCESS in kinds, "engine events are in the event log"
             close_engine(product_database_url(settings))
     finally:
         release_embedded_server(home / "postgres")

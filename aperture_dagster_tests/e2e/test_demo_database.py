@@ -1,4 +1,4 @@
-"""A demo has a database of its own: what the operator configured is not even connected to."""
+"""A demo uses its own database and never connects to the configured one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEALTH = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus
 
 
 class ForeignServer:
-    """A port that counts who connects to it."""
+    """A port that counts connections."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -70,8 +70,8 @@ def home(tmp_path: Path) -> Iterator[Path]:
     assert not left
 
 
-def test_a_demo_connects_to_no_configured_database(home: Path, foreign: ForeignServer):
-    """Finding S7: it wrote 458 titles into APERTURE_DATABASE_URL, and claimed it for the stand-in."""
+def test_a_demo_does_not_connect_to_the_configured_database(home: Path, foreign: ForeignServer):
+    """Otherwise the demo would fill the operator's database with invented titles."""
     done = subprocess.run(
         [APERTURE, "demo", "--world", SMALL],
         env=environment(home, APERTURE_HOME=str(home), **foreign.variables()),
@@ -79,15 +79,17 @@ def test_a_demo_connects_to_no_configured_database(home: Path, foreign: ForeignS
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert foreign.connections == 0
-    told = [line for line in done.stdout.splitlines() if "APERTURE_DATABASE_URL" in line]
-    assert len(told) == 1 and "APERTURE_DAGSTER_DATABASE_URL are ignored" in told[0]
+    lines = [line for line in done.stdout.splitlines() if "APERTURE_DATABASE_URL" in line]
+    assert len(lines) == 1 and "APERTURE_DAGSTER_DATABASE_URL are ignored" in lines[0]
     assert "hush" not in done.stdout + done.stderr
     assert (home / "demo" / "postgres" / "PG_VERSION").exists()
 
 
 @pytest.mark.parametrize("options", [[], ["--demo"]], ids=["no media server", "asked for"])
-def test_the_ui_on_a_demo_connects_to_no_configured_database(home: Path, foreign: ForeignServer, options: list[str]):
-    """Finding S7: nor does it when the database is named in a file .env, which Dagster lets win."""
+def test_the_ui_of_a_demo_does_not_connect_to_the_configured_database(
+    home: Path, foreign: ForeignServer, options: list[str]
+):
+    """Not even if the database is set in a file .env, which takes precedence in Dagster."""
     elsewhere = home.parent / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / ".env").write_text("".join(f"{key}={value}\n" for key, value in foreign.variables().items()))
@@ -112,7 +114,7 @@ def test_the_ui_on_a_demo_connects_to_no_configured_database(home: Path, foreign
 
 
 def everything_runs(port: int) -> bool:
-    """Whether the UI answers, the code is loaded and the daemons have reported to their database."""
+    """Return whether the UI answers, the code is loaded and the daemons have sent heartbeats."""
     body = json.dumps({"query": HEALTH}).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""The whole graph on Emby: recognised by itself, read whole, and cheap when little is new."""
+"""The whole graph on Emby: full sync, incremental history, access."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 MARKED = "SELECT count(*) FROM watch_state JOIN users USING (user_id) WHERE name = :user AND (played OR favorite)"
 
 
-def test_a_first_cycle_on_emby_gives_everybody_a_list_from_all_that_they_watched(household):
+def test_a_first_cycle_on_emby_reads_everything_and_gives_every_user_a_list(household):
     world = small_world()
     with household(world, server="emby") as (simulator, home):
         results = home.cycle()
@@ -45,7 +45,7 @@ def test_a_second_cycle_on_emby_writes_nothing(household):
         assert {key: rows for key, rows in written.items() if rows} == {}
 
 
-def test_new_history_on_emby_costs_a_request_a_user_and_shows_what_was_unmarked(household):
+def test_an_incremental_history_on_emby_takes_one_request_per_user_and_sees_removed_marks(household):
     world = small_world()
     films = [title for title in world.titles if title.media_type == "movie"]
     with household(world, server="emby") as (simulator, home):
@@ -53,14 +53,14 @@ def test_new_history_on_emby_costs_a_request_a_user_and_shows_what_was_unmarked(
         seen = {play.title_key for play in world.plays if play.user == "ada0"}
         unseen = next(film for film in films if film.key not in seen)
         unmarked = next(film for film in films if film.key in seen)
-        # It was played days ago on a device that has only now told the server.
+        # Played days ago on a device that reported it to the server only now.
         simulator.state.play(Play("ada0", unseen.key, datetime.now(UTC) - timedelta(days=9)))
         simulator.state.mark_unplayed("ada0", unmarked.key)
         simulator.state.reset_counters()
-        told = home.must("sync_watch_history", users=home.everyone())
+        result = home.must("sync_watch_history", users=home.everyone())
         assert simulator.state.requests("emby", "/Users/{user}/Items") == len(world.users)
-        assert metadata_of(told, "watch_history", "ada0")["compared_in_full"] is False
-        assert metadata_of(told, "watch_history", "ada0")["plays_logged"] == 1
+        assert metadata_of(result, "watch_history", "ada0")["compared_in_full"] is False
+        assert metadata_of(result, "watch_history", "ada0")["plays_logged"] == 1
         played = (
             "SELECT played FROM watch_state JOIN users USING (user_id) JOIN titles USING (item_id) "
             "WHERE users.name = 'ada0' AND titles.title = :title ORDER BY played DESC LIMIT 1"
@@ -69,7 +69,7 @@ def test_new_history_on_emby_costs_a_request_a_user_and_shows_what_was_unmarked(
         assert home.value(played, title=unmarked.title) is False
 
 
-def test_a_user_whom_emby_allows_some_libraries_only_is_offered_those_only(household):
+def test_a_user_with_access_to_some_libraries_gets_titles_only_from_those(household):
     with household(small_world(), server="emby") as (simulator, home):
         simulator.state.allow_libraries("bela1", ["TV Shows"])
         home.cycle()
@@ -78,7 +78,7 @@ def test_a_user_whom_emby_allows_some_libraries_only_is_offered_those_only(house
         assert home.titles_for("ada0")
 
 
-def test_the_demo_on_emby_has_its_own_server_and_its_own_home(tmp_path):
+def test_the_demo_on_emby_has_its_own_server_and_home(tmp_path):
     assert demo_home(None, "emby") != demo_home(None)
     with stand_ins(tmp_path, "odd", None, "emby") as environment:
         assert environment["APERTURE_MEDIA_SERVER_TYPE"] == "emby"

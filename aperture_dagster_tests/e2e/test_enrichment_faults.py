@@ -1,4 +1,4 @@
-"""What a service does wrong, what becomes of the titles, and what the operator reads: OMDb, MDBList and pictures."""
+"""Faults of OMDb, MDBList and the picture host: outcomes of the titles, and messages for the operator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABELS = {"tmdb": "TMDb", "omdb": "OMDb", "mdblist": "MDBList"}
 
 
 class Row(NamedTuple):
-    """A fault, what becomes of the titles that it hits, and words of the reason that is noted."""
+    """A fault, the outcome of the affected titles, and words in the recorded reason."""
 
     fault: dict[str, Any]
     outcome: str
@@ -42,7 +42,7 @@ OMDB = (
     Row({"kind": "wrong_type", "field": "imdbRating"}, "ok"),
     Row({"kind": "wrong_type", "field": "Ratings"}, "ok"),
 )
-# Each hits a batch of two films; the outcome is that of the first, "/" that of the second where it differs.
+# Each affects a batch of two films; the outcome of the first, then "/" and that of the second if it differs.
 MDBLIST = (
     Row({"status": 429}, "error", "answered 429"),
     Row({"status": 429, "retry_after": 7}, "error", "answered 429"),
@@ -59,8 +59,8 @@ MDBLIST = (
 )
 
 
-def test_each_fault_of_omdb_concerns_its_own_title(library):
-    """Every second title is hit, so that the service counts as reached; the others are kept."""
+def test_a_fault_of_omdb_affects_only_its_title(library):
+    """Every second title is affected, so that the service counts as up; the others are stored."""
     hit = {2 * place + 2: row for place, row in enumerate(OMDB)}
     with library(titles(1, 2 * len(OMDB) + 1), http_attempts=1) as here:
         for number, row in hit.items():
@@ -83,8 +83,8 @@ def test_each_fault_of_omdb_concerns_its_own_title(library):
         assert set(here.outcomes("omdb").values()) == {"ok"}
 
 
-def test_each_fault_of_mdblist_concerns_its_own_batch(library):
-    """Every second batch is hit, so that the service counts as reached; the others are kept."""
+def test_a_fault_of_mdblist_affects_only_its_batch(library):
+    """Every second batch is affected, so that the service counts as up; the others are stored."""
     unharmed = FaultRule("mdblist", kind="slow", delay_seconds=0.001, times=1)
     with library(titles(1, 4 * len(MDBLIST)), mdblist_batch_size=2, http_attempts=1) as here:
         expected = {name: "ok" for name in names(range(1, 4 * len(MDBLIST) + 1))}
@@ -111,7 +111,7 @@ def test_each_fault_of_mdblist_concerns_its_own_batch(library):
         assert here.count("mdblist")["error"] == 0
 
 
-# By what the picture's address answers.
+# By the answer at the address of the picture.
 LOGOS = (
     Row({"status": 429}, "error", "answered 429"),
     Row({"status": 429, "retry_after": 7}, "error", "answered 429"),
@@ -126,8 +126,8 @@ LOGOS = (
 )
 
 
-def test_each_fault_of_a_picture_concerns_its_own_studio(library):
-    """Every second one is hit, so that the host counts as reached; of the others the files are there."""
+def test_a_fault_of_a_picture_affects_only_its_studio(library):
+    """Every second picture is affected, so that the host counts as up; the files of the others exist."""
     made = [title(number, companies=(f"Studio {number}",)) for number in range(1, 50)]
     with_logo = (
         "SELECT c->>'logo_path' AS path, (c->>'id')::bigint AS id FROM tmdb_metadata, "
@@ -163,7 +163,7 @@ def test_each_fault_of_a_picture_concerns_its_own_studio(library):
 
 
 def told_of(told: dict[str, Any], label: str, failed: list[int]) -> None:
-    """The asset's page names who failed and why, and no key."""
+    """Check that the metadata of the asset has the failed items with reasons, and no key."""
     assert told["errors"] == len(failed)
     shown = [record.data for record in told["not_fetched"].records]
     assert {row["name"] for row in shown if row["outcome"] == "error"} == set(names(failed))
@@ -172,8 +172,8 @@ def told_of(told: dict[str, Any], label: str, failed: list[int]) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_service_that_never_answers_in_time_fails_with_a_sentence(library, source: str, monkeypatch):
-    """Two titles: the batch and each of them."""
+def test_a_service_that_always_times_out_fails_with_a_clear_message(library, source: str, monkeypatch):
+    """Two titles: the batch, then each of them."""
     patience = httpx.Timeout(0.2)
     monkeypatch.setattr("aperture_dagster.resources.transport.httpx.Timeout", lambda *_, **__: patience)
     with library(titles(1, 2), http_attempts=1) as here:
@@ -188,8 +188,8 @@ def test_a_service_that_never_answers_in_time_fails_with_a_sentence(library, sou
         assert here.ask(source)["fetched"] == 2
 
 
-def test_a_service_that_is_down_is_left_alone_soon_and_the_others_are_asked(library):
-    """What the others said is kept and merged, and nothing of the one that failed is marked but what was tried."""
+def test_a_service_that_is_down_is_soon_skipped_and_the_others_are_used(library):
+    """Answers of the others are stored and merged; only titles that were tried are marked as failed."""
     with library(titles(1, 60), http_attempts=1) as here:
         here.state.add_fault(FaultRule("omdb", status=503, after=20))
         result = here.home.run("enrich_metadata")
@@ -200,7 +200,7 @@ def test_a_service_that_is_down_is_left_alone_soon_and_the_others_are_asked(libr
         assert told["omdb_ratings"].endswith("What was there is kept; the next run goes on from here.")
         assert metadata_of(result, "tmdb_metadata")["fetched"] == 60
         standing = here.count("omdb")
-        # Eight in a row; two more may be under way, and two may have failed before the last good answer came.
+        # Eight in a row; two more may be in flight, and two may have failed before the last good answer.
         assert standing["ok"] == 20 and 8 <= standing["error"] <= 8 + 2 + 2
         assert standing["waiting"] == 60 - 20 - standing["error"]
         merged = metadata_of(here.home.must("enrich_mdblist"), "enriched_metadata")
@@ -218,8 +218,8 @@ def test_a_service_that_is_down_is_left_alone_soon_and_the_others_are_asked(libr
     ("source", "key"),
     [("omdb", "wr0ng-s3cret"), ("mdblist", "wr0ng-s3cret"), ("mdblist", "0ther-s3cret"), ("mdblist", "th1rd-s3cret")],
 )
-def test_a_refused_key_is_one_sentence_and_nothing_is_marked_or_remembered(library, source: str, key: str):
-    """MDBList refuses keys in several ways, one of which is also that of a batch too large."""
+def test_a_refused_key_fails_with_one_sentence_and_marks_no_title(library, source: str, key: str):
+    """MDBList refuses keys in several ways, one of which is the same as for a batch that is too large."""
     with library(titles(1, 30), step_retries=3, step_retry_wait_seconds=30, **{f"{source}_api_key": key}) as here:
         result = here.run(source)
         told = failures(result)[ASSETS[source]]
@@ -238,7 +238,7 @@ def test_a_refused_key_is_one_sentence_and_nothing_is_marked_or_remembered(libra
         assert here.count(source) == {"ok": 30}
 
 
-def test_at_a_wrong_address_no_title_is_taken_for_unknown(library):
+def test_a_wrong_address_marks_no_title_as_unknown(library):
     with library(titles(1, 30), http_attempts=1) as here:
         for source, path in (("tmdb", "/nowhere"), ("omdb", "/nowhere"), ("mdblist", "/nowhere")):
             wrong = here.home.settings.model_copy(update={f"{source}_url": here.simulator.url + path})

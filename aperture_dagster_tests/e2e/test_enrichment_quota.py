@@ -1,4 +1,4 @@
-"""A day's requests: used to the last one, never exceeded, never spent twice on one title, whoever runs and whenever."""
+"""Daily quotas: used up completely, never exceeded, and never spent twice on one title."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAILY = 12
 
 
 def interrupted(library: Library) -> None:
-    """A run that somebody ends in the middle, as a restart of the host does."""
+    """Interrupt a run, as a restart of the host would."""
     before = library.state.requests("omdb")
     slow = library.state.add_fault(FaultRule("omdb", kind="slow", delay_seconds=0.3))
     process = library.start("omdb")
@@ -27,7 +27,7 @@ def interrupted(library: Library) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     library.state.remove_fault(slow)
-    assert before + 4 <= library.state.requests("omdb") < before + DAILY, "it was in the middle"
+    assert before + 4 <= library.state.requests("omdb") < before + DAILY, "the run was interrupted half-way"
 
 
 def two_processes(library: Library) -> None:
@@ -35,8 +35,8 @@ def two_processes(library: Library) -> None:
     assert [came_of(process)["success"] for process in both] == [True, True]
 
 
-def test_five_days_of_a_free_key_ask_about_every_title_once(library):
-    """With a run ended in the middle of a day, two runs at once in one process, and in two."""
+def test_five_days_of_a_free_key_request_every_title_once(library):
+    """With an interrupted run, two concurrent runs in one process, and two in separate processes."""
     happens: dict[int, Any] = {
         1: interrupted,
         2: lambda here: here.ask_twice_at_once("omdb"),
@@ -58,7 +58,7 @@ def test_five_days_of_a_free_key_ask_about_every_title_once(library):
         assert here.used("omdb") == 60
 
 
-def test_a_day_that_is_used_up_ends_well_and_says_what_is_left_and_when_it_goes_on(library):
+def test_a_spent_quota_succeeds_and_reports_what_is_left_and_when_it_continues(library):
     with library(titles(1, 9), omdb_daily_limit=4) as here:
         result = here.run("omdb")
         assert result.success
@@ -70,7 +70,7 @@ def test_a_day_that_is_used_up_ends_well_and_says_what_is_left_and_when_it_goes_
         assert here.count("omdb") == {"ok": 4, "waiting": 5}
 
 
-def test_when_omdb_itself_says_that_the_day_is_spent_nothing_more_is_asked_and_nothing_is_marked(library):
+def test_when_omdb_reports_a_spent_quota_requests_stop_and_no_title_is_marked(library):
     with library(titles(1, 20), omdb_concurrency=1) as here:
         here.state.use_quota("omdb", 993)
         told = here.ask("omdb")
@@ -85,7 +85,7 @@ def test_when_omdb_itself_says_that_the_day_is_spent_nothing_more_is_asked_and_n
         assert max(here.state.answered("omdb").values()) == 1
 
 
-def test_a_limit_that_was_raised_counts_at_once(library):
+def test_a_higher_limit_applies_at_once(library):
     with library(titles(1, 9), omdb_daily_limit=4) as here:
         assert here.ask("omdb")["fetched"] == 4
         here.home = Household(
@@ -98,14 +98,14 @@ def test_a_limit_that_was_raised_counts_at_once(library):
 # MDBList
 
 
-def test_mdblist_says_itself_how_many_requests_are_left_whoever_used_them(library):
+def test_the_quota_that_mdblist_reports_includes_requests_of_others(library):
     with library(titles(1, 10), mdblist_batch_size=5, stand_ins={"mdblist_daily_limit": 700}) as here:
         here.state.use_quota("mdblist", 400)
         told = here.ask("mdblist")
         assert (told["quota_used"], told["quota_limit"]) == (402, 700)
 
 
-def test_mdblists_day_ends_well_too_whoever_used_it_up(library):
+def test_a_spent_quota_of_mdblist_succeeds_even_if_others_used_it(library):
     with library(titles(1, 30), mdblist_batch_size=5, stand_ins={"mdblist_daily_limit": 4}) as here:
         told = here.ask("mdblist")
         assert (told["fetched"], told["still_due"], told["goes_on_at"]) == (20, 10, "2026-05-18T00:00+00:00")
@@ -120,8 +120,8 @@ def test_mdblists_day_ends_well_too_whoever_used_it_up(library):
         assert set(here.state.answered("mdblist").values()) == {1}
 
 
-def test_a_day_that_mdblist_tells_as_spent_with_status_200_ends_well_too(library):
-    """Finding R5: 3,000 titles were marked as failed in 30 requests, and the run ended green."""
+def test_a_spent_quota_that_mdblist_reports_with_status_200_succeeds(library):
+    """No title is marked as failed."""
     stand_ins = {"mdblist_daily_limit": 4, "mdblist_limit_in_body": True}
     with library(titles(1, 30), mdblist_batch_size=5, stand_ins=stand_ins) as here:
         here.state.use_quota("mdblist", 2)
@@ -132,14 +132,14 @@ def test_a_day_that_mdblist_tells_as_spent_with_status_200_ends_well_too(library
         assert here.count("mdblist") == {"ok": 10, "waiting": 20}
         asked = here.state.requests("mdblist")
         assert here.ask("mdblist")["goes_on_at"] == "2026-05-18T00:00+00:00"
-        assert here.state.requests("mdblist") == asked, "it is not asked again on the same day"
+        assert here.state.requests("mdblist") == asked, "no further request on the same day"
         here.next_day()
         assert here.ask("mdblist")["fetched"] == 20
 
 
 @pytest.mark.parametrize("source", ["tmdb", "omdb", "mdblist"])
-def test_a_service_that_asks_for_a_pause_is_left_alone_and_no_title_is_marked(library, source: str):
-    """Findings R5 and R15: a long ``Retry-After`` was cut to two minutes, and what was not asked counted as failed."""
+def test_a_long_retry_after_ends_the_run_and_marks_no_title(library, source: str):
+    """The pause is not shortened, and titles that were not requested do not count as failed."""
     concurrency = {"tmdb_concurrency": 1, "omdb_concurrency": 1, "mdblist_batch_size": 5}
     with library(titles(1, 30), **concurrency) as here:
         pause = here.state.add_fault(FaultRule(source, status=429, retry_after=1800, after=2))
@@ -153,19 +153,19 @@ def test_a_service_that_asks_for_a_pause_is_left_alone_and_no_title_is_marked(li
         goes_on_at = datetime.fromisoformat(told["goes_on_at"])
         assert timedelta(minutes=29) < goes_on_at - before.replace(second=0) < timedelta(minutes=32)
         assert f"the service asks for a pause; {30 - fetched} titles are left, and it goes on at" in here.log(result)
-        # The day is not over.
+        # The quota of the day is not spent.
         here.state.remove_fault(pause)
         assert here.ask(source)["fetched"] == 30 - fetched
 
 
-def test_a_short_window_is_waited_for_within_the_run(library):
-    """Finding R5: a 429 of a short window was the end of the day."""
+def test_a_short_retry_after_is_waited_for_within_the_run(library):
+    """A 429 of a short window does not mean that the quota is spent."""
     with library(titles(1, 30), mdblist_batch_size=5) as here:
         here.state.add_fault(FaultRule("mdblist", status=429, retry_after=0, times=1, after=2))
         assert here.ask("mdblist")["fetched"] == 30
 
 
-def test_a_pause_without_end_is_trouble_that_is_shown(library):
+def test_a_service_that_keeps_asking_for_a_pause_is_shown_as_failing(library):
     with library(titles(1, 5), tmdb_concurrency=1) as here:
         here.state.add_fault(FaultRule("tmdb", status=503, retry_after=7200))
         here.ask("tmdb")
@@ -173,22 +173,22 @@ def test_a_pause_without_end_is_trouble_that_is_shown(library):
         assert row["failing_since"] is not None and "503" in row["trouble"]
 
 
-def test_a_run_that_is_stopped_does_not_wait_for_retries(library):
-    """Finding R15: lease and slot were held until the last wait of the last thread was over."""
+def test_an_interrupted_run_does_not_wait_for_retries(library):
+    """Otherwise it would hold its lease and slot until the last wait of the last thread."""
     with library(titles(1, 30), omdb_concurrency=3) as here:
         here.state.add_fault(FaultRule("omdb", status=503, retry_after=119, after=5))
         process = here.start("omdb")
         wait_until_asked(here, "omdb", 7, process)
         process.send_signal(signal.SIGINT)
-        # A wait is 119 s.
+        # Each wait takes 119 s.
         process.communicate(timeout=40)
         assert here.count("omdb") == {"ok": 5, "waiting": 25}
         here.state.clear_faults()
         assert here.ask("omdb")["fetched"] == 25
 
 
-def test_a_run_that_is_stopped_keeps_the_answers_that_are_on_their_way(library):
-    """They have cost quota."""
+def test_an_interrupted_run_stores_answers_in_flight(library):
+    """They count against the quota."""
     with library(titles(1, 30), omdb_concurrency=3) as here:
         slow = here.state.add_fault(FaultRule("omdb", kind="slow", delay_seconds=2, after=4))
         process = here.start("omdb")

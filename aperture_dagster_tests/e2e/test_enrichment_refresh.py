@@ -1,4 +1,4 @@
-"""What is asked for again, when, and in which order."""
+"""Refreshing of titles: which, when, and in which order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONE_BY_ONE: dict[str, Any] = {"tmdb_concurrency": 1, "omdb_concurrency": 1, "mdb
 
 
 def asked_since(library: Library, source: str, what: str) -> list[str]:
-    """Run a source's step; what it was asked about, in order: the end of each path, or the IMDb ids."""
+    """Run a source's step; return the requested titles in order: the end of each path, or the IMDb ids."""
     library.state.reset_counters()
     library.ask(source)
     targets = [target for target, _ in library.state.arrivals(source, what)]
@@ -26,8 +26,8 @@ def asked_since(library: Library, source: str, what: str) -> list[str]:
     return [target.partition("?")[0].rpartition("/")[2] for target in targets]
 
 
-def test_facts_are_asked_for_again_when_they_are_due_those_that_are_due_longest_first(library):
-    """Four titles are known from the first day, four from the second; 1 and 5 are from this year."""
+def test_titles_are_refreshed_when_due_the_longest_overdue_first(library):
+    """Four titles are added on the first day, four on the second; 1 and 5 are from this year."""
     first = [title(1, **YOUNG), *titles(2, 4)]
     second = [title(5, **YOUNG), *titles(6, 8)]
     unknown = title(9, imdb_id="tt7777777", tmdb_id=9)
@@ -48,14 +48,14 @@ def test_facts_are_asked_for_again_when_they_are_due_those_that_are_due_longest_
         here.clock.moment = day_0 + timedelta(days=8, hours=1)
         assert asked_since(here, "tmdb", "/movie/") == ["5"]
         assert asked_since(here, "omdb", "i=") == []
-        # The second batch fails: it is the younger half.
+        # The second batch fails, which has the newer half.
         here.state.add_fault(FaultRule("mdblist", kind="malformed_json", after=1, times=5))
         here.state.reset_counters()
         told = here.ask("mdblist")
         assert (told["fetched"], told["errors"]) == (4, 4)
         failed = [name for name, outcome in here.outcomes("mdblist").items() if outcome == "error"]
         assert failed == names(range(5, 9))
-        assert "tmdb/movie/9" not in here.state.asked("mdblist"), "unknown yesterday a week ago: in a month again"
+        assert "tmdb/movie/9" not in here.state.asked("mdblist"), "unknown titles are retried after a month"
         here.state.clear_faults()
 
         here.clock.moment = day_0 + timedelta(days=29, hours=23)
@@ -67,7 +67,7 @@ def test_facts_are_asked_for_again_when_they_are_due_those_that_are_due_longest_
         ]  # fmt: skip
 
 
-def test_what_fails_is_tried_again_after_an_hour_then_after_twice_as_long_up_to_a_day(library):
+def test_failed_titles_are_retried_after_an_hour_with_backoff_up_to_a_day(library):
     with library(titles(1, 3)) as here:
         here.state.add_fault(FaultRule("omdb", f"i={imdb(2)}", kind="missing_field", field="imdbID"))
         here.ask("omdb")
@@ -87,24 +87,24 @@ def test_what_fails_is_tried_again_after_an_hour_then_after_twice_as_long_up_to_
         assert here.home.value("SELECT max(attempts) FROM fetches WHERE source = 'omdb'") == 0
 
 
-def test_a_tmdb_id_that_moved_is_found_by_the_titles_other_ids(library):
-    """Finding R9: it stayed unknown for thirty days."""
+def test_a_changed_tmdb_id_is_found_by_the_other_ids_of_the_title(library):
+    """The title is not left as unknown for thirty days."""
     show = title(3, media_type="series", imdb_id=None, tvdb_id=33)
     without = title(2, imdb_id=None)
     with library([title(1), without, show], stand_ins={"tmdb_moved": {1: 101, 2: 102, 3: 103}}) as here:
         told = here.ask("tmdb")
         assert (told["fetched"], told["not_found"]) == (2, 1)
         assert here.home.rows("SELECT tmdb_id FROM tmdb_metadata ORDER BY 1") == [{"tmdb_id": 101}, {"tmdb_id": 103}]
-        # By the old id and the other one, and then the new one.
+        # The old id, the lookup by another id, and the new id.
         assert here.state.requests("tmdb") == 3 + 1 + 3
         here.state.reset_counters()
         here.move(days=here.home.settings.tmdb_ttl_days + 1)
         assert here.ask("tmdb")["fetched"] == 2
         asked = dict(here.state.asked("tmdb"))
-        assert asked == {"movie/101": 1, "tv/103": 1, "movie/2": 1}, "what was looked up once is not again"
+        assert asked == {"movie/101": 1, "tv/103": 1, "movie/2": 1}, "the new id is remembered"
 
 
-def test_an_id_that_is_really_gone_is_looked_up_once(library):
+def test_an_id_that_no_longer_exists_is_looked_up_once(library):
     with library([title(1)]) as here:
         here.state.add_title(title(1, tmdb_id=None))
         told = here.ask("tmdb")

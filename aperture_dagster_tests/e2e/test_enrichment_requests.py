@@ -1,4 +1,4 @@
-"""How many requests it takes: one a title, a hundred titles in one, and nothing that is known is asked for again."""
+"""Number of requests: one per title or per batch, and none for what is known already."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAGA = (99, "Saga")
 # TMDb
 
 
-def test_tmdb_is_asked_once_a_title_once_a_collection_and_once_for_an_id(library):
+def test_tmdb_gets_one_request_per_title_collection_and_unknown_id(library):
     plain, saga = titles(1, 3), titles(4, 6, collection=SAGA)
     nameless = title(7)
     show = title(8, media_type="series", tvdb_id=808, imdb_id=None)
@@ -37,7 +37,7 @@ def test_tmdb_is_asked_once_a_title_once_a_collection_and_once_for_an_id(library
         assert here.state.asked("tmdb") == Counter({one: 2 for one in details} | {one: 1 for one in finds})
 
 
-def test_an_id_that_was_found_is_kept_when_the_title_itself_could_not_be_had(library):
+def test_a_found_id_is_stored_even_if_the_title_could_not_be_fetched(library):
     with library(titles(1, 3), shelved=[*titles(1, 2), title(3, tmdb_id=None)], http_attempts=1) as here:
         here.state.add_fault(FaultRule("tmdb", "/movie/3", status=500))
         told = here.ask("tmdb")
@@ -51,7 +51,7 @@ def test_an_id_that_was_found_is_kept_when_the_title_itself_could_not_be_had(lib
         assert here.count("tmdb") == {"ok": 3}
 
 
-def test_an_id_that_tmdb_does_not_know_is_looked_for_again_after_a_month(library):
+def test_an_id_that_tmdb_does_not_know_is_looked_up_again_after_a_month(library):
     with library([title(1)], shelved=[title(1, tmdb_id=None, imdb_id="tt7777777")]) as here:
         assert here.ask("tmdb")["not_found"] == 1
         here.move(days=29)
@@ -66,7 +66,7 @@ def test_an_id_that_tmdb_does_not_know_is_looked_for_again_after_a_month(library
 
 
 @pytest.mark.parametrize("status", [400, 403, 413])
-def test_batches_become_as_large_as_mdblist_takes_them_and_that_is_remembered(library, status: int):
+def test_the_batch_size_adapts_to_what_mdblist_accepts_and_is_remembered(library, status: int):
     stand_ins = {"mdblist_largest_batch": 10, "mdblist_batch_refusal": status}
     with library(titles(1, 45), mdblist_batch_size=20, stand_ins=stand_ins) as here:
         told = here.ask("mdblist")
@@ -78,9 +78,9 @@ def test_batches_become_as_large_as_mdblist_takes_them_and_that_is_remembered(li
         assert (told["fetched"], told["requests"], told["batch_size"]) == (45, 5, 10)
 
 
-def test_a_single_id_that_is_refused_makes_no_batch_smaller_for_ever(library):
+def test_a_single_refused_id_does_not_make_batches_smaller(library):
     with library(titles(1, 24), mdblist_batch_size=8) as here:
-        # The first batch for its sake, and then it alone.
+        # The first batch, and then the id alone.
         here.state.add_fault(FaultRule("mdblist", status=400, times=2))
         told = here.ask("mdblist")
         assert told["batch_size"] == 8
@@ -91,18 +91,18 @@ def test_a_single_id_that_is_refused_makes_no_batch_smaller_for_ever(library):
         assert here.ask("mdblist")["requests"] == 3
 
 
-def test_a_refused_id_is_found_without_asking_about_all_the_others_alone(library):
+def test_a_refused_id_is_isolated_without_a_request_for_each_other_one(library):
     with library(titles(1, 100), mdblist_batch_size=100) as here:
         # A hundred, the first fifty, the first ten, and the first alone.
         here.state.add_fault(FaultRule("mdblist", status=400, times=4))
         told = here.ask("mdblist")
         assert here.count("mdblist") == {"ok": 99, "error": 1}
-        # Of the first ten the nine others, the forty beside them in four, and the other fifty.
+        # Nine others of the first ten one by one, the next forty in four batches, and the other fifty in one.
         assert (told["requests"], told["batch_size"]) == (4 + 9 + 4 + 1, 100)
 
 
-def test_what_is_missing_in_an_answer_is_not_found_and_a_batch_that_failed_is_an_error(library):
-    """Never both: of the batch that failed nobody knows what would have been missing."""
+def test_titles_missing_from_an_answer_are_not_found_and_those_of_a_failed_batch_are_errors(library):
+    """A failed batch does not tell which of its titles are unknown."""
     with library(titles(1, 15), mdblist_batch_size=5, http_attempts=1) as here:
         for number in (2, 7, 12):
             here.state.titles.pop(f"movie:{number}")
@@ -117,7 +117,7 @@ def test_what_is_missing_in_an_answer_is_not_found_and_a_batch_that_failed_is_an
         assert (told["asked"], told["fetched"], told["not_found"], told["requests"]) == (5, 4, 1, 1)
 
 
-# Killed
+# Killed runs
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_what_is_missing_in_an_answer_is_not_found_and_a_batch_that_failed_is_an
         ("mdblist", 1, 3, {"mdblist_batch_size": 3}),
     ],
 )
-def test_a_killed_run_loses_no_more_than_was_under_way(library, source: str, concurrency: int, unit: int, settings):
+def test_a_killed_run_loses_only_requests_in_flight(library, source: str, concurrency: int, unit: int, settings):
     with library(titles(1, 60), **settings) as here:
         here.state.add_fault(FaultRule(source, kind="slow", delay_seconds=0.1))
         process = here.start(source)
         wait_until_asked(here, source, 12, process)
         process.kill()
         process.communicate(timeout=60)
-        # A request that had left when the process ended may come in late; none comes after the next run's.
+        # A request sent before the process was killed may arrive late, but not after those of the next run.
         kept = {name for name, outcome in here.outcomes(source).items() if outcome == "ok"}
         ledger = here.used(source)
         sent = here.state.requests(source)
@@ -146,7 +146,7 @@ def test_a_killed_run_loses_no_more_than_was_under_way(library, source: str, con
         assert here.home.value(f"SELECT count(*) FROM {ASSETS[source]}") == 60
         asked = here.state.asked(source)
         ids = {f"Film {n}": f"movie/{n}" if source == "tmdb" else imdb(n) for n in range(1, 61)}
-        assert {asked[ids[name]] for name in kept} == {1}, "what was kept is not asked for again"
+        assert {asked[ids[name]] for name in kept} == {1}, "stored titles are not requested again"
         assert sum(number - 1 for number in asked.values()) <= concurrency * unit
         if source != "tmdb":
             assert ledger >= sent

@@ -1,4 +1,4 @@
-"""What becomes of what the sources say: the merged view, the texts that are embedded, and what the checks tell."""
+"""From the answers of the sources to the merged view, the embedded texts and the checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aperture_dagster_tests.household import Household, failed_checks, metadata_
 pytestmark = pytest.mark.e2e
 
 
-def test_a_source_without_a_key_is_skipped_and_said_so_and_the_graph_goes_on(library):
+def test_a_source_without_a_key_is_reported_as_skipped_and_the_graph_continues(library):
     with library(titles(1, 5), omdb_api_key=None, mdblist_api_key=None) as here:
         result = here.home.must("enrich_metadata")
         told = metadata_of(result, "omdb_ratings")
@@ -36,17 +36,17 @@ def test_a_source_without_a_key_is_skipped_and_said_so_and_the_graph_goes_on(lib
 
 
 def texts(library: Library) -> dict[str, str]:
-    """The text of each title, as it is embedded."""
+    """Return the embedded text of each title."""
     with library.home.database.transaction() as connection:
         return {row["title"]: title_text(row) for batch in text_rows(connection) for row in batch}
 
 
-def test_keywords_of_two_sources_reach_the_text_and_only_what_changed_is_embedded_again(library):
+def test_keywords_of_two_sources_are_embedded_and_only_changed_texts_again(library):
     heist = {"keywords": ("heist", "vault", "getaway car", "last job", "safecracker", "double cross")}
     with library([*titles(1, 4), title(5, **heist)]) as here:
         for job in ("enrich_metadata", "enrich_mdblist", "generate_embeddings"):
             here.home.must(job)
-        # What MDBList has to say of the film is new, and TMDb's turn has not come.
+        # MDBList has new keywords for the film; TMDb is not due yet.
         moon = {"keywords": ("moon", "rover", "crater", "low gravity", "dust storm", "far side")}
         here.state.add_title(title(5, **moon))
         here.move(days=8)
@@ -75,7 +75,7 @@ def plain(check: dg.AssetCheckEvaluation) -> dict[str, Any]:
     return {name: getattr(value, "value", value) for name, value in check.metadata.items()}
 
 
-def test_the_page_of_a_source_shows_how_far_it_has_come(library):
+def test_the_metadata_of_a_source_shows_its_coverage(library):
     nameless = title(10, imdb_id=None, tmdb_id=None)
     with library(titles(1, 9), shelved=[*titles(1, 8), nameless, title(11, imdb_id="tt7777777")]) as here:
         here.state.add_fault(FaultRule("omdb", f"i={imdb(3)}", kind="empty_object"))
@@ -101,11 +101,11 @@ def test_the_page_of_a_source_shows_how_far_it_has_come(library):
         assert checks(here.run("omdb"))["omdb_ratings.covers_the_library"].passed
 
 
-def test_checks_warn_of_answers_that_are_overdue_and_fail_on_numbers_that_cannot_be(library):
+def test_checks_warn_about_overdue_answers_and_fail_on_impossible_values(library):
     with library(titles(1, 10), omdb_daily_limit=10) as here:
         result = here.run("omdb")
         assert failed_checks(result) == []
-        # Others use the key: what is due has to wait.
+        # Other users of the key spend the quota, so due titles have to wait.
         here.move(days=34)
         here.state.use_quota("omdb", 1000)
         stale = checks(here.run("omdb"))["omdb_ratings.is_fresh"]
@@ -122,7 +122,7 @@ def test_checks_warn_of_answers_that_are_overdue_and_fail_on_numbers_that_cannot
         assert wrong.description == "1 values are out of range."
 
 
-def test_a_source_that_has_failed_for_a_day_is_warned_of_until_it_answers_or_is_given_up(library):
+def test_a_check_warns_about_a_source_that_has_failed_for_a_day_until_it_answers_or_is_disabled(library):
     name = "enriched_metadata.has_sources_that_answer"
     with library(titles(1, 30), http_attempts=1) as here:
         here.state.add_fault(FaultRule("omdb", status=503))
@@ -141,17 +141,17 @@ def test_a_source_that_has_failed_for_a_day_is_warned_of_until_it_answers_or_is_
         assert "OMDb has failed since 2026-05-17 12:00" in (warned.description or "")
         assert "503" in (warned.description or "") and "demo-omdb-key" not in str(warned)
         without = here.home.settings.model_copy(update={"omdb_api_key": None})
-        assert look(Household(without, here.home.instance, clock=here.clock)).passed, "nobody asks it any more"
+        assert look(Household(without, here.home.instance, clock=here.clock)).passed, "the source is disabled"
         here.state.clear_faults()
         here.ask("omdb")
         assert look().passed
 
 
-def test_titles_that_no_source_can_know_are_counted_named_and_warned_of(library):
-    """Finding R17: anime with AniDB ids only was asked about in vain, and nobody said so."""
+def test_a_check_warns_about_titles_that_no_source_can_know(library):
+    """For example, anime with only AniDB ids."""
     anime = [title(number, title=f"Anime {number}", imdb_id=None, tmdb_id=None) for number in (21, 22)]
     by_tvdb = title(23, media_type="series", imdb_id=None, tmdb_id=None, tvdb_id=777)
-    # A TVDb id is one of series only.
+    # TVDb ids are used for series only.
     film_by_tvdb = title(24, title="Cour", imdb_id=None, tmdb_id=None, tvdb_id=778)
     with library(titles(1, 4), shelved=[*titles(1, 4), *anime, by_tvdb, film_by_tvdb]) as here:
         here.state.add_title(title(23, media_type="series", tvdb_id=777))
@@ -165,14 +165,14 @@ def test_titles_that_no_source_can_know_are_counted_named_and_warned_of(library)
         covers = checks(result)["tmdb_metadata.covers_the_library"]
         assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
         assert covers.description == "3 titles have no id that TMDb knows."
-        # Nobody was asked about them.
+        # No source got a request for them.
         assert here.state.requests("tmdb", "/find") == 1
         here.shelve(*titles(1, 4), *(title(number, imdb_id=f"tt99{number}") for number in (21, 22)), by_tvdb)
         again = metadata_of(here.home.must("enrich_metadata"), "tmdb_metadata")
         assert (again["no_id"], again["asked"]) == (0, 2)
 
 
-def test_a_title_that_lost_its_ids_is_not_shown_as_unknown_to_the_source(library):
+def test_a_title_that_lost_its_ids_does_not_count_as_unknown_to_the_source(library):
     with library(titles(1, 2)) as here:
         here.ask("tmdb")
         here.home.rows("UPDATE fetches SET outcome = 'not_found' WHERE item > 0 RETURNING 1")
@@ -182,8 +182,8 @@ def test_a_title_that_lost_its_ids_is_not_shown_as_unknown_to_the_source(library
         assert (told["asked"], told["no_id"]) == (0, 2)
 
 
-def test_answers_that_are_mostly_unreadable_are_warned_of_with_their_number_and_the_first_reason(library):
-    """Finding L6: a run in which hardly anything could be read looked like any other."""
+def test_a_check_warns_about_mostly_unreadable_answers_with_count_and_first_reason(library):
+    """Such a run must not look like any other."""
     with library(titles(1, 40), tmdb_concurrency=1) as here:
         here.state.add_fault(FaultRule("tmdb", "/movie/", kind="missing_field", field="title", after=6))
         result = here.run("tmdb")
