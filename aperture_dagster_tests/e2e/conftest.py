@@ -1,4 +1,4 @@
-"""Worlds in small, and a household on the stand-ins."""
+"""Households on stand-ins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aperture_dagster_tests.household import Household, SetClock
 
 @pytest.fixture
 def household(serve: Callable[..., Any]) -> Callable[..., Any]:
-    """``with household(world, **settings) as (simulator, home)``: stand-ins, and an empty home set up on them."""
+    """``with household(world, **settings) as (simulator, home)``: stand-ins, and an empty home that uses them."""
 
     @contextmanager
     def living(

@@ -1,4 +1,4 @@
-"""A process of its own that runs jobs as it is told on stdin, one JSON object a line, with its environment's settings.
+"""A program that runs jobs from stdin, one JSON object per line, with the settings of its environment.
 
 ``{"job": name}`` runs a job for everybody; ``settings`` overrides some of them, ``crash`` lets the embedder fail in the
 middle with an error that holds every secret, ``ticks`` evaluates the sensors after it. A line on stdout answers each.
@@ -22,7 +22,7 @@ ANSWER = "housekeeper: "
 
 
 class Careless:
-    """An embedder that breaks with what a careless library would say: everything that it was given."""
+    """An embedder that fails like a careless library: its error contains all arguments."""
 
     name, dimensions, requests = "careless-8", 8, 0
 
@@ -30,7 +30,7 @@ class Careless:
         self._told = settings.secret_values()
 
     def embed(self, texts: Sequence[str]) -> Any:
-        """Raises RuntimeError, always, caused by another error with the same to tell."""
+        """Always raise RuntimeError, caused by another error with the same message."""
         try:
             raise ValueError(f"for {len(texts)} texts: {self._told!r}")
         except ValueError as error:
@@ -52,7 +52,7 @@ def obey(order: dict[str, Any], instance: dg.DagsterInstance) -> dict[str, Any]:
 
 
 def tick(house: Household, settings: Settings) -> list[str]:
-    """Evaluate every sensor once, as the daemon does; returns those that failed, whose errors go to stderr."""
+    """Evaluate every sensor once, as the daemon does; return those that failed, and write their errors to stderr."""
     repository = house.definitions.get_repository_def()
     failed = []
     for sensor in repository.sensor_defs:

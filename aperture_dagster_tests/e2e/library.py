@@ -1,4 +1,4 @@
-"""A library of plain films that every source knows, and runs of single sources at the time that a clock is set to."""
+"""A library of plain films that every source knows, and runs of single sources at a simulated time."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ JOBS = {"tmdb": "enrich_metadata", "omdb": "enrich_metadata", "mdblist": "enrich
 
 
 def imdb(number: int) -> str:
-    """The IMDb id of a title of :func:`title`."""
+    """Return the IMDb id of a title of :func:`title`."""
     return f"tt{number:07}"
 
 
-def title(number: int, **facts: Any) -> WorldTitle:
-    """A film from long ago, or whatever ``facts`` make of it."""
+def title(number: int, **fields: Any) -> WorldTitle:
+    """Return an old film with this number; ``fields`` override its attributes."""
     usual: dict[str, Any] = {
         "title": f"Film {number}",
         "year": 2000,
@@ -42,17 +42,17 @@ def title(number: int, **facts: Any) -> WorldTitle:
         "tmdb_id": number,
         "imdb_id": imdb(number),
     }
-    kind = facts.pop("media_type", "movie")
-    return WorldTitle(f"{kind}:{number}", kind, **usual | facts)
+    media_type = fields.pop("media_type", "movie")
+    return WorldTitle(f"{media_type}:{number}", media_type, **usual | fields)
 
 
-def titles(first: int, last: int, **facts: Any) -> list[WorldTitle]:
-    """Titles of these numbers, both included."""
-    return [title(number, **facts) for number in range(first, last + 1)]
+def titles(first: int, last: int, **fields: Any) -> list[WorldTitle]:
+    """Return titles with these numbers, both included."""
+    return [title(number, **fields) for number in range(first, last + 1)]
 
 
 class Library:
-    """What a test does with its library: fill it, ask a source, move the clock, and look at what came of it."""
+    """A library for tests: fill it, run a source, move the clock, and read the results."""
 
     def __init__(self, simulator: RunningSimulator, home: Household, clock: SetClock) -> None:
         self.simulator, self.home, self.clock = simulator, home, clock
@@ -60,15 +60,15 @@ class Library:
 
     @property
     def state(self) -> SimulatorState:
-        """What the stand-ins saw, and may be told to do."""
+        """State of the stand-ins: requests so far, faults and quotas."""
         return self.simulator.state
 
-    def shelve(self, *chosen: WorldTitle, **facts: Any) -> None:
-        """The library holds these titles from now on; ``facts`` replace what the server says of each."""
-        shelved = [(one.media_type, _on_server(one, facts)) for one in chosen]
-        self.shelf.films(*(one for kind, one in shelved if kind == "movie"))
-        if any(kind == "series" for kind, _ in shelved):
-            self.shelf.series(*(one for kind, one in shelved if kind == "series"))
+    def shelve(self, *chosen: WorldTitle, **fields: Any) -> None:
+        """Replace the titles of the library; ``fields`` override attributes on the server."""
+        shelved = [(one.media_type, _on_server(one, fields)) for one in chosen]
+        self.shelf.films(*(one for media_type, one in shelved if media_type == "movie"))
+        if any(media_type == "series" for media_type, _ in shelved):
+            self.shelf.series(*(one for media_type, one in shelved if media_type == "series"))
 
     # Runs
 
@@ -77,22 +77,22 @@ class Library:
         return self.home.run(JOBS[source], assets=[ASSETS[source]])
 
     def ask(self, source: str) -> dict[str, Any]:
-        """Run a source's step, which has to succeed; returns its metadata."""
+        """Run a source's step, which must succeed; return its metadata."""
         result = self.run(source)
         assert result.success, failures(result)
         return metadata_of(result, ASSETS[source])
 
     def fail(self, source: str) -> str:
-        """Run a source's step, which has to fail; returns what the operator is told."""
+        """Run a source's step, which must fail; return the message to the operator."""
         result = self.run(source)
         assert not result.success
         return failures(result)[ASSETS[source]]
 
     def ask_twice_at_once(self, source: str) -> None:
-        """Run a source's step in two threads, as two runs of one process would."""
+        """Run a source's step in two threads, like two runs of one process."""
 
         def once(_: int) -> dg.ExecuteInProcessResult:
-            # An instance each: one in memory serves one thread.
+            # One instance per thread, because an ephemeral one is not thread-safe.
             with dg.DagsterInstance.ephemeral() as instance:
                 home = Household(self.home.settings, instance, clock=self.clock)
                 return home.run(JOBS[source], assets=[ASSETS[source]])
@@ -102,11 +102,11 @@ class Library:
                 assert result.success, failures(result)
 
     def start(self, source: str) -> subprocess.Popen[str]:
-        """Run a source's step in a process of its own."""
+        """Run a source's step in another process."""
         return one_run.start(self.home.settings, JOBS[source], ASSETS[source], now=self.clock.moment)
 
     def log(self, result: dg.ExecuteInProcessResult) -> str:
-        """What a run said."""
+        """Return the log of a run."""
         return "\n".join(record.user_message for record in self.home.instance.all_logs(result.run_id))
 
     def move(self, **time_passed: float) -> None:
@@ -114,14 +114,14 @@ class Library:
         self.clock.moment += timedelta(**time_passed)
 
     def next_day(self) -> None:
-        """It is the next day, for us and for the stand-ins."""
+        """Move the clock and the stand-ins to the next day."""
         self.move(days=1)
         self.state.start_day()
 
-    # What came of it
+    # Results
 
     def outcomes(self, source: str) -> dict[str, str]:
-        """How the last attempts went, by title."""
+        """Return the outcome of the last attempt by title."""
         rows = self.home.rows(
             "SELECT t.title, f.outcome FROM fetches f JOIN titles t ON t.work_id = f.item "
             "WHERE f.source = :source AND f.kind IN ('movie', 'series') ORDER BY t.item_id",
@@ -130,11 +130,11 @@ class Library:
         return {row["title"]: row["outcome"] for row in rows}
 
     def count(self, source: str) -> Counter[str]:
-        """Titles by outcome."""
+        """Return the number of titles by outcome."""
         return Counter(self.outcomes(source).values())
 
     def why(self, source: str) -> dict[str, str]:
-        """What is noted of attempts that brought nothing, by title."""
+        """Return the recorded reason of unsuccessful attempts by title."""
         rows = self.home.rows(
             "SELECT t.title, f.detail FROM fetches f JOIN titles t ON t.work_id = f.item "
             "WHERE f.source = :source AND f.kind IN ('movie', 'series') AND f.detail IS NOT NULL",
@@ -143,18 +143,18 @@ class Library:
         return {row["title"]: row["detail"] for row in rows}
 
     def used(self, source: str) -> int:
-        """Requests that the ledger says were used, all days together."""
+        """Return the requests used on all days according to the quota table."""
         return self.home.value("SELECT coalesce(sum(used), 0) FROM quota WHERE service = :source", source=source)
 
 
-def _on_server(one: WorldTitle, facts: dict[str, Any]) -> ServerTitle:
+def _on_server(one: WorldTitle, fields: dict[str, Any]) -> ServerTitle:
     number = int(one.key.partition(":")[2])
     ids = {"tmdb_id": one.tmdb_id, "imdb_id": one.imdb_id, "tvdb_id": one.tvdb_id}
-    return film(number, **{"title": one.title, "year": one.year, "path": f"/{one.key}"} | ids | facts)
+    return film(number, **{"title": one.title, "year": one.year, "path": f"/{one.key}"} | ids | fields)
 
 
 def wait_until_asked(library: Library, source: str, requests: int, process: subprocess.Popen[str]) -> None:
-    """Wait until a source has got so many requests from a process, which still runs then."""
+    """Wait until a source has received this many requests; the process must still be running."""
     deadline = time.monotonic() + 60
     while library.state.requests(source) < requests:
         assert process.poll() is None, process.communicate()
@@ -163,12 +163,12 @@ def wait_until_asked(library: Library, source: str, requests: int, process: subp
 
 
 def came_of(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What a process of :meth:`Library.start` says when it is done."""
+    """Wait for a process of :meth:`Library.start`, and return its result."""
     said, complaints = process.communicate(timeout=60)
     assert process.returncode == 0, complaints
     return json.loads(said.splitlines()[-1])
 
 
 def names(numbers: Sequence[int]) -> list[str]:
-    """The titles of these numbers."""
+    """Return the names of titles with these numbers."""
     return [f"Film {number}" for number in numbers]

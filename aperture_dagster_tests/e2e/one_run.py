@@ -1,6 +1,6 @@
-"""A process of its own that runs one job: which, of what, when by the clock, and the settings come as JSON on stdin.
+"""A program that runs one job. Job, assets, time and settings come as JSON on stdin.
 
-It prints ``{"success": …, "failures": …}``, unless it is ended before.
+It prints ``{"success": …, "failures": …}``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def start(settings: Settings, job: str, *assets: str, now: datetime) -> subprocess.Popen[str]:
-    """Start a process that runs a job, or only some assets of it, at a moment."""
+    """Start a process that runs a job, or some of its assets, at a simulated time."""
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     order = {"job": job, "assets": assets, "now": now.isoformat(), "settings": {k: _plain(v) for k, v in given.items()}}
-    # Of a process that is killed, whatever it had there stays.
+    # Temporary files of a killed process stay here, in the folder of the test.
     temporary = settings.home_path.parent / "temporary"
     temporary.mkdir(exist_ok=True)
     process = subprocess.Popen(
@@ -41,7 +41,7 @@ def start(settings: Settings, job: str, *assets: str, now: datetime) -> subproce
     assert process.stdin is not None
     process.stdin.write(json.dumps(order))
     process.stdin.close()
-    # Closed already: communicate() must not do it again.
+    # stdin is closed; communicate() must not flush it.
     process.stdin = None
     return process
 
@@ -53,7 +53,7 @@ def _plain(value: Any) -> Any:
 
 
 def main() -> None:
-    """Run what stdin says."""
+    """Run the job from stdin, and print the result."""
     order = json.load(sys.stdin)
     clock = SetClock(datetime.fromisoformat(order["now"]))
     with dg.DagsterInstance.ephemeral() as instance:

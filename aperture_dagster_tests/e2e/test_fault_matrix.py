@@ -1,7 +1,7 @@
-"""Every fault with everything that is read: films, series and episodes, users, histories, TMDb.
+"""Every kind of fault in every kind of request: films, series and episodes, users, histories, TMDb.
 
-In every cell nothing that was there is lost, what is said is clear, the others go on, and when the fault is over the
-next run ends where a home ends that never met it. ``Twins`` check it row by row against such a home.
+Each time, no data is lost, the message is clear, and other items are not affected. After the fault, the next run ends
+in the same state as a home that never had the fault. ``Twins`` compare the two row by row.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aperture_dagster_tests.household import failures, metadata_of
 
 pytestmark = pytest.mark.e2e
 
-# What is asked for, in which job and step, and how many requests about it pass before the fault: most are met half-way.
+# For each kind of request: job, step, and how many requests succeed before the fault. Most fail half-way.
 SUBJECTS = {
     "users": ("sync_users", "users", 0),
     "movies": ("sync_movies", "movies", 1),
@@ -29,7 +29,7 @@ SUBJECTS = {
     "watch_history": ("sync_watch_history", "watch_history", 1),
     "tmdb": ("enrich_metadata", "tmdb_metadata", 1),
 }
-# Faults that may pass by themselves: the fault, and what the operator is told when it does not.
+# Transient faults, and words in the message to the operator if they persist.
 RETRY_AFTER = "0.2"
 OUTAGES: dict[str, tuple[dict[str, Any], str]] = {
     "429 with Retry-After": ({"status": 429, "retry_after": RETRY_AFTER}, "429"),
@@ -40,11 +40,11 @@ OUTAGES: dict[str, tuple[dict[str, Any], str]] = {
     "malformed": ({"kind": "malformed_json"}, "not JSON (application/json"),
     "html": ({"kind": "html"}, "not JSON (text/html"),
 }
-# The field whose absence or type makes an answer unreadable, where it is not the list of a listing.
+# The field without which an answer is unreadable, if it is not the list of a listing.
 FIELDS = {"tmdb": "id", "libraries": "ItemId"}
 KEPT = ("kept", "Nothing was changed", "nothing was removed", "no mark was removed")
 ON_EMBY = ("429 with Retry-After", "cut off", "html")
-# Answers that are JSON and yet no answer.
+# Answers that are valid JSON, but not the expected data.
 SHAPES: dict[str, dict[str, Any]] = {
     "empty object": {"kind": "empty_object"},
     "field missing": {"kind": "missing_field"},
@@ -54,78 +54,78 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def twins(postgres: str, serve: Callable[..., Any]) -> Callable[[str], AbstractContextManager[Twins]]:
-    """``with twins("emby") as twins``: two homes on stand-ins, filled."""
+    """``with twins("emby") as twins``: two homes with data, on stand-ins."""
     return lambda server: twins_on(server, postgres, serve, f"twins_{uuid.uuid4().hex[:8]}")
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_an_outage_costs_nothing_and_one_that_passes_is_not_even_noticed(twins, server: str, subject: str):
+def test_an_outage_loses_nothing_and_a_transient_one_is_retried(twins, server: str, subject: str):
     job, step, passing = SUBJECTS[subject]
-    # Emby differs in what is asked, not in how. One title that cannot be read is no outage.
+    # Emby has other requests, but the same transport. One unreadable title is not an outage.
     faults = {
-        name: told
-        for name, told in OUTAGES.items()
+        name: fault
+        for name, fault in OUTAGES.items()
         if (server == "jellyfin" or name in ON_EMBY) and not (subject == "tmdb" and name in ("slow", "malformed"))
     }
     with twins(server) as home:
-        home.news()
+        home.add_news()
         before = portrait(home.troubled)
-        home.quiet(job)
-        impatient = home.hasty(http_attempts=2, media_server_timeout_seconds=0.35)
+        home.update_undisturbed(job)
+        impatient = home.with_settings(http_attempts=2, media_server_timeout_seconds=0.35)
         for fault, why in faults.values():
             home.fault(fault, subject, after=passing, retry_after=0 if "retry_after" in fault else None)
             result = home.run(impatient, job)
             assert list(failures(result)) == [step], (fault, failures(result))
-            said = home.told(result)[0]
+            said = home.messages(result)[0]
             assert ("TMDb" if subject == "tmdb" else NAMES[server]) in said, said
             assert why in said and "kept" in said, said
-            home.nothing_was_lost(before)
+            home.assert_nothing_lost(before)
             home.state.clear_faults()
-        # All that may pass again, each once, some of them in a row.
+        # All transient faults once, some of them in a row.
         passing_faults = [fault for name, (fault, _) in faults.items() if name != "malformed"]
         for number, fault in enumerate(passing_faults):
             home.fault(fault, subject, after=passing if number == 0 else (number + 1) % 2, times=1)
-        patient = home.hasty(
+        patient = home.with_settings(
             http_attempts=10, http_retry_wait_seconds=0.001, media_server_timeout_seconds=0.35, media_server_page_size=3
         )
         home.state.reset_counters()
         home.must(patient, job)
-        assert home.state.faults.active() == {}, "all were met"
+        assert home.state.faults.active() == {}, "every fault occurred"
         arrivals = home.state.arrivals(*home.target(subject))
         first, met_at = arrivals[passing]
         again_at = next(at for target, at in arrivals[passing + 1 :] if target == first)
         assert again_at - met_at >= float(RETRY_AFTER)
-        home.are_equal()
+        home.assert_equal()
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_an_answer_of_another_shape_stops_its_step_and_keeps_all(twins, server: str):
+def test_an_answer_of_another_shape_fails_its_step_and_loses_nothing(twins, server: str):
     with twins(server) as home:
-        home.news()
+        home.add_news()
         before = portrait(home.troubled)
-        home.quiet()
+        home.update_undisturbed()
         for name, subject in shapes(server):
             job, step, passing = SUBJECTS.get(subject, ("sync_movies", "movies", 0))
             home.fault(SHAPES[name], subject, after=passing, field=FIELDS.get(subject))
             result = home.run(home.troubled, job)
-            told = home.told(result)
+            told = home.messages(result)
             if subject == "tmdb":
-                # Each answer is a title's own, so none stops the others.
+                # Each answer is about one title and does not affect the others.
                 told = [metadata_of(result, step)["errors"]]
                 assert result.success and told != [0]
             else:
                 assert list(failures(result)) == [step], (name, subject, failures(result))
                 assert NAMES[server] in told[0] and "expected" in told[0] and "kept" in told[0], told
-            home.nothing_was_lost(before)
+            home.assert_nothing_lost(before)
             home.state.clear_faults()
         for job in JOBS:
             home.must(home.troubled, job)
-        home.are_equal()
+        home.assert_equal()
 
 
 def shapes(server: str) -> list[tuple[str, str]]:
-    """Which answers are spoiled how. In a bare list there is no field to spoil but an entry's own."""
+    """Return pairs of shape and subject. A bare list has no fields except those of its entries."""
     bare = {"users", "libraries"} if server == "jellyfin" else set()
     return [
         (name, subject)
@@ -136,7 +136,7 @@ def shapes(server: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_an_answer_of_nothing_is_not_believed(twins, server: str):
+def test_an_empty_answer_removes_nothing(twins, server: str):
     nothing = {"kind": "empty_list"}
     with twins(server) as home:
         before = portrait(home.troubled)
@@ -146,31 +146,31 @@ def test_an_answer_of_nothing_is_not_believed(twins, server: str):
             config = {"watch_history": {"full": True}} if subject == "watch_history" else {}
             result = home.run(home.troubled, job, **config)
             assert list(failures(result)) == [step], (subject, failures(result))
-            said = home.told(result)[0]
+            said = home.messages(result)[0]
             assert "server" in said and any(word in said for word in KEPT), said
-            home.is_like(before)
+            home.assert_like(before)
             home.state.clear_faults()
         for subject in ("movies", "series", "episodes"):
-            # Nothing where the second page should be: what is there was not all seen.
+            # The second page is empty, so the listing is incomplete.
             home.fault(nothing, subject, after=1)
         for job in ("sync_movies", "sync_series"):
-            told = home.told(home.must(home.troubled, job))
+            told = home.messages(home.must(home.troubled, job))
             assert told and all("nothing is removed" in said for said in told), told
-        home.is_like(before)
+        home.assert_like(before)
         home.state.clear_faults()
         for job in JOBS:
             home.must(home.troubled, job)
-        home.is_like(before)
+        home.assert_like(before)
         assert len(home.troubled.everyone()) == 4
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_what_is_wrong_with_one_costs_that_one_only(twins, server: str):
+def test_an_unreadable_entry_affects_only_itself(twins, server: str):
     with twins(server) as home:
-        home.news()
+        home.add_news()
         before = portrait(home.troubled)
         ids = {name: home.one_that_changes(name) for name in ("users", "movies", "series", "episodes", "watch_history")}
-        home.quiet()
+        home.update_undisturbed()
         for subject, field, table, kind in (
             ("users", "Id", "users", "missing_field"),
             ("users", "Name", "users", "missing_field"),
@@ -184,50 +184,52 @@ def test_what_is_wrong_with_one_costs_that_one_only(twins, server: str):
             result = home.must(home.troubled, job)
             partition = "ada0" if subject == "watch_history" else None
             assert metadata_of(result, step, partition)["unreadable"] == 1, subject
-            assert subject == "watch_history" or "1 " in home.told(result)[0]
-            home.nothing_was_lost(before)
-            assert (portrait(home.undisturbed)[table] - portrait(home.troubled)[table]).total() >= 1, "that one waits"
+            assert subject == "watch_history" or "1 " in home.messages(result)[0]
+            home.assert_nothing_lost(before)
+            assert (portrait(home.undisturbed)[table] - portrait(home.troubled)[table]).total() >= 1, (
+                "the entry is not updated"
+            )
             home.state.clear_faults()
         wrong: tuple[dict[str, Any], ...] = ({"status": 500}, {"status": 400}, {"kind": "missing_field", "field": "id"})
         for fault, film in zip(wrong, home.due_films(), strict=False):
             home.fault(fault, "tmdb", path_contains=f"/movie/{film}?")
         home.must(home.troubled, "enrich_metadata")
-        home.nothing_was_lost(before)
+        home.assert_nothing_lost(before)
         outcomes = home.troubled.rows("SELECT detail FROM fetches WHERE source = 'tmdb' AND outcome = 'error'")
         assert len(outcomes) == len(wrong)
         home.state.clear_faults()
         for job in JOBS:
             home.must(home.troubled, job)
-        home.are_equal()
+        home.assert_equal()
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_pages_that_shift_while_they_are_read_lose_nothing_and_the_next_run_sees_all(twins, server: str):
+def test_pages_that_shift_during_a_listing_lose_nothing_and_the_next_run_completes(twins, server: str):
     with twins(server) as home:
         before = portrait(home.troubled)
-        leafing = home.hasty(media_server_page_size=3)
+        leafing = home.with_settings(media_server_page_size=3)
         for subject, kind in (("movies", "movie"), ("series", "series"), ("episodes", "series")):
             job = SUBJECTS[subject][0]
             first, *_, last = home.oldest_first(kind)
             shift = {"kind": "shift", "leaves": first}
             if subject != "episodes":
-                # As many come as leave: the total tells nothing.
+                # As many titles come as leave, so the total does not change.
                 home.state.remove_title(last)
                 shift["comes"] = last
             home.fault(shift, subject, after=1, times=1)
-            told = home.told(home.must(leafing, job))
+            told = home.messages(home.must(leafing, job))
             assert any("changed while it was read; nothing is removed" in said for said in told), (subject, told)
             assert home.state.faults.active() == {}
-            # One title has left, which is not too many to be believed.
-            home.quiet(job)
-            home.nothing_was_lost(before)
+            # One title has left, which is within the limit for removals.
+            home.update_undisturbed(job)
+            home.assert_nothing_lost(before)
             home.must(leafing, job)
-            home.are_equal()
+            home.assert_equal()
             home.state.shift(comes=first)
-            home.quiet(job)
+            home.update_undisturbed(job)
             home.must(leafing, job)
-            home.is_like(before)
-        # The same in a history: a mark that moved over the edge of a page is not taken back.
+            home.assert_like(before)
+        # The same in a history: a mark that moved to another page is not removed.
         played = home.played_by("ada0")
         home.state.remove_title(played[-1])
         home.fault({"kind": "shift", "leaves": played[0], "comes": played[-1]}, "watch_history", after=1, times=1)
@@ -236,18 +238,18 @@ def test_pages_that_shift_while_they_are_read_lose_nothing_and_the_next_run_sees
         assert portrait(home.troubled)["watch_state"] == before["watch_state"]
         home.state.shift(comes=played[0])
         home.must(home.troubled, "sync_watch_history")
-        home.is_like(before)
+        home.assert_like(before)
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_new_ids_of_all_that_is_watched_lose_no_mark_whichever_job_comes_first(twins, server: str):
+def test_new_ids_of_all_watched_items_lose_no_mark_whichever_job_runs_first(twins, server: str):
     with twins(server) as home:
         before = home.troubled.snapshot()
         for title in home.world.titles:
             home.state.reassign_item_ids(title.key)
         full = {"watch_history": {"full": True}}
         result = home.run(home.troubled, "sync_watch_history", **full)
-        for said in home.told(result):
+        for said in home.messages(result):
             assert "no mark was removed" in said or "could not be served" in said, said
         assert same_but_ids(home.troubled.snapshot()) == same_but_ids(before)
         home.must(home.troubled, "sync_movies")
@@ -255,14 +257,14 @@ def test_new_ids_of_all_that_is_watched_lose_no_mark_whichever_job_comes_first(t
         assert (told["added"], told["removed"]) == (0, 0)
         home.state.reset_counters()
         home.must(home.troubled, "enrich_metadata")
-        assert home.state.requests("tmdb") == 0, "nobody is asked again for an id of the server"
+        assert home.state.requests("tmdb") == 0, "new server ids cause no requests to TMDb"
         home.must(home.troubled, "sync_watch_history", **full)
         assert same_but_ids(home.troubled.snapshot()) == same_but_ids(before)
-        # A user who was made anew is another one; the old one's history is kept, and costs nobody else theirs.
+        # A recreated user is a new user; the history of the old one is kept, and nobody else is affected.
         before_that = home.troubled.snapshot()
         home.state.remove_user("bela1")
         home.state.add_user(WorldUser("bela1"))
-        told = home.told(home.run(home.troubled, "sync_watch_history"))[0]
+        told = home.messages(home.run(home.troubled, "sync_watch_history"))[0]
         assert told.startswith("1 of 4 users could not be served, the others were. bela1:"), told
         home.must(home.troubled, "sync_users")
         after = home.troubled.snapshot()
@@ -272,7 +274,7 @@ def test_new_ids_of_all_that_is_watched_lose_no_mark_whichever_job_comes_first(t
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_a_library_that_vanished_is_kept_until_it_is_back_or_the_operator_accepts_it(twins, server: str):
+def test_a_missing_library_is_kept_until_it_returns_or_the_operator_accepts_the_loss(twins, server: str):
     with twins(server) as home:
         before = portrait(home.troubled)
         for library, job, steps, gone in (
@@ -282,15 +284,15 @@ def test_a_library_that_vanished_is_kept_until_it_is_back_or_the_operator_accept
             home.state.hide_library(library)
             result = home.run(home.troubled, job)
             assert list(failures(result)) == steps
-            said = home.told(result)[0]
+            said = home.messages(result)[0]
             assert f"of {library!r} (100%)" in said and "nothing was removed" in said, said
-            # What was watched there is not taken back either, whenever the whole of it is compared.
+            # Nor does the full comparison of histories remove marks of its items.
             home.run(home.troubled, "sync_watch_history", watch_history={"full": True})
-            home.is_like(before)
+            home.assert_like(before)
             home.state.show_library(library)
             home.must(home.troubled, job)
             home.must(home.troubled, "sync_watch_history", watch_history={"full": True})
-            home.is_like(before)
+            home.assert_like(before)
             home.state.hide_library(library)
             home.must(home.troubled, job, **accepted(said))
             here = f"SELECT count(*) FROM titles WHERE {gone} AND removed_at IS NULL"
@@ -302,11 +304,11 @@ def test_a_library_that_vanished_is_kept_until_it_is_back_or_the_operator_accept
                 assert home.troubled.value("SELECT count(*) FROM episodes WHERE removed_at IS NULL") == 0
             home.state.show_library(library)
             home.must(home.troubled, job)
-            home.is_like(before)
+            home.assert_like(before)
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_most_of_a_library_is_kept_until_the_operator_accepts_its_loss(twins, server: str):
+def test_a_large_loss_of_titles_is_refused_until_the_operator_accepts_it(twins, server: str):
     with twins(server) as home:
         before = portrait(home.troubled)
         films, shows = home.oldest_first("movie"), home.oldest_first("series")
@@ -316,11 +318,11 @@ def test_most_of_a_library_is_kept_until_the_operator_accepts_its_loss(twins, se
         kept = portrait(home.troubled)
         result = home.run(home.troubled, "sync_movies")
         assert list(failures(result)) == ["movies"]
-        said = home.told(result)[0]
+        said = home.messages(result)[0]
         assert "nothing was removed" in said, said
-        home.is_like(kept)
+        home.assert_like(kept)
         home.must(home.troubled, "sync_movies", **accepted(said))
-        # Six series are few, and go by themselves.
+        # Six series are within the limit.
         home.must(home.troubled, "sync_series")
         left = "SELECT count(DISTINCT work_id) FROM titles WHERE removed_at IS NULL"
         assert home.troubled.value(left) == len(films) + len(shows) - len(lost)
@@ -330,32 +332,32 @@ def test_most_of_a_library_is_kept_until_the_operator_accepts_its_loss(twins, se
             home.state.add_title(home.state.titles[key])
         for job in JOBS:
             home.must(home.troubled, job)
-        home.is_like(before)
-        # Episodes alone.
+        home.assert_like(before)
+        # Only episodes.
         episodes = home.lose_episodes(0.6)
         result = home.run(home.troubled, "sync_series")
         assert list(failures(result)) == ["episodes"]
-        said = home.told(result)[0]
+        said = home.messages(result)[0]
         assert "episodes" in said and "nothing was removed" in said, said
-        home.is_like(before)
+        home.assert_like(before)
         assert metadata_of(home.must(home.troubled, "sync_series", **accepted(said)), "episodes")["removed"] == episodes
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_a_history_of_sixty_per_cent_less_or_of_nothing_is_kept_until_the_operator_accepts_it(twins, server: str):
+def test_a_large_loss_of_history_is_refused_until_the_operator_accepts_it(twins, server: str):
     full = {"watch_history": {"full": True}}
     with twins(server) as home:
         for share in (0.6, 1.0):
             before = portrait(home.troubled)
             home.forget_history("ada0", share)
             result = home.run(home.troubled, "sync_watch_history", **full)
-            said = home.told(result)[0]
+            said = home.messages(result)[0]
             assert said.startswith("1 of 4 users could not be served, the others were. ada0:"), said
             assert "no mark was removed" in said, said
-            home.is_like(before)
+            home.assert_like(before)
             result = home.must(home.troubled, "sync_watch_history", **accepted(said))
             assert metadata_of(result, "watch_history", "ada0")["marks_taken_back"] > 0
-            assert portrait(home.troubled)["plays"] == before["plays"], "the log forgets nothing"
+            assert portrait(home.troubled)["plays"] == before["plays"], "the log of plays keeps everything"
         marked = (
             "SELECT count(*) FROM watch_state JOIN users USING (user_id) "
             "WHERE name = 'ada0' AND (played OR position_share > 0)"
@@ -364,13 +366,13 @@ def test_a_history_of_sixty_per_cent_less_or_of_nothing_is_kept_until_the_operat
 
 
 def accepted(said: str) -> dict[str, Any]:
-    """The run config that a message names."""
+    """Return the run config that a message suggests."""
     named = re.search(r"run (\w+) with the config accept_removals: true", said)
     assert named, said
     return {named[1]: {"accept_removals": True}}
 
 
 def same_but_ids(snapshot: dict[str, list[tuple[Any, ...]]]) -> dict[str, Any]:
-    """What users did, by the home's own numbers, and how many titles and episodes there are."""
+    """Return the tables that use the home's own ids, and the number of rows of the others."""
     told = {table: snapshot[table] for table in ("watch_state", "plays", "works", "tmdb_metadata", "enriched_metadata")}
     return told | {table: len(snapshot[table]) for table in ("titles", "episodes", "users")}

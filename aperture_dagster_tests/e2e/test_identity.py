@@ -1,4 +1,4 @@
-"""Titles under new ids and users who are renamed, shut out, gone and back: what is theirs stays theirs."""
+"""New ids of titles, and users who are renamed, disabled, removed or added again, keep their history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ITEMS = (
     "SELECT item_id, work_id, title, removed_at FROM titles "
     "UNION ALL SELECT item_id, work_id, title, removed_at FROM episodes ORDER BY 1"
 )
-# What a user has, by tables that name them; without the moments at which it was written.
+# The data of a user by table, without timestamps of writes.
 THEIRS = {
     "plays": "item_id, played_at, play_count, completion",
     "watch_state": "item_id, played, play_count, position_share, last_played_at, favorite",
@@ -42,7 +42,7 @@ def world_of(users: int) -> World:
 
 
 def theirs(home: Household, user_id: str) -> dict[str, list[dict[str, Any]]]:
-    """Everything that is kept about a user."""
+    """Return all stored data of a user."""
     return {
         table: home.rows(f"SELECT {columns} FROM {table} WHERE user_id = :user ORDER BY {columns}", user=user_id)
         for table, columns in THEIRS.items()
@@ -50,7 +50,7 @@ def theirs(home: Household, user_id: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def written(results: Any) -> dict[tuple[str, str | None], int]:
-    """Rows that runs wrote, by asset and partition, where there were any."""
+    """Return how many rows runs wrote by asset and partition, without zeros."""
     rows = {
         (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
         for one in materializations(results)
@@ -59,7 +59,7 @@ def written(results: Any) -> dict[tuple[str, str | None], int]:
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_new_server_ids_of_every_film_series_and_episode_change_nothing_for_anybody(household: Any, server: str):
+def test_new_server_ids_of_every_item_change_nothing_for_any_user(household: Any, server: str):
     world = world_of(users=3)
     with household(world, server=server) as (simulator, home):
         home.cycle()
@@ -68,9 +68,9 @@ def test_new_server_ids_of_every_film_series_and_episode_change_nothing_for_anyb
         assert before["plays"] and before["recommendations"] and before["top_picks"]
         for title in world.titles:
             simulator.state.reassign_item_ids(title.key)
-        # The worst order: histories are compared in full while the catalogue knows the old ids only.
-        told = home.must("sync_watch_history", users=home.everyone(), config={"watch_history": {"full": True}})
-        assert metadata_of(told, "watch_history", "ada0")["marks_taken_back"] == 0
+        # The worst order: a full comparison of histories while the catalogue has only the old ids.
+        result = home.must("sync_watch_history", users=home.everyone(), config={"watch_history": {"full": True}})
+        assert metadata_of(result, "watch_history", "ada0")["marks_taken_back"] == 0
         home.must("generate_recommendations", users=home.everyone())
         assert home.value(WATCHED) == 0
         simulator.state.reset_counters()
@@ -83,12 +83,12 @@ def test_new_server_ids_of_every_film_series_and_episode_change_nothing_for_anyb
         assert simulator.state.requests("tmdb") == 0
         assert {asset for asset, _ in written(again.values())} == {"movies", "series", "episodes"}
 
-        # Played under a new id that the catalogue does not know yet: it is in the log once, when it does.
+        # A play under an id that the catalogue does not have yet is logged once, as soon as it does.
         unseen = next(one for one in world.titles if one.title == home.titles_for("ada0")[0])
         simulator.state.reassign_item_ids(unseen.key)
         simulator.state.play(Play("ada0", unseen.key, datetime.now(UTC)))
-        told = home.must("sync_watch_history", users=home.everyone())
-        assert metadata_of(told, "watch_history", "ada0")["plays_logged"] == 0
+        result = home.must("sync_watch_history", users=home.everyone())
+        assert metadata_of(result, "watch_history", "ada0")["plays_logged"] == 0
         home.cycle()
         assert home.value("SELECT count(*) FROM plays") == len(before["plays"]) + 1
         assert home.value(WATCHED) == 0
@@ -96,7 +96,7 @@ def test_new_server_ids_of_every_film_series_and_episode_change_nothing_for_anyb
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_what_is_out_of_a_users_sight_keeps_its_marks_and_its_plays_are_counted_once(household: Any, server: str):
+def test_items_that_a_user_may_no_longer_see_keep_their_marks_and_plays(household: Any, server: str):
     with household(world_of(users=2), server=server) as (simulator, home):
         home.cycle(skip=("refresh_top_picks",))
         ada = simulator.state.user_named("ada0").id
@@ -105,13 +105,13 @@ def test_what_is_out_of_a_users_sight_keeps_its_marks_and_its_plays_are_counted_
         def compare(libraries: list[str] | None) -> dict[str, Any]:
             simulator.state.allow_libraries("ada0", libraries)
             home.must("sync_users")
-            told = home.must("sync_watch_history", partition="ada0", config={"watch_history": {"full": True}})
-            return metadata_of(told, "watch_history", "ada0")
+            result = home.must("sync_watch_history", partition="ada0", config={"watch_history": {"full": True}})
+            return metadata_of(result, "watch_history", "ada0")
 
         for libraries in (["TV Shows"], [], None):
             assert compare(libraries)["marks_taken_back"] == 0
         assert theirs(home, ada) == before
-        # And a mark that is taken back within it is taken back here.
+        # A mark removed within a visible library is removed here, too.
         (film,) = home.rows(
             "SELECT title FROM titles JOIN watch_state USING (item_id) "
             "WHERE user_id = :user AND played AND NOT favorite LIMIT 1",
@@ -124,13 +124,13 @@ def test_what_is_out_of_a_users_sight_keeps_its_marks_and_its_plays_are_counted_
 
 
 class People:
-    """The jobs about users as the schedules start them, and the sensor as the daemon looks with it."""
+    """Runs the jobs about users as the schedules do, and the sensor as the daemon does."""
 
     def __init__(self, simulator: Any, home: Household) -> None:
         self.simulator, self.home = simulator, home
 
-    def pass_by(self) -> Any:
-        """One round: users, the sensor's changes of partitions and first lists, and everybody's history and list.
+    def run_round(self) -> Any:
+        """Run one round: users, the sensor's changes of partitions and first lists, and all histories and lists.
 
         Returns the runs.
         """
@@ -158,33 +158,33 @@ class People:
         return data.run_requests or ()
 
 
-def test_a_user_who_is_renamed_shut_out_or_gone_and_comes_back_finds_what_was_theirs(household: Any):
+def test_a_user_who_is_renamed_disabled_or_removed_and_returns_keeps_their_data(household: Any):
     with household(world_of(users=3)) as (simulator, home):
         home.cycle()
         people, state = People(simulator, home), simulator.state
-        people.pass_by()
+        people.run_round()
         ada = state.user_named("ada0").id
         before, others = theirs(home, ada), set(home.everyone()) - {"ada0"}
         assert all(rows for table, rows in before.items() if table != "ratings")
 
         state.rename_user("ada0", "Ada Lovelace")
-        assert {asset for asset, _ in written(people.pass_by())} == {"users"}
+        assert {asset for asset, _ in written(people.run_round())} == {"users"}
         assert home.value("SELECT name FROM users WHERE user_id = :user", user=ada) == "Ada Lovelace"
-        assert set(home.everyone()) == others | {"ada0"}, "the partition keeps its name"
+        assert set(home.everyone()) == others | {"ada0"}, "the partition keeps its key"
 
         state.change_user("Ada Lovelace", is_disabled=True)
-        people.pass_by()
+        people.run_round()
         assert set(home.everyone()) == others
         assert theirs(home, ada) == before
         state.change_user("Ada Lovelace", is_disabled=False)
-        assert {asset for asset, _ in written(people.pass_by())} == {"users"}
+        assert {asset for asset, _ in written(people.run_round())} == {"users"}
         assert set(home.everyone()) == others | {"ada0"}
 
-        # Gone; and somebody else comes under the old name.
+        # Removed, and a new user gets the old name.
         herself = state.users.pop(ada)
         state.rename_user("Ada Lovelace", "put aside")
         newcomer = state.add_user(WorldUser("ada0"))
-        people.pass_by()
+        people.run_round()
         assert home.value("SELECT removed_at IS NOT NULL FROM users WHERE user_id = :user", user=ada)
         (key,) = set(home.everyone()) - others
         assert key.startswith("ada0-")
@@ -192,10 +192,10 @@ def test_a_user_who_is_renamed_shut_out_or_gone_and_comes_back_finds_what_was_th
         fresh = theirs(home, newcomer)
         assert not fresh["plays"] and not fresh["watch_state"] and fresh["recommendations"]
 
-        # Back under the same id, beside the other one.
+        # Back with the same id, next to the new user.
         state.users[ada] = herself
-        people.pass_by()
+        people.run_round()
         assert set(home.everyone()) == others | {"ada0", key}
         assert theirs(home, ada) == before
         assert theirs(home, newcomer) == fresh
-        assert written(people.pass_by()) == {}
+        assert written(people.run_round()) == {}

@@ -1,4 +1,4 @@
-"""Listings that fail on the way, and what the database sees of them."""
+"""Listings that fail half-way, and their transactions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SESSIONS = (
 
 @contextmanager
 def idle_transactions(home: Household) -> Iterator[list[float]]:
-    """How long transactions of others lay idle while the block ran, in seconds."""
+    """Record how long other transactions were idle during the block, in seconds."""
     seen: list[float] = []
     over = threading.Event()
     url = str(home.settings.database_url.get_secret_value()).replace("postgresql://", "postgresql+psycopg://")  # pyright: ignore
@@ -50,8 +50,8 @@ def idle_transactions(home: Household) -> Iterator[list[float]]:
         engine.dispose()
 
 
-def test_no_transaction_is_open_while_the_server_is_read(household: Any):
-    """Finding S11: an external database saw one transaction idle for as long as all listings took."""
+def test_no_transaction_is_open_during_a_listing(household: Any):
+    """Otherwise an external database would see an idle transaction for as long as all listings take."""
     world = generate_world(movies=40, series=3, episodes=30, users=1, plays=10, seed=4, now=NOW)
     with household(world, media_server_page_size=10) as (simulator, home):
         home.must("sync_users")
@@ -59,11 +59,11 @@ def test_no_transaction_is_open_while_the_server_is_read(household: Any):
         with idle_transactions(home) as seen:
             for job in ("sync_movies", "sync_series"):
                 home.must(job)
-        assert max(seen, default=0) < 0.3, "no longer than an answer takes"
+        assert max(seen, default=0) < 0.3, "no longer than one answer takes"
 
 
-def test_what_was_listed_before_a_failure_is_kept_and_nothing_is_removed(household: Any):
-    """Finding S11: a failure on the way discarded all that had been read."""
+def test_titles_listed_before_a_failure_are_stored_and_nothing_is_removed(household: Any):
+    """A failure half-way does not discard what was read before."""
     world = generate_world(movies=40, series=3, episodes=30, users=1, plays=10, seed=4, now=NOW)
     with household(world, media_server_page_size=10) as (simulator, home):
         fault = FaultRule("jellyfin", "includeItemTypes=Movie", status=500, after=2)
@@ -83,7 +83,7 @@ def test_what_was_listed_before_a_failure_is_kept_and_nothing_is_removed(househo
 
 
 def five_libraries() -> World:
-    """Five libraries of eight films each."""
+    """A world with five libraries of eight films each."""
     world = generate_world(movies=40, series=0, episodes=0, users=1, plays=10, seed=4, now=NOW)
     libraries = tuple(WorldLibrary(f"Films {n}", "movies", (f"/media/films{n}",)) for n in range(1, 6))
     titles = [replace(title, library=f"Films {place % 5 + 1}") for place, title in enumerate(world.titles)]
@@ -91,7 +91,7 @@ def five_libraries() -> World:
 
 
 def test_a_failure_in_the_fifth_library_keeps_the_other_four(household: Any):
-    """Finding S11: it discarded libraries 1 to 4. What they lost counts, and nothing that was not read is missing."""
+    """Removals in libraries 1 to 4 apply, and nothing in the unread library counts as missing."""
     by_library = "SELECT l.name, count(*) FILTER (WHERE removed_at IS NULL) AS films FROM titles JOIN libraries l "
     by_library += "USING (library_id) GROUP BY 1 ORDER BY 1"
     with household(five_libraries()) as (simulator, home):
@@ -108,7 +108,7 @@ def test_a_failure_in_the_fifth_library_keeps_the_other_four(household: Any):
         home.must("sync_movies")
         whole = {row["name"]: row["films"] for row in home.rows(by_library)}
         assert {name: whole[name] for name in before} == before and whole["Films 5"] >= 8
-        # One film leaves the first library and one the fifth, which cannot be read.
+        # One film is removed from the first library, and one from the fifth, which cannot be read.
         for name in ("Films 1", "Films 5"):
             state.remove_title(next(key for key, title in state.titles.items() if title.library == name))
         state.add_fault(unreachable)

@@ -1,4 +1,4 @@
-"""Odd titles and odd users come through the whole graph, partitions included."""
+"""Odd titles and users in the whole graph, including partitions."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from aperture_dagster_tests.household import materializations
 pytestmark = pytest.mark.e2e
 
 
-def test_odd_titles_and_users_come_through_whole(household):
+def test_odd_titles_and_users_are_stored_unchanged(household):
     world = odd_world(datetime.now(UTC))
     active = {user.name for user in world.users if not user.is_disabled}
     with household(world) as (_, home):
         results = home.cycle()
         users = {row["name"]: row for row in home.rows("SELECT * FROM users")}
-        assert active < set(users), "names as they are, whatever is in them"
+        assert active < set(users), "names are not changed"
         assert {name.casefold() for name in ODD_USERS} <= {name.casefold() for name in users}
 
         partitions = home.everyone()
         assert sorted(partitions) == sorted(users[name]["partition_key"] for name in active)
-        assert len({key.casefold() for key in partitions}) == len(partitions), "not mistaken for each other"
+        assert len({key.casefold() for key in partitions}) == len(partitions), "keys are distinct, ignoring case"
         for key in partitions:
             assert not set(key) & set("/\\'\"`$%?#&; \t,<>*|") and ".." not in key and key.strip("-.") == key, key
         for asset in ("watch_history", "taste_profiles", "recommendations"):
@@ -33,7 +33,7 @@ def test_odd_titles_and_users_come_through_whole(household):
             assert made == set(partitions), asset
 
         stored = [row["title"] for row in home.rows("SELECT title FROM titles")]
-        # Blanks at the ends say nothing, and a name of blanks alone is no name.
+        # Blanks at both ends are stripped, and a name of only blanks is no name.
         assert {title.strip() for title in ODD_TITLES if title.strip()} <= {title.strip() for title in stored}
         assert "Known, Not Owned" not in stored
         twins = home.rows("SELECT DISTINCT work_id FROM titles WHERE title = 'Twins'")
@@ -46,7 +46,7 @@ def test_odd_titles_and_users_come_through_whole(household):
         assert "Unknown Rating" not in home.titles_for("child")
 
 
-def test_every_odd_partition_can_be_run_alone(household):
+def test_every_odd_partition_can_be_run_separately(household):
     with household(odd_world(datetime.now(UTC))) as (_, home):
         home.cycle(skip=("generate_recommendations", "refresh_top_picks"))
         for key in home.instance.get_dynamic_partitions(USERS):

@@ -1,4 +1,4 @@
-"""Two homes on one server: one meets the faults, the other never does, and in the end they hold the same."""
+"""Two homes on one server: one with faults and one without, which must end with the same data."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, failures
 
 JOBS = ("sync_users", "sync_movies", "sync_series", "sync_watch_history", "enrich_metadata")
-# What is told to the operator fits a line or two.
+# Messages to the operator have to fit into a line or two.
 LONGEST_SENTENCE = 400
 PAGE = 8
 NAMES = {"jellyfin": "Jellyfin", "emby": "Emby"}
 
 NEW_TO_TMDB = "SELECT work_id FROM titles WHERE tmdb_id % 2 = 0"
-# How it went with the services, not what they said.
-NOT_SHOWN = ("services", "quota", "merges")
+# State of the services, not their data.
+IGNORED_TABLES = ("services", "quota", "merges")
 
 Portrait = dict[str, Counter[tuple[Any, ...]]]
 
 
 class Twins:
-    """A troubled home and an undisturbed one, both filled from the server before anything happens."""
+    """A troubled home and an undisturbed one, both filled from the server at first."""
 
     def __init__(
         self, simulator: RunningSimulator, world: World, server: str, troubled: Household, undisturbed: Household
@@ -52,20 +52,20 @@ class Twins:
 
     @property
     def state(self) -> Any:
-        """What may be done to the server."""
+        """State of the stand-ins, which tests change."""
         return self.simulator.state
 
-    # The server, and what happens there
+    # Changes on the server
 
     def fault(self, fault: dict[str, Any], subject: str, **more: Any) -> FaultRule:
-        """Let requests about a subject (see ``target``) go wrong from now on."""
+        """Add a fault to requests about a subject (see ``target``)."""
         service, part = self.target(subject)
         rule = FaultRule(service, **{"path_contains": part, **fault, **more})
         self.state.add_fault(rule)
         return rule
 
     def target(self, subject: str) -> tuple[str, str]:
-        """Which service is asked about a subject, and what its requests have in their path or query."""
+        """Return the service for a subject, and a part of the path or query of its requests."""
         emby = self.server == "emby"
         parts = {
             "users": "/Users/Query" if emby else "/Users",
@@ -77,8 +77,8 @@ class Twins:
         }
         return ("tmdb", "append_to_response") if subject == "tmdb" else (self.server, parts[subject])
 
-    def news(self) -> None:
-        """Something new for every job: a user changes, a film and a series come, people watch, TMDb is to be asked."""
+    def add_news(self) -> None:
+        """Change something for every job: a user, a new film and series, plays, and titles that are due with TMDb."""
         self.state.change_user("bela1", is_hidden=True)
         self.state.add_user(WorldUser("newcomer"))
         for key in ("movie:900000023", "series:900000009"):
@@ -90,21 +90,21 @@ class Twins:
             )
             self.state.play(Play(user, film, now - timedelta(minutes=10 + minutes)))
         for home in (self.troubled, self.undisturbed):
-            # As if these had come yesterday, and all were to be asked about.
+            # Make some titles new to TMDb, and all due.
             for table in ("enriched_metadata", "tmdb_metadata"):
                 home.rows(f"DELETE FROM {table} WHERE work_id IN ({NEW_TO_TMDB}) RETURNING 1")
             home.rows("UPDATE fetches SET due_at = now() - interval '1 second' WHERE source = 'tmdb' RETURNING 1")
 
     def one_that_changes(self, subject: str) -> str:
-        """Let one user, title, episode or state be other than the homes know it; returns what its entry holds."""
+        """Change one user, title, episode or state; return text that only its entry contains."""
         if subject == "users":
             return self.entry(self.state.user_named("bela1"))
         if subject == "watch_history":
-            # The film that news had ada0 see.
+            # The film that ada0 watched in ``add_news``.
             newest = max(self.state.user_named("ada0").data.items(), key=lambda pair: pair[1].last_played or 0)
             return self.entry(self.state.catalogue.at(newest[0]))
-        kind = "movie" if subject == "movies" else "series"
-        key = self.oldest_first(kind)[0]
+        media_type = "movie" if subject == "movies" else "series"
+        key = self.oldest_first(media_type)[0]
         title = self.state.titles[key]
         change = {"episodes_per_season": (*title.episodes_per_season, 2)} if subject == "episodes" else {}
         self.state.add_title(replace(title, **change or {"overview": "Told anew."}))
@@ -112,30 +112,30 @@ class Twins:
         return self.entry(top.seasons[-1].episodes[0] if subject == "episodes" else top)
 
     def entry(self, item: Any) -> str:
-        """What only the entry of this user or item holds in this server's listings."""
+        """Return text that only the entry of this user or item contains in the server's listings."""
         number = item_number(item) if self.server == "emby" and isinstance(item, Item) else item.id
         return f'"Id":"{number}"'
 
-    def oldest_first(self, kind: str) -> list[str]:
-        """Keys of the titles that the server has of a kind, in the order of its listings."""
-        wanted = "Movie" if kind == "movie" else "Series"
+    def oldest_first(self, media_type: str) -> list[str]:
+        """Return keys of the server's titles of a media type, in the order of its listings."""
+        wanted = "Movie" if media_type == "movie" else "Series"
         return [item.title.key for item in sorted(self.state.catalogue.items(wanted), key=lambda item: item.created)]
 
     def played_by(self, user: str) -> list[str]:
-        """Keys of the films that a user played, in the order of listings."""
+        """Return keys of the films that a user played, in the order of listings."""
         data = self.state.user_named(user).data
         items = [item for item in self.state.catalogue.items("Movie") if item.slot in data and data[item.slot].played]
         return [item.title.key for item in sorted(items, key=lambda item: item.created)]
 
     def due_films(self) -> list[int]:
-        """TMDb's ids of films that it is to be asked about."""
+        """Return the TMDb ids of films that are due."""
         rows = self.troubled.rows(
             "SELECT DISTINCT tmdb_id FROM titles WHERE media_type = 'movie' AND tmdb_id % 2 = 0 ORDER BY 1"
         )
         return [row["tmdb_id"] for row in rows]
 
     def lose_episodes(self, share: float) -> int:
-        """The server loses this share of the episodes, and no series as a whole. Returns how many."""
+        """Remove this share of the episodes from the server, but no complete series; return how many."""
         with self.state.lock:
             episodes = [item for item in self.state.catalogue.items("Episode") if item.episode != 1]
             lost = episodes[: round(share * len(self.state.catalogue.items("Episode")))]
@@ -145,7 +145,7 @@ class Twins:
         return len(lost)
 
     def forget_history(self, user: str, share: float) -> None:
-        """The server forgets this share of what a user did."""
+        """Remove this share of a user's history from the server."""
         with self.state.lock:
             owner = self.state.user_named(user)
             items = [item for slot in sorted(owner.data) if (item := self.state.catalogue.at(slot)) is not None]
@@ -153,67 +153,67 @@ class Twins:
                 owner.forget(item)
 
     def seen(self, user: str, key: str) -> bool:
-        """Whether a user did anything with a title."""
+        """Return whether a user has any state of a title."""
         slots = self.state.user_named(user).data
         return any(item.slot in slots for top in self.state.catalogue.top_items(key) for item in (top,))
 
     # The homes
 
     def run(self, home: Household, job: str, **config: dict[str, Any]) -> dg.ExecuteInProcessResult:
-        """Run a job as its schedule would; what failed with a source may be tried again at once."""
+        """Run a job as its schedule would; failed titles are due again at once."""
         home.rows("UPDATE fetches SET due_at = now() - interval '1 second' WHERE outcome = 'error' RETURNING 1")
         users = home.everyone() if job == "sync_watch_history" else None
         return home.run(job, users=users, config=config)
 
     def must(self, home: Household, job: str, **config: dict[str, Any]) -> dg.ExecuteInProcessResult:
-        """The same for a run that has to succeed."""
+        """Run a job that must succeed."""
         result = self.run(home, job, **config)
         assert result.success, (job, failures(result))
         return result
 
-    def quiet(self, *jobs: str, **config: dict[str, Any]) -> None:
-        """The undisturbed home takes in what is new."""
+    def update_undisturbed(self, *jobs: str, **config: dict[str, Any]) -> None:
+        """Run jobs in the undisturbed home."""
         for job in jobs or JOBS:
             self.must(self.undisturbed, job, **{name: how for name, how in config.items() if name in ASSETS[job]})
 
-    def hasty(self, **settings: Any) -> Household:
-        """The troubled home with other settings."""
+    def with_settings(self, **settings: Any) -> Household:
+        """Return the troubled home with other settings."""
         values = {name: getattr(self.troubled.settings, name) for name in self.troubled.settings.model_fields_set}
         return Household(load_settings(**values | settings), self.troubled.instance)
 
-    # What must hold
+    # Assertions
 
-    def told(self, result: dg.ExecuteInProcessResult) -> list[str]:
-        """What failures and warnings say; each is a sentence or two, and nothing shows a trace or a key."""
+    def messages(self, result: dg.ExecuteInProcessResult) -> list[str]:
+        """Return failures and warnings, and check that they are short and show no stack trace or key."""
         warned = []
         for event in self.troubled.instance.all_logs(result.run_id):
             said = f"{event.user_message} {event.message} {event.dagster_event}"
             assert not any(key in said for key in self.keys), said
             if event.dagster_event is None and event.level >= logging.WARNING:
                 warned.append(event.user_message)
-        told = [*failures(result).values(), *warned]
-        for said in told:
+        found = [*failures(result).values(), *warned]
+        for said in found:
             assert len(said) < LONGEST_SENTENCE and "Traceback" not in said and "\n" not in said, said
             assert said.rstrip().endswith("."), said
-        return told
+        return found
 
-    def nothing_was_lost(self, before: Portrait) -> None:
-        """Every row of the troubled home is as it was, or as the undisturbed home has it."""
+    def assert_nothing_lost(self, before: Portrait) -> None:
+        """Check that every row of the troubled home is as before, or as in the undisturbed home."""
         after, aim = portrait(self.troubled), portrait(self.undisturbed)
         for table in before:
-            # Attempts that failed are noted there.
+            # This table records failed attempts.
             if table != "fetches":
                 lost = (before[table] & aim[table]) - after[table]
                 odd = after[table] - (before[table] | aim[table])
-                # A title that TMDb has said nothing of yet is shown as the media server knows it.
+                # Titles without an answer of TMDb have the metadata of the media server.
                 assert not lost and (not odd or table == "enriched_metadata"), (table, lost, odd)
 
-    def are_equal(self) -> None:
-        """The troubled home has caught up."""
-        self.is_like(portrait(self.undisturbed))
+    def assert_equal(self) -> None:
+        """Check that both homes have the same data."""
+        self.assert_like(portrait(self.undisturbed))
 
-    def is_like(self, other: Portrait) -> None:
-        """The troubled home holds exactly this."""
+    def assert_like(self, other: Portrait) -> None:
+        """Check that the troubled home has exactly this data."""
         mine = portrait(self.troubled)
         for table in mine:
             assert mine[table] == other[table], (table, mine[table] - other[table], other[table] - mine[table])
@@ -229,7 +229,7 @@ ASSETS = {
 
 
 def portrait(home: Household) -> Portrait:
-    """All that a home holds of the server, with the server's ids in place of its own numbers, which runs use up."""
+    """Return the data of a home, with the server's ids instead of its own ids, which depend on the runs."""
     from aperture_dagster.storage.tables import metadata
 
     names = (
@@ -252,12 +252,12 @@ def portrait(home: Household) -> Portrait:
             return f"(SELECT server_item_id FROM items WHERE items.item_id = t.{name})"
         if name == "work_id":
             return "(SELECT names FROM copies WHERE copies.work_id = t.work_id)"
-        # When something was found gone differs; that it was does not.
+        # The time of a removal may differ, the removal itself may not.
         return f"(t.{name} IS NOT NULL)::text" if name == "removed_at" else f't."{name}"::text'
 
     kept = {}
     for table in metadata.sorted_tables:
-        if table.name in NOT_SHOWN:
+        if table.name in IGNORED_TABLES:
             continue
         columns = ", ".join(f'{column(one.name)} AS "{one.name}"' for one in table.columns if one.name not in moments)
         rows = home.rows(f"{names}SELECT {columns} FROM {table.name} t")
@@ -270,7 +270,7 @@ _filled: dict[tuple[str, str], tuple[str, World, list[str]]] = {}
 
 @contextmanager
 def twins_on(server: str, postgres: str, serve: Callable[..., Any], database_name: str) -> Iterator[Twins]:
-    """Stand-ins with twins on them. They are filled once for all tests of a process, and copied from then on."""
+    """Start stand-ins with twins on them. The databases are filled once per process, then copied."""
     from aperture_dagster.storage.connection import close_engine
 
     if (postgres, server) not in _filled:
@@ -298,7 +298,7 @@ def _how() -> dict[str, Any]:
 
 
 def _hold_back(simulator: RunningSimulator) -> None:
-    # They come later.
+    # These are added later, by ``add_news``.
     for key in ("movie:900000023", "series:900000009"):
         simulator.state.remove_title(key)
 

@@ -9,7 +9,7 @@ from aperture_dagster.simulator.world import World
 
 
 def small_world(*, movies: int = 60, users: int = 4, plays: int = 200) -> World:
-    """Some films, ten series, and a few users of whom ``ada0`` watches most."""
+    """Return a world with some films, ten series, and a few users; ``ada0`` watches most."""
     return generate_world(
         movies=movies, series=10, episodes=60, users=users, plays=plays, seed=1, now=datetime.now(UTC)
     )
