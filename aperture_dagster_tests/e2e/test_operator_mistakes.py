@@ -1,7 +1,7 @@
-"""What an operator gets wrong: one sentence that names the setting and the remedy, and everything else goes on.
+"""Mistakes of an operator: each gives one sentence that names the setting and the remedy, and affects nothing else.
 
-Most mistakes are made through the doctor and through a real run in this process; new processes stand for those whose
-end is the point: nothing is left running, and no stack trace is printed.
+Most are tested with the doctor and with a real run in this process. New processes are used where the end of a command
+matters: nothing stays running, and no stack trace is printed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SERVER, KEY = "APERTURE_MEDIA_SERVER_URL", "APERTURE_MEDIA_SERVER_API_KEY"
 
 
 class Surroundings:
-    """Everything that there is to be pointed at: stand-ins that are well, other web servers, ports where nobody is."""
+    """Possible targets of an address: working stand-ins, another web server, a silent port and a closed one."""
 
     def __init__(self, root: str, other: Scripted, silent: str, nobody: str) -> None:
         self.root, self.other, self.silent, self.nobody = root, other, silent, nobody
@@ -56,7 +56,7 @@ Place = Callable[[Surroundings], str]
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is set wrongly, and which words the operator finds in the sentence about it."""
+    """Wrong settings, and words of the message about them."""
 
     name: str
     variables: dict[str, str | Place]
@@ -126,7 +126,7 @@ OF_THE_EMBEDDER = [
         ("Check APERTURE_EMBEDDER_URL", "/v1", "APERTURE_EMBEDDER_MODEL"), "embedder",
     ),
 ]  # fmt: skip
-# One of each at once: the doctor tells of all, each where it belongs.
+# One mistake of each kind at once: the doctor reports each in its own row.
 ROUNDS = [
     [of_the_server, *(more for more in (OF_TMDB[place : place + 1] + OF_THE_EMBEDDER[place : place + 1]))]
     for place, of_the_server in enumerate(OF_THE_SERVER)
@@ -147,7 +147,7 @@ def around() -> Iterator[Surroundings]:
 
 @pytest.fixture
 def well(around: Surroundings, database_url: str, tmp_path: Path) -> dict[str, str]:
-    """The environment of a home where everything is as it should be, and nothing is tried twice."""
+    """The environment of a correctly configured home, without retries."""
     return {
         "APERTURE_HOME": str(tmp_path / "home"),
         "APERTURE_DATABASE_URL": database_url,
@@ -165,14 +165,14 @@ def well(around: Surroundings, database_url: str, tmp_path: Path) -> dict[str, s
 
 @pytest.fixture(scope="module")
 def instance_that_is_well() -> Iterator[str]:
-    """The home of a Dagster instance that has nothing to do with the product's database."""
+    """The home of a Dagster instance that does not use the product's database."""
     with dg.instance_for_test():
         yield os.environ["DAGSTER_HOME"]
 
 
 @pytest.fixture
 def doctor(instance_that_is_well: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], Result]:
-    """``aperture doctor`` in this process, on an instance of Dagster that is well."""
+    """``aperture doctor`` in this process, on a working Dagster instance."""
 
     def ask(environment: dict[str, str]) -> Result:
         for name, value in (environment | {"DAGSTER_HOME": instance_that_is_well}).items():
@@ -183,7 +183,7 @@ def doctor(instance_that_is_well: str, monkeypatch: pytest.MonkeyPatch) -> Calla
 
 
 def found(result: Result) -> dict[str, str]:
-    """What the doctor says of each thing, its mark first."""
+    """Return the doctor's report by row, each starting with its mark."""
     rows: dict[str, str] = {}
     for line in result.output.splitlines():
         mark, _, rest = line.strip().partition(" ")
@@ -200,7 +200,7 @@ def is_one_sentence(told: str) -> None:
 
 
 @pytest.mark.parametrize("mistakes", ROUNDS, ids=lambda mistakes: ", ".join(one.name for one in mistakes))
-def test_a_mistake_is_one_sentence_to_the_doctor_and_in_a_run(
+def test_a_mistake_is_reported_in_one_sentence_by_the_doctor_and_in_a_run(
     around: Surroundings, well: dict[str, str], doctor: Callable[..., Result], mistakes: list[Mistake]
 ):
     around.other.say(mistakes[0].answer or PAGE)
@@ -211,12 +211,12 @@ def test_a_mistake_is_one_sentence_to_the_doctor_and_in_a_run(
     }
     result = doctor(well | wrong)
     rows = found(result)
-    # What is not configured is no failure of anything.
+    # A setting that is not set is not a failure.
     not_set = wrong.get(KEY) == ""
     failed = {mistake.where for mistake in mistakes if not (not_set and mistake.where == "media server")}
     assert {what for what, told in rows.items() if told[0] == "✗"} == failed, result.output
     assert result.exit_code == (1 if failed else 0)
-    assert "sync_users_schedule" in rows and rows["database"].startswith("✓"), "and the rest was looked at"
+    assert "sync_users_schedule" in rows and rows["database"].startswith("✓"), "the other rows are checked, too"
     for mistake in mistakes:
         is_one_sentence(rows[mistake.where])
         for words in mistake.told:
@@ -231,10 +231,10 @@ def test_a_mistake_is_one_sentence_to_the_doctor_and_in_a_run(
         assert words in told
     (failure,) = [event for event in run.all_events if event.is_step_failure]
     assert failure.step_failure_data.error is not None
-    assert failure.step_failure_data.error.cause is None, "nothing stands between the operator and the sentence"
+    assert failure.step_failure_data.error.cause is None, "no cause that Dagster would print before the message"
 
 
-def test_another_homes_server_is_told_to_the_doctor(
+def test_the_doctor_reports_the_server_of_another_home(
     around: Surroundings, well: dict[str, str], doctor: Callable[..., Result]
 ):
     assert doctor(well).exit_code == 0
@@ -251,14 +251,14 @@ def test_another_homes_server_is_told_to_the_doctor(
 
 
 def without_pgvector(postgres: str) -> str:
-    """A new database in which the extension cannot be found."""
+    """Create a database in which the extension cannot be found."""
     name = f"bare_{uuid.uuid4().hex[:12]}"
     statements_on(postgres, f"CREATE DATABASE {name}")
     statements_on(postgres, f"ALTER DATABASE {name} SET extension_control_path = '/nowhere'")
     return name
 
 
-def test_a_database_that_cannot_be_used_is_one_sentence_to_the_doctor_and_hides_no_service(
+def test_the_doctor_reports_an_unusable_database_and_still_checks_services(
     postgres: str, well: dict[str, str], doctor: Callable[..., Result]
 ):
     url = make_url(postgres).set(drivername="postgresql")
@@ -298,7 +298,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence_to_the_doctor_and_hides_
         ("APERTURE_HTTP_ATTEMPTS", "many", "integer"),
     ],
 )
-def test_an_impossible_setting_ends_every_command_with_one_sentence_that_names_it(
+def test_an_invalid_setting_ends_every_command_with_one_sentence_that_names_it(
     well: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
 ):
     for variable, its in (well | {name: value}).items():
@@ -311,12 +311,12 @@ def test_an_impossible_setting_ends_every_command_with_one_sentence_that_names_i
         assert name in result.output and words in result.output
 
 
-# The command line in processes of its own
+# The command line in separate processes
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A folder for a home; whoever still works in it at the end is an error, and is ended."""
+    """A folder for a home. Processes still running there at the end are an error, and are killed."""
     yield tmp_path / "home"
     left = [] if all_gone(tmp_path) else processes_of(tmp_path)
     for process in left:
@@ -325,7 +325,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 def run(*command: str, home: Path, largest_file: int | None = None, **variables: str) -> str:
-    """Run a program that has to fail with one sentence for the operator; returns the sentence."""
+    """Run a program that must fail with one sentence for the operator; return the sentence."""
     temporary = home.parent / "temporary"
     temporary.mkdir(exist_ok=True)
     environment = {
@@ -378,7 +378,7 @@ NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
     ],
     ids=["dagster, no database", "dagster, a wrong setting", "up, no database", "no database of Dagster's"],
 )  # fmt: skip
-def test_a_command_that_cannot_begin_says_one_sentence_and_leaves_nothing(
+def test_a_command_that_cannot_start_prints_one_sentence_and_leaves_nothing_behind(
     home: Path, command: tuple[str, ...], variables: dict[str, str], words: tuple[str, ...]
 ):
     said = run(*command, home=home, **variables)
@@ -386,18 +386,18 @@ def test_a_command_that_cannot_begin_says_one_sentence_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("command", [MATERIALIZE, ("aperture", "up", "--demo", "--port", "0")], ids=["dagster", "up"])
-def test_a_home_that_cannot_be_written_is_one_sentence_everywhere(home: Path, command: tuple[str, ...]):
+def test_a_home_that_is_not_writable_gives_one_sentence_in_every_command(home: Path, command: tuple[str, ...]):
     home.write_text("a file is no folder", encoding="utf-8")
     said = run(*command, home=home, APERTURE_HOME=str(home / "below"))
     assert str(home) in said and "set APERTURE_HOME to a folder that can" in said.replace("Set", "set")
 
 
-def test_an_address_that_is_not_this_machines_is_told_with_the_options(home: Path):
+def test_an_address_of_another_machine_is_reported_with_the_option_to_change(home: Path):
     said = run("aperture", "up", "--demo", "--host", "203.0.113.1", "--port", "0", home=home)
     assert "203.0.113.1" in said and "--host" in said
 
 
-def test_in_dagsters_own_command_the_steps_error_is_the_sentence(well: dict[str, str], home: Path):
+def test_in_dagsters_own_command_the_error_of_the_step_is_the_sentence(well: dict[str, str], home: Path):
     done = subprocess.run(
         [BIN / MATERIALIZE[0], *MATERIALIZE[1:]],
         env={"PATH": os.environ["PATH"], "DAGSTER_HOME": str(PROJECT), "APERTURE_CONFIG": os.devnull}
@@ -416,17 +416,17 @@ def test_in_dagsters_own_command_the_steps_error_is_the_sentence(well: dict[str,
     assert PASSWORD not in printed
 
 
-# A disk without room
+# A full disk
 
 
-def test_a_demo_on_a_full_disk_is_one_sentence_and_leaves_no_half_made_database(home: Path):
+def test_a_demo_on_a_full_disk_gives_one_sentence_and_leaves_no_partial_database(home: Path):
     said = run("aperture", "demo", "--users", "2", home=home, largest_file=1_000_000)
     assert "File too large" in said and "APERTURE_HOME" in said and "Make room" in said
     assert [path.name for path in (home / "demo").iterdir() if not path.name.startswith(".")] == []
 
 
 def no_room(url: str, table: str) -> None:
-    """Every insert into a table fails as on a full disk: with PostgreSQL's own words and code."""
+    """Make every insert into a table fail as on a full disk, with PostgreSQL's message and code."""
     statements_on(
         url,
         "CREATE OR REPLACE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
@@ -436,7 +436,7 @@ def no_room(url: str, table: str) -> None:
     )
 
 
-def test_a_disk_that_fills_up_in_a_step_is_one_sentence_and_what_was_there_is_kept(
+def test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing(
     well: dict[str, str], database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     for name, value in well.items():
@@ -459,7 +459,7 @@ def test_a_disk_that_fills_up_in_a_step_is_one_sentence_and_what_was_there_is_ke
     }
 
 
-def test_a_disk_without_room_for_dagsters_own_events_is_one_sentence(well: dict[str, str], home: Path):
+def test_a_full_disk_while_dagster_writes_events_gives_one_sentence(well: dict[str, str], home: Path):
     database = make_url(well["APERTURE_DATABASE_URL"])
     aside = database.set(database=f"{database.database}_dagster").render_as_string(hide_password=False)
     variables = {name: value for name, value in well.items() if name != "APERTURE_HOME"}
@@ -470,14 +470,14 @@ def test_a_disk_without_room_for_dagsters_own_events_is_one_sentence(well: dict[
 
 
 def make_tables(variables: dict[str, str], home: Path) -> None:
-    """Dagster's own tables, as its first command makes them."""
+    """Create Dagster's own tables, as its first command does."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (variables | {"APERTURE_HOME": str(home), "DAGSTER_HOME": str(PROJECT)}).items():
             patch.setenv(name, value)
         dg.DagsterInstance.get().dispose()
 
 
-def test_a_port_in_use_is_one_sentence_of_the_stand_ins_too(home: Path):
+def test_a_port_in_use_gives_one_sentence_from_the_stand_ins_too(home: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,7 +1,7 @@
-"""No secret is left anywhere: not in logs, events, metadata, tables or on the terminal, whatever goes wrong.
+"""No secret ends up in logs, events, metadata, tables or on the terminal, whatever goes wrong.
 
-A recognisable key is planted in every setting that holds one; the product runs well, and is told off by services that
-repeat the key in all they say; then everything that was left behind is searched for it.
+Every secret setting gets a recognisable key. The product runs successfully, and against services that repeat the key in
+every answer; then everything that it left behind is searched for the keys.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ pytestmark = pytest.mark.e2e
 BIN = Path(sys.executable).parent
 DATABASES = [name for name in secret_names() if name.endswith("database_url")]
 KEYS = [name for name in secret_names() if name not in DATABASES]
-# By the setting of the key: the stand-in's own name for it.
+# The stand-in's name of a key, by setting.
 STAND_INS_KEYS = {"media_server_api_key": "jellyfin_key", "embedder_api_key": "openai_key"}
 ADDRESSES = ("media_server_url", "tmdb_url", "tmdb_image_url", "omdb_url", "mdblist_url", "embedder_url")
 
 
 def core(name: str) -> str:
-    """What a secret of a setting is known by: no encoding of URLs, JSON or HTML changes it."""
+    """Return the recognisable part of a secret, which no encoding of URLs, JSON or HTML changes."""
     return "Hush" + hashlib.sha256(name.encode()).hexdigest()[:20]
 
 
 def planted(name: str) -> str:
-    """A key with characters that are written in another way in URLs, JSON and HTML."""
+    """Return a key with characters that are escaped in URLs, JSON and HTML."""
     return f"/k+%{core(name)}&=<{name}>;~"
 
 
@@ -66,7 +66,7 @@ TRACES = {
     name: [
         core(name)[:12],
         core(name)[-12:],
-        # In base64 a text looks in three ways, by where it begins.
+        # The base64 form of a text depends on its offset modulo three.
         *(base64.b64encode(b"x" * before + core(name).encode())[4:-4].decode() for before in range(3)),
     ]
     for name in secret_names()
@@ -74,7 +74,7 @@ TRACES = {
 
 
 def found_in(said: str) -> list[str]:
-    """The settings whose secrets, or a good part of them, are in a text."""
+    """Return the settings whose secrets, or a large part of them, are in a text."""
     return [name for name, traces in TRACES.items() if any(trace in said for trace in traces)]
 
 
@@ -95,7 +95,7 @@ def test_the_search_finds_a_secret_in_every_form(name: str, form: Callable[[str]
 
 
 def read(value: Any) -> str:
-    """A value of a database as text; what Dagster packs is unpacked."""
+    """Return a value of a database as text, decompressing what Dagster compresses."""
     if isinstance(value, (bytes, memoryview)):
         raw = bytes(value)
         for unpack in (zlib.decompress, gzip.decompress):
@@ -110,7 +110,7 @@ def read(value: Any) -> str:
 
 
 def tables_of(url: str) -> Iterator[tuple[str, str]]:
-    """Every table of a database with all that is in it."""
+    """Yield every table of a database with its content."""
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     tables = MetaData()
     with engine.connect() as connection:
@@ -123,18 +123,18 @@ def tables_of(url: str) -> Iterator[tuple[str, str]]:
 
 
 def files_below(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file with its content; of a PostgreSQL cluster its log alone."""
+    """Yield every file with its content; of a PostgreSQL cluster, only the log."""
     for path in folder.rglob("*"):
         inside = [parent for parent in path.parents if (parent / "PG_VERSION").exists()]
         if path.is_file() and (not inside or path.name == "log"):
             yield str(path), path.read_bytes().decode("utf-8", "replace")
 
 
-# What is done
+# Actions
 
 
 class Housekeeper:
-    """The process that runs the jobs, and what it was told and said."""
+    """The process that runs the jobs, with its output."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         self._log = log.open("wb")
@@ -145,7 +145,7 @@ class Housekeeper:
         self.said = ""
 
     def do(self, job: str | None = None, **how: Any) -> dict[str, Any]:
-        """Run a job, and wait for what came of it."""
+        """Run a job, and wait for its result."""
         assert self._process.stdin is not None and self._process.stdout is not None
         order = how | ({"job": job} if job else {})
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -163,7 +163,7 @@ class Housekeeper:
 
 
 class Echo:
-    """A service that repeats everything that it is sent, key and all, in the way that it is told."""
+    """A service that repeats everything that it receives, including keys, in a given form."""
 
     def __init__(self, scripted: Scripted) -> None:
         self._scripted = scripted
@@ -200,7 +200,7 @@ def echo() -> Iterator[Echo]:
     scripted.close()
 
 
-def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres: str, echo: Echo, tmp_path: Path):
+def test_no_secret_is_left_behind(database_url: str, postgres: str, echo: Echo, tmp_path: Path):
     home, outside, dagster_home = tmp_path / "home", tmp_path / "outside", tmp_path / "dagster_home"
     outside.mkdir()
     dagster_home.mkdir()
@@ -260,7 +260,7 @@ def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres:
                 echo.answer(kind)
                 outcomes = {job: house.do(job, settings=wrong)["success"] for job in FAILING_JOBS}
                 assert not outcomes["sync_users"] and not outcomes["generate_embeddings"], (kind, outcomes)
-                # What failed waits for its second try; nobody waits for that here.
+                # Make failed titles due again at once.
                 statements_on(database_url, "UPDATE fetches SET due_at = now() - interval '1 second'")
             assert not house.do("generate_embeddings", crash=True)["success"]
             with password_wanted(postgres) as role:
@@ -279,7 +279,7 @@ def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres:
 
     heard = echo.heard
     unheard = [name for name in KEYS if core(name) not in heard]
-    assert not unheard, "a service of this test must be sent the key of each of these settings"
+    assert not unheard, "the services of this test must receive the key of each setting"
     said += [("stdout", house.said), *files_below(tmp_path), *tables_of(database_url)]
     said += tables_of(aside.render_as_string(hide_password=False))
     log = data_directory(postgres) / "log"
@@ -287,13 +287,13 @@ def test_nothing_that_is_left_behind_holds_a_secret(database_url: str, postgres:
     everything = dict(said)
     for place in ("stdout", "table event_logs", "table users", str(home / "failures.log"), str(outside / "stderr")):
         assert everything[place], f"nothing was read from {place}"
-    assert "***" in everything["table event_logs"], "what was repeated is shown without the key"
+    assert "***" in everything["table event_logs"], "repeated keys are masked"
     leaks = {place: secrets for place, content in said if (secrets := found_in(content))}
     assert not leaks, {place: (names, passage(dict(said)[place], names[0])) for place, names in leaks.items()}
 
 
 def passage(content: str, name: str) -> str:
-    """Where a secret stands."""
+    """Return the text around a secret."""
     place = min(found for trace in TRACES[name] if (found := content.find(trace)) >= 0)
     return content[max(place - 200, 0) : place + 60]
 
@@ -314,7 +314,7 @@ def doctor(environment: dict[str, str]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", secret_names())
-def test_a_secret_in_an_address_or_in_the_shared_file_is_refused_and_not_repeated(
+def test_a_secret_in_an_address_or_in_the_config_file_is_refused_and_not_repeated(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     odd = [

@@ -1,4 +1,4 @@
-"""Two of everything at once: no run fails, no reader sees half of anything, and the end is as of one run."""
+"""Concurrent runs of every job: none fails, readers see no partial data, and the result is that of one run."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ from aperture_dagster_tests.processes import all_gone
 pytestmark = pytest.mark.e2e
 
 JOBS = (*CYCLE, ("first_list", "user"))
-# What nobody may ever see, each as a statement that finds it.
-HALVES = {
-    "a list with a gap, of two makings or of the wrong length": (
+# States that no reader may ever see, as queries that find them.
+PARTIAL_STATES = {
+    "a list with gaps, from two runs or of the wrong length": (
         "SELECT user_id FROM recommendations GROUP BY user_id, media_type "
         "HAVING count(*) <> max(rank) OR min(rank) <> 1 OR count(DISTINCT generated_at) > 1"
     ),
-    "picks with a gap or of two makings": (
+    "picks with gaps or from two runs": (
         "SELECT day FROM top_picks GROUP BY day, media_type "
         "HAVING count(*) <> max(rank) OR min(rank) <> 1 OR count(DISTINCT generated_at) > 1"
     ),
-    "a taste without the weights that it was learned from": (
+    "a taste without its weights": (
         "SELECT p.user_id FROM taste_profiles p LEFT JOIN taste_weights w USING (user_id, media_type) "
         "GROUP BY p.user_id, p.media_type, p.titles HAVING count(w.work_id) <> p.titles"
     ),
     "a taste of films only, or of series only": (
         "SELECT user_id FROM taste_profiles GROUP BY user_id HAVING count(*) <> 2"
     ),
-    "a merged view of some titles only": (
+    "a merged view with only some of the titles": (
         "SELECT 1 FROM enriched_metadata HAVING count(*) NOT IN (0, :titles, :more_titles)"
     ),
-    "a play of an item that is not the catalogue's, or in another work": (
+    "a play with another work than its item": (
         "SELECT 1 FROM plays p JOIN titles t USING (item_id) WHERE t.work_id <> p.work_id"
     ),
 }
@@ -60,18 +60,18 @@ def a_world() -> World:
 
 
 class Reader:
-    """Looks at everything, all the time, and keeps what it should not have seen."""
+    """Runs the queries for partial states all the time, and records what they find."""
 
     def __init__(self, home: Household, **numbers: int) -> None:
         self.home, self.numbers = home, numbers
-        self.looks = 0
+        self.rounds = 0
         self.seen: set[str] = set()
 
-    def look(self) -> None:
-        for what, statement in HALVES.items():
-            if self.home.rows(statement, **{name: self.numbers[name] for name in self.numbers if name in statement}):
-                self.seen.add(what)
-        self.looks += 1
+    def check(self) -> None:
+        for name, statement in PARTIAL_STATES.items():
+            if self.home.rows(statement, **{key: value for key, value in self.numbers.items() if key in statement}):
+                self.seen.add(name)
+        self.rounds += 1
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -79,7 +79,7 @@ class Reader:
 
         def watch() -> None:
             while not done.is_set():
-                self.look()
+                self.check()
 
         with ThreadPoolExecutor(1) as pool:
             watcher = pool.submit(watch)
@@ -91,12 +91,12 @@ class Reader:
 
 
 def both(home: Household, job: str, about: str) -> None:
-    """Run a job twice at the same time on one database; both succeed."""
+    """Run a job twice at the same time on one database; both must succeed."""
     users = home.everyone()
     ready = threading.Barrier(2)
 
     def once(_: int) -> dg.ExecuteInProcessResult:
-        # An instance each: one in memory serves one thread.
+        # One instance per thread, because an ephemeral one is not thread-safe.
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions(USERS, users)
             other = Household(home.settings, instance)
@@ -110,7 +110,7 @@ def both(home: Household, job: str, about: str) -> None:
 
 
 def subject(users: list[str], about: str) -> dict[str, Any]:
-    """What a run is about: the whole, all users, one of them, or the day."""
+    """Return the partition arguments of a run: none, all users, one user, or the day."""
     return {
         "whole": {},
         "users": {"users": users},
@@ -119,11 +119,11 @@ def subject(users: list[str], about: str) -> dict[str, Any]:
     }[about]
 
 
-def test_two_runs_of_every_job_at_once_end_as_one_would_and_show_nobody_a_half(household: Any):
+def test_two_concurrent_runs_of_every_job_give_the_result_of_one_and_show_no_partial_data(household: Any):
     world = a_world()
     with household(world, media_server_page_size=9) as (simulator, home):
         state = simulator.state
-        # Nobody is so quick that the other comes when all is done.
+        # Slow answers, so that the runs overlap.
         state.add_fault(FaultRule("jellyfin", path_contains="Items", kind="slow", delay_seconds=0.01))
         works = len(world.titles)
         reader = Reader(home, titles=works, more_titles=works + 1)
@@ -141,7 +141,7 @@ def test_two_runs_of_every_job_at_once_end_as_one_would_and_show_nobody_a_half(h
         assert before["episodes"] == 40
         assert before["plays"] == dated
 
-        # And again when there is something to change: new ids, new plays (one of a clock gone wrong), a new title.
+        # Again with changes: new ids, new plays (one with a wrong clock), a new title.
         for title in world.titles:
             state.reassign_item_ids(title.key)
         now = datetime.now(UTC)
@@ -170,7 +170,7 @@ def _as_new(film: Any) -> Any:
     return replace(film, key="movie:new", title="The Newcomer", tmdb_id=999_000_001, imdb_id="tt999000001", copies=1)
 
 
-def test_two_processes_on_a_new_home_start_the_database_make_the_schema_and_read_the_library_at_once(tmp_path: Path):
+def test_two_processes_can_set_up_a_new_home_at_the_same_time(tmp_path: Path):
     world = a_world()
     home = tmp_path / "home"
     temporary = tmp_path / "temporary"

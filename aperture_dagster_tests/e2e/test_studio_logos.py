@@ -1,4 +1,4 @@
-"""Logos of studios: real pictures only, each fetched once, and what the media server is given of them."""
+"""Logos of studios: only real pictures, each downloaded once, and their upload to the media server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OUTCOMES = "SELECT outcome, count(*) AS n FROM fetches WHERE source = 'tmdb_imag
 
 
 class Calendar:
-    """A clock that a test moves."""
+    """A clock that tests can move."""
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC)
@@ -36,7 +36,7 @@ class Calendar:
 
 @contextmanager
 def enriched(household: Any, **settings: Any) -> Iterator[tuple[RunningSimulator, Household, Calendar]]:
-    """A home whose titles TMDb has been asked about, so that the studios are known."""
+    """A home with metadata of TMDb, so that the studios are known."""
     calendar = Calendar()
     parts = {"clock": Clock(calendar)}
     with household(small_world(movies=25), parts, **settings) as (simulator, home):
@@ -62,7 +62,7 @@ def due_again(home: Household) -> None:
     home.rows("UPDATE fetches SET due_at = due_at - interval '2 hours' WHERE outcome = 'error' RETURNING 1")
 
 
-def test_every_logo_is_fetched_once_and_is_what_its_content_says(household):
+def test_every_logo_is_downloaded_once_and_its_type_follows_its_content(household):
     with enriched(household) as (simulator, home, _):
         told = run(home)
         with_logo = home.value("SELECT count(*) FROM studio_logos WHERE logo_path IS NOT NULL")
@@ -78,7 +78,7 @@ def test_every_logo_is_fetched_once_and_is_what_its_content_says(household):
         assert set(simulator.state.asked("tmdb_images").values()) == {1}
 
 
-def test_who_has_no_logo_is_not_asked_about_again_until_due(household):
+def test_studios_without_a_logo_are_not_requested_again_until_due(household):
     with enriched(household) as (simulator, home, calendar):
         simulator.state.add_fault(FaultRule("tmdb_images", status=404))
         first = run(home)
@@ -101,7 +101,7 @@ def test_who_has_no_logo_is_not_asked_about_again_until_due(household):
     ],
     ids=["html as a picture", "html", "empty", "50 MB", "forbidden"],
 )
-def test_what_is_no_picture_is_refused_and_asked_for_again_later(household, fault: FaultRule, said: str):
+def test_content_that_is_not_a_picture_is_refused_and_requested_again_later(household, fault: FaultRule, said: str):
     with enriched(household) as (simulator, home, _):
         simulator.state.add_fault(fault)
         told = run(home)
@@ -110,12 +110,12 @@ def test_what_is_no_picture_is_refused_and_asked_for_again_later(household, faul
         assert all(said in row["detail"] for row in troubled if row["outcome"] == "error")
         assert list(logos(home).glob("*")) == []
         simulator.state.clear_faults()
-        assert run(home)["requests"] == 0, "an hour has to pass first"
+        assert run(home)["requests"] == 0, "not before an hour has passed"
         due_again(home)
         assert run(home)["fetched"] == told["errors"]
 
 
-def test_a_host_of_pictures_that_is_down_keeps_what_was_fetched_and_fails_with_a_sentence(household):
+def test_when_the_picture_host_is_down_downloaded_logos_are_kept_and_the_step_fails_with_a_sentence(household):
     with enriched(household, logo_concurrency=1) as (simulator, home, _):
         simulator.state.add_fault(FaultRule("tmdb_images", status=503, after=3))
         result = home.run("enrich_studio_logos")
@@ -128,7 +128,7 @@ def test_a_host_of_pictures_that_is_down_keeps_what_was_fetched_and_fails_with_a
         assert outcomes(home).keys() == {"ok", "not_found"}
 
 
-def test_another_logo_and_a_lost_file_are_fetched_at_once(household):
+def test_a_changed_logo_and_a_lost_file_are_downloaded_at_once(household):
     with enriched(household) as (_, home, _):
         run(home)
         one, two, *_ = home.rows(f"{STORED} ORDER BY studio_id")
@@ -147,13 +147,13 @@ def test_another_logo_and_a_lost_file_are_fetched_at_once(household):
         assert not list(logos(home).glob(".*"))
 
 
-def test_without_a_tmdb_key_it_is_skipped(household):
+def test_without_a_tmdb_key_logos_are_skipped(household):
     with household(small_world(movies=5), tmdb_api_key=None) as (_, home):
         assert metadata_of(home.must("enrich_studio_logos"), "studio_logos")["skipped"].startswith("skipped: TMDB")
 
 
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_studios_without_a_picture_are_given_theirs_and_the_operators_choice_stays(household, server: str):
+def test_studios_without_a_picture_get_one_and_the_operators_pictures_are_kept(household, server: str):
     with enriched(household, server=server, set_studio_pictures=True) as (simulator, home, _):
         named = "SELECT s->>'name' AS name FROM tmdb_metadata, jsonb_array_elements(companies || networks) s "
         with_logo = {row["name"] for row in home.rows(named + "WHERE s->>'logo_path' IS NOT NULL")}
@@ -172,7 +172,7 @@ def test_studios_without_a_picture_are_given_theirs_and_the_operators_choice_sta
         assert run(home)["set_on_the_media_server"] == 0
 
 
-def test_the_media_server_is_left_alone_unless_it_is_asked_for(household):
+def test_pictures_are_uploaded_to_the_media_server_only_if_enabled(household):
     with enriched(household) as (simulator, home, _):
         run(home)
         assert simulator.state.studio_pictures() == {}

@@ -1,4 +1,4 @@
-"""What goes wrong outside: a run never leaves less than it found, says why, and the next one goes on from there."""
+"""External failures: a run loses no data and says why it failed, and the next one continues."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TITLE_ENDPOINTS = ("GET /movie/{id}", "GET /tv/{id}")
 
 
 def history_fails(simulator: RunningSimulator, user: str) -> None:
-    """Whatever is asked about this user's items is answered 500."""
+    """Answer requests about this user's items with 500."""
     user_id = simulator.state.user_named(user).id
     simulator.state.add_fault(FaultRule("jellyfin", path_contains=user_id, status=500))
 
 
-def test_one_users_failure_stops_nobody_and_is_told_by_name(household):
+def test_a_failure_of_one_user_affects_no_other_and_is_reported_with_the_name(household):
     with household(small_world()) as (simulator, home):
         home.cycle(skip=("sync_watch_history", "generate_recommendations", "refresh_top_picks"))
         history_fails(simulator, "cora2")
@@ -47,10 +47,10 @@ def test_one_users_failure_stops_nobody_and_is_told_by_name(household):
 @pytest.mark.parametrize(
     ("status", "headers", "asked"), [(503, None, 3), (401, None, 1), (429, "3600", 1)], ids=["down", "refused", "pause"]
 )
-def test_what_would_be_the_same_for_everybody_is_not_tried_with_everybody(
+def test_a_failure_that_affects_every_user_is_not_tried_with_every_user(
     household, status: int, headers: str | None, asked: int
 ):
-    """Finding R18: a server that hung cost five attempts for each user, and a refused key looped through them all."""
+    """Neither a server that hangs nor a refused key is tried again for each user."""
     with household(small_world(users=8)) as (simulator, home):
         home.cycle(skip=("sync_watch_history", "generate_recommendations", "refresh_top_picks"))
         simulator.state.add_fault(
@@ -76,8 +76,8 @@ def test_what_would_be_the_same_for_everybody_is_not_tried_with_everybody(
         ("tmdb", {"kind": "huge", "megabytes": 40}, "larger than 32 MB"),
     ],
 )
-def test_an_answer_without_end_costs_nothing_that_is_there(household, service: str, fault: dict[str, Any], told: str):
-    """Finding R13: a dripping server held a request for ever, and a small body became 400 MB."""
+def test_an_endless_answer_is_cut_off_and_loses_nothing(household, service: str, fault: dict[str, Any], told: str):
+    """Neither a slow stream nor a compressed body may take unlimited time or memory."""
     with household(small_world(), media_server_timeout_seconds=1, http_attempts=1) as (simulator, home):
         for name in ("sync_users", "sync_movies", "sync_series"):
             home.must(name)
@@ -94,7 +94,7 @@ def test_an_answer_without_end_costs_nothing_that_is_there(household, service: s
             assert len(details) == 1 and told in details[0]["detail"]
 
 
-def test_users_that_fail_now_and_then_do_not_stop_the_others(household):
+def test_occasional_failures_of_users_do_not_stop_the_others(household):
     with household(small_world(users=8)) as (simulator, home):
         home.cycle(skip=("sync_watch_history", "generate_recommendations", "refresh_top_picks"))
         everyone = home.everyone()
@@ -106,7 +106,7 @@ def test_users_that_fail_now_and_then_do_not_stop_the_others(household):
         assert served == set(everyone) - set(broken)
 
 
-def test_a_server_that_is_down_loses_nothing_and_the_next_run_completes(household):
+def test_when_the_server_is_down_nothing_is_lost_and_the_next_run_completes(household):
     jobs = ("sync_users", "sync_movies", "sync_series", "sync_watch_history")
     with household(small_world()) as (simulator, home):
         home.cycle()
@@ -122,7 +122,7 @@ def test_a_server_that_is_down_loses_nothing_and_the_next_run_completes(househol
         home.cycle()
 
 
-def test_tmdb_down_half_way_keeps_what_was_fetched_and_asks_about_no_title_twice(household):
+def test_when_tmdb_fails_half_way_answers_are_kept_and_no_title_is_requested_twice(household):
     with household(small_world(movies=300), tmdb_concurrency=2) as (simulator, home):
         for job in ("sync_users", "sync_movies", "sync_series"):
             home.must(job)
@@ -137,14 +137,14 @@ def test_tmdb_down_half_way_keeps_what_was_fetched_and_asks_about_no_title_twice
         assert home.value("SELECT count(*) FROM fetches WHERE outcome <> 'ok' AND fetched_at IS NOT NULL") == 0
         simulator.state.clear_faults()
         simulator.state.reset_counters()
-        # Those that failed wait an hour for their second try; nobody waits for that here.
+        # Make failed titles due again at once instead of after an hour.
         home.rows("UPDATE fetches SET due_at = now() - interval '1 second' WHERE outcome = 'error' RETURNING 1")
         home.must("enrich_metadata")
         standing = {
             row["outcome"]: row["n"]
             for row in home.rows(f"SELECT outcome, count(*) AS n FROM fetches WHERE {TITLES_OF_TMDB} GROUP BY 1")
         }
-        # A few titles of this world have no id that TMDb knows.
+        # A few titles of this world have no id known to TMDb.
         assert sum(standing.values()) == 310 and set(standing) == {"ok", "not_found"}
         assert home.value("SELECT count(*) FROM tmdb_metadata") == standing["ok"]
         requests = simulator.state.counters.snapshot()["tmdb"]["requests"]
@@ -164,7 +164,9 @@ def test_a_refused_tmdb_key_fails_at_once_and_names_the_setting(household):
         assert not [event for event in result.all_events if event.is_step_up_for_retry]
         assert simulator.state.requests("tmdb") <= 20
         assert home.value(f"SELECT count(*) FROM fetches WHERE outcome <> 'waiting' AND {TITLES_OF_TMDB}") == 0
-        assert home.value("SELECT count(*) FROM fetches WHERE source = 'omdb' AND outcome = 'ok'") > 0, "others go on"
+        assert home.value("SELECT count(*) FROM fetches WHERE source = 'omdb' AND outcome = 'ok'") > 0, (
+            "other sources continue"
+        )
 
 
 def test_a_refused_media_server_key_fails_at_once_and_names_the_setting(household):
@@ -177,14 +179,14 @@ def test_a_refused_media_server_key_fails_at_once_and_names_the_setting(househol
         assert not [event for event in result.all_events if event.is_step_up_for_retry]
 
 
-def test_a_service_that_comes_back_is_met_by_the_second_try_of_the_step(household):
+def test_the_retry_of_a_step_succeeds_when_the_service_is_back(household):
     settings = {"step_retries": 1, "step_retry_wait_seconds": 0, "http_attempts": 1}
     with household(small_world(), **settings) as (simulator, home):
         simulator.state.add_fault(FaultRule("jellyfin", status=503, times=1))
         home.must("sync_users")
 
 
-def test_without_a_tmdb_key_enrichment_is_skipped_and_the_graph_goes_on(household):
+def test_without_a_tmdb_key_enrichment_is_skipped_and_the_graph_continues(household):
     with household(small_world(), tmdb_api_key=None) as (simulator, home):
         results = home.cycle()
         assert "TMDB_API_KEY" in metadata_of(results.values(), "tmdb_metadata")["skipped"]
@@ -218,7 +220,9 @@ def test_a_home_refuses_another_server(household, serve):
         ("generate_recommendations", "taste_profiles", "embeddings"),
     ],
 )
-def test_a_job_that_comes_too_early_says_what_must_come_first(household, job: str, asset: str, first: str):
+def test_a_job_without_its_prerequisites_names_the_asset_to_materialize_first(
+    household, job: str, asset: str, first: str
+):
     with household(small_world()) as (_, home):
         home.must("sync_users")
         per_user = job in ("sync_watch_history", "generate_recommendations")
@@ -226,7 +230,7 @@ def test_a_job_that_comes_too_early_says_what_must_come_first(household, job: st
         assert first in told[asset]
 
 
-def test_another_model_is_filled_beside_the_old_one_and_used_when_it_is_complete(household, make_settings):
+def test_a_new_model_is_filled_next_to_the_old_one_and_used_once_complete(household, make_settings):
     with household(small_world()) as (simulator, home):
         home.cycle()
         old = home.value("SELECT model_key FROM embedding_models")
@@ -256,13 +260,17 @@ def test_another_model_is_filled_beside_the_old_one_and_used_when_it_is_complete
         assert told["missing"] == 0
         assert simulator.state.requests("openai") == told["requests"]
         other.must("generate_recommendations", users=home.everyone())
-        assert home.value("SELECT count(DISTINCT model_key) FROM embeddings") == 2, "the way back stays open"
+        assert home.value("SELECT count(DISTINCT model_key) FROM embeddings") == 2, (
+            "the vectors of the old model are kept"
+        )
         assert home.value("SELECT DISTINCT model_key FROM taste_profiles") == told["model"]
-        assert metadata_of(home.must("generate_embeddings"), "embeddings")["embedded"] == 0, "and costs nothing"
+        assert metadata_of(home.must("generate_embeddings"), "embeddings")["embedded"] == 0, (
+            "switching back embeds nothing"
+        )
 
 
-def test_a_listing_that_is_mostly_unreadable_is_warned_of_with_its_number_and_the_first_reason(household):
-    """Finding L6: 389 of 456 items could not be read, and the step looked like any other."""
+def test_a_check_warns_about_a_mostly_unreadable_listing_with_count_and_first_reason(household):
+    """Such a run must not look like any other."""
     with household(small_world(movies=20)) as (simulator, home):
         home.must("sync_movies")
         spoilt = FaultRule("jellyfin", "includeItemTypes=Movie", kind="missing_field", field="Name")
@@ -275,7 +283,7 @@ def test_a_listing_that_is_mostly_unreadable_is_warned_of_with_its_number_and_th
         assert any(line.startswith("Done: ") and line.endswith("20 could not be read.") for line in said)
         checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
         assert (checks["is_readable"].passed, checks["is_readable"].severity) == (False, dg.AssetCheckSeverity.WARN)
-        assert checks["is_not_empty"].passed, "they were left as they were"
+        assert checks["is_not_empty"].passed, "the stored titles are unchanged"
         simulator.state.clear_faults()
         healed = home.must("sync_movies").get_asset_check_evaluations()
         assert all(check.passed for check in healed if check.check_name == "is_readable")

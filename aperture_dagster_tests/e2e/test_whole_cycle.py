@@ -1,4 +1,4 @@
-"""The whole graph on the demo: what everybody gets, what a second time costs, and how the world moves the lists."""
+"""The whole graph on the demo: first lists, a second cycle without changes, and reactions to changes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TOUCHED = "SELECT work_id FROM watch_state WHERE user_id = :user AND (played OR 
 
 
 def lists_of(home: Household) -> dict[str, list[str]]:
-    """Every user's films, by name."""
+    """Return the recommended films of every user by name."""
     return {row["name"]: home.titles_for(row["name"]) for row in home.rows("SELECT name FROM users")}
 
 
-def test_a_first_cycle_gives_everybody_a_full_list_of_their_own_with_reasons(household):
+def test_a_first_cycle_gives_every_user_a_full_list_with_reasons(household):
     world = load_demo_world(now=datetime.now(UTC))
     active = {user.name: user for user in world.users if not user.is_disabled}
     with household(world) as (_, home):
@@ -55,10 +55,10 @@ def test_a_first_cycle_gives_everybody_a_full_list_of_their_own_with_reasons(hou
         disabled = [user.name for user in world.users if user.is_disabled]
         assert disabled and not any(home.titles_for(name) for name in disabled)
         films = [tuple(titles[:10]) for name, titles in lists_of(home).items() if name in active]
-        assert len(set(films)) == len(films), "everybody's first ten are their own"
+        assert len(set(films)) == len(films), "no two users have the same first ten"
 
 
-def test_a_user_who_never_watched_anything_gets_a_list_and_is_told_so(household):
+def test_a_user_without_history_gets_a_list_that_says_so(household):
     with household(load_demo_world(now=datetime.now(UTC))) as (_, home):
         results = home.cycle()
         told = metadata_of(results.values(), "recommendations", "Lena")
@@ -68,7 +68,7 @@ def test_a_user_who_never_watched_anything_gets_a_list_and_is_told_so(household)
         assert "note" not in metadata_of(results.values(), "recommendations", "Alma")
 
 
-def test_a_second_cycle_writes_nothing_asks_tmdb_nothing_and_embeds_nothing(household):
+def test_a_second_cycle_writes_requests_and_embeds_nothing(household):
     with household(load_demo_world(now=datetime.now(UTC), users=5)) as (simulator, home):
         home.cycle()
         before = home.snapshot()
@@ -88,7 +88,7 @@ def test_a_second_cycle_writes_nothing_asks_tmdb_nothing_and_embeds_nothing(hous
         )
 
 
-def test_a_new_film_on_the_server_is_enriched_embedded_and_may_be_recommended(household):
+def test_a_new_film_is_enriched_embedded_and_may_be_recommended(household):
     with household(small_world()) as (simulator, home):
         home.cycle()
         simulator.state.reset_counters()
@@ -105,7 +105,7 @@ def test_a_new_film_on_the_server_is_enriched_embedded_and_may_be_recommended(ho
 
 
 @pytest.mark.parametrize("completion", [1.0, 0.1], ids=["watched", "started"])
-def test_a_play_moves_the_taste_and_drops_the_film_from_the_list(household, completion: float):
+def test_a_play_changes_the_taste_and_removes_the_film_from_the_list(household, completion: float):
     world = small_world()
     keys = {title.title: title.key for title in world.titles}
     with household(world) as (simulator, home):
@@ -144,14 +144,14 @@ def test_a_rating_turns_a_like_into_a_dislike(household):
         assert home.titles_for("ada0") != before
 
 
-def test_a_film_watched_before_the_catalogue_knew_it_counts_when_it_does(household):
+def test_a_play_of_a_film_that_is_not_in_the_catalogue_yet_counts_later(household):
     world = small_world()
     with household(world) as (simulator, home):
         home.cycle()
         film = WorldTitle("movie:new", "movie", "Seen At Once", year=2024, tmdb_id=999_000_001)
         simulator.state.add_title(film)
         simulator.state.play(Play("ada0", film.key, datetime.now(UTC) - timedelta(hours=3)))
-        # What they watched later is known, and read.
+        # Their later plays are of known films, and are read.
         simulator.state.play(Play("ada0", world.titles[0].key, datetime.now(UTC)))
         told = home.must("sync_watch_history", users=home.everyone())
         assert metadata_of(told, "watch_history", "ada0")["unknown_items"] == 1
@@ -161,7 +161,7 @@ def test_a_film_watched_before_the_catalogue_knew_it_counts_when_it_does(househo
         assert home.value(seen) == 1
 
 
-def test_a_newcomer_gets_a_first_list_from_one_run(household):
+def test_a_new_user_gets_a_first_list_from_one_run(household):
     world = small_world()
     with household(world) as (simulator, home):
         home.cycle()
@@ -173,7 +173,7 @@ def test_a_newcomer_gets_a_first_list_from_one_run(household):
         assert len(home.titles_for("newcomer")) == 50
 
 
-def test_who_left_keeps_the_history_and_comes_back_as_the_same_record(household):
+def test_a_removed_user_keeps_the_history_and_returns_as_the_same_record(household):
     with household(small_world()) as (simulator, home):
         home.cycle()
         history = home.value("SELECT count(*) FROM watch_state")
@@ -185,7 +185,7 @@ def test_who_left_keeps_the_history_and_comes_back_as_the_same_record(household)
         assert home.value("SELECT count(*) FROM users WHERE name = 'ada0'") == 1
 
 
-def test_top_picks_of_a_past_day_can_be_made_again_and_are_the_same(household):
+def test_top_picks_of_a_past_day_can_be_computed_again_with_the_same_result(household):
     with household(load_demo_world(now=datetime.now(UTC), users=6)) as (simulator, home):
         home.cycle()
         days = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (1, 20, 200)]
