@@ -19,6 +19,10 @@ from collections import Counter
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+
+from aperture_dagster_tests import chaos  # noqa: E402
+
 MOST_HOMES = 8
 BEFORE_THE_FIRST_STEP = 2
 
@@ -29,9 +33,6 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     options = parser.parse_args()
-    sys.path.insert(0, str(PROJECT))
-    from aperture_dagster_tests import chaos
-
     chance = random.Random(options.seed)
     assets = chaos.assets_of_the_cycle()
     started = time.monotonic()

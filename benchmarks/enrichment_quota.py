@@ -22,8 +22,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+
+from aperture_dagster.settings import load_settings
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.server import running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World
+from aperture_dagster.storage.embedded import release_embedded_server
+
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
+
+from aperture_dagster_tests.e2e.library import (  # noqa: E402
+    NOON,
+    Library,
+    came_of,
+    titles,
+    wait_until_asked,
+)
+from aperture_dagster_tests.household import Household, SetClock  # noqa: E402
+
 DAYS = 5
 BATCH = 100
 # Slow enough that a run can be interrupted before the quota is used up, however busy the machine is.
@@ -38,16 +57,6 @@ def main() -> int:
     options = parser.parse_args()
     if options.titles % DAYS or options.titles % BATCH or options.titles < DAYS * BATCH:
         parser.error(f"the number of titles must be a multiple of {DAYS} and of {BATCH}")
-
-    import dagster as dg
-
-    from aperture_dagster.settings import load_settings
-    from aperture_dagster.simulator.server import running_simulator
-    from aperture_dagster.simulator.settings import SimulatorSettings
-    from aperture_dagster.simulator.world import World
-    from aperture_dagster.storage.embedded import release_embedded_server
-    from aperture_dagster_tests.e2e.library import NOON, Library, titles
-    from aperture_dagster_tests.household import Household, SetClock
 
     daily = options.titles // DAYS
     films = titles(1, options.titles)
@@ -117,9 +126,6 @@ def five_days(library: Any, daily: int, chance: random.Random) -> bool:
 
 def interrupted(library: Any, requests: int) -> None:
     """Start a run in another process, and interrupt it after this many requests."""
-    from aperture_dagster.simulator.faults import FaultRule
-    from aperture_dagster_tests.e2e.library import wait_until_asked
-
     slow = library.state.add_fault(FaultRule("omdb", kind="slow", delay_seconds=SLOWED_SECONDS))
     process = library.start("omdb")
     wait_until_asked(library, "omdb", library.state.requests("omdb") + 1 + requests, process)
@@ -130,8 +136,6 @@ def interrupted(library: Any, requests: int) -> None:
 
 def two_processes(library: Any) -> None:
     """Start two runs in two processes at the same time, and wait for them."""
-    from aperture_dagster_tests.e2e.library import came_of
-
     for came in [came_of(process) for process in [library.start("omdb") for _ in range(2)]]:
         if not came["success"]:
             raise SystemExit(f"a run failed: {came['failures']}")

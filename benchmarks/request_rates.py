@@ -22,14 +22,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import dagster as dg
 import httpx
+from sqlalchemy import text
 
-if TYPE_CHECKING:
-    from aperture_dagster.library.sources import Source
-    from aperture_dagster.resources.providers import Database
+from aperture_dagster.build import build_definitions
+from aperture_dagster.cli import demo
+from aperture_dagster.library.sources import SOURCES, Source
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.settings import load_settings
+from aperture_dagster.storage.embedded import release_embedded_server
+from aperture_dagster.storage.work_list import enrol
 
 ANSWER_SECONDS = (0.02, 0.3)
 PROJECT = Path(__file__).resolve().parents[1]
@@ -87,10 +93,6 @@ def main() -> int:
         parser.error(f"there is no measurement with {options.only!r} in its name")
     if options.work:
         return work(options.work)
-    from aperture_dagster.cli import demo
-    from aperture_dagster.resources.providers import Database
-    from aperture_dagster.storage.embedded import release_embedded_server
-
     seconds = {limit: options.seconds * (2 if limit.seconds > 1 else 1) for limit in LIMITS}
     # The first window may take as many again, and not every title is known to every service.
     titles = max(int((seconds[one] / one.seconds + 1) * one.requests) * one.titles for one in LIMITS)
@@ -117,11 +119,6 @@ def main() -> int:
 
 def work(asset: str) -> int:
     """Materialize an asset with a run of the job that it belongs to."""
-    import dagster as dg
-
-    from aperture_dagster.build import build_definitions
-    from aperture_dagster.settings import load_settings
-
     job = {"movies": "sync_movies", "tmdb_metadata": "enrich_metadata", "mdblist_scores": "enrich_mdblist"}[asset]
     definitions = build_definitions(load_settings())
     # An ephemeral instance: in a shared one, the pool slot of a killed run would stay taken without a daemon.
@@ -235,15 +232,8 @@ def in_sequence(database: Database, stand_ins: StandIns, limit: Limit) -> bool:
 
 def put_on_the_list(database: Database, limit: Limit, titles: int) -> None:
     """Make exactly this many titles due for a service."""
-    from sqlalchemy import text
-
-    from aperture_dagster.library.sources import SOURCES
-    from aperture_dagster.storage.work_list import enrol
-
     source: Source = next(source for source in SOURCES if source.name == limit.service)
     with database.transaction() as connection:
-        from datetime import UTC, datetime
-
         enrol(connection, source, now=datetime.now(UTC))
         connection.execute(
             text("UPDATE fetches SET outcome = 'ok', due_at = now() + interval '1 year' WHERE source = :source"),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -23,14 +24,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import dagster as dg
 import psutil
 
-if TYPE_CHECKING:
-    import dagster as dg
-
-    from aperture_dagster.settings import Settings
+from aperture_dagster.build import build_definitions
+from aperture_dagster.cli import demo
+from aperture_dagster.cli.demo import DemoFailed
+from aperture_dagster.schedules import all_users_tags
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.embedded import release_embedded_server
 
 LIMIT_MB = 500
 # Four times the titles may take this much more than four times as long.
@@ -116,18 +120,11 @@ def in_a_new_process(sizes: Sizes) -> dict[str, Any]:
 
 def measure(sizes: Sizes) -> dict[str, Any]:
     """Sync twice in this process; return the figures of each step and the peak memory."""
-    from aperture_dagster.cli import demo
-
     demo.START_SECONDS = 600
     with tempfile.TemporaryDirectory(prefix="aperture-sync-memory-", ignore_cleanup_errors=True) as folder:
         home = Path(folder) / "home"
         with demo.stand_ins(home, sizes.world, None) as environment:
             settings = demo.point_at(environment, home)
-            import dagster as dg
-
-            from aperture_dagster.build import build_definitions
-            from aperture_dagster.storage.embedded import release_embedded_server
-
             definitions = build_definitions(settings, loggers={"console": silent()})
             import_mb = psutil.Process().memory_info().rss / MB
             try:
@@ -150,9 +147,6 @@ def measure(sizes: Sizes) -> dict[str, Any]:
 
 def silent() -> dg.LoggerDefinition:
     """Return a logger without output, because standard output is for the figures."""
-    import logging
-
-    import dagster as dg
 
     def make(_: dg.InitLoggerContext) -> logging.Logger:
         logger = logging.getLogger("aperture.sync_memory")
@@ -213,9 +207,6 @@ def cycle(
     definitions: dg.Definitions, instance: dg.DagsterInstance, settings: Settings, sampled: Memory, import_mb: float
 ) -> dict[str, dict[str, float]]:
     """Run the jobs once; return seconds, rows, rows written and peak memory above the import of each step."""
-    from aperture_dagster.cli.demo import DemoFailed
-    from aperture_dagster.schedules import all_users_tags
-
     steps: dict[str, dict[str, float]] = {}
     for name in JOBS:
         result = definitions.resolve_job_def(name).execute_in_process(

@@ -24,17 +24,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import dagster as dg
 import psutil
+from sqlalchemy import text
 
-if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server.records import MediaType, ServerTitle
-    from aperture_dagster.resources.providers import Database
-    from aperture_dagster.resources.tmdb import TmdbTitle
-    from aperture_dagster.settings import Settings
-    from aperture_dagster.storage.work_list import DueItem
-    from aperture_dagster.worklist.engine import Attempt
+from aperture_dagster.library.sources import MDBLIST, OMDB, TMDB, TMDB_COLLECTIONS, TMDB_IMAGES
+from aperture_dagster.resources.media_server.records import MediaType, ServerLibrary, ServerTitle
+from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.resources.tmdb import TmdbTitle, parse_title
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
+from aperture_dagster.storage.embedded import release_embedded_server
+from aperture_dagster.storage.enrichment import write_answers, write_enriched
+from aperture_dagster.storage.work_list import DueItem, count_due, due_items, enrol, standing
+from aperture_dagster.worklist.engine import Attempt, WorkList, keep_answers, work_through
 
 BATCH_LIMIT_MS = 50
 # For queries that run once per run.
@@ -56,10 +60,6 @@ def main() -> int:
     parser.add_argument("--titles", type=int, default=50_000)
     titles = parser.parse_args().titles
     os.environ["APERTURE_CONFIG"] = os.devnull
-    from aperture_dagster.resources.providers import Database
-    from aperture_dagster.settings import load_settings
-    from aperture_dagster.storage.embedded import release_embedded_server
-
     with (
         tempfile.TemporaryDirectory(prefix="aperture-work-list-", ignore_cleanup_errors=True) as folder,
         contextlib.ExitStack() as in_the_end,
@@ -109,9 +109,6 @@ def judge(line: str, good: bool) -> None:
 
 def fill(database: Database, titles: int) -> None:
     """Put this many titles into the catalogue, one in ten of them a series."""
-    from aperture_dagster.resources.media_server.records import ServerLibrary
-    from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
-
     libraries: list[tuple[MediaType, ServerLibrary, Sequence[int]]] = [
         ("movie", ServerLibrary("films", "Films", "movies"), [n for n in range(titles) if n % 10]),
         ("series", ServerLibrary("shows", "Shows", "tvshows"), range(0, titles, 10)),
@@ -128,8 +125,6 @@ def fill(database: Database, titles: int) -> None:
 
 def title(number: int) -> ServerTitle:
     """Return a title: one in twenty has only an IMDb id or none, one in five hundred only a TMDb id."""
-    from aperture_dagster.resources.media_server.records import ServerTitle
-
     position = number // 10
     return ServerTitle(
         f"title-{number}",
@@ -173,11 +168,6 @@ class Timing:
 
 def look_at_the_list(database: Database) -> None:
     """Measure the queries of every source in every state of the list."""
-    from sqlalchemy import text
-
-    from aperture_dagster.library.sources import MDBLIST, OMDB, TMDB, TMDB_COLLECTIONS, TMDB_IMAGES
-    from aperture_dagster.storage.work_list import count_due, due_items, enrol, standing
-
     sources = (TMDB, OMDB, MDBLIST, TMDB_COLLECTIONS, TMDB_IMAGES)
     first = Timing("first enrolment of a source", 10 * RUN_LIMIT_MS)
     for source in sources:
@@ -238,8 +228,6 @@ STATES = {
 
 def answer(database: Database, titles: int) -> None:
     """Write TMDb answers for this many titles, with a collection for one in five, and their studios."""
-    from aperture_dagster.storage.enrichment import write_answers
-
     with database.transaction() as connection:
         works = connection.exec_driver_sql(
             f"SELECT work_id, tmdb_id FROM works WHERE tmdb_id IS NOT NULL ORDER BY work_id LIMIT {titles}"
@@ -255,8 +243,6 @@ def answer(database: Database, titles: int) -> None:
 
 def read(tmdb_id: int) -> TmdbTitle:
     """Return a TMDb answer about a film, of typical size."""
-    from aperture_dagster.resources.tmdb import parse_title
-
     people = [{"name": f"Person {(tmdb_id + n) % 9000}", "character": f"Role {n}"} for n in range(15)]
     return parse_title(
         {
@@ -283,11 +269,6 @@ def read(tmdb_id: int) -> TmdbTitle:
 
 def work_through_everything(settings: Settings, database: Database) -> None:
     """Work through the list of TMDb as a run does, with immediate answers."""
-    import dagster as dg
-
-    from aperture_dagster.library.sources import TMDB
-    from aperture_dagster.resources.providers import Clock
-    from aperture_dagster.worklist.engine import Attempt, WorkList, keep_answers, work_through
 
     def at_once(unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
         for item in unit:
@@ -315,8 +296,6 @@ def forget_merges(database: Database) -> None:
 
 def merge(database: Database) -> float:
     """Merge all sources of all works; return the seconds that it took."""
-    from aperture_dagster.storage.enrichment import write_enriched
-
     started = time.monotonic()
     with database.transaction() as connection:
         counts = write_enriched(connection)
