@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 import psutil
 import psycopg
 
-from aperture_dagster.cli.demo import CYCLE
+from aperture_dagster.cli.cycle import CYCLE
 from aperture_dagster.settings import load_settings, project_root
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster_tests.processes import all_gone, processes_of

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.cli.demo import CYCLE
+from aperture_dagster.cli.cycle import CYCLE
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings

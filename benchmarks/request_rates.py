@@ -100,7 +100,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="aperture-request-rates-", ignore_cleanup_errors=True) as folder:
         home = Path(folder) / "home"
         world = f"generated:movies={titles * 5 // 4},series=0,episodes=0,users=1,plays=0"
-        with demo.stand_ins(home, world, None) as environment:
+        with demo.stand_ins(world, None) as environment:
             database = Database(demo.point_at(environment, home))
             stand_ins = StandIns(environment["APERTURE_TMDB_URL"].removesuffix("/tmdb/3"))
             try:

@@ -31,7 +31,7 @@ import psutil
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.cli import demo
-from aperture_dagster.cli.demo import DemoFailed
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.schedules import all_users_tags
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.embedded import release_embedded_server
@@ -123,7 +123,7 @@ def measure(sizes: Sizes) -> dict[str, Any]:
     demo.START_SECONDS = 600
     with tempfile.TemporaryDirectory(prefix="aperture-sync-memory-", ignore_cleanup_errors=True) as folder:
         home = Path(folder) / "home"
-        with demo.stand_ins(home, sizes.world, None) as environment:
+        with demo.stand_ins(sizes.world, None) as environment:
             settings = demo.point_at(environment, home)
             definitions = build_definitions(settings, loggers={"console": silent()})
             import_mb = psutil.Process().memory_info().rss / MB
@@ -215,7 +215,7 @@ def cycle(
             run_config={"loggers": {"console": {}}},
         )
         if not result.success:
-            raise DemoFailed(f"{name} failed.")
+            raise OperatorError(f"{name} failed.")
         started: dict[str, float] = {}
         for record in instance.all_logs(result.run_id):
             step, event = record.step_key, record.dagster_event

@@ -1,115 +1,111 @@
-"""What stands between an operator and a working system: each thing looked at, with what to do about it."""
+"""``aperture doctor``: examine everything that a working system needs, and say what to do about what is wrong."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import shutil
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
 from aperture_dagster.resources.home_network import describe_route
-from aperture_dagster.resources.metadata_services import (
-    mdblist_service,
-    omdb_service,
-    tmdb_service,
-)
+from aperture_dagster.resources.metadata_services import mdblist_service, omdb_service, tmdb_service
 from aperture_dagster.resources.metered_service import MeteredService
 from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, load_settings, project_root
 from aperture_dagster.storage.errors import DatabaseError
 
 LEAST_FREE_BYTES = 1_000_000_000
 
 State = Literal["ok", "off", "warning", "failed"]
+MARKS: dict[State, tuple[str, str]] = {
+    "ok": ("✓", "green"),
+    "off": ("-", "dim"),
+    "warning": ("!", "yellow"),
+    "failed": ("✗", "red"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: how it stands, and in ``told`` what was seen or what to do."""
+    """One thing that was examined, its state, and what was found or what to do."""
 
     what: str
     state: State
-    told: str
+    message: str
+
+
+@click.command()
+def doctor() -> None:
+    """Examine everything that a working system needs, and say what to do about what is wrong."""
+    # It logs each step of opening a database.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    os.environ.setdefault("DAGSTER_HOME", str(project_root()))
+    with operator_errors():
+        findings = list(examine(load_settings()))
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    for finding in findings:
+        table.add_row(Text(*MARKS[finding.state]), Text(finding.what), Text(finding.message))
+    Console().print(table)
+    sys.exit(any(finding.state == "failed" for finding in findings))
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything, one after the other; a failure of one hides none of the others."""
+    """Examine one thing after the other; the failure of one hides none of the others."""
     database, clock = Database(settings), Clock()
-    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-        ("home", lambda: _home(settings)),
-        ("database", lambda: _database(database)),
-        ("media server", lambda: _media_server(settings, database)),
-        (
-            "TMDb",
-            lambda: _metadata_service(
-                tmdb_service(settings, database), settings.tmdb_url, "titles keep what the media server says"
-            ),
-        ),
-        (
-            "OMDb",
-            lambda: _metadata_service(
-                omdb_service(settings, database, clock), settings.omdb_url, "titles have no critics' scores and awards"
-            ),
-        ),
-        (
-            "MDBList",
-            lambda: _metadata_service(
-                mdblist_service(settings, database, clock), settings.mdblist_url, "titles have no scores of MDBList"
-            ),
-        ),
-        ("embedder", lambda: _embedder(settings)),
-        ("schedules", lambda: _schedules(settings)),
+    services: list[tuple[MeteredService[Any], str, str]] = [
+        (tmdb_service(settings, database), settings.tmdb_url, "only the media server's facts are known"),
+        (omdb_service(settings, database, clock), settings.omdb_url, "titles have no critics' scores and awards"),
+        (mdblist_service(settings, database, clock), settings.mdblist_url, "titles have no scores of MDBList"),
     ]
-    for what, check in checks:
+    # Generators: each begins its work when its turn comes.
+    checks = {
+        "home": _home(settings),
+        "database": _database(database),
+        "media server": _media_server(settings, database),
+        **{service.label: _metadata_service(service, *about) for service, *about in services},
+        "embedder": _embedder(settings),
+        "schedules": _schedules(settings),
+    }
+    for what, check in checks.items():
         try:
-            yield from check()
+            yield from check
         except ServiceNotConfigured as error:
             yield Finding(what, "off", str(error))
         except (ServiceError, OSError, OperatorError) as error:
             yield Finding(what, "failed", str(error))
         except Exception as error:
-            # What nobody foresaw is no reason to look at nothing else.
-            told = " ".join(f"{type(error).__name__}: {error}".split())
-            yield Finding(what, "failed", redact(told, settings.secret_values()))
+            # An error that nobody foresaw must not hide the other findings.
+            message = " ".join(f"{type(error).__name__}: {error}".split())
+            yield Finding(what, "failed", redact(message, settings.secret_values()))
 
 
 def _home(settings: Settings) -> Iterator[Finding]:
     home = settings.home_path
-    why = why_not_writable(home)
-    if why is not None:
-        yield Finding("home", "failed", why)
-        return
+    require_writable(home)
     free = shutil.disk_usage(home).free
-    told = f"{home}, {free / 1e9:.1f} GB free"
+    message = f"{home}, {free / 1e9:.1f} GB free"
     if free < LEAST_FREE_BYTES:
-        yield Finding("home", "warning", f"{told}: that is little; make room or set APERTURE_HOME to another disk")
+        yield Finding("home", "warning", f"{message}: make room, or set APERTURE_HOME to a folder on another disk")
     else:
-        yield Finding("home", "ok", told)
-
-
-def why_not_writable(home: Path) -> str | None:
-    """Prepare the home and write to it; what is wrong and what to set, or None when it can be used."""
-    from aperture_dagster.storage.files import FileError, prepare_home
-
-    probe = home / ".writable"
-    try:
-        prepare_home(home)
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except FileError as error:
-        return str(error).rstrip(".")
-    except OSError as error:
-        return f"{home} cannot be written ({error.strerror}): set APERTURE_HOME to a folder that can"
-    return None
+        yield Finding("home", "ok", message)
 
 
 def _database(database: Database) -> Iterator[Finding]:
+    # SQLAlchemy and the tables: no other command needs them before Dagster is loaded.
     from aperture_dagster.storage.catalogue import catalogue_size
     from aperture_dagster.storage.connection import describe_server
 
@@ -130,45 +126,36 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
         try:
             server = stack.enter_context(servers.open())
         except DatabaseError:
-            # Said before; whether the server is well does not hang on it.
+            # Reported already, and the server can be examined without it.
             server = stack.enter_context(servers.open_without_database())
         identity = server.identity()
         users, libraries = server.users(), server.libraries()
-    named = ", ".join(one.name if one.library_id else f"{one.name} (not scanned yet)" for one in libraries) or "none"
-    yield Finding(
-        "media server",
-        "ok" if libraries else "warning",
-        "; ".join(
-            [
-                f"{identity.product} {identity.version} {identity.name!r}, {len(users.records)} users, "
-                f"libraries: {named}",
-                *describe_route(settings),
-            ]
-        ),
-    )
+    names = ", ".join(one.name if one.library_id else f"{one.name} (not scanned yet)" for one in libraries) or "none"
+    about = f"{identity.product} {identity.version} {identity.name!r}, {len(users.records)} users, libraries: {names}"
+    yield Finding("media server", "ok" if libraries else "warning", "; ".join([about, *describe_route(settings)]))
 
 
 def _metadata_service(service: MeteredService[Any], address: str, without: str) -> Iterator[Finding]:
-    """Whether a source of facts takes our key, and what its quota still allows."""
+    """Whether a source accepts the key, and how much of its quota is used."""
     if not service.configured:
         yield Finding(service.label, "off", f"{service.key_setting} is not set: {without}")
         return
+    message = f"the key is accepted at {address}"
+    quota = service.quota
     try:
         with service.open(patience_seconds=0) as client:
             client.check()
-        told = f"the key is accepted at {address}"
     except (ServiceBusy, QuotaSpent) as error:
-        told = str(error).rstrip(".")
+        message = str(error).rstrip(".")
     except DatabaseError:
-        # Said before; whether the key is good does not hang on it.
+        # Reported already, and the key can be examined without it.
+        quota = None
         with service.open_without_database() as client:
             client.check()
-        yield Finding(service.label, "ok", f"the key is accepted at {address}")
-        return
-    if service.quota is not None:
-        used, limit = service.quota.usage()
-        told += f"; {used:,} of today's {limit:,} requests are used"
-    yield Finding(service.label, "ok", told)
+    if quota is not None:
+        used, limit = quota.usage()
+        message += f"; {used:,} of today's {limit:,} requests are used"
+    yield Finding(service.label, "ok", message)
 
 
 def _embedder(settings: Settings) -> Iterator[Finding]:
@@ -176,45 +163,38 @@ def _embedder(settings: Settings) -> Iterator[Finding]:
     embedding = embedder.embed(["A robot learns to love."])
     if embedding.refused:
         yield Finding("embedder", "failed", embedding.refused[0])
-        return
-    yield Finding("embedder", "ok", f"{embedder.name}, {embedding.vectors.shape[1]} dimensions")
+    else:
+        yield Finding("embedder", "ok", f"{embedder.name}, {embedding.vectors.shape[1]} dimensions")
 
 
 def _schedules(settings: Settings) -> Iterator[Finding]:
-    """Each schedule: on or off, when it last started something, when it will next."""
+    """Each schedule: on or off, its last run, and when it starts the next one."""
+    # Loading Dagster takes a second or two, which the commands that do without it are spared.
     import dagster as dg
-    from dagster._core.scheduler.instigation import InstigatorType, TickStatus
-    from dagster._utils.schedules import schedule_execution_time_iterator
 
     from aperture_dagster.build import build_definitions
 
-    repository = build_definitions(settings).get_repository_def()
+    now = datetime.now(UTC)
+    schedules = build_definitions(settings).get_repository_def().schedule_defs
     with dg.DagsterInstance.get() as instance:
-        states = {
-            state.instigator_name: state
-            for state in instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
-        }
-        for schedule in sorted(repository.schedule_defs, key=lambda one: one.name):
-            state = states.get(schedule.name)
-            on = state.is_running if state else schedule.default_status == dg.DefaultScheduleStatus.RUNNING
-            last = "never"
-            if state is not None:
-                ticks = instance.get_ticks(
-                    state.instigator_origin_id,
-                    state.selector_id,
-                    limit=1,
-                    statuses=[TickStatus.SUCCESS, TickStatus.FAILURE],
-                )
-                if ticks:
-                    last = f"{_moment(ticks[0].timestamp)} ({ticks[0].status.value.lower()})"
-            following = next(
-                schedule_execution_time_iterator(
-                    datetime.now(UTC).timestamp(), schedule.cron_schedule, schedule.execution_timezone
-                )
+        switched = {state.instigator_name: state.is_running for state in instance.all_instigator_state()}
+        for schedule in sorted(schedules, key=lambda one: one.name):
+            on = switched.get(schedule.name, schedule.default_status == dg.DefaultScheduleStatus.RUNNING)
+            runs = instance.get_run_records(dg.RunsFilter(tags={"dagster/schedule_name": schedule.name}), limit=1)
+            last = (
+                f"{_moment(runs[0].create_timestamp)} ({runs[0].dagster_run.status.value.lower()})" if runs else "never"
             )
-            told = f"{schedule.cron_schedule}; last {last}; next {following.isoformat(sep=' ', timespec='minutes')}"
-            yield Finding(schedule.name, "ok" if on else "off", told if on else f"switched off; {told}")
+            windows = dg.TimeWindowPartitionsDefinition(
+                start=now,
+                fmt="%Y-%m-%d",
+                cron_schedule=str(schedule.cron_schedule),
+                timezone=schedule.execution_timezone,
+            )
+            following = windows.get_next_partition_window(now, respect_bounds=False)
+            message = f"{schedule.cron_schedule}; last run {last}"
+            message += f"; next {_moment(following.start)}" if following and on else ""
+            yield Finding(schedule.name, "ok" if on else "off", message if on else f"switched off; {message}")
 
 
-def _moment(timestamp: float) -> str:
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(sep=" ", timespec="minutes")
+def _moment(moment: datetime) -> str:
+    return moment.isoformat(sep=" ", timespec="minutes")

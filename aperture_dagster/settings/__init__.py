@@ -34,7 +34,7 @@ from aperture_dagster.settings.media_server import MediaServerSettings
 from aperture_dagster.settings.omdb import OmdbSettings
 from aperture_dagster.settings.ranking import EmbedderSettings, RecommendationSettings, TopPicksSettings
 from aperture_dagster.settings.tmdb import LogoSettings, TmdbSettings
-from aperture_dagster.settings.types import parse_headers
+from aperture_dagster.settings.types import SettingsGroup, parse_headers
 
 PREFIX = "APERTURE_"
 
@@ -117,6 +117,11 @@ class Settings(
         secrets = [value.get_secret_value() for value in values if value is not None and value.get_secret_value()]
         parts = [part for one in secrets for part in [*_passwords_in(one), *(parse_headers(one) or {}).values()]]
         return secrets + parts
+
+
+def groups() -> tuple[type[SettingsGroup], ...]:
+    """The groups that make up the settings, in the order of their page."""
+    return Settings.__bases__
 
 
 def secret_names() -> list[str]:

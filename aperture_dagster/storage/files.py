@@ -13,7 +13,7 @@ from aperture_dagster.errors import OperatorError
 
 # What earlier versions left open to everybody; new files are private by the umask.
 HOME_ENTRIES = ("dagster", "logos", "models", "postgres", "failures.log", "demo", "demo-emby")
-WORKING_FILES = (".postgres", "postgres.", ".stand-ins", "stand-ins-")
+WORKING_FILES = (".postgres", "postgres.")
 
 
 class FileError(OperatorError):

@@ -1,4 +1,4 @@
-"""What demos leave in a home, and for whom."""
+"""What demos leave behind, and what they never touch."""
 
 from __future__ import annotations
 
@@ -8,51 +8,55 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from aperture_dagster.cli.demo import demo_home, point_at, stand_ins
+from aperture_dagster.errors import OperatorError
+from aperture_dagster.settings import environment_names, secret_names
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.users import contained, in_namespaces
+from aperture_dagster_tests.processes import all_gone
 
 KEEP = """
 import sys
-from pathlib import Path
 from aperture_dagster.cli.demo import stand_ins
-with stand_ins(Path(sys.argv[1]), "demo", 1):
-    print("up", flush=True)
+with stand_ins("demo", 1) as environment:
+    print(environment["APERTURE_MEDIA_SERVER_URL"], flush=True)
     sys.stdin.readline()
 """
 
 
-def left_in(home: Path) -> set[str]:
-    return {path.name for path in home.iterdir() if not path.name.startswith(".")}
-
-
-@pytest.mark.parametrize("container", [False, pytest.param(True, marks=in_namespaces())])
-def test_a_start_removes_what_killed_demos_left_and_nothing_of_one_that_runs(tmp_path: Path, container: bool):
-    """Finding S1: whether another demo runs was asked of its process id, which means nothing across containers."""
-    command: list[str | Path] = [sys.executable, "-c", KEEP, tmp_path]
+def test_the_stand_ins_of_a_killed_demo_end_and_leave_no_file(tmp_path: Path):
+    environment = os.environ | {"APERTURE_CONFIG": os.devnull, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
-        contained(command) if container else command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        cwd=PROJECT, env=os.environ | {"APERTURE_CONFIG": os.devnull},
-    ) as other:  # fmt: skip
-        assert other.stdout is not None and other.stdout.readline() == "up\n"
-        (running,) = left_in(tmp_path)
-        for name in ("stand-ins-of-one-that-was-killed", "logos"):
-            (tmp_path / name).mkdir()
-            (tmp_path / name / "lock").touch()
-        with stand_ins(tmp_path, "demo", 1):
-            pass
-        assert left_in(tmp_path) == {running, "logos"}
-        other.send_signal(signal.SIGKILL)
-        other.communicate()
-    with stand_ins(tmp_path, "demo", 1):
+        [sys.executable, "-c", KEEP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
+        env=environment,
+    ) as demo:  # fmt: skip
+        assert demo.stdout is not None
+        url = demo.stdout.readline().strip()
+        assert httpx.get(f"{url}/System/Info/Public").is_success
+        demo.send_signal(signal.SIGKILL)
+        demo.communicate()
+    assert all_gone(tmp_path)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/System/Info/Public")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_stand_ins_end_with_the_block():
+    with stand_ins("odd", None) as environment:
+        url = environment["APERTURE_MEDIA_SERVER_URL"]
+        assert httpx.get(f"{url}/System/Info/Public").is_success
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/System/Info/Public")
+
+
+def test_stand_ins_that_cannot_start_raise_their_own_sentence():
+    with pytest.raises(OperatorError, match="did not start: no world 'nowhere'"), stand_ins("nowhere", 1):
         pass
-    assert left_in(tmp_path) == {"logos"}
 
 
-def test_a_demo_keeps_apart_from_the_operators_own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Finding S7: it would have written its titles into the database of the real library."""
+def test_a_demo_has_a_folder_apart_from_the_operators_own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path))
     assert demo_home(None) == tmp_path / "demo"
     assert demo_home(None, "emby") == tmp_path / "demo-emby"
@@ -60,15 +64,30 @@ def test_a_demo_keeps_apart_from_the_operators_own_home(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("name", ["APERTURE_DATABASE_URL", "aperture_database_url", "Aperture_Database_Url"])
-def test_a_demo_ignores_a_configured_database_however_its_name_is_written(
+def test_a_demo_ignores_a_configured_database_whatever_the_case_of_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ):
-    """Finding S7: settings are read from variables in small letters as well."""
     for variable in ("APERTURE_HOME", "APERTURE_CONFIG", "DAGSTER_HOME"):
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.setenv(name, "postgresql://ann@films.example/films")
     monkeypatch.setenv("APERTURE_EMBEDDER", "openai")
     settings = point_at({}, tmp_path / "demo")
     assert settings.database_url is None
-    assert settings.embedder == "wordllama", "nobody pays for the vectors of a demo"
+    assert settings.embedder == "wordllama", "a demo must not cost the operator money"
     assert settings.home_path == tmp_path / "demo"
+
+
+def test_a_demo_ignores_every_key_and_address_of_the_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for variable in ("APERTURE_HOME", "APERTURE_CONFIG", "DAGSTER_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    for name in secret_names():
+        monkeypatch.setenv(environment_names(name)[-1], '{"X-Key": "hush"}')
+    for service in ("MEDIA_SERVER", "TMDB", "OMDB", "MDBLIST", "EMBEDDER"):
+        monkeypatch.setenv(f"APERTURE_{service}_URL", "http://films.example")
+    monkeypatch.setenv("APERTURE_INCLUDE_USERS", "ann")
+    monkeypatch.setenv("APERTURE_TOP_PICKS_PER_LIST", "3")
+    settings = point_at({}, tmp_path / "demo")
+    assert settings.secret_values() == []
+    assert "films.example" not in repr(settings)
+    assert settings.include_users == ()
+    assert settings.top_picks_per_list == 3, "what configures nothing real stays"

@@ -28,16 +28,16 @@ def test_a_working_system_is_all_well(serve: Callable[..., Any]) -> None:
     with serve(odd_world(datetime.now(UTC))) as (_, settings):
         findings = _by_name(settings)
     assert {findings[what].state for what in ("home", "database", "media server", "TMDb", "embedder")} == {"ok"}
-    assert "12.0.0" in findings["media server"].told
-    assert "pgvector 0." in findings["database"].told
-    assert findings["sync_users_schedule"].state == "ok" and "next 20" in findings["sync_users_schedule"].told
+    assert "12.0.0" in findings["media server"].message
+    assert "pgvector 0." in findings["database"].message
+    assert findings["sync_users_schedule"].state == "ok" and "next 20" in findings["sync_users_schedule"].message
 
 
 def test_what_is_not_configured_is_off_and_says_what_to_set(settings: Settings) -> None:
     findings = _by_name(settings)
     assert findings["media server"].state == findings["TMDb"].state == "off"
-    assert "APERTURE_MEDIA_SERVER_URL" in findings["media server"].told
-    assert "TMDB_API_KEY" in findings["TMDb"].told
+    assert "APERTURE_MEDIA_SERVER_URL" in findings["media server"].message
+    assert "TMDB_API_KEY" in findings["TMDb"].message
 
 
 def test_a_refused_key_is_told_by_the_name_of_its_setting_and_not_by_its_value(serve: Callable[..., Any]) -> None:
@@ -45,18 +45,18 @@ def test_a_refused_key_is_told_by_the_name_of_its_setting_and_not_by_its_value(s
     with serve(odd_world(datetime.now(UTC)), **wrong) as (_, settings):
         findings = _by_name(settings)
     assert findings["media server"].state == findings["TMDb"].state == "failed"
-    assert "APERTURE_MEDIA_SERVER_API_KEY" in findings["media server"].told
-    assert "TMDB_API_KEY" in findings["TMDb"].told
+    assert "APERTURE_MEDIA_SERVER_API_KEY" in findings["media server"].message
+    assert "TMDB_API_KEY" in findings["TMDb"].message
     assert "secret-of" not in str(findings)
 
 
 def test_a_database_that_does_not_answer_hides_nothing_else(make_settings: Callable[..., Settings]) -> None:
     findings = _by_name(make_settings(database_url="postgresql://somebody:pass-of-mine@127.0.0.1:9/nothing"))
-    assert findings["database"].state == "failed" and "APERTURE_DATABASE_URL" in findings["database"].told
+    assert findings["database"].state == "failed" and "APERTURE_DATABASE_URL" in findings["database"].message
     assert findings["home"].state == findings["embedder"].state == "ok"
     assert "pass-of-mine" not in str(findings)
 
 
 def test_switched_off_schedules_are_said_to_be_off(make_settings: Callable[..., Settings]) -> None:
     finding = _by_name(make_settings(schedules_enabled=False))["sync_movies_schedule"]
-    assert finding.state == "off" and "switched off" in finding.told
+    assert finding.state == "off" and "switched off" in finding.message

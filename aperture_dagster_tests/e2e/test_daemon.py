@@ -17,11 +17,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.cli.demo import ASSETS
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster.simulator.environment import environment as speaking_to_the_stand_ins
+from aperture_dagster_tests.chaos import assets_of_the_cycle
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -99,7 +99,7 @@ def test_a_backfill_completes_and_the_sensor_serves_a_new_user(tmp_path: Path, m
                 house.cycle(skip=("refresh_top_picks",))
                 users = house.everyone()
                 assert len(users) == 3
-                assert steps_with_a_closing_line(instance) == ASSETS - {"top_picks"}
+                assert steps_with_a_closing_line(instance) == assets_of_the_cycle() - {"top_picks"}
                 backfill = [
                     BIN / "dagster",
                     "job",

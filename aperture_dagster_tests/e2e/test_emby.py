@@ -80,7 +80,7 @@ def test_a_user_with_access_to_some_libraries_gets_titles_only_from_those(househ
 
 def test_the_demo_on_emby_has_its_own_server_and_home(tmp_path):
     assert demo_home(None, "emby") != demo_home(None)
-    with stand_ins(tmp_path, "odd", None, "emby") as environment:
+    with stand_ins("odd", None, "emby") as environment:
         assert environment["APERTURE_MEDIA_SERVER_TYPE"] == "emby"
         server = EmbyReader.connect(
             environment["APERTURE_MEDIA_SERVER_URL"], environment["APERTURE_MEDIA_SERVER_API_KEY"]

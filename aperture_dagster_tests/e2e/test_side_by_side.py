@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.cli.demo import CYCLE
+from aperture_dagster.cli.cycle import CYCLE
 from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.generated_world import generate_world

@@ -56,7 +56,7 @@ def test_a_self_signed_certificate_is_reported_at_once_with_what_to_set(scripted
         identify(at_home(scripted_tls.url))
     assert scripted_tls.asked == []
     finding = doctor(at_home(scripted_tls.url))
-    assert finding.state == "failed" and "APERTURE_MEDIA_SERVER_CA_FILE" in finding.told
+    assert finding.state == "failed" and "APERTURE_MEDIA_SERVER_CA_FILE" in finding.message
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_certificate_of_ones_own_is_accepted_when_the_settings_say_so(
     settings = at_home(scripted_tls.url, **more)
     assert identify(settings) == "Home"
     finding = doctor(settings)
-    assert finding.state == "ok" and told in finding.told
+    assert finding.state == "ok" and told in finding.message
 
 
 def test_an_authority_that_the_environment_names_counts_at_home_as_well(
@@ -118,8 +118,8 @@ def test_a_proxy_in_front_of_the_server_gets_its_headers(scripted: Scripted, at_
     settings = at_home(scripted.url, media_server_headers=json.dumps({"CF-Access-Client-Secret": "secret-of-ann "}))
     assert identify(settings) == "Home"
     finding = doctor(settings)
-    assert finding.state == "ok" and "CF-Access-Client-Secret (APERTURE_MEDIA_SERVER_HEADERS)" in finding.told
-    assert "secret-of-ann" not in finding.told
+    assert finding.state == "ok" and "CF-Access-Client-Secret (APERTURE_MEDIA_SERVER_HEADERS)" in finding.message
+    assert "secret-of-ann" not in finding.message
 
 
 def test_no_message_repeats_a_header_of_the_proxy(scripted: Scripted, at_home: Any):
@@ -157,7 +157,7 @@ def test_the_environments_proxy_is_not_asked_for_a_server_at_home(
         settings = at_home(scripted.url, media_server_proxy=wanted)
         assert identify(settings) == "Home"
         assert (bool(proxy.asked), bool(scripted.asked)) == (wanted, not wanted)
-        assert ("through the environment's proxy" in doctor(settings).told) == wanted
+        assert ("through the environment's proxy" in doctor(settings).message) == wanted
     finally:
         proxy.close()
 

@@ -1,0 +1,99 @@
+"""What the commands share: options, a usable home, and errors as one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import click
+
+from aperture_dagster.errors import OperatorError
+from aperture_dagster.storage.files import FileError, prepare_home
+
+Server = Literal["jellyfin", "emby"]
+
+
+def _absolute(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Make a folder absolute, since the stand-ins may look from elsewhere; other worlds have names."""
+    folder = Path(value).expanduser() if value else None
+    return str(folder.resolve()) if folder and (folder.is_dir() or parameter.name == "home") else value
+
+
+def stand_in_options(*names: str) -> Callable[[Any], Any]:
+    """Add the options that say what the stand-ins serve and where everything is kept."""
+    options = {
+        "world": click.option(
+            "--world",
+            default="demo",
+            show_default=True,
+            callback=_absolute,
+            help="What the stand-ins serve: 'demo', 'odd', 'generated:movies=N,…', or a folder with movies.jsonl.gz "
+            "and ratings.csv.gz.",
+        ),
+        "users": click.option("--users", type=click.IntRange(min=1), help="Serve only the first N users."),
+        "server": click.option(
+            "--server", type=click.Choice(get_args(Server)), default="jellyfin", show_default=True,
+            help="Media server to stand in for.",
+        ),
+        "home": click.option(
+            "--home", type=click.Path(file_okay=False), callback=_absolute,
+            help="Folder to keep everything in. Default for stand-ins: .aperture/demo.",
+        ),
+    }  # fmt: skip
+
+    def decorate(command: Any) -> Any:
+        for name in reversed(names):
+            command = options[name](command)
+        return command
+
+    return decorate
+
+
+@contextlib.contextmanager
+def operator_errors() -> Iterator[None]:
+    """Turn an error of the operating system into one sentence without a stack trace, as our own errors are."""
+    try:
+        yield
+    except OSError as error:
+        raise OperatorError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")) from None
+
+
+def require_writable(home: Path) -> None:
+    """Create the home and write to it.
+
+    Raises:
+        FileError: with what is wrong and which setting to change.
+    """
+    probe = home / ".writable"
+    try:
+        prepare_home(home)
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise FileError(
+            f"{home} cannot be written ({error.strerror}): set APERTURE_HOME to a folder that can."
+        ) from None
+
+
+def require_free_port(host: str, port: int, command: str) -> None:
+    """Check that a server can listen on an address.
+
+    Raises:
+        OperatorError: with another port to try.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise OperatorError(
+                    f"Port {port} on {host} is in use. Choose another: {command} --port {port % 65535 + 1}"
+                ) from None
+            raise OperatorError(
+                f"Cannot listen on {host}, port {port} ({error.strerror}): choose another --host or --port."
+            ) from None

@@ -1,0 +1,135 @@
+"""One run of every job, in the order of a new installation, with progress on the terminal."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from aperture_dagster.build import build_definitions
+from aperture_dagster.errors import OperatorError
+from aperture_dagster.instance.dead_runs import end_dead_runs
+from aperture_dagster.schedules import all_users_tags
+from aperture_dagster.sensors import failure_reason
+from aperture_dagster.settings import Settings
+
+# In the order in which a new installation needs them; the second part says what a run is about.
+CYCLE = (
+    ("sync_users", "whole"),
+    ("sync_movies", "whole"),
+    ("sync_series", "whole"),
+    ("enrich_metadata", "whole"),
+    ("enrich_studio_logos", "whole"),
+    ("enrich_mdblist", "whole"),
+    ("generate_embeddings", "whole"),
+    ("sync_watch_history", "users"),
+    ("generate_recommendations", "users"),
+    ("refresh_top_picks", "day"),
+)
+
+
+class ProgressHandler(logging.Handler):
+    """Show on a terminal what steps do and log, and add up their figures."""
+
+    def __init__(self, console: Console, assets: set[str]) -> None:
+        super().__init__()
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        self.bar = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+        self.task = self.bar.add_task("starting", total=len(assets))
+        self.console, self.assets = console, assets
+        self.seconds: dict[str, float] = {}
+        self.rows_written: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
+        self._warned: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a message of a step, or take in one of Dagster's events."""
+        about = getattr(record, "dagster_meta", None) or {}
+        event, step = about.get("dagster_event"), about.get("step_key")
+        if event is not None:
+            self._take_in(event)
+        elif step is not None and record.levelno >= logging.INFO:
+            is_warning = record.levelno >= logging.WARNING
+            self._warned |= {step} if is_warning else set()
+            message = f"    {step}: {about.get('orig_message', record.getMessage())}"
+            self.console.print(message, style="yellow" if is_warning else "dim", markup=False, highlight=False)
+
+    def _take_in(self, event: dg.DagsterEvent) -> None:
+        step = event.step_key
+        if event.is_step_materialization:
+            materialization = event.step_materialization_data.materialization
+            for figure, total in (("rows_written", self.rows_written), ("requests", self.requests)):
+                value = materialization.metadata.get(figure)
+                total[materialization.asset_key.to_user_string()] += int(getattr(value, "value", 0) or 0)
+        elif step not in self.assets:
+            return
+        elif event.is_step_start:
+            self.bar.update(self.task, description=step)
+        elif event.is_step_success:
+            self.seconds[step] = round(event.step_success_data.duration_ms / 1000, 3)
+            self.bar.advance(self.task)
+            mark = "[yellow]![/]" if step in self._warned else "[green]✓[/]"
+            self.console.print(f"  {mark} {step:<20} {self.seconds[step]:6.1f} s", highlight=False)
+
+    def logger(self) -> dg.LoggerDefinition:
+        """Define the Dagster logger that writes to this handler."""
+
+        def create(_: dg.InitLoggerContext) -> logging.Logger:
+            logger = logging.Logger("aperture.demo", logging.DEBUG)
+            logger.addHandler(self)
+            return logger
+
+        return dg.LoggerDefinition(create, description="Progress of the demo on the terminal.")
+
+
+def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float]]:
+    """Run every job once; returns seconds and rows written by asset, and requests by service.
+
+    Raises:
+        OperatorError: a run failed; with the step and the reason.
+    """
+    made = [asset for asset in build_definitions(settings).assets or [] if isinstance(asset, dg.AssetsDefinition)]
+    # The pool of an asset is named after the service that it asks.
+    pools = {key.to_user_string(): asset.op.pool for asset in made for key in asset.keys}
+    progress = ProgressHandler(console, set(pools))
+    definitions = build_definitions(settings, loggers={"console": progress.logger()})
+    with progress.bar, dg.DagsterInstance.get() as instance:
+        # Runs of a demo that was killed: without a daemon nobody else ends them.
+        end_dead_runs(instance, settings)
+        for name, about in CYCLE:
+            _run(definitions, instance, name, about, settings)
+    names = {"media_server": settings.media_server_type}
+    requests: Counter[str] = Counter()
+    for asset, pool in pools.items():
+        if pool is not None:
+            requests[names.get(pool, pool)] += progress.requests[asset]
+    return {"seconds": progress.seconds, "requests": dict(requests), "rows_written": dict(progress.rows_written)}
+
+
+def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, name: str, about: str, settings: Settings) -> None:
+    partition, tags = None, None
+    if about == "day":
+        partition = datetime.now(ZoneInfo(settings.schedule_timezone)).date().isoformat()
+    if about == "users":
+        tags = all_users_tags(instance)
+        if tags is None:
+            raise OperatorError("The server has no user who takes part.")
+    result = definitions.resolve_job_def(name).execute_in_process(
+        instance=instance,
+        partition_key=partition,
+        tags=tags,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {}}},
+    )
+    if not result.success:
+        reasons = [
+            f"{event.step_key} failed: {failure_reason(event.step_failure_data)}"
+            for event in result.all_events
+            if event.is_step_failure
+        ]
+        raise OperatorError(reasons[0] if reasons else f"{name} failed.")

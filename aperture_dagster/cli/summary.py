@@ -1,0 +1,93 @@
+"""The results of a demo: as JSON for programs, and as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from itertools import zip_longest
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.catalogue import catalogue_size
+from aperture_dagster.storage.history import count_plays
+from aperture_dagster.storage.lists import profile_table, reason, recommendation_table, top_picks_table
+from aperture_dagster.storage.people import read_users
+
+SHOWN_USERS, SHOWN_FILMS, SHOWN_SERIES = 3, 7, 3
+
+
+def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
+    """Summarize the library, every user's list, Top Picks, and what the cycle cost."""
+    today = datetime.now(ZoneInfo(settings.schedule_timezone)).date()
+    with Database(settings).transaction() as connection:
+        users = [user for user in read_users(connection) if not user.gone]
+        lists = {user.name: recommendation_table(connection, user.user_id) for user in users if not user.is_disabled}
+        picks = top_picks_table(connection, today)
+        counts = {"users": len(users), **catalogue_size(connection), "plays": count_plays(connection)}
+    kept = ("media_type", "title", "year", "tmdb_id", "imdb_id")
+    return {
+        **counts,
+        "recommendations": {
+            name: [
+                {key: row[key] for key in kept} | {"score": round(row["score"], 4), "because": reason(row["because"])}
+                for row in rows
+            ]
+            for name, rows in lists.items()
+        },
+        "top_picks": {
+            media_type: [
+                {key: value for key, value in row.items() if key != "media_type"} for row in _of_type(picks, media_type)
+            ]
+            for media_type in ("movie", "series")
+        },
+        **cycle,
+    }
+
+
+def show(settings: Settings, summary: Mapping[str, Any], console: Console) -> None:
+    """Print Top Picks, the lists of the users with the longest histories, and the figures."""
+    picks = Table(title="Top Picks: what this household watches", title_justify="left", title_style="bold")
+    for column in ("", "Film", "Viewers", "Series", "Viewers"):
+        picks.add_column(column, justify="right" if column in ("", "Viewers") else "left")
+    pairs = zip_longest(summary["top_picks"]["movie"], summary["top_picks"]["series"])
+    for rank, pair in enumerate(pairs, start=1):
+        cells = [cell for pick in pair for cell in ((_title(pick), str(pick["viewers"])) if pick else ("", ""))]
+        picks.add_row(str(rank), *cells)
+    console.print("", picks)
+    with Database(settings).transaction() as connection:
+        users = [user for user in read_users(connection) if not user.gone and not user.is_disabled]
+        tastes = {user.name: profile_table(connection, [user.user_id]) for user in users}
+    by_history = sorted(tastes, key=lambda name: -sum(row["titles"] for row in tastes[name]))
+    for name in by_history[:SHOWN_USERS]:
+        console.print("", Text(name, "bold"), sep="\n")
+        for row in tastes[name]:
+            if row["titles"]:
+                console.print(Text(f"  {_noun(row, plural=True)}: {row['taste']}", "dim"))
+        table = Table(show_header=False, box=None, padding=(0, 1))
+        entries = summary["recommendations"][name]
+        for row in _of_type(entries, "movie")[:SHOWN_FILMS] + _of_type(entries, "series")[:SHOWN_SERIES]:
+            table.add_row(Text(_noun(row), "dim"), _title(row), Text(row["because"], "dim"))
+        console.print(table)
+    console.print(
+        f"\n{summary['movies']:,} films, {summary['series']:,} series, {summary['episodes']:,} episodes, "
+        f"{summary['users']:,} users, {summary['plays']:,} plays; "
+        f"{sum(summary['rows_written'].values()):,} rows written, {sum(summary['requests'].values()):,} requests sent."
+    )
+
+
+def _of_type(rows: list[dict[str, Any]], media_type: str) -> list[dict[str, Any]]:
+    return [row for row in rows if row["media_type"] == media_type]
+
+
+def _title(row: Mapping[str, Any]) -> Text:
+    return Text(f"{row['title']} ({row['year']})" if row["year"] else row["title"])
+
+
+def _noun(row: Mapping[str, Any], *, plural: bool = False) -> str:
+    return ("films" if plural else "film") if row["media_type"] == "movie" else "series"
