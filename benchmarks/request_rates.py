@@ -138,15 +138,16 @@ class StandIns:
     def begin(self, service: str) -> None:
         """Reset the records, and answer slowly from now on."""
         least, most = ANSWER_SECONDS
-        self._control.delete("/faults").raise_for_status()
-        rule = {"service": service, "kind": "slow", "delay_seconds": least, "delay_up_to_seconds": most}
-        self._control.post("/faults", json=rule).raise_for_status()
-        self._control.post("/reset").raise_for_status()
+        self._post("clear_faults")
+        self._post("add_fault", service=service, kind="slow", delay_seconds=least, delay_up_to_seconds=most)
+        self._post("reset_counters")
 
     def arrivals(self, service: str) -> list[float]:
         """Return the times at which requests to a service arrived, in seconds."""
-        answer = self._control.get("/arrivals", params={"service": service}).json()
-        return sorted(moment for _, moment in answer["arrivals"])
+        return sorted(moment for _, moment in self._post("arrivals", service=service))
+
+    def _post(self, operation: str, **arguments: object) -> list[tuple[str, float]]:
+        return self._control.post(f"/{operation}", json=arguments).raise_for_status().json()["result"]
 
 
 class Run:

@@ -1,4 +1,4 @@
-"""What the stand-ins count: requests, answers, and how close together they came."""
+"""Counters, rate limits and daily quotas of the stand-ins."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 UNMODELLED_LOG = "SIMULATOR_UNMODELLED_LOG"
-"""Environment variable with the path of a file to which every simulator appends what it was asked and does not model.
+"""Environment variable with the path of a file to which every simulator appends the unmodelled requests it gets.
 
-Tests set it: what a simulator in another process was asked fails them, too.
+Tests set it, so that an unmodelled request to a simulator in another process fails them, too.
 """
 _KEPT_ARRIVALS = 10_000
 _DAY = 86_400
 
 
 class Counters:
-    """Requests by endpoint, answers by status, both by what was asked about; and when the last requests came."""
+    """Requests by operation, responses by status, both also by subject, and the times of the last requests."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -31,82 +31,83 @@ class Counters:
         self.costly: dict[str, Counter[str]] = {}
         self.unmodelled: list[str] = []
 
-    def note_unmodelled(self, what: str) -> None:
-        """Keep a sentence on something that was asked for and is not modelled."""
-        self.unmodelled.append(what)
+    def note_unmodelled(self, message: str) -> None:
+        """Record a request that the stand-in does not model."""
+        self.unmodelled.append(message)
         log = os.environ.get(UNMODELLED_LOG)
         if log:
             with Path(log).open("a", encoding="utf-8") as file:
-                file.write(f"{what}\n")
+                file.write(f"{message}\n")
 
     def count_costly(self, service: str, habit: str) -> None:
-        """A request that a real server could answer only by working through all of its library."""
+        """Count a request that makes a real server scan its whole library."""
         self.costly.setdefault(service, Counter())[habit] += 1
 
     def costly_total(self, service: str, habit: str = "") -> int:
-        """Such requests, all or those of one kind."""
+        """Return the number of such requests, of one habit or of all."""
         counts = self.costly.get(service, Counter())
         return counts[habit] if habit else sum(counts.values())
 
-    def count(self, service: str, endpoint: str, target: str = "") -> None:
-        """One more request, of this path and query."""
+    def count(self, service: str, operation: str, target: str) -> None:
+        """Count a request; ``target`` is its path and query."""
         self._arrivals.append((service, target, self._clock()))
-        self.requests.setdefault(service, Counter())[endpoint] += 1
+        self.requests.setdefault(service, Counter())[operation] += 1
 
     def count_status(self, service: str, status: int) -> None:
-        """One more answer; a connection that was cut counts as status 0."""
+        """Count a response; a connection that was cut off counts as status 0."""
         self.statuses.setdefault(service, Counter())[status] += 1
 
     def count_subjects(self, service: str, subjects: Sequence[str], *, answered: bool) -> None:
-        """One more question about each of these, and whether it was answered in full."""
+        """Count a request about each of these subjects, and whether it was answered in full."""
         if subjects:
             self.asked.setdefault(service, Counter()).update(subjects)
             if answered:
                 self.answered.setdefault(service, Counter()).update(subjects)
 
     def reset(self) -> None:
-        """Start at zero."""
+        """Set all counters to zero."""
         self._arrivals.clear()
         for counts in (self.requests, self.statuses, self.asked, self.answered, self.costly):
             counts.clear()
         self.unmodelled.clear()
 
-    def total(self, service: str, endpoint_contains: str = "") -> int:
-        """Requests of a service whose endpoint's name holds a text."""
-        return sum(n for endpoint, n in self.requests.get(service, Counter()).items() if endpoint_contains in endpoint)
+    def total(self, service: str, operation_contains: str = "") -> int:
+        """Return the number of requests to operations of a service whose name contains a text."""
+        counts = self.requests.get(service, Counter())
+        return sum(count for operation, count in counts.items() if operation_contains in operation)
 
     def arrivals(self, service: str, target_contains: str = "") -> list[tuple[str, float]]:
-        """Path and query, and time in seconds of a clock, of those of the last requests whose target holds a text."""
+        """Return target and monotonic time of the last requests whose target contains a text."""
         return [(target, at) for name, target, at in self._arrivals if name == service and target_contains in target]
 
     def snapshot(self) -> dict[str, dict[str, dict[str, int]]]:
-        """``{service: {"requests": {endpoint: n}, "statuses": {status: n}}}``."""
+        """Return ``{service: {"requests": {operation: n}, "statuses": {status: n}}}``."""
         return {
             service: {
-                "requests": dict(sorted(endpoints.items())),
+                "requests": dict(sorted(operations.items())),
                 "statuses": {str(status): n for status, n in sorted(self.statuses.get(service, Counter()).items())},
             }
-            for service, endpoints in sorted(self.requests.items())
+            for service, operations in sorted(self.requests.items())
         }
 
 
 class Arrivals:
-    """When all requests came, by a clock of the stand-ins' own."""
+    """The times of all requests, by a monotonic clock."""
 
     def __init__(self, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
-        """Length of the window that is looked at unless another is asked for."""
+        """Default length of the window for `most_in_window`."""
         self._clock = clock
         self._arrivals = array("d")
 
     def arrive(self) -> float:
-        """One more request. Returns its time, in seconds of the clock."""
+        """Record a request and return its time."""
         now = self._clock()
         self._arrivals.append(now)
         return now
 
     def most_in_window(self, seconds: float | None = None) -> int:
-        """The most arrivals, refused ones included, in any window of this length (default: its own)."""
+        """Return the most arrivals, including refused ones, in any window of this length."""
         length = self.seconds if seconds is None else seconds
         most = start = 0
         for end, arrival in enumerate(self._arrivals):
@@ -117,11 +118,11 @@ class Arrivals:
 
     @property
     def arrivals(self) -> list[float]:
-        """Times of all arrivals, in seconds of the clock."""
+        """Times of all arrivals, in seconds."""
         return self._arrivals.tolist()
 
     def reset(self) -> None:
-        """Forget the record; what a limit admitted lately still counts against it."""
+        """Clear the record. Requests that a limit admitted recently still count against it."""
         del self._arrivals[:]
 
 
@@ -130,13 +131,13 @@ class RateLimit(Arrivals):
 
     def __init__(self, requests: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         if requests < 1 or seconds <= 0:
-            raise ValueError("a rate limit needs at least one request and a window longer than nothing")
+            raise ValueError("a rate limit needs at least one request and a window longer than 0 seconds")
         super().__init__(seconds, clock)
         self.requests = requests
         self._accepted: deque[float] = deque()
 
     def admit(self) -> bool:
-        """Whether one more request is within the limit now. Refused ones do not count against it."""
+        """Record a request and return whether it is within the limit. Refused requests do not count against it."""
         now = self.arrive()
         while self._accepted and self._accepted[0] <= now - self.seconds:
             self._accepted.popleft()
@@ -147,7 +148,7 @@ class RateLimit(Arrivals):
 
 
 class DailyQuota:
-    """So many requests a day (UTC). The stand-ins' day may be ahead of the clock's."""
+    """A number of requests per day (UTC). Tests can start the next day early."""
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.time) -> None:
         self.limit = limit
@@ -161,7 +162,7 @@ class DailyQuota:
 
     @property
     def used(self) -> int:
-        """Requests that were admitted today."""
+        """Number of requests admitted today."""
         today = self._today()
         if today != self._day:
             self._day, self._used = today, 0
@@ -169,26 +170,26 @@ class DailyQuota:
 
     @property
     def remaining(self) -> int:
-        """Requests that will still be admitted today."""
+        """Number of requests that will still be admitted today."""
         return max(0, self.limit - self.used)
 
     @property
     def resets_at(self) -> int:
-        """When the next day begins, as a Unix time."""
+        """When the next day begins, in Unix seconds."""
         return (self._today() + 1) * _DAY
 
     @property
     def seconds_left(self) -> int:
-        """How long today still lasts by the clock, at least a second."""
+        """Seconds until midnight by the clock, at least one."""
         return _DAY - int(self._clock() % _DAY)
 
     def take(self, requests: int = 1) -> bool:
-        """Use some up; False, and nothing used, when there are none left."""
+        """Use up requests. Returns False, and uses nothing, when none are left."""
         if self.remaining == 0:
             return False
         self._used += requests
         return True
 
     def start_day(self) -> None:
-        """It is the next day already."""
+        """Start the next day now."""
         self._days_ahead += 1

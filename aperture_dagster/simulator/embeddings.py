@@ -21,17 +21,11 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any
 
-from aperture_dagster.simulator.asgi import (
-    UNMODELLED,
-    Headers,
-    Request,
-    Response,
-    Route,
-    Router,
-    Unmodelled,
-    json_response,
-)
+from starlette.responses import Response
+
 from aperture_dagster.simulator.catalogue import stable_number
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
 
 _CHARACTERS_PER_TOKEN = 4
@@ -39,26 +33,24 @@ _PLACES_PER_WORD = 4
 _WORD = re.compile(r"\w+")
 
 
-class EmbeddingsService:
+class EmbeddingsService(StandIn):
     """Embeddings over a state's settings."""
 
     name = "openai"
 
     def __init__(self, state: SimulatorState) -> None:
+        super().__init__(
+            state, [Operation("POST", "/embeddings", self._embeddings), Operation("GET", "/models", self._models)]
+        )
         self._settings = state.settings
         self._tokens_used = 0
-        self._router = Router()
-        self._router.add("POST", "/embeddings", self._embeddings, ())
-        self._router.add("GET", "/models", self._models, ())
 
-    def find(self, request: Request) -> Route:
-        """The route of a request; refused already without the right key."""
-        route = self._router.find(request.method, request.path)
-        endpoint = route.endpoint if route else "unknown"
+    def refuse(self, request: Request, operation: Operation | None) -> Response | None:
+        """Refuse requests without the key, if one is set."""
         key = self._settings.openai_key
-        if key and request.headers.get("authorization") != f"Bearer {key}":
-            return Route(endpoint, lambda _: _refused(401, "Incorrect API key provided.", "invalid_api_key"))
-        return route or UNMODELLED
+        if not key or request.headers.get("authorization") == f"Bearer {key}":
+            return None
+        return self.error(401)
 
     def error(self, status: int) -> Response:
         """An error of this status in the endpoint's words."""
@@ -73,11 +65,11 @@ class EmbeddingsService:
             {"id": name, "object": "model", "created": 0, "owned_by": "stand-in"}
             for name in self._settings.embedding_models
         ]
-        return json_response({"object": "list", "data": models})
+        return JSONResponse({"object": "list", "data": models})
 
     def _embeddings(self, request: Request) -> Response:
         try:
-            asked = request.json()
+            asked = request.parse_json()
         except ValueError:
             asked = None
         if not isinstance(asked, dict):
@@ -119,7 +111,7 @@ class EmbeddingsService:
             "model": model,
             "usage": {"prompt_tokens": used, "total_tokens": used},
         }
-        return json_response(content, headers=_limits(used))
+        return JSONResponse(content, headers=_limits(used))
 
     def _problem(self, model: str, texts: list[str] | None) -> str | None:
         settings = self._settings
@@ -188,19 +180,19 @@ def _encoded(vector: list[float], form: str) -> list[float] | str:
     return vector
 
 
-def _limits(tokens: int) -> Headers:
-    return (
-        ("x-ratelimit-limit-requests", "10000"),
-        ("x-ratelimit-remaining-requests", "9999"),
-        ("x-ratelimit-reset-requests", "6ms"),
-        ("x-ratelimit-limit-tokens", "10000000"),
-        ("x-ratelimit-remaining-tokens", str(10_000_000 - tokens)),
-        ("x-ratelimit-reset-tokens", "17ms"),
-        ("x-request-id", f"req_{stable_number(str(tokens)):016x}"),
-    )
+def _limits(tokens: int) -> dict[str, str]:
+    return {
+        "x-ratelimit-limit-requests": "10000",
+        "x-ratelimit-remaining-requests": "9999",
+        "x-ratelimit-reset-requests": "6ms",
+        "x-ratelimit-limit-tokens": "10000000",
+        "x-ratelimit-remaining-tokens": str(10_000_000 - tokens),
+        "x-ratelimit-reset-tokens": "17ms",
+        "x-request-id": f"req_{stable_number(str(tokens)):016x}",
+    }
 
 
 def _refused(
     status: int, message: str, code: str | None, parameter: str | None = None, kind: str = "invalid_request_error"
 ) -> Response:
-    return json_response({"error": {"message": message, "type": kind, "param": parameter, "code": code}}, status)
+    return JSONResponse({"error": {"message": message, "type": kind, "param": parameter, "code": code}}, status)

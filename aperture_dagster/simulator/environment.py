@@ -5,6 +5,14 @@ from __future__ import annotations
 from aperture_dagster.settings import PREFIX
 from aperture_dagster.simulator.settings import SimulatorSettings
 
+JELLYFIN_PATH = "/jellyfin"
+EMBY_PATH = "/emby"
+TMDB_PATH = "/tmdb/3"
+TMDB_IMAGES_PATH = "/tmdb-images"
+OPENAI_PATH = "/openai/v1"
+OMDB_PATH = "/omdb"
+MDBLIST_PATH = "/mdblist"
+
 
 def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings | None = None) -> dict[str, str]:
     """Variables that point every service at the stand-ins under ``root``, with ``server`` as the media server.
@@ -16,19 +24,19 @@ def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings
     tmdb_requests, tmdb_seconds = settings.tmdb_limit
     mdblist_requests, mdblist_seconds = settings.mdblist_limit
     return {
-        PREFIX + "MEDIA_SERVER_URL": f"{root}/{server}",
+        PREFIX + "MEDIA_SERVER_URL": root + (EMBY_PATH if server == "emby" else JELLYFIN_PATH),
         PREFIX + "MEDIA_SERVER_TYPE": server,
         PREFIX + "MEDIA_SERVER_API_KEY": settings.emby_key if server == "emby" else settings.jellyfin_key,
         "TMDB_API_KEY": settings.tmdb_key,
-        PREFIX + "TMDB_URL": f"{root}/tmdb/3",
+        PREFIX + "TMDB_URL": root + TMDB_PATH,
         PREFIX + "TMDB_REQUESTS": _within(tmdb_requests),
         PREFIX + "TMDB_PERIOD_SECONDS": f"{tmdb_seconds:g}",
-        PREFIX + "TMDB_IMAGE_URL": f"{root}/tmdb-images",
+        PREFIX + "TMDB_IMAGE_URL": root + TMDB_IMAGES_PATH,
         "OMDB_API_KEY": settings.omdb_key,
-        PREFIX + "OMDB_URL": f"{root}/omdb",
+        PREFIX + "OMDB_URL": root + OMDB_PATH,
         PREFIX + "OMDB_DAILY_LIMIT": str(settings.omdb_daily_limit),
         "MDBLIST_API_KEY": settings.mdblist_key,
-        PREFIX + "MDBLIST_URL": f"{root}/mdblist",
+        PREFIX + "MDBLIST_URL": root + MDBLIST_PATH,
         PREFIX + "MDBLIST_DAILY_LIMIT": str(settings.mdblist_daily_limit),
         PREFIX + "MDBLIST_REQUESTS": _within(mdblist_requests),
         PREFIX + "MDBLIST_PERIOD_SECONDS": f"{mdblist_seconds:g}",

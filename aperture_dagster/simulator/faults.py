@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import random
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from aperture_dagster.simulator.asgi import Request, Response, Service, encode
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from aperture_dagster.simulator.responses import encode_json
 
 FaultKind = Literal[
     "status", "slow", "cut_off", "malformed_json", "html", "empty_object", "empty_list", "missing_field", "wrong_type",
@@ -17,6 +22,7 @@ FaultKind = Literal[
 _HTML = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body><h1>Please wait</h1></body></html>"
 _OF_JSON = ("empty_object", "empty_list", "missing_field", "wrong_type")
 _LISTS = ("Items", "results", "data", "keywords")
+_CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +77,21 @@ class FaultRule:
         if not 100 <= self.status <= 599:
             raise ValueError(f"{self.status} is not an HTTP status")
 
+    @property
+    def extra_bytes(self) -> int:
+        """``megabytes`` as bytes."""
+        return int(self.megabytes * 1_000_000)
+
     def delay(self) -> float:
-        """How long, in seconds, an answer that it hits is held back."""
+        """Return how long to hold back a response, in seconds."""
         if self.delay_up_to_seconds is None:
             return self.delay_seconds
         return random.uniform(self.delay_seconds, self.delay_up_to_seconds)
+
+    async def wait(self) -> None:
+        """Hold a response back; one that drips takes its time as it is sent."""
+        if self.kind != "drip" and (delay := self.delay()) > 0:
+            await asyncio.sleep(delay)
 
 
 class FaultBook:
@@ -103,11 +119,8 @@ class FaultBook:
         """Faults by id, with what is left of ``times`` and ``after``."""
         return dict(self._rules)
 
-    def take(self, service: str, request: Request) -> FaultRule | None:
-        """The fault that hits this request, used up by one; None when it passes."""
-        if not self._rules:
-            return None
-        target = request.target
+    def take(self, service: str, target: str) -> FaultRule | None:
+        """Use up one hit of the first fault that matches this request, and return it; None when none matches."""
         for rule_id, rule in list(self._rules.items()):
             if rule.service not in (service, "*") or rule.path_contains not in target:
                 continue
@@ -124,42 +137,78 @@ class FaultBook:
         return None
 
 
-def spoil(response: Response, rule: FaultRule, service: Service) -> Response:
-    """The answer as the fault leaves it.
+def spoil(response: Response, rule: FaultRule, error: Callable[[int], Response]) -> Response:
+    """Return the response as the fault leaves it. ``slow`` and ``shift`` act elsewhere.
 
-    ``slow``, ``drip`` and ``cut_off`` act where it is sent, ``shift`` before it is made.
+    Args:
+        response: the correct response.
+        rule: the fault.
+        error: makes the service's response to an error of a given status.
     """
+    body = bytes(response.body)
     match rule.kind:
         case "status":
-            answer = service.error(rule.status)
+            response = error(rule.status)
             if rule.retry_after is not None:
-                answer.headers = (*answer.headers, ("Retry-After", str(rule.retry_after)))
-            return answer
+                response.headers["Retry-After"] = str(rule.retry_after)
+            return response
         case "malformed_json":
-            return replace(response, body=response.body[: max(1, len(response.body) * 2 // 3)] or b"{")
+            return _with_body(response, body[: max(1, len(body) * 2 // 3)] or b"{", response.status_code)
         case "html":
-            return Response(200, _HTML, "text/html; charset=utf-8")
+            return HTMLResponse(_HTML)
         case "empty_body":
-            return replace(response, status=200, body=b"")
+            return _with_body(response, b"")
         case "wrong_content":
-            return replace(response, status=200, body=_HTML)
-        case "huge":
-            return replace(response, padding=int(rule.megabytes * 1_000_000))
+            return _with_body(response, _HTML)
         case "packed":
-            content = gzip.compress(response.body + b" " * int(rule.megabytes * 1_000_000), compresslevel=1)
-            return replace(response, body=content, headers=(*response.headers, ("Content-Encoding", "gzip")))
-        case kind if kind in _OF_JSON and not _is_json(response):
+            packed = _with_body(response, gzip.compress(body + b" " * rule.extra_bytes, compresslevel=1))
+            packed.headers["Content-Encoding"] = "gzip"
+            return packed
+        case "huge":
+            return StreamingResponse(_endless(body, rule.extra_bytes), response.status_code, _other_headers(response))
+        case "drip":
+            return StreamingResponse(_drip(body, rule.delay()), response.status_code, response.headers)
+        case "cut_off":
+            return _CutOff(body, response.status_code, response.headers)
+        case kind if kind not in _OF_JSON or (body and "json" not in response.headers.get("content-type", "")):
             return response
         case "empty_object":
-            return replace(response, status=200, body=b"{}")
-        case "empty_list" | "missing_field" | "wrong_type":
-            return replace(response, body=encode(_spoil_content(json.loads(response.body or b"{}"), rule)))
+            return _with_body(response, b"{}")
         case _:
-            return response
+            content = _spoil_content(json.loads(body or b"{}"), rule)
+            return _with_body(response, encode_json(content), response.status_code)
 
 
-def _is_json(response: Response) -> bool:
-    return not response.body or "json" in (response.content_type or "")
+def _other_headers(response: Response) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name != "content-length"}
+
+
+def _with_body(response: Response, body: bytes, status: int = 200) -> Response:
+    return Response(body, status, _other_headers(response))
+
+
+async def _endless(body: bytes, extra: int) -> AsyncIterator[bytes]:
+    yield body
+    for sent in range(0, extra, _CHUNK):
+        yield bytes(min(_CHUNK, extra - sent))
+        # Let other requests be answered even if the client reads as fast as this is written.
+        await asyncio.sleep(0)
+
+
+async def _drip(body: bytes, seconds: float) -> AsyncIterator[bytes]:
+    for place in range(len(body)):
+        yield body[place : place + 1]
+        await asyncio.sleep(seconds)
+
+
+class _CutOff(Response):
+    """Closes the connection halfway through the body."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send half of the announced length; the server then closes the connection."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        half = self.body[: len(self.body) // 2]
+        await send({"type": "http.response.body", "body": half, "more_body": bool(self.body)})
 
 
 def _spoil_content(content: Any, rule: FaultRule) -> Any:
@@ -167,12 +216,12 @@ def _spoil_content(content: Any, rule: FaultRule) -> Any:
         return _emptied(content)
     if rule.field is None:
         return _spoil_listing(content, rule.kind)
-    if isinstance(content, dict) and rule.field in content and rule.entry_contains in encode(content).decode():
+    if isinstance(content, dict) and rule.field in content and rule.entry_contains in encode_json(content).decode():
         _spoil_field(content, rule.field, rule.kind)
         return content
     entries = content if isinstance(content, list) else _listing(content)
     for entry in entries:
-        if isinstance(entry, dict) and rule.field in entry and rule.entry_contains in encode(entry).decode():
+        if isinstance(entry, dict) and rule.field in entry and rule.entry_contains in encode_json(entry).decode():
             _spoil_field(entry, rule.field, rule.kind)
     return content
 

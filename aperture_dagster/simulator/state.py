@@ -1,4 +1,4 @@
-"""What all stand-ins of one simulator share, and what may be done to it while it runs.
+"""The state that all stand-ins of a simulator share, and the operations that change it while it runs.
 
 Every operation takes the lock: handlers run in the server's thread, tests and demos call from others.
 """
@@ -33,24 +33,25 @@ def _locked(
         with self.lock:
             return operation(self, *args, **kwargs)
 
+    guarded.is_operation = True  # type: ignore[attr-defined]
     return guarded
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as a client gave it."""
+    """A picture that a client uploaded."""
 
-    content_type: str
+    media_type: str
     content: bytes
 
     @property
     def tag(self) -> str:
-        """Changes with the picture."""
+        """A hash of the content."""
         return hashlib.md5(self.content, usedforsecurity=False).hexdigest()
 
 
 class SimulatorState:
-    """A world in motion: the media server's items and users, every service's counters, limits and faults."""
+    """The media server's items and users, and every service's counters, limits and faults."""
 
     def __init__(self, world: World, settings: SimulatorSettings | None = None) -> None:
         self.settings = settings or SimulatorSettings()
@@ -71,7 +72,7 @@ class SimulatorState:
             "mdblist": DailyQuota(self.settings.mdblist_daily_limit),
         }
         self.pictures: dict[tuple[str, str, str], Picture] = {}
-        """What clients set on the media server, by ``studio`` or ``item``, its name or id, and the picture's type."""
+        """Pictures uploaded to the media server, by ``studio`` or ``item``, its name or id, and the type of image."""
         self.titles: dict[str, WorldTitle] = {}
         for title in world.titles:
             if title.key in self.titles:
@@ -96,23 +97,23 @@ class SimulatorState:
             self._apply(play)
         for user in self.users.values():
             for datum in user.data.values():
-                # What the world begins with was saved when it happened, not now.
+                # Plays of the initial world were saved when they happened, not now.
                 datum.saved = datum.last_played or 0.0
 
     # Counters, faults, limits
 
     @_locked
     def reset_counters(self) -> None:
-        """Counters and the records of arrivals start anew; what was used of a day's quota stays used."""
+        """Reset the counters and the records of arrivals, but not the quotas."""
         self.counters.reset()
         for rate in self.rates.values():
             rate.reset()
 
     @_locked
     def add_fault(self, rule: FaultRule) -> int:
-        """Let a service misbehave from the next request on. Returns the fault's id.
+        """Make a service misbehave from the next request on, and return the fault's id.
 
-        Raises KeyError for a shift of a title that the server never had.
+        Raises KeyError for a shift of a title that the server never owned.
         """
         for key in (rule.leaves, rule.comes):
             if key is not None and not self.catalogue.top_items(key):
@@ -121,36 +122,36 @@ class SimulatorState:
 
     @_locked
     def remove_fault(self, fault_id: int) -> None:
-        """End one fault. Raises KeyError when it is unknown or used up."""
+        """Remove a fault. Raises KeyError when it is unknown or used up."""
         self.faults.remove(fault_id)
 
     @_locked
     def clear_faults(self) -> None:
-        """All services behave again."""
+        """Remove all faults."""
         self.faults.clear()
 
     @_locked
-    def requests(self, service: str, endpoint_contains: str = "") -> int:
-        """How many requests a service got, all or those to endpoints whose name holds a text."""
-        return self.counters.total(service, endpoint_contains)
+    def requests(self, service: str, operation_contains: str = "") -> int:
+        """Return the number of requests to operations of a service whose name contains a text."""
+        return self.counters.total(service, operation_contains)
 
     @_locked
     def asked(self, service: str) -> Counter[str]:
-        """How often each title or picture was asked about, refused and failed requests included.
+        """Return the number of requests for each title or picture, including refused and failed ones.
 
-        As ``tt0111161`` (omdb, and mdblist by IMDb ids; by others ``tmdb/movie/603``); by path as ``movie/603``,
-        ``tv/1399``, ``collection/10``, ``find/tt0111161`` (tmdb) and ``/w300/name.png`` (tmdb_images).
+        Keys look like ``tt0111161`` (omdb, and mdblist by IMDb id), ``tmdb/movie/603`` (mdblist by other ids),
+        ``movie/603``, ``tv/1399``, ``collection/10``, ``find/tt0111161`` (tmdb) and ``/w300/name.png`` (tmdb_images).
         """
         return Counter(self.counters.asked.get(service, ()))
 
     @_locked
     def answered(self, service: str) -> Counter[str]:
-        """The same of the requests that were answered in full, if only that nothing is known."""
+        """Return the same for requests that were answered in full, be it with "not found"."""
         return Counter(self.counters.answered.get(service, ()))
 
     @_locked
     def most_in_window(self, service: str, seconds: float | None = None) -> int:
-        """The most requests that a service got in any window of this many seconds (default: its limit's, else 1).
+        """Return the most requests to a service in any window of this many seconds (default: its limit's, else 1).
 
         Raises KeyError for a service other than tmdb, omdb, mdblist and tmdb_images.
         """
@@ -158,44 +159,44 @@ class SimulatorState:
 
     @_locked
     def start_day(self) -> None:
-        """A new day begins for the services with a quota a day: none of it is used yet."""
+        """Start a new day for the services with a daily quota."""
         for quota in self.quotas.values():
             quota.start_day()
 
     @_locked
     def use_quota(self, service: str, requests: int) -> None:
-        """Someone else with the same key has sent so many requests today. Raises KeyError without a quota."""
+        """Use up part of today's quota. Raises KeyError for a service without a quota."""
         self.quotas[service].take(requests)
 
     @_locked
     def arrivals(self, service: str, target_contains: str = "") -> list[tuple[str, float]]:
-        """A service's last requests, all or those whose target holds a text: path and query, seconds of a clock."""
+        """Return target (path and query) and monotonic time of a service's last requests."""
         return self.counters.arrivals(service, target_contains)
 
     # Users
 
     @_locked
     def user_named(self, name: str) -> ServerUser:
-        """The user of exactly this name. Raises KeyError when there is none."""
+        """Return the user of exactly this name. Raises KeyError when there is none."""
         return self._users_by_name[name]
 
     @_locked
     def add_user(self, user: WorldUser) -> str:
         """Create a user and return the id. Raises ValueError when the name is taken.
 
-        Someone who was removed and comes back under the same name gets another id, as on a real server.
+        A user who was removed and is added again under the same name gets another id, as on a real server.
         """
         return self._create_user(user).id
 
     @_locked
     def remove_user(self, name: str) -> None:
-        """Delete a user with everything they did. Raises KeyError when there is none of this name."""
+        """Delete a user and their data. Raises KeyError when there is none of this name."""
         user = self._users_by_name.pop(name)
         del self.users[user.id]
 
     @_locked
     def rename_user(self, name: str, new_name: str) -> None:
-        """Give a user another name; the id stays. Raises KeyError (no such user) or ValueError (name taken)."""
+        """Rename a user; the id stays. Raises KeyError (no such user) or ValueError (name taken)."""
         if new_name in self._users_by_name:
             raise ValueError(f"there is a user named {new_name!r} already")
         user = self._users_by_name.pop(name)
@@ -211,7 +212,7 @@ class SimulatorState:
 
     @_locked
     def allow_libraries(self, name: str, libraries: Iterable[str] | None) -> None:
-        """Let a user see these libraries only (by name; None: all). Raises KeyError for unknown names."""
+        """Restrict a user to libraries by name (None: all). Raises KeyError for unknown names."""
         ids = {library.name: library.item_id for library in self.catalogue.libraries if library.has_id}
         user = self._users_by_name[name]
         user.policy.enable_all_folders = libraries is None
@@ -222,10 +223,10 @@ class SimulatorState:
 
     @_locked
     def add_title(self, title: WorldTitle) -> list[str]:
-        """A title becomes known, and the server owns it if it has copies. Returns the ids of its films or series.
+        """Add or change a title, which the server owns if it has copies. Returns the ids of its films or series.
 
-        One that was removed comes back with its old items and what users did with them; one that is there changes,
-        and may gain episodes. Raises ValueError when it would lose some.
+        A title that was removed returns with its old items and user data. An existing title may gain episodes.
+        Raises ValueError when it would lose some.
         """
         self.titles[title.key] = title
         self.titles_version += 1
@@ -234,12 +235,12 @@ class SimulatorState:
 
     @_locked
     def remove_title(self, key: str) -> None:
-        """The server loses a title; the metadata services keep it. Raises KeyError when the server never had it."""
+        """Remove a title from the server; the metadata services keep it. Raises KeyError when it was never there."""
         self.catalogue.remove(key)
 
     @_locked
     def shift(self, *, leaves: str | None = None, comes: str | None = None) -> None:
-        """A title leaves the server and another comes (back), at once. Raises KeyError for an unknown title."""
+        """Remove one title and add (back) another at once. Raises KeyError for an unknown title."""
         if leaves is not None:
             self.remove_title(leaves)
         if comes is not None:
@@ -247,9 +248,9 @@ class SimulatorState:
 
     @_locked
     def reassign_item_ids(self, key: str, *, keep_user_data: bool = True) -> list[str]:
-        """Items of a title get new ids, as after a move of files. Raises KeyError when the server never had it.
+        """Give the items of a title new ids, as after a move of files. Raises KeyError when it was never there.
 
-        A real server finds the user data again by the provider ids; without them it is lost (``keep_user_data=False``).
+        A real server finds user data again by provider ids; without them it is lost (``keep_user_data=False``).
         """
         new_ids = self.catalogue.renew_ids(key)
         if not keep_user_data:
@@ -261,12 +262,12 @@ class SimulatorState:
 
     @_locked
     def item_ids(self, key: str) -> list[str]:
-        """Ids of a title's films or series on the server, one a copy."""
+        """Return the ids of a title's films or series on the server, one per copy."""
         return [item.id for item in self.catalogue.top_items(key) if item.present]
 
     @_locked
     def hide_library(self, name: str) -> None:
-        """A library vanishes with all its items, as when a disk is not mounted. Raises KeyError when unknown."""
+        """Hide a library with all its items, as when a disk is not mounted. Raises KeyError when unknown."""
         if name not in {library.name for library in self.catalogue.libraries}:
             raise KeyError(name)
         self.catalogue.hidden_libraries.add(name)
@@ -274,7 +275,7 @@ class SimulatorState:
 
     @_locked
     def change_library(self, name: str, *, has_id: bool) -> None:
-        """A library loses its id, and its items with it, or gets it (back). Raises KeyError when unknown."""
+        """Take a library's id away, and its items with it, or give it back. Raises KeyError when unknown."""
         libraries = self.catalogue.libraries
         place = next((n for n, library in enumerate(libraries) if library.name == name), None)
         if place is None:
@@ -294,7 +295,7 @@ class SimulatorState:
         allowed_tags: Iterable[str] = (),
         excluded_locations: Iterable[str] = (),
     ) -> None:
-        """Set which tags and folders a user must not see, or of which tags they need one. Raises KeyError."""
+        """Set a user's blocked tags, required tags and excluded folders. Raises KeyError."""
         user = self._users_by_name[name]
         user.policy.blocked_tags, user.policy.allowed_tags = tuple(blocked_tags), tuple(allowed_tags)
         user.policy.excluded_locations = tuple(excluded_locations)
@@ -302,36 +303,36 @@ class SimulatorState:
 
     @_locked
     def costly(self, service: str, habit: str = "") -> int:
-        """How many requests made the media server work through all of its library, all or those of one kind."""
+        """Return the number of requests that made the media server scan its whole library, of one habit or of all."""
         return self.counters.costly_total(service, habit)
 
     @_locked
     def show_library(self, name: str) -> None:
-        """A library that vanished is back."""
+        """Show a hidden library again."""
         self.catalogue.hidden_libraries.discard(name)
         self.catalogue.version += 1
 
     @_locked
     def studio_pictures(self) -> dict[str, Picture]:
-        """Pictures that clients set on studios of the media server, by the studio's name."""
+        """Return the pictures uploaded for studios of the media server, by the studio's name."""
         return {
             name: picture
-            for (owner, name, kind), picture in self.pictures.items()
-            if (owner, kind) == ("studio", "primary")
+            for (owner, name, image_type), picture in self.pictures.items()
+            if (owner, image_type) == ("studio", "primary")
         }
 
-    # What users do
+    # User data
 
     @_locked
     def play(self, play: Play) -> None:
-        """A user plays, rates or marks a title now or at any time. Raises ValueError for an unknown user or title."""
+        """Record a play at any time, with its rating and mark. Raises ValueError for an unknown user or title."""
         self._apply(play)
 
     @_locked
     def mark_played(
         self, user: str, key: str, *, season: int | None = None, episode: int | None = None, bare: bool = False
     ) -> None:
-        """Mark by hand. ``bare``: without count and date, as imports leave it. Raises ValueError when unknown."""
+        """Mark as watched; ``bare``: without count and date, as imports do. Raises ValueError when unknown."""
         owner, item = self._owner(user), self._item(key, season, episode)
         if bare:
             owner.set_played(item, True)
@@ -385,11 +386,11 @@ class SimulatorState:
         raise ValueError(f"{key!r} has no season {season}, episode {episode}")
 
     def _played(self, play: Play, top: Item) -> list[Item]:
-        """The items that a play of a film is kept with.
+        """Return the items that store a play of a film.
 
-        Up to Jellyfin 10.11 a version in the primary's folder is played as a source of the primary, and up to 10.10
-        merged ones share what has a key in common. From 12 on each version keeps its own, and one that was finished
-        marks the others as played.
+        Up to Jellyfin 10.11, a version in the primary's folder is played as a source of the primary, and up to 10.10,
+        merged versions share their user data. From 12 on, each version has its own, and finishing one marks the
+        others as played.
         """
         version = top.every_version[play.version] if play.version < len(top.every_version) else top
         if self.settings.jellyfin_release < (12, 0) and version.is_owned:
@@ -404,7 +405,7 @@ class SimulatorState:
             user.edit(top).rating = play.rating
         if play.favorite:
             user.edit(top).favorite = True
-        # A series is not played by itself: without an episode there is a mark at most.
+        # A series itself cannot be played, only marked.
         if top.kind == "Movie" or play.episode is not None:
             if top.kind == "Movie":
                 items = self._played(play, top)
@@ -414,7 +415,7 @@ class SimulatorState:
                 user.record_play(item, play.played_at.timestamp(), play.completion)
             if items[0].kind == "Movie" and user.of(items[0]).played:
                 for other in items[0].every_version:
-                    # Count and date of the others stay as they are.
+                    # Their count and date do not change.
                     user.set_played(other, True)
 
 

@@ -10,23 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from aperture_dagster.simulator.server import (
-    JELLYFIN_MOUNT,
-    TMDB_MOUNT,
-    Application,
-    Receive,
-    RunningSimulator,
-    Scope,
-    Send,
-    Simulator,
-    running,
-)
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from aperture_dagster.simulator.environment import JELLYFIN_PATH, TMDB_PATH
+from aperture_dagster.simulator.server import RunningSimulator, Simulator, running
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
 
 Headers = tuple[tuple[str, str], ...]
 # A specification's paths begin where its server's address ends: TMDb's hold the version.
-_SERVICES = {JELLYFIN_MOUNT: "jellyfin", TMDB_MOUNT.removesuffix("/3"): "tmdb"}
+_SERVICES = {JELLYFIN_PATH: "jellyfin", TMDB_PATH.removesuffix("/3"): "tmdb"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +71,7 @@ class Exchange:
 class Recorder:
     """Stands around the stand-ins and keeps every exchange with those that have a specification."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: ASGIApp) -> None:
         self._application = application
         self.exchanges: list[Exchange] = []
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from starlette.routing import Match
 
 from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.tmdb import Tmdb
-from aperture_dagster.simulator.asgi import Router
 from aperture_dagster.simulator.jellyfin import JellyfinService
+from aperture_dagster.simulator.service import StandIn
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb import TmdbService
 from aperture_dagster.simulator.world import World
@@ -42,9 +43,9 @@ def told(differences: list[Difference]) -> str:
     return "\n".join(sorted({str(one) for one in differences}))
 
 
-def router_of(service: str) -> Router:
+def stand_in_of(service: str) -> StandIn:
     state = SimulatorState(World("empty"))
-    return (JellyfinService(state) if service == "jellyfin" else TmdbService(state)).router
+    return JellyfinService(state) if service == "jellyfin" else TmdbService(state)
 
 
 # What is looked at
@@ -57,16 +58,16 @@ def test_every_method_of_a_client_was_used(recording: Traffic) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_route_of_a_stand_in_was_asked(service: str, recording: Traffic) -> None:
-    router = router_of(service)
-    asked: set[str] = set()
+    stand_in = stand_in_of(service)
+    unused = {operation.name for operation in stand_in.operations if operation.is_modelled}
+    assert unused
     for exchange in recording.routes:
         if exchange.service == service:
-            route = router.find(exchange.method, exchange.path.removeprefix("/3"))
-            assert route is not None, str(exchange)
-            asked.add(route.endpoint)
-    unasked = set(router.endpoints) - asked
-    assert router.endpoints
-    assert not unasked, sorted(unasked)
+            path = exchange.path.removeprefix("/3")
+            scope = {"type": "http", "method": exchange.method, "root_path": "", "path": path}
+            found = (one for one in stand_in.operations if one.matches(scope)[0] is Match.FULL)
+            unused.discard(next(found).name)
+    assert not unused, sorted(unused)
 
 
 # What it must be

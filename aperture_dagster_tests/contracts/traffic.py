@@ -182,9 +182,9 @@ def _filled(value: Any, names: dict[str, str]) -> Any:
     return value.format(**names) if isinstance(value, str) else value
 
 
-_ONE_USER = {"userId": "{user}"}
+_ONE_USER = {"userId": "{user_id}"}
 _WITH_ALL = {
-    "userId": "{user}", "recursive": "true",
+    "userId": "{user_id}", "recursive": "true",
     "fields": [
         "ProviderIds", "Overview", "Genres", "Tags", "Studios", "People", "DateCreated", "DateLastMediaAdded",
         "OriginalTitle", "ProductionLocations", "Taglines", "SortName", "Path", "ParentId", "MediaSources",
@@ -205,8 +205,8 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
     "GET /health": [Ask()],
     "GET /Users": [Ask(), Ask({"isHidden": "true", "isDisabled": "false"})],
     "GET /Users/Me": [Ask(status=400)],
-    "GET /Users/{user}": [Ask()],
-    "POST /Users/{user}/Policy": [Ask(body=_POLICY, where={"user": "{another}"}, status=204)],
+    "GET /Users/{user_id}": [Ask()],
+    "POST /Users/{user_id}/Policy": [Ask(body=_POLICY, where={"user_id": "{another}"}, status=204)],
     "GET /Library/VirtualFolders": [Ask()],
     "POST /Library/Refresh": [Ask(status=204)],
     "GET /UserViews": [Ask(_ONE_USER)],
@@ -221,38 +221,38 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
     ],
     "GET /Items/Counts": [Ask()],
     "GET /Items/Latest": [Ask(_ONE_USER)],
-    "GET /Items/{item}": [
+    "GET /Items/{item_id}": [
         Ask(_ONE_USER),
-        Ask(_ONE_USER, where={"item": "{show}"}),
-        Ask(where={"item": "{episode}"}),
-        Ask(where={"item": "{season}"}),
-        Ask(where={"item": "{library}"}),
+        Ask(_ONE_USER, where={"item_id": "{show}"}),
+        Ask(where={"item_id": "{episode}"}),
+        Ask(where={"item_id": "{season}"}),
+        Ask(where={"item_id": "{library}"}),
     ],
-    "GET /Items/{item}/Images/{type}": [Ask({"maxWidth": 300})],
-    "POST /Items/{item}/Images/{type}": [
-        Ask(body=_PICTURE, content_type="image/png", where={"item": "{studio}", "type": "Thumb"}, status=204),
+    "GET /Items/{item_id}/Images/{image_type}": [Ask({"maxWidth": 300})],
+    "POST /Items/{item_id}/Images/{image_type}": [
+        Ask(body=_PICTURE, content_type="image/png", where={"item_id": "{studio}", "image_type": "Thumb"}, status=204),
     ],
     "GET /Studios": [Ask(_ONE_USER), Ask({"includeItemTypes": ["Series"], "startIndex": 0, "limit": 3})],
     "GET /Shows/NextUp": [Ask(_ONE_USER), Ask(_ONE_USER | {"seriesId": "{show}"})],
-    "GET /Shows/{series}/Seasons": [Ask(_ONE_USER)],
-    "GET /Shows/{series}/Episodes": [Ask(_ONE_USER), Ask({"season": 1, "fields": ["Path"]})],
+    "GET /Shows/{series_id}/Seasons": [Ask(_ONE_USER)],
+    "GET /Shows/{series_id}/Episodes": [Ask(_ONE_USER), Ask({"season": 1, "fields": ["Path"]})],
     "GET /UserItems/Resume": [Ask(_ONE_USER)],
-    "GET /UserItems/{item}/UserData": [Ask(_ONE_USER)],
-    "POST /UserItems/{item}/UserData": [Ask(_ONE_USER, {"PlayCount": 2, "Played": True, "Rating": 7.5})],
-    "POST /UserItems/{item}/Rating": [Ask(_ONE_USER | {"likes": "true"})],
-    "DELETE /UserItems/{item}/Rating": [Ask(_ONE_USER)],
-    "POST /UserPlayedItems/{item}": [Ask(_ONE_USER | {"datePlayed": "2026-05-01T20:15:00Z"})],
-    "DELETE /UserPlayedItems/{item}": [Ask(_ONE_USER)],
-    "POST /UserFavoriteItems/{item}": [Ask(_ONE_USER)],
-    "DELETE /UserFavoriteItems/{item}": [Ask(_ONE_USER)],
-    "GET /Users/{user}/Views": [Ask()],
-    "GET /Users/{user}/Items": [Ask({"recursive": "true", "includeItemTypes": ["Movie"], "limit": 5})],
-    "GET /Users/{user}/Items/Resume": [Ask()],
-    "GET /Users/{user}/Items/{item}": [Ask()],
-    "POST /Users/{user}/PlayedItems/{item}": [Ask()],
-    "DELETE /Users/{user}/PlayedItems/{item}": [Ask()],
-    "POST /Users/{user}/FavoriteItems/{item}": [Ask()],
-    "DELETE /Users/{user}/FavoriteItems/{item}": [Ask()],
+    "GET /UserItems/{item_id}/UserData": [Ask(_ONE_USER)],
+    "POST /UserItems/{item_id}/UserData": [Ask(_ONE_USER, {"PlayCount": 2, "Played": True, "Rating": 7.5})],
+    "POST /UserItems/{item_id}/Rating": [Ask(_ONE_USER | {"likes": "true"})],
+    "DELETE /UserItems/{item_id}/Rating": [Ask(_ONE_USER)],
+    "POST /UserPlayedItems/{item_id}": [Ask(_ONE_USER | {"datePlayed": "2026-05-01T20:15:00Z"})],
+    "DELETE /UserPlayedItems/{item_id}": [Ask(_ONE_USER)],
+    "POST /UserFavoriteItems/{item_id}": [Ask(_ONE_USER)],
+    "DELETE /UserFavoriteItems/{item_id}": [Ask(_ONE_USER)],
+    "GET /Users/{user_id}/Views": [Ask()],
+    "GET /Users/{user_id}/Items": [Ask({"recursive": "true", "includeItemTypes": ["Movie"], "limit": 5})],
+    "GET /Users/{user_id}/Items/Resume": [Ask()],
+    "GET /Users/{user_id}/Items/{item_id}": [Ask()],
+    "POST /Users/{user_id}/PlayedItems/{item_id}": [Ask()],
+    "DELETE /Users/{user_id}/PlayedItems/{item_id}": [Ask()],
+    "POST /Users/{user_id}/FavoriteItems/{item_id}": [Ask()],
+    "DELETE /Users/{user_id}/FavoriteItems/{item_id}": [Ask()],
 }
 """What to ask each route of the media server, in this order."""
 
@@ -266,27 +266,27 @@ TMDB_ROUTES: dict[str, list[Ask]] = {
     "GET /genre/tv/list": [Ask()],
     "GET /discover/movie": [Ask(), Ask({"with_genres": "18|35", "primary_release_date.gte": "2000-01-01", **_SORTED})],
     "GET /discover/tv": [Ask(), Ask({"with_genres": "18,80", "first_air_date.gte": "2000-01-01", **_SORTED})],
-    "GET /movie/{id}": [
-        Ask(where={"id": "{film}"}),
-        Ask({"append_to_response": _EVERY_PART["movie"]}, where={"id": "{film}"}),
+    "GET /movie/{tmdb_id}": [
+        Ask(where={"tmdb_id": "{film}"}),
+        Ask({"append_to_response": _EVERY_PART["movie"]}, where={"tmdb_id": "{film}"}),
     ],
-    "GET /tv/{id}": [
-        Ask(where={"id": "{show}"}),
-        Ask({"append_to_response": _EVERY_PART["series"]}, where={"id": "{show}"}),
+    "GET /tv/{tmdb_id}": [
+        Ask(where={"tmdb_id": "{show}"}),
+        Ask({"append_to_response": _EVERY_PART["series"]}, where={"tmdb_id": "{show}"}),
     ],
     "GET /find/{external_id}": [
         Ask({"external_source": "imdb_id"}),
         Ask({"external_source": "tvdb_id"}, where={"external_id": "{tvdb_id}"}),
     ],
-    "GET /collection/{id}": [Ask({"language": "en-US"}, where={"id": "{collection}"})],
-    "GET /company/{id}": [Ask(where={"id": "{company}"})],
-    "GET /network/{id}": [Ask(where={"id": "{network}"})],
-    "GET /tv/{id}/season/{number}": [Ask(where={"id": "{show}"})],
-    "GET /movie/{id}/watch/providers": [Ask(where={"id": "{film}"})],
-    "GET /tv/{id}/watch/providers": [Ask(where={"id": "{show}"})],
-    "GET /movie/{id}/{part}": [Ask(where={"id": "{film}", "part": part}) for part in _PARTS["movie"]]
-    + [Ask({"page": 2}, where={"id": "{film}", "part": "similar"})],
-    "GET /tv/{id}/{part}": [Ask(where={"id": "{show}", "part": part}) for part in _PARTS["series"]],
+    "GET /collection/{tmdb_id}": [Ask({"language": "en-US"}, where={"tmdb_id": "{collection}"})],
+    "GET /company/{tmdb_id}": [Ask(where={"tmdb_id": "{company}"})],
+    "GET /network/{tmdb_id}": [Ask(where={"tmdb_id": "{network}"})],
+    "GET /tv/{tmdb_id}/season/{season}": [Ask(where={"tmdb_id": "{show}"})],
+    "GET /movie/{tmdb_id}/watch/providers": [Ask(where={"tmdb_id": "{film}"})],
+    "GET /tv/{tmdb_id}/watch/providers": [Ask(where={"tmdb_id": "{show}"})],
+    "GET /movie/{tmdb_id}/{part}": [Ask(where={"tmdb_id": "{film}", "part": part}) for part in _PARTS["movie"]]
+    + [Ask({"page": 2}, where={"tmdb_id": "{film}", "part": "similar"})],
+    "GET /tv/{tmdb_id}/{part}": [Ask(where={"tmdb_id": "{show}", "part": part}) for part in _PARTS["series"]],
 }
 """What to ask each route of TMDb."""
 
@@ -298,10 +298,10 @@ def jellyfin_names(served: RunningSimulator) -> dict[str, str]:
     show = next(item for item in state.catalogue.items("Series") if item.seasons)
     film_id = state.item_ids(film.key)[0]
     return {
-        "film": film_id, "item": film_id, "show": show.id, "series": show.id, "type": "Primary",
+        "film": film_id, "item_id": film_id, "show": show.id, "series_id": show.id, "image_type": "Primary",
         "season": show.seasons[0].item.id, "episode": show.seasons[0].episodes[0].id,
         "library": state.catalogue.libraries[0].item_id, "studio": name_id("studio", film.companies[0]),
-        "user": next(iter(state.users)), "another": list(state.users)[-1],
+        "user_id": next(iter(state.users)), "another": list(state.users)[-1],
     }  # fmt: skip
 
 
@@ -313,7 +313,7 @@ def tmdb_names(served: RunningSimulator) -> dict[str, str]:
     assert film.collection is not None
     return {
         "film": str(film.tmdb_id), "show": str(show.tmdb_id), "collection": str(film.collection[0]),
-        "external_id": str(film.imdb_id), "tvdb_id": str(show.tvdb_id), "number": "1",
+        "external_id": str(film.imdb_id), "tvdb_id": str(show.tvdb_id), "season": "1",
         "company": str(named_id("company", film.companies[0])), "network": str(named_id("network", show.networks[0])),
     }  # fmt: skip
 
@@ -322,24 +322,24 @@ def tmdb_names(served: RunningSimulator) -> dict[str, str]:
 
 _NO_ID = "0" * 32
 JELLYFIN_ERRORS: dict[str, list[Ask]] = {
-    "GET /Items/{item}": [Ask(where={"item": "no id"}, status=400), Ask(where={"item": _NO_ID}, status=404)],
-    "GET /Users/{user}": [Ask(where={"user": _NO_ID}, status=404)],
-    "GET /Items/{item}/Images/{type}": [Ask(where={"type": "Logo"}, status=404)],
-    "POST /Items/{item}/Images/{type}": [
+    "GET /Items/{item_id}": [Ask(where={"item_id": "no id"}, status=400), Ask(where={"item_id": _NO_ID}, status=404)],
+    "GET /Users/{user_id}": [Ask(where={"user_id": _NO_ID}, status=404)],
+    "GET /Items/{item_id}/Images/{image_type}": [Ask(where={"image_type": "Logo"}, status=404)],
+    "POST /Items/{item_id}/Images/{image_type}": [
         Ask(body=_PICTURE, content_type="image/jpg", status=400),
-        Ask(body=_PICTURE, content_type="image/png", where={"item": _NO_ID}, status=404),
+        Ask(body=_PICTURE, content_type="image/png", where={"item_id": _NO_ID}, status=404),
     ],
-    "GET /Shows/{series}/Seasons": [Ask(where={"series": _NO_ID}, status=404)],
-    "POST /Users/{user}/Policy": [Ask(body={"IsAdministrator": False}, status=400)],
+    "GET /Shows/{series_id}/Seasons": [Ask(where={"series_id": _NO_ID}, status=404)],
+    "POST /Users/{user_id}/Policy": [Ask(body={"IsAdministrator": False}, status=400)],
     "GET /Items": [Ask({"recursive": "true", "limit": "many"}, status=400)],
 }
 """What the media server refuses."""
 TMDB_ERRORS: dict[str, list[Ask]] = {
-    "GET /movie/{id}": [
-        Ask(where={"id": "1"}, status=404),
-        Ask({"append_to_response": ",".join(["credits"] * 21)}, where={"id": "{film}"}, status=400),
+    "GET /movie/{tmdb_id}": [
+        Ask(where={"tmdb_id": "1"}, status=404),
+        Ask({"append_to_response": ",".join(["credits"] * 21)}, where={"tmdb_id": "{film}"}, status=400),
     ],
-    "GET /collection/{id}": [Ask(where={"id": "1"}, status=404)],
+    "GET /collection/{tmdb_id}": [Ask(where={"tmdb_id": "1"}, status=404)],
     "GET /discover/movie": [Ask({"page": 501}, status=400)],
     "GET /find/{external_id}": [Ask(status=422)],
 }

@@ -132,8 +132,8 @@ def test_a_backfill_completes_and_the_sensor_serves_a_new_user(tmp_path: Path, m
                     assert not done("first_list"), "all users had a list already"
 
                     body = json.dumps({"name": "newcomer"}).encode()
-                    with urllib.request.urlopen(urllib.request.Request(f"{root}/_control/users", body)) as answer:
-                        assert answer.status == 201
+                    with urllib.request.urlopen(urllib.request.Request(f"{root}/_control/add_user", body)) as answer:
+                        assert answer.status == 200
                     house.must("sync_users")
                     assert "newcomer" in instance.get_dynamic_partitions(USERS)
                     wait_for(lambda: done("first_list") == ["newcomer"], "the new user got no first list")

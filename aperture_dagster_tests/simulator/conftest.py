@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from aperture_dagster.simulator.world import World
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 Serve = Callable[..., RunningSimulator]
+Control = Callable[..., Any]
 
 
 @pytest.fixture
@@ -78,6 +80,13 @@ def tmdb(simulator: RunningSimulator) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def control(simulator: RunningSimulator) -> Iterator[httpx.Client]:
+def control(simulator: RunningSimulator) -> Iterator[Control]:
+    """Runs an operation over HTTP and returns its result."""
     with httpx.Client(base_url=simulator.control_url) as client:
-        yield client
+
+        def run(operation: str, status: int = 200, **arguments: object) -> Any:
+            response = client.post(f"/{operation}", json=arguments)
+            assert response.status_code == status, response.text
+            return response.json().get("result")
+
+        yield run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from urllib.parse import quote
 
 import httpx
 import pytest
@@ -12,6 +11,7 @@ from aperture_dagster.simulator.counters import DailyQuota
 from aperture_dagster.simulator.odd_world import LONG_NAME, ODD_USERS
 from aperture_dagster.simulator.server import RunningSimulator, Simulator
 from aperture_dagster.simulator.world import World
+from aperture_dagster_tests.simulator.conftest import Control
 
 FILMS = {"recursive": "true", "includeItemTypes": "Movie"}
 
@@ -25,33 +25,30 @@ def listed(jellyfin: httpx.Client, **parameters: object) -> dict[str, str]:
     return {item["Id"]: item["Name"] for item in answer["Items"]}
 
 
-def test_counters_can_be_read_and_reset(jellyfin: httpx.Client, control: httpx.Client) -> None:
+def test_counters_can_be_read_and_reset(jellyfin: httpx.Client, control: Control) -> None:
     jellyfin.get("/Users")
-    assert control.get("/counters").json()["jellyfin"]["requests"] == {"GET /Users": 1}
-    assert control.post("/reset").json() == {"ok": True}
-    assert "jellyfin" not in control.get("/counters").json()
+    assert control("requests", service="jellyfin") == 1
+    control("reset_counters")
+    assert control("requests", service="jellyfin") == 0
 
 
-def test_faults_can_be_set_listed_and_removed(jellyfin: httpx.Client, control: httpx.Client) -> None:
-    rule = {"service": "jellyfin", "path_contains": "/Users", "kind": "status", "status": 503, "retry_after": 7}
-    number = control.post("/faults", json=rule).json()["id"]
+def test_faults_can_be_set_and_removed(jellyfin: httpx.Client, control: Control) -> None:
+    rule = {"service": "jellyfin", "path_contains": "/Users", "kind": "status", "retry_after": 7}
+    number = control("add_fault", **rule)
     answer = jellyfin.get("/Users")
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
-    assert control.get("/faults").json()[str(number)]["status"] == 503
-    control.delete(f"/faults/{number}").raise_for_status()
+    assert (answer.status_code, answer.headers["retry-after"]) == (500, "7")
+    control("remove_fault", fault_id=number)
     assert jellyfin.get("/Users").status_code == 200
-    control.post("/faults", json=rule)
-    control.delete("/faults").raise_for_status()
+    control("add_fault", **rule)
+    control("clear_faults")
     assert jellyfin.get("/Users").status_code == 200
-    assert control.post("/faults", json={"service": "jellyfin", "kind": "meteor"}).status_code == 400
-    assert control.post("/faults", json={"nonsense": 1}).status_code == 400
-    assert control.post("/faults", json={"service": "omdb", "kind": "huge", "megabytes": 1}).status_code == 201
-    assert control.delete("/faults/99").status_code == 404
+    control("add_fault", 400, service="jellyfin", kind="meteor")
+    control("add_fault", 400, nonsense=1)
+    control("add_fault", service="omdb", kind="huge", megabytes=1)
+    control("remove_fault", 404, fault_id=99)
 
 
-def test_a_user_can_play_rate_and_mark(
-    simulator: RunningSimulator, jellyfin: httpx.Client, control: httpx.Client
-) -> None:
+def test_a_user_can_play_rate_and_mark(simulator: RunningSimulator, jellyfin: httpx.Client, control: Control) -> None:
     owner = simulator.state.user_named("never played").id
     (film,) = simulator.state.item_ids("movie:900000006")
 
@@ -59,49 +56,51 @@ def test_a_user_can_play_rate_and_mark(
         return jellyfin.get(f"/UserItems/{film}/UserData", params={"userId": owner}).json()
 
     play = {"user": "never played", "title_key": "movie:900000006", "played_at": "2026-05-01T20:00:00Z", "rating": 8}
-    control.post("/play", json=play).raise_for_status()
+    control("play", **play)
     assert (data()["PlayCount"], data()["LastPlayedDate"], data()["Rating"]) == (1, "2026-05-01T20:00:00.0000000Z", 8)
-    mark = {"user": "never played", "title_key": "movie:900000006", "favorite": True, "rating": 3, "played": False}
-    control.post("/mark", json=mark).raise_for_status()
+    film_of_user = {"user": "never played", "key": "movie:900000006"}
+    control("set_favorite", **film_of_user)
+    control("rate", **film_of_user, rating=3)
+    control("mark_unplayed", **film_of_user)
     assert (data()["IsFavorite"], data()["Rating"], data()["Played"]) == (True, 3, False)
-    assert control.post("/play", json={**play, "user": "nobody"}).status_code == 400
-    assert control.post("/play", json={**play, "title_key": "movie:0"}).status_code == 400
-    assert control.post("/mark", json={**mark, "nonsense": 1}).status_code == 400
+    control("play", 400, **play | {"user": "nobody"})
+    control("play", 400, **play | {"title_key": "movie:0"})
+    control("rate", 400, **film_of_user, rating=3, nonsense=1)
 
 
 @pytest.mark.parametrize("name", [*ODD_USERS, "hidden"], ids=lambda name: name[:12].encode("unicode_escape").decode())
 def test_users_of_any_name_can_be_renamed_removed_and_added(
-    simulator: RunningSimulator, jellyfin: httpx.Client, control: httpx.Client, name: str
+    simulator: RunningSimulator, jellyfin: httpx.Client, control: Control, name: str
 ) -> None:
     number = simulator.state.user_named(name).id
-    path = f"/users/{quote(name, safe='')}"
-    control.post(f"{path}/rename", json={"name": "renamed"}).raise_for_status()
+    control("rename_user", name=name, new_name="renamed")
     assert jellyfin.get(f"/Users/{number}").json()["Name"] == "renamed"
-    control.post("/users/renamed/rename", json={"name": name}).raise_for_status()
-    control.delete(path).raise_for_status()
+    control("rename_user", name="renamed", new_name=name)
+    control("remove_user", name=name)
     assert name not in names(jellyfin)
-    assert control.delete(path).status_code == 404
-    again = control.post("/users", json={"name": name}).json()["id"]
+    control("remove_user", 404, name=name)
+    again = control("add_user", name=name)
     assert name in names(jellyfin)
     assert again != number
 
 
-def test_a_name_that_is_taken_is_refused(control: httpx.Client) -> None:
-    assert control.post("/users", json={"name": "plain"}).status_code == 400
-    assert control.post("/users/plain/rename", json={"name": "casey"}).status_code == 400
-    assert control.post(f"/users/{LONG_NAME}x/rename", json={"name": "b"}).status_code == 404
+def test_a_name_that_is_taken_is_refused(control: Control) -> None:
+    control("add_user", 400, name="plain")
+    control("rename_user", 400, name="plain", new_name="casey")
+    control("rename_user", 404, name=f"{LONG_NAME}x", new_name="b")
 
 
-def test_a_user_can_be_disabled_and_lose_a_library(jellyfin: httpx.Client, control: httpx.Client) -> None:
-    control.post("/users/plain/change", json={"is_disabled": True, "libraries": ["TV Shows"]}).raise_for_status()
+def test_a_user_can_be_disabled_and_lose_a_library(jellyfin: httpx.Client, control: Control) -> None:
+    control("change_user", name="plain", is_disabled=True)
+    control("allow_libraries", name="plain", libraries=["TV Shows"])
     user = next(user for user in jellyfin.get("/Users?isDisabled=true").json() if user["Name"] == "plain")
     assert user["Policy"]["EnableAllFolders"] is False
     assert listed(jellyfin, userId=user["Id"]) == {}
-    assert control.post("/users/plain/change", json={"libraries": ["No Such"]}).status_code == 404
+    control("allow_libraries", 404, name="plain", libraries=["No Such"])
 
 
 def test_a_title_can_be_added_removed_and_brought_back_with_its_history(
-    simulator: RunningSimulator, jellyfin: httpx.Client, control: httpx.Client, tmdb: httpx.Client
+    simulator: RunningSimulator, jellyfin: httpx.Client, control: Control, tmdb: httpx.Client
 ) -> None:
     title = {
         "key": "movie:77",
@@ -111,28 +110,28 @@ def test_a_title_can_be_added_removed_and_brought_back_with_its_history(
         "genres": ["Drama"],
         "cast": ["A"],
     }
-    (number,) = control.post("/titles/add", json=title).json()["ids"]
+    (number,) = control("add_title", **title)
     assert listed(jellyfin, sortBy="DateCreated", sortOrder="Descending", limit=1) == {number: "Added"}
     simulator.state.set_favorite("plain", "movie:77")
-    control.post("/titles/remove", json={"key": "movie:77"}).raise_for_status()
+    control("remove_title", key="movie:77")
     assert number not in listed(jellyfin)
     assert tmdb.get("/movie/77").status_code == 200
-    assert control.post("/titles/add", json=title).json()["ids"] == [number]
+    assert control("add_title", **title) == [number]
     favorites = listed(jellyfin, isFavorite="true", userId=simulator.state.user_named("plain").id)
     assert number in favorites
-    assert control.post("/titles/remove", json={"key": "movie:0"}).status_code == 404
-    assert control.post("/titles/add", json={"nonsense": 1}).status_code == 400
+    control("remove_title", 404, key="movie:0")
+    control("add_title", 400, nonsense=1)
 
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_title_gets_new_ids_and_keeps_or_loses_what_users_did(
-    simulator: RunningSimulator, jellyfin: httpx.Client, control: httpx.Client, keep: bool
+    simulator: RunningSimulator, jellyfin: httpx.Client, control: Control, keep: bool
 ) -> None:
     key, owner = "series:900000000", simulator.state.user_named("plain").id
-    (old,) = control.get(f"/titles/{key}").json()["ids"]
+    (old,) = control("item_ids", key=key)
     episodes = jellyfin.get(f"/Shows/{old}/Episodes", params={"userId": owner}).json()["Items"]
     path = jellyfin.get(f"/Items/{old}").json()["Path"]
-    (new,) = control.post("/titles/reassign", json={"key": key, "keep_user_data": keep}).json()["ids"]
+    (new,) = control("reassign_item_ids", key=key, keep_user_data=keep)
     assert jellyfin.get(f"/Items/{old}").status_code == 404
     assert jellyfin.get(f"/Items/{new}").json()["Path"] == path
     renewed = jellyfin.get(f"/Shows/{new}/Episodes", params={"userId": owner}).json()["Items"]
@@ -164,42 +163,42 @@ def test_a_film_can_gain_and_lose_a_copy(simulator: RunningSimulator, jellyfin: 
     assert simulator.state.item_ids(title.key) == first
 
 
-def test_a_library_can_vanish_and_come_back(jellyfin: httpx.Client, control: httpx.Client) -> None:
+def test_a_library_can_vanish_and_come_back(jellyfin: httpx.Client, control: Control) -> None:
     before = listed(jellyfin)
-    control.post("/libraries/hide", json={"name": "Movies"}).raise_for_status()
+    control("hide_library", name="Movies")
     assert "Movies" not in [folder["Name"] for folder in jellyfin.get("/Library/VirtualFolders").json()]
     assert len(listed(jellyfin)) == 1
-    control.post("/libraries/show", json={"name": "Movies"}).raise_for_status()
+    control("show_library", name="Movies")
     assert listed(jellyfin) == before
-    assert control.post("/libraries/hide", json={"name": "Nowhere"}).status_code == 404
+    control("hide_library", 404, name="Nowhere")
 
 
-def test_the_highest_rate_can_be_asked_for(tmdb: httpx.Client, control: httpx.Client) -> None:
+def test_the_highest_rate_can_be_asked_for(tmdb: httpx.Client, control: Control) -> None:
     for _ in range(4):
         tmdb.get("/movie/900000000")
-    assert control.get("/rate?seconds=60").json() == {"seconds": 60.0, "most": 4, "arrivals": 4}
-    control.post("/reset")
-    assert control.get("/rate").json() == {"seconds": 1.0, "most": 0, "arrivals": 0}
+    assert control("most_in_window", service="tmdb", seconds=60) == 4
+    control("reset_counters")
+    assert control("most_in_window", service="tmdb") == 0
 
 
 def test_what_was_asked_and_a_days_quota_are_in_other_processes_reach(
-    simulator: RunningSimulator, tmdb: httpx.Client, control: httpx.Client
+    simulator: RunningSimulator, tmdb: httpx.Client, control: Control
 ) -> None:
     for path in ("/movie/900000000", "/movie/900000000?language=de", "/movie/1", "/configuration", "/find/tt1"):
         tmdb.get(path)
     asked = {"movie/900000000": 2, "movie/1": 1, "find/tt1": 1}
-    assert control.get("/asked?service=tmdb").json() == asked
+    assert control("asked", service="tmdb") == asked
     # What is not known, is answered; what is asked for wrongly, is not.
-    assert control.get("/answered?service=tmdb").json() == {"movie/900000000": 2, "movie/1": 1}
-    assert control.get("/asked").status_code == 400
+    assert control("answered", service="tmdb") == {"movie/900000000": 2, "movie/1": 1}
+    control("asked", 400)
     quota = simulator.state.quotas["omdb"]
-    control.post("/quota", json={"service": "omdb", "requests": 1_000}).raise_for_status()
+    control("use_quota", service="omdb", requests=1_000)
     assert quota.remaining == 0
-    control.post("/day").raise_for_status()
+    control("start_day")
     assert quota.remaining == 1_000
-    assert control.post("/quota", json={"service": "tmdb", "requests": 1}).status_code == 404
-    control.post("/reset")
-    assert control.get("/asked?service=tmdb").json() == {}
+    control("use_quota", 404, service="tmdb", requests=1)
+    control("reset_counters")
+    assert control("asked", service="tmdb") == {}
 
 
 def test_a_day_ends_by_the_clock_too() -> None:
@@ -214,15 +213,16 @@ def test_a_day_ends_by_the_clock_too() -> None:
     assert (quota.remaining, quota.resets_at) == (2, 102 * 86_400)
 
 
-def test_pages_in_a_browser_cannot_control_anything(control: httpx.Client) -> None:
-    assert control.post("/reset", headers={"Origin": "http://example.org"}).status_code == 403
+def test_pages_in_a_browser_cannot_control_anything(simulator: RunningSimulator) -> None:
+    url = f"{simulator.control_url}/reset_counters"
+    assert httpx.post(url, headers={"Origin": "http://example.org"}).status_code == 403
 
 
 @pytest.mark.anyio
 async def test_control_is_refused_from_other_machines(now) -> None:
     transport = httpx.ASGITransport(app=Simulator(World("empty")).app, client=("192.0.2.7", 1234))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        assert (await client.get("/_control/counters")).status_code == 403
+        assert (await client.post("/_control/reset_counters")).status_code == 403
 
 
 @pytest.fixture
@@ -230,6 +230,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def test_unknown_operations_and_mounts_are_404(simulator: RunningSimulator, control: httpx.Client) -> None:
-    assert control.get("/nonsense").status_code == 404
+def test_unknown_operations_and_mounts_are_404(simulator: RunningSimulator, control: Control) -> None:
+    control("nonsense", 404)
+    control("settings", 404)
     assert httpx.get(simulator.url + "/jellyfinx/Users").status_code == 404

@@ -185,8 +185,9 @@ def test_when_requests_came_can_be_asked_for(simulator: RunningSimulator, jellyf
     first, second = simulator.state.arrivals("jellyfin")
     assert began <= first[1] <= second[1] <= time.monotonic()
     assert simulator.state.arrivals("jellyfin", "includeItemTypes=Movie") == [first]
-    told = httpx.get(f"{simulator.control_url}/arrivals?service=jellyfin&contains=/Users").json()
-    assert told == {"arrivals": [["/Users", second[1]]]}
+    arguments = {"service": "jellyfin", "target_contains": "/Users"}
+    answer = httpx.post(f"{simulator.control_url}/arrivals", json=arguments).json()
+    assert answer == {"result": [["/Users", second[1]]]}
     simulator.state.reset_counters()
     assert simulator.state.arrivals("jellyfin") == []
 
@@ -208,10 +209,10 @@ def test_requests_are_counted_by_service_and_endpoint(
     tmdb.get("/movie/1")
     snapshot = simulator.state.counters.snapshot()
     assert snapshot["jellyfin"] == {
-        "requests": {"GET /Items": 3, "GET /Items/{item}": 1},
+        "requests": {"GET /Items": 3, "GET /Items/{item_id}": 1},
         "statuses": {"200": 3, "404": 1},
     }
-    assert snapshot["tmdb"] == {"requests": {"GET /movie/{id}": 2}, "statuses": {"200": 1, "404": 1}}
+    assert snapshot["tmdb"] == {"requests": {"GET /movie/{tmdb_id}": 2}, "statuses": {"200": 1, "404": 1}}
     assert simulator.state.requests("jellyfin") == 4
     simulator.state.reset_counters()
     assert simulator.state.counters.snapshot() == {}

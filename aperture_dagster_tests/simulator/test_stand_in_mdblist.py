@@ -169,8 +169,7 @@ def test_the_limit_a_period_holds_and_is_measured(serve) -> None:
     assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 4
     assert {answer.headers.get("retry-after") for answer in answers} == {None, "2"}
     assert simulator.state.most_in_window("mdblist") == 9
-    rate = httpx.get(simulator.control_url + "/rate?service=mdblist&seconds=30").json()
-    assert rate == {"seconds": 30.0, "most": 9, "arrivals": 9}
+    assert simulator.state.most_in_window("mdblist", 30) == 9
 
 
 def test_what_was_asked_is_told_by_title(simulator: RunningSimulator, mdblist: httpx.Client) -> None:
@@ -180,9 +179,9 @@ def test_what_was_asked_is_told_by_title(simulator: RunningSimulator, mdblist: h
     failed = batch(mdblist, MANY[2:4])
     assert (failed.status_code, failed.text[:15]) == (502, "<!DOCTYPE html>")
     ids = [title.imdb_id for title in MANY[:4]]
-    asked = httpx.get(simulator.control_url + "/asked?service=mdblist").json()
+    asked = simulator.state.asked("mdblist")
     assert asked == {ids[0]: 1, ids[1]: 1, ids[2]: 2, ids[3]: 1, "tmdb/show/101": 1}
-    answered = httpx.get(simulator.control_url + "/answered?service=mdblist").json()
+    answered = simulator.state.answered("mdblist")
     assert answered == {ids[0]: 1, ids[1]: 1, ids[2]: 1, "tmdb/show/101": 1}
 
 

@@ -158,7 +158,7 @@ def test_a_spent_day_is_401_until_the_next_one_begins(serve) -> None:
         assert [answer.status_code for answer in answers] == [200, 200, 401]
         assert answers[2].json() == {"Response": "False", "Error": "Request limit reached!"}
         assert not any("limit" in name or name == "retry-after" for answer in answers for name in answer.headers)
-        httpx.post(simulator.control_url + "/day").raise_for_status()
+        httpx.post(simulator.control_url + "/start_day").raise_for_status()
         assert client.get("/").status_code == 200
         simulator.state.use_quota("omdb", 2)
         assert client.get("/").status_code == 401

@@ -75,7 +75,7 @@ def test_a_picture_is_set_as_base64_and_read_back(simulator: RunningSimulator, s
         answer = set_picture(server, number, base64.b64encode(content), content_type)
         assert (answer.status_code, answer.content) == (204, b"")
         picture = simulator.state.studio_pictures()["Zeta"]
-        assert (picture.content, picture.content_type) == (content, content_type)
+        assert (picture.content, picture.media_type) == (content, content_type)
         shown = server.get(f"/Items/{number}/Images/Primary")
         assert (shown.content, shown.headers["content-type"]) == (content, content_type)
         tags.append(studios(server)["Zeta"]["ImageTags"]["Primary"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from aperture_dagster.simulator.asgi import Request
 from aperture_dagster.simulator.catalogue import Item, Library
 from aperture_dagster.simulator.emby import ids
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.binding import NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.listing import visible_to
+from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 

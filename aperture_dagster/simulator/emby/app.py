@@ -6,16 +6,10 @@ It plays 4.8 and 4.9, which are closed: parameters and fields as in MediaBrowser
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from aperture_dagster.simulator.asgi import (
-    Request,
-    Response,
-    empty_response,
-    json_response,
-    text_response,
-)
+from starlette.responses import PlainTextResponse, Response
+
 from aperture_dagster.simulator.emby import dto, ids
 from aperture_dagster.simulator.emby.access import EmbyAccess
 from aperture_dagster.simulator.emby.items import LISTING_PARAMETERS, PAGE_PARAMETERS, EmbyItemEndpoints
@@ -24,11 +18,14 @@ from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
-from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService, RouteEntry
+from aperture_dagster.simulator.jellyfin.service import MediaServer
 from aperture_dagster.simulator.jellyfin.studios import PictureError
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.service import Operation, Request, left_out
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
+_PICTURE = ("MaxWidth", "MaxHeight", "Tag", "Quality")
 _TEXTS = {
     400: "Input string was not in a correct format.",
     401: "Access token is invalid or expired.",
@@ -38,66 +35,67 @@ _TEXTS = {
 }
 
 
-class EmbyService(MediaServerService):
+class EmbyService(MediaServer):
     """Emby over a state; errors are plain text."""
 
     name = "emby"
-    public = re.compile(r"/(System/Info/Public|System/Ping|Items/[^/]+/Images/.*)", re.IGNORECASE)
 
     def __init__(self, state: SimulatorState) -> None:
-        access = EmbyAccess(state)
-        super().__init__(state, access, name_id("emby", state.world_name))
-        items = EmbyItemEndpoints(access, self._server_id)
-        self.router.leave_out("GET", "/Users/Public", "/Users/ItemAccess", "/Users/{user}/Items/Latest")
-        self.router.leave_out("GET", "/Users/{user}/Items/Root")
-        self.router.leave_out("POST", "/Users/New", "/Users/AuthenticateByName")
-        self._add(self._routes(items, EmbyStudioEndpoints(access, self._server_id, items.image)))
+        access, server_id = EmbyAccess(state), name_id("emby", state.world_name)
+        items = EmbyItemEndpoints(access, server_id)
+        operations = [
+            *left_out("GET", "/Users/Public", "/Users/ItemAccess"),
+            *left_out("GET", "/Users/{user_id}/Items/Latest", "/Users/{user_id}/Items/Root"),
+            *left_out("POST", "/Users/New", "/Users/AuthenticateByName"),
+            *self._operations(items, EmbyStudioEndpoints(access, server_id, items.image)),
+        ]
+        super().__init__(state, access, server_id, operations)
 
     def error(self, status: int) -> Response:
         """Every error is plain text, in .NET's words."""
-        return text_response(_TEXTS.get(status, "The server is busy. Please try again later."), status)
+        return PlainTextResponse(_TEXTS.get(status, "The server is busy. Please try again later."), status)
 
-    def _refused(self, status: int) -> Response:
-        return self.error(status)
+    def client_error(self, error: Exception) -> Response | None:
+        """Return the response to a request that cannot be bound, or that asks for what does not exist."""
+        match error:
+            case BindingError():
+                return self.error(400)
+            case NotFoundError():
+                return self.error(404)
+            case PictureError():
+                return self.error(error.status)
+        return None
 
-    def _guarded(self, handler: Endpoint, request: Request, parts: tuple[str, ...]) -> Response:
-        try:
-            return handler(request, *parts)
-        except BindingError:
-            return self.error(400)
-        except NotFoundError:
-            return self.error(404)
-        except PictureError as error:
-            return self.error(error.status)
-
-    def _routes(self, items: EmbyItemEndpoints, studios: EmbyStudioEndpoints) -> list[RouteEntry]:
+    def _operations(self, items: EmbyItemEndpoints, studios: EmbyStudioEndpoints) -> list[Operation]:
         listing = (*LISTING_PARAMETERS, *PAGE_PARAMETERS)
         return [
-            ("GET", "/System/Info/Public", lambda _: json_response(self._system()), ()),
-            ("GET", "/System/Info", self._info, ()),
-            ("GET", "/System/Ping", lambda _: text_response("Emby Server"), ()),
-            ("GET", "/Users/Query", self._query_users, ("IsHidden", "IsDisabled", "StartIndex", "Limit")),
-            ("GET", "/Users", self._list_users, ("IsHidden", "IsDisabled")),
-            ("GET", "/Users/{user}", self._get_user, ()),
-            ("POST", "/Users/{user}/Policy", self._set_policy, ()),
-            ("GET", "/Library/VirtualFolders/Query", self._query_folders, ()),
-            ("GET", "/Library/VirtualFolders", lambda _: json_response(self._folders()), ()),
-            ("GET", "/Library/SelectableMediaFolders", self._media_folders, ()),
-            ("POST", "/Library/Refresh", lambda _: empty_response(), ()),
-            ("GET", "/Items", items.listing, listing),
-            ("GET", "/Users/{user}/Views", items.views, ()),
-            ("GET", "/Users/{user}/Items", items.listing, listing),
-            ("GET", "/Users/{user}/Items/Resume", items.resume, PAGE_PARAMETERS),
-            ("GET", "/Users/{user}/Items/{item}", items.single, ()),
-            ("POST", "/Users/{user}/Items/{item}/UserData", items.write, ()),
-            ("POST", "/Users/{user}/PlayedItems/{item}", items.played, ("DatePlayed",)),
-            ("DELETE", "/Users/{user}/PlayedItems/{item}", items.played, ()),
-            ("POST", "/Users/{user}/FavoriteItems/{item}", items.favorite, ()),
-            ("DELETE", "/Users/{user}/FavoriteItems/{item}", items.favorite, ()),
-            ("GET", "/Shows/{series}/Episodes", items.episodes, ("UserId", "Season", "SeasonId", *PAGE_PARAMETERS)),
-            ("GET", "/Items/{item}/Images/{type}", studios.image, ("MaxWidth", "MaxHeight", "Tag", "Quality")),
-            ("POST", "/Items/{item}/Images/{type}", studios.set_image, ()),
-            ("GET", "/Studios", studios.listing, ("StartIndex", "Limit", "EnableImages")),
+            Operation("GET", "/System/Info/Public", lambda _: JSONResponse(self._system()), public=True),
+            Operation("GET", "/System/Info", self._info),
+            Operation("GET", "/System/Ping", lambda _: PlainTextResponse("Emby Server"), public=True),
+            Operation("GET", "/Users/Query", self._query_users, ("IsHidden", "IsDisabled", "StartIndex", "Limit")),
+            Operation("GET", "/Users", self._list_users, ("IsHidden", "IsDisabled")),
+            Operation("GET", "/Users/{user_id}", self._get_user),
+            Operation("POST", "/Users/{user_id}/Policy", self._set_policy),
+            Operation("GET", "/Library/VirtualFolders/Query", self._query_folders),
+            Operation("GET", "/Library/VirtualFolders", lambda _: JSONResponse(self._folders())),
+            Operation("GET", "/Library/SelectableMediaFolders", self._media_folders),
+            Operation("POST", "/Library/Refresh", lambda _: Response(status_code=204)),
+            Operation("GET", "/Items", items.listing, listing),
+            Operation("GET", "/Users/{user_id}/Views", items.views),
+            Operation("GET", "/Users/{user_id}/Items", items.listing, listing),
+            Operation("GET", "/Users/{user_id}/Items/Resume", items.resume, PAGE_PARAMETERS),
+            Operation("GET", "/Users/{user_id}/Items/{item_id}", items.single),
+            Operation("POST", "/Users/{user_id}/Items/{item_id}/UserData", items.write),
+            Operation("POST", "/Users/{user_id}/PlayedItems/{item_id}", items.played, ("DatePlayed",)),
+            Operation("DELETE", "/Users/{user_id}/PlayedItems/{item_id}", items.played),
+            Operation("POST", "/Users/{user_id}/FavoriteItems/{item_id}", items.favorite),
+            Operation("DELETE", "/Users/{user_id}/FavoriteItems/{item_id}", items.favorite),
+            Operation(
+                "GET", "/Shows/{series_id}/Episodes", items.episodes, ("UserId", "Season", "SeasonId", *PAGE_PARAMETERS)
+            ),
+            Operation("GET", "/Items/{item_id}/Images/{image_type}", studios.image, _PICTURE, public=True),
+            Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
+            Operation("GET", "/Studios", studios.listing, ("StartIndex", "Limit", "EnableImages")),
         ]
 
     def _system(self) -> dict[str, Any]:
@@ -113,7 +111,7 @@ class EmbyService(MediaServerService):
 
     def _info(self, request: Request) -> Response:
         more = {"OperatingSystemDisplayName": "Linux", "HasPendingRestart": False, "IsShuttingDown": False}
-        return json_response(self._system() | more)
+        return JSONResponse(self._system() | more)
 
     def _user(self, user: ServerUser) -> dict[str, Any]:
         names = dto.connect_names(list(self._state.users.values()))
@@ -128,13 +126,13 @@ class EmbyService(MediaServerService):
         start = max(0, binding.integer(request.query, "StartIndex") or 0)
         limit = binding.integer(request.query, "Limit")
         page = users[start:] if limit is None else users[start : start + max(0, limit)]
-        return json_response({"Items": page, "TotalRecordCount": len(users)})
+        return JSONResponse({"Items": page, "TotalRecordCount": len(users)})
 
     def _list_users(self, request: Request) -> Response:
-        return json_response(self._user_dtos(request))
+        return JSONResponse(self._user_dtos(request))
 
     def _get_user(self, request: Request, user_id: str) -> Response:
-        return json_response(self._user(self._access.required_user(request, user_id)))
+        return JSONResponse(self._user(self._access.required_user(request, user_id)))
 
     def _set_policy(self, request: Request, user_id: str) -> Response:
         """Folders are named by Guid."""
@@ -144,15 +142,15 @@ class EmbyService(MediaServerService):
         self._replace_policy(user, content, tuple(str(folder).replace("-", "").lower() for folder in folders))
         excluded = [str(name) for name in content.get("ExcludedSubFolders") or ()]
         user.policy.excluded_locations = ids.excluded_locations(self._state.catalogue, excluded)
-        return empty_response()
+        return Response(status_code=204)
 
     def _folders(self) -> list[dict[str, Any]]:
         return [dto.virtual_folder_dto(library, self._state.catalogue) for library in self._access.folders()]
 
     def _media_folders(self, request: Request) -> Response:
         catalogue = self._state.catalogue
-        return json_response([dto.media_folder_dto(library, catalogue) for library in self._access.libraries()])
+        return JSONResponse([dto.media_folder_dto(library, catalogue) for library in self._access.libraries()])
 
     def _query_folders(self, request: Request) -> Response:
         folders = self._folders()
-        return json_response({"Items": folders, "TotalRecordCount": len(folders)})
+        return JSONResponse({"Items": folders, "TotalRecordCount": len(folders)})

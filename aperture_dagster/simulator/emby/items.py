@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from aperture_dagster.simulator.asgi import Request, Response, Unmodelled, empty_response, json_response
+from starlette.responses import Response
+
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.emby import dto, ids
 from aperture_dagster.simulator.emby.access import EmbyAccess
@@ -16,6 +17,8 @@ from aperture_dagster.simulator.jellyfin.access import json_object
 from aperture_dagster.simulator.jellyfin.binding import NotFoundError
 from aperture_dagster.simulator.jellyfin.listing import ItemQuery, Listings, parse_item_query
 from aperture_dagster.simulator.jellyfin.playstate import write_user_data
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.user_data import ServerUser
 
 _ALL_FIELDS = frozenset(
@@ -54,7 +57,7 @@ class EmbyItemEndpoints:
         """``GET /Users/{user}/Views``: the libraries as items."""
         libraries = self._access.libraries(self._access.user(request, user_id))
         items = [dto.library_dto(library, self._catalogue, self._server_id) for library in libraries]
-        return json_response({"Items": items, "TotalRecordCount": len(items)})
+        return JSONResponse({"Items": items, "TotalRecordCount": len(items)})
 
     def listing(self, request: Request, user_id: str | None = None) -> Response:
         """``GET /Items`` and ``GET /Users/{user}/Items``. Not recursive and without a parent: the libraries."""
@@ -96,7 +99,7 @@ class EmbyItemEndpoints:
         start = max(0, binding.integer(query, "StartIndex") or 0)
         limit = binding.integer(query, "Limit")
         page = items[start:] if limit is None else items[start : start + max(0, limit)]
-        return json_response({"Items": self._dtos(request, page, user), "TotalRecordCount": len(items)})
+        return JSONResponse({"Items": self._dtos(request, page, user), "TotalRecordCount": len(items)})
 
     def _dtos(self, request: Request, items: list[Item], user: ServerUser | None) -> list[dict[str, Any]]:
         query = request.query
@@ -119,8 +122,8 @@ class EmbyItemEndpoints:
         user = self._access.user(request, user_id)
         library = self._access.library(item_id)
         if library is not None and library in self._access.libraries(user):
-            return json_response(dto.library_dto(library, self._catalogue, self._server_id))
-        return json_response(self._dto(self._access.item(item_id, user), _ALL_FIELDS, user))
+            return JSONResponse(dto.library_dto(library, self._catalogue, self._server_id))
+        return JSONResponse(self._dto(self._access.item(item_id, user), _ALL_FIELDS, user))
 
     def resume(self, request: Request, user_id: str) -> Response:
         """``GET /Users/{user}/Items/Resume``: what was left in the middle, the latest first."""
@@ -148,12 +151,12 @@ class EmbyItemEndpoints:
         ]
         return self._page(request, found, user)
 
-    def image(self, request: Request, item_id: str, kind: str) -> Response:
+    def image(self, request: Request, item_id: str, image_type: str) -> Response:
         """``GET /Items/{item}/Images/{type}``: there are primary ones only."""
         item = ids.find_item(self._catalogue, item_id)
-        if item is None or kind.lower() != "primary":
+        if item is None or image_type.lower() != "primary":
             raise NotFoundError(item_id)
-        return Response(200, png(item.title.key), "image/png")
+        return Response(png(item.title.key), media_type="image/png")
 
     def played(self, request: Request, user_id: str, item_id: str) -> Response:
         """``POST`` or ``DELETE`` ``/Users/{user}/PlayedItems/{item}``: of a series, every episode."""
@@ -162,19 +165,19 @@ class EmbyItemEndpoints:
             user.mark_played(item, binding.moment(request.query, "DatePlayed"), datetime.now(UTC).timestamp())
         else:
             user.mark_unplayed(item)
-        return json_response(dto.user_data_dto(item, user, _ALL_FIELDS))
+        return JSONResponse(dto.user_data_dto(item, user, _ALL_FIELDS))
 
     def favorite(self, request: Request, user_id: str, item_id: str) -> Response:
         """``POST`` or ``DELETE`` ``/Users/{user}/FavoriteItems/{item}``."""
         user, item = self._find(request, user_id, item_id)
         user.edit(item).favorite = request.method == "POST"
-        return json_response(dto.user_data_dto(item, user, _ALL_FIELDS))
+        return JSONResponse(dto.user_data_dto(item, user, _ALL_FIELDS))
 
     def write(self, request: Request, user_id: str, item_id: str) -> Response:
         """``POST /Users/{user}/Items/{item}/UserData``: only the fields that are given change; no body comes back."""
         user, item = self._find(request, user_id, item_id)
         write_user_data(user, item, json_object(request))
-        return empty_response()
+        return Response(status_code=204)
 
     def _find(self, request: Request, user_id: str, item_id: str) -> tuple[ServerUser, Item]:
         user = self._access.required_user(request, user_id)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from aperture_dagster.simulator.asgi import Request, Response, json_response
+from starlette.responses import Response
+
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.emby import ids
 from aperture_dagster.simulator.jellyfin.studios import StudioEndpoints
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.service import Request
 
 
 class EmbyStudioEndpoints(StudioEndpoints):
@@ -15,7 +18,7 @@ class EmbyStudioEndpoints(StudioEndpoints):
         """``GET /Studios``: by name, of everything."""
         names = {name for kind in ("Movie", "Series") for item in self._items_of(kind) for name in item.studios}
         page, total = self._page(request, sorted(names, key=lambda name: (name.lower(), name)))
-        return json_response({"Items": page, "TotalRecordCount": total})
+        return JSONResponse({"Items": page, "TotalRecordCount": total})
 
     def _items_of(self, kind: str) -> list[Item]:
         return self._state.catalogue.items(kind)

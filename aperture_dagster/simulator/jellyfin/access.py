@@ -12,11 +12,11 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from aperture_dagster.simulator.asgi import Request
 from aperture_dagster.simulator.catalogue import Item, Library
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.listing import visible_to
+from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
@@ -88,7 +88,7 @@ class Access:
 def json_object(request: Request) -> dict[str, Any]:
     """The body as a JSON object. Raises BindingError."""
     try:
-        content = request.json()
+        content = request.parse_json()
     except ValueError:
         raise BindingError("$", "not JSON") from None
     if not isinstance(content, dict):

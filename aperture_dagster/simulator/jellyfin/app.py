@@ -5,24 +5,20 @@ It plays 10.9.11, 10.10.7, 10.11.11 and 12.0; the modules beside this one name t
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from aperture_dagster.simulator.asgi import (
-    Request,
-    Response,
-    empty_response,
-    json_response,
-    text_response,
-)
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.listing import LISTING_PARAMETERS, PAGE_PARAMETERS
 from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
-from aperture_dagster.simulator.jellyfin.service import Endpoint, MediaServerService, RouteEntry
+from aperture_dagster.simulator.jellyfin.service import MediaServer
 from aperture_dagster.simulator.jellyfin.studios import PictureError, StudioEndpoints
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.service import Operation, Request, left_out
 from aperture_dagster.simulator.state import SimulatorState
 
 _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try again shortly.</body></html>"
@@ -33,6 +29,7 @@ _STUDIOS = (
     "userId", "parentId", "includeItemTypes", "searchTerm", "startIndex", "limit", "enableTotalRecordCount",
     "enableImages",
 )  # fmt: skip
+_PICTURE = ("maxWidth", "maxHeight", "tag", "quality")
 # Literals that would be taken for an id, and what else clients like to ask.
 _LEFT_OUT = {
     "GET": (
@@ -53,82 +50,89 @@ _LEFT_OUT = {
 _PROVIDERS = ("AuthenticationProviderId", "PasswordResetProviderId")
 
 
-class JellyfinService(MediaServerService):
+class JellyfinService(MediaServer):
     """Jellyfin over a state."""
 
     name = "jellyfin"
-    public = re.compile(r"/(System/Info/Public|System/Ping|health|Items/[^/]+/Images/.*)", re.IGNORECASE)
 
     def __init__(self, state: SimulatorState) -> None:
-        super().__init__(state, Access(state), dto.name_id("server", state.world_name))
-        items, playstate = ItemEndpoints(self._access, self._server_id), PlaystateEndpoints(self._access)
-        for method, patterns in _LEFT_OUT.items():
-            self.router.leave_out(method, *patterns)
-        self._add((*self._routes(items, playstate), *_old_routes(items, playstate)))
+        access, server_id = Access(state), dto.name_id("server", state.world_name)
+        items, playstate = ItemEndpoints(access, server_id), PlaystateEndpoints(access)
+        studios = StudioEndpoints(access, server_id, items.image)
+        operations = [operation for method, paths in _LEFT_OUT.items() for operation in left_out(method, *paths)]
+        operations += self._operations(items, playstate, studios) + _old_operations(items, playstate)
+        super().__init__(state, access, server_id, operations)
 
     def error(self, status: int) -> Response:
         """401 and 403 are empty, 502 to 504 are a page, the rest plain text."""
         if status in (401, 403):
-            return empty_response(status)
+            return Response(status_code=status)
         if status in (502, 503, 504):
-            return Response(status, _BUSY_PAGE.encode(), "text/html; charset=utf-8")
-        return text_response("Error processing request.", status)
+            return HTMLResponse(_BUSY_PAGE, status)
+        return PlainTextResponse("Error processing request.", status)
 
-    def _refused(self, status: int) -> Response:
-        return empty_response(status)
+    def refusal(self, status: int) -> Response:
+        """Return an empty response."""
+        return Response(status_code=status)
 
-    def _guarded(self, handler: Endpoint, request: Request, parts: tuple[str, ...]) -> Response:
-        try:
-            return handler(request, *parts)
-        except BindingError as error:
-            return error.response()
-        except UnknownUserError:
-            # Jellyfin.Api/Middleware/ExceptionMiddleware.cs
-            return self.error(404)
-        except NotFoundError:
-            return binding.problem(404)
-        except PictureError as error:
-            return json_response("Incorrect ContentType.", 400) if error.status == 400 else self.error(error.status)
+    def client_error(self, error: Exception) -> Response | None:
+        """Return the response to a request that cannot be bound, or that asks for what does not exist."""
+        match error:
+            case BindingError():
+                return error.response()
+            case UnknownUserError():
+                # Jellyfin.Api/Middleware/ExceptionMiddleware.cs
+                return self.error(404)
+            case NotFoundError():
+                return binding.problem(404)
+            case PictureError(status=400):
+                return JSONResponse("Incorrect ContentType.", 400)
+            case PictureError():
+                return self.error(error.status)
+        return None
 
-    def _routes(self, items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[RouteEntry]:
-        studios = StudioEndpoints(self._access, self._server_id, items.image)
+    def _operations(
+        self, items: ItemEndpoints, playstate: PlaystateEndpoints, studios: StudioEndpoints
+    ) -> list[Operation]:
         return [
-            ("GET", "/System/Info/Public", lambda _: json_response(self._system()), ()),
-            ("GET", "/System/Info", self._info, ()),
-            ("GET", "/System/Ping", lambda _: json_response("Jellyfin Server"), ()),
-            ("GET", "/health", lambda _: text_response("Healthy"), ()),
-            ("GET", "/Users", self._list_users, ("isHidden", "isDisabled")),
+            Operation("GET", "/System/Info/Public", lambda _: JSONResponse(self._system()), public=True),
+            Operation("GET", "/System/Info", self._info),
+            Operation("GET", "/System/Ping", lambda _: JSONResponse("Jellyfin Server"), public=True),
+            Operation("GET", "/health", lambda _: PlainTextResponse("Healthy"), public=True),
+            Operation("GET", "/Users", self._list_users, ("isHidden", "isDisabled")),
             # An API key has no user of its own.
-            ("GET", "/Users/Me", lambda _: text_response("Error processing request.", 400), ()),
-            ("GET", "/Users/{user}", self._get_user, ()),
-            ("POST", "/Users/{user}/Policy", self._set_policy, ()),
-            ("GET", "/Library/VirtualFolders", self._virtual_folders, ()),
-            ("POST", "/Library/Refresh", lambda _: empty_response(), ()),
-            ("GET", "/UserViews", items.views, _USER),
-            ("GET", "/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
-            ("GET", "/Items/Counts", items.counts, ()),
-            ("GET", "/Items/Latest", items.latest, ("parentId", "includeItemTypes", *_USER, *_WHAT_OF_EACH, "limit")),
-            ("GET", "/Items/{item}", items.single, _USER),
-            ("GET", "/Items/{item}/Images/{type}", studios.image, ("maxWidth", "maxHeight", "tag", "quality")),
-            ("POST", "/Items/{item}/Images/{type}", studios.set_image, ()),
-            ("GET", "/Studios", studios.listing, _STUDIOS),
-            ("GET", "/Shows/NextUp", items.next_up, ("seriesId", *_USER, *PAGE_PARAMETERS)),
-            ("GET", "/Shows/{series}/Seasons", items.seasons, (*_USER, *_WHAT_OF_EACH)),
-            (
+            Operation("GET", "/Users/Me", lambda _: PlainTextResponse("Error processing request.", 400)),
+            Operation("GET", "/Users/{user_id}", self._get_user),
+            Operation("POST", "/Users/{user_id}/Policy", self._set_policy),
+            Operation("GET", "/Library/VirtualFolders", self._virtual_folders),
+            Operation("POST", "/Library/Refresh", lambda _: Response(status_code=204)),
+            Operation("GET", "/UserViews", items.views, _USER),
+            Operation("GET", "/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
+            Operation("GET", "/Items/Counts", items.counts),
+            Operation(
+                "GET", "/Items/Latest", items.latest, ("parentId", "includeItemTypes", *_USER, *_WHAT_OF_EACH, "limit")
+            ),
+            Operation("GET", "/Items/{item_id}", items.single, _USER),
+            Operation("GET", "/Items/{item_id}/Images/{image_type}", studios.image, _PICTURE, public=True),
+            Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
+            Operation("GET", "/Studios", studios.listing, _STUDIOS),
+            Operation("GET", "/Shows/NextUp", items.next_up, ("seriesId", *_USER, *PAGE_PARAMETERS)),
+            Operation("GET", "/Shows/{series_id}/Seasons", items.seasons, (*_USER, *_WHAT_OF_EACH)),
+            Operation(
                 "GET",
-                "/Shows/{series}/Episodes",
+                "/Shows/{series_id}/Episodes",
                 items.episodes,
                 ("season", "seasonId", "sortBy", "startIndex", "limit", *_USER, *_WHAT_OF_EACH),
             ),
-            ("GET", "/UserItems/Resume", items.resume, (*_RESUME, *_USER)),
-            ("GET", "/UserItems/{item}/UserData", playstate.get, _USER),
-            ("POST", "/UserItems/{item}/UserData", playstate.write, _USER),
-            ("POST", "/UserItems/{item}/Rating", playstate.rate, ("likes", *_USER)),
-            ("DELETE", "/UserItems/{item}/Rating", playstate.rate, _USER),
-            ("POST", "/UserPlayedItems/{item}", playstate.played, ("datePlayed", *_USER)),
-            ("DELETE", "/UserPlayedItems/{item}", playstate.unplayed, _USER),
-            ("POST", "/UserFavoriteItems/{item}", playstate.favorite, _USER),
-            ("DELETE", "/UserFavoriteItems/{item}", playstate.favorite, _USER),
+            Operation("GET", "/UserItems/Resume", items.resume, (*_RESUME, *_USER)),
+            Operation("GET", "/UserItems/{item_id}/UserData", playstate.get, _USER),
+            Operation("POST", "/UserItems/{item_id}/UserData", playstate.write, _USER),
+            Operation("POST", "/UserItems/{item_id}/Rating", playstate.rate, ("likes", *_USER)),
+            Operation("DELETE", "/UserItems/{item_id}/Rating", playstate.rate, _USER),
+            Operation("POST", "/UserPlayedItems/{item_id}", playstate.played, ("datePlayed", *_USER)),
+            Operation("DELETE", "/UserPlayedItems/{item_id}", playstate.unplayed, _USER),
+            Operation("POST", "/UserFavoriteItems/{item_id}", playstate.favorite, _USER),
+            Operation("DELETE", "/UserFavoriteItems/{item_id}", playstate.favorite, _USER),
         ]
 
     def _system(self) -> dict[str, Any]:
@@ -144,18 +148,18 @@ class JellyfinService(MediaServerService):
 
     def _info(self, request: Request) -> Response:
         more = {"HasPendingRestart": False, "IsShuttingDown": False, "SupportsLibraryMonitor": True}
-        return json_response(self._system() | more)
+        return JSONResponse(self._system() | more)
 
     def _list_users(self, request: Request) -> Response:
         hidden, disabled = binding.boolean(request.query, "isHidden"), binding.boolean(request.query, "isDisabled")
         users = self._users(hidden=hidden, disabled=disabled)
-        return json_response([dto.user_dto(user, self._server_id) for user in users])
+        return JSONResponse([dto.user_dto(user, self._server_id) for user in users])
 
     def _get_user(self, request: Request, user_id: str) -> Response:
         user = self._state.users.get(binding.as_guid("userId", user_id))
         if user is None:
-            return json_response("User not found", 404)
-        return json_response(dto.user_dto(user, self._server_id))
+            return JSONResponse("User not found", 404)
+        return JSONResponse(dto.user_dto(user, self._server_id))
 
     def _set_policy(self, request: Request, user_id: str) -> Response:
         user = self._access.required_user(request, user_id)
@@ -166,28 +170,21 @@ class JellyfinService(MediaServerService):
         folders = content.get("EnabledFolders") or ()
         ids = tuple(binding.as_guid("EnabledFolders", str(folder)) for folder in folders)
         self._replace_policy(user, content, ids)
-        return empty_response()
+        return Response(status_code=204)
 
     def _virtual_folders(self, request: Request) -> Response:
-        return json_response([dto.virtual_folder_dto(library) for library in self._access.folders()])
+        return JSONResponse([dto.virtual_folder_dto(library) for library in self._access.folders()])
 
 
-def _old_routes(items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[RouteEntry]:
-    """Obsolete routes, with the user in the path, which still answer."""
-
-    def single(asked: Request, user: str, item: str) -> Response:
-        return items.single(asked, item, user)
-
-    def of_user(handler: Endpoint) -> Endpoint:
-        return lambda asked, user, item: handler(asked, item, user)
-
+def _old_operations(items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[Operation]:
+    """Return obsolete operations, with the user in the path, which still work."""
     return [
-        ("GET", "/Users/{user}/Views", items.views, ()),
-        ("GET", "/Users/{user}/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
-        ("GET", "/Users/{user}/Items/Resume", items.resume, _RESUME),
-        ("GET", "/Users/{user}/Items/{item}", single, ()),
-        ("POST", "/Users/{user}/PlayedItems/{item}", of_user(playstate.played), ("datePlayed",)),
-        ("DELETE", "/Users/{user}/PlayedItems/{item}", of_user(playstate.unplayed), ()),
-        ("POST", "/Users/{user}/FavoriteItems/{item}", of_user(playstate.favorite), ()),
-        ("DELETE", "/Users/{user}/FavoriteItems/{item}", of_user(playstate.favorite), ()),
+        Operation("GET", "/Users/{user_id}/Views", items.views),
+        Operation("GET", "/Users/{user_id}/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
+        Operation("GET", "/Users/{user_id}/Items/Resume", items.resume, _RESUME),
+        Operation("GET", "/Users/{user_id}/Items/{item_id}", items.single),
+        Operation("POST", "/Users/{user_id}/PlayedItems/{item_id}", playstate.played, ("datePlayed",)),
+        Operation("DELETE", "/Users/{user_id}/PlayedItems/{item_id}", playstate.unplayed),
+        Operation("POST", "/Users/{user_id}/FavoriteItems/{item_id}", playstate.favorite),
+        Operation("DELETE", "/Users/{user_id}/FavoriteItems/{item_id}", playstate.favorite),
     ]

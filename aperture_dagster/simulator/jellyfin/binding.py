@@ -6,7 +6,10 @@ import hashlib
 import re
 from datetime import UTC, datetime
 
-from aperture_dagster.simulator.asgi import Query, Response, json_response
+from starlette.responses import Response
+
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.service import Query
 
 _GUID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -43,7 +46,7 @@ def problem(status: int, errors: dict[str, list[str]] | None = None) -> Response
     }
     if errors:
         content["errors"] = errors
-    return json_response(content, status, content_type="application/problem+json; charset=utf-8")
+    return JSONResponse(content, status, media_type="application/problem+json; charset=utf-8")
 
 
 def integer(query: Query, name: str) -> int | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from aperture_dagster.simulator.asgi import Request, Response, Unmodelled, json_response
+from starlette.responses import Response
+
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.listing import KINDS, ItemQuery, Listings, parse_item_query, visible_to
 from aperture_dagster.simulator.jellyfin.sorting import parse_sort, sort_items
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.user_data import ServerUser, episodes_of
 
 _SINGLE_ITEM_FIELDS = frozenset(
@@ -51,7 +54,7 @@ class ItemEndpoints:
         """``GET /UserViews``: the libraries as items."""
         libraries = self._access.libraries(self._access.user(request, user_id))
         items = [dto.library_dto(library, self._server_id) for library in libraries]
-        return json_response({"Items": items, "TotalRecordCount": len(items), "StartIndex": 0})
+        return JSONResponse({"Items": items, "TotalRecordCount": len(items), "StartIndex": 0})
 
     def listing(self, request: Request, user_id: str | None = None) -> Response:
         """``GET /Items``. Not recursive and without a parent these are the libraries."""
@@ -78,7 +81,7 @@ class ItemEndpoints:
                     raise Unmodelled("ids of libraries and of other items at once")
                 fields = frozenset(name.lower() for name in request.query.split("fields"))
                 items = [dto.library_dto(library, self._server_id, fields) for library in found]
-                return json_response({"Items": items, "TotalRecordCount": len(items), "StartIndex": 0})
+                return JSONResponse({"Items": items, "TotalRecordCount": len(items), "StartIndex": 0})
         return self._page(request, self._listings.items(query, user), user)
 
     def _page(self, request: Request, items: list[Item], user: ServerUser | None) -> Response:
@@ -87,7 +90,7 @@ class ItemEndpoints:
         limit = binding.integer(query, "limit")
         page = items[start:] if limit is None else items[start : start + max(0, limit)]
         total = len(page) if binding.boolean(query, "enableTotalRecordCount") is False else len(items)
-        return json_response({"Items": self._dtos(request, page, user), "TotalRecordCount": total, "StartIndex": start})
+        return JSONResponse({"Items": self._dtos(request, page, user), "TotalRecordCount": total, "StartIndex": start})
 
     def _dtos(self, request: Request, items: list[Item], user: ServerUser | None) -> list[dict[str, Any]]:
         query = request.query
@@ -109,9 +112,9 @@ class ItemEndpoints:
         wanted = binding.as_guid("itemId", item_id)
         for library in self._access.libraries(user):
             if library.item_id == wanted:
-                return json_response(dto.library_dto(library, self._server_id))
+                return JSONResponse(dto.library_dto(library, self._server_id))
         item = self._access.item(wanted, user)
-        return json_response(dto.item_dto(item, _SINGLE_ITEM_FIELDS, server_id=self._server_id, user=user))
+        return JSONResponse(dto.item_dto(item, _SINGLE_ITEM_FIELDS, server_id=self._server_id, user=user))
 
     def counts(self, request: Request) -> Response:
         """``GET /Items/Counts``."""
@@ -119,7 +122,7 @@ class ItemEndpoints:
             f"{kind}Count": sum(item.primary is None and not item.virtual for item in self._catalogue.items(kind))
             for kind in ("Movie", "Series", "Episode", "BoxSet")
         }
-        return json_response({**counts, "ItemCount": sum(counts.values())})
+        return JSONResponse({**counts, "ItemCount": sum(counts.values())})
 
     def latest(self, request: Request) -> Response:
         """``GET /Items/Latest``: a bare array."""
@@ -132,7 +135,7 @@ class ItemEndpoints:
         )
         user = self._access.user(request)
         items = self._listings.items(query, user)[: binding.integer(request.query, "limit") or _LATEST]
-        return json_response(self._dtos(request, items, user))
+        return JSONResponse(self._dtos(request, items, user))
 
     def resume(self, request: Request, user_id: str | None = None) -> Response:
         """``GET /UserItems/Resume``: what was left in the middle, the latest first."""
@@ -147,12 +150,12 @@ class ItemEndpoints:
         )
         return self._page(request, self._listings.items(query, user), user)
 
-    def image(self, request: Request, item_id: str, kind: str) -> Response:
+    def image(self, request: Request, item_id: str, image_type: str) -> Response:
         """``GET /Items/{item}/Images/{type}``: there are primary ones only."""
         item = self._catalogue.find(item_id)
-        if item is None or kind.lower() != "primary":
-            return json_response("Image not found", 404)
-        return Response(200, png(item.title.key), "image/png")
+        if item is None or image_type.lower() != "primary":
+            return JSONResponse("Image not found", 404)
+        return Response(png(item.title.key), media_type="image/png")
 
     def _series(self, series_id: str, user: ServerUser | None) -> Item | None:
         item = self._catalogue.find(binding.as_guid("seriesId", series_id))
@@ -165,7 +168,7 @@ class ItemEndpoints:
         user = self._access.user(request)
         series = self._series(series_id, user)
         if series is None:
-            return json_response("Series not found", 404)
+            return JSONResponse("Series not found", 404)
         return self._page(request, [season.item for season in series.every_season], user)
 
     def episodes(self, request: Request, series_id: str) -> Response:
@@ -173,7 +176,7 @@ class ItemEndpoints:
         user = self._access.user(request)
         series = self._series(series_id, user)
         if series is None:
-            return json_response("Series not found", 404)
+            return JSONResponse("Series not found", 404)
         season, season_id = binding.integer(request.query, "season"), binding.guid(request.query, "seasonId")
         episodes = [
             episode

@@ -25,11 +25,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from aperture_dagster.simulator.asgi import Query, Unmodelled
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.dto import premiere_date, series_status
 from aperture_dagster.simulator.jellyfin.sorting import SortSpec, depends_on_user, parse_sort, sort_items
+from aperture_dagster.simulator.service import Query, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from aperture_dagster.simulator.asgi import Request, Response, json_response
+from starlette.responses import Response
+
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.user_data import ServerUser
 
 
@@ -86,4 +89,4 @@ def write_user_data(user: ServerUser, item: Item, given: dict[str, Any]) -> None
 
 
 def _answer(item: Item, user: ServerUser) -> Response:
-    return json_response(dto.user_data_dto(item, user))
+    return JSONResponse(dto.user_data_dto(item, user))

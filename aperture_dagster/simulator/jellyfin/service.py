@@ -1,15 +1,14 @@
-"""What the stand-ins of both media servers do alike: who may ask, the list of users, and their policies."""
+"""What the stand-ins of both media servers share: the key check, the list of users, and their policies."""
 
 from __future__ import annotations
 
-import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any
 
-from aperture_dagster.simulator.asgi import UNMODELLED, Request, Response, Route, Router
+from starlette.responses import Response
+
 from aperture_dagster.simulator.jellyfin.access import Access
+from aperture_dagster.simulator.service import Operation, Request, StandIn
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
@@ -18,48 +17,31 @@ _POLICY_OF_FACTS = (
     "BlockedTags", "AllowedTags", "IncludeTags", "ExcludedSubFolders",
 )  # fmt: skip
 
-Endpoint = Callable[..., Response]
-RouteEntry = tuple[str, str, Endpoint, Collection[str]]
-"""Method, pattern, who answers, and the parameters that are modelled."""
 
+class MediaServer(StandIn):
+    """A media server over a state."""
 
-class MediaServerService(ABC):
-    """A media server over a state. Paths match in any case, as on the real ones."""
+    parameters = ("ApiKey", "api_key")
+    ignore_case = True
 
-    public: ClassVar[re.Pattern[str]]
-    """The paths that can be read without a key, in any case."""
-
-    def __init__(self, state: SimulatorState, access: Access, server_id: str) -> None:
-        self._state = state
+    def __init__(self, state: SimulatorState, access: Access, server_id: str, operations: Iterable[Operation]) -> None:
+        super().__init__(state, operations)
         self._access = access
         self._server_id = server_id
-        self.router = Router(ignore_case=True, parameters=("ApiKey", "api_key"))
 
-    def find(self, request: Request) -> Route:
-        """The route of a request, refused already when it may not ask. Paths that are not modelled are no secret."""
-        if request.path.lower().startswith("/web/"):
-            # The web client's files are no part of the API.
-            return Route("GET /web", lambda *_: self._refused(404))
-        route = self.router.find(request.method, request.path) or UNMODELLED
-        is_public = request.method == "GET" and self.public.fullmatch(request.path)
-        if route.endpoint == UNMODELLED.endpoint:
-            return UNMODELLED
-        if not is_public and not self._access.authorized(request):
-            return Route(route.endpoint, lambda *_: self._refused(401))
-        handler = route.handler
-        return replace(route, handler=lambda asked, *parts: self._guarded(handler, asked, parts))
+    def refuse(self, request: Request, operation: Operation | None) -> Response | None:
+        """Refuse requests without the key. Paths that are not modelled are 501 with or without it."""
+        if operation is None or operation.public or not operation.is_modelled or self._access.authorized(request):
+            return None
+        return self.refusal(401)
 
-    def _add(self, routes: Iterable[RouteEntry]) -> None:
-        for method, pattern, handler, parameters in routes:
-            self.router.add(method, pattern, handler, parameters)
+    def unknown(self, request: Request) -> Response:
+        """Answer 404 for files of the web client, which are not part of the API."""
+        return self.refusal(404) if request.path.lower().startswith("/web/") else super().unknown(request)
 
-    @abstractmethod
-    def _refused(self, status: int) -> Response:
-        """The answer to a request that may not ask (401), or asks for a file that is not there (404)."""
-
-    @abstractmethod
-    def _guarded(self, handler: Endpoint, request: Request, parts: tuple[str, ...]) -> Response:
-        """What the handler answers, or how this server words it that the request makes no sense."""
+    def refusal(self, status: int) -> Response:
+        """Return the response to a request without the key (401), or for a file that does not exist (404)."""
+        return self.error(status)
 
     def _users(self, *, hidden: bool | None, disabled: bool | None) -> list[ServerUser]:
         """By name; None for either."""

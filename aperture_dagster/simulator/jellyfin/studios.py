@@ -7,12 +7,15 @@ import binascii
 from collections.abc import Callable
 from typing import Any
 
-from aperture_dagster.simulator.asgi import Request, Response, empty_response, json_response
+from starlette.responses import Response
+
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.listing import KINDS, visible_to
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import Picture
 
 # Of all that a picture may be, what a client can set.
@@ -60,7 +63,7 @@ class StudioEndpoints:
         }
         page, total = self._page(request, sorted(names, key=lambda name: (name.lower(), name)))
         start = max(0, binding.integer(query, "startIndex") or 0)
-        return json_response({"Items": page, "TotalRecordCount": total, "StartIndex": start})
+        return JSONResponse({"Items": page, "TotalRecordCount": total, "StartIndex": start})
 
     def _page(self, request: Request, names: list[str]) -> tuple[list[dict[str, Any]], int]:
         query = request.query
@@ -105,27 +108,27 @@ class StudioEndpoints:
             raise NotFoundError(item_id)
         return "item", item.id, kind.lower()
 
-    def image(self, request: Request, item_id: str, kind: str) -> Response:
+    def image(self, request: Request, item_id: str, image_type: str) -> Response:
         """``GET /Items/{item}/Images/{type}``: what was set; of films and series there is a primary one besides."""
         studio, item = self._studio(item_id), self._item(item_id)
         owner, name = ("studio", studio) if studio is not None else ("item", item.id if item else "")
-        picture = self._state.pictures.get((owner, name, kind.lower()))
+        picture = self._state.pictures.get((owner, name, image_type.lower()))
         if picture is not None:
-            return Response(200, picture.content, picture.content_type)
-        return self._otherwise(request, item_id, kind)
+            return Response(picture.content, media_type=picture.media_type)
+        return self._otherwise(request, item_id, image_type)
 
-    def set_image(self, request: Request, item_id: str, kind: str) -> Response:
+    def set_image(self, request: Request, item_id: str, image_type: str) -> Response:
         """``POST /Items/{item}/Images/{type}``: base64, with the picture's own content type.
 
         Raises NotFoundError, BindingError, or PictureError.
         """
-        owner = self._owner(item_id, kind)
+        owner = self._owner(item_id, image_type)
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type not in _CONTENT_TYPES:
             raise PictureError(400 if content_type.startswith("image/") else 415)
         try:
-            content = base64.b64decode(request.body, validate=True)
+            content = base64.b64decode(request.content, validate=True)
         except binascii.Error:
             raise PictureError(500) from None
         self._state.pictures[owner] = Picture(content_type, content)
-        return empty_response()
+        return Response(status_code=204)

@@ -14,23 +14,16 @@ It plays api.mdblist.com as of August 2026. Sources of what is not in its docume
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from aperture_dagster.simulator.asgi import (
-    UNMODELLED,
-    Headers,
-    Request,
-    Response,
-    Route,
-    Router,
-    Unmodelled,
-    html_response,
-    json_response,
-)
+from starlette.responses import HTMLResponse, Response
+
 from aperture_dagster.simulator.catalogue import stable_number
 from aperture_dagster.simulator.mdblist.payloads import ids_of, title_payload
 from aperture_dagster.simulator.opinions import share
+from aperture_dagster.simulator.responses import JSONResponse, html_page
+from aperture_dagster.simulator.service import Handler, Operation, Request, StandIn, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldTitle
 
@@ -52,42 +45,49 @@ _REFUSALS: tuple[tuple[int, dict[str, Any]], ...] = (
 )
 
 
-class MdblistService:
+class MdblistService(StandIn):
     """MDBList over a state. Only questions about media cost quota, one unit a request however many titles it names."""
 
     name = "mdblist"
+    parameters = ("apikey",)
 
     def __init__(self, state: SimulatorState) -> None:
-        self._state = state
         self._indexes: dict[tuple[str, str], dict[str, WorldTitle]] = {}
         self._version = -1
-        self._router = Router(parameters=["apikey"])
-        self._router.add("GET", "/user", self._user, ())
-        self._router.add("GET", "/{provider}/{type}/{id}", self._metered(self._one), ["append_to_response"])
-        self._router.add("POST", "/{provider}/{type}", self._metered(self._many), ())
+        one, many = self._metered(self._one), self._metered(self._many)
+        operations = [Operation("GET", "/user", self._user)]
+        for end in ("", "/"):
+            operations += [
+                Operation("GET", "/{provider}/{media_type}/{number}" + end, one, ["append_to_response"]),
+                Operation("POST", "/{provider}/{media_type}" + end, many),
+            ]
+        super().__init__(state, operations)
 
-    def find(self, request: Request) -> Route:
-        """The route of a request; refused already from a nameless program, beyond the limit, or without the key."""
-        path = request.path if len(request.path) == 1 else request.path.rstrip("/")
-        is_other = path.split("/")[1] in _OTHER_SEGMENTS
-        route = UNMODELLED if is_other else self._router.find(request.method, path)
-        endpoint = route.endpoint if route else "unknown"
+    def refuse(self, request: Request, operation: Operation | None) -> Response | None:
+        """Refuse default user agents, requests beyond the limit, wrong keys, and batches at a path that it lacks."""
+        settings = self._state.settings
         admitted = self._state.mdblist_rate.admit()
         if _LIBRARY_AGENT.match(request.headers.get("user-agent", "")):
-            return Route(endpoint, lambda *_: html_response("Error 1010: Access denied", 403))
+            return html_page("Error 1010: Access denied", 403)
         if not admitted:
-            return Route(endpoint, lambda *_: self._too_many(self._state.settings.mdblist_retry_after))
+            return self._too_many(settings.mdblist_retry_after)
         key = request.query.get("apikey")
-        if key != self._state.settings.mdblist_key:
+        if key != settings.mdblist_key:
             status, content = _REFUSALS[stable_number(key) % len(_REFUSALS) if key else 0]
-            return Route(endpoint, lambda *_: json_response(content, status))
-        if request.method == "POST" and route is not None and not request.path.endswith("/"):
-            match self._state.settings.mdblist_batch_path:
+            return JSONResponse(content, status)
+        if request.method == "POST" and operation is not None and not request.path.endswith("/"):
+            match settings.mdblist_batch_path:
                 case "slash_by_redirect":
-                    return Route(endpoint, lambda *_: _to_the_slash(request))
+                    location = f"{request.path.rpartition('/')[2]}/?{request.query_string}"
+                    return HTMLResponse(status_code=301, headers={"Location": location})
                 case "slash_only":
-                    return Route(endpoint, lambda *_: html_response("Not Found", 404))
-        return route or Route(endpoint, lambda *_: json_response({"error": "Not found"}, 404))
+                    return html_page("Not Found", 404)
+        return None
+
+    def unknown(self, request: Request) -> Response:
+        """Answer 404 only where the real service has nothing either."""
+        _refuse_other_segments(request.path.split("/")[1], request)
+        return JSONResponse({"error": "Not found"}, 404)
 
     def subjects(self, request: Request) -> Sequence[str]:
         """Every title that is asked about: IMDb ids as they are, others as ``tmdb/movie/603``."""
@@ -103,43 +103,38 @@ class MdblistService:
             return self._too_many(None)
         texts = {401: "Invalid API key!", 403: "Forbidden", 404: "Item not found", 413: "Too many ids"}
         if status < 500:
-            return json_response({"error": texts.get(status, "Bad request")}, status)
-        return html_response(f"Error {status}", status)
+            return JSONResponse({"error": texts.get(status, "Bad request")}, status)
+        return html_page(f"Error {status}", status)
 
     def knows(self, title: WorldTitle) -> bool:
         """Whether it has anything on a title; an obscure few it has not."""
         return share(title.key, "mdblist") >= self._state.settings.mdblist_unknown_share
 
-    def _metered(self, handler: Callable[..., Response]) -> Callable[..., Response]:
-        def metered(request: Request, *parts: str) -> Response:
+    def _metered(self, handler: Handler) -> Handler:
+        def metered(request: Request, provider: str, **rest: str) -> Response:
+            _refuse_other_segments(provider, request)
             quota = self._state.quotas["mdblist"]
             if quota.take():
-                answer = handler(request, *parts)
+                response = handler(request, provider, **rest)
             elif self._state.settings.mdblist_limit_in_body:
-                return json_response({"response": False, "error": "API Limit Reached!"})
+                return JSONResponse({"response": False, "error": "API Limit Reached!"})
             else:
-                answer = self._too_many(quota.seconds_left)
-            answer.headers = (*answer.headers, *self._limits())
-            return answer
+                response = self._too_many(quota.seconds_left)
+            response.headers["X-RateLimit-Limit"] = str(quota.limit)
+            response.headers["X-RateLimit-Remaining"] = str(quota.remaining)
+            response.headers["X-RateLimit-Reset"] = str(quota.resets_at)
+            return response
 
         return metered
 
-    def _limits(self) -> Headers:
-        quota = self._state.quotas["mdblist"]
-        return (
-            ("X-RateLimit-Limit", str(quota.limit)),
-            ("X-RateLimit-Remaining", str(quota.remaining)),
-            ("X-RateLimit-Reset", str(quota.resets_at)),
-        )
-
     def _too_many(self, seconds: int | None) -> Response:
-        headers = () if seconds is None else (("Retry-After", str(seconds)),)
-        return json_response({"error": "API rate limit exceeded"}, 429, headers)
+        headers = None if seconds is None else {"Retry-After": str(seconds)}
+        return JSONResponse({"error": "API rate limit exceeded"}, 429, headers)
 
     def _user(self, request: Request) -> Response:
         quota = self._state.quotas["mdblist"]
         is_free = quota.limit <= 1000
-        return json_response(
+        return JSONResponse(
             {
                 "user_id": 4711,
                 "username": "household",
@@ -155,45 +150,45 @@ class MdblistService:
             }
         )
 
-    def _one(self, request: Request, provider: str, kind: str, number: str) -> Response:
-        problem = _problem(provider, kind)
+    def _one(self, request: Request, provider: str, media_type: str, number: str) -> Response:
+        problem = _problem(provider, media_type)
         if problem is not None:
             return problem
         appended = _appended(request.query.split("append_to_response"))
-        title = self._title(provider, kind, number)
+        title = self._title(provider, media_type, number)
         if title is None:
-            return json_response({"error": "Item not found"}, 404)
-        return json_response(title_payload(title, appended))
+            return JSONResponse({"error": "Item not found"}, 404)
+        return JSONResponse(title_payload(title, appended))
 
-    def _many(self, request: Request, provider: str, kind: str) -> Response:
+    def _many(self, request: Request, provider: str, media_type: str) -> Response:
         """Titles by id, in an order of its own; what it does not know is left out."""
-        problem = _problem(provider, kind)
+        problem = _problem(provider, media_type)
         if problem is not None:
             return problem
         asked = _asked_ids(request)
         if asked is None:
-            return json_response({"error": "ids must be a list of ids"}, 400)
-        content = request.json()
+            return JSONResponse({"error": "ids must be a list of ids"}, 400)
+        content = request.parse_json()
         if unknown := content.keys() - {"ids", "append_to_response"}:
             raise Unmodelled(f"{', '.join(sorted(unknown))} in the body of a batch")
         appended = _appended(content.get("append_to_response") or ())
         settings = self._state.settings
         if len(asked) > settings.mdblist_largest_batch:
             text = f"Too many ids: at most {settings.mdblist_largest_batch} per request"
-            return json_response({"error": text}, settings.mdblist_batch_refusal)
+            return JSONResponse({"error": text}, settings.mdblist_batch_refusal)
         found: dict[str, WorldTitle] = {}
         for number in asked:
-            title = self._title(provider, kind, str(number))
+            title = self._title(provider, media_type, str(number))
             if title is not None:
                 found[title.key] = title
         ordered = sorted(found.values(), key=lambda title: stable_number(title.key))
         if ordered == list(found.values()):
             ordered.reverse()
-        return json_response([title_payload(title, appended, in_batch=True) for title in ordered])
+        return JSONResponse([title_payload(title, appended, in_batch=True) for title in ordered])
 
-    def _title(self, provider: str, kind: str, number: str) -> WorldTitle | None:
-        for media_type in _TYPES[kind]:
-            title = self._index(provider, media_type).get(number)
+    def _title(self, provider: str, media_type: str, number: str) -> WorldTitle | None:
+        for one_type in _TYPES[media_type]:
+            title = self._index(provider, one_type).get(number)
             if title is not None:
                 return title
         return None
@@ -212,15 +207,15 @@ class MdblistService:
         return index
 
 
-def _to_the_slash(request: Request) -> Response:
-    location = f"{request.path.rpartition('/')[2]}/?{request.query_string}"
-    return Response(301, content_type="text/html; charset=utf-8", headers=(("Location", location),))
+def _refuse_other_segments(segment: str, request: Request) -> None:
+    if segment in _OTHER_SEGMENTS:
+        raise Unmodelled(f"{request.method} {request.path}")
 
 
-def _problem(provider: str, kind: str) -> Response | None:
+def _problem(provider: str, media_type: str) -> Response | None:
     if provider not in _PROVIDERS:
-        return json_response({"error": "Invalid media_provider"}, 400)
-    return None if kind in _TYPES else json_response({"error": "Invalid media_type"}, 400)
+        return JSONResponse({"error": "Invalid media_provider"}, 400)
+    return None if media_type in _TYPES else JSONResponse({"error": "Invalid media_type"}, 400)
 
 
 def _appended(names: Collection[str]) -> Collection[str]:
@@ -232,7 +227,7 @@ def _appended(names: Collection[str]) -> Collection[str]:
 def _asked_ids(request: Request) -> list[str | int] | None:
     """The ids of a batch; None when there is no list of ids."""
     try:
-        content = request.json()
+        content = request.parse_json()
     except ValueError:
         return None
     ids = content.get("ids") if isinstance(content, dict) else None

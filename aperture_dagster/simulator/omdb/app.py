@@ -11,18 +11,14 @@ import re
 from collections.abc import Sequence
 from datetime import UTC
 
-from aperture_dagster.simulator.asgi import (
-    Request,
-    Response,
-    Route,
-    Unmodelled,
-    encode,
-    html_response,
-    json_response,
-)
+from starlette.responses import Response
+
 from aperture_dagster.simulator.catalogue import stable_number
+from aperture_dagster.simulator.environment import OMDB_PATH
 from aperture_dagster.simulator.omdb.payloads import title_payload
 from aperture_dagster.simulator.opinions import share
+from aperture_dagster.simulator.responses import JSONResponse, encode_json, html_page, raw_json
+from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldTitle
 
@@ -32,30 +28,30 @@ _MARK = "\ue000"
 _MALFORMED = (b"\x1f", b"\t", b"\\s", b"\\'")
 _TYPES = {"movie": "movie", "series": "series"}
 # A page is one of a search, and nothing elsewhere.
-_PARAMETERS = frozenset({"apikey", "i", "t", "y", "type", "plot", "r", "v", "page"})
+_PARAMETERS = ("apikey", "i", "t", "y", "type", "plot", "r", "v", "page")
 
 
-class OmdbService:
+class OmdbService(StandIn):
     """OMDb over a state. Every request that its key admits counts against the day, also one about nothing."""
 
     name = "omdb"
 
     def __init__(self, state: SimulatorState) -> None:
-        self._state = state
+        super().__init__(state, [Operation("GET", path, self._title, _PARAMETERS) for path in ("/", OMDB_PATH)])
         self._by_imdb: dict[str, WorldTitle] = {}
         self._version = -1
 
-    def find(self, request: Request) -> Route:
-        """The route of a request; refused already without the key."""
+    def refuse(self, request: Request, operation: Operation | None) -> Response | None:
+        """Refuse requests without the key."""
         self._state.rates["omdb"].arrive()
-        if request.path != "/" or request.method != "GET":
-            return Route("unknown", lambda _: html_response("Not Found", 404))
         key = request.query.get("apikey")
-        if key is None:
-            return Route("GET /", lambda _: _refused("No API key provided.", 401))
-        if key != self._state.settings.omdb_key:
-            return Route("GET /", lambda _: _refused("Invalid API key!", 401))
-        return Route("GET /", self._title, parameters=_PARAMETERS)
+        if operation is None or key == self._state.settings.omdb_key:
+            return None
+        return _refused("No API key provided." if key is None else "Invalid API key!", 401)
+
+    def unknown(self, request: Request) -> Response:
+        """Answer 404: there is only one path."""
+        return html_page("Not Found", 404)
 
     def subjects(self, request: Request) -> Sequence[str]:
         """The IMDb id that is asked about."""
@@ -66,7 +62,7 @@ class OmdbService:
         """Its own words where it has some (200: it stumbled, 401: the key); else a page of the proxy before it."""
         if status == 200:
             return _refused("Something went wrong.")
-        return _refused("Invalid API key!", 401) if status == 401 else html_response(f"Error {status}", status)
+        return _refused("Invalid API key!", 401) if status == 401 else html_page(f"Error {status}", status)
 
     def knows(self, title: WorldTitle) -> bool:
         """Whether it has anything on a title: not on those without an IMDb id, nor on an obscure few."""
@@ -90,7 +86,7 @@ class OmdbService:
             # With quotation marks inside a string, which no parser can tell from those at its end.
             error = f"Conversion from string \"{number[2:]}\" to type 'Double' is not valid."
             text = f'{{"Response":"False","Error":"{error}"}}'
-            return Response(200, text.encode())
+            return raw_json(text.encode())
         elif number is None or not _IMDB_ID.fullmatch(number):
             return _refused("Incorrect IMDb ID.")
         else:
@@ -104,10 +100,10 @@ class OmdbService:
         full = query.get("plot") == "full"
         content = title_payload(title, self._state.today.astimezone(UTC).date(), full_plot=full)
         if share(title.key, "omdb|malformed") >= self._state.settings.omdb_malformed_share:
-            return json_response(content)
+            return JSONResponse(content)
         content["Plot"] = content["Plot"].replace(" ", f" {_MARK}", 1)
         spoilt = _MALFORMED[stable_number(title.key) % len(_MALFORMED)]
-        return Response(200, encode(content).replace(_MARK.encode(), spoilt))
+        return raw_json(encode_json(content).replace(_MARK.encode(), spoilt))
 
     @property
     def _titles(self) -> dict[str, WorldTitle]:
@@ -121,4 +117,4 @@ class OmdbService:
 
 
 def _refused(error: str, status: int = 200) -> Response:
-    return json_response({"Response": "False", "Error": error}, status)
+    return JSONResponse({"Response": "False", "Error": error}, status)

@@ -18,20 +18,13 @@ from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
-from aperture_dagster.simulator.asgi import (
-    UNMODELLED,
-    Headers,
-    Request,
-    Response,
-    Route,
-    Router,
-    Unmodelled,
-    encode,
-    html_response,
-    json_response,
-)
+from starlette.responses import Response
+
+from aperture_dagster.simulator.environment import TMDB_IMAGES_PATH
 from aperture_dagster.simulator.images import jpeg, png, svg
 from aperture_dagster.simulator.opinions import share
+from aperture_dagster.simulator.responses import JSONResponse, html_page
+from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled, left_out
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb import payloads
 from aperture_dagster.simulator.tmdb.ids import genre_id, logo_path, picture_names
@@ -70,62 +63,65 @@ _SIZES = {
     "profile_sizes": ["w45", "w185", "h632", "original"],
     "still_sizes": ["w92", "w185", "w300", "original"],
 }
-IMAGES_MOUNT = "/tmdb-images"
 
 
-def error_response(status: int, code: int, headers: Headers = ()) -> Response:
+def error_response(status: int, code: int, headers: dict[str, str] | None = None) -> Response:
     """An error in TMDb's form."""
     message = _MESSAGES.get(code, "Something went wrong.")
-    return json_response({"success": False, "status_code": code, "status_message": message}, status, headers)
+    return JSONResponse({"success": False, "status_code": code, "status_message": message}, status, headers)
 
 
-class TmdbService:
+class TmdbService(StandIn):
     """TMDb over a state."""
 
     name = "tmdb"
+    parameters = ("api_key",)
 
     def __init__(self, state: SimulatorState) -> None:
-        self._state = state
-        self._bearer = f"Bearer {state.settings.tmdb_key}".encode()
+        self._bearer = f"Bearer {state.settings.tmdb_key}"
         self._index: TitleIndex | None = None
         self._index_version = -1
         self._answers: OrderedDict[tuple[str, str], Response] = OrderedDict()
-        self.router = Router(parameters=["api_key"])
-        self.router.leave_out("GET", *(f"/movie/{name}" for name in _LISTS_OF_FILMS))
-        self.router.leave_out("GET", *(f"/tv/{name}" for name in _LISTS_OF_SERIES))
         details, part = ("append_to_response", "language", "include_image_language"), ("language", "page")
-        for path, handler, parameters in (
+        operations = (
             ("/configuration", self._configuration, ()),
             ("/genre/movie/list", self._genres, ("language",)),
             ("/genre/tv/list", self._genres, ("language",)),
             ("/discover/movie", self._discover, (*_FILTERS, "primary_release_date.gte", "primary_release_date.lte")),
             ("/discover/tv", self._discover, (*_FILTERS, "first_air_date.gte", "first_air_date.lte")),
-            ("/movie/{id}", self._details, details),
-            ("/tv/{id}", self._details, details),
+            ("/movie/{tmdb_id}", self._details, details),
+            ("/tv/{tmdb_id}", self._details, details),
             ("/find/{external_id}", self._find, ("external_source",)),
-            ("/collection/{id}", self._collection, ("language",)),
-            ("/company/{id}", self._company, ()),
-            ("/network/{id}", self._network, ()),
-            ("/tv/{id}/season/{number}", self._season, ()),
-            ("/movie/{id}/watch/providers", lambda asked, number: self._part(asked, number, "watch/providers"), ()),
-            ("/tv/{id}/watch/providers", lambda asked, number: self._part(asked, number, "watch/providers"), ()),
-            ("/movie/{id}/{part}", self._part, part),
-            ("/tv/{id}/{part}", self._part, part),
-        ):
-            self.router.add("GET", path, handler, parameters)
+            ("/collection/{tmdb_id}", self._collection, ("language",)),
+            ("/company/{tmdb_id}", self._company, ()),
+            ("/network/{tmdb_id}", self._network, ()),
+            ("/tv/{tmdb_id}/season/{season}", self._season, ()),
+            ("/movie/{tmdb_id}/watch/providers", self._watch_providers, ()),
+            ("/tv/{tmdb_id}/watch/providers", self._watch_providers, ()),
+            ("/movie/{tmdb_id}/{part}", self._part, part),
+            ("/tv/{tmdb_id}/{part}", self._part, part),
+        )
+        super().__init__(
+            state,
+            [
+                *left_out("GET", *(f"/movie/{name}" for name in _LISTS_OF_FILMS)),
+                *left_out("GET", *(f"/tv/{name}" for name in _LISTS_OF_SERIES)),
+                *(Operation("GET", path, handler, parameters) for path, handler, parameters in operations),
+            ],
+        )
 
-    def find(self, request: Request) -> Route:
-        """The route of a request; refused already without a key or beyond the limit."""
-        route = self.router.find(request.method, request.path)
-        endpoint = route.endpoint if route else "unknown"
+    def refuse(self, request: Request, operation: Operation | None) -> Response | None:
+        """Refuse requests beyond the limit, and those without the key."""
         if not self._state.tmdb_rate.admit():
-            return Route(endpoint, lambda *_: self._too_many())
-        if not self._authorized(request):
-            return Route(endpoint, lambda *_: error_response(401, 7))
-        if route is None:
-            is_real = request.path.split("/")[1] in _FIRST_SEGMENTS
-            return UNMODELLED if is_real else Route(endpoint, lambda *_: error_response(404, 34))
-        return route
+            seconds = self._state.settings.tmdb_retry_after
+            return error_response(429, 25, None if seconds is None else {"Retry-After": str(seconds)})
+        return None if self._authorized(request) else error_response(401, 7)
+
+    def unknown(self, request: Request) -> Response:
+        """Answer 404 only where the real service has nothing either."""
+        if request.path.split("/")[1] in _FIRST_SEGMENTS:
+            raise Unmodelled(f"{request.method} {request.path}")
+        return error_response(404, 34)
 
     def subjects(self, request: Request) -> Sequence[str]:
         """What is asked about, as the path names it."""
@@ -135,14 +131,10 @@ class TmdbService:
         """An error of this status in TMDb's words."""
         return error_response(status, _CODE_OF_STATUS.get(status, 11))
 
-    def _too_many(self) -> Response:
-        seconds = self._state.settings.tmdb_retry_after
-        return error_response(429, 25, () if seconds is None else (("Retry-After", str(seconds)),))
-
     def _authorized(self, request: Request) -> bool:
-        for name, value in request.raw_headers:
-            if name == b"authorization":
-                return value == self._bearer
+        given = request.headers.get("authorization")
+        if given is not None:
+            return given == self._bearer
         return request.query.get("api_key") == self._state.settings.tmdb_key
 
     @property
@@ -159,16 +151,16 @@ class TmdbService:
         known = self._titles.movies if path.startswith("/movie/") else self._titles.series
         return known.get(int(number)) if number.isascii() and number.isdecimal() else None
 
-    def _details(self, request: Request, number: str) -> Response:
+    def _details(self, request: Request, tmdb_id: str) -> Response:
         titles = self._titles
         key = (request.path, request.query_string)
         kept = self._answers.get(key)
         if kept is not None:
             return kept
-        if not re.match(r"\d+", number):
+        if not re.match(r"\d+", tmdb_id):
             return error_response(404, 6)
         # "603-the-matrix" is a valid way to name 603.
-        title = self._title(request.path, re.split(r"\D", number, maxsplit=1)[0])
+        title = self._title(request.path, re.split(r"\D", tmdb_id, maxsplit=1)[0])
         if title is None:
             return error_response(404, 34)
         appended = request.query.split("append_to_response")
@@ -192,7 +184,7 @@ class TmdbService:
                 kind: [image for image in images if (image["iso_639_1"] or "null") in shown]
                 for kind, images in content["images"].items()
             }
-        answer = Response(200, encode(content), headers=_CACHED)
+        answer = JSONResponse(content, headers=_CACHED)
         self._answers[key] = answer
         if len(self._answers) > _KEPT_ANSWERS:
             self._answers.popitem(last=False)
@@ -205,8 +197,8 @@ class TmdbService:
             for name in ("overview", "tagline"):
                 content[name] = "" if is_missing or not content[name] else f"({code}) {content[name]}"
 
-    def _part(self, request: Request, number: str, part: str) -> Response:
-        title = self._title(request.path, number)
+    def _part(self, request: Request, tmdb_id: str, part: str) -> Response:
+        title = self._title(request.path, tmdb_id)
         parts = payloads.APPENDABLE["movie" if request.path.startswith("/movie/") else "series"]
         if part not in parts:
             raise Unmodelled(f"GET {request.path}")
@@ -217,13 +209,16 @@ class TmdbService:
             if page is None:
                 return error_response(400, 22)
             listed = payloads.recommendations if part == "recommendations" else payloads.similar
-            return json_response(listed(title, self._titles, page))
-        return json_response({"id": title.tmdb_id, **parts[part](title, self._titles)})
+            return JSONResponse(listed(title, self._titles, page))
+        return JSONResponse({"id": title.tmdb_id, **parts[part](title, self._titles)})
 
-    def _season(self, request: Request, number: str, season: str) -> Response:
-        title = self._title(request.path, number)
+    def _watch_providers(self, request: Request, tmdb_id: str) -> Response:
+        return self._part(request, tmdb_id, "watch/providers")
+
+    def _season(self, request: Request, tmdb_id: str, season: str) -> Response:
+        title = self._title(request.path, tmdb_id)
         content = payloads.season(title, int(season)) if title is not None and season.isdecimal() else None
-        return error_response(404, 34) if content is None else json_response(content)
+        return error_response(404, 34) if content is None else JSONResponse(content)
 
     def _find(self, request: Request, external_id: str) -> Response:
         source = request.query.get("external_source")
@@ -241,10 +236,10 @@ class TmdbService:
         }
         if found is not None:
             results["movie_results" if found.media_type == "movie" else "tv_results"] = [payloads.list_item(found)]
-        return json_response(results)
+        return JSONResponse(results)
 
-    def _collection(self, request: Request, number: str) -> Response:
-        parts = self._titles.collections.get(int(number), []) if number.isdecimal() else []
+    def _collection(self, request: Request, tmdb_id: str) -> Response:
+        parts = self._titles.collections.get(int(tmdb_id), []) if tmdb_id.isdecimal() else []
         if not parts:
             return error_response(404, 34)
         stub = payloads.collection_stub(parts[0]) or {}
@@ -254,13 +249,13 @@ class TmdbService:
             "overview": "",
             "parts": [payloads.collection_part(title) for title in parts],
         }
-        return json_response(content, headers=_CACHED)
+        return JSONResponse(content, headers=_CACHED)
 
-    def _company(self, request: Request, number: str) -> Response:
-        return self._organisation(number, "company", self._titles.companies)
+    def _company(self, request: Request, tmdb_id: str) -> Response:
+        return self._organisation(tmdb_id, "company", self._titles.companies)
 
-    def _network(self, request: Request, number: str) -> Response:
-        return self._organisation(number, "network", self._titles.networks)
+    def _network(self, request: Request, tmdb_id: str) -> Response:
+        return self._organisation(tmdb_id, "network", self._titles.networks)
 
     def _organisation(self, number: str, kind: str, known: dict[int, str]) -> Response:
         name = known.get(int(number)) if number.isdecimal() else None
@@ -276,18 +271,18 @@ class TmdbService:
         content["origin_country"] = ""
         if kind == "company":
             content |= {"description": "", "parent_company": None}
-        return json_response(content, headers=_CACHED)
+        return JSONResponse(content, headers=_CACHED)
 
     def _configuration(self, request: Request) -> Response:
         # The stand-in has its own image host, at the address that it was asked under.
-        base = f"http://{request.headers.get('host', '127.0.0.1')}{IMAGES_MOUNT}/t/p/"
+        base = f"http://{request.headers.get('host', '127.0.0.1')}{TMDB_IMAGES_PATH}/t/p/"
         images = {"base_url": base, "secure_base_url": base, **_SIZES}
-        return json_response({"images": images, "change_keys": ["overview", "title"]})
+        return JSONResponse({"images": images, "change_keys": ["overview", "title"]})
 
     def _genres(self, request: Request) -> Response:
         titles = self._titles.popular("movie" if "/movie/" in request.path else "series")
         names = sorted({name for title in titles for name in title.genres})
-        return json_response({"genres": [{"id": genre_id(name), "name": name} for name in names]})
+        return JSONResponse({"genres": [{"id": genre_id(name), "name": name} for name in names]})
 
     def _discover(self, request: Request) -> Response:
         page = _page(request)
@@ -316,7 +311,7 @@ class TmdbService:
             raise Unmodelled(f"sort_by={order}")
         if order == "vote_average.desc":
             found = sorted(found, key=lambda title: -(title.vote_average or 0.0))
-        return json_response(payloads.result_page(found, page, entry=payloads.discovered))
+        return JSONResponse(payloads.result_page(found, page, entry=payloads.discovered))
 
 
 def _moved(title: WorldTitle, moved: Mapping[int, int]) -> WorldTitle:
@@ -328,7 +323,7 @@ def _has_genres(ids: set[int], wanted: set[int], together: bool) -> bool:
     return wanted <= ids if together else bool(wanted & ids)
 
 
-_CACHED = (("Cache-Control", "public, max-age=21600"),)
+_CACHED = {"Cache-Control": "public, max-age=21600"}
 
 
 def _page(request: Request) -> int | None:
@@ -336,34 +331,36 @@ def _page(request: Request) -> int | None:
     return int(page) if page.isdecimal() and 1 <= int(page) <= 500 else None
 
 
-_PICTURE = re.compile(r"(?:/t/p)?/(w\d+|h\d+|original)/([\w-]+)\.(png|jpg|svg)")
+_PICTURE_SIZE = re.compile(r"w\d+|h\d+|original")
 
 
-class TmdbImageService:
-    """TMDb's image host: the pictures that its API names. No key, no limit. The ``/t/p`` before them may be missing."""
+class TmdbImageService(StandIn):
+    """TMDb's image host, without key or limit. The ``/t/p`` before the size is optional."""
 
     name = "tmdb_images"
 
     def __init__(self, state: SimulatorState) -> None:
-        self._state = state
         self._names: set[str] = set()
         self._version = -1
+        super().__init__(
+            state, [Operation("GET", path, self._picture) for path in ("/t/p/{size}/{name}", "/{size}/{name}")]
+        )
 
-    def find(self, request: Request) -> Route:
-        """The route of a request."""
+    def refuse(self, request: Request, operation: Operation | None) -> None:
+        """Note the arrival; everything is admitted."""
         self._state.rates["tmdb_images"].arrive()
-        match = _PICTURE.fullmatch(request.path)
-        if match is None or request.method != "GET":
-            return Route("unknown", lambda _: self.error(404))
-        return Route(f"GET /t/p/{{size}}/{{name}}.{match[3]}", self._picture, (match[2], match[3]), frozenset())
+
+    def unknown(self, request: Request) -> Response:
+        """Answer 404: the host has nothing but pictures."""
+        return self.error(404)
 
     def subjects(self, request: Request) -> Sequence[str]:
-        """The picture that is asked for, with its size."""
+        """Return the picture, with its size."""
         return (request.path.removeprefix("/t/p"),)
 
     def error(self, status: int) -> Response:
-        """An error page of the image host."""
-        return html_response(f"Error {status}", status)
+        """Return an error page."""
+        return html_page(f"Error {status}", status)
 
     def _is_known(self, name: str) -> bool:
         if self._version != self._state.titles_version:
@@ -371,12 +368,14 @@ class TmdbImageService:
             self._version = self._state.titles_version
         return name in self._names
 
-    def _picture(self, request: Request, name: str, kind: str) -> Response:
+    def _picture(self, request: Request, size: str, name: str) -> Response:
+        stem, _, suffix = name.rpartition(".")
         # The real host also returns an SVG as a PNG: developer.themoviedb.org/docs/image-basics.
-        if not (self._is_known(f"{name}.{kind}") or (kind == "png" and self._is_known(f"{name}.svg"))):
+        is_known = self._is_known(name) or (suffix == "png" and self._is_known(f"{stem}.svg"))
+        if not _PICTURE_SIZE.fullmatch(size) or not is_known:
             return self.error(404)
-        if kind == "svg":
-            return Response(200, svg(name), "image/svg+xml", _CACHED)
-        if kind == "png":
-            return Response(200, png(name, 120, 48), "image/png", _CACHED)
-        return Response(200, jpeg(name), "image/jpeg", _CACHED)
+        if suffix == "svg":
+            return Response(svg(stem), headers=_CACHED, media_type="image/svg+xml")
+        if suffix == "png":
+            return Response(png(stem, 120, 48), headers=_CACHED, media_type="image/png")
+        return Response(jpeg(stem), headers=_CACHED, media_type="image/jpeg")
