@@ -27,11 +27,11 @@ GONE = "removed_at < now() - make_interval(days => :tombstone_days)"
 def catalogue_size(connection: Connection) -> dict[str, int]:
     """How many films, series and episodes are there."""
     row = connection.exec_driver_sql(
-        "SELECT (SELECT count(*) FROM titles WHERE media_type = 'movie' AND removed_at IS NULL), "
-        "(SELECT count(*) FROM titles WHERE media_type = 'series' AND removed_at IS NULL), "
-        "(SELECT count(*) FROM episodes WHERE removed_at IS NULL)"
+        "SELECT count(*) FILTER (WHERE media_type = 'movie') AS movies, "
+        "count(*) FILTER (WHERE media_type = 'series') AS series, (SELECT count(*) FROM present_episodes) AS episodes "
+        "FROM present_titles"
     ).one()
-    return {"movies": row[0], "series": row[1], "episodes": row[2]}
+    return dict(row._mapping)
 
 
 def tombstones(connection: Connection, counted: str, days: int) -> int:
@@ -52,10 +52,10 @@ def titles_without_ids(connection: Connection, limit: int = 10) -> tuple[int, in
     """How many titles have no id of another service, of how many; and some of them."""
     bare = "tmdb_id IS NULL AND imdb_id IS NULL AND tvdb_id IS NULL"
     without, total = connection.exec_driver_sql(
-        f"SELECT count(*) FILTER (WHERE {bare}), count(*) FROM titles WHERE removed_at IS NULL"
+        f"SELECT count(*) FILTER (WHERE {bare}), count(*) FROM present_titles"
     ).one()
     rows = connection.execute(
-        text(f"SELECT title, year, path FROM titles WHERE {bare} AND removed_at IS NULL ORDER BY title LIMIT :n"),
+        text(f"SELECT title, year, path FROM present_titles WHERE {bare} ORDER BY title LIMIT :n"),
         {"n": limit},
     ).mappings()
     return without, total, [dict(row) for row in rows]
@@ -65,8 +65,8 @@ def newest_titles(connection: Connection, media_type: MediaType, limit: int = 20
     """The titles added last, for the asset's page."""
     rows = connection.execute(
         text(
-            "SELECT title, year, genres, runtime_minutes, added_at::date AS added FROM titles "
-            "WHERE media_type = :kind AND removed_at IS NULL ORDER BY added_at DESC NULLS LAST, item_id LIMIT :n"
+            "SELECT title, year, genres, runtime_minutes, added_at::date AS added FROM present_titles "
+            "WHERE media_type = :kind ORDER BY added_at DESC NULLS LAST, item_id LIMIT :n"
         ),
         {"kind": media_type, "n": limit},
     ).mappings()
@@ -78,8 +78,8 @@ def largest_series(connection: Connection, limit: int = 20) -> list[dict[str, An
     rows = connection.execute(
         text(
             "SELECT t.title, t.year, count(DISTINCT e.season) AS seasons, count(*) AS episodes, "
-            "max(e.air_date) AS last_aired FROM episodes e JOIN titles t ON t.item_id = e.series_item_id "
-            "WHERE e.removed_at IS NULL AND t.removed_at IS NULL GROUP BY t.item_id "
+            "max(e.air_date) AS last_aired FROM present_episodes e "
+            "JOIN present_titles t ON t.item_id = e.series_item_id GROUP BY t.item_id, t.title, t.year "
             "ORDER BY episodes DESC, t.title LIMIT :n"
         ),
         {"n": limit},

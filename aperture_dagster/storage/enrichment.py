@@ -22,8 +22,8 @@ MERGE_BATCH = 1000
 
 # The works of the library with their sources; one copy represents each work.
 _WORKS = (
-    "FROM (SELECT DISTINCT ON (work_id) {columns}, t.xmin AS version, t.ctid AS place FROM titles t WHERE {scope} "
-    " ORDER BY work_id, (removed_at IS NOT NULL), item_id) s "
+    "FROM (SELECT DISTINCT ON (work_id) {columns}, t.xmin AS version, t.ctid AS place FROM titles t "
+    " WHERE removed_at IS NULL AND {scope} ORDER BY work_id, item_id) s "
     + " ".join(
         f"LEFT JOIN {table.name} {source} ON {source}.work_id = s.work_id" for source, table in SOURCE_TABLES.items()
     )
@@ -35,9 +35,6 @@ _MADE_FROM = (
     + ", ".join(f"{source}.xmin, {source}.ctid" for source in SOURCE_TABLES)
     + ")"
 )
-
-# The copy that stands for a work: one that is there, the oldest.
-ONE_COPY = "SELECT DISTINCT ON (work_id) * FROM titles ORDER BY work_id, (removed_at IS NOT NULL), item_id"
 
 
 def write_answers(connection: Connection, source: str, rows: Iterable[dict[str, Any]]) -> WriteCounts:
@@ -59,10 +56,9 @@ def write_enriched(connection: Connection) -> WriteCounts:
     counts = WriteCounts()
     changed = connection.execute(
         text(
-            f"SELECT s.work_id {_WORKS.format(columns='work_id, removed_at', scope='TRUE')} "
+            f"SELECT s.work_id {_WORKS.format(columns='work_id', scope='TRUE')} "
             "LEFT JOIN merges m ON m.work_id = s.work_id LEFT JOIN enriched_metadata e ON e.work_id = s.work_id "
-            f"WHERE s.removed_at IS NULL AND (m.made_from IS DISTINCT FROM {_MADE_FROM} OR e.work_id IS NULL) "
-            "ORDER BY 1"
+            f"WHERE m.made_from IS DISTINCT FROM {_MADE_FROM} OR e.work_id IS NULL ORDER BY 1"
         ),
         {"recipe": recipe()},
     )
@@ -74,7 +70,7 @@ def write_enriched(connection: Connection) -> WriteCounts:
     ]
     statement = text(
         f"SELECT s.*, {_MADE_FROM} AS made_from, {', '.join(columns)} "
-        f"{_WORKS.format(columns='t.*', scope='work_id = ANY(:works)')} WHERE s.removed_at IS NULL ORDER BY s.work_id"
+        f"{_WORKS.format(columns='t.*', scope='work_id = ANY(:works)')} ORDER BY s.work_id"
     )
     for start in range(0, len(works), MERGE_BATCH):
         batch = works[start : start + MERGE_BATCH]
@@ -112,8 +108,8 @@ def provenance(connection: Connection) -> list[dict[str, Any]]:
     """For every column of the view, how many values came from which source."""
     statement = text(
         "SELECT s.key AS column, s.value AS source, count(*) AS titles FROM enriched_metadata e, "
-        "jsonb_each_text(e.sources) s WHERE EXISTS (SELECT 1 FROM titles t WHERE t.work_id = e.work_id "
-        "AND t.removed_at IS NULL) GROUP BY 1, 2 ORDER BY 1, 3 DESC"
+        "jsonb_each_text(e.sources) s WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id) "
+        "GROUP BY 1, 2 ORDER BY 1, 3 DESC"
     )
     return [dict(row) for row in connection.execute(statement).mappings()]
 
@@ -125,7 +121,7 @@ def coverage(connection: Connection) -> dict[str, float]:
         'avg((cardinality(e."cast") > 0)::int), avg((e.vote_count IS NOT NULL)::int), '
         "avg((e.rotten_tomatoes IS NOT NULL OR e.metacritic IS NOT NULL)::int), "
         "avg((e.awards IS NOT NULL)::int) FROM enriched_metadata e "
-        "WHERE EXISTS (SELECT 1 FROM titles t WHERE t.work_id = e.work_id AND t.removed_at IS NULL)"
+        "WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id)"
     ).one()
     names = ("keywords", "overview", "cast", "votes", "critics", "awards")
     return {name: float(value or 0) for name, value in zip(names, row[1:], strict=True)} | {"works": float(row[0])}
@@ -135,8 +131,8 @@ def unmerged_titles(connection: Connection) -> int:
     """How many works of the library are not in the merged view."""
     return (
         connection.exec_driver_sql(
-            "SELECT count(DISTINCT work_id) FROM titles t WHERE removed_at IS NULL "
-            "AND NOT EXISTS (SELECT 1 FROM enriched_metadata e WHERE e.work_id = t.work_id)"
+            "SELECT count(DISTINCT work_id) FROM present_titles t "
+            "WHERE NOT EXISTS (SELECT 1 FROM enriched_metadata e WHERE e.work_id = t.work_id)"
         ).scalar()
         or 0
     )

@@ -63,22 +63,10 @@ def write_mark(connection: Connection, user_id: str, watermark: datetime | None,
     )
 
 
-# What the server's ids mean: a present item before an alternate version, a version before an item with a tombstone.
-# The number of a version is its own for its states, and its primary item's for the log.
+# The item that each server id means: a present one before an alternate version, a version before a removed one.
 _ITEMS = (
-    "SELECT DISTINCT ON (server_item_id) * FROM ("
-    " SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, "
-    "  NULL::int AS number, title AS name, NULL AS series_name, "
-    "  CASE WHEN removed_at IS NULL THEN 0 ELSE 2 END AS preference FROM titles WHERE server_item_id = ANY(:ids) "
-    " UNION ALL SELECT e.server_item_id, e.item_id, e.item_id, e.work_id, true, e.season, e.number, e.title, s.title, "
-    "  CASE WHEN e.removed_at IS NULL THEN 0 ELSE 2 END "
-    "  FROM episodes e JOIN titles s ON s.item_id = e.series_item_id WHERE e.server_item_id = ANY(:ids) "
-    " UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, t.work_id, false, NULL, NULL, NULL, NULL, 1 "
-    "  FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id WHERE v.server_item_id = ANY(:ids) "
-    " UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, e.work_id, true, e.season, e.number, NULL, "
-    "  NULL, 1 FROM item_versions v JOIN episodes e ON e.item_id = v.primary_item_id "
-    "  WHERE v.server_item_id = ANY(:ids) "
-    ") known ORDER BY server_item_id, preference, item_id"
+    "SELECT DISTINCT ON (server_item_id) * FROM items WHERE server_item_id = ANY(:ids) ORDER BY server_item_id, "
+    "CASE WHEN is_version THEN 1 WHEN removed_at IS NULL THEN 0 ELSE 2 END, item_id"
 )
 
 
@@ -244,8 +232,7 @@ def _write_ratings(
 def items_with_versions(connection: Connection) -> list[str]:
     """Read the server ids of films and episodes that have alternate versions."""
     rows = connection.exec_driver_sql(
-        "SELECT server_item_id FROM (SELECT item_id, server_item_id, removed_at FROM titles "
-        " UNION ALL SELECT item_id, server_item_id, removed_at FROM episodes) i WHERE removed_at IS NULL "
+        "SELECT server_item_id FROM items i WHERE NOT is_version AND removed_at IS NULL "
         "AND EXISTS (SELECT 1 FROM item_versions v WHERE v.primary_item_id = i.item_id) ORDER BY server_item_id"
     )
     return list(rows.scalars())
@@ -256,13 +243,8 @@ def marked_items(connection: Connection, user_id: str) -> set[str]:
     last.
     """
     statement = text(
-        "SELECT i.server_item_id FROM watch_state w JOIN ("
-        "SELECT item_id, server_item_id FROM titles WHERE removed_at IS NULL UNION ALL "
-        "SELECT item_id, server_item_id FROM episodes WHERE removed_at IS NULL UNION ALL "
-        "SELECT v.item_id, v.server_item_id FROM item_versions v WHERE EXISTS ("
-        " SELECT 1 FROM titles t WHERE t.item_id = v.primary_item_id AND t.removed_at IS NULL) OR EXISTS ("
-        " SELECT 1 FROM episodes e WHERE e.item_id = v.primary_item_id AND e.removed_at IS NULL)"
-        ") i USING (item_id) WHERE w.user_id = :user AND (w.played OR w.favorite OR w.position_share > 0 "
+        "SELECT i.server_item_id FROM watch_state w JOIN items i USING (item_id) "
+        "WHERE w.user_id = :user AND i.removed_at IS NULL AND (w.played OR w.favorite OR w.position_share > 0 "
         "OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = :source "
         " AND r.work_id = w.work_id AND r.item_id = w.item_id))"
     )
@@ -282,7 +264,7 @@ def read_histories(connection: Connection, user_ids: Sequence[str] | None = None
 
     statement = text(
         "WITH totals AS (SELECT work_id, count(DISTINCT (coalesce(season, -1), coalesce(number, -item_id))) AS total "
-        " FROM episodes WHERE removed_at IS NULL AND coalesce(season, 1) > 0 GROUP BY work_id), "
+        " FROM present_episodes WHERE coalesce(season, 1) > 0 GROUP BY work_id), "
         "states AS (SELECT w.*, coalesce(e.season, -1) AS season, "
         " CASE WHEN w.is_episode THEN coalesce(e.number, -coalesce(v.primary_item_id, w.item_id)) END AS number, "
         " CASE WHEN w.played THEN greatest(w.play_count, 1) ELSE w.play_count END AS plays "
@@ -337,8 +319,8 @@ def read_plays(connection: Connection, *, since: datetime, until: datetime) -> p
     rows = connection.execute(
         text(
             "SELECT p.user_id, p.work_id, p.played_at, p.play_count AS plays, p.completion, "
-            "CASE WHEN p.is_episode THEN p.item_id END AS episode_id FROM plays p JOIN users u USING (user_id) "
-            "WHERE p.played_at > :since AND p.played_at <= :until AND u.removed_at IS NULL"
+            "CASE WHEN p.is_episode THEN p.item_id END AS episode_id FROM plays p JOIN present_users USING (user_id) "
+            "WHERE p.played_at > :since AND p.played_at <= :until"
         ),
         {"since": since, "until": until},
     ).all()
@@ -381,9 +363,9 @@ def stale_histories(connection: Connection, *, now: datetime, hours: int = 24) -
     """Users on the server whose history has not been read for so many hours, or by a clock that was far ahead."""
     rows = connection.execute(
         text(
-            "SELECT u.partition_key AS partition, u.name, h.synced_at::text AS last_read FROM users u "
-            "LEFT JOIN history_syncs h USING (user_id) WHERE u.removed_at IS NULL "
-            "AND (h.synced_at IS NULL OR h.synced_at < CAST(:now AS timestamptz) - make_interval(hours => :hours) "
+            "SELECT u.partition_key AS partition, u.name, h.synced_at::text AS last_read FROM present_users u "
+            "LEFT JOIN history_syncs h USING (user_id) "
+            "WHERE (h.synced_at IS NULL OR h.synced_at < CAST(:now AS timestamptz) - make_interval(hours => :hours) "
             "OR h.synced_at > CAST(:now AS timestamptz) + make_interval(hours => :hours)) "
             "ORDER BY h.synced_at NULLS FIRST, u.name"
         ),

@@ -10,7 +10,6 @@ from sqlalchemy import text
 
 from aperture_dagster.library.access import Copy
 from aperture_dagster.storage.bulk import WriteCounts, copied_row, copy_rows, staging_table, upsert
-from aperture_dagster.storage.enrichment import ONE_COPY
 from aperture_dagster.storage.tables import recommendations, taste_profiles, taste_weights, top_picks, written_columns
 
 if TYPE_CHECKING:
@@ -36,10 +35,10 @@ def read_items(connection: Connection) -> pd.DataFrame:
             "coalesce(e.vote_average, s.community_rating)::float8 AS vote_average, e.vote_count::float8 AS vote_count, "
             "e.popularity::float8 AS popularity, coalesce(e.official_rating, s.official_rating) AS official_rating, "
             "coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, s.imdb_id) AS imdb_id, "
-            "(SELECT count(DISTINCT (season, number)) FROM episodes p WHERE p.work_id = s.work_id "
-            "  AND p.removed_at IS NULL AND coalesce(p.season, 1) > 0)::float8 AS episodes_total "
-            f"FROM ({ONE_COPY}) s LEFT JOIN enriched_metadata e USING (work_id) WHERE s.removed_at IS NULL "
-            "ORDER BY s.work_id"
+            "(SELECT count(DISTINCT (season, number)) FROM present_episodes p WHERE p.work_id = s.work_id "
+            "  AND coalesce(p.season, 1) > 0)::float8 AS episodes_total "
+            "FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s "
+            "LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id"
         )
     )
     names = list(rows.keys())
@@ -54,9 +53,7 @@ def read_items(connection: Connection) -> pd.DataFrame:
 
 def read_copies(connection: Connection) -> list[Copy]:
     """Read every copy of every work in the library."""
-    rows = connection.exec_driver_sql(
-        "SELECT work_id, item_id, library_id, tags, path FROM titles WHERE removed_at IS NULL"
-    )
+    rows = connection.exec_driver_sql("SELECT work_id, item_id, library_id, tags, path FROM present_titles")
     return [Copy(work, item, library, tuple(tags), path) for work, item, library, tags, path in rows]
 
 
@@ -66,7 +63,7 @@ def read_edges(connection: Connection) -> pd.DataFrame:
 
     rows = connection.exec_driver_sql(
         "WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w WHERE EXISTS "
-        " (SELECT 1 FROM titles t WHERE t.work_id = w.work_id AND t.removed_at IS NULL)) "
+        " (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)) "
         "SELECT m.work_id, k.work_id, r.place FROM tmdb_metadata m JOIN here w USING (work_id) "
         "CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, place) "
         "JOIN here k ON k.media_type = w.media_type AND k.tmdb_id = r.tmdb_id WHERE k.work_id <> m.work_id"
@@ -94,8 +91,8 @@ def read_weights(connection: Connection) -> pd.DataFrame:
     import pandas as pd
 
     rows = connection.exec_driver_sql(
-        "SELECT user_id, work_id, weight::float8 FROM taste_weights JOIN users USING (user_id) "
-        "WHERE removed_at IS NULL ORDER BY user_id, work_id"
+        "SELECT user_id, work_id, weight::float8 FROM taste_weights JOIN present_users USING (user_id) "
+        "ORDER BY user_id, work_id"
     ).all()
     return pd.DataFrame([tuple(row) for row in rows], columns=["user_id", "work_id", "weight"])
 
@@ -168,16 +165,11 @@ def recommendation_table(connection: Connection, user_id: str, limit: int | None
     """A user's lists with titles and reasons, films first, in rank order."""
     rows = connection.execute(
         text(
-            "SELECT r.media_type, r.rank, coalesce(e.title, t.title) AS title, coalesce(e.year, t.year) AS year, "
-            "coalesce(e.tmdb_id, t.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, t.imdb_id) AS imdb_id, "
+            "SELECT r.media_type, r.rank, n.title, n.year, n.tmdb_id, n.imdb_id, "
             "r.score::float8 AS score, r.components, r.is_cold, r.generated_at, "
-            "ARRAY(SELECT coalesce(be.title, bt.title) FROM unnest(r.because) WITH ORDINALITY b(work_id, place) "
-            "  LEFT JOIN enriched_metadata be ON be.work_id = b.work_id "
-            "  LEFT JOIN LATERAL (SELECT title FROM titles x WHERE x.work_id = b.work_id LIMIT 1) bt ON true "
-            "  WHERE coalesce(be.title, bt.title) IS NOT NULL ORDER BY b.place) AS because "
-            "FROM recommendations r LEFT JOIN enriched_metadata e USING (work_id) "
-            "LEFT JOIN LATERAL (SELECT * FROM titles x WHERE x.work_id = r.work_id "
-            "  ORDER BY (x.removed_at IS NOT NULL), x.item_id LIMIT 1) t ON true "
+            "ARRAY(SELECT b.title FROM unnest(r.because) WITH ORDINALITY AS b_(work_id, place) "
+            "  JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place) AS because "
+            "FROM recommendations r JOIN work_names n USING (work_id) "
             "WHERE r.user_id = :user ORDER BY r.media_type, r.rank LIMIT :n"
         ),
         {"user": user_id, "n": limit},
@@ -189,11 +181,9 @@ def top_picks_table(connection: Connection, day: date) -> list[dict[str, Any]]:
     """A day's Top Picks with titles, films first, in rank order."""
     rows = connection.execute(
         text(
-            "SELECT p.media_type, p.rank, coalesce(e.title, t.title) AS title, coalesce(e.year, t.year) AS year, "
-            "coalesce(e.tmdb_id, t.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, t.imdb_id) AS imdb_id, p.viewers, p.plays, "
+            "SELECT p.media_type, p.rank, n.title, n.year, n.tmdb_id, n.imdb_id, p.viewers, p.plays, "
             "p.completion::float8 AS completion, p.score::float8 AS score, p.relaxed FROM top_picks p "
-            "LEFT JOIN enriched_metadata e USING (work_id) "
-            "LEFT JOIN LATERAL (SELECT * FROM titles x WHERE x.work_id = p.work_id LIMIT 1) t ON true "
+            "JOIN work_names n USING (work_id) "
             "WHERE p.day = :day ORDER BY p.media_type, p.rank"
         ),
         {"day": day},
@@ -216,7 +206,7 @@ def list_sizes(connection: Connection) -> list[dict[str, Any]]:
     rows = connection.exec_driver_sql(
         "SELECT u.partition_key AS partition, u.name, count(*) FILTER (WHERE r.media_type = 'movie') AS films, "
         "count(*) FILTER (WHERE r.media_type = 'series') AS series, coalesce(bool_or(r.is_cold), false) AS cold, "
-        "max(r.generated_at)::text AS changed FROM users u LEFT JOIN recommendations r USING (user_id) "
-        "WHERE u.removed_at IS NULL GROUP BY u.user_id ORDER BY count(r.rank), u.name"
+        "max(r.generated_at)::text AS changed FROM present_users u LEFT JOIN recommendations r USING (user_id) "
+        "GROUP BY u.user_id, u.partition_key, u.name ORDER BY count(r.rank), u.name"
     ).mappings()
     return [dict(row) for row in rows]

@@ -42,7 +42,7 @@ def gather_studios(connection: Connection) -> WriteCounts:
             "CROSS JOIN LATERAL (VALUES ('company', m.companies), ('network', m.networks)) "
             "AS k (kind, studios) CROSS JOIN LATERAL jsonb_array_elements(k.studios) s "
             "WHERE jsonb_typeof(s->'id') = 'number' "
-            "AND EXISTS (SELECT 1 FROM titles t WHERE t.work_id = m.work_id AND t.removed_at IS NULL)"
+            "AND EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = m.work_id)"
             "), studios AS MATERIALIZED ("
             "SELECT kind, studio_id, max(name) AS name, max(logo_path) AS logo_path, "
             "count(DISTINCT work_id)::int AS titles FROM named GROUP BY kind, studio_id"

@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from aperture_dagster.storage.tables import metadata
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 # Days that a work or a model stays unused before it goes: an identification may be corrected back, a model tried again.
 KEPT_DAYS = 30
-# What keeps a work: its items, and what people did with it or were shown of it.
-KEEPERS = ("titles", "episodes", "watch_state", "plays", "ratings", "rating_changes", "recommendations", "top_picks")
-# What was made or fetched for a work, and can be again.
-DERIVED = (
-    "merges", "enriched_metadata", "tmdb_metadata", "omdb_ratings", "mdblist_scores", "embeddings", "taste_weights",
-)  # fmt: skip
+_REFERRING = [
+    table
+    for table in metadata.sorted_tables
+    if any(key.target_fullname == "works.work_id" for key in table.foreign_keys)
+]
+# What was made or fetched for a work can be again, and goes with it.
+DERIVED = tuple(table.name for table in _REFERRING if table.info.keys() & {"derived", "source"})
+# Everything else keeps a work: its items, and what people did with it or were shown of it.
+KEEPERS = tuple(table.name for table in _REFERRING if table.name not in DERIVED)
 
 
 def forget_unused_works(connection: Connection) -> int:
@@ -26,11 +31,11 @@ def forget_unused_works(connection: Connection) -> int:
     """
     # Nobody gives a work a title meanwhile.
     connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('catalogue'))")
-    used = " OR ".join(f"EXISTS (SELECT 1 FROM {table} k WHERE k.work_id = w.work_id)" for table in KEEPERS[2:])
+    used = " OR ".join(f"EXISTS (SELECT 1 FROM {table} k WHERE k.work_id = w.work_id)" for table in KEEPERS)
     connection.exec_driver_sql(
+        # Nearly all works have a title; only the others are looked for everywhere.
         "WITH bare AS MATERIALIZED (SELECT w.work_id FROM works w "
-        " WHERE NOT EXISTS (SELECT 1 FROM titles k WHERE k.work_id = w.work_id) "
-        " AND NOT EXISTS (SELECT 1 FROM episodes k WHERE k.work_id = w.work_id)), "
+        " WHERE NOT EXISTS (SELECT 1 FROM titles k WHERE k.work_id = w.work_id)), "
         f"unused AS (SELECT w.work_id FROM bare w WHERE NOT ({used})) "
         "UPDATE works w SET unused_since = CASE WHEN u.work_id IS NULL THEN NULL ELSE now() END FROM works o "
         "LEFT JOIN unused u ON u.work_id = o.work_id "

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 # What the library holds now, by work.
-PRESENT = "EXISTS (SELECT 1 FROM titles t WHERE t.work_id = e.work_id AND t.removed_at IS NULL)"
+PRESENT = "EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id)"
 
 
 def text_hash(content: str, model_key: str) -> str:

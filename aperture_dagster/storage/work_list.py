@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 # Whether there is still something in the library that the item belongs to, by the kind of item.
 _IN_LIBRARY = {
-    "title": "EXISTS (SELECT 1 FROM titles t WHERE t.work_id = f.item AND t.removed_at IS NULL)",
-    "collection": "EXISTS (SELECT 1 FROM tmdb_metadata m JOIN titles t USING (work_id) "
-    "WHERE m.collection_id = f.item AND t.removed_at IS NULL)",
+    "title": "EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = f.item)",
+    "collection": "EXISTS (SELECT 1 FROM tmdb_metadata m JOIN present_titles t USING (work_id) "
+    "WHERE m.collection_id = f.item)",
     "studio": "EXISTS (SELECT 1 FROM studio_logos s WHERE s.kind = f.kind AND s.studio_id = f.item AND s.titles > 0)",
 }
 _ENROL = {
     "title": "SELECT w.media_type AS kind, w.work_id AS item, min(t.added_at) AS added_at FROM works w "
-    "JOIN titles t ON t.work_id = w.work_id AND t.removed_at IS NULL "
+    "JOIN present_titles t ON t.work_id = w.work_id "
     "LEFT JOIN tmdb_metadata m ON m.work_id = w.work_id WHERE {askable} GROUP BY 1, 2",
     "collection": "SELECT 'collection' AS kind, m.collection_id AS item, min(t.added_at) AS added_at "
-    "FROM tmdb_metadata m JOIN titles t ON t.work_id = m.work_id AND t.removed_at IS NULL "
+    "FROM tmdb_metadata m JOIN present_titles t ON t.work_id = m.work_id "
     "WHERE m.collection_id IS NOT NULL GROUP BY 2",
     "studio": "SELECT s.kind, s.studio_id AS item, NULL::timestamptz AS added_at FROM studio_logos s "
     "WHERE s.titles > 0",
@@ -45,7 +45,7 @@ _ASKABLE = {
 }
 # A title of the library that is on no list of the source.
 _UNLISTED = (
-    "EXISTS (SELECT 1 FROM titles t WHERE t.work_id = w.work_id AND t.removed_at IS NULL) "
+    "EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id) "
     "AND NOT EXISTS (SELECT 1 FROM fetches f WHERE f.source = :source AND f.kind = w.media_type "
     "AND f.item = w.work_id)"
 )
@@ -155,9 +155,8 @@ def _due_statement(source: Source, which: str, order: str) -> TextClause:
             "SELECT f.kind, f.item, t.title AS name, t.year, coalesce(f.found_id, w.tmdb_id, m.tmdb_id) AS tmdb_id, "
             "coalesce(w.imdb_id, m.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id, f.found_id, "
             f"f.attempts AS failures FROM ({chosen}) f JOIN works w ON w.work_id = f.item "
-            "LEFT JOIN tmdb_metadata m ON m.work_id = f.item JOIN LATERAL (SELECT title, year FROM titles t "
-            "WHERE t.work_id = f.item AND t.removed_at IS NULL ORDER BY t.item_id LIMIT 1) t ON true "
-            f"ORDER BY {order}"
+            "LEFT JOIN tmdb_metadata m ON m.work_id = f.item "
+            f"JOIN work_copies t ON t.work_id = f.item AND t.removed_at IS NULL ORDER BY {order}"
         )
     if group == "studio":
         return text(
@@ -242,8 +241,8 @@ def without_id(connection: Connection, source: Source, limit: int = 20) -> list[
         return []
     statement = text(
         "SELECT t.title, t.year, w.media_type AS kind FROM works w LEFT JOIN tmdb_metadata m USING (work_id) "
-        "JOIN LATERAL (SELECT title, year FROM titles t WHERE t.work_id = w.work_id AND t.removed_at IS NULL "
-        f"ORDER BY t.item_id LIMIT 1) t ON true WHERE NOT ({_ASKABLE[source.asks_by]}) ORDER BY t.title LIMIT :n"
+        "JOIN work_copies t ON t.work_id = w.work_id AND t.removed_at IS NULL "
+        f"WHERE NOT ({_ASKABLE[source.asks_by]}) ORDER BY t.title LIMIT :n"
     )
     return [dict(row) for row in connection.execute(statement, {"n": limit}).mappings()]
 
@@ -264,8 +263,7 @@ def share_stale(connection: Connection, source: Source, *, now: datetime, grace_
 def not_fetched(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
     """Items whose last attempt failed or found nothing, and why; failures first."""
     named = (
-        "SELECT title AS name, year FROM titles t WHERE t.work_id = f.item AND t.removed_at IS NULL "
-        "ORDER BY t.item_id LIMIT 1"
+        "SELECT title AS name, year FROM work_copies t WHERE t.work_id = f.item AND t.removed_at IS NULL"
         if _group(source) == "title"
         else "SELECT name, NULL::int AS year FROM studio_logos s WHERE s.kind = f.kind AND s.studio_id = f.item "
         "AND s.logo_path IS NOT NULL"

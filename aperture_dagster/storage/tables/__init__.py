@@ -29,12 +29,14 @@ from aperture_dagster.storage.tables.taste import (
     taste_weights,
     top_picks,
 )
+from aperture_dagster.storage.tables.views import VIEWS
 
 # The newest migration; a process whose database says the same has nothing to migrate.
 HEAD_REVISION = "v1"
 
 __all__ = [
     "HEAD_REVISION",
+    "VIEWS",
     "ColumnSchema",
     "column_schema",
     "embedding_models",

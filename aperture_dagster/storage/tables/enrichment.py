@@ -235,6 +235,7 @@ enriched_metadata = Table(
     Column("sources", JSONB, nullable=False, comment="column -> source that the value came from"),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     one_of("media_type", MEDIA_TYPES),
+    info={"derived": True},
     comment="The one merged view of a work: a stated precedence per column, and where each value came from.",
 )
 
@@ -243,5 +244,6 @@ merges = Table(
     metadata,
     Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
     Column("made_from", Text, nullable=False, comment="the recipe, and the versions of the rows of all sources"),
+    info={"derived": True},
     comment="What each row of enriched_metadata was made from last.",
 )

@@ -53,6 +53,7 @@ embeddings = Table(
     Column("text_hash", Text, nullable=False),
     Column("vector", HalfVector(), nullable=False),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    info={"derived": True},
     comment="One vector per model and work, and the hash of the text that it was made from.",
 )
 
@@ -85,6 +86,7 @@ taste_weights = Table(
     one_of("media_type", MEDIA_TYPES),
     between("weight", -10, 10),
     Index("ix_taste_weights_media_type", "media_type"),
+    info={"derived": True},
     comment="How much each title in a user's history speaks for or against its like.",
 )
 
