@@ -29,7 +29,7 @@ def build_definitions(
     Raises:
         SettingsError: a setting is misspelt or impossible.
     """
-    from aperture_dagster.defs import enrichment, media_server
+    from aperture_dagster.defs import enrichment, media_server, publishing
     from aperture_dagster.defs.enrichment import checks as enrichment_checks
     from aperture_dagster.defs.media_server import checks as media_server_checks
     from aperture_dagster.defs.popularity.top_picks import top_picks_asset
@@ -64,6 +64,7 @@ def build_definitions(
             taste.taste_profiles,
             taste.recommendations,
             top_picks_asset(timezone),
+            *publishing.ASSETS,
         ],
         asset_checks=[*media_server_checks.CHECKS, *enrichment_checks.CHECKS, *taste_checks.CHECKS],
         jobs=jobs,

@@ -30,7 +30,12 @@ def build_jobs() -> list[AssetJob]:
             "omdb_ratings",
             "enriched_metadata",
         ),
-        job("enrich_studio_logos", "Fetch the logos of studios that are new or were not to be had.", "studio_logos"),
+        job(
+            "enrich_studio_logos",
+            "Download logos for studios that have none yet; set them on the media server if that is turned on.",
+            "studio_logos",
+            "studio_pictures",
+        ),
         job(
             "enrich_mdblist",
             "Ask MDBList about titles that are due, and merge what all sources say.",

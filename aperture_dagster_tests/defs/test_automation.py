@@ -17,7 +17,17 @@ from aperture_dagster_tests.storage.conftest import Shelf, film
 # Dagster's own tester of conditions uses a beta feature.
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `include_sources`")
 
-SOURCES = ("users", "movies", "series", "episodes", "tmdb_metadata", "omdb_ratings", "mdblist_scores", "studio_logos")
+SOURCES = (
+    "users",
+    "movies",
+    "series",
+    "episodes",
+    "tmdb_metadata",
+    "omdb_ratings",
+    "mdblist_scores",
+    "studio_logos",
+    "studio_pictures",
+)
 PER_USER = ("watch_history", "taste_profiles", "recommendations")
 EVERYBODY = ("Alma", "Bruno", "Clara")
 
@@ -86,7 +96,7 @@ def test_a_new_film_is_merged_embedded_and_moves_everybody(automation: Automatio
     automation.everything_is_made()
     automation.look()
     automation.made("movies")
-    assert automation.look() == {"enriched_metadata": {None}, "embeddings": {None}}
+    assert automation.look() == {"enriched_metadata": {None}, "embeddings": {None}, "studio_pictures": {None}}
     automation.made("enriched_metadata", "embeddings")
     assert automation.look() == {"taste_profiles": set(EVERYBODY), "recommendations": set(EVERYBODY)}
     automation.made("taste_profiles", "recommendations", users=EVERYBODY)
@@ -109,6 +119,15 @@ def test_what_is_missing_is_made_as_soon_as_it_can_be(automation: Automation):
     assert automation.look() == {}, "nobody's history has been read"
     automation.made("watch_history", users=("Clara",))
     assert automation.look() == {"taste_profiles": {"Clara"}, "recommendations": {"Clara"}}
+
+
+def test_new_logos_are_published(automation: Automation):
+    automation.everything_is_made()
+    automation.look()
+    automation.made("studio_logos")
+    assert automation.look() == {"studio_pictures": {None}}
+    automation.made("studio_pictures")
+    assert automation.look() == {}
 
 
 def test_a_newcomer_is_served_without_the_others(automation: Automation):
@@ -171,6 +190,6 @@ def test_a_source_that_fails_from_its_first_day_does_not_hold_back_the_view(make
         assert not automation.run("enrich_metadata"), "OMDb cannot be reached"
         asked = automation.look()
         assert {"enriched_metadata", "embeddings"} <= set(asked), "TMDb has been asked, and MDBList"
-        automation.made("studio_logos")
+        automation.made("studio_logos", "studio_pictures")
         for _ in range(3):
             assert automation.look() == {}

@@ -1,4 +1,4 @@
-"""Logos of studios: only real pictures, each downloaded once, and their upload to the media server."""
+"""Logos of studios: real pictures only, each downloaded once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.library.pictures import check_picture
-from aperture_dagster.resources.providers import Clock, MediaServers
+from aperture_dagster.resources.providers import Clock
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import small_world
@@ -20,7 +20,6 @@ from aperture_dagster_tests.household import Household, failures, metadata_of
 pytestmark = pytest.mark.e2e
 
 STORED = "SELECT kind, studio_id, file_name, picture_kind, bytes FROM studio_logos WHERE file_name IS NOT NULL"
-NAMED = "SELECT name, file_name FROM studio_logos WHERE picture_kind = 'png'"
 OUTCOMES = "SELECT outcome, count(*) AS n FROM fetches WHERE source = 'tmdb_images' GROUP BY 1"
 
 
@@ -150,30 +149,3 @@ def test_a_changed_logo_and_a_lost_file_are_downloaded_at_once(household):
 def test_without_a_tmdb_key_logos_are_skipped(household):
     with household(small_world(movies=5), tmdb_api_key=None) as (_, home):
         assert metadata_of(home.must("enrich_studio_logos"), "studio_logos")["skipped"].startswith("skipped: TMDB")
-
-
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
-def test_studios_without_a_picture_get_one_and_the_operators_pictures_are_kept(household, server: str):
-    with enriched(household, server=server, set_studio_pictures=True) as (simulator, home, _):
-        named = "SELECT s->>'name' AS name FROM tmdb_metadata, jsonb_array_elements(companies || networks) s "
-        with_logo = {row["name"] for row in home.rows(named + "WHERE s->>'logo_path' IS NOT NULL")}
-        with MediaServers(home.settings, home.database).open_writer() as writer:
-            studios = {studio.name: studio for page in writer.reader.studios() for studio in page}
-            chosen = min(with_logo & set(studios))
-            writer.set_picture(studios[chosen].server_item_id, b"the operator's", "image/png")
-        told = run(home)
-        shown = simulator.state.studio_pictures()
-        theirs = (with_logo & set(studios)) - {chosen}
-        assert theirs and told["set_on_the_media_server"] == len(theirs)
-        assert shown[chosen].content == b"the operator's"
-        files = {row["name"]: row["file_name"] for row in home.rows(NAMED)}
-        for name in theirs:
-            assert shown[name].content == (logos(home) / files[name]).read_bytes()
-        assert run(home)["set_on_the_media_server"] == 0
-
-
-def test_pictures_are_uploaded_to_the_media_server_only_if_enabled(household):
-    with enriched(household) as (simulator, home, _):
-        run(home)
-        assert simulator.state.studio_pictures() == {}
-        assert simulator.state.requests("jellyfin", "Studios") == 0

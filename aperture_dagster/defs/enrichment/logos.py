@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from aperture_dagster.automation import fresh_within_half_a_day, when_what_it_is_made_from_changed
-from aperture_dagster.defs.common import Progress, materialized, operator_errors, table
+from aperture_dagster.defs.common import materialized, operator_errors, table
 from aperture_dagster.defs.enrichment.reporting import skipped, source_metadata, tell_waiting
 from aperture_dagster.defs.enrichment.tmdb import tmdb_metadata
 from aperture_dagster.library.sources import TMDB_IMAGES
-from aperture_dagster.resources.errors import NotFound, RequestRejected, ServiceRefused
+from aperture_dagster.resources.errors import NotFound, ServiceRefused
 from aperture_dagster.resources.metered_service import MeteredService
-from aperture_dagster.resources.providers import Clock, Database, MediaServers
+from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.worklist.engine import Attempt, WorkList, outcome_of, work_through
 
@@ -43,14 +43,12 @@ def studio_logos(
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
     tmdb_image_service: dg.ResourceParam[MeteredService],
-    media_servers: dg.ResourceParam[MediaServers],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
     """The logo of each company and network behind the library's titles, one row per studio, and its file in the home's
     folder `logos`.
 
-    Downloaded once, taken only if it is a picture by its content; who has none is remembered. Where
-    `set_studio_pictures` is on, the media server's studios without a picture are given theirs.
+    Downloaded once, taken only if it is a picture by its content; who has none is remembered.
     """
     from aperture_dagster.storage.files import clear_unfinished
     from aperture_dagster.storage.studios import ask_for_changed_logos, gather_studios, stored_logos, studio_table
@@ -73,13 +71,12 @@ def studio_logos(
             ask_for_changed_logos(connection, lost=lost, now=clock.now())
         tally = work_through(context, database, clock, _logos(client, tmdb_image_service.concurrency, folder))
         tally.rows += gathered.written
-        shown = _show(context, database, media_servers, folder) if settings.set_studio_pictures else 0
         with database.transaction() as connection:
             studios = studio_table(connection)
         return materialized(
             context,
             source_metadata(database, TMDB_IMAGES, tally, requests=client.requests, now=clock.now())
-            | {"files_lost": len(lost), "set_on_the_media_server": shown, "studios": table(studios)},
+            | {"files_lost": len(lost), "studios": table(studios)},
         )
 
 
@@ -133,35 +130,3 @@ def _ask_logo(client: "TmdbImages", studio: "DueItem") -> Attempt:
     except ServiceRefused as error:
         # There is no key that could be wrong: stores of pictures say so of one that they do not have.
         return Attempt(studio, "error", detail=str(error))
-
-
-def _show(context: dg.AssetExecutionContext, database: Database, media_servers: MediaServers, folder: Path) -> int:
-    """Give the media server's studios their logos: those that have no picture, and those whose picture is an older one
-    of ours. What the operator chose stays. Returns how many were set.
-    """
-    from aperture_dagster.storage.studios import note_shown, stored_logos
-
-    with database.transaction() as connection:
-        logos = stored_logos(connection)
-    wanted = {logo.name.casefold(): logo for logo in reversed(logos) if logo.sha256 != logo.shown_sha256}
-    count = 0
-    if not wanted:
-        return count
-    progress = Progress(context, "studios' pictures", len(wanted))
-    with media_servers.open_writer() as writer:
-        for page in writer.reader.studios():
-            for studio in page:
-                logo = wanted.get(studio.name.casefold())
-                if logo is None or (studio.has_picture and logo.shown_sha256 is None):
-                    continue
-                content = (folder / logo.file_name).read_bytes()
-                try:
-                    writer.set_picture(studio.server_item_id, content, f"image/{logo.picture_kind}")
-                except (NotFound, RequestRejected) as error:
-                    context.log.warning(f"{studio.name}: {error}")
-                    continue
-                with database.transaction() as connection:
-                    note_shown(connection, logo)
-                count += 1
-                progress.add()
-    return count

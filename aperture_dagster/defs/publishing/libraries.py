@@ -1,0 +1,13 @@
+"""The libraries on the media server: where lineage ends."""
+
+import dagster as dg
+
+from aperture_dagster.defs.publishing.studio_pictures import GROUP, studio_pictures
+
+media_server_libraries = dg.AssetSpec(
+    "media_server_libraries",
+    group_name=GROUP,
+    deps=[studio_pictures],
+    description="The media server's libraries as its users see them: everything that is published ends up here.",
+    kinds={"jellyfin", "emby"},
+)

@@ -1,0 +1,114 @@
+"""Studio logos as the studios' pictures on the media server."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from aperture_dagster.automation import when_what_it_is_made_from_changed
+from aperture_dagster.defs.common import SERVER, Progress, operator_errors, table
+from aperture_dagster.defs.enrichment import studio_logos
+from aperture_dagster.defs.media_server import movies, series
+from aperture_dagster.publishing.studio_pictures import PictureChange, plan_pictures
+from aperture_dagster.resources.errors import NotFound, RequestRejected
+from aperture_dagster.resources.providers import Database, MediaServers
+from aperture_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from aperture_dagster.resources.media_server.records import ServerStudio
+    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+
+GROUP = "publishing"
+CHECK = "are_on_the_server"
+SHOWN_STUDIOS = 25
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=[studio_logos, movies, series],
+    kinds={"jellyfin", "emby"},
+    pool=SERVER,
+    automation_condition=when_what_it_is_made_from_changed,
+    check_specs=[
+        dg.AssetCheckSpec(
+            CHECK, asset="studio_pictures", description="Every studio with a logo has a picture on the media server."
+        )
+    ],
+)
+def studio_pictures(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    media_servers: dg.ResourceParam[MediaServers],
+) -> dg.MaterializeResult:
+    """The logo of each studio as its picture on the media server, one row per studio there.
+
+    Set for studios that have no picture, and for those that have an older one of ours; a picture that you chose stays.
+    Only with `APERTURE_SET_STUDIO_PICTURES`.
+    """
+    if not settings.set_studio_pictures:
+        reason = "skipped: APERTURE_SET_STUDIO_PICTURES is off"
+        context.log.info(reason)
+        return dg.MaterializeResult(
+            metadata={"skipped": reason}, check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True)]
+        )
+    with operator_errors(context, settings), media_servers.open_writer() as writer:
+        studios, changes = _compare(writer, database)
+        changed = _apply(context, writer, database, settings, changes)
+        if changes:
+            studios, changes = _compare(writer, database)
+        left = [change.studio.name for change in changes]
+        return dg.MaterializeResult(
+            metadata={
+                "studios": len(studios),
+                "with_picture": sum(studio.has_picture for studio in studios),
+                "changed": len(changed),
+                "requests": writer.requests,
+                "changed_studios": table([{"studio": name} for name in changed[:SHOWN_STUDIOS]]),
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=CHECK,
+                    passed=not left,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    metadata={"missing": len(left), "studios": ", ".join(left[:SHOWN_STUDIOS]) or "none"},
+                    description=f"The media server did not accept {len(left):,} pictures." if left else None,
+                )
+            ],
+        )
+
+
+def _compare(writer: "MediaServerWriter", database: Database) -> "tuple[list[ServerStudio], list[PictureChange]]":
+    """Return the studios on the server, and the pictures that should be set."""
+    from aperture_dagster.storage.studios import stored_logos
+
+    studios = [studio for page in writer.reader.studios() for studio in page]
+    with database.transaction() as connection:
+        return studios, plan_pictures(studios, stored_logos(connection))
+
+
+def _apply(
+    context: dg.AssetExecutionContext,
+    writer: "MediaServerWriter",
+    database: Database,
+    settings: Settings,
+    changes: Sequence[PictureChange],
+) -> list[str]:
+    """Set pictures; return the names of the studios whose picture was accepted."""
+    from aperture_dagster.storage.studios import note_shown
+
+    changed: list[str] = []
+    progress = Progress(context, "studio pictures", len(changes))
+    for studio, logo in ((change.studio, change.logo) for change in changes):
+        path = settings.home_path / "logos" / logo.file_name
+        try:
+            writer.set_picture(studio.server_item_id, path.read_bytes(), f"image/{logo.picture_kind}")
+        except (NotFound, RequestRejected, FileNotFoundError) as error:
+            # A lost file is downloaded again by the next run of the logos.
+            context.log.warning(f"{studio.name}: {error}")
+            continue
+        with database.transaction() as connection:
+            note_shown(connection, logo)
+        changed.append(studio.name)
+        progress.add()
+    return changed

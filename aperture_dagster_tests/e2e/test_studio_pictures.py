@@ -1,0 +1,93 @@
+"""Studio pictures on the media server: what is set, what stays, and what happens if the server refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.household import Household, failed_checks, failures, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+CHECK = "studio_pictures.are_on_the_server"
+
+
+@contextmanager
+def enriched(household: Any, **settings: Any) -> Iterator[tuple[RunningSimulator, Household]]:
+    """A home with titles and their studios; the media server has no pictures of studios yet."""
+    with household(small_world(movies=25), **settings) as (simulator, home):
+        for job in ("sync_movies", "sync_series", "enrich_metadata"):
+            home.must(job)
+        simulator.state.reset_counters()
+        yield simulator, home
+
+
+def publish(home: Household) -> dict[str, Any]:
+    return metadata_of(home.must("enrich_studio_logos"), "studio_pictures")
+
+
+def logos_by_name(home: Household) -> dict[str, bytes]:
+    rows = home.rows("SELECT name, file_name FROM studio_logos WHERE file_name IS NOT NULL")
+    return {row["name"]: (home.settings.home_path / "logos" / row["file_name"]).read_bytes() for row in rows}
+
+
+@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+def test_studios_without_a_picture_get_their_logo_and_the_operators_choice_stays(household, server: str):
+    with enriched(household, server=server, set_studio_pictures=True) as (simulator, home):
+        named = "SELECT s->>'name' AS name FROM tmdb_metadata, jsonb_array_elements(companies || networks) s "
+        with_logo = {row["name"] for row in home.rows(named + "WHERE s->>'logo_path' IS NOT NULL")}
+        with MediaServers(home.settings, home.database).open_writer() as writer:
+            studios = {studio.name: studio for page in writer.reader.studios() for studio in page}
+            chosen = min(with_logo & set(studios))
+            writer.set_picture(studios[chosen].server_item_id, b"the operator's", "image/png")
+        metadata = publish(home)
+        pictures, ours = simulator.state.studio_pictures(), (with_logo & set(studios)) - {chosen}
+        assert ours and metadata["changed"] == len(ours)
+        assert pictures[chosen].content == b"the operator's"
+        logos = logos_by_name(home)
+        assert {name: pictures[name].content for name in ours} == {name: logos[name] for name in ours}
+        assert publish(home)["changed"] == 0
+        assert simulator.state.studio_pictures() == pictures
+
+
+def test_the_media_server_is_not_touched_unless_turned_on(household):
+    with enriched(household) as (simulator, home):
+        assert publish(home)["skipped"].startswith("skipped: APERTURE_SET_STUDIO_PICTURES")
+        assert simulator.state.studio_pictures() == {}
+        assert simulator.state.requests("jellyfin", "Studios") == 0
+
+
+def test_our_own_picture_follows_a_new_logo(household):
+    with enriched(household, set_studio_pictures=True) as (_, home):
+        changed = publish(home)["changed"]
+        home.rows("UPDATE studio_logos SET shown_sha256 = 'an older one' WHERE shown_sha256 IS NOT NULL RETURNING 1")
+        assert publish(home)["changed"] == changed > 0
+        assert publish(home)["changed"] == 0
+
+
+def test_a_refused_picture_costs_only_itself_and_warns(household):
+    with enriched(household, set_studio_pictures=True) as (simulator, home):
+        simulator.state.add_fault(FaultRule("jellyfin", "/Images/Primary", status=400, times=1))
+        result = home.must("enrich_studio_logos")
+        assert failed_checks(result) == [CHECK]
+        assert metadata_of(result, "studio_pictures")["changed"] > 1
+        result = home.must("enrich_studio_logos")
+        assert failed_checks(result) == [] and metadata_of(result, "studio_pictures")["changed"] == 1
+
+
+def test_a_server_that_is_down_fails_the_step_with_a_sentence_and_keeps_the_logos(household):
+    with enriched(household, set_studio_pictures=True) as (simulator, home):
+        simulator.state.add_fault(FaultRule("jellyfin", "/Studios", status=503))
+        result = home.run("enrich_studio_logos")
+        (sentence,) = failures(result).values()
+        assert "Jellyfin" in sentence and "What was there is kept" in sentence
+        assert logos_by_name(home)
+        simulator.state.clear_faults()
+        assert publish(home)["changed"] > 1
