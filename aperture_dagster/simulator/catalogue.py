@@ -1,7 +1,7 @@
 """The items of the media server, made from a world's titles.
 
-An item stays the same object for good: it may leave the server and come back, and may get a new id, as real
-servers do; what users did with it stays with the object.
+An item always stays the same object. It may leave the server and return, or get a new id, as on real servers; user
+data belongs to the object.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CREATED_WITHIN_DAYS = 1_460
 _USUAL_EPISODE_MINUTES = 45
 _ARTICLES = ("the ", "a ", "an ")
 _UNSAFE_IN_PATHS = re.compile(r'[\x00-\x1f/\\:*?"<>|]')
-# Ages that a rating asks for. The media server compares such numbers with a user's limit.
+# Minimum age by official rating, which the media server compares with a user's limit.
 _RATING_AGES = {
     "G": 0, "TV-G": 0, "TV-Y": 0, "APPROVED": 0, "TV-Y7": 7, "PG": 10, "TV-PG": 10,
     "PG-13": 13, "TV-14": 14, "R": 17, "TV-MA": 17, "NC-17": 18,
@@ -36,7 +36,7 @@ class Library:
     item_id: str
     locations: tuple[str, ...]
     has_id: bool = True
-    """A real server gives no id for a library whose folder it has not made an item of; its items are not there."""
+    """Without an id, the server has not made an item of the library's folder (yet), and lacks the library's items."""
     tags: tuple[str, ...] = ()
 
 
@@ -62,18 +62,18 @@ class Item:
         self.episode: int | None = None
         self.series: Item | None = None
         self.episode_end: int | None = None
-        """Of a double episode: the last number that its file holds."""
+        """Of a double episode: the number of the last one in its file."""
         self.seasons: list[Season] = []
-        """Of a series only: its seasons in order, from the first."""
+        """Of a series: its numbered seasons in order."""
         self.specials: Season | None = None
-        """Of a series only: season 0."""
+        """Of a series: season 0."""
         self.virtual = False
-        """Known from metadata; there is no file."""
+        """Whether the item is known from metadata only, without a file."""
         self.version = 0
         self.primary: Item | None = None
-        """Of an alternate version: the item that stands for all of them."""
+        """Of an alternate version: the primary version."""
         self.versions: list[Item] = []
-        """Of a primary version: the alternate ones."""
+        """Of a primary version: its alternate versions."""
         self.members: tuple[str, ...] = ()
         """Of a box set: the keys of its titles."""
         self.runtime_ticks: int | None = None
@@ -85,11 +85,11 @@ class Item:
 
     @property
     def every_season(self) -> list[Season]:
-        """Of a series: its seasons, the specials first."""
+        """All seasons of a series, specials first."""
         return [self.specials, *self.seasons] if self.specials is not None else self.seasons
 
     def numbered(self, season: int) -> Season:
-        """Of a series: the season of this number. Raises IndexError when there is none."""
+        """Return the season of a series by number. Raises IndexError when there is none."""
         found = next((each for each in self.every_season if each.item.season == season), None)
         if found is None:
             raise IndexError(season)
@@ -97,36 +97,36 @@ class Item:
 
     @property
     def season_item(self) -> Item:
-        """Of an episode: the season that holds it."""
+        """The season of an episode."""
         assert self.series is not None and self.season is not None
         return self.series.numbered(self.season).item
 
     @property
     def every_version(self) -> list[Item]:
-        """The primary version and its alternates, whichever of them this is."""
+        """All versions of the film, the primary one first."""
         primary = self.primary or self
         return [primary, *primary.versions]
 
     @property
     def is_owned(self) -> bool:
-        """Whether it is an alternate version in its primary's folder, rather than one that somebody merged."""
+        """Whether this is an alternate version in its primary's folder, rather than one merged by hand."""
         return self.primary is not None and not self.title.merged
 
     @property
     def episode_count(self) -> int:
-        """Of a series: how many episodes it has that can be played."""
+        """Number of playable episodes of a series."""
         return sum(not episode.virtual for season in self.every_season for episode in season.episodes)
 
     @property
     def studios(self) -> tuple[str, ...]:
-        """Of a film or series: its studios, as the media server calls a series' networks, too."""
+        """Studios of a film or series. The media server lists a series' networks as studios."""
         if self.kind not in ("Movie", "Series"):
             return ()
         return self.title.networks if self.kind == "Series" and self.title.networks else self.title.companies
 
     @property
     def rating_age(self) -> int | None:
-        """The age that the official rating asks for; None when unrated or unknown."""
+        """Minimum age of the official rating; None when unrated or unknown."""
         return _RATING_AGES.get(self.title.official_rating or "")
 
     @property
@@ -144,7 +144,7 @@ class Item:
         return f"{season_folder}/{safe_name(self.title.title)} S{self.season:02d}{numbers}.mkv"
 
     def renew_id(self) -> None:
-        """Compute the id from what the item is and how often it was renewed."""
+        """Compute the id from what identifies the item and the number of renewals."""
         origin = f"{self.title.key}|{self.copy}|{self.season}|{self.episode}|{self.generation}"
         if self.version:
             origin += f"|version {self.version}"
@@ -153,19 +153,19 @@ class Item:
 
 @dataclass(slots=True)
 class Season:
-    """A season's own item and its episodes in order."""
+    """A season's item and its episodes in order."""
 
     item: Item
     episodes: list[Item]
 
     @property
     def last_number(self) -> int:
-        """The highest number of an episode, 0 without any."""
+        """The highest episode number, 0 without any."""
         return max((episode.episode_end or episode.episode or 0 for episode in self.episodes), default=0)
 
 
 def sort_name(name: str) -> str:
-    """A name as the media server sorts it: lower case, no article, numbers padded."""
+    """Return a name as the media server sorts it: lower case, no article, numbers padded."""
     lowered = name.lower()
     for article in _ARTICLES:
         if lowered.startswith(article):
@@ -175,17 +175,17 @@ def sort_name(name: str) -> str:
 
 
 def safe_name(name: str) -> str:
-    """A name as part of a path, at most 150 characters."""
+    """Return a name as part of a path, at most 150 characters."""
     return _UNSAFE_IN_PATHS.sub("_", name).strip(" .")[:150] or "_"
 
 
 def stable_number(text: str) -> int:
-    """A 64-bit number that is the same in every run."""
+    """Hash a text to a 64-bit number that is the same in every run."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def library_of(library: WorldLibrary) -> Library:
-    """A library whose id follows from its name."""
+    """Make a library, with an id that follows from its name."""
     number = hashlib.md5(f"library|{library.name}".encode(), usedforsecurity=False).hexdigest()
     return Library(library.name, library.collection_type, number, library.locations, library.has_id, library.tags)
 
@@ -218,7 +218,7 @@ class Catalogue:
             self._make_box_set(box_set)
 
     def items(self, kind: str) -> list[Item]:
-        """Items of one kind that are on the server now, in catalogue order, alternate versions included."""
+        """Return items of one kind that are on the server now, in catalogue order, including alternate versions."""
         if self._present_version != self.version:
             self._present = {}
             for item in self._all:
@@ -231,11 +231,11 @@ class Catalogue:
         return item.present and item.library.has_id and item.library.name not in self.hidden_libraries
 
     def every_item(self) -> list[Item]:
-        """All items that ever were, in the order of their slots; not to be changed."""
+        """Return all items that ever existed, by slot. Do not change the list."""
         return self._all
 
     def box_sets_by_member(self) -> dict[str, list[Item]]:
-        """The box sets that each title is in, by the title's key."""
+        """Return the box sets of each title, by the title's key."""
         found: dict[str, list[Item]] = {}
         for box_set in self.items("BoxSet"):
             for key in box_set.members:
@@ -243,21 +243,21 @@ class Catalogue:
         return found
 
     def find(self, item_id: str) -> Item | None:
-        """The item with this id (with or without dashes), if it is on the server now."""
+        """Return the item with this id (with or without dashes), if it is on the server now."""
         item = self.by_id.get(item_id.replace("-", "").lower())
         return item if item is not None and self._is_here(item) else None
 
     def at(self, slot: int) -> Item | None:
-        """The item in this slot, if it is on the server now."""
+        """Return the item in this slot, if it is on the server now."""
         item = self._all[slot] if 0 <= slot < len(self._all) else None
         return item if item is not None and self.find(item.id) is item else None
 
     def top_items(self, key: str) -> list[Item]:
-        """Films or series of a title, one a copy; empty when the server never owned it."""
+        """Return the films or series of a title, one per copy; empty when the server never owned it."""
         return self.by_key.get(key, [])
 
     def family(self, item: Item) -> Iterator[Item]:
-        """The item itself, its alternate versions and, of a series, its seasons and episodes."""
+        """Yield the item itself, its alternate versions and, for a series, its seasons and episodes."""
         yield item
         yield from item.versions
         for season in item.every_season:
@@ -265,7 +265,7 @@ class Catalogue:
             yield from season.episodes
 
     def add(self, title: WorldTitle) -> None:
-        """Put a title on the server, now. One that is known is changed, or comes back, with its old items.
+        """Put a title on the server, or change it or bring it back with its old items.
 
         It may gain copies and episodes, and lose copies. Raises ValueError when it would lose seasons or episodes.
         """
@@ -297,14 +297,14 @@ class Catalogue:
             self._add_episodes(top, title, now)
 
     def remove(self, key: str) -> None:
-        """Take a title off the server. Raises KeyError when it is not there."""
+        """Remove a title from the server. Raises KeyError when it was never there."""
         for top in self.by_key[key]:
             for item in self.family(top):
                 item.present = False
         self.version += 1
 
     def renew_ids(self, key: str) -> list[str]:
-        """Give every item of a title a new id and return the new ids of its films or series."""
+        """Give every item of a title a new id, and return the new ids of its films or series."""
         for top in self.by_key[key]:
             for item in self.family(top):
                 del self.by_id[item.id]
@@ -324,7 +324,7 @@ class Catalogue:
             number = stable_number(f"{title.key}|{copy}")
             when = created or self.today.timestamp() - number % (_CREATED_WITHIN_DAYS * _DAY) - 1
             if first_played is not None:
-                # What was played must have been there.
+                # A title must have existed when it was first played.
                 when = min(when, first_played - _DAY)
             tops.append(self._make_copy(title, copy, when))
         self.by_key[title.key] = tops
@@ -348,7 +348,7 @@ class Catalogue:
         for library in self.libraries:
             if library.name == title.library or (title.library is None and library.collection_type == kind):
                 return library
-        raise ValueError(f"{title.key} belongs to a library that the world does not have")
+        raise ValueError(f"{title.key} belongs to a library that is not in the world")
 
     def _add_version(self, top: Item, number: int, created: float) -> None:
         version = self._item("Movie", top.title, top.name, top.library, created, top.copy, version=number)
@@ -359,7 +359,7 @@ class Catalogue:
     def _make_box_set(self, box_set: BoxSet) -> None:
         library = next((each for each in self.libraries if each.collection_type == "boxsets"), None)
         if library is None:
-            # A real server makes it with the first box set.
+            # A real server creates this library with the first box set.
             library = library_of(WorldLibrary("Collections", "boxsets", ("/config/data/collections",)))
             self.libraries.append(library)
         title = WorldTitle(f"boxset:{box_set.name}", "movie", box_set.name, tmdb_id=box_set.tmdb_id, tags=())
@@ -370,11 +370,11 @@ class Catalogue:
         item.members = box_set.title_keys
 
     def _add_episodes(self, top: Item, title: WorldTitle, created: float) -> None:
-        """Seasons and episodes that a series does not have yet."""
+        """Add the seasons and episodes that a series does not have yet."""
         for season_number, count in enumerate(title.episodes_per_season, start=1):
             if season_number > len(top.seasons):
                 top.seasons.append(self._season(top, season_number, f"Season {season_number}", created))
-            # What is missing may be yet to come, beyond what was ever there.
+            # Missing episodes may be announced ones, beyond the last existing episode.
             known = max((number for season, number in title.missing_episodes if season == season_number), default=0)
             self._fill(top.seasons[season_number - 1], title, max(count, known), created)
         if title.specials:
@@ -388,17 +388,17 @@ class Catalogue:
         return Season(item, [])
 
     def _fill(self, season: Season, title: WorldTitle, count: int, created: float) -> None:
-        """Episodes up to a number that a season does not have yet."""
+        """Add the episodes up to a number that a season does not have yet."""
         top, season_number = season.item.series, season.item.season
         assert top is not None and season_number is not None
         runtime_ticks = (title.runtime_minutes or _USUAL_EPISODE_MINUTES) * TICKS_PER_MINUTE
         doubles = {number for in_season, number in title.double_episodes if in_season == season_number}
         for number in range(season.last_number + 1, count + 1):
             if number - 1 in doubles:
-                # The file of the one before holds it.
+                # It is in the file of the previous episode.
                 continue
             name = _EPISODE_NAMES[number] if number < len(_EPISODE_NAMES) else f"Episode {number}"
-            # Episodes come with their series, a second apart.
+            # Episodes are added with their series, a second apart.
             at = created + number
             episode = self._item("Episode", title, name, top.library, at, top.copy, season_number, number)
             episode.series = top
@@ -429,7 +429,7 @@ class Catalogue:
         )
         location = title.location or library.locations[0]
         folder, number = f"{location}/{base}", 2
-        # Two films of one name and year cannot share a folder.
+        # Two films with the same name and year cannot share a folder.
         while folder.lower() in self._folders:
             folder, number = f"{location}/{base} [{number}]", number + 1
         self._folders.add(folder.lower())
@@ -440,7 +440,7 @@ _EPISODE_NAMES = [f"Episode {number}" for number in range(200)]
 
 
 def episode_air_date(title: WorldTitle, season: int, episode: int) -> str | None:
-    """When an episode was first shown: a season a year, an episode a week. None when the start is unknown."""
+    """Return when an episode first aired: a season a year, an episode a week. None when the start is unknown."""
     try:
         start = datetime.fromisoformat(title.release_date or "").replace(tzinfo=UTC)
     except ValueError:

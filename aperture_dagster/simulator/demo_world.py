@@ -1,10 +1,10 @@
-"""The packaged demo world: some 400 well-known films, 60 series, and a household of users with tastes of their own.
+"""The packaged demo world: some 400 well-known films, 60 series, and a household of users with different tastes.
 
 Ids and genres of the films follow MovieLens ml-latest-small (F. Maxwell Harper and Joseph A. Konstan, 2015, "The
-MovieLens Datasets", ACM TiiS 5, 4: 19), their other facts public TMDb tables; the sentences about the titles, the
-users and every play are the demo's own. Series carry ids of the stand-in's own range, never a real one.
+MovieLens Datasets", ACM TiiS 5, 4: 19), their other facts public TMDb tables. The overviews, the users and every play
+are invented. Series have ids from the stand-in's own range, never real ones.
 
-The same world comes out on every day; only its plays move, so that the last ones lie within the last days.
+The world is the same every day, except that the plays move with the date, so that the last ones are recent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from importlib import resources
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from aperture_dagster.simulator.world import (
     DEFAULT_LIBRARIES,
@@ -32,11 +34,8 @@ from aperture_dagster.simulator.world import (
     box_sets_of,
 )
 
-if TYPE_CHECKING:
-    import numpy as np
-
 SERIES_ID_BASE = 900_000_000
-"""Ids of series lie above this number, where no real id is."""
+"""Ids of series are above this number, where no real ids are."""
 
 ANIME = WorldLibrary("Anime", "movies", ("/media/anime",))
 """The household's second library of films."""
@@ -46,14 +45,14 @@ _RECENT_DAYS = 28
 _RECOMMENDED_PER_TITLE = 10
 _EPISODES_AT_MOST = 70
 _SECONDS_A_DAY = 86_400
-# What official ratings ask for, as the media server counts it; a title without one is not for children.
+# Minimum age by official rating, as on the media server. A title without a rating is for adults.
 _RATING_AGES = {"G": 0, "TV-G": 0, "TV-Y": 0, "TV-Y7": 7, "PG": 10, "TV-PG": 10, "PG-13": 13, "TV-14": 14}
 _ADULT_AGE = 17
 
 
 @dataclass(frozen=True, slots=True)
 class DemoTaste:
-    """What a demo user likes and how much they watch, as ``users.json`` tells it. Weights of about 1 to 3."""
+    """What a demo user likes and how much they watch, from ``users.json``. Weights are about 1 to 3."""
 
     name: str
     about: str
@@ -61,29 +60,29 @@ class DemoTaste:
     series: int
     joined_days_ago: int
     rates: float
-    """Share of what they finish that they rate."""
+    """Share of finished titles that they rate."""
     likes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Weights by kind: genres, keywords, people, collections, languages, decades, series."""
+    """Weights by trait: genres, keywords, people, collections, languages, decades, series."""
     dislikes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     admin: bool = False
     disabled: bool = False
     max_parental_rating: int | None = None
     left_days_ago: int = 0
     rewatches: float = 0.06
-    """Share of their films that they watch again."""
+    """Share of films that they watch again."""
 
 
 def load_demo_world(*, now: datetime, users: int | None = None) -> World:
-    """The demo world with two years of plays up to the day before ``now`` (which must know its zone).
+    """Load the demo world, with two years of plays up to the day before ``now`` (timezone-aware).
 
-    ``users`` keeps the first so many users; the plays of those who stay do not depend on it.
+    ``users`` limits the users to the first ones. It does not change their plays.
     """
     if now.tzinfo is None:
         raise ValueError("now must be timezone-aware")
     titles = demo_titles()
     tastes = demo_tastes()
     midnight = datetime.combine(now.astimezone(UTC).date(), time(), tzinfo=UTC)
-    plays = _Household(titles, tastes, _talked_about(), midnight).plays()
+    plays = _Household(titles, tastes, _popular_titles(), midnight).plays()
     kept = tastes if users is None else tastes[:users]
     names = {taste.name for taste in kept}
     return World(
@@ -106,7 +105,7 @@ def load_demo_world(*, now: datetime, users: int | None = None) -> World:
 
 @lru_cache(maxsize=1)
 def demo_titles() -> tuple[WorldTitle, ...]:
-    """All films, then all series, each knowing which others are recommended from it."""
+    """Return all films, then all series, with their recommendations."""
     movies = [_title("movie", row) for row in _rows("movies.jsonl")]
     series = [_title("series", row) for row in _rows("series.jsonl")]
     return (*_with_recommendations(movies), *_with_recommendations(series))
@@ -114,14 +113,14 @@ def demo_titles() -> tuple[WorldTitle, ...]:
 
 @lru_cache(maxsize=1)
 def demo_tastes() -> tuple[DemoTaste, ...]:
-    """The users of the demo with their tastes, in order."""
+    """Return the tastes of the demo's users, in order."""
     return tuple(DemoTaste(**row) for row in _users_file()["users"])
 
 
 def affinity(taste: DemoTaste, title: WorldTitle) -> float:
-    """How much a title is to a user's taste, before any noise: the sum of what they like in it, less what not.
+    """Return how well a title matches a user's taste: the weights of what they like, minus what they dislike.
 
-    Many matching keywords count less than twice the best one, or titles with long keyword lists would win.
+    Many matching keywords together count less than twice the best one, or titles with long keyword lists would win.
     """
     traits = _traits(title)
     liked = sum(_pull(weights, traits.get(kind, ())) for kind, weights in taste.likes.items())
@@ -130,7 +129,7 @@ def affinity(taste: DemoTaste, title: WorldTitle) -> float:
 
 
 def may_watch(taste: DemoTaste, title: WorldTitle) -> bool:
-    """Whether the server owns the title and the user's parental limit allows it."""
+    """Return whether the server owns the title and the user's parental limit allows it."""
     if title.copies == 0:
         return False
     if taste.max_parental_rating is None:
@@ -171,9 +170,9 @@ def _users_file() -> dict[str, Any]:
     return json.loads(_read("users.json"))
 
 
-def _talked_about() -> dict[MediaType, list[str]]:
-    talked = _users_file()["talked_about"]
-    return {"movie": talked["movies"], "series": talked["series"]}
+def _popular_titles() -> dict[MediaType, list[str]]:
+    popular = _users_file()["talked_about"]
+    return {"movie": popular["movies"], "series": popular["series"]}
 
 
 def _title(media_type: MediaType, row: dict[str, Any]) -> WorldTitle:
@@ -220,16 +219,14 @@ def _is_anime(row: dict[str, Any]) -> bool:
     return row.get("language") == "ja" and "Animation" in row["genres"]
 
 
-# --- recommended from a title --------------------------------------------------------------------------------------
+# --- recommendations ------------------------------------------------------------------------------------------------
 
 
 def _with_recommendations(titles: Sequence[WorldTitle]) -> list[WorldTitle]:
-    """TF-IDF cosine over what titles share, in place of the lists that the metadata service knows."""
-    import numpy as np
-
+    """Add recommendations by TF-IDF cosine similarity, in place of the metadata service's lists."""
     documents = [_terms(title) for title in titles]
     frequency = Counter(term for document in documents for term in document)
-    # A term of one title only says nothing about others.
+    # Terms of only one title do not contribute to any similarity.
     column = {term: index for index, term in enumerate(sorted(term for term, count in frequency.items() if count > 1))}
     matrix = np.zeros((len(titles), len(column)), dtype=np.float32)
     for row, document in enumerate(documents):
@@ -263,13 +260,13 @@ def _terms(title: WorldTitle) -> dict[str, float]:
 
 
 class _Household:
-    """Two years of evenings. All days count backwards from ``midnight``, day 1 being the last whole day."""
+    """Two years of evenings. Days count backwards from ``midnight``; day 1 is the last whole day."""
 
     def __init__(
         self,
         titles: Sequence[WorldTitle],
         tastes: Sequence[DemoTaste],
-        talked_about: Mapping[MediaType, Sequence[str]],
+        popular: Mapping[MediaType, Sequence[str]],
         midnight: datetime,
     ) -> None:
         self._titles: dict[MediaType, list[WorldTitle]] = {
@@ -283,10 +280,10 @@ class _Household:
             for taste in tastes
             for media_type in ("movie", "series")
         }
-        self._recent = self._who_follows_the_talk(talked_about)
+        self._recent = self._viewers_of_popular(popular)
 
     def plays(self) -> list[Play]:
-        """The plays of everybody in order of time."""
+        """Return all plays in chronological order."""
         plays: list[Play] = []
         for taste in self._tastes:
             random = _generator(taste.name)
@@ -294,12 +291,12 @@ class _Household:
             plays.extend(self._series_plays(taste, random))
         return sorted(plays, key=lambda play: (play.played_at, play.user, play.title_key))
 
-    def _who_follows_the_talk(self, talked_about: Mapping[MediaType, Sequence[str]]) -> dict[tuple[str, str], set[str]]:
-        """Who watched which of the titles that everybody talked about: three to five of those it suits best."""
+    def _viewers_of_popular(self, popular: Mapping[MediaType, Sequence[str]]) -> dict[tuple[str, str], set[str]]:
+        """Choose who watched each talked-about title: three to five of the users whom it suits best."""
         recent: dict[tuple[str, str], set[str]] = defaultdict(set)
         random = _generator("talk")
         watchers = [taste for taste in self._tastes if taste.films > 10 and not taste.disabled]
-        for media_type, names in talked_about.items():
+        for media_type, names in popular.items():
             by_name = {title.title: title for title in self._titles[media_type]}
             for name in names:
                 title = by_name[name]
@@ -313,7 +310,7 @@ class _Household:
     def _choose(
         self, taste: DemoTaste, media_type: MediaType, count: int, random: np.random.Generator
     ) -> list[WorldTitle]:
-        """A draw without replacement in which taste weighs much and chance something."""
+        """Draw titles without replacement, mostly by taste and partly by chance."""
         recent = self._recent[taste.name, media_type]
         scores = self._scores[taste.name, media_type]
         allowed = [title for title in self._titles[media_type] if may_watch(taste, title) and title.key not in recent]
@@ -340,10 +337,10 @@ class _Household:
         plays: list[Play] = []
         for title in chosen:
             day, score = when[title.key], scores[title.key]
-            rating, favorite = _verdict(taste, title, score, random)
+            rating, favorite = _opinion(taste, title, score, random)
             start = _evening(title.runtime_minutes or 100, random)
             play = Play(taste.name, title.key, self._at(day, start), rating=rating, favorite=favorite)
-            # What does not please is more often broken off.
+            # A disliked title is stopped more often.
             if random.random() < (0.03 if score > 0.5 else 0.14):
                 plays.append(replace(play, completion=_part(random), rating=None, favorite=False))
                 if day > 4 and random.random() < 0.4:
@@ -367,7 +364,7 @@ class _Household:
     def _watch_series(
         self, taste: DemoTaste, title: WorldTitle, last_day: int, random: np.random.Generator, *, still_watching: bool
     ) -> list[Play]:
-        """Episode by episode, backwards from the last evening, as many as the time since joining holds."""
+        """Watch episode by episode, backwards from the last evening, as far as the time since joining allows."""
         episodes = [
             (season, episode)
             for season, count in enumerate(title.episodes_per_season, start=1)
@@ -389,7 +386,7 @@ class _Household:
             evenings.append((day, size))
             left -= size
             day += int(random.integers(1, 5))
-        rating, favorite = _verdict(taste, title, score, random)
+        rating, favorite = _opinion(taste, title, score, random)
         remaining = iter(episodes)
         plays: list[Play] = []
         for day, size in reversed(evenings):
@@ -397,7 +394,7 @@ class _Household:
             for position, (season, episode) in enumerate(islice(remaining, size)):
                 at = self._at(day, start + position * minutes * 60)
                 plays.append(Play(taste.name, title.key, at, season=season, episode=episode))
-        # The server keeps these two for the series, whichever episode they came with.
+        # The server stores these two on the series, whichever episode they came with.
         plays[-1] = replace(plays[-1], rating=rating, favorite=favorite)
         following = next(remaining, None)
         if following and random.random() < 0.35:
@@ -408,12 +405,10 @@ class _Household:
 
 
 def _standardised(taste: DemoTaste, titles: Sequence[WorldTitle]) -> dict[str, float]:
-    """Affinity by key, with a little of what everybody likes, as distances from the user's own mean."""
-    import numpy as np
-
+    """Return affinity and general popularity by key, standardised over the titles that the user may watch."""
     votes = np.array([title.vote_count or 0 for title in titles], dtype=float)
-    marks = np.array([title.vote_average or 0.0 for title in titles], dtype=float)
-    general = 0.5 * np.log10(1 + votes) + 0.5 * marks
+    ratings = np.array([title.vote_average or 0.0 for title in titles], dtype=float)
+    general = 0.5 * np.log10(1 + votes) + 0.5 * ratings
     own = np.array([affinity(taste, title) for title in titles])
     allowed = np.array([may_watch(taste, title) for title in titles])
     scores = own + general
@@ -423,7 +418,7 @@ def _standardised(taste: DemoTaste, titles: Sequence[WorldTitle]) -> dict[str, f
 
 
 def _in_order_of_parts(titles: Sequence[WorldTitle], days: Sequence[int]) -> dict[str, int]:
-    """Days by key, with the parts of a collection in the order of their release."""
+    """Return days by key, with the parts of a collection in order of release."""
     when = {title.key: day for title, day in zip(titles, days, strict=True)}
     parts: dict[int, list[WorldTitle]] = defaultdict(list)
     for title in titles:
@@ -436,17 +431,17 @@ def _in_order_of_parts(titles: Sequence[WorldTitle], days: Sequence[int]) -> dic
     return when
 
 
-def _verdict(
+def _opinion(
     taste: DemoTaste, title: WorldTitle, score: float, random: np.random.Generator
 ) -> tuple[float | None, bool]:
-    mark = 6.4 + 1.2 * score + 0.5 * ((title.vote_average or 7.0) - 7.5) + random.normal(0, 0.9)
-    rating = float(min(10, max(1, round(mark))))
+    score_of_ten = 6.4 + 1.2 * score + 0.5 * ((title.vote_average or 7.0) - 7.5) + random.normal(0, 0.9)
+    rating = float(min(10, max(1, round(score_of_ten))))
     favorite = rating >= 9 and bool(random.random() < 0.35)
     return (rating if random.random() < taste.rates else None), favorite
 
 
 def _evening(minutes: float, random: np.random.Generator) -> float:
-    """Seconds from midnight at which an evening of so many minutes begins, ended by midnight."""
+    """Return when an evening of this length begins, in seconds after midnight, so that it ends by midnight."""
     latest = min(22 * 3600, _SECONDS_A_DAY - (minutes + 5) * 60)
     return float(random.uniform(min(17 * 3600, latest - 1), latest))
 
@@ -456,6 +451,4 @@ def _part(random: np.random.Generator) -> float:
 
 
 def _generator(name: str) -> np.random.Generator:
-    import numpy as np
-
     return np.random.default_rng([_SEED, zlib.crc32(name.encode())])

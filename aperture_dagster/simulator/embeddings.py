@@ -1,14 +1,14 @@
 """A stand-in for an OpenAI-compatible embeddings endpoint.
 
-Vectors are hashed bags of words of unit length: the same text gives the same vector, and texts that share words are
-near each other.
+Vectors are hashed bags of words of unit length. The same text gives the same vector, and texts that share words are
+close to each other.
 
-Played are OpenAI's errors, as openai/openai-openapi has them, and
+Modelled are OpenAI's errors as in openai/openai-openapi, and
 
-- an account without credit: 429 with type and code ``insufficient_quota``, which no retry helps against
+- an account without credit: 429 with type and code ``insufficient_quota``, which is not worth a retry
   (langchain-ai/langchainjs issue 1929);
-- a content filter: 400 with the code ``content_filter`` for the whole request, as Azure's endpoint answers;
-- models of Ollama 0.13.5 and later, which refuse a text beyond their context with 400 (ollama/ollama issue 14186).
+- a content filter: 400 with the code ``content_filter`` for the whole request, as from Azure's endpoint;
+- models of Ollama 0.13.5 and later: 400 for a text that exceeds their context (ollama/ollama issue 14186).
 """
 
 from __future__ import annotations
@@ -53,12 +53,14 @@ class EmbeddingsService(StandIn):
         return self.error(401)
 
     def error(self, status: int) -> Response:
-        """An error of this status in the endpoint's words."""
+        """Return an error of this status in OpenAI's form."""
         if status == 429:
-            return _refused(429, "Rate limit reached for requests.", "rate_limit_exceeded", kind="requests")
+            return _refused(429, "Rate limit reached for requests.", "rate_limit_exceeded", error_type="requests")
         if status == 401:
             return _refused(401, "Incorrect API key provided.", "invalid_api_key")
-        return _refused(status, "The server had an error while processing your request.", None, kind="server_error")
+        return _refused(
+            status, "The server had an error while processing your request.", None, error_type="server_error"
+        )
 
     def _models(self, request: Request) -> Response:
         models = [
@@ -69,37 +71,37 @@ class EmbeddingsService(StandIn):
 
     def _embeddings(self, request: Request) -> Response:
         try:
-            asked = request.parse_json()
+            body = request.parse_json()
         except ValueError:
-            asked = None
-        if not isinstance(asked, dict):
+            body = None
+        if not isinstance(body, dict):
             return _refused(400, "We could not parse the JSON body of your request.", None)
-        if unknown := asked.keys() - {"model", "input", "encoding_format", "dimensions", "user"}:
+        if unknown := body.keys() - {"model", "input", "encoding_format", "dimensions", "user"}:
             raise Unmodelled(f"{', '.join(sorted(unknown))} in the body")
-        model = asked.get("model")
+        model = body.get("model")
         length = self._settings.embedding_models.get(model) if isinstance(model, str) else None
         if not isinstance(model, str) or length is None:
             return _refused(404, f"The model `{model}` does not exist.", "model_not_found", "model")
-        texts = _texts(asked.get("input"))
+        texts = _texts(body.get("input"))
         problem = self._problem(model, texts)
         if problem is not None or texts is None:
             return _refused(400, problem or "'$.input' is invalid.", None, "input")
         if any(word in text for word in self._settings.embedding_refused_words for text in texts):
             return _refused(400, "The response was filtered by the content management policy.", "content_filter")
-        dimensions = asked.get("dimensions")
+        dimensions = body.get("dimensions")
         if dimensions is not None:
             if not isinstance(dimensions, int) or isinstance(dimensions, bool) or not 1 <= dimensions <= length:
                 return _refused(400, f"Invalid value for 'dimensions': between 1 and {length}.", None, "dimensions")
             if model == "text-embedding-ada-002":
                 return _refused(400, "This model does not support specifying dimensions.", None, "dimensions")
-        form = asked.get("encoding_format") or "float"
+        form = body.get("encoding_format") or "float"
         if form not in ("float", "base64"):
             return _refused(400, "'encoding_format' must be 'float' or 'base64'.", None, "encoding_format")
         used = sum(token_count(text) for text in texts)
         credit = self._settings.embedding_credit
         if credit is not None and self._tokens_used + used > credit:
             text = "You exceeded your current quota, please check your plan and billing details."
-            return _refused(429, text, "insufficient_quota", kind="insufficient_quota")
+            return _refused(429, text, "insufficient_quota", error_type="insufficient_quota")
         self._tokens_used += used
         data = [
             {"object": "embedding", "index": place, "embedding": _encoded(embed(text, dimensions or length), form)}
@@ -131,13 +133,13 @@ class EmbeddingsService(StandIn):
 
 
 def token_count(text: str) -> int:
-    """About how many tokens a text has: four characters of English each, one of most other scripts."""
+    """Estimate the tokens of a text: one per four characters of English, one per character of most other scripts."""
     foreign = sum(character > "\u02ff" for character in text)
     return foreign - (foreign - len(text)) // _CHARACTERS_PER_TOKEN
 
 
 def embed(text: str, length: int) -> list[float]:
-    """The unit vector of a text."""
+    """Return the unit vector of a text."""
     vector = [0.0] * length
     for word, count in Counter(_WORD.findall(text.lower())).items():
         weight = 1.0 + math.log(count)
@@ -145,7 +147,7 @@ def embed(text: str, length: int) -> list[float]:
             vector[place] += sign * weight
     norm = math.sqrt(sum(value * value for value in vector))
     if norm == 0.0:
-        # Nothing that is a word: still a unit vector.
+        # A text without words still gets a unit vector.
         vector[stable_number(text) % length] = norm = 1.0
     return [value / norm for value in vector]
 
@@ -160,7 +162,7 @@ def _places(word: str, length: int) -> tuple[tuple[int, float], ...]:
 
 
 def _texts(given: Any) -> list[str] | None:
-    """One text or many; arrays of tokens become texts of their numbers. None when it is nothing of these."""
+    """Return the texts of an input; arrays of tokens become texts of their numbers. None if the input is invalid."""
     if isinstance(given, str):
         return [given]
     if not isinstance(given, list) or not given:
@@ -193,6 +195,6 @@ def _limits(tokens: int) -> dict[str, str]:
 
 
 def _refused(
-    status: int, message: str, code: str | None, parameter: str | None = None, kind: str = "invalid_request_error"
+    status: int, message: str, code: str | None, parameter: str | None = None, error_type: str = "invalid_request_error"
 ) -> Response:
-    return JSONResponse({"error": {"message": message, "type": kind, "param": parameter, "code": code}}, status)
+    return JSONResponse({"error": {"message": message, "type": error_type, "param": parameter, "code": code}}, status)

@@ -1,4 +1,4 @@
-"""The environment in which the product speaks to the stand-ins and to nothing else."""
+"""Settings of the product that point it at the stand-ins instead of the real services."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MDBLIST_PATH = "/mdblist"
 
 
 def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings | None = None) -> dict[str, str]:
-    """Variables that point every service at the stand-ins under ``root``, with ``server`` as the media server.
+    """Return variables that point every service at the stand-ins under ``root``, with ``server`` as the media server.
 
-    The product may ask as often as they let it: at the real services' rates, 10,000 films would take most of an hour,
+    The product may use the stand-ins' limits. At the real services' rates, 10,000 films would take most of an hour,
     and OMDb alone ten days.
     """
     settings = settings or SimulatorSettings()

@@ -1,4 +1,4 @@
-"""Faults on demand: what a service does wrong, how often, and when."""
+"""Faults on demand: what goes wrong with a service's responses, how often, and when."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ FaultKind = Literal[
     "shift", "empty_body", "wrong_content", "huge", "packed", "drip",
 ]  # fmt: skip
 _HTML = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body><h1>Please wait</h1></body></html>"
-_OF_JSON = ("empty_object", "empty_list", "missing_field", "wrong_type")
+_JSON_KINDS = ("empty_object", "empty_list", "missing_field", "wrong_type")
 _LISTS = ("Items", "results", "data", "keywords")
 _CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class FaultRule:
-    """One fault. It hits requests of ``service`` whose path and query hold ``path_contains``.
+    """A fault that hits requests to ``service`` (``*``: any) whose path and query contain ``path_contains``.
 
-    The first ``after`` requests that match pass unharmed, then ``times`` are hit (None: all that follow).
-    ``status`` with ``retry_after`` (seconds, or a date as text) is for the kind ``status``; ``delay_seconds`` delays
-    any kind, by chance up to ``delay_up_to_seconds`` where that is given. ``field`` names what ``missing_field`` and
-    ``wrong_type`` spoil; by default the list of a listing. With ``entry_contains`` they spoil ``field`` only in those
-    entries of a listing whose JSON holds that text.
-    ``shift`` moves the pages that are still to come: before the answer is made, the media server loses the title with
-    the key ``leaves`` and gets back the one with the key ``comes``; with both its totals stay the same.
-    ``html`` is a page that says so, ``wrong_content`` one that is named as what was asked for. ``huge`` goes on for
-    ``megabytes`` after the right answer, without naming its length; ``packed`` is the right answer with so many blanks
-    behind it, as gzip. ``drip`` sends the right answer byte by byte, ``delay_seconds`` apart.
+    The first ``after`` matching requests pass, then ``times`` are hit (None: all that follow). ``delay_seconds``
+    delays a response of any kind, up to a random ``delay_up_to_seconds`` if that is set. The kinds are:
+
+    - ``status``: an error, with ``retry_after`` (seconds, or a date as text).
+    - ``slow``, ``drip``: the correct response, late, or byte by byte, ``delay_seconds`` apart.
+    - ``cut_off``, ``malformed_json``, ``empty_body``, ``empty_object``, ``empty_list``: part of the response or none.
+    - ``missing_field``, ``wrong_type``: ``field`` is spoiled (default: the list of a listing). With
+      ``entry_contains``, only in those entries of a listing whose JSON contains that text.
+    - ``shift``: first, the media server loses the title with the key ``leaves`` and gets back the one with the key
+      ``comes``, so that the remaining pages shift. With both, its totals stay the same.
+    - ``html``: a page with status 200; ``wrong_content``: the same under the expected content type.
+    - ``huge``: the correct response and ``megabytes`` more, without a length; ``packed``: the same as gzip.
     """
 
     service: str
@@ -57,7 +59,7 @@ class FaultRule:
     megabytes: float = 50.0
 
     def __post_init__(self) -> None:
-        """Refuse what could never act. Raises ValueError."""
+        """Raise ValueError for a fault that could never act."""
         if self.kind not in get_args(FaultKind):
             raise ValueError(f"unknown kind of fault {self.kind!r}; known: {', '.join(get_args(FaultKind))}")
         if self.times is not None and self.times < 0:
@@ -70,8 +72,8 @@ class FaultRule:
             raise ValueError("a shift needs a title that leaves or comes")
         if self.entry_contains and self.field is None:
             raise ValueError("to spoil some entries, the field must be named")
-        if self.service == "tmdb_images" and self.kind in _OF_JSON:
-            raise ValueError(f"{self.kind} spoils JSON, and pictures are none")
+        if self.service == "tmdb_images" and self.kind in _JSON_KINDS:
+            raise ValueError(f"{self.kind} needs JSON, which pictures are not")
         if self.megabytes <= 0:
             raise ValueError(f"the kind {self.kind} needs megabytes")
         if not 100 <= self.status <= 599:
@@ -95,7 +97,7 @@ class FaultRule:
 
 
 class FaultBook:
-    """The active faults, in order of their arrival."""
+    """The active faults, oldest first."""
 
     def __init__(self) -> None:
         self._rules: dict[int, FaultRule] = {}
@@ -108,7 +110,7 @@ class FaultBook:
         return rule_id
 
     def remove(self, rule_id: int) -> None:
-        """Remove one fault. Raises KeyError when there is none of this id (left)."""
+        """Remove a fault. Raises KeyError when it is unknown or used up."""
         del self._rules[rule_id]
 
     def clear(self) -> None:
@@ -116,7 +118,7 @@ class FaultBook:
         self._rules.clear()
 
     def active(self) -> dict[int, FaultRule]:
-        """Faults by id, with what is left of ``times`` and ``after``."""
+        """Return the faults by id, with what is left of ``times`` and ``after``."""
         return dict(self._rules)
 
     def take(self, service: str, target: str) -> FaultRule | None:
@@ -170,7 +172,7 @@ def spoil(response: Response, rule: FaultRule, error: Callable[[int], Response])
             return StreamingResponse(_drip(body, rule.delay()), response.status_code, response.headers)
         case "cut_off":
             return _CutOff(body, response.status_code, response.headers)
-        case kind if kind not in _OF_JSON or (body and "json" not in response.headers.get("content-type", "")):
+        case kind if kind not in _JSON_KINDS or (body and "json" not in response.headers.get("content-type", "")):
             return response
         case "empty_object":
             return _with_body(response, b"{}")

@@ -1,4 +1,4 @@
-"""A world from a folder of films and real ratings: every rater a user of the media server, every rating a play."""
+"""A world from a folder of films and real ratings: every rater is a user of the media server, every rating a play."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from aperture_dagster.simulator.world import CastMember, Play, World, WorldTitle
 
 
 class WorldFileError(ValueError):
-    """A file of the folder that is missing or cannot be read; names the file, and the line where there is one."""
+    """A file of the folder is missing or invalid. The message has the file and, if known, the line."""
 
 
 def load_folder_world(folder: Path, *, users: int | None = None, now: datetime) -> World:
-    """Films of ``movies.jsonl[.gz]``, histories of ``ratings.csv[.gz]`` (userId, movieId, rating 0.5-5, timestamp).
+    """Load films from ``movies.jsonl[.gz]`` and plays from ``ratings.csv[.gz]`` (userId, movieId, rating, timestamp).
 
-    A rating is a complete play and, doubled to the server's scale of 0-10, a rating, at its time. All times move by the
-    same amount, so that the last of the whole file is the first moment of the day of ``now`` (UTC). ``users`` takes the
-    first so many by number, without changing anything else. Only ratings enter the plays: what TMDb would recommend
-    stays empty, lest the histories leak into the metadata.
+    A rating (0.5-5) becomes a complete play with a rating, doubled to the server's scale of 0-10. All times are shifted
+    by the same amount, so that the last one of the file is the first moment of the day of ``now`` (UTC). ``users``
+    limits the users to the first ones by number, and changes nothing else. TMDb's recommendations stay empty, lest the
+    histories leak into the metadata.
 
-    Raises WorldFileError, with the file's name and the line's number.
+    Raises WorldFileError.
     """
     titles = _read_titles(_file(folder, "movies.jsonl"))
     ratings, last = _read_ratings(_file(folder, "ratings.csv"), {title.key for title in titles})
@@ -59,7 +59,7 @@ def _file(folder: Path, name: str) -> Path:
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
     if path.suffix == ".gz":
-        # Read whole: decompressing line by line costs several times as much.
+        # Read as a whole: decompressing line by line takes several times as long.
         try:
             content = gzip.decompress(path.read_bytes()).decode("utf-8")
         except (OSError, EOFError, UnicodeDecodeError) as error:
@@ -123,7 +123,7 @@ def _text(value: Any) -> str:
 
 
 def _read_ratings(path: Path, known: set[str]) -> tuple[list[tuple[int, int, str, float]], int]:
-    """Rows of (timestamp, user, title key, rating) in order of time, and the last timestamp of the file."""
+    """Return rows of (timestamp, user, title key, rating) in chronological order, and the file's last timestamp."""
     rows: list[tuple[int, int, str, float]] = []
     keys = {int(key.removeprefix("movie:")): key for key in known}
     with _opened(path) as file:
@@ -151,6 +151,6 @@ def _read_ratings(path: Path, known: set[str]) -> tuple[list[tuple[int, int, str
 
 
 def _shift(last: int, now: datetime) -> int:
-    """Seconds from the last event to the first moment of today: today, yet never in the future, whatever the hour."""
+    """Return the seconds from the last event to the first moment of today, so that no play is in the future."""
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return int(today.timestamp()) - last

@@ -1,4 +1,4 @@
-"""Invented worlds of any size, seeded: for benchmarks, and for tests that need many titles of no one's."""
+"""Random worlds of any size, for benchmarks, and for tests that need many titles."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from itertools import accumulate
 from random import Random
 from typing import Any
 
-from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import CastMember, Play, World, WorldTitle, WorldUser
 
-__all__ = ["FIRST_INVENTED_ID", "generate_world", "odd_world"]
-
 FIRST_INVENTED_ID = 900_000_000
-"""Ids of invented titles begin here: no real title has them."""
+"""The first id of generated titles. No real title has such an id."""
 _HISTORY_DAYS = 730
 _EPISODES_PER_SEASON = 10
 _THEMES: dict[str, tuple[str, ...]] = {
@@ -68,11 +65,11 @@ _CERTIFICATES = {"movie": ("G", "PG", "PG-13", "R"), "series": ("TV-G", "TV-PG",
 def generate_world(
     *, movies: int, series: int, episodes: int, users: int, plays: int, seed: int, now: datetime
 ) -> World:
-    """A world of exactly these sizes; the same arguments give the same world.
+    """Generate a world of exactly these sizes; the same arguments give the same world.
 
-    Users prefer two or three genres each, popular titles are played more, and series are watched in order, so that
-    there is something to learn. Plays lie in the two years before ``now``. Some titles lack an overview or a TMDb id,
-    one in a hundred films is there twice. Raises ValueError for negative sizes, and for plays without users and titles.
+    To leave something to learn, users prefer two or three genres each, popular titles are played more, and series
+    are watched in order. Plays are from the two years before ``now``. Some titles lack an overview or a TMDb id, and
+    one film in a hundred has two copies. Raises ValueError for negative sizes, and for plays without users or titles.
     """
     sizes = {"movies": movies, "series": series, "episodes": episodes, "users": users, "plays": plays}
     for name, size in sizes.items():
@@ -111,7 +108,7 @@ def _movie(random: Random, number: int, count: int, now: datetime) -> WorldTitle
 
 
 def _series(random: Random, count: int, episodes: int, now: datetime) -> Iterator[WorldTitle]:
-    # No two series of one length would be realistic; few decisions make a spread that adds up exactly.
+    # Series of different lengths that add up exactly.
     weights = [random.uniform(0.3, 2.0) for _ in range(count)]
     total, given, passed = sum(weights), 0, 0.0
     for number in range(count):
@@ -139,7 +136,7 @@ def _facts(random: Random, number: int, count: int, media_type: str, now: dateti
     themes = random.sample(_THEMES[genres[0]], 4) + [random.choice(_THEMES[genre]) for genre in genres[1:]]
     year = now.year - 1 - min(int(random.expovariate(0.07)), 90)
     quality = min(9.0, max(2.0, random.gauss(6.4, 1.0)))
-    # The first titles are the popular ones, in Zipf's manner.
+    # Popularity follows Zipf's law, the first title being the most popular.
     popularity = round(200.0 / (1 + number) ** 0.6, 4)
     lead = _person(random)
     place = random.choice(_THINGS).lower()
@@ -178,7 +175,7 @@ def _person(random: Random) -> str:
 
 
 class _Shelf:
-    """Titles of one type and genre, to be drawn by popularity."""
+    """Titles of one media type and genre, drawn by popularity."""
 
     def __init__(self, titles: list[WorldTitle]) -> None:
         self.titles = titles
@@ -197,7 +194,7 @@ def _shelves(titles: list[WorldTitle]) -> dict[str, _Shelf]:
 
 
 class _Viewer:
-    """What one user likes, and where they are in a series."""
+    """A user's favourite genres, and their progress in a series."""
 
     def __init__(self, random: Random, name: str, genres: list[str]) -> None:
         self.name = name
@@ -208,7 +205,7 @@ class _Viewer:
 
     def draw(self, random: Random, shelves: dict[str, _Shelf]) -> WorldTitle:
         liked = [genre for genre in self.liked if genre in shelves]
-        # Mostly what they like, now and then anything.
+        # Mostly a favourite genre, sometimes any.
         genre = random.choice(liked if liked and random.random() < 0.8 else list(shelves))
         title = shelves[genre].draw(random)
         for _ in range(3):
@@ -239,7 +236,7 @@ def _plays(
     series = _shelves([title for title in titles if title.episodes_per_season])
     genres = sorted({*movies, *series})
     viewers = [_Viewer(random, user.name, genres) for user in users]
-    # Some watch much, some hardly anything.
+    # Some users watch a lot, some hardly anything.
     activity = list(accumulate(random.paretovariate(1.2) for _ in viewers))
     end = int(now.timestamp())
     times = sorted(random.randrange(end - _HISTORY_DAYS * 86_400, end) for _ in range(count))

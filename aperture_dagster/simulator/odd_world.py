@@ -1,4 +1,4 @@
-"""A small world of odd titles and users: everything that has ever broken a file name, a query or a page."""
+"""A small world of odd titles and users, with everything that ever broke a file name, a query or a page."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ ODD_USERS = (
 
 
 def odd_world(now: datetime) -> World:
-    """Odd titles and users, each with a play or two, up to ``now``. Keys: ``movie:900000000`` and up, in order.
+    """Make a world of odd titles and users, with a few plays each, up to ``now``. Keys: ``movie:900000000`` and up.
 
-    Beside the odd names: a newline in an overview, films without year, ids or genres, two different films of one name
-    and year (``movie:900000100`` and ``…101``), one film in two copies (``…102``), one that is known but not owned
-    (``…103``), films in two versions in one folder (``…107``) and merged from two (``…108``), one in a second library
-    (``…109``), a collection of three, a series without episodes (``series:900000001``), one with specials, a double
-    episode and one that is missing (``…004``), a library without an id, users who are hidden, disabled, limited to 12
-    years and by a tag, or have never played anything.
+    Besides odd names, there are: a newline in an overview, films without year, ids or genres, two different films with
+    the same name and year (``movie:900000100`` and ``…101``), a film with two copies (``…102``), one that is known but
+    not owned (``…103``), films with two versions in one folder (``…107``) and merged from two (``…108``), one in a
+    second library (``…109``), a collection of three, a series without episodes (``series:900000001``), one with
+    specials, a double and a missing episode (``…004``), a library without an id, and users who are hidden, disabled,
+    limited by age and by a tag, or have never played anything.
     """
     titles = [_film(number, name) for number, name in enumerate(ODD_TITLES)]
     titles += [
@@ -153,7 +153,7 @@ def _plays(titles: list[WorldTitle], now: datetime) -> list[Play]:
     for place, user in enumerate((*ODD_USERS, "hidden", "disabled", "child")):
         for step in range(3):
             when = start + timedelta(days=place * 5 + step, hours=place)
-            # The third is left in the middle.
+            # The third play is not finished.
             completion = 0.4 if step == 2 else 1.0
             rating = float((place + step) % 11) if step == 0 else None
             key = films[(place * 2 + step) % len(films)]

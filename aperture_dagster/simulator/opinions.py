@@ -1,7 +1,6 @@
-"""What the world's critics and audiences make of a title: the same wherever a stand-in tells it.
+"""Ratings of titles on every site, the same from whichever stand-in they come.
 
-TMDb's mark is the world's own; the other sites stray from it within reason, and know less about obscure titles and
-about series.
+TMDb's rating is the world's own. The other sites deviate from it a little, and know fewer series.
 """
 
 from __future__ import annotations
@@ -15,50 +14,51 @@ SCALES = {
     "imdb": 10, "metacritic": 100, "metacriticuser": 10, "trakt": 100, "tomatoes": 100, "popcorn": 100, "tmdb": 100,
     "letterboxd": 5, "rogerebert": 4, "myanimelist": 10,
 }  # fmt: skip
-"""The best mark of every site, in the order in which MDBList names them."""
-# How many titles of either kind a site knows, and how far its marks stray, as shares of its scale.
+"""The best rating on every site, in MDBList's order."""
+# Share of films and of series that a site knows.
 _KNOWN = {
     "imdb": (0.97, 0.97), "metacritic": (0.7, 0.4), "metacriticuser": (0.6, 0.5), "trakt": (0.95, 0.95),
     "tomatoes": (0.85, 0.4), "popcorn": (0.8, 0.5), "tmdb": (1.0, 1.0), "letterboxd": (0.9, 0.0),
     "rogerebert": (0.3, 0.0),
 }  # fmt: skip
-_STRAYS = {"imdb": 0.04, "tmdb": 0.0, "trakt": 0.04, "tomatoes": 0.16, "metacritic": 0.12, "rogerebert": 0.2}
-_USUAL_STRAY = 0.08
-# Marks that are never whole numbers; the others are.
-_FINE = {"imdb": 1, "metacriticuser": 1, "letterboxd": 1, "myanimelist": 2}
+# How far ratings deviate, as a share of the scale.
+_DEVIATIONS = {"imdb": 0.04, "tmdb": 0.0, "trakt": 0.04, "tomatoes": 0.16, "metacritic": 0.12, "rogerebert": 0.2}
+_USUAL_DEVIATION = 0.08
+# Decimal places of sites whose ratings are not whole numbers.
+_DECIMALS = {"imdb": 1, "metacriticuser": 1, "letterboxd": 1, "myanimelist": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """A site's mark on its own scale, and how many gave one; critics' sites count few."""
+    """A site's rating on its own scale, and the number of votes."""
 
     value: float
     votes: int
 
 
 def share(key: str, use: str) -> float:
-    """A number from 0 to below 1 that follows from a title and what it is for."""
+    """Hash a title's key and a purpose to a number from 0 to below 1."""
     return stable_number(f"{key}|{use}") / 2.0**64
 
 
 def opinions(title: WorldTitle) -> dict[str, Opinion]:
-    """Marks by site; a site that does not know the title is missing."""
-    mark = title.vote_average
-    if not mark:
-        # TMDb has no votes on it: half of these titles nobody else has marked either.
+    """Return ratings by site, without the sites that do not know the title."""
+    rating = title.vote_average
+    if not rating:
+        # Half of the titles without votes on TMDb have none elsewhere either.
         if share(title.key, "unmarked") < 0.5:
             return {}
-        mark = 4.5 + 4.0 * share(title.key, "mark")
+        rating = 4.5 + 4.0 * share(title.key, "mark")
     found: dict[str, Opinion] = {}
     for site, scale in SCALES.items():
         if not _knows(site, title) or (site == "tmdb" and not title.vote_average):
             continue
-        stray = (share(title.key, f"{site}|stray") * 2 - 1) * _STRAYS.get(site, _USUAL_STRAY)
-        value = min(0.99, max(0.05, mark / 10 + stray)) * scale
+        deviation = (share(title.key, f"{site}|stray") * 2 - 1) * _DEVIATIONS.get(site, _USUAL_DEVIATION)
+        value = min(0.99, max(0.05, rating / 10 + deviation)) * scale
         if site == "rogerebert":
             # Half stars.
             value = max(0.5, round(value * 2) / 2)
-        found[site] = Opinion(round(value, _FINE.get(site, 1 if site == "rogerebert" else 0)), _votes(site, title))
+        found[site] = Opinion(round(value, _DECIMALS.get(site, 1 if site == "rogerebert" else 0)), _votes(site, title))
     return found
 
 

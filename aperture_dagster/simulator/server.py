@@ -60,7 +60,7 @@ class RunningSimulator:
 
     @property
     def state(self) -> SimulatorState:
-        """What may be done to the world while it is served."""
+        """The state, with the operations that change it."""
         return self.simulator.state
 
     @property
@@ -70,12 +70,12 @@ class RunningSimulator:
 
     @property
     def jellyfin_url(self) -> str:
-        """Base URL of the media server as Jellyfin."""
+        """Base URL of Jellyfin."""
         return self.url + environment.JELLYFIN_PATH
 
     @property
     def emby_url(self) -> str:
-        """Base URL of the same media server as Emby."""
+        """Base URL of Emby, which serves the same items."""
         return self.url + environment.EMBY_PATH
 
     @property
@@ -100,7 +100,7 @@ class RunningSimulator:
 
     @property
     def tmdb_images_url(self) -> str:
-        """Base URL of TMDb's pictures, which a size and a path follow."""
+        """Base URL of TMDb's pictures, to be followed by size and path."""
         return self.url + environment.TMDB_IMAGES_PATH
 
     @property
@@ -110,7 +110,7 @@ class RunningSimulator:
 
 
 def listen(port: int = 0) -> socket.socket:
-    """A socket on loopback; port 0 takes any free one. Raises OSError when the port is taken."""
+    """Bind a socket on loopback; port 0 takes any free one. Raises OSError when the port is taken."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -122,13 +122,13 @@ def listen(port: int = 0) -> socket.socket:
 
 
 def make_server(simulator: Simulator) -> uvicorn.Server:
-    """A uvicorn server for a simulator, quiet: a cut connection is no error of ours."""
+    """Make a uvicorn server that does not log: a connection that is cut off on demand is not an error."""
     config = uvicorn.Config(
         simulator.app,
         lifespan="off",
         log_level="critical",
         access_log=False,
-        # Longer than clients keep idle connections: closing first would look like a fault that no one asked for.
+        # Longer than clients keep idle connections: closing them first would look like a fault.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
         backlog=2048,
@@ -148,7 +148,7 @@ def running_simulator(world: World, settings: SimulatorSettings | None = None) -
 
 @contextmanager
 def running(simulator: Simulator) -> Iterator[RunningSimulator]:
-    """The same for a simulator that was made before, for one whose ``app`` something was put around."""
+    """Serve an existing simulator, such as one whose ``app`` was wrapped. See `running_simulator`."""
     listener = listen()
     server = make_server(simulator)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="simulator", daemon=True)
@@ -161,7 +161,7 @@ def running(simulator: Simulator) -> Iterator[RunningSimulator]:
             time.sleep(0.005)
         yield RunningSimulator(simulator, listener.getsockname()[1])
     finally:
-        # Whoever still holds a connection is not waited for.
+        # Do not wait for open connections.
         server.should_exit = server.force_exit = True
         thread.join(timeout=10)
         listener.close()

@@ -1,4 +1,4 @@
-"""How the stand-ins behave: keys, versions, limits."""
+"""Settings of the stand-ins: keys, versions, limits."""
 
 from __future__ import annotations
 
@@ -21,66 +21,66 @@ def _embedding_contexts() -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class SimulatorSettings:
-    """Settings of one simulator. The keys are no secrets: they open nothing but the stand-ins."""
+    """Settings of one simulator. The keys are not secret: only the stand-ins accept them."""
 
     jellyfin_key: str = "demo-jellyfin-key"
     jellyfin_version: str = "12.0.0"
-    """``10.9.11`` to ``12.0.0``; from 12 on the old forms of authentication are refused."""
+    """``10.9.11`` to ``12.0.0``; from 12 on, legacy authentication is refused."""
     emby_key: str = "demo-emby-key"
     emby_version: str = "4.8.11.0"
     tmdb_key: str = "demo-tmdb-key"
     tmdb_limit: tuple[int, float] = (1000, 1.0)
-    """At most this many requests in any window of this many seconds; more are answered 429."""
+    """Requests allowed in any window of this many seconds; more are answered with 429."""
     tmdb_retry_after: int | None = None
-    """Seconds to name in ``Retry-After`` of a 429; None: no such header, as the real service often does."""
+    """Seconds for ``Retry-After`` with a 429; None: no such header, as often from the real service."""
     tmdb_untranslated_share: float = 0.3
-    """Share of the titles without overview and tagline in any language but English."""
+    """Share of titles whose overview and tagline exist only in English."""
     tmdb_moved: Mapping[int, int] = field(default_factory=dict)
-    """TMDb ids that are gone, each with the id under which TMDb has the title now: the media server has the old one."""
+    """Current TMDb id by former one. The media server still has the former id; TMDb knows only the current one."""
     omdb_key: str = "demo-omdb-key"
     omdb_daily_limit: int = 1000
     omdb_limit_error: str = "Request limit reached!"
-    """What it says when the day's quota is spent; ``Daily request limit reached!`` has been seen, too."""
+    """Error text when the daily quota is spent; the real service has also used ``Daily request limit reached!``."""
     omdb_unknown_share: float = 0.05
-    """Share of the titles with an IMDb id that it has nothing on; which these are follows from their keys."""
+    """Share of titles with an IMDb id that it does not know, chosen by their keys."""
     omdb_malformed_share: float = 0.02
-    """Share of the titles whose plot holds what JSON does not allow: raw control characters, bad escapes."""
+    """Share of titles whose plot makes the JSON invalid: raw control characters, bad escapes."""
     mdblist_key: str = "demo-mdblist-key"
     mdblist_daily_limit: int = 1000
     mdblist_limit: tuple[int, float] = (1000, 1.0)
-    """At most this many requests in any window of this many seconds; more are answered 429."""
+    """Requests allowed in any window of this many seconds; more are answered with 429."""
     mdblist_retry_after: int | None = 1
-    """Seconds to name in ``Retry-After`` when that limit is exceeded; of the day's quota it names those left."""
+    """Seconds for ``Retry-After`` when that limit is exceeded. A spent quota names the seconds until midnight."""
     mdblist_largest_batch: int = 200
-    """Ids allowed in one request; with more, nothing is answered, and a unit of the day's quota is gone."""
+    """Ids allowed per request. A larger batch is refused and still costs a unit of the quota."""
     mdblist_batch_refusal: int = 400
-    """The status that refuses a larger batch; 403 and 413 have been seen, too."""
+    """Status for a batch that is too large; the real service has also used 403 and 413."""
     mdblist_unknown_share: float = 0.05
-    """Share of the titles that it has nothing on; which these are follows from their keys."""
+    """Share of titles that it does not know, chosen by their keys."""
     mdblist_limit_in_body: bool = False
-    """Report a spent day with status 200 and ``"response": false`` instead of 429."""
+    """Report a spent quota with status 200 and ``"response": false`` instead of 429."""
     mdblist_batch_path: Literal["any", "slash_by_redirect", "slash_only"] = "any"
-    """Whether a batch may be asked for without a slash at the end of the path; otherwise it is answered 301 or 404."""
+    """Whether the path of a batch may lack its trailing slash; otherwise such a request is answered with 301 or 404."""
     openai_key: str = "demo-openai-key"
-    """An empty key asks for none, like a local model server."""
+    """If empty, no key is required, as with a local model server."""
     embedding_models: Mapping[str, int] = field(default_factory=_embedding_models)
-    """Name of every embedding model, and the length of its vectors."""
+    """Dimensions by embedding model."""
     embedding_max_inputs: int = 2048
     embedding_max_tokens_each: int = 8192
     embedding_contexts: Mapping[str, int] = field(default_factory=_embedding_contexts)
-    """Tokens that a text may have, of models that take fewer; they are served as Ollama serves them."""
+    """Context length by model, for models with a shorter one; these fail as Ollama's do."""
     embedding_max_tokens: int = 300_000
     embedding_credit: int | None = None
-    """Tokens that the account can pay for; beyond them every request is ``insufficient_quota``. None: any number."""
+    """Tokens that the account can pay for; beyond that, every request is ``insufficient_quota``. None: unlimited."""
     embedding_refused_words: tuple[str, ...] = ()
-    """A request with a text that holds one of these is refused as a whole, by a content filter."""
+    """Words that trigger the content filter, which refuses the whole request."""
     group_into_collections: bool = False
-    """The media server's own setting that shows users a box set in place of its members; off as shipped."""
+    """The media server's setting that shows users a box set instead of its members; off by default."""
     today: datetime | None = None
-    """The day that dates are reckoned from; None: the day of the world's last play, else the current day."""
+    """The current day of the world; None: the day of its last play, or else the real current day."""
 
     @property
     def jellyfin_release(self) -> tuple[int, int]:
-        """The version's first two numbers, by which it behaves as one of 10.9, 10.10, 10.11 and 12."""
+        """Major and minor version, which decide the behaviour: 10.9, 10.10, 10.11 or 12."""
         first, second = self.jellyfin_version.split(".")[:2]
         return int(first), int(second)

@@ -1,7 +1,6 @@
-"""What a world is: the titles, users and plays that the stand-ins serve.
+"""A world: the titles, users and plays that the stand-ins serve.
 
-A world is plain data. Where it comes from (the packaged demo, a folder, a generator) is decided in the
-sibling modules; how it is served (Jellyfin, TMDb, ...) in the service modules.
+A world is plain data. Sibling modules load or generate it; the service modules (Jellyfin, TMDb, ...) serve it.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ class CastMember:
 
 @dataclass(frozen=True, slots=True)
 class WorldTitle:
-    """A film or a series, with everything that the media server and the metadata services know of it.
+    """A film or series, with everything that the media server and the metadata services know about it.
 
-    ``key`` is unique in the world and stable between runs (``movie:1``, ``series:900000001``). A title may be on the
-    media server in several ``copies`` (0: the metadata services know it, the server does not own it).
+    ``key`` is unique in the world and stable between runs (``movie:1``, ``series:900000001``). The media server may
+    own several ``copies`` (0: only the metadata services know the title).
     """
 
     key: str
@@ -68,39 +67,39 @@ class WorldTitle:
     library: str | None = None
     """The library that owns it; None: the first one of its type."""
     location: str | None = None
-    """Which of the library's folders it lies in; None: the first one."""
+    """The folder of the library that it is in; None: the first one."""
     versions: int = 1
-    """Of a film: files that the media server knows as versions of one item, the first being the primary one."""
+    """Number of files of a film that the media server groups as versions; the first is the primary one."""
     merged: bool = False
-    """Whether its versions are folders of their own that somebody merged, rather than files in one folder."""
+    """Whether the versions are separate folders merged by hand, rather than files in one folder."""
     specials: int = 0
-    """Episodes of season 0."""
+    """Number of episodes in season 0."""
     missing_episodes: tuple[tuple[int, int], ...] = ()
-    """Episodes (season, number) without a file, which the media server knows from metadata: virtual items."""
+    """Episodes (season, number) without a file, which the media server knows from metadata (virtual items)."""
     double_episodes: tuple[tuple[int, int], ...] = ()
-    """Files that hold this episode (season, number) and the one after it, which then has no item of its own."""
+    """Episodes (season, number) whose file contains the next episode too, which has no item of its own."""
 
     @property
     def server_tags(self) -> tuple[str, ...]:
-        """Its tags on the media server."""
+        """Tags on the media server."""
         return self.keywords[:3] if self.tags is None else self.tags
 
 
 @dataclass(frozen=True, slots=True)
 class WorldLibrary:
-    """A library of the media server. Without ``has_id`` its folder is not there (yet), and neither are its items."""
+    """A library of the media server. Without ``has_id``, its folder does not exist (yet), so it has no items."""
 
     name: str
     collection_type: str
     locations: tuple[str, ...]
     has_id: bool = True
     tags: tuple[str, ...] = ()
-    """Tags of the library itself, which count for all that is in it."""
+    """Tags of the library itself, which apply to all its items."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxSet:
-    """A collection on the media server: a title of its own beside its members, with the collection's TMDb id."""
+    """A collection on the media server: an item besides its members, with the collection's TMDb id."""
 
     name: str
     title_keys: tuple[str, ...]
@@ -115,7 +114,7 @@ DEFAULT_LIBRARIES = (
 
 @dataclass(frozen=True, slots=True)
 class WorldUser:
-    """A user of the media server. Tags are blocked, or allowed where any are named; see ``visible_to``."""
+    """A user of the media server. If there are ``allowed_tags``, titles need one of them; see ``visible_to``."""
 
     name: str
     is_administrator: bool = False
@@ -125,12 +124,12 @@ class WorldUser:
     blocked_tags: tuple[str, ...] = ()
     allowed_tags: tuple[str, ...] = ()
     excluded_locations: tuple[str, ...] = ()
-    """Folders of libraries that the user must not see; Emby alone knows such a rule."""
+    """Folders of libraries that the user must not see; only Emby has this rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """One play by one user of a film, or of one episode of a series (``season`` 0 holds the specials)."""
+    """One play of a film, or of an episode of a series (``season`` 0: specials), by one user."""
 
     user: str
     title_key: str
@@ -138,17 +137,17 @@ class Play:
     season: int | None = None
     episode: int | None = None
     rating: float | None = None
-    """0-10 as the media server keeps it, or None. With an episode, the series is rated; so it is with ``favorite``."""
+    """0-10, or None. With an episode, rating and ``favorite`` apply to the series."""
     completion: float = 1.0
-    """Share watched; below 0.9 the item is in progress, not played."""
+    """Share watched; below 0.9, the item is in progress, not played."""
     favorite: bool = False
     version: int = 0
-    """Which of a film's versions was played."""
+    """The version of a film that was played."""
 
 
 @dataclass(slots=True)
 class World:
-    """Everything that the stand-ins serve. ``plays`` are in order of time."""
+    """Everything that the stand-ins serve. ``plays`` are in chronological order."""
 
     name: str
     titles: list[WorldTitle] = field(default_factory=list)
@@ -159,7 +158,7 @@ class World:
 
 
 def box_sets_of(titles: Iterable[WorldTitle], *, at_least: int = 2) -> list[BoxSet]:
-    """Make a box set of every collection of which the server owns so many films, as the server's own plugin does."""
+    """Make a box set of every collection with enough films on the server, as the server's own plugin does."""
     members: dict[tuple[int, str], list[str]] = {}
     for title in titles:
         if title.collection is not None and title.copies and title.media_type == "movie":

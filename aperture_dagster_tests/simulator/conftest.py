@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aperture_dagster.simulator.generated_world import odd_world
+from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World

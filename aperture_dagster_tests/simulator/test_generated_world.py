@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from aperture_dagster.simulator.generated_world import FIRST_INVENTED_ID, generate_world, odd_world
+from aperture_dagster.simulator.generated_world import FIRST_INVENTED_ID, generate_world
+from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import World
 

@@ -1,36 +1,32 @@
-"""Who may ask, and finding what a request is about by Emby's ids."""
+"""The key check, and look-ups by Emby's ids."""
 
 from __future__ import annotations
 
-import re
-
 from aperture_dagster.simulator.catalogue import Item, Library
 from aperture_dagster.simulator.emby import ids
-from aperture_dagster.simulator.jellyfin.access import Access
+from aperture_dagster.simulator.jellyfin.access import TOKEN, Access
 from aperture_dagster.simulator.jellyfin.binding import NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.listing import visible_to
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
-_TOKEN = re.compile(r'\bToken="?([^",]*)"?', re.IGNORECASE)
-
 
 class EmbyAccess(Access):
-    """The key check, and look-ups that fail as the real server's do."""
+    """The key check, and look-ups that fail as on the real server."""
 
     def __init__(self, state: SimulatorState) -> None:
         super().__init__(state)
         self._emby_key = state.settings.emby_key
 
     def authorized(self, request: Request) -> bool:
-        """Whether the request carries the key as ``X-Emby-Token``, ``api_key`` or in ``X-Emby-Authorization``."""
+        """Return whether the request has the key, as ``X-Emby-Token``, ``api_key`` or in ``X-Emby-Authorization``."""
         tokens = [request.headers.get("x-emby-token", ""), request.query.get("api_key") or ""]
-        tokens += _TOKEN.findall(request.headers.get("x-emby-authorization", ""))
+        tokens += TOKEN.findall(request.headers.get("x-emby-authorization", ""))
         return self._emby_key in tokens
 
     def user(self, request: Request, user_id: str | None = None) -> ServerUser | None:
-        """The user named in the path or by ``UserId``; None when none is. Raises NotFoundError."""
+        """Return the user from the path or ``UserId``; None when there is neither. Raises UnknownUserError."""
         wanted = user_id or request.query.get("UserId")
         if wanted is None:
             return None
@@ -40,13 +36,13 @@ class EmbyAccess(Access):
         return user
 
     def item(self, item_id: str, user: ServerUser | None) -> Item:
-        """The item of this number, if the user may see it. Raises NotFoundError."""
+        """Return the item with this number, if the user may see it. Raises NotFoundError."""
         item = ids.find_item(self.state.catalogue, item_id)
         if item is None or (user is not None and not visible_to(user)(item)):
             raise NotFoundError(item_id)
         return item
 
     def library(self, number: str) -> Library | None:
-        """The library that is listed by this number."""
+        """Return the library with this number."""
         catalogue = self.state.catalogue
         return next((each for each in self.libraries() if ids.library_number(catalogue, each) == number), None)

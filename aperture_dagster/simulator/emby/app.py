@@ -1,7 +1,7 @@
-"""The Emby stand-in: its routes, the system and the users.
+"""The Emby stand-in: its operations, the system and the users.
 
-It plays 4.8 and 4.9, which are closed: parameters and fields as in MediaBrowser/Emby.SDK
-``Resources/OpenApi/openapi_v3.json`` (4.8.11), habits as clients report them.
+It follows 4.8 and 4.9, which are closed source: parameters and fields are as in MediaBrowser/Emby.SDK
+``Resources/OpenApi/openapi_v3.json`` (4.8.11), behaviour as clients report it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ from starlette.responses import PlainTextResponse, Response
 
 from aperture_dagster.simulator.emby import dto, ids
 from aperture_dagster.simulator.emby.access import EmbyAccess
-from aperture_dagster.simulator.emby.items import LISTING_PARAMETERS, PAGE_PARAMETERS, EmbyItemEndpoints
+from aperture_dagster.simulator.emby.items import (
+    LISTING_PARAMETERS,
+    PAGE_PARAMETERS,
+    EmbyItemEndpoints,
+    EmbyPlaystateEndpoints,
+)
 from aperture_dagster.simulator.emby.studios import EmbyStudioEndpoints
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import json_object
@@ -42,17 +47,17 @@ class EmbyService(MediaServer):
 
     def __init__(self, state: SimulatorState) -> None:
         access, server_id = EmbyAccess(state), name_id("emby", state.world_name)
-        items = EmbyItemEndpoints(access, server_id)
+        items, playstate = EmbyItemEndpoints(access, server_id), EmbyPlaystateEndpoints(access)
         operations = [
             *left_out("GET", "/Users/Public", "/Users/ItemAccess"),
             *left_out("GET", "/Users/{user_id}/Items/Latest", "/Users/{user_id}/Items/Root"),
             *left_out("POST", "/Users/New", "/Users/AuthenticateByName"),
-            *self._operations(items, EmbyStudioEndpoints(access, server_id, items.image)),
+            *self._operations(items, playstate, EmbyStudioEndpoints(access, server_id, items.image)),
         ]
         super().__init__(state, access, server_id, operations)
 
     def error(self, status: int) -> Response:
-        """Every error is plain text, in .NET's words."""
+        """Return a plain-text error, in .NET's words."""
         return PlainTextResponse(_TEXTS.get(status, "The server is busy. Please try again later."), status)
 
     def client_error(self, error: Exception) -> Response | None:
@@ -66,7 +71,9 @@ class EmbyService(MediaServer):
                 return self.error(error.status)
         return None
 
-    def _operations(self, items: EmbyItemEndpoints, studios: EmbyStudioEndpoints) -> list[Operation]:
+    def _operations(
+        self, items: EmbyItemEndpoints, playstate: EmbyPlaystateEndpoints, studios: EmbyStudioEndpoints
+    ) -> list[Operation]:
         listing = (*LISTING_PARAMETERS, *PAGE_PARAMETERS)
         return [
             Operation("GET", "/System/Info/Public", lambda _: JSONResponse(self._system()), public=True),
@@ -85,11 +92,11 @@ class EmbyService(MediaServer):
             Operation("GET", "/Users/{user_id}/Items", items.listing, listing),
             Operation("GET", "/Users/{user_id}/Items/Resume", items.resume, PAGE_PARAMETERS),
             Operation("GET", "/Users/{user_id}/Items/{item_id}", items.single),
-            Operation("POST", "/Users/{user_id}/Items/{item_id}/UserData", items.write),
-            Operation("POST", "/Users/{user_id}/PlayedItems/{item_id}", items.played, ("DatePlayed",)),
-            Operation("DELETE", "/Users/{user_id}/PlayedItems/{item_id}", items.played),
-            Operation("POST", "/Users/{user_id}/FavoriteItems/{item_id}", items.favorite),
-            Operation("DELETE", "/Users/{user_id}/FavoriteItems/{item_id}", items.favorite),
+            Operation("POST", "/Users/{user_id}/Items/{item_id}/UserData", playstate.write),
+            Operation("POST", "/Users/{user_id}/PlayedItems/{item_id}", playstate.played, ("DatePlayed",)),
+            Operation("DELETE", "/Users/{user_id}/PlayedItems/{item_id}", playstate.unplayed),
+            Operation("POST", "/Users/{user_id}/FavoriteItems/{item_id}", playstate.favorite),
+            Operation("DELETE", "/Users/{user_id}/FavoriteItems/{item_id}", playstate.favorite),
             Operation(
                 "GET", "/Shows/{series_id}/Episodes", items.episodes, ("UserId", "Season", "SeasonId", *PAGE_PARAMETERS)
             ),
@@ -99,7 +106,7 @@ class EmbyService(MediaServer):
         ]
 
     def _system(self) -> dict[str, Any]:
-        """Unlike Jellyfin's, without a ``ProductName``."""
+        """Return the public facts; unlike Jellyfin's, without a ``ProductName``."""
         return {
             "LocalAddress": "http://127.0.0.1:8096",
             "LocalAddresses": [],
@@ -122,11 +129,7 @@ class EmbyService(MediaServer):
         return [self._user(user) for user in self._users(hidden=hidden, disabled=disabled)]
 
     def _query_users(self, request: Request) -> Response:
-        users = self._user_dtos(request)
-        start = max(0, binding.integer(request.query, "StartIndex") or 0)
-        limit = binding.integer(request.query, "Limit")
-        page = users[start:] if limit is None else users[start : start + max(0, limit)]
-        return JSONResponse({"Items": page, "TotalRecordCount": len(users)})
+        return binding.listing(request.query, self._user_dtos(request), list, with_start=False)
 
     def _list_users(self, request: Request) -> Response:
         return JSONResponse(self._user_dtos(request))
@@ -135,7 +138,7 @@ class EmbyService(MediaServer):
         return JSONResponse(self._user(self._access.required_user(request, user_id)))
 
     def _set_policy(self, request: Request, user_id: str) -> Response:
-        """Folders are named by Guid."""
+        """``POST /Users/{user_id}/Policy``, with folders by Guid."""
         user = self._access.required_user(request, user_id)
         content = json_object(request)
         folders = content.get("EnabledFolders") or ()
@@ -152,5 +155,4 @@ class EmbyService(MediaServer):
         return JSONResponse([dto.media_folder_dto(library, catalogue) for library in self._access.libraries()])
 
     def _query_folders(self, request: Request) -> Response:
-        folders = self._folders()
-        return JSONResponse({"Items": folders, "TotalRecordCount": len(folders)})
+        return binding.listing(request.query, self._folders(), list, with_start=False)

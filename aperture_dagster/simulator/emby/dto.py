@@ -1,4 +1,4 @@
-"""Items and users in Emby's JSON: Jellyfin's, with other ids, and with hardly anything that was not asked for."""
+"""Emby's JSON for items and users: Jellyfin's, with other ids, and with few fields unless requested."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from aperture_dagster.simulator.emby import ids
 from aperture_dagster.simulator.jellyfin import dto as jellyfin
 from aperture_dagster.simulator.user_data import ServerUser
 
-# Jellyfin sends these always, Emby when they are named in ``Fields``.
+# Jellyfin always sends these, Emby only if they are in ``Fields``.
 _ON_REQUEST = (
     "ProductionYear", "PremiereDate", "EndDate", "CommunityRating", "CriticRating", "OfficialRating", "Status",
 )  # fmt: skip
 OTHER_FIELDS = frozenset(("externalurls", "etag", "datelastmediaadded"))
-"""Fields that are modelled and that a single item does not come with."""
+"""Modelled fields that the response for a single item does not have."""
 _POLICY = ("IsAdministrator", "IsHidden", "IsDisabled", "EnableAllFolders", "BlockedTags", "EnableContentDeletion")
 
 
@@ -28,13 +28,13 @@ def item_dto(
     user: ServerUser | None = None,
     images: bool = True,
 ) -> dict[str, Any]:
-    """A BaseItemDto with the ``fields`` (lower-case names) asked for."""
+    """Return a BaseItemDto with the requested ``fields`` (lower-case names)."""
     dto = jellyfin.item_dto(item, fields, server_id=server_id, images=images)
     for name in _ON_REQUEST:
         if name.lower() not in fields:
             dto.pop(name, None)
     if dto.get("Status") == "Unreleased":
-        # Emby knows Continuing and Ended.
+        # Emby has only Continuing and Ended.
         del dto["Status"]
     dto["Id"] = ids.item_number(item)
     if item.series is not None:
@@ -63,9 +63,9 @@ def item_dto(
 
 
 def user_data_dto(item: Item, user: ServerUser, fields: frozenset[str]) -> dict[str, Any]:
-    """What a user did with an item, whichever version of it they played.
+    """Return a user's data on an item, whichever version of it they played.
 
-    Unless it is asked for, the count of plays is sent as 0, and their date not at all.
+    Unless requested, the play count is 0 and the date of the last play is missing.
     """
     played = user.latest_version(item) or item
     dto = jellyfin.user_data_dto(played, user) if item.kind == "Movie" else jellyfin.user_data_dto(item, user)
@@ -80,19 +80,19 @@ def user_data_dto(item: Item, user: ServerUser, fields: frozenset[str]) -> dict[
 
 
 def _full_date(value: str) -> str:
-    """A date of Jellyfin's with all seven digits of its fraction."""
+    """Return a date of Jellyfin's with all seven digits of its fraction."""
     head, _, fraction = value.removesuffix("Z").partition(".")
     return f"{head}.{fraction:0<7}Z"
 
 
 def library_dto(library: Library, catalogue: Catalogue, server_id: str) -> dict[str, Any]:
-    """A library as an item (CollectionFolder)."""
+    """Return a library as an item (CollectionFolder)."""
     number, guid = ids.library_number(catalogue, library), library.item_id
     return {**jellyfin.library_dto(library, server_id), "Id": number, "Guid": guid}
 
 
 def virtual_folder_dto(library: Library, catalogue: Catalogue) -> dict[str, Any]:
-    """A library as VirtualFolderInfo, with its three ids; without any where its folder is not there (yet)."""
+    """Return a library as VirtualFolderInfo, with its three ids, or none if its folder does not exist (yet)."""
     if not library.has_id:
         return jellyfin.virtual_folder_dto(library)
     return {
@@ -104,7 +104,7 @@ def virtual_folder_dto(library: Library, catalogue: Catalogue) -> dict[str, Any]
 
 
 def media_folder_dto(library: Library, catalogue: Catalogue) -> dict[str, Any]:
-    """A library as MediaFolder, with the folders that users' policies can exclude."""
+    """Return a library as MediaFolder, with the folders that users' policies can exclude."""
     folders = [
         {"Name": location.rpartition("/")[2], "Id": number, "Path": location, "IsUserAccessConfigurable": True}
         for location, number in ids.sub_folders(catalogue, library).items()
@@ -119,7 +119,7 @@ def media_folder_dto(library: Library, catalogue: Catalogue) -> dict[str, Any]:
 
 
 def user_dto(user: ServerUser, catalogue: Catalogue, server_id: str, connect_name: str | None) -> dict[str, Any]:
-    """A UserDto. ``connect_name`` is set for a user with a linked Emby Connect account."""
+    """Return a UserDto. ``connect_name`` is the name of a linked Emby Connect account."""
     dto = jellyfin.user_dto(user, server_id)
     policy = {name: dto["Policy"][name] for name in (*_POLICY, "EnabledFolders", "MaxParentalRating")
               if name in dto["Policy"]}  # fmt: skip
@@ -137,7 +137,7 @@ def user_dto(user: ServerUser, catalogue: Catalogue, server_id: str, connect_nam
 
 
 def connect_names(users: list[ServerUser]) -> dict[str, str]:
-    """Two users, by id, are linked to Emby Connect: one under an e-mail address, one under a plain name."""
+    """Return the Emby Connect names by user id: two users have one, an e-mail address and a plain name."""
     linked: dict[str, str] = {}
     for place, user in enumerate(users[:2]):
         plain = re.sub(r"[^a-z0-9]", "", user.name.lower()) or "someone"

@@ -1,4 +1,4 @@
-"""Emby's ids: numbers as text for items, whole numbers for names, and three different ones for a library."""
+"""Emby's ids: numbers as text for items, integers for names, and three different ones for a library."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _FIRST_LIBRARY, _FIRST_FOLDER, _FIRST_SUB_FOLDER = 3, 503, 703
 
 
 def item_number(item: Item) -> str:
-    """The id of an item; it is another one when the item was given a new id."""
+    """Return the id of an item, which changes with the item's generation."""
     return str(_FIRST_ITEM + item.slot + item.generation * _GENERATION)
 
 
 def find_item(catalogue: Catalogue, number: str) -> Item | None:
-    """The item of this id, if it is on the server now."""
+    """Return the item with this id, if it is on the server now."""
     if not (number.isascii() and number.isdecimal()):
         return None
     item = catalogue.at(int(number) % _GENERATION - _FIRST_ITEM)
@@ -23,28 +23,28 @@ def find_item(catalogue: Catalogue, number: str) -> Item | None:
 
 
 def name_number(kind: str, name: str) -> int:
-    """The id of a studio, genre, tag or person."""
+    """Return the id of a studio, genre, tag or person."""
     return stable_number(f"{kind}|{name}") % 2**31
 
 
 def library_number(catalogue: Catalogue, library: Library) -> str:
-    """The id that a library is listed by, and that its items have as their parent (``ItemId``)."""
+    """Return the ``ItemId`` of a library, which is also the parent of its items."""
     return str(_FIRST_LIBRARY + catalogue.libraries.index(library))
 
 
 def folder_number(catalogue: Catalogue, library: Library) -> str:
-    """The id that a library is changed by (``Id``). The third one (``Guid``) is what users' policies name."""
+    """Return the ``Id`` of a library, which changes to it use. The third id, ``Guid``, is for users' policies."""
     return str(_FIRST_FOLDER + catalogue.libraries.index(library))
 
 
 def sub_folders(catalogue: Catalogue, library: Library) -> dict[str, str]:
-    """Of a library: the ids of its folders, by their paths."""
+    """Return the ids of a library's folders by path."""
     first = _FIRST_SUB_FOLDER + 10 * catalogue.libraries.index(library)
     return {location: str(first + place) for place, location in enumerate(library.locations)}
 
 
 def excluded_folders(catalogue: Catalogue, locations: tuple[str, ...]) -> list[str]:
-    """Folders as users' policies name those that they exclude: the library's Guid, and the folder's id."""
+    """Return folders as users' policies name them: the library's Guid and the folder's id."""
     return [
         f"{library.item_id}_{number}"
         for library in catalogue.libraries
@@ -54,7 +54,7 @@ def excluded_folders(catalogue: Catalogue, locations: tuple[str, ...]) -> list[s
 
 
 def excluded_locations(catalogue: Catalogue, names: list[str]) -> tuple[str, ...]:
-    """The other way round; what is no folder (any more) is left out."""
+    """Return the paths of such names, without unknown ones."""
     known = {
         f"{library.item_id}_{number}": location
         for library in catalogue.libraries

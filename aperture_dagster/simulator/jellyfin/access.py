@@ -1,9 +1,9 @@
-"""Who may ask, and finding the user and the item that a request is about.
+"""The key check, and look-ups of users, items and libraries.
 
-Played as jellyfin/jellyfin ``Jellyfin.Server.Implementations/Security/AuthorizationContext.cs`` at v10.9.11, v10.10.7,
-v10.11.11 and v12.0-rc5 (``GetAuthorizationInfoFromDictionary``): the token of an ``Authorization`` header of the scheme
-MediaBrowser comes first; a header of another scheme counts for nothing, and ``ApiKey`` in the query is looked at. The
-old forms answer to ``EnableLegacyAuthorization``, which is off from 12 on.
+Modelled on jellyfin/jellyfin v10.9.11, v10.10.7, v10.11.11 and v12.0-rc5,
+``Jellyfin.Server.Implementations/Security/AuthorizationContext.cs`` (``GetAuthorizationInfoFromDictionary``): the key
+is in an ``Authorization`` header with the scheme MediaBrowser, or in ``ApiKey`` in the query; headers with other
+schemes are ignored. Legacy forms depend on ``EnableLegacyAuthorization``, which is off from 12 on.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
-_TOKEN = re.compile(r'\bToken="?([^",]*)"?', re.IGNORECASE)
+TOKEN = re.compile(r'\bToken="?([^",]*)"?', re.IGNORECASE)
 
 
 class Access:
-    """The key check of a version, and look-ups that fail as the real server does."""
+    """The key check of a version, and look-ups that fail as on the real server."""
 
     def __init__(self, state: SimulatorState) -> None:
         self.state = state
@@ -32,24 +32,27 @@ class Access:
         self._legacy = int(state.settings.jellyfin_version.split(".")[0]) < 12
 
     def authorized(self, request: Request) -> bool:
-        """Whether the request carries the key in a form that this version accepts."""
+        """Return whether the request has the key in a form that this version accepts."""
         return self._key in self._tokens(request)
 
     def _tokens(self, request: Request) -> list[str]:
         tokens: list[str] = []
         scheme, _, rest = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "mediabrowser" or (self._legacy and scheme.lower() == "emby"):
-            tokens += [unquote(found) for found in _TOKEN.findall(rest)]
+            tokens += [unquote(found) for found in TOKEN.findall(rest)]
         if "apikey" in request.query_string.lower():
             tokens.append(request.query.get("ApiKey") or "")
         if self._legacy:
             tokens += [request.headers.get("x-emby-token", ""), request.headers.get("x-mediabrowser-token", "")]
             tokens.append(request.query.get("api_key") or "")
-            tokens += [unquote(found) for found in _TOKEN.findall(request.headers.get("x-emby-authorization", ""))]
+            tokens += [unquote(found) for found in TOKEN.findall(request.headers.get("x-emby-authorization", ""))]
         return [token for token in tokens if token]
 
     def user(self, request: Request, user_id: str | None = None) -> ServerUser | None:
-        """The user named in the path or by ``userId``; None when none is. Raises UnknownUserError or BindingError."""
+        """Return the user from the path or ``userId``; None when there is neither.
+
+        Raises UnknownUserError or BindingError.
+        """
         wanted = binding.as_guid("userId", user_id) if user_id else binding.guid(request.query, "userId")
         if wanted is None:
             return None
@@ -59,34 +62,34 @@ class Access:
         return user
 
     def required_user(self, request: Request, user_id: str | None = None) -> ServerUser:
-        """As `user`, but an API key has no user of its own: without one there is nothing to find."""
+        """Return the user as `user` does, or raise NotFoundError: an API key has no user of its own."""
         user = self.user(request, user_id)
         if user is None:
             raise NotFoundError("userId")
         return user
 
     def item(self, item_id: str, user: ServerUser | None) -> Item:
-        """The item of this id, if the user may see it. Raises NotFoundError or BindingError."""
+        """Return the item with this id, if the user may see it. Raises NotFoundError or BindingError."""
         item = self.state.catalogue.find(binding.as_guid("itemId", item_id))
         if item is None or (user is not None and not visible_to(user)(item)):
             raise NotFoundError(item_id)
         return item
 
     def libraries(self, user: ServerUser | None = None) -> list[Library]:
-        """Libraries that have an id, and that the user may see."""
+        """Return the libraries that have an id and that the user may see."""
         libraries = [library for library in self.folders() if library.has_id]
         if user is None or user.policy.enable_all_folders:
             return libraries
         return [library for library in libraries if library.item_id in user.policy.enabled_folders]
 
     def folders(self) -> list[Library]:
-        """Libraries that are there, those without an id included."""
+        """Return all libraries that are not hidden, including those without an id."""
         catalogue = self.state.catalogue
         return [library for library in catalogue.libraries if library.name not in catalogue.hidden_libraries]
 
 
 def json_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object. Raises BindingError."""
+    """Parse the body as a JSON object. Raises BindingError."""
     try:
         content = request.parse_json()
     except ValueError:

@@ -1,6 +1,6 @@
-"""The Jellyfin stand-in: its routes, the system and the users.
+"""The Jellyfin stand-in: its operations, the system and the users.
 
-It plays 10.9.11, 10.10.7, 10.11.11 and 12.0; the modules beside this one name the source that they follow.
+It follows 10.9.11, 10.10.7, 10.11.11 and 12.0; the sibling modules name the source files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
-from aperture_dagster.simulator.jellyfin.listing import LISTING_PARAMETERS, PAGE_PARAMETERS
+from aperture_dagster.simulator.jellyfin.listing import LISTING_PARAMETERS, PAGE_PARAMETERS, Listings
 from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
 from aperture_dagster.simulator.jellyfin.service import MediaServer
 from aperture_dagster.simulator.jellyfin.studios import PictureError, StudioEndpoints
@@ -23,14 +23,14 @@ from aperture_dagster.simulator.state import SimulatorState
 
 _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try again shortly.</body></html>"
 _USER = ("userId",)
-_WHAT_OF_EACH = ("fields", "enableImages", "enableUserData")
+_ITEM_PARAMETERS = ("fields", "enableImages", "enableUserData")
 _RESUME = ("parentId", "includeItemTypes", *PAGE_PARAMETERS)
 _STUDIOS = (
     "userId", "parentId", "includeItemTypes", "searchTerm", "startIndex", "limit", "enableTotalRecordCount",
     "enableImages",
 )  # fmt: skip
 _PICTURE = ("maxWidth", "maxHeight", "tag", "quality")
-# Literals that would be taken for an id, and what else clients like to ask.
+# Literals that would be taken for an id, and other paths that clients use.
 _LEFT_OUT = {
     "GET": (
         "/Users/Public",
@@ -57,14 +57,15 @@ class JellyfinService(MediaServer):
 
     def __init__(self, state: SimulatorState) -> None:
         access, server_id = Access(state), dto.name_id("server", state.world_name)
-        items, playstate = ItemEndpoints(access, server_id), PlaystateEndpoints(access)
+        listings = Listings(state, "jellyfin", state.settings.jellyfin_release)
+        items, playstate = ItemEndpoints(access, server_id, listings), PlaystateEndpoints(access)
         studios = StudioEndpoints(access, server_id, items.image)
         operations = [operation for method, paths in _LEFT_OUT.items() for operation in left_out(method, *paths)]
         operations += self._operations(items, playstate, studios) + _old_operations(items, playstate)
         super().__init__(state, access, server_id, operations)
 
     def error(self, status: int) -> Response:
-        """401 and 403 are empty, 502 to 504 are a page, the rest plain text."""
+        """Return an error: 401 and 403 are empty, 502 to 504 are a page, others are plain text."""
         if status in (401, 403):
             return Response(status_code=status)
         if status in (502, 503, 504):
@@ -110,19 +111,22 @@ class JellyfinService(MediaServer):
             Operation("GET", "/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
             Operation("GET", "/Items/Counts", items.counts),
             Operation(
-                "GET", "/Items/Latest", items.latest, ("parentId", "includeItemTypes", *_USER, *_WHAT_OF_EACH, "limit")
+                "GET",
+                "/Items/Latest",
+                items.latest,
+                ("parentId", "includeItemTypes", *_USER, *_ITEM_PARAMETERS, "limit"),
             ),
             Operation("GET", "/Items/{item_id}", items.single, _USER),
             Operation("GET", "/Items/{item_id}/Images/{image_type}", studios.image, _PICTURE, public=True),
             Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
             Operation("GET", "/Studios", studios.listing, _STUDIOS),
             Operation("GET", "/Shows/NextUp", items.next_up, ("seriesId", *_USER, *PAGE_PARAMETERS)),
-            Operation("GET", "/Shows/{series_id}/Seasons", items.seasons, (*_USER, *_WHAT_OF_EACH)),
+            Operation("GET", "/Shows/{series_id}/Seasons", items.seasons, (*_USER, *_ITEM_PARAMETERS)),
             Operation(
                 "GET",
                 "/Shows/{series_id}/Episodes",
                 items.episodes,
-                ("season", "seasonId", "sortBy", "startIndex", "limit", *_USER, *_WHAT_OF_EACH),
+                ("season", "seasonId", "sortBy", "startIndex", "limit", *_USER, *_ITEM_PARAMETERS),
             ),
             Operation("GET", "/UserItems/Resume", items.resume, (*_RESUME, *_USER)),
             Operation("GET", "/UserItems/{item_id}/UserData", playstate.get, _USER),

@@ -1,21 +1,24 @@
-"""Reading parameters the way the real server does: what it cannot bind is a 400 with problem details."""
+"""Parameter binding as on the real server: 400 with problem details for values that it cannot bind."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Query
 
+T = TypeVar("T")
 _GUID = re.compile(r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class BindingError(Exception):
-    """A parameter that cannot be read as what it should be."""
+    """A parameter has an invalid value."""
 
     def __init__(self, field: str, value: str) -> None:
         super().__init__(f"{field}: {value}")
@@ -23,20 +26,20 @@ class BindingError(Exception):
         self.value = value
 
     def response(self) -> Response:
-        """400 with RFC 7807 problem details."""
+        """Return 400 with RFC 7807 problem details."""
         return problem(400, {self.field: [f"The value '{self.value}' is not valid."]})
 
 
 class NotFoundError(Exception):
-    """Something that does not exist, or not for this user."""
+    """Something does not exist, or not for this user."""
 
 
 class UnknownUserError(NotFoundError):
-    """A ``userId`` of nobody, which the real server looks up in passing: an uncaught exception, answered in text."""
+    """No user has this id. On the real server this is an uncaught exception, answered with plain text."""
 
 
 def problem(status: int, errors: dict[str, list[str]] | None = None) -> Response:
-    """An error in RFC 7807 form."""
+    """Return an error in RFC 7807 form."""
     titles = {400: "One or more validation errors occurred.", 404: "Not Found"}
     content: dict[str, object] = {
         "type": f"https://tools.ietf.org/html/rfc9110#section-15.5.{1 if status == 400 else 5}",
@@ -49,8 +52,26 @@ def problem(status: int, errors: dict[str, list[str]] | None = None) -> Response
     return JSONResponse(content, status, media_type="application/problem+json; charset=utf-8")
 
 
+def listing(
+    query: Query, entries: list[T], render: Callable[[list[T]], list[dict[str, Any]]], *, with_start: bool = True
+) -> Response:
+    """Return the page of a listing that ``startIndex`` and ``limit`` select.
+
+    Args:
+        query: the request's parameters.
+        entries: the whole listing.
+        render: makes the JSON of the entries of a page.
+        with_start: whether the response repeats the start index.
+    """
+    start, limit = max(0, integer(query, "startIndex") or 0), integer(query, "limit")
+    page = entries[start:] if limit is None else entries[start : start + max(0, limit)]
+    total = len(page) if boolean(query, "enableTotalRecordCount") is False else len(entries)
+    content = {"Items": render(page), "TotalRecordCount": total}
+    return JSONResponse(content | {"StartIndex": start} if with_start else content)
+
+
 def integer(query: Query, name: str) -> int | None:
-    """An int32, or None when absent."""
+    """Parse an int32; None when absent. Raises BindingError."""
     value = query.get(name)
     if value is None:
         return None
@@ -60,7 +81,7 @@ def integer(query: Query, name: str) -> int | None:
 
 
 def number(query: Query, name: str) -> float | None:
-    """A float, or None when absent."""
+    """Parse a float; None when absent. Raises BindingError."""
     value = query.get(name)
     if value is None:
         return None
@@ -71,7 +92,7 @@ def number(query: Query, name: str) -> float | None:
 
 
 def boolean(query: Query, name: str) -> bool | None:
-    """A boolean in any case, or None when absent."""
+    """Parse a boolean in any case; None when absent. Raises BindingError."""
     value = query.get(name)
     if value is None:
         return None
@@ -81,25 +102,25 @@ def boolean(query: Query, name: str) -> bool | None:
 
 
 def guid(query: Query, name: str) -> str | None:
-    """An id as 32 lower-case hex digits, or None when absent."""
+    """Parse an id to 32 lower-case hex digits; None when absent. Raises BindingError."""
     value = query.get(name)
     return None if value is None else as_guid(name, value)
 
 
 def as_guid(name: str, value: str) -> str:
-    """An id with or without dashes as 32 lower-case hex digits. Raises BindingError."""
+    """Parse an id, with or without dashes, to 32 lower-case hex digits. Raises BindingError."""
     if not _GUID.fullmatch(value):
         raise BindingError(name, value)
     return value.replace("-", "").lower()
 
 
 def guids(query: Query, name: str) -> tuple[str, ...]:
-    """A list of ids; what is no id is dropped, as the real server does in lists."""
+    """Parse a list of ids, dropping invalid ones as the real server does."""
     return tuple(part.replace("-", "").lower() for part in query.split(name) if _GUID.fullmatch(part))
 
 
 def moment(query: Query, name: str) -> float | None:
-    """A date (ISO 8601, or ``yyyyMMddHHmmss``) in unix seconds, or None when absent."""
+    """Parse a date (ISO 8601, or ``yyyyMMddHHmmss``) to Unix seconds; None when absent. Raises BindingError."""
     value = query.get(name)
     if value is None:
         return None
@@ -107,12 +128,12 @@ def moment(query: Query, name: str) -> float | None:
 
 
 def parse_moment(name: str, value: str) -> float:
-    """A date in unix seconds; one without zone is UTC. Raises BindingError."""
+    """Parse a date to Unix seconds; one without a zone is UTC. Raises BindingError."""
     try:
         if re.fullmatch(r"[0-9]{14}", value):
             when = datetime.strptime(value, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
         else:
-            # A plus sign in an unencoded query arrives as a blank.
+            # An unencoded plus sign in a query arrives as a blank.
             when = datetime.fromisoformat(re.sub(r" (\d\d:?\d\d)$", r"+\1", value))
     except ValueError:
         raise BindingError(name, value) from None
@@ -120,9 +141,9 @@ def parse_moment(name: str, value: str) -> float:
 
 
 def ticks_date(seconds: float) -> str:
-    """Unix seconds as the server writes dates, UTC.
+    """Format Unix seconds as the server writes dates, in UTC.
 
-    Zeros at the end of a fraction are trimmed, but whole seconds have seven digits of them
+    Trailing zeros of a fraction are trimmed, but whole seconds have seven zeros
     (jellyfin/jellyfin, ``src/Jellyfin.Extensions/Json/Converters/JsonDateTimeConverter.cs``, 10.9 to 12).
     """
     when = datetime.fromtimestamp(seconds, UTC)

@@ -1,4 +1,4 @@
-"""Items and users in the server's JSON. Nulls are left out, as the real server does."""
+"""Jellyfin's JSON for items and users. Nulls are left out, as on the real server."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _VIDEO = ("Movie", "Episode")
 
 @lru_cache(maxsize=65_536)
 def name_id(kind: str, name: str) -> str:
-    """The id of a person, studio or genre."""
+    """Return the id of a person, studio or genre."""
     return hashlib.md5(f"{kind}|{name}".encode(), usedforsecurity=False).hexdigest()
 
 
 def provider_ids(item: Item) -> dict[str, str]:
-    """Provider ids of an item. Some items spell the keys otherwise or carry empty values: plugins do."""
+    """Return provider ids. Some items have other spellings or empty values, as plugins write them."""
     if item.kind == "BoxSet" and item.title.tmdb_id is not None:
         return {"Tmdb": str(item.title.tmdb_id)}
     if item.kind not in ("Movie", "Series"):
@@ -40,7 +40,7 @@ def provider_ids(item: Item) -> dict[str, str]:
 
 
 def series_status(item: Item) -> str | None:
-    """``Continuing``, ``Ended`` or ``Unreleased``, from whatever the world says."""
+    """Return ``Continuing``, ``Ended``, ``Unreleased`` or None, from the world's status."""
     status = (item.title.status or "").lower()
     if status in ("returning series", "continuing", "in production", "pilot"):
         return "Continuing"
@@ -50,7 +50,7 @@ def series_status(item: Item) -> str | None:
 
 
 def premiere_date(item: Item) -> str | None:
-    """The first showing as ``YYYY-MM-DD``, if known."""
+    """Return the premiere as ``YYYY-MM-DD``, if known."""
     if item.kind == "Episode" and item.season is not None and item.episode is not None:
         return episode_air_date(item.title, item.season, item.episode)
     if item.kind == "Season" and item.season is not None:
@@ -81,7 +81,7 @@ def _studios(item: Item) -> list[dict[str, str]]:
 
 
 def _media_sources(item: Item) -> list[dict[str, Any]]:
-    """One a version, the item's own first (``MediaBrowser.Controller/Entities/BaseItem.cs``: ``GetMediaSources``)."""
+    """Return one source per version, the item's own first (``BaseItem.cs``: ``GetMediaSources``)."""
     if item.kind not in _VIDEO or item.virtual:
         return []
     return [_media_source(each) for each in sorted(item.every_version, key=lambda each: each is not item)]
@@ -94,12 +94,12 @@ def _media_source(item: Item) -> dict[str, Any]:
 
 
 def _source_count(item: Item) -> int | None:
-    """Sent only where there are several (``Emby.Server.Implementations/Dto/DtoService.cs``)."""
+    """Return the number of sources, which is only sent if there are several (``DtoService.cs``)."""
     count = len(item.every_version)
     return count if item.kind in _VIDEO and count != 1 else None
 
 
-# What is sent only when asked for in ``fields``.
+# Fields that are sent only on request.
 _OPTIONAL = {
     "providerids": lambda item: ("ProviderIds", provider_ids(item)),
     "overview": lambda item: ("Overview", item.title.overview if item.kind in ("Movie", "Series") else ""),
@@ -143,14 +143,14 @@ _OPTIONAL = {
 
 
 def item_sort_name(item: Item) -> str:
-    """The sort name; of an episode its numbers lead."""
+    """Return the sort name; an episode's begins with its numbers."""
     if item.kind == "Episode":
         return f"{item.season:03d} - {item.episode:04d} - {item.name.lower()}"
     return item.sort_name
 
 
 def parent_id(item: Item) -> str:
-    """The id of the folder that holds an item."""
+    """Return the id of an item's folder."""
     if item.series is None or item.season is None:
         return item.library.item_id
     return item.series.id if item.kind == "Season" else item.season_item.id
@@ -164,7 +164,7 @@ def item_dto(
     user: ServerUser | None = None,
     images: bool = True,
 ) -> dict[str, Any]:
-    """A BaseItemDto: what is always there, and the ``fields`` (lower-case names) asked for."""
+    """Return a BaseItemDto with the requested ``fields`` (lower-case names)."""
     title = item.title
     dto: dict[str, Any] = {"Name": item.name, "ServerId": server_id, "Id": item.id, "Type": item.kind}
     is_folder = item.kind in ("Series", "Season", "BoxSet")
@@ -222,10 +222,10 @@ def item_dto(
 
 
 def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
-    """What a user did with an item, as UserItemDataDto.
+    """Return a user's data on an item as UserItemDataDto.
 
-    A primary version is played, and last played, as the version that was played last; a position stays with its own
-    version (12: ``MediaBrowser.Controller/Library/VersionResumeData.cs``; before, alternate versions have no data that
+    A primary version takes ``Played`` and ``LastPlayedDate`` from the version that was played last, but keeps its own
+    position (12: ``MediaBrowser.Controller/Library/VersionResumeData.cs``; before, alternate versions have no data that
     their primary lacks).
     """
     datum = user.of(item)
@@ -242,7 +242,7 @@ def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
         unplayed = user.unplayed_count(item)
         dto["UnplayedItemCount"] = unplayed
         dto["Played"] = user.has_played(item)
-        # A series without episodes is played, and says no share (``Folder.cs``: ``FillUserDataDtoValues``).
+        # A series without episodes is played, without a percentage (``Folder.cs``: ``FillUserDataDtoValues``).
         if count:
             dto["PlayedPercentage"] = round(100.0 * (count - unplayed) / count, 6)
     elif datum.position and item.runtime_ticks:
@@ -265,7 +265,7 @@ def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
 
 
 def library_dto(library: Library, server_id: str, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """A library as an item (CollectionFolder), of all ``fields`` with its tags alone."""
+    """Return a library as an item (CollectionFolder). Of all ``fields``, only tags are modelled."""
     return {
         **({"Tags": list(library.tags)} if "tags" in fields else {}),
         "Name": library.name,
@@ -282,9 +282,9 @@ def library_dto(library: Library, server_id: str, fields: frozenset[str] = froze
 
 
 def virtual_folder_dto(library: Library) -> dict[str, Any]:
-    """A library as VirtualFolderInfo.
+    """Return a library as VirtualFolderInfo.
 
-    One whose folder the server has not made an item of has no id and no options
+    Without an item for its folder, a library has no id and no options
     (``Emby.Server.Implementations/Library/LibraryManager.cs``: ``GetVirtualFolderInfo``).
     """
     folder = {
@@ -303,7 +303,7 @@ def virtual_folder_dto(library: Library) -> dict[str, Any]:
 
 
 def user_dto(user: ServerUser, server_id: str) -> dict[str, Any]:
-    """A UserDto; the real server gives no e-mail either."""
+    """Return a UserDto. As on the real server, it has no e-mail address."""
     facts = user.facts
     policy: dict[str, Any] = {
         "IsAdministrator": facts.is_administrator,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.responses import Response
 
-from aperture_dagster.simulator.catalogue import Item
+from aperture_dagster.simulator.catalogue import Item, Library
 from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.listing import KINDS, ItemQuery, Listings, parse_item_query, visible_to
 from aperture_dagster.simulator.jellyfin.sorting import parse_sort, sort_items
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.service import Request, Unmodelled
+from aperture_dagster.simulator.service import Query, Request, Unmodelled
 from aperture_dagster.simulator.user_data import ServerUser, episodes_of
 
 _SINGLE_ITEM_FIELDS = frozenset(
@@ -26,9 +26,7 @@ _SINGLE_ITEM_FIELDS = frozenset(
 )  # fmt: skip
 _LATEST = 20
 SERIES_COUNTED = "series counted for its user data"
-
-
-# Known to real servers (MediaBrowser.Model/Querying/ItemFields.cs); others are ignored.
+# Known to real servers (MediaBrowser.Model/Querying/ItemFields.cs); other names are ignored.
 _UNMODELLED_FIELDS = frozenset(
     (
         "airtime", "candelete", "candownload", "channelinfo", "chapters", "trickplay", "cumulativeruntimeticks",
@@ -41,33 +39,40 @@ _UNMODELLED_FIELDS = frozenset(
 
 
 class ItemEndpoints:
-    """Everything that answers with items."""
+    """Endpoints that return items.
 
-    def __init__(self, access: Access, server_id: str) -> None:
+    Args:
+        access: the key check and look-ups.
+        server_id: the server's id.
+        listings: the listings of the server.
+    """
+
+    with_start: ClassVar[bool] = True
+    """Whether a listing repeats its start index."""
+
+    def __init__(self, access: Access, server_id: str, listings: Listings) -> None:
         self._access = access
         self._catalogue = access.state.catalogue
         self._release = access.state.settings.jellyfin_release
-        self._listings = Listings(access.state, "jellyfin", self._release)
+        self._listings = listings
         self._server_id = server_id
 
     def views(self, request: Request, user_id: str | None = None) -> Response:
         """``GET /UserViews``: the libraries as items."""
-        libraries = self._access.libraries(self._access.user(request, user_id))
-        items = [dto.library_dto(library, self._server_id) for library in libraries]
-        return JSONResponse({"Items": items, "TotalRecordCount": len(items), "StartIndex": 0})
+        return self._library_listing(self._access.libraries(self._access.user(request, user_id)))
 
     def listing(self, request: Request, user_id: str | None = None) -> Response:
-        """``GET /Items``. Not recursive and without a parent these are the libraries."""
+        """``GET /Items``: without ``recursive`` and a parent, the libraries."""
         user = self._access.user(request, user_id)
         query = parse_item_query(request.query)
         if query.kinds == ("BoxSet",):
-            # They lie in no library that holds films.
+            # Box sets are in a library of their own.
             query = replace(query, parent=None)
         is_library = any(library.item_id == query.parent for library in self._access.libraries())
         if self._release >= (12, 0) and is_library and query.kinds and request.query.get("recursive") is None:
             query = replace(query, recursive=True)
         if not query.recursive and not query.ids and query.parent is None:
-            # What is asked for beside libraries is looked for among them; before 12 it is not looked at.
+            # From 12 on, other types are searched for among the libraries; before, the types are ignored.
             return (
                 self._page(request, [], user)
                 if self._release >= (12, 0) and query.kinds
@@ -76,21 +81,28 @@ class ItemEndpoints:
         if query.ids and not query.kinds:
             found = [library for library in self._access.libraries(user) if library.item_id in query.ids]
             if found:
-                # Libraries are items, too; together with others they are not modelled.
+                # Libraries are items, too. Mixed with other items, they are not modelled.
                 if len(found) < len(query.ids):
                     raise Unmodelled("ids of libraries and of other items at once")
                 fields = frozenset(name.lower() for name in request.query.split("fields"))
-                items = [dto.library_dto(library, self._server_id, fields) for library in found]
-                return JSONResponse({"Items": items, "TotalRecordCount": len(items), "StartIndex": 0})
+                return self._library_listing(found, fields)
         return self._page(request, self._listings.items(query, user), user)
 
+    def _library_listing(self, libraries: list[Library], fields: frozenset[str] = frozenset()) -> Response:
+        return binding.listing(
+            Query(""),
+            libraries,
+            lambda page: [self._library_dto(library, fields) for library in page],
+            with_start=self.with_start,
+        )
+
+    def _library_dto(self, library: Library, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
+        return dto.library_dto(library, self._server_id, fields)
+
     def _page(self, request: Request, items: list[Item], user: ServerUser | None) -> Response:
-        query = request.query
-        start = max(0, binding.integer(query, "startIndex") or 0)
-        limit = binding.integer(query, "limit")
-        page = items[start:] if limit is None else items[start : start + max(0, limit)]
-        total = len(page) if binding.boolean(query, "enableTotalRecordCount") is False else len(items)
-        return JSONResponse({"Items": self._dtos(request, page, user), "TotalRecordCount": total, "StartIndex": start})
+        return binding.listing(
+            request.query, items, lambda page: self._dtos(request, page, user), with_start=self.with_start
+        )
 
     def _dtos(self, request: Request, items: list[Item], user: ServerUser | None) -> list[dict[str, Any]]:
         query = request.query
@@ -100,19 +112,19 @@ class ItemEndpoints:
         images = binding.boolean(query, "enableImages") is not False
         owner = None if binding.boolean(query, "enableUserData") is False else user
         if owner is not None and self._release < (12, 0):
-            # Of each of them the episodes that are left are counted by a query of its own
+            # Each of them costs a query that counts its unplayed episodes
             # (MediaBrowser.Controller/Entities/Folder.cs: FillUserDataDtoValues).
             for _ in (item for item in items if item.kind in ("Series", "Season")):
                 self._access.state.counters.count_costly("jellyfin", SERIES_COUNTED)
         return [dto.item_dto(item, fields, server_id=self._server_id, user=owner, images=images) for item in items]
 
     def single(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
-        """``GET /Items/{item}``: with all fields; a library is an item, too."""
+        """``GET /Items/{item_id}``: an item with all fields, or a library."""
         user = self._access.user(request, user_id)
         wanted = binding.as_guid("itemId", item_id)
         for library in self._access.libraries(user):
             if library.item_id == wanted:
-                return JSONResponse(dto.library_dto(library, self._server_id))
+                return JSONResponse(self._library_dto(library))
         item = self._access.item(wanted, user)
         return JSONResponse(dto.item_dto(item, _SINGLE_ITEM_FIELDS, server_id=self._server_id, user=user))
 
@@ -138,7 +150,7 @@ class ItemEndpoints:
         return JSONResponse(self._dtos(request, items, user))
 
     def resume(self, request: Request, user_id: str | None = None) -> Response:
-        """``GET /UserItems/Resume``: what was left in the middle, the latest first."""
+        """``GET /UserItems/Resume``: items in progress, the latest first."""
         user = self._access.required_user(request, user_id)
         query = ItemQuery(
             kinds=_kinds(request) or ("Movie", "Episode"),
@@ -146,12 +158,13 @@ class ItemEndpoints:
             recursive=True,
             sort=(("dateplayed", True),),
             user_filters=frozenset({("resumable", True)}),
+            collapse=False,
             virtual=False,
         )
         return self._page(request, self._listings.items(query, user), user)
 
     def image(self, request: Request, item_id: str, image_type: str) -> Response:
-        """``GET /Items/{item}/Images/{type}``: there are primary ones only."""
+        """``GET /Items/{item_id}/Images/{image_type}``: the primary picture; there are no others."""
         item = self._catalogue.find(item_id)
         if item is None or image_type.lower() != "primary":
             return JSONResponse("Image not found", 404)
@@ -164,7 +177,7 @@ class ItemEndpoints:
         return item
 
     def seasons(self, request: Request, series_id: str) -> Response:
-        """``GET /Shows/{series}/Seasons``."""
+        """``GET /Shows/{series_id}/Seasons``."""
         user = self._access.user(request)
         series = self._series(series_id, user)
         if series is None:
@@ -172,7 +185,7 @@ class ItemEndpoints:
         return self._page(request, [season.item for season in series.every_season], user)
 
     def episodes(self, request: Request, series_id: str) -> Response:
-        """``GET /Shows/{series}/Episodes``, of one season when ``season`` or ``seasonId`` says so."""
+        """``GET /Shows/{series_id}/Episodes``, optionally of one ``season`` or ``seasonId``."""
         user = self._access.user(request)
         series = self._series(series_id, user)
         if series is None:
@@ -188,7 +201,7 @@ class ItemEndpoints:
         return self._page(request, sort_items(episodes, sort, user), user)
 
     def next_up(self, request: Request) -> Response:
-        """``GET /Shows/NextUp``: of every series that was begun, the episode after the last one played."""
+        """``GET /Shows/NextUp``: the episode after the last played one, for every series in progress."""
         user = self._access.required_user(request)
         only = binding.guid(request.query, "seriesId")
         found: list[tuple[float, Item]] = []
@@ -196,7 +209,7 @@ class ItemEndpoints:
             if (only is not None and series.id != only) or not user.played_episodes.get(series.slot):
                 continue
             episodes = episodes_of(series)
-            # Specials are no part of the order.
+            # Specials are not part of the order.
             episodes = [episode for episode in episodes if episode.season]
             last = max((index for index, episode in enumerate(episodes) if user.of(episode).played), default=None)
             if last is None:

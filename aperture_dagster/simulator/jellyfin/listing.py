@@ -1,21 +1,21 @@
-"""Listings: which items a request asks for, in which order. Results are kept, so that paging through them is cheap.
+"""Listings: the items that match a request, in order. Results are cached, so that paging is cheap.
 
-Played as jellyfin/jellyfin has it at v10.9.11, v10.10.7, v10.11.11 and v12.0-rc5:
+Modelled on jellyfin/jellyfin v10.9.11, v10.10.7, v10.11.11 and v12.0-rc5:
 
-- ``Jellyfin.Api/Controllers/ItemsController.cs`` ``GetItems``: parameters, the user, what is recursive by itself (in 12
+- ``Jellyfin.Api/Controllers/ItemsController.cs`` ``GetItems``: parameters, the user, implicit recursion (in 12, for
   a library with ``includeItemTypes``);
-- ``MediaBrowser.Controller/Entities/Folder.cs`` ``CollapseBoxSetItems``, ``AllowBoxSetCollapsing``: when box sets take
-  the place of their members; ``RequiresPostFiltering`` (up to 10.11): when the whole library is loaded for a page;
+- ``MediaBrowser.Controller/Entities/Folder.cs`` ``CollapseBoxSetItems``, ``AllowBoxSetCollapsing``: when box sets
+  replace their members; ``RequiresPostFiltering`` (up to 10.11): when the whole library is loaded for a page;
 - ``Jellyfin.Server.Implementations/Item/BaseItemRepository.QueryBuilding.cs`` ``ApplyBoxSetCollapsing`` (12), and
-  ``Emby.Server.Implementations/Collections/CollectionManager.cs`` ``CollapseItemsWithinBoxSets`` (before, for users
-  alone): the collapsed listing;
-- ``Jellyfin.Server.Implementations/Item/BaseItemRepository.TranslateQuery.cs``: versions of a film (12: primary ones
-  alone, but for ``IsResumable``, which keeps merged ones and drops those in the primary's folder, since they have an
-  owner), tags of users;
-- ``Jellyfin.Api/ModelBinders/CommaDelimitedCollectionModelBinder.cs``: values of enums that it cannot read are dropped.
+  ``Emby.Server.Implementations/Collections/CollectionManager.cs`` ``CollapseItemsWithinBoxSets`` (before, only for
+  users): the collapsed listing;
+- ``Jellyfin.Server.Implementations/Item/BaseItemRepository.TranslateQuery.cs``: versions of a film (12: only
+  primary ones, except for ``IsResumable``, which includes merged ones and excludes those in the primary's folder, since
+  they have an owner), tags of users;
+- ``Jellyfin.Api/ModelBinders/CommaDelimitedCollectionModelBinder.cs``: invalid enum values are dropped.
 
-Emby is closed. The stand-in assumes that it groups films into collections unless asked not to, lists primary versions
-only, and keeps one state for all versions of a film.
+Emby is closed source. The stand-in assumes that it groups films into collections by default, lists only primary
+versions, and has one state for all versions of a film.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
 KINDS = {kind.lower(): kind for kind in ("Movie", "Series", "Season", "Episode", "BoxSet")}
-"""The types of items that the stand-in has."""
+"""Types of items that the stand-in has."""
 ITEM_TYPES = KINDS | {
     kind.lower(): kind
     for kind in (
@@ -45,16 +45,16 @@ ITEM_TYPES = KINDS | {
         "Year",
     )
 }  # fmt: skip
-"""All that a real server knows (``BaseItemKind``); others are no filter at all."""
+"""Types of items that a real server knows (``BaseItemKind``). A filter for other types is ignored."""
 WHOLE_LIBRARY = "whole library in memory"
 COLLAPSED = "collapsed into box sets"
-_KEPT_LISTINGS = 24
+_CACHED_LISTINGS = 24
 Predicate = Callable[[Item], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class ItemQuery:
-    """What a listing asks for, without the page. Times in unix seconds."""
+    """The parameters of a listing, without the page. Times in Unix seconds."""
 
     kinds: tuple[str, ...] = ()
     without_kinds: tuple[str, ...] = ()
@@ -73,15 +73,15 @@ class ItemQuery:
     statuses: frozenset[str] = frozenset()
     saved_from: float | None = None
     user_saved_from: float | None = None
-    """The user's own data was saved since then; Jellyfin has no such filter that works, Emby does."""
+    """Minimum time at which the user's own data was saved. This filter works on Emby only."""
     premiere_from: float | None = None
     premiere_to: float | None = None
     rating_from: float | None = None
     has: frozenset[tuple[str, bool]] = frozenset()
     virtual: bool | None = None
-    """With a file (False), without one (True), or either."""
+    """Whether items lack a file; None: either."""
     collapse: bool | None = None
-    """Whether box sets take the place of their members, where the request says so."""
+    """Whether box sets replace their members; None: the server decides."""
 
 
 _USER_FILTERS = {
@@ -102,15 +102,15 @@ LISTING_PARAMETERS = (
     "maxPremiereDate", "minCommunityRating", "hasTmdbId", "hasImdbId", "hasTvdbId", "hasOverview", "isMissing",
     "isMovie", "isSeries", "locationTypes", "excludeLocationTypes", "collapseBoxSetItems",
 )  # fmt: skip
-"""What says which items are listed; see :func:`parse_item_query`."""
+"""Parameters that select items; see `parse_item_query`."""
 PAGE_PARAMETERS = ("startIndex", "limit", "enableTotalRecordCount", "fields", "enableImages", "enableUserData")
-"""What says which part of a listing is sent, and what of each item."""
+"""Parameters that select a page, and the fields of its items."""
 
 
 def parse_item_query(query: Query) -> ItemQuery:
-    """Read a listing's parameters. Raises BindingError; unknown values of enums are ignored, as on the real server.
+    """Parse a listing's parameters. As on the real server, unknown enum values are ignored.
 
-    Raises Unmodelled for what the real server knows and the stand-in does not.
+    Raises BindingError, and Unmodelled for values that the real server supports and the stand-in does not.
     """
     _refuse_unmodelled(query)
     user_filters = {_USER_FILTERS[name.lower()] for name in query.split("filters") if name.lower() in _USER_FILTERS}
@@ -123,7 +123,7 @@ def parse_item_query(query: Query) -> ItemQuery:
         value = binding.boolean(query, parameter)
         if value is not None:
             has.add((parameter, value))
-    # The real server compares the "for user" date with the item's own save date, too: a bug that clients must know.
+    # The real server also compares the "for user" date with the item's save date: a bug that clients must know.
     saved = [binding.moment(query, "minDateLastSaved"), binding.moment(query, "minDateLastSavedForUser")]
     return ItemQuery(
         kinds=_kinds(query, "includeItemTypes"),
@@ -152,13 +152,13 @@ def parse_item_query(query: Query) -> ItemQuery:
 
 
 def _kinds(query: Query, name: str) -> tuple[str, ...]:
-    """Types by their proper names; those that no server knows are dropped, and the filter with them."""
+    """Return the proper names of types, without unknown ones. Without any, there is no filter."""
     found = (ITEM_TYPES.get(kind.lower()) for kind in query.split(name))
     return tuple(dict.fromkeys(kind for kind in found if kind is not None))
 
 
 def _virtual(query: Query) -> bool | None:
-    """As ``ItemsController.GetItems``: of all location types, only whether they are virtual counts."""
+    """Parse location types. As in ``ItemsController.GetItems``, only ``Virtual`` matters."""
     wanted = [name.lower() for name in query.split("locationTypes")]
     if wanted:
         return "virtual" in wanted
@@ -182,9 +182,9 @@ def _refuse_unmodelled(query: Query) -> None:
 
 
 def visible_to(user: ServerUser) -> Predicate:
-    """Whether a user's policy lets them see an item.
+    """Return a predicate for the items that a user's policy allows.
 
-    Its library and folder, the age that its rating asks for, and its tags, a series' for what is in it, too
+    It checks library, folder, minimum age and tags; those of a series apply to its seasons and episodes, too
     (``MediaBrowser.Controller/Entities/BaseItem.cs``: ``IsParentalAllowed``, ``IsVisibleViaTags``,
     ``GetInheritedTags``).
     """
@@ -212,7 +212,7 @@ def visible_to(user: ServerUser) -> Predicate:
 
 
 def is_limited(user: ServerUser) -> bool:
-    """Whether there is anything that a user must not see."""
+    """Return whether a user's policy restricts anything."""
     policy = user.policy
     return (
         not policy.enable_all_folders
@@ -222,12 +222,12 @@ def is_limited(user: ServerUser) -> bool:
 
 
 class Listings:
-    """Answers listings from the state, and keeps the last ones.
+    """Computes listings from the state, and caches the last ones.
 
     Args:
         state: the state.
-        service: who is asked, for the counters.
-        release: of the Jellyfin that is played; None plays Emby.
+        service: the service's name in the counters.
+        release: the release of Jellyfin; None for Emby.
     """
 
     def __init__(self, state: SimulatorState, service: str, release: tuple[int, int] | None) -> None:
@@ -237,7 +237,7 @@ class Listings:
         self._kept: OrderedDict[Hashable, list[Item]] = OrderedDict()
 
     def items(self, query: ItemQuery, user: ServerUser | None) -> list[Item]:
-        """All items that match, in order; not to be changed."""
+        """Return all matching items in order. Do not change the list."""
         catalogue = self._state.catalogue
         self._count_costly(query, user)
         key = (catalogue.version, query, *((user.id, user.version) if user else ()))
@@ -254,11 +254,11 @@ class Listings:
 
     @property
     def _in_memory(self) -> bool:
-        """Whether box sets are dealt with in memory, rather than in the database."""
+        """Whether the server handles box sets in memory, rather than in the database."""
         return self._release is not None and self._release < (12, 0)
 
     def _collapses(self, query: ItemQuery, user: ServerUser | None) -> bool:
-        """Whether box sets are to take the place of their members: ``CollapseBoxSetItems``."""
+        """Return whether box sets replace their members: ``CollapseBoxSetItems``."""
         if query.ids or query.search or not query.recursive:
             return False
         if self._release is None:
@@ -275,7 +275,7 @@ class Listings:
         return (not query.kinds or bool(kinds & set(query.kinds))) and self._may_collapse(query)
 
     def _may_collapse(self, query: ItemQuery) -> bool:
-        """``AllowBoxSetCollapsing``: not together with most filters."""
+        """Return ``AllowBoxSetCollapsing``: False with most filters."""
         filters = (query.user_filters, query.years, query.genres, query.tags, query.studios, query.official_ratings)
         if any(filters) or any(name in ("hasTmdbId", "hasImdbId", "hasOverview") for name, _ in query.has):
             return False
@@ -284,7 +284,7 @@ class Listings:
         return not any(name in ("communityrating", "criticrating", "runtime") for name, _ in query.sort)
 
     def _collapsed(self, items: list[Item]) -> list[Item]:
-        """Box sets in place of their members, and those of the box sets themselves that hold none of them left out."""
+        """Replace the members of box sets by the box sets, and drop box sets without listed members."""
         box_sets = self._state.catalogue.box_sets_by_member()
         kept: dict[int, Item] = {}
         for item in items:
@@ -298,7 +298,7 @@ class Listings:
         found = self._kept.get(key)
         if found is None:
             found = self._kept[key] = compute()
-            if len(self._kept) > _KEPT_LISTINGS:
+            if len(self._kept) > _CACHED_LISTINGS:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(key)
@@ -310,11 +310,11 @@ class Listings:
         if user is not None:
             if is_limited(user):
                 tests.append(visible_to(user))
-            # Up to 10.11 folders are played as they were marked themselves, unless series alone are asked for.
+            # Up to 10.11, a folder is played if it was marked itself, unless only series are listed.
             itself = self._release is None or (self._in_memory and query.kinds != ("Series",))
             tests += _user_predicates(query, user, shared=self._release is None, folder_itself=itself)
         if _needs_user_data(query) and user is not None:
-            # Few items carry data; asking those is far cheaper than asking all.
+            # Few items have data; checking those is far cheaper than checking all.
             slots = user.data
             candidates = [
                 item
@@ -335,11 +335,11 @@ class Listings:
         return candidates if presorted else sort_items(candidates, query.sort, user)
 
     def _version_predicates(self, query: ItemQuery, user: ServerUser | None) -> list[Predicate]:
-        """Which of a film's versions are listed."""
+        """Return predicates for the versions of a film that are listed."""
         if not any(item.primary is not None for item in self._state.catalogue.items("Movie")):
             return []
         if self._in_memory:
-            # Those in the primary's folder are no films to the server.
+            # The server does not list versions in the primary's folder as films.
             return [lambda item: not item.is_owned]
         if self._release is None or user is None or ("resumable", True) not in query.user_filters:
             return [lambda item: item.primary is None]
@@ -360,7 +360,7 @@ class Listings:
             return [item for kind in kinds for item in catalogue.items(kind)]
         parent = catalogue.find(query.parent)
         if parent is not None and parent.kind == "BoxSet":
-            # Linked, not children: without recursion there is nothing below it.
+            # Members are linked, not children: without recursion, a box set is empty.
             members = [item for key in parent.members for item in catalogue.top_items(key) if query.recursive]
             return [item for item in members if item.kind in kinds and catalogue.find(item.id) is item]
         if parent is not None:
@@ -371,7 +371,7 @@ class Listings:
 
 
 def _grouped(items: list[Item]) -> list[Item]:
-    """One of the matching versions of each film, the primary if it matches, as users are shown them up to 10.11."""
+    """Keep one matching version of each film, if possible the primary one, as users see them up to 10.11."""
     kept = {(item.primary or item).slot: item for item in reversed(items) if item.primary is not None}
     kept |= {item.slot: item for item in items if item.primary is None}
     return [item for item in items if kept[(item.primary or item).slot] is item]
@@ -394,20 +394,20 @@ def _needs_user_data(query: ItemQuery) -> bool:
 
 
 def _user_predicates(query: ItemQuery, user: ServerUser, *, shared: bool, folder_itself: bool) -> list[Predicate]:
-    """What a user's data must say.
+    """Return predicates on user data.
 
     Args:
-        query: what is asked.
-        user: whose data.
-        shared: what was done with one version of a film was done with all.
-        folder_itself: a series or season is played as it was marked, not as its episodes are.
+        query: the listing's parameters.
+        user: the user.
+        shared: whether all versions of a film share their user data.
+        folder_itself: whether a series or season is played if it was marked itself, not if its episodes are.
     """
 
     def begun(item: Item) -> bool:
         versions = item.every_version if shared else (item,)
         return any(user.of(each).position > 0 for each in versions)
 
-    asked: dict[str, Callable[[Item], Any]] = {
+    properties: dict[str, Callable[[Item], Any]] = {
         "played": (lambda item: user.of(item).played) if folder_itself else user.has_played,
         "favorite": lambda item: user.of(item).favorite,
         "resumable": begun,
@@ -418,7 +418,7 @@ def _user_predicates(query: ItemQuery, user: ServerUser, *, shared: bool, folder
     tests: list[Predicate] = []
     if (saved := query.user_saved_from) is not None:
         tests.append(lambda item: max(user.of(each).saved for each in (item, *item.versions)) >= saved)
-    tests += [lambda item, f=asked[name], w=wanted: bool(f(item)) is w for name, wanted in query.user_filters]
+    tests += [lambda item, f=properties[name], w=wanted: bool(f(item)) is w for name, wanted in query.user_filters]
     return tests
 
 

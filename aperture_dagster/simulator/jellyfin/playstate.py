@@ -1,4 +1,4 @@
-"""What users did with items: reading it and writing it back."""
+"""User data of items: reading and writing."""
 
 from __future__ import annotations
 
@@ -17,46 +17,49 @@ from aperture_dagster.simulator.user_data import ServerUser
 
 
 class PlaystateEndpoints:
-    """Played, favourite, rating, position. Every write answers with the item's user data."""
+    """Played, favourite, rating, position. Every write responds with the item's user data."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
     def get(self, request: Request, item_id: str) -> Response:
-        """``GET /UserItems/{item}/UserData``."""
+        """``GET /UserItems/{item_id}/UserData``."""
         user, item = self._find(request, item_id)
-        return _answer(item, user)
+        return self._response(item, user)
 
-    def write(self, request: Request, item_id: str) -> Response:
-        """``POST /UserItems/{item}/UserData``: only the fields that are given change."""
-        user, item = self._find(request, item_id)
+    def write(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
+        """``POST /UserItems/{item_id}/UserData``: only the given fields change."""
+        user, item = self._find(request, item_id, user_id)
         write_user_data(user, item, json_object(request))
-        return _answer(item, user)
+        return self._response(item, user)
 
     def rate(self, request: Request, item_id: str) -> Response:
-        """``POST`` with ``likes``, or ``DELETE``, ``/UserItems/{item}/Rating``."""
+        """``POST`` with ``likes``, or ``DELETE``, ``/UserItems/{item_id}/Rating``."""
         user, item = self._find(request, item_id)
         likes = binding.boolean(request.query, "likes") if request.method == "POST" else None
         user.edit(item).rating = None if likes is None else 10.0 if likes else 1.0
-        return _answer(item, user)
+        return self._response(item, user)
 
     def played(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
-        """``POST /UserPlayedItems/{item}``: of a series, every episode."""
+        """``POST /UserPlayedItems/{item_id}``: for a series, every episode."""
         user, item = self._find(request, item_id, user_id)
         user.mark_played(item, binding.moment(request.query, "datePlayed"), datetime.now(UTC).timestamp())
-        return _answer(item, user)
+        return self._response(item, user)
 
     def unplayed(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
-        """``DELETE /UserPlayedItems/{item}``."""
+        """``DELETE /UserPlayedItems/{item_id}``."""
         user, item = self._find(request, item_id, user_id)
         user.mark_unplayed(item)
-        return _answer(item, user)
+        return self._response(item, user)
 
     def favorite(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
-        """``POST`` or ``DELETE`` ``/UserFavoriteItems/{item}``."""
+        """``POST`` or ``DELETE`` ``/UserFavoriteItems/{item_id}``."""
         user, item = self._find(request, item_id, user_id)
         user.edit(item).favorite = request.method == "POST"
-        return _answer(item, user)
+        return self._response(item, user)
+
+    def _response(self, item: Item, user: ServerUser) -> Response:
+        return JSONResponse(dto.user_data_dto(item, user))
 
     def _find(self, request: Request, item_id: str, user_id: str | None = None) -> tuple[ServerUser, Item]:
         user = self._access.required_user(request, user_id)
@@ -64,7 +67,7 @@ class PlaystateEndpoints:
 
 
 def write_user_data(user: ServerUser, item: Item, given: dict[str, Any]) -> None:
-    """Change the fields of an item's user data that are given. Raises BindingError."""
+    """Change the given fields of an item's user data. Raises BindingError."""
     content = {name: value for name, value in given.items() if value is not None}
     try:
         position, count = int(content.get("PlaybackPositionTicks", -1)), int(content.get("PlayCount", -1))
@@ -86,7 +89,3 @@ def write_user_data(user: ServerUser, item: Item, given: dict[str, Any]) -> None
         datum.last_played = binding.parse_moment("LastPlayedDate", str(content["LastPlayedDate"]))
     if "Played" in content:
         user.set_played(item, bool(content["Played"]))
-
-
-def _answer(item: Item, user: ServerUser) -> Response:
-    return JSONResponse(dto.user_data_dto(item, user))

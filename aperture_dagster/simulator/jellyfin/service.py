@@ -44,7 +44,7 @@ class MediaServer(StandIn):
         return self.error(status)
 
     def _users(self, *, hidden: bool | None, disabled: bool | None) -> list[ServerUser]:
-        """By name; None for either."""
+        """Return users by name; None includes both."""
         return [
             user
             for user in sorted(self._state.users.values(), key=lambda user: user.name.lower())
@@ -52,12 +52,12 @@ class MediaServer(StandIn):
         ]
 
     def _replace_policy(self, user: ServerUser, content: dict[str, Any], folders: tuple[str, ...]) -> None:
-        """The whole policy is replaced; what is not given falls back to its default."""
+        """Replace the whole policy; missing values get their defaults."""
         user.policy.enable_all_folders = bool(content.get("EnableAllFolders", True))
         user.policy.enabled_folders = folders
         user.policy.blocked_tags = tuple(content.get("BlockedTags") or ())
         user.policy.allowed_tags = tuple(content.get("AllowedTags") or content.get("IncludeTags") or ())
-        # What the stand-in has no use for is kept all the same, as a client that reads it back expects.
+        # Keep values that the stand-in does not use, for clients that read them back.
         user.policy.extra = {name: value for name, value in content.items() if name not in _POLICY_OF_FACTS}
         self._state.change_user(
             user.name,

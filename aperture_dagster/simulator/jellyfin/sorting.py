@@ -1,4 +1,4 @@
-"""Sort orders of listings. Nulls come first ascending and last descending, as in the server's database."""
+"""Sort orders of listings. Nulls are first ascending and last descending, as in the server's database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aperture_dagster.simulator.jellyfin.dto import item_sort_name, premiere_dat
 from aperture_dagster.simulator.user_data import ServerUser
 
 SortSpec = tuple[tuple[str, bool], ...]
-"""``(name in lower case, descending)``, the leading order first."""
+"""``(name in lower case, descending)``, most significant first."""
 
 
 def _or_null(value: Any) -> tuple[bool, Any]:
@@ -56,7 +56,7 @@ _BY_USER: dict[str, Callable[[Item, ServerUser], Any]] = {
 
 
 def parse_sort(names: list[str], orders: list[str]) -> SortSpec:
-    """``sortBy`` and ``sortOrder``: a missing order is the first one given; unknown names are ignored."""
+    """Parse ``sortBy`` and ``sortOrder``: missing orders default to the first one; unknown names are ignored."""
     descending = [order.lower() == "descending" for order in orders if order.lower() in ("ascending", "descending")]
     default = descending[0] if descending else False
     known = [name.lower() for name in names if name.lower() in _BY_ITEM or name.lower() in _BY_USER]
@@ -64,12 +64,12 @@ def parse_sort(names: list[str], orders: list[str]) -> SortSpec:
 
 
 def depends_on_user(spec: SortSpec) -> bool:
-    """Whether the order is another one for every user."""
+    """Return whether the order depends on user data."""
     return any(name in _BY_USER for name, _ in spec)
 
 
 def sort_items(items: list[Item], spec: SortSpec, user: ServerUser | None) -> list[Item]:
-    """A sorted copy. Without a user, orders that need one are left out. Equals keep the catalogue's order."""
+    """Return a sorted copy. Without a user, orders that need one are ignored. Ties keep the catalogue's order."""
     ordered = list(items)
     for name, descending in reversed(spec):
         if name in _BY_ITEM:

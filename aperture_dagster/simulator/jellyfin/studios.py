@@ -1,11 +1,11 @@
-"""Studios as items of the media server, and pictures that clients set, on studios as on anything else."""
+"""Studios as items of the media server, and uploaded pictures of studios and other items."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.responses import Response
 
@@ -14,12 +14,11 @@ from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.listing import KINDS, visible_to
-from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import Picture
 
-# Of all that a picture may be, what a client can set.
-_CONTENT_TYPES = ("image/png", "image/jpeg", "image/webp")
+# Media types that a client can upload.
+_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
 _IMAGE_TYPES = (
     "primary", "art", "backdrop", "banner", "logo", "thumb", "disc", "box", "screenshot", "menu", "chapter", "boxrear",
     "profile",
@@ -27,7 +26,7 @@ _IMAGE_TYPES = (
 
 
 class PictureError(Exception):
-    """A picture that cannot be set: it is named as something else (400, 415), or not base64 (500)."""
+    """An upload is not named as a picture (400, 415), or is not base64 (500)."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -35,43 +34,42 @@ class PictureError(Exception):
 
 
 class StudioEndpoints:
-    """``GET /Studios``, and pictures that can be set."""
+    """``GET /Studios``, and pictures, which clients can upload for anything."""
 
-    def __init__(self, access: Access, server_id: str, otherwise: Callable[..., Response]) -> None:
+    with_start: ClassVar[bool] = True
+    """Whether a listing repeats its start index."""
+
+    def __init__(self, access: Access, server_id: str, default_image: Callable[..., Response]) -> None:
         self._access = access
         self._state = access.state
         self._server_id = server_id
-        self._otherwise = otherwise
-        """Who answers with pictures that nobody set."""
+        self._default_image = default_image
+        """Serves the pictures of items that have no uploaded one."""
         self._names_by_id: dict[str, str] = {}
         self._version = -1
 
     def listing(self, request: Request) -> Response:
-        """``GET /Studios``: by name, of all items or of some types of them, of a library, of what a user may see."""
+        """``GET /Studios``: by name, of all items, or those of some types, of a library, or visible to a user."""
         query = request.query
         kinds = [KINDS[kind.lower()] for kind in query.split("includeItemTypes") if kind.lower() in KINDS]
         parent, user = binding.guid(query, "parentId"), self._access.user(request)
-        seen = visible_to(user) if user is not None else None
+        visible = visible_to(user) if user is not None else None
         text = (query.get("searchTerm") or "").lower()
         names = {
             name
             for kind in kinds or ("Movie", "Series")
             for item in self._state.catalogue.items(kind)
-            if parent in (None, item.library.item_id) and (seen is None or seen(item))
+            if parent in (None, item.library.item_id) and (visible is None or visible(item))
             for name in item.studios
             if text in name.lower()
         }
-        page, total = self._page(request, sorted(names, key=lambda name: (name.lower(), name)))
-        start = max(0, binding.integer(query, "startIndex") or 0)
-        return JSONResponse({"Items": page, "TotalRecordCount": total, "StartIndex": start})
-
-    def _page(self, request: Request, names: list[str]) -> tuple[list[dict[str, Any]], int]:
-        query = request.query
-        start, limit = max(0, binding.integer(query, "startIndex") or 0), binding.integer(query, "limit")
-        page = names[start:] if limit is None else names[start : start + max(0, limit)]
-        total = len(page) if binding.boolean(query, "enableTotalRecordCount") is False else len(names)
         images = binding.boolean(query, "enableImages") is not False
-        return [self._dto(name, images=images) for name in page], total
+        return binding.listing(
+            query,
+            sorted(names, key=lambda name: (name.lower(), name)),
+            lambda page: [self._dto(name, images=images) for name in page],
+            with_start=self.with_start,
+        )
 
     def _dto(self, name: str, *, images: bool) -> dict[str, Any]:
         studio: dict[str, Any] = {"Name": name, "ServerId": self._server_id, "Id": self._id(name), "Type": "Studio"}
@@ -88,7 +86,7 @@ class StudioEndpoints:
         return self._state.catalogue.find(binding.as_guid("itemId", item_id))
 
     def _studio(self, item_id: str) -> str | None:
-        """The name of the studio of this id, if anything on the server is of it."""
+        """Return the name of the studio with this id, if any item on the server has it."""
         catalogue = self._state.catalogue
         if self._version != catalogue.version:
             items = (item for kind in ("Movie", "Series") for item in catalogue.items(kind))
@@ -96,39 +94,39 @@ class StudioEndpoints:
             self._version = catalogue.version
         return self._names_by_id.get(item_id.replace("-", "").lower())
 
-    def _owner(self, item_id: str, kind: str) -> tuple[str, str, str]:
-        """What a picture belongs to. Raises NotFoundError or BindingError."""
-        if kind.lower() not in _IMAGE_TYPES:
-            raise BindingError("imageType", kind)
+    def _picture_key(self, item_id: str, image_type: str) -> tuple[str, str, str]:
+        """Return the key of a picture in the state. Raises NotFoundError or BindingError."""
+        if image_type.lower() not in _IMAGE_TYPES:
+            raise BindingError("imageType", image_type)
         studio = self._studio(item_id)
         if studio is not None:
-            return "studio", studio, kind.lower()
+            return "studio", studio, image_type.lower()
         item = self._item(item_id)
         if item is None:
             raise NotFoundError(item_id)
-        return "item", item.id, kind.lower()
+        return "item", item.id, image_type.lower()
 
     def image(self, request: Request, item_id: str, image_type: str) -> Response:
-        """``GET /Items/{item}/Images/{type}``: what was set; of films and series there is a primary one besides."""
+        """``GET /Items/{item_id}/Images/{image_type}``: an uploaded picture, or the default one."""
         studio, item = self._studio(item_id), self._item(item_id)
         owner, name = ("studio", studio) if studio is not None else ("item", item.id if item else "")
         picture = self._state.pictures.get((owner, name, image_type.lower()))
         if picture is not None:
             return Response(picture.content, media_type=picture.media_type)
-        return self._otherwise(request, item_id, image_type)
+        return self._default_image(request, item_id, image_type)
 
     def set_image(self, request: Request, item_id: str, image_type: str) -> Response:
-        """``POST /Items/{item}/Images/{type}``: base64, with the picture's own content type.
+        """``POST /Items/{item_id}/Images/{image_type}``: base64, with the picture's own content type.
 
         Raises NotFoundError, BindingError, or PictureError.
         """
-        owner = self._owner(item_id, image_type)
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type not in _CONTENT_TYPES:
-            raise PictureError(400 if content_type.startswith("image/") else 415)
+        key = self._picture_key(item_id, image_type)
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type not in _MEDIA_TYPES:
+            raise PictureError(400 if media_type.startswith("image/") else 415)
         try:
             content = base64.b64decode(request.content, validate=True)
         except binascii.Error:
             raise PictureError(500) from None
-        self._state.pictures[owner] = Picture(content_type, content)
+        self._state.pictures[key] = Picture(media_type, content)
         return Response(status_code=204)

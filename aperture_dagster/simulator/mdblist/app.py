@@ -1,10 +1,10 @@
-"""The MDBList stand-in: who may ask, how often, how much at once, and about what.
+"""The MDBList stand-in: key, rate limit, daily quota, batches.
 
-It plays api.mdblist.com as of August 2026. Sources of what is not in its documentation (``linaspurinis/mdblist.doc``):
+It follows api.mdblist.com as of August 2026. Sources beyond its documentation (``linaspurinis/mdblist.doc``):
 
-- Letterboxd's value is on 0-10 in a batch and on 0-5 in a single answer, ``score`` is the same: Kometa-Team/Kometa
-  issue 3533.
-- A spent day may be reported with status 200, ``"response": false`` and "API Limit Reached!": Kometa-Team/Kometa
+- Letterboxd's value is out of 10 in a batch and out of 5 in a single response, ``score`` is the same:
+  Kometa-Team/Kometa issue 3533.
+- A spent quota may be reported with status 200, ``"response": false`` and "API Limit Reached!": Kometa-Team/Kometa
   ``modules/mdblist.py``, ``Mdblist._request``.
 - Batches are documented both with a slash at the end of the path (the service's own OpenAPI, operation
   ``root_create``, quoted in NuvioMedia/NuvioTV issue 3520) and without (mdblist.doc). A Django service redirects
@@ -37,7 +37,7 @@ _APPENDABLE = {"keyword", "review"}
 _LIBRARY_AGENT = re.compile(
     r"\s*$|(python-|httpx|aiohttp|urllib|requests|curl/|wget/|go-http-client|java/|okhttp|node|axios)", re.IGNORECASE
 )
-# It words a refused key in more than one way.
+# The service has several responses to a wrong key.
 _REFUSALS: tuple[tuple[int, dict[str, Any]], ...] = (
     (401, {"error": "Invalid API key!"}),
     (403, {"detail": "Invalid API key"}),
@@ -46,7 +46,7 @@ _REFUSALS: tuple[tuple[int, dict[str, Any]], ...] = (
 
 
 class MdblistService(StandIn):
-    """MDBList over a state. Only questions about media cost quota, one unit a request however many titles it names."""
+    """MDBList over a state. Only requests about titles cost quota, one unit each, whatever the size of the batch."""
 
     name = "mdblist"
     parameters = ("apikey",)
@@ -90,7 +90,7 @@ class MdblistService(StandIn):
         return JSONResponse({"error": "Not found"}, 404)
 
     def subjects(self, request: Request) -> Sequence[str]:
-        """Every title that is asked about: IMDb ids as they are, others as ``tmdb/movie/603``."""
+        """Return the ids of all titles: IMDb ids as they are, others as ``tmdb/movie/603``."""
         parts = request.path.strip("/").split("/")
         asked: list[Any] = parts[2:] if len(parts) == 3 else []
         if request.method == "POST" and len(parts) == 2:
@@ -98,7 +98,7 @@ class MdblistService(StandIn):
         return [str(one) if parts[0] == "imdb" else f"{parts[0]}/{parts[1]}/{one}" for one in asked]
 
     def error(self, status: int) -> Response:
-        """Its own words for what it says itself; a page of the proxy before it for what goes wrong."""
+        """Return MDBList's own error, or the page of a proxy for an internal one."""
         if status == 429:
             return self._too_many(None)
         texts = {401: "Invalid API key!", 403: "Forbidden", 404: "Item not found", 413: "Too many ids"}
@@ -107,7 +107,7 @@ class MdblistService(StandIn):
         return html_page(f"Error {status}", status)
 
     def knows(self, title: WorldTitle) -> bool:
-        """Whether it has anything on a title; an obscure few it has not."""
+        """Return whether MDBList knows a title; some obscure ones it does not."""
         return share(title.key, "mdblist") >= self._state.settings.mdblist_unknown_share
 
     def _metered(self, handler: Handler) -> Handler:
@@ -161,7 +161,7 @@ class MdblistService(StandIn):
         return JSONResponse(title_payload(title, appended))
 
     def _many(self, request: Request, provider: str, media_type: str) -> Response:
-        """Titles by id, in an order of its own; what it does not know is left out."""
+        """Return titles by id, in a different order, without unknown ones."""
         problem = _problem(provider, media_type)
         if problem is not None:
             return problem
@@ -225,7 +225,7 @@ def _appended(names: Collection[str]) -> Collection[str]:
 
 
 def _asked_ids(request: Request) -> list[str | int] | None:
-    """The ids of a batch; None when there is no list of ids."""
+    """Return the ids of a batch; None when the body has no list of ids."""
     try:
         content = request.parse_json()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Answers about titles: every site's mark on that site's own scale, with its several ways of having none."""
+"""MDBList's JSON for titles: ratings on each site's own scale, with several forms for a missing one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AGES = {"G": 0, "TV-G": 0, "TV-Y": 0, "PG": 7, "TV-PG": 7, "PG-13": 13, "TV-14"
 
 
 def ids_of(title: WorldTitle) -> dict[str, str | int | None]:
-    """A title's ids by provider, null where it has none."""
+    """Return a title's ids by provider, or null."""
     return {
         "imdb": title.imdb_id or None,
         "trakt": 1 + stable_number(f"{title.key}|trakt") % 1_000_000_000,
@@ -33,12 +33,12 @@ def ids_of(title: WorldTitle) -> dict[str, str | int | None]:
 
 
 def title_payload(title: WorldTitle, appended: Collection[str] = (), *, in_batch: bool = False) -> dict[str, Any]:
-    """Everything about a film or series, with the parts that are asked for besides.
+    """Return everything about a film or series, with the appended parts.
 
-    ``in_batch``: Letterboxd's value is out of 10 there, elsewhere out of 5.
+    Letterboxd's value is out of 10 with ``in_batch``, else out of 5.
     """
-    said = opinions(title)
-    scores = {site: _score(site, opinion) for site, opinion in said.items()}
+    ratings = opinions(title)
+    scores = {site: _score(site, opinion) for site, opinion in ratings.items()}
     average = round(sum(scores.values()) / len(scores)) if scores else None
     released = title.release_date or None
     providers = _streams(title)
@@ -54,7 +54,7 @@ def title_payload(title: WorldTitle, appended: Collection[str] = (), *, in_batch
         "score_average": average,
         "ids": ids_of(title),
         "type": "movie" if title.media_type == "movie" else "show",
-        "ratings": _ratings(title, said, scores, in_batch),
+        "ratings": _ratings(title, ratings, scores, in_batch),
         "streams": providers[:2],
         "watch_providers": providers,
         "language": title.language,
@@ -86,14 +86,14 @@ def title_payload(title: WorldTitle, appended: Collection[str] = (), *, in_batch
 
 
 def _country(title: WorldTitle) -> str | None:
-    """Two letters, as far as the world says it so that they can be told."""
+    """Return the country's two letters, as far as the world's name for it allows."""
     if not title.countries:
         return None
     return _COUNTRIES.get(title.countries[0], title.countries[0][:2]).lower()
 
 
 def keywords(title: WorldTitle) -> list[str]:
-    """Most of TMDb's keywords, some of them in another case, and a few of its own."""
+    """Return most of TMDb's keywords, some in another case, and a few of MDBList's own."""
     names: list[str] = []
     for name in title.keywords:
         form = stable_number(f"{title.key}|{name}") % 6
@@ -105,29 +105,29 @@ def keywords(title: WorldTitle) -> list[str]:
 
 
 def _score(site: str, opinion: Opinion) -> int:
-    """A mark out of 100."""
+    """Return a rating out of 100."""
     return round(100 * opinion.value / SCALES[site])
 
 
 def _combined(scores: dict[str, int]) -> int | None:
-    """Its own score: critics and audiences alike. 0 where there is too little to go by."""
+    """Return MDBList's own score: the mean of all sites, or 0 with fewer than two."""
     if not scores:
         return None
     return round(sum(scores.values()) / len(scores)) if len(scores) > 1 else 0
 
 
 def _ratings(
-    title: WorldTitle, said: dict[str, Opinion], scores: dict[str, int], in_batch: bool
+    title: WorldTitle, opinions_by_site: dict[str, Opinion], scores: dict[str, int], in_batch: bool
 ) -> list[dict[str, Any]]:
     ratings: list[dict[str, Any]] = []
     for site in SCALES:
-        opinion = said.get(site)
+        opinion = opinions_by_site.get(site)
         form = stable_number(f"{title.key}|{site}|form")
         name = ("popcorn", "popcorn", "tomatoesaudience", "audience")[form % 4] if site == "popcorn" else site
         rating: dict[str, Any] = {"source": name, "value": None, "score": None, "votes": None}
         rating |= {"popular": None, "url": None}
         if opinion is None:
-            # Left out, null, or a zero that nobody gave.
+            # Left out, null, or 0.
             if form % 3 > 0:
                 ratings.append(rating | ({"value": 0, "score": 0} if form % 3 == 1 else {}))
             continue
@@ -143,6 +143,6 @@ def _ratings(
 
 
 def _streams(title: WorldTitle) -> list[dict[str, Any]]:
-    """Where it can be watched: nowhere for some."""
+    """Return the streaming services; some titles have none."""
     names = [(number, name) for number, name in _STREAMS.items() if share(title.key, f"stream|{number}") < 0.25]
     return [{"id": number, "name": name} for number, name in names]

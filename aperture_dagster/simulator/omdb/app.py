@@ -1,8 +1,8 @@
-"""The OMDb stand-in: the key, the day's quota, its many ways of saying no, and its own idea of JSON.
+"""The OMDb stand-in: key, daily quota, many kinds of errors, and sometimes invalid JSON.
 
-It writes JSON by hand. Played are raw control characters (0x1F, tab) and backslashes that escape nothing in plots
-(omdbapi/OMDb-API issues 53 and 322), and quotation marks that are not escaped in the error about an id that is no
-number (issues 239, 258 and 301).
+The real service seems to write JSON by hand. Modelled are raw control characters (0x1F, tab) and invalid escapes in
+plots (omdbapi/OMDb-API issues 53 and 322), and unescaped quotation marks in the error about an id that is not a number
+(issues 239, 258 and 301).
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldTitle
 
 _IMDB_ID = re.compile(r"tt\d+")
-# Put into a plot before it is written, and replaced afterwards.
+# Inserted into a plot before encoding, and replaced afterwards.
 _MARK = "\ue000"
 _MALFORMED = (b"\x1f", b"\t", b"\\s", b"\\'")
-_TYPES = {"movie": "movie", "series": "series"}
-# A page is one of a search, and nothing elsewhere.
+# The page applies to searches only, and is ignored elsewhere.
 _PARAMETERS = ("apikey", "i", "t", "y", "type", "plot", "r", "v", "page")
 
 
 class OmdbService(StandIn):
-    """OMDb over a state. Every request that its key admits counts against the day, also one about nothing."""
+    """OMDb over a state. Every request with the key counts against the daily quota, even without an id."""
 
     name = "omdb"
 
@@ -54,18 +53,18 @@ class OmdbService(StandIn):
         return html_page("Not Found", 404)
 
     def subjects(self, request: Request) -> Sequence[str]:
-        """The IMDb id that is asked about."""
+        """Return the IMDb id."""
         asked = request.query.get("i")
         return (asked,) if asked else ()
 
     def error(self, status: int) -> Response:
-        """Its own words where it has some (200: it stumbled, 401: the key); else a page of the proxy before it."""
+        """Return OMDb's own error (200: an internal one, 401: the key), or else the page of a proxy."""
         if status == 200:
             return _refused("Something went wrong.")
         return _refused("Invalid API key!", 401) if status == 401 else html_page(f"Error {status}", status)
 
     def knows(self, title: WorldTitle) -> bool:
-        """Whether it has anything on a title: not on those without an IMDb id, nor on an obscure few."""
+        """Return whether OMDb knows a title: not without an IMDb id, and not some obscure ones."""
         obscure = self._state.settings.omdb_unknown_share
         return bool(title.imdb_id) and share(title.key, "omdb") >= obscure
 
@@ -83,7 +82,7 @@ class OmdbService(StandIn):
             if title is None:
                 return _refused("Movie not found!")
         elif number is not None and number.startswith("tt") and not _IMDB_ID.fullmatch(number):
-            # With quotation marks inside a string, which no parser can tell from those at its end.
+            # The quotation marks inside the string are not escaped.
             error = f"Conversion from string \"{number[2:]}\" to type 'Double' is not valid."
             text = f'{{"Response":"False","Error":"{error}"}}'
             return raw_json(text.encode())
@@ -92,18 +91,18 @@ class OmdbService(StandIn):
         else:
             title = self._titles.get(number)
             if title is None:
-                # It says either of ids that it does not know.
+                # It uses both messages for unknown ids.
                 return _refused("Incorrect IMDb ID." if stable_number(number) % 4 == 0 else "Error getting data.")
-        asked_type = query.get("type")
-        if asked_type is not None and _TYPES.get(asked_type) != title.media_type:
+        media_type = query.get("type")
+        if media_type is not None and media_type != title.media_type:
             return _refused("Movie not found!")
         full = query.get("plot") == "full"
         content = title_payload(title, self._state.today.astimezone(UTC).date(), full_plot=full)
         if share(title.key, "omdb|malformed") >= self._state.settings.omdb_malformed_share:
             return JSONResponse(content)
         content["Plot"] = content["Plot"].replace(" ", f" {_MARK}", 1)
-        spoilt = _MALFORMED[stable_number(title.key) % len(_MALFORMED)]
-        return raw_json(encode_json(content).replace(_MARK.encode(), spoilt))
+        invalid = _MALFORMED[stable_number(title.key) % len(_MALFORMED)]
+        return raw_json(encode_json(content).replace(_MARK.encode(), invalid))
 
     @property
     def _titles(self) -> dict[str, WorldTitle]:

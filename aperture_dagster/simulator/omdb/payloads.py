@@ -1,4 +1,4 @@
-"""Answers about titles, all in strings, with ``N/A`` for whatever is unknown."""
+"""OMDb's JSON for titles: all values are strings, ``N/A`` if unknown."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _HONOURS = {"movie": ("Oscar", "Golden Globe", "BAFTA Award"), "series": ("Prime
 
 
 def title_payload(title: WorldTitle, today: date, *, full_plot: bool = False) -> dict[str, Any]:
-    """Everything about a film or series."""
-    said = opinions(title)
-    imdb, metacritic = said.get("imdb"), said.get("metacritic")
+    """Return everything about a film or series."""
+    ratings = opinions(title)
+    imdb, metacritic = ratings.get("imdb"), ratings.get("metacritic")
     is_movie = title.media_type == "movie"
     facts: dict[str, Any] = {
         "Title": title.title,
@@ -47,7 +47,7 @@ def title_payload(title: WorldTitle, today: date, *, full_plot: bool = False) ->
         "Poster": UNKNOWN
         if share(title.key, "omdb|poster") < 0.1
         else f"https://m.media-amazon.com/images/M{picture_path(title.key, 'omdb')}",
-        "Ratings": _ratings(said),
+        "Ratings": _ratings(ratings),
         "Metascore": f"{metacritic.value:.0f}" if metacritic else UNKNOWN,
         "imdbRating": f"{imdb.value:.1f}" if imdb else UNKNOWN,
         "imdbVotes": f"{imdb.votes:,}" if imdb else UNKNOWN,
@@ -68,7 +68,7 @@ def title_payload(title: WorldTitle, today: date, *, full_plot: bool = False) ->
 
 
 def awards(title: WorldTitle) -> str:
-    """What a title won, in one of the many forms that this is told in; unknown for almost a third."""
+    """Return a title's awards, in one of the service's many forms; unknown for almost a third of the titles."""
     form = share(title.key, "awards")
     if form < 0.3:
         return UNKNOWN
@@ -84,7 +84,7 @@ def awards(title: WorldTitle) -> str:
         return f"Won {_counted(honours, honour)}. {total}"
     if form < 0.9:
         return f"Nominated for {_counted(honours, honour)}. {total}"
-    # As it was told years ago.
+    # An older form.
     return f"Won {_counted(honours, honour)}. Another {total.removesuffix(' total')}."
 
 
@@ -112,7 +112,7 @@ def _plot(text: str, full: bool) -> str:
 
 
 def _years(title: WorldTitle, today: date) -> str:
-    """A film's year; a series' first and last, joined by an en dash, open while it runs."""
+    """Return a film's year, or a series' first and last year, joined by an en dash, open while it runs."""
     if not title.year:
         return UNKNOWN
     if title.media_type == "movie":
@@ -140,10 +140,12 @@ def _runtime(title: WorldTitle) -> str:
     return f"{minutes} min"
 
 
-def _ratings(said: dict[str, Opinion]) -> list[dict[str, str]]:
+def _ratings(ratings: dict[str, Opinion]) -> list[dict[str, str]]:
     forms = (
         ("imdb", "Internet Movie Database", "{:.1f}/10"),
         ("tomatoes", "Rotten Tomatoes", "{:.0f}%"),
         ("metacritic", "Metacritic", "{:.0f}/100"),
     )
-    return [{"Source": name, "Value": form.format(said[site].value)} for site, name, form in forms if site in said]
+    return [
+        {"Source": name, "Value": form.format(ratings[site].value)} for site, name, form in forms if site in ratings
+    ]

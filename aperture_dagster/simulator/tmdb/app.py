@@ -1,12 +1,12 @@
-"""The TMDb stand-in: keys, the limit, and what each endpoint answers.
+"""The TMDb stand-in: key, rate limit and endpoints.
 
-It plays version 3 as of June 2026 (``specs/tmdb-api.2026-06.json``). Beyond the specification:
+It follows version 3 as of June 2026 (``specs/tmdb-api.2026-06.json``). Beyond the specification:
 
 - ``credits`` of a series are those of its latest season, ``aggregate_credits`` those of all
   (developer.themoviedb.org, tv-series-aggregate-credits; jellyfin/jellyfin pull request 17716).
-- Merged and deleted ids are 404, while ``/find`` leads from the IMDb or TVDb id to the new one.
-- Where nobody translated it, the overview is "" in languages other than English; a translated one begins with the
-  language's code here. Titles, and the overviews in lists, stay as they are.
+- Merged and deleted ids are 404, while ``/find`` finds the new id by IMDb or TVDb id.
+- In languages other than English, an overview without translation is "". Here, a translated one begins with the
+  language's code. Titles, and overviews in lists, are not translated.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _SIZES = {
 
 
 def error_response(status: int, code: int, headers: dict[str, str] | None = None) -> Response:
-    """An error in TMDb's form."""
+    """Return an error in TMDb's form."""
     message = _MESSAGES.get(code, "Something went wrong.")
     return JSONResponse({"success": False, "status_code": code, "status_message": message}, status, headers)
 
@@ -124,11 +124,11 @@ class TmdbService(StandIn):
         return error_response(404, 34)
 
     def subjects(self, request: Request) -> Sequence[str]:
-        """What is asked about, as the path names it."""
+        """Return the path of a single movie, series or the like."""
         return (request.path[1:],) if request.path.startswith(_ABOUT_ONE) else ()
 
     def error(self, status: int) -> Response:
-        """An error of this status in TMDb's words."""
+        """Return an error of this status in TMDb's form."""
         return error_response(status, _CODE_OF_STATUS.get(status, 11))
 
     def _authorized(self, request: Request) -> bool:
@@ -174,15 +174,15 @@ class TmdbService(StandIn):
         parts = payloads.APPENDABLE[title.media_type]
         for name in appended:
             if name not in parts:
-                # The real one ignores what it does not know, so a misspelt name would never be noticed.
+                # The real service ignores unknown names, so a misspelt one would go unnoticed.
                 raise Unmodelled(f"append_to_response={name} of a {title.media_type}")
             content[name] = parts[name](title, titles)
         language = (request.query.get("language") or "").partition("-")[0]
         shown = request.query.split("include_image_language") or ([language] if language else [])
         if shown and "images" in content:
             content["images"] = {
-                kind: [image for image in images if (image["iso_639_1"] or "null") in shown]
-                for kind, images in content["images"].items()
+                image_type: [image for image in images if (image["iso_639_1"] or "null") in shown]
+                for image_type, images in content["images"].items()
             }
         answer = JSONResponse(content, headers=_CACHED)
         self._answers[key] = answer
@@ -274,7 +274,7 @@ class TmdbService(StandIn):
         return JSONResponse(content, headers=_CACHED)
 
     def _configuration(self, request: Request) -> Response:
-        # The stand-in has its own image host, at the address that it was asked under.
+        # The stand-in has its own image host, at the address of this request.
         base = f"http://{request.headers.get('host', '127.0.0.1')}{TMDB_IMAGES_PATH}/t/p/"
         images = {"base_url": base, "secure_base_url": base, **_SIZES}
         return JSONResponse({"images": images, "change_keys": ["overview", "title"]})
@@ -293,9 +293,9 @@ class TmdbService(StandIn):
         found = self._titles.popular("movie" if is_movie else "series")
         genres = query.get("with_genres")
         if genres:
-            together = "|" not in genres
+            needs_all = "|" not in genres
             wanted = {int(part) for part in re.split(r"[,|]", genres) if part.isdecimal()}
-            found = [title for title in found if _has_genres(set(self._titles.genre_ids(title)), wanted, together)]
+            found = [title for title in found if _has_genres(set(self._titles.genre_ids(title)), wanted, needs_all)]
         votes, average = query.get("vote_count.gte"), query.get("vote_average.gte")
         if votes:
             found = [title for title in found if (title.vote_count or 0) >= float(votes)]
@@ -315,12 +315,12 @@ class TmdbService(StandIn):
 
 
 def _moved(title: WorldTitle, moved: Mapping[int, int]) -> WorldTitle:
-    """A title under the id that TMDb has it under now."""
+    """Return a title with its current TMDb id."""
     return title if title.tmdb_id is None else replace(title, tmdb_id=moved.get(title.tmdb_id, title.tmdb_id))
 
 
-def _has_genres(ids: set[int], wanted: set[int], together: bool) -> bool:
-    return wanted <= ids if together else bool(wanted & ids)
+def _has_genres(ids: set[int], wanted: set[int], needs_all: bool) -> bool:
+    return wanted <= ids if needs_all else bool(wanted & ids)
 
 
 _CACHED = {"Cache-Control": "public, max-age=21600"}

@@ -1,4 +1,4 @@
-"""Ids of what a world knows by name only: they follow from the name, in a range that the real service does not use."""
+"""Ids that follow from names, in a range that the real service does not use."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _GENRES = {
 
 @lru_cache(maxsize=262_144)
 def named_id(kind: str, name: str) -> int:
-    """The id of a person, company, network or keyword; fits 32 bits."""
+    """Return the id of a person, company, network or keyword; it fits 32 bits."""
     return FIRST_INVENTED + stable_number(f"{kind}|{name}") % 1_000_000_000
 
 
 def genre_id(name: str) -> int:
-    """TMDb's own id of a genre; one made from the name for others."""
+    """Return TMDb's id of a genre, or one made from the name."""
     return _GENRES.get(name.lower()) or named_id("genre", name)
 
 
 def credit_id(*parts: object) -> str:
-    """24 hex digits, as credit ids are."""
+    """Return a credit id: 24 hex digits."""
     return f"{stable_number('|'.join(map(str, parts))):016x}{len(parts):08x}"
 
 
 def logo_path(kind: str, name: str) -> str | None:
-    """Where a company's or network's logo lies: most have one, some of those an SVG; None for the rest."""
+    """Return the path of a company's or network's logo. Some logos are SVG; None for organisations without one."""
     number = stable_number(f"{kind}|{name}|logo")
     if number % 10 < 3:
         return None
@@ -43,12 +43,12 @@ def logo_path(kind: str, name: str) -> str | None:
 
 
 def picture_path(key: str, use: str) -> str:
-    """Where a title's poster or backdrop lies."""
+    """Return the path of a title's poster or backdrop."""
     return f"/{stable_number(f'{key}|{use}'):016x}.jpg"
 
 
 def picture_names(titles: Iterable[WorldTitle]) -> Iterator[str]:
-    """The file of every picture that answers about these titles name."""
+    """Yield the file names of all pictures of these titles."""
     organisations: set[tuple[str, str]] = set()
     for title in titles:
         keys = [title.key, *(f"{title.key}|{season}" for season in range(1, len(title.episodes_per_season) + 1))]

@@ -1,4 +1,4 @@
-"""What the TMDb stand-in knows: the world's titles by their ids, and which are near each other."""
+"""The world's titles as TMDb knows them: by their ids, and which are similar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SIMILAR = 20
 
 
 class TitleIndex:
-    """Titles by TMDb, IMDb and TVDb id, collections, companies and networks. Made anew when the titles change."""
+    """Titles by TMDb, IMDb and TVDb id, collections, companies and networks. Rebuilt when the titles change."""
 
     def __init__(self, titles: Iterable[WorldTitle]) -> None:
         self.movies: dict[int, WorldTitle] = {}
@@ -48,12 +48,12 @@ class TitleIndex:
         return self.movies if media_type == "movie" else self.series
 
     def recommended(self, title: WorldTitle) -> list[WorldTitle]:
-        """Titles that the world recommends from this one, as far as they are known, of the same type."""
+        """Return the world's recommendations for a title, as far as TMDb knows them, of the same media type."""
         known: Mapping[int, WorldTitle] = self._of(title.media_type)
         return [known[tmdb_id] for tmdb_id in title.recommended_tmdb_ids if tmdb_id in known]
 
     def similar(self, title: WorldTitle) -> list[WorldTitle]:
-        """Up to 20 titles of the same first genre and about the same popularity."""
+        """Return up to 20 titles of the same first genre and similar popularity."""
         if not title.genres or title.key not in self._place:
             return []
         group, place = self._by_genre[title.media_type, title.genres[0]], self._place[title.key]
@@ -61,7 +61,7 @@ class TitleIndex:
         return [other for other in group[start : start + _SIMILAR + 1] if other is not title][:_SIMILAR]
 
     def popular(self, media_type: str) -> list[WorldTitle]:
-        """All titles of a type, the most popular first."""
+        """Return all titles of a media type, the most popular first."""
         found = self._popular.get(media_type)
         if found is None:
             found = sorted(self._of(media_type).values(), key=lambda title: -(title.popularity or 0.0))
@@ -69,5 +69,5 @@ class TitleIndex:
         return found
 
     def genre_ids(self, title: WorldTitle) -> list[int]:
-        """Ids of a title's genres."""
+        """Return the ids of a title's genres."""
         return [genre_id(name) for name in title.genres]

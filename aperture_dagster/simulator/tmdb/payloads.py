@@ -1,4 +1,4 @@
-"""Answers about titles, with TMDb's own ways of saying that something is unknown: ``""``, 0 and null by field."""
+"""TMDb's JSON for titles. Unknown values are ``""``, 0 or null, depending on the field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LANGUAGES = {"en": "English", "fr": "French", "de": "German", "ja": "Japanese",
 
 
 def list_item(title: WorldTitle, *, with_media_type: bool = True) -> dict[str, Any]:
-    """A title as it stands in result lists."""
+    """Return a title as an entry of a result list."""
     is_movie = title.media_type == "movie"
     name, original, day = (
         ("title", "original_title", "release_date") if is_movie else ("name", "original_name", "first_air_date")
@@ -47,13 +47,13 @@ def list_item(title: WorldTitle, *, with_media_type: bool = True) -> dict[str, A
 
 
 def collection_part(title: WorldTitle) -> dict[str, Any]:
-    """A film as it stands in its collection: its title goes by the names that series have elsewhere."""
+    """Return a film as an entry of its collection, with the field names that series have elsewhere."""
     item = list_item(title)
     return item | {"name": item.pop("title"), "original_name": item.pop("original_title")}
 
 
 def discovered(title: WorldTitle) -> dict[str, Any]:
-    """A title as it is discovered: films say whether they are for adults, series do not."""
+    """Return a title as an entry of ``/discover``: only films have the field ``adult``."""
     item = list_item(title, with_media_type=False)
     if title.media_type == "series":
         del item["adult"]
@@ -63,7 +63,7 @@ def discovered(title: WorldTitle) -> dict[str, Any]:
 def result_page(
     titles: Sequence[WorldTitle], page: int = 1, *, entry: Callable[[WorldTitle], dict[str, Any]] = list_item
 ) -> dict[str, Any]:
-    """One page of 20 of a result list, with each title as ``entry`` says it."""
+    """Return a page of 20 titles of a result list, each made by ``entry``."""
     shown = titles[(page - 1) * 20 : page * 20]
     return {
         "page": page,
@@ -105,7 +105,7 @@ def _common(title: WorldTitle) -> dict[str, Any]:
 
 
 def collection_stub(title: WorldTitle) -> dict[str, Any] | None:
-    """The collection that a film belongs to, in brief."""
+    """Return the short form of a film's collection, if it has one."""
     if title.collection is None:
         return None
     number, name = title.collection
@@ -114,7 +114,7 @@ def collection_stub(title: WorldTitle) -> dict[str, Any] | None:
 
 
 def movie(title: WorldTitle) -> dict[str, Any]:
-    """Details of a film. Unknown: runtime 0, dates and texts ``""``, imdb_id null."""
+    """Return details of a film. Unknown values: runtime 0, dates and texts ``""``, imdb_id null."""
     return _common(title) | {
         "belongs_to_collection": collection_stub(title),
         "budget": 0,
@@ -130,7 +130,7 @@ def movie(title: WorldTitle) -> dict[str, Any]:
 
 
 def tv_status(title: WorldTitle) -> str:
-    """A series' status in TMDb's words."""
+    """Return a series' status in TMDb's words."""
     status = (title.status or "Ended").lower()
     return {"continuing": "Returning Series", "unreleased": "Planned", "cancelled": "Canceled"}.get(
         status, status.title()
@@ -138,7 +138,7 @@ def tv_status(title: WorldTitle) -> str:
 
 
 def series(title: WorldTitle, today: date) -> dict[str, Any]:
-    """Details of a series. There is no imdb_id at the top; running times are often missing."""
+    """Return details of a series. There is no top-level imdb_id, and running times are often missing."""
     counts = title.episodes_per_season
     status = tv_status(title)
     airing = status in ("Returning Series", "In Production")
@@ -211,7 +211,7 @@ def _next_episode(title: WorldTitle, today: date) -> dict[str, Any]:
 
 
 def season(title: WorldTitle, number: int) -> dict[str, Any] | None:
-    """One season with its episodes; None when there is none of this number."""
+    """Return a season with its episodes; None when it does not exist."""
     if not 1 <= number <= len(title.episodes_per_season):
         return None
     count = title.episodes_per_season[number - 1]
@@ -254,20 +254,20 @@ def _crew(title: WorldTitle) -> list[dict[str, Any]]:
     ]
 
 
-def _left(title: WorldTitle, place: int) -> bool:
-    """Whether somebody of the cast was gone before the latest season, like the lead of many a series."""
+def _left_the_series(title: WorldTitle, place: int) -> bool:
+    """Return whether an actor left before the latest season, as the lead of many a series does."""
     return (
         title.media_type == "series" and len(title.episodes_per_season) > 1 and len(title.cast) > 1 and place % 3 == 0
     )
 
 
 def credits(title: WorldTitle) -> dict[str, Any]:
-    """Cast in order of billing, and crew; of a series that of the latest season."""
+    """Return cast in billing order, and crew; for a series, those of the latest season."""
     cast = [
         _person(member.name, "Acting")
         | {"character": member.character, "credit_id": credit_id(title.key, "cast", place), "order": place}
         for place, member in enumerate(title.cast)
-        if not _left(title, place)
+        if not _left_the_series(title, place)
     ]
     if title.media_type == "movie":
         for place, member in enumerate(cast, start=1):
@@ -278,7 +278,7 @@ def credits(title: WorldTitle) -> dict[str, Any]:
 def _aggregate_credits(title: WorldTitle) -> dict[str, Any]:
     total = sum(title.episodes_per_season)
     cast = []
-    # Not in order of billing, which only ``order`` tells.
+    # Not in billing order, which is in ``order``.
     for place, member in reversed(list(enumerate(title.cast))):
         role = {"credit_id": credit_id(title.key, "cast", place), "character": member.character, "episode_count": total}
         cast.append(_person(member.name, "Acting") | {"roles": [role], "total_episode_count": total, "order": place})
@@ -324,18 +324,18 @@ def _content_ratings(title: WorldTitle) -> dict[str, Any]:
 
 
 def keywords(title: WorldTitle) -> dict[str, Any]:
-    """Keywords: of films under ``keywords``, of series under ``results``."""
+    """Return keywords, for films under ``keywords`` and for series under ``results``."""
     entries = [{"id": named_id("keyword", name), "name": name} for name in title.keywords]
     return {"keywords" if title.media_type == "movie" else "results": entries}
 
 
 def recommendations(title: WorldTitle, index: TitleIndex, page: int = 1) -> dict[str, Any]:
-    """Titles that are recommended from this one; each says of which type it is."""
+    """Return recommendations, with their media types."""
     return result_page(index.recommended(title), page)
 
 
 def similar(title: WorldTitle, index: TitleIndex, page: int = 1) -> dict[str, Any]:
-    """Titles that are much alike; none says of which type it is."""
+    """Return similar titles, without their media types."""
     return result_page(index.similar(title), page, entry=partial(list_item, with_media_type=False))
 
 
@@ -361,4 +361,4 @@ APPENDABLE: dict[str, dict[str, _Appendable]] = {
         "aggregate_credits": lambda title, _: _aggregate_credits(title),
     },
 }
-"""What may be appended to details, or asked for by itself, by media type."""
+"""Parts that can be appended to details, or requested separately, by media type."""
