@@ -84,7 +84,7 @@ def _read_titles(path: Path) -> list[WorldTitle]:
             except KeyError as error:
                 raise WorldFileError(f"{path}, line {number}: {error.args[0]} is missing") from error
             if title.key in seen:
-                raise WorldFileError(f"{path}, line {number}: {title.key} stands there twice")
+                raise WorldFileError(f"{path}, line {number}: {title.key} is a duplicate")
             seen.add(title.key)
             titles.append(title)
     return titles

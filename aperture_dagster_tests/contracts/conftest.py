@@ -1,4 +1,4 @@
-"""The specifications, read once; and the traffic that is checked against them, recorded once."""
+"""The specifications, and the recorded traffic to check against them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def specifications() -> dict[str, Specification]:
 
 @pytest.fixture(scope="session")
 def recording(specifications: dict[str, Specification]) -> Traffic:
-    """Traffic of both clients with worlds of every kind and servers of every version, and of every route."""
+    """Traffic of both clients with several worlds and every server version, and requests to every operation."""
     kept = Traffic()
     generated = generate_world(movies=40, series=8, episodes=60, users=3, plays=150, seed=1, now=NOW)
     for version in ("10.9.11", "10.10.7", "10.11.11"):

@@ -1,7 +1,7 @@
-"""Where the services, or their specifications, are known to differ: the one list of what may differ, and why.
+"""The list of allowed deviations from the specifications, with reasons.
 
-A deviation is no blank cheque: it says where it holds, and of what values; most also say what holds instead, which is
-checked in its turn. One that does not occur any more is a failure, each of its places by itself.
+A deviation is limited to places and values. Most also have a replacement for the exchange, which is then checked.
+A deviation that no longer occurs at one of its places is a failure.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Instead = Callable[[Specification, Exchange], Iterable[Exchange]]
 
 @dataclass(frozen=True)
 class Deviation:
-    """Something that differs from a specification and may.
+    """An allowed difference from a specification.
 
-    ``where`` holds patterns of ``operation place``. ``holds`` says of which differences there it is true, and
-    ``instead`` what is to be checked in the exchange's place: its request and its answer.
+    ``where`` are patterns of ``operation place``. ``holds`` limits the differences at these places, and ``instead``
+    returns the exchanges to check instead: their requests and responses.
     """
 
     service: str
@@ -36,7 +36,7 @@ class Deviation:
     instead: Instead | None = None
 
     def place_of(self, difference: Difference) -> str | None:
-        """The pattern that a difference falls under, None when it is another one."""
+        """Return the pattern that a difference matches, or None."""
         if (self.service, self.side, self.rule) != (difference.exchange.service, difference.side, difference.rule):
             return None
         place = f"{difference.operation} {difference.place}".strip()
@@ -47,11 +47,11 @@ class Deviation:
         return f"{self.service}, {self.side}: {self.differs}"
 
 
-# What holds instead
+# Replacements
 
 
 def _lists_repeated(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
-    """Every array parameter taken apart at its commas."""
+    """Yield the exchange with array parameters split at commas."""
     found = specification.operation(exchange)
     declared = query_parameters(found[1]) if found else {}
     query: list[tuple[str, str]] = []
@@ -62,7 +62,7 @@ def _lists_repeated(specification: Specification, exchange: Exchange) -> Iterabl
 
 
 def _problem_details(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
-    """The same body where problem details are declared."""
+    """Yield the exchange with its body where problem details are declared."""
     assert exchange.header("content-type").startswith("application/problem+json")
     yield exchange.but(
         method="GET",
@@ -84,7 +84,7 @@ _NEW_ROUTES = (
 
 
 def _new_route(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
-    """The route that took an old one's place, with the user as a parameter."""
+    """Yield the exchange with the route that replaced an obsolete one, with the user as a parameter."""
     for old, new in _NEW_ROUTES:
         if match := re.fullmatch(old, exchange.path):
             user, *item = match.groups()
@@ -106,7 +106,7 @@ _ERROR_CODES = {
 
 
 def _error_form(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
-    """``success``, one of the status' codes, and a text."""
+    """Check for ``success``, a code of the status, and a text."""
     content = exchange.json()
     assert set(content) == {"success", "status_code", "status_message"}, content
     assert content["success"] is False, content
@@ -119,12 +119,12 @@ _WITHOUT_ID = ("recommendations", "similar")
 
 
 def _parts_by_themselves(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
-    """The answer without what was appended, and each part as the answer of its own endpoint."""
+    """Yield the response without the appended parts, and each part as a response of its own endpoint."""
     yield _details_alone(exchange)
     content = exchange.json()
-    missing = [part for part in exchange.asked_for if part not in content]
-    assert not missing, f"{exchange} was asked for {missing} and has nothing of it"
-    parts = {part: content[part] for part in exchange.asked_for}
+    missing = [part for part in exchange.appended if part not in content]
+    assert not missing, f"{exchange} lacks the requested {missing}"
+    parts = {part: content[part] for part in exchange.appended}
     for part, of_part in parts.items():
         known = {} if part in _WITHOUT_ID else {"id": content["id"]}
         yield exchange.but(path=f"{exchange.path}/{part}", query=[], content=known | of_part)
@@ -132,12 +132,12 @@ def _parts_by_themselves(specification: Specification, exchange: Exchange) -> It
 
 def _details_alone(exchange: Exchange) -> Exchange:
     query = [(name, value) for name, value in exchange.query if name != "append_to_response"]
-    content = {name: value for name, value in exchange.json().items() if name not in exchange.asked_for}
+    content = {name: value for name, value in exchange.json().items() if name not in exchange.appended}
     return exchange.but(query=query, content=content)
 
 
 def _as_last_episode(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
-    """The next episode has the form of the last one."""
+    """Yield the next episode in place of the last one, which has the same form."""
     alone = _details_alone(exchange)
     content = alone.json()
     yield alone.but(
@@ -146,13 +146,13 @@ def _as_last_episode(specification: Specification, exchange: Exchange) -> Iterab
 
 
 def _as_recommended(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
-    """Series that are found have the form of those that are recommended."""
+    """Yield found series as recommended ones, which have the same form."""
     page = {"page": 1, "results": exchange.json()["tv_results"], "total_pages": 1, "total_results": 1}
     yield exchange.but(path="/3/tv/1/recommendations", query=[], content=page)
 
 
 def _as_similar(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
-    """Similar titles have the same form, but for the type that recommended ones tell."""
+    """Yield similar titles as recommended ones, which have the same form except for the media type."""
     content = exchange.json()
     types = {entry.pop("media_type") for entry in content["results"]}
     assert types <= {"movie"}, types
@@ -200,8 +200,8 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "jellyfin", "request", "PathNotFound",
         where=("* /Users/*/Views", "* /Users/*/Items", "* /Users/*/Items/Resume", "* /Users/*/Items/*",
                "* /Users/*/PlayedItems/*", "* /Users/*/FavoriteItems/*"),
-        differs="obsolete routes with the user in the path answer",
-        because="They are hidden since 10.9 and still answer through 12; no client of ours asks them.",
+        differs="obsolete routes with the user in the path work",
+        because="They are hidden since 10.9 and still work in 12; our clients do not use them.",
         instead=_new_route,
     ),
     Deviation(
@@ -214,14 +214,14 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         "jellyfin", "answer", "ResponseNotFound",
         where=("GET /Items 400", "GET /Items/{itemId} 400", "GET /Items/{itemId} 404"),
-        differs="what cannot be bound or found is refused with problem details",
+        differs="invalid values and unknown ids are refused with problem details",
         because="Binding failures are 400 with RFC 7807 problem details on every route; few routes declare errors.",
         instead=_problem_details,
     ),
     Deviation(
         "jellyfin", "answer", "MediaTypeNotFound",
         where=("POST /Users/{userId}/Policy", "POST /Items/{itemId}/Images/{imageType}"),
-        differs="problem details say that they are",
+        differs="problem details have their own media type",
         because="They are declared as application/json and sent as application/problem+json.",
         instead=_problem_details,
     ),
@@ -236,7 +236,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "jellyfin", "answer", "type",
         where=("GET /Users/{userId}", "GET /Items/{itemId}/Images/{imageType}", "GET /Shows/{seriesId}/Seasons",
                "POST /Items/{itemId}/Images/{imageType}"),
-        differs="what is wrong is said in a bare string",
+        differs="the error is a bare string",
         because="An error's body is sometimes problem details, sometimes a bare JSON string.",
         holds=lambda difference: difference.exchange.status in (400, 404) and isinstance(difference.value, str),
     ),
@@ -259,8 +259,8 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         "tmdb", "answer", "ResponseNotFound",
         where=tuple(f"* {status}" for status in _ERROR_CODES),
-        differs="errors are answered",
-        because="Only 200 answers are declared; errors have a form of their own, and a code for each meaning.",
+        differs="errors have responses",
+        because="Only 200 is declared; errors have their own form, and a code for each meaning.",
         instead=_error_form,
     ),
     Deviation(
@@ -269,42 +269,42 @@ DEVIATIONS: tuple[Deviation, ...] = (
         + tuple(f"{_TV} {part}" for part in APPENDABLE["series"]),
         differs="appended objects are part of the details",
         because="The specification does not model what append_to_response appends; each has an endpoint that does.",
-        holds=lambda difference: difference.place in difference.exchange.asked_for,
+        holds=lambda difference: difference.place in difference.exchange.appended,
         instead=_parts_by_themselves,
     ),
     Deviation(
         "tmdb", "answer", "undeclared",
         where=tuple(f"{_MOVIE}/recommendations {name}" for name in ("page", "results", "total_pages", "total_results")),
-        differs="recommendations of films hold something",
-        because="They may be {}, and the specification was made from one that was.",
+        differs="recommendations of films are not empty",
+        because="They can be {}, and were so in the example of the specification.",
         instead=_as_similar,
     ),
     Deviation(
         "tmdb", "answer", "unmodelled",
         where=(f"{_MOVIE}/recommendations",),
-        differs="of recommendations of films anything would pass",
-        because="They may be {}, and the specification was made from one that was.",
+        differs="recommendations of films are not described",
+        because="They can be {}, and were so in the example of the specification.",
         instead=_as_similar,
     ),
     Deviation(
         "tmdb", "answer", "unmodelled",
         where=(f"{_TV} next_episode_to_air",),
-        differs="of the next episode anything would pass",
-        because="It is an episode or null, and the specification was made from one that was null.",
+        differs="the next episode is not described",
+        because="It is an episode or null, and was null in the example of the specification.",
         instead=_as_last_episode,
     ),
     Deviation(
         "tmdb", "answer", "unmodelled",
         where=("GET /3/find/{external_id} tv_results.[*]",),
-        differs="of series that are found anything would pass",
-        because="Each kind is a list, and the specification was made from one that was empty.",
+        differs="found series are not described",
+        because="Each media type is a list, and was empty in the example of the specification.",
         instead=_as_recommended,
     ),
     Deviation(
         "tmdb", "answer", "absent",
         where=(f"{_MOVIE}/watch/providers results.??", f"{_TV}/watch/providers results.??"),
-        differs="not every country is there",
-        because="Countries are keys, and those where nothing is offered are left out.",
+        differs="not every country is present",
+        because="Countries are keys; those without offers are left out.",
         holds=lambda difference: re.fullmatch("results.[A-Z]{2}", difference.place) is not None,
     ),
     Deviation(
@@ -320,22 +320,22 @@ DEVIATIONS: tuple[Deviation, ...] = (
             f"{_TV}/external_ids *_id", f"{_TV}/external_ids freebase_mid",
             f"{_TV}/season/{{season_number}} episodes.[*].still_path",
         ),
-        differs="what is unknown may be null",
-        because="The specification declares no nullable field; TMDb answers null, \"\" or 0 as it pleases.",
+        differs="unknown values can be null",
+        because="The specification declares no nullable field; TMDb sends null, \"\" or 0.",
         holds=lambda difference: difference.value is None,
     ),
     Deviation(
         "tmdb", "answer", "type",
         where=(f"{_TV} seasons.[*].vote_average", "GET /3/discover/tv results.[*].vote_average"),
         differs="averages have decimal places",
-        because="vote_average is a number; the specification was made from examples that happened to be whole.",
+        because="vote_average is a number; it was whole in the examples of the specification.",
         holds=lambda difference: isinstance(difference.value, float),
     ),
 )  # fmt: skip
 
 
 class Comparison:
-    """Exchanges compared with their specifications; ``met`` holds each place at which a deviation occurred."""
+    """Compares exchanges with their specifications. ``met`` collects the places of deviations."""
 
     def __init__(self, specifications: dict[str, Specification]) -> None:
         self._specifications = specifications
@@ -370,7 +370,7 @@ class Comparison:
             target = re.sub(r"\b([0-9a-f]{32}|tt\d+|\d+)\b", "…", f"{exchange.path}?{exchange.query_string}")
             half += (target, *names, exchange.request_body.decode())
         else:
-            half += (exchange.path, str(exchange.status), *exchange.asked_for, str(exchange.answer_body))
+            half += (exchange.path, str(exchange.status), *exchange.appended, str(exchange.answer_body))
         is_new = half not in self._seen
         self._seen.add(half)
         return is_new

@@ -1,4 +1,4 @@
-"""What went over the wire between a client and the stand-ins, byte for byte."""
+"""Record the traffic between a client and the stand-ins, byte for byte."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SERVICES = {JELLYFIN_PATH: "jellyfin", TMDB_PATH.removesuffix("/3"): "tmdb"}
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and its answer. ``path`` is as in the service's specification; header names are in lower case."""
+    """A request and its response. ``path`` is as in the service's specification; header names are in lower case."""
 
     service: str
     method: str
@@ -38,24 +38,24 @@ class Exchange:
 
     @property
     def query(self) -> list[tuple[str, str]]:
-        """The query as sent: in order, repeated names repeated."""
+        """The query as sent, in order, including repeated names."""
         return parse_qsl(self.query_string, keep_blank_values=True, strict_parsing=bool(self.query_string))
 
     @property
-    def asked_for(self) -> list[str]:
-        """The parts that a TMDb request wants appended."""
+    def appended(self) -> list[str]:
+        """The parts that a TMDb request appends."""
         return [part for name, value in self.query if name == "append_to_response" for part in value.split(",")]
 
     def header(self, name: str, of: str = "answer") -> str:
-        """A header's value, ``""`` when it was not sent."""
+        """Return a header's value, or ``""``."""
         return dict(self.answer_headers if of == "answer" else self.request_headers).get(name, "")
 
     def json(self) -> Any:
-        """The answer, read."""
+        """Parse the response."""
         return json.loads(self.answer_body)
 
     def but(self, *, query: list[tuple[str, str]] | None = None, content: Any = None, **facts: Any) -> Exchange:
-        """The same with another query, other JSON in the answer, or other facts."""
+        """Return a copy with another query, other JSON in the response, or other fields."""
         if query is not None:
             facts["query_string"] = urlencode(query)
         if content is not None:
@@ -63,40 +63,40 @@ class Exchange:
         return replace(self, **facts)
 
     def __str__(self) -> str:
-        """The request, without what changes from run to run."""
+        """Describe the request without the ids, which change from run to run."""
         path = re.sub(r"[0-9a-f]{32}", "…", self.path)
         return f"{self.service}: {self.method} {path} -> {self.status}"
 
 
 class Recorder:
-    """Stands around the stand-ins and keeps every exchange with those that have a specification."""
+    """ASGI middleware that records every exchange with a stand-in that has a specification."""
 
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
         self.exchanges: list[Exchange] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One ASGI call, handed on as it is."""
-        asked, answered = bytearray(), bytearray()
+        """Pass a request on, and record it with its response."""
+        sent, received = bytearray(), bytearray()
         start: MutableMapping[str, Any] = {}
 
         async def receiving() -> MutableMapping[str, Any]:
             message = await receive()
-            asked.extend(message.get("body", b""))
+            sent.extend(message.get("body", b""))
             return message
 
         async def sending(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 start.update(message)
-            answered.extend(message.get("body", b""))
-            # Kept before it is sent: who has the answer finds the exchange.
+            received.extend(message.get("body", b""))
+            # Record before sending, so that a client with the response finds the exchange.
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                self._keep(scope, bytes(asked), start, bytes(answered))
+                self._keep(scope, bytes(sent), start, bytes(received))
             await send(message)
 
         await self._application(scope, receiving, sending)
 
-    def _keep(self, scope: Scope, asked: bytes, start: MutableMapping[str, Any], answered: bytes) -> None:
+    def _keep(self, scope: Scope, sent: bytes, start: MutableMapping[str, Any], received: bytes) -> None:
         raw_path = scope["raw_path"].decode("latin-1")
         mount = next((mount for mount in _SERVICES if raw_path.startswith(mount + "/")), None)
         if mount is None:
@@ -108,10 +108,10 @@ class Recorder:
                 raw_path[len(mount) :],
                 scope["query_string"].decode("latin-1"),
                 _text(scope["headers"]),
-                asked,
+                sent,
                 start["status"],
                 _text(start["headers"]),
-                answered,
+                received,
             )
         )
 
@@ -122,7 +122,7 @@ def _text(headers: list[tuple[bytes, bytes]]) -> Headers:
 
 @contextmanager
 def recorded(world: World, settings: SimulatorSettings | None = None) -> Iterator[tuple[RunningSimulator, Recorder]]:
-    """A world, served over HTTP with a recorder around it."""
+    """Serve a world over HTTP with a recorder."""
     simulator = Simulator(world, settings)
     recorder = Recorder(simulator.app)
     simulator.app = recorder

@@ -1,4 +1,4 @@
-"""A published specification, and everything in which an exchange differs from it."""
+"""Published specifications, and the differences between an exchange and its specification."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from aperture_dagster_tests.contracts.recorder import Exchange
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One place where an exchange is not what the specification says.
+    """A difference between an exchange and the specification.
 
-    ``rule`` is the JSON schema keyword that is broken; ``undeclared`` or ``absent`` for a field too many or too few;
-    ``unmodelled`` where the schema says nothing of what is there; else the name of openapi-core's error. ``place``
-    leads to the value, with ``*`` for any index.
+    ``rule`` is the violated JSON schema keyword, ``undeclared`` for an additional field, ``absent`` for a missing one,
+    ``unmodelled`` for a value that the schema does not describe, or else the name of openapi-core's error. ``place``
+    is the path of the value, with ``*`` for any index.
     """
 
     exchange: Exchange
@@ -65,8 +65,8 @@ class _Response:
 class Specification:
     """A service's specification in OpenAPI, 3.0 or 3.1.
 
-    One ``made_from_examples`` says nowhere which fields must be there, and that there are no others: then both are
-    taken to be so of every object.
+    A specification ``made_from_examples`` does not declare which fields are required and that there are no others. All
+    fields of its objects are taken as required, and others as forbidden.
     """
 
     def __init__(self, path: Path, *, made_from_examples: bool) -> None:
@@ -92,7 +92,7 @@ class Specification:
         return {f"{m.upper()} {path}" for path, item in self._content["paths"].items() for m in methods if m in item}
 
     def operation(self, exchange: Exchange) -> tuple[str, dict[str, Any]] | None:
-        """The operation that a request is for: ``METHOD /pattern``, and what the specification says of it."""
+        """Return the operation of a request: ``METHOD /pattern`` and its specification."""
         try:
             found = self._requests.path_finder.find(exchange.method.lower(), self._host + exchange.path)
         except PathError:
@@ -101,7 +101,7 @@ class Specification:
         return f"{exchange.method} {pattern}", self._content["paths"][pattern][exchange.method.lower()]
 
     def differences(self, exchange: Exchange, sides: Collection[str] = ("request", "answer")) -> Iterator[Difference]:
-        """Everything in which a request and its answer, or one of them, differ from the specification."""
+        """Return the differences between the specification and an exchange, or one of its sides."""
         found = self.operation(exchange)
         if found is None:
             yield Difference(exchange, f"{exchange.method} {exchange.path}", "request", "PathNotFound")
@@ -119,11 +119,11 @@ class Specification:
                 yield Difference(exchange, name, "request", "undeclared", f"query.{parameter}", value)
         for error in self._requests.iter_errors(self._request(exchange)):
             place = f"{error.location}.{error.name}" if isinstance(error, ParameterValidationError) else "body"
-            yield from _told(exchange, name, "request", place, error)
+            yield from _differences(exchange, name, "request", place, error)
 
     def _answer_differences(self, exchange: Exchange, name: str, operation: dict[str, Any]) -> Iterator[Difference]:
         for error in self._responses.iter_errors(self._request(exchange), _response(exchange)):
-            yield from _told(exchange, name, "answer", "", error)
+            yield from _differences(exchange, name, "answer", "", error)
         declared = operation["responses"].get(str(exchange.status))
         if declared is None:
             return
@@ -135,7 +135,7 @@ class Specification:
                 yield Difference(exchange, name, "answer", "unmodelled", place)
 
     def _unmodelled(self, schema: dict[str, Any], value: Any, place: str = "") -> Iterator[str]:
-        """Places at which anything would pass, though there is something."""
+        """Yield places with a value that the schema does not restrict."""
         while (several := schema.get("allOf")) or "$ref" in schema:
             schema = several[0] if several else self._referred(schema["$ref"])
         if value in (None, [], {}):
@@ -174,7 +174,7 @@ class Specification:
 
 
 def query_parameters(operation: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The query parameters that an operation declares, by name."""
+    """Return the declared query parameters of an operation by name."""
     return {one["name"]: one for one in operation.get("parameters", ()) if one["in"] == "query"}
 
 
@@ -183,7 +183,7 @@ def _response(exchange: Exchange) -> _Response:
     return _Response(exchange.status, headers, exchange.header("content-type"), exchange.answer_body or None)
 
 
-def _told(exchange: Exchange, operation: str, side: str, place: str, error: Exception) -> Iterator[Difference]:
+def _differences(exchange: Exchange, operation: str, side: str, place: str, error: Exception) -> Iterator[Difference]:
     cause = error.__cause__ or error
     schema_errors = getattr(cause, "schema_errors", None)
     if schema_errors is None:

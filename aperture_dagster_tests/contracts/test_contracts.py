@@ -1,6 +1,6 @@
-"""What the clients ask, and what the stand-ins answer, is what the services' published specifications say.
+"""Requests of the clients and responses of the stand-ins match the services' published specifications.
 
-The specifications are those of Jellyfin 12.0.0 and of TMDb's version 3 as of June 2026. Emby's is not at hand.
+The specifications are those of Jellyfin 12.0.0 and of TMDb's version 3 as of June 2026. Emby's is not available.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ SERVICES = ("jellyfin", "tmdb")
 
 @pytest.fixture(scope="module")
 def compared(specifications: dict[str, Specification], recording: Traffic) -> tuple[Comparison, list[Difference]]:
-    """All that was recorded, compared; and what differs and may not. A refused request may be as wrong as it likes."""
+    """Compare all recorded traffic, and return the differences that are not allowed. Refused requests may be wrong."""
     comparison = Comparison(specifications)
     found = [one for exchange in recording.clients + recording.routes for one in comparison.unexplained(exchange)]
     found += [one for exchange in recording.errors for one in comparison.unexplained(exchange, ["answer"])]
     return comparison, found
 
 
-def told(differences: list[Difference]) -> str:
-    """Differences in words, each once."""
+def describe(differences: list[Difference]) -> str:
+    """Describe differences, each once."""
     return "\n".join(sorted({str(one) for one in differences}))
 
 
@@ -48,7 +48,7 @@ def stand_in_of(service: str) -> StandIn:
     return JellyfinService(state) if service == "jellyfin" else TmdbService(state)
 
 
-# What is looked at
+# Coverage
 
 
 def test_every_method_of_a_client_was_used(recording: Traffic) -> None:
@@ -57,7 +57,7 @@ def test_every_method_of_a_client_was_used(recording: Traffic) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_route_of_a_stand_in_was_asked(service: str, recording: Traffic) -> None:
+def test_every_operation_of_a_stand_in_was_used(service: str, recording: Traffic) -> None:
     stand_in = stand_in_of(service)
     unused = {operation.name for operation in stand_in.operations if operation.is_modelled}
     assert unused
@@ -70,11 +70,11 @@ def test_every_route_of_a_stand_in_was_asked(service: str, recording: Traffic) -
     assert not unused, sorted(unused)
 
 
-# What it must be
+# Compliance
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_what_the_clients_ask_is_specified_and_not_deprecated(
+def test_requests_of_the_clients_are_specified_and_not_deprecated(
     service: str, specifications: dict[str, Specification], recording: Traffic
 ) -> None:
     exchanges = [exchange for exchange in recording.clients if exchange.service == service]
@@ -84,17 +84,17 @@ def test_what_the_clients_ask_is_specified_and_not_deprecated(
         assert found is not None, f"{exchange} is not in the specification"
         name, operation = found
         assert not operation.get("deprecated"), name
-        old = {one for one, said in query_parameters(operation).items() if said.get("deprecated")}
+        old = {one for one, schema in query_parameters(operation).items() if schema.get("deprecated")}
         assert not old & set(dict(exchange.query)), name
 
 
 @pytest.mark.parametrize("side", ["request", "answer"])
 @pytest.mark.parametrize("service", SERVICES)
-def test_nothing_differs_from_the_specification_but_what_is_known_to(
+def test_the_traffic_matches_the_specification_except_for_known_deviations(
     service: str, side: str, compared: tuple[Comparison, list[Difference]]
 ) -> None:
     left = [one for one in compared[1] if (one.exchange.service, one.side) == (service, side)]
-    assert not left, told(left)
+    assert not left, describe(left)
 
 
 @pytest.mark.parametrize("deviation", DEVIATIONS, ids=str)
@@ -102,16 +102,16 @@ def test_every_known_deviation_still_occurs(deviation: Any, compared: tuple[Comp
     assert not [place for place in deviation.where if (deviation, place) not in compared[0].met]
 
 
-# That differences are seen
+# Differences are noticed
 
 
 def details(recording: Traffic) -> Exchange:
-    """A film's details, with something of everything appended."""
+    """Return a film's details with everything appended."""
     return next(one for one in recording.routes if "append_to_response" in one.query_string and "/movie/" in one.path)
 
 
 def listing(recording: Traffic) -> Exchange:
-    """Some films on the media server, as the client asks for them."""
+    """Return a listing of films, as the client requests it."""
     return next(one for one in recording.clients if one.path == "/Items" and "TotalRecordCount" in str(one.answer_body))
 
 
@@ -136,16 +136,16 @@ def changed(exchange: Exchange, change: Callable[[Any], Any]) -> Exchange:
         (lambda film: film["release_dates"]["results"][0].pop("iso_3166_1"), "absent"),
     ],
 )
-def test_a_wrong_answer_of_tmdb_is_seen(
+def test_a_wrong_response_of_tmdb_is_noticed(
     change: Callable[[Any], Any], seen: str, specifications: dict[str, Specification], recording: Traffic
 ) -> None:
     exchange = details(recording)
     assert not Comparison(specifications).unexplained(exchange)
     found = Comparison(specifications).unexplained(changed(exchange, change))
-    assert seen in {one.rule for one in found}, told(found)
+    assert seen in {one.rule for one in found}, describe(found)
 
 
-def test_a_wrong_answer_is_seen_where_the_specification_says_nothing(
+def test_a_wrong_response_is_noticed_where_the_specification_is_silent(
     specifications: dict[str, Specification], recording: Traffic
 ) -> None:
     of_tmdb = [one for one in recording.clients if one.service == "tmdb"]
@@ -170,13 +170,13 @@ def test_a_wrong_answer_is_seen_where_the_specification_says_nothing(
         (lambda page: page.update(TotalRecordCount="all"), "type"),
     ],
 )
-def test_a_wrong_answer_of_jellyfin_is_seen(
+def test_a_wrong_response_of_jellyfin_is_noticed(
     change: Callable[[Any], Any], seen: str, specifications: dict[str, Specification], recording: Traffic
 ) -> None:
     exchange = listing(recording)
     assert not Comparison(specifications).unexplained(exchange)
     found = Comparison(specifications).unexplained(changed(exchange, change))
-    assert seen in {one.rule for one in found}, told(found)
+    assert seen in {one.rule for one in found}, describe(found)
 
 
 @pytest.mark.parametrize(
@@ -190,16 +190,16 @@ def test_a_wrong_answer_of_jellyfin_is_seen(
         ("enableUserData", "perhaps", "CastError"),
     ],
 )
-def test_a_wrong_request_is_seen(
+def test_a_wrong_request_is_noticed(
     name: str, value: str, seen: str, specifications: dict[str, Specification], recording: Traffic
 ) -> None:
     exchange = listing(recording)
-    query = [*((one, said) for one, said in exchange.query if one != name), (name, value)]
+    query = [*((one, given) for one, given in exchange.query if one != name), (name, value)]
     found = Comparison(specifications).unexplained(exchange.but(query=query))
-    assert seen in {one.rule for one in found}, told(found)
+    assert seen in {one.rule for one in found}, describe(found)
 
 
-def test_a_request_without_a_key_or_to_a_route_that_does_not_exist_is_seen(
+def test_a_request_without_a_key_or_to_an_unknown_path_is_noticed(
     specifications: dict[str, Specification], recording: Traffic
 ) -> None:
     exchange = listing(recording)
@@ -211,7 +211,7 @@ def test_a_request_without_a_key_or_to_a_route_that_does_not_exist_is_seen(
         assert [one.rule for one in Comparison(specifications).unexplained(wrong)] == [seen]
 
 
-def test_an_error_in_another_form_is_seen(specifications: dict[str, Specification], recording: Traffic) -> None:
+def test_an_error_in_another_form_is_noticed(specifications: dict[str, Specification], recording: Traffic) -> None:
     error = next(one for one in recording.errors if one.service == "tmdb" and one.status == 404)
     for content in ({"message": "not found"}, error.json() | {"status_code": 7}):
         with pytest.raises(AssertionError, match=json.dumps(content)[2:9]):

@@ -1,4 +1,4 @@
-"""Clients of the real services, written by others, get along with the stand-ins: they share none of our mistakes."""
+"""Third-party clients of the real services work with the stand-ins. They do not share our mistakes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def simulator() -> Iterator[RunningSimulator]:
 
 @pytest.fixture
 def tmdb(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> TMDb:
-    # It adds language and regions to every request, whatever is asked for; TMDb ignores them, the stand-in does not.
+    # The client adds language and regions to every request. TMDb ignores them, the stand-in does not.
     only_the_key = property(lambda config: {"api_key": config.api_key})
     monkeypatch.setattr(ClientConfig, "default_params", only_the_key)
     client = TMDb(api_key=simulator.state.settings.tmdb_key)
@@ -49,7 +49,7 @@ def tmdb(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> TMDb:
     return client
 
 
-def test_themoviedb_reads_a_film_and_all_that_is_around_it(tmdb: TMDb) -> None:
+def test_themoviedb_reads_a_film_with_everything_related(tmdb: TMDb) -> None:
     film = tmdb.movie(101)
     details = film.details()
     assert (details.title, details.runtime, details.year) == ("First", 100, 2001)
@@ -79,7 +79,7 @@ def test_themoviedb_reads_a_series(tmdb: TMDb) -> None:
     assert tmdb.network(details.networks[0].id or 0).details().name == "Net Work"
 
 
-def test_themoviedb_finds_discovers_and_is_told_what_is_not_there(tmdb: TMDb) -> None:
+def test_themoviedb_finds_discovers_and_reports_unknown_ids(tmdb: TMDb) -> None:
     assert tmdb.find().by_imdb("tt0000101").movie_results[0].id == 101
     assert tmdb.find().by_tvdb("77").tv_results[0].name == "Show"
     assert [one.id for one in tmdb.discover().movie(with_genres="18", vote_count__gte=5)] == [101]
@@ -103,7 +103,7 @@ def test_omdb_reads_titles_by_id_and_by_name(simulator: RunningSimulator) -> Non
         wrong.imdbid("tt0000101")
 
 
-def test_openai_embeds_and_tells_what_was_refused(simulator: RunningSimulator) -> None:
+def test_openai_embeds_and_reports_refusals(simulator: RunningSimulator) -> None:
     with openai.OpenAI(base_url=simulator.openai_url, api_key="demo-openai-key", max_retries=0) as client:
         # It asks for base64 by itself.
         answer = client.embeddings.create(model="text-embedding-3-small", input=["a film", "a series"], dimensions=64)
@@ -121,7 +121,7 @@ def test_openai_embeds_and_tells_what_was_refused(simulator: RunningSimulator) -
         client.models.list()
 
 
-def test_openai_knows_an_account_without_credit_from_a_limited_rate() -> None:
+def test_openai_distinguishes_missing_credit_from_a_rate_limit() -> None:
     with (
         running_simulator(World("empty"), SimulatorSettings(embedding_credit=0, today=datetime.now(UTC))) as simulator,
         openai.OpenAI(base_url=simulator.openai_url, api_key="demo-openai-key", max_retries=0) as client,

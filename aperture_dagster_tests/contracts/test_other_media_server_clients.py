@@ -1,4 +1,4 @@
-"""Clients of Jellyfin and Emby, written by others, get along with the stand-ins: they share none of our mistakes."""
+"""Third-party clients of Jellyfin and Emby work with the stand-ins. They do not share our mistakes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ def names(answer: dict[str, Any]) -> set[str]:
 
 
 def test_jellyfin_apiclient_reads_and_marks(simulator: RunningSimulator):
-    """Finding T3."""
     state = simulator.state
     client = JellyfinClient()
     client.config.app("tests", "1", "here", "one")
@@ -58,7 +57,6 @@ def test_jellyfin_apiclient_reads_and_marks(simulator: RunningSimulator):
 
 
 def test_embyclient_reads_and_marks(simulator: RunningSimulator):
-    """Finding T3."""
     configuration = emby_client.Configuration()
     configuration.host = simulator.emby_url
     configuration.api_key["api_key"] = simulator.state.settings.emby_key
@@ -68,13 +66,13 @@ def test_embyclient_reads_and_marks(simulator: RunningSimulator):
     folders = emby_client.LibraryStructureServiceApi(with_key).get_library_virtualfolders_query()
     assert {folder.name for folder in folders.items} == {"Movies", "TV Shows", "Music", "Collections"}
     items = emby_client.ItemsServiceApi(with_key)
-    asked = {"recursive": True, "include_item_types": "Movie", "group_items_into_collections": False}
-    films = items.get_items(fields="ProviderIds,Path", sort_by="SortName", **asked)
+    query = {"recursive": True, "include_item_types": "Movie", "group_items_into_collections": False}
+    films = items.get_items(fields="ProviderIds,Path", sort_by="SortName", **query)
     assert [film.name for film in films.items] == ["Alone", "Merged", "Part One", "Part Two", "Two Files"]
     assert films.items[0].provider_ids
-    begun = items.get_users_by_userid_items(user.id, filters="IsResumable", **asked)
+    begun = items.get_users_by_userid_items(user.id, filters="IsResumable", **query)
     assert [film.name for film in begun.items] == ["Two Files"]
     states = emby_client.PlaystateServiceApi(with_key)
     assert states.post_users_by_userid_playeditems_by_id(user.id, films.items[1].id).played is True
-    played = items.get_users_by_userid_items(user.id, is_played=True, fields="UserDataPlayCount", **asked)
+    played = items.get_users_by_userid_items(user.id, is_played=True, fields="UserDataPlayCount", **query)
     assert {film.name: film.user_data.play_count for film in played.items} == {"Alone": 1, "Merged": 1}

@@ -1,4 +1,4 @@
-"""Real traffic: the clients' every method, and every route of the stand-ins, over HTTP."""
+"""Real traffic over HTTP: every method of the clients, and every operation of the stand-ins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LONG_AGO = NOW - timedelta(days=10_000)
 
 @dataclass
 class Traffic:
-    """What was recorded, and which methods of the clients were called for it."""
+    """Recorded exchanges, and the methods of the clients that were called."""
 
     clients: list[Exchange] = field(default_factory=list)
     routes: list[Exchange] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Traffic:
 
 
 class Watched:
-    """A client that notes which of its methods are used."""
+    """A client that records which of its methods are used."""
 
     def __init__(self, client: Any, called: set[str]) -> None:
         self._client, self._called = client, called
@@ -58,7 +58,7 @@ class Watched:
 
 
 def public_methods(*clients: type) -> set[str]:
-    """Everything that can be asked of a client, once there is one."""
+    """Return the public methods of clients."""
     return {
         f"{client.__name__}.{name}"
         for client in clients
@@ -106,7 +106,7 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
 
 
 def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int = 1) -> None:
-    """Every so-manyth title and all that can be asked of it; and what TMDb does not know."""
+    """Read every n-th title with everything about it, and unknown ids."""
     client = Tmdb.connect(served.tmdb_url, served.state.settings.tmdb_key)
     tmdb = Watched(client, called)
     try:
@@ -150,14 +150,14 @@ class Ask:
 
 
 def ask_jellyfin(served: RunningSimulator, asks: dict[str, list[Ask]], names: dict[str, str]) -> None:
-    """Ask every route of the media server."""
+    """Send requests to operations of the media server."""
     headers = {"Authorization": f'MediaBrowser Token="{served.state.settings.jellyfin_key}"'}
     with httpx.Client(base_url=served.jellyfin_url, headers=headers) as client:
         _ask(client, asks, names)
 
 
 def ask_tmdb(served: RunningSimulator, asks: dict[str, list[Ask]], names: dict[str, str]) -> None:
-    """Ask every route of TMDb."""
+    """Send requests to operations of TMDb."""
     headers = {"Authorization": f"Bearer {served.state.settings.tmdb_key}"}
     with httpx.Client(base_url=served.tmdb_url, headers=headers) as client:
         _ask(client, asks, names)
@@ -254,7 +254,7 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
     "POST /Users/{user_id}/FavoriteItems/{item_id}": [Ask()],
     "DELETE /Users/{user_id}/FavoriteItems/{item_id}": [Ask()],
 }
-"""What to ask each route of the media server, in this order."""
+"""Requests to each operation of the media server, in this order."""
 
 _EVERY_PART = {kind: ",".join(parts) for kind, parts in APPENDABLE.items()}
 # Routes of their own.
@@ -288,11 +288,11 @@ TMDB_ROUTES: dict[str, list[Ask]] = {
     + [Ask({"page": 2}, where={"tmdb_id": "{film}", "part": "similar"})],
     "GET /tv/{tmdb_id}/{part}": [Ask(where={"tmdb_id": "{show}", "part": part}) for part in _PARTS["series"]],
 }
-"""What to ask each route of TMDb."""
+"""Requests to each operation of TMDb."""
 
 
 def jellyfin_names(served: RunningSimulator) -> dict[str, str]:
-    """What fills the placeholders of the media server's routes: a film, a series with episodes, a user who watches."""
+    """Return ids for the placeholders of the media server's paths."""
     state = served.state
     film = next(title for title in state.titles.values() if title.media_type == "movie" and title.companies)
     show = next(item for item in state.catalogue.items("Series") if item.seasons)
@@ -306,7 +306,7 @@ def jellyfin_names(served: RunningSimulator) -> dict[str, str]:
 
 
 def tmdb_names(served: RunningSimulator) -> dict[str, str]:
-    """The same for TMDb's routes: the film is part of a collection, and both have as many facts as any."""
+    """Return ids for the placeholders of TMDb's paths: titles with many facts, the film in a collection."""
     titles = [title for title in served.state.titles.values() if title.tmdb_id is not None]
     film = next(title for title in titles if title.collection and title.companies and title.recommended_tmdb_ids)
     show = next(title for title in titles if title.networks and title.creators and title.episodes_per_season)
@@ -333,7 +333,7 @@ JELLYFIN_ERRORS: dict[str, list[Ask]] = {
     "POST /Users/{user_id}/Policy": [Ask(body={"IsAdministrator": False}, status=400)],
     "GET /Items": [Ask({"recursive": "true", "limit": "many"}, status=400)],
 }
-"""What the media server refuses."""
+"""Requests that the media server refuses."""
 TMDB_ERRORS: dict[str, list[Ask]] = {
     "GET /movie/{tmdb_id}": [
         Ask(where={"tmdb_id": "1"}, status=404),
@@ -343,11 +343,11 @@ TMDB_ERRORS: dict[str, list[Ask]] = {
     "GET /discover/movie": [Ask({"page": 501}, status=400)],
     "GET /find/{external_id}": [Ask(status=422)],
 }
-"""What TMDb refuses."""
+"""Requests that TMDb refuses."""
 
 
 def meet_errors(served: RunningSimulator) -> None:
-    """Every kind of refusal: unknown, wrong, without a key, and a service that is down or overrun."""
+    """Provoke every kind of error: unknown ids, invalid values, missing keys, and a service that is down or busy."""
     ask_jellyfin(served, JELLYFIN_ERRORS, jellyfin_names(served))
     ask_tmdb(served, TMDB_ERRORS, tmdb_names(served))
     assert httpx.get(served.jellyfin_url + "/Users").status_code == 401

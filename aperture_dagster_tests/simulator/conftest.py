@@ -1,4 +1,4 @@
-"""Worlds and running stand-ins for the tests beside it."""
+"""Worlds and running stand-ins for the tests in this folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def now() -> datetime:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Serves a world (default: the odd one) with these settings until the test ends."""
+    """Return a function that serves a world (default: the odd one) with some settings until the test ends."""
     with ExitStack() as stack:
 
         def start(world: World | None = None, **settings: object) -> RunningSimulator:
@@ -39,21 +39,21 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture(scope="session")
 def steady() -> Iterator[RunningSimulator]:
-    """The odd world, shared by tests that change nothing in it."""
+    """The odd world, shared by tests that do not change it."""
     with running_simulator(odd_world(NOW)) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def steady_old() -> Iterator[RunningSimulator]:
-    """The same on an old version of the media server."""
+    """The odd world on an old version of the media server, shared by tests that do not change it."""
     with running_simulator(odd_world(NOW), SimulatorSettings(jellyfin_version="10.9.11")) as running:
         yield running
 
 
 @pytest.fixture
 def reader(steady: RunningSimulator) -> Iterator[httpx.Client]:
-    """A client of the shared media server, for reading only."""
+    """A read-only client of the shared media server."""
     headers = {"Authorization": f'MediaBrowser Token="{steady.state.settings.jellyfin_key}"'}
     with httpx.Client(base_url=steady.jellyfin_url, headers=headers) as client:
         yield client
@@ -81,7 +81,7 @@ def tmdb(simulator: RunningSimulator) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def control(simulator: RunningSimulator) -> Iterator[Control]:
-    """Runs an operation over HTTP and returns its result."""
+    """Return a function that runs an operation over HTTP and returns its result."""
     with httpx.Client(base_url=simulator.control_url) as client:
 
         def run(operation: str, status: int = 200, **arguments: object) -> Any:

@@ -1,4 +1,4 @@
-"""The packaged demo world: its facts are real, its sentences its own, its users worth recommending to."""
+"""The packaged demo world: real facts, original overviews, and users with distinct tastes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def active_tastes() -> list[DemoTaste]:
     return [taste for taste in demo_tastes() if taste.films > 10]
 
 
-def test_the_demo_has_about_400_films_and_60_series_of_a_size_that_stays_small(world: World) -> None:
+def test_the_demo_has_about_400_films_and_60_series_and_stays_small(world: World) -> None:
     films, series = of_type(world.titles, "movie"), of_type(world.titles, "series")
     assert 390 <= len(films) <= 440
     assert len(series) == 60
@@ -67,7 +67,7 @@ def test_keys_and_ids_are_unique(world: World) -> None:
     assert len(set(imdb_ids)) == len(imdb_ids)
 
 
-def test_series_and_collections_carry_no_real_id(world: World) -> None:
+def test_series_and_collections_have_no_real_ids(world: World) -> None:
     for title in of_type(world.titles, "series"):
         assert title.tmdb_id is not None and title.tmdb_id > SERIES_ID_BASE
         assert title.tvdb_id is not None and title.tvdb_id > SERIES_ID_BASE
@@ -77,7 +77,7 @@ def test_series_and_collections_carry_no_real_id(world: World) -> None:
     assert len({number for number, _ in collections}) == len(collections) == len({name for _, name in collections})
 
 
-def test_the_facts_of_every_film_are_those_of_the_shared_data(world: World, shared_movies: dict[int, dict]) -> None:
+def test_the_facts_of_every_film_match_the_shared_data(world: World, shared_movies: dict[int, dict]) -> None:
     for title in of_type(world.titles, "movie"):
         row = shared_movies[title.tmdb_id or 0]
         assert (title.imdb_id, title.year, title.release_date) == (row["imdbId"], row["year"], row["release_date"])
@@ -99,7 +99,7 @@ def test_no_overview_repeats_the_shared_text(world: World, shared_movies: dict[i
         assert not title.tagline
 
 
-def test_every_title_has_one_sentence_of_its_own(world: World) -> None:
+def test_every_title_has_a_different_sentence(world: World) -> None:
     overviews = [title.overview for title in world.titles]
     assert len(set(overviews)) == len(overviews)
     for title in world.titles:
@@ -108,11 +108,11 @@ def test_every_title_has_one_sentence_of_its_own(world: World) -> None:
         assert 14 <= len(title.overview.split()) <= 32, title.title
 
 
-def test_titles_stand_in_natural_order(world: World) -> None:
+def test_titles_are_in_natural_order(world: World) -> None:
     assert not [title.title for title in world.titles if re.search(r", (The|A|An|Le|La|Der|Il)\b( \(|$)", title.title)]
 
 
-def test_there_is_variety_of_times_languages_and_kinds(world: World) -> None:
+def test_decades_languages_and_genres_vary(world: World) -> None:
     films = of_type(world.titles, "movie")
     assert len({(title.year or 0) // 10 for title in films}) >= 9
     assert len({title.language for title in films if title.language}) >= 12
@@ -121,7 +121,7 @@ def test_there_is_variety_of_times_languages_and_kinds(world: World) -> None:
     assert len({title.language for title in of_type(world.titles, "series")}) >= 4
 
 
-def test_some_titles_are_owned_twice_and_some_are_not_owned_but_recommended(world: World) -> None:
+def test_some_titles_have_two_copies_and_some_recommended_ones_are_not_owned(world: World) -> None:
     assert [title.title for title in world.titles if title.copies == 2] == ["Blade Runner"]
     recommended = Counter(number for title in of_type(world.titles, "movie") for number in title.recommended_tmdb_ids)
     missing = [title for title in of_type(world.titles, "movie") if title.copies == 0]
@@ -132,7 +132,7 @@ def test_some_titles_are_owned_twice_and_some_are_not_owned_but_recommended(worl
 
 
 @pytest.mark.parametrize("media_type", ["movie", "series"])
-def test_every_title_recommends_about_ten_others_of_its_kind(world: World, media_type: MediaType) -> None:
+def test_every_title_recommends_about_ten_others_of_its_media_type(world: World, media_type: MediaType) -> None:
     titles = of_type(world.titles, media_type)
     known = {title.tmdb_id for title in titles}
     for title in titles:
@@ -169,7 +169,7 @@ def test_on_another_day_only_the_times_have_moved(world: World) -> None:
 
 
 @pytest.mark.parametrize("clock", [(0, 0), (12, 0), (23, 59)])
-def test_no_play_lies_in_the_future_and_none_is_much_older_than_two_years(clock: tuple[int, int]) -> None:
+def test_no_play_is_in_the_future_or_much_older_than_two_years(clock: tuple[int, int]) -> None:
     now = datetime(2026, 1, 1, *clock, tzinfo=UTC)
     plays = load_demo_world(now=now).plays
     assert plays == sorted(plays, key=lambda play: play.played_at)
@@ -178,19 +178,19 @@ def test_no_play_lies_in_the_future_and_none_is_much_older_than_two_years(clock:
     assert timedelta(days=700) < now - plays[0].played_at < timedelta(days=740)
 
 
-def test_a_time_without_zone_is_refused() -> None:
+def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="timezone"):
         load_demo_world(now=datetime(2026, 1, 1))  # noqa: DTZ001
 
 
-def test_fewer_users_leave_the_others_as_they_are(world: World) -> None:
+def test_limiting_the_users_does_not_change_the_others(world: World) -> None:
     three = load_demo_world(now=NOW, users=3)
     names = [user.name for user in three.users]
     assert names == [user.name for user in world.users][:3]
     assert three.plays == [play for play in world.plays if play.user in names]
 
 
-def test_the_household_is_a_mixed_one(world: World) -> None:
+def test_the_household_is_mixed(world: World) -> None:
     users = {user.name: user for user in world.users}
     plays = Counter(play.user for play in world.plays)
     assert len(users) == len(world.users) == 13
@@ -203,14 +203,14 @@ def test_the_household_is_a_mixed_one(world: World) -> None:
     assert all(NOW - play.played_at < timedelta(days=16) for play in world.plays if play.user == "Kofi")
 
 
-def test_the_child_watches_only_what_the_limit_allows(world: World) -> None:
+def test_the_child_only_watches_titles_within_the_parental_limit(world: World) -> None:
     (child,) = [user for user in world.users if user.max_parental_rating is not None]
     titles = {title.key: title for title in world.titles}
     watched = {titles[play.title_key].official_rating for play in world.plays if play.user == child.name}
     assert watched <= {"G", "PG", "TV-Y", "TV-Y7", "TV-G", "TV-PG"}
 
 
-def test_what_the_tastes_name_exists(world: World) -> None:
+def test_everything_named_in_a_taste_exists(world: World) -> None:
     exists: dict[str, set[str]] = {
         "genres": {genre for title in world.titles for genre in title.genres},
         "keywords": {keyword for title in world.titles for keyword in title.keywords},
@@ -230,7 +230,7 @@ def test_what_the_tastes_name_exists(world: World) -> None:
 
 
 @pytest.mark.parametrize("taste", active_tastes(), ids=lambda taste: taste.name)
-def test_everybody_watches_what_they_claim_to_like_more_than_others_do(world: World, taste: DemoTaste) -> None:
+def test_every_user_watches_what_they_like_more_than_others_do(world: World, taste: DemoTaste) -> None:
     films = of_type(world.titles, "movie")
     possible = sorted((film for film in films if may_watch(taste, film)), key=lambda film: -affinity(taste, film))
     favoured = {film.key for film in possible[:40]}
@@ -279,7 +279,7 @@ def test_episodes_are_watched_in_order_and_not_all_series_to_the_end(world: Worl
     assert len(histories) - finished >= 20
 
 
-def test_some_plays_are_partial_some_repeated_some_rated_some_favourites(world: World) -> None:
+def test_some_plays_are_partial_repeated_rated_or_favourites(world: World) -> None:
     films = [play for play in world.plays if play.season is None]
     assert 40 <= sum(play.completion < PLAYED_FROM for play in world.plays) <= 300
     assert sum(play.favorite for play in world.plays) >= 50
@@ -289,7 +289,7 @@ def test_some_plays_are_partial_some_repeated_some_rated_some_favourites(world: 
 
 
 @pytest.mark.parametrize("media_type", ["movie", "series"])
-def test_the_last_30_days_hold_ten_titles_that_several_people_watched(world: World, media_type: MediaType) -> None:
+def test_several_people_watched_ten_titles_in_the_last_30_days(world: World, media_type: MediaType) -> None:
     viewers: dict[str, set[str]] = defaultdict(set)
     for play in world.plays:
         is_recent = NOW - play.played_at <= timedelta(days=30)

@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_rating_is_one_complete_play_with_a_rating_doubled(folder: Path, now: datetime) -> None:
+def test_every_rating_becomes_a_complete_play_with_twice_the_rating(folder: Path, now: datetime) -> None:
     world = load_folder_world(folder, now=now)
     assert [(play.user, play.title_key, play.rating, play.completion) for play in world.plays] == [
         ("10", "movie:2", 10.0, 1.0),
@@ -40,7 +40,7 @@ def test_every_rating_is_one_complete_play_with_a_rating_doubled(folder: Path, n
     ]
 
 
-def test_users_are_named_by_their_number_and_taken_in_its_order(folder: Path, now: datetime) -> None:
+def test_users_are_named_and_ordered_by_number(folder: Path, now: datetime) -> None:
     assert [user.name for user in load_folder_world(folder, now=now).users] == ["1", "2", "10"]
     assert [user.name for user in load_folder_world(folder, now=now, users=2).users] == ["1", "2"]
 
@@ -53,7 +53,7 @@ def test_the_last_event_is_today_and_never_in_the_future(folder: Path) -> None:
         assert last.date() == now.date()
 
 
-def test_the_shift_depends_on_the_day_and_the_whole_file_only(folder: Path, now: datetime) -> None:
+def test_the_shift_depends_only_on_the_day_and_the_whole_file(folder: Path, now: datetime) -> None:
     morning, night = now.replace(hour=1), now.replace(hour=23)
     assert load_folder_world(folder, now=morning).plays == load_folder_world(folder, now=night).plays
     some = {play.played_at for play in load_folder_world(folder, now=now, users=1).plays}
@@ -62,7 +62,7 @@ def test_the_shift_depends_on_the_day_and_the_whole_file_only(folder: Path, now:
     assert tomorrow[0].played_at - load_folder_world(folder, now=now).plays[0].played_at == timedelta(days=1)
 
 
-def test_facts_of_films_are_kept_as_they_are_and_nulls_stay_unknown(folder: Path, now: datetime) -> None:
+def test_facts_of_films_are_unchanged_and_nulls_stay_unknown(folder: Path, now: datetime) -> None:
     toys, nameless = load_folder_world(folder, now=now).titles
     assert (toys.tmdb_id, toys.imdb_id, toys.year, toys.genres) == (862, "tt0114709", 1995, ("Children", "Comedy"))
     assert (toys.vote_average, toys.vote_count, toys.runtime_minutes) == (7.971, 19665, 81)
@@ -70,11 +70,11 @@ def test_facts_of_films_are_kept_as_they_are_and_nulls_stay_unknown(folder: Path
     assert (nameless.tmdb_id, nameless.imdb_id, nameless.year, nameless.overview) == (None, None, None, "")
 
 
-def test_histories_do_not_leak_into_what_tmdb_recommends(folder: Path, now: datetime) -> None:
+def test_histories_do_not_leak_into_tmdbs_recommendations(folder: Path, now: datetime) -> None:
     assert all(title.recommended_tmdb_ids == () for title in load_folder_world(folder, now=now).titles)
 
 
-def test_packed_files_are_read_like_plain_ones(folder: Path, now: datetime) -> None:
+def test_compressed_files_are_read_like_plain_ones(folder: Path, now: datetime) -> None:
     plain = load_folder_world(folder, now=now)
     for name in ("movies.jsonl", "ratings.csv"):
         content = (folder / name).read_bytes()
@@ -88,7 +88,11 @@ def test_packed_files_are_read_like_plain_ones(folder: Path, now: datetime) -> N
     [
         ("movies.jsonl", '{"movieId": 1, "title": "A"}\n{"movieId": 2, "ti', "movies.jsonl, line 2"),
         ("movies.jsonl", '{"movieId": 1}\n', "movies.jsonl, line 1: title is missing"),
-        ("movies.jsonl", '{"movieId": 1, "title": "A"}\n{"movieId": 1, "title": "B"}\n', "line 2: movie:1 stands"),
+        (
+            "movies.jsonl",
+            '{"movieId": 1, "title": "A"}\n{"movieId": 1, "title": "B"}\n',
+            "line 2: movie:1 is a",
+        ),
         ("ratings.csv", "userId,movieId,rating,timestamp\n1,1,4.0,5\n1,2,high,6\n", "ratings.csv, line 3"),
         ("ratings.csv", "userId,movieId,rating,timestamp\n1,99,4.0,5\n", "line 2: there is no film 99"),
         ("ratings.csv", "userId,movieId,rating,timestamp\n1,1,7.0,5\n", "line 2: 7.0 is no rating"),
@@ -96,7 +100,7 @@ def test_packed_files_are_read_like_plain_ones(folder: Path, now: datetime) -> N
         ("ratings.csv", "user,film\n", "ratings.csv, line 1"),
     ],
 )
-def test_a_malformed_line_is_named_with_file_and_number(
+def test_the_error_for_a_malformed_line_names_file_and_line(
     folder: Path, now: datetime, name: str, content: str, complaint: str
 ) -> None:
     (folder / name).write_text(content)
@@ -105,20 +109,20 @@ def test_a_malformed_line_is_named_with_file_and_number(
     assert complaint in str(raised.value)
 
 
-def test_a_truncated_archive_is_an_error_and_not_a_shorter_world(folder: Path, now: datetime) -> None:
+def test_a_truncated_archive_is_an_error_rather_than_a_smaller_world(folder: Path, now: datetime) -> None:
     packed = gzip.compress((folder / "ratings.csv").read_bytes())
     (folder / "ratings.csv.gz").write_bytes(packed[:-9])
     with pytest.raises(WorldFileError, match=r"ratings\.csv\.gz"):
         load_folder_world(folder, now=now)
 
 
-def test_a_missing_file_is_named(tmp_path: Path, now: datetime) -> None:
+def test_the_error_for_a_missing_file_names_it(tmp_path: Path, now: datetime) -> None:
     with pytest.raises(WorldFileError, match=r"movies\.jsonl\.gz"):
         load_folder_world(tmp_path, now=now)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"real histories are not at {DATA}")
-def test_the_real_folder_loads_whole_and_fast(now: datetime) -> None:
+def test_the_real_folder_loads_completely_and_fast(now: datetime) -> None:
     start = time.process_time()
     world = load_folder_world(DATA, now=now)
     assert time.process_time() - start < 4.0

@@ -1,4 +1,4 @@
-"""Invented worlds: their sizes, their sameness, and the odd one."""
+"""Generated worlds: sizes and reproducibility; and the odd world."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from aperture_dagster.simulator.world import World
 SIZES = {"movies": 300, "series": 20, "episodes": 777, "users": 8, "plays": 2_000}
 
 
-def test_a_generated_world_has_exactly_the_sizes_asked_for(now: datetime) -> None:
+def test_a_generated_world_has_exactly_the_requested_sizes(now: datetime) -> None:
     world = generate_world(**SIZES, seed=1, now=now)
     assert Counter(title.media_type for title in world.titles) == {"movie": 300, "series": 20}
     assert sum(sum(title.episodes_per_season) for title in world.titles) == 777
     assert (len(world.users), len(world.plays)) == (8, 2_000)
 
 
-def test_the_same_seed_gives_the_same_world_and_another_seed_another(now: datetime) -> None:
+def test_only_the_same_seed_gives_the_same_world(now: datetime) -> None:
     assert generate_world(**SIZES, seed=1, now=now) == generate_world(**SIZES, seed=1, now=now)
     assert generate_world(**SIZES, seed=1, now=now) != generate_world(**SIZES, seed=2, now=now)
 
 
-def test_invented_titles_take_no_ids_of_real_ones(now: datetime) -> None:
+def test_generated_titles_have_no_real_ids(now: datetime) -> None:
     for title in generate_world(**SIZES, seed=1, now=now).titles:
         for number in (title.tmdb_id, title.tvdb_id, title.imdb_id and int(title.imdb_id.removeprefix("tt"))):
             assert number is None or number >= FIRST_INVENTED_ID
 
 
-def test_plays_are_in_order_of_time_and_not_in_the_future(now: datetime) -> None:
+def test_plays_are_in_chronological_order_and_not_in_the_future(now: datetime) -> None:
     times = [play.played_at for play in generate_world(**SIZES, seed=1, now=now).plays]
     assert times == sorted(times)
     assert times[-1] <= now
     assert times[0] >= now - timedelta(days=731)
 
 
-def test_generated_users_watch_series_in_order_and_like_some_genres_more(now: datetime) -> None:
+def test_generated_users_watch_series_in_order_and_prefer_some_genres(now: datetime) -> None:
     world = generate_world(**SIZES, seed=1, now=now)
     titles = {title.key: title for title in world.titles}
     first_episodes = [play for play in world.plays if play.season == 1 and play.episode == 1]
@@ -50,7 +50,7 @@ def test_generated_users_watch_series_in_order_and_like_some_genres_more(now: da
     assert genres.most_common(1)[0][1] > 2 * sum(genres.values()) / 18
 
 
-def test_worlds_of_one_kind_only_are_possible_and_impossible_ones_are_refused(now: datetime) -> None:
+def test_worlds_with_one_media_type_are_possible_and_impossible_ones_are_refused(now: datetime) -> None:
     empty = generate_world(movies=0, series=0, episodes=0, users=0, plays=0, seed=1, now=now)
     assert (empty.titles, empty.users, empty.plays) == ([], [], [])
     assert generate_world(movies=5, series=0, episodes=0, users=1, plays=50, seed=1, now=now).plays
@@ -66,7 +66,7 @@ def odd(now: datetime) -> World:
     return odd_world(now)
 
 
-def test_the_odd_world_holds_what_breaks_names_queries_and_pages(odd: World) -> None:
+def test_the_odd_world_has_everything_that_breaks_names_queries_and_pages(odd: World) -> None:
     names = [title.title for title in odd.titles]
     for part in ('"', "'", "/", "\\", "%", "🎬", "فيلم", "\t", "<script>"):
         assert any(part in name for name in names), part
@@ -81,7 +81,7 @@ def test_the_odd_world_holds_what_breaks_names_queries_and_pages(odd: World) -> 
     assert twins[0].year == twins[1].year and twins[0].tmdb_id != twins[1].tmdb_id
 
 
-def test_the_odd_world_has_users_that_only_their_case_tells_apart(odd: World) -> None:
+def test_the_odd_world_has_users_whose_names_differ_only_in_case(odd: World) -> None:
     names = [user.name for user in odd.users]
     assert {"Casey", "casey", "CASEY"} <= set(names)
     assert max(map(len, names)) == 500

@@ -1,4 +1,4 @@
-"""What the real media servers do to a library with collections, versions, specials and restricted users."""
+"""How real media servers treat collections, versions, specials and restricted users."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from aperture_dagster_tests.habits import FILMS, NOW, VERSIONS, small_world
 
 
 @contextmanager
-def asked(version: str = "12.0.0", **settings: object) -> Iterator[tuple[RunningSimulator, Callable[..., list[dict]]]]:
-    """A server of a version, and listings of it."""
+def serving(
+    version: str = "12.0.0", **settings: object
+) -> Iterator[tuple[RunningSimulator, Callable[..., list[dict]]]]:
+    """A server of some version, and its listings."""
     with running_simulator(small_world(), SimulatorSettings(jellyfin_version=version, **settings)) as running:  # type: ignore[arg-type]
         headers = {"Authorization": 'MediaBrowser Token="demo-jellyfin-key"'}
         with httpx.Client(base_url=running.jellyfin_url, headers=headers) as client:
@@ -42,9 +44,8 @@ ALL_FILMS = ["Alone", "Merged", "Part One", "Part Two", "Two Files"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_listing_that_says_nothing_of_box_sets_is_collapsed_by_12_and_dear_before(version: str):
-    """Findings R1, R2."""
-    with asked(version) as (running, listing):
+def test_a_listing_is_collapsed_by_default_from_12_on_and_expensive_before(version: str):
+    with serving(version) as (running, listing):
         whole = listing()
         if version.startswith("12"):
             assert names(whole) == ["Alone", "Merged", "Parts Collection", "Two Files"]
@@ -60,16 +61,15 @@ def test_a_listing_that_says_nothing_of_box_sets_is_collapsed_by_12_and_dear_bef
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_server_that_groups_films_hides_them_from_users_as_well(version: str):
-    with asked(version, group_into_collections=True) as (running, listing):
+def test_a_server_that_groups_films_hides_them_from_users_too(version: str):
+    with serving(version, group_into_collections=True) as (running, listing):
         assert "Part One" not in names(listing(userId=ada(running)))
         assert names(listing(userId=ada(running), collapseBoxSetItems="false")) == ALL_FILMS
         assert "Part One" in names(listing(userId=ada(running), filters="IsUnplayed"))
 
 
-def test_version_12_lists_primary_versions_and_resumes_merged_ones_by_themselves():
-    """Finding R10."""
-    with asked() as (running, listing):
+def test_version_12_lists_primary_versions_and_resumes_merged_ones_separately():
+    with serving() as (running, listing):
         state = running.state
         state.play(Play("ada", "movie:4", NOW, completion=0.5, version=1))
         state.play(Play("ada", "movie:5", NOW, completion=0.5, version=1))
@@ -89,8 +89,8 @@ def test_version_12_lists_primary_versions_and_resumes_merged_ones_by_themselves
 
 
 @pytest.mark.parametrize("version", VERSIONS[:3])
-def test_older_versions_keep_what_was_done_with_a_file_of_a_film_with_the_film(version: str):
-    with asked(version) as (running, listing):
+def test_older_versions_store_user_data_of_a_file_on_the_film(version: str):
+    with serving(version) as (running, listing):
         running.state.play(Play("ada", "movie:4", NOW, completion=0.5, version=1))
         (resumable,) = listing(userId=ada(running), filters="IsResumable")
         assert resumable["Id"] == running.state.item_ids("movie:4")[0]
@@ -98,21 +98,19 @@ def test_older_versions_keep_what_was_done_with_a_file_of_a_film_with_the_film(v
         assert names(listing(userId=ada(running))).count("Merged") == 1
 
 
-def test_missing_episodes_are_listed_as_virtual_unless_left_out():
-    """Finding L5."""
-    with asked() as (_, listing):
+def test_missing_episodes_are_listed_as_virtual_unless_excluded():
+    with serving() as (_, listing):
         episodes = listing(includeItemTypes="Episode")
-        told = [(item["ParentIndexNumber"], item["IndexNumber"], item.get("IndexNumberEnd")) for item in episodes]
-        assert sorted(told) == [(0, 1, None), (1, 1, 2), (1, 3, None), (1, 4, None)]
+        numbers = [(item["ParentIndexNumber"], item["IndexNumber"], item.get("IndexNumberEnd")) for item in episodes]
+        assert sorted(numbers) == [(0, 1, None), (1, 1, 2), (1, 3, None), (1, 4, None)]
         assert [item["IndexNumber"] for item in episodes if item["LocationType"] == "Virtual"] == [4]
         assert len(listing(includeItemTypes="Episode", excludeLocationTypes="Virtual")) == 3
         (show,) = listing(includeItemTypes="Series", userId=ada(_))
         assert show["UserData"]["UnplayedItemCount"] == 3
 
 
-def test_a_library_whose_folder_is_not_there_has_no_id():
-    """Finding R6."""
-    with asked() as (running, _):
+def test_a_library_without_a_folder_has_no_id():
+    with serving() as (running, _):
         key = {"ApiKey": "demo-jellyfin-key"}
         folders = httpx.get(running.jellyfin_url + "/Library/VirtualFolders", params=key).json()
         assert [("ItemId" in folder, folder["Name"]) for folder in folders] == [
@@ -129,10 +127,10 @@ def test_users_do_not_see_titles_with_a_blocked_tag_or_without_an_allowed_one(se
     running = serve(world)
     headers = {"X-Emby-Token": "demo-emby-key"}
     path = f"{running.emby_url}/Users/{ada(running)}/Items"
-    asked_for = {"Recursive": "true", "IncludeItemTypes": "Movie", "GroupItemsIntoCollections": "false"}
+    films = {"Recursive": "true", "IncludeItemTypes": "Movie", "GroupItemsIntoCollections": "false"}
     for rule, seen in (({"blocked_tags": ["GORE"]}, False), ({"allowed_tags": ["Kids"]}, True)):
         running.state.restrict("ada", **rule)
-        found = names(httpx.get(path, params=asked_for, headers=headers).json()["Items"])
+        found = names(httpx.get(path, params=films, headers=headers).json()["Items"])
         assert ("Tagged" in found) is seen
         assert ("N" in found) is not seen
 
@@ -143,17 +141,15 @@ def test_users_do_not_see_titles_with_a_blocked_tag_or_without_an_allowed_one(se
     ["/Items?recursive=true&is4K=true", "/Items?recursive=true&fields=MediaStreams", "/Items?sortBy=Album",
      "/Users/Public", "/Items/Filters", "/No/Such/Thing", "/Shows/NextUp?enableResumable=false"],
 )  # fmt: skip
-def test_what_is_not_modelled_is_not_passed_over(target: str):
-    """Finding T1."""
-    with asked() as (running, _):
+def test_unmodelled_requests_are_not_ignored(target: str):
+    with serving() as (running, _):
         headers = {"Authorization": 'MediaBrowser Token="demo-jellyfin-key"'}
         assert httpx.get(running.jellyfin_url + target, headers=headers).status_code == 501
 
 
 @pytest.mark.asks_unmodelled
-def test_a_log_in_with_a_password_is_not_modelled_and_says_so():
-    """Finding T3."""
-    with asked() as (running, _):
+def test_a_login_with_a_password_is_unmodelled():
+    with serving() as (running, _):
         for url in (running.jellyfin_url, running.emby_url):
             answer = httpx.post(f"{url}/Users/AuthenticateByName", json={"Username": "ada", "Pw": ""})
             assert answer.status_code == 501

@@ -1,4 +1,4 @@
-"""Other processes can do to a running simulator what a test can do in its own."""
+"""Other processes can run the operations of a simulator over HTTP."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def test_faults_can_be_set_and_removed(jellyfin: httpx.Client, control: Control)
     control("remove_fault", 404, fault_id=99)
 
 
-def test_a_user_can_play_rate_and_mark(simulator: RunningSimulator, jellyfin: httpx.Client, control: Control) -> None:
+def test_a_user_can_play_rate_and_mark_titles(
+    simulator: RunningSimulator, jellyfin: httpx.Client, control: Control
+) -> None:
     owner = simulator.state.user_named("never played").id
     (film,) = simulator.state.item_ids("movie:900000006")
 
@@ -69,7 +71,7 @@ def test_a_user_can_play_rate_and_mark(simulator: RunningSimulator, jellyfin: ht
 
 
 @pytest.mark.parametrize("name", [*ODD_USERS, "hidden"], ids=lambda name: name[:12].encode("unicode_escape").decode())
-def test_users_of_any_name_can_be_renamed_removed_and_added(
+def test_users_with_any_name_can_be_renamed_removed_and_added(
     simulator: RunningSimulator, jellyfin: httpx.Client, control: Control, name: str
 ) -> None:
     number = simulator.state.user_named(name).id
@@ -124,7 +126,7 @@ def test_a_title_can_be_added_removed_and_brought_back_with_its_history(
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_title_gets_new_ids_and_keeps_or_loses_what_users_did(
+def test_a_title_gets_new_ids_and_keeps_or_loses_its_user_data(
     simulator: RunningSimulator, jellyfin: httpx.Client, control: Control, keep: bool
 ) -> None:
     key, owner = "series:900000000", simulator.state.user_named("plain").id
@@ -142,7 +144,9 @@ def test_a_title_gets_new_ids_and_keeps_or_loses_what_users_did(
     assert left == played.count(False)
 
 
-def test_a_series_can_gain_episodes_and_keeps_those_it_had(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+def test_a_series_can_gain_episodes_and_keeps_existing_ones(
+    simulator: RunningSimulator, jellyfin: httpx.Client
+) -> None:
     title = simulator.state.titles["series:900000000"]
     (number,) = simulator.state.item_ids(title.key)
     before = [item["Id"] for item in jellyfin.get(f"/Shows/{number}/Episodes").json()["Items"]]
@@ -173,7 +177,7 @@ def test_a_library_can_vanish_and_come_back(jellyfin: httpx.Client, control: Con
     control("hide_library", 404, name="Nowhere")
 
 
-def test_the_highest_rate_can_be_asked_for(tmdb: httpx.Client, control: Control) -> None:
+def test_the_highest_rate_can_be_read(tmdb: httpx.Client, control: Control) -> None:
     for _ in range(4):
         tmdb.get("/movie/900000000")
     assert control("most_in_window", service="tmdb", seconds=60) == 4
@@ -181,14 +185,14 @@ def test_the_highest_rate_can_be_asked_for(tmdb: httpx.Client, control: Control)
     assert control("most_in_window", service="tmdb") == 0
 
 
-def test_what_was_asked_and_a_days_quota_are_in_other_processes_reach(
+def test_other_processes_can_read_the_subjects_and_change_the_quota(
     simulator: RunningSimulator, tmdb: httpx.Client, control: Control
 ) -> None:
     for path in ("/movie/900000000", "/movie/900000000?language=de", "/movie/1", "/configuration", "/find/tt1"):
         tmdb.get(path)
     asked = {"movie/900000000": 2, "movie/1": 1, "find/tt1": 1}
     assert control("asked", service="tmdb") == asked
-    # What is not known, is answered; what is asked for wrongly, is not.
+    # "Not found" is an answer, an invalid request is not answered.
     assert control("answered", service="tmdb") == {"movie/900000000": 2, "movie/1": 1}
     control("asked", 400)
     quota = simulator.state.quotas["omdb"]
@@ -201,7 +205,7 @@ def test_what_was_asked_and_a_days_quota_are_in_other_processes_reach(
     assert control("asked", service="tmdb") == {}
 
 
-def test_a_day_ends_by_the_clock_too() -> None:
+def test_a_day_also_ends_by_the_clock() -> None:
     clock = [100.0 * 86_400 - 10]
     quota = DailyQuota(2, clock=lambda: clock[0])
     assert [quota.take(), quota.take(), quota.take()] == [True, True, False]

@@ -1,4 +1,4 @@
-"""Services misbehave on demand, exactly as often as asked."""
+"""Faults occur on demand, exactly as often as requested."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fault(simulator: RunningSimulator, kind: str, **more: object) -> int:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_status_comes_as_often_as_asked_and_then_no_more(
+def test_an_error_status_occurs_as_often_as_requested(
     simulator: RunningSimulator, jellyfin: httpx.Client, status: int
 ) -> None:
     fault(simulator, "status", status=status, times=2, retry_after=3)
@@ -29,19 +29,21 @@ def test_a_status_comes_as_often_as_asked_and_then_no_more(
     assert answers[0].headers["retry-after"] == "3"
 
 
-def test_a_fault_may_let_the_first_requests_pass(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+def test_a_fault_can_let_the_first_requests_pass(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
     fault(simulator, "status", status=500, times=1, after=2)
     assert [jellyfin.get("/Items", params=FILMS).status_code for _ in range(4)] == [200, 200, 500, 200]
 
 
-def test_a_fault_without_number_lasts_until_it_is_removed(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+def test_a_fault_without_a_number_lasts_until_it_is_removed(
+    simulator: RunningSimulator, jellyfin: httpx.Client
+) -> None:
     number = fault(simulator, "status", status=502)
     assert {jellyfin.get("/Items", params=FILMS).status_code for _ in range(5)} == {502}
     simulator.state.remove_fault(number)
     assert jellyfin.get("/Items", params=FILMS).status_code == 200
 
 
-def test_only_the_service_and_path_that_are_named_are_hit(
+def test_a_fault_hits_only_its_service_and_path(
     simulator: RunningSimulator, jellyfin: httpx.Client, tmdb: httpx.Client
 ) -> None:
     fault(simulator, "status", status=500, path_contains="startIndex=5")
@@ -53,7 +55,7 @@ def test_only_the_service_and_path_that_are_named_are_hit(
     assert tmdb.get("/genre/tv/list?language=en").status_code == 200
 
 
-def test_errors_are_worded_as_the_service_would(
+def test_errors_have_the_services_wording(
     simulator: RunningSimulator, jellyfin: httpx.Client, tmdb: httpx.Client
 ) -> None:
     simulator.state.add_fault(FaultRule("*", kind="status", status=500))
@@ -69,7 +71,7 @@ def test_a_failed_write_changes_nothing(simulator: RunningSimulator, jellyfin: h
     assert jellyfin.get(f"/UserItems/{film}/UserData", params={"userId": owner}).json()["Played"] is False
 
 
-def test_a_slow_answer_is_right_but_late_and_holds_up_no_other(
+def test_a_slow_response_is_correct_and_does_not_delay_others(
     simulator: RunningSimulator, jellyfin: httpx.Client
 ) -> None:
     fault(simulator, "slow", delay_seconds=0.4, times=1)
@@ -80,7 +82,7 @@ def test_a_slow_answer_is_right_but_late_and_holds_up_no_other(
     assert time.perf_counter() - began < 0.3
 
 
-def test_answers_may_be_late_by_chance_within_a_range_and_count_from_when_they_were_asked(
+def test_responses_can_be_late_by_a_random_time_and_count_from_their_arrival(
     simulator: RunningSimulator, jellyfin: httpx.Client
 ) -> None:
     fault(simulator, "slow", delay_seconds=0.05, delay_up_to_seconds=0.06, times=1)
@@ -96,7 +98,9 @@ def test_answers_may_be_late_by_chance_within_a_range_and_count_from_when_they_w
         FaultRule("jellyfin", kind="slow", delay_seconds=1, delay_up_to_seconds=0.5)
 
 
-def test_a_connection_is_cut_in_mid_body(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+def test_a_connection_can_be_cut_off_in_the_middle_of_a_body(
+    simulator: RunningSimulator, jellyfin: httpx.Client
+) -> None:
     fault(simulator, "cut_off", times=1)
     with pytest.raises(httpx.RemoteProtocolError):
         jellyfin.get("/Items", params=FILMS)
@@ -126,7 +130,7 @@ def test_listings_can_be_emptied(simulator: RunningSimulator, jellyfin: httpx.Cl
     assert tmdb.get("/discover/movie").json()["results"] == []
 
 
-def test_a_field_can_be_missing_or_of_the_wrong_type(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+def test_a_field_can_be_missing_or_have_the_wrong_type(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
     fault(simulator, "missing_field", times=1)
     assert "Items" not in jellyfin.get("/Items", params=FILMS).json()
     fault(simulator, "wrong_type", times=1)
@@ -140,18 +144,14 @@ def test_a_field_can_be_missing_or_of_the_wrong_type(simulator: RunningSimulator
     assert "Id" not in users[0] and "Id" in users[1]
 
 
-def test_one_entry_of_a_listing_can_be_spoiled_and_no_other(
-    simulator: RunningSimulator, jellyfin: httpx.Client
-) -> None:
+def test_a_single_entry_of_a_listing_can_be_spoiled(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
     (film,) = simulator.state.item_ids("movie:900000005")
     fault(simulator, "wrong_type", field="Name", entry_contains=film)
     items = jellyfin.get("/Items", params=FILMS).json()["Items"]
     assert [item["Id"] for item in items if not isinstance(item["Name"], str)] == [film]
 
 
-def test_pages_shift_when_a_title_leaves_and_another_comes_while_they_are_read(
-    simulator: RunningSimulator, jellyfin: httpx.Client
-) -> None:
+def test_pages_can_shift_while_they_are_read(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
     def page(start: int) -> tuple[list[str], int]:
         query = {**FILMS, "sortBy": "DateCreated", "startIndex": start, "limit": 4}
         answer = jellyfin.get("/Items", params=query).json()
@@ -169,7 +169,7 @@ def test_pages_shift_when_a_title_leaves_and_another_comes_while_they_are_read(
     assert page(0)[0] == [*before[1:], second[0]], "and stay so"
 
 
-def test_a_shift_of_what_is_not_there_is_refused(simulator: RunningSimulator) -> None:
+def test_a_shift_of_an_unknown_title_is_refused(simulator: RunningSimulator) -> None:
     with pytest.raises(ValueError, match="leaves or comes"):
         FaultRule("jellyfin", kind="shift")
     with pytest.raises(ValueError, match="field"):
@@ -178,7 +178,7 @@ def test_a_shift_of_what_is_not_there_is_refused(simulator: RunningSimulator) ->
         simulator.state.add_fault(FaultRule("jellyfin", kind="shift", leaves="movie:none"))
 
 
-def test_when_requests_came_can_be_asked_for(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+def test_arrival_times_can_be_read(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
     began = time.monotonic()
     jellyfin.get("/Items", params=FILMS)
     jellyfin.get("/Users")
@@ -199,7 +199,7 @@ def test_an_impossible_fault_is_refused() -> None:
         FaultRule("jellyfin", status=42)
 
 
-def test_requests_are_counted_by_service_and_endpoint(
+def test_requests_are_counted_by_service_and_operation(
     simulator: RunningSimulator, jellyfin: httpx.Client, tmdb: httpx.Client
 ) -> None:
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The simulator as a process: found by its port file, gone with its parent."""
+"""The simulator as a process: its port file, and its end with its parent."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def port_file(tmp_path: Path) -> Path:
     return tmp_path / "port"
 
 
-def test_it_answers_as_soon_as_the_port_file_is_there_and_stops_when_told(port_file: Path) -> None:
+def test_it_answers_once_the_port_file_exists_and_stops_on_a_signal(port_file: Path) -> None:
     command = [*MODULE, "--world", "generated:movies=30,series=2,episodes=9,plays=50", "--users", "4"]
     command += ["--omdb-daily-limit", "1"]
     process = subprocess.Popen([*command, "--port-file", str(port_file)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -65,8 +65,8 @@ def test_it_answers_as_soon_as_the_port_file_is_there_and_stops_when_told(port_f
         assert [answer.status_code for answer in omdb] == [200, 401]
     finally:
         process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=10)[0]
-    address, *lines = said.splitlines()
+        output = process.communicate(timeout=10)[0]
+    address, *lines = output.splitlines()
     assert address == f"simulator: http://127.0.0.1:{port}"
     # Settings, each of them, for who wants to develop against it.
     variables = dict(line.split("=", 1) for line in lines)
@@ -96,7 +96,7 @@ def test_it_exits_when_its_parent_is_killed(port_file: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads process states from /proc")
-def test_it_does_not_start_to_stay_for_a_parent_that_is_gone_already(port_file: Path) -> None:
+def test_it_exits_when_its_parent_has_already_ended(port_file: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     process = subprocess.Popen([*MODULE, "--world", "odd", "--parent-pid", str(gone.pid)], cwd=ROOT)
@@ -104,19 +104,19 @@ def test_it_does_not_start_to_stay_for_a_parent_that_is_gone_already(port_file: 
 
 
 @pytest.mark.parametrize("world", ["no such folder", "generated:films=3", "generated:movies=many"])
-def test_an_unknown_world_is_named_and_nothing_starts(world: str, now) -> None:
+def test_the_error_for_an_unknown_world_names_it(world: str, now) -> None:
     with pytest.raises(ValueError, match=world.split("=")[0].removeprefix("generated:")):
         load_world(world, users=None, now=now)
 
 
-def test_a_port_file_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_port_file_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     command = [*MODULE, "--world", "odd", "--port-file", str(tmp_path / "missing" / "port")]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert finished.returncode == 2
     assert finished.stderr.startswith("simulator: ") and finished.stderr.count("\n") == 1
 
 
-def test_a_taken_port_is_said_in_one_line() -> None:
+def test_a_taken_port_is_an_error_of_one_line() -> None:
     import socket
 
     with socket.socket() as taken:

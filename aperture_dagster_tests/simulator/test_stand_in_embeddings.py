@@ -35,20 +35,20 @@ def dot(left: list[float], right: list[float]) -> float:
     return sum(a * b for a, b in zip(left, right, strict=True))
 
 
-def test_vectors_are_of_unit_length_and_the_same_every_time(client: httpx.Client) -> None:
+def test_vectors_have_unit_length_and_are_reproducible(client: httpx.Client) -> None:
     first = vectors(client, "a heist in the rain", "!?", "🎬")
     assert first == vectors(client, "a heist in the rain", "!?", "🎬")
     assert all(math.isclose(dot(vector, vector), 1.0, rel_tol=1e-9) for vector in first)
 
 
-def test_texts_that_share_words_are_near_each_other(client: httpx.Client) -> None:
+def test_texts_that_share_words_are_close(client: httpx.Client) -> None:
     heist, robbery, wedding = vectors(
         client, "a daring bank heist in Paris", "the bank heist of Paris", "two neighbours plan their summer wedding"
     )
     assert dot(heist, robbery) > 0.4 > dot(heist, wedding) + 0.2
 
 
-def test_answers_carry_index_model_and_usage(client: httpx.Client) -> None:
+def test_responses_have_index_model_and_usage(client: httpx.Client) -> None:
     answer = ask(client, ["one", "two"]).json()
     assert [entry["index"] for entry in answer["data"]] == [0, 1]
     assert (answer["object"], answer["model"]) == ("list", "demo-embedding")
@@ -59,7 +59,7 @@ def test_answers_carry_index_model_and_usage(client: httpx.Client) -> None:
     ("model", "dimensions", "length"),
     [("demo-embedding", None, 256), ("text-embedding-3-small", None, 1536), ("text-embedding-3-large", 64, 64)],
 )
-def test_every_model_has_its_length_unless_another_is_asked_for(
+def test_every_model_has_its_dimensions_unless_others_are_requested(
     client: httpx.Client, model: str, dimensions: int | None, length: int
 ) -> None:
     more = {"dimensions": dimensions} if dimensions else {}
@@ -68,7 +68,7 @@ def test_every_model_has_its_length_unless_another_is_asked_for(
     assert math.isclose(dot(vector, vector), 1.0, rel_tol=1e-9)
 
 
-def test_base64_holds_the_same_numbers(client: httpx.Client) -> None:
+def test_base64_encodes_the_same_numbers(client: httpx.Client) -> None:
     (plain,) = vectors(client, "some words")
     packed = ask(client, "some words", encoding_format="base64").json()["data"][0]["embedding"]
     unpacked = struct.unpack("<256f", base64.b64decode(packed))
@@ -87,7 +87,7 @@ def test_a_wrong_key_is_refused(steady: RunningSimulator, headers: dict[str, str
     assert answer.json()["error"]["code"] == "invalid_api_key"
 
 
-def test_without_a_configured_key_none_is_asked_for(serve) -> None:
+def test_without_a_configured_key_none_is_required(serve) -> None:
     answer = httpx.post(serve(openai_key="").openai_url + "/embeddings", json={"model": "demo-embedding", "input": "a"})
     assert answer.status_code == 200
 
@@ -121,7 +121,7 @@ def test_models_are_listed(client: httpx.Client) -> None:
     assert "demo-embedding" in [model["id"] for model in client.get("/models").json()["data"]]
 
 
-def test_an_account_without_credit_is_refused_in_words_of_its_own(serve) -> None:
+def test_an_account_without_credit_gets_a_distinct_error(serve) -> None:
     simulator = serve(embedding_credit=10)
     with httpx.Client(base_url=simulator.openai_url, headers=HEADERS) as client:
         assert ask(client, "words" * 4).status_code == 200
@@ -130,7 +130,7 @@ def test_an_account_without_credit_is_refused_in_words_of_its_own(serve) -> None
     assert (refused.json()["error"]["type"], refused.json()["error"]["code"]) == ("insufficient_quota",) * 2
 
 
-def test_one_text_may_have_the_whole_request_refused(serve) -> None:
+def test_a_single_text_can_have_the_whole_request_refused(serve) -> None:
     simulator = serve(embedding_refused_words=("forbidden",))
     with httpx.Client(base_url=simulator.openai_url, headers=HEADERS) as client:
         refused = ask(client, ["fine", "a forbidden word"])
@@ -138,7 +138,7 @@ def test_one_text_may_have_the_whole_request_refused(serve) -> None:
         assert ask(client, ["fine"]).status_code == 200
 
 
-def test_small_models_take_short_texts_only(client: httpx.Client) -> None:
+def test_small_models_take_only_short_texts(client: httpx.Client) -> None:
     assert ask(client, "word " * 400, model="mxbai-embed-large").status_code == 200
     for text in ("word " * 420, "\u6620" * 600):
         refused = ask(client, text, model="mxbai-embed-large")

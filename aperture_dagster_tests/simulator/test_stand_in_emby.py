@@ -58,13 +58,13 @@ def test_a_wrong_or_missing_key_is_refused_in_plain_text(steady: RunningSimulato
     assert answer.text
 
 
-def test_who_the_server_is_can_be_asked_without_a_key_and_names_no_product(steady: RunningSimulator) -> None:
+def test_the_server_identifies_itself_without_a_key_or_product_name(steady: RunningSimulator) -> None:
     info = httpx.get(steady.emby_url + "/System/Info/Public").json()
     assert (info["Version"], "ProductName" in info) == ("4.8.11.0", False)
     assert info["Id"] != httpx.get(steady.jellyfin_url + "/System/Info/Public").json()["Id"]
 
 
-def test_users_come_wrapped_and_paged_and_as_the_old_array(reader: httpx.Client) -> None:
+def test_users_are_listed_in_pages_and_as_the_old_array(reader: httpx.Client) -> None:
     everybody = reader.get("/Users/Query").json()
     assert set(ODD_USERS) < {user["Name"] for user in everybody["Items"]}
     assert everybody["TotalRecordCount"] == len(everybody["Items"])
@@ -74,19 +74,19 @@ def test_users_come_wrapped_and_paged_and_as_the_old_array(reader: httpx.Client)
     assert [user["Name"] for user in reader.get("/Users/Query?IsHidden=true").json()["Items"]] == ["hidden"]
 
 
-def test_two_users_are_linked_to_a_connect_account_and_the_others_have_no_such_field(reader: httpx.Client) -> None:
+def test_only_two_users_have_a_linked_connect_account(reader: httpx.Client) -> None:
     linked = {name: user["ConnectUserName"] for name, user in users(reader).items() if "ConnectUserName" in user}
     assert sorted("@" in name for name in linked.values()) == [False, True]
 
 
-def test_what_is_null_is_left_out(reader: httpx.Client) -> None:
+def test_null_fields_are_left_out(reader: httpx.Client) -> None:
     assert b":null" not in reader.get("/Users/Query").content
     fields = "ProviderIds,Overview,ProductionYear,Status,EndDate,OriginalTitle,Taglines,OfficialRating," + PLAYS
     path = items_of(reader, "plain")
     assert b":null" not in reader.get(path, params={**ALL, "Fields": fields}).content
 
 
-def test_a_library_has_three_ids_one_to_list_it_by_and_one_for_the_policies(
+def test_a_library_has_three_ids_for_listings_changes_and_policies(
     simulator: RunningSimulator, emby: httpx.Client
 ) -> None:
     folders = emby.get("/Library/VirtualFolders/Query").json()["Items"]
@@ -114,18 +114,18 @@ def test_ids_of_items_are_numbers_as_text(reader: httpx.Client) -> None:
     assert items(reader, Ids="999999") == []
 
 
-def test_fields_come_only_when_asked_for(reader: httpx.Client) -> None:
+def test_fields_are_only_sent_on_request(reader: httpx.Client) -> None:
     optional = {
         "ProviderIds", "Overview", "Genres", "Studios", "DateCreated", "Path", "SortName", "ProductionYear",
         "CommunityRating",
     }  # fmt: skip
     assert not optional & set().union(*items(reader))
-    asked = set().union(*items(reader, Fields=",".join((*optional, "Tags"))))
-    assert optional | {"TagItems", "GenreItems"} <= asked
-    assert "Tags" not in asked
+    requested = set().union(*items(reader, Fields=",".join((*optional, "Tags"))))
+    assert optional | {"TagItems", "GenreItems"} <= requested
+    assert "Tags" not in requested
 
 
-def test_count_and_date_of_plays_come_only_when_asked_for(reader: httpx.Client) -> None:
+def test_play_count_and_date_are_only_sent_on_request(reader: httpx.Client) -> None:
     path = items_of(reader, "plain")
     for item in items(reader, path, Filters="IsPlayed"):
         assert item["UserData"]["Played"] is True
@@ -135,13 +135,13 @@ def test_count_and_date_of_plays_come_only_when_asked_for(reader: httpx.Client) 
         assert {"PlayCount", "LastPlayedDate"} <= set(item["UserData"])
 
 
-def test_a_listing_has_a_total_and_no_start(reader: httpx.Client) -> None:
+def test_a_listing_has_a_total_and_no_start_index(reader: httpx.Client) -> None:
     whole = items(reader, SortBy="SortName")
     answer = reader.get("/Items", params={**ALL, "SortBy": "SortName", "StartIndex": 3, "Limit": 4}).json()
     assert answer == {"Items": whole[3:7], "TotalRecordCount": len(whole)}
 
 
-def test_what_changed_for_a_user_is_listed_by_when_it_was_saved(
+def test_a_listing_can_be_limited_to_recently_saved_user_data(
     simulator: RunningSimulator, emby: httpx.Client, now: datetime
 ) -> None:
     path = items_of(emby, "plain")
@@ -158,7 +158,7 @@ def test_what_changed_for_a_user_is_listed_by_when_it_was_saved(
     assert items(emby, items_of(emby, "casey"), **later) == []
 
 
-def test_what_is_written_back_can_be_read(emby: httpx.Client) -> None:
+def test_written_user_data_can_be_read(emby: httpx.Client) -> None:
     owner, film = users(emby)["never played"]["Id"], items(emby)[0]["Id"]
     marked = emby.post(f"/Users/{owner}/PlayedItems/{film}", params={"DatePlayed": "20260102030405"}).json()
     assert (marked["Played"], marked["PlayCount"], marked["LastPlayedDate"][:19]) == (True, 1, "2026-01-02T03:04:05")
@@ -169,7 +169,7 @@ def test_what_is_written_back_can_be_read(emby: httpx.Client) -> None:
     assert (data["Rating"], data["IsFavorite"], data["Played"]) == (7.5, True, False)
 
 
-def test_both_stand_ins_serve_one_world(
+def test_both_media_servers_serve_the_same_world(
     simulator: RunningSimulator, emby: httpx.Client, jellyfin: httpx.Client
 ) -> None:
     owner, film = users(emby)["never played"]["Id"], items(emby, Fields="SortName", SortBy="SortName")[4]
@@ -196,7 +196,7 @@ def test_errors_are_plain_text(reader: httpx.Client, path: str, status: int) -> 
     assert (answer.status_code, answer.headers["content-type"]) == (status, "text/plain; charset=utf-8")
 
 
-def test_it_is_counted_and_misbehaves_by_its_own_name(
+def test_it_has_its_own_counters_and_faults(
     simulator: RunningSimulator, emby: httpx.Client, jellyfin: httpx.Client
 ) -> None:
     simulator.state.add_fault(FaultRule("emby", path_contains="Items", status=500))

@@ -48,7 +48,7 @@ def is_plain_picture(content: bytes, kind: str) -> bool:
         return picture.format == kind and colours is not None and len(colours) == 1 and min(colours[0][1]) > 20
 
 
-def test_every_picture_that_answers_name_is_there(simulator: RunningSimulator, tmdb: httpx.Client) -> None:
+def test_every_picture_in_a_response_exists(simulator: RunningSimulator, tmdb: httpx.Client) -> None:
     def named(content: object) -> Iterator[str]:
         for value in content.values() if isinstance(content, dict) else content:
             if isinstance(value, dict | list):
@@ -79,11 +79,11 @@ def test_logos_are_svg_or_png_and_some_companies_have_none(
 
 
 @pytest.mark.parametrize("path", ["/w92/abc.png", "/w92/../etc/passwd", "/w92", "/"])
-def test_what_no_answer_names_is_404(simulator: RunningSimulator, path: str) -> None:
+def test_other_pictures_are_404(simulator: RunningSimulator, path: str) -> None:
     assert httpx.get(simulator.tmdb_images_url + path).status_code == 404
 
 
-def test_a_picture_may_be_empty_missing_or_a_page_by_its_own_or_a_pictures_name(
+def test_a_picture_can_be_empty_missing_or_a_page_of_either_media_type(
     simulator: RunningSimulator, logos: list[str | None]
 ) -> None:
     path = f"/w300{logo(logos, '.png')}"
@@ -104,7 +104,7 @@ def test_a_picture_may_be_empty_missing_or_a_page_by_its_own_or_a_pictures_name(
     assert simulator.state.most_in_window("tmdb_images", 60) == 6
 
 
-def test_a_picture_may_be_huge_and_holds_up_no_other(simulator: RunningSimulator, logos: list[str | None]) -> None:
+def test_a_picture_can_be_huge_without_delaying_others(simulator: RunningSimulator, logos: list[str | None]) -> None:
     url = f"{simulator.tmdb_images_url}/w300{logo(logos, '.png')}"
     right = httpx.get(url).content
     simulator.state.add_fault(FaultRule("tmdb_images", kind="huge", times=1))
@@ -120,6 +120,6 @@ def test_a_picture_may_be_huge_and_holds_up_no_other(simulator: RunningSimulator
     assert sent == len(right) + 50_000_000
 
 
-def test_a_fault_of_pictures_that_could_never_act_is_refused(control: Control) -> None:
+def test_impossible_faults_of_pictures_are_refused(control: Control) -> None:
     control("add_fault", 400, service="tmdb_images", kind="empty_list")
     control("add_fault", 400, service="tmdb_images", kind="huge", megabytes=0)

@@ -1,4 +1,4 @@
-"""The Jellyfin stand-in keeps to the real server's contract."""
+"""The Jellyfin stand-in behaves like the real server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NEW_FORMS = [
 
 
 @pytest.mark.parametrize("form", OLD_FORMS)
-def test_old_forms_of_authentication_are_refused_by_version_12_only(
+def test_only_version_12_refuses_legacy_authentication(
     steady: RunningSimulator, steady_old: RunningSimulator, form: dict
 ) -> None:
     refused = httpx.get(steady.jellyfin_url + "/Users", **form)
@@ -56,7 +56,7 @@ def test_old_forms_of_authentication_are_refused_by_version_12_only(
 
 
 @pytest.mark.parametrize("form", NEW_FORMS)
-def test_the_new_forms_work_on_every_version(
+def test_current_authentication_works_on_every_version(
     steady: RunningSimulator, steady_old: RunningSimulator, form: dict
 ) -> None:
     for server in (steady, steady_old):
@@ -70,13 +70,13 @@ def test_a_wrong_or_missing_key_is_refused_with_an_empty_body(steady: RunningSim
             assert (answer.status_code, answer.content) == (401, b"")
 
 
-def test_who_the_server_is_can_be_asked_without_a_key(steady_old: RunningSimulator) -> None:
+def test_the_server_identifies_itself_without_a_key(steady_old: RunningSimulator) -> None:
     info = httpx.get(steady_old.jellyfin_url + "/System/Info/Public").json()
     assert (info["ProductName"], info["Version"]) == ("Jellyfin Server", "10.9.11")
     assert re.fullmatch(r"[0-9a-f]{32}", info["Id"])
 
 
-def test_users_are_an_array_that_can_be_filtered(reader: httpx.Client) -> None:
+def test_users_can_be_filtered(reader: httpx.Client) -> None:
     everybody = reader.get("/Users").json()
     assert set(ODD_USERS) < {user["Name"] for user in everybody}
     assert all(re.fullmatch(r"[0-9a-f]{32}", user["Id"]) for user in everybody)
@@ -85,7 +85,7 @@ def test_users_are_an_array_that_can_be_filtered(reader: httpx.Client) -> None:
     assert "child" in [user["Name"] for user in reader.get("/Users?isDisabled=false").json()]
 
 
-def test_one_user_is_found_with_or_without_dashes_and_an_unknown_one_is_not(reader: httpx.Client) -> None:
+def test_a_user_id_may_have_dashes_and_an_unknown_one_is_404(reader: httpx.Client) -> None:
     number = user_id(reader, "child")
     dashed = f"{number[:8]}-{number[8:12]}-{number[12:16]}-{number[16:20]}-{number[20:]}"
     for form in (number, dashed):
@@ -94,7 +94,7 @@ def test_one_user_is_found_with_or_without_dashes_and_an_unknown_one_is_not(read
     assert reader.get("/Users/Me").status_code == 400
 
 
-def test_both_libraries_are_there_even_when_one_is_empty(serve, now: datetime) -> None:
+def test_an_empty_library_is_listed(serve, now: datetime) -> None:
     simulator = serve(World("films", [WorldTitle("movie:1", "movie", "Only")], [WorldUser("a")]))
     folders = httpx.get(simulator.jellyfin_url + "/Library/VirtualFolders", params={"ApiKey": KEY}).json()
     assert [(folder["Name"], folder["CollectionType"]) for folder in folders] == [
@@ -108,7 +108,7 @@ def test_both_libraries_are_there_even_when_one_is_empty(serve, now: datetime) -
     assert empty.json() == {"Items": [], "TotalRecordCount": 0, "StartIndex": 0}
 
 
-def test_paging_gives_every_item_once(reader: httpx.Client) -> None:
+def test_pages_contain_every_item_once(reader: httpx.Client) -> None:
     whole = items(reader, includeItemTypes="Movie,Series,Episode", sortBy="DateCreated,SortName")
     paged: list[str] = []
     while True:
@@ -128,12 +128,12 @@ def test_paging_gives_every_item_once(reader: httpx.Client) -> None:
     assert len(set(paged)) == len(paged)
 
 
-def test_the_total_is_the_pages_own_count_when_it_is_not_wanted(reader: httpx.Client) -> None:
+def test_a_disabled_total_is_the_size_of_the_page(reader: httpx.Client) -> None:
     answer = reader.get("/Items", params={**ALL, "enableTotalRecordCount": "false", "limit": 3}).json()
     assert (len(answer["Items"]), answer["TotalRecordCount"]) == (3, 3)
 
 
-def test_optional_fields_come_only_when_asked_for(reader: httpx.Client) -> None:
+def test_optional_fields_are_only_sent_on_request(reader: httpx.Client) -> None:
     bare = items(reader, ids=first_film(reader))[0]
     for name in ("ProviderIds", "Overview", "Genres", "People", "DateCreated", "Path", "Studios", "SortName"):
         assert name not in bare
@@ -151,7 +151,7 @@ def test_odd_names_arrive_unchanged(reader: httpx.Client) -> None:
     assert set(ODD_TITLES) <= {item["Name"] for item in items(reader)}
 
 
-def test_what_is_unknown_is_left_out_not_null(reader: httpx.Client) -> None:
+def test_unknown_fields_are_left_out_rather_than_null(reader: httpx.Client) -> None:
     item = next(item for item in items(reader, fields="ProviderIds,Overview") if item["Name"] == "No Ids And No Year")
     assert "ProductionYear" not in item
     assert not any(item["ProviderIds"].values())
@@ -170,7 +170,7 @@ def test_keys_of_provider_ids_vary_and_values_may_be_empty(serve, now: datetime)
 
 @pytest.mark.parametrize("order", ["Ascending", "Descending"])
 @pytest.mark.parametrize(("by", "field"), [("SortName", "SortName"), ("DateCreated", "DateCreated")])
-def test_listings_are_sorted_as_asked(reader: httpx.Client, by: str, field: str, order: str) -> None:
+def test_listings_are_sorted_as_requested(reader: httpx.Client, by: str, field: str, order: str) -> None:
     values = [item[field] for item in items(reader, sortBy=by, sortOrder=order, fields=field)]
     assert values == sorted(values, reverse=order == "Descending")
 
@@ -185,7 +185,9 @@ def test_nulls_sort_last_descending_and_first_ascending(reader: httpx.Client) ->
     assert years[0] is None and years[-1] is not None
 
 
-def test_history_is_what_the_world_says(simulator: RunningSimulator, jellyfin: httpx.Client, now: datetime) -> None:
+def test_user_data_matches_the_plays_of_the_world(
+    simulator: RunningSimulator, jellyfin: httpx.Client, now: datetime
+) -> None:
     owner = user_id(jellyfin)
     simulator.state.play(Play("plain", "movie:900000005", now, rating=9.0, favorite=True))
     played = items(
@@ -203,7 +205,7 @@ def test_history_is_what_the_world_says(simulator: RunningSimulator, jellyfin: h
     assert played[0]["Id"] in [item["Id"] for item in items(jellyfin, userId=owner, isFavorite="true")]
 
 
-def test_a_play_that_was_broken_off_can_be_resumed_and_is_not_played(reader: httpx.Client) -> None:
+def test_an_unfinished_play_can_be_resumed_and_is_not_played(reader: httpx.Client) -> None:
     owner = user_id(reader)
     resumable = reader.get("/UserItems/Resume", params={"userId": owner}).json()["Items"]
     listed = {"filters": "IsResumable", "includeItemTypes": "Movie,Episode", "sortBy": "DatePlayed"}
@@ -215,7 +217,7 @@ def test_a_play_that_was_broken_off_can_be_resumed_and_is_not_played(reader: htt
     assert data["PlayedPercentage"] == pytest.approx(40)
 
 
-def test_starting_again_marks_unplayed_until_it_is_finished(
+def test_starting_again_marks_an_item_unplayed_until_it_is_finished(
     simulator: RunningSimulator, jellyfin: httpx.Client, now: datetime
 ) -> None:
     owner, key = user_id(jellyfin), "movie:900000006"
@@ -228,7 +230,7 @@ def test_starting_again_marks_unplayed_until_it_is_finished(
     assert states == [(True, 1, False), (False, 2, True), (True, 3, False), (False, 4, False)]
 
 
-def test_any_play_of_a_film_of_unknown_length_counts_as_a_whole_one(
+def test_any_play_of_a_film_of_unknown_length_is_complete(
     simulator: RunningSimulator, jellyfin: httpx.Client, now: datetime
 ) -> None:
     simulator.state.play(Play("never played", "movie:900000005", now, completion=0.3))
@@ -242,7 +244,9 @@ def test_a_play_of_one_copy_leaves_the_other_unplayed(simulator: RunningSimulato
     assert states == [True, False]
 
 
-def test_a_series_is_played_when_nothing_of_it_is_left(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+def test_a_series_is_played_when_it_has_no_unplayed_episodes(
+    simulator: RunningSimulator, jellyfin: httpx.Client
+) -> None:
     owner = user_id(jellyfin, "never played")
     (series,) = simulator.state.item_ids("series:900000000")
     episodes = jellyfin.get(f"/Shows/{series}/Episodes", params={"userId": owner}).json()["Items"]
@@ -275,7 +279,7 @@ def test_a_series_without_episodes_is_listed_and_counts_as_played(
     assert (data["Played"], data["UnplayedItemCount"]) == (True, 0)
 
 
-def test_what_is_written_back_can_be_read(jellyfin: httpx.Client) -> None:
+def test_written_user_data_can_be_read(jellyfin: httpx.Client) -> None:
     number, owner = first_film(jellyfin), {"userId": user_id(jellyfin, "never played")}
     marked = jellyfin.post(f"/UserPlayedItems/{number}", params={**owner, "datePlayed": "2026-01-02T03:04:05Z"}).json()
     assert (marked["Played"], marked["PlayCount"], marked["LastPlayedDate"]) == (
@@ -291,16 +295,14 @@ def test_what_is_written_back_can_be_read(jellyfin: httpx.Client) -> None:
     assert jellyfin.post(f"/UserItems/{number}/Rating", params={**owner, "likes": "false"}).json()["Likes"] is False
 
 
-def test_a_mark_by_hand_may_lack_count_and_date(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+def test_a_manual_mark_can_lack_count_and_date(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
     simulator.state.mark_played("never played", "movie:900000005", bare=True)
     (item,) = items(jellyfin, userId=user_id(jellyfin, "never played"), isPlayed="true")
     assert (item["UserData"]["Played"], item["UserData"]["PlayCount"]) == (True, 0)
     assert "LastPlayedDate" not in item["UserData"]
 
 
-def test_a_user_sees_only_the_libraries_and_ages_that_the_policy_allows(
-    simulator: RunningSimulator, jellyfin: httpx.Client
-) -> None:
+def test_the_policy_restricts_libraries_and_ages(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
     child, (adult_film,) = user_id(jellyfin, "child"), simulator.state.item_ids("movie:900000105")
     assert adult_film in [item["Id"] for item in items(jellyfin)]
     assert adult_film not in [item["Id"] for item in items(jellyfin, userId=child)]
@@ -315,7 +317,7 @@ def test_a_user_sees_only_the_libraries_and_ages_that_the_policy_allows(
     assert [view["Name"] for view in views] == ["TV Shows"]
 
 
-def test_a_policy_comes_back_whole_as_it_was_written(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
+def test_a_written_policy_is_read_back_completely(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
     path = f"/Users/{user_id(jellyfin)}"
     policy = jellyfin.get(path).json()["Policy"] | {"BlockedTags": ["gore"], "MaxParentalRating": 13, "IsHidden": True}
     assert jellyfin.post(f"{path}/Policy", json=policy).status_code == 204
@@ -342,7 +344,7 @@ def test_a_parameter_that_cannot_be_bound_is_a_400_with_problem_details(
     assert name in answer.json()["errors"]
 
 
-def test_unknown_things_are_a_404_and_unknown_enum_values_are_ignored(reader: httpx.Client) -> None:
+def test_unknown_ids_are_404_and_unknown_enum_values_are_ignored(reader: httpx.Client) -> None:
     nobody = "0" * 32
     refused = reader.get("/Items", params={**ALL, "userId": nobody})
     assert (refused.status_code, refused.text) == (404, "Error processing request.")
@@ -353,7 +355,7 @@ def test_unknown_things_are_a_404_and_unknown_enum_values_are_ignored(reader: ht
     assert len({item["Type"] for item in items(reader, includeItemTypes="NoSuchType")}) > 1
 
 
-def test_the_per_user_date_filter_compares_the_items_own_date_as_the_real_bug_does(
+def test_the_per_user_date_filter_has_the_real_servers_bug(
     simulator: RunningSimulator, jellyfin: httpx.Client, now: datetime
 ) -> None:
     simulator.state.play(Play("plain", "movie:900000005", now))
@@ -363,7 +365,7 @@ def test_the_per_user_date_filter_compares_the_items_own_date_as_the_real_bug_do
     assert [item["Name"] for item in items(jellyfin, minDateLastSaved=now.isoformat())] == ["Brand New"]
 
 
-def test_the_old_routes_with_the_user_in_the_path_still_answer(reader: httpx.Client) -> None:
+def test_obsolete_routes_with_the_user_in_the_path_still_work(reader: httpx.Client) -> None:
     owner = user_id(reader)
     old = reader.get(f"/Users/{owner}/Items", params=ALL).json()
     assert old == reader.get("/Items", params={**ALL, "userId": owner}).json()
@@ -380,7 +382,7 @@ def test_ids_are_the_same_in_every_run(serve) -> None:
     assert first == second
 
 
-def test_a_page_of_a_large_library_takes_a_fraction_of_a_second(serve, now: datetime) -> None:
+def test_a_page_of_a_large_library_is_fast(serve, now: datetime) -> None:
     world = generate_world(movies=20_000, series=0, episodes=0, users=2, plays=500, seed=1, now=now)
     fields = "ProviderIds,Overview,Genres,Tags,Studios,DateCreated,Path,SortName"
     with httpx.Client(base_url=serve(world).jellyfin_url, params={"ApiKey": KEY}, timeout=60) as client:

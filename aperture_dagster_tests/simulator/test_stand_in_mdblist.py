@@ -1,4 +1,4 @@
-"""The MDBList stand-in keeps to the real service's contract."""
+"""The MDBList stand-in behaves like the real service."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def batch(mdblist: httpx.Client, titles: list[WorldTitle], **more: object) -> ht
     return mdblist.post("/imdb/movie", json={"ids": [title.imdb_id for title in titles], **more})
 
 
-def test_a_title_is_found_by_each_of_its_ids(mdblist: httpx.Client) -> None:
+def test_a_title_can_be_found_by_each_of_its_ids(mdblist: httpx.Client) -> None:
     film = mdblist.get("/imdb/movie/tt0000101").json()
     assert film | {
         "title": "First", "year": 2001, "released": "2001-02-03", "runtime": 100, "type": "movie", "language": "fr",
@@ -65,7 +65,7 @@ def test_a_title_is_found_by_each_of_its_ids(mdblist: httpx.Client) -> None:
     assert mdblist.get("/imdb/film/tt0000101").json() == {"error": "Invalid media_type"}
 
 
-def test_every_site_marks_on_its_own_scale_and_has_several_ways_of_knowing_nothing(mdblist: httpx.Client) -> None:
+def test_every_site_has_its_own_scale_and_several_forms_of_a_missing_rating(mdblist: httpx.Client) -> None:
     titles = batch(mdblist, MANY[:150]).json()
     seen = set()
     for title in titles:
@@ -89,10 +89,10 @@ def test_every_site_marks_on_its_own_scale_and_has_several_ways_of_knowing_nothi
     assert not set.intersection(*sources) >= set(SCALES)
 
 
-def test_keywords_come_when_asked_for_and_are_not_quite_tmdbs(mdblist: httpx.Client) -> None:
+def test_keywords_are_sent_on_request_and_differ_from_tmdbs(mdblist: httpx.Client) -> None:
     assert "keywords" not in mdblist.get("/imdb/movie/tt0000101").json()
-    asked = {"append_to_response": "keyword"}
-    names = {one["name"] for one in mdblist.get("/imdb/movie/tt0000101", params=asked).json()["keywords"]}
+    requested = {"append_to_response": "keyword"}
+    names = {one["name"] for one in mdblist.get("/imdb/movie/tt0000101", params=requested).json()["keywords"]}
     (film,) = batch(mdblist, [FILM], append_to_response=["keyword"]).json()
     assert names == {one["name"] for one in film["keywords"]}
     tmdb = set(FILM.keywords)
@@ -101,12 +101,12 @@ def test_keywords_come_when_asked_for_and_are_not_quite_tmdbs(mdblist: httpx.Cli
     assert tmdb - {name.lower() for name in names}
 
 
-def test_a_batch_is_answered_in_another_order_without_what_is_unknown_for_one_unit(mdblist: httpx.Client) -> None:
+def test_a_batch_costs_one_unit_is_unordered_and_lacks_unknown_titles(mdblist: httpx.Client) -> None:
     answer = batch(mdblist, [*MANY[:100], WorldTitle("no", "movie", "No", imdb_id="tt0000999"), MANY[0]])
-    asked = [title.imdb_id for title in MANY[:100]]
+    requested = [title.imdb_id for title in MANY[:100]]
     found = [title["ids"]["imdb"] for title in answer.json()]
-    assert set(found) < set(asked) and 85 <= len(found) == len(set(found)) < 100
-    assert found != [number for number in asked if number in found]
+    assert set(found) < set(requested) and 85 <= len(found) == len(set(found)) < 100
+    assert found != [number for number in requested if number in found]
     known = [title for title in MANY[:50] if title.imdb_id in found]
     pair = [title["ids"]["imdb"] for title in batch(mdblist, known[:2]).json()]
     assert pair == [known[1].imdb_id, known[0].imdb_id]
@@ -116,7 +116,7 @@ def test_a_batch_is_answered_in_another_order_without_what_is_unknown_for_one_un
 
 
 @pytest.mark.parametrize("status", [400, 403, 413])
-def test_too_large_a_batch_is_refused_whole_and_costs_a_unit(serve, status: int) -> None:
+def test_a_batch_that_is_too_large_is_refused_and_costs_a_unit(serve, status: int) -> None:
     simulator = serve(World("films", MANY), mdblist_largest_batch=10, mdblist_batch_refusal=status)
     with httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT) as client:
         refused, answered = batch(client, MANY[:11]), batch(client, MANY[:10])
@@ -125,12 +125,12 @@ def test_too_large_a_batch_is_refused_whole_and_costs_a_unit(serve, status: int)
     assert answered.headers["x-ratelimit-remaining"] == "998"
 
 
-def test_what_is_no_batch_is_400(mdblist: httpx.Client) -> None:
+def test_an_invalid_batch_is_400(mdblist: httpx.Client) -> None:
     for body in (b"", b"[]", b"{", b'{"ids":"tt1"}', b'{"ids":[null]}'):
         assert mdblist.post("/imdb/movie", content=body).status_code == 400
 
 
-def test_a_program_without_a_name_and_a_wrong_key_are_refused(simulator: RunningSimulator) -> None:
+def test_default_user_agents_and_wrong_keys_are_refused(simulator: RunningSimulator) -> None:
     url = simulator.mdblist_url + "/user"
     for agent in ("", "python-httpx/0.28.1", "python-requests/2.32"):
         answer = httpx.get(url, params=KEY, headers={"User-Agent": agent})
@@ -142,7 +142,7 @@ def test_a_program_without_a_name_and_a_wrong_key_are_refused(simulator: Running
     assert forms == {(401, "error"), (403, "detail"), (403, "response", "error")}
 
 
-def test_a_spent_day_is_429_until_the_next_one_begins(serve) -> None:
+def test_a_spent_quota_is_429_until_the_next_day(serve) -> None:
     simulator = serve(World("films", [FILM]), mdblist_daily_limit=2, mdblist_unknown_share=0.0)
     with httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT) as client:
         answers = [client.get("/imdb/movie/tt0000101") for _ in range(3)]
@@ -150,9 +150,9 @@ def test_a_spent_day_is_429_until_the_next_one_begins(serve) -> None:
         assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]
         reset = int(answers[2].headers["x-ratelimit-reset"])
         assert reset % 86_400 == 0 and 0 < int(answers[2].headers["retry-after"]) <= 86_400
-        told = client.get("/user").json()
-        assert (told["rate_limit"], told["rate_limit_remaining"], told["rate_limit_reset"]) == (2, 0, reset)
-        assert told["api_requests_count"] == 2
+        user = client.get("/user").json()
+        assert (user["rate_limit"], user["rate_limit_remaining"], user["rate_limit_reset"]) == (2, 0, reset)
+        assert user["api_requests_count"] == 2
         simulator.state.start_day()
         answer = client.get("/imdb/movie/tt0000101")
         assert (answer.status_code, answer.headers["x-ratelimit-remaining"]) == (200, "1")
@@ -161,7 +161,7 @@ def test_a_spent_day_is_429_until_the_next_one_begins(serve) -> None:
         assert simulator.state.answered("mdblist") == {"tt0000101": 3}
 
 
-def test_the_limit_a_period_holds_and_is_measured(serve) -> None:
+def test_the_rate_limit_is_enforced_and_measured(serve) -> None:
     simulator = serve(World("films", [FILM]), mdblist_limit=(5, 60.0), mdblist_retry_after=2)
     client = httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT)
     with client, ThreadPoolExecutor(4) as pool:
@@ -172,36 +172,36 @@ def test_the_limit_a_period_holds_and_is_measured(serve) -> None:
     assert simulator.state.most_in_window("mdblist", 30) == 9
 
 
-def test_what_was_asked_is_told_by_title(simulator: RunningSimulator, mdblist: httpx.Client) -> None:
+def test_requests_are_counted_by_title(simulator: RunningSimulator, mdblist: httpx.Client) -> None:
     batch(mdblist, MANY[:3])
     mdblist.post("/tmdb/show", json={"ids": [101]})
     simulator.state.add_fault(FaultRule("mdblist", status=502, times=1))
     failed = batch(mdblist, MANY[2:4])
     assert (failed.status_code, failed.text[:15]) == (502, "<!DOCTYPE html>")
     ids = [title.imdb_id for title in MANY[:4]]
-    asked = simulator.state.asked("mdblist")
-    assert asked == {ids[0]: 1, ids[1]: 1, ids[2]: 2, ids[3]: 1, "tmdb/show/101": 1}
+    requested = simulator.state.asked("mdblist")
+    assert requested == {ids[0]: 1, ids[1]: 1, ids[2]: 2, ids[3]: 1, "tmdb/show/101": 1}
     answered = simulator.state.answered("mdblist")
     assert answered == {ids[0]: 1, ids[1]: 1, ids[2]: 1, "tmdb/show/101": 1}
 
 
-def test_letterboxds_marks_are_out_of_ten_in_a_batch_and_out_of_five_alone(mdblist: httpx.Client) -> None:
+def test_letterboxds_ratings_are_out_of_ten_only_in_a_batch(mdblist: httpx.Client) -> None:
     def letterboxd(title: dict) -> dict:
         return next(one for one in title["ratings"] if one["source"] == "letterboxd" and one["votes"])
 
     many = [title for title in batch(mdblist, MANY[:50]).json() if "letterboxd" in str(title)]
-    told = 0
+    compared = 0
     for title in many:
         if not any(one["source"] == "letterboxd" and one["votes"] for one in title["ratings"]):
             continue
         together, alone = letterboxd(title), letterboxd(mdblist.get(f"/imdb/movie/{title['ids']['imdb']}").json())
         assert float(together["value"]) == pytest.approx(2 * float(alone["value"]))
         assert together["score"] == alone["score"] == pytest.approx(20 * float(alone["value"]))
-        told += 1
-    assert told > 10
+        compared += 1
+    assert compared > 10
 
 
-def test_a_spent_day_may_be_told_with_status_200(serve) -> None:
+def test_a_spent_quota_can_be_reported_with_status_200(serve) -> None:
     simulator = serve(World("films", [FILM]), mdblist_daily_limit=1, mdblist_limit_in_body=True)
     with httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT) as client:
         batch(client, [FILM])
@@ -210,7 +210,7 @@ def test_a_spent_day_may_be_told_with_status_200(serve) -> None:
 
 
 @pytest.mark.parametrize(("form", "status"), [("slash_by_redirect", 301), ("slash_only", 404)])
-def test_a_batch_may_need_a_slash_at_the_end_of_its_path(serve, form: str, status: int) -> None:
+def test_the_path_of_a_batch_can_require_a_trailing_slash(serve, form: str, status: int) -> None:
     simulator = serve(World("films", [FILM]), mdblist_batch_path=form, mdblist_unknown_share=0.0)
     with httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT) as client:
         refused = batch(client, [FILM])

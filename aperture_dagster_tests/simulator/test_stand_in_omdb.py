@@ -1,4 +1,4 @@
-"""The OMDb stand-in keeps to the real service's contract."""
+"""The OMDb stand-in behaves like the real service."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def omdb(simulator: RunningSimulator) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def many() -> list[dict]:
-    """What it says of many titles."""
+    """Responses for many titles."""
     from aperture_dagster.simulator.server import running_simulator
 
     key = {"apikey": "demo-omdb-key"}
@@ -62,7 +62,7 @@ def title(omdb: httpx.Client, imdb_id: str, **parameters: str) -> dict:
     return omdb.get("/", params={"i": imdb_id, "r": "json", **parameters}).json()
 
 
-def test_everything_is_text(omdb: httpx.Client) -> None:
+def test_all_values_are_strings(omdb: httpx.Client) -> None:
     film = title(omdb, "tt0000101")
     assert film | {
         "Title": "First", "Year": "2001", "Released": "03 Feb 2001", "Runtime": "100 min", "Genre": "Drama, Crime",
@@ -77,25 +77,25 @@ def test_everything_is_text(omdb: httpx.Client) -> None:
     assert [one["Value"].partition("/")[2] for one in film["Ratings"]] == ["10", "", "100"]
 
 
-def test_what_is_unknown_is_not_available_and_never_absent(omdb: httpx.Client) -> None:
+def test_unknown_values_are_not_available_rather_than_missing(omdb: httpx.Client) -> None:
     bare = title(omdb, "tt0000102")
     assert set(bare) == set(title(omdb, "tt0000101"))
     for name in ("Year", "Rated", "Released", "Runtime", "Genre", "Director", "Writer", "Actors", "Plot", "Language"):
         assert bare[name] == "N/A", name
 
 
-def test_the_plot_is_short_unless_the_full_one_is_asked_for(omdb: httpx.Client) -> None:
+def test_the_plot_is_short_unless_the_full_one_is_requested(omdb: httpx.Client) -> None:
     assert len(title(omdb, "tt0000101")["Plot"]) <= 200
     assert title(omdb, "tt0000101", plot="full")["Plot"] == FILM.overview
 
 
-def test_a_series_has_seasons_an_open_or_closed_span_of_years_and_no_box_office(omdb: httpx.Client) -> None:
+def test_a_series_has_seasons_a_span_of_years_and_no_box_office(omdb: httpx.Client) -> None:
     running, ended = title(omdb, "tt0000201"), title(omdb, "tt0000202")
     assert (running["Year"], ended["Year"], ended["totalSeasons"]) == ("2010\u2013", "2010\u20132011", "2")
     assert not {"DVD", "BoxOffice", "Production", "Website"} & set(running)
 
 
-def test_facts_come_in_all_the_forms_that_the_service_has_for_them(many: list[dict]) -> None:
+def test_values_have_all_the_forms_of_the_real_service(many: list[dict]) -> None:
     known = [one for one in many if one["Response"] == "True"]
     awards = {re.sub(r"\d+", "0", one["Awards"]).replace("0 win ", "0 wins ") for one in known}
     for form in (
@@ -115,18 +115,18 @@ def test_facts_come_in_all_the_forms_that_the_service_has_for_them(many: list[di
     assert any(one["Ratings"] == [] for one in known)
 
 
-def test_sites_agree_about_a_film_within_reason(many: list[dict]) -> None:
-    marks = [
+def test_ratings_of_different_sites_are_similar(many: list[dict]) -> None:
+    ratings = [
         (2.0 + number % 8, float(one["imdbRating"]))
         for number, one in enumerate(many[:150])
         if one["Response"] == "True" and one["imdbRating"] != "N/A"
     ]
     # 1,000 is a multiple of eight: the place in the list tells the world's mark.
-    assert len(marks) > 100
-    assert all(abs(mark - said) <= 0.5 for mark, said in marks)
+    assert len(ratings) > 100
+    assert all(abs(rating - other) <= 0.5 for rating, other in ratings)
 
 
-def test_some_titles_it_does_not_know_and_says_so_with_status_200(many: list[dict], omdb: httpx.Client) -> None:
+def test_an_unknown_title_is_an_error_with_status_200(many: list[dict], omdb: httpx.Client) -> None:
     refused = [one["Error"] for one in many if one["Response"] == "False"]
     assert 3 <= len(refused) <= 40
     assert set(refused) == {"Error getting data.", "Incorrect IMDb ID."}
@@ -140,7 +140,7 @@ def test_some_titles_it_does_not_know_and_says_so_with_status_200(many: list[dic
         assert (answer.status_code, answer.json()) == (200, {"Response": "False", "Error": error})
 
 
-def test_the_key_is_taken_from_the_query_alone(simulator: RunningSimulator) -> None:
+def test_the_key_is_only_accepted_in_the_query(simulator: RunningSimulator) -> None:
     headers = {"Authorization": "Bearer demo-omdb-key", "X-Api-Key": "demo-omdb-key"}
     for parameters, error in (({}, "No API key provided."), ({"apikey": "wrong"}, "Invalid API key!")):
         answer = httpx.get(simulator.omdb_url + "/", params={"i": "tt0000101", **parameters}, headers=headers)
@@ -148,7 +148,7 @@ def test_the_key_is_taken_from_the_query_alone(simulator: RunningSimulator) -> N
     assert simulator.state.quotas["omdb"].used == 0
 
 
-def test_a_spent_day_is_401_until_the_next_one_begins(serve) -> None:
+def test_a_spent_quota_is_401_until_the_next_day(serve) -> None:
     simulator = serve(World("films", [FILM]), omdb_daily_limit=3)
     ask = {"apikey": "demo-omdb-key", "i": "tt0000101"}
     with httpx.Client(base_url=simulator.omdb_url, params=ask) as client:
@@ -164,9 +164,7 @@ def test_a_spent_day_is_401_until_the_next_one_begins(serve) -> None:
         assert client.get("/").status_code == 401
 
 
-def test_what_goes_wrong_is_said_by_the_proxy_before_it_or_with_status_200(
-    simulator: RunningSimulator, omdb: httpx.Client
-) -> None:
+def test_internal_errors_are_a_proxys_page_or_have_status_200(simulator: RunningSimulator, omdb: httpx.Client) -> None:
     for status in (500, 503, 520, 522):
         simulator.state.add_fault(FaultRule("omdb", status=status, times=1))
         answer = omdb.get("/", params={"i": "tt0000101"})
@@ -183,7 +181,7 @@ def test_what_goes_wrong_is_said_by_the_proxy_before_it_or_with_status_200(
     assert (simulator.state.asked("omdb"), simulator.state.most_in_window("omdb", 60)) == ({}, 0)
 
 
-def test_some_plots_are_no_json(serve) -> None:
+def test_some_plots_make_the_json_invalid(serve) -> None:
     plots = [WorldTitle(f"movie:{one}", "movie", "A", imdb_id=f"tt{one:07d}", overview="a b c") for one in range(30)]
     simulator = serve(World("films", plots), omdb_unknown_share=0.0, omdb_malformed_share=1.0)
     spoilt = set()
@@ -197,14 +195,14 @@ def test_some_plots_are_no_json(serve) -> None:
     assert spoilt == {b"\x1f", b"\t", b"\\s", b"\\'"}
 
 
-def test_the_error_about_an_id_that_is_no_number_is_no_json_either(omdb: httpx.Client) -> None:
+def test_the_error_about_an_id_that_is_not_a_number_is_invalid_json(omdb: httpx.Client) -> None:
     answer = omdb.get("/", params={"i": "tt011f8539"})
     assert answer.status_code == 200
     assert 'from string "011f8539" to type' in answer.text
 
 
-def test_a_title_is_chosen_by_its_year(serve) -> None:
-    """Finding T3: the year was ignored."""
+def test_a_title_is_selected_by_year(serve) -> None:
+    """the year was ignored."""
     films = [WorldTitle(f"movie:{year}", "movie", "Twice", year=year, imdb_id=f"tt{year:07d}") for year in (1960, 1998)]
     simulator = serve(World("films", films), omdb_unknown_share=0.0)
     with httpx.Client(base_url=simulator.omdb_url, params={"apikey": "demo-omdb-key"}) as client:

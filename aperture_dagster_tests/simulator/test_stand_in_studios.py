@@ -1,4 +1,4 @@
-"""Both media servers list their studios and take pictures for them, as the real ones do."""
+"""Both media servers list studios and accept pictures for them, as the real ones do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def server(request: pytest.FixtureRequest, simulator: RunningSimulator) -> Itera
 
 
 def studios(server: httpx.Client, **parameters: object) -> dict[str, dict]:
-    """By name, in the order of the listing."""
+    """Return studios by name, in the order of the listing."""
     return {studio["Name"]: studio for studio in server.get("/Studios", params=parameters).json()["Items"]}
 
 
@@ -45,9 +45,7 @@ def set_picture(server: httpx.Client, number: str, content: bytes, content_type:
     return server.post(f"/Items/{number}/Images/Primary", content=content, headers={"Content-Type": content_type})
 
 
-def test_studios_are_those_of_what_is_on_the_server_page_by_page(
-    simulator: RunningSimulator, server: httpx.Client
-) -> None:
+def test_studios_of_items_on_the_server_are_listed_in_pages(simulator: RunningSimulator, server: httpx.Client) -> None:
     assert list(studios(server)) == NAMES
     page = server.get("/Studios", params={"StartIndex": 1, "Limit": 2}).json()
     assert ([studio["Name"] for studio in page["Items"]], page["TotalRecordCount"]) == (NAMES[1:3], 4)
@@ -58,7 +56,7 @@ def test_studios_are_those_of_what_is_on_the_server_page_by_page(
     assert "Middle" not in studios(server)
 
 
-def test_jellyfins_studios_can_be_asked_for_by_type_library_and_text(simulator: RunningSimulator) -> None:
+def test_jellyfins_studios_can_be_filtered_by_type_library_and_text(simulator: RunningSimulator) -> None:
     with httpx.Client(base_url=simulator.jellyfin_url, headers=HEADERS["jellyfin"]) as server:
         shows = next(one for one in server.get("/Library/VirtualFolders").json() if one["Name"] == "TV Shows")
         assert list(studios(server, includeItemTypes="Series")) == ["Network"]
@@ -66,7 +64,7 @@ def test_jellyfins_studios_can_be_asked_for_by_type_library_and_text(simulator: 
         assert list(studios(server, searchTerm="ZET")) == ["Zeta"]
 
 
-def test_a_picture_is_set_as_base64_and_read_back(simulator: RunningSimulator, server: httpx.Client) -> None:
+def test_a_picture_can_be_uploaded_as_base64_and_read_back(simulator: RunningSimulator, server: httpx.Client) -> None:
     number = studios(server)["Zeta"]["Id"]
     assert studios(server)["Zeta"]["ImageTags"] == {}
     assert server.get(f"/Items/{number}/Images/Primary").status_code == 404
@@ -88,7 +86,7 @@ def test_a_picture_is_set_as_base64_and_read_back(simulator: RunningSimulator, s
     assert set(simulator.state.studio_pictures()) == {"Zeta"}
 
 
-def test_a_picture_in_another_form_or_for_nothing_is_refused(simulator: RunningSimulator, server: httpx.Client) -> None:
+def test_an_invalid_upload_is_refused(simulator: RunningSimulator, server: httpx.Client) -> None:
     number, encoded = studios(server)["Zeta"]["Id"], base64.b64encode(png("logo"))
     assert set_picture(server, number, png("logo"), "image/png").status_code == 500
     for content_type in ("image/jpg", "image/svg+xml"):

@@ -1,4 +1,4 @@
-"""The TMDb stand-in keeps to the real service's contract."""
+"""The TMDb stand-in behaves like the real service."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_key_is_accepted_as_bearer_and_as_parameter(steady: RunningSimulator
     assert httpx.get(url, params={"api_key": KEY}).status_code == 200
 
 
-def test_a_film_has_its_details_under_the_real_names(client: httpx.Client) -> None:
+def test_details_of_a_film_have_the_real_field_names(client: httpx.Client) -> None:
     film = client.get("/movie/101").json()
     assert film | {
         "id": 101, "imdb_id": "tt0101", "title": "First", "original_language": "fr", "runtime": 100,
@@ -68,7 +68,7 @@ def test_a_film_has_its_details_under_the_real_names(client: httpx.Client) -> No
     assert film["production_countries"] == [{"iso_3166_1": "FR", "name": "France"}]
 
 
-def test_what_is_unknown_is_empty_in_each_fields_own_way(client: httpx.Client) -> None:
+def test_unknown_values_are_empty_in_a_way_that_depends_on_the_field(client: httpx.Client) -> None:
     film = client.get("/movie/103").json()
     for name in ("overview", "tagline", "release_date", "homepage"):
         assert film[name] == ""
@@ -80,7 +80,7 @@ def test_what_is_unknown_is_empty_in_each_fields_own_way(client: httpx.Client) -
         assert film[name] == []
 
 
-def test_keywords_lie_under_keywords_for_films_and_under_results_for_series(client: httpx.Client) -> None:
+def test_keywords_are_under_keywords_for_films_and_under_results_for_series(client: httpx.Client) -> None:
     film = client.get("/movie/101?append_to_response=keywords").json()["keywords"]
     show = client.get("/tv/101?append_to_response=keywords").json()["keywords"]
     assert [keyword["name"] for keyword in film["keywords"]] == ["heist", "rain"]
@@ -105,7 +105,7 @@ def test_appended_parts_come_with_the_details(client: httpx.Client) -> None:
     assert film["watch/providers"] == {"results": {}}
 
 
-def test_recommendations_are_the_worlds_and_only_of_known_titles(client: httpx.Client) -> None:
+def test_recommendations_come_from_the_world_and_are_known_titles(client: httpx.Client) -> None:
     film = client.get("/movie/101?append_to_response=recommendations").json()
     assert [item["id"] for item in film["recommendations"]["results"]] == [102]
     assert film["recommendations"]["total_results"] == 1
@@ -119,7 +119,7 @@ def test_more_than_twenty_appended_parts_are_refused_with_code_27(client: httpx.
     assert (answer.status_code, answer.json()["status_code"]) == (400, 27)
 
 
-def test_a_series_has_seasons_networks_and_ids_of_its_own(client: httpx.Client) -> None:
+def test_a_series_has_seasons_networks_and_external_ids(client: httpx.Client) -> None:
     show = client.get("/tv/101?append_to_response=external_ids,aggregate_credits,content_ratings").json()
     assert "imdb_id" not in show
     assert (show["external_ids"]["imdb_id"], show["external_ids"]["tvdb_id"]) == ("tt0202", 77)
@@ -147,7 +147,7 @@ def test_unknown_ids_are_404_with_tmdbs_codes(client: httpx.Client) -> None:
         assert (answer.status_code, answer.json()["status_code"]) == (404, code), path
 
 
-def test_titles_are_found_by_their_other_ids(client: httpx.Client) -> None:
+def test_titles_can_be_found_by_external_ids(client: httpx.Client) -> None:
     film = client.get("/find/tt0101?external_source=imdb_id").json()
     assert [item["id"] for item in film["movie_results"]] == [101]
     show = client.get("/find/77?external_source=tvdb_id").json()
@@ -165,7 +165,7 @@ def test_a_collection_lists_its_parts_owned_or_not(client: httpx.Client) -> None
     assert collection["parts"][1]["release_date"] == ""
 
 
-def test_companies_and_networks_can_be_asked_for(client: httpx.Client) -> None:
+def test_companies_and_networks_can_be_read(client: httpx.Client) -> None:
     company = client.get("/movie/101").json()["production_companies"][0]
     assert client.get(f"/company/{company['id']}").json()["logo_path"] == company["logo_path"]
     network = client.get("/tv/101").json()["networks"][0]
@@ -184,7 +184,7 @@ def test_discover_filters_pages_and_refuses_an_impossible_page(client: httpx.Cli
     assert client.get("/discover/movie?page=501").json()["status_code"] == 22
 
 
-def test_beyond_the_limit_there_is_429_code_25_until_the_window_has_passed(serve) -> None:
+def test_beyond_the_limit_requests_are_429_code_25_until_the_window_has_passed(serve) -> None:
     simulator = serve(tmdb_limit=(5, 0.5), tmdb_retry_after=1)
     with httpx.Client(base_url=simulator.tmdb_url, params={"api_key": KEY}) as client:
         answers = [client.get("/movie/900000000") for _ in range(8)]
@@ -195,7 +195,7 @@ def test_beyond_the_limit_there_is_429_code_25_until_the_window_has_passed(serve
         assert client.get("/movie/900000000").status_code == 200
 
 
-def test_a_429_names_no_time_by_default(serve) -> None:
+def test_a_429_has_no_retry_after_by_default(serve) -> None:
     simulator = serve(tmdb_limit=(1, 60.0))
     answers = [httpx.get(simulator.tmdb_url + "/configuration", params={"api_key": KEY}) for _ in range(2)]
     assert answers[1].status_code == 429
@@ -233,14 +233,14 @@ def test_credits_of_a_series_are_those_of_its_latest_season(serve) -> None:
     )
     simulator = serve(World("shows", [show]))
     with httpx.Client(base_url=simulator.tmdb_url, headers={"Authorization": f"Bearer {KEY}"}) as client:
-        told = client.get("/tv/7?append_to_response=credits,aggregate_credits").json()
-    assert [one["name"] for one in told["credits"]["cast"]] == ["Second", "Third", "Fifth"]
-    everybody = sorted(told["aggregate_credits"]["cast"], key=lambda one: one["order"])
+        series = client.get("/tv/7?append_to_response=credits,aggregate_credits").json()
+    assert [one["name"] for one in series["credits"]["cast"]] == ["Second", "Third", "Fifth"]
+    everybody = sorted(series["aggregate_credits"]["cast"], key=lambda one: one["order"])
     assert [one["name"] for one in everybody] == [one.name for one in cast]
-    assert told["last_episode_to_air"]["runtime"] == 50
+    assert series["last_episode_to_air"]["runtime"] == 50
 
 
-def test_an_id_that_moved_is_404_and_found_under_the_new_one(serve) -> None:
+def test_a_moved_id_is_404_and_the_title_is_found_under_the_new_one(serve) -> None:
     simulator = serve(World("films", [FILM]), tmdb_moved={101: 909})
     with httpx.Client(base_url=simulator.tmdb_url, headers={"Authorization": f"Bearer {KEY}"}) as client:
         assert client.get("/movie/101").status_code == 404
@@ -253,7 +253,7 @@ def test_in_other_languages_some_titles_have_no_overview(serve) -> None:
     films = [WorldTitle(f"movie:{one}", "movie", "A", tmdb_id=one, overview="A plot") for one in range(1, 40)]
     simulator = serve(World("films", films))
     with httpx.Client(base_url=simulator.tmdb_url, headers={"Authorization": f"Bearer {KEY}"}) as client:
-        told = [client.get(f"/movie/{one.tmdb_id}?language=de-DE").json()["overview"] for one in films]
+        overviews = [client.get(f"/movie/{one.tmdb_id}?language=de-DE").json()["overview"] for one in films]
         assert client.get("/movie/1?language=en-US").json()["overview"] == "A plot"
-    assert set(told) == {"", "(de) A plot"}
-    assert 4 < told.count("") < 20
+    assert set(overviews) == {"", "(de) A plot"}
+    assert 4 < overviews.count("") < 20

@@ -1,4 +1,4 @@
-"""What a stand-in does not model is refused with 501 and fails the test that asked; it is never ignored in silence."""
+"""Unmodelled requests are refused with 501 and fail the test that sent them, rather than being ignored."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def keys(steady: RunningSimulator) -> dict[str, dict[str, str]]:
         ("mdblist/lists/1/items", "/lists/1/items"),
     ],
 )
-def test_what_is_not_modelled_is_refused_and_named(
+def test_unmodelled_requests_are_refused_by_name(
     steady: RunningSimulator, keys: dict[str, dict[str, str]], path: str, named: str
 ) -> None:
-    """Finding T1: parameters, values and routes that a stand-in does not model were ignored."""
+    """parameters, values and routes that a stand-in does not model were ignored."""
     service = path.partition("/")[0]
     url = httpx.URL(f"{steady.url}/{path}")
     answer = httpx.get(url.copy_merge_params(keys[service]), headers=AGENT)
@@ -73,8 +73,8 @@ def test_what_is_not_modelled_is_refused_and_named(
         ("openai/v1/chat/completions", {}),
     ],
 )
-def test_so_is_what_a_body_asks_for(steady: RunningSimulator, path: str, body: dict[str, object]) -> None:
-    """Finding T1: the same for the fields of a body."""
+def test_unmodelled_fields_of_a_body_are_refused(steady: RunningSimulator, path: str, body: dict[str, object]) -> None:
+    """the same for the fields of a body."""
     headers = AGENT | {"Authorization": "Bearer demo-openai-key"}
     assert httpx.post(f"{steady.url}/{path}", json=body, headers=headers).status_code == 501
 
@@ -113,8 +113,8 @@ def test_that_asks_for_nothing():
 """
 
 
-def test_a_test_that_asks_for_it_fails_whichever_process_the_stand_in_runs_in(pytester: pytest.Pytester) -> None:
-    """Finding T1: no test noticed what a stand-in ignored."""
+def test_an_unmodelled_request_fails_the_test_whichever_process_serves_it(pytester: pytest.Pytester) -> None:
+    """no test noticed what a stand-in ignored."""
     pytester.makeconftest(CONFTEST.read_text(encoding="utf-8"))
     pytester.makeini("[pytest]\nmarkers = asks_unmodelled: on purpose\n")
     pytester.makepyfile(PROGRAM)

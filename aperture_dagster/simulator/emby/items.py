@@ -68,15 +68,15 @@ class EmbyItemEndpoints(ItemEndpoints):
         return self._page(request, self._listings.items(query, user), user)
 
     def _query(self, request: Request) -> ItemQuery:
-        asked = request.query
-        parsed = parse_item_query(asked.without(*_EMBY_PARAMETERS))
+        query = request.query
+        parsed = parse_item_query(query.without(*_EMBY_PARAMETERS))
         return replace(
             parsed,
-            parent=self._parent(asked.get("ParentId")),
-            ids=self._item_ids(asked.split("Ids")) or ((_NOWHERE,) if asked.get("Ids") else ()),
-            without_ids=self._item_ids(asked.split("ExcludeItemIds")),
-            user_saved_from=binding.moment(asked, "MinDateLastSavedForUser"),
-            collapse=binding.boolean(asked, "GroupItemsIntoCollections"),
+            parent=self._parent(query.get("ParentId")),
+            ids=self._item_ids(query.split("Ids")) or ((_NOWHERE,) if query.get("Ids") else ()),
+            without_ids=self._item_ids(query.split("ExcludeItemIds")),
+            user_saved_from=binding.moment(query, "MinDateLastSavedForUser"),
+            collapse=binding.boolean(query, "GroupItemsIntoCollections"),
         )
 
     def _parent(self, number: str | None) -> str | None:

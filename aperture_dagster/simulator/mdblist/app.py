@@ -92,10 +92,10 @@ class MdblistService(StandIn):
     def subjects(self, request: Request) -> Sequence[str]:
         """Return the ids of all titles: IMDb ids as they are, others as ``tmdb/movie/603``."""
         parts = request.path.strip("/").split("/")
-        asked: list[Any] = parts[2:] if len(parts) == 3 else []
+        ids: list[Any] = parts[2:] if len(parts) == 3 else []
         if request.method == "POST" and len(parts) == 2:
-            asked = _asked_ids(request) or []
-        return [str(one) if parts[0] == "imdb" else f"{parts[0]}/{parts[1]}/{one}" for one in asked]
+            ids = _batch_ids(request) or []
+        return [str(one) if parts[0] == "imdb" else f"{parts[0]}/{parts[1]}/{one}" for one in ids]
 
     def error(self, status: int) -> Response:
         """Return MDBList's own error, or the page of a proxy for an internal one."""
@@ -165,19 +165,19 @@ class MdblistService(StandIn):
         problem = _problem(provider, media_type)
         if problem is not None:
             return problem
-        asked = _asked_ids(request)
-        if asked is None:
+        ids = _batch_ids(request)
+        if ids is None:
             return JSONResponse({"error": "ids must be a list of ids"}, 400)
         content = request.parse_json()
         if unknown := content.keys() - {"ids", "append_to_response"}:
             raise Unmodelled(f"{', '.join(sorted(unknown))} in the body of a batch")
         appended = _appended(content.get("append_to_response") or ())
         settings = self._state.settings
-        if len(asked) > settings.mdblist_largest_batch:
+        if len(ids) > settings.mdblist_largest_batch:
             text = f"Too many ids: at most {settings.mdblist_largest_batch} per request"
             return JSONResponse({"error": text}, settings.mdblist_batch_refusal)
         found: dict[str, WorldTitle] = {}
-        for number in asked:
+        for number in ids:
             title = self._title(provider, media_type, str(number))
             if title is not None:
                 found[title.key] = title
@@ -224,7 +224,7 @@ def _appended(names: Collection[str]) -> Collection[str]:
     return names
 
 
-def _asked_ids(request: Request) -> list[str | int] | None:
+def _batch_ids(request: Request) -> list[str | int] | None:
     """Return the ids of a batch; None when the body has no list of ids."""
     try:
         content = request.parse_json()

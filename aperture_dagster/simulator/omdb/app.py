@@ -54,8 +54,8 @@ class OmdbService(StandIn):
 
     def subjects(self, request: Request) -> Sequence[str]:
         """Return the IMDb id."""
-        asked = request.query.get("i")
-        return (asked,) if asked else ()
+        imdb_id = request.query.get("i")
+        return (imdb_id,) if imdb_id else ()
 
     def error(self, status: int) -> Response:
         """Return OMDb's own error (200: an internal one, 401: the key), or else the page of a proxy."""
