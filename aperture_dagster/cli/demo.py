@@ -39,6 +39,8 @@ REQUESTS_A_DAY = 1_000_000
 @click.option("--summary", type=click.Path(dir_okay=False), help="Also write the summary to this file, as JSON.")
 def demo(world: str, users: int | None, server: Server, home: str | None, summary: str | None) -> None:
     """Run everything once on stand-ins, without keys, server or network, and show the results."""
+    if summary and not Path(summary).absolute().parent.is_dir():
+        raise click.BadParameter(f"the folder of {summary} does not exist.", param_hint="--summary")
     console = Console(highlight=False)
     started = time.monotonic()
     folder = demo_home(home, server)

@@ -27,6 +27,8 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
         if load_settings().media_server_url is None and not on_demo:
             click.echo("No media server is configured (APERTURE_MEDIA_SERVER_URL); running the demo instead.")
             on_demo = True
+        if not on_demo and (world, users, server) != ("demo", None, "jellyfin"):
+            raise click.UsageError("--world, --users and --server need --demo: a media server is configured.")
         require_free_port(host, port, "aperture up")
         folder = demo_home(home, server) if on_demo else None
         if folder is not None:
