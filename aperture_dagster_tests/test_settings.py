@@ -227,11 +227,28 @@ def test_a_trailing_slash_of_an_address_is_removed(given: str):
     assert load_settings(media_server_url=" ").media_server_url is None
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (f"http://ann:{SECRET}@host:8096", "without user and password"),
+        (f"http://ann:a/{SECRET}@host:8096", "without user and password"),
+        (f"http://host:8096/?api_key={SECRET}", "without ? or #"),
+        (f"http://host:8096/#{SECRET}", "without ? or #"),
+        ("http://my host:8096", "such as http://192.168.1.10:8096"),
+        ("http://host:809600", "such as http://192.168.1.10:8096"),
+        ("http://:8096", "such as http://192.168.1.10:8096"),
+    ],
+)
+@pytest.mark.parametrize("name", ["media_server_url", "tmdb_url", "embedder_url"])
+def test_an_address_that_cannot_be_shown_or_extended_is_refused(name: str, given: str, words: str):
+    assert words in error_of(**{name: given})
+
+
 def test_schedules_always_have_a_valid_time_zone(monkeypatch: pytest.MonkeyPatch):
     assert load_settings(timezone="Europe/Berlin").schedule_timezone == "Europe/Berlin"
     monkeypatch.setenv("TZ", "America/New_York")
     assert load_settings().schedule_timezone == "America/New_York"
-    for odd in ("", "CET-1CEST", ":", "/etc/passwd", "Mars/Olympus"):
+    for odd in ("", "CET-1CEST", ":", "/etc/passwd", "Mars/Olympus", "EST"):
         monkeypatch.setenv("TZ", odd)
         assert host_timezone() == load_settings().schedule_timezone
         assert host_timezone() not in (odd, "")

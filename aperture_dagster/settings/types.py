@@ -40,6 +40,9 @@ def _check_address(value: str) -> str:
     value = value.strip().rstrip("/")
     if not value.startswith(("http://", "https://")):
         raise ValueError("expected an address that begins with http:// or https://")
+    # Anywhere in it: a password with a slash would pass for the beginning of the path.
+    if "@" in value:
+        raise ValueError("expected an address without user and password, which would show in logs")
     try:
         parts = urlsplit(value)
         host, port = parts.hostname, parts.port
@@ -47,9 +50,6 @@ def _check_address(value: str) -> str:
         host, port = None, None
     if not host or port == 0 or any(character.isspace() for character in value):
         raise ValueError("expected an address such as http://192.168.1.10:8096")
-    # Anywhere: a password with a slash in it would pass for the beginning of a path.
-    if "@" in value:
-        raise ValueError("expected an address without user and password, which would show in logs")
     if "?" in value or "#" in value:
         raise ValueError("expected an address that ends with its path, without ? or # and what follows")
     return value

@@ -1,7 +1,8 @@
-"""The doctor names what is wrong, and what to do, and looks at everything else all the same."""
+"""The doctor reports what is wrong and what to do, and examines everything else all the same."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +25,7 @@ def _by_name(settings: Settings) -> dict[str, Finding]:
     return {finding.what: finding for finding in examine(settings)}
 
 
-def test_a_working_system_is_all_well(serve: Callable[..., Any]) -> None:
+def test_a_working_system_is_reported_as_ok(serve: Callable[..., Any]) -> None:
     with serve(odd_world(datetime.now(UTC))) as (_, settings):
         findings = _by_name(settings)
     assert {findings[what].state for what in ("home", "database", "media server", "TMDb", "embedder")} == {"ok"}
@@ -33,14 +34,16 @@ def test_a_working_system_is_all_well(serve: Callable[..., Any]) -> None:
     assert findings["sync_users_schedule"].state == "ok" and "next 20" in findings["sync_users_schedule"].message
 
 
-def test_what_is_not_configured_is_off_and_says_what_to_set(settings: Settings) -> None:
+def test_a_service_that_is_not_configured_is_off_and_names_the_setting(settings: Settings) -> None:
     findings = _by_name(settings)
     assert findings["media server"].state == findings["TMDb"].state == "off"
     assert "APERTURE_MEDIA_SERVER_URL" in findings["media server"].message
     assert "TMDB_API_KEY" in findings["TMDb"].message
 
 
-def test_a_refused_key_is_told_by_the_name_of_its_setting_and_not_by_its_value(serve: Callable[..., Any]) -> None:
+def test_a_refused_key_is_reported_with_the_name_of_its_setting_and_without_its_value(
+    serve: Callable[..., Any],
+) -> None:
     wrong = {"media_server_api_key": "secret-of-the-server", "tmdb_api_key": "secret-of-tmdb"}
     with serve(odd_world(datetime.now(UTC)), **wrong) as (_, settings):
         findings = _by_name(settings)
@@ -50,13 +53,38 @@ def test_a_refused_key_is_told_by_the_name_of_its_setting_and_not_by_its_value(s
     assert "secret-of" not in str(findings)
 
 
-def test_a_database_that_does_not_answer_hides_nothing_else(make_settings: Callable[..., Settings]) -> None:
+def test_an_unreachable_database_hides_no_other_finding(make_settings: Callable[..., Settings]) -> None:
     findings = _by_name(make_settings(database_url="postgresql://somebody:pass-of-mine@127.0.0.1:9/nothing"))
     assert findings["database"].state == "failed" and "APERTURE_DATABASE_URL" in findings["database"].message
     assert findings["home"].state == findings["embedder"].state == "ok"
     assert "pass-of-mine" not in str(findings)
 
 
-def test_switched_off_schedules_are_said_to_be_off(make_settings: Callable[..., Settings]) -> None:
+def test_an_unforeseen_error_is_one_finding_without_secrets(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("no answer for\nsecret-of-openai")
+
+    monkeypatch.setattr("aperture_dagster.cli.doctor.Embedders.get", fail)
+    findings = _by_name(make_settings(embedder_api_key="secret-of-openai"))
+    assert findings["embedder"].state == "failed"
+    assert findings["embedder"].message.startswith("LookupError: no answer for ")
+    assert "secret-of" not in str(findings) and "\n" not in findings["embedder"].message
+    assert findings["sync_users_schedule"].state == "ok", "what comes after it is examined, too"
+
+
+def test_the_last_run_of_a_schedule_and_its_outcome_are_shown(settings: Settings) -> None:
+    @dg.job
+    def read() -> None: ...
+
+    with dg.DagsterInstance.get() as instance:
+        read.execute_in_process(instance=instance, tags={"dagster/schedule_name": "sync_users_schedule"})
+    findings = _by_name(settings)
+    assert re.search(r"last run 20\d\d-\S+ \d\d:\d\d\S* \(success\)", findings["sync_users_schedule"].message)
+    assert "last run never" in findings["sync_movies_schedule"].message
+
+
+def test_schedules_that_are_switched_off_are_reported_as_off(make_settings: Callable[..., Settings]) -> None:
     finding = _by_name(make_settings(schedules_enabled=False))["sync_movies_schedule"]
     assert finding.state == "off" and "switched off" in finding.message
