@@ -1,59 +1,58 @@
-"""The named automation conditions and freshness policies, each with its reason.
+"""The named automation conditions, each with its reason.
 
-Sources (the media server, TMDb) have schedules. What follows from them is made when they changed, so that a new film is
-embedded and a watched one moves the taste without waiting for the night.
+Sources (the media server, TMDb, OMDb, MDBList) have schedules. What is derived from them runs when the content that it
+reads changes: a new film is embedded and a play moves the taste without waiting for the night, while a look that found
+nothing new starts nothing.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dagster import AssetSelection
+from dagster import AutomationCondition as Condition
 
-from dagster import AssetSelection, AutomationCondition, FreshnessPolicy
+# On every run, and every backfill, that the automation sensor starts.
+FROM_AUTOMATION = "dagster/from_automation_condition"
+RETRY_CRON = "17 * * * *"
 
 
-# Made anew when something that it is made from was; also when it was never made though it could be, which
-# ``eager()`` would leave for ever. Not while a cause is still being made, or two runs would do one's work; and not
-# again and again after a failure: then the next change of a cause, or the schedule, tries once more.
-def _when_changed(
-    updated: AutomationCondition, label: str, *, lacking: AutomationCondition | None = None
-) -> AutomationCondition:
-    lacking = AutomationCondition.any_deps_missing() if lacking is None else lacking
+def on_upstream_change(*, optional: AssetSelection | None = None, ignoring: AssetSelection | None = None) -> Condition:
+    """Request an asset when the data version of something it reads changed, or when it could be made and never was.
+
+    It waits while an upstream asset is missing, being materialized, or has a blocking check that did not pass. A failed
+    attempt is repeated at the next tick of ``RETRY_CRON``, or at the next change.
+
+    Args:
+        optional: upstream assets that may be missing if they failed; before their first attempt they are waited for.
+        ignoring: upstream assets whose changes can wait for the nightly schedule.
+    """
+    new_version = Condition.data_version_changed() & ~Condition.executed_with_root_target()
+    changed = Condition.any_deps_match(new_version)
+    missing = Condition.any_deps_match(Condition.missing())
+    if ignoring is not None:
+        changed = changed.ignore(ignoring)
+    if optional is not None:
+        untried = Condition.any_deps_match(Condition.missing() & ~Condition.execution_failed()).allow(optional)
+        missing = missing.ignore(optional) | untried
+    # `since_last_handled()` would also forget a change that arrives while the asset is being materialized. Runs that
+    # the automation did not start (schedules, by hand) have read the latest upstream content.
+    made_elsewhere = Condition.newly_updated() & ~Condition.any_new_update_has_run_tags(tag_keys={FROM_AUTOMATION})
+    handled = (Condition.newly_requested() & ~changed) | Condition.initial_evaluation() | made_elsewhere
+    never_made = Condition.missing() & ~Condition.execution_failed()
+    retry = Condition.execution_failed() & Condition.cron_tick_passed(RETRY_CRON)
     return (
-        (updated.since_last_handled() | (AutomationCondition.missing() & ~AutomationCondition.execution_failed()))
-        & ~lacking
-        & ~AutomationCondition.any_deps_in_progress()
-        & ~AutomationCondition.in_progress()
-    ).with_label(label)
+        (changed.since(handled) | never_made | retry)
+        & ~missing
+        & ~Condition.any_deps_in_progress()
+        # An asset of which two upstreams change in turn (vectors, then tastes) is requested once, after the last.
+        & ~Condition.any_deps_match(Condition.will_be_requested())
+        & ~Condition.in_progress()
+        & Condition.all_deps_blocking_checks_passed()
+    ).with_label("on upstream change")
 
 
-when_what_it_is_made_from_changed = _when_changed(
-    AutomationCondition.any_deps_updated(), "when what it is made from changed"
-)
+def at_cron(cron: str) -> Condition:
+    """Request a check once for each tick of ``cron``, whether or not its asset was materialized since.
 
-# A source that fails from its first day on must not keep the others from being merged; one that has not had its turn
-# yet is waited for, or everything would be embedded twice.
-SOURCES = AssetSelection.assets("tmdb_metadata", "omdb_ratings", "mdblist_scores")
-when_a_source_said_something_new = _when_changed(
-    AutomationCondition.any_deps_updated(),
-    "when a source said something new",
-    lacking=AutomationCondition.any_deps_missing().ignore(SOURCES)
-    | AutomationCondition.any_deps_match(AutomationCondition.missing() & ~AutomationCondition.execution_failed()).allow(
-        SOURCES
-    ),
-)
-
-# As when what it is made from changed, but users are looked at every half hour, and hardly ever is there anything new:
-# all lists would be made anew each time. A newcomer's list is missing, and what a user may see now the schedule picks
-# up.
-when_the_taste_changed = _when_changed(
-    AutomationCondition.any_deps_updated().ignore(AssetSelection.assets("users")), "when the taste changed"
-)
-
-# What is read every half hour may miss a few turns while the server restarts; half a day is a fault.
-fresh_within_hours = FreshnessPolicy.time_window(warn_window=timedelta(hours=2), fail_window=timedelta(hours=12))
-
-# What is asked for every six hours.
-fresh_within_half_a_day = FreshnessPolicy.time_window(warn_window=timedelta(hours=13), fail_window=timedelta(days=2))
-
-# What is made every night: one night may fail, two are a fault.
-fresh_within_a_day = FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=50))
+    ``on_cron`` would wait for a materialization, so the check would never run for assets that found nothing new.
+    """
+    return Condition.cron_tick_passed(cron).since_last_handled().with_label(f"at {cron}")

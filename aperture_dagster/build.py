@@ -2,74 +2,56 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.defs import enrichment, media_server, popularity, publishing, taste
+from aperture_dagster.defs.gates import blocking_checks, upstream_keys, why_blocked
+from aperture_dagster.defs.groups import Group
+from aperture_dagster.defs.jobs import Job
+from aperture_dagster.defs.schedules import build_schedule
+from aperture_dagster.resources.metadata_services import mdblist_service, omdb_service, tmdb_image_service, tmdb_service
+from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
+from aperture_dagster.sensors import build_sensors
 from aperture_dagster.settings import Settings, load_settings
-
-# The beta features that the project stands on, each knowingly; any other still warns.
-BETA = ("backfill_policy",)
-for feature in BETA:
-    warnings.filterwarnings("ignore", message=f".*`{feature}`", category=dg.BetaWarning)
+from aperture_dagster.storage.tables.base import column_schema
 
 
 def build_definitions(
     settings: Settings | None = None, *, loggers: Mapping[str, dg.LoggerDefinition] | None = None, **resources: Any
 ) -> dg.Definitions:
-    """Everything that Dagster is told.
+    """Build the definitions.
 
     Args:
         settings: default: those of the environment and ``aperture.toml``.
-        loggers: where runs tell what they do, besides the event log; default Dagster's console.
-        resources: parts that take the place of the usual ones, by name, such as ``clock`` or ``embedders``.
+        loggers: where runs log, besides the event log; default Dagster's console.
+        resources: parts that replace the usual ones, by name, such as ``clock`` or ``embedders``.
 
     Raises:
         SettingsError: a setting is misspelt or impossible.
     """
-    from aperture_dagster.defs import enrichment, media_server, publishing
-    from aperture_dagster.defs.enrichment import checks as enrichment_checks
-    from aperture_dagster.defs.media_server import checks as media_server_checks
-    from aperture_dagster.defs.popularity.top_picks import top_picks_asset
-    from aperture_dagster.defs.taste import assets as taste
-    from aperture_dagster.defs.taste import checks as taste_checks
-    from aperture_dagster.jobs import build_jobs
-    from aperture_dagster.resources.metadata_services import (
-        mdblist_service,
-        omdb_service,
-        tmdb_image_service,
-        tmdb_service,
-    )
-    from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
-    from aperture_dagster.schedules import build_schedules
-    from aperture_dagster.sensors import build_sensors
-
     settings = settings or load_settings()
-    timezone = settings.schedule_timezone
     database = resources.get("database") or Database(settings)
     clock = resources.get("clock") or Clock()
-    jobs = build_jobs()
+    groups = build_groups(settings)
+    assets = [asset for group in groups for asset in group.assets]
+    checks = [check for group in groups for check in group.checks]
+    jobs = [job for group in groups for job in group.jobs]
+    built = {job.name: job.build() for job in jobs}
+    blocking = blocking_checks(checks)
+
+    def schedule(job: Job) -> dg.ScheduleDefinition:
+        upstream = upstream_keys(assets, job.assets)
+        return build_schedule(job, settings, why_not=lambda instance: why_blocked(instance, upstream, blocking))
+
     return dg.Definitions(
-        assets=[
-            media_server.media_server,
-            media_server.users,
-            media_server.movies,
-            media_server.series,
-            media_server.episodes,
-            media_server.watch_history,
-            *enrichment.ASSETS,
-            taste.embeddings,
-            taste.taste_profiles,
-            taste.recommendations,
-            top_picks_asset(timezone),
-            *publishing.ASSETS,
-        ],
-        asset_checks=[*media_server_checks.CHECKS, *enrichment_checks.CHECKS, *taste_checks.CHECKS],
-        jobs=jobs,
-        schedules=build_schedules(settings, jobs),
-        sensors=build_sensors(settings, jobs),
+        assets=dg.map_asset_specs(lambda spec: _complete(spec, jobs, settings.schedule_timezone), assets),
+        asset_checks=checks,
+        jobs=list(built.values()),
+        schedules=[schedule(job) for job in jobs if job.cron is not None],
+        sensors=build_sensors(settings, jobs, built),
         resources={
             "settings": settings,
             "database": database,
@@ -86,3 +68,38 @@ def build_definitions(
         # A step takes a few hundredths of a second this way; a process of its own costs two seconds.
         executor=dg.in_process_executor,
     )
+
+
+def build_groups(settings: Settings) -> list[Group]:
+    """The groups in the order in which a new installation runs their jobs."""
+    return [
+        media_server.GROUP,
+        enrichment.GROUP,
+        publishing.GROUP,
+        taste.GROUP,
+        popularity.group(settings.schedule_timezone),
+    ]
+
+
+def all_jobs(settings: Settings) -> list[Job]:
+    """The jobs of all groups, in that order."""
+    return [job for group in build_groups(settings) for job in group.jobs]
+
+
+def _complete(spec: dg.AssetSpec, jobs: Sequence[Job], timezone: str) -> dg.AssetSpec:
+    """Add what derives from other declarations: the columns of the asset's table, and how old it may become."""
+    table = spec.metadata.get("dagster/table_name")
+    if table is not None:
+        columns = [
+            dg.TableColumn(
+                column.name,
+                column.type,
+                column.comment or None,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=column.is_key),
+            )
+            for column in column_schema(table)
+        ]
+        spec = spec.merge_attributes(metadata={"dagster/column_schema": dg.TableSchema(columns)})
+    policies = [job.freshness(timezone) for job in jobs if spec.key.to_user_string() in job.assets]
+    policy = next((policy for policy in policies if policy is not None), None)
+    return spec.replace_attributes(freshness_policy=policy) if policy is not None else spec

@@ -1,27 +1,19 @@
 """What starts by itself when something happened: newcomers, changed causes, failed runs."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
 
-from aperture_dagster.jobs import FIRST_LIST, AssetJob
+from aperture_dagster.defs.jobs import Job
 from aperture_dagster.library.people import participants, partition_changes
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings
 
 SECONDS_BETWEEN_LOOKS = 30
-# On a new installation: the job, the asset that tells whether it has ever run, and what must have been made before.
-# What follows (vectors, tastes, lists) the other sensors see to.
-FIRST_SYNC = (
-    ("sync_users", "users", ()),
-    ("sync_movies", "movies", ()),
-    ("sync_series", "episodes", ()),
-    ("enrich_metadata", "tmdb_metadata", ("movies", "episodes")),
-    ("enrich_mdblist", "mdblist_scores", ("movies", "episodes")),
-)
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -30,15 +22,15 @@ UNFINISHED = [
 ]
 
 
-def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.SensorDefinition]:
+def build_sensors(settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any]) -> list[dg.SensorDefinition]:
     """All sensors, on unless the settings say otherwise."""
-    jobs = list(jobs)
     status = dg.DefaultSensorStatus.RUNNING if settings.schedules_enabled else dg.DefaultSensorStatus.STOPPED
-    first_list = next(job for job in jobs if job.name == FIRST_LIST)
+    (newcomers_job,) = (job for job in jobs if job.scope == "newcomers")
+    first_jobs = [job for job in jobs if job.first_run]
 
     @dg.sensor(
         name="users_sensor",
-        job=first_list,
+        job=built[newcomers_job.name],
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=status,
         description="Gives newcomers a partition and a first list, and takes the partition of those who left.",
@@ -76,7 +68,7 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
 
     @dg.sensor(
         name="first_sync_sensor",
-        jobs=[job for job in jobs if job.name in {name for name, _, _ in FIRST_SYNC}],
+        jobs=[built[job.name] for job in first_jobs],
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         default_status=status,
         description="Fills a new installation at once instead of waiting for the night; then it has nothing to do.",
@@ -88,7 +80,7 @@ def build_sensors(settings: Settings, jobs: Iterable[AssetJob]) -> list[dg.Senso
         def exists(asset: str) -> bool:
             return context.instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None
 
-        due = [job for job, made, needs in FIRST_SYNC if not exists(made) and all(exists(asset) for asset in needs)]
+        due = [job.name for job in first_jobs if not all(map(exists, job.assets)) and all(map(exists, job.needs))]
         if not due:
             return dg.SkipReason("Everything has been read once.")
         # What failed, because the server was away say, is tried again in the next hour.

@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 import psutil
 import psycopg
 
-from aperture_dagster.cli.cycle import CYCLE
+from aperture_dagster.build import all_jobs
 from aperture_dagster.settings import load_settings, project_root
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -64,11 +64,7 @@ def what_came_of_it(summary: dict[str, Any]) -> dict[str, Any]:
 
 def assets_of_the_cycle() -> set[str]:
     """Every asset that a demo materializes."""
-    from aperture_dagster.build import build_definitions
-
-    definitions = build_definitions(load_settings())
-    jobs = [definitions.resolve_job_def(name) for name, _ in CYCLE]
-    return {key.to_user_string() for job in jobs for key in job.asset_layer.executable_asset_keys}
+    return {asset for job in all_jobs(load_settings()) if job.scope != "newcomers" for asset in job.assets}
 
 
 class RunFailed(AssertionError):

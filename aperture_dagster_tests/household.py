@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.build import build_definitions
-from aperture_dagster.cli.cycle import CYCLE
+from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 
-TODAY = "today"
+_RECORDED: dict[str, list[dg.AssetMaterialization]] = {}
 
 
 class SetClock(Clock):
@@ -52,7 +51,7 @@ class Household:
                 "dagster/asset_partition_range_start": users[0],
                 "dagster/asset_partition_range_end": users[-1],
             }
-        return self.definitions.resolve_job_def(job).execute_in_process(
+        result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=partition,
             tags=tags,
@@ -60,6 +59,15 @@ class Household:
             asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
             raise_on_error=False,
         )
+        # Users of a range are recorded as logged events, which only the instance has; the last one counts.
+        recorded = [
+            record.asset_materialization
+            for record in self.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+            if record.asset_materialization is not None
+        ]
+        last = {(one.asset_key, one.partition): one for one in recorded}
+        _RECORDED[result.run_id] = list(last.values())
+        return result
 
     def must(self, job: str, **how: Any) -> dg.ExecuteInProcessResult:
         """Run a job that has to succeed."""
@@ -74,14 +82,15 @@ class Household:
     def cycle(self, *, skip: Iterable[str] = ()) -> dict[str, dg.ExecuteInProcessResult]:
         """Every job once, in the order of a new installation; all of them succeed."""
         results = {}
-        for job, about in CYCLE:
-            if job not in set(skip):
-                how: dict[str, Any] = {}
-                if about == "users":
-                    how["users"] = self.everyone()
-                if about == "day":
-                    how["partition"] = datetime.now(UTC).date().isoformat()
-                results[job] = self.must(job, **how)
+        for job in all_jobs(self.settings):
+            if job.scope == "newcomers" or job.name in set(skip):
+                continue
+            request = job.run_request(self.instance, self.settings)
+            assert request is not None, "nobody takes part"
+            how: dict[str, Any] = {"partition": request.partition_key}
+            if job.scope == "users":
+                how["users"] = self.everyone()
+            results[job.name] = self.must(job.name, **how)
         return results
 
     def rows(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
@@ -137,9 +146,7 @@ def materializations(
 ) -> Iterator[dg.AssetMaterialization]:
     """The materializations of some runs."""
     for result in [results] if isinstance(results, dg.ExecuteInProcessResult) else results:
-        for event in result.all_events:
-            if event.is_step_materialization:
-                yield event.step_materialization_data.materialization
+        yield from _RECORDED[result.run_id]
 
 
 def metadata_of(

@@ -29,10 +29,9 @@ from typing import Any
 import dagster as dg
 import psutil
 
-from aperture_dagster.build import build_definitions
+from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.cli import demo
 from aperture_dagster.errors import OperatorError
-from aperture_dagster.schedules import all_users_tags
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.embedded import release_embedded_server
 
@@ -208,10 +207,14 @@ def cycle(
 ) -> dict[str, dict[str, float]]:
     """Run the jobs once; return seconds, rows, rows written and peak memory above the import of each step."""
     steps: dict[str, dict[str, float]] = {}
-    for name in JOBS:
+    for job in all_jobs(settings):
+        name = job.name
+        if name not in JOBS:
+            continue
+        request = job.run_request(instance, settings)
         result = definitions.resolve_job_def(name).execute_in_process(
             instance=instance,
-            tags=all_users_tags(instance) if name == "sync_watch_history" else None,
+            tags=request.tags if request is not None else None,
             run_config={"loggers": {"console": {}}},
         )
         if not result.success:

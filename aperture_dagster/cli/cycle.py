@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from aperture_dagster.build import build_definitions
+from aperture_dagster.build import all_jobs, build_definitions
+from aperture_dagster.defs.jobs import Job
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.dead_runs import end_dead_runs
-from aperture_dagster.schedules import all_users_tags
 from aperture_dagster.sensors import failure_reason
 from aperture_dagster.settings import Settings
-
-# In the order in which a new installation needs them; the second part says what a run is about.
-CYCLE = (
-    ("sync_users", "whole"),
-    ("sync_movies", "whole"),
-    ("sync_series", "whole"),
-    ("enrich_metadata", "whole"),
-    ("enrich_studio_logos", "whole"),
-    ("enrich_mdblist", "whole"),
-    ("generate_embeddings", "whole"),
-    ("sync_watch_history", "users"),
-    ("generate_recommendations", "users"),
-    ("refresh_top_picks", "day"),
-)
 
 
 class ProgressHandler(logging.Handler):
@@ -101,8 +85,9 @@ def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float
     with progress.bar, dg.DagsterInstance.get() as instance:
         # Runs of a demo that was killed: without a daemon nobody else ends them.
         end_dead_runs(instance, settings)
-        for name, about in CYCLE:
-            _run(definitions, instance, name, about, settings)
+        for job in all_jobs(settings):
+            if job.scope != "newcomers":
+                _run(definitions, instance, job, settings)
     names = {"media_server": settings.media_server_type}
     requests: Counter[str] = Counter()
     for asset, pool in pools.items():
@@ -111,18 +96,14 @@ def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float
     return {"seconds": progress.seconds, "requests": dict(requests), "rows_written": dict(progress.rows_written)}
 
 
-def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, name: str, about: str, settings: Settings) -> None:
-    partition, tags = None, None
-    if about == "day":
-        partition = datetime.now(ZoneInfo(settings.schedule_timezone)).date().isoformat()
-    if about == "users":
-        tags = all_users_tags(instance)
-        if tags is None:
-            raise OperatorError("The server has no user who takes part.")
-    result = definitions.resolve_job_def(name).execute_in_process(
+def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, settings: Settings) -> None:
+    request = job.run_request(instance, settings)
+    if request is None:
+        raise OperatorError("The server has no user who takes part.")
+    result = definitions.resolve_job_def(job.name).execute_in_process(
         instance=instance,
-        partition_key=partition,
-        tags=tags,
+        partition_key=request.partition_key,
+        tags=request.tags,
         raise_on_error=False,
         run_config={"loggers": {"console": {}}},
     )
@@ -132,4 +113,4 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, name: str, a
             for event in result.all_events
             if event.is_step_failure
         ]
-        raise OperatorError(reasons[0] if reasons else f"{name} failed.")
+        raise OperatorError(reasons[0] if reasons else f"{job.name} failed.")

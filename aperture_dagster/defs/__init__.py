@@ -1,1 +1,10 @@
-"""What exists, one module or folder a group. Assets are thin: read, compute, write, report."""
+"""What exists and when it is made, a folder per group. Assets are thin: read, compute, write, report."""
+
+import warnings
+
+import dagster as dg
+
+# The beta features that the project relies on, each knowingly; any other still warns.
+BETA = ("backfill_policy",)
+for feature in BETA:
+    warnings.filterwarnings("ignore", message=f".*`{feature}`", category=dg.BetaWarning)

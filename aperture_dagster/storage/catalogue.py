@@ -48,6 +48,15 @@ def known_libraries(connection: Connection) -> set[str]:
     return set(connection.exec_driver_sql(statement).scalars())
 
 
+def has_library_for(connection: Connection, media_type: MediaType) -> bool:
+    """Tell whether the server has a library that may hold films or series; mixed libraries hold both."""
+    kinds = {"movie": "movies", "series": "tvshows"}
+    statement = text(
+        "SELECT EXISTS (SELECT 1 FROM libraries WHERE coalesce(collection_type, 'mixed') IN (:of_its_own, 'mixed'))"
+    )
+    return bool(connection.execute(statement, {"of_its_own": kinds[media_type]}).scalar())
+
+
 def titles_without_ids(connection: Connection, limit: int = 10) -> tuple[int, int, list[dict[str, Any]]]:
     """How many titles have no id of another service, of how many; and some of them."""
     bare = "tmdb_id IS NULL AND imdb_id IS NULL AND tvdb_id IS NULL"

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.defs.common import LONGEST_REASON, Progress
+from aperture_dagster.defs.failures import LONGEST_REASON
+from aperture_dagster.defs.reporting import Progress
 from aperture_dagster.library.sources import Kind, Source
 from aperture_dagster.resources.errors import (
     BadAnswer,
@@ -267,7 +268,7 @@ class _Run:
                 self._stopping.set()
                 pool.shutdown(wait=True)
                 self._collect()
-        self._progress.tell()
+        self._progress.report()
         nothing_came = self.tally.asked == self.tally.error
         if self._stop is None and self._units_unreachable and nothing_came:
             self._stop = self._down()

@@ -39,14 +39,25 @@ def describe(definitions: dg.Definitions) -> dict[str, Any]:
             "backfill": node.backfill_policy.policy_type.value if node.backfill_policy else None,
             "pools": sorted(node.pools or ()),
             "automation": condition.get_label() if condition else None,
-            "checks": {check.name: graph.get(check).blocking for check in sorted(node.check_keys)},
+            "freshness": _freshness(node.freshness_policy),
+            "table": node.metadata.get("dagster/table_name"),
+            "columns": len(node.metadata["dagster/column_schema"].columns)
+            if "dagster/column_schema" in node.metadata
+            else None,
+            "checks": {
+                check.name: _check(graph.get(check)) for check in sorted(node.check_keys, key=lambda check: check.name)
+            },
         }
     return {
         "assets": dict(sorted(assets.items())),
         "jobs": {
             job.name: {
                 "assets": sorted(key.to_user_string() for key in job.asset_layer.selected_asset_keys),
+                "checks": sorted(check.name for check in job.asset_layer.selected_asset_check_keys)
+                if hasattr(job.asset_layer, "selected_asset_check_keys")
+                else None,
                 "partitions": str(job.partitions_def) if job.partitions_def else None,
+                "priority": job.tags.get("dagster/priority"),
             }
             for job in sorted(repository.get_all_jobs(), key=lambda job: job.name)
             if not job.name.startswith("__")
@@ -70,6 +81,23 @@ def describe(definitions: dg.Definitions) -> dict[str, Any]:
             for sensor in sorted(repository.sensor_defs, key=lambda sensor: sensor.name)
         },
     }
+
+
+def _freshness(policy: dg.FreshnessPolicy | None) -> str | None:
+    if policy is None:
+        return None
+    deadline = getattr(policy, "deadline_cron", None)
+    if deadline is not None:
+        return f"by {deadline}"
+    warn, fail = (getattr(policy, name).to_timedelta() for name in ("warn_window", "fail_window"))
+    return f"warn after {warn}, fail after {fail}"
+
+
+def _check(node: Any) -> str:
+    parts = ["blocking"] if node.blocking else []
+    if node.automation_condition is not None:
+        parts.append(node.automation_condition.get_label())
+    return ", ".join(parts) or "with its asset"
 
 
 if __name__ == "__main__":

@@ -55,16 +55,6 @@ def test_it_loads_with_no_environment_at_all_and_no_warning_of_ours():
     assert "Warning" not in loaded.stderr
 
 
-def test_loading_imports_nothing_heavy():
-    code = (
-        "import sys, aperture_dagster.definitions as module; module.defs.get_repository_def().load_all_definitions();"
-        "print([name for name in ('pandas', 'numpy', 'httpx', 'wordllama', 'psycopg', 'uvicorn', 'starlette') "
-        "if name in sys.modules])"
-    )
-    loaded = in_a_fresh_interpreter(code)
-    assert loaded.stdout.strip() == "[]", loaded.stderr
-
-
 def test_loading_opens_no_database_and_makes_no_folder(tmp_path: Path):
     home = tmp_path / "home"
     code = "import aperture_dagster.definitions as module; module.defs.get_repository_def().load_all_definitions()"

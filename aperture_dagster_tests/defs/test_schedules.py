@@ -15,17 +15,39 @@ from aperture_dagster.settings import Settings
 SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key"}
 
 
+BLOCKING = {"enriched_metadata": "has_every_title", "embeddings": "cover_the_library"}
+
+
+def checked(instance: dg.DagsterInstance, asset: str, *, passed: bool) -> None:
+    """An asset was materialized, and its blocking check ran."""
+
+    @dg.asset(name=asset)
+    def made() -> None: ...
+
+    @dg.asset_check(asset=made, name=BLOCKING[asset], blocking=True)
+    def check() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=passed)
+
+    dg.materialize([made, check], selection=dg.AssetSelection.all(), instance=instance, raise_on_error=False)
+
+
 @pytest.fixture
 def tick(make_settings: Callable[..., Settings]) -> Callable[..., dg.RunRequest | dg.SkipReason]:
     """What a job's schedule says at a moment, for a household of some users."""
 
     def ticking(
-        job: str, users: tuple[str, ...] = (), at: datetime | None = None, **overrides: object
+        job: str,
+        users: tuple[str, ...] = (),
+        at: datetime | None = None,
+        sound: tuple[str, ...] = ("enriched_metadata", "embeddings"),
+        **overrides: object,
     ) -> dg.RunRequest | dg.SkipReason:
         definitions = build_definitions(make_settings(**SERVER | overrides))
         repository = definitions.get_repository_def()
         with dg.instance_for_test() as instance:
             instance.add_dynamic_partitions(USERS, list(users))
+            for asset in ("enriched_metadata", "embeddings"):
+                checked(instance, asset, passed=asset in sound)
             moment = at or datetime.now(UTC)
             with dg.build_schedule_context(
                 instance=instance, scheduled_execution_time=moment, repository_def=repository
@@ -90,3 +112,25 @@ def test_without_a_media_server_nothing_starts_and_the_setting_is_named(tick, jo
 def test_schedules_keep_the_operators_time_zone(make_settings):
     repository = build_definitions(make_settings(timezone="Europe/Berlin")).get_repository_def()
     assert {schedule.execution_timezone for schedule in repository.schedule_defs} == {"Europe/Berlin"}
+
+
+@pytest.mark.parametrize(
+    ("job", "sound", "check"),
+    [
+        ("generate_embeddings", (), "has_every_title"),
+        ("generate_recommendations", ("enriched_metadata",), "cover_the_library"),
+        ("generate_recommendations", ("embeddings",), "has_every_title"),
+        ("refresh_top_picks", (), "has_every_title"),
+    ],
+)
+def test_a_failed_blocking_check_stops_the_schedules_of_what_follows_and_is_named(
+    tick, job: str, sound: tuple[str, ...], check: str
+):
+    skipped = tick(job, ("Alma",), sound=sound)
+    assert isinstance(skipped, dg.SkipReason)
+    assert check in skipped.skip_message
+
+
+@pytest.mark.parametrize("job", ["sync_movies", "sync_watch_history", "enrich_metadata"])
+def test_a_failed_blocking_check_does_not_stop_what_could_repair_it(tick, job: str):
+    assert isinstance(tick(job, ("Alma",), sound=()), dg.RunRequest)

@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.cli.cycle import CYCLE
+from aperture_dagster.build import all_jobs
 from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.generated_world import generate_world
@@ -28,7 +28,6 @@ from aperture_dagster_tests.processes import all_gone
 
 pytestmark = pytest.mark.e2e
 
-JOBS = (*CYCLE, ("first_list", "user"))
 # States that no reader may ever see, as queries that find them.
 PARTIAL_STATES = {
     "a list with gaps, from two runs or of the wrong length": (
@@ -109,12 +108,17 @@ def both(home: Household, job: str, about: str) -> None:
         assert result.success, failures(result)
 
 
+def scopes(home: Household) -> list[tuple[str, str]]:
+    """Every job, with what a run of it is about."""
+    return [(job.name, job.scope) for job in all_jobs(home.settings)]
+
+
 def subject(users: list[str], about: str) -> dict[str, Any]:
     """Return the partition arguments of a run: none, all users, one user, or the day."""
     return {
-        "whole": {},
+        "all": {},
         "users": {"users": users},
-        "user": {"partition": users[0] if users else None},
+        "newcomers": {"partition": users[0] if users else None},
         "day": {"partition": datetime.now(UTC).date().isoformat()},
     }[about]
 
@@ -127,7 +131,7 @@ def test_two_concurrent_runs_of_every_job_give_the_result_of_one_and_show_no_par
         state.add_fault(FaultRule("jellyfin", path_contains="Items", kind="slow", delay_seconds=0.01))
         works = len(world.titles)
         reader = Reader(home, titles=works, more_titles=works + 1)
-        for job, about in JOBS:
+        for job, about in scopes(home):
             both(home, job, about)
             if job == "sync_users":
                 home.must("sync_users")
@@ -151,7 +155,7 @@ def test_two_concurrent_runs_of_every_job_give_the_result_of_one_and_show_no_par
         film = next(title for title in a_world().titles if title.media_type == "movie")
         state.add_title(_as_new(film))
         with reader.watching():
-            for job, about in JOBS:
+            for job, about in scopes(home):
                 both(home, job, about)
         assert reader.looks > 3 and reader.seen == set()
         after = {name: len(rows) for name, rows in home.snapshot().items()}
@@ -159,7 +163,7 @@ def test_two_concurrent_runs_of_every_job_give_the_result_of_one_and_show_no_par
         assert {name: after[name] - before[name] for name in grown} == grown
         assert after["episodes"] == before["episodes"]
         once = home.snapshot()
-        for job, about in JOBS:
+        for job, about in scopes(home):
             home.must(job, **subject(home.everyone(), about))
         assert home.snapshot() == once
 

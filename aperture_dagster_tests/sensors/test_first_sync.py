@@ -51,7 +51,10 @@ def test_titles_are_enriched_when_they_are_all_there(
 def test_an_installation_that_has_been_filled_is_left_alone(
     make_settings: Callable[..., Settings], instance: dg.DagsterInstance
 ) -> None:
-    _made(instance, "users", "movies", "series", "episodes", "tmdb_metadata", "mdblist_scores")
+    _made(
+        instance, "users", "movies", "series", "episodes", "tmdb_metadata", "omdb_ratings", "mdblist_scores",
+        "enriched_metadata",
+    )  # fmt: skip
     assert _asked_for(make_settings(**SERVER), instance) == []
 
 

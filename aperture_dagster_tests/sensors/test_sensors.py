@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.defs.common import operator_errors
+from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.library.people import partition_key
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.errors import ServiceRefused

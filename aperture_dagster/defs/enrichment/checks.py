@@ -4,14 +4,12 @@ from datetime import timedelta
 
 import dagster as dg
 
-from aperture_dagster.defs.common import table
-from aperture_dagster.defs.enrichment import (
-    enriched_metadata,
-    mdblist_scores,
-    omdb_ratings,
-    studio_logos,
-    tmdb_metadata,
-)
+from aperture_dagster.defs.enrichment.logos import studio_logos
+from aperture_dagster.defs.enrichment.mdblist import mdblist_scores
+from aperture_dagster.defs.enrichment.merged import enriched_metadata
+from aperture_dagster.defs.enrichment.omdb import omdb_ratings
+from aperture_dagster.defs.enrichment.tmdb import tmdb_metadata
+from aperture_dagster.defs.reporting import table
 from aperture_dagster.library.sources import MDBLIST, OMDB, SOURCES, TMDB, TMDB_IMAGES, Source
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
@@ -126,7 +124,11 @@ def has_every_title(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult
 
     with database.transaction() as connection:
         missing = unmerged_titles(connection)
-    return dg.AssetCheckResult(passed=missing == 0, metadata={"missing": missing})
+    return dg.AssetCheckResult(
+        passed=missing == 0,
+        metadata={"missing": missing},
+        description=f"{missing:,} titles are not in the merged view" if missing else None,
+    )
 
 
 # On the view, which is made whenever the library was read: a source's own checks do not run while it fails.

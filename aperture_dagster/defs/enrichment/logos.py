@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from aperture_dagster.automation import fresh_within_half_a_day, when_what_it_is_made_from_changed
-from aperture_dagster.defs.common import materialized, operator_errors, table
+from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment.reporting import skipped, source_metadata, tell_waiting
 from aperture_dagster.defs.enrichment.tmdb import tmdb_metadata
+from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.reporting import materialized, table
 from aperture_dagster.library.sources import TMDB_IMAGES
 from aperture_dagster.resources.errors import NotFound, ServiceRefused
 from aperture_dagster.resources.metered_service import MeteredService
@@ -35,8 +36,8 @@ SUFFIXES = {"png": "png", "jpeg": "jpg"}
     deps=[tmdb_metadata],
     kinds={"tmdb", "postgres"},
     pool=TMDB_IMAGES.name,
-    automation_condition=when_what_it_is_made_from_changed,
-    freshness_policy=fresh_within_half_a_day,
+    automation_condition=on_upstream_change(),
+    metadata={"dagster/table_name": "studio_logos"},
 )
 def studio_logos(
     context: dg.AssetExecutionContext,

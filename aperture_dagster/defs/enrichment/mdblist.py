@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from aperture_dagster.automation import fresh_within_a_day
-from aperture_dagster.defs.common import materialized, operator_errors
 from aperture_dagster.defs.enrichment.reporting import skipped, source_metadata, tell_waiting
+from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series
+from aperture_dagster.defs.reporting import materialized
 from aperture_dagster.library.sources import MDBLIST
 from aperture_dagster.resources.errors import RequestRejected
 from aperture_dagster.resources.metered_service import MeteredService
@@ -40,7 +40,7 @@ mdblist = dg.AssetSpec(
     deps=[mdblist, movies, series],
     kinds={"mdblist", "postgres"},
     pool=MDBLIST.name,
-    freshness_policy=fresh_within_a_day,
+    metadata={"dagster/table_name": "mdblist_scores"},
 )
 def mdblist_scores(
     context: dg.AssetExecutionContext,

@@ -4,15 +4,17 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.automation import fresh_within_half_a_day, when_a_source_said_something_new
-from aperture_dagster.defs.common import MissingPrerequisite, materialized, operator_errors, table
+from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment.mdblist import mdblist_scores
 from aperture_dagster.defs.enrichment.omdb import omdb_ratings
 from aperture_dagster.defs.enrichment.tmdb import tmdb_metadata
+from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series
+from aperture_dagster.defs.reporting import materialized, table
 from aperture_dagster.library.merge import PRECEDENCE, TOGETHER
 from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.versions import change_version
 
 GROUP = "enrichment"
 # The asset that each source of a value stands in.
@@ -35,8 +37,10 @@ MADE_FROM = {
     group_name=GROUP,
     deps=[movies, series, tmdb_metadata, omdb_ratings, mdblist_scores],
     kinds={"postgres"},
-    automation_condition=when_a_source_said_something_new,
-    freshness_policy=fresh_within_half_a_day,
+    automation_condition=on_upstream_change(
+        optional=dg.AssetSelection.assets(tmdb_metadata, omdb_ratings, mdblist_scores)
+    ),
+    metadata={"dagster/table_name": "enriched_metadata"},
 )
 def enriched_metadata(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
@@ -51,6 +55,7 @@ def enriched_metadata(
         covered = coverage(connection)
         shown = enriched_sample(connection)
         came_from = provenance(connection)
+        version = change_version(connection, "enriched_metadata")
         if not covered["works"]:
             raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
     works = int(covered.pop("works"))
@@ -66,6 +71,7 @@ def enriched_metadata(
             "where_values_came_from": table(_provenance(came_from)),
         }
         | {f"with_{name}": round(share, 4) for name, share in covered.items()},
+        version=version,
     )
 
 

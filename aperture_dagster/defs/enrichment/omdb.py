@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from aperture_dagster.automation import fresh_within_half_a_day
-from aperture_dagster.defs.common import materialized, operator_errors
 from aperture_dagster.defs.enrichment.reporting import skipped, source_metadata, tell_waiting
+from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series
+from aperture_dagster.defs.reporting import materialized
 from aperture_dagster.library.sources import OMDB
 from aperture_dagster.resources.metered_service import MeteredService
 from aperture_dagster.resources.providers import Clock, Database
@@ -35,7 +35,7 @@ omdb = dg.AssetSpec(
     deps=[omdb, movies, series],
     kinds={"omdb", "postgres"},
     pool=OMDB.name,
-    freshness_policy=fresh_within_half_a_day,
+    metadata={"dagster/table_name": "omdb_ratings"},
 )
 def omdb_ratings(
     context: dg.AssetExecutionContext,

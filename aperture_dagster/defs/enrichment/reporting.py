@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from aperture_dagster.defs.common import SHOWN_NAMES, table
+from aperture_dagster.defs.reporting import SHOWN_NAMES, table
 from aperture_dagster.library.sources import Source
 from aperture_dagster.storage.work_list import not_fetched, standing, without_id
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from aperture_dagster.automation import fresh_within_half_a_day
-from aperture_dagster.defs.common import materialized, operator_errors
 from aperture_dagster.defs.enrichment.reporting import (
     skipped,
     source_metadata,
     tell_waiting,
     warn_of_titles_without_id,
 )
+from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series
+from aperture_dagster.defs.reporting import materialized
 from aperture_dagster.library.sources import TMDB, TMDB_COLLECTIONS
 from aperture_dagster.resources.errors import NotFound
 from aperture_dagster.resources.metered_service import MeteredService
@@ -52,7 +52,7 @@ tmdb = dg.AssetSpec(
     deps=[tmdb, movies, series],
     kinds={"tmdb", "postgres"},
     pool=TMDB.name,
-    freshness_policy=fresh_within_half_a_day,
+    metadata={"dagster/table_name": "tmdb_metadata"},
 )
 def tmdb_metadata(
     context: dg.AssetExecutionContext,

@@ -5,29 +5,34 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
-from aperture_dagster.automation import fresh_within_a_day
-from aperture_dagster.defs.common import (
-    SERVER,
-    MissingPrerequisite,
-    Progress,
-    materialized,
-    operator_errors,
-    problems_table,
-    table,
-    warn_of_unreadable,
-)
-from aperture_dagster.defs.media_server.server import GROUP, media_server
+from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.media_server.server import SERVER, media_server
+from aperture_dagster.defs.reporting import Progress, materialized, problems_table, table, warn_of_unreadable
 from aperture_dagster.resources.errors import BadAnswer, ServiceError
-from aperture_dagster.resources.media_server.records import Listing
+from aperture_dagster.resources.media_server.reader import MediaServerReader
+from aperture_dagster.resources.media_server.records import Listing, MediaType, ServerLibrary
 from aperture_dagster.resources.providers import Database, MediaServers
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.catalogue import (
+    catalogue_size,
+    known_libraries,
+    largest_series,
+    newest_titles,
+    tombstones,
+)
+from aperture_dagster.storage.catalogue_sync import (
+    CatalogueResult,
+    Coverage,
+    EpisodeSync,
+    RemovalRules,
+    TitleSync,
+    write_libraries,
+)
+from aperture_dagster.storage.tidying import forget_unused_works
+from aperture_dagster.storage.versions import change_version
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-    from aperture_dagster.resources.media_server.reader import MediaServerReader
-    from aperture_dagster.resources.media_server.records import MediaType, ServerLibrary
-    from aperture_dagster.storage.catalogue_sync import CatalogueResult, Coverage
 
 CONTENT_TYPES = {"movie": {"movies", None, "mixed"}, "series": {"tvshows", None, "mixed"}}
 
@@ -40,11 +45,11 @@ class CatalogueConfig(dg.Config):
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="media_server",
     deps=[media_server],
     kinds={"jellyfin", "emby", "postgres"},
     pool=SERVER,
-    freshness_policy=fresh_within_a_day,
+    metadata={"dagster/table_name": "titles"},
 )
 def movies(
     context: dg.AssetExecutionContext,
@@ -62,11 +67,11 @@ def movies(
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="media_server",
     deps=[media_server],
     kinds={"jellyfin", "emby", "postgres"},
     pool=SERVER,
-    freshness_policy=fresh_within_a_day,
+    metadata={"dagster/table_name": "titles"},
 )
 def series(
     context: dg.AssetExecutionContext,
@@ -83,11 +88,11 @@ def series(
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="media_server",
     deps=[media_server, series],
     kinds={"jellyfin", "emby", "postgres"},
     pool=SERVER,
-    freshness_policy=fresh_within_a_day,
+    metadata={"dagster/table_name": "episodes"},
 )
 def episodes(
     context: dg.AssetExecutionContext,
@@ -109,28 +114,28 @@ def _sync_catalogue(
     settings: Settings,
     database: Database,
     media_servers: MediaServers,
-    kind: Literal["movie", "series", "episode"],
+    item_type: Literal["movie", "series", "episode"],
 ) -> dg.MaterializeResult:
-    """List one kind of item of all libraries, then merge what was listed into the catalogue.
+    """List one type of item of all libraries, then merge what was listed into the catalogue.
 
     When a library cannot be read, what was listed until then is merged before the step fails.
     """
-    from aperture_dagster.storage.catalogue import catalogue_size, largest_series, newest_titles, tombstones
-    from aperture_dagster.storage.catalogue_sync import EpisodeSync, RemovalRules, TitleSync, write_libraries
-    from aperture_dagster.storage.tidying import forget_unused_works
-
-    counted = {"movie": "movies", "series": "series", "episode": "episodes"}[kind]
+    counted = {"movie": "movies", "series": "series", "episode": "episodes"}[item_type]
     with operator_errors(context, settings), media_servers.open() as server, database.connection() as connection:
-        libraries = _libraries(context, server, settings, "movie" if kind == "movie" else "series")
+        libraries = _libraries(context, server, settings, "movie" if item_type == "movie" else "series")
         with connection.begin():
             write_libraries(connection, libraries.chosen)
-        sync = EpisodeSync(connection) if kind == "episode" else TitleSync(connection, kind)
+        sync = EpisodeSync(connection) if item_type == "episode" else TitleSync(connection, item_type)
         listings: dict[str, Listing] = {}
         progress = Progress(context, counted)
         failure: ServiceError | None = None
         for library in libraries.chosen:
             listing = Listing()
-            pages = server.episodes(library, listing) if kind == "episode" else server.titles(library, kind, listing)
+            pages = (
+                server.episodes(library, listing)
+                if item_type == "episode"
+                else server.titles(library, item_type, listing)
+            )
             try:
                 for page in pages:
                     sync.add(library, page)
@@ -146,29 +151,30 @@ def _sync_catalogue(
             context.log.warning(f"Wrote {result.counts.written:,} rows of what had been listed before the failure.")
             raise failure
         with connection.begin():
-            if kind != "episode":
+            if item_type != "episode":
                 forget_unused_works(connection)
             size = catalogue_size(connection)[counted]
             shown: dict[str, Any] = {"tombstones": tombstones(connection, counted, settings.tombstone_days)}
-            if kind == "episode":
+            version = change_version(connection, "episodes" if item_type == "episode" else "titles")
+            if item_type == "episode":
                 shown["largest_series"] = table(largest_series(connection))
             else:
-                shown["newest"] = table(newest_titles(connection, kind))
-    return _report(context, result, listings, size, server.requests, shown)
+                shown["newest"] = table(newest_titles(connection, item_type))
+    return _report(context, result, listings, size, server.requests, shown, version)
 
 
 @dataclass(frozen=True, slots=True)
 class _Libraries:
     """The libraries to read; the ids of those that the operator left out; and the ids that the server may have."""
 
-    chosen: "list[ServerLibrary]"
+    chosen: list[ServerLibrary]
     excluded: set[str]
     on_server: set[str]
     all_have_ids: bool
 
 
 def _libraries(
-    context: dg.AssetExecutionContext, server: "MediaServerReader", settings: Settings, media_type: "MediaType"
+    context: dg.AssetExecutionContext, server: MediaServerReader, settings: Settings, media_type: MediaType
 ) -> _Libraries:
     """What the server has, and what of it is to be read.
 
@@ -212,11 +218,8 @@ def _libraries(
     )
 
 
-def _coverage(connection: "Connection", libraries: _Libraries, listings: dict[str, Listing]) -> "Coverage":
+def _coverage(connection: "Connection", libraries: _Libraries, listings: dict[str, Listing]) -> Coverage:
     """How much of the server these listings saw."""
-    from aperture_dagster.storage.catalogue import known_libraries
-    from aperture_dagster.storage.catalogue_sync import Coverage
-
     complete = {key for key, listing in listings.items() if listing.complete}
     vanished: set[str] = set()
     if libraries.all_have_ids:
@@ -233,11 +236,12 @@ def _coverage(connection: "Connection", libraries: _Libraries, listings: dict[st
 
 def _report(
     context: dg.AssetExecutionContext,
-    result: "CatalogueResult",
+    result: CatalogueResult,
     listings: dict[str, Listing],
     size: int,
     requests: int,
     shown: dict[str, Any],
+    version: str,
 ) -> dg.MaterializeResult:
     metadata = {
         "dagster/row_count": size,
@@ -266,4 +270,4 @@ def _report(
             metadata={"rows_written": result.counts.written, "listed": result.listed},
             allow_retries=False,
         )
-    return materialized(context, metadata)
+    return materialized(context, metadata, version=version)

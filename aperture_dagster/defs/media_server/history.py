@@ -1,31 +1,38 @@
 """Who watched what on the media server."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import chain
 
 import dagster as dg
 
-from aperture_dagster.defs.common import (
-    SERVER,
-    MissingPrerequisite,
-    UserOutcome,
-    for_each_user,
-    operator_errors,
-    problems_table,
-    table,
-)
-from aperture_dagster.defs.media_server.catalogue import episodes, movies
+from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.media_server.catalogue import episodes, movies, series
 from aperture_dagster.defs.media_server.people import users
-from aperture_dagster.defs.media_server.server import GROUP, media_server
+from aperture_dagster.defs.media_server.server import SERVER, media_server
+from aperture_dagster.defs.reporting import problems_table, table
+from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.library.history import next_watermark
+from aperture_dagster.library.removal import check_history_loss
 from aperture_dagster.partitions import users_partitions
-from aperture_dagster.resources.media_server.records import Listing, with_content
+from aperture_dagster.resources.media_server.reader import MediaServerReader
+from aperture_dagster.resources.media_server.records import ItemState, Listing, with_content
 from aperture_dagster.resources.providers import Clock, Database, MediaServers
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.catalogue import catalogue_size
+from aperture_dagster.storage.history import (
+    PageResult,
+    items_with_versions,
+    latest_plays,
+    marked_items,
+    read_mark,
+    write_mark,
+    write_states,
+)
+from aperture_dagster.storage.people import StoredUser
+from aperture_dagster.storage.versions import content_version
 
-if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server.reader import MediaServerReader
-    from aperture_dagster.resources.media_server.records import ItemState
-    from aperture_dagster.storage.history import PageResult
-    from aperture_dagster.storage.people import StoredUser
+SHOWN_BRIEFLY = 5
 
 
 class HistoryConfig(dg.Config):
@@ -38,12 +45,14 @@ class HistoryConfig(dg.Config):
 
 
 @dg.asset(
-    group_name=GROUP,
-    deps=[media_server, users, movies, episodes],
+    group_name="media_server",
+    deps=[media_server, users, movies, series, episodes],
     partitions_def=users_partitions,
     backfill_policy=dg.BackfillPolicy.single_run(),
     kinds={"jellyfin", "emby", "postgres"},
     pool=SERVER,
+    output_required=False,
+    metadata={"dagster/table_name": "watch_state"},
 )
 def watch_history(
     context: dg.AssetExecutionContext,
@@ -52,35 +61,33 @@ def watch_history(
     database: dg.ResourceParam[Database],
     media_servers: dg.ResourceParam[MediaServers],
     clock: dg.ResourceParam[Clock],
-) -> dg.MaterializeResult:
+) -> Iterator[dg.MaterializeResult]:
     """What each user has watched: one row per user and item for the state, and an append-only log of plays.
 
     Only what is new is read, and once a day everything is compared. A server that suddenly knows of no history at all
     for a user who had one is not believed.
     """
-    from aperture_dagster.storage.catalogue import catalogue_size
-
     with operator_errors(context, settings), media_servers.open() as server:
         with database.transaction() as connection:
             if not any(catalogue_size(connection).values()):
                 # Read now, nothing would be recognised, and it would pass for read until the next full comparison.
                 raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
 
-        def serve(user: "StoredUser") -> UserOutcome:
+        def serve(user: StoredUser) -> UserOutcome:
             before = server.requests
             outcome = _sync_history(user, config, settings, database, server, clock)
             outcome.requests = server.requests - before
             return outcome
 
-        return for_each_user(context, database, serve)
+        yield from for_each_user(context, settings, database, serve, quiet=True)
 
 
 def _sync_history(
-    user: "StoredUser",
+    user: StoredUser,
     config: HistoryConfig,
     settings: Settings,
     database: Database,
-    server: "MediaServerReader",
+    server: MediaServerReader,
     clock: Clock,
 ) -> UserOutcome:
     """Read what is new of a user's history, or all of it when that is due.
@@ -88,27 +95,13 @@ def _sync_history(
     Raises:
         RemovalRefused: the server knows of nothing, or much less, for a user who had a history.
     """
-    from datetime import timedelta
-    from itertools import chain
-
-    from aperture_dagster.library.history import next_watermark
-    from aperture_dagster.library.removal import check_history_loss
-    from aperture_dagster.storage.history import (
-        items_with_versions,
-        latest_plays,
-        marked_items,
-        read_mark,
-        write_mark,
-        write_states,
-    )
-
     now = clock.now()
     with database.transaction() as connection:
         mark = read_mark(connection, user.user_id)
         known = marked_items(connection, user.user_id)
         versioned = items_with_versions(connection)
 
-    def write(page: "list[ItemState]") -> "PageResult":
+    def write(page: list[ItemState]) -> PageResult:
         with database.transaction() as connection:
             return write_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
 
@@ -162,7 +155,9 @@ def _sync_history(
             timezone=settings.schedule_timezone,
             tombstone_days=settings.tombstone_days,
         )
+        version = content_version(connection, "watch_state", "ratings", user_id=user.user_id)
     return UserOutcome(
+        version,
         rows_written=written + plays + unmarked + ratings,
         metadata={
             "dagster/row_count": marked,
@@ -172,7 +167,9 @@ def _sync_history(
             "ratings_changed": ratings,
             "unknown_items": unknown,
             "compared_in_full": compared,
-            "latest_plays": table(shown),
+            "latest_plays": table(shown if compared else shown[:SHOWN_BRIEFLY]),
         }
         | problems_table(listing.problems),
+        # Once a day everybody is recorded, so that the asset stays fresh in a household that watches nothing.
+        record=compared,
     )

@@ -2,28 +2,30 @@
 
 import dagster as dg
 
-from aperture_dagster.automation import fresh_within_hours
-from aperture_dagster.defs.common import (
-    SERVER,
-    materialized,
-    operator_errors,
-    problems_table,
-    table,
-    warn_of_unreadable,
-)
-from aperture_dagster.defs.media_server.server import GROUP, media_server
+from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.media_server.server import SERVER, media_server
+from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_of_unreadable
+from aperture_dagster.library.people import email_of, participants, partition_key
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.providers import Database, MediaServers
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.people import read_users, write_users
+from aperture_dagster.storage.versions import content_version
+
+# What decides which titles a user may see. Everything else that the server says of a user changes no list.
+ACCESS_COLUMNS = (
+    "user_id", "is_disabled", "max_parental_rating", "all_libraries", "library_ids", "blocked_tags", "allowed_tags",
+    "open_library_ids", "excluded_folders", "removed_at",
+)  # fmt: skip
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="media_server",
     deps=[media_server],
     kinds={"jellyfin", "emby", "postgres"},
     pool=SERVER,
-    freshness_policy=fresh_within_hours,
+    metadata={"dagster/table_name": "users"},
 )
 def users(
     context: dg.AssetExecutionContext,
@@ -36,9 +38,6 @@ def users(
     Read whole every time. A user who is gone is kept, with the date, and comes back as the same record. Users who take
     part have a partition, added here; the sensor removes partitions and serves newcomers.
     """
-    from aperture_dagster.library.people import email_of, participants, partition_key
-    from aperture_dagster.storage.people import read_users, write_users
-
     with operator_errors(context, settings), media_servers.open() as server:
         page = server.users()
         if not page.records:
@@ -74,6 +73,7 @@ def users(
                 connection, rows, still_there=there if everyone_is_known else None, key_for=partition_key
             )
             stored = read_users(connection)
+            version = content_version(connection, "users", columns=ACCESS_COLUMNS)
         taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
         partaking = [user.partition_key for user in taking_part]
         context.instance.add_dynamic_partitions(USERS, partaking)
@@ -100,4 +100,5 @@ def users(
             "users": table(shown),
         }
         | problems_table(page.problems),
+        version=version,
     )

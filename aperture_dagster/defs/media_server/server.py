@@ -1,14 +1,12 @@
-"""The media server itself: where the group begins."""
+"""The media server itself, where the lineage begins."""
 
 import dagster as dg
 
-from aperture_dagster.defs.common import SERVER
-
-GROUP = "media_server"
-
 media_server = dg.AssetSpec(
-    SERVER,
-    group_name=GROUP,
+    "media_server",
+    group_name="media_server",
     description="The media server itself (Jellyfin or Emby): where titles, users and plays come from.",
     kinds={"jellyfin", "emby"},
 )
+# Also the name of the pool in which everything that asks the server waits.
+SERVER = media_server.key.to_user_string()

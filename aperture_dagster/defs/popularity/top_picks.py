@@ -1,20 +1,28 @@
 """What the household as a whole watches."""
 
-from datetime import datetime, time, timedelta
-from typing import Any
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.defs.common import materialized, operator_errors, table
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.media_server import watch_history
+from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.media_server import movies, series, watch_history
+from aperture_dagster.defs.reporting import materialized, table
 from aperture_dagster.partitions import days_partitions
 from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.history import read_plays
+from aperture_dagster.storage.lists import read_items, replace_top_picks, top_picks_table
+from aperture_dagster.storage.versions import content_version
 
-GROUP = "popularity"
-# When nobody watched anything in the window (a holiday), it is widened to at most so many times its length.
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+MEDIA_TYPES = ("movie", "series")
+# When nobody watched anything in the window (a holiday), it is widened up to so many times its length.
 WIDEST = 12
 SHOWN = ("rank", "title", "year", "viewers", "plays", "completion", "score", "relaxed")
 
@@ -23,10 +31,16 @@ def top_picks_asset(timezone: str) -> dg.AssetsDefinition:
     """The asset, with days of the operator's time zone for partitions."""
 
     @dg.asset(
-        group_name=GROUP,
-        deps=[dg.AssetDep(watch_history, partition_mapping=dg.AllPartitionMapping()), enriched_metadata],
+        group_name="popularity",
+        deps=[
+            movies,
+            series,
+            dg.AssetDep(watch_history, partition_mapping=dg.AllPartitionMapping()),
+            enriched_metadata,
+        ],
         partitions_def=days_partitions(timezone),
         kinds={"numpy", "postgres"},
+        metadata={"dagster/table_name": "top_picks"},
     )
     def top_picks(
         context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
@@ -35,37 +49,35 @@ def top_picks_asset(timezone: str) -> dg.AssetsDefinition:
 
         Made from the log of plays up to the day's beginning, so a past day comes out the same whenever it is made.
         """
-        from datetime import date
-
-        from aperture_dagster.storage.lists import read_items, replace_top_picks, top_picks_table
-
         day = date.fromisoformat(context.partition_key)
         written = 0
         counts: dict[str, Any] = {}
         with operator_errors(context, settings), database.transaction() as connection:
             items = read_items(connection)
-            for kind in ("movie", "series"):
-                picks, window = _picks(connection, items, kind, day, timezone, settings)
-                written += replace_top_picks(connection, day, kind, picks).written
-                counts[f"{kind}_picks"] = len(picks)
-                counts[f"{kind}_window_days"] = window
-                counts[f"{kind}_relaxed"] = sum(pick["relaxed"] for pick in picks)
+            for media_type in MEDIA_TYPES:
+                picks, window = _picks(connection, items, media_type, day, timezone, settings)
+                written += replace_top_picks(connection, day, media_type, picks).written
+                counts[f"{media_type}_picks"] = len(picks)
+                counts[f"{media_type}_window_days"] = window
+                counts[f"{media_type}_relaxed"] = sum(pick["relaxed"] for pick in picks)
             shown = top_picks_table(connection, day)
+            version = content_version(connection, "top_picks", day=day)
         lists = {
-            name: table([{column: row[column] for column in SHOWN} for row in shown if row["media_type"] == kind])
-            for kind, name in (("movie", "films"), ("series", "series"))
+            name: table([{column: row[column] for column in SHOWN} for row in shown if row["media_type"] == media_type])
+            for media_type, name in (("movie", "films"), ("series", "series"))
         }
-        return materialized(context, lists | {"dagster/row_count": len(shown)} | counts | {"rows_written": written})
+        return materialized(
+            context, lists | {"dagster/row_count": len(shown)} | counts | {"rows_written": written}, version=version
+        )
 
     return top_picks
 
 
 def _picks(
-    connection: Any, items: Any, kind: str, day: Any, timezone: str, settings: Settings
+    connection: "Connection", items: "pd.DataFrame", media_type: str, day: date, timezone: str, settings: Settings
 ) -> tuple[list[dict[str, Any]], int]:
     """The rows of one list, and how many days it looked back on."""
     from aperture_dagster.ranking.popularity import local_top_picks
-    from aperture_dagster.storage.history import read_plays
 
     until = datetime.combine(day, time.min, ZoneInfo(timezone))
     window = settings.top_picks_window_days
@@ -79,7 +91,7 @@ def _picks(
             window_days=window,
             min_viewers=settings.top_picks_minimum_viewers,
             limit=settings.top_picks_per_list,
-            media_type=kind,
+            media_type=media_type,
         )
         if len(found) or window >= widest:
             break
@@ -88,7 +100,7 @@ def _picks(
     rows = [
         {
             "day": day,
-            "media_type": kind,
+            "media_type": media_type,
             "rank": int(pick["rank"]),
             "work_id": int(pick["work_id"]),
             "item_id": int(copies[pick["work_id"]]),

@@ -5,9 +5,10 @@ Each asset here follows one pattern: read what should be there from the database
 applied at once, and look again. Each is off until the operator turns it on.
 """
 
+from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.publishing.libraries import media_server_libraries
 from aperture_dagster.defs.publishing.studio_pictures import studio_pictures
 
-ASSETS = (studio_pictures, media_server_libraries)
+GROUP = Group(assets=(studio_pictures, media_server_libraries))
 
-__all__ = ["ASSETS", "media_server_libraries", "studio_pictures"]
+__all__ = ["GROUP", "media_server_libraries", "studio_pictures"]

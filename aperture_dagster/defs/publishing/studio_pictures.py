@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from aperture_dagster.automation import when_what_it_is_made_from_changed
-from aperture_dagster.defs.common import SERVER, Progress, operator_errors, table
+from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import studio_logos
+from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series
+from aperture_dagster.defs.media_server.server import SERVER
+from aperture_dagster.defs.reporting import Progress, table
 from aperture_dagster.publishing.studio_pictures import PictureChange, plan_pictures
 from aperture_dagster.resources.errors import NotFound, RequestRejected
 from aperture_dagster.resources.providers import Database, MediaServers
@@ -18,17 +20,16 @@ if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.records import ServerStudio
     from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
-GROUP = "publishing"
 CHECK = "are_on_the_server"
 SHOWN_STUDIOS = 25
 
 
 @dg.asset(
-    group_name=GROUP,
+    group_name="publishing",
     deps=[studio_logos, movies, series],
     kinds={"jellyfin", "emby"},
     pool=SERVER,
-    automation_condition=when_what_it_is_made_from_changed,
+    automation_condition=on_upstream_change(),
     check_specs=[
         dg.AssetCheckSpec(
             CHECK, asset="studio_pictures", description="Every studio with a logo has a picture on the media server."
@@ -50,7 +51,10 @@ def studio_pictures(
         reason = "skipped: APERTURE_SET_STUDIO_PICTURES is off"
         context.log.info(reason)
         return dg.MaterializeResult(
-            metadata={"skipped": reason}, check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True)]
+            metadata={"skipped": reason},
+            # Nothing is published, and that does not change.
+            data_version=dg.DataVersion("off"),
+            check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True)],
         )
     with operator_errors(context, settings), media_servers.open_writer() as writer:
         studios, changes = _compare(writer, database)

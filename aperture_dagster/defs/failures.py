@@ -1,0 +1,94 @@
+"""How a step fails: with a sentence for the operator, and again later where that can help."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from aperture_dagster.library.removal import RemovalRefused
+from aperture_dagster.resources.errors import (
+    NotFound,
+    RequestRejected,
+    ServiceError,
+    ServiceNotConfigured,
+    ServicePaused,
+    ServiceRefused,
+    ServiceUnavailable,
+)
+from aperture_dagster.resources.redaction import redact
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.files import FileError
+
+LONGEST_REASON = 280
+
+
+class MissingPrerequisite(Exception):
+    """Something that must exist first does not; the message says what to run or configure."""
+
+
+# No retry helps against these: a person must change something first.
+PERMANENT = (
+    ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, DatabaseError, FileError,
+    MissingPrerequisite,
+)  # fmt: skip
+EXPECTED = (ServiceError, *PERMANENT, ValueError)
+
+
+@contextmanager
+def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, settings: Settings) -> Iterator[None]:
+    """Turn an error into what Dagster does about it: retry the step later, or fail it with one sentence.
+
+    An error that nobody foresaw keeps its stack trace, without any secret that a library may have put into it.
+    """
+    try:
+        yield
+    except dg.Failure:
+        raise
+    except PERMANENT as error:
+        raise dg.Failure(description=sentence(error), allow_retries=False) from None
+    except ServicePaused as error:
+        raise dg.Failure(
+            description=f"{sentence(error)} What was there is kept; the next run after the pause goes on from here.",
+            allow_retries=False,
+        ) from None
+    except ServiceUnavailable as error:
+        if context.retry_number < settings.step_retries:
+            context.log.warning(f"{sentence(error)} Retrying the step in {settings.step_retry_wait_seconds:g} s.")
+            raise dg.RetryRequested(settings.step_retries, settings.step_retry_wait_seconds) from error
+        raise dg.Failure(
+            description=f"{sentence(error)} What was there is kept; the next run goes on from here.",
+            allow_retries=False,
+        ) from None
+    except ServiceError as error:
+        raise dg.Failure(description=f"{sentence(error)} What was there is kept.", allow_retries=False) from None
+    except Exception as error:
+        trace = stack_trace(error, settings)
+        if trace == "".join(traceback.format_exception(error)):
+            raise
+        raise dg.Failure(
+            description=describe(error, settings),
+            metadata={"stack_trace": dg.MetadataValue.md(f"```\n{trace}\n```")},
+            allow_retries=False,
+        ) from None
+
+
+def describe(error: Exception, settings: Settings) -> str:
+    """Describe any error in a sentence without secrets; one that nobody foresaw is named by its type, too."""
+    if isinstance(error, EXPECTED):
+        return redact(sentence(error), settings.secret_values())
+    return redact(sentence(f"{type(error).__name__}: {error}"), settings.secret_values())
+
+
+def stack_trace(error: Exception, settings: Settings) -> str:
+    """Format the stack trace of an error, without secrets."""
+    return redact("".join(traceback.format_exception(error)), settings.secret_values())
+
+
+def sentence(error: Exception | str) -> str:
+    """End a message with a full stop, so that more can follow it."""
+    message = str(error).rstrip()
+    return message if message.endswith((".", "!", "?", "…")) else f"{message}."

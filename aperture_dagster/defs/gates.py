@@ -1,0 +1,63 @@
+"""Whether what a scheduled job builds on is sound: blocking checks count across runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import dagster as dg
+
+BlockingChecks = Mapping[dg.AssetKey, frozenset[dg.AssetCheckKey]]
+
+
+def blocking_checks(checks: Iterable[dg.AssetChecksDefinition]) -> BlockingChecks:
+    """Collect the blocking checks of each asset."""
+    found: dict[dg.AssetKey, frozenset[dg.AssetCheckKey]] = {}
+    for check in checks:
+        for spec in check.check_specs:
+            if spec.blocking:
+                found[spec.asset_key] = found.get(spec.asset_key, frozenset()) | {spec.key}
+    return found
+
+
+def upstream_keys(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], names: Iterable[str]) -> set[dg.AssetKey]:
+    """The assets that some assets read, without those assets themselves."""
+    own = {dg.AssetKey(name) for name in names}
+    read: set[dg.AssetKey] = set()
+    for asset in assets:
+        for spec in asset.specs if isinstance(asset, dg.AssetsDefinition) else (asset,):
+            if spec.key in own:
+                read |= {dep.asset_key for dep in spec.deps}
+    return read - own
+
+
+def why_blocked(instance: dg.DagsterInstance, upstream: Iterable[dg.AssetKey], blocking: BlockingChecks) -> str | None:
+    """Say which blocking check of an upstream asset has not passed on its latest materialization, and what to do.
+
+    The counterpart of ``AutomationCondition.all_deps_blocking_checks_passed()`` for schedules, which have no such
+    condition.
+    """
+    for key in sorted(upstream):
+        for check in sorted(blocking.get(key, ()), key=lambda check: check.name):
+            problem = _problem(instance, check)
+            if problem is not None:
+                return (
+                    f"{key.to_user_string()} is not sound: its blocking check {check.name} {problem}. "
+                    f"This starts again once the check has passed; materialize {key.to_user_string()} to run it."
+                )
+    return None
+
+
+def _problem(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> str | None:
+    made = instance.fetch_materializations(check.asset_key, limit=1).records
+    if not made:
+        return "has nothing to look at yet"
+    # Dagster has no public way to ask for the last result of a check.
+    record = instance.get_latest_asset_check_evaluation_record(check)
+    evaluation = record.evaluation if record is not None else None
+    if evaluation is None or evaluation.target_materialization_data is None:
+        return "has not run"
+    if not evaluation.passed:
+        return f"failed: {evaluation.description}" if evaluation.description else "failed"
+    if evaluation.target_materialization_data.storage_id != made[0].storage_id:
+        return "has not run since the last materialization"
+    return None

@@ -1,0 +1,101 @@
+"""What a job is: one declaration, from which the Dagster job, its schedule, first sync, demo and freshness derive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from aperture_dagster.partitions import USERS
+
+if TYPE_CHECKING:
+    from aperture_dagster.settings import Settings
+
+Scope = Literal["all", "users", "day", "newcomers"]
+# A nightly job has so long, retries included, before it counts as late.
+NIGHTLY_GRACE_HOURS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job of the operator's day.
+
+    Args:
+        name: a verb and its object.
+        description: what it does, for the page that lists the jobs.
+        assets: names of the assets that it materializes.
+        cron: when it starts, in the operator's time zone; None: never by the clock.
+        scope: what one run is about: everything, all users (one run for the range of their partitions), one day, or
+            the users who have just joined.
+        first_run: whether a new installation starts it at once instead of waiting for its hour.
+        needs: assets that must have been materialized before that first run.
+        with_checks: whether the checks of the assets belong to it; those that are left out have a condition.
+        quiet: whether a run may find nothing new and then record nothing.
+        priority: runs with a higher one leave the queue first.
+    """
+
+    name: str
+    description: str
+    assets: tuple[str, ...]
+    cron: str | None = None
+    scope: Scope = "all"
+    first_run: bool = False
+    needs: tuple[str, ...] = ()
+    with_checks: bool = True
+    quiet: bool = False
+    priority: int = 0
+
+    def build(self) -> Any:
+        """Define the Dagster job; its type is one that Dagster does not export."""
+        selection = dg.AssetSelection.assets(*self.assets)
+        return dg.define_asset_job(
+            self.name,
+            selection=selection if self.with_checks else selection.without_checks(),
+            description=self.description,
+            tags={"dagster/priority": str(self.priority)},
+        )
+
+    def run_request(
+        self, instance: dg.DagsterInstance, settings: Settings, *, day: date | None = None
+    ) -> dg.RunRequest | None:
+        """Request the one run that serves the whole scope; None when that is all users and there are none yet.
+
+        Args:
+            instance: knows the users.
+            settings: for the operator's time zone.
+            day: the day of a job that is about one; default today.
+        """
+        if self.scope == "day":
+            day = day or datetime.now(ZoneInfo(settings.schedule_timezone)).date()
+            return dg.RunRequest(job_name=self.name, partition_key=day.isoformat())
+        if self.scope == "all":
+            return dg.RunRequest(job_name=self.name)
+        users = instance.get_dynamic_partitions(USERS)
+        return dg.RunRequest(job_name=self.name, tags=range_tags(users[0], users[-1])) if users else None
+
+    def freshness(self, timezone: str) -> dg.FreshnessPolicy | None:
+        """How old the job's assets may become, from its cron; None without one.
+
+        What is made every night must have been made since the deadline of the day before. What is made more often may
+        miss a turn. A quiet job records everybody about once a day.
+        """
+        if self.cron is None:
+            return None
+        if self.quiet:
+            return dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=30), fail_window=timedelta(hours=50))
+        minute, hour, *_ = self.cron.split()
+        if hour.isdigit():
+            deadline = f"{minute} {int(hour) + NIGHTLY_GRACE_HOURS} * * *"
+            return dg.FreshnessPolicy.cron(deadline, lower_bound_delta=timedelta(days=1), timezone=timezone)
+        interval = timedelta(hours=1 if hour == "*" else int(hour.removeprefix("*/")))
+        return dg.FreshnessPolicy.time_window(
+            warn_window=2 * interval + timedelta(hours=1), fail_window=max(8 * interval, timedelta(hours=12))
+        )
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """Tags that make one run serve all partitions between two, in the order of the UI."""
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}

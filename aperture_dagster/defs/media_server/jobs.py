@@ -1,0 +1,24 @@
+"""When the media server is read."""
+
+from aperture_dagster.defs.jobs import Job
+
+JOBS = (
+    Job("sync_users", "Read the media server's users.", ("users",), cron="*/30 * * * *", first_run=True),
+    Job("sync_movies", "Read the media server's films.", ("movies",), cron="0 2 * * *", first_run=True),
+    Job(
+        "sync_series",
+        "Read the media server's series and their episodes.",
+        ("series", "episodes"),
+        cron="0 2 * * *",
+        first_run=True,
+    ),
+    Job(
+        "sync_watch_history",
+        "Read what each user has watched since the last time.",
+        ("watch_history",),
+        cron="0 */2 * * *",
+        scope="users",
+        with_checks=False,
+        quiet=True,
+    ),
+)

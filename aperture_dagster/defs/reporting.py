@@ -1,0 +1,114 @@
+"""How assets report: metadata that the UI shows, a closing log line, and progress."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.defs.failures import LONGEST_REASON
+
+SHOWN_PROBLEMS = 20
+SHOWN_NAMES = 3
+SECONDS_BETWEEN_REPORTS = 5
+
+
+def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
+    """Show records as a table on the asset's page."""
+    if not records:
+        return dg.MetadataValue.md("*nothing*")
+    names = list(columns or records[0])
+    rows = [dg.TableRecord({name: _cell(record.get(name)) for name in names}) for record in records]
+    types = {name: _column_type([row.data[name] for row in rows]) for name in names}
+    schema = dg.TableSchema(columns=[dg.TableColumn(name, types[name]) for name in names])
+    return dg.MetadataValue.table(rows, schema=schema)
+
+
+def materialized(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    metadata: Mapping[str, Any],
+    *,
+    version: str | None = None,
+) -> dg.MaterializeResult:
+    """Build the result of an asset, and log its totals.
+
+    Args:
+        context: of the run.
+        metadata: numbers with stable keys (they become plots), and tables.
+        version: a hash of the content that other assets read; equal content starts nothing downstream.
+    """
+    names = {"dagster/row_count": "rows", "rows_written": "rows written", "requests": "requests sent"}
+    failures = {"unreadable": "could not be read", "errors": "failed"}
+    totals = {what: metadata[key] for key, what in names.items() if key in metadata}
+    log_totals(context, totals | {what: metadata[key] for key, what in failures.items() if metadata.get(key)})
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version) if version else None)
+
+
+def log_totals(context: dg.OpExecutionContext | dg.AssetExecutionContext, totals: Mapping[str, int]) -> None:
+    """Log the closing line of a step."""
+    context.log.info(f"Done: {', '.join(f'{count:,} {what}' for what, count in totals.items())}.")
+
+
+def problems_table(problems: Sequence[str]) -> dict[str, Any]:
+    """Show what could not be read: always the number, and a table if there is any."""
+    metadata: dict[str, Any] = {"unreadable": len(problems)}
+    if problems:
+        metadata["unreadable_items"] = table([{"problem": problem} for problem in problems[:SHOWN_PROBLEMS]])
+    return metadata
+
+
+def warn_of_unreadable(context: dg.AssetExecutionContext, what: str, problems: Sequence[str], *, read: int) -> None:
+    """Log how many could not be read, and what is wrong with the first."""
+    if problems:
+        context.log.warning(
+            f"{len(problems):,} of {len(problems) + read:,} {what} could not be read and were left as they are. "
+            f"The first: {problems[0][:LONGEST_REASON]}."
+        )
+
+
+def _cell(value: Any) -> str | int | float | bool | None:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return None if value != value else round(value, 3)
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _column_type(values: Sequence[Any]) -> str:
+    known = [value for value in values if value is not None]
+    for name, types in (("bool", bool), ("int", int), ("float", (int, float))):
+        if known and all(isinstance(value, types) for value in known):
+            return name
+    return "string"
+
+
+class Progress:
+    """Log lines with counts and rate, at most one every five seconds: every line is a row in the event log."""
+
+    def __init__(self, context: dg.AssetExecutionContext, what: str, total: int | None = None) -> None:
+        self._context, self._what, self._total = context, what, total
+        self._started = self._reported = time.monotonic()
+        self._done = 0
+
+    def add(self, count: int = 1) -> None:
+        """Count, and report when it is time."""
+        self._done += count
+        if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
+            self.report()
+
+    def report(self) -> None:
+        """Log how far the work is."""
+        self._reported = time.monotonic()
+        seconds = max(self._reported - self._started, 1e-9)
+        of = f" of {self._total:,}" if self._total is not None else ""
+        self._context.log.info(f"{self._done:,}{of} {self._what}, {self._done / seconds:,.0f}/s")

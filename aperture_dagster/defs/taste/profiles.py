@@ -1,0 +1,139 @@
+"""The taste of each user."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from aperture_dagster.automation import on_upstream_change
+from aperture_dagster.defs.enrichment import enriched_metadata
+from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.media_server import movies, series, watch_history
+from aperture_dagster.defs.reporting import table
+from aperture_dagster.defs.taste.embeddings import embeddings
+from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.partitions import users_partitions
+from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.history import read_histories
+from aperture_dagster.storage.lists import profile_table, read_items, replace_taste
+from aperture_dagster.storage.people import StoredUser
+from aperture_dagster.storage.vectors import active_model, read_vectors
+from aperture_dagster.storage.versions import content_version
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection
+
+MEDIA_TYPES = ("movie", "series")
+
+
+@dg.asset(
+    group_name="taste",
+    deps=[movies, series, watch_history, enriched_metadata, embeddings],
+    # Facts about titles change with every vote; those that matter to a taste are in the vectors.
+    automation_condition=on_upstream_change(ignoring=dg.AssetSelection.assets(movies, series, enriched_metadata)),
+    partitions_def=users_partitions,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"numpy", "postgres"},
+    output_required=False,
+    metadata={"dagster/table_name": "taste_profiles"},
+)
+def taste_profiles(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> Iterator[dg.MaterializeResult]:
+    """What each user likes, one row per user and media type: signed weights of all they watched, and from them their
+    tastes (several in one person are kept apart), with what sets them apart from the library.
+    """
+    # pandas and numpy double the time that every `dagster` command takes to start.
+    from aperture_dagster.ranking.taste import centre, taste_weights
+
+    with operator_errors(context, settings), database.transaction() as connection:
+        model_key = model_in_use(connection)
+        items = read_items(connection)
+        vectors, mask = read_vectors(connection, model_key, items["work_id"])
+        histories = read_histories(connection)
+    centred = centre(vectors, mask)
+    weights = taste_weights(histories, as_of=clock.now())
+    media_types = dict(zip(items["work_id"], items["media_type"], strict=True))
+
+    def serve(user: StoredUser) -> UserOutcome:
+        own = weights.loc[(weights["user_id"] == user.user_id) & weights["work_id"].isin(media_types)]
+        profiles = [_profile_row(user, media_type, own, items, centred, model_key) for media_type in MEDIA_TYPES]
+        rows = [
+            {
+                "user_id": user.user_id,
+                "work_id": int(work_id),
+                "media_type": media_types[work_id],
+                "weight": round(float(weight), 5),
+            }
+            for work_id, weight in zip(own["work_id"], own["weight"], strict=True)
+        ]
+        with database.transaction() as connection:
+            counts = replace_taste(connection, user.user_id, profiles, rows)
+            shown = profile_table(connection, [user.user_id])
+            version = content_version(connection, "taste_profiles", "taste_weights", user_id=user.user_id)
+        return UserOutcome(
+            version,
+            rows_written=counts.written,
+            metadata={
+                "dagster/row_count": len(rows),
+                "liked": sum(profile["liked"] for profile in profiles),
+                "disliked": sum(profile["disliked"] for profile in profiles),
+                "taste": table(shown, ["media_type", "titles", "liked", "disliked", "taste"]),
+                "tastes": table(_tastes_shown(profiles)),
+            },
+        )
+
+    yield from for_each_user(context, settings, database, serve)
+
+
+def model_in_use(connection: "Connection") -> str:
+    """The model whose vectors are in use.
+
+    Raises:
+        MissingPrerequisite: none is complete yet.
+    """
+    model_key = active_model(connection)
+    if model_key is None:
+        raise MissingPrerequisite("No title has a vector yet: materialize embeddings first.")
+    return model_key
+
+
+def _profile_row(
+    user: StoredUser, media_type: str, weights: "pd.DataFrame", items: "pd.DataFrame", centred: Any, model_key: str
+) -> dict[str, Any]:
+    from aperture_dagster.ranking.taste import taste_profile
+
+    profile = taste_profile(weights, items, centred, media_type=media_type)
+    titles = dict(zip(items["work_id"], items["title"], strict=True))
+    of_type = set(items.loc[items["media_type"] == media_type, "work_id"])
+    return {
+        "user_id": user.user_id,
+        "media_type": media_type,
+        "model_key": model_key,
+        "titles": sum(work_id in of_type for work_id in weights["work_id"]),
+        "liked": profile.liked,
+        "disliked": profile.disliked,
+        "summary": {
+            "sentence": profile.summary,
+            "genres": [{"name": one.name, "lift": one.lift, "titles": one.titles} for one in profile.genres],
+            "keywords": [{"name": one.name, "lift": one.lift, "titles": one.titles} for one in profile.keywords],
+            "tastes": [
+                {"share": round(taste.share, 3), "titles": [titles[work_id] for work_id in taste.work_ids]}
+                for taste in profile.tastes
+            ],
+        },
+        "centroids": [[round(float(value), 6) for value in taste.centroid] for taste in profile.tastes] or None,
+    }
+
+
+def _tastes_shown(profiles: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"media_type": profile["media_type"], "share": taste["share"], "such_as": ", ".join(taste["titles"])}
+        for profile in profiles
+        for taste in profile["summary"]["tastes"]
+    ]

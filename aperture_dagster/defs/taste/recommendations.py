@@ -1,0 +1,199 @@
+"""What each user is recommended."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from aperture_dagster.automation import on_upstream_change
+from aperture_dagster.defs.enrichment import enriched_metadata
+from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.media_server import movies, series, users, watch_history
+from aperture_dagster.defs.reporting import table
+from aperture_dagster.defs.taste.embeddings import embeddings
+from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
+from aperture_dagster.defs.users import UserOutcome, for_each_user, is_brief
+from aperture_dagster.library.access import visible_copies
+from aperture_dagster.library.parental import within_limit
+from aperture_dagster.partitions import users_partitions
+from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.history import read_histories
+from aperture_dagster.storage.lists import (
+    read_copies,
+    read_edges,
+    read_items,
+    read_weights,
+    reason,
+    recommendation_table,
+    replace_recommendations,
+    users_with_taste,
+)
+from aperture_dagster.storage.people import StoredUser, users_of_partitions
+from aperture_dagster.storage.vectors import read_vectors
+from aperture_dagster.storage.versions import content_version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aperture_dagster.ranking.recommend import RankingModel
+
+SHOWN = 25
+SHOWN_BRIEFLY = 10
+# New votes and what others watched move a list only a little, so they can wait for the night. A new title reaches the
+# lists through its vector, a play through the taste.
+AT_NIGHT = dg.AssetSelection.assets(movies, series, enriched_metadata, watch_history)
+
+
+@dg.asset(
+    group_name="taste",
+    deps=[users, movies, series, watch_history, enriched_metadata, embeddings, taste_profiles],
+    partitions_def=users_partitions,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"numpy", "postgres"},
+    automation_condition=on_upstream_change(ignoring=AT_NIGHT),
+    output_required=False,
+    metadata={"dagster/table_name": "recommendations"},
+)
+def recommendations(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> Iterator[dg.MaterializeResult]:
+    """What each user may like, 50 titles per user and media type, with the parts of the score and the watched titles
+    that each one resembles.
+
+    Nothing watched, started or disliked, also not as another copy; only what the user may see. Replaced whole, in one
+    transaction.
+    """
+    with operator_errors(context, settings):
+        with database.transaction() as connection:
+            learned = users_with_taste(connection)
+        model, visible = _ranking_model(context, settings, database, clock)
+    limit = SHOWN_BRIEFLY if is_brief(context) else SHOWN
+
+    def serve(user: StoredUser) -> UserOutcome:
+        if user.user_id not in learned:
+            raise MissingPrerequisite("No taste has been learned yet: materialize taste_profiles first.")
+        ranked = model.for_user(user.user_id)
+        rows = [_recommendation_row(user, row, visible[user.user_id]) for row in ranked.to_dict("records")]
+        with database.transaction() as connection:
+            counts = replace_recommendations(connection, user.user_id, rows)
+            shown = recommendation_table(connection, user.user_id)
+            version = content_version(connection, "recommendations", user_id=user.user_id)
+        cold = bool(ranked["cold"].any()) if len(ranked) else True
+        metadata: dict[str, Any] = {}
+        if cold:
+            metadata["note"] = "Too little history yet: the list is led by what is well liked in general."
+        for media_type, name in (("movie", "recommended_films"), ("series", "recommended_series")):
+            own = [row for row in shown if row["media_type"] == media_type]
+            metadata[name] = table([_shown(row, brief=is_brief(context)) for row in own[:limit]])
+        metadata |= {
+            "dagster/row_count": len(rows),
+            "films": sum(row["media_type"] == "movie" for row in rows),
+            "series": sum(row["media_type"] == "series" for row in rows),
+            "cold": cold,
+        }
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
+
+    yield from for_each_user(context, settings, database, serve)
+
+
+def _ranking_model(
+    context: dg.AssetExecutionContext, settings: Settings, database: Database, clock: Clock
+) -> "tuple[RankingModel, dict[str, Mapping[int, int]]]":
+    """Prepare what all users of this run share, and find for each the works that they may see, with a copy of each."""
+    from aperture_dagster.ranking.config import RankingConfig, RankingInputs
+    from aperture_dagster.ranking.recommend import prepare
+
+    now = clock.now()
+    with database.transaction() as connection:
+        asked = list(users_of_partitions(connection, list(context.partition_keys)).values())
+        model_key = model_in_use(connection)
+        items = read_items(connection)
+        vectors, mask = read_vectors(connection, model_key, items["work_id"])
+        histories = read_histories(connection)
+        weights = read_weights(connection)
+        edges = read_edges(connection)
+        copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []
+    usual: dict[int, int] = dict(zip(items["work_id"], items["item_id"], strict=True))
+    visible: dict[str, Mapping[int, int]] = {
+        user.user_id: visible_copies(copies, user.access, usual) if user.access.is_limited else usual for user in asked
+    }
+    inputs = RankingInputs(
+        items=items,
+        histories=histories,
+        weights=weights,
+        as_of=now,
+        vectors=vectors,
+        vector_mask=mask,
+        users=[user.user_id for user in asked],
+        excluded={user.user_id: _excluded(user, items, visible[user.user_id]) for user in asked},
+        edges=edges if len(edges) else None,
+        crowd=_crowd(context, settings, items),
+    )
+    config = RankingConfig(limit=settings.recommendations_per_list, diversity=settings.diversity)
+    return prepare(inputs, config), visible
+
+
+def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: "pd.DataFrame") -> "pd.DataFrame | None":
+    """What other people watched together, when the operator points to it."""
+    from aperture_dagster.resources.crowd import read_crowd
+
+    if settings.crowd_folder is None:
+        return None
+    films = items[items["media_type"] == "movie"]
+    by_tmdb_id = {
+        int(tmdb): work for work, tmdb in zip(films["work_id"], films["tmdb_id"], strict=True) if tmdb == tmdb
+    }
+    by_imdb_id = {imdb: work for work, imdb in zip(films["work_id"], films["imdb_id"], strict=True) if imdb}
+    crowd = read_crowd(settings.crowd_folder.expanduser(), by_tmdb_id, by_imdb_id)
+    context.log.info(
+        f"{crowd['user_id'].nunique():,} people from outside, {len(crowd):,} ratings of films in the library"
+    )
+    return crowd
+
+
+def _excluded(user: StoredUser, items: "pd.DataFrame", visible: Mapping[int, int]) -> Any:
+    """The titles that a user may not see, as a mask (n,): none of their copies, or beyond the parental limit.
+
+    What they watched, started or dislike the ranking itself leaves out.
+    """
+    import numpy as np
+
+    mask = np.array([work_id not in visible for work_id in items["work_id"]], dtype=bool)
+    if user.max_parental_rating is not None:
+        limit = user.max_parental_rating
+        mask |= np.array([not within_limit(rating, limit) for rating in items["official_rating"]], dtype=bool)
+    return mask
+
+
+def _recommendation_row(user: StoredUser, row: dict[str, Any], copies: Mapping[int, int]) -> dict[str, Any]:
+    from aperture_dagster.ranking.config import COMPONENTS
+
+    return {
+        "user_id": user.user_id,
+        "media_type": row["media_type"],
+        "rank": int(row["rank"]),
+        "work_id": int(row["work_id"]),
+        "item_id": int(copies[row["work_id"]]),
+        "score": round(float(row["score"]), 4),
+        "components": {name: round(float(row[name]), 3) for name in COMPONENTS},
+        "because": [int(work_id) for work_id in row["because"]],
+        "is_cold": bool(row["cold"]),
+    }
+
+
+def _shown(row: dict[str, Any], *, brief: bool) -> dict[str, Any]:
+    """Show a recommendation as a person reads it; the parts of its score only where there is room."""
+    from aperture_dagster.ranking.config import COMPONENTS
+
+    return {
+        "rank": row["rank"],
+        "title": row["title"],
+        "year": row["year"],
+        "because": reason(row["because"]),
+        "score": row["score"],
+        **({} if brief else {name: row["components"].get(name) for name in COMPONENTS}),
+    }

@@ -1,0 +1,210 @@
+"""The loop over users: one run serves one user or all of them, and one user's failure costs only that user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.automation import FROM_AUTOMATION
+from aperture_dagster.defs.failures import (
+    EXPECTED,
+    LONGEST_REASON,
+    MissingPrerequisite,
+    describe,
+    operator_errors,
+    stack_trace,
+)
+from aperture_dagster.defs.reporting import SHOWN_NAMES, Progress, log_totals, table
+from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.errors import ServiceNotConfigured, ServicePaused, ServiceRefused, ServiceUnavailable
+from aperture_dagster.resources.providers import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.files import FileError
+from aperture_dagster.storage.people import StoredUser, users_of_partitions
+
+SCHEDULE_TAG = "dagster/schedule_name"
+VERSION_TAG = "dagster/data_version"
+# These would hit every other user, too.
+SAME_FOR_EVERYBODY = (ServiceRefused, ServiceNotConfigured, ServicePaused, DatabaseError, FileError)
+# A service that was unavailable, after all retries, for so many users in a row is down.
+UNAVAILABLE_IN_A_ROW = 3
+
+
+@dataclass(slots=True)
+class UserOutcome:
+    """What serving one user gave.
+
+    Args:
+        version: the data version of the user's partition: a hash of what other assets read of it.
+        metadata: of the partition.
+        rows_written: rows that changed.
+        requests: requests sent.
+        record: whether to record the partition in a quiet run even if nothing changed.
+    """
+
+    version: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+    rows_written: int = 0
+    requests: int = 0
+    record: bool = False
+
+
+def for_each_user(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    database: Database,
+    serve: Callable[[StoredUser], UserOutcome],
+    *,
+    quiet: bool = False,
+) -> Iterator[dg.MaterializeResult]:
+    """Serve every user of the run's partitions, and record each with a data version of their own.
+
+    A data version that is yielded counts for all partitions of a run, so those of several users are logged as events.
+    A user's failure, of whatever kind, is recorded; the others are served, and the step fails at the end, naming who
+    and why. When a service refuses, asks for a pause or is unavailable for three users in a row, the rest is left out.
+
+    Args:
+        context: of the run.
+        settings: for retries, and for the secrets that must not show.
+        database: knows the users.
+        serve: serves one user; may raise anything.
+        quiet: whether scheduled runs record only the users for whom something changed.
+
+    Raises:
+        Failure: one user or more could not be served.
+        RetryRequested: nobody could be served, because a service is unavailable.
+    """
+    with operator_errors(context, settings):
+        run = _Run(context, settings, database)
+        run.serve_all(serve)
+        if run.failed and not run.served:
+            # Nobody could be served: it is the service, or what comes first, so it is handled as such.
+            raise next(iter(run.failed.values()))
+        silent = quiet and not run.failed and SCHEDULE_TAG in context.run.tags and _last_run_succeeded(context)
+        if not silent and not run.failed and len(run.keys) == 1:
+            ((key, outcome),) = run.served.items()
+            yield dg.MaterializeResult(
+                metadata=run.metadata(key, outcome), data_version=dg.DataVersion(outcome.version)
+            )
+        else:
+            if not silent and not run.failed and _has_dependent_steps(context):
+                # Later steps of the run wait for it. It must come first: a partition's last event counts.
+                yield dg.MaterializeResult()
+            run.record(only_changed=silent)
+        if run.failed:
+            raise run.failure()
+        run.log_totals()
+
+
+def is_brief(context: dg.AssetExecutionContext) -> bool:
+    """Tell whether a run was started by a change. Such runs are frequent, so they show less than the nightly ones."""
+    return FROM_AUTOMATION in context.run.tags
+
+
+class _Run:
+    def __init__(self, context: dg.AssetExecutionContext, settings: Settings, database: Database) -> None:
+        self._context, self._settings = context, settings
+        # A run's partitions come as a set; the order of the UI makes two runs comparable.
+        place = {key: number for number, key in enumerate(context.instance.get_dynamic_partitions(USERS))}
+        self.keys = sorted(context.partition_keys, key=lambda key: place.get(key, len(place)))
+        if not self.keys:
+            raise MissingPrerequisite(
+                "The run is for no user: a range goes from an earlier partition to a later one, in the order of the UI."
+            )
+        with database.transaction() as connection:
+            self._users = users_of_partitions(connection, self.keys)
+        self.served: dict[str, UserOutcome] = {}
+        self.failed: dict[str, Exception] = {}
+
+    def serve_all(self, serve: Callable[[StoredUser], UserOutcome]) -> None:
+        """Serve one user after the other until all are, or until it is known to be in vain."""
+        unavailable = 0
+        progress = Progress(self._context, "users", len(self.keys))
+        for number, key in enumerate(self.keys, start=1):
+            try:
+                if key not in self._users:
+                    raise MissingPrerequisite(f"No user has the partition {key!r}: run sync_users.")
+                self.served[key] = serve(self._users[key])
+                unavailable = 0
+            except Exception as error:
+                self.failed[key] = error
+                self._context.log.error(f"{self._name(key)}: {describe(error, self._settings)}")
+                unavailable = unavailable + 1 if isinstance(error, ServiceUnavailable) else 0
+                if isinstance(error, SAME_FOR_EVERYBODY) or unavailable == UNAVAILABLE_IN_A_ROW:
+                    rest = self.keys[number:]
+                    self.failed |= dict.fromkeys(rest, error)
+                    if rest:
+                        self._context.log.error(f"Left out {len(rest)} more users, who would fail for the same reason.")
+                    break
+            progress.add()
+
+    def record(self, *, only_changed: bool) -> None:
+        """Log a materialization with its own data version for each user who was served."""
+        for key, outcome in self.served.items():
+            if outcome.rows_written or outcome.record or not only_changed:
+                self._context.log_event(
+                    dg.AssetMaterialization(
+                        self._context.asset_key,
+                        partition=key,
+                        metadata=self.metadata(key, outcome),
+                        tags={VERSION_TAG: outcome.version},
+                    )
+                )
+
+    def metadata(self, key: str, outcome: UserOutcome) -> dict[str, Any]:
+        """The metadata of a user's partition; what a person wants to see first comes first."""
+        counts = {"rows_written": outcome.rows_written, "requests": outcome.requests}
+        return {"user": self._name(key)} | outcome.metadata | counts
+
+    def log_totals(self) -> None:
+        """Log what the run came to."""
+        written, sent = (
+            sum(getattr(one, name) for one in self.served.values()) for name in ("rows_written", "requests")
+        )
+        log_totals(self._context, {"users served": len(self.served), "rows written": written, "requests sent": sent})
+
+    def failure(self) -> dg.Failure:
+        """The failure of a step that served some users and others not."""
+        reasons = {self._name(key): describe(error, self._settings) for key, error in self.failed.items()}
+        metadata: dict[str, Any] = {
+            "failed_users": table([{"user": user, "why": reason} for user, reason in reasons.items()])
+        }
+        unforeseen = next((error for error in self.failed.values() if not isinstance(error, EXPECTED)), None)
+        if unforeseen is not None:
+            metadata["stack_trace"] = dg.MetadataValue.md(f"```\n{stack_trace(unforeseen, self._settings)}\n```")
+        return dg.Failure(
+            description=f"{len(self.failed)} of {len(self.keys)} users could not be served, the others were. "
+            f"{_who_and_why(reasons)} What was there is kept.",
+            metadata=metadata,
+            allow_retries=False,
+        )
+
+    def _name(self, key: str) -> str:
+        return self._users[key].name if key in self._users else key
+
+
+def _last_run_succeeded(context: dg.AssetExecutionContext) -> bool:
+    """Tell whether the job's last run left no failed partition behind, which only a materialization would clear."""
+    runs = context.instance.get_runs(dg.RunsFilter(job_name=context.run.job_name), limit=2)
+    return all(run.status == dg.DagsterRunStatus.SUCCESS for run in runs if run.run_id != context.run_id)
+
+
+def _has_dependent_steps(context: dg.AssetExecutionContext) -> bool:
+    """Tell whether the run may hold more than this asset; runs of whole jobs have no selection."""
+    return context.run.asset_selection != {context.asset_key} or bool(context.run.asset_check_selection)
+
+
+def _who_and_why(reasons: Mapping[str, str]) -> str:
+    """Name the first user who could not be served with the reason, and some others; all are in the table."""
+    (first, reason), *others = reasons.items()
+    shown = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + "…"
+    text = f"{first[:40]}: {shown}"
+    if others:
+        names: Sequence[str] = [name[:12] for name, _ in others[:SHOWN_NAMES]]
+        more = f" and {len(others) - SHOWN_NAMES} more" if len(others) > SHOWN_NAMES else ""
+        text += f" Also: {', '.join(names)}{more}."
+    return text

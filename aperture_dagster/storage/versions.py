@@ -1,0 +1,52 @@
+"""Data versions: hashes of the content that other assets read, equal as long as that content is."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Text, and_, cast, func, literal_column, select, tuple_
+
+from aperture_dagster.storage.tables import metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+# Columns that say when a row was written, not what it says.
+BOOKKEEPING = frozenset({"created_at", "first_seen_at", "generated_at", "last_activity_at", "seen_at", "updated_at"})
+
+
+def content_version(connection: Connection, *tables: str, columns: Sequence[str] = (), **where: object) -> str:
+    """Hash the rows of ``tables`` in whatever order they are stored.
+
+    Args:
+        connection: to read with.
+        tables: names of tables.
+        columns: what is hashed of each row; default everything but the bookkeeping columns.
+        where: columns and the values that they must have, such as ``user_id="a1"``.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for name in tables:
+        table = metadata.tables[name]
+        hashed = [table.c[column] for column in columns] or [one for one in table.c if one.name not in BOOKKEEPING]
+        row = func.hashtextextended(cast(tuple_(*hashed), Text), 0)
+        statement = select(func.count(), func.coalesce(func.sum(row), literal_column("0"))).select_from(table)
+        statement = statement.where(and_(True, *(table.c[column] == value for column, value in where.items())))
+        digest.update(repr(tuple(connection.execute(statement).one())).encode())
+    return digest.hexdigest()
+
+
+def change_version(connection: Connection, *tables: str) -> str:
+    """Hash which rows there are and when each was last changed, for tables that are too large to hash their content.
+
+    It stands for the content because an upsert leaves the row and its ``updated_at`` alone when nothing differs.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for name in tables:
+        table = metadata.tables[name]
+        columns = [column.name for column in table.primary_key]
+        columns += [name for name in ("updated_at", "removed_at") if name in table.c]
+        digest.update(content_version(connection, name, columns=columns).encode())
+    return digest.hexdigest()

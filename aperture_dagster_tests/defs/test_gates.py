@@ -1,0 +1,77 @@
+"""A blocking check that did not pass stops the schedules of what follows, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.defs.gates import blocking_checks, upstream_keys, why_blocked
+
+sound = {"titles": True}
+
+
+@dg.asset
+def titles() -> None: ...
+
+
+@dg.asset(deps=[titles])
+def vectors() -> None: ...
+
+
+@dg.asset_check(asset=titles, blocking=True)
+def are_complete() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=sound["titles"], description=None if sound["titles"] else "3 are missing")
+
+
+@dg.asset_check(asset=titles)
+def are_pretty() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def reason(instance: dg.DagsterInstance) -> Callable[[], str | None]:
+    """Why a job that makes vectors must not start."""
+    upstream = upstream_keys([titles, vectors], ["vectors"])
+    assert upstream == {titles.key}
+    return lambda: why_blocked(instance, upstream, blocking_checks([are_complete, are_pretty]))
+
+
+def run(instance: dg.DagsterInstance, *parts: dg.AssetsDefinition, passes: bool = True) -> None:
+    sound["titles"] = passes
+    dg.materialize([*parts], instance=instance, raise_on_error=False, selection=dg.AssetSelection.all())
+
+
+def test_nothing_starts_before_what_it_builds_on_exists(reason):
+    assert "titles is not sound" in reason()
+
+
+def test_a_failed_check_is_named_with_its_finding_and_what_to_do(instance, reason):
+    run(instance, titles, are_complete, passes=False)
+    assert "are_complete failed: 3 are missing" in reason()
+    assert "materialize titles" in reason()
+
+
+def test_a_passed_check_opens_and_a_check_that_does_not_block_never_closes(instance, reason):
+    run(instance, titles, are_complete, are_pretty)
+    assert reason() is None
+
+
+def test_it_opens_by_itself_when_the_check_passes_later(instance, reason):
+    run(instance, titles, are_complete, passes=False)
+    assert reason() is not None
+    run(instance, titles, are_complete)
+    assert reason() is None
+
+
+def test_a_check_of_an_earlier_materialization_does_not_count(instance, reason):
+    run(instance, titles, are_complete)
+    run(instance, titles)
+    assert "has not run since" in reason()
