@@ -1,4 +1,4 @@
-"""A tiny web server that answers as it is told, for what the stand-ins do not do."""
+"""A scripted web server, for what the stand-ins do not do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CERTIFICATES = Path(__file__).with_name("certificates")
 
 @dataclass
 class Answer:
-    """One answer: any body, JSON unless it is text or bytes; ``missing`` bytes are announced and never sent."""
+    """An answer: any body, JSON unless it is text or bytes; ``missing`` bytes are announced and never sent."""
 
     body: Any = None
     status: int = 200
@@ -41,7 +41,7 @@ class Answer:
 
 @dataclass
 class Asked:
-    """One request as it arrived."""
+    """A request as received."""
 
     method: str
     target: str
@@ -51,7 +51,7 @@ class Asked:
 
 
 class Scripted:
-    """Answers in turn, the last one for ever; a function makes the answer from the request."""
+    """Returns the answers in turn, and the last one forever; a function makes the answer from the request."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answers: list[Answer | Callable[[Asked], Answer]] = [Answer({})]
@@ -120,7 +120,7 @@ def scripted() -> Iterator[Scripted]:
 
 @pytest.fixture
 def scripted_tls() -> Iterator[Scripted]:
-    """The same behind a certificate that nobody but itself has signed."""
+    """The same with a self-signed certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATES / "certificate.pem", CERTIFICATES / "key.pem")
     server = Scripted(context)
@@ -130,7 +130,7 @@ def scripted_tls() -> Iterator[Scripted]:
 
 @pytest.fixture
 def transport(scripted: Scripted) -> Iterator[Callable[..., Transport]]:
-    """Makes a transport to the scripted server, quick to try again."""
+    """Make a transport to the scripted server with short waits."""
     made: list[Transport] = []
 
     def make(url: str | None = None, **how: Any) -> Transport:
@@ -145,6 +145,6 @@ def transport(scripted: Scripted) -> Iterator[Callable[..., Transport]]:
 
 @pytest.fixture(scope="session")
 def steady() -> Iterator[RunningSimulator]:
-    """The stand-ins over the odd world, shared by tests that change nothing in it."""
+    """The stand-ins with the odd world, shared by tests that do not change it."""
     with running_simulator(odd_world(NOW)) as running:
         yield running

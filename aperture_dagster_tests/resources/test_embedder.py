@@ -1,4 +1,4 @@
-"""Who turns texts into vectors."""
+"""Embedders: local models and endpoints."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_local_model_needs_no_network(monkeypatch: pytest.MonkeyPatch):
     assert vectors.shape == (1, 256)
 
 
-def test_vectors_have_length_one_one_type_and_repeat(wordllama: WordLlamaEmbedder):
+def test_vectors_have_length_one_and_are_reproducible(wordllama: WordLlamaEmbedder):
     texts = [*ODD_TITLES, LONG_NAME * 20, "x"]
     vectors = wordllama.embed(texts).vectors
     assert vectors.shape == (len(texts), wordllama.dimensions)
@@ -87,25 +87,25 @@ def test_vectors_have_length_one_one_type_and_repeat(wordllama: WordLlamaEmbedde
     assert np.allclose(vectors[3], wordllama.embed([texts[3]]).vectors[0], atol=1e-4)
 
 
-def test_what_is_alike_is_near(wordllama: WordLlamaEmbedder):
+def test_similar_texts_have_similar_vectors(wordllama: WordLlamaEmbedder):
     heist, robbery, garden = wordllama.embed(
         ["Thieves plan a bank heist.", "Robbers prepare to rob a bank.", "A gardener grows roses in spring."]
     ).vectors
     assert heist @ robbery > heist @ garden + 0.1
 
 
-def test_no_texts_are_no_vectors(wordllama: WordLlamaEmbedder):
+def test_no_texts_give_no_vectors(wordllama: WordLlamaEmbedder):
     assert wordllama.embed([]).vectors.shape == (0, 256)
 
 
-def test_a_vector_of_nothing_stays_nothing():
+def test_a_zero_vector_stays_zero():
     assert np.array_equal(unit_length(np.array([[0.0, 0.0], [3.0, 4.0]])), np.array([[0, 0], [0.6, 0.8]], np.float32))
 
 
 # OpenAI-compatible
 
 
-def test_any_endpoint_is_spoken_to(steady: RunningSimulator):
+def test_an_openai_compatible_endpoint_is_supported(steady: RunningSimulator):
     with endpoint(steady.openai_url) as embedder:
         assert embedder.dimensions == 256
         assert embedder.name == "openai-demo-embedding-256"
@@ -123,7 +123,7 @@ def test_texts_are_sent_in_batches_and_come_back_in_order(steady: RunningSimulat
     assert np.allclose(in_parts, at_once)
 
 
-def test_an_order_other_than_that_of_the_texts_is_put_right(scripted: Scripted):
+def test_vectors_are_returned_in_the_order_of_the_texts(scripted: Scripted):
     answer = vectors_of(3)
     answer["data"].reverse()
     scripted.say(Answer(vectors_of(3)), Answer(answer))
@@ -145,19 +145,19 @@ def test_an_order_other_than_that_of_the_texts_is_put_right(scripted: Scripted):
     ],
     ids=range(15),
 )  # fmt: skip
-def test_vectors_that_cannot_be_matched_to_their_texts_are_not_taken(scripted: Scripted, answer: Any):
+def test_vectors_that_cannot_be_matched_to_their_texts_are_rejected(scripted: Scripted, answer: Any):
     scripted.say(Answer(answer))
     with endpoint(scripted.url) as embedder, pytest.raises(BadAnswer, match="endpoint"):
         embedder.embed(["a", "b", "c"])
 
 
-def test_a_model_that_changes_its_length_on_the_way_is_not_mixed(scripted: Scripted):
+def test_a_model_that_changes_its_dimensions_is_rejected(scripted: Scripted):
     scripted.say(Answer(vectors_of(1, 3)), Answer(vectors_of(1, 4)))
     with endpoint(scripted.url, batch_size=1) as embedder, pytest.raises(BadAnswer, match="length to 4"):
         embedder.embed(["a", "b"])
 
 
-def test_no_text_is_sent_empty_or_endless(scripted: Scripted):
+def test_no_text_is_sent_empty_or_too_long(scripted: Scripted):
     def check(asked: Asked) -> Answer:
         assert all(0 < len(text) <= 6000 for text in asked.body["input"])
         return Answer(vectors_of(len(asked.body["input"])))
@@ -172,8 +172,7 @@ def test_no_text_is_sent_empty_or_endless(scripted: Scripted):
 # What an endpoint refuses
 
 
-def test_an_account_without_credit_is_not_asked_again():
-    """Finding R11: ``insufficient_quota`` was tried five times, as if it would pass."""
+def test_an_account_without_credit_is_not_retried():
     with running_simulator(World("empty"), SimulatorSettings(embedding_credit=0)) as simulator:
         embedder = OpenAiEmbedder.connect(
             simulator.openai_url, "demo-openai-key", model="demo-embedding", batch_size=2, first_wait_seconds=0.01
@@ -186,7 +185,7 @@ def test_an_account_without_credit_is_not_asked_again():
 @pytest.mark.parametrize(
     "answer", [Answer({"error": {"message": "Pay KEY"}}, 402), Answer({"error": {"type": "insufficient_quota"}}, 429)]
 )
-def test_no_credit_is_told_in_several_ways_and_never_with_the_key(scripted: Scripted, answer: Answer):
+def test_missing_credit_is_reported_without_the_key(scripted: Scripted, answer: Answer):
     scripted.say(with_key(answer, "sk-secret"))
     embedder = OpenAiEmbedder.connect(scripted.url, "sk-secret", model="m", batch_size=2, first_wait_seconds=0.01)
     with pytest.raises(ServiceRefused, match="no credit left") as told:
@@ -194,7 +193,7 @@ def test_no_credit_is_told_in_several_ways_and_never_with_the_key(scripted: Scri
     assert (embedder.requests, "sk-secret" in str(told.value)) == (1, False)
 
 
-def test_a_throttled_endpoint_is_waited_for(scripted: Scripted):
+def test_a_throttled_request_is_retried(scripted: Scripted):
     limited = {"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}}
     scripted.say(Answer(limited, 429, {"retry-after": "0"}), Answer(vectors_of(1)))
     with endpoint(scripted.url) as embedder:
@@ -202,7 +201,7 @@ def test_a_throttled_endpoint_is_waited_for(scripted: Scripted):
 
 
 def test_a_refused_text_costs_only_itself():
-    """Finding R11: it cost the other 63 of its request their vectors."""
+    """The other texts of its request keep their vectors."""
     texts = [f"film {number}" for number in range(64)]
     texts[17] = texts[40] = "a forbidden film"
     stand_ins = SimulatorSettings(embedding_refused_words=("forbidden",))
@@ -217,7 +216,7 @@ def test_a_refused_text_costs_only_itself():
     assert np.allclose(embedding.vectors[[5, 63]], alone)
 
 
-def test_an_endpoint_that_refuses_everything_is_not_asked_about_each_text(scripted: Scripted):
+def test_an_endpoint_that_refuses_everything_fails_early(scripted: Scripted):
     scripted.say(Answer({"error": {"message": "unknown field"}}, 400))
     with endpoint(scripted.url) as embedder:
         with pytest.raises(RequestRejected, match="unknown field"):
@@ -225,7 +224,7 @@ def test_an_endpoint_that_refuses_everything_is_not_asked_about_each_text(script
         assert embedder.requests < 40
 
 
-def test_an_address_that_redirects_is_told_at_once(scripted: Scripted):
+def test_a_redirecting_address_is_reported_at_once(scripted: Scripted):
     scripted.say(Answer("", 308, {"location": "https://elsewhere.invalid/v1/embeddings"}))
     with endpoint(scripted.url) as embedder:
         with pytest.raises(Redirected):
@@ -235,15 +234,14 @@ def test_an_address_that_redirects_is_told_at_once(scripted: Scripted):
 
 @pytest.mark.parametrize("model", ["mxbai-embed-large", "nomic-embed-text", "text-embedding-3-small"])
 @pytest.mark.parametrize("text", ["word " * 5_000, "\u6620\u753b" * 5_000, "\u00e9t\u00e9 " * 5_000])
-def test_no_text_is_longer_than_its_model_takes(steady: RunningSimulator, model: str, text: str):
-    """Finding R11: 6,000 characters are too many for a model with a short context, and for some scripts."""
+def test_texts_are_truncated_to_the_limit_of_the_model(steady: RunningSimulator, model: str, text: str):
     with endpoint(steady.openai_url, model=model) as embedder:
         embedding = embedder.embed(["short", text])
         assert (embedding.refused, embedder.requests) == ({}, 1)
     assert embedding.vectors[1].any()
 
 
-def test_a_text_that_is_too_long_all_the_same_is_cut_further(scripted: Scripted):
+def test_a_text_that_is_still_too_long_is_truncated_further(scripted: Scripted):
     def check(asked: Asked) -> Answer:
         if any(len(text) > 400 for text in asked.body["input"]):
             return Answer({"error": {"message": "the input length exceeds the context length"}}, 400)
@@ -264,14 +262,14 @@ def test_each_model_has_its_own_limit():
     assert truncate("\u6620" * 10, 10) == "\u6620" * 5
 
 
-def test_a_wrong_key_or_model_is_told(steady: RunningSimulator):
+def test_a_wrong_key_or_model_is_reported(steady: RunningSimulator):
     with endpoint(steady.openai_url, "wrong") as embedder, pytest.raises(ServiceRefused):
         embedder.embed(["a"])
     with endpoint(steady.openai_url, model="none") as embedder, pytest.raises(NotFound):
         embedder.embed(["a"])
 
 
-def test_a_local_endpoint_is_sent_no_key(scripted: Scripted):
+def test_no_key_is_sent_to_a_local_endpoint(scripted: Scripted):
     scripted.say(Answer(vectors_of(1)))
     with endpoint(scripted.url, None) as embedder:
         embedder.embed(["a"])
@@ -281,7 +279,7 @@ def test_a_local_endpoint_is_sent_no_key(scripted: Scripted):
 # By the settings
 
 
-def test_the_settings_name_the_embedder(scripted: Scripted):
+def test_the_settings_select_the_embedder(scripted: Scripted):
     assert make_embedder(load_settings()).name == "wordllama-256"
     scripted.say(Answer("", 500), Answer(vectors_of(1)))
     settings = load_settings(
@@ -296,7 +294,7 @@ def test_the_settings_name_the_embedder(scripted: Scripted):
     assert len(scripted.asked) == 2
 
 
-def test_the_attempts_of_the_settings_hold_for_embeddings_too(scripted: Scripted):
+def test_embeddings_use_the_configured_number_of_attempts(scripted: Scripted):
     scripted.say(Answer("", 503))
     settings = load_settings(
         embedder="openai", embedder_url=scripted.url, http_attempts=2, http_retry_wait_seconds=0.01
@@ -306,6 +304,6 @@ def test_the_attempts_of_the_settings_hold_for_embeddings_too(scripted: Scripted
     assert len(scripted.asked) == 2
 
 
-def test_an_embedder_that_is_not_installed_says_what_to_install(tmp_path: Any):
+def test_a_missing_package_is_reported_with_the_command_to_install_it(tmp_path: Any):
     with pytest.raises(ServiceNotConfigured, match="pip install"):
         make_embedder(load_settings(embedder="fastembed", home=tmp_path))

@@ -1,4 +1,4 @@
-"""The Emby client against the stand-in, and against servers that answer otherwise."""
+"""Reading Emby: the stand-in, and servers that answer differently."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def connect(url: str, key: str = KEY, **how: Any) -> EmbyReader:
 
 @pytest.fixture
 def odd() -> Iterator[RunningSimulator]:
-    """The odd world, for this test alone."""
+    """A stand-in with the odd world for a single test."""
     with running_simulator(odd_world(NOW)) as running:
         yield running
 
@@ -51,7 +51,7 @@ def changed(server: EmbyReader, user: str, since: datetime) -> dict[str, bool]:
 
 
 def without_ids(pages: Iterator[list[Any]]) -> list[Any]:
-    """Records of a listing, comparable between servers that number them each in its own way."""
+    """Return the records of a listing without ids, which differ between servers."""
     blank: dict[str, Any] = {"server_item_id": "", "series_item_id": "", "version_ids": ()}
     return [
         replace(record, **{name: value for name, value in blank.items() if hasattr(record, name)})
@@ -60,7 +60,7 @@ def without_ids(pages: Iterator[list[Any]]) -> list[Any]:
     ]
 
 
-def test_emby_and_jellyfin_give_the_same_of_the_same_world(steady: RunningSimulator):
+def test_emby_and_jellyfin_return_the_same_records_for_the_same_world(steady: RunningSimulator):
     emby = connect(steady.url + "/emby", page_size=7)
     jellyfin = JellyfinReader.connect(steady.jellyfin_url, "demo-jellyfin-key", page_size=7)
     assert [replace(user, email_hint=None) for user in emby.users().records] == jellyfin.users().records
@@ -86,7 +86,7 @@ def test_emby_and_jellyfin_give_the_same_of_the_same_world(steady: RunningSimula
         assert listing.complete
 
 
-def test_the_play_count_and_the_date_are_there(steady: RunningSimulator):
+def test_play_count_and_date_are_requested(steady: RunningSimulator):
     emby = connect(steady.emby_url)
     pages = emby.all_states(user_ids(emby)["plain"], Listing())
     played = [state for page in pages for state in page if state.played]
@@ -101,12 +101,12 @@ def test_the_address_may_end_in_emby_or_not(steady: RunningSimulator, suffix: st
     assert emby.users().records
 
 
-def test_where_nothing_is_found_it_is_said(steady: RunningSimulator):
+def test_an_unknown_path_is_reported(steady: RunningSimulator):
     with pytest.raises(NotFound):
         connect(steady.url + "/nowhere").identity()
 
 
-def test_the_key_goes_in_the_header_that_emby_wants_and_json_is_asked_for(scripted: Scripted):
+def test_the_key_is_sent_in_embys_header_and_json_is_requested(scripted: Scripted):
     scripted.say(Answer({"Id": "1", "ServerName": "Home", "Version": "4.9.1.90"}))
     assert connect(scripted.url, "s3cret").identity().version == "4.9.1.90"
     (asked,) = scripted.asked
@@ -120,7 +120,7 @@ def test_a_wrong_key_names_the_setting_and_never_itself(steady: RunningSimulator
     assert "wr0ng" not in str(told.value)
 
 
-def test_users_libraries_can_be_compared_with_the_libraries(odd: RunningSimulator):
+def test_users_have_the_same_library_ids_as_the_list_of_libraries(odd: RunningSimulator):
     odd.state.allow_libraries("child", ["TV Shows"])
     emby = connect(odd.emby_url)
     child = next(user for user in emby.users().records if user.name == "child")
@@ -128,7 +128,7 @@ def test_users_libraries_can_be_compared_with_the_libraries(odd: RunningSimulato
     assert child.library_ids == tuple(one.library_id for one in emby.libraries() if one.name == "TV Shows")
 
 
-def test_a_connect_name_is_a_hint_at_the_address(steady: RunningSimulator):
+def test_an_emby_connect_name_is_the_email_hint(steady: RunningSimulator):
     hints = {user.name: user.email_hint for user in connect(steady.emby_url).users().records if user.email_hint}
     assert hints["plain"] == "plain@example.org"
     assert len(hints) == 2
@@ -139,7 +139,7 @@ def test_users_are_read_in_pages(steady: RunningSimulator):
     assert len({user.user_id for user in users}) == len(users) == len(steady.state.users)
 
 
-def test_an_older_server_gives_its_users_and_libraries_as_bare_lists(scripted: Scripted):
+def test_plain_lists_of_older_servers_are_supported(scripted: Scripted):
     def answer(asked: Asked) -> Answer:
         if "Query" in asked.target:
             return Answer("Not found", 404)
@@ -153,32 +153,32 @@ def test_an_older_server_gives_its_users_and_libraries_as_bare_lists(scripted: S
     assert [library.library_id for library in connect(scripted.url).libraries()] == ["3"]
 
 
-def test_a_list_of_users_that_is_not_whole_is_no_list(scripted: Scripted):
+def test_an_incomplete_list_of_users_is_rejected(scripted: Scripted):
     one = {"Items": [{"Id": "a" * 32, "Name": "ann"}], "TotalRecordCount": 2}
     scripted.say(Answer(one), Answer({"Items": [], "TotalRecordCount": 2}))
     with pytest.raises(BadAnswer, match="changed while it was read"):
         connect(scripted.url, page_size=1).users()
 
 
-def test_a_user_who_cannot_be_read_hides_no_other(scripted: Scripted):
+def test_an_unreadable_user_hides_no_other(scripted: Scripted):
     scripted.say(Answer({"Items": [{"Id": "a" * 32, "Name": "ann"}, {"Name": "nobody"}], "TotalRecordCount": 2}))
     users = connect(scripted.url).users()
     assert ([user.name for user in users.records], len(users.problems)) == (["ann"], 1)
 
 
-def test_a_library_that_cannot_be_read_stops_the_list_of_libraries(scripted: Scripted):
+def test_an_unreadable_library_fails_the_list_of_libraries(scripted: Scripted):
     scripted.say(Answer({"Items": [{"Name": "Films", "ItemId": "3"}, {"Name": "Odd id", "ItemId": 5}]}))
     with pytest.raises(BadAnswer, match="Odd id"):
         connect(scripted.url).libraries()
 
 
-def test_tags_in_the_long_form_are_tags():
+def test_tags_in_the_long_form_are_parsed():
     item = {"Id": "1", "Name": "x", "TagItems": [{"Name": "heist", "Id": 7}], "Studios": [{"Name": "A", "Id": 8}]}
     title = parse_title(item)
     assert (title.tags, title.studios) == (("heist",), ("A",))
 
 
-def test_only_what_changed_is_read_and_what_was_unmarked_is_seen(odd: RunningSimulator):
+def test_only_changes_are_read_including_unmarked_items(odd: RunningSimulator):
     emby, now = connect(odd.emby_url), datetime.now(UTC)
     assert changed(emby, "plain", now) == {}
     # Reported late: the play is old, its arrival is new.
@@ -188,7 +188,7 @@ def test_only_what_changed_is_read_and_what_was_unmarked_is_seen(odd: RunningSim
     assert changed(emby, "casey", now) == {}
 
 
-def test_what_a_user_did_with_some_items_is_told_also_when_it_is_nothing(odd: RunningSimulator):
+def test_states_of_given_items_include_empty_ones(odd: RunningSimulator):
     emby = connect(odd.emby_url)
     owner = user_ids(emby)["plain"]
     before = {state.server_item_id: state for page in emby.all_states(owner, Listing()) for state in page}
@@ -201,7 +201,7 @@ def test_what_a_user_did_with_some_items_is_told_also_when_it_is_nothing(odd: Ru
     assert told == {seen: True, unseen: False}
 
 
-def test_what_is_new_is_asked_for_from_a_day_before_in_the_form_that_emby_reads(scripted: Scripted):
+def test_changes_are_requested_from_a_day_earlier_in_embys_date_format(scripted: Scripted):
     scripted.say(Answer({"Items": [], "TotalRecordCount": 0}))
     east = datetime.fromisoformat("2026-05-17T01:30:00.123456+02:00")
     assert list(connect(scripted.url).changed_states("a" * 32, east, Listing())) == [[]]
@@ -210,7 +210,7 @@ def test_what_is_new_is_asked_for_from_a_day_before_in_the_form_that_emby_reads(
     assert {"UserDataPlayCount", "UserDataLastPlayedDate"} <= set(asked["Fields"][0].split(","))
 
 
-def test_a_state_that_cannot_be_read_is_named_and_not_taken_for_gone(odd: RunningSimulator):
+def test_an_unreadable_state_is_reported_and_does_not_count_as_missing(odd: RunningSimulator):
     emby, listing = connect(odd.emby_url), Listing()
     owner = user_ids(emby)["plain"]
     odd.state.add_fault(FaultRule("emby", path_contains="IsPlayed", kind="missing_field", field="UserData"))
@@ -219,7 +219,7 @@ def test_a_state_that_cannot_be_read_is_named_and_not_taken_for_gone(odd: Runnin
     assert len(listing.unreadable_ids) == len(listing.problems)
 
 
-def test_a_server_that_fails_is_tried_again_and_then_said_to_be_away(odd: RunningSimulator):
+def test_a_failing_server_is_retried_and_then_reported_as_unavailable(odd: RunningSimulator):
     odd.state.add_fault(FaultRule("emby", status=500, times=1))
     emby = connect(odd.emby_url)
     assert emby.identity().server_id
@@ -231,7 +231,7 @@ def test_a_server_that_fails_is_tried_again_and_then_said_to_be_away(odd: Runnin
 # Which server it is
 
 
-def test_each_server_is_recognised_by_what_it_tells_anybody(steady: RunningSimulator):
+def test_each_server_is_detected_by_its_public_info(steady: RunningSimulator):
     assert detect_server_type(steady.jellyfin_url, **QUICK) == "jellyfin"
     assert detect_server_type(steady.emby_url, **QUICK) == "emby"
     assert detect_server_type(steady.url, **QUICK) == "emby"
@@ -248,19 +248,19 @@ def test_each_server_is_recognised_by_what_it_tells_anybody(steady: RunningSimul
         ([], "jellyfin"),
     ],
 )
-def test_a_server_is_told_by_product_and_version(scripted: Scripted, info: Any, kind: str):
+def test_a_server_is_detected_by_product_and_version(scripted: Scripted, info: Any, kind: str):
     scripted.say(Answer(info))
     assert detect_server_type(scripted.url, **QUICK) == kind
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])
-def test_what_cannot_be_told_is_left_to_the_client_to_explain(scripted: Scripted, status: int):
+def test_an_undetected_server_is_treated_as_jellyfin(scripted: Scripted, status: int):
     scripted.say(Answer("no", status))
     assert detect_server_type(scripted.url, **QUICK) == "jellyfin"
 
 
 @pytest.mark.parametrize("kind", ["auto", "emby"])
-def test_the_settings_lead_to_the_right_client(serve: Serve, make_settings: Callable[..., Settings], kind: str):
+def test_the_settings_select_the_reader(serve: Serve, make_settings: Callable[..., Settings], kind: str):
     with serve(odd_world(NOW)) as (simulator, _):
         settings = make_settings(media_server_url=simulator.emby_url, media_server_api_key=KEY, media_server_type=kind)
         with MediaServers(settings, Database(settings)).open() as server:

@@ -1,4 +1,4 @@
-"""Set-ups at home: a certificate of one's own, a proxy in front of the server, a proxy for the world outside."""
+"""Home networks: self-signed certificates, reverse proxies, and proxies to the internet."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def at_home(make_settings: MakeSettings) -> Callable[..., Settings]:
 
 
 def jellyfin(asked: Asked) -> Answer:
-    """As much of a server as the doctor looks at."""
+    """Answer what the doctor requests of a server."""
     return Answer(
         {
             "/Users": [],
@@ -49,8 +49,7 @@ def doctor(settings: Settings) -> Finding:
     return next(finding for finding in examine(settings) if finding.what == "media server")
 
 
-def test_a_self_signed_certificate_is_reported_at_once_with_what_to_set(scripted_tls: Scripted, at_home: Any):
-    """Finding R17: it was tried five times, and the advice was to check that the server runs."""
+def test_a_self_signed_certificate_is_reported_at_once_with_the_setting(scripted_tls: Scripted, at_home: Any):
     scripted_tls.say(jellyfin)
     with pytest.raises(ServiceRefused, match=r"not trusted \(self.signed certificate\).*_CA_FILE.*_VERIFY_TLS"):
         identify(at_home(scripted_tls.url))
@@ -67,10 +66,9 @@ def test_a_self_signed_certificate_is_reported_at_once_with_what_to_set(scripted
     ],
     ids=["CA file", "not verified"],
 )
-def test_a_certificate_of_ones_own_is_accepted_when_the_settings_say_so(
+def test_a_self_signed_certificate_is_accepted_if_configured(
     scripted_tls: Scripted, at_home: Any, more: dict[str, Any], told: str
 ):
-    """Finding R17."""
     scripted_tls.say(jellyfin)
     settings = at_home(scripted_tls.url, **more)
     assert identify(settings) == "Home"
@@ -78,16 +76,16 @@ def test_a_certificate_of_ones_own_is_accepted_when_the_settings_say_so(
     assert finding.state == "ok" and told in finding.message
 
 
-def test_an_authority_that_the_environment_names_counts_at_home_as_well(
+def test_the_environments_certificate_authority_is_used_without_proxies(
     scripted_tls: Scripted, at_home: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """Finding R17: without the environment's proxies, its SSL_CERT_FILE was ignored."""
+    """Without the environment's proxies, httpx would also ignore its SSL_CERT_FILE."""
     scripted_tls.say(jellyfin)
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     assert identify(at_home(scripted_tls.url)) == "Home"
 
 
-def test_a_certificate_for_another_name_is_refused_in_spite_of_its_authority(scripted_tls: Scripted, at_home: Any):
+def test_a_certificate_for_another_host_is_refused(scripted_tls: Scripted, at_home: Any):
     url = scripted_tls.url.replace("127.0.0.1", "127.0.0.2")
     with pytest.raises(ServiceError):
         identify(at_home(url, media_server_ca_file=CERTIFICATE))
@@ -95,7 +93,7 @@ def test_a_certificate_for_another_name_is_refused_in_spite_of_its_authority(scr
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_ca_file_that_is_none_is_named(at_home: Any, tmp_path: Path, content: str | None):
+def test_an_unusable_ca_file_is_reported(at_home: Any, tmp_path: Path, content: str | None):
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_text(content)
@@ -109,8 +107,7 @@ def behind_a_password(asked: Asked) -> Answer:
     return jellyfin(asked)
 
 
-def test_a_proxy_in_front_of_the_server_gets_its_headers(scripted: Scripted, at_home: Any):
-    """Finding R17: reverse proxies that want a password or a header of their own."""
+def test_headers_for_a_reverse_proxy_are_sent(scripted: Scripted, at_home: Any):
     scripted.say(behind_a_password)
     with pytest.raises(ServiceRefused, match="asks for a password: set APERTURE_MEDIA_SERVER_HEADERS"):
         identify(at_home(scripted.url))
@@ -122,7 +119,7 @@ def test_a_proxy_in_front_of_the_server_gets_its_headers(scripted: Scripted, at_
     assert "secret-of-ann" not in finding.message
 
 
-def test_no_message_repeats_a_header_of_the_proxy(scripted: Scripted, at_home: Any):
+def test_no_message_contains_a_header_of_the_reverse_proxy(scripted: Scripted, at_home: Any):
     settings = at_home(scripted.url, media_server_headers=json.dumps({"X-Password": "secret-of-ann"}))
     scripted.say(lambda asked: Answer({"error": f"refused {asked.headers['x-password']}"}, 403))
     with pytest.raises(ServiceRefused) as refused:
@@ -135,17 +132,16 @@ def test_no_message_repeats_a_header_of_the_proxy(scripted: Scripted, at_home: A
 @pytest.mark.parametrize(
     "headers", ["X-Key: value", "[]", '{"X-Key": 7}', '{"X Key": "v"}', '{"X-Key": "a\\nb"}', '{"": "v"}', '{"X": " "}']
 )
-def test_headers_that_are_none_are_refused_without_showing_them(make_settings: MakeSettings, headers: str):
+def test_malformed_headers_are_refused_without_showing_them(make_settings: MakeSettings, headers: str):
     with pytest.raises(SettingsError, match=r"media_server_headers.*expected a JSON object") as refused:
         make_settings(media_server_headers=headers)
     assert headers not in str(refused.value)
 
 
 @pytest.mark.parametrize("wanted", [False, True])
-def test_the_environments_proxy_is_not_asked_for_a_server_at_home(
+def test_the_environments_proxy_is_not_used_for_a_media_server_at_home(
     scripted: Scripted, at_home: Any, monkeypatch: pytest.MonkeyPatch, wanted: bool
 ):
-    """Finding R17: HTTP_PROXY was used for the server at home, too."""
     proxy = Scripted()
     try:
         proxy.say(jellyfin)
@@ -162,8 +158,9 @@ def test_the_environments_proxy_is_not_asked_for_a_server_at_home(
         proxy.close()
 
 
-def test_the_environments_proxy_is_asked_for_no_service_at_home(scripted: Scripted, monkeypatch: pytest.MonkeyPatch):
-    """Finding R17: behind a proxy no demo worked, and no model that runs at home."""
+def test_the_environments_proxy_is_not_used_for_any_service_at_home(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+):
     proxy = Scripted()
     try:
         scripted.say(lambda _: Answer({"data": [{"index": 0, "embedding": [3.0, 4.0]}]}))
@@ -187,5 +184,5 @@ def test_the_environments_proxy_is_asked_for_no_service_at_home(scripted: Script
         ("172.32.0.1", False), ("media.example.invalid", False),
     ],
 )  # fmt: skip
-def test_what_is_at_home_is_told_by_address_or_name(host: str, private: bool):
+def test_private_hosts_are_recognised_by_address_or_name(host: str, private: bool):
     assert is_private(host) is private

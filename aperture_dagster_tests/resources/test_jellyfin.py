@@ -63,7 +63,7 @@ def odd() -> Iterator[RunningSimulator]:
 
 @pytest.fixture
 def listed(scripted: Scripted) -> Callable[..., tuple[list[ServerTitle], Listing]]:
-    """Films as read from a server that answers as told."""
+    """Read films from a server with the given answers."""
 
     def read(*answers: Answer | Callable[[Asked], Answer], page_size: int = 2) -> tuple[list[ServerTitle], Listing]:
         scripted.say(*answers)
@@ -82,7 +82,7 @@ def page(total: int, *items: Any) -> Answer:
 
 
 def paged(count: int) -> Callable[[Asked], Answer]:
-    """A server that has so many films."""
+    """Script a server with so many films."""
 
     def answer(asked: Asked) -> Answer:
         query = {name.lower(): values[0] for name, values in parse_qs(urlsplit(asked.target).query).items()}
@@ -96,7 +96,7 @@ def paged(count: int) -> Callable[[Asked], Answer]:
 
 
 @pytest.mark.parametrize("version", ["10.9.11", "10.10.7", "10.11.11", "12.0.0"])
-def test_every_version_is_read_in_the_same_way(version: str):
+def test_every_version_is_read_alike(version: str):
     stand_ins = SimulatorSettings(jellyfin_version=version)
     with running_simulator(odd_world(NOW), stand_ins) as running, connected(running.jellyfin_url) as server:
         assert server.identity().version == version
@@ -118,13 +118,13 @@ def test_a_wrong_key_is_refused_once_and_names_the_setting(steady: RunningSimula
 
 
 @pytest.mark.parametrize("body", [{"ServerName": "x"}, {"Id": ""}, {"Id": 5}, [], "text", None])
-def test_something_else_at_the_address_is_not_taken_for_a_server(scripted: Scripted, body: Any):
+def test_another_program_at_the_address_is_rejected(scripted: Scripted, body: Any):
     scripted.say(Answer({"body": body} if body is None else body))
     with connected(scripted.url) as server, pytest.raises((BadAnswer, ServiceUnavailable)):
         server.identity()
 
 
-def test_only_the_token_is_sent_in_the_one_form_that_all_versions_take(scripted: Scripted):
+def test_only_the_token_is_sent_in_the_form_that_all_versions_accept(scripted: Scripted):
     scripted.say(Answer({"Id": "x"}))
     with connected(scripted.url, "the-key") as server:
         server.identity()
@@ -138,7 +138,7 @@ def test_only_the_token_is_sent_in_the_one_form_that_all_versions_take(scripted:
 
 
 @pytest.mark.parametrize(("count", "size"), [(0, 2), (1, 2), (2, 2), (3, 2), (25, 10), (30, 10)])
-def test_every_item_comes_once_whatever_the_page_size(scripted: Scripted, count: int, size: int):
+def test_every_item_is_returned_once_for_any_page_size(scripted: Scripted, count: int, size: int):
     scripted.say(paged(count))
     with connected(scripted.url, page_size=size) as server:
         films, listing = films_of(server, FILMS)
@@ -155,20 +155,20 @@ def test_the_page_size_changes_nothing_about_the_odd_world(steady: RunningSimula
     assert len({film.server_item_id for film in films}) == len(films) == listing.total - len(listing.unreadable_ids)
 
 
-def test_what_comes_twice_counts_once_and_the_listing_is_not_whole(listed: Callable[..., Any]):
+def test_duplicates_count_once_and_make_the_listing_incomplete(listed: Callable[..., Any]):
     films, listing = listed(page(4, item(1), item(2)), page(4, item(2), item(3)))
     assert [film.title for film in films] == ["Film 1", "Film 2", "Film 3"]
     assert not listing.complete
 
 
-def test_a_total_that_changes_on_the_way_makes_the_listing_shifted(listed: Callable[..., Any]):
+def test_a_changing_total_marks_the_listing_as_shifted(listed: Callable[..., Any]):
     films, listing = listed(page(4, item(1), item(2)), page(3, item(4)))
     assert len(films) == 3
     assert listing.shifted
     assert not listing.complete
 
 
-def test_a_page_that_does_not_begin_where_the_last_one_ended_makes_the_listing_shifted(listed: Callable[..., Any]):
+def test_a_page_that_does_not_continue_the_previous_one_marks_the_listing_as_shifted(listed: Callable[..., Any]):
     # One of the first page left and another came at the end: as many as before, and the third was on neither page.
     films, listing = listed(page(5, item(1), item(2)), page(5, item(4), item(5), item(6)))
     assert [film.title for film in films] == ["Film 1", "Film 2", "Film 4", "Film 5", "Film 6"]
@@ -176,18 +176,18 @@ def test_a_page_that_does_not_begin_where_the_last_one_ended_makes_the_listing_s
     assert not listing.complete
 
 
-def test_a_listing_that_ends_early_is_not_whole(listed: Callable[..., Any]):
+def test_a_listing_that_ends_early_is_incomplete(listed: Callable[..., Any]):
     films, listing = listed(page(4, item(1), item(2)), page(4))
     assert len(films) == 2
     assert not listing.complete
 
 
-def test_a_total_smaller_than_what_came_is_not_believed(listed: Callable[..., Any]):
+def test_a_total_below_the_number_of_items_makes_the_listing_incomplete(listed: Callable[..., Any]):
     _, listing = listed(page(0, item(1), item(2)))
     assert not listing.complete
 
 
-def test_an_item_that_cannot_be_read_and_comes_twice_hides_no_other(listed: Callable[..., Any]):
+def test_an_unreadable_duplicate_hides_no_other_item(listed: Callable[..., Any]):
     broken = item(9, Name=None)
     films, listing = listed(page(4, item(1), broken), page(4, broken, item(2)))
     assert len(films) == 2
@@ -197,13 +197,13 @@ def test_an_item_that_cannot_be_read_and_comes_twice_hides_no_other(listed: Call
 @pytest.mark.parametrize(
     "body", [[], {}, {"Items": {}}, {"Items": []}, {"Items": [], "TotalRecordCount": "3"}, {"TotalRecordCount": 3}]
 )
-def test_an_answer_of_another_shape_stops_the_listing(listed: Callable[..., Any], body: Any):
+def test_a_malformed_answer_fails_the_listing(listed: Callable[..., Any], body: Any):
     with pytest.raises(BadAnswer, match="Jellyfin"):
         listed(Answer(body))
 
 
 @pytest.mark.parametrize("kind", ["cut_off", "html", "status"])
-def test_one_bad_answer_among_many_is_asked_again(odd: RunningSimulator, kind: Any):
+def test_a_failed_page_is_requested_again(odd: RunningSimulator, kind: Any):
     odd.state.add_fault(FaultRule("jellyfin", "/Items", kind, times=1, after=1))
     with connected(odd.jellyfin_url, page_size=10) as server:
         films, listing = films_of(server)
@@ -211,7 +211,7 @@ def test_one_bad_answer_among_many_is_asked_again(odd: RunningSimulator, kind: A
     assert len(films) >= len(ODD_TITLES)
 
 
-def test_a_listing_stops_where_the_server_stays_broken(odd: RunningSimulator):
+def test_a_listing_fails_if_the_server_stays_broken(odd: RunningSimulator):
     odd.state.add_fault(FaultRule("jellyfin", "startIndex=19", "status", status=500))
     listing = Listing()
     with connected(odd.jellyfin_url, page_size=10) as server:
@@ -224,7 +224,7 @@ def test_a_listing_stops_where_the_server_stays_broken(odd: RunningSimulator):
     assert not listing.complete
 
 
-def test_a_library_that_cannot_be_read_stops_the_list_of_libraries(odd: RunningSimulator):
+def test_an_unreadable_library_fails_the_list_of_libraries(odd: RunningSimulator):
     odd.state.add_fault(FaultRule("jellyfin", "/VirtualFolders", "missing_field", field="Name"))
     with connected(odd.jellyfin_url) as server, pytest.raises(BadAnswer, match="libraries"):
         server.libraries()
@@ -233,7 +233,7 @@ def test_a_library_that_cannot_be_read_stops_the_list_of_libraries(odd: RunningS
 # Odd items
 
 
-def test_all_odd_titles_come_through_whole(steady: RunningSimulator):
+def test_all_odd_titles_are_parsed_completely(steady: RunningSimulator):
     with connected(steady.jellyfin_url, page_size=7) as server:
         films, listing = films_of(server)
     named = {name.strip() for name in ODD_TITLES} - {""}
@@ -253,14 +253,14 @@ def test_all_odd_titles_come_through_whole(steady: RunningSimulator):
     ],
     ids=str,
 )  # fmt: skip
-def test_a_wrong_type_costs_that_item_only(wrong: dict[str, Any]):
+def test_a_value_of_the_wrong_type_costs_only_its_item(wrong: dict[str, Any]):
     read = parse_page([item(1), item(2) | wrong, "no item at all", None, item(3)], parse_title)
     assert [film.title for film in read.records] == ["Film 1", "Film 3"]
     assert len(read.problems) == 3
     assert read.unreadable_ids == ([] if "Id" in wrong else [f"{2:032x}"])
 
 
-def test_an_unreadable_item_is_known_by_the_same_id_as_a_readable_one():
+def test_an_unreadable_item_has_the_same_id_as_a_readable_one():
     dashed = "01234567-89ab-CDEF-0123-456789abcdef"
     assert parse_page([{"Id": dashed}], parse_title).unreadable_ids == [ID]
     assert parse_title({"Id": dashed, "Name": "x"}).server_item_id == ID
@@ -275,7 +275,7 @@ def test_an_unreadable_item_is_known_by_the_same_id_as_a_readable_one():
     ],
     ids=range(4),
 )  # fmt: skip
-def test_what_is_absent_null_or_empty_is_unknown(nothing: dict[str, Any]):
+def test_absent_null_and_empty_values_are_none(nothing: dict[str, Any]):
     assert parse_title(item(1, **nothing)) == ServerTitle(f"{1:032x}", "Film 1")
 
 
@@ -289,7 +289,7 @@ def test_what_is_absent_null_or_empty_is_unknown(nothing: dict[str, Any]):
         ({"Tmdb": "9" * 40, "Imdb": 5, "Tvdb": ["7"]}, (None, None, None)),
     ],
 )
-def test_provider_ids_are_read_in_any_case_and_never_made_up(given: dict[str, Any], ids: tuple[Any, ...]):
+def test_provider_ids_are_parsed_in_any_case_and_never_invented(given: dict[str, Any], ids: tuple[Any, ...]):
     film = parse_title(item(1, ProviderIds=given))
     assert (film.tmdb_id, film.imdb_id, film.tvdb_id) == ids
 
@@ -312,11 +312,11 @@ def test_provider_ids_are_read_in_any_case_and_never_made_up(given: dict[str, An
         (".", None),
     ],
 )
-def test_dates_of_seven_digits_any_zone_and_the_year_1(text: str, moment: datetime | None):
+def test_dates_with_seven_digits_any_zone_and_year_1_are_parsed(text: str, moment: datetime | None):
     assert parse_moment(text) == moment
 
 
-def test_a_film_is_read_whole():
+def test_a_film_is_parsed_completely():
     film = parse_title(
         {
             "Id": ID,
@@ -340,7 +340,7 @@ def test_a_film_is_read_whole():
     assert film.community_rating == 8.0
 
 
-def test_an_episode_without_series_is_unreadable_and_a_double_one_keeps_its_end():
+def test_an_episode_without_series_is_unreadable_and_a_double_episode_keeps_its_end():
     double = {"Id": ID, "SeriesId": ID, "ParentIndexNumber": 0, "IndexNumber": 1, "IndexNumberEnd": 2}
     episode = parse_episode(double)
     assert (episode.season, episode.number, episode.number_end, episode.title) == (0, 1, 2, "")
@@ -348,7 +348,7 @@ def test_an_episode_without_series_is_unreadable_and_a_double_one_keeps_its_end(
         parse_episode({"Id": ID})
 
 
-def test_a_user_with_an_odd_policy_is_read_or_named():
+def test_a_user_with_an_odd_policy_is_parsed_or_reported():
     assert parse_user({"Id": ID, "Name": "ann"}).all_libraries
     assert parse_user({"Id": ID, "Name": "ann", "Policy": []}).all_libraries
     limited = parse_user({"Id": ID, "Name": "ann", "Policy": {"EnableAllFolders": False, "EnabledFolders": ["b", "a"]}})
@@ -365,7 +365,7 @@ def state(**data: Any) -> ItemState:
     return parse_state({"Id": ID, "Type": "Movie", "RunTimeTicks": ticks, "UserData": data})
 
 
-def test_the_share_watched_comes_from_what_there_is():
+def test_the_watched_share_is_computed_from_the_available_values():
     assert state(PlayedPercentage=42.5, PlaybackPositionTicks=1).position_share == 0.425
     assert state(PlaybackPositionTicks=250).position_share == 0.25
     assert state(PlaybackPositionTicks=250, ticks=None).position_share == 0.5, "started, length unknown"
@@ -374,14 +374,14 @@ def test_the_share_watched_comes_from_what_there_is():
     assert state().position_share == 0.0
 
 
-def test_marks_counts_and_ratings_are_kept_within_their_bounds():
+def test_play_counts_and_ratings_are_clamped():
     odd = state(Played=True, PlayCount=-3, Rating=99, IsFavorite="yes", LastPlayedDate=None)
     assert (odd.played, odd.play_count, odd.rating, odd.favorite, odd.last_played_at) == (True, 0, 10.0, False, None)
     with pytest.raises(BadAnswer, match="UserData"):
         parse_state({"Id": ID})
 
 
-def test_all_states_hold_what_was_played_started_or_marked(odd: RunningSimulator):
+def test_all_states_include_played_started_and_marked_items(odd: RunningSimulator):
     odd.state.mark_played("plain", "movie:900000012", bare=True)
     odd.state.set_favorite("plain", "movie:900000013")
     with connected(odd.jellyfin_url, page_size=2) as server:
@@ -395,7 +395,7 @@ def test_all_states_hold_what_was_played_started_or_marked(odd: RunningSimulator
     assert listing.complete
 
 
-def test_one_whole_part_does_not_make_a_broken_history_complete(scripted: Scripted):
+def test_one_complete_part_does_not_complete_a_history(scripted: Scripted):
     played = {"Played": True}
     scripted.say(
         page(2, item(1, UserData=played)),
@@ -444,7 +444,7 @@ def test_a_play_in_progress_and_a_favourite_show_however_old_they_are(odd: Runni
     assert states[odd.state.item_ids("movie:900000002")[0]].favorite
 
 
-def test_what_a_user_did_with_some_items_is_told_also_when_it_is_nothing(odd: RunningSimulator):
+def test_states_of_given_items_include_empty_ones(odd: RunningSimulator):
     seen, unseen = odd.state.item_ids("movie:900000102")[0], odd.state.item_ids("movie:900000005")[0]
     series = odd.state.item_ids("series:900000000")[0]
     with connected(odd.jellyfin_url) as server:

@@ -1,4 +1,4 @@
-"""Reading MDBList: batches joined by id, one bad entry among good ones, and what a refusal means."""
+"""Reading MDBList: batches joined by id, bad entries, and refusals."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ FILM: dict[str, Any] = {
 
 
 class Reports:
-    """A quota without end that collects what the service reports."""
+    """An unlimited quota that collects what the service reports."""
 
     def __init__(self, reports: list[tuple[int, int]]) -> None:
         self._reports = reports
@@ -99,7 +99,7 @@ def connected(url: str, key: str = KEY, **how: Any) -> Iterator[MdbList]:
         client.close()
 
 
-def test_a_batch_is_one_request_and_each_score_stays_on_its_own_scale(scripted: Scripted):
+def test_a_batch_is_one_request_and_each_score_keeps_its_scale(scripted: Scripted):
     scripted.say(Answer([FILM]))
     with connected(scripted.url) as client:
         answer = client.titles("movie", "imdb", ["tt1375666", "tt1"])
@@ -118,7 +118,7 @@ def test_a_batch_is_one_request_and_each_score_stays_on_its_own_scale(scripted: 
     assert asked.headers["user-agent"].startswith("aperture-dagster")
 
 
-def test_a_row_holds_each_sites_score_under_its_name():
+def test_a_row_has_each_sites_score_under_its_name():
     row = parse_title(FILM).as_row(7)
     assert " ".join(row) == (
         "work_id score score_average imdb_rating imdb_votes trakt letterboxd rotten_tomatoes rotten_tomatoes_audience "
@@ -144,7 +144,7 @@ def test_entries_are_joined_by_their_id_whatever_their_order_and_type(scripted: 
     assert (answer.problems, answer.unreadable, answer.doubtful) == ([], {}, 0)
 
 
-def test_no_ids_are_no_request_and_too_many_are_our_mistake(scripted: Scripted):
+def test_no_ids_cause_no_request_and_too_many_raise(scripted: Scripted):
     with connected(scripted.url, batch_size=2) as client:
         assert client.titles("movie", "tmdb", []) == MdbListAnswer()
         with pytest.raises(ValueError, match="3 ids in one request, and 2 are allowed"):
@@ -159,7 +159,7 @@ def test_no_ids_are_no_request_and_too_many_are_our_mistake(scripted: Scripted):
     "bad",
     [None, 5, "x", [], {}, {"ids": None}, {"ids": [3]}, {"ids": {}}, entry(None), entry(True), entry(3.5), entry([3])],
 )
-def test_an_entry_without_an_id_costs_only_itself_and_leaves_the_missing_in_doubt(bad: Any):
+def test_an_entry_without_an_id_makes_missing_titles_doubtful(bad: Any):
     answer = parse_titles([entry(1, score=50), bad, entry(2, score=60)], "tmdb", {"1": 1, "2": 2, "3": 3})
     assert {one: title.score for one, title in answer.found.items()} == {1: 50, 2: 60}
     assert answer.problems == ["entry 2 of 3 has no tmdb id"]
@@ -168,14 +168,14 @@ def test_an_entry_without_an_id_costs_only_itself_and_leaves_the_missing_in_doub
 
 @pytest.mark.parametrize("name", ["ratings", "keywords", "streams", "watch_providers"])
 @pytest.mark.parametrize("value", [{}, "none", 5, True])
-def test_an_entry_of_another_shape_is_unreadable_and_not_unknown(name: str, value: Any):
+def test_a_malformed_entry_is_unreadable_rather_than_unknown(name: str, value: Any):
     answer = parse_titles([entry(1, **{name: value}), entry(2)], "tmdb", {"1": 1, "2": 2, "3": 3})
     assert list(answer.found) == [2]
     assert list(answer.unreadable) == [1]
     assert answer.problems == [f"entry 1 of 2, tmdb 1: {name}: expected list, got {type(value).__name__}"]
 
 
-def test_an_entry_that_nobody_asked_for_or_that_comes_twice_is_told():
+def test_unrequested_and_duplicate_entries_are_reported():
     answer = parse_titles([entry(9), entry(1, score=50), entry(1, score=60)], "tmdb", {"1": 1})
     assert {one: title.score for one, title in answer.found.items()} == {1: 50}
     assert answer.problems == [
@@ -187,7 +187,7 @@ def test_an_entry_that_nobody_asked_for_or_that_comes_twice_is_told():
 
 
 @pytest.mark.parametrize("source", [source for source in SCALES if source != LETTERBOXD])
-def test_a_score_beyond_its_scale_or_none_at_all_is_unknown(source: str):
+def test_a_score_beyond_its_scale_is_none(source: str):
     name, best = SCALES[source]
 
     def read(value: Any) -> float | None:
@@ -204,24 +204,23 @@ def test_a_score_beyond_its_scale_or_none_at_all_is_unknown(source: str):
 
 
 @pytest.mark.parametrize(("value", "score"), [(7.4, 74), ("3.7", "74"), (3.7, 74), (None, 74), ("8", 74)])
-def test_letterboxds_mark_is_taken_from_its_score_whichever_scale_its_value_is_on(value: Any, score: Any):
-    """Finding R3: values of batches are out of 10, and were read as if out of 5."""
+def test_letterboxds_rating_is_derived_from_its_score(value: Any, score: Any):
     assert parse_title({"ratings": [{"source": "letterboxd", "value": value, "score": score}]}).letterboxd == 3.7
 
 
 @pytest.mark.parametrize("score", [None, 0, "", 101, -5, True, "absent"])
-def test_letterboxds_value_without_a_score_is_on_no_known_scale(score: Any):
+def test_letterboxds_value_without_a_score_is_ignored(score: Any):
     rating = {"source": "letterboxd", "value": 4.5} | ({"score": score} if score != "absent" else {})
     assert parse_title({"ratings": [rating]}).letterboxd is None
 
 
-def test_a_score_that_one_name_of_a_site_has_not_another_may_have():
+def test_a_score_may_be_listed_under_any_name_of_its_site():
     ratings = [{"source": "popcorn", "value": None}, {"source": "Audience ", "value": 55}, {"source": None}, 7]
     assert parse_title({"ratings": ratings}).rotten_tomatoes_audience == 55
 
 
 @pytest.mark.parametrize("unknown", [None, 0, "", "0", -5, True, 10**400, {}, "absent"])
-def test_every_word_for_unknown_is_unknown(unknown: Any):
+def test_every_form_of_unknown_is_none(unknown: Any):
     names = ("score", "score_average", "certification", "age_rating")
     said = dict.fromkeys(names, unknown) if unknown != "absent" else {}
     if unknown == "0":
@@ -230,7 +229,7 @@ def test_every_word_for_unknown_is_unknown(unknown: Any):
     assert parse_title({"ratings": votes, **said}) == parse_title({}) == NOTHING
 
 
-def test_names_are_trimmed_and_named_once():
+def test_names_are_trimmed_and_unique():
     names = [{"name": " heist"}, {"name": "heist "}, {"name": ""}, {"id": 4}, {"name": 5}, "heist", {"name": "Heist"}]
     film = parse_title({"keywords": names, "streams": names, "watch_providers": names})
     assert film.keywords == film.streams == film.watch_providers == ["heist", "Heist"]
@@ -242,7 +241,7 @@ SCORES = st.fixed_dictionaries({"source": st.sampled_from(list(SCALES)), "value"
 
 @settings(max_examples=100, derandomize=True, deadline=None)
 @given(ANY_JSON | st.lists(ANY_JSON | ENTRIES, max_size=3), st.lists(SCORES, max_size=5), ENTRIES)
-def test_any_answer_at_all_is_read_within_its_scales_or_is_a_bad_answer(answer: Any, ratings: Any, other: Any):
+def test_arbitrary_answers_are_parsed_within_their_scales_or_rejected(answer: Any, ratings: Any, other: Any):
     if isinstance(answer, list):
         read = parse_titles([*answer, other | {"ids": {"tmdb": 603}}], "tmdb", {"603": 603, "7.5": 75})
         assert len(read.found) + len(read.problems) == len(answer) + 1
@@ -270,7 +269,7 @@ def test_any_answer_at_all_is_read_within_its_scales_or_is_a_bad_answer(answer: 
         ]),
     ],
 )  # fmt: skip
-def test_the_quota_is_told_when_it_makes_sense(
+def test_plausible_quotas_are_reported(
     scripted: Scripted, limit: str | None, remaining: str | None, heard: list[tuple[int, int]]
 ):
     headers = {"x-ratelimit-limit": limit, "x-ratelimit-remaining": remaining, "x-ratelimit-reset": "soon"}
@@ -281,7 +280,7 @@ def test_the_quota_is_told_when_it_makes_sense(
     assert told == heard
 
 
-def test_a_refused_request_tells_the_quota_too(scripted: Scripted):
+def test_a_refused_request_also_reports_the_quota(scripted: Scripted):
     headers = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0", "retry-after": "40000"}
     scripted.say(Answer({"error": "API limit"}, 429, headers))
     told: list[tuple[int, int]] = []
@@ -293,7 +292,7 @@ def test_a_refused_request_tells_the_quota_too(scripted: Scripted):
 @pytest.mark.parametrize(
     "answer", [{"user_id": 1}, {"username": "ann", "plan": "free"}, {"user_name": "ann", "api_requests": "25000"}]
 )
-def test_an_account_passes_the_check_whatever_its_fields_are_called(scripted: Scripted, answer: Any):
+def test_the_check_accepts_every_known_form_of_an_account(scripted: Scripted, answer: Any):
     scripted.say(Answer(answer))
     with connected(scripted.url) as client:
         client.check()
@@ -301,7 +300,7 @@ def test_an_account_passes_the_check_whatever_its_fields_are_called(scripted: Sc
 
 
 @pytest.mark.parametrize("answer", [[], None, {}, '"x"', {"plan": 5, "rate_limit": "many"}])
-def test_an_answer_of_no_account_is_a_bad_answer(scripted: Scripted, answer: Any):
+def test_the_check_rejects_other_answers(scripted: Scripted, answer: Any):
     scripted.say(Answer(answer))
     with connected(scripted.url) as client, pytest.raises(BadAnswer, match="account"):
         client.check()
@@ -339,7 +338,7 @@ TROUBLES = {name: (3, trouble) for name, trouble in (PASSING | NO_JSON).items()}
 
 
 @pytest.mark.parametrize(("asked", "trouble"), [pytest.param(*one, id=name) for name, one in TROUBLES.items()])
-def test_each_trouble_is_told_by_what_it_means_and_never_with_the_key(scripted: Scripted, asked: int, trouble: Trouble):
+def test_each_failure_is_reported_by_its_cause_and_without_the_key(scripted: Scripted, asked: int, trouble: Trouble):
     scripted.say(with_key(trouble.answer, KEY))
     with connected(scripted.url, timeout_seconds=trouble.patience) as client:
         with pytest.raises(trouble.error, match=trouble.words) as told:
@@ -349,8 +348,7 @@ def test_each_trouble_is_told_by_what_it_means_and_never_with_the_key(scripted: 
     assert KEY not in str(told.value) + repr(told.value)
 
 
-def test_a_day_told_as_spent_with_status_200_is_spent(scripted: Scripted):
-    """Finding R5: it was a bad answer, for which every title of the batch was marked as failed."""
+def test_a_spent_quota_reported_with_status_200_is_recognised(scripted: Scripted):
     scripted.say(Answer(SPENT_IN_BODY))
     with connected(scripted.url) as client, pytest.raises(QuotaSpent):
         client.titles("movie", "tmdb", [1, 2, 3])
@@ -359,8 +357,7 @@ def test_a_day_told_as_spent_with_status_200_is_spent(scripted: Scripted):
 WINDOW = {"x-ratelimit-limit": "1000", "x-ratelimit-remaining": "0"}
 
 
-def test_a_429_of_a_short_window_is_waited_for(scripted: Scripted):
-    """Finding R5: every 429 with nothing remaining ended the day."""
+def test_a_429_of_a_short_window_is_retried(scripted: Scripted):
     scripted.say(Answer({"error": "slow down"}, 429, WINDOW | {"retry-after": "0"}), Answer([entry(1, score=50)]))
     told: list[tuple[int, int]] = []
     with connected(scripted.url, quota=Reports(told)) as client:
@@ -369,8 +366,7 @@ def test_a_429_of_a_short_window_is_waited_for(scripted: Scripted):
     assert told == []
 
 
-def test_a_window_of_some_minutes_pauses_the_service_and_not_the_day(scripted: Scripted):
-    """Finding R5: the pause ends with the window."""
+def test_a_window_of_some_minutes_pauses_the_service_without_ending_the_day(scripted: Scripted):
     scripted.say(Answer({"error": "slow down"}, 429, WINDOW | {"retry-after": "280"}))
     before = datetime.now(UTC)
     with connected(scripted.url) as client, pytest.raises(ServicePaused) as paused:
@@ -379,8 +375,7 @@ def test_a_window_of_some_minutes_pauses_the_service_and_not_the_day(scripted: S
 
 
 @pytest.mark.parametrize("form", ["any", "slash_by_redirect", "slash_only"])
-def test_a_batch_is_asked_for_under_the_path_that_the_service_has(form: Any):
-    """Finding R12: a service that wants a slash at the end of the path failed every batch."""
+def test_the_path_is_used_with_or_without_a_trailing_slash(form: Any):
     stand_ins = SimulatorSettings(mdblist_batch_path=form, mdblist_unknown_share=0.0)
     with running_simulator(odd_world(NOW), stand_ins) as running:
         ids = [title.tmdb_id for title in running.state.titles.values() if title.tmdb_id][:4]
@@ -391,13 +386,13 @@ def test_a_batch_is_asked_for_under_the_path_that_the_service_has(form: Any):
         assert client.requests == (3 if form == "any" else 4)
 
 
-def test_of_two_refused_paths_the_first_refusal_is_told(scripted: Scripted):
+def test_if_both_paths_are_refused_the_first_refusal_is_raised(scripted: Scripted):
     scripted.say(Answer("", 301, {"location": "https://elsewhere.invalid/"}), Answer({"error": "Not found"}, 404))
     with connected(scripted.url) as client, pytest.raises(Redirected, match="elsewhere"):
         client.titles("movie", "tmdb", [1])
 
 
-def test_a_batch_too_large_says_nothing_about_the_path(scripted: Scripted):
+def test_a_refused_batch_size_does_not_change_the_path(scripted: Scripted):
     scripted.say(Answer({"error": "too many"}, 400), Answer([]), Answer({"error": "Not found"}, 404))
     with connected(scripted.url) as client:
         with pytest.raises(BatchTooLarge):
@@ -416,13 +411,13 @@ def test_an_account_is_refused_by_status_alone(scripted: Scripted):
         assert type(told.value) is error
 
 
-def test_a_title_that_is_said_to_be_missing_is_missing(scripted: Scripted):
+def test_a_404_with_item_not_found_is_an_empty_answer(scripted: Scripted):
     scripted.say(Answer({"error": "Item not found"}, 404))
     with connected(scripted.url) as client:
         assert client.titles("movie", "tmdb", [1]) == MdbListAnswer()
 
 
-def test_steps_lead_from_any_size_to_one():
+def test_batch_steps_lead_from_any_size_to_one():
     assert [BatchTooLarge("", asked).smaller for asked in (200, 100, 99, 50, 11, 10, 2)] == [100, 50, 50, 10, 10, 1, 1]
 
 
@@ -440,7 +435,7 @@ def stepping_down(client: MdbList, ids: list[int]) -> tuple[MdbListAnswer[int], 
 
 
 @pytest.mark.parametrize("status", [400, 403, 413])
-def test_stepping_down_finds_the_size_that_is_taken_or_the_key_that_is_not(status: int):
+def test_stepping_down_finds_the_accepted_size_or_the_refused_key(status: int):
     settings = SimulatorSettings(
         mdblist_largest_batch=10, mdblist_batch_refusal=status, mdblist_daily_limit=3, mdblist_unknown_share=0
     )
@@ -464,7 +459,7 @@ def test_stepping_down_finds_the_size_that_is_taken_or_the_key_that_is_not(statu
         assert requests == {"(401)": 1, "(403)": 3}
 
 
-def test_the_stand_in_is_read_as_it_means_it(steady: RunningSimulator):
+def test_the_stand_ins_values_are_parsed_correctly(steady: RunningSimulator):
     for media_type in ("movie", "series"):
         titles = {one.tmdb_id: one for one in steady.state.titles.values() if one.media_type == media_type}
         with connected(steady.mdblist_url, "demo-mdblist-key") as client:
@@ -479,7 +474,7 @@ def test_the_stand_in_is_read_as_it_means_it(steady: RunningSimulator):
             assert title.certification == titles[tmdb_id].official_rating
 
 
-def test_nobody_there_is_told_without_the_key():
+def test_an_unreachable_service_is_reported_without_the_key():
     with connected("http://127.0.0.1:9") as client, pytest.raises(ServiceUnavailable) as told:
         client.titles("movie", "tmdb", [1])
     assert client.requests == ATTEMPTS

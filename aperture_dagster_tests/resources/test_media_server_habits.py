@@ -1,4 +1,4 @@
-"""The clients read the same library from every server, whatever its version makes of collections, versions and tags."""
+"""Every server yields the same library, however its version treats collections, versions and tags."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILMS = ServerLibrary("films", "Films", "movies")
 
 @contextmanager
 def served(server: str, **how: Any) -> Iterator[tuple[RunningSimulator, MediaServerReader]]:
-    """The world with habits, and a client of the server: a version of Jellyfin, or Emby."""
+    """Serve a small world with a version of Jellyfin or with Emby, and connect to it."""
     settings = SimulatorSettings() if server == "emby" else SimulatorSettings(jellyfin_version=server)
     quick: dict[str, Any] = {"attempts": 1} | how
     with running_simulator(small_world(), settings) as running:
@@ -65,8 +65,7 @@ def service(server: str) -> str:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_films_of_a_collection_are_listed_as_themselves_and_no_library_is_loaded_for_it(server: str):
-    """Findings R1, R2."""
+def test_films_of_a_collection_are_listed_individually_and_cheaply(server: str):
     with served(server, page_size=3) as (running, client):
         films, listing = films_of(client)
         assert listing.complete and not listing.problems
@@ -83,10 +82,9 @@ def test_films_of_a_collection_are_listed_as_themselves_and_no_library_is_loaded
 
 
 @pytest.mark.parametrize("client_type", [JellyfinReader, EmbyReader])
-def test_a_collection_in_place_of_a_film_is_refused_and_nothing_is_taken_as_missing(
+def test_a_collection_in_place_of_a_film_is_rejected_and_no_film_counts_as_missing(
     scripted: Scripted, client_type: type[JellyfinReader] | type[EmbyReader]
 ):
-    """Finding R1: an item of another type than was asked for is never stored, and what it hides is not gone."""
     box_set = {"Id": "b" * 32, "Name": "Parts Collection", "Type": "BoxSet", "ProviderIds": {"Tmdb": "900"}}
     film = {"Id": "a" * 32, "Name": "Alone", "Type": "Movie"}
     scripted.say(Answer({"Items": [film, box_set], "TotalRecordCount": 2}))
@@ -100,8 +98,7 @@ def test_a_collection_in_place_of_a_film_is_refused_and_nothing_is_taken_as_miss
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_missing_episodes_are_not_owned_and_the_listing_is_whole_all_the_same(server: str):
-    """Finding L5."""
+def test_virtual_episodes_are_left_out_of_a_complete_listing(server: str):
     with served(server) as (_, client):
         episodes, listing = episodes_of(client)
         assert listing.complete
@@ -110,8 +107,7 @@ def test_missing_episodes_are_not_owned_and_the_listing_is_whole_all_the_same(se
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_library_without_an_id_stops_nothing(server: str):
-    """Finding R6."""
+def test_a_library_without_an_id_is_skipped(server: str):
     with served(server) as (running, client):
         assert {library.name: bool(library.library_id) for library in client.libraries()} == {
             "Movies": True, "TV Shows": True, "Music": False, "Collections": True,
@@ -122,8 +118,7 @@ def test_a_library_without_an_id_stops_nothing(server: str):
 
 
 @pytest.mark.parametrize("server", VERSIONS)
-def test_what_is_new_is_read_without_counting_the_episodes_of_every_series(server: str):
-    """Finding R7."""
+def test_changes_are_read_without_counting_the_episodes_of_every_series(server: str):
     with served(server) as (running, client):
         state = running.state
         state.play(Play("ada", "movie:1", NOW - timedelta(hours=1), completion=0.5))
@@ -143,7 +138,6 @@ def test_what_is_new_is_read_without_counting_the_episodes_of_every_series(serve
 def test_pages_with_user_data_are_smaller(
     scripted: Scripted, client_type: type[JellyfinReader] | type[EmbyReader], items: str
 ):
-    """Finding R7."""
     scripted.say(Answer({"Items": [], "TotalRecordCount": 0}))
     client = client_type.connect(scripted.url, "key", attempts=1, page_size=1000)
     films_of(client, FILMS)
@@ -158,8 +152,8 @@ def test_pages_with_user_data_are_smaller(
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_what_was_done_with_another_version_of_a_film_can_be_told_to_be_of_that_film(server: str):
-    """Finding R10: states come under the listed item's id or under one of its ``version_ids``."""
+def test_the_state_of_another_version_can_be_matched_to_its_film(server: str):
+    """A state has the listed item's id or one of its ``version_ids``."""
     with served(server) as (running, client):
         state = running.state
         for key in ("movie:4", "movie:5"):
@@ -178,8 +172,7 @@ def test_what_was_done_with_another_version_of_a_film_can_be_told_to_be_of_that_
         assert ids["Alone"] == {films["Alone"].server_item_id}
 
 
-def test_versions_cost_a_request_for_the_films_that_have_some(scripted: Scripted):
-    """Finding R10: files are looked into for films with several versions alone."""
+def test_versions_are_requested_only_for_films_with_several(scripted: Scripted):
     with served("12.0.0") as (running, client):
         library = named(client, "Movies")
         before = running.state.requests("jellyfin")
@@ -193,8 +186,7 @@ def test_versions_cost_a_request_for_the_films_that_have_some(scripted: Scripted
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_what_a_user_may_see_by_tag_and_folder_is_read(server: str):
-    """Finding R17."""
+def test_a_users_tags_and_excluded_folders_are_read(server: str):
     with served(server) as (running, client):
         running.state.add_user(WorldUser("bo", blocked_tags=("gore",), allowed_tags=("kids", "fun")))
         running.state.restrict(
@@ -207,8 +199,7 @@ def test_what_a_user_may_see_by_tag_and_folder_is_read(server: str):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_tags_of_a_library_count_for_all_that_is_in_it(version: str):
-    """Finding R17."""
+def test_tags_of_a_library_apply_to_all_its_items(version: str):
     world = small_world()
     world.libraries = (
         WorldLibrary("Movies", "movies", ("/media/movies",), tags=("Kids",)),
@@ -225,8 +216,8 @@ def test_tags_of_a_library_count_for_all_that_is_in_it(version: str):
         client.close()
 
 
-def test_embys_older_list_of_tags_is_read_as_it_is_meant():
-    """Finding R17: with ``IsTagBlockingModeInclusive`` the one list holds what is allowed."""
+def test_embys_older_list_of_tags_is_understood():
+    """With ``IsTagBlockingModeInclusive`` the only list holds the allowed tags."""
     user: dict[str, Any] = {"Id": "1", "Name": "x"}
     told = parse_emby_user(user | {"Policy": {"BlockedTags": ["kids"], "IsTagBlockingModeInclusive": True}})
     assert (told.blocked_tags, told.allowed_tags) == ((), ("kids",))
@@ -236,7 +227,7 @@ def test_embys_older_list_of_tags_is_read_as_it_is_meant():
     assert parse_user(user | {"Policy": {"BlockedTags": None}}).blocked_tags == ()
 
 
-def test_a_folder_that_is_no_more_excludes_nothing():
+def test_a_deleted_folder_excludes_nothing():
     with served("emby") as (running, client):
         running.state.restrict("ada", excluded_locations=["/media/movies"])
         rule = FaultRule("emby", "/SelectableMediaFolders", "empty_list")
@@ -245,15 +236,13 @@ def test_a_folder_that_is_no_more_excludes_nothing():
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_reverse_proxy_may_have_the_authorization_header_for_itself(server: str):
-    """Finding R17."""
+def test_a_reverse_proxy_may_use_the_authorization_header(server: str):
     route = Route(headers={"authorization": "Basic aG9tZTpzZWNyZXQ="})
     with served(server, route=route) as (_, client):
         assert client.identity().server_id
 
 
-def test_the_key_in_the_query_is_said_nowhere(scripted: Scripted, caplog: pytest.LogCaptureFixture):
-    """Finding R17."""
+def test_the_key_in_the_query_appears_in_no_message(scripted: Scripted, caplog: pytest.LogCaptureFixture):
     caplog.set_level(0)
     scripted.say(Answer({"oops": "the-key"}, status=500))
     route = Route(headers={"Authorization": "Basic aG9tZTpzZWNyZXQ="})

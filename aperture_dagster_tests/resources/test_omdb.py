@@ -1,4 +1,4 @@
-"""Reading OMDb: its texts, its many ways to say no, and a key that only fits the query."""
+"""Reading OMDb: parsing its texts, its many errors, and the key in the query."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def connected(url: str, key: str = KEY, **how: Any) -> Iterator[Omdb]:
 
 
 class Purse:
-    """A quota of so many requests."""
+    """A quota of a number of requests."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -74,7 +74,7 @@ class Purse:
         self.left -= 1
 
 
-def test_a_film_is_one_request_and_its_texts_become_values(scripted: Scripted):
+def test_a_film_takes_one_request_and_its_texts_are_parsed(scripted: Scripted):
     scripted.say(Answer(FILM))
     with connected(scripted.url) as client:
         film = client.title("tt1375666")
@@ -88,7 +88,7 @@ def test_a_film_is_one_request_and_its_texts_become_values(scripted: Scripted):
     assert scripted.asked[0].target == f"/?apikey={KEY}&i=tt1375666&r=json"
 
 
-def test_a_series_has_a_first_year_and_emmys():
+def test_a_series_has_emmy_nominations():
     series = parse_title(
         LEAST | {"Type": "series", "Year": "2011\u20132019", "Awards": "Nominated for 5 Primetime Emmys. 1 win"},
         "tt1375666",
@@ -96,7 +96,7 @@ def test_a_series_has_a_first_year_and_emmys():
     assert (series.emmy_nominations, series.award_wins) == (5, 1)
 
 
-def test_a_row_holds_what_is_kept_and_leaves_out_what_others_know_better():
+def test_a_row_has_the_columns_of_its_table():
     assert " ".join(parse_title(FILM, "tt1375666").as_row(7)) == (
         "work_id imdb_id imdb_rating imdb_votes rotten_tomatoes metacritic awards award_wins award_nominations "
         "oscars_won oscar_nominations emmys_won emmy_nominations rated released runtime_minutes box_office_dollars"
@@ -105,7 +105,7 @@ def test_a_row_holds_what_is_kept_and_leaves_out_what_others_know_better():
 
 
 @pytest.mark.parametrize("unknown", ["N/A", "", " n/a ", None, 0, 5.5, True, [], {}, [None], "\x00", "what?"])
-def test_whatever_says_nothing_is_unknown_and_never_zero(unknown: Any):
+def test_unusable_values_are_none_and_never_zero(unknown: Any):
     texts = {"Title", "Type", "Rated", "Awards"}
     spoiled = dict.fromkeys(FILM, unknown) | LEAST
     if isinstance(unknown, str) and unknown in ("\x00", "what?"):
@@ -116,7 +116,7 @@ def test_whatever_says_nothing_is_unknown_and_never_zero(unknown: Any):
     assert {name for name, value in bare.items() if value is not None} == {"work_id", "imdb_id"}
 
 
-def test_a_score_missing_in_one_place_is_taken_from_the_other():
+def test_a_score_missing_in_one_field_is_taken_from_the_other():
     of_list = parse_title(LEAST | {"Ratings": FILM["Ratings"], "Metascore": "N/A", "imdbRating": "N/A"}, "tt1375666")
     assert (of_list.metacritic, of_list.imdb_rating) == (74, 8.8)
     of_fields = parse_title(LEAST | {"Ratings": [], "Metascore": "74", "imdbRating": "8.8"}, "tt1375666")
@@ -143,7 +143,7 @@ def test_a_bad_entry_among_the_ratings_costs_only_itself():
         (FILM | {"imdbID": "N/A"}, "answered with 'N/A'"),
     ],
 )
-def test_an_answer_that_is_about_nothing_or_another_title_is_a_bad_answer(scripted: Scripted, answer: Any, words: str):
+def test_an_answer_about_another_title_is_rejected(scripted: Scripted, answer: Any, words: str):
     scripted.say(Answer(answer))
     with connected(scripted.url) as client, pytest.raises(BadAnswer, match=words):
         client.title("tt1375666")
@@ -152,13 +152,13 @@ def test_an_answer_that_is_about_nothing_or_another_title_is_a_bad_answer(script
 
 @settings(max_examples=100, derandomize=True, deadline=None)
 @given(ANY_JSON, st.dictionaries(st.sampled_from(list(FILM)), ANY_JSON | st.lists(ANY_JSON)))
-def test_any_answer_at_all_is_read_or_is_a_bad_answer(answer: Any, fields: dict[str, Any]):
+def test_arbitrary_answers_are_parsed_or_rejected(answer: Any, fields: dict[str, Any]):
     with pytest.raises(BadAnswer):
         parse_title(answer, "tt1375666")
     assert parse_title(FILM | fields | LEAST, "tt1375666").imdb_id == "tt1375666"
 
 
-def test_zeros_before_an_ids_number_are_not_another_title():
+def test_leading_zeros_in_an_id_are_ignored():
     assert parse_title(LEAST | {"imdbID": "tt01375666"}, "tt1375666").imdb_id == "tt1375666"
 
 
@@ -190,7 +190,7 @@ NO: dict[str, Trouble] = {
 
 
 @pytest.mark.parametrize("trouble", [pytest.param(one, id=name) for name, one in (PASSING | NO_JSON | NO).items()])
-def test_each_trouble_is_told_by_what_it_means_and_never_with_the_key(scripted: Scripted, trouble: Trouble):
+def test_each_failure_is_reported_by_its_cause_and_without_the_key(scripted: Scripted, trouble: Trouble):
     scripted.say(with_key(trouble.answer, KEY))
     with connected(scripted.url, timeout_seconds=trouble.patience) as client:
         with pytest.raises(trouble.error, match=trouble.words) as told:
@@ -200,7 +200,7 @@ def test_each_trouble_is_told_by_what_it_means_and_never_with_the_key(scripted: 
     assert KEY not in str(told.value) + repr(told.value)
 
 
-def test_what_stumbled_once_is_asked_again_and_both_cost_a_request_of_the_day(scripted: Scripted):
+def test_every_attempt_counts_against_the_quota(scripted: Scripted):
     scripted.say(no("Something went wrong."), page(521), Answer(FILM))
     purse = Purse(10)
     with connected(scripted.url, quota=purse, attempts=3) as client:
@@ -215,14 +215,14 @@ def test_with_no_request_left_nothing_is_sent(scripted: Scripted):
 
 
 @pytest.mark.parametrize("nonsense", ["", "1375666", "nm0000138", "tt", "tt1375666 ", "tt1&s=x", "tt\u0663", "../tt1"])
-def test_what_is_no_id_of_a_title_is_not_found_without_a_request(scripted: Scripted, nonsense: str):
+def test_an_invalid_id_is_not_found_without_a_request(scripted: Scripted, nonsense: str):
     with connected(scripted.url) as client, pytest.raises(NotFound, match="was not asked"):
         client.title(nonsense)
     assert scripted.asked == []
 
 
 @pytest.mark.parametrize("answer", [Answer(FILM | {"imdbID": "tt0000001"}), no("Error getting data.")])
-def test_a_key_that_is_taken_passes_the_check_whatever_is_found(scripted: Scripted, answer: Answer):
+def test_the_check_passes_whether_or_not_the_title_is_found(scripted: Scripted, answer: Answer):
     scripted.say(answer)
     purse = Purse(1)
     with connected(scripted.url, quota=purse) as client:
@@ -233,7 +233,7 @@ def test_a_key_that_is_taken_passes_the_check_whatever_is_found(scripted: Script
 # The stand-in
 
 
-def test_the_stand_in_is_read_as_it_means_it(steady: RunningSimulator):
+def test_the_stand_ins_values_are_parsed_correctly(steady: RunningSimulator):
     titles = {title.imdb_id: title for title in steady.state.titles.values() if title.imdb_id}
     found: dict[str, OmdbTitle] = {}
     with connected(steady.omdb_url, "demo-omdb-key") as client:
@@ -250,8 +250,7 @@ def test_the_stand_in_is_read_as_it_means_it(steady: RunningSimulator):
         assert (title.awards is None) == (title.award_wins is title.award_nominations is None)
 
 
-def test_a_plot_that_is_no_json_costs_one_request_and_no_title():
-    """Finding R4: each was asked for five times, and eight in a row were taken for an outage."""
+def test_malformed_json_is_repaired_without_another_request():
     films = [WorldTitle(f"movie:{one}", "movie", "A", imdb_id=f"tt{one:07d}", overview="a b") for one in range(1, 12)]
     stand_ins = SimulatorSettings(omdb_malformed_share=1.0, omdb_unknown_share=0.0)
     purse = Purse(len(films))
@@ -264,14 +263,13 @@ def test_a_plot_that_is_no_json_costs_one_request_and_no_title():
 
 
 @pytest.mark.parametrize("no", ["False", "false", " FALSE "])
-def test_no_is_no_in_any_case(scripted: Scripted, no: str):
+def test_response_false_is_recognised_in_any_case(scripted: Scripted, no: str):
     scripted.say(Answer({"Response": no, "Error": "Movie not found!"}))
     with connected(scripted.url) as client, pytest.raises(NotFound, match="Movie not found!"):
         client.title("tt1375666")
 
 
-def test_json_that_nobody_can_read_is_asked_for_once(scripted: Scripted):
-    """Finding R4: the same bytes would come again."""
+def test_unrepairable_json_is_requested_once(scripted: Scripted):
     text = b'{"Title": "Conversion from string "x" to type", "imdbID": "tt1375666", "Response": "True"}'
     scripted.say(Answer(text))
     with connected(scripted.url, attempts=5) as client:
@@ -287,7 +285,7 @@ def test_the_stand_in_refuses_another_key(steady: RunningSimulator, key: str):
     assert key not in str(told.value)
 
 
-def test_nobody_there_is_told_without_the_key():
+def test_an_unreachable_service_is_reported_without_the_key():
     with connected("http://127.0.0.1:9") as client, pytest.raises(ServiceUnavailable) as told:
         client.title("tt1375666")
     assert client.requests == ATTEMPTS

@@ -1,4 +1,4 @@
-"""What OMDb's texts say: any text at all is read or says nothing, and what OMDb would write is read back."""
+"""Parsing OMDb's texts: arbitrary texts never raise, and OMDb's own formats are parsed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RANGES: list[tuple[Callable[[Any], float | None], float, float]] = [
 
 @many
 @given(ANYTHING)
-def test_any_value_at_all_is_a_number_in_its_range_or_says_nothing(value: Any):
+def test_arbitrary_values_are_in_range_or_none(value: Any):
     for read, least, most in RANGES:
         found = read(value)
         assert found is None or least <= found <= most
@@ -44,7 +44,7 @@ def test_any_value_at_all_is_a_number_in_its_range_or_says_nothing(value: Any):
 
 @many
 @given(ANYTHING | st.from_regex(r"((Won|Nominated for) [0-9]{1,6} [A-Z][a-z]+s?\. )?(Another )?[0-9]{1,12} wins?"))
-def test_any_text_on_awards_gives_numbers_that_a_column_holds(value: Any):
+def test_arbitrary_awards_texts_give_numbers_that_fit_their_columns(value: Any):
     found = values.awards(value)
     for total in (found.wins, found.nominations):
         assert total is None or 0 <= total <= 2 * values.MOST_AWARDS
@@ -54,7 +54,7 @@ def test_any_text_on_awards_gives_numbers_that_a_column_holds(value: Any):
 
 @many
 @given(st.text(" \t\n\xa0\u2003", max_size=3), st.sampled_from(["N/A", "n/a", "N/a", "N / A", "n/ A", ""]))
-def test_not_available_is_unknown_however_it_is_written(space: str, word: str):
+def test_every_spelling_of_not_available_is_none(space: str, word: str):
     said = space + word + space
     assert values.known(said) is None
     assert values.awards(said) == Awards()
@@ -65,7 +65,7 @@ def test_not_available_is_unknown_however_it_is_written(space: str, word: str):
 
 @many
 @given(st.integers(0, 2**31 - 1), st.integers(0, 100), st.integers(0, 100))
-def test_numbers_are_read_back_as_omdb_writes_them(votes: int, tenths: int, share: int):
+def test_numbers_in_omdbs_format_are_parsed(votes: int, tenths: int, share: int):
     assert values.count(f"{votes:,}") == values.count(str(votes)) == votes
     assert values.dollars(f"${votes:,}") == votes
     assert values.number(f"{tenths / 10:.1f}", most=10) == values.out_of(f"{tenths / 10:.1f}/10", 10) == tenths / 10
@@ -74,14 +74,14 @@ def test_numbers_are_read_back_as_omdb_writes_them(votes: int, tenths: int, shar
 
 @many
 @given(st.dates(date(1000, 1, 1)))
-def test_days_are_read_back_as_omdb_writes_them(when: date):
+def test_days_in_omdbs_format_are_parsed(when: date):
     month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][when.month - 1]
     assert values.day(f"{when.day:02d} {month} {when.year}") == values.day(f"{when.day} {month} {when.year}") == when
 
 
 @many
 @given(st.integers(1, values.MOST_MINUTES))
-def test_minutes_are_read_back_in_each_of_their_forms(total: int):
+def test_minutes_are_parsed_in_each_format(total: int):
     hours, rest = divmod(total, 60)
     assert values.minutes(f"{total} min") == values.minutes(f"{total:,} min") == total
     if hours:
@@ -97,7 +97,7 @@ amounts = st.integers(1, values.MOST_AWARDS)
 
 @many
 @given(st.sampled_from(["Oscar", "Primetime Emmy", "BAFTA Film Award"]), st.booleans(), amounts, amounts, amounts)
-def test_awards_give_back_the_numbers_that_they_were_worded_from(
+def test_awards_texts_are_parsed_to_the_numbers_they_were_made_from(
     prize: str, won: bool, named: int, wins: int, nominations: int
 ):
     totals = f"{plural(wins, 'win')} & {plural(nominations, 'nomination')}"
@@ -131,7 +131,7 @@ def test_awards_give_back_the_numbers_that_they_were_worded_from(
         ("Oscars, Oscars, Oscars", Awards()),
     ],
 )
-def test_what_an_awards_text_does_not_say_is_unknown(said: str, expected: Awards):
+def test_numbers_missing_from_an_awards_text_are_none(said: str, expected: Awards):
     assert values.awards(said) == expected
 
 
@@ -155,25 +155,25 @@ def test_what_an_awards_text_does_not_say_is_unknown(said: str, expected: Awards
         "10,00,000",
     ],
 )
-def test_what_is_no_number_to_a_reader_is_none_to_us(said: str):
+def test_malformed_numbers_are_none(said: str):
     for read, _, _ in RANGES:
         assert read(said) is read(f"{said}%") is read(f"{said} min") is read(f"${said}") is read(f"{said}/100") is None
 
 
-def test_a_number_is_never_too_small_for_its_column():
+def test_a_tiny_number_is_rounded_to_zero():
     assert values.number("0." + "0" * 15 + "1", most=10) == 0
 
 
-def test_a_day_that_no_calendar_has_is_none():
+def test_an_invalid_date_is_none():
     for said in ("31 Feb 2010", "00 Jan 2010", "1 Foo 2010", "01 Jan 0000", "2010-07-16", "Jul 2010"):
         assert values.day(said) is None
     assert values.day("1 September 2010") == date(2010, 9, 1)
 
 
-def test_only_us_dollars_are_dollars():
+def test_only_us_dollars_are_parsed():
     assert values.dollars("£1,000") is values.dollars("$1.5M") is values.dollars("1,000") is None
     assert values.dollars("$ 1,000") == 1000
 
 
-def test_a_score_names_its_scale():
+def test_a_score_must_state_its_scale():
     assert values.out_of("7/10", 100) is values.out_of("74", 100) is values.out_of("174/100", 100) is None

@@ -1,4 +1,4 @@
-"""What the assets are handed."""
+"""The resources of the assets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Serve = Callable[..., AbstractContextManager[Any]]
         ({"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "  "}, "APERTURE_MEDIA_SERVER_API_KEY"),
     ],
 )
-def test_what_is_not_set_is_named(given: dict[str, Any], named: str):
+def test_a_missing_setting_is_named(given: dict[str, Any], named: str):
     settings = load_settings(**given)
     with pytest.raises(ServiceNotConfigured, match=named), MediaServers(settings, Database(settings)).open():
         pass
@@ -44,7 +44,7 @@ def test_without_a_key_tmdb_is_not_configured():
     assert tmdb_service(settings, Database(settings)).configured
 
 
-def test_a_home_belongs_to_one_server_for_good(serve: Serve, make_settings: Callable[..., Settings]):
+def test_a_home_belongs_to_one_server(serve: Serve, make_settings: Callable[..., Settings]):
     with serve(odd_world(NOW)) as (_, settings), MediaServers(settings, Database(settings)).open() as server:
         assert server.identity().server_id
     with (
@@ -55,20 +55,20 @@ def test_a_home_belongs_to_one_server_for_good(serve: Serve, make_settings: Call
         pass
 
 
-def test_the_same_server_at_another_address_is_the_same(serve: Serve):
+def test_the_same_server_may_move_to_another_address(serve: Serve):
     for _ in range(2):
         with serve(odd_world(NOW)) as (_, settings), MediaServers(settings, Database(settings)).open():
             pass
 
 
-def test_a_server_that_is_away_is_unavailable(make_settings: Callable[..., Settings]):
+def test_an_unreachable_server_is_unavailable(make_settings: Callable[..., Settings]):
     settings = make_settings(media_server_url="http://127.0.0.1:9", media_server_api_key="the-key")
     with pytest.raises(ServiceUnavailable) as told, MediaServers(settings, Database(settings)).open():
         pass
     assert "the-key" not in str(told.value)
 
 
-def test_an_embedder_is_made_once():
+def test_the_embedder_is_created_once():
     made: list[Settings] = []
 
     def make(settings: Settings) -> Any:
@@ -80,7 +80,7 @@ def test_an_embedder_is_made_once():
     assert len(made) == 1
 
 
-def test_a_transaction_is_kept_as_a_whole_or_not_at_all(database: Database):
+def test_a_transaction_is_committed_as_a_whole_or_not_at_all(database: Database):
     from sqlalchemy import text
 
     with pytest.raises(RuntimeError), database.transaction() as connection:
@@ -90,7 +90,7 @@ def test_a_transaction_is_kept_as_a_whole_or_not_at_all(database: Database):
         assert connection.execute(text("SELECT count(*) FROM facts")).scalar() == 0
 
 
-def test_the_clock_tells_utc_or_what_a_test_says():
+def test_the_clock_returns_utc_or_the_time_set_by_a_test():
     assert Clock().now().tzinfo is UTC
     assert abs((Clock().now() - datetime.now(UTC)).total_seconds()) < 5
     assert Clock(lambda: NOW).now() == NOW

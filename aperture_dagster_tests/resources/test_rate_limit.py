@@ -1,4 +1,4 @@
-"""A service's limit is never exceeded in any window, and used almost to the full."""
+"""A rate limit is never exceeded in any window, and almost fully used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITS = [(1, 1.0), (3, 1.0), (40, 10.0), (40, 1.0), (400, 10.0)]
 
 
 class SetClock:
-    """A clock that stands still unless somebody sleeps, and then wakes them up late."""
+    """A clock that advances only when somebody sleeps, and wakes them up late."""
 
     def __init__(self, seed: int = 0, late: float = 0.0) -> None:
         self.now = 100.0
@@ -28,7 +28,7 @@ class SetClock:
 
 
 def departures(pacer: Pacer, clock: SetClock, count: int, pauses: list[float]) -> list[float]:
-    """When ``count`` requests leave, each of which is wanted a pause after the one before."""
+    """Return the times at which ``count`` requests are sent, each requested a pause after the previous one."""
     times = []
     for number in range(count):
         clock.now += pauses[number % len(pauses)]
@@ -44,7 +44,7 @@ def most_in_window(times: list[float], seconds: float) -> int:
 @pytest.mark.parametrize(("requests", "seconds"), LIMITS)
 @pytest.mark.parametrize("late", [0.0, 0.005, 0.2])
 def test_no_window_of_the_service_holds_more_than_the_limit(requests: int, seconds: float, late: float):
-    """Finding R16: with jitter on the way, 43 requests of 40 arrived in a window."""
+    """Requests take different times to arrive."""
     random = Random(7)
     clock = SetClock(8, late)
     pauses = [random.choice((0, 0, 0, random.random() * seconds / requests, seconds * 3)) for _ in range(101)]
@@ -53,8 +53,7 @@ def test_no_window_of_the_service_holds_more_than_the_limit(requests: int, secon
     assert most_in_window(arrivals, seconds) <= requests
 
 
-def test_requests_leave_evenly_spaced_without_a_burst():
-    """Finding R16: 400 requests went out at once for a limit of 400 in ten seconds."""
+def test_requests_are_evenly_spaced_without_a_burst():
     clock = SetClock()
     pacer = Pacer(400, 10, clock=lambda: clock.now)
     clock.now += 60
@@ -69,8 +68,8 @@ def test_the_limit_is_used_even_when_threads_wake_up_late(requests: int, seconds
     assert 10 * seconds / (times[-1] - times[0]) >= share
 
 
-def test_whoever_takes_over_waits_one_spacing_before_the_first_request():
-    """Finding R16: nothing about what the one before sent has to be known."""
+def test_the_first_request_waits_one_spacing():
+    """A previous process may have just sent a request."""
     clock = SetClock()
     times: list[float] = []
     for _ in range(5):
@@ -80,7 +79,7 @@ def test_whoever_takes_over_waits_one_spacing_before_the_first_request():
     assert most_in_window(times, 10) <= 40
 
 
-def test_threads_share_the_pace():
+def test_threads_share_the_rate_limit():
     times: list[float] = []
     lock = threading.Lock()
     pacer = Pacer(20, 0.1)

@@ -1,4 +1,4 @@
-"""What a user says of a series as a whole reaches us; its plays are its episodes' own."""
+"""Favourites and ratings of whole series are read; its plays are those of its episodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading TMDb: films and series, its many words for "unknown", and finding by other ids."""
+"""Reading TMDb: films and series, unknown values, and finding by other ids."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def said(scripted: Scripted) -> Callable[[Any], Tmdb]:
         one.close()
 
 
-def test_a_film_is_one_request(client: Tmdb):
+def test_a_film_takes_one_request(client: Tmdb):
     before = client.requests
     film = client.title("movie", 900_000_001)
     assert client.requests == before + 1
@@ -61,7 +61,7 @@ def test_a_film_is_one_request(client: Tmdb):
     assert film.companies[0]["name"] == "Smith & Sons / Films"
 
 
-def test_a_series_has_its_keywords_and_ids_elsewhere_and_they_are_found(client: Tmdb):
+def test_keywords_and_ids_of_a_series_are_found_in_their_own_fields(client: Tmdb):
     series = client.title("series", 900_000_000)
     assert series.title == 'Series: A "Quoted" / Slashed One'
     assert series.tvdb_id == 900_000_000
@@ -80,7 +80,7 @@ def test_keywords_are_found_under_both_of_their_names():
 
 
 @pytest.mark.parametrize("unknown", [None, "", 0, [], {}, "absent"])
-def test_every_word_for_unknown_is_unknown(unknown: Any):
+def test_every_form_of_unknown_is_none(unknown: Any):
     optional = (
         "imdb_id", "original_title", "overview", "tagline", "status", "release_date", "runtime", "genres", "keywords",
         "credits", "external_ids", "recommendations", "production_companies", "production_countries",
@@ -97,23 +97,23 @@ def test_every_word_for_unknown_is_unknown(unknown: Any):
     )
 
 
-def test_an_average_of_no_votes_is_no_opinion():
+def test_an_average_without_votes_is_none():
     assert parse_title(FILM | {"vote_average": 0.0, "vote_count": 0}, "movie").vote_average is None
     assert parse_title(FILM | {"vote_average": 7.5, "vote_count": 2}, "movie").vote_average == 7.5
 
 
 @pytest.mark.parametrize("number", [10**400, float("inf"), float("nan"), True, "7"])
-def test_a_number_that_is_none_is_unknown(number: Any):
+def test_a_malformed_number_is_none(number: Any):
     film = parse_title(FILM | {"popularity": number, "vote_count": number, "runtime": number}, "movie")
     assert (film.popularity, film.vote_count, film.runtime_minutes) == (None, None, None)
 
 
 @pytest.mark.parametrize("day", ["", "2024-13-01", "2024", "soon", None, 2024])
-def test_a_date_that_is_none_is_unknown(day: Any):
+def test_a_malformed_date_is_none(day: Any):
     assert parse_title(FILM | {"release_date": day}, "movie").release_date is None
 
 
-def test_a_series_takes_its_own_fields():
+def test_a_series_is_parsed_from_its_own_fields():
     series = parse_title(
         SERIES
         | {
@@ -146,13 +146,13 @@ def test_a_series_takes_its_own_fields():
     assert parse_title(SERIES | {"episode_run_time": []}, "series").runtime_minutes is None
 
 
-def test_the_first_of_the_cast_are_kept_in_billing_order():
+def test_the_top_of_the_cast_is_kept_in_billing_order():
     cast = [{"name": f"Actor {n}", "order": n, "character": None} for n in reversed(range(40))]
     kept = parse_title(FILM | {"credits": {"cast": cast, "crew": "none"}}, "movie").cast
     assert [member["name"] for member in kept] == [f"Actor {n}" for n in range(CAST_KEPT)]
 
 
-def test_crew_is_told_apart_by_job_and_named_once():
+def test_crew_is_grouped_by_job_without_duplicates():
     crew = [
         {"name": "A", "job": "Director"},
         {"name": "A", "job": "Screenplay"},
@@ -167,12 +167,12 @@ def test_crew_is_told_apart_by_job_and_named_once():
 
 
 @pytest.mark.parametrize("answer", [[], None, "x", {}, {"id": 603}, {"id": "603", "title": "x"}, {"id": 1, "title": 5}])
-def test_an_answer_that_is_no_title_is_a_bad_answer(answer: Any):
+def test_an_answer_that_is_not_a_title_is_rejected(answer: Any):
     with pytest.raises(BadAnswer, match="TMDb"):
         parse_title(answer, "movie")
 
 
-def test_a_title_that_tmdb_has_no_more_is_not_found(client: Tmdb):
+def test_a_deleted_title_is_not_found(client: Tmdb):
     with pytest.raises(NotFound):
         client.title("movie", 1)
 
@@ -182,7 +182,7 @@ def test_a_film_is_found_by_its_imdb_id_and_a_series_by_its_tvdb_id(client: Tmdb
     assert client.find("series", tvdb_id=900_000_000) == 900_000_000
 
 
-def test_nothing_is_found_for_an_unknown_id_or_none(client: Tmdb):
+def test_nothing_is_found_for_an_unknown_id(client: Tmdb):
     before = client.requests
     assert client.find("movie", imdb_id="tt1") is None
     assert client.find("series", imdb_id="tt1", tvdb_id=5) is None
@@ -191,17 +191,17 @@ def test_nothing_is_found_for_an_unknown_id_or_none(client: Tmdb):
     assert client.requests == before + 3, "TVDb ids are for series only"
 
 
-def test_a_film_under_an_id_of_a_series_is_not_taken(client: Tmdb):
+def test_a_film_with_the_id_of_a_series_is_not_returned(client: Tmdb):
     assert client.find("series", imdb_id="tt900000001") is None
 
 
 @pytest.mark.parametrize("answer", [[], {}, {"movie_results": {}}, {"movie_results": None}])
-def test_a_search_of_another_shape_is_a_bad_answer(said: Callable[[Any], Tmdb], answer: Any):
+def test_a_malformed_search_result_is_rejected(said: Callable[[Any], Tmdb], answer: Any):
     with pytest.raises(BadAnswer):
         said(answer).find("movie", imdb_id="tt1")
 
 
-def test_a_collections_films_come_by_release_and_unreleased_ones_last(said: Callable[[Any], Tmdb]):
+def test_a_collections_films_are_in_order_of_release(said: Callable[[Any], Tmdb]):
     parts = [
         {"id": 4, "release_date": ""},
         {"id": 3, "release_date": "2003-01-01"},
@@ -215,7 +215,7 @@ def test_a_collections_films_come_by_release_and_unreleased_ones_last(said: Call
     assert (collection.name, collection.overview) == ("Saga", None)
 
 
-def test_a_token_travels_in_a_header_and_a_short_key_in_the_query(scripted: Scripted):
+def test_a_token_is_sent_in_a_header_and_a_short_key_in_the_query(scripted: Scripted):
     scripted.say(Answer(FILM))
     short, token = "0123456789abcdef0123456789abcdef", "eyJhbGciOiJIUzI1NiJ9." + "x" * 150
     for key in (short, token):
@@ -237,15 +237,14 @@ def test_a_refused_key_is_not_shown(steady: RunningSimulator, key: str):
     assert key not in str(told.value)
 
 
-def test_a_short_key_is_not_shown_when_the_service_is_down():
+def test_a_short_key_is_not_shown_if_the_service_is_down():
     key = "0123456789abcdef0123456789abcdef"
     with connected("http://127.0.0.1:9", key) as client, pytest.raises(ServiceUnavailable) as told:
         client.title("movie", 603)
     assert key not in str(told.value)
 
 
-def test_the_cast_of_a_series_is_that_of_all_its_seasons():
-    """Finding R8: only the cast of the latest season was read."""
+def test_the_cast_of_a_series_covers_all_seasons():
     lead = WorldTitle(
         "series:1", "series", "Long", tmdb_id=7, cast=tuple(map(CastMember, ("Lead", "Second", "Third"))),
         episodes_per_season=(10, 10), directors=("Di Rector",), runtime_minutes=50,
@@ -257,15 +256,15 @@ def test_the_cast_of_a_series_is_that_of_all_its_seasons():
     assert series.directors == ["Di Rector"]
 
 
-def test_a_series_without_a_usual_length_is_as_long_as_its_last_episode():
-    """Finding R8: most series have no ``episode_run_time``."""
+def test_a_series_without_a_runtime_has_that_of_its_last_episode():
+    """Most series have no ``episode_run_time``."""
     last = {"last_episode_to_air": {"season_number": 1, "episode_number": 9, "runtime": 52}}
     assert parse_title(SERIES | last | {"episode_run_time": []}, "series").runtime_minutes == 52
     assert parse_title(SERIES | last | {"episode_run_time": [45]}, "series").runtime_minutes == 45
     assert parse_title(SERIES | {"last_episode_to_air": {"runtime": None}}, "series").runtime_minutes is None
 
 
-def test_people_of_a_series_are_known_by_what_they_did_most():
+def test_people_of_a_series_are_ranked_by_their_number_of_episodes():
     def job(name: str, **episodes: int) -> dict[str, Any]:
         jobs = [{"job": job.replace("_", " "), "episode_count": count} for job, count in episodes.items()]
         return {"name": name, "jobs": jobs, "department": "Any"}
@@ -280,8 +279,7 @@ def test_people_of_a_series_are_known_by_what_they_did_most():
     assert series.writers == ["Writes", "Often"]
 
 
-def test_an_overview_that_nobody_translated_is_the_english_one():
-    """Finding R9: it stayed empty."""
+def test_an_untranslated_overview_falls_back_to_english():
     films = [WorldTitle(f"movie:{one}", "movie", "A", tmdb_id=one, overview="A plot") for one in range(1, 30)]
     with running_simulator(World("films", films)) as simulator:
         with connected(simulator.tmdb_url, language="de-DE") as client:
@@ -297,8 +295,7 @@ def test_an_overview_that_nobody_translated_is_the_english_one():
             assert client.requests == 1
 
 
-def test_an_answer_about_another_title_is_refused(said: Callable[[Any], Tmdb]):
-    """Finding L6: it was accepted."""
+def test_an_answer_about_another_title_is_rejected(said: Callable[[Any], Tmdb]):
     for ask in (lambda tmdb: tmdb.title("movie", 604), lambda tmdb: tmdb.collection(604)):
         with pytest.raises(BadAnswer, match=r"asked for .*604 and answered with 603"):
             ask(said(FILM))

@@ -1,4 +1,4 @@
-"""The one way out: what is tried again and what is not, how long it takes, and that no key is told."""
+"""The transport: retries, waits, limits, and redaction."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ GOOD = Answer({"good": True})
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 526])
-def test_what_may_pass_is_tried_again(scripted: Scripted, transport: Make, status: int):
+def test_temporary_statuses_are_retried(scripted: Scripted, transport: Make, status: int):
     scripted.say(Answer("", status), Answer("", status), GOOD)
     assert transport().get_json("/x") == {"good": True}
     assert len(scripted.asked) == 3
@@ -59,9 +59,7 @@ def test_what_may_pass_is_tried_again(scripted: Scripted, transport: Make, statu
     ],
     ids=["500", "cut off", "html", "empty", "slow"],
 )
-def test_trouble_that_lasts_ends_after_the_attempts_that_are_allowed(
-    scripted: Scripted, transport: Make, trouble: Answer
-):
+def test_a_lasting_failure_ends_after_the_allowed_attempts(scripted: Scripted, transport: Make, trouble: Answer):
     scripted.say(trouble)
     with pytest.raises(ServiceUnavailable, match=r"^The service at http://127\.0\.0\.1:\d+: GET /x: "):
         transport(timeout_seconds=0.2).get_json("/x")
@@ -69,8 +67,8 @@ def test_trouble_that_lasts_ends_after_the_attempts_that_are_allowed(
 
 
 @pytest.mark.parametrize("body", ['{"half": ', "[" * 100_000, "not JSON"], ids=["malformed", "too deep", "text"])
-def test_what_claims_to_be_json_and_is_not_is_requested_once(scripted: Scripted, transport: Make, body: str):
-    """Finding R4: it would come again the same, and cost another unit of quota each time."""
+def test_malformed_json_is_requested_once(scripted: Scripted, transport: Make, body: str):
+    """Another attempt would return the same and cost another request of the quota."""
     scripted.say(Answer(body))
     with pytest.raises(BadAnswer, match=r"GET /x: the answer is not JSON \(application/json\)"):
         transport().get_json("/x")
@@ -78,7 +76,7 @@ def test_what_claims_to_be_json_and_is_not_is_requested_once(scripted: Scripted,
 
 
 def test_a_post_is_sent_once_unless_it_may_be_repeated(scripted: Scripted, transport: Make):
-    """Finding R14: what the first attempt did on the server would be done again."""
+    """Otherwise the server might do twice what was requested once."""
     scripted.say(Answer("", 500))
     for send in (
         lambda: transport().post_json("/x", {}),
@@ -92,8 +90,7 @@ def test_a_post_is_sent_once_unless_it_may_be_repeated(scripted: Scripted, trans
     assert len(scripted.asked) == 2 + 3
 
 
-def test_an_answer_without_a_body_is_a_success(scripted: Scripted, transport: Make):
-    """Finding R14: an empty 204 was taken for bad JSON, and the POST sent five times."""
+def test_an_empty_answer_is_a_success(scripted: Scripted, transport: Make):
     for status in (204, 200):
         scripted.say(Answer("", status))
         assert transport().post_json("/x", {}, repeatable=True) is None
@@ -102,7 +99,7 @@ def test_an_answer_without_a_body_is_a_success(scripted: Scripted, transport: Ma
     assert len(scripted.asked) == 3
 
 
-def test_the_answer_comes_with_its_status_and_headers(scripted: Scripted, transport: Make):
+def test_an_answer_has_its_status_and_headers(scripted: Scripted, transport: Make):
     scripted.say(Answer({"id": 7}, 201, {"x-pagination-page-count": "3"}))
     answer = transport().send(
         Request("POST", "/x", json={"a": 1}, params={"page": 2}, headers={"If-None-Match": '"v1"'})
@@ -112,7 +109,7 @@ def test_the_answer_comes_with_its_status_and_headers(scripted: Scripted, transp
     assert (asked.target, asked.headers["if-none-match"]) == ("/x?page=2", '"v1"')
 
 
-def test_a_status_that_the_caller_accepts_is_returned(scripted: Scripted, transport: Make):
+def test_an_accepted_status_is_returned(scripted: Scripted, transport: Make):
     scripted.say(Answer("", 304))
     assert transport().send(Request("GET", "/x", accept=(304, 410))).status == 304
     scripted.say(Answer({"error": "expired"}, 410))
@@ -121,7 +118,7 @@ def test_a_status_that_the_caller_accepts_is_returned(scripted: Scripted, transp
         transport().send(Request("GET", "/x", accept=(304,)))
 
 
-def test_each_request_may_have_its_own_token_which_no_message_repeats(scripted: Scripted, transport: Make):
+def test_a_requests_own_token_appears_in_no_message(scripted: Scripted, transport: Make):
     scripted.say(lambda asked: Answer({"error": f"{asked.headers['authorization']} has expired"}, 401))
     client = transport(headers={"Authorization": "Bearer of-the-app"})
     for token in ("of-ann", "of-bob"):
@@ -131,7 +128,7 @@ def test_each_request_may_have_its_own_token_which_no_message_repeats(scripted: 
     assert [asked.headers["authorization"] for asked in scripted.asked] == ["Bearer of-ann", "Bearer of-bob"]
 
 
-def test_a_service_that_is_not_there_is_unavailable(transport: Make):
+def test_an_unreachable_service_is_unavailable(transport: Make):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -142,7 +139,7 @@ def test_a_service_that_is_not_there_is_unavailable(transport: Make):
 
 
 @pytest.mark.parametrize("address", ["http://host:port", "http://[::1"])
-def test_an_address_that_is_none_is_for_a_person_to_change(transport: Make, address: str):
+def test_a_malformed_address_is_refused(transport: Make, address: str):
     client = transport(address)
     with pytest.raises(ServiceRefused, match="not a usable address"):
         client.get_json("/x")
@@ -150,7 +147,7 @@ def test_an_address_that_is_none_is_for_a_person_to_change(transport: Make, addr
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_not_tried_again_and_names_the_setting(scripted: Scripted, transport: Make, status: int):
+def test_a_refused_key_is_not_retried_and_names_the_setting(scripted: Scripted, transport: Make, status: int):
     scripted.say(Answer({"status_message": "Invalid API key"}, status))
     with pytest.raises(ServiceRefused, match=rf"refused \({status}\).*Invalid API key.*Check SOME_KEY\."):
         transport(setting="SOME_KEY").get_json("/x")
@@ -158,7 +155,7 @@ def test_a_refused_key_is_not_tried_again_and_names_the_setting(scripted: Script
 
 
 @pytest.mark.parametrize(("status", "error"), [(404, NotFound), (400, RequestRejected), (422, RequestRejected)])
-def test_what_is_wrong_with_one_request_is_not_tried_again(
+def test_permanent_statuses_are_not_retried(
     scripted: Scripted, transport: Make, status: int, error: type[ServiceError]
 ):
     scripted.say(Answer({"why": "because"}, status))
@@ -167,21 +164,21 @@ def test_what_is_wrong_with_one_request_is_not_tried_again(
     assert len(scripted.asked) == 1
 
 
-def test_a_redirect_is_not_followed_with_the_key_but_told(scripted: Scripted, transport: Make):
+def test_a_redirect_is_reported_and_not_followed(scripted: Scripted, transport: Make):
     scripted.say(Answer("", 302, {"location": "http://elsewhere.example/login"}))
     with pytest.raises(RequestRejected, match=r"redirects to http://elsewhere\.example/login"):
         transport(headers={"Authorization": "Bearer key"}).get_json("/x")
     assert len(scripted.asked) == 1
 
 
-def test_a_page_of_markup_is_not_read_out_to_the_operator(scripted: Scripted, transport: Make):
+def test_markup_is_left_out_of_messages(scripted: Scripted, transport: Make):
     scripted.say(Answer("<html><body>502 Bad Gateway</body></html>", 502, {"content-type": "text/html"}))
     with pytest.raises(ServiceUnavailable) as told:
         transport().get_json("/x")
     assert "<" not in str(told.value)
 
 
-def test_what_the_service_says_is_cut_to_a_line(scripted: Scripted, transport: Make):
+def test_the_services_message_is_truncated_to_one_line(scripted: Scripted, transport: Make):
     scripted.say(Answer("first\nsecond " + "x" * 10_000, 400))
     with pytest.raises(RequestRejected) as told:
         transport().get_json("/x")
@@ -192,14 +189,14 @@ def test_what_the_service_says_is_cut_to_a_line(scripted: Scripted, transport: M
 # Waiting
 
 
-def test_retry_after_in_seconds_is_waited_for(scripted: Scripted, transport: Make):
+def test_retry_after_in_seconds_is_honoured(scripted: Scripted, transport: Make):
     scripted.say(Answer("", 429, {"retry-after": "0.3"}), GOOD)
     transport().get_json("/x")
     first, second = (asked.at for asked in scripted.asked)
     assert 0.29 <= second - first < 2
 
 
-def test_retry_after_as_a_date_is_waited_for(scripted: Scripted, transport: Make):
+def test_retry_after_as_a_date_is_honoured(scripted: Scripted, transport: Make):
     when = datetime.now(UTC) + timedelta(seconds=2)
     scripted.say(Answer("", 503, {"retry-after": format_datetime(when, usegmt=True)}), GOOD)
     transport().get_json("/x")
@@ -209,7 +206,7 @@ def test_retry_after_as_a_date_is_waited_for(scripted: Scripted, transport: Make
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "soon", "Wed, 21 Oct 2015 07:28:00 GMT", "nan"])
-def test_a_retry_after_that_asks_for_nothing_still_tries_again(scripted: Scripted, transport: Make, value: str):
+def test_a_retry_after_without_a_wait_is_retried(scripted: Scripted, transport: Make, value: str):
     scripted.say(Answer("", 429, {"retry-after": value}), GOOD)
     assert transport().get_json("/x") == {"good": True}
 
@@ -226,7 +223,7 @@ def test_the_wait_doubles_and_has_an_upper_bound(scripted: Scripted, transport: 
     assert max(waits) < 1
 
 
-def test_what_retry_after_says_is_understood():
+def test_retry_after_is_parsed():
     now = datetime(2026, 1, 1, tzinfo=UTC)
 
     def asked(value: str) -> float | None:
@@ -250,7 +247,7 @@ SECRET = 'k%y "with"/odd &=+ parts ü'
 
 
 def everything(error: BaseException, records: list[logging.LogRecord]) -> str:
-    """All that an operator or a log could see of it, causes included."""
+    """Return everything that an operator or a log could see of an error."""
     told = [str(error), repr(error)]
     for record in records:
         told += [record.getMessage(), repr(record.__dict__)]
@@ -258,7 +255,7 @@ def everything(error: BaseException, records: list[logging.LogRecord]) -> str:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
-def test_a_service_that_repeats_the_key_does_not_make_it_known(
+def test_a_key_repeated_by_the_service_is_redacted(
     scripted: Scripted, transport: Make, caplog: pytest.LogCaptureFixture, status: int
 ):
     forms = [SECRET, quote(SECRET), quote(SECRET, safe=""), quote_plus(SECRET)]
@@ -272,7 +269,7 @@ def test_a_service_that_repeats_the_key_does_not_make_it_known(
             assert form not in said
 
 
-def test_a_key_at_the_edge_of_what_is_cut_leaves_no_part_of_it(scripted: Scripted, transport: Make):
+def test_a_key_at_the_edge_of_a_truncated_message_is_redacted(scripted: Scripted, transport: Make):
     client = transport(secrets=["abcdefghijklmnop"], address_setting="SOME_URL")
     for room in range(140, 170):
         scripted.say(Answer("x" * room + " abcdefghijklmnop", 400))
@@ -299,11 +296,11 @@ def test_a_key_at_the_edge_of_what_is_cut_leaves_no_part_of_it(scripted: Scripte
         "query in query in query", "JSON in JSON", "URL in JSON", "one line", "JSON in HTML",
     ],
 )  # fmt: skip
-def test_a_key_is_found_in_whatever_form_it_comes_back(form: str):
+def test_a_key_is_redacted_in_every_encoding(form: str):
     assert redact(f"x{form}y", [SECRET]) == "x***y"
 
 
-def test_a_redirect_that_carries_the_key_does_not_make_it_known(scripted: Scripted, transport: Make):
+def test_a_key_in_a_redirect_is_redacted(scripted: Scripted, transport: Make):
     scripted.say(Answer("", 302, {"location": f"/elsewhere?key={quote(SECRET)}"}))
     with pytest.raises(RequestRejected) as told:
         transport(params={"key": SECRET}, secrets=[SECRET]).get_json("/x")
@@ -318,18 +315,18 @@ def test_urls_are_not_logged(scripted: Scripted, transport: Make, caplog: pytest
 
 
 @pytest.mark.parametrize("key", ["topsecret\n", "top\x00secret", "top…secret", "topsecret\r\nX-Other: 1"])
-def test_a_key_that_fits_in_no_header_is_refused_without_being_shown(transport: Make, key: str):
+def test_a_key_that_fits_no_header_is_refused_without_being_shown(transport: Make, key: str):
     with pytest.raises(ServiceRefused, match="SOME_KEY") as told:
         transport(headers={"Authorization": f"Bearer {key}"}, secrets=[key], setting="SOME_KEY")
     assert "secret" not in str(told.value)
 
 
-def test_a_secret_within_another_leaves_nothing_of_it():
+def test_a_secret_within_another_is_redacted():
     assert redact("x longer-secret y secret z", ["secret", "longer-secret"]) == "x *** y *** z"
     assert redact("nothing", [""]) == "nothing"
 
 
-def test_the_key_is_sent_as_it_was_given(scripted: Scripted, transport: Make):
+def test_the_key_is_sent_unchanged(scripted: Scripted, transport: Make):
     transport(headers={"Authorization": "Bearer abc"}, params={"page": "1"}).get_json("/x", {"q": "a b&c=d"})
     asked = scripted.asked[0]
     assert asked.headers["authorization"] == "Bearer abc"
@@ -353,8 +350,7 @@ def test_a_body_is_posted_as_json(scripted: Scripted, transport: Make):
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_a_small_answer_that_unpacks_to_a_huge_one_is_not_read(scripted: Scripted, transport: Make, status: int):
-    """Finding R13: 408 KB of gzip became 400 MB, also as the body of an error."""
+def test_a_decompression_bomb_is_not_read(scripted: Scripted, transport: Make, status: int):
     packed = gzip.compress(bytes(50_000_000))
     assert len(packed) < 60_000
     scripted.say(Answer(packed, status, {"content-encoding": "gzip"}))
@@ -368,8 +364,8 @@ def test_a_small_answer_that_unpacks_to_a_huge_one_is_not_read(scripted: Scripte
 
 
 @pytest.mark.parametrize("drips", ["headers", "body"])
-def test_a_server_that_sends_a_byte_now_and_then_does_not_hold_a_request(transport: Make, drips: str):
-    """Finding R13: each read came in time, so the request never ended."""
+def test_a_dripping_server_cannot_hold_a_request(transport: Make, drips: str):
+    """Every single read returns in time."""
     with dripping_server(drips) as url:
         client = transport(url, timeout_seconds=0.5, attempts=1)
         before = time.monotonic()
@@ -381,7 +377,7 @@ def test_a_server_that_sends_a_byte_now_and_then_does_not_hold_a_request(transpo
 
 @contextmanager
 def dripping_server(drips: str) -> Iterator[str]:
-    """A server that sends a byte every 0.1 s, of its headers or of its body."""
+    """Serve an answer that sends a byte every 0.1 s, of its headers or of its body."""
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -405,8 +401,7 @@ def dripping_server(drips: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("where", ["wait for the next attempt", "wait for its turn", "read"])
-def test_a_run_that_is_stopped_ends_its_requests_wherever_they_wait(scripted: Scripted, transport: Make, where: str):
-    """Finding R15: a cancelled run held its lease for up to eight minutes."""
+def test_cancelling_ends_requests_wherever_they_wait(scripted: Scripted, transport: Make, where: str):
     scripted.say(
         Answer("", 503, {"retry-after": "100"}) if where.startswith("wait for the next") else Answer({}, delay=60)
     )
@@ -433,8 +428,7 @@ def test_a_run_that_is_stopped_ends_its_requests_wherever_they_wait(scripted: Sc
         client.get_json("/x")
 
 
-def test_a_long_pause_is_not_waited_for_but_reported_with_its_end(scripted: Scripted, transport: Make):
-    """Finding R15: it was cut to two minutes, so every attempt came too early."""
+def test_a_long_pause_is_reported_with_its_end(scripted: Scripted, transport: Make):
     scripted.say(Answer("", 429, {"retry-after": "5000"}))
     with pytest.raises(ServicePaused, match=r"asks to be left alone until \d{4}-\d\d-\d\d \d\d:\d\d UTC") as paused:
         transport().get_json("/x")
@@ -442,7 +436,7 @@ def test_a_long_pause_is_not_waited_for_but_reported_with_its_end(scripted: Scri
     assert len(scripted.asked) == 1
 
 
-def test_waiting_for_one_slow_answer_does_not_outlast_the_timeout(scripted: Scripted, transport: Make):
+def test_a_slow_answer_is_bounded_by_the_timeout(scripted: Scripted, transport: Make):
     scripted.say(Answer({}, delay=1))
     started = time.monotonic()
     with pytest.raises(ServiceUnavailable, match="no answer in time"):
@@ -450,7 +444,7 @@ def test_waiting_for_one_slow_answer_does_not_outlast_the_timeout(scripted: Scri
     assert time.monotonic() - started < 0.9
 
 
-def test_what_an_answer_must_be_is_said_when_it_is_not():
+def test_expect_names_the_expected_and_the_actual_type():
     assert expect([1], list, "things") == [1]
     assert expect(True, bool, "flag") is True
     for value, kind, said in (

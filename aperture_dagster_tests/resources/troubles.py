@@ -1,4 +1,4 @@
-"""What can go wrong with any service, whatever it is asked: for the tables of all clients' tests."""
+"""Failures that any service can have, for the tests of all clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUICK: dict[str, Any] = {"attempts": ATTEMPTS, "first_wait_seconds": 0.01, "time
 
 
 class Trouble(NamedTuple):
-    """An answer, the error that it must become, words of its message, and how often it must be asked for."""
+    """An answer, the expected error, words of its message, and the expected number of requests."""
 
     answer: Answer
     error: type[ServiceError]
@@ -64,6 +64,6 @@ ANY_JSON = st.recursive(
 
 
 def with_key(answer: Answer, key: str) -> Answer:
-    """The answer, in which the service repeats the key."""
+    """Put the key into an answer."""
     content = answer.content().replace(b"KEY", key.encode())
     return Answer(content, answer.status, answer.headers, answer.delay, answer.missing)
