@@ -37,7 +37,7 @@ from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
 from aperture_dagster.storage.embedded import release_embedded_server
 from aperture_dagster.storage.enrichment import write_answers, write_enriched
-from aperture_dagster.storage.work_list import DueItem, count_due, due_items, enrol, standing
+from aperture_dagster.storage.work_list import DueItem, count_due, due_items, enrol, outcome_summary
 from aperture_dagster.worklist.engine import Attempt, WorkList, keep_answers, work_through
 
 BATCH_LIMIT_MS = 50
@@ -191,7 +191,7 @@ def look_at_the_list(database: Database) -> None:
         for name, once in (
             ("count of due items", lambda connection, source: count_due(connection, source, now=NOW)),
             ("enrolment", lambda connection, source: enrol(connection, source, now=NOW)),
-            ("overview", standing),
+            ("overview", outcome_summary),
         ):
             timing = Timing(f"{state}: {name}", RUN_LIMIT_MS)
             for source in sources:

@@ -30,7 +30,7 @@ class Quota(Protocol):
 
 class _Limit(TypedDict):
     limit: int
-    told: bool
+    reported: bool
 
 
 class QuotaLedger:
@@ -56,7 +56,7 @@ class QuotaLedger:
         reported: bool = False,
     ) -> None:
         self._database, self._clock, self._service, self._label = database, clock, service, label or service
-        self._limit: _Limit = {"limit": limit, "told": reported}
+        self._limit: _Limit = {"limit": limit, "reported": reported}
         self._last_request_on: date | None = None
 
     @property

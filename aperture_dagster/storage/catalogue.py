@@ -25,7 +25,7 @@ GONE = "removed_at < now() - make_interval(days => :tombstone_days)"
 
 
 def catalogue_size(connection: Connection) -> dict[str, int]:
-    """How many films, series and episodes are there."""
+    """Count the present films, series and episodes."""
     row = connection.exec_driver_sql(
         "SELECT count(*) FILTER (WHERE media_type = 'movie') AS movies, "
         "count(*) FILTER (WHERE media_type = 'series') AS series, (SELECT count(*) FROM present_episodes) AS episodes "
@@ -35,7 +35,7 @@ def catalogue_size(connection: Connection) -> dict[str, int]:
 
 
 def tombstones(connection: Connection, counted: str, days: int) -> int:
-    """How many films, series or episodes went lately and are not gone yet. ``counted`` as in :func:`catalogue_size`."""
+    """Count removed films, series or episodes that are not gone yet. ``counted``: a key of :func:`catalogue_size`."""
     table = "episodes" if counted == "episodes" else "titles"
     media_type = {"movies": "media_type = 'movie'", "series": "media_type = 'series'"}.get(counted, "TRUE")
     statement = text(f"SELECT count(*) FROM {table} WHERE {media_type} AND removed_at IS NOT NULL AND NOT ({GONE})")
@@ -43,7 +43,7 @@ def tombstones(connection: Connection, counted: str, days: int) -> int:
 
 
 def known_libraries(connection: Connection) -> set[str]:
-    """The ids of all libraries that titles or episodes came from."""
+    """Return the ids of all libraries that titles or episodes came from."""
     statement = "SELECT library_id FROM titles UNION SELECT library_id FROM episodes"
     return set(connection.exec_driver_sql(statement).scalars())
 
@@ -58,7 +58,7 @@ def has_library_for(connection: Connection, media_type: MediaType) -> bool:
 
 
 def titles_without_ids(connection: Connection, limit: int = 10) -> tuple[int, int, list[dict[str, Any]]]:
-    """How many titles have no id of another service, of how many; and some of them."""
+    """Return how many titles have no id of another service, the number of all titles, and examples."""
     bare = "tmdb_id IS NULL AND imdb_id IS NULL AND tvdb_id IS NULL"
     without, total = connection.exec_driver_sql(
         f"SELECT count(*) FILTER (WHERE {bare}), count(*) FROM present_titles"
@@ -71,7 +71,7 @@ def titles_without_ids(connection: Connection, limit: int = 10) -> tuple[int, in
 
 
 def newest_titles(connection: Connection, media_type: MediaType, limit: int = 20) -> list[dict[str, Any]]:
-    """The titles added last, for the asset's page."""
+    """List the titles added last, for the asset's page."""
     rows = connection.execute(
         text(
             "SELECT title, year, genres, runtime_minutes, added_at::date AS added FROM present_titles "
@@ -83,7 +83,7 @@ def newest_titles(connection: Connection, media_type: MediaType, limit: int = 20
 
 
 def largest_series(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
-    """The series with most episodes, for the asset's page."""
+    """List the series with most episodes, for the asset's page."""
     rows = connection.execute(
         text(
             "SELECT t.title, t.year, count(DISTINCT e.season) AS seasons, count(*) AS episodes, "

@@ -29,10 +29,6 @@ LONGEST_SOCKET = 103
 ENVIRONMENT = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
-class EmbeddedDatabaseError(DatabaseError):
-    """The embedded PostgreSQL could not be created or started; the message says why and what to do."""
-
-
 def embedded_tool(name: str) -> Path:
     """Path of a program that comes with the embedded server, such as ``pg_dump`` or ``psql``."""
     with warnings.catch_warnings():
@@ -84,12 +80,12 @@ class Cluster:
         """User and group of the server, if they are not this process's own: PostgreSQL refuses to run as root.
 
         Raises:
-            EmbeddedDatabaseError: the data belongs to somebody else, or there is no account for a root's server.
+            DatabaseError: the data belongs to somebody else, or there is no account for a root's server.
         """
         owner = self.data.stat() if self.exists else None
         if os.geteuid() != 0:
             if owner is not None and owner.st_uid != os.geteuid():
-                raise EmbeddedDatabaseError(
+                raise DatabaseError(
                     f"The database in {self.data} belongs to user {account_name(owner.st_uid)}: run this as that user, "
                     "or set APERTURE_HOME to another folder."
                 )
@@ -108,12 +104,12 @@ class Cluster:
                 )  # fmt: skip
                 account = pwd.getpwnam(ACCOUNT_FOR_ROOT)
             except (OSError, subprocess.CalledProcessError, KeyError):
-                raise EmbeddedDatabaseError(
+                raise DatabaseError(
                     f"PostgreSQL does not run as root, and the account {ACCOUNT_FOR_ROOT} for it could not be created: "
                     "run this as an ordinary user, or set APERTURE_DATABASE_URL."
                 ) from None
         if owner is not None:
-            raise EmbeddedDatabaseError(
+            raise DatabaseError(
                 f"The database in {self.data} belongs to root, under which PostgreSQL does not run: "
                 f"chown -R {ACCOUNT_FOR_ROOT}: {self.data}"
             )
@@ -123,7 +119,7 @@ class Cluster:
         """Run one of PostgreSQL's programs on a data directory, as the account of the server.
 
         Raises:
-            EmbeddedDatabaseError: the account may not read the program.
+            DatabaseError: the account may not read the program.
             subprocess.CalledProcessError: it failed; ``stderr`` has what it said.
         """
         as_user, where = {}, str(folder)
@@ -151,7 +147,7 @@ class Cluster:
             except PermissionError:
                 if self.account is None:
                     raise
-        raise EmbeddedDatabaseError(
+        raise DatabaseError(
             f"PostgreSQL runs as the account {account_name(self.account[0] if self.account else 0)}, which may not run "
             f"its programs in {embedded_tool(program).parent}: install them in a folder that all users may enter, or "
             "run this as an ordinary user."
@@ -197,12 +193,12 @@ class Cluster:
         """Initialize the cluster if there is none, beside its place: a kill in the middle leaves nothing half-made.
 
         Raises:
-            EmbeddedDatabaseError: it could not be made, or is of another version of PostgreSQL.
+            DatabaseError: it could not be made, or is of another version of PostgreSQL.
         """
         if self.exists:
             version = (self.data / "PG_VERSION").read_text().strip()
             if version != str(VERSION):
-                raise EmbeddedDatabaseError(
+                raise DatabaseError(
                     f"The database in {self.data} was created by another version of PostgreSQL ({version}) than the "
                     f"one that comes with this program ({VERSION})."
                 )
@@ -223,7 +219,7 @@ class Cluster:
         except subprocess.CalledProcessError as error:
             said = complaint(error.stderr).rstrip(".") or f"initdb ended with {error.returncode}"
             remedy = MAKE_ROOM if is_full_disk(error.stderr) else "Set APERTURE_HOME or APERTURE_DATABASE_URL instead."
-            raise EmbeddedDatabaseError(
+            raise DatabaseError(
                 f"The embedded database could not be created in {self.data}: {said}. {remedy}"
             ) from None
         finally:
@@ -250,7 +246,7 @@ def short_path(folder: Path) -> Path:
     """The folder, or a symbolic link to it if its own path cannot be a socket's: too long, or with a comma in it.
 
     Raises:
-        EmbeddedDatabaseError: there is no place for a link that is short enough.
+        DatabaseError: there is no place for a link that is short enough.
     """
 
     def fits(path: Path) -> bool:
@@ -269,7 +265,7 @@ def short_path(folder: Path) -> Path:
             # Others may write to the folder for temporary files, but cannot replace what is ours there.
             if link.lstat().st_uid == os.geteuid() and link.readlink() == folder:
                 return link
-    raise EmbeddedDatabaseError(
+    raise DatabaseError(
         f"The path {folder} is too long for the database's socket, or has a comma in it, and there is no folder for "
         "temporary files to link to it from: set APERTURE_HOME to a shorter one without a comma."
     )

@@ -1,4 +1,4 @@
-"""Reaching the database: which server, which databases, which driver, and that the schema is there.
+"""Connections to the database: server, databases, driver, and an up-to-date schema.
 
 One PostgreSQL server holds two databases, the product's and Dagster's own. The server is the embedded one unless
 ``APERTURE_DATABASE_URL`` names another.
@@ -21,14 +21,14 @@ DAGSTER_DATABASE = "aperture_dagster"
 
 
 def product_database_url(settings: Settings) -> str:
-    """URL of the product's database for SQLAlchemy (psycopg 3), which exists afterwards."""
+    """Return the URL of the product's database for SQLAlchemy (psycopg 3); created if missing."""
     if settings.database_url is not None:
         return _with_driver(settings.database_url.get_secret_value(), "psycopg")
     return _with_driver(_embedded_url(settings, PRODUCT_DATABASE), "psycopg")
 
 
 def dagster_database_url(settings: Settings) -> str:
-    """URL of Dagster's own database for SQLAlchemy (psycopg 2, which dagster-postgres needs); made if missing."""
+    """Return the URL of Dagster's database for SQLAlchemy (psycopg 2, for dagster-postgres); created if missing."""
     if settings.dagster_database_url is not None:
         url = settings.dagster_database_url.get_secret_value()
         return _with_driver(url, "psycopg2", "APERTURE_DAGSTER_DATABASE_URL")
@@ -43,7 +43,7 @@ def dagster_database_url(settings: Settings) -> str:
 
 
 def open_engine(settings: Settings) -> Engine:
-    """An engine on the product's database with its schema brought up to date; the same one for the same URL.
+    """Return an engine on the product's database with an up-to-date schema; the same one for the same URL.
 
     Raises:
         DatabaseError: the server cannot be reached, refuses, has no pgvector, or the database is also Dagster's.
@@ -146,7 +146,7 @@ def _ensure_database(server_url: str, name: str) -> None:
 
 
 def refuse_shared_database(settings: Settings) -> None:
-    """Make sure that the product and Dagster have a database each; both keep a table ``alembic_version``.
+    """Refuse to use one database for the product and for Dagster; both keep a table ``alembic_version``.
 
     Asks the servers, since one database may have several addresses. Opening the databases reports one that is down.
 
@@ -167,7 +167,7 @@ def refuse_shared_database(settings: Settings) -> None:
 
 
 def _identity(url: str) -> tuple[Any, ...] | None:
-    """What tells a database from every other: when its server started, and its number there."""
+    """Identify a database: the start time of its server, and its number there."""
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -186,7 +186,7 @@ def _identity(url: str) -> tuple[Any, ...] | None:
 
 
 def describe_server(connection: Connection) -> dict[str, str]:
-    """Versions of the server, of pgvector and of the schema."""
+    """Return the versions of the server, of pgvector and of the schema."""
     postgresql, pgvector, schema = connection.exec_driver_sql(
         "SELECT current_setting('server_version'), (SELECT extversion FROM pg_extension WHERE extname = 'vector'), "
         "(SELECT version_num FROM alembic_version)"

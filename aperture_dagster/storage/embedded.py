@@ -31,18 +31,14 @@ from aperture_dagster.storage.cluster import (
     PORT,
     SUPERUSER,
     Cluster,
-    EmbeddedDatabaseError,
     complaint,
-    embedded_tool,
     short_path,
 )
-from aperture_dagster.storage.errors import is_full_disk
+from aperture_dagster.storage.errors import DatabaseError, is_full_disk
 from aperture_dagster.storage.files import FileError, prepare_home
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
-
-__all__ = ["EmbeddedDatabaseError", "embedded_tool", "release_embedded_server", "start_embedded_server"]
 
 START_ATTEMPTS = 4
 PATIENCE_SECONDS = 60.0
@@ -62,7 +58,7 @@ def start_embedded_server(data_directory: Path, *, verify: bool = False) -> str:
         The URL of its maintenance database (``postgresql://postgres@/postgres?host=…``), without a driver.
 
     Raises:
-        EmbeddedDatabaseError: the folder cannot be written, belongs to somebody else, or the server does not start.
+        DatabaseError: the folder cannot be written, belongs to somebody else, or the server does not start.
     """
     cluster = Cluster(data_directory.expanduser().resolve())
     with _one_thread:
@@ -72,9 +68,9 @@ def start_embedded_server(data_directory: Path, *, verify: bool = False) -> str:
         try:
             return _start(cluster)
         except (locks.LocksUnsupported, FileError) as error:
-            raise EmbeddedDatabaseError(str(error)) from None
+            raise DatabaseError(str(error)) from None
         except OSError as error:
-            raise EmbeddedDatabaseError(
+            raise DatabaseError(
                 f"The database's folder {cluster.data} cannot be written ({error.strerror}). "
                 "Set APERTURE_HOME to a folder that can."
             ) from error
@@ -172,11 +168,11 @@ def _bring_up(cluster: Cluster) -> None:
             return
         said = cluster.last_words(log_before) or said
         if is_full_disk(said):
-            raise EmbeddedDatabaseError(
+            raise DatabaseError(
                 f"The embedded database in {cluster.data} does not start: {said.rstrip('.')}. {MAKE_ROOM}"
             )
         time.sleep(0.5 * 2**attempt)
-    raise EmbeddedDatabaseError(
+    raise DatabaseError(
         f"The embedded database in {cluster.data} does not start: {said.rstrip('.') or 'it gave no reason'}. Its log "
         f"is {cluster.data / 'log'}. APERTURE_HOME sets its folder, APERTURE_DATABASE_URL another server."
     )
@@ -191,7 +187,7 @@ def _launch(cluster: Cluster) -> None:
     try:
         name = pwd.getpwuid(os.geteuid()).pw_name.replace('"', '""')
     except KeyError:
-        raise EmbeddedDatabaseError(
+        raise DatabaseError(
             f"User {os.geteuid()} has no name on this machine, which the embedded database asks for: add an account "
             "for it, or set APERTURE_DATABASE_URL."
         ) from None
@@ -212,7 +208,7 @@ def _launch(cluster: Cluster) -> None:
     try:
         cluster.run("pg_ctl", "-W", "-l", "log", "-o", command, "start", folder=cluster.data, pass_fds=(life,))
     except subprocess.CalledProcessError as error:
-        raise EmbeddedDatabaseError(
+        raise DatabaseError(
             f"The embedded database in {cluster.data} does not start: {complaint(error.stderr) or error}"
         ) from None
     finally:
@@ -224,7 +220,7 @@ def _answers(cluster: Cluster) -> bool:
     """Wait for a connection; False when the server has ended instead.
 
     Raises:
-        EmbeddedDatabaseError: it lives and lets nobody in.
+        DatabaseError: it lives and lets nobody in.
     """
     import psycopg
 
@@ -239,7 +235,7 @@ def _answers(cluster: Cluster) -> bool:
             return False
         busy = any(word in said for word in ("starting up", "recovery", "not yet accepting", "shutting down"))
         if time.monotonic() - began > (RECOVERY_SECONDS if busy else PATIENCE_SECONDS):
-            raise EmbeddedDatabaseError(
+            raise DatabaseError(
                 f"The embedded database in {cluster.data} is running, perhaps on another machine that shares the "
                 f"folder, but does not answer here: {said}. Stop what uses it there, or set APERTURE_HOME to another "
                 "folder."
@@ -295,7 +291,7 @@ def _stop_unlocked_server(cluster: Cluster) -> None:
             f"postgresql://{SUPERUSER}@/postgres?host={quote(str(where), safe='/')}&port={port}"
         )
         if time.monotonic() > deadline:
-            raise EmbeddedDatabaseError(
+            raise DatabaseError(
                 f"A PostgreSQL server that this program did not start uses {cluster.data}: stop it, then try again."
             )
         time.sleep(0.05)

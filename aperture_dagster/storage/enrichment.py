@@ -1,4 +1,4 @@
-"""What each source said of the works, and the merged view of it all."""
+"""Metadata from each source, and the merged view of all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCE_TABLES: dict[str, Table] = {
 }
 MERGE_BATCH = 1000
 
-# The works of the library with their sources; one copy represents each work.
+# The works of the library with their sources; the oldest present copy represents each work.
 _WORKS = (
     "FROM (SELECT DISTINCT ON (work_id) {columns}, t.xmin AS version, t.ctid AS place FROM titles t "
     " WHERE removed_at IS NULL AND {scope} ORDER BY work_id, item_id) s "
@@ -28,8 +28,8 @@ _WORKS = (
         f"LEFT JOIN {table.name} {source} ON {source}.work_id = s.work_id" for source, table in SOURCE_TABLES.items()
     )
 )
-# Which versions of the rows a merge was made from: both parts change with every update. A format, so that a missing
-# row leaves its own gap.
+# The versions of the rows that a merge reads: both parts change with every update. With format(), a missing row
+# leaves its own gap.
 _MADE_FROM = (
     f"format('%s|%s %s{'|%s %s' * len(SOURCE_TABLES)}', CAST(:recipe AS text), s.version, s.place, "
     + ", ".join(f"{source}.xmin, {source}.ctid" for source in SOURCE_TABLES)
@@ -38,20 +38,20 @@ _MADE_FROM = (
 
 
 def write_answers(connection: Connection, source: str, rows: Iterable[dict[str, Any]]) -> WriteCounts:
-    """Write what a source (``tmdb``, ``omdb``, ``mdblist``) said of works; a row that says the same is not written."""
+    """Write the rows of a title source (``tmdb``, ``omdb``, ``mdblist``); equal rows are not written."""
     return upsert(connection, SOURCE_TABLES[source], rows)
 
 
 def write_collections(connection: Connection, rows: Iterable[dict[str, Any]]) -> WriteCounts:
-    """Write what TMDb said of collections."""
+    """Write TMDb's collections."""
     return upsert(connection, tmdb_collections, rows)
 
 
 def write_enriched(connection: Connection) -> WriteCounts:
-    """Merge the sources of every work in the library whose sources changed since it was merged last, in batches.
+    """Merge the metadata of works whose sources changed since they were merged last, in batches.
 
-    What a merge was made from is kept as the versions of the source rows (``xmin`` and ``ctid``), not as times: what
-    others commit late, and clocks that jump, cannot hide a change.
+    The input of a merge is recorded as versions of the source rows (``xmin`` and ``ctid``) instead of times, so that
+    late commits and clocks that jump cannot hide a change.
     """
     counts = WriteCounts()
     changed = connection.execute(
@@ -94,7 +94,7 @@ def _by_source(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def enriched_sample(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
-    """The titles merged last, for the asset's page."""
+    """List the titles merged last, for the asset's page."""
     statement = text(
         "SELECT title, year, media_type, array_to_string(genres, ', ') AS genres, "
         "array_to_string(keywords[1:6], ', ') AS keywords, vote_average, vote_count, imdb_rating, rotten_tomatoes, "
@@ -105,7 +105,7 @@ def enriched_sample(connection: Connection, limit: int = 20) -> list[dict[str, A
 
 
 def provenance(connection: Connection) -> list[dict[str, Any]]:
-    """For every column of the view, how many values came from which source."""
+    """Count, for every column of the merged view, the values from each source."""
     statement = text(
         "SELECT s.key AS column, s.value AS source, count(*) AS titles FROM enriched_metadata e, "
         "jsonb_each_text(e.sources) s WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id) "
@@ -128,7 +128,7 @@ def coverage(connection: Connection) -> dict[str, float]:
 
 
 def unmerged_titles(connection: Connection) -> int:
-    """How many works of the library are not in the merged view."""
+    """Count the works of the library that have not been merged yet."""
     return (
         connection.exec_driver_sql(
             "SELECT count(DISTINCT work_id) FROM present_titles t "

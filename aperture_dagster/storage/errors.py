@@ -1,4 +1,4 @@
-"""What is raised when the database cannot be used, and how it is said."""
+"""Errors of the database, and their messages for the operator."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ class DatabaseError(OperatorError):
     """The database cannot be used; the message names the setting and the remedy, never the password."""
 
 
-# As the operating system says it: PostgreSQL has a code for the first alone.
+# Messages of the operating system: PostgreSQL has a code only for the first.
 NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
 
 
 def describe_connection_error(error: Exception, setting: str = "APERTURE_DATABASE_URL") -> str:
-    """One sentence for the operator about a failed connection, without the URL, which holds the password."""
+    """Describe a failed connection in one sentence, without the URL, which holds the password."""
     return f"The database cannot be reached or used: {_reason(error)}. Check {setting}" + (
         "; without it the embedded database is used." if setting == "APERTURE_DATABASE_URL" else "."
     )
 
 
 def describe_trouble(error: BaseException) -> str | None:
-    """One sentence about an error of the database that its server's operator must end: a full disk, a lost connection,
-    no right to write. None for any other error: it is ours.
+    """Describe an error that the operator of the database must fix: a full disk, a lost connection, missing rights.
+
+    None for any other error: it is ours.
     """
     import psycopg
     from sqlalchemy.exc import DBAPIError
@@ -41,12 +42,12 @@ def describe_trouble(error: BaseException) -> str | None:
 
 
 def is_full_disk(error: BaseException | str) -> bool:
-    """Whether the server says, through whichever driver, that it found no room."""
+    """Whether the server reports, through whichever driver, that the disk is full."""
     return any(said in str(error) for said in NO_ROOM)
 
 
 def describe_full_disk(error: BaseException) -> str:
-    """One sentence about a disk without room."""
+    """Describe a full disk in one sentence."""
     return (
         f"The disk of the database is full: {_reason(error)}. What was there before is kept; make room on it "
         "(APERTURE_HOME is where the embedded database is), then run this again."

@@ -1,4 +1,4 @@
-"""Files that this machine keeps: for their owner alone, and written whole or not at all."""
+"""Files of the home: readable by their owner only, and written atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aperture_dagster.errors import OperatorError
 
-# What earlier versions left open to everybody; new files are private by the umask.
+# Entries that may be readable by others; new files are private by the umask.
 HOME_ENTRIES = ("dagster", "logos", "models", "postgres", "failures.log", "demo", "demo-emby")
 WORKING_FILES = (".postgres", "postgres.")
 

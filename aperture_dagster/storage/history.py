@@ -1,4 +1,4 @@
-"""Watch history: the server's state per user and item, and the append-only log of plays made from its changes."""
+"""Watch history: the server's state per user and item, and the append-only log of plays derived from its changes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ class SyncMark:
 
 @dataclass(slots=True)
 class PageResult:
-    """What a page of states did: rows of the state and of the log, items that the catalogue does not know, and ratings
-    that changed.
-    """
+    """Result of a page of states: rows written, plays logged, items that the catalogue lacks, and ratings changed."""
 
     states: WriteCounts
     plays: int
@@ -45,13 +43,13 @@ class PageResult:
 
 
 def read_mark(connection: Connection, user_id: str) -> SyncMark:
-    """How far the user's history has been read."""
+    """Return how far the user's history has been read."""
     row = connection.execute(select(history_syncs).where(history_syncs.c.user_id == user_id)).first()
     return SyncMark(row.watermark, row.full_synced_at) if row else SyncMark(None, None)
 
 
 def write_mark(connection: Connection, user_id: str, watermark: datetime | None, *, now: datetime, full: bool) -> None:
-    """Note that the history has been read up to ``watermark``, and whether all of it was compared."""
+    """Record that the history has been read up to ``watermark``, and whether all of it was compared."""
     connection.execute(
         text(
             "INSERT INTO history_syncs (user_id, watermark, synced_at, full_synced_at) "
@@ -73,12 +71,12 @@ _ITEMS = (
 def write_states(
     connection: Connection, user_id: str, states: Sequence[ItemState], *, now: datetime, started_share: float
 ) -> PageResult:
-    """Write a page of a user's states, and the plays that lie between them and what was there.
+    """Write a page of a user's states, and the plays that follow from their changes.
 
-    A state whose item is called otherwise than in the catalogue counts as unknown: the server may have given the id to
-    another item since the catalogue was read. It is read again with the next full comparison.
+    A state whose item has another name in the catalogue counts as unknown: the server may have reassigned the id since
+    the catalogue was read. It is read again with the next full comparison.
     """
-    # Two that read one user's history at once must not both find the same play; nor may an item change its work.
+    # Two readers of one history must not both log the same play; nor may an item move to another work meanwhile.
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"history:{user_id}"})
     connection.execute(text("SELECT pg_advisory_xact_lock_shared(hashtext('catalogue'))"))
     listed = {state.server_item_id: state for state in states}
@@ -119,22 +117,22 @@ def write_states(
 
 
 def _means_the_same(row: Any, state: ItemState) -> bool:
-    """Whether a row of ``_ITEMS`` is what the server calls the item of a state, as far as both say."""
-    said = (
+    """Whether the names and numbers of a row of ``_ITEMS`` and of a state agree, as far as both are known."""
+    pairs = (
         (row.name, storable(state.name)),
         (row.series_name, storable(state.series_name)),
         (row.season, state.season),
         (row.number, state.number),
     )
     return row.is_episode == state.is_episode and all(
-        known == told for known, told in said if known not in (None, "") and told not in (None, "")
+        known == reported for known, reported in pairs if known not in (None, "") and reported not in (None, "")
     )
 
 
 def _log_lines(connection: Connection, user_id: str, viewings: Sequence[tuple[Any, Viewing]]) -> list[dict[str, Any]]:
-    """Turn viewings of items (rows of ``_ITEMS``) into lines of the log, each raised to what the log has already.
+    """Turn viewings of items (rows of ``_ITEMS``) into lines of the log. A line that exists is only ever raised.
 
-    A line is never lessened. Copies of a film or an episode that share their state on the server all report the
+    Copies of a film or an episode that share their state on the server all report the
     viewing of one of them: the same moment is the same viewing, and is logged once.
     """
     if not viewings:
@@ -176,7 +174,7 @@ def _log_lines(connection: Connection, user_id: str, viewings: Sequence[tuple[An
 
 
 def _subject(row: Any) -> tuple[Any, ...]:
-    """What was watched, whichever copy of it: a work, or an episode of it."""
+    """Identify what was watched, whichever copy: a work, or an episode of it."""
     if not row.is_episode:
         return (row.work_id,)
     if row.season is None or row.number is None:
@@ -187,7 +185,7 @@ def _subject(row: Any) -> tuple[Any, ...]:
 def _write_ratings(
     connection: Connection, user_id: str, rows: Sequence[Any], listed: Mapping[str, ItemState], now: datetime
 ) -> int:
-    """Keep the ratings that the server shows, and when each was first seen; returns how many changed.
+    """Write the server's ratings with the time at which each was first seen; returns how many changed.
 
     An equal value keeps its date. Every change, and every removal, is a line of ``rating_changes``.
     """
@@ -239,9 +237,7 @@ def items_with_versions(connection: Connection) -> list[str]:
 
 
 def marked_items(connection: Connection, user_id: str) -> set[str]:
-    """Server ids of the items of the catalogue that the user has played, started, marked or rated, by what was read
-    last.
-    """
+    """Return the server ids of items that the user had played, started, marked or rated when last read."""
     statement = text(
         "SELECT i.server_item_id FROM watch_state w JOIN items i USING (item_id) "
         "WHERE w.user_id = :user AND i.removed_at IS NULL AND (w.played OR w.favorite OR w.position_share > 0 "
@@ -252,7 +248,7 @@ def marked_items(connection: Connection, user_id: str) -> set[str]:
 
 
 def read_histories(connection: Connection, user_ids: Sequence[str] | None = None) -> pd.DataFrame:
-    """Histories per user and work, in the columns that the ranking wants; all users when ``user_ids`` is None.
+    """Read histories per user and work, in the columns of the ranking; of all users if ``user_ids`` is None.
 
     All copies of a film or an episode count as one. Whether copies share their state on the server differs from server
     to server, so their plays are not added up: they are as many as one copy counts, or as there are dates on which one
@@ -311,8 +307,8 @@ def read_histories(connection: Connection, user_ids: Sequence[str] | None = None
 
 
 def read_plays(connection: Connection, *, since: datetime, until: datetime) -> pd.DataFrame:
-    """The log of plays in (since, until]: ``user_id``, ``work_id``, ``played_at``, ``plays``, ``completion``,
-    ``episode_id`` (null for films). Users who are gone do not count.
+    """Read the log of plays in (since, until]: ``user_id``, ``work_id``, ``played_at``, ``plays``, ``completion``,
+    ``episode_id`` (null for films). Only of present users.
     """
     import pandas as pd
 
@@ -331,7 +327,7 @@ def read_plays(connection: Connection, *, since: datetime, until: datetime) -> p
 
 
 def count_plays(connection: Connection) -> int:
-    """How many viewings the log holds."""
+    """Count the viewings in the log."""
     return connection.exec_driver_sql("SELECT count(*) FROM plays").scalar() or 0
 
 
@@ -343,7 +339,7 @@ def latest_plays(
     timezone: str = "UTC",
     tombstone_days: int = 30,
 ) -> list[dict[str, Any]]:
-    """The newest plays of some users with the time in ``timezone``, for the asset's page."""
+    """List the newest plays of users with the time in ``timezone``, for the asset's page."""
     rows = connection.execute(
         text(
             "SELECT u.name AS user, to_char(p.played_at AT TIME ZONE :zone, 'YYYY-MM-DD HH24:MI') AS played_at, "
@@ -360,7 +356,7 @@ def latest_plays(
 
 
 def stale_histories(connection: Connection, *, now: datetime, hours: int = 24) -> list[dict[str, Any]]:
-    """Users on the server whose history has not been read for so many hours, or by a clock that was far ahead."""
+    """List present users whose history has not been read for so many hours, or was read by a clock far ahead."""
     rows = connection.execute(
         text(
             "SELECT u.partition_key AS partition, u.name, h.synced_at::text AS last_read FROM present_users u "

@@ -1,4 +1,4 @@
-"""What the ranking reads, and the lists that it writes: a list is replaced in one transaction, never seen in halves."""
+"""Input of the ranking, and its lists. A list is replaced in one transaction, so that readers never see half of one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 
 def read_items(connection: Connection) -> pd.DataFrame:
-    """The item table of the ranking, one row per work in the library, merged view first and the server's facts where
-    a work has not been merged yet: ``work_id``, ``item_id`` (the copy to play), ``media_type``, ``title``, ``year``,
-    ``genres``, ``keywords``, ``directors``, ``creators``, ``cast``, ``companies``, ``networks``, ``vote_average``,
-    ``vote_count``, ``popularity``, ``official_rating``, ``tmdb_id``, ``imdb_id``, ``episodes_total``.
+    """Read the item table of the ranking: one row per work in the library, from the merged metadata, or from the
+    server's where a work has not been merged yet.
+
+    Columns: ``work_id``, ``item_id`` (the copy to play), ``media_type``, ``title``, ``year``, ``genres``, ``keywords``,
+    ``directors``, ``creators``, ``cast``, ``companies``, ``networks``, ``vote_average``, ``vote_count``,
+    ``popularity``, ``official_rating``, ``tmdb_id``, ``imdb_id``, ``episodes_total``.
     """
     import pandas as pd
 
@@ -58,7 +60,7 @@ def read_copies(connection: Connection) -> list[Copy]:
 
 
 def read_edges(connection: Connection) -> pd.DataFrame:
-    """TMDb's "recommended from this title", within the library: ``work_id``, ``recommended_work_id``, ``rank``."""
+    """Read TMDb's recommendations within the library: ``work_id``, ``recommended_work_id``, ``rank``."""
     import pandas as pd
 
     rows = connection.exec_driver_sql(
@@ -74,7 +76,7 @@ def read_edges(connection: Connection) -> pd.DataFrame:
 def replace_taste(
     connection: Connection, user_id: str, profiles: Iterable[dict[str, Any]], weights: Iterable[dict[str, Any]]
 ) -> WriteCounts:
-    """Write a user's taste: the profile per media type, and the weight of every title in the history."""
+    """Write a user's taste: a profile per media type, and the weight of every title in the history."""
     weights = list(weights)
     counts = upsert(connection, taste_profiles, profiles)
     counts += upsert(connection, taste_weights, weights)
@@ -87,7 +89,7 @@ def replace_taste(
 
 
 def read_weights(connection: Connection) -> pd.DataFrame:
-    """The taste weights of all users who are on the server: ``user_id``, ``work_id``, ``weight``."""
+    """Read the taste weights of all present users: ``user_id``, ``work_id``, ``weight``."""
     import pandas as pd
 
     rows = connection.exec_driver_sql(
@@ -98,12 +100,12 @@ def read_weights(connection: Connection) -> pd.DataFrame:
 
 
 def users_with_taste(connection: Connection) -> set[str]:
-    """Users whose taste has been learned, be it that nothing is known yet."""
+    """List the users who have a taste profile, even an empty one."""
     return set(connection.exec_driver_sql("SELECT DISTINCT user_id FROM taste_profiles").scalars())
 
 
 def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """What some users like, readable, for the asset's page and the summary."""
+    """Describe what users like, for the asset's page and the summary."""
     rows = connection.execute(
         text(
             "SELECT u.name AS user, p.media_type, p.titles, p.liked, p.disliked, p.summary->>'sentence' AS taste "
@@ -116,7 +118,7 @@ def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[
 
 
 def replace_recommendations(connection: Connection, user_id: str, rows: Sequence[dict[str, Any]]) -> WriteCounts:
-    """Put a user's new lists in the place of the old ones; equal lists are not written and keep their date."""
+    """Replace a user's lists; equal lists are not written and keep their date."""
     where = "user_id = :user"
     return _replace(connection, recommendations, rows, where, {"user": user_id})
 
@@ -124,7 +126,7 @@ def replace_recommendations(connection: Connection, user_id: str, rows: Sequence
 def replace_top_picks(
     connection: Connection, day: date, media_type: str, rows: Sequence[dict[str, Any]]
 ) -> WriteCounts:
-    """Put a day's new list in the place of the old one; an equal list is not written."""
+    """Replace the list of a day; an equal list is not written."""
     where = "day = :day AND media_type = :kind"
     return _replace(connection, top_picks, rows, where, {"day": day, "kind": media_type})
 
@@ -162,7 +164,7 @@ def reason(because: Sequence[str]) -> str:
 
 
 def recommendation_table(connection: Connection, user_id: str, limit: int | None = None) -> list[dict[str, Any]]:
-    """A user's lists with titles and reasons, films first, in rank order."""
+    """List a user's recommendations with titles and reasons, films first, in rank order."""
     rows = connection.execute(
         text(
             "SELECT r.media_type, r.rank, n.title, n.year, n.tmdb_id, n.imdb_id, "
@@ -178,7 +180,7 @@ def recommendation_table(connection: Connection, user_id: str, limit: int | None
 
 
 def top_picks_table(connection: Connection, day: date) -> list[dict[str, Any]]:
-    """A day's Top Picks with titles, films first, in rank order."""
+    """List a day's Top Picks with titles, films first, in rank order."""
     rows = connection.execute(
         text(
             "SELECT p.media_type, p.rank, n.title, n.year, n.tmdb_id, n.imdb_id, p.viewers, p.plays, "
@@ -192,7 +194,7 @@ def top_picks_table(connection: Connection, day: date) -> list[dict[str, Any]]:
 
 
 def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> int:
-    """How many recommended titles their user has played or started: there must be none."""
+    """Count recommended titles that their user had already played or started; there must be none."""
     statement = text(
         "SELECT count(DISTINCT (r.user_id, r.work_id)) FROM recommendations r JOIN watch_state w "
         "ON w.user_id = r.user_id AND w.work_id = r.work_id WHERE r.user_id = ANY(:users) "
@@ -202,7 +204,7 @@ def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> 
 
 
 def list_sizes(connection: Connection) -> list[dict[str, Any]]:
-    """How long each user's lists are, and how old; users without a list come first."""
+    """Return the length and the date of each user's lists; users without a list come first."""
     rows = connection.exec_driver_sql(
         "SELECT u.partition_key AS partition, u.name, count(*) FILTER (WHERE r.media_type = 'movie') AS films, "
         "count(*) FILTER (WHERE r.media_type = 'series') AS series, coalesce(bool_or(r.is_cold), false) AS cold, "

@@ -1,4 +1,4 @@
-"""Locks on files that prove that a process lives.
+"""File locks that prove that a process is alive.
 
 A lock belongs to an open file description, and the kernel releases it when the last process that has it open ends,
 however it ends. It is seen from every container that shares the file, where a process id would mean somebody else.

@@ -1,4 +1,4 @@
-"""Users: written by the ``users`` asset, read by everybody."""
+"""Users of the media server, and which server it is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredUser:
-    """A user as the database has them."""
+    """A row of ``users``."""
 
     user_id: str
     partition_key: str
@@ -32,13 +32,13 @@ class StoredUser:
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:
-    """A sort key in which numbers inside a name count as numbers."""
+    """Return a sort key that orders numbers inside a name as numbers."""
     parts = re.split(r"([0-9]+)", name.casefold())
     return [(0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts if part]
 
 
 def read_users(connection: Connection) -> list[StoredUser]:
-    """All users ever seen, in the order in which they came; of those who came together by name, 2 before 10."""
+    """Read all users ever seen, in the order of their arrival, then by name (2 before 10)."""
     rows = connection.execute(select(users)).mappings().all()
     rows = sorted(rows, key=lambda row: (row["first_seen_at"], natural_order(row["name"]), row["user_id"]))
     return [
@@ -64,7 +64,7 @@ def read_users(connection: Connection) -> list[StoredUser]:
 
 
 def users_of_partitions(connection: Connection, keys: Collection[str]) -> dict[str, StoredUser]:
-    """The users behind partition keys, in the order of ``keys``; a key of nobody is left out."""
+    """Read the users of partition keys, in the order of ``keys``; unknown keys are left out."""
     by_key = {user.partition_key: user for user in read_users(connection)}
     return {key: by_key[key] for key in keys if key in by_key}
 
@@ -76,14 +76,14 @@ def write_users(
     still_there: Collection[str] | None,
     key_for: Callable[[str, str, Collection[str]], str],
 ) -> WriteCounts:
-    """Insert and change users, and mark as gone those that are not in ``still_there``.
+    """Insert and update users, and mark those as removed that are not in ``still_there``.
 
     Args:
         connection: inside a transaction.
         rows: the columns of ``users`` but ``partition_key`` and ``removed_at``.
-        still_there: the ids of all users that the server lists, readable or not; None when they are not all known,
-            and nobody is taken as gone.
-        key_for: gives a new user their partition key from (name, id, keys taken).
+        still_there: the ids of all users that the server lists, readable or not; None if the list may be
+            incomplete; then nobody is marked as removed.
+        key_for: makes the partition key of a new user from (name, id, keys in use).
     """
     # Two processes that both meet a new user must not give out one key twice.
     connection.execute(text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
@@ -108,7 +108,7 @@ def write_users(
 
 
 def remember_server(connection: Connection, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Keep which media server this home belongs to; returns what was kept before, None the first time."""
+    """Record which media server this home belongs to. Returns the one recorded before; None the first time."""
     before = connection.execute(select(facts.c.value).where(facts.c.name == "media_server")).scalar()
     if before is None or before.get("server_id") == identity["server_id"]:
         upsert(connection, facts, [{"name": "media_server", "value": identity}])

@@ -1,4 +1,4 @@
-"""Who changes what the server holds, be it a database or a schema, does so alone."""
+"""Lock for changes of databases and schemas: one process at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the database remembers of outside services: who uses one now, whether it works, what its quota still allows."""
+"""State of outside services: leases, health, quota and batch size, shared by all processes."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def service_lease(
     waiting: Callable[[float], None] = lambda seconds: None,
     patience_seconds: float | None = None,
 ) -> Iterator[None]:
-    """Use ``service`` alone among all processes, so that its limit is kept and nothing is asked twice.
+    """Use ``service`` exclusively among all processes, so that its limits hold and no request is made twice.
 
-    The lock belongs to a connection, so a process that is killed gives it back at once.
+    The lock belongs to a connection, so that of a killed process is released at once.
 
     Args:
         engine: the product's database.
         service: the service's name.
-        waiting: told about once a second, with the seconds waited so far, while another process uses the service.
-        patience_seconds: how long to wait for another process; None waits as long as it takes.
+        waiting: called about once a second with the seconds waited so far, while another process uses the service.
+        patience_seconds: the longest wait for another process; None waits without a limit.
 
     Raises:
-        TimeoutError: another process still uses the service after that time.
+        TimeoutError: another process still uses the service.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         lock = {"class": SERVICE_LOCK, "service": service}
@@ -67,22 +67,22 @@ def service_lease(
                 connection.execute(text("SELECT pg_advisory_unlock(:class, hashtext(:service))"), lock)
 
 
-def spend(connection: Connection, service: str, *, day: date, limit: int, told: bool) -> bool:
+def spend(connection: Connection, service: str, *, day: date, limit: int, reported: bool) -> bool:
     """Take one request from the day's quota; False when there is none left.
 
-    ``told``: the service says its limit itself, so that ``limit`` counts only until it has (:func:`correct`). Otherwise
-    ``limit`` is a setting, which may be another than at the day's first request.
+    ``reported``: the service reports its limit itself, and ``limit`` applies only until it has (:func:`correct`).
+    Otherwise ``limit`` is a setting, which may have changed since the first request of the day.
     """
     statement = text(
         'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, 1, :limit) '
         f'ON CONFLICT (service, day) DO UPDATE SET used = q.used + 1, "limit" = {_LIMIT}, updated_at = now() '
         f"WHERE q.used < {_LIMIT} RETURNING used"
     )
-    return connection.execute(statement, _of_day(service, day, limit, told)).first() is not None
+    return connection.execute(statement, _of_day(service, day, limit, reported)).first() is not None
 
 
 def correct(connection: Connection, service: str, *, day: date, limit: int, used: int) -> None:
-    """Take the service's own word for the day's quota."""
+    """Record the limit and the usage of the day as the service reports them."""
     statement = text(
         'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, :used, :limit) '
         'ON CONFLICT (service, day) DO UPDATE SET used = :used, "limit" = :limit, updated_at = now() '
@@ -91,31 +91,31 @@ def correct(connection: Connection, service: str, *, day: date, limit: int, used
     connection.execute(statement, {"service": service, "day": day, "used": used, "limit": limit})
 
 
-def exhaust(connection: Connection, service: str, *, day: date, limit: int, told: bool) -> None:
-    """Nothing is left of the day's quota: the service has said so. ``limit``, ``told``: as of :func:`spend`."""
+def exhaust(connection: Connection, service: str, *, day: date, limit: int, reported: bool) -> None:
+    """Record that the service reports the day's quota as used up. ``limit``, ``reported``: as of :func:`spend`."""
     statement = text(
         'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, :limit, :limit) '
         f'ON CONFLICT (service, day) DO UPDATE SET used = greatest(q.used, {_LIMIT}), "limit" = {_LIMIT}, '
         "updated_at = now()"
     )
-    connection.execute(statement, _of_day(service, day, limit, told))
+    connection.execute(statement, _of_day(service, day, limit, reported))
 
 
-def quota_of(connection: Connection, service: str, *, day: date, limit: int, told: bool) -> tuple[int, int]:
-    """Requests used on this day, and how many are allowed. ``limit``, ``told``: as of :func:`spend`."""
+def quota_of(connection: Connection, service: str, *, day: date, limit: int, reported: bool) -> tuple[int, int]:
+    """Return the requests used on this day, and the limit. ``limit``, ``reported``: as of :func:`spend`."""
     row = connection.execute(
         text(f"SELECT used, {_LIMIT} FROM quota q WHERE service = :service AND day = :day"),
-        _of_day(service, day, limit, told),
+        _of_day(service, day, limit, reported),
     ).one_or_none()
     return (row[0], row[1]) if row else (0, limit)
 
 
-def _of_day(service: str, day: date, limit: int, told: bool) -> dict[str, Any]:
-    return {"service": service, "day": day, "limit": limit, "own": None if told else limit}
+def _of_day(service: str, day: date, limit: int, reported: bool) -> dict[str, Any]:
+    return {"service": service, "day": day, "limit": limit, "own": None if reported else limit}
 
 
 def note_answers(connection: Connection, service: str, *, now: datetime) -> None:
-    """The service answers."""
+    """Record that the service works."""
     connection.execute(
         text(
             "INSERT INTO services (service, answered_at) VALUES (:service, :now) ON CONFLICT (service) DO UPDATE "
@@ -126,7 +126,7 @@ def note_answers(connection: Connection, service: str, *, now: datetime) -> None
 
 
 def note_trouble(connection: Connection, service: str, *, now: datetime, trouble: str) -> None:
-    """The service fails, with this; since when is kept from the first time."""
+    """Record that the service fails, and with what; ``failing_since`` keeps the first time."""
     connection.execute(
         text(
             "INSERT INTO services (service, failing_since, trouble) VALUES (:service, :now, :trouble) "
@@ -138,7 +138,7 @@ def note_trouble(connection: Connection, service: str, *, now: datetime, trouble
 
 
 def failing_services(connection: Connection) -> list[dict[str, Any]]:
-    """The services that fail: since when, with what, and when they last answered."""
+    """List the services that fail: since when, with what, and when they last worked."""
     statement = text(
         "SELECT service, failing_since, answered_at, trouble FROM services WHERE failing_since IS NOT NULL ORDER BY 1"
     )
@@ -146,14 +146,14 @@ def failing_services(connection: Connection) -> list[dict[str, Any]]:
 
 
 def batch_size(connection: Connection, service: str) -> int | None:
-    """The largest batch that the service took after refusing a larger one; None when it has refused none."""
+    """Return the largest batch that the service accepted after refusing a larger one; None if it never refused one."""
     return connection.execute(
         text("SELECT batch_size FROM services WHERE service = :service"), {"service": service}
     ).scalar()
 
 
 def remember_batch_size(connection: Connection, service: str, size: int) -> None:
-    """Remember the largest batch that the service takes."""
+    """Record the largest batch that the service accepts."""
     connection.execute(
         text(
             "INSERT INTO services (service, batch_size) VALUES (:service, :size) "

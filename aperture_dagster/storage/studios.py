@@ -1,4 +1,4 @@
-"""Companies and networks of the library's titles, and what is known of their logos."""
+"""Companies and networks of the library's titles, and their logos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredLogo:
-    """A logo that is there: whose it is, and where."""
+    """A logo that has been downloaded."""
 
     kind: str
     studio_id: int
@@ -31,9 +31,7 @@ class StoredLogo:
 
 
 def gather_studios(connection: Connection) -> WriteCounts:
-    """Bring the list of studios up to date with what TMDb says of the library's titles; who makes nothing of it any
-    more stays, with no titles.
-    """
+    """Update the list of studios from TMDb's data about the library's titles. Studios without titles are kept."""
     counts = connection.execute(
         text(
             "WITH named AS ("
@@ -64,9 +62,9 @@ def gather_studios(connection: Connection) -> WriteCounts:
 
 
 def ask_for_changed_logos(connection: Connection, *, lost: Iterable[tuple[str, int]], now: datetime) -> None:
-    """Let what is not as it was be asked for at once: another logo than the one tried last, or a file that is ``lost``.
+    """Make logos due now that changed since the last attempt, or whose files are ``lost``.
 
-    Who failed keeps waiting: that it changed meanwhile does not make the service answer.
+    Failed ones keep waiting: a change does not make the service work again.
     """
     lost = list(lost)
     if lost:
@@ -88,7 +86,7 @@ def ask_for_changed_logos(connection: Connection, *, lost: Iterable[tuple[str, i
 
 
 def note_tried(connection: Connection, studios: Iterable[tuple[str, int]]) -> None:
-    """These studios' logos were asked for, whatever came of it."""
+    """Record that these studios' logos were requested, whatever the outcome."""
     rows = [{"kind": kind, "studio_id": studio_id} for kind, studio_id in studios]
     if rows:
         connection.execute(
@@ -97,7 +95,7 @@ def note_tried(connection: Connection, studios: Iterable[tuple[str, int]]) -> No
 
 
 def note_stored(connection: Connection, rows: Iterable[dict[str, Any]]) -> int:
-    """Logos are stored. Each row: ``kind``, ``studio_id``, ``stored_path``, ``file_name``, ``picture_kind``,
+    """Record downloaded logos. Each row: ``kind``, ``studio_id``, ``stored_path``, ``file_name``, ``picture_kind``,
     ``sha256``, ``bytes``. Returns how many.
     """
     rows = list(rows)
@@ -114,7 +112,7 @@ def note_stored(connection: Connection, rows: Iterable[dict[str, Any]]) -> int:
 
 
 def stored_logos(connection: Connection) -> list[StoredLogo]:
-    """Every logo that is stored, those of studios with most titles first."""
+    """List all downloaded logos, those of studios with most titles first."""
     rows = connection.exec_driver_sql(
         "SELECT kind, studio_id, name, file_name, picture_kind, sha256, shown_sha256 FROM studio_logos "
         "WHERE file_name IS NOT NULL ORDER BY titles DESC, kind, studio_id"
@@ -123,7 +121,7 @@ def stored_logos(connection: Connection) -> list[StoredLogo]:
 
 
 def note_shown(connection: Connection, logo: StoredLogo) -> None:
-    """The media server has this picture now."""
+    """Record that the media server shows this picture."""
     connection.execute(
         text("UPDATE studio_logos SET shown_sha256 = :sha256 WHERE kind = :kind AND studio_id = :studio_id"),
         {"sha256": logo.sha256, "kind": logo.kind, "studio_id": logo.studio_id},
@@ -131,10 +129,10 @@ def note_shown(connection: Connection, logo: StoredLogo) -> None:
 
 
 def studio_table(connection: Connection, limit: int = 25) -> list[dict[str, Any]]:
-    """The studios with most titles, for the asset's page."""
+    """List the studios with most titles, for the asset's page."""
     statement = text(
-        "SELECT name, kind, titles, file_name, picture_kind, bytes, CASE WHEN logo_path IS NULL THEN 'has none' "
-        "WHEN stored_path IS NULL THEN 'not fetched' WHEN stored_path = logo_path THEN 'stored' ELSE 'older one' END "
+        "SELECT name, kind, titles, file_name, picture_kind, bytes, CASE WHEN logo_path IS NULL THEN 'none at TMDb' "
+        "WHEN stored_path IS NULL THEN 'missing' WHEN stored_path = logo_path THEN 'stored' ELSE 'outdated' END "
         "AS logo FROM studio_logos WHERE titles > 0 ORDER BY titles DESC, name LIMIT :n"
     )
     return [dict(row) for row in connection.execute(statement, {"n": limit}).mappings()]

@@ -1,4 +1,4 @@
-"""What is removed because nobody refers to it any more. Histories, and the titles that they are of, never are."""
+"""Removal of works and vectors that nothing refers to. Histories and their titles are never removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aperture_dagster.storage.tables import metadata
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-# Days that a work or a model stays unused before it goes: an identification may be corrected back, a model tried again.
+# Days before an unused work or model is removed: an identification may be corrected back, a model tried again.
 KEPT_DAYS = 30
 _REFERRING = [
     table

@@ -1,4 +1,4 @@
-"""Vectors: per model, beside each other; the model that was last complete is the one in use."""
+"""Vectors of titles, per model. The model activated last is in use; others are kept beside it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     import numpy as np
     from sqlalchemy import Connection
 
-# What the library holds now, by work.
+# Condition on a row ``e`` with a work_id: the library has a copy of the work.
 PRESENT = "EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id)"
 
 
 def text_hash(content: str, model_key: str) -> str:
-    """Hash a title's text and the model that embeds it: a vector is made again when this differs."""
+    """Hash a title's text and the model. A vector is recomputed when its hash changes."""
     plain = json.dumps({"model": model_key, "text": content})
     return hashlib.blake2b(plain.encode(), digest_size=16).hexdigest()
 
 
 def register_model(connection: Connection, model_key: str, dimensions: int) -> None:
-    """Make a model known; its vectors are not used before :func:`activate_model`."""
+    """Register a model; its vectors are not used before :func:`activate_model`."""
     connection.execute(
         text(
             "INSERT INTO embedding_models (model_key, dimensions) VALUES (:key, :dimensions) "
@@ -52,14 +52,14 @@ def activate_model(connection: Connection, model_key: str) -> bool:
 
 
 def active_model(connection: Connection) -> str | None:
-    """The model in use, None before the first is complete."""
+    """Return the model in use; None before the first is complete."""
     return connection.execute(
         text("SELECT model_key FROM embedding_models WHERE activated_at IS NOT NULL ORDER BY activated_at DESC LIMIT 1")
     ).scalar()
 
 
 def text_rows(connection: Connection, *, after: int = 0, batch: int = 2000) -> Iterator[list[dict[str, Any]]]:
-    """The merged view of the library's works, in batches, for their texts."""
+    """Yield the merged metadata of the library's works in batches, for their texts."""
     statement = text(
         f"SELECT e.* FROM enriched_metadata e WHERE e.work_id > :last AND {PRESENT} ORDER BY work_id LIMIT :n"
     )
@@ -69,7 +69,7 @@ def text_rows(connection: Connection, *, after: int = 0, batch: int = 2000) -> I
 
 
 def stored_hashes(connection: Connection, model_key: str) -> dict[int, str]:
-    """The hash of the text that each vector of a model was made from, by work."""
+    """Return the hash of the text behind each vector of a model, by work."""
     rows = connection.execute(
         text("SELECT work_id, text_hash FROM embeddings WHERE model_key = :key"), {"key": model_key}
     )
@@ -79,7 +79,7 @@ def stored_hashes(connection: Connection, model_key: str) -> dict[int, str]:
 def write_vectors(
     connection: Connection, model_key: str, work_ids: Sequence[int], hashes: Sequence[str], vectors: np.ndarray
 ) -> WriteCounts:
-    """Write vectors (float32, (n, d)) of works, replacing those made from another text."""
+    """Write vectors (float32, (n, d)) of works, replacing older ones."""
     from pgvector import HalfVector
 
     connection.exec_driver_sql(
@@ -107,7 +107,7 @@ def write_vectors(
 
 
 def read_vectors(connection: Connection, model_key: str, work_ids: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of works in the order given: float32 (n, d), and a mask (n,) of those that have one; others are zero."""
+    """Read vectors of works in the given order: float32 (n, d), and a mask (n,) of those found; others are zero."""
     import numpy as np
 
     rows = {int(work_id): place for place, work_id in enumerate(work_ids)}
@@ -128,7 +128,7 @@ def read_vectors(connection: Connection, model_key: str, work_ids: Iterable[int]
 
 
 def model_table(connection: Connection) -> list[dict[str, Any]]:
-    """All models and how many of the library's works each covers, for the asset's page."""
+    """List all models with the number of the library's works that each covers, for the asset's page."""
     rows = connection.execute(
         text(
             "SELECT m.model_key AS model, m.dimensions, (SELECT count(*) FROM embeddings e "
@@ -140,7 +140,7 @@ def model_table(connection: Connection) -> list[dict[str, Any]]:
 
 
 def missing_vectors(connection: Connection, model_key: str) -> int:
-    """How many of the library's works have no vector of the model."""
+    """Count the works of the library that have no vector of the model."""
     statement = text(
         f"SELECT count(*) FROM enriched_metadata e WHERE {PRESENT} AND NOT EXISTS "
         "(SELECT 1 FROM embeddings v WHERE v.model_key = :key AND v.work_id = e.work_id)"

@@ -1,7 +1,7 @@
-"""The work list of all enrichment: which source is to be asked about what, when, and how the last attempt went.
+"""The work list of all enrichment: what to ask each source, when, and how the last attempt went.
 
-Every source has a row for each thing in the library that it can be asked about, from the moment it is known: a title
-that waits for its first turn is a row, too, so that the next batch is read from an index, whatever the library's size.
+Every source has a row for each item of the library that it can be asked about, also before the first attempt, so that
+the next batch is read from an index, whatever the size of the library.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ _UNLISTED = (
 
 @dataclass(frozen=True, slots=True)
 class DueItem:
-    """Something whose turn it is with a source.
+    """An item that is due with a source.
 
     Of a title, ``item`` is its work, and the ids are those of the server or, failing that, of TMDb. ``found_id`` is the
-    source's own id where it had to be looked for; ``failures`` counts attempts that failed in a row so far.
+    source's own id where a search found it; ``failures`` counts failed attempts in a row.
     """
 
     kind: Kind
@@ -72,16 +72,17 @@ class DueItem:
 
     @property
     def key(self) -> tuple[Kind, int]:
-        """What tells it from all other items of a source."""
+        """Identify the item among all items of its source."""
         return (self.kind, self.item)
 
 
 def enrol(connection: Connection, source: Source, *, now: datetime) -> int:
-    """Put on the list what the library holds and the list does not, and take off what left before its first turn;
-    returns how many were put on it.
+    """Add new items of the library to the list, and drop those that left it before their first attempt.
+
+    Returns how many were added.
     """
     values = {"source": source.name, "now": now, "kinds": list(source.kinds)}
-    # Every batch would have to pass them by; who was asked about keeps their turn, and what is known of it.
+    # Every batch would have to skip them. Items with an attempt keep their row.
     connection.execute(
         text(
             "DELETE FROM fetches f WHERE f.source = :source AND f.kind = ANY(:kinds) AND f.outcome = 'waiting' "
@@ -110,15 +111,15 @@ def due_items(
     limit: int,
     busy: Collection[tuple[Kind, int]] = (),
 ) -> list[DueItem]:
-    """The next items to ask ``source`` about: those never asked first, newest in the library first; then those that
-    have been due longest.
+    """Return the next items to ask ``source`` about: first those without an attempt, newest in the library first; then
+    those that have been due longest.
 
     Args:
         connection: the database.
         source: whose list it is.
-        now: what is due by then.
-        limit: at most so many.
-        busy: items that are being asked about already.
+        now: items due by then are returned.
+        limit: the most items to return.
+        busy: items that are in progress.
     """
     found: list[DueItem] = []
     for which, order in (
@@ -167,7 +168,7 @@ def _due_statement(source: Source, which: str, order: str) -> TextClause:
 
 
 def count_due(connection: Connection, source: Source, *, now: datetime, kinds: Collection[Kind] | None = None) -> int:
-    """How many items are due with ``source``."""
+    """Count the items that are due with ``source``."""
     statement = (
         "SELECT count(*) FROM fetches f WHERE f.source = :source AND f.kind = ANY(:kinds) "
         f"AND (f.outcome = 'waiting' OR f.due_at <= :now) AND {_present(source)}"
@@ -177,10 +178,10 @@ def count_due(connection: Connection, source: Source, *, now: datetime, kinds: C
 
 
 def write_fetches(connection: Connection, source: Source, rows: Iterable[dict[str, Any]]) -> None:
-    """Note how attempts went. Each row: ``kind``, ``item``, ``outcome``, ``attempts``, ``fetched_at`` and ``found_id``
+    """Record attempts. Each row: ``kind``, ``item``, ``outcome``, ``attempts``, ``fetched_at`` and ``found_id``
     (None keeps the last), ``attempted_at``, ``due_at``, ``detail``.
     """
-    # In one order, as everybody locks them: two who write the same rows would else wait for each other.
+    # All writers lock rows in the same order, or two of them could wait for each other.
     rows = sorted(({"source": source.name, **row} for row in rows), key=lambda row: (row["kind"], row["item"]))
     if not rows:
         return
@@ -199,7 +200,7 @@ def write_fetches(connection: Connection, source: Source, rows: Iterable[dict[st
 
 
 def ask_again(connection: Connection, works: Sequence[int]) -> None:
-    """Let every source be asked about these works again, since they are known by other ids now."""
+    """Make these works due with every source, since their ids changed."""
     connection.execute(
         text(
             "WITH locked AS (SELECT source, kind, item FROM fetches WHERE item = ANY(:works) AND kind = ANY(:kinds) "
@@ -211,14 +212,15 @@ def ask_again(connection: Connection, works: Sequence[int]) -> None:
     )
 
 
-def standing(connection: Connection, source: Source) -> list[dict[str, Any]]:
-    """How the last attempts with ``source`` stand: by kind and outcome, what is in the library, ``share`` of its kind,
-    the oldest answer and the next turn. ``waiting``: never asked; ``no_id``: it has no id that the source knows.
+def outcome_summary(connection: Connection, source: Source) -> list[dict[str, Any]]:
+    """Summarize the last attempts with ``source`` about items in the library: by kind and outcome their number, their
+    ``share`` of the kind, the oldest answer and the next attempt. ``waiting``: no attempt yet; ``no_id``: the title has
+    no id that the source knows.
     """
     group = _group(source)
     outcome = "f.outcome"
     if group == "title":
-        # Of one that was asked about before it lost its ids the last outcome says nothing any more.
+        # The last outcome of a title that has lost its ids since means nothing.
         outcome = f"CASE WHEN {_is_askable(source)} THEN f.outcome ELSE 'no_id' END"
     enrolled = (
         f"SELECT f.kind, {outcome} AS outcome, f.fetched_at, f.due_at FROM fetches f WHERE f.source = :source "
@@ -236,7 +238,7 @@ def standing(connection: Connection, source: Source) -> list[dict[str, Any]]:
 
 
 def without_id(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
-    """Titles of the library by whose ids ``source`` cannot be asked: ``title``, ``year``, ``kind``."""
+    """List titles of the library without an id that ``source`` knows: ``title``, ``year``, ``kind``."""
     if _group(source) != "title" or source.asks_by == "any":
         return []
     statement = text(
@@ -248,7 +250,7 @@ def without_id(connection: Connection, source: Source, limit: int = 20) -> list[
 
 
 def share_stale(connection: Connection, source: Source, *, now: datetime, grace_days: float) -> tuple[int, int]:
-    """How many good answers are overdue by more than ``grace_days``, and how many there are."""
+    """Return how many good answers are overdue by more than ``grace_days``, and how many there are in all."""
     statement = text(
         "SELECT count(*) FILTER (WHERE f.due_at < CAST(:now AS timestamptz) - make_interval(secs => :grace)), count(*) "
         "FROM fetches f WHERE f.source = :source AND f.fetched_at IS NOT NULL AND f.outcome <> 'not_found' "
@@ -261,7 +263,7 @@ def share_stale(connection: Connection, source: Source, *, now: datetime, grace_
 
 
 def not_fetched(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
-    """Items whose last attempt failed or found nothing, and why; failures first."""
+    """List items whose last attempt failed or found nothing, and why; failures first."""
     named = (
         "SELECT title AS name, year FROM work_copies t WHERE t.work_id = f.item AND t.removed_at IS NULL"
         if _group(source) == "title"
@@ -278,7 +280,7 @@ def not_fetched(connection: Connection, source: Source, limit: int = 20) -> list
 
 
 def _minute(moment: str) -> str:
-    """A moment as people read it; sessions are in UTC."""
+    """Format a moment for people; sessions are in UTC."""
     return f"to_char({moment}, 'YYYY-MM-DD HH24:MI')"
 
 
@@ -289,13 +291,13 @@ def _group(source: Source) -> str:
 
 
 def _present(source: Source) -> str:
-    """Condition on a row of the list: it is about something in the library that the source can be asked about."""
+    """Return the condition that an item is in the library and the source can be asked about it."""
     in_library = _IN_LIBRARY[_group(source)]
     return in_library if source.asks_by == "any" else f"{in_library} AND {_is_askable(source)}"
 
 
 def _is_askable(source: Source) -> str:
-    """Condition on a row of the list: its title has an id by which the source can be asked."""
+    """Return the condition that a title has an id that the source knows."""
     if source.asks_by == "any":
         return "true"
     return (

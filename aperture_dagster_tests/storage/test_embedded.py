@@ -11,12 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.storage.embedded import (
-    EmbeddedDatabaseError,
-    embedded_tool,
-    release_embedded_server,
-    start_embedded_server,
-)
+from aperture_dagster.storage.cluster import embedded_tool
+from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
+from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster_tests.holders import HOLD, Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
 
@@ -125,7 +122,7 @@ def test_threads_of_one_process_may_come_all_at_once(folder: Path):
 
 
 def one_sentence(folder: Path) -> str:
-    with pytest.raises(EmbeddedDatabaseError) as told:
+    with pytest.raises(DatabaseError) as told:
         start_embedded_server(folder)
     message = str(told.value)
     assert "\n" not in message
@@ -144,11 +141,11 @@ def test_a_disk_without_room_is_told_at_every_try_and_harms_nothing(folder: Path
     release_embedded_server(folder)
     code = (
         "import resource, sys\nfrom pathlib import Path\n"
-        "from aperture_dagster.storage.embedded import EmbeddedDatabaseError, start_embedded_server\n"
+        "from aperture_dagster.storage.embedded import DatabaseError, start_embedded_server\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "for _ in range(2):\n"
         "    try:\n        start_embedded_server(Path(sys.argv[1]))\n"
-        "    except EmbeddedDatabaseError as error:\n        print(error)\n"
+        "    except DatabaseError as error:\n        print(error)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=120, check=False

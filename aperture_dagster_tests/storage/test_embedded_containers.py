@@ -268,7 +268,7 @@ def test_a_filesystem_without_working_locks_is_told_in_one_sentence(folder: Path
     program = f"""
 import ctypes, struct, sys
 from pathlib import Path
-from aperture_dagster.storage.embedded import EmbeddedDatabaseError, start_embedded_server
+from aperture_dagster.storage.embedded import DatabaseError, start_embedded_server
 rules = [(0x20, 0, 0, 0), (0x15, 0, 1, {FLOCK}), (0x06, 0, 0, 0x00050000 | {answer}), (0x06, 0, 0, 0x7FFF0000)]
 code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
 class Program(ctypes.Structure):
@@ -278,7 +278,7 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.byref(Program(len(rules), ctypes.addressof(code))), 0, 0) == 0
 try:
     start_embedded_server(Path(sys.argv[1]))
-except EmbeddedDatabaseError as error:
+except DatabaseError as error:
     print(error)
 """
     done = subprocess.run(

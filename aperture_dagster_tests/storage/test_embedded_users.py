@@ -15,12 +15,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from aperture_dagster.storage.embedded import (
-    EmbeddedDatabaseError,
-    embedded_tool,
-    release_embedded_server,
-    start_embedded_server,
-)
+from aperture_dagster.storage.cluster import embedded_tool
+from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
+from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.holders import Holder, run
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -47,10 +44,10 @@ def alices_home() -> Iterator[Path]:
 TRY = """
 import sys
 from pathlib import Path
-from aperture_dagster.storage.embedded import EmbeddedDatabaseError, start_embedded_server
+from aperture_dagster.storage.embedded import DatabaseError, start_embedded_server
 try:
     start_embedded_server(Path(sys.argv[1]))
-except EmbeddedDatabaseError as error:
+except DatabaseError as error:
     print(error)
 """
 
@@ -135,7 +132,7 @@ def test_a_root_leaves_the_home_of_another_user_as_it_is(alices_home: Path):
     holder = Holder(data, inside=lambda command: acting_as(ALICE, command))
     url = holder.url()
     before = snapshot(alices_home)
-    with pytest.raises(EmbeddedDatabaseError) as refused:
+    with pytest.raises(DatabaseError) as refused:
         start_embedded_server(data)
     assert f"belongs to user {ALICE.pw_name}" in str(refused.value)
     assert f"sudo -u {ALICE.pw_name}" in str(refused.value)
@@ -161,7 +158,7 @@ def test_a_root_leaves_the_home_of_another_user_as_it_is(alices_home: Path):
     holder.end()
     # Nor is a home touched whose server does not run.
     before = snapshot(alices_home)
-    with pytest.raises(EmbeddedDatabaseError):
+    with pytest.raises(DatabaseError):
         start_embedded_server(data)
     assert snapshot(alices_home) == before
 

@@ -50,7 +50,7 @@ def left(ledger: QuotaLedger, most: int = 50) -> int:
 def test_no_request_is_given_away_twice_however_many_ask_at_once(shelf: Shelf):
     def ask(_: int) -> bool:
         with shelf.open() as connection:
-            return spend(connection, "omdb", day=TODAY, limit=25, told=False)
+            return spend(connection, "omdb", day=TODAY, limit=25, reported=False)
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(ask, range(40))) == 25
@@ -200,5 +200,5 @@ def test_the_size_of_a_batch_is_remembered_beside_all_else(shelf: Shelf):
 def test_sql_of_a_quota_needs_no_service_to_be_known(shelf: Shelf):
     with shelf.open() as connection:
         assert connection.execute(text("SELECT count(*) FROM services")).scalar() == 0
-        assert spend(connection, "omdb", day=TODAY, limit=1, told=True)
-        assert not spend(connection, "omdb", day=TODAY, limit=9, told=True), "a limit that was told stays for the day"
+        assert spend(connection, "omdb", day=TODAY, limit=1, reported=True)
+        assert not spend(connection, "omdb", day=TODAY, limit=9, reported=True), "a reported limit is kept for the day"

@@ -116,7 +116,7 @@ def test_days_of_a_quota_long_past_go_when_the_service_is_used(shelf: Shelf, dat
     with shelf.open() as connection:
         for service in ("omdb", "other"):
             for day in (date(2025, 1, 1), date(2026, 5, 16), date(2026, 5, 17)):
-                spend(connection, service, day=day, limit=5, told=False)
+                spend(connection, service, day=day, limit=5, reported=False)
     engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
     with service_lease(engine, "omdb"):
         pass

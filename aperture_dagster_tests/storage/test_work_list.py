@@ -15,8 +15,8 @@ from aperture_dagster.storage.work_list import (
     due_items,
     enrol,
     not_fetched,
+    outcome_summary,
     share_stale,
-    standing,
     write_fetches,
 )
 from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, Shelf, film, tmdb_row
@@ -129,7 +129,7 @@ def test_a_source_is_asked_only_by_ids_that_it_knows(shelf: Shelf):
     assert due(shelf, source=OMDB) == ["Film 2"]
     assert sorted(due(shelf, source=MDBLIST)) == ["Film 1", "Film 2"]
     with shelf.open() as connection:
-        assert {row["outcome"]: row["items"] for row in standing(connection, OMDB)} == {"waiting": 1, "no_id": 2}
+        assert {row["outcome"]: row["items"] for row in outcome_summary(connection, OMDB)} == {"waiting": 1, "no_id": 2}
         # TMDb knows one more id: from then on OMDb can be asked.
         write_answers(connection, "tmdb", [tmdb_row(shelf, 1, imdb_id="tt1")])
     assert sorted(due(shelf, source=OMDB)) == ["Film 1", "Film 2"]
@@ -160,7 +160,7 @@ def test_a_failure_keeps_the_date_of_the_last_good_answer(shelf: Shelf):
     row = shelf.rows("SELECT outcome, attempts, fetched_at, detail FROM fetches")[0]
     assert row == {"outcome": "error", "attempts": 1, "fetched_at": NOW, "detail": "answered 500"}
     with shelf.open() as connection:
-        assert standing(connection, TMDB)[0]["outcome"] == "error"
+        assert outcome_summary(connection, TMDB)[0]["outcome"] == "error"
         assert not_fetched(connection, TMDB)[0]["detail"] == "answered 500"
         write_fetches(connection, TMDB, [])
 
@@ -170,7 +170,7 @@ def test_what_waits_is_told_apart_from_what_is_done(shelf: Shelf):
     due(shelf)
     attempt(shelf, 0, hours=1)
     with shelf.open() as connection:
-        rows = standing(connection, TMDB)
+        rows = outcome_summary(connection, TMDB)
     assert {row["outcome"]: (row["items"], row["share"]) for row in rows} == {"waiting": (3, 0.75), "ok": (1, 0.25)}
 
 

@@ -31,10 +31,10 @@ def _covers_the_library(source: Source, asset: dg.AssetsDefinition) -> dg.AssetC
     )
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         from aperture_dagster.defs.enrichment.reporting import coverage, coverage_picture
-        from aperture_dagster.storage.work_list import standing
+        from aperture_dagster.storage.work_list import outcome_summary
 
         with database.transaction() as connection:
-            rows = standing(connection, source)
+            rows = outcome_summary(connection, source)
         by_outcome = {name: sum(row["items"] for row in rows if row["outcome"] == name) for name in OUTCOMES}
         tried = by_outcome["ok"] + by_outcome["not_found"] + by_outcome["error"]
         errors, no_id = by_outcome["error"], by_outcome["no_id"]
@@ -101,12 +101,12 @@ def _has_values_in_range(source: Source, asset: dg.AssetsDefinition) -> dg.Asset
 def has_its_files(settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Warn of logos that failed, and of files that are gone; both are fetched again."""
     from aperture_dagster.storage.studios import stored_logos
-    from aperture_dagster.storage.work_list import standing
+    from aperture_dagster.storage.work_list import outcome_summary
 
     folder = settings.home_path / "logos"
     with database.transaction() as connection:
         stored = stored_logos(connection)
-        rows = standing(connection, TMDB_IMAGES)
+        rows = outcome_summary(connection, TMDB_IMAGES)
     gone = [logo.name for logo in stored if not (folder / logo.file_name).is_file()]
     errors = sum(row["items"] for row in rows if row["outcome"] == "error")
     return dg.AssetCheckResult(

@@ -10,7 +10,7 @@ import dagster as dg
 
 from aperture_dagster.defs.reporting import SHOWN_NAMES, table
 from aperture_dagster.library.sources import Source
-from aperture_dagster.storage.work_list import not_fetched, standing, without_id
+from aperture_dagster.storage.work_list import not_fetched, outcome_summary, without_id
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.providers import Database
@@ -25,7 +25,7 @@ def coverage_picture(rows: Sequence[Mapping[str, Any]]) -> str:
     """A bar per kind of item, in Markdown: how much of the library a source has answered about, and how.
 
     Args:
-        rows: of :func:`aperture_dagster.storage.work_list.standing`.
+        rows: of :func:`aperture_dagster.storage.work_list.outcome_summary`.
     """
     if not rows:
         return "*nothing in the library yet*"
@@ -58,7 +58,7 @@ def source_metadata(
 ) -> dict[str, Any]:
     """The metadata of a run of a source: numbers with stable names first, then the state of its list."""
     with database.transaction() as connection:
-        rows = standing(connection, source)
+        rows = outcome_summary(connection, source)
         troubled = not_fetched(connection, source)
         unknowable = without_id(connection, source)
     metadata: dict[str, Any] = {
@@ -107,7 +107,7 @@ def tell_waiting(context: dg.AssetExecutionContext, source: Source):
 def warn_of_titles_without_id(context: dg.AssetExecutionContext, database: Database, source: Source) -> None:
     """Say how many titles have no id that any source knows, which nobody would notice otherwise."""
     with database.transaction() as connection:
-        count = sum(row["items"] for row in standing(connection, source) if row["outcome"] == "no_id")
+        count = sum(row["items"] for row in outcome_summary(connection, source) if row["outcome"] == "no_id")
         names = [row["title"] for row in without_id(connection, source, limit=SHOWN_NAMES)]
     if count:
         context.log.warning(
