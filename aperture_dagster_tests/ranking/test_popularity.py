@@ -106,6 +106,12 @@ def test_recent_plays_count_more_than_old_ones():
     assert found["work_id"].tolist() == [2, 1]
 
 
+def test_a_play_counts_half_when_it_is_half_the_window_older():
+    twice_long_ago = [(user, 1, days) for user in "ab" for days in (20, 21)]
+    found = picks(log(*twice_long_ago, ("a", 2, 1), ("b", 2, 1)))
+    assert found["work_id"].tolist() == [2, 1]
+
+
 def test_completion_counts():
     half = {"completion": 0.2}
     assert picks(log(("a", 1, 1, half), ("b", 1, 1, half), ("a", 2, 1), ("b", 2, 1)))["work_id"].tolist() == [2, 1]

@@ -171,6 +171,52 @@ def test_films_and_series_have_a_list_each(library, vectors):
     }
 
 
+def test_liked_series_count_less_for_films_than_liked_films(library, vectors):
+    mixed = library.assign(media_type=["series" if work in LOVE[:4] else "movie" for work in library["work_id"]])
+    histories = watched("ann", SPACE[:3] + LOVE[:4])
+    films = recommend(inputs(mixed, vectors, histories), RankingConfig(limit=5, diversity=0))["ann"]
+    assert {topic_of(work) for work in films["work_id"]} == {"space"}
+
+
+def test_titles_that_others_in_the_household_liked_are_more_popular(library):
+    others = pd.concat([watched(f"user{n}", [150]) for n in range(20)])
+    found = recommend(inputs(library, None, others, users=["new"]))["new"]
+    assert found["work_id"][0] == 150
+
+
+def test_a_users_own_favourite_does_not_count_as_liked_by_others(library):
+    favourite = history({"work_id": 130, "plays": 0, "completion": 0, "favorite": True})
+    found = recommend(inputs(library, None, pd.concat([favourite, watched("bob", [101])]), users=["ann"]))["ann"]
+    popularity = found.set_index("work_id")["popularity"]
+    assert popularity[130] == popularity.drop(101).min()
+
+
+def test_among_similar_titles_those_of_the_same_genre_are_the_reasons(library, vectors):
+    genres = [["war"] if work % 2 else ["peace"] for work in library["work_id"]]
+    found = recommend(inputs(library.assign(genres=genres), vectors, watched("ann", SPACE)))["ann"].head(6)
+    for work, reasons in zip(found["work_id"], found["because"], strict=True):
+        assert {reason % 2 for reason in reasons} == {work % 2}
+
+
+def test_a_limited_history_keeps_the_titles_with_the_largest_weights(library, vectors):
+    histories = pd.concat([watched("ann", SPACE[:1], rating=10), watched("ann", LOVE[:5], rating=9)])
+    given = inputs(library[["work_id", "media_type"]], vectors, histories)
+    first = {
+        limit: topic_of(recommend(given, RankingConfig(limit=1, history_limit=limit))["ann"]["work_id"][0])
+        for limit in (1, 100)
+    }
+    assert first == {1: "space", 100: "love"}
+
+
+def test_a_limited_crowd_keeps_the_most_active_people(library):
+    busy = pd.concat([watched(f"busy{n}", [100, 101, 110, 111]) for n in range(3)])
+    others = pd.concat([watched(f"other{n}", [100, 101, 150]) for n in range(40)])
+    weights = BlendWeights(similarity=0, popularity=0, rating=0, novelty=0)
+    given = inputs(library, None, watched("ann", [100, 101]), crowd=pd.concat([busy, others]))
+    found = recommend(given, RankingConfig(weights=weights, limit=2, crowd_limit=3))["ann"]
+    assert set(found["work_id"]) == {110, 111}
+
+
 def test_stored_weights_are_used_instead_of_computed_ones(library, vectors):
     histories = pd.concat([watched("ann", SPACE), watched("ann", LOVE)])
     kept = taste_weights(histories, as_of=NOW)[["user_id", "work_id", "weight"]]
