@@ -37,7 +37,7 @@ sys.path.insert(0, str(PROJECT))
 from aperture_dagster_tests.e2e.library import (  # noqa: E402
     NOON,
     Library,
-    came_of,
+    result_of,
     titles,
     wait_until_asked,
 )
@@ -136,9 +136,9 @@ def interrupted(library: Any, requests: int) -> None:
 
 def two_processes(library: Any) -> None:
     """Start two runs in two processes at the same time, and wait for them."""
-    for came in [came_of(process) for process in [library.start("omdb") for _ in range(2)]]:
-        if not came["success"]:
-            raise SystemExit(f"a run failed: {came['failures']}")
+    for result in [result_of(process) for process in [library.start("omdb") for _ in range(2)]]:
+        if not result["success"]:
+            raise SystemExit(f"a run failed: {result['failures']}")
 
 
 def one_day_of_batches(library: Any, films: int) -> bool:

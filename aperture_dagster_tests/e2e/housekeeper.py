@@ -41,14 +41,14 @@ def obey(order: dict[str, Any], instance: dg.DagsterInstance) -> dict[str, Any]:
     settings = load_settings(**order.get("settings", {}))
     parts = {"embedders": Embedders(settings, make=Careless)} if order.get("crash") else {}
     house = Household(settings, instance, **parts)
-    told: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     if "job" in order:
         per_user = order["job"] in ("sync_watch_history", "generate_recommendations")
         result = house.run(order["job"], users=house.everyone() if per_user else None)
-        told["success"] = result.success
+        answer["success"] = result.success
     if order.get("ticks"):
-        told["ticks"] = tick(house, settings)
-    return told
+        answer["ticks"] = tick(house, settings)
+    return answer
 
 
 def tick(house: Household, settings: Settings) -> list[str]:

@@ -162,7 +162,7 @@ def wait_until_asked(library: Library, source: str, requests: int, process: subp
         time.sleep(0.002)
 
 
-def came_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+def result_of(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Wait for a process of :meth:`Library.start`, and return its result."""
     said, complaints = process.communicate(timeout=60)
     assert process.returncode == 0, complaints

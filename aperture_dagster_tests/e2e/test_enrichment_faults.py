@@ -65,7 +65,7 @@ def test_a_fault_of_omdb_affects_only_its_title(library):
     with library(titles(1, 2 * len(OMDB) + 1), http_attempts=1) as here:
         for number, row in hit.items():
             here.state.add_fault(FaultRule("omdb", f"i={imdb(number)}", **row.fault))
-        told = here.ask("omdb")
+        metadata = here.ask("omdb")
         expected = {name: "ok" for name in here.outcomes("omdb")}
         expected |= {f"Film {number}": row.outcome for number, row in hit.items()}
         assert here.outcomes("omdb") == expected
@@ -73,7 +73,7 @@ def test_a_fault_of_omdb_affects_only_its_title(library):
         for number, row in hit.items():
             assert row.words in noted.get(f"Film {number}", ""), row
         failed = [number for number, row in hit.items() if row.outcome == "error"]
-        told_of(told, "OMDb", failed)
+        assert_reported(metadata, "OMDb", failed)
         assert here.home.value("SELECT count(*) FROM omdb_ratings") == len(expected) - len(failed)
         here.state.clear_faults()
         here.state.reset_counters()
@@ -97,13 +97,13 @@ def test_a_fault_of_mdblist_affects_only_its_batch(library):
             outcome, _, other = row.outcome.partition("/")
             expected |= {f"Film {first}": outcome, f"Film {second}": other or outcome}
             words[f"Film {first}"] = row.words
-        told = here.ask("mdblist")
+        metadata = here.ask("mdblist")
         assert here.outcomes("mdblist") == expected
         noted = here.why("mdblist")
         for name, said in words.items():
             assert said in noted.get(name, ""), name
         failed = [int(name.split()[1]) for name, outcome in expected.items() if outcome == "error"]
-        told_of(told, "MDBList", failed)
+        assert_reported(metadata, "MDBList", failed)
         here.state.reset_counters()
         here.move(minutes=61)
         here.ask("mdblist")
@@ -140,7 +140,7 @@ def test_a_fault_of_a_picture_affects_only_its_studio(library):
         assert len(hit) == len(LOGOS)
         for path, row in hit.values():
             here.state.add_fault(FaultRule("tmdb_images", path, **row.fault))
-        told = metadata_of(here.home.must("enrich_studio_logos"), "studio_logos")
+        metadata = metadata_of(here.home.must("enrich_studio_logos"), "studio_logos")
         noted = {
             row["item"]: row
             for row in here.home.rows("SELECT item, outcome, detail FROM fetches WHERE source = 'tmdb_images'")
@@ -150,25 +150,25 @@ def test_a_fault_of_a_picture_affects_only_its_studio(library):
             assert noted[one["id"]]["outcome"] == row.outcome, row
             assert row.words in (noted[one["id"]]["detail"] or ""), noted[one["id"]]
         errors = sum(row.outcome == "error" for _, row in hit.values())
-        assert (told["errors"], told["fetched"]) == (errors, len(studios) - len(LOGOS))
+        assert (metadata["errors"], metadata["fetched"]) == (errors, len(studios) - len(LOGOS))
         folder = here.home.settings.home_path / "logos"
-        assert len(list(folder.iterdir())) == told["fetched"]
+        assert len(list(folder.iterdir())) == metadata["fetched"]
         here.state.clear_faults()
         here.state.reset_counters()
         here.move(minutes=61)
-        told = metadata_of(here.home.must("enrich_studio_logos"), "studio_logos")
-        assert (told["fetched"], told["requests"]) == (errors, errors)
+        metadata = metadata_of(here.home.must("enrich_studio_logos"), "studio_logos")
+        assert (metadata["fetched"], metadata["requests"]) == (errors, errors)
         again = {path for path, row in hit.values() if row.outcome == "error"}
         assert {path for asked in here.state.asked("tmdb_images") for path in again if asked.endswith(path)} == again
 
 
-def told_of(told: dict[str, Any], label: str, failed: list[int]) -> None:
+def assert_reported(metadata: dict[str, Any], label: str, failed: list[int]) -> None:
     """Check that the metadata of the asset has the failed items with reasons, and no key."""
-    assert told["errors"] == len(failed)
-    shown = [record.data for record in told["not_fetched"].records]
+    assert metadata["errors"] == len(failed)
+    shown = [record.data for record in metadata["not_fetched"].records]
     assert {row["name"] for row in shown if row["outcome"] == "error"} == set(names(failed))
     assert all(label in row["detail"] for row in shown)
-    assert f"demo-{label.lower()}-key" not in str(told)
+    assert f"demo-{label.lower()}-key" not in str(metadata)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -178,9 +178,9 @@ def test_a_service_that_always_times_out_fails_with_a_clear_message(library, sou
     monkeypatch.setattr("aperture_dagster.resources.transport.httpx.Timeout", lambda *_, **__: patience)
     with library(titles(1, 2), http_attempts=1) as here:
         here.state.add_fault(FaultRule(source, kind="slow", delay_seconds=1))
-        told = here.fail(source)
-        assert told.startswith(f"{LABELS[source]} cannot be reached: ")
-        assert "no answer in time" in told and f"Check APERTURE_{source.upper()}_URL" in told
+        message = here.fail(source)
+        assert message.startswith(f"{LABELS[source]} cannot be reached: ")
+        assert "no answer in time" in message and f"Check APERTURE_{source.upper()}_URL" in message
         assert here.count(source) == {"error": 2}
         monkeypatch.undo()
         here.state.clear_faults()
@@ -193,11 +193,11 @@ def test_a_service_that_is_down_is_soon_skipped_and_the_others_are_used(library)
     with library(titles(1, 60), http_attempts=1) as here:
         here.state.add_fault(FaultRule("omdb", status=503, after=20))
         result = here.home.run("enrich_metadata")
-        told = failures(result)
-        assert list(told) == ["omdb_ratings"]
-        assert told["omdb_ratings"].startswith("OMDb cannot be reached: ")
-        assert "20 titles were fetched before" in told["omdb_ratings"]
-        assert told["omdb_ratings"].endswith("What was there is kept; the next run goes on from here.")
+        errors = failures(result)
+        assert list(errors) == ["omdb_ratings"]
+        assert errors["omdb_ratings"].startswith("OMDb cannot be reached: ")
+        assert "20 titles were fetched before" in errors["omdb_ratings"]
+        assert errors["omdb_ratings"].endswith("What was there is kept; the next run goes on from here.")
         assert metadata_of(result, "tmdb_metadata")["fetched"] == 60
         standing = here.count("omdb")
         # Eight in a row; two more may be in flight, and two may have failed before the last good answer.
@@ -222,9 +222,9 @@ def test_a_refused_key_fails_with_one_sentence_and_marks_no_title(library, sourc
     """MDBList refuses keys in several ways, one of which is the same as for a batch that is too large."""
     with library(titles(1, 30), step_retries=3, step_retry_wait_seconds=30, **{f"{source}_api_key": key}) as here:
         result = here.run(source)
-        told = failures(result)[ASSETS[source]]
-        assert LABELS[source] in told and f"Check {source.upper()}_API_KEY" in told
-        assert "\n" not in told and "s3cret" not in told
+        message = failures(result)[ASSETS[source]]
+        assert LABELS[source] in message and f"Check {source.upper()}_API_KEY" in message
+        assert "\n" not in message and "s3cret" not in message
         assert not [event for event in result.all_events if event.is_step_up_for_retry]
         assert "s3cret" not in here.log(result)
         assert here.state.requests(source) <= 4
@@ -243,6 +243,6 @@ def test_a_wrong_address_marks_no_title_as_unknown(library):
         for source, path in (("tmdb", "/nowhere"), ("omdb", "/nowhere"), ("mdblist", "/nowhere")):
             wrong = here.home.settings.model_copy(update={f"{source}_url": here.simulator.url + path})
             result = Household(wrong, here.home.instance, clock=here.clock).run(JOBS[source], assets=[ASSETS[source]])
-            told = [*failures(result).values(), *here.why(source).values()]
-            assert told and all(f"APERTURE_{source.upper()}_URL" in said for said in told)
+            messages = [*failures(result).values(), *here.why(source).values()]
+            assert messages and all(f"APERTURE_{source.upper()}_URL" in said for said in messages)
             assert set(here.count(source)) <= {"waiting", "error"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster_tests.e2e.library import ASSETS, Library, came_of, imdb, titles, wait_until_asked
+from aperture_dagster_tests.e2e.library import ASSETS, Library, imdb, result_of, titles, wait_until_asked
 from aperture_dagster_tests.household import Household, metadata_of
 
 pytestmark = pytest.mark.e2e
@@ -32,7 +32,7 @@ def interrupted(library: Library) -> None:
 
 def two_processes(library: Library) -> None:
     both = [library.start("omdb") for _ in range(2)]
-    assert [came_of(process)["success"] for process in both] == [True, True]
+    assert [result_of(process)["success"] for process in both] == [True, True]
 
 
 def test_five_days_of_a_free_key_request_every_title_once(library):
@@ -47,11 +47,11 @@ def test_five_days_of_a_free_key_request_every_title_once(library):
             if day:
                 here.next_day()
             happens.get(day, lambda _: None)(here)
-            told = here.ask("omdb")
+            metadata = here.ask("omdb")
             assert here.state.requests("omdb") == DAILY * (day + 1)
-            assert (told["quota_used"], told["quota_limit"]) == (DAILY, DAILY)
-            assert told["still_due"] == 60 - DAILY * (day + 1)
-            assert ("goes_on_at" in told) is (day < 4)
+            assert (metadata["quota_used"], metadata["quota_limit"]) == (DAILY, DAILY)
+            assert metadata["still_due"] == 60 - DAILY * (day + 1)
+            assert ("goes_on_at" in metadata) is (day < 4)
         assert here.state.asked("omdb") == Counter({imdb(number): 1 for number in range(1, 61)})
         assert here.count("omdb") == {"ok": 60}
         assert here.home.value("SELECT count(*) FROM omdb_ratings") == 60
@@ -64,19 +64,19 @@ def test_a_spent_quota_succeeds_and_reports_what_is_left_and_when_it_continues(l
         assert result.success
         said = here.log(result)
         assert "OMDb: today's requests are used up; 5 titles are left, and it goes on at 2026-05-18 00:00 UTC." in said
-        told = here.ask("omdb")
-        assert (told["still_due"], told["goes_on_at"]) == (5, "2026-05-18T00:00+00:00")
-        assert (told["quota_used"], told["requests"]) == (4, 0)
+        metadata = here.ask("omdb")
+        assert (metadata["still_due"], metadata["goes_on_at"]) == (5, "2026-05-18T00:00+00:00")
+        assert (metadata["quota_used"], metadata["requests"]) == (4, 0)
         assert here.count("omdb") == {"ok": 4, "waiting": 5}
 
 
 def test_when_omdb_reports_a_spent_quota_requests_stop_and_no_title_is_marked(library):
     with library(titles(1, 20), omdb_concurrency=1) as here:
         here.state.use_quota("omdb", 993)
-        told = here.ask("omdb")
-        assert (told["fetched"], told["errors"], told["not_found"], told["still_due"]) == (7, 0, 0, 13)
+        metadata = here.ask("omdb")
+        assert (metadata["fetched"], metadata["errors"], metadata["not_found"], metadata["still_due"]) == (7, 0, 0, 13)
         assert here.state.requests("omdb") == 8
-        assert told["quota_used"] == told["quota_limit"] == 1000
+        assert metadata["quota_used"] == metadata["quota_limit"] == 1000
         assert here.count("omdb") == {"ok": 7, "waiting": 13}
         assert here.ask("omdb")["still_due"] == 13
         assert here.state.requests("omdb") == 8
@@ -91,8 +91,8 @@ def test_a_higher_limit_applies_at_once(library):
         here.home = Household(
             here.home.settings.model_copy(update={"omdb_daily_limit": 100}), here.home.instance, clock=here.clock
         )
-        told = here.ask("omdb")
-        assert (told["fetched"], told["quota_used"], told["quota_limit"]) == (5, 9, 100)
+        metadata = here.ask("omdb")
+        assert (metadata["fetched"], metadata["quota_used"], metadata["quota_limit"]) == (5, 9, 100)
 
 
 # MDBList
@@ -101,14 +101,18 @@ def test_a_higher_limit_applies_at_once(library):
 def test_the_quota_that_mdblist_reports_includes_requests_of_others(library):
     with library(titles(1, 10), mdblist_batch_size=5, stand_ins={"mdblist_daily_limit": 700}) as here:
         here.state.use_quota("mdblist", 400)
-        told = here.ask("mdblist")
-        assert (told["quota_used"], told["quota_limit"]) == (402, 700)
+        metadata = here.ask("mdblist")
+        assert (metadata["quota_used"], metadata["quota_limit"]) == (402, 700)
 
 
 def test_a_spent_quota_of_mdblist_succeeds_even_if_others_used_it(library):
     with library(titles(1, 30), mdblist_batch_size=5, stand_ins={"mdblist_daily_limit": 4}) as here:
-        told = here.ask("mdblist")
-        assert (told["fetched"], told["still_due"], told["goes_on_at"]) == (20, 10, "2026-05-18T00:00+00:00")
+        metadata = here.ask("mdblist")
+        assert (metadata["fetched"], metadata["still_due"], metadata["goes_on_at"]) == (
+            20,
+            10,
+            "2026-05-18T00:00+00:00",
+        )
         here.next_day()
         here.state.use_quota("mdblist", 4)
         result = here.run("mdblist")
@@ -127,8 +131,8 @@ def test_a_spent_quota_that_mdblist_reports_with_status_200_succeeds(library):
         here.state.use_quota("mdblist", 2)
         result = here.run("mdblist")
         assert result.success
-        told = "MDBList: today's requests are used up; 20 titles are left, and it goes on at 2026-05-18 00:00 UTC."
-        assert told in here.log(result)
+        message = "MDBList: today's requests are used up; 20 titles are left, and it goes on at 2026-05-18 00:00 UTC."
+        assert message in here.log(result)
         assert here.count("mdblist") == {"ok": 10, "waiting": 20}
         asked = here.state.requests("mdblist")
         assert here.ask("mdblist")["goes_on_at"] == "2026-05-18T00:00+00:00"
@@ -146,11 +150,11 @@ def test_a_long_retry_after_ends_the_run_and_marks_no_title(library, source: str
         before = datetime.now(UTC)
         result = here.run(source)
         assert result.success
-        told = metadata_of(result, ASSETS[source])
+        metadata = metadata_of(result, ASSETS[source])
         fetched = 10 if source == "mdblist" else 2
-        assert (told["fetched"], told["errors"], told["still_due"]) == (fetched, 0, 30 - fetched)
+        assert (metadata["fetched"], metadata["errors"], metadata["still_due"]) == (fetched, 0, 30 - fetched)
         assert here.count(source) == {"ok": fetched, "waiting": 30 - fetched}
-        goes_on_at = datetime.fromisoformat(told["goes_on_at"])
+        goes_on_at = datetime.fromisoformat(metadata["goes_on_at"])
         assert timedelta(minutes=29) < goes_on_at - before.replace(second=0) < timedelta(minutes=32)
         assert f"the service asks for a pause; {30 - fetched} titles are left, and it goes on at" in here.log(result)
         # The quota of the day is not spent.

@@ -51,8 +51,8 @@ def test_titles_are_refreshed_when_due_the_longest_overdue_first(library):
         # The second batch fails, which has the newer half.
         here.state.add_fault(FaultRule("mdblist", kind="malformed_json", after=1, times=5))
         here.state.reset_counters()
-        told = here.ask("mdblist")
-        assert (told["fetched"], told["errors"]) == (4, 4)
+        metadata = here.ask("mdblist")
+        assert (metadata["fetched"], metadata["errors"]) == (4, 4)
         failed = [name for name, outcome in here.outcomes("mdblist").items() if outcome == "error"]
         assert failed == names(range(5, 9))
         assert "tmdb/movie/9" not in here.state.asked("mdblist"), "unknown titles are retried after a month"
@@ -92,8 +92,8 @@ def test_a_changed_tmdb_id_is_found_by_the_other_ids_of_the_title(library):
     show = title(3, media_type="series", imdb_id=None, tvdb_id=33)
     without = title(2, imdb_id=None)
     with library([title(1), without, show], stand_ins={"tmdb_moved": {1: 101, 2: 102, 3: 103}}) as here:
-        told = here.ask("tmdb")
-        assert (told["fetched"], told["not_found"]) == (2, 1)
+        metadata = here.ask("tmdb")
+        assert (metadata["fetched"], metadata["not_found"]) == (2, 1)
         assert here.home.rows("SELECT tmdb_id FROM tmdb_metadata ORDER BY 1") == [{"tmdb_id": 101}, {"tmdb_id": 103}]
         # The old id, the lookup by another id, and the new id.
         assert here.state.requests("tmdb") == 3 + 1 + 3
@@ -107,6 +107,6 @@ def test_a_changed_tmdb_id_is_found_by_the_other_ids_of_the_title(library):
 def test_an_id_that_no_longer_exists_is_looked_up_once(library):
     with library([title(1)]) as here:
         here.state.add_title(title(1, tmdb_id=None))
-        told = here.ask("tmdb")
-        assert (told["fetched"], told["not_found"], told["requests"]) == (0, 1, 2)
+        metadata = here.ask("tmdb")
+        assert (metadata["fetched"], metadata["not_found"], metadata["requests"]) == (0, 1, 2)
         assert here.why("tmdb") == {"Film 1": "unknown to TMDb as 1"}

@@ -40,8 +40,8 @@ def test_tmdb_gets_one_request_per_title_collection_and_unknown_id(library):
 def test_a_found_id_is_stored_even_if_the_title_could_not_be_fetched(library):
     with library(titles(1, 3), shelved=[*titles(1, 2), title(3, tmdb_id=None)], http_attempts=1) as here:
         here.state.add_fault(FaultRule("tmdb", "/movie/3", status=500))
-        told = here.ask("tmdb")
-        assert (told["fetched"], told["errors"]) == (2, 1)
+        metadata = here.ask("tmdb")
+        assert (metadata["fetched"], metadata["errors"]) == (2, 1)
         assert here.state.asked("tmdb") == {"movie/1": 1, "movie/2": 1, f"find/{imdb(3)}": 1, "movie/3": 1}
         here.state.clear_faults()
         here.state.reset_counters()
@@ -69,21 +69,21 @@ def test_an_id_that_tmdb_does_not_know_is_looked_up_again_after_a_month(library)
 def test_the_batch_size_adapts_to_what_mdblist_accepts_and_is_remembered(library, status: int):
     stand_ins = {"mdblist_largest_batch": 10, "mdblist_batch_refusal": status}
     with library(titles(1, 45), mdblist_batch_size=20, stand_ins=stand_ins) as here:
-        told = here.ask("mdblist")
-        assert (told["fetched"], told["batch_size"]) == (45, 10)
+        metadata = here.ask("mdblist")
+        assert (metadata["fetched"], metadata["batch_size"]) == (45, 10)
         assert here.state.requests("mdblist") == 1 + 5, "one was refused"
         here.state.reset_counters()
         here.move(days=8)
-        told = here.ask("mdblist")
-        assert (told["fetched"], told["requests"], told["batch_size"]) == (45, 5, 10)
+        metadata = here.ask("mdblist")
+        assert (metadata["fetched"], metadata["requests"], metadata["batch_size"]) == (45, 5, 10)
 
 
 def test_a_single_refused_id_does_not_make_batches_smaller(library):
     with library(titles(1, 24), mdblist_batch_size=8) as here:
         # The first batch, and then the id alone.
         here.state.add_fault(FaultRule("mdblist", status=400, times=2))
-        told = here.ask("mdblist")
-        assert told["batch_size"] == 8
+        metadata = here.ask("mdblist")
+        assert metadata["batch_size"] == 8
         assert here.count("mdblist") == {"ok": 23, "error": 1}
         assert "400" in here.why("mdblist")["Film 1"]
         here.state.reset_counters()
@@ -95,10 +95,10 @@ def test_a_refused_id_is_isolated_without_a_request_for_each_other_one(library):
     with library(titles(1, 100), mdblist_batch_size=100) as here:
         # A hundred, the first fifty, the first ten, and the first alone.
         here.state.add_fault(FaultRule("mdblist", status=400, times=4))
-        told = here.ask("mdblist")
+        metadata = here.ask("mdblist")
         assert here.count("mdblist") == {"ok": 99, "error": 1}
         # Nine others of the first ten one by one, the next forty in four batches, and the other fifty in one.
-        assert (told["requests"], told["batch_size"]) == (4 + 9 + 4 + 1, 100)
+        assert (metadata["requests"], metadata["batch_size"]) == (4 + 9 + 4 + 1, 100)
 
 
 def test_titles_missing_from_an_answer_are_not_found_and_those_of_a_failed_batch_are_errors(library):
@@ -108,13 +108,13 @@ def test_titles_missing_from_an_answer_are_not_found_and_those_of_a_failed_batch
             here.state.titles.pop(f"movie:{number}")
         here.state.titles_version += 1
         here.state.add_fault(FaultRule("mdblist", kind="malformed_json", after=1, times=1))
-        told = here.ask("mdblist")
-        assert (told["fetched"], told["not_found"], told["errors"]) == (8, 2, 5)
+        metadata = here.ask("mdblist")
+        assert (metadata["fetched"], metadata["not_found"], metadata["errors"]) == (8, 2, 5)
         expected = {f"Film {n}": "ok" for n in range(1, 16)} | {f"Film {n}": "error" for n in range(6, 11)}
         assert here.outcomes("mdblist") == expected | {"Film 2": "not_found", "Film 12": "not_found"}
         here.move(minutes=61)
-        told = here.ask("mdblist")
-        assert (told["asked"], told["fetched"], told["not_found"], told["requests"]) == (5, 4, 1, 1)
+        metadata = here.ask("mdblist")
+        assert (metadata["asked"], metadata["fetched"], metadata["not_found"], metadata["requests"]) == (5, 4, 1, 1)
 
 
 # Killed runs

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.e2e
 def test_a_source_without_a_key_is_reported_as_skipped_and_the_graph_continues(library):
     with library(titles(1, 5), omdb_api_key=None, mdblist_api_key=None) as here:
         result = here.home.must("enrich_metadata")
-        told = metadata_of(result, "omdb_ratings")
-        assert (told["skipped"], told["requests"]) == ("skipped: OMDB_API_KEY is not set", 0)
+        metadata = metadata_of(result, "omdb_ratings")
+        assert (metadata["skipped"], metadata["requests"]) == ("skipped: OMDB_API_KEY is not set", 0)
         assert "skipped: OMDB_API_KEY is not set" in here.log(result)
         assert failed_checks(result) == []
         result = here.home.must("enrich_mdblist")
@@ -60,8 +60,8 @@ def test_keywords_of_two_sources_are_embedded_and_only_changed_texts_again(libra
         assert len(of_mdblist) >= 3 and not {name.lower() for name in of_mdblist} & set(of_tmdb)
         assert all(name in after for name in [*of_tmdb, *of_mdblist])
         assert after != before
-        told = metadata_of(here.home.must("generate_embeddings"), "embeddings")
-        assert (told["embedded"], told["missing"]) == (1, 0)
+        metadata = metadata_of(here.home.must("generate_embeddings"), "embeddings")
+        assert (metadata["embedded"], metadata["missing"]) == (1, 0)
 
 
 # Checks
@@ -81,12 +81,12 @@ def test_the_metadata_of_a_source_shows_its_coverage(library):
         here.state.add_fault(FaultRule("omdb", f"i={imdb(3)}", kind="empty_object"))
         here.state.add_fault(FaultRule("omdb", f"i={imdb(4)}", kind="empty_object"))
         result = here.home.must("enrich_metadata")
-        told = metadata_of(result, "omdb_ratings")
-        assert (told["dagster/row_count"], told["coverage"]) == (6, round(6 / 9, 4))
-        picture = told["coverage_by_kind"]
+        metadata = metadata_of(result, "omdb_ratings")
+        assert (metadata["dagster/row_count"], metadata["coverage"]) == (6, round(6 / 9, 4))
+        picture = metadata["coverage_by_kind"]
         assert "`movie      ██████████████████▒▒▒▓▓▓▓▓▓···`" in picture
         assert "6 ok, 1 not found, 2 error, 1 no id" in picture
-        standing = {row.data["outcome"]: row.data["items"] for row in told["outcomes"].records}
+        standing = {row.data["outcome"]: row.data["items"] for row in metadata["outcomes"].records}
         assert standing == {"ok": 6, "not_found": 1, "error": 2, "no_id": 1}
         found = checks(result)
         covers = found["omdb_ratings.covers_the_library"]
@@ -156,9 +156,9 @@ def test_a_check_warns_about_titles_that_no_source_can_know(library):
     with library(titles(1, 4), shelved=[*titles(1, 4), *anime, by_tvdb, film_by_tvdb]) as here:
         here.state.add_title(title(23, media_type="series", tvdb_id=777))
         result = here.home.must("enrich_metadata")
-        told = metadata_of(result, "tmdb_metadata")
-        assert (told["fetched"], told["not_found"], told["no_id"], told["coverage"]) == (5, 0, 3, 1.0)
-        assert [row.data["title"] for row in told["without_id"].records] == ["Anime 21", "Anime 22", "Cour"]
+        metadata = metadata_of(result, "tmdb_metadata")
+        assert (metadata["fetched"], metadata["not_found"], metadata["no_id"], metadata["coverage"]) == (5, 0, 3, 1.0)
+        assert [row.data["title"] for row in metadata["without_id"].records] == ["Anime 21", "Anime 22", "Cour"]
         said = here.log(result)
         assert "Titles with no id that any source knows: 3 (Anime 21, Anime 22, Cour)." in said
         assert "let the media server identify them" in said.lower()
@@ -178,8 +178,8 @@ def test_a_title_that_lost_its_ids_does_not_count_as_unknown_to_the_source(libra
         here.home.rows("UPDATE fetches SET outcome = 'not_found' WHERE item > 0 RETURNING 1")
         here.home.rows("UPDATE works SET tmdb_id = NULL, imdb_id = NULL RETURNING 1")
         here.home.rows("DELETE FROM tmdb_metadata RETURNING 1")
-        told = here.ask("tmdb")
-        assert (told["asked"], told["no_id"]) == (0, 2)
+        metadata = here.ask("tmdb")
+        assert (metadata["asked"], metadata["no_id"]) == (0, 2)
 
 
 def test_a_check_warns_about_mostly_unreadable_answers_with_count_and_first_reason(library):

@@ -109,14 +109,14 @@ def test_an_answer_of_another_shape_fails_its_step_and_loses_nothing(twins, serv
             job, step, passing = SUBJECTS.get(subject, ("sync_movies", "movies", 0))
             home.fault(SHAPES[name], subject, after=passing, field=FIELDS.get(subject))
             result = home.run(home.troubled, job)
-            told = home.messages(result)
+            messages = home.messages(result)
             if subject == "tmdb":
                 # Each answer is about one title and does not affect the others.
-                told = [metadata_of(result, step)["errors"]]
-                assert result.success and told != [0]
+                messages = [metadata_of(result, step)["errors"]]
+                assert result.success and messages != [0]
             else:
                 assert list(failures(result)) == [step], (name, subject, failures(result))
-                assert NAMES[server] in told[0] and "expected" in told[0] and "kept" in told[0], told
+                assert NAMES[server] in messages[0] and "expected" in messages[0] and "kept" in messages[0], messages
             home.assert_nothing_lost(before)
             home.state.clear_faults()
         for job in JOBS:
@@ -154,8 +154,8 @@ def test_an_empty_answer_removes_nothing(twins, server: str):
             # The second page is empty, so the listing is incomplete.
             home.fault(nothing, subject, after=1)
         for job in ("sync_movies", "sync_series"):
-            told = home.messages(home.must(home.troubled, job))
-            assert told and all("nothing is removed" in said for said in told), told
+            messages = home.messages(home.must(home.troubled, job))
+            assert messages and all("nothing is removed" in said for said in messages), messages
         home.assert_like(before)
         home.state.clear_faults()
         for job in JOBS:
@@ -217,8 +217,11 @@ def test_pages_that_shift_during_a_listing_lose_nothing_and_the_next_run_complet
                 home.state.remove_title(last)
                 shift["comes"] = last
             home.fault(shift, subject, after=1, times=1)
-            told = home.messages(home.must(leafing, job))
-            assert any("changed while it was read; nothing is removed" in said for said in told), (subject, told)
+            messages = home.messages(home.must(leafing, job))
+            assert any("changed while it was read; nothing is removed" in said for said in messages), (
+                subject,
+                messages,
+            )
             assert home.state.faults.active() == {}
             # One title has left, which is within the limit for removals.
             home.update_undisturbed(job)
@@ -253,8 +256,8 @@ def test_new_ids_of_all_watched_items_lose_no_mark_whichever_job_runs_first(twin
             assert "no mark was removed" in said or "could not be served" in said, said
         assert same_but_ids(home.troubled.snapshot()) == same_but_ids(before)
         home.must(home.troubled, "sync_movies")
-        told = metadata_of(home.must(home.troubled, "sync_series"), "episodes")
-        assert (told["added"], told["removed"]) == (0, 0)
+        metadata = metadata_of(home.must(home.troubled, "sync_series"), "episodes")
+        assert (metadata["added"], metadata["removed"]) == (0, 0)
         home.state.reset_counters()
         home.must(home.troubled, "enrich_metadata")
         assert home.state.requests("tmdb") == 0, "new server ids cause no requests to TMDb"
@@ -264,8 +267,8 @@ def test_new_ids_of_all_watched_items_lose_no_mark_whichever_job_runs_first(twin
         before_that = home.troubled.snapshot()
         home.state.remove_user("bela1")
         home.state.add_user(WorldUser("bela1"))
-        told = home.messages(home.run(home.troubled, "sync_watch_history"))[0]
-        assert told.startswith("1 of 4 users could not be served, the others were. bela1:"), told
+        message = home.messages(home.run(home.troubled, "sync_watch_history"))[0]
+        assert message.startswith("1 of 4 users could not be served, the others were. bela1:"), message
         home.must(home.troubled, "sync_users")
         after = home.troubled.snapshot()
         assert (after["watch_state"], after["plays"]) == (before_that["watch_state"], before_that["plays"])
@@ -374,5 +377,7 @@ def accepted(said: str) -> dict[str, Any]:
 
 def same_but_ids(snapshot: dict[str, list[tuple[Any, ...]]]) -> dict[str, Any]:
     """Return the tables that use the home's own ids, and the number of rows of the others."""
-    told = {table: snapshot[table] for table in ("watch_state", "plays", "works", "tmdb_metadata", "enriched_metadata")}
-    return told | {table: len(snapshot[table]) for table in ("titles", "episodes", "users")}
+    found = {
+        table: snapshot[table] for table in ("watch_state", "plays", "works", "tmdb_metadata", "enriched_metadata")
+    }
+    return found | {table: len(snapshot[table]) for table in ("titles", "episodes", "users")}

@@ -214,7 +214,7 @@ def test_a_mistake_is_reported_in_one_sentence_by_the_doctor_and_in_a_run(
     # A setting that is not set is not a failure.
     not_set = wrong.get(KEY) == ""
     failed = {mistake.where for mistake in mistakes if not (not_set and mistake.where == "media server")}
-    assert {what for what, told in rows.items() if told[0] == "✗"} == failed, result.output
+    assert {what for what, message in rows.items() if message[0] == "✗"} == failed, result.output
     assert result.exit_code == (1 if failed else 0)
     assert "sync_users_schedule" in rows and rows["database"].startswith("✓"), "the other rows are checked, too"
     for mistake in mistakes:
@@ -225,10 +225,10 @@ def test_a_mistake_is_reported_in_one_sentence_by_the_doctor_and_in_a_run(
     with dg.DagsterInstance.ephemeral() as instance:
         run = Household(load_settings(), instance).run("sync_users")
     assert not run.success
-    (told,) = failures(run).values()
-    is_one_sentence(told)
+    (message,) = failures(run).values()
+    is_one_sentence(message)
     for words in mistakes[0].told:
-        assert words in told
+        assert words in message
     (failure,) = [event for event in run.all_events if event.is_step_failure]
     assert failure.step_failure_data.error is not None
     assert failure.step_failure_data.error.cause is None, "no cause that Dagster would print before the message"

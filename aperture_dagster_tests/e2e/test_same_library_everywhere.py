@@ -145,8 +145,8 @@ def test_a_library_that_loses_its_id_keeps_its_films_and_blocks_nothing_else(hou
         simulator.state.change_library("Kids", has_id=False)
         simulator.state.remove_title("movie:0")
         films = home.must("sync_movies")
-        told = "\n".join(event.message or "" for event in films.all_events)
-        assert metadata_of(films, "movies")["removed"] == 1, told
+        log = "\n".join(event.message or "" for event in films.all_events)
+        assert metadata_of(films, "movies")["removed"] == 1, log
         gone = home.rows("SELECT title FROM titles WHERE removed_at IS NOT NULL")
         assert [row["title"] for row in gone] == ["Film 0"]
         home.must("sync_series")

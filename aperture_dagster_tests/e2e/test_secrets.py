@@ -326,9 +326,9 @@ def test_a_secret_in_an_address_or_in_the_config_file_is_refused_and_not_repeate
         )
     ]  # fmt: skip
     for overrides in odd:
-        with pytest.raises(SettingsError) as told:
+        with pytest.raises(SettingsError) as refused:
             load_settings(**overrides)
-        assert not found_in(f"{told.value!r} {told.getrepr(showlocals=False)}".replace(repr(overrides), ""))
+        assert not found_in(f"{refused.value!r} {refused.getrepr(showlocals=False)}".replace(repr(overrides), ""))
     config = tmp_path / "aperture.toml"
     config.write_text(f"{name} = {json.dumps(planted(name))}\n")
     monkeypatch.setenv("APERTURE_CONFIG", str(config))

@@ -63,11 +63,11 @@ def due_again(home: Household) -> None:
 
 def test_every_logo_is_downloaded_once_and_its_type_follows_its_content(household):
     with enriched(household) as (simulator, home, _):
-        told = run(home)
+        metadata = run(home)
         with_logo = home.value("SELECT count(*) FROM studio_logos WHERE logo_path IS NOT NULL")
         without = home.value("SELECT count(*) FROM studio_logos WHERE logo_path IS NULL")
         assert with_logo > 5 and without > 1
-        assert (told["fetched"], told["not_found"], told["requests"]) == (with_logo, without, with_logo)
+        assert (metadata["fetched"], metadata["not_found"], metadata["requests"]) == (with_logo, without, with_logo)
         for row in home.rows(STORED):
             content = (logos(home) / row["file_name"]).read_bytes()
             assert check_picture(content).format == row["picture_kind"] and len(content) == row["bytes"]
@@ -103,23 +103,23 @@ def test_studios_without_a_logo_are_not_requested_again_until_due(household):
 def test_content_that_is_not_a_picture_is_refused_and_requested_again_later(household, fault: FaultRule, said: str):
     with enriched(household) as (simulator, home, _):
         simulator.state.add_fault(fault)
-        told = run(home)
-        assert told["fetched"] == 0 and told["errors"] == told["requests"] > 5
-        troubled = [record.data for record in told["not_fetched"].records]
+        metadata = run(home)
+        assert metadata["fetched"] == 0 and metadata["errors"] == metadata["requests"] > 5
+        troubled = [record.data for record in metadata["not_fetched"].records]
         assert all(said in row["detail"] for row in troubled if row["outcome"] == "error")
         assert list(logos(home).glob("*")) == []
         simulator.state.clear_faults()
         assert run(home)["requests"] == 0, "not before an hour has passed"
         due_again(home)
-        assert run(home)["fetched"] == told["errors"]
+        assert run(home)["fetched"] == metadata["errors"]
 
 
 def test_when_the_picture_host_is_down_downloaded_logos_are_kept_and_the_step_fails_with_a_sentence(household):
     with enriched(household, logo_concurrency=1) as (simulator, home, _):
         simulator.state.add_fault(FaultRule("tmdb_images", status=503, after=3))
         result = home.run("enrich_studio_logos")
-        (told,) = failures(result).values()
-        assert "TMDb's pictures cannot be reached" in told and "3 logos were fetched before" in told
+        (message,) = failures(result).values()
+        assert "TMDb's pictures cannot be reached" in message and "3 logos were fetched before" in message
         assert outcomes(home)["ok"] == len(list(logos(home).iterdir())) == 3
         simulator.state.clear_faults()
         due_again(home)
@@ -139,8 +139,8 @@ def test_a_changed_logo_and_a_lost_file_are_downloaded_at_once(household):
             kind=two["kind"],
             id=two["studio_id"],
         )
-        told = run(home)
-        assert (told["fetched"], told["requests"], told["files_lost"]) == (2, 2, 1)
+        metadata = run(home)
+        assert (metadata["fetched"], metadata["requests"], metadata["files_lost"]) == (2, 2, 1)
         assert (logos(home) / one["file_name"]).is_file()
         assert home.value("SELECT count(*) FROM studio_logos WHERE stored_path IS DISTINCT FROM logo_path") == 0
         assert not list(logos(home).glob(".*"))

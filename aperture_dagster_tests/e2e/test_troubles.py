@@ -33,9 +33,9 @@ def test_a_failure_of_one_user_affects_no_other_and_is_reported_with_the_name(ho
         history_fails(simulator, "cora2")
         result = home.run("sync_watch_history", users=home.everyone())
         assert not result.success
-        told = failures(result)["watch_history"]
-        assert told.startswith("1 of 4 users could not be served, the others were.")
-        assert "cora2" in told and "ada0" not in told
+        message = failures(result)["watch_history"]
+        assert message.startswith("1 of 4 users could not be served, the others were.")
+        assert "cora2" in message and "ada0" not in message
         materialized = home.instance.get_materialized_partitions(dg.AssetKey("watch_history"))
         assert materialized == {"ada0", "bela1", "dario3"}
         assert home.value("SELECT count(*) FROM watch_state") > 0
@@ -58,8 +58,8 @@ def test_a_failure_that_affects_every_user_is_not_tried_with_every_user(
         )
         simulator.state.reset_counters()
         result = home.run("sync_watch_history", users=home.everyone())
-        told = failures(result)["watch_history"]
-        assert str(status) in told and len(told) < 400
+        message = failures(result)["watch_history"]
+        assert str(status) in message and len(message) < 400
         users = {target.partition("userId=")[2][:32] for target, _ in simulator.state.arrivals("jellyfin", "userId=")}
         assert len(users) == asked
         simulator.state.clear_faults()
@@ -68,7 +68,7 @@ def test_a_failure_that_affects_every_user_is_not_tried_with_every_user(
 
 
 @pytest.mark.parametrize(
-    ("service", "fault", "told"),
+    ("service", "fault", "reason"),
     [
         ("jellyfin", {"kind": "drip", "delay_seconds": 0.05}, "no answer in time"),
         ("jellyfin", {"kind": "packed", "megabytes": 40}, "larger than 32 MB"),
@@ -76,7 +76,7 @@ def test_a_failure_that_affects_every_user_is_not_tried_with_every_user(
         ("tmdb", {"kind": "huge", "megabytes": 40}, "larger than 32 MB"),
     ],
 )
-def test_an_endless_answer_is_cut_off_and_loses_nothing(household, service: str, fault: dict[str, Any], told: str):
+def test_an_endless_answer_is_cut_off_and_loses_nothing(household, service: str, fault: dict[str, Any], reason: str):
     """Neither a slow stream nor a compressed body may take unlimited time or memory."""
     with household(small_world(), media_server_timeout_seconds=1, http_attempts=1) as (simulator, home):
         for name in ("sync_users", "sync_movies", "sync_series"):
@@ -86,12 +86,12 @@ def test_an_endless_answer_is_cut_off_and_loses_nothing(household, service: str,
         simulator.state.add_fault(FaultRule(service, path_contains=path, times=1, **fault))
         if service == "jellyfin":
             said = failures(home.run("sync_movies"))["movies"]
-            assert told in said and "kept" in said
+            assert reason in said and "kept" in said
             assert home.snapshot() == before
         else:
             home.must("enrich_metadata")
             details = home.rows("SELECT detail FROM fetches WHERE source = 'tmdb' AND outcome = 'error'")
-            assert len(details) == 1 and told in details[0]["detail"]
+            assert len(details) == 1 and reason in details[0]["detail"]
 
 
 def test_occasional_failures_of_users_do_not_stop_the_others(household):
@@ -128,9 +128,9 @@ def test_when_tmdb_fails_half_way_answers_are_kept_and_no_title_is_requested_twi
             home.must(job)
         simulator.state.add_fault(FaultRule("tmdb", status=503, after=230))
         result = home.run("enrich_metadata")
-        told = failures(result)
-        assert list(told) == ["tmdb_metadata"]
-        assert "TMDb cannot be reached" in told["tmdb_metadata"]
+        errors = failures(result)
+        assert list(errors) == ["tmdb_metadata"]
+        assert "TMDb cannot be reached" in errors["tmdb_metadata"]
         kept = home.value("SELECT count(*) FROM tmdb_metadata")
         assert 200 <= kept <= 230
         assert home.value(f"SELECT count(*) FROM fetches WHERE outcome = 'ok' AND {TITLES_OF_TMDB}") == kept
@@ -158,9 +158,9 @@ def test_a_refused_tmdb_key_fails_at_once_and_names_the_setting(household):
         for job in ("sync_movies", "sync_series"):
             home.must(job)
         result = home.run("enrich_metadata")
-        told = failures(result)["tmdb_metadata"]
-        assert "TMDB_API_KEY" in told
-        assert "wr0ng" not in told
+        message = failures(result)["tmdb_metadata"]
+        assert "TMDB_API_KEY" in message
+        assert "wr0ng" not in message
         assert not [event for event in result.all_events if event.is_step_up_for_retry]
         assert simulator.state.requests("tmdb") <= 20
         assert home.value(f"SELECT count(*) FROM fetches WHERE outcome <> 'waiting' AND {TITLES_OF_TMDB}") == 0
@@ -173,9 +173,9 @@ def test_a_refused_media_server_key_fails_at_once_and_names_the_setting(househol
     settings = {"media_server_api_key": "wr0ng-s3cret", "step_retries": 3, "step_retry_wait_seconds": 30}
     with household(small_world(), **settings) as (_, home):
         result = home.run("sync_users")
-        told = failures(result)["users"]
-        assert "APERTURE_MEDIA_SERVER_API_KEY" in told
-        assert "wr0ng" not in told
+        message = failures(result)["users"]
+        assert "APERTURE_MEDIA_SERVER_API_KEY" in message
+        assert "wr0ng" not in message
         assert not [event for event in result.all_events if event.is_step_up_for_retry]
 
 
@@ -206,8 +206,8 @@ def test_a_home_refuses_another_server(household, serve):
         with serve(other) as (_, settings), dg.DagsterInstance.ephemeral() as instance:
             stranger = Household(settings, instance)
             for job in ("sync_users", "sync_movies", "sync_series"):
-                told = failures(stranger.run(job))
-                assert any("APERTURE_HOME" in said for said in told.values()), told
+                errors = failures(stranger.run(job))
+                assert any("APERTURE_HOME" in said for said in errors.values()), errors
         assert home.snapshot() == before
 
 
@@ -226,8 +226,8 @@ def test_a_job_without_its_prerequisites_names_the_asset_to_materialize_first(
     with household(small_world()) as (_, home):
         home.must("sync_users")
         per_user = job in ("sync_watch_history", "generate_recommendations")
-        told = failures(home.run(job, users=home.everyone() if per_user else None))
-        assert first in told[asset]
+        errors = failures(home.run(job, users=home.everyone() if per_user else None))
+        assert first in errors[asset]
 
 
 def test_a_new_model_is_filled_next_to_the_old_one_and_used_once_complete(household, make_settings):
@@ -255,15 +255,15 @@ def test_a_new_model_is_filled_next_to_the_old_one_and_used_once_complete(househ
         home.must("generate_recommendations", users=home.everyone())
         simulator.state.clear_faults()
         simulator.state.reset_counters()
-        told = metadata_of(other.must("generate_embeddings"), "embeddings")
-        assert told["model_in_use"] == told["model"] != old
-        assert told["missing"] == 0
-        assert simulator.state.requests("openai") == told["requests"]
+        metadata = metadata_of(other.must("generate_embeddings"), "embeddings")
+        assert metadata["model_in_use"] == metadata["model"] != old
+        assert metadata["missing"] == 0
+        assert simulator.state.requests("openai") == metadata["requests"]
         other.must("generate_recommendations", users=home.everyone())
         assert home.value("SELECT count(DISTINCT model_key) FROM embeddings") == 2, (
             "the vectors of the old model are kept"
         )
-        assert home.value("SELECT DISTINCT model_key FROM taste_profiles") == told["model"]
+        assert home.value("SELECT DISTINCT model_key FROM taste_profiles") == metadata["model"]
         assert metadata_of(home.must("generate_embeddings"), "embeddings")["embedded"] == 0, (
             "switching back embeds nothing"
         )

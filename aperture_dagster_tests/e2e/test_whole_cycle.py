@@ -61,10 +61,10 @@ def test_a_first_cycle_gives_every_user_a_full_list_with_reasons(household):
 def test_a_user_without_history_gets_a_list_that_says_so(household):
     with household(load_demo_world(now=datetime.now(UTC))) as (_, home):
         results = home.cycle()
-        told = metadata_of(results.values(), "recommendations", "Lena")
-        assert told["cold"] is True
-        assert "Too little history" in told["note"]
-        assert told["films"] == 50
+        metadata = metadata_of(results.values(), "recommendations", "Lena")
+        assert metadata["cold"] is True
+        assert "Too little history" in metadata["note"]
+        assert metadata["films"] == 50
         assert "note" not in metadata_of(results.values(), "recommendations", "Alma")
 
 
@@ -153,8 +153,8 @@ def test_a_play_of_a_film_that_is_not_in_the_catalogue_yet_counts_later(househol
         simulator.state.play(Play("ada0", film.key, datetime.now(UTC) - timedelta(hours=3)))
         # Their later plays are of known films, and are read.
         simulator.state.play(Play("ada0", world.titles[0].key, datetime.now(UTC)))
-        told = home.must("sync_watch_history", users=home.everyone())
-        assert metadata_of(told, "watch_history", "ada0")["unknown_items"] == 1
+        result = home.must("sync_watch_history", users=home.everyone())
+        assert metadata_of(result, "watch_history", "ada0")["unknown_items"] == 1
         home.must("sync_movies")
         home.must("sync_watch_history", users=home.everyone())
         seen = "SELECT count(*) FROM watch_state JOIN titles USING (item_id) WHERE title = 'Seen At Once' AND played"
