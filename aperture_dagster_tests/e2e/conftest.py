@@ -32,8 +32,9 @@ def household(serve: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture
 def library(household: Callable[..., Any]) -> Callable[..., Any]:
-    """``with library(titles, **settings) as library``: these titles in the library, and known to all stand-ins; it is
-    noon. ``shelved``: what the library holds instead.
+    """``with library(titles, **settings) as library``: a library with these titles, which all stand-ins know, at noon.
+
+    ``shelved`` are the titles on the media server, if they differ.
     """
 
     @contextmanager

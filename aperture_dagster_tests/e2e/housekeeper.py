@@ -1,7 +1,8 @@
 """A program that runs jobs from stdin, one JSON object per line, with the settings of its environment.
 
-``{"job": name}`` runs a job for everybody; ``settings`` overrides some of them, ``crash`` lets the embedder fail in the
-middle with an error that holds every secret, ``ticks`` evaluates the sensors after it. A line on stdout answers each.
+``{"job": name}`` runs a job for all users. ``settings`` overrides some settings, ``crash`` makes the embedder fail
+half-way with an error that contains every secret, and ``ticks`` evaluates the sensors afterwards. Each object is answered
+by a line on stdout.
 """
 
 from __future__ import annotations
