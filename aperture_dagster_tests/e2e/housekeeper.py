@@ -1,8 +1,8 @@
 """A program that runs jobs from stdin, one JSON object per line, with the settings of its environment.
 
 ``{"job": name}`` runs a job for all users. ``settings`` overrides some settings, ``crash`` makes the embedder fail
-half-way with an error that contains every secret, and ``ticks`` evaluates the sensors afterwards. Each object is answered
-by a line on stdout.
+half-way with an error that contains every secret, and ``ticks`` evaluates the sensors afterwards. A line on stdout
+answers each object.
 """
 
 from __future__ import annotations
