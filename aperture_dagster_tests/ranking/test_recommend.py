@@ -143,6 +143,15 @@ def test_with_a_large_crowd_co_watch_weighs_most():
     assert max(shares, key=lambda name: shares[name]) == "co_watch"
 
 
+@pytest.mark.parametrize("column", ["directors", "companies", "keywords", "genres", "year"])
+def test_each_feature_alone_leads_to_titles_like_the_liked_ones(library, column: str):
+    topics = library["work_id"].map(topic_of)
+    values = topics.map({"space": 1950, "love": 1980, "crime": 2010}) if column == "year" else topics.map(lambda t: [t])
+    bare = library[["work_id", "media_type"]].assign(**{column: values})
+    found = recommend(inputs(bare, None, watched("ann", SPACE)), RankingConfig(limit=8))["ann"]
+    assert {topic_of(work) for work in found["work_id"]} == {"space"}
+
+
 def test_vectors_alone_lead_to_liked_topics_and_away_from_disliked_ones(library, vectors):
     bare = library[["work_id", "media_type"]]
     histories = pd.concat([watched("ann", SPACE[:6], rating=9), watched("ann", LOVE[:6], rating=1)])
