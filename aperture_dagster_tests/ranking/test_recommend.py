@@ -317,3 +317,8 @@ def test_diversity_may_choose_titles_from_beyond_the_length_of_the_list(library,
     plain, diverse = (recommend(given, RankingConfig(limit=6, diversity=d))["ann"] for d in (0.0, 0.6))
     assert {topic_of(work) for work in plain["work_id"]} == {"space"}
     assert {topic_of(work) for work in diverse["work_id"]} > {"space"}
+
+
+def test_the_pool_has_the_best_candidates(library, vectors):
+    found = recommend(inputs(library, vectors, watched("ann", SPACE)), RankingConfig(limit=8, pool=8))["ann"]
+    assert {topic_of(work) for work in found["work_id"]} == {"space"}
