@@ -120,9 +120,9 @@ LOGOS = (
     Row({"status": 403}, "error", "refused (403)"),
     Row({"status": 404}, "not_found", "not found"),
     Row({"kind": "cut_off"}, "error", "TMDb's pictures"),
-    Row({"kind": "malformed_json"}, "error", "was not taken"),
-    Row({"kind": "html"}, "error", "was not taken"),
-    Row({"kind": "empty_body"}, "error", "was not taken"),
+    Row({"kind": "malformed_json"}, "error", "was rejected"),
+    Row({"kind": "html"}, "error", "was rejected"),
+    Row({"kind": "empty_body"}, "error", "was rejected"),
 )
 
 
