@@ -56,7 +56,8 @@ class ProgressHandler(logging.Handler):
             self.bar.update(self.task, description=step)
         elif event.is_step_success:
             self.seconds[step] = round(event.step_success_data.duration_ms / 1000, 3)
-            self.bar.advance(self.task)
+            # Not one more each time: two jobs may have an asset in common.
+            self.bar.update(self.task, completed=len(self.seconds))
             mark = "[yellow]![/]" if step in self._warned else "[green]✓[/]"
             self.console.print(f"  {mark} {step:<20} {self.seconds[step]:6.1f} s", highlight=False)
 

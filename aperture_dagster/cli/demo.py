@@ -41,10 +41,11 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
     """Run everything once on stand-ins, without keys, server or network, and show the results."""
     if summary and not Path(summary).absolute().parent.is_dir():
         raise click.BadParameter(f"the folder of {summary} does not exist.", param_hint="--summary")
-    console = Console(highlight=False)
     started = time.monotonic()
     folder = demo_home(home, server)
-    with operator_errors():
+    # A descriptor of its own: while a step runs, Dagster redirects the usual one to a file, which is no terminal.
+    with operator_errors(), os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding) as terminal:
+        console = Console(file=terminal, highlight=False)
         require_writable(folder)
         warn_of_ignored_database()
         console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}")
@@ -58,11 +59,11 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
         show(settings, result, console)
         if summary:
             Path(summary).write_text(json.dumps(result, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
-    given = {"server": (server, "jellyfin"), "world": (world, "demo"), "users": (users, None)}
-    options = [f"--{name} {value}" for name, (value, default) in given.items() if value != default]
-    options += [f"--home {folder}"] if world != "demo" or home else []
-    command = " ".join(["aperture up --demo", *options]) if options else "make up"
-    console.print(f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI: [bold]{command}[/]")
+        given = {"server": (server, "jellyfin"), "world": (world, "demo"), "users": (users, None)}
+        options = [f"--{name} {value}" for name, (value, default) in given.items() if value != default]
+        options += [f"--home {folder}"] if world != "demo" or home else []
+        command = " ".join(["aperture up --demo", *options]) if options else "make up"
+        console.print(f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI: [bold]{command}[/]")
 
 
 def demo_home(home: str | None, server: Server = "jellyfin") -> Path:

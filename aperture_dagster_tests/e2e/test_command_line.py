@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import random
 import re
 import signal
@@ -94,6 +97,28 @@ def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(hom
     again = demo(home)
     assert what_came_of_it(again) == what_came_of_it(summary)
     assert {name: rows for name, rows in again["rows_written"].items() if rows} == {}
+
+
+def test_on_a_terminal_every_message_of_the_demo_has_a_line_of_its_own(home: Path):
+    world = "generated:movies=10,series=2,episodes=6,plays=20"
+    child, terminal = pty.fork()
+    if child == 0:
+        command = ["aperture", "demo", "--home", str(home), "--world", world, "--users", "2"]
+        os.execve(BIN / "aperture", command, environment(home, COLUMNS="100", TERM="xterm"))
+    output = b""
+    # Linux reports the end of the terminal as an error.
+    with contextlib.suppress(OSError):
+        while data := os.read(terminal, 65536):
+            output += data
+    os.close(terminal)
+    assert os.waitpid(child, 0)[1] == 0, output
+    # A line is what was printed since the last time that the terminal's line was ended or erased.
+    lines = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", one) for one in re.split(r"\r\n|\r\x1b\[2K", output.decode())]
+    progress = [line for line in lines if "━━" in line]
+    assert len(progress) > 10, "the bar is drawn while the steps run"
+    assert not [line for line in progress if "Done" in line or "✓" in line]
+    assert [line for line in lines if line.startswith("    movies: Done: 10 rows")]
+    assert [line for line in lines if re.fullmatch(r"  ✓ movies +\d+\.\d s", line)]
 
 
 def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
