@@ -27,19 +27,6 @@ _RATING_AGES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Library:
-    """A library (virtual folder) of the media server."""
-
-    name: str
-    collection_type: str
-    item_id: str
-    locations: tuple[str, ...]
-    has_id: bool = True
-    """Without an id, the server has not made an item of the library's folder (yet), and lacks the library's items."""
-    tags: tuple[str, ...] = ()
-
-
 class Item:
     """A film, series, season, episode or box set on the media server."""
 
@@ -49,7 +36,9 @@ class Item:
         "specials", "title", "version", "versions", "virtual",
     )  # fmt: skip
 
-    def __init__(self, slot: int, kind: str, title: WorldTitle, name: str, library: Library, created: float) -> None:
+    def __init__(
+        self, slot: int, kind: str, title: WorldTitle, name: str, library: WorldLibrary, created: float
+    ) -> None:
         self.slot = slot
         self.kind = kind
         self.title = title
@@ -184,12 +173,6 @@ def stable_number(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def library_of(library: WorldLibrary) -> Library:
-    """Make a library, with an id that follows from its name."""
-    number = hashlib.md5(f"library|{library.name}".encode(), usedforsecurity=False).hexdigest()
-    return Library(library.name, library.collection_type, number, library.locations, library.has_id, library.tags)
-
-
 class Catalogue:
     """All items, by id and by title. ``version`` grows with every change."""
 
@@ -204,7 +187,7 @@ class Catalogue:
     ) -> None:
         self.today = today.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         self.version = 0
-        self.libraries = [library_of(library) for library in libraries]
+        self.libraries = list(libraries)
         self.hidden_libraries: set[str] = set()
         self.by_id: dict[str, Item] = {}
         self.by_key: dict[str, list[Item]] = {}
@@ -343,7 +326,7 @@ class Catalogue:
             self._add_episodes(top, title, created)
         return top
 
-    def _library(self, title: WorldTitle) -> Library:
+    def _library(self, title: WorldTitle) -> WorldLibrary:
         kind = "movies" if title.media_type == "movie" else "tvshows"
         for library in self.libraries:
             if library.name == title.library or (title.library is None and library.collection_type == kind):
@@ -360,7 +343,7 @@ class Catalogue:
         library = next((each for each in self.libraries if each.collection_type == "boxsets"), None)
         if library is None:
             # A real server creates this library with the first box set.
-            library = library_of(WorldLibrary("Collections", "boxsets", ("/config/data/collections",)))
+            library = WorldLibrary("Collections", "boxsets", ("/config/data/collections",))
             self.libraries.append(library)
         title = WorldTitle(f"boxset:{box_set.name}", "movie", box_set.name, tmdb_id=box_set.tmdb_id, tags=())
         created = self.today.timestamp() - stable_number(title.key) % (_CREATED_WITHIN_DAYS * _DAY) - 1
@@ -410,7 +393,7 @@ class Catalogue:
             season.episodes.append(episode)
 
     def _item(
-        self, kind: str, title: WorldTitle, name: str, library: Library, created: float, copy: int = 0,
+        self, kind: str, title: WorldTitle, name: str, library: WorldLibrary, created: float, copy: int = 0,
         season: int | None = None, episode: int | None = None, version: int = 0,
     ) -> Item:  # fmt: skip
         item = Item(len(self._all), kind, title, name, library, created)
@@ -420,7 +403,7 @@ class Catalogue:
         self._all.append(item)
         return item
 
-    def _folder(self, title: WorldTitle, library: Library, copy: int, version: int = 0) -> str:
+    def _folder(self, title: WorldTitle, library: WorldLibrary, copy: int, version: int = 0) -> str:
         base = (
             safe_name(title.title)
             + (f" ({title.year})" if title.year else "")

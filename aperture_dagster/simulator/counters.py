@@ -80,16 +80,6 @@ class Counters:
         """Return target and monotonic time of the last requests whose target contains a text."""
         return [(target, at) for name, target, at in self._arrivals if name == service and target_contains in target]
 
-    def snapshot(self) -> dict[str, dict[str, dict[str, int]]]:
-        """Return ``{service: {"requests": {operation: n}, "statuses": {status: n}}}``."""
-        return {
-            service: {
-                "requests": dict(sorted(operations.items())),
-                "statuses": {str(status): n for status, n in sorted(self.statuses.get(service, Counter()).items())},
-            }
-            for service, operations in sorted(self.requests.items())
-        }
-
 
 class Arrivals:
     """The times of all requests, by a monotonic clock."""

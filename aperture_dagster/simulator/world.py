@@ -5,6 +5,7 @@ A world is plain data. Sibling modules load or generate it; the service modules 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -95,6 +96,13 @@ class WorldLibrary:
     has_id: bool = True
     tags: tuple[str, ...] = ()
     """Tags of the library itself, which apply to all its items."""
+    item_id: str = field(init=False)
+    """The library's id on Jellyfin."""
+
+    def __post_init__(self) -> None:
+        """Set the id, which follows from the name."""
+        number = hashlib.md5(f"library|{self.name}".encode(), usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "item_id", number)
 
 
 @dataclass(frozen=True, slots=True)

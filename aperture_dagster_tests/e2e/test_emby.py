@@ -58,7 +58,7 @@ def test_an_incremental_history_on_emby_takes_one_request_per_user_and_sees_remo
         simulator.state.mark_unplayed("ada0", unmarked.key)
         simulator.state.reset_counters()
         result = home.must("sync_watch_history", users=home.everyone())
-        assert simulator.state.requests("emby", "/Users/{user}/Items") == len(world.users)
+        assert simulator.state.requests("emby", "/Users/{user_id}/Items") == len(world.users)
         assert metadata_of(result, "watch_history", "ada0")["compared_in_full"] is False
         assert metadata_of(result, "watch_history", "ada0")["plays_logged"] == 1
         played = (

@@ -18,7 +18,7 @@ from aperture_dagster_tests.household import Household, failures, metadata_of
 pytestmark = pytest.mark.e2e
 
 TITLES_OF_TMDB = "source = 'tmdb' AND kind IN ('movie', 'series')"
-TITLE_ENDPOINTS = ("GET /movie/{id}", "GET /tv/{id}")
+TITLE_ENDPOINTS = ("GET /movie/{tmdb_id}", "GET /tv/{tmdb_id}")
 
 
 def history_fails(simulator: RunningSimulator, user: str) -> None:
@@ -147,7 +147,7 @@ def test_when_tmdb_fails_half_way_answers_are_kept_and_no_title_is_requested_twi
         # A few titles of this world have no id known to TMDb.
         assert sum(standing.values()) == 310 and set(standing) == {"ok", "not_found"}
         assert home.value("SELECT count(*) FROM tmdb_metadata") == standing["ok"]
-        requests = simulator.state.counters.snapshot()["tmdb"]["requests"]
+        requests = simulator.state.counters.requests["tmdb"]
         asked = sum(number for endpoint, number in requests.items() if endpoint in TITLE_ENDPOINTS)
         assert asked == standing["ok"] - kept
 

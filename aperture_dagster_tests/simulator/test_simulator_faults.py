@@ -207,12 +207,11 @@ def test_requests_are_counted_by_service_and_operation(
     jellyfin.get(f"/Items/{'0' * 32}")
     tmdb.get("/movie/900000000")
     tmdb.get("/movie/1")
-    snapshot = simulator.state.counters.snapshot()
-    assert snapshot["jellyfin"] == {
-        "requests": {"GET /Items": 3, "GET /Items/{item_id}": 1},
-        "statuses": {"200": 3, "404": 1},
-    }
-    assert snapshot["tmdb"] == {"requests": {"GET /movie/{tmdb_id}": 2}, "statuses": {"200": 1, "404": 1}}
+    counters = simulator.state.counters
+    assert counters.requests["jellyfin"] == {"GET /Items": 3, "GET /Items/{item_id}": 1}
+    assert counters.statuses["jellyfin"] == {200: 3, 404: 1}
+    assert counters.requests["tmdb"] == {"GET /movie/{tmdb_id}": 2}
+    assert counters.statuses["tmdb"] == {200: 1, 404: 1}
     assert simulator.state.requests("jellyfin") == 4
     simulator.state.reset_counters()
-    assert simulator.state.counters.snapshot() == {}
+    assert counters.requests == counters.statuses == {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aperture_dagster.simulator.catalogue import Item, Library
+from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.emby import ids
 from aperture_dagster.simulator.jellyfin.access import TOKEN, Access
 from aperture_dagster.simulator.jellyfin.binding import NotFoundError, UnknownUserError
@@ -10,6 +10,7 @@ from aperture_dagster.simulator.jellyfin.listing import visible_to
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
+from aperture_dagster.simulator.world import WorldLibrary
 
 
 class EmbyAccess(Access):
@@ -42,7 +43,7 @@ class EmbyAccess(Access):
             raise NotFoundError(item_id)
         return item
 
-    def library(self, number: str) -> Library | None:
+    def library(self, number: str) -> WorldLibrary | None:
         """Return the library with this number."""
         catalogue = self.state.catalogue
         return next((each for each in self.libraries() if ids.library_number(catalogue, each) == number), None)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from aperture_dagster.simulator.catalogue import Catalogue, Item, Library
+from aperture_dagster.simulator.catalogue import Catalogue, Item
 from aperture_dagster.simulator.emby import ids
 from aperture_dagster.simulator.jellyfin import dto as jellyfin
 from aperture_dagster.simulator.user_data import ServerUser
+from aperture_dagster.simulator.world import WorldLibrary
 
 # Jellyfin always sends these, Emby only if they are in ``Fields``.
 _ON_REQUEST = (
@@ -85,13 +86,13 @@ def _full_date(value: str) -> str:
     return f"{head}.{fraction:0<7}Z"
 
 
-def library_dto(library: Library, catalogue: Catalogue, server_id: str) -> dict[str, Any]:
+def library_dto(library: WorldLibrary, catalogue: Catalogue, server_id: str) -> dict[str, Any]:
     """Return a library as an item (CollectionFolder)."""
     number, guid = ids.library_number(catalogue, library), library.item_id
     return {**jellyfin.library_dto(library, server_id), "Id": number, "Guid": guid}
 
 
-def virtual_folder_dto(library: Library, catalogue: Catalogue) -> dict[str, Any]:
+def virtual_folder_dto(library: WorldLibrary, catalogue: Catalogue) -> dict[str, Any]:
     """Return a library as VirtualFolderInfo, with its three ids, or none if its folder does not exist (yet)."""
     if not library.has_id:
         return jellyfin.virtual_folder_dto(library)
@@ -103,7 +104,7 @@ def virtual_folder_dto(library: Library, catalogue: Catalogue) -> dict[str, Any]
     }
 
 
-def media_folder_dto(library: Library, catalogue: Catalogue) -> dict[str, Any]:
+def media_folder_dto(library: WorldLibrary, catalogue: Catalogue) -> dict[str, Any]:
     """Return a library as MediaFolder, with the folders that users' policies can exclude."""
     folders = [
         {"Name": location.rpartition("/")[2], "Id": number, "Path": location, "IsUserAccessConfigurable": True}

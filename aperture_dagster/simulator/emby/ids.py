@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from aperture_dagster.simulator.catalogue import Catalogue, Item, Library, stable_number
+from aperture_dagster.simulator.catalogue import Catalogue, Item, stable_number
+from aperture_dagster.simulator.world import WorldLibrary
 
 _FIRST_ITEM = 1_000
 _GENERATION = 10_000_000
@@ -27,17 +28,17 @@ def name_number(kind: str, name: str) -> int:
     return stable_number(f"{kind}|{name}") % 2**31
 
 
-def library_number(catalogue: Catalogue, library: Library) -> str:
+def library_number(catalogue: Catalogue, library: WorldLibrary) -> str:
     """Return the ``ItemId`` of a library, which is also the parent of its items."""
     return str(_FIRST_LIBRARY + catalogue.libraries.index(library))
 
 
-def folder_number(catalogue: Catalogue, library: Library) -> str:
+def folder_number(catalogue: Catalogue, library: WorldLibrary) -> str:
     """Return the ``Id`` of a library, which changes to it use. The third id, ``Guid``, is for users' policies."""
     return str(_FIRST_FOLDER + catalogue.libraries.index(library))
 
 
-def sub_folders(catalogue: Catalogue, library: Library) -> dict[str, str]:
+def sub_folders(catalogue: Catalogue, library: WorldLibrary) -> dict[str, str]:
     """Return the ids of a library's folders by path."""
     first = _FIRST_SUB_FOLDER + 10 * catalogue.libraries.index(library)
     return {location: str(first + place) for place, location in enumerate(library.locations)}

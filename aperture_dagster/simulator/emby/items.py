@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from aperture_dagster.simulator.catalogue import Item, Library
+from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.emby import dto, ids
 from aperture_dagster.simulator.emby.access import EmbyAccess
 from aperture_dagster.simulator.images import png
@@ -19,6 +19,7 @@ from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.user_data import ServerUser
+from aperture_dagster.simulator.world import WorldLibrary
 
 _ALL_FIELDS = frozenset(
     (
@@ -54,7 +55,7 @@ class EmbyItemEndpoints(ItemEndpoints):
         super().__init__(access, server_id, Listings(access.state, "emby", None))
         self._access: EmbyAccess = access
 
-    def _library_dto(self, library: Library, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
+    def _library_dto(self, library: WorldLibrary, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
         return dto.library_dto(library, self._catalogue, self._server_id)
 
     def listing(self, request: Request, user_id: str | None = None) -> Response:

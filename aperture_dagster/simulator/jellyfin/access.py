@@ -12,13 +12,14 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from aperture_dagster.simulator.catalogue import Item, Library
+from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.listing import visible_to
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
+from aperture_dagster.simulator.world import WorldLibrary
 
 TOKEN = re.compile(r'\bToken="?([^",]*)"?', re.IGNORECASE)
 
@@ -75,14 +76,14 @@ class Access:
             raise NotFoundError(item_id)
         return item
 
-    def libraries(self, user: ServerUser | None = None) -> list[Library]:
+    def libraries(self, user: ServerUser | None = None) -> list[WorldLibrary]:
         """Return the libraries that have an id and that the user may see."""
         libraries = [library for library in self.folders() if library.has_id]
         if user is None or user.policy.enable_all_folders:
             return libraries
         return [library for library in libraries if library.item_id in user.policy.enabled_folders]
 
-    def folders(self) -> list[Library]:
+    def folders(self) -> list[WorldLibrary]:
         """Return all libraries that are not hidden, including those without an id."""
         catalogue = self.state.catalogue
         return [library for library in catalogue.libraries if library.name not in catalogue.hidden_libraries]

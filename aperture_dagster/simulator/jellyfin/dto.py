@@ -6,9 +6,10 @@ import hashlib
 from functools import lru_cache
 from typing import Any
 
-from aperture_dagster.simulator.catalogue import Item, Library, episode_air_date, stable_number
+from aperture_dagster.simulator.catalogue import Item, episode_air_date, stable_number
 from aperture_dagster.simulator.jellyfin.binding import ticks_date
 from aperture_dagster.simulator.user_data import ServerUser, episodes_of
+from aperture_dagster.simulator.world import WorldLibrary
 
 _VIDEO = ("Movie", "Episode")
 
@@ -264,7 +265,7 @@ def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
     return dto
 
 
-def library_dto(library: Library, server_id: str, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
+def library_dto(library: WorldLibrary, server_id: str, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Return a library as an item (CollectionFolder). Of all ``fields``, only tags are modelled."""
     return {
         **({"Tags": list(library.tags)} if "tags" in fields else {}),
@@ -281,7 +282,7 @@ def library_dto(library: Library, server_id: str, fields: frozenset[str] = froze
     }
 
 
-def virtual_folder_dto(library: Library) -> dict[str, Any]:
+def virtual_folder_dto(library: WorldLibrary) -> dict[str, Any]:
     """Return a library as VirtualFolderInfo.
 
     Without an item for its folder, a library has no id and no options

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from starlette.responses import Response
 
-from aperture_dagster.simulator.catalogue import Item, Library
+from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
@@ -16,6 +16,7 @@ from aperture_dagster.simulator.jellyfin.sorting import parse_sort, sort_items
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Query, Request, Unmodelled
 from aperture_dagster.simulator.user_data import ServerUser, episodes_of
+from aperture_dagster.simulator.world import WorldLibrary
 
 _SINGLE_ITEM_FIELDS = frozenset(
     (
@@ -88,7 +89,7 @@ class ItemEndpoints:
                 return self._library_listing(found, fields)
         return self._page(request, self._listings.items(query, user), user)
 
-    def _library_listing(self, libraries: list[Library], fields: frozenset[str] = frozenset()) -> Response:
+    def _library_listing(self, libraries: list[WorldLibrary], fields: frozenset[str] = frozenset()) -> Response:
         return binding.listing(
             Query(""),
             libraries,
@@ -96,7 +97,7 @@ class ItemEndpoints:
             with_start=self.with_start,
         )
 
-    def _library_dto(self, library: Library, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
+    def _library_dto(self, library: WorldLibrary, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
         return dto.library_dto(library, self._server_id, fields)
 
     def _page(self, request: Request, items: list[Item], user: ServerUser | None) -> Response:
