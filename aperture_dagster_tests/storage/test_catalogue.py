@@ -71,14 +71,14 @@ def test_a_fifth_may_go_at_once_and_more_is_refused(shelf: Shelf):
 
 
 def test_an_operator_may_delete_one_of_four_films(shelf: Shelf):
-    """Finding S12: a quarter of a tiny library failed the step every night."""
+    """A quarter of a tiny library failed the step every night."""
     shelf.films(*TEN[:4])
     result = shelf.films(*TEN[:3])
     assert (result.refusal, result.removed) == (None, 1)
 
 
 def test_beyond_a_fifth_twenty_titles_may_go_and_not_one_more(shelf: Shelf):
-    """Finding S12: both limits must be passed."""
+    """Both limits must be passed."""
     many = [film(number) for number in range(40)]
     shelf.films(*many)
     assert shelf.films(*many[:19]).refusal is not None
@@ -173,7 +173,7 @@ def test_a_corrected_identification_takes_the_history_along_to_the_right_work(sh
         assert shelf.value(f"SELECT work_id FROM {table}") == right["work_id"]
 
 
-def test_what_was_asked_under_other_ids_is_asked_again(shelf: Shelf):
+def test_titles_whose_ids_changed_are_fetched_again(shelf: Shelf):
     from aperture_dagster.library.sources import TMDB
     from aperture_dagster.storage.work_list import due_items, write_fetches
 
@@ -219,7 +219,7 @@ def items(shelf: Shelf, *server_ids: str) -> list[int]:
 
 
 def test_a_copy_does_not_take_the_place_of_an_item_that_could_not_be_read(shelf: Shelf):
-    """Finding S5: watched marks moved to the copy, and plays were logged twice."""
+    """Watched marks moved to the copy, and plays were logged twice."""
     shelf.films(*TEN)
     before = shelf.item("film-3")
     others = [one for one in TEN if one.server_item_id != "film-3"]
@@ -230,7 +230,7 @@ def test_a_copy_does_not_take_the_place_of_an_item_that_could_not_be_read(shelf:
 
 @pytest.mark.parametrize("new_id", ["film-10", "film-4"], ids=["of nobody", "of another"])
 def test_nothing_is_taken_over_while_an_unreadable_item_has_a_new_id(shelf: Shelf, new_id: str):
-    """Finding S5: it may be the very item that is missing. A rebuilt server reassigns ids."""
+    """It may be the very item that is missing. A rebuilt server reassigns ids."""
     shelf.films(*TEN)
     before = shelf.item("film-3")
     others = [*TEN[:3], *TEN[5:], replace(TEN[4], server_item_id="film-11")]
@@ -242,7 +242,7 @@ def test_nothing_is_taken_over_while_an_unreadable_item_has_a_new_id(shelf: Shel
 def test_a_copy_does_not_take_the_place_of_an_item_of_a_library_that_was_not_read_whole(
     shelf: Shelf, read: list[ServerTitle]
 ):
-    """Finding S5: nothing of such a library is missing."""
+    """Nothing of such a library is missing."""
     shelf.films(*TEN)
     before = shelf.item("film-3")
     copy = film(30, tmdb_id=3)
@@ -253,7 +253,7 @@ def test_a_copy_does_not_take_the_place_of_an_item_of_a_library_that_was_not_rea
 
 
 def test_a_film_that_moved_to_another_library_is_recognised_in_the_same_sync(shelf: Shelf):
-    """Finding S11: what is staged by library is recognised across them."""
+    """What is staged by library is recognised across them."""
     shelf.listing("movie", {UHD: [], FILMS: TEN})
     before = shelf.item("film-3")
     result = shelf.listing("movie", {UHD: [film(30, tmdb_id=3)], FILMS: [*TEN[:3], *TEN[4:]]})
@@ -279,7 +279,7 @@ def test_of_two_missing_copies_the_one_of_the_same_library_is_recognised(shelf: 
 
 
 def test_an_id_that_the_server_gave_to_another_film_starts_a_new_item(shelf: Shelf):
-    """Finding S6: a rebuilt Emby database counts from 1 again, and history moved to other films."""
+    """A rebuilt Emby database counts from 1 again, and history moved to other films."""
     shelf.users("ann")
     shelf.films(*TEN)
     shelf.history("ann", played("film-3"))
@@ -297,7 +297,7 @@ def test_an_id_that_the_server_gave_to_another_film_starts_a_new_item(shelf: She
 
 
 def test_ids_that_were_dealt_out_anew_move_no_history(shelf: Shelf):
-    """Finding S6: all at once, each id now means the next film."""
+    """All at once, each id now means the next film."""
     shelf.films(*TEN)
     before = {row["path"]: row["item_id"] for row in shelf.rows("SELECT path, item_id FROM titles")}
     dealt = [replace(one, server_item_id=TEN[(number + 1) % 10].server_item_id) for number, one in enumerate(TEN)]
@@ -308,7 +308,7 @@ def test_ids_that_were_dealt_out_anew_move_no_history(shelf: Shelf):
 
 
 def test_an_id_may_change_from_film_to_series_to_episode_and_back(shelf: Shelf):
-    """Finding S6: this raised a violation of uniqueness."""
+    """This raised a violation of uniqueness."""
     shelf.films(film(1), film(2))
     film_1 = shelf.item("film-1")["item_id"]
     shelf.series(SHOW, ServerTitle("film-1", "A Series", tmdb_id=50, path="/series"))
@@ -330,7 +330,7 @@ def test_a_film_whose_file_was_renamed_keeps_its_id_and_its_history(shelf: Shelf
 
 
 def test_a_copy_of_an_episode_does_not_take_the_place_of_one_that_was_not_read(shelf: Shelf):
-    """Finding S5: episodes, too."""
+    """Episodes, too."""
     shelf.series(SHOW)
     shelf.episodes(episode(1), episode(2), episode(3))
     before = items(shelf, "episode-1-1", "episode-1-2")
@@ -341,7 +341,7 @@ def test_a_copy_of_an_episode_does_not_take_the_place_of_one_that_was_not_read(s
 
 
 def test_an_id_that_the_server_gave_to_another_episode_starts_a_new_item(shelf: Shelf):
-    """Finding S6: episodes, too."""
+    """Episodes, too."""
     shelf.users("ann")
     shelf.series(SHOW)
     shelf.episodes(episode(1), episode(2))
@@ -486,7 +486,7 @@ def test_a_corrected_series_takes_its_episodes_along(shelf: Shelf):
     assert shelf.episodes(episode(1)).counts.written == 0
 
 
-def test_titles_that_nobody_can_know_are_told(shelf: Shelf):
+def test_titles_without_any_id_are_reported(shelf: Shelf):
     shelf.films(film(1), film(2, tmdb_id=None), film(3, tmdb_id=None, imdb_id="tt3"))
     with shelf.open() as connection:
         without, total, some = titles_without_ids(connection)

@@ -182,7 +182,7 @@ def test_a_library_left_out_is_gone_and_comes_back_as_it_was(
 def test_a_library_left_out_for_forty_days_doubles_no_history_when_it_is_taken_in_again(
     shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any
 ):
-    """Finding S4: every title of it came back as a new one, and its plays were counted again."""
+    """Every title of it came back as a new one, and its plays were counted again."""
     log = "SELECT user_id, item_id, work_id, played_at, play_count FROM plays ORDER BY 1, 2, 4"
     with serve(small) as (simulator, _):
         server = connect(simulator)

@@ -28,9 +28,9 @@ PASSWORD = "hush-very-secret"
 
 
 def one_sentence(url: str, call: Callable[..., Any] = open_engine, **more: Any) -> str:
-    with pytest.raises(DatabaseError) as told:
+    with pytest.raises(DatabaseError) as raised:
         call(load_settings(database_url=url, **more))
-    message = str(told.value)
+    message = str(raised.value)
     assert "\n" not in message
     assert ".." not in message
     assert PASSWORD not in message
@@ -50,7 +50,7 @@ def one_sentence(url: str, call: Callable[..., Any] = open_engine, **more: Any) 
     ],
     ids=range(8),
 )  # fmt: skip
-def test_an_address_that_is_none_is_told_without_its_password(url: str):
+def test_the_message_about_an_invalid_url_hides_the_password(url: str):
     for call in (product_database_url, dagster_database_url, open_engine):
         message = one_sentence(url, call)
         assert message.startswith("APERTURE_DATABASE_URL: expected postgresql://")
@@ -58,27 +58,27 @@ def test_an_address_that_is_none_is_told_without_its_password(url: str):
 
 def test_the_other_address_is_named_when_that_is_wrong():
     settings = load_settings(dagster_database_url=f"mysql://ann:{PASSWORD}@host/db")
-    with pytest.raises(DatabaseError, match="APERTURE_DAGSTER_DATABASE_URL") as told:
+    with pytest.raises(DatabaseError, match="APERTURE_DAGSTER_DATABASE_URL") as raised:
         dagster_database_url(settings)
-    assert PASSWORD not in str(told.value)
+    assert PASSWORD not in str(raised.value)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost:1", "no-such-host.invalid"])
-def test_a_server_that_is_not_there_is_told_with_the_reason(host: str):
+def test_an_unreachable_server_is_reported_with_the_reason(host: str):
     for call in (open_engine, dagster_database_url):
         message = one_sentence(f"postgresql://ann:{PASSWORD}@{host}/db", call)
         assert "refused" in message or "resolve" in message
         assert "Check APERTURE_DATABASE_URL" in message
 
 
-def test_a_database_or_user_that_is_not_there_is_told(postgres: str):
+def test_a_missing_database_or_user_is_reported(postgres: str):
     missing = make_url(postgres).set(drivername="postgresql", database="nowhere")
     assert '"nowhere" does not exist' in one_sentence(missing.render_as_string(hide_password=False))
     nobody = missing.set(username="nobody", password=PASSWORD, database="postgres")
     assert '"nobody" does not exist' in one_sentence(nobody.render_as_string(hide_password=False))
 
 
-def test_a_server_without_pgvector_is_told_what_it_lacks(empty: str, admin: Callable[..., Any]):
+def test_a_server_without_pgvector_is_refused(empty: str, admin: Callable[..., Any]):
     # This hides the extensions from connections to this database.
     admin(f"ALTER DATABASE {make_url(empty).database} SET extension_control_path = '/nowhere'")
     message = one_sentence(empty)
@@ -86,8 +86,8 @@ def test_a_server_without_pgvector_is_told_what_it_lacks(empty: str, admin: Call
     assert "APERTURE_DATABASE_URL" in message
 
 
-def test_a_server_with_an_old_pgvector_is_told_how_to_update_it(empty: str, admin: Callable[..., Any]):
-    """Finding S13: pgvector older than 0.7 was reported as "cannot be reached"."""
+def test_a_server_with_an_old_pgvector_is_refused_with_the_update(empty: str, admin: Callable[..., Any]):
+    """Pgvector older than 0.7 was reported as "cannot be reached"."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "extension"
         folder.mkdir()
@@ -102,7 +102,7 @@ def test_a_server_with_an_old_pgvector_is_told_how_to_update_it(empty: str, admi
     assert "cannot be reached" not in message
 
 
-def test_a_user_who_may_not_make_a_database_is_told_what_to_do(empty: str, admin: Callable[..., Any]):
+def test_a_user_who_may_not_create_a_database_gets_the_remedy(empty: str, admin: Callable[..., Any]):
     role = f"limited_{uuid.uuid4().hex[:8]}"
     admin(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
     try:
@@ -122,7 +122,7 @@ def test_a_user_who_may_not_make_a_database_is_told_what_to_do(empty: str, admin
 def test_one_database_for_both_is_refused_however_it_is_written(
     empty: str, written: str, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Finding S10: two Alembic histories met in one table."""
+    """Two Alembic histories met in one table."""
     url = make_url(empty)
     if written == "another driver":
         url = url.set(drivername="postgresql+psycopg2")

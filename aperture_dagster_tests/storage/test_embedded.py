@@ -122,21 +122,21 @@ def test_threads_of_one_process_may_come_all_at_once(folder: Path):
 
 
 def one_sentence(folder: Path) -> str:
-    with pytest.raises(DatabaseError) as told:
+    with pytest.raises(DatabaseError) as raised:
         start_embedded_server(folder)
-    message = str(told.value)
+    message = str(raised.value)
     assert "\n" not in message
     assert str(folder.parent) in message
     return message
 
 
-def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(folder: Path):
+def test_a_read_only_folder_is_reported_in_one_sentence(folder: Path):
     folder.parent.joinpath("file").write_text("in the way")
     blocked = folder.parent / "file" / "home" / "postgres"
     assert "APERTURE_HOME" in one_sentence(blocked)
 
 
-def test_a_disk_without_room_is_told_at_every_try_and_harms_nothing(folder: Path):
+def test_a_full_disk_is_reported_at_every_attempt_and_harms_nothing(folder: Path):
     run(start_embedded_server(folder), "CREATE TABLE kept (n int)")
     release_embedded_server(folder)
     code = (

@@ -125,7 +125,7 @@ def kept(folder: Path, *writers: Writer) -> None:
 
 @needs_namespaces
 def test_two_containers_on_one_home_lose_no_commit(folder: Path, write: Callable[..., Writer]):
-    """Finding S1: two PID namespaces started two servers on one data directory."""
+    """Two PID namespaces started two servers on one data directory."""
     one = write("one", 1000)
     one.wait_for(50)
     writers = [one, write("other", 1000)]
@@ -139,7 +139,7 @@ def test_two_containers_on_one_home_lose_no_commit(folder: Path, write: Callable
 
 @needs_namespaces
 def test_the_end_of_the_container_that_runs_the_server_stops_nobody(folder: Path, write: Callable[..., Writer]):
-    """Finding S1: the server dies with its container, and whoever is left starts it again."""
+    """The server dies with its container, and whoever is left starts it again."""
     first = write("first", 100_000)
     first.wait_for(100)
     second, outside = write("second", 500), write("outside", 500, container=False)
@@ -153,7 +153,7 @@ def test_the_end_of_the_container_that_runs_the_server_stops_nobody(folder: Path
 
 @needs_namespaces
 def test_kills_of_any_holder_at_any_time_leave_the_others_working(folder: Path, write: Callable[..., Writer]):
-    """Finding S1: kill -9 of holders, in and outside of containers, also of one that starts the server."""
+    """Kill -9 of holders, in and outside of containers, also of one that starts the server."""
     steady = [write("steady", 300), write("steady-outside", 300, container=False)]
     victims = []
     for number in range(8):
@@ -169,7 +169,7 @@ def test_kills_of_any_holder_at_any_time_leave_the_others_working(folder: Path, 
 
 @needs_namespaces
 def test_the_last_holder_stops_a_server_that_runs_in_another_container(folder: Path, hold: Callable[..., Holder]):
-    """Finding S1: no process id of another container is needed to stop its server."""
+    """No process id of another container is needed to stop its server."""
     stays = """
 import sys, time
 from pathlib import Path
@@ -264,7 +264,7 @@ FLOCK = {"x86_64": 73, "aarch64": 32}.get(os.uname().machine)
 @pytest.mark.skipif(FLOCK is None or sys.platform != "linux", reason="needs seccomp")
 @pytest.mark.parametrize("answer", [errno.ENOLCK, errno.EOPNOTSUPP, 0], ids=["no locks", "unsupported", "no effect"])
 def test_a_filesystem_without_working_locks_is_told_in_one_sentence(folder: Path, answer: int):
-    """Finding S1: without locks nothing would keep two servers apart; the kernel answers as such filesystems do."""
+    """Without locks nothing would keep two servers apart; the kernel answers as such filesystems do."""
     program = f"""
 import ctypes, struct, sys
 from pathlib import Path
@@ -304,7 +304,7 @@ sys.stdin.readline()
 
 @pytest.mark.parametrize("state", ["stopped", "running", "killed"])
 def test_a_cluster_of_an_earlier_version_is_taken_over_in_place(folder: Path, state: str):
-    """Findings S1 and S3: it has no locks and trusts everybody; it becomes private and keeps its data."""
+    """It has no locks and trusts everybody; it becomes private and keeps its data."""
     folder.mkdir()
     folder.parent.chmod(0o755)
     earlier = subprocess.Popen(

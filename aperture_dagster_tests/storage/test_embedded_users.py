@@ -84,7 +84,7 @@ def is_private(url: str) -> None:
 @needs_root
 @pytest.mark.parametrize("below", ["", "f" * 120], ids=["a short path", "a path too long for a socket"])
 def test_the_socket_is_its_owners_alone(alices_home: Path, below: str):
-    """Finding S3: with a long path anybody could connect as superuser, and run programs."""
+    """With a long path anybody could connect as superuser, and run programs."""
     data = alices_home / below / "postgres"
     holder = Holder(data, inside=lambda command: acting_as(ALICE, command), TMPDIR=str(alices_home.parents[1]))
     try:
@@ -104,7 +104,7 @@ def test_the_socket_is_its_owners_alone(alices_home: Path, below: str):
 
 @needs_root
 def test_a_link_that_somebody_else_put_there_is_not_followed(alices_home: Path):
-    """Finding S3: the short way to a long path leads through a folder where everybody writes."""
+    """The short way to a long path leads through a folder where everybody writes."""
     temporary = alices_home.parents[1] / "tmp"
     temporary.mkdir()
     temporary.chmod(0o1777)
@@ -127,7 +127,7 @@ def test_a_link_that_somebody_else_put_there_is_not_followed(alices_home: Path):
 
 @needs_root
 def test_a_root_leaves_the_home_of_another_user_as_it_is(alices_home: Path):
-    """Finding S2: sudo aperture doctor took the data directory from its owner, and the running server panicked."""
+    """Sudo aperture doctor took the data directory from its owner, and the running server panicked."""
     data = alices_home / "postgres"
     holder = Holder(data, inside=lambda command: acting_as(ALICE, command))
     url = holder.url()
@@ -164,8 +164,8 @@ def test_a_root_leaves_the_home_of_another_user_as_it_is(alices_home: Path):
 
 
 @needs_root
-def test_an_ordinary_user_is_told_that_a_home_is_roots(alices_home: Path):
-    """Finding S2, the other way round: the sentence names the folder."""
+def test_an_ordinary_user_cannot_use_the_home_of_root(alices_home: Path):
+    """The sentence names the folder."""
     root_home = alices_home.parents[1] / "roots"
     start_embedded_server(root_home / "postgres")
     try:
@@ -178,7 +178,7 @@ def test_an_ordinary_user_is_told_that_a_home_is_roots(alices_home: Path):
 
 @needs_root
 def test_a_roots_server_opens_no_folder_and_lets_root_alone_in(folder: Path):
-    """Finding S3: as root, the folders above the home became readable for everybody, and the socket's writable."""
+    """As root, the folders above the home became readable for everybody, and the socket's writable."""
     home = folder.parent / "closed" / "home"
     home.mkdir(parents=True)
     for path in (home, home.parent, folder.parent):
@@ -201,7 +201,7 @@ def test_a_roots_server_opens_no_folder_and_lets_root_alone_in(folder: Path):
 @needs_root
 @needs_namespaces
 def test_a_root_whose_programs_no_other_account_can_reach_is_served(folder: Path):
-    """Finding S3: instead of opening all folders above what is installed, as below a root's own, a copy is made."""
+    """Instead of opening all folders above what is installed, as below a root's own, a copy is made."""
     closed = folder.parent / "closed"
     installed = embedded_tool("postgres").parents[1]
     shutil.copytree(installed, closed, symlinks=True)

@@ -94,7 +94,7 @@ def merge_of(shelf: Shelf) -> WriteCounts:
 
 
 def test_only_works_whose_sources_changed_are_merged(shelf: Shelf, merged: list[int]):
-    """Finding S14: everything was merged whatever had changed."""
+    """Everything was merged whatever had changed."""
     shelf.films(*(film(n) for n in range(1, 6)), film(50, tmdb_id=1, title="Copy"))
     works = {n: shelf.item(f"film-{n}")["work_id"] for n in range(1, 6)}
     assert merge_of(shelf).inserted == 5
@@ -118,7 +118,7 @@ def test_only_works_whose_sources_changed_are_merged(shelf: Shelf, merged: list[
 
 
 def test_an_answer_that_was_committed_late_is_merged_whatever_the_clock_said(shelf: Shelf, merged: list[int]):
-    """Finding S14: a watermark of times would miss what was written before it and committed after it."""
+    """A watermark of times would miss what was written before it and committed after it."""
     shelf.films(film(1), film(2))
     row = tmdb_row(shelf, 1)
     with shelf.open() as late:
@@ -131,7 +131,7 @@ def test_an_answer_that_was_committed_late_is_merged_whatever_the_clock_said(she
 
 
 def test_a_merge_that_was_killed_is_made_again(shelf: Shelf, merged: list[int]):
-    """Finding S14: what is noted as merged was merged."""
+    """What is noted as merged was merged."""
     shelf.films(film(1), film(2))
     with contextlib.suppress(KeyboardInterrupt), shelf.open() as connection:
         write_enriched(connection)
@@ -153,7 +153,7 @@ def test_another_recipe_merges_everything_again(shelf: Shelf, merged: list[int],
     assert len(merged) == 2
 
 
-def test_the_view_hears_every_source_and_says_whom(shelf: Shelf):
+def test_the_merged_view_uses_every_source_and_names_it(shelf: Shelf):
     shelf.films(film(1, imdb_id="tt1"), film(2))
     with shelf.open() as connection:
         write_answers(connection, "tmdb", [tmdb_row(shelf, 1, keywords={"keywords": [{"name": "Heist"}]})])

@@ -19,13 +19,13 @@ def mode(path: Path) -> int:
 
 
 def test_a_new_home_is_its_owners_alone(tmp_path: Path):
-    """Finding S3: a home, its logs and failures.log could be read by everybody."""
+    """A home, its logs and failures.log could be read by everybody."""
     prepare_home(tmp_path / "a" / "home")
     assert mode(tmp_path / "a" / "home") == 0o700
 
 
 def test_a_home_of_an_earlier_version_is_closed(tmp_path: Path):
-    """Finding S3: what is there already is repaired, and keeps what its owner may do."""
+    """What is there already is repaired, and keeps what its owner may do."""
     home = tmp_path / "home"
     (home / "dagster" / "logs").mkdir(parents=True)
     (home / "models").mkdir()
@@ -62,7 +62,7 @@ def test_the_folder_for_temporary_files_stays_everybodys(tmp_path: Path):
     ids=["dagster", "aperture"],
 )
 def test_what_any_command_writes_is_private(tmp_path: Path, command: list[str]):
-    """Finding S3: also below a folder that others may enter."""
+    """Also below a folder that others may enter."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "something else").touch(mode=0o600)
@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one_and_names_the_setting(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_in_the_way_is_told(tmp_path: Path):
+def test_a_folder_at_the_path_of_a_file_is_reported(tmp_path: Path):
     (tmp_path / "logos").write_bytes(b"a file")
     with pytest.raises(FileError, match="APERTURE_HOME"):
         write_file(tmp_path / "logos" / "one.png", b"x")

@@ -133,7 +133,7 @@ def test_a_user_who_left_keeps_their_history(shelf: Shelf):
 # How far it has been read
 
 
-def test_a_mark_knows_the_last_look_and_the_last_whole_one(shelf: Shelf):
+def test_a_sync_mark_holds_the_last_sync_and_the_last_full_one(shelf: Shelf):
     def note(watermark: datetime | None, now: datetime, full: bool) -> SyncMark:
         with shelf.open() as connection:
             write_mark(connection, "ann", watermark, now=now, full=full)
@@ -195,7 +195,7 @@ def test_an_episode_that_was_started_counts(shelf: Shelf):
     assert history_of(shelf, "show")["episodes_played"] == 1
 
 
-def test_a_state_that_says_nothing_is_no_history(shelf: Shelf):
+def test_an_empty_state_is_no_history(shelf: Shelf):
     shelf.history("ann", played("film-1", played=False, play_count=0, last_played_at=None))
     assert histories(shelf, "ann").empty
     shelf.history("ann", played("film-2", played=False, play_count=0, last_played_at=None, rating=3))
@@ -224,7 +224,7 @@ def test_plays_are_read_by_their_time_the_beginning_left_out(shelf: Shelf):
 
 
 def test_the_newest_plays_are_shown_with_what_they_were(shelf: Shelf):
-    """Finding S4: a title that left has its name for a month, and its row for ever."""
+    """A title that left has its name for a month, and its row for ever."""
     shelf.history("ann", played("film-1", last_played_at=NOW - DAY), played("show-2-1", is_episode=True))
     shelf.history("ann", played("film-2", last_played_at=NOW - 2 * DAY))
     shelf.films(*(film(number) for number in (0, 3, 4, 100)))
@@ -242,7 +242,7 @@ def test_the_newest_plays_are_shown_with_what_they_were(shelf: Shelf):
     assert shelf.value("SELECT count(*) FROM titles WHERE removed_at IS NOT NULL") == 2
 
 
-def test_dates_are_the_same_wherever_the_database_server_stands(shelf: Shelf, database_url: str):
+def test_dates_do_not_depend_on_the_time_zone_of_the_database_server(shelf: Shelf, database_url: str):
     last = datetime(9999, 12, 31, 23, 30, tzinfo=UTC)
     shelf.history("ann", played("film-1", last_played_at=last), now=last)
     name = shelf.value("SELECT current_database()")
@@ -256,7 +256,7 @@ def test_dates_are_the_same_wherever_the_database_server_stands(shelf: Shelf, da
 
 
 def test_a_history_outlives_a_year_without_its_film_and_counts_once(shelf: Shelf):
-    """Finding S4: a title that was purged came back as a new one, and its plays were counted again."""
+    """A title that was purged came back as a new one, and its plays were counted again."""
     shelf.history("ann", played("film-2"))
     before = shelf.item("film-2")
     shelf.films(*(film(n) for n in (0, 1, 3, 4, 100)))
@@ -271,7 +271,7 @@ def test_a_history_outlives_a_year_without_its_film_and_counts_once(shelf: Shelf
 
 
 def test_a_series_that_returns_after_its_tombstone_has_its_episodes_watched_once(shelf: Shelf):
-    """Finding S4: ten of five episodes were watched."""
+    """Ten of five episodes were watched."""
     numbers = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
 
     def listed(series: str) -> list[ServerEpisode]:
@@ -298,7 +298,7 @@ def test_a_series_that_returns_after_its_tombstone_has_its_episodes_watched_once
 
 
 def test_a_state_of_another_item_under_a_known_id_is_left_until_the_catalogue_is_read(shelf: Shelf):
-    """Finding S6: histories are read more often than the catalogue, and the server may have reassigned ids since."""
+    """Histories are read more often than the catalogue, and the server may have reassigned ids since."""
     shelf.history("ann", played("film-1", name="Film 1", last_played_at=NOW - DAY))
     result = shelf.history("ann", played("film-1", name="Film 2"))
     assert (result.unknown, result.states.written, result.plays) == (1, 0, 0)
@@ -314,7 +314,7 @@ def test_what_the_server_does_not_say_contradicts_nothing(shelf: Shelf):
 
 
 def test_many_copies_may_become_versions_at_once(shelf: Shelf):
-    """Finding R10: an update of the server to 12 does that, and nothing is lost by it."""
+    """An update of the server to 12 does that, and nothing is lost by it."""
     films = [film(n) for n in range(30)]
     copies = [film(200 + n, tmdb_id=n) for n in range(30)]
     shelf.films(*films, *copies)

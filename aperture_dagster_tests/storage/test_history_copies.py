@@ -56,7 +56,7 @@ def versions_of_film_1(shelf: Shelf) -> None:
 
 
 def test_what_was_done_with_a_version_counts_for_its_film(shelf: Shelf):
-    """Finding R10: a half-watched 4K version was lost, and its film might be recommended."""
+    """A half-watched 4K version was lost, and its film might be recommended."""
     versions_of_film_1(shelf)
     started = played("film-1-uhd", played=False, play_count=0, position_share=0.5)
     assert shelf.history("ann", started).unknown == 0
@@ -70,7 +70,7 @@ def test_what_was_done_with_a_version_counts_for_its_film(shelf: Shelf):
 
 
 def test_a_film_and_its_version_that_share_their_state_count_once(shelf: Shelf):
-    """Finding R10: exactly once."""
+    """Exactly once."""
     versions_of_film_1(shelf)
     shelf.history("ann", played("film-1"), played("film-1-uhd"))
     assert history_of(shelf, "film-1")["plays"] == 1
@@ -78,7 +78,7 @@ def test_a_film_and_its_version_that_share_their_state_count_once(shelf: Shelf):
 
 
 def test_a_version_of_an_episode_counts_for_the_episode(shelf: Shelf):
-    """Finding R10: episodes have versions, too."""
+    """Episodes have versions, too."""
     episode = ServerEpisode("show-1-1", "show", "E", season=1, number=1, version_ids=("show-1-1-uhd",))
     shelf.episodes(episode, complete=set())
     shelf.history("ann", played("show-1-1-uhd", is_episode=True), played("show-1-1", is_episode=True))
@@ -87,7 +87,7 @@ def test_a_version_of_an_episode_counts_for_the_episode(shelf: Shelf):
 
 
 def test_a_copy_that_becomes_a_version_keeps_its_marks_and_plays(shelf: Shelf):
-    """Finding R10: Jellyfin 12 lists the primary version only of what 10.11 listed twice."""
+    """Jellyfin 12 lists the primary version only of what 10.11 listed twice."""
     shelf.history("ann", played("film-100", last_played_at=NOW - DAY), played("film-1"))
     result = shelf.films(*(film(n) for n in (0, 2, 3, 4)), film(1, version_ids=("film-100",)))
     assert (result.removed, result.recognised, result.refusal) == (1, 0, None)
@@ -100,7 +100,7 @@ def test_a_copy_that_becomes_a_version_keeps_its_marks_and_plays(shelf: Shelf):
 
 
 def test_a_version_that_becomes_the_primary_one_keeps_its_marks_its_plays_and_the_date_of_its_rating(shelf: Shelf):
-    """Finding R10: another file may become the one that is listed, as when one is added or deleted."""
+    """Another file may become the one that is listed, as when one is added or deleted."""
     versions_of_film_1(shelf)
     watched = played("film-1-uhd", rating=7.0, last_played_at=NOW - DAY)
     shelf.history("ann", watched)
@@ -115,7 +115,6 @@ def test_a_version_that_becomes_the_primary_one_keeps_its_marks_its_plays_and_th
 
 
 def test_a_version_of_an_episode_that_becomes_the_primary_one_keeps_its_marks_and_plays(shelf: Shelf):
-    """Finding R10."""
     first = ServerEpisode("show-1-1", "show", "E", season=1, number=1, version_ids=("show-1-1-uhd",))
     shelf.episodes(first, complete=set())
     watched = played("show-1-1-uhd", is_episode=True)
@@ -128,7 +127,6 @@ def test_a_version_of_an_episode_that_becomes_the_primary_one_keeps_its_marks_an
 
 
 def test_an_id_of_a_version_that_another_film_has_now_does_not_bring_its_marks_along(shelf: Shelf):
-    """Finding S6."""
     versions_of_film_1(shelf)
     shelf.history("ann", played("film-1-uhd"))
     shelf.films(*(film(n) for n in range(5)), replace(film(9), server_item_id="film-1-uhd"))

@@ -69,7 +69,7 @@ def reader(
         yield Reader(shelf, connect(simulator, page_size=2), simulator.state)
 
 
-def test_a_second_look_of_either_kind_writes_nothing(reader: Reader):
+def test_a_second_sync_of_either_kind_writes_nothing(reader: Reader):
     assert reader.read(full=True)
     before = reader.shelf.rows("SELECT * FROM watch_state ORDER BY item_id")
     assert reader.read(full=True, hours=1) == 0
@@ -77,7 +77,7 @@ def test_a_second_look_of_either_kind_writes_nothing(reader: Reader):
     assert reader.shelf.rows("SELECT * FROM watch_state ORDER BY item_id") == before
 
 
-def test_a_new_play_is_in_state_and_log_after_a_quick_look(reader: Reader):
+def test_a_new_play_is_in_state_and_log_after_a_quick_sync(reader: Reader):
     reader.read(full=True)
     plays = reader.shelf.value("SELECT count(*) FROM plays")
     reader.state.play(Play(USER, "movie:900000011", NOW + timedelta(hours=1)))
@@ -109,7 +109,7 @@ def test_a_film_that_was_started_again_and_left_is_no_second_play(reader: Reader
     assert log == [{"play_count": 1, "share": 1.0}, {"play_count": 0, "share": 0.3}]
 
 
-def test_a_mark_taken_back_is_found_by_the_whole_look_and_its_play_stays(reader: Reader):
+def test_a_full_sync_finds_a_removed_mark_and_keeps_its_play(reader: Reader):
     reader.read(full=True)
     plays = reader.shelf.value("SELECT count(*) FROM plays")
     assert reader.states()["Two Copies"]["played"]

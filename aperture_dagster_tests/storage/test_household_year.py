@@ -320,7 +320,7 @@ class Year(RuleBasedStateMachine):
 def test_a_year_of_a_household_leaves_the_log_of_an_undisturbed_one(
     database: Database, make_settings: Callable[..., Settings]
 ):
-    """Findings S4, S5 and S6. With ``HOUSEHOLD_YEARS=500``, so many random years instead of a few known ones."""
+    """With ``HOUSEHOLD_YEARS=500``, so many random years instead of a few known ones."""
     years = os.environ.get("HOUSEHOLD_YEARS")
     run_state_machine_as_test(
         lambda: Year(database, make_settings()),

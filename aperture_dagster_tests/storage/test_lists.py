@@ -318,7 +318,7 @@ def test_recommendations_of_tmdb_lead_to_works_of_the_same_kind_only(shelf: Shel
 
 
 def test_recommendations_of_tmdb_are_between_works_that_are_there(shelf: Shelf):
-    """Finding S14: edges from and to works that are gone were read."""
+    """Edges from and to works that are gone were read."""
     from aperture_dagster.resources.tmdb import parse_title
     from aperture_dagster.storage.enrichment import write_answers
 

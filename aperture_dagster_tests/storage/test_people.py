@@ -42,7 +42,7 @@ def test_a_user_who_cannot_be_read_is_not_gone(shelf: Shelf):
     assert not users(shelf)["1"].gone
 
 
-def test_while_one_cannot_be_told_apart_nobody_is_gone(shelf: Shelf):
+def test_nobody_is_removed_while_a_user_cannot_be_identified(shelf: Shelf):
     sync(shelf, row("1", "ann"), row("2", "bob"))
     with shelf.open() as connection:
         counts = write_users(connection, [row("2", "Robert")], still_there=None, key_for=partition_key)

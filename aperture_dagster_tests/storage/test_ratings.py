@@ -21,7 +21,7 @@ def rating_log(shelf: Shelf) -> list[tuple[Any, ...]]:
 
 
 def test_a_rating_keeps_the_day_on_which_it_was_first_seen(shelf: Shelf):
-    """Finding S15: a rating had no date, and was overwritten."""
+    """A rating had no date, and was overwritten."""
     shelf.history("ann", played("film-1", rating=7.3), now=NOW)
     assert shelf.history("ann", played("film-1", rating=7.3, play_count=2), now=NOW + DAY).ratings == 0
     assert shelf.rows("SELECT source, rating, rated_at FROM ratings") == [
@@ -33,7 +33,7 @@ def test_a_rating_keeps_the_day_on_which_it_was_first_seen(shelf: Shelf):
 
 
 def test_a_rating_that_was_taken_back_is_known_to_have_been_there(shelf: Shelf):
-    """Finding S15: "unrated" and "never rated" must not look alike."""
+    """That an item is unrated again must not look as if it had never been rated."""
     shelf.history("ann", played("film-1", rating=4), played("film-2"))
     result = shelf.history("ann", played("film-1"), played("film-2"), now=NOW + DAY)
     assert (result.ratings, shelf.value("SELECT count(*) FROM ratings")) == (1, 0)
@@ -43,7 +43,7 @@ def test_a_rating_that_was_taken_back_is_known_to_have_been_there(shelf: Shelf):
 
 
 def test_of_two_copies_the_rating_given_last_counts(shelf: Shelf):
-    """Finding S15: two copies hold two ratings."""
+    """Two copies hold two ratings."""
     shelf.history("ann", played("film-100", rating=9), played("film-1", rating=2))
     shelf.history("ann", played("film-100", rating=5), played("film-1", rating=2), now=NOW + DAY)
     assert history_of(shelf, "film-1")["rating"] == 5
@@ -56,8 +56,8 @@ def test_a_series_has_its_own_rating_or_that_of_its_episodes(shelf: Shelf):
     assert history_of(shelf, "show")["rating"] == 8
 
 
-def test_a_rating_alone_is_looked_after(shelf: Shelf):
-    """Finding S15: what is rated and nothing else is asked about when the server lists it no more."""
+def test_an_item_that_is_only_rated_counts_as_marked(shelf: Shelf):
+    """What is rated and nothing else is asked about when the server lists it no more."""
     nothing = {"played": False, "play_count": 0, "last_played_at": None}
     shelf.history("ann", played("film-1", rating=3, **nothing))
     assert marked(shelf) == 1

@@ -111,13 +111,16 @@ def test_when_the_service_says_that_nothing_is_left_nothing_is(
 
 def test_a_day_that_ends_before_the_answer_takes_nothing_from_the_next(database: Database, clock: SetClock):
     clock.moment = LATE
-    spent, told = QuotaLedger(database, clock, "omdb", 10), QuotaLedger(database, clock, "mdblist", 10, reported=True)
+    spent, reported = (
+        QuotaLedger(database, clock, "omdb", 10),
+        QuotaLedger(database, clock, "mdblist", 10, reported=True),
+    )
     spent.spend()
-    told.spend()
+    reported.spend()
     clock.moment = LATE + timedelta(seconds=2)
     spent.exhaust()
-    told.report(10, 0)
-    assert (spent.usage(), told.usage()) == ((0, 10), (0, 10))
+    reported.report(10, 0)
+    assert (spent.usage(), reported.usage()) == ((0, 10), (0, 10))
     assert spent.resumes_at == datetime(2026, 5, 18, tzinfo=UTC)
 
 

@@ -42,7 +42,7 @@ def left_behind(shelf: Shelf) -> int:
 def test_a_work_that_nobody_refers_to_goes_after_a_month_with_all_that_was_fetched_for_it(
     shelf: Shelf, left_behind: int
 ):
-    """Finding S13: such works stayed for ever."""
+    """Such works stayed for ever."""
     assert tidy(shelf) == 0, "it may be corrected back tomorrow"
     assert tidy(shelf) == 0
     a_month_passes(shelf)
@@ -62,7 +62,7 @@ def test_a_work_that_is_referred_to_again_stays(shelf: Shelf, left_behind: int):
 
 
 def test_a_work_that_somebody_watched_or_that_has_only_tombstones_is_kept(shelf: Shelf):
-    """Finding S4: history and ratings stay with their works."""
+    """History and ratings stay with their works."""
     shelf.users("ann")
     shelf.films(film(1), film(2), film(3))
     shelf.history("ann", played("film-1"))
@@ -83,7 +83,7 @@ def test_whatever_refers_to_a_work_keeps_it_or_goes_with_it():
 
 
 def test_vectors_of_a_model_that_was_replaced_go_after_a_month(shelf: Shelf):
-    """Finding S13: they stayed for ever."""
+    """They stayed for ever."""
     shelf.films(film(1))
     work = shelf.item("film-1")["work_id"]
 
@@ -112,7 +112,7 @@ def test_a_model_that_is_being_filled_keeps_what_it_has(shelf: Shelf):
 
 
 def test_days_of_a_quota_long_past_go_when_the_service_is_used(shelf: Shelf, database_url: str):
-    """Finding S13: they stayed for ever."""
+    """They stayed for ever."""
     with shelf.open() as connection:
         for service in ("omdb", "other"):
             for day in (date(2025, 1, 1), date(2026, 5, 16), date(2026, 5, 17)):

@@ -50,7 +50,7 @@ def attempt(shelf: Shelf, number: int, hours: float, source: Source = TMDB, **fa
         write_fetches(connection, source, [row | facts])
 
 
-def test_who_was_never_asked_comes_first_the_newest_first_and_then_the_stalest(shelf: Shelf):
+def test_items_without_an_attempt_come_first_the_newest_first_and_then_the_stalest(shelf: Shelf):
     added = {n: film(n, added_at=NOW - n * HOUR) for n in range(6)}
     shelf.films(*added.values(), film(6, added_at=None))
     attempt(shelf, 0, hours=-5)
@@ -79,7 +79,7 @@ def test_other_sources_have_their_own_list(shelf: Shelf):
     assert due(shelf, source=OMDB) == ["Film 1"]
 
 
-def test_what_is_being_asked_about_is_not_handed_out_twice(shelf: Shelf):
+def test_items_in_progress_are_not_handed_out_twice(shelf: Shelf):
     shelf.films(film(1), film(2))
     with shelf.open() as connection:
         enrol(connection, TMDB, now=NOW)
@@ -88,7 +88,7 @@ def test_what_is_being_asked_about_is_not_handed_out_twice(shelf: Shelf):
     assert len(second) == 1 and second[0].key != first[0].key
 
 
-def test_what_left_the_library_is_not_asked_about_and_keeps_its_turn_for_its_return(shelf: Shelf):
+def test_removed_items_are_not_due_and_keep_their_place_for_their_return(shelf: Shelf):
     shelf.films(film(1), film(2))
     assert len(due(shelf)) == 2
     attempt(shelf, 2, hours=5)
@@ -108,7 +108,7 @@ def test_what_left_before_its_first_turn_holds_nobody_up_and_waits_again_after_i
     assert sorted(due(shelf)) == ["Film 1", "Film 2"]
 
 
-def test_of_two_kinds_with_one_number_only_the_one_that_is_asked_about_is_left_out(shelf: Shelf):
+def test_of_two_kinds_with_the_same_number_only_the_one_in_progress_is_left_out(shelf: Shelf):
     shelf.do(
         "INSERT INTO studio_logos (kind, studio_id, name, titles, logo_path) "
         "VALUES ('company', 1, 'A company', 1, '/a.png'), ('network', 1, 'A network', 1, '/b.png')"
@@ -119,12 +119,12 @@ def test_of_two_kinds_with_one_number_only_the_one_that_is_asked_about_is_left_o
     assert [item.name for item in items] == ["A network"]
 
 
-def test_two_copies_are_asked_about_once(shelf: Shelf):
+def test_two_copies_are_one_item(shelf: Shelf):
     shelf.films(film(1), film(2, tmdb_id=1))
     assert due(shelf) == ["Film 1"]
 
 
-def test_a_source_is_asked_only_by_ids_that_it_knows(shelf: Shelf):
+def test_only_titles_with_an_id_that_the_source_knows_are_due(shelf: Shelf):
     shelf.films(film(1, tmdb_id=1, imdb_id=None), film(2, tmdb_id=2, imdb_id="tt2"), film(3, tmdb_id=None))
     assert due(shelf, source=OMDB) == ["Film 2"]
     assert sorted(due(shelf, source=MDBLIST)) == ["Film 1", "Film 2"]
@@ -135,7 +135,7 @@ def test_a_source_is_asked_only_by_ids_that_it_knows(shelf: Shelf):
     assert sorted(due(shelf, source=OMDB)) == ["Film 1", "Film 2"]
 
 
-def test_an_id_that_was_looked_for_is_kept_whatever_came_of_the_rest(shelf: Shelf):
+def test_an_id_that_a_search_found_is_kept_when_the_request_fails(shelf: Shelf):
     shelf.films(film(1, tmdb_id=None, imdb_id="tt1"))
     attempt(shelf, 1, hours=-1, outcome="error", attempts=3, found_id=4711)
     attempt(shelf, 1, hours=-1, outcome="error", attempts=4)
@@ -144,7 +144,7 @@ def test_an_id_that_was_looked_for_is_kept_whatever_came_of_the_rest(shelf: Shel
     assert (title.tmdb_id, title.imdb_id, title.failures, title.kind) == (4711, "tt1", 4, "movie")
 
 
-def test_what_is_known_by_other_ids_is_asked_about_again_and_looked_for_anew(shelf: Shelf):
+def test_titles_whose_ids_changed_are_due_and_searched_again(shelf: Shelf):
     shelf.films(film(1, tmdb_id=None, imdb_id="tt1"))
     attempt(shelf, 1, hours=5, found_id=4711)
     with shelf.open() as connection:
@@ -165,7 +165,7 @@ def test_a_failure_keeps_the_date_of_the_last_good_answer(shelf: Shelf):
         write_fetches(connection, TMDB, [])
 
 
-def test_what_waits_is_told_apart_from_what_is_done(shelf: Shelf):
+def test_waiting_items_are_counted_apart_from_done_ones(shelf: Shelf):
     shelf.films(*(film(n) for n in range(4)))
     due(shelf)
     attempt(shelf, 0, hours=1)
