@@ -30,7 +30,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("up --users 3", "need --demo"),
         ("up --server emby", "need --demo"),
         ("up --port none", "'none' is not a valid integer"),
-        ("simulate --world nowhere --port 0", "no world 'nowhere'"),
+        ("simulate --world nowhere --port 0", "unknown world 'nowhere'"),
         ("doctor now", "unexpected extra argument"),
     ],
 )

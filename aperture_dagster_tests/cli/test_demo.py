@@ -52,7 +52,7 @@ def test_the_stand_ins_end_with_the_block():
 
 
 def test_stand_ins_that_cannot_start_raise_their_own_sentence():
-    with pytest.raises(OperatorError, match="did not start: no world 'nowhere'"), stand_ins("nowhere", 1):
+    with pytest.raises(OperatorError, match="did not start: unknown world 'nowhere'"), stand_ins("nowhere", 1):
         pass
 
 
