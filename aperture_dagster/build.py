@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,10 +32,23 @@ def build_definitions(
 
     Raises:
         SettingsError: a setting is misspelt or impossible.
+        TypeError: a part of that name does not exist.
     """
     settings = settings or load_settings()
     database = resources.get("database") or Database(settings)
     clock = resources.get("clock") or Clock()
+    parts: dict[str, Any] = {
+        "settings": settings,
+        "database": database,
+        "media_servers": MediaServers(settings, database),
+        "tmdb_service": tmdb_service(settings, database),
+        "tmdb_image_service": tmdb_image_service(settings, database),
+        "omdb_service": omdb_service(settings, database, clock),
+        "mdblist_service": mdblist_service(settings, database, clock),
+        "embedders": Embedders(settings),
+        "clock": clock,
+    }
+    _refuse_unknown(resources, parts)
     groups = build_groups(settings)
     assets = [asset for group in groups for asset in group.assets]
     checks = [check for group in groups for check in group.checks]
@@ -52,22 +66,18 @@ def build_definitions(
         jobs=list(built.values()),
         schedules=[schedule(job) for job in jobs if job.cron is not None],
         sensors=build_sensors(settings, jobs, built),
-        resources={
-            "settings": settings,
-            "database": database,
-            "media_servers": MediaServers(settings, database),
-            "tmdb_service": tmdb_service(settings, database),
-            "tmdb_image_service": tmdb_image_service(settings, database),
-            "omdb_service": omdb_service(settings, database, clock),
-            "mdblist_service": mdblist_service(settings, database, clock),
-            "embedders": Embedders(settings),
-            "clock": clock,
-        }
-        | resources,
+        resources=parts | resources,
         loggers=loggers,
         # A step takes a few hundredths of a second this way; a process of its own costs two seconds.
         executor=dg.in_process_executor,
     )
+
+
+def _refuse_unknown(resources: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    for name in resources.keys() - parts.keys():
+        nearest = difflib.get_close_matches(name, parts, 1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(parts))}."
+        raise TypeError(f"build_definitions() has no part {name!r}: {hint}")
 
 
 def build_groups(settings: Settings) -> list[Group]:

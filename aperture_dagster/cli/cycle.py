@@ -13,7 +13,7 @@ from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.dead_runs import end_dead_runs
-from aperture_dagster.sensors import failure_reason
+from aperture_dagster.sensors.failures import failure_reason
 from aperture_dagster.settings import Settings
 
 
@@ -110,8 +110,6 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, se
     )
     if not result.success:
         reasons = [
-            f"{event.step_key} failed: {failure_reason(event.step_failure_data)}"
-            for event in result.all_events
-            if event.is_step_failure
+            f"{event.step_key} failed: {failure_reason(event)}" for event in result.all_events if event.is_step_failure
         ]
         raise OperatorError(reasons[0] if reasons else f"{job.name} failed.")

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 
@@ -21,7 +20,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage import locks
 
 if TYPE_CHECKING:
-    from dagster_postgres import PostgresEventLogStorage
+    from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
 
 STARTED = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 # A run is queued or launched within moments of being created.
@@ -29,18 +28,6 @@ LAUNCHED_WITHIN = timedelta(minutes=5)
 HOST_TAG, BOOT_TAG = "aperture/host", "aperture/boot"
 
 _locked: dict[str, int] = {}
-
-
-class Runs(Protocol):
-    """Where runs are looked up: Dagster's instance, or its storage while that is being opened."""
-
-    def get_runs(self, filters: RunsFilter | None = None) -> Sequence[DagsterRun]:
-        """Runs that pass the filter."""
-        ...
-
-    def get_run_records(self, filters: RunsFilter | None = None) -> Sequence[RunRecord]:
-        """The same, with their times."""
-        ...
 
 
 def all_runs_are_local(settings: Settings) -> bool:
@@ -87,7 +74,9 @@ def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetim
     return dead
 
 
-def free_dead_slots(runs: Runs, events: PostgresEventLogStorage, settings: Settings) -> None:
+def free_dead_slots(
+    runs: DagsterInstance | PostgresRunStorage, events: PostgresEventLogStorage, settings: Settings
+) -> None:
     """Free the slots in pools that belong to runs that ended or are dead."""
     holders = events.get_concurrency_run_ids()
     if not holders:
@@ -98,7 +87,9 @@ def free_dead_slots(runs: Runs, events: PostgresEventLogStorage, settings: Setti
         events.free_concurrency_slots_for_run(run_id)
 
 
-def dead_runs(runs: Runs, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
+def dead_runs(
+    runs: DagsterInstance | PostgresRunStorage, settings: Settings, *, now: datetime | None = None
+) -> list[DagsterRun]:
     """Runs that have started and not ended, and whose process is gone."""
     now = now or datetime.now(UTC)
     suspects = [

@@ -13,7 +13,8 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.settings import SettingsError
+from aperture_dagster.resources.providers import Clock
+from aperture_dagster.settings import Settings, SettingsError
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definitions
 from aperture_dagster_tests.processes import all_gone
@@ -188,3 +189,8 @@ def test_dagster_finds_the_definitions_valid_and_leaves_nothing_behind(tmp_path:
     assert "aperture_dagster/" not in validated.stderr, validated.stderr
     assert all_gone(tmp_path)
     assert not list(temporary.glob("tmp*"))
+
+
+def test_a_misspelt_part_is_refused_with_the_nearest_name(settings: Settings):
+    with pytest.raises(TypeError, match="no part 'clokc': did you mean 'clock'"):
+        build_definitions(settings, clokc=Clock())

@@ -1,4 +1,4 @@
-"""With a running daemon: a backfill of some users, and a new user who gets a list automatically."""
+"""With a running daemon: a backfill of some users, and new users who get their first lists in one run."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def steps_with_a_closing_line(instance: dg.DagsterInstance) -> set[str]:
     return {entry.step_key for entry in closing if entry.step_key is not None}
 
 
-def test_a_backfill_completes_and_the_sensor_serves_a_new_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_backfill_completes_and_the_sensor_serves_new_users_in_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from aperture_dagster.storage.connection import close_engine, product_database_url
     from aperture_dagster.storage.embedded import release_embedded_server
 
@@ -117,12 +119,12 @@ def test_a_backfill_completes_and_the_sensor_serves_a_new_user(tmp_path: Path, m
                     )  # fmt: skip
                     assert asked.returncode == 0, asked.stderr
 
-                    def done(job: str, **tags: str) -> list[str]:
-                        """Return the partitions of the finished runs of a job."""
+                    def done(job: str, key: str = "dagster/partition", **tags: str) -> list[str]:
+                        """Return the partitions of the finished runs of a job, as one of their tags says."""
                         assert process.poll() is None, log.read_text()
                         runs = instance.get_runs(dg.RunsFilter(job_name=job, tags=tags))
                         assert not [run for run in runs if run.status == dg.DagsterRunStatus.FAILURE], log.read_text()
-                        return sorted(run.tags["dagster/partition"] for run in runs if run.is_success)
+                        return sorted(run.tags[key] for run in runs if run.is_success)
 
                     backfill_id = asked.stdout.split("`")[1]
                     wait_for(
@@ -131,13 +133,20 @@ def test_a_backfill_completes_and_the_sensor_serves_a_new_user(tmp_path: Path, m
                     )
                     assert not done("first_list"), "all users had a list already"
 
-                    body = json.dumps({"name": "newcomer"}).encode()
-                    with urllib.request.urlopen(urllib.request.Request(f"{root}/_control/add_user", body)) as answer:
-                        assert answer.status == 200
+                    newcomers = ["newcomer", "partner"]
+                    for name in newcomers:
+                        body = json.dumps({"name": name}).encode()
+                        request = urllib.request.Request(f"{root}/_control/add_user", body)
+                        with urllib.request.urlopen(request) as answer:
+                            assert answer.status == 200
                     house.must("sync_users")
-                    assert "newcomer" in instance.get_dynamic_partitions(USERS)
-                    wait_for(lambda: done("first_list") == ["newcomer"], "the new user got no first list")
-                    assert len(house.titles_for("newcomer")) >= 30
+                    assert set(newcomers) <= set(instance.get_dynamic_partitions(USERS))
+                    wait_for(
+                        lambda: done("first_list", "dagster/asset_partition_range_end") == newcomers[-1:],
+                        "the new users got no first lists",
+                    )
+                    for name in newcomers:
+                        assert len(house.titles_for(name)) >= 30
                 terminal = log.read_text()
                 assert " - recommendations - " in terminal, "messages of assets are on the terminal"
                 assert " - DEBUG - " not in terminal, "debug messages of the engine are not"

@@ -1,4 +1,4 @@
-"""Runs whose process is gone are ended and give back what they held; runs that live are left alone."""
+"""Runs whose process is gone are ended and free what they held; live runs are left alone."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from aperture_dagster.build import build_definitions
 from aperture_dagster.instance.dead_runs import (
     BOOT_TAG,
     HOST_TAG,
@@ -73,26 +74,6 @@ class Runner:
 
 
 @pytest.fixture
-def external(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    """Settings with a database that other machines could use as well; Dagster uses it, too."""
-    settings = make_settings()
-    assert settings.database_url is not None
-    for name, value in {
-        "APERTURE_DATABASE_URL": settings.database_url.get_secret_value(),
-        "APERTURE_HOME": str(tmp_path / "home"),
-        "DAGSTER_HOME": str(PROJECT),
-    }.items():
-        monkeypatch.setenv(name, value)
-    return settings
-
-
-@pytest.fixture
-def instance(external: Settings) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.get() as instance:
-        yield instance
-
-
-@pytest.fixture
 def start(external: Settings) -> Iterator[Callable[..., Runner]]:
     made: list[Runner] = []
 
@@ -109,10 +90,10 @@ def pool(instance: dg.DagsterInstance) -> set[str]:
     return instance.event_log_storage.get_concurrency_run_ids()
 
 
-def test_a_killed_run_is_ended_on_an_external_database_and_gives_back_its_place(
+def test_a_killed_run_is_ended_on_an_external_database_and_frees_its_slot(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
-    """Finding S8: it stayed STARTED for ever, and two of them filled both slots of the queue."""
+    """Otherwise it would stay STARTED forever and keep its place in the queue."""
     start().die()
     (run,) = instance.get_runs()
     assert run.status == dg.DagsterRunStatus.STARTED
@@ -126,7 +107,7 @@ def test_a_killed_run_is_ended_on_an_external_database_and_gives_back_its_place(
     assert not list((external.home_path / "dagster" / "run-locks").iterdir())
 
 
-def test_a_run_that_lives_is_left_alone_and_leaves_no_trace(
+def test_a_live_run_is_left_alone_and_leaves_no_file(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
     runner = start()
@@ -144,7 +125,7 @@ def test_a_run_that_lives_is_left_alone_and_leaves_no_trace(
 def test_a_run_in_another_container_is_judged_without_its_process_id(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
-    """Finding S1: the process ids of another container say nothing, neither that it lives nor that it is gone."""
+    """The process ids of another container prove nothing."""
     runner = start(container=True)
     (run,) = instance.get_runs()
     assert end_dead_runs(instance, external) == []
@@ -152,7 +133,7 @@ def test_a_run_in_another_container_is_judged_without_its_process_id(
     assert [ended.run_id for ended in end_dead_runs(instance, external)] == [run.run_id]
 
 
-def test_the_next_process_frees_the_place_of_a_dead_run_without_a_daemon(
+def test_without_a_daemon_the_next_process_frees_the_slot_of_a_dead_run(
     instance: dg.DagsterInstance, start: Callable[..., Runner]
 ):
     start().die()
@@ -162,10 +143,9 @@ def test_the_next_process_frees_the_place_of_a_dead_run_without_a_daemon(
     assert not pool(instance)
 
 
-def test_a_machine_leaves_the_runs_of_another_until_no_run_takes_so_long(
+def test_a_run_of_another_machine_is_ended_only_after_the_maximum_runtime(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner], tmp_path: Path
 ):
-    """Finding S8: each host ends its own dead runs, and a maximum runtime ends those of one that never comes back."""
     start(APERTURE_HOME=str(tmp_path / "another machine")).die()
     (run,) = instance.get_runs()
     began = datetime.now(UTC)
@@ -178,10 +158,10 @@ def test_a_machine_leaves_the_runs_of_another_until_no_run_takes_so_long(
     assert not pool(instance)
 
 
-def test_a_home_that_two_running_machines_share_says_nothing_about_the_others_runs(
+def test_in_a_shared_home_only_the_machine_of_a_run_judges_it(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
-    """Finding S8: on a network filesystem the locks of another machine may not be seen."""
+    """On a network filesystem the locks of another machine may be invisible."""
     start().die()
     (run,) = instance.get_runs()
     instance.add_run_tags(run.run_id, {HOST_TAG: "another", BOOT_TAG: "another"})
@@ -191,9 +171,7 @@ def test_a_home_that_two_running_machines_share_says_nothing_about_the_others_ru
     assert [ended.run_id for ended in end_dead_runs(instance, external)] == [run.run_id]
 
 
-def test_a_run_whose_process_was_killed_before_it_began_is_ended_when_no_run_takes_so_long(
-    instance: dg.DagsterInstance, external: Settings
-):
+def test_a_run_that_was_never_launched_is_ended_after_a_while(instance: dg.DagsterInstance, external: Settings):
     @dg.job
     def never_begun() -> None: ...
 
@@ -205,10 +183,10 @@ def test_a_run_whose_process_was_killed_before_it_began_is_ended_when_no_run_tak
     assert instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED])) == []
 
 
-def test_with_the_embedded_database_a_run_that_nobody_works_on_is_dead(
+def test_with_the_embedded_database_a_run_without_a_lock_is_dead(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
-    """One of an earlier version, say, which took no lock: no other machine can work on it."""
+    """No other machine can work on it."""
     start().die()
     (run,) = instance.get_runs()
     (external.home_path / "dagster" / "run-locks" / run.run_id).unlink()
@@ -220,11 +198,8 @@ def test_with_the_embedded_database_a_run_that_nobody_works_on_is_dead(
 def test_the_sensor_ends_dead_runs_on_an_external_database(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
-    """Finding S8: the sensor skipped whenever the database was not the embedded one."""
-    from aperture_dagster.build import build_definitions
-
     start().die()
     sensor = build_definitions(external).resolve_sensor_def("dead_runs_sensor")
-    told = sensor.evaluate_tick(dg.build_sensor_context(instance, definitions=build_definitions(external)))
-    assert "work" in str(told.skip_message)
+    tick = sensor.evaluate_tick(dg.build_sensor_context(instance, definitions=build_definitions(external)))
+    assert "work" in str(tick.skip_message)
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -30,34 +28,22 @@ WAITING = (
 )
 
 
-@pytest.fixture(autouse=True)
-def dagster_on_this_database(
-    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    settings = make_settings()
-    assert settings.database_url is not None
-    for name, value in {
-        "APERTURE_DATABASE_URL": settings.database_url.get_secret_value(),
-        "APERTURE_HOME": str(tmp_path / "home"),
-        "DAGSTER_HOME": str(PROJECT),
-    }.items():
-        monkeypatch.setenv(name, value)
+pytestmark = pytest.mark.usefixtures("external")
 
 
 def limits(instance: dg.DagsterInstance) -> dict[str, int]:
     return {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits() if not pool.from_default}
 
 
-def test_each_pool_of_an_asset_has_a_limit(settings: Settings):
-    definitions = build_definitions(settings)
+def test_each_pool_of_an_asset_has_a_limit(external: Settings, instance: dg.DagsterInstance):
+    definitions = build_definitions(external)
     named = {
         asset.op.pool
         for asset in definitions.resolve_asset_graph().assets_defs
         if asset.is_executable and asset.op.pool is not None
     }
     assert named <= POOLS.keys()
-    with dg.DagsterInstance.get() as instance:
-        assert limits(instance) == POOLS
+    assert limits(instance) == POOLS
 
 
 def test_a_limit_set_by_hand_is_kept():
@@ -67,12 +53,12 @@ def test_a_limit_set_by_hand_is_kept():
         assert limits(instance) == POOLS | {"tmdb": 3}
 
 
-def test_processes_that_open_the_storage_at_once_create_each_pool_once(settings: Settings):
+def test_processes_that_open_the_storage_at_once_create_each_pool_once(external: Settings):
     with dg.DagsterInstance.get() as instance:
         for name in POOLS:
             instance.event_log_storage.delete_concurrency_limit(name)
         assert limits(instance) == {}
-        engine = create_engine(dagster_database_url(settings), isolation_level="AUTOCOMMIT")
+        engine = create_engine(dagster_database_url(external), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             # Hold back all of them until each has seen that there is no pool.
             with schema_lock(connection):

@@ -1,16 +1,47 @@
-"""A new installation is filled at once, and then left alone."""
+"""A new installation is filled at once, one run of each job at a time, and then left alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 
 from aperture_dagster.build import build_definitions
+from aperture_dagster.resources.providers import Clock
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
 
 SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key"}
+
+
+class Installation:
+    """An instance on which things have been materialized, and the sensor that looks at it."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.definitions = build_definitions(settings)
+
+    def has(self, *assets: str) -> None:
+        for asset in assets:
+            self.instance.report_runless_asset_event(dg.AssetMaterialization(asset))
+
+    def run(self, job: str) -> dg.DagsterRun:
+        return self.instance.create_run_for_job(self.definitions.resolve_job_def(job))
+
+    def tick(self, at: datetime | None = None) -> tuple[list[str | None], str | None]:
+        """What one look starts, and why it starts nothing."""
+        sensor = self.definitions.resolve_sensor_def("first_sync_sensor")
+        clock = Clock((lambda: at) if at is not None else None)
+        with dg.build_sensor_context(
+            instance=self.instance, definitions=self.definitions, resources={"clock": clock}
+        ) as context:
+            result = sensor.evaluate_tick(context)
+        return [request.job_name for request in result.run_requests or []], result.skip_message
+
+    def starts(self, at: datetime | None = None) -> list[str | None]:
+        return self.tick(at)[0]
 
 
 @pytest.fixture
@@ -19,44 +50,63 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def _asked_for(settings: Settings, instance: dg.DagsterInstance) -> list[str | None]:
-    definitions = build_definitions(settings)
-    sensor = definitions.resolve_sensor_def("first_sync_sensor")
-    with dg.build_sensor_context(instance=instance, definitions=definitions) as context:
-        result = sensor.evaluate_tick(context)
-    return [request.job_name for request in result.run_requests or []]
+@pytest.fixture
+def installation(make_settings: Callable[..., Settings], instance: dg.DagsterInstance) -> Installation:
+    return Installation(make_settings(**SERVER), instance)
 
 
-def _made(instance: dg.DagsterInstance, *assets: str) -> None:
-    for asset in assets:
-        instance.report_runless_asset_event(dg.AssetMaterialization(asset))
+def test_what_was_never_read_is_read_at_once(installation: Installation) -> None:
+    assert installation.starts() == ["sync_users", "sync_movies", "sync_series"]
 
 
-def test_what_was_never_read_is_read_at_once(
-    make_settings: Callable[..., Settings], instance: dg.DagsterInstance
-) -> None:
-    assert _asked_for(make_settings(**SERVER), instance) == ["sync_users", "sync_movies", "sync_series"]
+def test_titles_are_enriched_once_all_of_them_are_there(installation: Installation) -> None:
+    installation.has("users", "movies")
+    assert installation.starts() == ["sync_series"]
+    installation.has("series", "episodes")
+    assert installation.starts() == ["enrich_metadata", "enrich_mdblist"]
 
 
-def test_titles_are_enriched_when_they_are_all_there(
-    make_settings: Callable[..., Settings], instance: dg.DagsterInstance
-) -> None:
-    settings = make_settings(**SERVER)
-    _made(instance, "users", "movies")
-    assert _asked_for(settings, instance) == ["sync_series"]
-    _made(instance, "series", "episodes")
-    assert _asked_for(settings, instance) == ["enrich_metadata", "enrich_mdblist"]
+@pytest.mark.parametrize("status", UNFINISHED)
+def test_a_job_is_not_started_again_while_a_run_of_it_is_unfinished(installation: Installation, status: str) -> None:
+    installation.has("users", "movies")
+    run = add_run(installation.instance, "sync_series", status)
+    starts, reason = installation.tick(datetime.now(UTC) + timedelta(days=2))
+    assert starts == []
+    assert reason is not None
+    assert "sync_series is running or queued" in reason
+    assert "enrich_metadata waits for series, episodes" in reason
+    installation.instance.delete_run(run.run_id)
+    assert installation.starts() == ["sync_series"]
 
 
-def test_an_installation_that_has_been_filled_is_left_alone(
-    make_settings: Callable[..., Settings], instance: dg.DagsterInstance
-) -> None:
-    _made(
-        instance, "users", "movies", "series", "episodes", "tmdb_metadata", "omdb_ratings", "mdblist_scores",
-        "enriched_metadata",
-    )  # fmt: skip
-    assert _asked_for(make_settings(**SERVER), instance) == []
+def test_a_job_that_failed_starts_again_an_hour_after_it_failed_and_not_before(installation: Installation) -> None:
+    installation.has("users", "movies")
+    run = installation.run("sync_series")
+    installation.instance.report_run_failed(run)
+    (record,) = installation.instance.get_run_records()
+    failed = datetime.fromtimestamp(record.end_time or 0, UTC)
+    for minutes in (0, 30, 59):
+        starts, reason = installation.tick(failed + timedelta(minutes=minutes))
+        assert starts == []
+        assert reason is not None
+        assert f"starts again at {failed + timedelta(hours=1):%H:%M}" in reason
+    for minutes in (60, 90):
+        assert installation.starts(failed + timedelta(minutes=minutes)) == ["sync_series"]
+
+
+def test_a_failure_of_one_job_holds_up_no_other(installation: Installation) -> None:
+    installation.instance.report_run_failed(installation.run("sync_movies"))
+    assert installation.starts() == ["sync_users", "sync_series"]
+
+
+def test_an_installation_that_has_been_filled_is_left_alone(installation: Installation) -> None:
+    installation.has("users", "movies", "series", "episodes")
+    installation.has("tmdb_metadata", "omdb_ratings", "mdblist_scores", "enriched_metadata")
+    assert installation.tick() == ([], "Everything has been read once.")
 
 
 def test_nothing_is_read_without_a_server(settings: Settings, instance: dg.DagsterInstance) -> None:
-    assert _asked_for(settings, instance) == []
+    starts, reason = Installation(settings, instance).tick()
+    assert starts == []
+    assert reason is not None
+    assert "APERTURE_MEDIA_SERVER_URL" in reason

@@ -2,6 +2,8 @@
 
 from aperture_dagster.defs.jobs import Job
 
+# Hours for a large library, and nobody waits for it: see the limits in dagster.yaml.
+PRIORITY = -10
 LIBRARY = ("movies", "series", "episodes")
 JOBS = (
     Job(
@@ -11,11 +13,13 @@ JOBS = (
         cron="0 */6 * * *",
         first_run=True,
         needs=LIBRARY,
+        priority=PRIORITY,
     ),
     Job(
         "enrich_studio_logos",
         "Download logos for studios that have none yet; set them on the media server if that is turned on.",
         ("studio_logos", "studio_pictures"),
+        priority=PRIORITY,
     ),
     Job(
         "enrich_mdblist",
@@ -24,5 +28,6 @@ JOBS = (
         cron="0 7 * * *",
         first_run=True,
         needs=LIBRARY,
+        priority=PRIORITY,
     ),
 )

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import dagster as dg
 
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
-from aperture_dagster.defs.media_server.server import SERVER, media_server
+from aperture_dagster.defs.media_server.server import media_server
 from aperture_dagster.defs.reporting import Progress, materialized, problems_table, table, warn_of_unreadable
+from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.resources.errors import BadAnswer, ServiceError
 from aperture_dagster.resources.media_server.reader import MediaServerReader
 from aperture_dagster.resources.media_server.records import Listing, MediaType, ServerLibrary
@@ -48,7 +49,7 @@ class CatalogueConfig(dg.Config):
     group_name="media_server",
     deps=[media_server],
     kinds={"jellyfin", "emby", "postgres"},
-    pool=SERVER,
+    pool=MEDIA_SERVER,
     metadata={"dagster/table_name": "titles"},
 )
 def movies(
@@ -70,7 +71,7 @@ def movies(
     group_name="media_server",
     deps=[media_server],
     kinds={"jellyfin", "emby", "postgres"},
-    pool=SERVER,
+    pool=MEDIA_SERVER,
     metadata={"dagster/table_name": "titles"},
 )
 def series(
@@ -91,7 +92,7 @@ def series(
     group_name="media_server",
     deps=[media_server, series],
     kinds={"jellyfin", "emby", "postgres"},
-    pool=SERVER,
+    pool=MEDIA_SERVER,
     metadata={"dagster/table_name": "episodes"},
 )
 def episodes(

@@ -9,9 +9,10 @@ import dagster as dg
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server.catalogue import episodes, movies, series
 from aperture_dagster.defs.media_server.people import users
-from aperture_dagster.defs.media_server.server import SERVER, media_server
+from aperture_dagster.defs.media_server.server import media_server
 from aperture_dagster.defs.reporting import problems_table, table
 from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.history import next_watermark
 from aperture_dagster.library.removal import check_history_loss
 from aperture_dagster.partitions import users_partitions
@@ -50,7 +51,7 @@ class HistoryConfig(dg.Config):
     partitions_def=users_partitions,
     backfill_policy=dg.BackfillPolicy.single_run(),
     kinds={"jellyfin", "emby", "postgres"},
-    pool=SERVER,
+    pool=MEDIA_SERVER,
     output_required=False,
     metadata={"dagster/table_name": "watch_state"},
 )

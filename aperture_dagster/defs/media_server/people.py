@@ -3,8 +3,9 @@
 import dagster as dg
 
 from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.media_server.server import SERVER, media_server
+from aperture_dagster.defs.media_server.server import media_server
 from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_of_unreadable
+from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.people import email_of, participants, partition_key
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.errors import BadAnswer
@@ -24,7 +25,7 @@ ACCESS_COLUMNS = (
     group_name="media_server",
     deps=[media_server],
     kinds={"jellyfin", "emby", "postgres"},
-    pool=SERVER,
+    pool=MEDIA_SERVER,
     metadata={"dagster/table_name": "users"},
 )
 def users(

@@ -8,5 +8,3 @@ media_server = dg.AssetSpec(
     description="The media server itself (Jellyfin or Emby): where titles, users and plays come from.",
     kinds={"jellyfin", "emby"},
 )
-# Also the name of the pool in which everything that asks the server waits.
-SERVER = media_server.key.to_user_string()

@@ -9,8 +9,8 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import studio_logos
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series
-from aperture_dagster.defs.media_server.server import SERVER
 from aperture_dagster.defs.reporting import Progress, table
+from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.publishing.studio_pictures import PictureChange, plan_pictures
 from aperture_dagster.resources.errors import NotFound, RequestRejected
 from aperture_dagster.resources.providers import Database, MediaServers
@@ -28,7 +28,7 @@ SHOWN_STUDIOS = 25
     group_name="publishing",
     deps=[studio_logos, movies, series],
     kinds={"jellyfin", "emby"},
-    pool=SERVER,
+    pool=MEDIA_SERVER,
     automation_condition=on_upstream_change(),
     check_specs=[
         dg.AssetCheckSpec(

@@ -7,6 +7,7 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import Progress, materialized, table
+from aperture_dagster.instance.pools import EMBEDDER
 from aperture_dagster.ranking.text import RECIPE, title_text
 from aperture_dagster.resources.embedder import Embedder
 from aperture_dagster.resources.providers import Database, Embedders
@@ -36,7 +37,7 @@ BATCH = 500
     kinds={"numpy", "postgres"},
     # Texts are made from the view alone; the catalogue only says which works are in the library.
     automation_condition=on_upstream_change(ignoring=dg.AssetSelection.assets(movies, series)),
-    pool="embedder",
+    pool=EMBEDDER,
     metadata={"dagster/table_name": "embeddings"},
 )
 def embeddings(

@@ -1,22 +1,21 @@
-"""Sensors: newcomers are served once, those who left go, and a failure is told in one line."""
+"""New users get a partition and a first list, once each; those who left lose the partition, but not under a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.library.people import partition_key
 from aperture_dagster.partitions import USERS
-from aperture_dagster.resources.errors import ServiceRefused
 from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import write_users
+from aperture_dagster.storage.vectors import activate_model, register_model
+from aperture_dagster_tests.sensors.runs import ENDED, UNFINISHED, add_run
 
 FIRST_LIST_ASSETS = ("watch_history", "taste_profiles", "recommendations")
 
@@ -34,6 +33,7 @@ class Home:
         self.database = Database(settings)
         self.instance = instance
         self.definitions = build_definitions(settings)
+        self.cursor: str | None = None
 
     def users_are(self, *names: str, disabled: tuple[str, ...] = ()) -> None:
         """What the server lists; an id is the name in lower case."""
@@ -62,8 +62,6 @@ class Home:
 
     def library_is_embedded(self) -> None:
         """A model is complete and in use."""
-        from aperture_dagster.storage.vectors import activate_model, register_model
-
         with self.database.transaction() as connection:
             register_model(connection, "model", 3)
             activate_model(connection, "model")
@@ -76,8 +74,10 @@ class Home:
             instance_ref=self.instance.get_ref(),
             definitions=self.definitions,
             resources={"database": self.database},
+            cursor=self.cursor,
         ) as context:
             data = repository.get_sensor_def("users_sensor").evaluate_tick(context)
+        self.cursor = data.cursor
         for request in data.dynamic_partitions_requests or ():
             if isinstance(request, dg.AddDynamicPartitionsRequest):
                 self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
@@ -86,9 +86,12 @@ class Home:
                     self.instance.delete_dynamic_partition(request.partitions_def_name, key)
         return data
 
-    def launched(self) -> list[tuple[str | None, str | None]]:
-        """The runs that one look asks for: partition and run key."""
-        return [(request.partition_key, request.run_key) for request in self.tick().run_requests or ()]
+    def first_lists(self) -> list[tuple[str, str]]:
+        """The runs that one look starts, each from a first user to a last."""
+        return [
+            (tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"])
+            for tags in (request.tags for request in self.tick().run_requests or ())
+        ]
 
     @property
     def partitions(self) -> list[str]:
@@ -109,36 +112,53 @@ def test_without_users_it_says_what_to_run(home: Home):
     assert "sync_users" in home.tick().skip_message
 
 
-def test_newcomers_get_a_partition_and_one_first_list_each(home: Home):
+def test_all_newcomers_of_a_tick_get_a_partition_and_one_run(home: Home):
+    home.library_is_embedded()
+    home.users_are("Alma", "Bruno", "Cleo")
+    assert home.first_lists() == [("Alma", "Cleo")]
+    assert home.partitions == ["Alma", "Bruno", "Cleo"]
+
+
+def test_a_first_list_is_requested_once_whether_its_run_is_queued_fails_or_succeeds(home: Home):
     home.library_is_embedded()
     home.users_are("Alma", "Bruno")
-    assert home.launched() == [("Alma", "first-list:alma"), ("Bruno", "first-list:bruno")]
-    assert home.partitions == ["Alma", "Bruno"]
-    home.first_list_is_made("Alma", "Bruno")
-    assert home.launched() == []
+    assert home.first_lists() == [("Alma", "Bruno")]
+    assert home.first_lists() == []
+    home.first_list_is_made("Alma")
+    assert home.first_lists() == []
 
 
-def test_a_newcomer_beside_others_is_the_only_one_served(home: Home):
+def test_a_newcomer_is_served_alone_while_the_first_lists_of_others_are_being_made(home: Home):
     home.library_is_embedded()
     home.users_are("Alma")
     home.tick()
-    home.first_list_is_made("Alma")
     home.users_are("Alma", "Bruno")
-    assert home.launched() == [("Bruno", "first-list:bruno")]
+    assert home.first_lists() == [("Bruno", "Bruno")]
 
 
-def test_a_first_list_that_failed_is_asked_for_under_the_same_key_so_it_runs_once(home: Home):
+def test_newcomers_with_somebody_between_them_who_has_a_list_get_a_run_each(home: Home):
+    home.users_are("Alma", "Bruno", "Cleo", "Dora")
+    assert home.first_lists() == []
+    home.first_list_is_made("Bruno")
     home.library_is_embedded()
-    home.users_are("Alma")
-    assert home.launched() == home.launched()
+    assert home.first_lists() == [("Alma", "Alma"), ("Cleo", "Dora")]
 
 
-def test_a_newcomers_first_run_waits_for_the_library(home: Home):
+def test_who_has_a_list_gets_no_first_run_when_the_cursor_was_reset(home: Home):
+    home.library_is_embedded()
+    home.users_are("Alma", "Bruno")
+    home.tick()
+    home.first_list_is_made("Alma", "Bruno")
+    home.cursor = None
+    assert home.first_lists() == []
+
+
+def test_a_first_list_waits_for_the_library_and_says_so(home: Home):
     home.users_are("Alma")
-    assert home.launched() == []
+    assert "embeddings before the first list of Alma" in home.tick().skip_message
     assert home.partitions == ["Alma"]
     home.library_is_embedded()
-    assert home.launched() == [("Alma", "first-list:alma")]
+    assert home.first_lists() == [("Alma", "Alma")]
 
 
 def test_the_disabled_the_excluded_and_the_gone_have_no_partition(make_settings, instance: dg.DagsterInstance):
@@ -150,51 +170,67 @@ def test_the_disabled_the_excluded_and_the_gone_have_no_partition(make_settings,
     assert home.partitions == ["Alma"]
 
 
-def test_who_left_loses_the_partition_and_who_comes_back_has_it_again(home: Home):
+def test_who_comes_back_gets_the_partition_and_a_new_first_list(home: Home):
     home.library_is_embedded()
     home.users_are("Alma", "Bruno")
     home.tick()
     home.first_list_is_made("Alma", "Bruno")
     home.users_are("Alma")
-    assert home.launched() == []
+    assert home.first_lists() == []
     assert home.partitions == ["Alma"]
     home.users_are("Alma", "Bruno")
-    home.tick()
+    assert home.first_lists() == [("Bruno", "Bruno")]
     assert home.partitions == ["Alma", "Bruno"]
+    assert home.first_lists() == []
 
 
 @pytest.mark.parametrize(
     "tags",
     [
         {"dagster/partition": "Bruno"},
-        {"dagster/asset_partition_range_start": "Alma", "dagster/asset_partition_range_end": "Bruno"},
+        {"dagster/asset_partition_range_start": "Alma", "dagster/asset_partition_range_end": "Cleo"},
     ],
-    ids=["a run for the user", "a run for all"],
+    ids=["a run for the user", "a run for a range"],
 )
-@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
-def test_a_partition_is_not_removed_under_a_run_that_works_on_it(
-    home: Home, tags: dict[str, str], status: dg.DagsterRunStatus
-):
-    home.users_are("Alma", "Bruno")
+@pytest.mark.parametrize("status", UNFINISHED)
+def test_a_partition_is_not_removed_under_an_unfinished_run(home: Home, tags: dict[str, str], status: str):
+    home.users_are("Alma", "Bruno", "Cleo")
     home.tick()
-    home.users_are("Alma")
-    run = home.instance.add_run(dg.DagsterRun(job_name="generate_recommendations", status=status, tags=tags))
+    home.users_are("Alma", "Cleo")
+    run = add_run(home.instance, "generate_recommendations", status, **tags)
     home.tick()
-    assert home.partitions == ["Alma", "Bruno"]
+    assert home.partitions == ["Alma", "Bruno", "Cleo"]
     home.instance.delete_run(run.run_id)
     home.tick()
-    assert home.partitions == ["Alma"]
+    assert home.partitions == ["Alma", "Cleo"]
 
 
-def test_a_run_for_somebody_else_keeps_nobody(home: Home):
+@pytest.mark.parametrize("status", ENDED)
+def test_a_run_that_ended_protects_no_partition(home: Home, status: str):
     home.users_are("Alma", "Bruno")
     home.tick()
     home.users_are("Alma")
-    home.instance.add_run(
-        dg.DagsterRun(job_name="first_list", status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": "Alma"})
-    )
+    add_run(home.instance, "generate_recommendations", status, **{"dagster/partition": "Bruno"})
     home.tick()
     assert home.partitions == ["Alma"]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"dagster/partition": "Alma"},
+        {"dagster/asset_partition_range_start": "Alma", "dagster/asset_partition_range_end": "Bruno"},
+        {"dagster/asset_partition_range_start": "2024-01-01", "dagster/asset_partition_range_end": "2024-01-09"},
+    ],
+    ids=["another user", "a range of others", "days"],
+)
+def test_a_run_for_something_else_protects_no_partition(home: Home, tags: dict[str, str]):
+    home.users_are("Alma", "Bruno", "Cleo")
+    home.tick()
+    home.users_are("Alma", "Bruno")
+    add_run(home.instance, "generate_recommendations", "STARTED", **tags)
+    home.tick()
+    assert home.partitions == ["Alma", "Bruno"]
 
 
 def test_a_renamed_user_keeps_the_partition(home: Home):
@@ -204,49 +240,3 @@ def test_a_renamed_user_keeps_the_partition(home: Home):
         connection.exec_driver_sql("UPDATE users SET name = 'Alma Maria'")
     home.tick()
     assert home.partitions == ["Alma"]
-
-
-def failure_of(settings: Settings, instance: dg.DagsterInstance, error: Exception) -> list[str]:
-    """Fail a run with an error, let the sensor see it, and return the lines that it wrote."""
-
-    @dg.op
-    def failing(context) -> None:
-        with operator_errors(context, settings):
-            raise error
-
-    @dg.job
-    def failing_job() -> None:
-        failing()
-
-    result = failing_job.execute_in_process(instance=instance, raise_on_error=False)
-    repository = build_definitions(settings).get_repository_def()
-    sensor = repository.get_sensor_def("run_failure_sensor")
-    event = next(event for event in result.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE)
-    context = dg.build_run_status_sensor_context(
-        sensor_name=sensor.name, dagster_event=event, dagster_instance=instance, dagster_run=result.dagster_run
-    ).for_run_failure()
-    sensor(context)  # type: ignore[operator]
-    return (settings.home_path / "failures.log").read_text(encoding="utf-8").splitlines()
-
-
-def test_a_failed_run_is_told_in_one_line_with_what_and_why(settings: Settings, instance: dg.DagsterInstance):
-    (line,) = failure_of(settings, instance, ServiceRefused("TMDb refuses the key:\n set TMDB_API_KEY."))
-    assert datetime.fromisoformat(line.split(" ")[0]) <= datetime.now(UTC)
-    assert "failing_job" in line
-    assert line.endswith("failed: failing: TMDb refuses the key: set TMDB_API_KEY.")
-
-
-def test_a_failure_that_nobody_foresaw_is_one_line_too(settings: Settings, instance: dg.DagsterInstance):
-    (line,) = failure_of(settings, instance, ZeroDivisionError("what\nnow"))
-    assert "ZeroDivisionError: what now" in line
-
-
-def test_failures_are_added_to_what_was_told_before(settings: Settings, instance: dg.DagsterInstance):
-    failure_of(settings, instance, ServiceRefused("one"))
-    assert len(failure_of(settings, instance, ServiceRefused("two"))) == 2
-
-
-def test_no_secret_is_in_what_is_told(make_settings, instance: dg.DagsterInstance):
-    settings = make_settings(media_server_api_key="s3cr3t-key", tmdb_api_key="t0p-s3cr3t")
-    (line,) = failure_of(settings, instance, RuntimeError("GET /3/movie/1?api_key=t0p-s3cr3t with s3cr3t-key"))
-    assert "s3cr3t" not in line

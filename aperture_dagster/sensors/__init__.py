@@ -1,0 +1,34 @@
+"""What starts by itself: the first sync, users who join or leave, changes, failed runs and dead runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.defs.jobs import Job
+from aperture_dagster.sensors.automation import build_automation_sensor
+from aperture_dagster.sensors.failures import build_failure_sensor
+from aperture_dagster.sensors.first_sync import build_first_sync_sensor
+from aperture_dagster.sensors.new_users import build_users_sensor
+from aperture_dagster.sensors.recovery import build_dead_runs_sensor
+from aperture_dagster.settings import Settings
+
+
+def build_sensors(settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any]) -> list[dg.SensorDefinition]:
+    """Define all sensors, running unless the settings say otherwise.
+
+    Args:
+        settings: whether they are on, and what they need to know.
+        jobs: all jobs of the project.
+        built: their Dagster jobs by name.
+    """
+    status = dg.DefaultSensorStatus.RUNNING if settings.schedules_enabled else dg.DefaultSensorStatus.STOPPED
+    return [
+        build_first_sync_sensor(settings, jobs, built, status),
+        build_users_sensor(settings, jobs, built, status),
+        build_failure_sensor(settings, status),
+        build_dead_runs_sensor(settings, status),
+        build_automation_sensor(status),
+    ]
