@@ -12,7 +12,7 @@ from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import small_world
-from aperture_dagster_tests.household import Household, failed_checks, failures, metadata_of
+from aperture_dagster_tests.household import Household, failed_checks, failures, materializations, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -49,11 +49,11 @@ def test_studios_without_a_picture_get_their_logo_and_the_operators_choice_stays
             writer.set_picture(studios[chosen].server_item_id, b"the operator's", "image/png")
         metadata = publish(home)
         pictures, ours = simulator.state.studio_pictures(), (with_logo & set(studios)) - {chosen}
-        assert ours and metadata["changed"] == len(ours)
+        assert ours and metadata["rows_written"] == len(ours)
         assert pictures[chosen].content == b"the operator's"
         logos = logos_by_name(home)
         assert {name: pictures[name].content for name in ours} == {name: logos[name] for name in ours}
-        assert publish(home)["changed"] == 0
+        assert publish(home)["rows_written"] == 0
         assert simulator.state.studio_pictures() == pictures
 
 
@@ -66,10 +66,10 @@ def test_the_media_server_is_not_touched_unless_turned_on(household):
 
 def test_our_own_picture_follows_a_new_logo(household):
     with enriched(household, set_studio_pictures=True) as (_, home):
-        changed = publish(home)["changed"]
+        changed = publish(home)["rows_written"]
         home.rows("UPDATE studio_logos SET shown_sha256 = 'an older one' WHERE shown_sha256 IS NOT NULL RETURNING 1")
-        assert publish(home)["changed"] == changed > 0
-        assert publish(home)["changed"] == 0
+        assert publish(home)["rows_written"] == changed > 0
+        assert publish(home)["rows_written"] == 0
 
 
 def test_a_refused_picture_costs_only_itself_and_warns(household):
@@ -77,9 +77,9 @@ def test_a_refused_picture_costs_only_itself_and_warns(household):
         simulator.state.add_fault(FaultRule("jellyfin", "/Images/Primary", status=400, times=1))
         result = home.must("enrich_studio_logos")
         assert failed_checks(result) == [CHECK]
-        assert metadata_of(result, "studio_pictures")["changed"] > 1
+        assert metadata_of(result, "studio_pictures")["rows_written"] > 1
         result = home.must("enrich_studio_logos")
-        assert failed_checks(result) == [] and metadata_of(result, "studio_pictures")["changed"] == 1
+        assert failed_checks(result) == [] and metadata_of(result, "studio_pictures")["rows_written"] == 1
 
 
 def test_a_server_that_is_down_fails_the_step_with_a_sentence_and_keeps_the_logos(household):
@@ -90,4 +90,17 @@ def test_a_server_that_is_down_fails_the_step_with_a_sentence_and_keeps_the_logo
         assert "Jellyfin" in sentence and "What was there is kept" in sentence
         assert logos_by_name(home)
         simulator.state.clear_faults()
-        assert publish(home)["changed"] > 1
+        assert publish(home)["rows_written"] > 1
+
+
+def test_publishing_does_not_count_as_a_change_of_the_logos(household):
+    with enriched(household, set_studio_pictures=True) as (_, home):
+        versions = [
+            [
+                one.tags["dagster/data_version"]
+                for one in materializations(home.must("enrich_studio_logos"))
+                if one.asset_key.to_user_string() in ("studio_logos", "studio_pictures")
+            ]
+            for _ in range(2)
+        ]
+        assert len(versions[0]) == 2 and versions[0] == versions[1]

@@ -53,6 +53,7 @@ def studio_logos(
     """
     from aperture_dagster.storage.files import clear_unfinished
     from aperture_dagster.storage.studios import ask_for_changed_logos, gather_studios, stored_logos, studio_table
+    from aperture_dagster.storage.versions import content_version
 
     if not tmdb_image_service.configured:
         return skipped(context, TMDB_IMAGES, "there are no logos")
@@ -74,10 +75,12 @@ def studio_logos(
         tally.rows += gathered.written
         with database.transaction() as connection:
             studios = studio_table(connection)
+            version = content_version(connection, "studio_logos", columns=("kind", "studio_id", "name", "sha256"))
         return materialized(
             context,
             source_metadata(database, TMDB_IMAGES, tally, requests=client.requests, now=clock.now())
             | {"files_lost": len(lost), "studios": table(studios)},
+            version=version,
         )
 
 

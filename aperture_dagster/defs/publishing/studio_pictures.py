@@ -15,6 +15,8 @@ from aperture_dagster.publishing.studio_pictures import PictureChange, plan_pict
 from aperture_dagster.resources.errors import NotFound, RequestRejected
 from aperture_dagster.resources.providers import Database, MediaServers
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.studios import note_shown, stored_logos
+from aperture_dagster.storage.versions import content_version
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.records import ServerStudio
@@ -51,7 +53,7 @@ def studio_pictures(
         reason = "skipped: APERTURE_SET_STUDIO_PICTURES is off"
         context.log.info(reason)
         return dg.MaterializeResult(
-            metadata={"skipped": reason},
+            metadata={"skipped": reason, "rows_written": 0, "requests": 0},
             # Nothing is published, and that does not change.
             data_version=dg.DataVersion("off"),
             check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True)],
@@ -62,14 +64,17 @@ def studio_pictures(
         if changes:
             studios, changes = _compare(writer, database)
         left = [change.studio.name for change in changes]
+        with database.transaction() as connection:
+            version = content_version(connection, "studio_logos", columns=("kind", "studio_id", "shown_sha256"))
         return dg.MaterializeResult(
             metadata={
                 "studios": len(studios),
                 "with_picture": sum(studio.has_picture for studio in studios),
-                "changed": len(changed),
+                "rows_written": len(changed),
                 "requests": writer.requests,
                 "changed_studios": table([{"studio": name} for name in changed[:SHOWN_STUDIOS]]),
             },
+            data_version=dg.DataVersion(version),
             check_results=[
                 dg.AssetCheckResult(
                     check_name=CHECK,
@@ -84,8 +89,6 @@ def studio_pictures(
 
 def _compare(writer: "MediaServerWriter", database: Database) -> "tuple[list[ServerStudio], list[PictureChange]]":
     """Return the studios on the server, and the pictures that should be set."""
-    from aperture_dagster.storage.studios import stored_logos
-
     studios = [studio for page in writer.reader.studios() for studio in page]
     with database.transaction() as connection:
         return studios, plan_pictures(studios, stored_logos(connection))
@@ -99,8 +102,6 @@ def _apply(
     changes: Sequence[PictureChange],
 ) -> list[str]:
     """Set pictures; return the names of the studios whose picture was accepted."""
-    from aperture_dagster.storage.studios import note_shown
-
     changed: list[str] = []
     progress = Progress(context, "studio pictures", len(changes))
     for studio, logo in ((change.studio, change.logo) for change in changes):
