@@ -9,8 +9,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import Response
+from starlette.routing import Match
 
 from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.service import Operation, Request, StandIn
+from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.world import World
 
 pytest_plugins = ["pytester"]
 AGENT = {"User-Agent": "a test"}
@@ -77,6 +82,32 @@ def test_unmodelled_fields_of_a_body_are_refused(steady: RunningSimulator, path:
     """the same for the fields of a body."""
     headers = AGENT | {"Authorization": "Bearer demo-openai-key"}
     assert httpx.post(f"{steady.url}/{path}", json=body, headers=headers).status_code == 501
+
+
+@pytest.mark.asks_unmodelled
+@pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE"])
+def test_other_methods_of_a_known_path_are_refused(
+    steady: RunningSimulator, keys: dict[str, dict[str, str]], method: str
+) -> None:
+    url = f"{steady.tmdb_url}/configuration"
+    assert httpx.request(method, url, params=keys["tmdb"]).status_code == 501
+
+
+def test_a_literal_path_takes_precedence_over_a_placeholder() -> None:
+    class Tiny(StandIn):
+        name = "tiny"
+
+        def error(self, status: int) -> Response:
+            return Response(status_code=status)
+
+    def respond(_: Request, **parts: str) -> Response:
+        return Response()
+
+    operations = [Operation("GET", path, respond) for path in ("/titles/{title_id}", "/titles/popular")]
+    scope = {"type": "http", "method": "GET", "root_path": "", "path": "/titles/popular"}
+    stand_in = Tiny(SimulatorState(World("empty")), operations)
+    first = next(one for one in stand_in.operations if one.matches(scope)[0] is Match.FULL)
+    assert first.path == "/titles/popular"
 
 
 PROGRAM = """
