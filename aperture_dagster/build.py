@@ -13,10 +13,10 @@ from aperture_dagster.defs.gates import blocking_checks, upstream_keys, why_bloc
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.schedules import build_schedule
-from aperture_dagster.resources.metadata_services import mdblist_service, omdb_service, tmdb_image_service, tmdb_service
 from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
 from aperture_dagster.sensors import build_sensors
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.sources.services import Services
 from aperture_dagster.storage.tables.base import column_schema
 
 
@@ -41,10 +41,7 @@ def build_definitions(
         "settings": settings,
         "database": database,
         "media_servers": MediaServers(settings, database),
-        "tmdb_service": tmdb_service(settings, database),
-        "tmdb_image_service": tmdb_image_service(settings, database),
-        "omdb_service": omdb_service(settings, database, clock),
-        "mdblist_service": mdblist_service(settings, database, clock),
+        "services": Services(settings, database, clock),
         "embedders": Embedders(settings),
         "clock": clock,
     }

@@ -59,7 +59,7 @@ def tracked() -> list[Path]:
 # Arrows
 
 
-@pytest.mark.parametrize("folder", ["library", "ranking", "storage", "resources", "simulator"])
+@pytest.mark.parametrize("folder", ["library", "ranking", "storage", "resources", "sources", "worklist", "simulator"])
 def test_what_is_below_dagster_does_not_know_it(folder: str):
     for path in modules(folder):
         for name in ("dagster", "dagster_postgres", "aperture_dagster.defs", "aperture_dagster.build"):

@@ -108,10 +108,10 @@ def five_days(library: Any, daily: int, chance: random.Random) -> bool:
         metadata = library.ask("omdb")
         requests = library.state.requests("omdb") - before
         good &= requests == daily == metadata["quota_used"] and metadata["still_due"] == daily * (DAYS - day)
-        good &= ("goes_on_at" in metadata) is (day < DAYS)
+        good &= ("resumes_at" in metadata) is (day < DAYS)
         print(
             f"day {day} {requests:18,} {metadata['quota_used']:6,} {metadata['still_due']:12,}   "
-            f"{metadata.get('goes_on_at', 'complete'):<22} {time.monotonic() - started:6.1f}  {name}",
+            f"{metadata.get('resumes_at', 'complete'):<22} {time.monotonic() - started:6.1f}  {name}",
             flush=True,
         )
     asked = library.state.asked("omdb")

@@ -31,9 +31,9 @@ from sqlalchemy import text
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.cli import demo
-from aperture_dagster.library.sources import SOURCES, Source
 from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import load_settings
+from aperture_dagster.sources import SERVICES
 from aperture_dagster.storage.embedded import release_embedded_server
 from aperture_dagster.storage.work_list import enrol
 
@@ -233,7 +233,7 @@ def in_sequence(database: Database, stand_ins: StandIns, limit: Limit) -> bool:
 
 def put_on_the_list(database: Database, limit: Limit, titles: int) -> None:
     """Make exactly this many titles due for a service."""
-    source: Source = next(source for source in SOURCES if source.name == limit.service)
+    source = next(service for service in SERVICES if service.name == limit.service)
     with database.transaction() as connection:
         enrol(connection, source, now=datetime.now(UTC))
         connection.execute(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import logging
 import os
 import statistics
 import sys
@@ -25,20 +26,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import dagster as dg
 import psutil
 from sqlalchemy import text
 
-from aperture_dagster.library.sources import MDBLIST, OMDB, TMDB, TMDB_COLLECTIONS, TMDB_IMAGES
 from aperture_dagster.resources.media_server.records import MediaType, ServerLibrary, ServerTitle
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.resources.tmdb import TmdbTitle, parse_title
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.sources import SERVICES, merge_plan
+from aperture_dagster.sources.base import store_titles
+from aperture_dagster.sources.tmdb import TMDB, TMDB_COLLECTIONS
 from aperture_dagster.storage.catalogue_sync import Coverage, RemovalRules, TitleSync, write_libraries
 from aperture_dagster.storage.embedded import release_embedded_server
 from aperture_dagster.storage.enrichment import write_answers, write_enriched
 from aperture_dagster.storage.work_list import DueItem, count_due, due_items, enrol, outcome_summary
-from aperture_dagster.worklist.engine import Attempt, WorkList, keep_answers, work_through
+from aperture_dagster.worklist.engine import Attempt, WorkList, work_through
 
 BATCH_LIMIT_MS = 50
 # For queries that run once per run.
@@ -168,7 +170,7 @@ class Timing:
 
 def look_at_the_list(database: Database) -> None:
     """Measure the queries of every source in every state of the list."""
-    sources = (TMDB, OMDB, MDBLIST, TMDB_COLLECTIONS, TMDB_IMAGES)
+    sources = (*SERVICES, TMDB_COLLECTIONS)
     first = Timing("first enrolment of a source", 10 * RUN_LIMIT_MS)
     for source in sources:
         with first.measured(), database.transaction() as connection:
@@ -191,7 +193,7 @@ def look_at_the_list(database: Database) -> None:
         for name, once in (
             ("count of due items", lambda connection, source: count_due(connection, source, now=NOW)),
             ("enrolment", lambda connection, source: enrol(connection, source, now=NOW)),
-            ("overview", outcome_summary),
+            ("outcomes", outcome_summary),
         ):
             timing = Timing(f"{state}: {name}", RUN_LIMIT_MS)
             for source in sources:
@@ -276,10 +278,15 @@ def work_through_everything(settings: Settings, database: Database) -> None:
 
     ttl = timedelta(days=settings.tmdb_ttl_days)
     work = WorkList(
-        TMDB, ask=at_once, keep=keep_answers(TMDB), ttl=lambda attempt, now: ttl, concurrency=8, cancel=lambda: None
+        source=TMDB,
+        ask=at_once,
+        store=store_titles(TMDB.name),
+        ttl=lambda attempt, now: ttl,
+        concurrency=8,
+        cancel=lambda: None,
     )
     started = time.monotonic()
-    tally = work_through(dg.build_asset_context(), database, Clock(), work)
+    tally = work_through(work, database, Clock(), logging.getLogger(__name__))
     seconds = time.monotonic() - started
     judge(
         f"{tally.ok:,} titles requested and stored in {seconds:.0f} s, {tally.ok / seconds:,.0f} per second; "
@@ -298,7 +305,7 @@ def merge(database: Database) -> float:
     """Merge all sources of all works; return the seconds that it took."""
     started = time.monotonic()
     with database.transaction() as connection:
-        counts = write_enriched(connection)
+        counts = write_enriched(connection, merge_plan())
     seconds = time.monotonic() - started
     print(f"  merged in {seconds:.1f} s, {counts.written:,} rows written")
     return seconds

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -28,6 +29,7 @@ from aperture_dagster.settings import (
     project_root,
     secret_names,
 )
+from aperture_dagster.sources import SOURCES
 
 START_SECONDS = 60
 # Enough for any world in one day; the real services allow 1,000.
@@ -89,9 +91,11 @@ def stand_ins(world: str, users: int | None, server: Server = "jellyfin") -> Ite
     from aperture_dagster.simulator.environment import environment
     from aperture_dagster.simulator.settings import SimulatorSettings
 
-    generous = SimulatorSettings(omdb_daily_limit=REQUESTS_A_DAY, mdblist_daily_limit=REQUESTS_A_DAY)
+    limited = [source.name for source in SOURCES if source.daily_limit is not None]
+    limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in limited}
+    generous = SimulatorSettings(**limits)
     command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world, "--parent-pid", str(os.getpid())]
-    command += [f"--{service}-daily-limit={REQUESTS_A_DAY}" for service in ("omdb", "mdblist")]
+    command += [f"--{service}-daily-limit={REQUESTS_A_DAY}" for service in limited]
     command += ["--users", str(users)] if users is not None else []
     with (
         tempfile.TemporaryFile() as log,

@@ -21,11 +21,10 @@ from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
 from aperture_dagster.resources.home_network import describe_route
-from aperture_dagster.resources.metadata_services import mdblist_service, omdb_service, tmdb_service
-from aperture_dagster.resources.metered_service import MeteredService
 from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings, load_settings, project_root
+from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.storage.errors import DatabaseError
 
 LEAST_FREE_BYTES = 1_000_000_000
@@ -66,17 +65,12 @@ def doctor() -> None:
 def examine(settings: Settings) -> Iterator[Finding]:
     """Examine one thing after the other; the failure of one hides none of the others."""
     database, clock = Database(settings), Clock()
-    services: list[tuple[MeteredService[Any], str, str]] = [
-        (tmdb_service(settings, database), settings.tmdb_url, "only the media server's facts are known"),
-        (omdb_service(settings, database, clock), settings.omdb_url, "titles have no critics' scores and awards"),
-        (mdblist_service(settings, database, clock), settings.mdblist_url, "titles have no scores of MDBList"),
-    ]
     # Generators: each begins its work when its turn comes.
     checks = {
         "home": _home(settings),
         "database": _database(database),
         "media server": _media_server(settings, database),
-        **{service.label: _metadata_service(service, *about) for service, *about in services},
+        **{source.label: _title_source(source, settings, database, clock) for source in SOURCES},
         "embedder": _embedder(settings),
         "schedules": _schedules(settings),
     }
@@ -135,12 +129,13 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
     yield Finding("media server", "ok" if libraries else "warning", "; ".join([about, *describe_route(settings)]))
 
 
-def _metadata_service(service: MeteredService[Any], address: str, without: str) -> Iterator[Finding]:
+def _title_source(source: TitleSource[Any], settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
     """Whether a source accepts the key, and how much of its quota is used."""
+    service = source.metered(settings, database, clock)
     if not service.configured:
-        yield Finding(service.label, "off", f"{service.key_setting} is not set: {without}")
+        yield Finding(service.label, "off", f"{service.key_setting} is not set: {source.without_key}")
         return
-    message = f"the key is accepted at {address}"
+    message = f"the key is accepted at {source.url(settings)}"
     quota = service.quota
     try:
         with service.open(patience_seconds=0) as client:

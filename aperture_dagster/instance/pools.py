@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aperture_dagster.library.sources import SOURCES
+from aperture_dagster.sources import SERVICES
 from aperture_dagster.storage.schema_lock import schema_lock
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MEDIA_SERVER = "media_server"
 EMBEDDER = "embedder"
 # Two steps may read the media server: the nightly films and series side by side, or a newcomer's history meanwhile.
-POOLS = {MEDIA_SERVER: 2, EMBEDDER: 1} | {source.name: 1 for source in SOURCES}
+POOLS = {MEDIA_SERVER: 2, EMBEDDER: 1} | {service.name: 1 for service in SERVICES}
 
 
 def create_missing_pools(events: PostgresEventLogStorage) -> None:

@@ -1,124 +1,127 @@
-"""The one merged view of a title: for every column the sources in the order in which they are asked.
+"""The merge of what several sources say of a title into one view.
 
-The first source that has a value wins, and the view keeps which one that was. Keywords alone are of several sources
-together: they are opinions, of which more is better.
+For every column the sources are asked in the order of their ranks. The first that has a value wins, and the view
+records which one that was. Values of ``joined`` columns are combined.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
-# The server's title is the operator's own naming; its runtime is that of the file. For what is said *about* a title
-# TMDb is asked first. Votes of IMDb never stand in for TMDb's: there are ten times as many of them, and a title whose
-# votes were counted elsewhere would look the more popular for it. Of a score that two sources pass on, OMDb's comes
-# first: it is read from the site itself.
-PRECEDENCE: dict[str, tuple[tuple[str, str], ...]] = {
-    "title": (("server", "title"), ("tmdb", "title")),
-    "original_title": (("tmdb", "original_title"), ("server", "original_title")),
-    "year": (("server", "year"), ("tmdb", "release_year")),
-    "tmdb_id": (("server", "tmdb_id"), ("tmdb", "tmdb_id")),
-    "imdb_id": (("server", "imdb_id"), ("tmdb", "imdb_id")),
-    "tvdb_id": (("server", "tvdb_id"), ("tmdb", "tvdb_id")),
-    "overview": (("tmdb", "overview"), ("server", "overview")),
-    "tagline": (("tmdb", "tagline"), ("server", "tagline")),
-    "genres": (("tmdb", "genres"), ("server", "genres")),
-    "keywords": (("tmdb", "keywords"), ("mdblist", "keywords"), ("server", "tags")),
-    "cast": (("tmdb", "cast_names"),),
-    "directors": (("tmdb", "directors"),),
-    "creators": (("tmdb", "creators"),),
-    "companies": (("tmdb", "company_names"), ("server", "studios")),
-    "networks": (("tmdb", "network_names"),),
-    "countries": (("tmdb", "countries"),),
-    "language": (("tmdb", "original_language"),),
-    "official_rating": (("server", "official_rating"), ("omdb", "rated"), ("mdblist", "certification")),
-    "runtime_minutes": (("server", "runtime_minutes"), ("tmdb", "runtime_minutes"), ("omdb", "runtime_minutes")),
-    "release_date": (("tmdb", "release_date"), ("server", "premiere_date"), ("omdb", "released")),
-    "status": (("tmdb", "status"), ("server", "status")),
-    "vote_average": (("tmdb", "vote_average"), ("server", "community_rating")),
-    "vote_count": (("tmdb", "vote_count"),),
-    "popularity": (("tmdb", "popularity"),),
-    "collection_name": (("tmdb", "collection_name"),),
-    "poster_path": (("tmdb", "poster_path"),),
-    "imdb_rating": (("omdb", "imdb_rating"), ("mdblist", "imdb_rating")),
-    "imdb_votes": (("omdb", "imdb_votes"), ("mdblist", "imdb_votes")),
-    "rotten_tomatoes": (("omdb", "rotten_tomatoes"), ("mdblist", "rotten_tomatoes")),
-    "rotten_tomatoes_audience": (("mdblist", "rotten_tomatoes_audience"),),
-    "metacritic": (("omdb", "metacritic"), ("mdblist", "metacritic")),
-    "letterboxd": (("mdblist", "letterboxd"),),
-    "trakt": (("mdblist", "trakt"),),
-    "mdblist_score": (("mdblist", "score"),),
-    "awards": (("omdb", "awards"),),
-    "award_wins": (("omdb", "award_wins"),),
-    "award_nominations": (("omdb", "award_nominations"),),
-    "oscars_won": (("omdb", "oscars_won"),),
-    "streams": (("mdblist", "streams"),),
-}
-LIST_COLUMNS = frozenset(
-    {"genres", "keywords", "cast", "directors", "creators", "companies", "networks", "countries", "streams"}
-)
-# Values of these sources are put together, as long as any of them has one.
-TOGETHER: dict[str, tuple[str, ...]] = {"keywords": ("tmdb", "mdblist")}
-
-
-# Raise it when the code below makes something else of the same sources: all is merged again then.
+Row = Mapping[str, Any]
+# Increase it when the code of this module merges the same values differently: everything is merged again then.
 VERSION = 1
 
 
-def recipe() -> str:
-    """A hash of how sources are merged."""
-    plain = repr((VERSION, PRECEDENCE, sorted(LIST_COLUMNS), TOGETHER))
-    return hashlib.blake2b(plain.encode(), digest_size=8).hexdigest()
-
-
-def merge_sources(
-    server: Mapping[str, Any],
-    tmdb: Mapping[str, Any] | None = None,
-    omdb: Mapping[str, Any] | None = None,
-    mdblist: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The merged columns of one work, and under ``sources`` which source each value came from (``a+b``: of both).
+@dataclass(frozen=True, slots=True)
+class Gives:
+    """A column of the view that a source has values for.
 
     Args:
-        server: the columns of ``titles`` for the copy that stands for the work.
-        tmdb: the columns of ``tmdb_metadata``, None if there is none.
-        omdb: the same of ``omdb_ratings``.
-        mdblist: the same of ``mdblist_scores``.
+        column: the column of the view.
+        own: the source's own column; default the same name.
+        rank: sources with a lower rank are asked first.
+        joined: combine the values with those of other sources that are joined, instead of taking the first.
+        read: makes the value of the view from the source's own.
     """
-    sources: dict[str, Mapping[str, Any]] = {"server": server, "omdb": omdb or {}, "mdblist": mdblist or {}}
-    if tmdb is not None:
-        released = tmdb.get("release_date")
-        sources["tmdb"] = {
-            **tmdb,
-            "release_year": released.year if released else None,
-            "cast_names": [member["name"] for member in tmdb.get("cast") or []],
-            "company_names": [company["name"] for company in tmdb.get("companies") or []],
-            "network_names": [network["name"] for network in tmdb.get("networks") or []],
-        }
-    merged: dict[str, Any] = {}
-    came_from: dict[str, str] = {}
-    for column, candidates in PRECEDENCE.items():
-        merged[column] = [] if column in LIST_COLUMNS else None
-        together = [source for source in TOGETHER.get(column, ()) if sources.get(source, {}).get(column)]
-        if len(together) > 1:
-            merged[column] = weave([sources[source][column] for source in together])
-            came_from[column] = "+".join(together)
-            continue
-        for source, name in candidates:
-            value = sources.get(source, {}).get(name)
-            if value is not None and value != "" and value != []:
-                merged[column] = value
-                came_from[column] = source
-                break
-    merged["sources"] = came_from
-    return merged
+
+    column: str
+    own: str = ""
+    rank: int = 0
+    joined: bool = False
+    read: Callable[[Any], Any] | None = None
+
+    def value(self, row: Row) -> Any:
+        """Return the value that a row of the source gives; None if it has none."""
+        value = row.get(self.own or self.column)
+        if value is not None and self.read is not None:
+            value = self.read(value)
+        return None if value is None or value == "" or value == [] else value
+
+
+def gives(rank: int, *same: str, **renamed: str) -> tuple[Gives, ...]:
+    """Declare columns that a source gives under the same name, and others as ``column="own column"``."""
+    return tuple(Gives(column, own, rank) for column, own in ((dict(zip(same, same, strict=True))) | renamed).items())
+
+
+# What the media server gives. The title is the operator's own name for it, the runtime that of the file, so these come
+# before all sources. Descriptions come after all sources.
+SERVER = "server"
+SERVER_GIVES = (
+    *gives(0, "title", "year", "tmdb_id", "imdb_id", "tvdb_id", "official_rating", "runtime_minutes"),
+    # Between TMDb and OMDb.
+    *gives(15, release_date="premiere_date"),
+    *gives(90, "original_title", "overview", "tagline", "genres", "status"),
+    *gives(90, keywords="tags", companies="studios", vote_average="community_rating"),
+)
+
+
+class MergePlan:
+    """Which source is asked first for each column of the view.
+
+    Args:
+        declared: what each source gives, by the name of the source.
+
+    Raises:
+        ValueError: two sources have the same rank in a column, or one gives a column twice.
+    """
+
+    def __init__(self, declared: Mapping[str, Iterable[Gives]]) -> None:
+        columns: dict[str, dict[int, tuple[str, Gives]]] = {}
+        for source, given in declared.items():
+            for one in given:
+                ranks = columns.setdefault(one.column, {})
+                if one.rank in ranks:
+                    raise ValueError(f"{one.column}: {source} and {ranks[one.rank][0]} both have rank {one.rank}")
+                ranks[one.rank] = (source, one)
+        self.columns = {column: tuple(ranks[rank] for rank in sorted(ranks)) for column, ranks in columns.items()}
+
+    def recipe(self) -> str:
+        """Hash what the merge of a title depends on besides the rows."""
+        plain = [
+            (column, [(source, one.own or column, one.joined, _name(one.read)) for source, one in candidates])
+            for column, candidates in sorted(self.columns.items())
+        ]
+        return hashlib.blake2b(repr((VERSION, plain)).encode(), digest_size=8).hexdigest()
+
+    def merge(self, rows: Mapping[str, Row | None]) -> dict[str, Any]:
+        """Merge the rows of a title.
+
+        Returns the columns of the view that any source has a value for, and under ``sources`` the source of each value
+        (``a+b`` where two are combined).
+
+        Args:
+            rows: of each source, by its name; None for a source that does not know the title.
+        """
+        merged: dict[str, Any] = {}
+        came_from: dict[str, str] = {}
+        for column, candidates in self.columns.items():
+            found = [
+                (source, one, value)
+                for source, one in candidates
+                if (row := rows.get(source)) is not None and (value := one.value(row)) is not None
+            ]
+            joined = [(source, value) for source, one, value in found if one.joined]
+            if len(joined) > 1:
+                merged[column] = weave([value for _, value in joined])
+                came_from[column] = "+".join(source for source, _ in joined)
+            elif found:
+                came_from[column], _, merged[column] = found[0]
+        return {**merged, "sources": came_from}
+
+
+def _name(read: Callable[[Any], Any] | None) -> str:
+    return read.__qualname__ if read is not None else ""
 
 
 def weave(lists: Sequence[Sequence[str]]) -> list[str]:
-    """All names of several lists, each once whatever its case: first those that all lists hold, then in turns, so that
-    whoever reads only the first twenty hears every list.
+    """Combine lists of names, each name once regardless of case.
+
+    Names that are in all lists come first, then one of each list in turn, so that the first twenty are from all lists.
     """
     folded = [{name.casefold() for name in names} for names in lists]
     agreed = [name for name in lists[0] if all(name.casefold() in names for names in folded)]

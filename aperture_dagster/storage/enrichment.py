@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
+from sqlalchemy import ARRAY, text
 
-from aperture_dagster.library.merge import merge_sources, recipe
+from aperture_dagster.library.merge import SERVER, MergePlan
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.tables import enriched_metadata, merges, metadata, tmdb_collections, written_columns
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 # Title sources, by name, with their tables.
 SOURCE_TABLES: dict[str, Table] = {
     table.info["source"]: table for table in metadata.tables.values() if "source" in table.info
+}
+# A row of the view for a title about which no source says anything.
+NO_VALUES: dict[str, Any] = {
+    name: [] if isinstance(enriched_metadata.columns[name].type, ARRAY) else None
+    for name in written_columns(enriched_metadata)
 }
 MERGE_BATCH = 1000
 
@@ -47,20 +52,20 @@ def write_collections(connection: Connection, rows: Iterable[dict[str, Any]]) ->
     return upsert(connection, tmdb_collections, rows)
 
 
-def write_enriched(connection: Connection) -> WriteCounts:
+def write_enriched(connection: Connection, plan: MergePlan) -> WriteCounts:
     """Merge the metadata of works whose sources changed since they were merged last, in batches.
 
     The input of a merge is recorded as versions of the source rows (``xmin`` and ``ctid``) instead of times, so that
     late commits and clocks that jump cannot hide a change.
     """
-    counts = WriteCounts()
+    counts, recipe = WriteCounts(), plan.recipe()
     changed = connection.execute(
         text(
             f"SELECT s.work_id {_WORKS.format(columns='work_id', scope='TRUE')} "
             "LEFT JOIN merges m ON m.work_id = s.work_id LEFT JOIN enriched_metadata e ON e.work_id = s.work_id "
             f"WHERE m.made_from IS DISTINCT FROM {_MADE_FROM} OR e.work_id IS NULL ORDER BY 1"
         ),
-        {"recipe": recipe()},
+        {"recipe": recipe},
     )
     works = list(changed.scalars())
     columns = [
@@ -74,11 +79,11 @@ def write_enriched(connection: Connection) -> WriteCounts:
     )
     for start in range(0, len(works), MERGE_BATCH):
         batch = works[start : start + MERGE_BATCH]
-        found = connection.execute(statement, {"works": batch, "recipe": recipe()}).mappings().all()
+        found = connection.execute(statement, {"works": batch, "recipe": recipe}).mappings().all()
         rows = []
         for parts in (_by_source(dict(row)) for row in found):
-            identity = {name: parts["server"][name] for name in ("work_id", "media_type")}
-            rows.append(identity | merge_sources(**parts))
+            identity = {name: parts[SERVER][name] for name in ("work_id", "media_type")}
+            rows.append(NO_VALUES | identity | plan.merge(parts))
         counts += upsert(connection, enriched_metadata, rows)
         made = [{"work_id": row["work_id"], "made_from": row["made_from"]} for row in found]
         upsert(connection, merges, made)
@@ -86,10 +91,10 @@ def write_enriched(connection: Connection) -> WriteCounts:
 
 
 def _by_source(row: dict[str, Any]) -> dict[str, Any]:
-    parts: dict[str, dict[str, Any]] = {source: {} for source in ("server", *SOURCE_TABLES)}
+    parts: dict[str, dict[str, Any]] = {source: {} for source in (SERVER, *SOURCE_TABLES)}
     for name, value in row.items():
         source, dot, column = name.partition(".")
-        parts[source if dot else "server"][column or source] = value
+        parts[source if dot else SERVER][column or source] = value
     return {source: part if part["work_id"] is not None else None for source, part in parts.items()}
 
 
@@ -104,14 +109,14 @@ def enriched_sample(connection: Connection, limit: int = 20) -> list[dict[str, A
     return [dict(row) for row in connection.execute(statement, {"n": limit}).mappings()]
 
 
-def provenance(connection: Connection) -> list[dict[str, Any]]:
-    """Count, for every column of the merged view, the values from each source."""
+def count_values(connection: Connection) -> dict[tuple[str, str], int]:
+    """Count the values of the view by column and the source that they came from."""
     statement = text(
         "SELECT s.key AS column, s.value AS source, count(*) AS titles FROM enriched_metadata e, "
         "jsonb_each_text(e.sources) s WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id) "
-        "GROUP BY 1, 2 ORDER BY 1, 3 DESC"
+        "GROUP BY 1, 2"
     )
-    return [dict(row) for row in connection.execute(statement).mappings()]
+    return {(column, source): titles for column, source, titles in connection.execute(statement)}
 
 
 def coverage(connection: Connection) -> dict[str, float]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from aperture_dagster.library.sources import TMDB_IMAGES
 from aperture_dagster.storage.bulk import WriteCounts
+from aperture_dagster.storage.populations import Source
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -61,7 +61,9 @@ def gather_studios(connection: Connection) -> WriteCounts:
     return WriteCounts(inserted=inserted, updated=changed + left_over)
 
 
-def ask_for_changed_logos(connection: Connection, *, lost: Iterable[tuple[str, int]], now: datetime) -> None:
+def ask_for_changed_logos(
+    connection: Connection, source: Source, *, lost: Iterable[tuple[str, int]], now: datetime
+) -> None:
     """Make logos due now that changed since the last attempt, or whose files are ``lost``.
 
     Failed ones keep waiting: a change does not make the service work again.
@@ -81,7 +83,7 @@ def ask_for_changed_logos(connection: Connection, *, lost: Iterable[tuple[str, i
             "AND f.item = s.studio_id AND f.outcome IN ('ok', 'not_found') AND f.due_at > :now "
             "AND s.logo_path IS NOT NULL AND s.logo_path IS DISTINCT FROM s.tried_path"
         ),
-        {"source": TMDB_IMAGES.name, "now": now},
+        {"source": source.name, "now": now},
     )
 
 

@@ -1,4 +1,4 @@
-"""When a title is asked for again, by how the last attempt went."""
+"""When an item is due again, depending on the outcome of the last attempt."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from datetime import date, datetime, timedelta
 from typing import Literal
 
 Outcome = Literal["ok", "not_found", "error"]
-NOT_FOUND_AGAIN = timedelta(days=30)
+RETRY_NOT_FOUND = timedelta(days=30)
 FIRST_RETRY = timedelta(hours=1)
 LONGEST_RETRY = timedelta(hours=24)
 A_YEAR = timedelta(days=365)
 
 
 def due_after(outcome: Outcome, *, failures: int, now: datetime, ttl: timedelta) -> datetime:
-    """When the next attempt is due.
+    """Return when the next attempt is due.
 
     Args:
-        outcome: of the attempt just made. One that the quota forbade was not made: what is due stays due.
-        failures: attempts that failed in a row, this one included.
+        outcome: of the attempt just made. (An attempt that the quota prevented was not made; its item stays due.)
+        failures: attempts in a row that failed, including this one.
         now: the time of the attempt.
-        ttl: how long a good answer is good for.
+        ttl: how long an answer remains good.
     """
     if outcome == "ok":
         return now + ttl
     if outcome == "not_found":
-        return now + NOT_FOUND_AGAIN
+        return now + RETRY_NOT_FOUND
     return now + min(FIRST_RETRY * 2 ** min(max(failures - 1, 0), 10), LONGEST_RETRY)
 
 
 def ttl_for(
     released: date | None, year: int | None, *, now: datetime, ttl: timedelta, young_ttl: timedelta
 ) -> timedelta:
-    """How long facts about a title stay good: one younger than a year still gathers votes and episodes.
+    """Return how long facts about a title remain good: votes and episodes of titles younger than a year still change.
 
     Args:
-        released: its first day, if that is known; else its ``year`` is taken, as a whole.
-        year: its year, if that is known.
+        released: release date, if known; otherwise the last day of ``year`` counts.
+        year: release year, if known.
         now: the time of the answer.
-        ttl: for what is older than a year, or of no known age.
-        young_ttl: for what is younger, or not out yet.
+        ttl: for titles older than a year, or of unknown age.
+        young_ttl: for younger and unreleased titles.
     """
     if released is None and year is not None:
         released = date(min(max(year, 1), 9999), 12, 31)

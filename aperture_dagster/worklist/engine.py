@@ -1,7 +1,7 @@
-"""Work through a source's list: ask about what is due, and keep each answer as it comes.
+"""Work through the list of a source: ask about the items that are due, and store each answer as it comes.
 
-This is the one place that decides when to stop, what is kept and when an item is due again. A source only says how it
-is asked and where its answers go.
+Only this module decides when to stop, what is recorded and when an item is due again. A source only says how to ask it
+and where its answers go.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.defs.failures import LONGEST_REASON
-from aperture_dagster.defs.reporting import Progress
-from aperture_dagster.library.sources import Kind, Source
 from aperture_dagster.resources.errors import (
     BadAnswer,
     NotFound,
@@ -28,26 +25,29 @@ from aperture_dagster.resources.errors import (
     ServiceUnavailable,
 )
 from aperture_dagster.resources.providers import Clock, Database
-from aperture_dagster.storage.work_list import DueItem
+from aperture_dagster.storage.populations import Source
+from aperture_dagster.storage.services import note_answers, note_trouble
+from aperture_dagster.storage.work_list import DueItem, count_due, due_items, enrol, write_fetches
 from aperture_dagster.worklist.due import Outcome, due_after
+from aperture_dagster.worklist.progress import Log, Progress
 
 if TYPE_CHECKING:
-    import dagster as dg
     from sqlalchemy import Connection
 
     from aperture_dagster.resources.quota import QuotaLedger
 
-READ_AT_ONCE = 200
-# For answers that are on their way when the run is stopped.
+BATCH_OF_DUE_ITEMS = 200
+# For answers that are under way when the run is stopped.
 GRACE_SECONDS = 3.0
-# So many in a row that could not be reached mean that the service is down, not that the titles are odd.
-FAILURES_THAT_MEAN_DOWN = 8
+# So many unreachable in a row mean that the service is down, and not that single titles are odd.
+FAILURES_UNTIL_DOWN = 8
 LARGEST_COUNT = 32_767
+LONGEST_REASON = 280
 
 
 @dataclass(slots=True)
 class Attempt:
-    """The outcome of asking about an item. ``found_id``: the source's own id of it, when that had to be looked up."""
+    """The outcome of asking about an item. ``found_id``: the id by which the source knows it, if it was looked up."""
 
     item: DueItem
     outcome: Outcome
@@ -59,9 +59,9 @@ class Attempt:
 
 @dataclass(slots=True)
 class Tally:
-    """What a run came to.
+    """The totals of a run.
 
-    Attempts by outcome, rows written, what is still due; ``goes_on_at`` when the quota or a pause ended the run;
+    Attempts by outcome, rows written, items still due; ``resumes_at`` if the quota or a pause ended the run;
     ``reason`` is why the first attempt failed, ``unreachable`` why the last one did not reach the service.
     """
 
@@ -70,7 +70,7 @@ class Tally:
     error: int = 0
     rows: int = 0
     still_due: int = 0
-    goes_on_at: datetime | None = None
+    resumes_at: datetime | None = None
     reason: str = ""
     unreachable: str = ""
 
@@ -89,54 +89,52 @@ class Tally:
         return self.ok + self.not_found + self.error
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class WorkList:
-    """How to work through one source's list.
+    """How to work through the list of a source.
 
     Args:
         source: whose list it is.
-        ask: asks about one unit (items of one kind) and yields attempts as they are known. May raise any
-            ServiceError: what it concerns is then decided here.
-        keep: writes the answers of successful attempts; returns how many rows changed.
-        ttl: how long the answer of such an attempt is good for.
-        cancel: ends requests that are under way, for a run that is being stopped.
-        note: called with all attempts, whatever came of them, beside ``keep``.
-        quota: the source's requests of the day, if they are limited.
+        ask: asks about one unit (items of one group) and yields attempts as they are known. May raise any
+            ServiceError; the engine decides which items it concerns.
+        store: writes the answers of successful attempts; returns how many rows changed.
+        ttl: how long the answer of an attempt remains good.
+        cancel: ends the requests that are under way when the run is stopped.
+        note: called with all attempts, whatever their outcome, in the transaction of ``store``.
+        quota: the source's requests per day, if they are limited.
         concurrency: units asked about at once.
-        unit_size: items in a unit now.
-        group: of what an item may share a unit with; default everything.
+        unit_size: current number of items in a unit; None: one, for sources that are not asked in batches.
+        group: items of different groups never share a unit.
         what: what the items are called in the log.
-        failures_that_mean_down: units in a row that could not be reached.
+        failures_until_down: after so many unreachable units in a row the service counts as down.
     """
 
     source: Source
     ask: Callable[[Sequence[DueItem]], Iterator[list[Attempt]]]
-    keep: Callable[[Connection, Sequence[Attempt]], int]
+    store: Callable[[Connection, Sequence[Attempt]], int]
     ttl: Callable[[Attempt, datetime], timedelta]
     cancel: Callable[[], None]
     quota: QuotaLedger | None = None
     note: Callable[[Connection, Sequence[Attempt]], None] = lambda connection, attempts: None
     concurrency: int = 1
-    unit_size: Callable[[], int] = lambda: 1
+    unit_size: Callable[[], int] | None = None
     group: Callable[[DueItem], Hashable] = lambda item: None
     what: str = "titles"
-    failures_that_mean_down: int = FAILURES_THAT_MEAN_DOWN
+    failures_until_down: int = FAILURES_UNTIL_DOWN
 
 
-def keep_answers(source: Source) -> Callable[[Connection, Sequence[Attempt]], int]:
-    """Persist the answers of a source that has one row per title."""
+def one_by_one(ask: Callable[[DueItem], Attempt]) -> Callable[[Sequence[DueItem]], Iterator[list[Attempt]]]:
+    """Ask about each item of a unit by itself."""
 
-    def keep(connection: Connection, attempts: Sequence[Attempt]) -> int:
-        from aperture_dagster.storage.enrichment import write_answers
+    def ask_unit(unit: Sequence[DueItem]) -> Iterator[list[Attempt]]:
+        for item in unit:
+            yield [outcome_of(item, lambda item=item: ask(item))]
 
-        rows = (attempt.answer.as_row(attempt.item.item) for attempt in attempts)
-        return write_answers(connection, source.name, rows).written
-
-    return keep
+    return ask_unit
 
 
 def outcome_of(item: DueItem, ask: Callable[[], Attempt]) -> Attempt:
-    """The attempt that ``ask`` returns, or what its error means for this item alone.
+    """Return the attempt that ``ask`` returns, or what its error means for this item alone.
 
     Raises:
         ServiceRefused, QuotaSpent, ServicePaused: these concern all items.
@@ -153,67 +151,64 @@ def outcome_of(item: DueItem, ask: Callable[[], Attempt]) -> Attempt:
         return Attempt(item, "error", detail=str(error), unreachable=True)
 
 
-def work_through(context: dg.AssetExecutionContext, database: Database, clock: Clock, work: WorkList) -> Tally:
-    """Ask about everything that is due; an answer is kept before the next question takes its place.
+def work_through(work: WorkList, database: Database, clock: Clock, log: Log) -> Tally:
+    """Ask about everything that is due. Answers are stored before further questions are sent.
 
-    A run that is killed loses no more than the requests under way, one that is stopped nothing. When the quota is spent
-    or the service asks for a long pause, it ends well, and says what is left: what was not asked stays as it was.
+    A run that is killed loses at most the requests under way, one that is stopped loses nothing. When the quota is
+    spent or the service asks for a long pause, the run ends without an error and reports what is left, which stays due.
 
     Raises:
-        ServiceUnavailable: the service is down; what was fetched is kept, what failed is tried again soon.
-        ServiceRefused: the key is refused; nothing more is marked as tried.
+        ServiceUnavailable: the service is down; what was fetched is stored, what failed is due again soon.
+        ServiceRefused: the key was refused; the items that were not asked about stay due.
     """
-    from aperture_dagster.storage.services import note_answers, note_trouble
-    from aperture_dagster.storage.work_list import count_due, enrol
-
-    now = clock.now()
+    source, now = work.source, clock.now()
     with database.transaction() as connection:
-        enrol(connection, work.source, now=now)
-        due = count_due(connection, work.source, now=now)
-    context.log.info(f"{work.source.label}: {due:,} {work.what} are due")
-    run = _Run(database, clock, work, now, Progress(context, f"{work.what} from {work.source.label}", due))
+        enrol(connection, source, now=now)
+        due = count_due(connection, source, now=now)
+    log.info(f"{source.label}: {due:,} {work.what} are due")
+    run = _Run(database, clock, work, now, Progress(log, f"{work.what} from {source.label}", due))
     tally, stop = run.tally, run.work()
     trouble: Exception | None = stop
     if isinstance(stop, QuotaSpent):
         trouble = None
         if work.quota is not None:
-            # Whoever used it up, and whoever said so.
+            # Another program with the same key may have used it up, so our own count may be lower.
             work.quota.exhaust()
-            tally.goes_on_at = work.quota.resumes_at
+            tally.resumes_at = work.quota.resumes_at
     elif isinstance(stop, ServicePaused):
-        tally.goes_on_at = stop.resumes_at
-        # A pause that follows on the last one is trouble; one after some answers is none.
+        tally.resumes_at = stop.resumes_at
+        # A pause after some answers is usual; without any answer since the last pause it is trouble.
         trouble = stop if tally.ok + tally.not_found == 0 else None
     with database.transaction() as connection:
-        tally.still_due = count_due(connection, work.source, now=clock.now())
+        tally.still_due = count_due(connection, source, now=clock.now())
         if isinstance(trouble, ServiceError):
-            note_trouble(connection, work.source.name, now=clock.now(), trouble=str(trouble))
+            note_trouble(connection, source.name, now=clock.now(), trouble=str(trouble))
         elif tally.ok + tally.not_found:
-            note_answers(connection, work.source.name, now=clock.now())
+            note_answers(connection, source.name, now=clock.now())
     if stop is not None and not isinstance(stop, (QuotaSpent, ServicePaused)):
         raise stop
-    _report(context, work, tally, stop)
+    _report(log, work, tally, stop)
     return tally
 
 
-def _report(context: dg.AssetExecutionContext, work: WorkList, tally: Tally, stop: Exception | None) -> None:
-    """Say what went wrong in a run that ended well."""
+def _report(log: Log, work: WorkList, tally: Tally, stop: Exception | None) -> None:
+    """Log what went wrong in a run that ended without an error."""
     label = work.source.label
     if tally.error:
-        context.log.warning(
+        log.warning(
             f"{tally.error:,} of {tally.asked:,} {work.what} could not be fetched from {label} and are tried again "
             f"later. The first: {tally.reason[:LONGEST_REASON]}."
         )
     if stop is None:
         return
     why = "today's requests are used up" if isinstance(stop, QuotaSpent) else "the service asks for a pause"
-    when = f", and it goes on at {tally.goes_on_at:%Y-%m-%d %H:%M} UTC" if tally.goes_on_at is not None else ""
-    context.log.warning(f"{label}: {why}; {tally.still_due:,} {work.what} are left{when}.")
+    when = f" Fetching continues after {tally.resumes_at:%Y-%m-%d %H:%M} UTC." if tally.resumes_at is not None else ""
+    log.warning(f"{label}: {why}; {tally.still_due:,} {work.what} are left.{when}")
 
 
 @dataclass(slots=True)
 class _UnitOver:
-    """The end of a unit: what of it was not asked about, what ended it early, and whether the service was reached."""
+    """The end of a unit: items not asked about, the error that ended it early, and whether the service was reached."""
 
     not_asked: list[DueItem]
     error: Exception | None
@@ -221,7 +216,7 @@ class _UnitOver:
 
 
 class _Run:
-    """One pass over the list: threads ask, the caller's thread keeps the results."""
+    """One pass over the list: threads ask, the caller's thread stores the results."""
 
     def __init__(self, database: Database, clock: Clock, work: WorkList, now: datetime, progress: Progress) -> None:
         self.tally = Tally()
@@ -229,23 +224,23 @@ class _Run:
         self._progress = progress
         self._waiting: defaultdict[Hashable, deque[DueItem]] = defaultdict(deque)
         self._all_read = False
-        self._busy: set[tuple[Kind, int]] = set()
-        # What has come is taken from the list only when it is kept: of what a queue hands over, an interruption that
-        # comes in the same moment leaves nothing.
+        self._busy: set[tuple[str, int]] = set()
+        # A list, from which results are removed only after they are stored: an interruption right after `Queue.get()`
+        # would lose the result.
         self._results: list[list[Attempt] | _UnitOver] = []
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._stop: Exception | None = None
         self._units_unreachable = 0
 
     def work(self) -> Exception | None:
-        """Go on until nothing is due or there is a reason to stop, which is returned; everything that came is kept."""
+        """Continue until nothing is due or there is a reason to stop, and return that; all answers are stored."""
         under_way = 0
         asking: set[Future[None]] = set()
         with ThreadPoolExecutor(self._list.concurrency, thread_name_prefix=self._list.source.name) as pool:
             try:
                 while True:
-                    # No more than are asked at once, or a kill would lose answers that wait to be kept besides.
+                    # No more units than threads, or a kill would also lose answers that wait to be stored.
                     while under_way < self._list.concurrency and (unit := self._next_unit()):
                         future = pool.submit(self._ask, unit)
                         asking.add(future)
@@ -253,10 +248,10 @@ class _Run:
                         under_way += 1
                     if under_way == 0:
                         break
-                    self._bell.get()
+                    self._news.get()
                     under_way -= self._collect()
             except BaseException:
-                # The run is being stopped: answers on their way have cost quota and are waited for, retries are not.
+                # The run is being stopped. Answers under way have cost quota, so wait for them, but not for retries.
                 self._stopping.set()
                 try:
                     wait(tuple(asking), timeout=GRACE_SECONDS)
@@ -264,21 +259,21 @@ class _Run:
                     self._list.cancel()
                 raise
             finally:
-                # Also when the run is being stopped: whatever has come is kept.
+                # Also when the run is being stopped.
                 self._stopping.set()
                 pool.shutdown(wait=True)
                 self._collect()
         self._progress.report()
-        nothing_came = self.tally.asked == self.tally.error
-        if self._stop is None and self._units_unreachable and nothing_came:
+        all_failed = self.tally.asked == self.tally.error
+        if self._stop is None and self._units_unreachable and all_failed:
             self._stop = self._down()
         return self._stop
 
     def _next_unit(self) -> list[DueItem]:
-        """A whole unit of one group; what is left over of the groups comes when all has been read."""
+        """Return a full unit of one group; incomplete units come last, when all due items have been read."""
         if self._stop is not None:
             return []
-        size = self._list.unit_size()
+        size = self._list.unit_size() if self._list.unit_size is not None else 1
         while True:
             for waiting in self._waiting.values():
                 if len(waiting) >= size or (self._all_read and waiting):
@@ -288,20 +283,18 @@ class _Run:
             self._read_more()
 
     def _read_more(self) -> None:
-        from aperture_dagster.storage.work_list import due_items
-
         source = self._list.source
         with self._database.transaction() as connection:
-            items = due_items(connection, source, now=self._now, limit=READ_AT_ONCE, busy=self._busy)
+            items = due_items(connection, source, now=self._now, limit=BATCH_OF_DUE_ITEMS, busy=self._busy)
         for item in items:
             self._waiting[self._list.group(item)].append(item)
         self._busy |= {item.key for item in items}
-        # Nothing becomes due meanwhile: what is due was settled when the run began.
+        # Nothing more becomes due during a run, since `now` is the time at which it began.
         self._all_read = not items
 
     def _ask(self, unit: list[DueItem]) -> None:
-        """In a thread: ask about a unit, and hand over what comes."""
-        asked: set[tuple[Kind, int]] = set()
+        """Ask about a unit, in a thread, and hand over the results."""
+        asked: set[tuple[str, int]] = set()
         error: Exception | None = None
         reached = False
         try:
@@ -313,18 +306,18 @@ class _Run:
                     if self._stopping.is_set():
                         break
         except Exception as raised:
-            # Its meaning is decided where all results are.
+            # `_collect` decides what it means.
             error = raised
         self._hand_over(_UnitOver([item for item in unit if item.key not in asked], error, reached))
 
     def _hand_over(self, result: list[Attempt] | _UnitOver) -> None:
         self._results.append(result)
-        self._bell.put(None)
+        self._news.put(None)
 
     def _collect(self) -> int:
-        """Keep all that has come, in one transaction; returns how many units are over.
+        """Store all results so far in one transaction, and return how many units are over.
 
-        Who is interrupted in it may call it once more.
+        If it is interrupted, it can be called again.
         """
         results = self._results[:]
         attempts: list[Attempt] = []
@@ -332,16 +325,16 @@ class _Run:
         for result in results:
             attempts += self._attempts_left(result) if isinstance(result, _UnitOver) else result
         if attempts:
-            self._keep(attempts)
+            self._store(attempts)
         del self._results[: len(results)]
         self._busy -= {attempt.item.key for attempt in attempts}
         self._busy -= {item.key for result in over for item in result.not_asked}
-        if self._stop is None and self._units_unreachable >= self._list.failures_that_mean_down:
+        if self._stop is None and self._units_unreachable >= self._list.failures_until_down:
             self._end(self._down())
         return len(over)
 
     def _attempts_left(self, over: _UnitOver) -> list[Attempt]:
-        """What the end of a unit means: a reason to stop for all, or failures of what of it was not asked about."""
+        """Return attempts for items of a unit that were not asked about, or stop if the error concerns all items."""
         error = over.error
         if isinstance(error, ServicePaused):
             self._end(error)
@@ -356,13 +349,11 @@ class _Run:
         self._end(error)
         return []
 
-    def _keep(self, attempts: Sequence[Attempt]) -> None:
-        from aperture_dagster.storage.work_list import write_fetches
-
+    def _store(self, attempts: Sequence[Attempt]) -> None:
         work, now = self._list, self._clock.now()
         with self._database.transaction() as connection:
             good = [attempt for attempt in attempts if attempt.outcome == "ok"]
-            self.tally.rows += work.keep(connection, good) if good else 0
+            self.tally.rows += work.store(connection, good) if good else 0
             work.note(connection, attempts)
             write_fetches(connection, work.source, [_fetch_row(attempt, work, now) for attempt in attempts])
         for attempt in attempts:

@@ -17,13 +17,14 @@ from aperture_dagster.resources.media_server.records import ServerTitle
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import WorldTitle
+from aperture_dagster.sources import SOURCES
 from aperture_dagster_tests.e2e import one_run
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of
 from aperture_dagster_tests.storage.conftest import Shelf, film
 
 NOON = datetime(2026, 5, 17, 12, tzinfo=UTC)
-ASSETS = {"tmdb": "tmdb_metadata", "omdb": "omdb_ratings", "mdblist": "mdblist_scores"}
-JOBS = {"tmdb": "enrich_metadata", "omdb": "enrich_metadata", "mdblist": "enrich_mdblist"}
+ASSETS = {source.name: source.table for source in SOURCES}
+JOBS = {source.name: source.job for source in SOURCES}
 
 
 def imdb(number: int) -> str:

@@ -51,7 +51,7 @@ def test_five_days_of_a_free_key_request_every_title_once(library):
             assert here.state.requests("omdb") == DAILY * (day + 1)
             assert (metadata["quota_used"], metadata["quota_limit"]) == (DAILY, DAILY)
             assert metadata["still_due"] == 60 - DAILY * (day + 1)
-            assert ("goes_on_at" in metadata) is (day < 4)
+            assert ("resumes_at" in metadata) is (day < 4)
         assert here.state.asked("omdb") == Counter({imdb(number): 1 for number in range(1, 61)})
         assert here.count("omdb") == {"ok": 60}
         assert here.home.value("SELECT count(*) FROM omdb_ratings") == 60
@@ -63,9 +63,9 @@ def test_a_spent_quota_succeeds_and_reports_what_is_left_and_when_it_continues(l
         result = here.run("omdb")
         assert result.success
         said = here.log(result)
-        assert "OMDb: today's requests are used up; 5 titles are left, and it goes on at 2026-05-18 00:00 UTC." in said
+        assert "today's requests are used up; 5 titles are left. Fetching continues after 2026-05-18 00:00 UTC." in said
         metadata = here.ask("omdb")
-        assert (metadata["still_due"], metadata["goes_on_at"]) == (5, "2026-05-18T00:00+00:00")
+        assert (metadata["still_due"], metadata["resumes_at"]) == (5, "2026-05-18T00:00+00:00")
         assert (metadata["quota_used"], metadata["requests"]) == (4, 0)
         assert here.count("omdb") == {"ok": 4, "waiting": 5}
 
@@ -108,7 +108,7 @@ def test_the_quota_that_mdblist_reports_includes_requests_of_others(library):
 def test_a_spent_quota_of_mdblist_succeeds_even_if_others_used_it(library):
     with library(titles(1, 30), mdblist_batch_size=5, stand_ins={"mdblist_daily_limit": 4}) as here:
         metadata = here.ask("mdblist")
-        assert (metadata["fetched"], metadata["still_due"], metadata["goes_on_at"]) == (
+        assert (metadata["fetched"], metadata["still_due"], metadata["resumes_at"]) == (
             20,
             10,
             "2026-05-18T00:00+00:00",
@@ -131,11 +131,11 @@ def test_a_spent_quota_that_mdblist_reports_with_status_200_succeeds(library):
         here.state.use_quota("mdblist", 2)
         result = here.run("mdblist")
         assert result.success
-        message = "MDBList: today's requests are used up; 20 titles are left, and it goes on at 2026-05-18 00:00 UTC."
+        message = "today's requests are used up; 20 titles are left. Fetching continues after 2026-05-18 00:00 UTC."
         assert message in here.log(result)
         assert here.count("mdblist") == {"ok": 10, "waiting": 20}
         asked = here.state.requests("mdblist")
-        assert here.ask("mdblist")["goes_on_at"] == "2026-05-18T00:00+00:00"
+        assert here.ask("mdblist")["resumes_at"] == "2026-05-18T00:00+00:00"
         assert here.state.requests("mdblist") == asked, "no further request on the same day"
         here.next_day()
         assert here.ask("mdblist")["fetched"] == 20
@@ -154,9 +154,11 @@ def test_a_long_retry_after_ends_the_run_and_marks_no_title(library, source: str
         fetched = 10 if source == "mdblist" else 2
         assert (metadata["fetched"], metadata["errors"], metadata["still_due"]) == (fetched, 0, 30 - fetched)
         assert here.count(source) == {"ok": fetched, "waiting": 30 - fetched}
-        goes_on_at = datetime.fromisoformat(metadata["goes_on_at"])
-        assert timedelta(minutes=29) < goes_on_at - before.replace(second=0) < timedelta(minutes=32)
-        assert f"the service asks for a pause; {30 - fetched} titles are left, and it goes on at" in here.log(result)
+        resumes_at = datetime.fromisoformat(metadata["resumes_at"])
+        assert timedelta(minutes=29) < resumes_at - before.replace(second=0) < timedelta(minutes=32)
+        assert f"the service asks for a pause; {30 - fetched} titles are left. Fetching continues after" in here.log(
+            result
+        )
         # The quota of the day is not spent.
         here.state.remove_fault(pause)
         assert here.ask(source)["fetched"] == 30 - fetched

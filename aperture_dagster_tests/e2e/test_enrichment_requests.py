@@ -93,7 +93,7 @@ def test_a_single_refused_id_does_not_make_batches_smaller(library):
 
 def test_a_refused_id_is_isolated_without_a_request_for_each_other_one(library):
     with library(titles(1, 100), mdblist_batch_size=100) as here:
-        # A hundred, the first fifty, the first ten, and the first alone.
+        # Refused: the batch of 100, of 50, of 10, and the first id by itself.
         here.state.add_fault(FaultRule("mdblist", status=400, times=4))
         metadata = here.ask("mdblist")
         assert here.count("mdblist") == {"ok": 99, "error": 1}

@@ -94,7 +94,7 @@ def test_the_metadata_of_a_source_shows_its_coverage(library):
         assert covers.description == (
             "2 of 9 titles could not be fetched; they are tried again. 1 title has no id that OMDb knows."
         )
-        assert plain(covers)["picture"] == picture and plain(covers)["no_id"] == 1
+        assert plain(covers)["chart"] == picture and plain(covers)["no_id"] == 1
         assert found["tmdb_metadata.covers_the_library"].passed
         here.state.clear_faults()
         here.move(minutes=61)
@@ -133,7 +133,7 @@ def test_a_check_warns_about_a_source_that_has_failed_for_a_day_until_it_answers
         here.fail("omdb")
         here.move(hours=23)
         here.fail("omdb")
-        assert look().passed, "for less than a day"
+        assert look().passed, "it has failed for less than a day"
         assert plain(look())["failing"] == 1
         here.move(hours=2)
         warned = look()
@@ -160,7 +160,7 @@ def test_a_check_warns_about_titles_that_no_source_can_know(library):
         assert (metadata["fetched"], metadata["not_found"], metadata["no_id"], metadata["coverage"]) == (5, 0, 3, 1.0)
         assert [row.data["title"] for row in metadata["without_id"].records] == ["Anime 21", "Anime 22", "Cour"]
         said = here.log(result)
-        assert "Titles with no id that any source knows: 3 (Anime 21, Anime 22, Cour)." in said
+        assert "Titles without an id that any source knows: 3 (Anime 21, Anime 22, Cour)." in said
         assert "let the media server identify them" in said.lower()
         covers = checks(result)["tmdb_metadata.covers_the_library"]
         assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)

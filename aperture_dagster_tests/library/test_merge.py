@@ -1,4 +1,4 @@
-"""The one merged view of a title."""
+"""The merged view of a title."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.library.merge import LIST_COLUMNS, PRECEDENCE, TOGETHER, merge_sources, weave
-from aperture_dagster.storage.tables import enriched_metadata, mdblist_scores, omdb_ratings, titles, tmdb_metadata
+from aperture_dagster.library.merge import SERVER_GIVES, Gives, MergePlan, gives, weave
+from aperture_dagster.sources import SOURCES, merge_plan
+from aperture_dagster.storage.tables import enriched_metadata, metadata, titles
 
 SERVER: dict[str, Any] = {
     "title": "My Name For It",
@@ -56,6 +57,11 @@ TMDB: dict[str, Any] = {
 }
 
 
+def merge_sources(server: dict[str, Any], tmdb: Any = None, omdb: Any = None, mdblist: Any = None) -> dict[str, Any]:
+    """Merge rows of the real sources."""
+    return merge_plan().merge({"server": server, "tmdb": tmdb, "omdb": omdb, "mdblist": mdblist})
+
+
 def test_the_first_source_with_a_value_wins_and_is_named():
     merged = merge_sources(SERVER, TMDB)
     assert merged["title"] == "My Name For It"
@@ -71,9 +77,8 @@ def test_the_first_source_with_a_value_wins_and_is_named():
 
 def test_what_no_source_knows_is_unknown_and_has_no_source():
     merged = merge_sources(SERVER, TMDB)
-    assert merged["tagline"] is None
-    assert merged["networks"] == []
-    assert not {"tagline", "networks", "collection_name", "tvdb_id"} & set(merged["sources"])
+    unknown = {"tagline", "networks", "collection_name", "tvdb_id"}
+    assert not unknown & set(merged) and not unknown & set(merged["sources"])
 
 
 def test_without_tmdb_the_servers_facts_stand():
@@ -87,7 +92,7 @@ def test_without_tmdb_the_servers_facts_stand():
 def test_votes_of_two_sources_are_never_mixed():
     merged = merge_sources(SERVER, TMDB | {"vote_average": None, "vote_count": None})
     assert merged["vote_average"] == 8.2
-    assert merged["vote_count"] is None
+    assert "vote_count" not in merged
 
 
 @pytest.mark.parametrize("empty", [None, "", []])
@@ -97,25 +102,42 @@ def test_an_empty_value_never_hides_a_full_one(empty: Any):
 
 def test_the_year_comes_from_the_release_where_the_server_has_none():
     assert merge_sources(SERVER | {"year": None}, TMDB)["year"] == 1999
-    assert merge_sources(SERVER | {"year": None}, TMDB | {"release_date": None})["year"] is None
+    assert merge_sources(SERVER | {"year": None}, TMDB | {"release_date": None}).get("year") is None
 
 
-def test_every_column_of_the_view_has_a_stated_precedence_from_columns_that_exist():
+def test_every_column_of_the_view_is_given_by_a_source_from_a_column_that_exists():
     own = {"work_id", "media_type", "sources", "updated_at"}
-    assert set(PRECEDENCE) == {column.name for column in enriched_metadata.columns} - own
-    made = {"release_year", "cast_names", "company_names", "network_names"}
-    tables = {
-        "server": set(titles.columns.keys()),
-        "tmdb": set(tmdb_metadata.columns.keys()) | made,
-        "omdb": set(omdb_ratings.columns.keys()),
-        "mdblist": set(mdblist_scores.columns.keys()),
-    }
-    for column, candidates in PRECEDENCE.items():
-        for source, name in candidates:
-            assert name in tables[source], (column, source, name)
-    for column, sources in TOGETHER.items():
-        assert {(source, column) for source in sources} <= set(PRECEDENCE[column])
-    assert {name for name in PRECEDENCE if "ARRAY" in repr(enriched_metadata.c[name].type)} == LIST_COLUMNS
+    assert set(merge_plan().columns) == {column.name for column in enriched_metadata.columns} - own
+    declared = [(titles, SERVER_GIVES), *((metadata.tables[source.table], source.gives) for source in SOURCES)]
+    for table, given in declared:
+        for one in given:
+            assert (one.own or one.column) in table.columns, (table.name, one)
+
+
+def test_combined_columns_are_lists_in_the_view():
+    joined = {one.column for source in SOURCES for one in source.gives if one.joined}
+    assert joined == {"keywords"}
+    assert all("ARRAY" in repr(enriched_metadata.c[name].type) for name in joined)
+
+
+def test_two_sources_of_equal_rank_are_refused():
+    with pytest.raises(ValueError, match="score: b and a both have rank 5"):
+        MergePlan({"a": gives(5, "score"), "b": gives(5, score="other")})
+
+
+def test_the_recipe_changes_only_with_the_outcome_of_a_merge():
+    declared = {"a": gives(1, "score", "votes"), "b": gives(2, score="points")}
+    recipe = MergePlan(declared).recipe()
+    same = {"b": gives(9, score="points"), "a": gives(3, "votes", "score")}
+    assert MergePlan(same).recipe() == recipe, "other numbers and another order of declarations"
+    for other in (
+        {"a": gives(2, "score", "votes"), "b": gives(1, score="points")},
+        {"a": gives(1, "score", "votes"), "b": gives(2, score="marks")},
+        {"a": gives(1, "score", "votes")},
+        {"a": gives(1, "score", "votes"), "b": (Gives("score", "points", rank=2, joined=True),)},
+        {"a": gives(1, "score", "votes"), "b": (Gives("score", "points", rank=2, read=round),)},
+    ):
+        assert MergePlan(other).recipe() != recipe
 
 
 OMDB: dict[str, Any] = {"imdb_rating": 8.7, "imdb_votes": 2_000_000, "rotten_tomatoes": 83, "rated": "R"}
@@ -135,7 +157,7 @@ def test_a_score_of_nothing_is_a_score():
 
 def test_imdbs_votes_do_not_stand_in_for_tmdbs():
     merged = merge_sources(SERVER, None, OMDB, MDBLIST)
-    assert (merged["vote_average"], merged["vote_count"], merged["imdb_votes"]) == (8.2, None, 2_000_000)
+    assert (merged["vote_average"], merged.get("vote_count"), merged["imdb_votes"]) == (8.2, None, 2_000_000)
 
 
 def test_keywords_of_both_sources_stand_together_those_of_both_first():

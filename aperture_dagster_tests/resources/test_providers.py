@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from aperture_dagster.resources.errors import ServiceNotConfigured, ServiceRefused, ServiceUnavailable
-from aperture_dagster.resources.metadata_services import tmdb_service
 from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import World
+from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster_tests.resources.conftest import NOW
 
 Serve = Callable[..., AbstractContextManager[Any]]
@@ -36,12 +36,12 @@ def test_a_missing_setting_is_named(given: dict[str, Any], named: str):
 
 def test_without_a_key_tmdb_is_not_configured():
     for settings in (load_settings(), load_settings(tmdb_api_key="")):
-        service = tmdb_service(settings, Database(settings))
+        service = TMDB.metered(settings, Database(settings), Clock())
         assert not service.configured
         with pytest.raises(ServiceNotConfigured, match="TMDB_API_KEY"), service.open():
             pass
     settings = load_settings(tmdb_api_key="abc")
-    assert tmdb_service(settings, Database(settings)).configured
+    assert TMDB.metered(settings, Database(settings), Clock()).configured
 
 
 def test_a_home_belongs_to_one_server(serve: Serve, make_settings: Callable[..., Settings]):

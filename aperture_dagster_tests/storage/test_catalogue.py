@@ -174,7 +174,7 @@ def test_a_corrected_identification_takes_the_history_along_to_the_right_work(sh
 
 
 def test_titles_whose_ids_changed_are_fetched_again(shelf: Shelf):
-    from aperture_dagster.library.sources import TMDB
+    from aperture_dagster.sources.tmdb import TMDB
     from aperture_dagster.storage.work_list import due_items, write_fetches
 
     shelf.films(film(1, tmdb_id=None), film(2))

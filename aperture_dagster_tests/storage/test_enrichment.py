@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from aperture_dagster.library.merge import merge_sources
+from aperture_dagster.library.merge import SERVER, MergePlan
+from aperture_dagster.sources import merge_plan
 from aperture_dagster.storage.bulk import WriteCounts
 from aperture_dagster.storage.enrichment import (
+    count_values,
     coverage,
-    provenance,
     unmerged_titles,
     values_out_of_range,
     write_answers,
@@ -44,8 +45,8 @@ def test_the_view_merges_all_and_is_not_written_again(shelf: Shelf):
     with shelf.open() as connection:
         write_answers(connection, "tmdb", [tmdb_row(shelf, 1)])
         assert unmerged_titles(connection) == 3
-        assert write_enriched(connection).inserted == 3
-        assert write_enriched(connection).written == 0
+        assert write_enriched(connection, merge_plan()).inserted == 3
+        assert write_enriched(connection, merge_plan()).written == 0
         assert unmerged_titles(connection) == 0
         known = coverage(connection)
     assert known["works"] == 3
@@ -60,37 +61,36 @@ def test_the_view_has_every_work_whatever_the_size_of_a_batch(shelf: Shelf, monk
     monkeypatch.setattr("aperture_dagster.storage.enrichment.MERGE_BATCH", 7)
     shelf.films(*(film(n) for n in range(1, 30)))
     with shelf.open() as connection:
-        assert write_enriched(connection).inserted == 29
+        assert write_enriched(connection, merge_plan()).inserted == 29
 
 
 def test_a_view_of_what_left_the_library_stays_as_it_was(shelf: Shelf):
     shelf.films(film(1), film(2))
     with shelf.open() as connection:
-        write_enriched(connection)
+        write_enriched(connection, merge_plan())
     shelf.films(film(1), rules=ACCEPTED)
     with shelf.open() as connection:
-        assert write_enriched(connection).written == 0
+        assert write_enriched(connection, merge_plan()).written == 0
     assert shelf.value("SELECT count(*) FROM enriched_metadata") == 2
 
 
 @pytest.fixture
 def merged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The works that are merged, as they are."""
-    from aperture_dagster.storage import enrichment
-
     works: list[int] = []
+    usual = MergePlan.merge
 
-    def merge(server: Any, **sources: Any) -> Any:
-        works.append(server["work_id"])
-        return merge_sources(server, **sources)
+    def merge(plan: MergePlan, rows: Any) -> Any:
+        works.append(rows[SERVER]["work_id"])
+        return usual(plan, rows)
 
-    monkeypatch.setattr(enrichment, "merge_sources", merge)
+    monkeypatch.setattr(MergePlan, "merge", merge)
     return works
 
 
 def merge_of(shelf: Shelf) -> WriteCounts:
     with shelf.open() as connection:
-        return write_enriched(connection)
+        return write_enriched(connection, merge_plan())
 
 
 def test_only_works_whose_sources_changed_are_merged(shelf: Shelf, merged: list[int]):
@@ -134,7 +134,7 @@ def test_a_merge_that_was_killed_is_made_again(shelf: Shelf, merged: list[int]):
     """What is noted as merged was merged."""
     shelf.films(film(1), film(2))
     with contextlib.suppress(KeyboardInterrupt), shelf.open() as connection:
-        write_enriched(connection)
+        write_enriched(connection, merge_plan())
         raise KeyboardInterrupt
     merged.clear()
     assert merge_of(shelf).inserted == 2
@@ -161,8 +161,8 @@ def test_the_merged_view_uses_every_source_and_names_it(shelf: Shelf):
         write_answers(connection, "omdb", [critics])
         scores = row_of(mdblist_scores, shelf, 1, keywords=["heist", "vault"], rotten_tomatoes=80, letterboxd=4.1)
         write_answers(connection, "mdblist", [scores])
-        write_enriched(connection)
-        counted = {(row["column"], row["source"]): row["titles"] for row in provenance(connection)}
+        write_enriched(connection, merge_plan())
+        counted = count_values(connection)
         known = coverage(connection)
     one = next(row for row in shelf.rows("SELECT * FROM enriched_metadata") if row["title"] == "Film 1")
     assert (one["rotten_tomatoes"], one["letterboxd"], one["awards"]) == (87, 4.1, "1 win.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster.library.sources import SOURCES, TITLES
+from aperture_dagster.sources import SOURCES
 from aperture_dagster.storage.enrichment import SOURCE_TABLES, value_ranges
 from aperture_dagster.storage.tables import ColumnSchema, column_schema, metadata
 
@@ -29,7 +29,7 @@ def test_every_table_can_be_described():
 
 
 def test_every_source_of_titles_has_a_table_with_a_row_per_work():
-    assert list(SOURCE_TABLES) == [source.name for source in SOURCES if source.kinds == TITLES]
+    assert {name: table.name for name, table in SOURCE_TABLES.items()} == {one.name: one.table for one in SOURCES}
     for table in SOURCE_TABLES.values():
         assert list(table.primary_key.columns.keys()) == ["work_id"]
 

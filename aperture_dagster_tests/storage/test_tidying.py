@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy import create_engine
 
+from aperture_dagster.sources import merge_plan
 from aperture_dagster.storage.enrichment import write_answers, write_enriched
 from aperture_dagster.storage.services import QUOTA_DAYS, service_lease, spend
 from aperture_dagster.storage.tables import metadata
@@ -32,7 +33,7 @@ def left_behind(shelf: Shelf) -> int:
     work = shelf.item("film-1")["work_id"]
     with shelf.open() as connection:
         write_answers(connection, "tmdb", [tmdb_row(shelf, 1)])
-        write_enriched(connection)
+        write_enriched(connection, merge_plan())
         register_model(connection, "m", 2)
         write_vectors(connection, "m", [work], ["hash"], np.ones((1, 2), dtype=np.float32))
     shelf.films(film(1, tmdb_id=77), film(2))

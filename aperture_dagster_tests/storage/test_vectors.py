@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aperture_dagster.sources import merge_plan
 from aperture_dagster.storage.enrichment import write_enriched
 from aperture_dagster.storage.vectors import (
     activate_model,
@@ -24,7 +25,7 @@ from aperture_dagster_tests.storage.conftest import ACCEPTED, Shelf, film
 def works(shelf: Shelf) -> list[int]:
     shelf.films(*(film(number) for number in range(1, 7)))
     with shelf.open() as connection:
-        write_enriched(connection)
+        write_enriched(connection, merge_plan())
     return [shelf.item(f"film-{number}")["work_id"] for number in range(1, 7)]
 
 

@@ -7,16 +7,20 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.library.sources import MDBLIST, OMDB, TMDB, TMDB_COLLECTIONS, TMDB_IMAGES, Source
+from aperture_dagster.sources.mdblist import MDBLIST
+from aperture_dagster.sources.omdb import OMDB
+from aperture_dagster.sources.tmdb import TMDB, TMDB_COLLECTIONS
+from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
 from aperture_dagster.storage.enrichment import write_answers
+from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.work_list import (
     ask_again,
     count_due,
+    count_stale,
     due_items,
     enrol,
     not_fetched,
     outcome_summary,
-    share_stale,
     write_fetches,
 )
 from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, Shelf, film, tmdb_row
@@ -180,7 +184,7 @@ def test_an_answer_is_stale_when_it_is_overdue_by_more_than_the_grace(shelf: She
     attempt(shelf, 1, hours=hours)
     attempt(shelf, 2, hours=-500, outcome="not_found")
     with shelf.open() as connection:
-        assert share_stale(connection, TMDB, now=NOW, grace_days=3) == (stale, 1)
+        assert count_stale(connection, TMDB, now=NOW, grace_days=3) == (stale, 1)
 
 
 def test_a_collection_is_due_once_for_all_its_films_and_gone_with_the_last_of_them(shelf: Shelf):

@@ -1,68 +1,68 @@
-"""What must be true of what others know of the titles."""
+"""Checks of what outside services say about the library's titles."""
 
 from datetime import timedelta
 
 import dagster as dg
 
 from aperture_dagster.defs.enrichment.logos import studio_logos
-from aperture_dagster.defs.enrichment.mdblist import mdblist_scores
 from aperture_dagster.defs.enrichment.merged import enriched_metadata
-from aperture_dagster.defs.enrichment.omdb import omdb_ratings
-from aperture_dagster.defs.enrichment.tmdb import tmdb_metadata
+from aperture_dagster.defs.enrichment.reporting import coverage, coverage_chart, total
 from aperture_dagster.defs.reporting import table
-from aperture_dagster.library.sources import MDBLIST, OMDB, SOURCES, TMDB, TMDB_IMAGES, Source
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.sources import SERVICES, SOURCES, TitleSource
+from aperture_dagster.sources.services import Services
+from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
+from aperture_dagster.storage.enrichment import unmerged_titles, values_out_of_range
+from aperture_dagster.storage.services import failing_services
+from aperture_dagster.storage.studios import stored_logos
+from aperture_dagster.storage.work_list import count_stale, outcome_summary
 
-# An answer may be as old as this beyond its time before it counts as stale: a few runs may fail.
+# An answer counts as overdue after its time and this, since a few runs may fail.
 GRACE_DAYS = 3
 TOLERATED = 0.1
 A_DAY = timedelta(days=1)
-SOURCE_ASSETS = ((TMDB, tmdb_metadata), (OMDB, omdb_ratings), (MDBLIST, mdblist_scores))
+OUTCOMES = ("ok", "not_found", "error", "waiting", "no_id")
 
 
-def _covers_the_library(source: Source, asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset,
-        name="covers_the_library",
-        description=f"Few answers of {source.label} are errors; few titles have no id by which it could be asked."
-        if source.asks_by == "any_known"
-        else f"Few answers of {source.label} are errors.",
-    )
+def covers_the_library(source: TitleSource) -> dg.AssetChecksDefinition:
+    """Return a check that warns of failed requests and, if the source knows every id, of titles without one."""
+    knows_every_id = source.asks_by == "any_known"
+    description = f"At most 10 % of the requests to {source.label} failed"
+    description += "; at most 10 % of the titles have no id that it knows." if knows_every_id else "."
+
+    @dg.asset_check(asset=source.table, name="covers_the_library", description=description)
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
-        from aperture_dagster.defs.enrichment.reporting import coverage, coverage_picture
-        from aperture_dagster.storage.work_list import outcome_summary
-
         with database.transaction() as connection:
             rows = outcome_summary(connection, source)
-        by_outcome = {name: sum(row["items"] for row in rows if row["outcome"] == name) for name in OUTCOMES}
+        by_outcome = {name: total(rows, name) for name in OUTCOMES}
         tried = by_outcome["ok"] + by_outcome["not_found"] + by_outcome["error"]
         errors, no_id = by_outcome["error"], by_outcome["no_id"]
-        few_without_id = source.asks_by != "any_known" or no_id <= TOLERATED * sum(by_outcome.values())
-        told = [f"{errors:,} of {tried:,} titles could not be fetched; they are tried again."] if errors else []
+        few_without_id = not knows_every_id or no_id <= TOLERATED * sum(by_outcome.values())
+        found = [f"{errors:,} of {tried:,} titles could not be fetched; they are tried again."] if errors else []
         if no_id:
-            told.append(f"{no_id:,} {'title has' if no_id == 1 else 'titles have'} no id that {source.label} knows.")
+            found.append(f"{no_id:,} {'title has' if no_id == 1 else 'titles have'} no id that {source.label} knows.")
         return dg.AssetCheckResult(
             passed=errors <= TOLERATED * tried and few_without_id,
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={"coverage": coverage(rows), "picture": dg.MetadataValue.md(coverage_picture(rows))} | by_outcome,
-            description=" ".join(told) or None,
+            metadata={"coverage": coverage(rows), "chart": coverage_chart(rows)} | by_outcome,
+            description=" ".join(found) or None,
         )
 
     return check
 
 
-def _is_fresh(source: Source, asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+def is_fresh(source: TitleSource) -> dg.AssetChecksDefinition:
+    """Return a check that warns when many answers are overdue."""
+
     @dg.asset_check(
-        asset=asset,
+        asset=source.table,
         name="is_fresh",
-        description=f"Few of {source.label}'s answers are older than they should get.",
+        description=f"At most 10 % of {source.label}'s answers are overdue by more than {GRACE_DAYS} days.",
     )
     def check(database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
-        from aperture_dagster.storage.work_list import share_stale
-
         with database.transaction() as connection:
-            stale, fetched = share_stale(connection, source, now=clock.now(), grace_days=GRACE_DAYS)
+            stale, fetched = count_stale(connection, source, now=clock.now(), grace_days=GRACE_DAYS)
         share = stale / fetched if fetched else 0.0
         return dg.AssetCheckResult(
             passed=share <= TOLERATED,
@@ -76,52 +76,47 @@ def _is_fresh(source: Source, asset: dg.AssetsDefinition) -> dg.AssetChecksDefin
     return check
 
 
-def _has_values_in_range(source: Source, asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+def has_values_in_range(source: TitleSource) -> dg.AssetChecksDefinition:
+    """Return a check that fails when numbers lie outside of the ranges that the source's table declares."""
+
     @dg.asset_check(
-        asset=asset,
+        asset=source.table,
         name="has_values_in_range",
-        description=f"{source.label}'s numbers lie where they can.",
+        description=f"{source.label}'s numbers lie within the ranges of their scales.",
     )
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
-        from aperture_dagster.storage.enrichment import values_out_of_range
-
         with database.transaction() as connection:
             columns = values_out_of_range(connection, source.name)
-        wrong = sum(row["out_of_range"] for row in columns)
+        wrong = [row for row in columns if row["out_of_range"]]
+        count = sum(row["out_of_range"] for row in wrong)
         return dg.AssetCheckResult(
-            passed=wrong == 0,
-            metadata={"out_of_range": wrong, "columns": table(columns)},
-            description=f"{wrong:,} values are out of range." if wrong else None,
+            passed=not wrong,
+            metadata={"out_of_range": count} | ({"columns": table(wrong)} if wrong else {}),
+            description=f"{count:,} values are out of range." if wrong else None,
         )
 
     return check
 
 
-@dg.asset_check(asset=studio_logos, description="Few logos could not be fetched, and every stored one has its file.")
+@dg.asset_check(asset=studio_logos, description="At most 10 % of the logos failed, and no stored one lost its file.")
 def has_its_files(settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Warn of logos that failed, and of files that are gone; both are fetched again."""
-    from aperture_dagster.storage.studios import stored_logos
-    from aperture_dagster.storage.work_list import outcome_summary
-
     folder = settings.home_path / "logos"
     with database.transaction() as connection:
         stored = stored_logos(connection)
-        rows = outcome_summary(connection, TMDB_IMAGES)
+        errors = total(outcome_summary(connection, TMDB_IMAGES), "error")
     gone = [logo.name for logo in stored if not (folder / logo.file_name).is_file()]
-    errors = sum(row["items"] for row in rows if row["outcome"] == "error")
     return dg.AssetCheckResult(
         passed=not gone and errors <= TOLERATED * (len(stored) + errors),
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"stored": len(stored), "gone": len(gone), "errors": errors, "outcomes": table(rows)},
+        metadata={"stored": len(stored), "gone": len(gone), "errors": errors},
         description=f"{len(gone):,} files are gone, {errors:,} logos failed." if gone or errors else None,
     )
 
 
 @dg.asset_check(asset=enriched_metadata, blocking=True, description="Every title of the library is in the merged view.")
 def has_every_title(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
-    """Fail when a title of the library is missing: it could never be embedded nor recommended."""
-    from aperture_dagster.storage.enrichment import unmerged_titles
-
+    """Fail when a title of the library is missing: it could be neither embedded nor recommended."""
     with database.transaction() as connection:
         missing = unmerged_titles(connection)
     return dg.AssetCheckResult(
@@ -131,38 +126,32 @@ def has_every_title(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult
     )
 
 
-# On the view, which is made whenever the library was read: a source's own checks do not run while it fails.
-@dg.asset_check(asset=enriched_metadata, description="No source of facts has failed for a day.")
+# A check on the view, because the checks of a source do not run while it fails.
+@dg.asset_check(asset=enriched_metadata, description="No source that has a key has failed for more than a day.")
 def has_sources_that_answer(
-    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
+    services: dg.ResourceParam[Services], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
-    """Warn of sources that have failed for more than a day: since when, and with what."""
-    from aperture_dagster.storage.services import failing_services
-
+    """Warn of sources that have failed for more than a day: since when, and with what error."""
     now = clock.now()
+    asked = {service.name: service.label for service in SERVICES if services.get(service).configured}
     with database.transaction() as connection:
-        # Who is asked no more, for want of a key, cannot answer.
-        asked = {source.name for source in SOURCES if getattr(settings, source.key_setting.lower())}
         failing = [row for row in failing_services(connection) if row["service"] in asked]
-    labels = {source.name: source.label for source in SOURCES}
     for_long = [row for row in failing if now - row["failing_since"] > A_DAY]
-    told = "; ".join(
-        f"{labels.get(row['service'], row['service'])} has failed since {row['failing_since']:%Y-%m-%d %H:%M} "
-        f"({row['trouble']})"
+    description = "; ".join(
+        f"{asked[row['service']]} has failed since {row['failing_since']:%Y-%m-%d %H:%M} ({row['trouble']})"
         for row in for_long
     )
+    metadata = {"failing": len(failing), "failing_for_a_day": len(for_long)}
     return dg.AssetCheckResult(
         passed=not for_long,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"failing": len(failing), "failing_for_a_day": len(for_long), "services": table(failing)},
-        description=told or None,
+        metadata=metadata | ({"services": table(failing)} if failing else {}),
+        description=description or None,
     )
 
 
-CHECKS_OF_A_SOURCE = (_covers_the_library, _is_fresh, _has_values_in_range)
-OUTCOMES = ("ok", "not_found", "error", "waiting", "no_id")
 CHECKS = [
-    *(make(source, asset) for source, asset in SOURCE_ASSETS for make in CHECKS_OF_A_SOURCE),
+    *(make(source) for source in SOURCES for make in (covers_the_library, is_fresh, has_values_in_range)),
     has_its_files,
     has_every_title,
     has_sources_that_answer,

@@ -1,15 +1,16 @@
-"""Metadata that every source shows on its asset's page: coverage, failures, quota."""
+"""What the page of a source shows: coverage, failures, quota."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import SHOWN_NAMES, table
-from aperture_dagster.library.sources import Source
+from aperture_dagster.defs.reporting import SHOWN_NAMES, materialized, table
+from aperture_dagster.sources.services import Service
+from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.work_list import not_fetched, outcome_summary, without_id
 
 if TYPE_CHECKING:
@@ -21,81 +22,90 @@ BAR_WIDTH = 30
 SHADES = {"ok": "█", "not_found": "▒", "error": "▓", "waiting": "░", "no_id": "·"}
 
 
-def coverage_picture(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A bar per kind of item, in Markdown: how much of the library a source has answered about, and how.
+def coverage_chart(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
+    """Draw a bar per kind of item: how much of the library a source has answered about, and with what outcome.
 
     Args:
         rows: of :func:`aperture_dagster.storage.work_list.outcome_summary`.
     """
     if not rows:
-        return "*nothing in the library yet*"
+        return dg.MetadataValue.md("*nothing in the library yet*")
     lines = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = {row["outcome"]: row for row in rows if row["kind"] == kind}
         total = sum(row["items"] for row in own.values())
         bar = "".join(SHADES[name] * round(BAR_WIDTH * own[name]["items"] / total) for name in SHADES if name in own)
-        told = ", ".join(f"{own[name]['items']:,} {name.replace('_', ' ')}" for name in SHADES if name in own)
-        lines.append(f"`{kind:<10} {bar[:BAR_WIDTH]:<{BAR_WIDTH}}` {told}")
+        counts = ", ".join(f"{own[name]['items']:,} {name.replace('_', ' ')}" for name in SHADES if name in own)
+        lines.append(f"`{kind:<10} {bar[:BAR_WIDTH]:<{BAR_WIDTH}}` {counts}")
     legend = " ".join(f"`{shade}` {name.replace('_', ' ')}" for name, shade in SHADES.items())
-    return "\n\n".join([*lines, legend])
+    return dg.MetadataValue.md("\n\n".join([*lines, legend]))
+
+
+def total(rows: Sequence[Mapping[str, Any]], outcome: str) -> int:
+    """Sum the items with an outcome over all kinds."""
+    return sum(row["items"] for row in rows if row["outcome"] == outcome)
 
 
 def coverage(rows: Sequence[Mapping[str, Any]]) -> float:
-    """The share (0-1) of what a source can be asked about that it has answered; 1 when there is nothing."""
-    askable = sum(row["items"] for row in rows if row["outcome"] != "no_id")
-    answered = sum(row["items"] for row in rows if row["outcome"] == "ok")
-    return answered / askable if askable else 1.0
+    """Return the share (0-1) of the items that a source can be asked about and has answered; 1 if there are none."""
+    askable = sum(row["items"] for row in rows) - total(rows, "no_id")
+    return total(rows, "ok") / askable if askable else 1.0
 
 
 def source_metadata(
-    database: Database,
-    source: Source,
-    tally: Tally,
-    *,
-    requests: int,
-    now: datetime,
-    quota: QuotaLedger | None = None,
+    database: Database, source: Source, tally: Tally, *, requests: int, quota: QuotaLedger | None = None
 ) -> dict[str, Any]:
-    """The metadata of a run of a source: numbers with stable names first, then the state of its list."""
+    """Return the metadata of a run of a source: numbers, and tables only if it asked about anything.
+
+    Most runs find nothing due, and a table costs as much in the event log as the whole rest of the run.
+    """
     with database.transaction() as connection:
         rows = outcome_summary(connection, source)
-        troubled = not_fetched(connection, source)
-        unknowable = without_id(connection, source)
+        failed, unknowable = [], []
+        if tally.asked:
+            failed, unknowable = not_fetched(connection, source), without_id(connection, source)
     metadata: dict[str, Any] = {
-        "dagster/row_count": sum(row["items"] for row in rows if row["outcome"] == "ok"),
+        "dagster/row_count": total(rows, "ok"),
         "coverage": round(coverage(rows), 4),
         "asked": tally.asked,
         "fetched": tally.ok,
         "not_found": tally.not_found,
         "errors": tally.error,
-        "no_id": sum(row["items"] for row in rows if row["outcome"] == "no_id"),
+        "no_id": total(rows, "no_id"),
         "still_due": tally.still_due,
         "rows_written": tally.rows,
         "requests": requests,
     }
     if quota is not None:
-        used, limit = quota.usage()
-        metadata |= {"quota_used": used, "quota_limit": limit}
-    if tally.goes_on_at is not None:
-        metadata["goes_on_at"] = tally.goes_on_at.astimezone(UTC).isoformat(timespec="minutes")
+        metadata["quota_used"], metadata["quota_limit"] = quota.usage()
+    if tally.resumes_at is not None:
+        metadata["resumes_at"] = tally.resumes_at.astimezone(UTC).isoformat(timespec="minutes")
+    if tally.asked:
+        metadata |= {
+            "coverage_by_kind": coverage_chart(rows),
+            "outcomes": table(rows),
+            "not_fetched": table(failed),
+        }
     if unknowable:
         metadata["without_id"] = table(unknowable)
-    return metadata | {
-        "coverage_by_kind": dg.MetadataValue.md(coverage_picture(rows)),
-        "outcomes": table(rows),
-        "not_fetched": table(troubled),
-    }
+    return metadata
 
 
-def skipped(context: dg.AssetExecutionContext, source: Source, keeps: str) -> dg.MaterializeResult:
-    """The result of a source that has no key: said in the log and on the page, and the graph goes on."""
-    reason = f"skipped: {source.key_setting} is not set"
-    context.log.warning(f"{reason}; {keeps}.")
-    return dg.MaterializeResult(metadata={"skipped": reason, "rows_written": 0, "requests": 0})
+def skipped(context: dg.AssetExecutionContext, service: Service, version: str) -> dg.MaterializeResult:
+    """Return the result of a service that has no key, after logging what is missing without it.
+
+    Args:
+        context: of the run.
+        service: that has no key.
+        version: of the rows that are there. The asset counts as materialized, so that what waits for it continues.
+    """
+    reason = f"skipped: {service.key_setting} is not set"
+    context.log.warning(f"{reason}; {service.without_key}.")
+    return materialized(context, {"skipped": reason, "rows_written": 0, "requests": 0}, version=version)
 
 
-def tell_waiting(context: dg.AssetExecutionContext, source: Source):
-    """What to do while another run uses the source: say so at first, then every minute."""
+def log_waiting(context: dg.AssetExecutionContext, source: Source) -> Callable[[float], None]:
+    """Return a function that logs, at first and then every minute, that another run uses the source."""
 
     def waiting(seconds: float) -> None:
         if int(seconds) % 60 == 0:
@@ -105,13 +115,13 @@ def tell_waiting(context: dg.AssetExecutionContext, source: Source):
 
 
 def warn_of_titles_without_id(context: dg.AssetExecutionContext, database: Database, source: Source) -> None:
-    """Say how many titles have no id that any source knows, which nobody would notice otherwise."""
+    """Warn of titles that no source can be asked about, which nobody would notice otherwise."""
     with database.transaction() as connection:
-        count = sum(row["items"] for row in outcome_summary(connection, source) if row["outcome"] == "no_id")
+        count = total(outcome_summary(connection, source), "no_id")
         names = [row["title"] for row in without_id(connection, source, limit=SHOWN_NAMES)]
     if count:
         context.log.warning(
-            f"Titles with no id that any source knows: {count:,} ({', '.join(names)}"
+            f"Titles without an id that any source knows: {count:,} ({', '.join(names)}"
             f"{', …' if count > len(names) else ''}). They are not enriched; an AniDB id is not enough. Let the media "
             "server identify them by TMDb, IMDb or, for series, TVDb."
         )

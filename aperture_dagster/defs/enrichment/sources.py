@@ -1,0 +1,76 @@
+"""The assets of the title sources: each service, and what it says about the library's titles."""
+
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.defs.enrichment.reporting import (
+    log_waiting,
+    skipped,
+    source_metadata,
+    warn_of_titles_without_id,
+)
+from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.media_server import movies, series
+from aperture_dagster.defs.reporting import materialized
+from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources import SOURCES, TitleSource
+from aperture_dagster.sources.services import Services
+from aperture_dagster.storage.versions import change_version
+from aperture_dagster.worklist.engine import work_through
+
+GROUP = "enrichment"
+
+
+def service_spec(source: TitleSource) -> dg.AssetSpec:
+    """Return the external asset of a service, so that lineage begins where the data does."""
+    return dg.AssetSpec(source.name, group_name=GROUP, description=source.about, kinds={source.name})
+
+
+def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
+    """Return the asset that asks a source about the titles that are due."""
+
+    def version(database: Database) -> str:
+        with database.transaction() as connection:
+            return change_version(connection, source.table)
+
+    @dg.asset(
+        name=source.table,
+        description=source.description,
+        group_name=GROUP,
+        deps=[source.name, movies, series],
+        kinds={source.name, "postgres"},
+        pool=source.name,
+        metadata={"dagster/table_name": source.table},
+    )
+    def asset(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        database: dg.ResourceParam[Database],
+        services: dg.ResourceParam[Services],
+        clock: dg.ResourceParam[Clock],
+    ) -> dg.MaterializeResult:
+        service, extra = services.get(source), {}
+        if not service.configured:
+            return skipped(context, source, version(database))
+        with operator_errors(context, settings), service.open(waiting=log_waiting(context, source)) as client:
+            titles, *others = source.work_lists(settings, service, client)
+            tally = work_through(titles, database, clock, context.log)
+            if titles.unit_size is not None:
+                extra["batch_size"] = titles.unit_size()
+            for work in others:
+                if tally.resumes_at is None:
+                    other = work_through(work, database, clock, context.log)
+                    tally.rows, tally.resumes_at = tally.rows + other.rows, other.resumes_at
+                    extra |= {f"{work.what}_fetched": other.ok, f"{work.what}_failed": other.error}
+            if source.asks_by == "any_known":
+                warn_of_titles_without_id(context, database, source)
+            numbers = source_metadata(database, source, tally, requests=client.requests, quota=service.quota)
+            return materialized(context, numbers | extra, version=version(database))
+
+    return asset
+
+
+SOURCE_ASSETS = tuple(source_asset(source) for source in SOURCES)
+SERVICE_SPECS = tuple(service_spec(source) for source in SOURCES)

@@ -1,0 +1,56 @@
+"""What is declared of a title source, a service of facts about titles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aperture_dagster.library.merge import Gives
+from aperture_dagster.resources.metered_service import MeteredService
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources.services import Client, Service
+from aperture_dagster.storage.enrichment import write_answers
+from aperture_dagster.worklist.engine import Attempt, WorkList
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+EVERY_SIX_HOURS = "0 */6 * * *"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TitleSource(Service[Client]):
+    """The declaration of a title source. Its asset, checks, resources, job, doctor's line and place in the merged view
+    are derived from it.
+
+    Args:
+        table: the table with one row per work, whose ``info["source"]`` is ``name``; the asset has the same name.
+        about: what the service offers, for the page of the service.
+        description: of the asset: what it holds, one row of what, how it is fetched.
+        gives: the columns of the merged view that it has values for.
+        work_lists: what to ask about, in this order; the titles come first.
+        cron: when it is asked. Sources that are asked at the same times share a job.
+    """
+
+    table: str
+    about: str
+    description: str
+    gives: tuple[Gives, ...]
+    work_lists: Callable[[Settings, MeteredService[Client], Client], Sequence[WorkList]]
+    cron: str = EVERY_SIX_HOURS
+
+    @property
+    def job(self) -> str:
+        """The job that asks it."""
+        return "enrich_metadata" if self.cron == EVERY_SIX_HOURS else f"enrich_{self.name}"
+
+
+def store_titles(source: str) -> Callable[[Connection, Sequence[Attempt]], int]:
+    """Return a function that writes answers to the table of a source."""
+
+    def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
+        rows = (attempt.answer.as_row(attempt.item.item) for attempt in attempts)
+        return write_answers(connection, source, rows).written
+
+    return store

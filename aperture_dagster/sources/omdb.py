@@ -1,0 +1,69 @@
+"""OMDb: ratings of critics and of IMDb's voters, and awards."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from aperture_dagster.library.merge import gives
+from aperture_dagster.resources.metered_service import MeteredService
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources.base import TitleSource, store_titles
+from aperture_dagster.storage.work_list import DueItem
+from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one
+
+if TYPE_CHECKING:
+    from aperture_dagster.resources.omdb import Omdb
+
+
+def _connect(settings: Settings, key: str, **options: Any) -> Omdb:
+    from aperture_dagster.resources.omdb import Omdb
+
+    return Omdb.connect(settings.omdb_url, key, **options)
+
+
+def _work_lists(settings: Settings, service: MeteredService[Omdb], client: Omdb) -> tuple[WorkList, ...]:
+    def ask(title: DueItem) -> Attempt:
+        return Attempt(title, "ok", answer=client.title(title.imdb_id or ""))
+
+    ttl = timedelta(days=settings.omdb_ttl_days)
+    titles = WorkList(
+        source=OMDB,
+        ask=one_by_one(ask),
+        store=store_titles(OMDB.name),
+        ttl=lambda attempt, now: ttl,
+        cancel=client.cancel,
+        quota=service.quota,
+        concurrency=service.concurrency,
+    )
+    return (titles,)
+
+
+OMDB: TitleSource[Omdb] = TitleSource(
+    name="omdb",
+    label="OMDb",
+    asks_by="imdb",
+    connect=_connect,
+    key=lambda settings: settings.omdb_api_key,
+    key_setting="OMDB_API_KEY",
+    url=lambda settings: settings.omdb_url,
+    without_key="titles have no critics' scores and awards from OMDb",
+    concurrency=lambda settings: settings.omdb_concurrency,
+    # OMDb does not report what is left, so we count.
+    daily_limit=lambda settings: settings.omdb_daily_limit,
+    table="omdb_ratings",
+    about="OMDb: Rotten Tomatoes, Metacritic, IMDb's ratings, awards.",
+    description="""\
+OMDb's ratings of each title in the library that has an IMDb id, one row per work: Rotten Tomatoes, Metacritic, IMDb's
+rating and votes, awards.
+
+One request per title, within the daily quota, which is counted across runs and restarts. When it is used up, the step
+succeeds, and the next day's runs continue. Skipped without an OMDb key.""",
+    gives=(
+        # Scores that several sources pass on come from OMDb first: it reads them from the sites themselves.
+        *gives(20, "imdb_rating", "imdb_votes", "rotten_tomatoes", "metacritic"),
+        *gives(20, "awards", "award_wins", "award_nominations", "oscars_won"),
+        *gives(20, "runtime_minutes", official_rating="rated", release_date="released"),
+    ),
+    work_lists=_work_lists,
+)

@@ -1,0 +1,109 @@
+"""The sets of items that services are asked about, such as the titles of the library, and the work lists over them.
+
+To let services work through other items, declare another :class:`Population` here; the work list
+(:mod:`aperture_dagster.storage.work_list`) and the engine need no change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+AsksBy = Literal["any", "any_known", "imdb", "imdb_or_tmdb"]
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """A set of items in the database, as SQL. In all parts ``f`` is a row with the ``kind`` and ``item`` of one.
+
+    Args:
+        kinds: the kinds of its items, as they are in ``fetches.kind``.
+        members: a SELECT of the ``kind``, ``item`` and ``added_at`` of its items, with the condition ``{askable}``.
+        has_member: a condition: the item belongs to the population now.
+        name: a SELECT of the ``name`` and ``year`` of an item, as people know it.
+        columns: further columns of :class:`~aperture_dagster.storage.work_list.DueItem` that a request needs.
+        joins: the tables of ``columns``.
+        askable: conditions on ``members``, by the ids that a source needs.
+        is_askable: a condition: the item fulfils such a condition, given as ``{askable}``.
+    """
+
+    kinds: tuple[str, ...]
+    members: str
+    has_member: str
+    name: str
+    columns: tuple[str, ...] = ()
+    joins: str = ""
+    askable: Mapping[AsksBy, str] = field(default_factory=dict)
+    is_askable: str = "true"
+
+
+TITLES = Population(
+    kinds=("movie", "series"),
+    members="SELECT w.media_type AS kind, w.work_id AS item, min(t.added_at) AS added_at FROM works w "
+    "JOIN present_titles t ON t.work_id = w.work_id "
+    "LEFT JOIN tmdb_metadata m ON m.work_id = w.work_id WHERE {askable} GROUP BY 1, 2",
+    has_member="EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = f.item)",
+    name="SELECT title AS name, year FROM work_copies t WHERE t.work_id = f.item AND t.removed_at IS NULL",
+    columns=(
+        # An id that had to be looked up is better than the server's, which may be out of date.
+        "coalesce(f.found_id, w.tmdb_id, m.tmdb_id) AS tmdb_id",
+        "coalesce(w.imdb_id, m.imdb_id) AS imdb_id",
+        "coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id",
+    ),
+    joins="JOIN works w ON w.work_id = f.item LEFT JOIN tmdb_metadata m ON m.work_id = f.item",
+    askable={
+        "any_known": "coalesce(w.tmdb_id, m.tmdb_id) IS NOT NULL OR coalesce(w.imdb_id, m.imdb_id) IS NOT NULL "
+        "OR (w.media_type = 'series' AND coalesce(w.tvdb_id, m.tvdb_id) IS NOT NULL)",
+        "imdb": "coalesce(w.imdb_id, m.imdb_id) IS NOT NULL",
+        "imdb_or_tmdb": "coalesce(w.imdb_id, m.imdb_id) IS NOT NULL OR coalesce(w.tmdb_id, m.tmdb_id) IS NOT NULL",
+    },
+    is_askable="EXISTS (SELECT 1 FROM works w LEFT JOIN tmdb_metadata m USING (work_id) "
+    "WHERE w.work_id = f.item AND ({askable}))",
+)
+COLLECTIONS = Population(
+    kinds=("collection",),
+    members="SELECT 'collection' AS kind, m.collection_id AS item, min(t.added_at) AS added_at FROM tmdb_metadata m "
+    "JOIN present_titles t ON t.work_id = m.work_id "
+    "WHERE m.collection_id IS NOT NULL AND {askable} GROUP BY 2",
+    has_member="EXISTS (SELECT 1 FROM tmdb_metadata m JOIN present_titles t USING (work_id) "
+    "WHERE m.collection_id = f.item)",
+    name="SELECT max(collection_name) AS name, NULL::int AS year FROM tmdb_metadata WHERE collection_id = f.item",
+)
+STUDIOS = Population(
+    kinds=("company", "network"),
+    members="SELECT s.kind, s.studio_id AS item, NULL::timestamptz AS added_at FROM studio_logos s "
+    "WHERE s.titles > 0 AND {askable}",
+    has_member="EXISTS (SELECT 1 FROM studio_logos s WHERE s.kind = f.kind AND s.studio_id = f.item AND s.titles > 0)",
+    name="SELECT name, NULL::int AS year FROM studio_logos s WHERE s.kind = f.kind AND s.studio_id = f.item",
+    columns=("s.logo_path",),
+    joins="JOIN studio_logos s ON s.kind = f.kind AND s.studio_id = f.item",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A service, and the population that it is asked about: what a work list is of.
+
+    Args:
+        name: of the service in the database; lists of one service about different kinds may share it.
+        label: of the service, as people write it.
+        population: the items.
+        asks_by: the ids that an item needs: ``any_known`` (TMDb, IMDb or, for series, TVDb), ``imdb``,
+            ``imdb_or_tmdb``; ``any``: none.
+    """
+
+    name: str
+    label: str
+    population: Population = TITLES
+    asks_by: AsksBy = "any"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of the items."""
+        return self.population.kinds
+
+    @property
+    def askable(self) -> str:
+        """The condition on the population's ``members``: the source can be asked about an item."""
+        return self.population.askable.get(self.asks_by, "true")
