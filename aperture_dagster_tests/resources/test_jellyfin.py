@@ -454,3 +454,13 @@ def test_states_of_given_items_include_empty_ones(odd: RunningSimulator):
         assert list(server.states_of(user, [])) == []
     assert {key: state.played for key, state in states.items()} == {seen: True, unseen: False, series: False}
     assert list(many) == [seen], "more than fit into one request"
+
+
+def test_every_listing_leaves_out_virtual_items_and_keeps_films_of_collections(scripted: Scripted):
+    scripted.say(Answer({"Items": [], "TotalRecordCount": 0}))
+    with connected(scripted.url) as server:
+        films_of(server, FILMS)
+        assert not [page for page in server.all_states("u", Listing()) if page]
+    for asked in scripted.asked:
+        query = parse_qs(urlsplit(asked.target).query)
+        assert (query["excludeLocationTypes"], query["collapseBoxSetItems"]) == (["Virtual"], ["false"])
