@@ -23,13 +23,15 @@ def on_upstream_change(*, optional: AssetSelection | None = None, ignoring: Asse
 
     Args:
         optional: upstream assets that may be missing if they failed; before their first attempt they are waited for.
-        ignoring: upstream assets whose changes can wait for the nightly schedule.
+        ignoring: upstream assets that belong to the lineage, but whose changes can wait for the nightly schedule.
     """
     new_version = Condition.data_version_changed() & ~Condition.executed_with_root_target()
     changed = Condition.any_deps_match(new_version)
     missing = Condition.any_deps_match(Condition.missing())
+    # An asset of which two upstream assets change in turn (vectors, then tastes) is requested once, after the last.
+    under_way = Condition.any_deps_match(Condition.in_progress() | Condition.will_be_requested())
     if ignoring is not None:
-        changed = changed.ignore(ignoring)
+        changed, missing, under_way = (part.ignore(ignoring) for part in (changed, missing, under_way))
     if optional is not None:
         untried = Condition.any_deps_match(Condition.missing() & ~Condition.execution_failed()).allow(optional)
         missing = missing.ignore(optional) | untried
@@ -42,9 +44,7 @@ def on_upstream_change(*, optional: AssetSelection | None = None, ignoring: Asse
     return (
         (changed.since(handled) | never_made | retry)
         & ~missing
-        & ~Condition.any_deps_in_progress()
-        # An asset of which two upstreams change in turn (vectors, then tastes) is requested once, after the last.
-        & ~Condition.any_deps_match(Condition.will_be_requested())
+        & ~under_way
         & ~Condition.in_progress()
         & Condition.all_deps_blocking_checks_passed()
     ).with_label("on upstream change")

@@ -55,7 +55,11 @@ def build_definitions(
 
     def schedule(job: Job) -> dg.ScheduleDefinition:
         upstream = upstream_keys(assets, job.assets)
-        return build_schedule(job, settings, why_not=lambda instance: why_blocked(instance, upstream, blocking))
+        return build_schedule(
+            job,
+            settings,
+            why_not=lambda instance: why_blocked(instance, upstream, blocking) or job.skip_if(instance, settings),
+        )
 
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: _complete(spec, jobs, settings.schedule_timezone), assets),

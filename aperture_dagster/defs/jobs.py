@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,7 +34,8 @@ class Job:
         first_run: whether a new installation starts it at once instead of waiting for its hour.
         needs: assets that must have been materialized before that first run.
         with_checks: whether the checks of the assets belong to it; those that are left out have a condition.
-        quiet: whether a run may find nothing new and then record nothing.
+        quiet: whether it may find nothing new and then record nothing, for up to a day.
+        skip_if: looks before each scheduled run, and returns the reason if there is nothing to do.
         priority: runs with a higher one leave the queue first.
     """
 
@@ -46,6 +48,7 @@ class Job:
     needs: tuple[str, ...] = ()
     with_checks: bool = True
     quiet: bool = False
+    skip_if: Callable[[dg.DagsterInstance, Settings], str | None] = lambda instance, settings: None
     priority: int = 0
 
     def build(self) -> Any:

@@ -69,6 +69,19 @@ def users_of_partitions(connection: Connection, keys: Collection[str]) -> dict[s
     return {key: by_key[key] for key in keys if key in by_key}
 
 
+def users_differ(connection: Connection, rows: Iterable[dict[str, Any]], *, on_server: Collection[str] | None) -> bool:
+    """Tell whether :func:`write_users` would change more than when somebody was last active."""
+    statement = select(users).where(users.c.removed_at.is_(None))
+    stored = {row["user_id"]: row for row in connection.execute(statement).mappings()}
+    if on_server is not None and stored.keys() - set(on_server):
+        return True
+    return any(
+        row["user_id"] not in stored
+        or any(stored[row["user_id"]][name] != value for name, value in row.items() if name != "last_activity_at")
+        for row in rows
+    )
+
+
 def write_users(
     connection: Connection,
     rows: Iterable[dict[str, Any]],

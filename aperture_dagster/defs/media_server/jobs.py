@@ -1,9 +1,18 @@
 """When the media server is read."""
 
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.defs.media_server.people import no_user_changed
 
 JOBS = (
-    Job("sync_users", "Read the media server's users.", ("users",), cron="*/30 * * * *", first_run=True),
+    Job(
+        "sync_users",
+        "Read the media server's users, if any of them changed.",
+        ("users",),
+        cron="*/30 * * * *",
+        first_run=True,
+        quiet=True,
+        skip_if=no_user_changed,
+    ),
     Job("sync_movies", "Read the media server's films.", ("movies",), cron="0 2 * * *", first_run=True),
     Job(
         "sync_series",

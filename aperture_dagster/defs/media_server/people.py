@@ -1,5 +1,8 @@
 """Who uses the media server."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import dagster as dg
 
 from aperture_dagster.defs.failures import operator_errors
@@ -9,11 +12,14 @@ from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.people import email_of, participants, partition_key
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.errors import BadAnswer
+from aperture_dagster.resources.media_server.records import Page, ServerUser
 from aperture_dagster.resources.providers import Database, MediaServers
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.people import read_users, write_users
+from aperture_dagster.storage.people import read_users, users_differ, write_users
 from aperture_dagster.storage.versions import content_version
 
+# Users are synced at least so often, whatever a look says.
+FULL_SYNC_EVERY = timedelta(hours=23)
 # What decides which titles a user may see. Everything else that the server says of a user changes no list.
 ACCESS_COLUMNS = (
     "user_id", "is_disabled", "max_parental_rating", "all_libraries", "library_ids", "blocked_tags", "allowed_tags",
@@ -43,36 +49,10 @@ def users(
         page = server.users()
         if not page.records:
             raise BadAnswer("The media server lists no users; it always has one. Nothing was changed.")
-        rows = []
-        for user in page.records:
-            email, source = email_of(user.name, user.email_hint, settings.user_emails)
-            rows.append(
-                {
-                    "user_id": user.user_id,
-                    "name": user.name,
-                    "email": email,
-                    "email_source": source,
-                    "is_administrator": user.is_administrator,
-                    "is_hidden": user.is_hidden,
-                    "is_disabled": user.is_disabled,
-                    "max_parental_rating": user.max_parental_rating,
-                    "all_libraries": user.all_libraries,
-                    "library_ids": list(user.library_ids),
-                    "blocked_tags": list(user.blocked_tags),
-                    "allowed_tags": list(user.allowed_tags),
-                    "open_library_ids": list(user.open_library_ids),
-                    "excluded_folders": list(user.excluded_folders),
-                    "last_activity_at": user.last_activity_at,
-                }
-            )
-        there = {user.user_id for user in page.records} | set(page.unreadable_ids)
+        rows = user_rows(page, settings)
         warn_of_unreadable(context, "users", page.problems, read=len(page.records))
-        # One whose id cannot be read may be anybody, so nobody is known to be gone.
-        everyone_is_known = len(page.problems) == len(page.unreadable_ids)
         with database.transaction() as connection:
-            counts = write_users(
-                connection, rows, still_there=there if everyone_is_known else None, key_for=partition_key
-            )
+            counts = write_users(connection, rows, still_there=ids_on_server(page), key_for=partition_key)
             stored = read_users(connection)
             version = content_version(connection, "users", columns=ACCESS_COLUMNS)
         taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
@@ -103,3 +83,60 @@ def users(
         | problems_table(page.problems),
         version=version,
     )
+
+
+def user_rows(page: Page[ServerUser], settings: Settings) -> list[dict[str, Any]]:
+    """The rows of the users that could be read."""
+    rows = []
+    for user in page.records:
+        email, source = email_of(user.name, user.email_hint, settings.user_emails)
+        rows.append(
+            {
+                "user_id": user.user_id,
+                "name": user.name,
+                "email": email,
+                "email_source": source,
+                "is_administrator": user.is_administrator,
+                "is_hidden": user.is_hidden,
+                "is_disabled": user.is_disabled,
+                "max_parental_rating": user.max_parental_rating,
+                "all_libraries": user.all_libraries,
+                "library_ids": list(user.library_ids),
+                "blocked_tags": list(user.blocked_tags),
+                "allowed_tags": list(user.allowed_tags),
+                "open_library_ids": list(user.open_library_ids),
+                "excluded_folders": list(user.excluded_folders),
+                "last_activity_at": user.last_activity_at,
+            }
+        )
+    return rows
+
+
+def ids_on_server(page: Page[ServerUser]) -> set[str] | None:
+    """The ids of all users on the server; None if one of them cannot be read: that one may be anybody."""
+    if len(page.problems) != len(page.unreadable_ids):
+        return None
+    return {user.user_id for user in page.records} | set(page.unreadable_ids)
+
+
+def no_user_changed(instance: dg.DagsterInstance, settings: Settings) -> str | None:
+    """Look at the server's users, and say why there is no need to sync them; None if there may be.
+
+    A look is one request, while a run every half hour would write a megabyte of events a day. Once a day, after a
+    failure, and when the look itself fails, the run takes place and tells.
+    """
+    runs = instance.get_run_records(dg.RunsFilter(job_name="sync_users"), limit=1)
+    if not runs or runs[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS:
+        return None
+    if datetime.now(UTC) - runs[0].create_timestamp > FULL_SYNC_EVERY:
+        return None
+    once = settings.model_copy(update={"http_attempts": 1})
+    database = Database(settings)
+    try:
+        with MediaServers(once, database).open() as server:
+            page = server.users()
+        with database.transaction() as connection:
+            changed = users_differ(connection, user_rows(page, settings), on_server=ids_on_server(page))
+    except Exception:
+        return None
+    return None if changed or page.problems else "No user changed since the last run."
