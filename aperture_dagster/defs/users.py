@@ -190,7 +190,7 @@ class _Run:
 def _last_run_succeeded(context: dg.AssetExecutionContext) -> bool:
     """Tell whether the job's last run left no failed partition behind, which only a materialization would clear."""
     runs = context.instance.get_runs(dg.RunsFilter(job_name=context.run.job_name), limit=2)
-    return all(run.status == dg.DagsterRunStatus.SUCCESS for run in runs if run.run_id != context.run_id)
+    return all(run.status == dg.DagsterRunStatus.SUCCESS for run in runs if run.run_id != context.run.run_id)
 
 
 def _has_dependent_steps(context: dg.AssetExecutionContext) -> bool:
