@@ -38,15 +38,12 @@ def content_version(connection: Connection, *tables: str, columns: Sequence[str]
     return digest.hexdigest()
 
 
-def change_version(connection: Connection, *tables: str) -> str:
-    """Hash which rows there are and when each was last changed, for tables that are too large to hash their content.
+def change_version(connection: Connection, table: str, **where: object) -> str:
+    """Hash which rows there are and when each was last changed, for a table that is too large to hash its content.
 
     It stands for the content because an upsert leaves the row and its ``updated_at`` alone when nothing differs.
+    Arguments as of :func:`content_version`.
     """
-    digest = hashlib.blake2b(digest_size=8)
-    for name in tables:
-        table = metadata.tables[name]
-        columns = [column.name for column in table.primary_key]
-        columns += [name for name in ("updated_at", "removed_at") if name in table.c]
-        digest.update(content_version(connection, name, columns=columns).encode())
-    return digest.hexdigest()
+    columns = [column.name for column in metadata.tables[table].primary_key]
+    columns += [name for name in ("updated_at", "removed_at") if name in metadata.tables[table].c]
+    return content_version(connection, table, columns=columns, **where)

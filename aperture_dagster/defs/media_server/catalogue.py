@@ -156,10 +156,11 @@ def _sync_catalogue(
                 forget_unused_works(connection)
             size = catalogue_size(connection)[counted]
             shown: dict[str, Any] = {"tombstones": tombstones(connection, counted, settings.tombstone_days)}
-            version = change_version(connection, "episodes" if item_type == "episode" else "titles")
             if item_type == "episode":
+                version = change_version(connection, "episodes")
                 shown["largest_series"] = table(largest_series(connection))
             else:
+                version = change_version(connection, "titles", media_type=item_type)
                 shown["newest"] = table(newest_titles(connection, item_type))
     return _report(context, result, listings, size, server.requests, shown, version)
 
