@@ -157,7 +157,7 @@ def test_two_concurrent_runs_of_every_job_give_the_result_of_one_and_show_no_par
         with reader.watching():
             for job, about in scopes(home):
                 both(home, job, about)
-        assert reader.looks > 3 and reader.seen == set()
+        assert reader.rounds > 3 and reader.seen == set()
         after = {name: len(rows) for name, rows in home.snapshot().items()}
         grown = {"titles": 1, "works": 1, "plays": 2, "watch_state": 2, "enriched_metadata": 1, "embeddings": 1}
         assert {name: after[name] - before[name] for name in grown} == grown
