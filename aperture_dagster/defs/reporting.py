@@ -1,9 +1,8 @@
-"""How assets report: metadata that the UI shows, a closing log line, and progress."""
+"""How assets report: metadata that the UI shows, and a closing log line."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -14,7 +13,6 @@ from aperture_dagster.defs.failures import LONGEST_REASON
 
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3
-SECONDS_BETWEEN_REPORTS = 5
 
 
 def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
@@ -90,25 +88,3 @@ def _column_type(values: Sequence[Any]) -> str:
         if known and all(isinstance(value, types) for value in known):
             return name
     return "string"
-
-
-class Progress:
-    """Log lines with counts and rate, at most one every five seconds: every line is a row in the event log."""
-
-    def __init__(self, context: dg.AssetExecutionContext, what: str, total: int | None = None) -> None:
-        self._context, self._what, self._total = context, what, total
-        self._started = self._reported = time.monotonic()
-        self._done = 0
-
-    def add(self, count: int = 1) -> None:
-        """Count, and report when it is time."""
-        self._done += count
-        if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
-            self.report()
-
-    def report(self) -> None:
-        """Log how far the work is."""
-        self._reported = time.monotonic()
-        seconds = max(self._reported - self._started, 1e-9)
-        of = f" of {self._total:,}" if self._total is not None else ""
-        self._context.log.info(f"{self._done:,}{of} {self._what}, {self._done / seconds:,.0f}/s")

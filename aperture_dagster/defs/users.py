@@ -17,7 +17,7 @@ from aperture_dagster.defs.failures import (
     operator_errors,
     stack_trace,
 )
-from aperture_dagster.defs.reporting import SHOWN_NAMES, Progress, log_totals, table
+from aperture_dagster.defs.reporting import SHOWN_NAMES, log_totals, table
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.errors import ServiceNotConfigured, ServicePaused, ServiceRefused, ServiceUnavailable
 from aperture_dagster.resources.providers import Database
@@ -25,6 +25,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.files import FileError
 from aperture_dagster.storage.people import StoredUser, users_of_partitions
+from aperture_dagster.worklist.progress import Progress
 
 SCHEDULE_TAG = "dagster/schedule_name"
 VERSION_TAG = "dagster/data_version"
@@ -123,7 +124,7 @@ class _Run:
     def serve_all(self, serve: Callable[[StoredUser], UserOutcome]) -> None:
         """Serve one user after the other until all are, or until it is known to be in vain."""
         unavailable = 0
-        progress = Progress(self._context, "users", len(self.keys))
+        progress = Progress(self._context.log, "users", len(self.keys))
         for number, key in enumerate(self.keys, start=1):
             try:
                 if key not in self._users:

@@ -43,7 +43,7 @@ _MADE_FROM = (
 
 
 def write_answers(connection: Connection, source: str, rows: Iterable[dict[str, Any]]) -> WriteCounts:
-    """Write the rows of a title source (``tmdb``, ``omdb``, ``mdblist``); equal rows are not written."""
+    """Write the rows of a title source; equal rows are not written."""
     return upsert(connection, SOURCE_TABLES[source], rows)
 
 

@@ -193,3 +193,42 @@ def test_a_check_warns_about_mostly_unreadable_answers_with_count_and_first_reas
         assert "The first: Film" in warning and "has no title" in warning
         covers = checks(result)["tmdb_metadata.covers_the_library"]
         assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
+
+
+# Quiet runs
+
+
+def version_of(result: dg.ExecuteInProcessResult, asset: str) -> str:
+    """Return the data version that a run recorded."""
+    (event,) = [one for one in result.get_asset_materialization_events() if one.asset_key == dg.AssetKey(asset)]
+    return (event.materialization.tags or {})["dagster/data_version"]
+
+
+def test_a_run_that_asks_nothing_records_numbers_and_the_same_versions(library):
+    assets = ("tmdb_metadata", "omdb_ratings", "enriched_metadata")
+    tables = {"outcomes", "not_fetched", "coverage_by_kind", "merged_last", "where_values_came_from"}
+    with library(titles(1, 3)) as here:
+        first, second = here.home.must("enrich_metadata"), here.home.must("enrich_metadata")
+        shown = {name for asset in assets for name in metadata_of(first, asset)}
+        assert tables <= shown
+        assert not tables & {name for asset in assets for name in metadata_of(second, asset)}
+        assert metadata_of(second, "tmdb_metadata")["coverage"] == 1
+        for asset in assets:
+            assert version_of(first, asset) == version_of(second, asset), asset
+        here.state.add_title(title(2, vote_average=9.1))
+        here.move(days=31)
+        third = here.home.must("enrich_metadata")
+        for asset in ("tmdb_metadata", "enriched_metadata"):
+            assert version_of(third, asset) != version_of(first, asset), asset
+
+
+def test_a_skipped_source_is_materialized_with_the_version_of_its_rows(library):
+    with library(titles(1, 3)) as here:
+        answered = here.home.must("enrich_mdblist")
+        without = here.home.settings.model_copy(update={"mdblist_api_key": None})
+        home = Household(without, here.home.instance, clock=here.clock)
+        skipped = home.must("enrich_mdblist")
+        assert "skipped" in metadata_of(skipped, "mdblist_scores")
+        assert version_of(skipped, "mdblist_scores") == version_of(answered, "mdblist_scores")
+        home.rows("DELETE FROM mdblist_scores RETURNING 1")
+        assert version_of(home.must("enrich_mdblist"), "mdblist_scores") != version_of(answered, "mdblist_scores")

@@ -12,7 +12,7 @@ from aperture_dagster.sources.omdb import OMDB
 from aperture_dagster.sources.tmdb import TMDB, TMDB_COLLECTIONS
 from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
 from aperture_dagster.storage.enrichment import write_answers
-from aperture_dagster.storage.populations import Source
+from aperture_dagster.storage.populations import Population, Source
 from aperture_dagster.storage.work_list import (
     ask_again,
     count_due,
@@ -21,6 +21,7 @@ from aperture_dagster.storage.work_list import (
     enrol,
     not_fetched,
     outcome_summary,
+    without_id,
     write_fetches,
 )
 from aperture_dagster_tests.storage.conftest import ACCEPTED, NOW, Shelf, film, tmdb_row
@@ -201,3 +202,27 @@ def test_a_collection_is_due_once_for_all_its_films_and_gone_with_the_last_of_th
     shelf.films(film(3), rules=ACCEPTED)
     with shelf.open() as connection:
         assert due_items(connection, TMDB_COLLECTIONS, now=NOW, limit=5) == []
+
+
+def test_a_population_needs_no_library(shelf: Shelf):
+    """Items are enrolled, named and dropped by what their population declares."""
+    shelf.do("CREATE TABLE wanted AS SELECT n AS item FROM generate_series(1, 3) n")
+    wanted = Population(
+        kinds=("collection",),
+        members="SELECT 'collection' AS kind, item, NULL::timestamptz AS added_at FROM wanted WHERE {askable}",
+        has_member="EXISTS (SELECT 1 FROM wanted w WHERE w.item = f.item)",
+        name="SELECT 'Item ' || f.item AS name, NULL::int AS year",
+    )
+    source = Source(name="elsewhere", label="Elsewhere", population=wanted)
+    assert due(shelf, source=source) == ["Item 1", "Item 2", "Item 3"]
+    with shelf.open() as connection:
+        row = {"kind": "collection", "item": 2, "outcome": "error", "attempts": 1, "fetched_at": None}
+        row |= {"attempted_at": NOW, "due_at": NOW + HOUR, "found_id": None, "detail": "answered 500"}
+        write_fetches(connection, source, [row])
+        assert [found["name"] for found in not_fetched(connection, source)] == ["Item 2"]
+        assert without_id(connection, source) == []
+    shelf.do("DELETE FROM wanted WHERE item = 1")
+    assert due(shelf, source=source) == ["Item 3"]
+    with shelf.open() as connection:
+        counts = {row["outcome"]: row["items"] for row in outcome_summary(connection, source)}
+    assert counts == {"waiting": 1, "error": 1}

@@ -7,7 +7,7 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server.server import media_server
-from aperture_dagster.defs.reporting import Progress, materialized, problems_table, table, warn_of_unreadable
+from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_of_unreadable
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.resources.errors import BadAnswer, ServiceError
 from aperture_dagster.resources.media_server.reader import MediaServerReader
@@ -31,6 +31,7 @@ from aperture_dagster.storage.catalogue_sync import (
 )
 from aperture_dagster.storage.tidying import forget_unused_works
 from aperture_dagster.storage.versions import change_version
+from aperture_dagster.worklist.progress import Progress
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -128,7 +129,7 @@ def _sync_catalogue(
             write_libraries(connection, libraries.chosen)
         sync = EpisodeSync(connection) if item_type == "episode" else TitleSync(connection, item_type)
         listings: dict[str, Listing] = {}
-        progress = Progress(context, counted)
+        progress = Progress(context.log, counted)
         failure: ServiceError | None = None
         for library in libraries.chosen:
             listing = Listing()

@@ -9,7 +9,7 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import studio_logos
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series
-from aperture_dagster.defs.reporting import Progress, table
+from aperture_dagster.defs.reporting import table
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.publishing.studio_pictures import PictureChange, plan_pictures
 from aperture_dagster.resources.errors import NotFound, RequestRejected
@@ -17,6 +17,7 @@ from aperture_dagster.resources.providers import Database, MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.studios import note_shown, stored_logos
 from aperture_dagster.storage.versions import content_version
+from aperture_dagster.worklist.progress import Progress
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.records import ServerStudio
@@ -103,7 +104,7 @@ def _apply(
 ) -> list[str]:
     """Set pictures; return the names of the studios whose picture was accepted."""
     changed: list[str] = []
-    progress = Progress(context, "studio pictures", len(changes))
+    progress = Progress(context.log, "studio pictures", len(changes))
     for studio, logo in ((change.studio, change.logo) for change in changes):
         path = settings.home_path / "logos" / logo.file_name
         try:

@@ -6,7 +6,7 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series
-from aperture_dagster.defs.reporting import Progress, materialized, table
+from aperture_dagster.defs.reporting import materialized, table
 from aperture_dagster.instance.pools import EMBEDDER
 from aperture_dagster.ranking.text import RECIPE, title_text
 from aperture_dagster.resources.embedder import Embedder
@@ -25,6 +25,7 @@ from aperture_dagster.storage.vectors import (
     write_vectors,
 )
 from aperture_dagster.storage.versions import content_version
+from aperture_dagster.worklist.progress import Progress
 
 SHOWN_REFUSED = 25
 # Vectors may cost money: no more than these are lost when the service gives up.
@@ -100,7 +101,7 @@ def _embed_changed(
         known = stored_hashes(connection, model_key)
     embedded = seen = 0
     refused: list[dict[str, str]] = []
-    progress = Progress(context, "titles embedded")
+    progress = Progress(context.log, "titles embedded")
     last = 0
     while True:
         with database.transaction() as connection:
