@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from aperture_dagster.defs.enrichment.checks import has_every_title
 from aperture_dagster.ranking.text import title_text
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.storage.vectors import text_rows
@@ -193,6 +194,17 @@ def test_a_check_warns_about_mostly_unreadable_answers_with_count_and_first_reas
         assert "The first: Film" in warning and "has no title" in warning
         covers = checks(result)["tmdb_metadata.covers_the_library"]
         assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
+
+
+def test_a_title_that_is_not_merged_fails_the_blocking_check(library):
+    with library(titles(1, 3)) as here:
+        assert has_every_title(database=here.home.database).passed is False
+        here.home.must("enrich_mdblist")
+        assert has_every_title(database=here.home.database).passed
+        here.home.rows("DELETE FROM enriched_metadata WHERE title = 'Film 2' RETURNING 1")
+        failed = has_every_title(database=here.home.database)
+        assert (failed.passed, failed.description) == (False, "1 titles are not in the merged view")
+        assert next(iter(has_every_title.check_specs)).blocking
 
 
 # Quiet runs

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.defs.enrichment.checks import has_its_files
 from aperture_dagster.library.pictures import check_picture
 from aperture_dagster.resources.providers import Clock
 from aperture_dagster.simulator.faults import FaultRule
@@ -149,3 +150,19 @@ def test_a_changed_logo_and_a_lost_file_are_downloaded_at_once(household):
 def test_without_a_tmdb_key_logos_are_skipped(household):
     with household(small_world(movies=5), tmdb_api_key=None) as (_, home):
         assert metadata_of(home.must("enrich_studio_logos"), "studio_logos")["skipped"].startswith("skipped: TMDB")
+
+
+def test_the_check_warns_of_lost_files_and_of_failed_logos(household):
+    with enriched(household) as (simulator, home, _):
+        run(home)
+        assert has_its_files(settings=home.settings, database=home.database).passed
+        one, *_ = home.rows(f"{STORED} ORDER BY studio_id")
+        (logos(home) / one["file_name"]).unlink()
+        lost = has_its_files(settings=home.settings, database=home.database)
+        assert (lost.passed, lost.description) == (False, "1 files are gone, 0 logos failed.")
+        run(home)
+        simulator.state.add_fault(FaultRule("tmdb_images", status=403))
+        home.rows("UPDATE fetches SET due_at = due_at - interval '2 years' WHERE source = 'tmdb_images' RETURNING 1")
+        run(home)
+        failed = has_its_files(settings=home.settings, database=home.database)
+        assert not failed.passed and "0 files are gone" in (failed.description or "")
