@@ -1,1 +1,1 @@
-"""The database remembers: tables, migrations, and the queries, a group at a time. Knows nothing of Dagster."""
+"""The database: tables, migrations, and one module of queries per subject. Independent of Dagster."""

@@ -1,4 +1,4 @@
-"""Bulk writes: one statement that touches only rows that differ. Many rows reach it by COPY into a temporary table."""
+"""Bulk writes that touch only rows that differ. Many rows are sent by COPY into a temporary table."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
 MANY_ROWS = 500
-# Fewer go as parameters: a temporary table for each would be most of the work, and leave its rows in the catalogues.
+# Fewer rows are sent as parameters: a temporary table would cost more than the write, and bloat the system catalogs.
 FEW_ROWS = 20
 
 
 @dataclass(slots=True)
 class WriteCounts:
-    """Result of a write: rows inserted, rows whose content changed, rows deleted."""
+    """Result of a write: rows inserted, updated and deleted."""
 
     inserted: int = 0
     updated: int = 0
@@ -32,26 +32,26 @@ class WriteCounts:
 
     @property
     def written(self) -> int:
-        """Rows touched in all."""
+        """Total number of rows written."""
         return self.inserted + self.updated + self.deleted
 
     def __add__(self, other: WriteCounts) -> WriteCounts:
-        """Sum, field by field."""
+        """Add field by field."""
         return WriteCounts(self.inserted + other.inserted, self.updated + other.updated, self.deleted + other.deleted)
 
 
 def upsert(
     connection: Connection, target: Table, rows: Iterable[dict[str, Any]], *, columns: Sequence[str] | None = None
 ) -> WriteCounts:
-    """Insert ``rows`` into ``target``, or change those that differ; equal rows are not written.
+    """Insert ``rows`` into ``target`` or update existing ones; equal rows are not written.
 
-    A row that changes gets the time of the transaction as its ``updated_at``, if the table has one.
+    ``updated_at``, if the table has it, is set to the time of the transaction.
 
     Args:
         connection: inside a transaction, which the caller commits.
-        target: its primary key says which row is which.
-        rows: one dict a row with a value for each of ``columns``; of rows with the same key the last wins.
-        columns: default: all that the database does not fill in by itself.
+        target: rows are matched by its primary key.
+        rows: dicts with a value for each of ``columns``; if a key is repeated, the last row wins.
+        columns: default: all columns without a server default.
     """
     columns = tuple(columns or written_columns(target))
     key = target.primary_key.columns.keys()
@@ -101,10 +101,9 @@ def _json_columns(target: Table) -> frozenset[str]:
 
 
 def storable(value: Any) -> Any:
-    """Return ``value`` as PostgreSQL can hold it, lists and objects all the way down.
+    """Return ``value`` in a form that PostgreSQL can store, including the values in lists and dicts.
 
-    NaN becomes None. Text loses NUL and halves of surrogate pairs, which no encoding has: nothing legible is lost, and
-    one such text must not stop a whole listing.
+    NaN becomes None. NUL and unpaired surrogates are removed from text: one bad text must not fail a whole listing.
     """
     if isinstance(value, str):
         if "\x00" in value:
@@ -136,7 +135,7 @@ def _merge(
 
 @functools.cache
 def _merge_statement(target: Table, source: str, columns: tuple[str, ...]) -> Executable:
-    """Insert the rows of ``source``, a table or a function; of rows that exist, change those that differ. Counts both.
+    """Return a statement that inserts or updates from ``source``, a table or function, and counts inserts and updates.
 
     Cached, since building it takes longer than writing a few rows.
     """
@@ -150,7 +149,7 @@ def _merge_statement(target: Table, source: str, columns: tuple[str, ...]) -> Ex
         statement = statement.on_conflict_do_update(index_elements=key, set_=new | now, where=differs)
     else:
         statement = statement.on_conflict_do_nothing()
-    # A row that ON CONFLICT updated carries the updating transaction in xmax; a fresh one carries zero.
+    # xmax is zero for an inserted row, and the current transaction for a row that ON CONFLICT updated.
     written = statement.returning(literal_column("xmax = 0", Boolean).label("is_new")).cte("written")
     return select(func.count().filter(written.c.is_new), func.count().filter(~written.c.is_new)).select_from(written)
 
@@ -163,8 +162,7 @@ def _jsonable(value: Any) -> Any:
 def _refresh_statistics(connection: Connection, name: str, inserted: int) -> None:
     """Update the planner's statistics of a table that has just been filled.
 
-    PostgreSQL does so minutes later: until then, queries of a first run would be planned for empty tables, and compare
-    every row with every other.
+    Autovacuum does so minutes later; until then the planner would assume an empty table and choose nested loops.
     """
     estimate = connection.exec_driver_sql(f"SELECT reltuples FROM pg_class WHERE oid = '{name}'::regclass").scalar()
     if (estimate or 0) < 2 * inserted:
@@ -172,7 +170,7 @@ def _refresh_statistics(connection: Connection, name: str, inserted: int) -> Non
 
 
 def driver_cursor(connection: Connection, **options: Any) -> Any:
-    """Return a cursor of psycopg's own, for COPY and streams. ``options``: as of psycopg's ``Connection.cursor``."""
+    """Return a psycopg cursor, for COPY and streaming. ``options`` are those of psycopg's ``Connection.cursor``."""
     driver = connection.connection.dbapi_connection
     assert driver is not None
     return driver.cursor(**options)

@@ -1,12 +1,12 @@
 """The catalogue: films, series and episodes of the media server.
 
-A row of a title or an episode is never deleted, since it carries the identity that plays and states refer to. It is
+Rows of titles and episodes are never deleted, because plays and watch states refer to them. A row is
 
-- *present* while ``removed_at`` is null: only then can it be played, counted, listed or recommended;
-- a *tombstone* for ``tombstone_days``: where the past is shown (the latest plays) it still has its name;
-- *gone* after that (:data:`GONE`): nothing shows it any more.
+- *present* while ``removed_at`` is null: only then is it counted, listed and recommended;
+- a *tombstone* for ``tombstone_days`` after its removal: lists of past plays still show its name;
+- *gone* after that (:data:`GONE`): its name is no longer shown.
 
-Whatever its state, it is recognised when the server lists it again, and its history counts on.
+In any state, the item is recognised when the server lists it again, and its history continues.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aperture_dagster.resources.media_server.records import MediaType
 
-# Of a row with a tombstone, given the setting as :tombstone_days.
+# Condition on a removed row, with the setting as :tombstone_days.
 GONE = "removed_at < now() - make_interval(days => :tombstone_days)"
 
 
@@ -49,16 +49,16 @@ def known_libraries(connection: Connection) -> set[str]:
 
 
 def has_library_for(connection: Connection, media_type: MediaType) -> bool:
-    """Tell whether the server has a library that may hold films or series; mixed libraries hold both."""
-    kinds = {"movie": "movies", "series": "tvshows"}
+    """Return whether the server has a library for films or for series; mixed libraries hold both."""
+    collection_types = {"movie": "movies", "series": "tvshows"}
     statement = text(
-        "SELECT EXISTS (SELECT 1 FROM libraries WHERE coalesce(collection_type, 'mixed') IN (:of_its_own, 'mixed'))"
+        "SELECT EXISTS (SELECT 1 FROM libraries WHERE coalesce(collection_type, 'mixed') IN (:wanted, 'mixed'))"
     )
-    return bool(connection.execute(statement, {"of_its_own": kinds[media_type]}).scalar())
+    return bool(connection.execute(statement, {"wanted": collection_types[media_type]}).scalar())
 
 
 def titles_without_ids(connection: Connection, limit: int = 10) -> tuple[int, int, list[dict[str, Any]]]:
-    """Return how many titles have no id of another service, the number of all titles, and examples."""
+    """Return the number of titles without a provider id, the number of all titles, and examples."""
     bare = "tmdb_id IS NULL AND imdb_id IS NULL AND tvdb_id IS NULL"
     without, total = connection.exec_driver_sql(
         f"SELECT count(*) FILTER (WHERE {bare}), count(*) FROM present_titles"
@@ -71,19 +71,19 @@ def titles_without_ids(connection: Connection, limit: int = 10) -> tuple[int, in
 
 
 def newest_titles(connection: Connection, media_type: MediaType, limit: int = 20) -> list[dict[str, Any]]:
-    """List the titles added last, for the asset's page."""
+    """List the most recently added titles, for the asset's page."""
     rows = connection.execute(
         text(
             "SELECT title, year, genres, runtime_minutes, added_at::date AS added FROM present_titles "
-            "WHERE media_type = :kind ORDER BY added_at DESC NULLS LAST, item_id LIMIT :n"
+            "WHERE media_type = :media_type ORDER BY added_at DESC NULLS LAST, item_id LIMIT :n"
         ),
-        {"kind": media_type, "n": limit},
+        {"media_type": media_type, "n": limit},
     ).mappings()
     return [dict(row) for row in rows]
 
 
 def largest_series(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
-    """List the series with most episodes, for the asset's page."""
+    """List the series with the most episodes, for the asset's page."""
     rows = connection.execute(
         text(
             "SELECT t.title, t.year, count(DISTINCT e.season) AS seasons, count(*) AS episodes, "

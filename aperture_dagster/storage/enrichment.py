@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SOURCE_TABLES: dict[str, Table] = {
     table.info["source"]: table for table in metadata.tables.values() if "source" in table.info
 }
-# A row of the view for a title about which no source says anything.
+# A row of the view for a title without metadata.
 NO_VALUES: dict[str, Any] = {
     name: [] if isinstance(enriched_metadata.columns[name].type, ARRAY) else None
     for name in written_columns(enriched_metadata)
@@ -33,8 +33,8 @@ _WORKS = (
         f"LEFT JOIN {table.name} {source} ON {source}.work_id = s.work_id" for source, table in SOURCE_TABLES.items()
     )
 )
-# The versions of the rows that a merge reads: both parts change with every update. With format(), a missing row
-# leaves its own gap.
+# The versions of the rows that a merge reads: xmin and ctid change with every update. format() keeps the positions of
+# missing rows.
 _MADE_FROM = (
     f"format('%s|%s %s{'|%s %s' * len(SOURCE_TABLES)}', CAST(:recipe AS text), s.version, s.place, "
     + ", ".join(f"{source}.xmin, {source}.ctid" for source in SOURCE_TABLES)
@@ -48,15 +48,15 @@ def write_answers(connection: Connection, source: str, rows: Iterable[dict[str, 
 
 
 def write_collections(connection: Connection, rows: Iterable[dict[str, Any]]) -> WriteCounts:
-    """Write TMDb's collections."""
+    """Write collections from TMDb; equal rows are not written."""
     return upsert(connection, tmdb_collections, rows)
 
 
 def write_enriched(connection: Connection, plan: MergePlan) -> WriteCounts:
-    """Merge the metadata of works whose sources changed since they were merged last, in batches.
+    """Merge the metadata of works whose source rows have changed since the last merge, in batches.
 
-    The input of a merge is recorded as versions of the source rows (``xmin`` and ``ctid``) instead of times, so that
-    late commits and clocks that jump cannot hide a change.
+    The inputs of a merge are recorded as row versions (``xmin`` and ``ctid``) instead of times, so that late commits
+    and clock changes cannot hide a change.
     """
     counts, recipe = WriteCounts(), plan.recipe()
     changed = connection.execute(
@@ -99,7 +99,7 @@ def _by_source(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def enriched_sample(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
-    """List the titles merged last, for the asset's page."""
+    """List the most recently merged titles, for the asset's page."""
     statement = text(
         "SELECT title, year, media_type, array_to_string(genres, ', ') AS genres, "
         "array_to_string(keywords[1:6], ', ') AS keywords, vote_average, vote_count, imdb_rating, rotten_tomatoes, "
@@ -110,7 +110,7 @@ def enriched_sample(connection: Connection, limit: int = 20) -> list[dict[str, A
 
 
 def count_values(connection: Connection) -> dict[tuple[str, str], int]:
-    """Count the values of the view by column and the source that they came from."""
+    """Count the values of the merged view by column and source."""
     statement = text(
         "SELECT s.key AS column, s.value AS source, count(*) AS titles FROM enriched_metadata e, "
         "jsonb_each_text(e.sources) s WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id) "
@@ -120,7 +120,7 @@ def count_values(connection: Connection) -> dict[tuple[str, str], int]:
 
 
 def coverage(connection: Connection) -> dict[str, float]:
-    """The share of the library's works (0-1) that have keywords, an overview, cast, votes, critics and awards."""
+    """Return the share of works (0-1) with keywords, overview, cast, votes, critics and awards, and their number."""
     row = connection.exec_driver_sql(
         "SELECT count(*), avg((cardinality(e.keywords) > 0)::int), avg((e.overview IS NOT NULL)::int), "
         'avg((cardinality(e."cast") > 0)::int), avg((e.vote_count IS NOT NULL)::int), '
@@ -144,12 +144,12 @@ def unmerged_titles(connection: Connection) -> int:
 
 
 def value_ranges(source: str) -> dict[str, tuple[float, float]]:
-    """Return the least and greatest plausible value of each number that a source gives, by column."""
+    """Return the plausible range of each numeric column of a source."""
     return {column.name: column.info["range"] for column in SOURCE_TABLES[source].columns if "range" in column.info}
 
 
 def values_out_of_range(connection: Connection, source: str) -> list[dict[str, Any]]:
-    """Count, for each number of a source, its values and those out of range, with the least and the greatest."""
+    """Count the values of each numeric column of a source and those out of range, with minimum and maximum."""
     table = SOURCE_TABLES[source].name
     parts = [
         f"SELECT '{column}' AS column, count({column}) AS values, min({column})::float8 AS least, "

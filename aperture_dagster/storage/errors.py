@@ -9,7 +9,7 @@ class DatabaseError(OperatorError):
     """The database cannot be used; the message names the setting and the remedy, never the password."""
 
 
-# Messages of the operating system: PostgreSQL has a code only for the first.
+# Messages of the operating system; PostgreSQL has an error code only for the first.
 NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
 
 
@@ -21,9 +21,9 @@ def describe_connection_error(error: Exception, setting: str = "APERTURE_DATABAS
 
 
 def describe_trouble(error: BaseException) -> str | None:
-    """Describe an error that the operator of the database must fix: a full disk, a lost connection, missing rights.
+    """Describe an error that the operator must fix: a full disk, a lost connection, a read-only server.
 
-    None for any other error: it is ours.
+    Returns None for any other error, which is a bug of this program.
     """
     import psycopg
     from sqlalchemy.exc import DBAPIError
@@ -35,26 +35,26 @@ def describe_trouble(error: BaseException) -> str | None:
         return describe_full_disk(cause)
     state = cause.sqlstate
     lost = state is None and isinstance(cause, psycopg.OperationalError)
-    # Connections, resources, a shutdown, input and output; and a server or role that may only read.
+    # SQLSTATE classes: connection, resources, shutdown, system error; 25006 is a read-only transaction.
     if lost or (state and (state[:2] in ("08", "53", "58") or state[:4] == "57P0" or state == "25006")):
         return describe_connection_error(cause)
     return None
 
 
 def is_full_disk(error: BaseException | str) -> bool:
-    """Whether the server reports, through whichever driver, that the disk is full."""
-    return any(said in str(error) for said in NO_ROOM)
+    """Return whether an error or message reports a full disk."""
+    return any(message in str(error) for message in NO_ROOM)
 
 
 def describe_full_disk(error: BaseException) -> str:
     """Describe a full disk in one sentence."""
     return (
-        f"The disk of the database is full: {_reason(error)}. What was there before is kept; make room on it "
-        "(APERTURE_HOME is where the embedded database is), then run this again."
+        f"The disk of the database is full: {_reason(error)}. Existing data is kept; free some space "
+        "(the embedded database is in APERTURE_HOME), then run this again."
     )
 
 
 def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(getattr(error, "orig", error)).splitlines() if line.strip()]
-    # The first line says it, unless it announces a list of attempts; what follows are guesses and context.
+    # The first line is the reason, unless it introduces a list of attempts; later lines are hints and context.
     return next((line for line in lines if not line.endswith(":")), type(error).__name__).rstrip(".")

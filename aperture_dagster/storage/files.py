@@ -1,4 +1,4 @@
-"""Files of the home: readable by their owner only, and written atomically."""
+"""Files in the home folder: private to their owner, and written atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aperture_dagster.errors import OperatorError
 
-# Entries that may be readable by others; new files are private by the umask.
+# Entries that earlier versions may have left readable by others; new files are private through the umask.
 HOME_ENTRIES = ("dagster", "logos", "models", "postgres", "failures.log", "demo", "demo-emby")
 WORKING_FILES = (".postgres", "postgres.")
 
@@ -21,15 +21,15 @@ class FileError(OperatorError):
 
 
 def keep_private() -> None:
-    """Let only the owner read what this process and its children create from now on."""
+    """Set the umask of this process and its children so that only the owner can read new files."""
     os.umask(0o077)
 
 
 def prepare_home(home: Path) -> None:
-    """Create the home if it is missing, and close it and what it holds to everybody but the owner.
+    """Create the home if it is missing, and make it and its entries private to the owner.
 
     Raises:
-        FileError: root was about to use another user's home, or the folder cannot be written.
+        FileError: this process is root and the home belongs to another user, or the folder is not writable.
     """
     try:
         owner = _owner_of(home)
@@ -41,8 +41,8 @@ def prepare_home(home: Path) -> None:
             )
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         entries = [home / name for name in HOME_ENTRIES]
-        # A folder that holds other things than ours, such as /opt, may have to stay open. So does a root's home while
-        # a server of an earlier version, which took no lock, runs there under another account.
+        # A folder with other contents, such as /opt, may have to stay accessible. So does root's home while a server of
+        # an earlier version, which took no lock, runs there under another account.
         ours_alone = all(path in entries or path.name.startswith(WORKING_FILES) for path in home.iterdir())
         earlier_server = (home / "postgres" / "postmaster.pid").exists() and not (home / ".postgres.server").exists()
         if ours_alone and not earlier_server:
@@ -61,9 +61,9 @@ def prepare_home(home: Path) -> None:
 
 
 def _owner_of(home: Path) -> int | None:
-    """The user whose home it is; None if nobody has used it yet.
+    """Return the user id of the home's owner; None if the home has not been used yet.
 
-    The folder itself may be somebody else's, as with a folder that a container's root was given.
+    The folder itself may belong to another user, for example if it is mounted into a container that runs as root.
     """
     for path in (home / ".postgres.lock", home / "dagster"):
         with contextlib.suppress(FileNotFoundError):
@@ -75,7 +75,7 @@ def _owner_of(home: Path) -> int | None:
 
 
 def account_name(uid: int) -> str:
-    """The name of a user, or the number as ``sudo`` takes it when there is no name on this machine."""
+    """Return the name of a user, or ``#uid``, which ``sudo`` accepts, if the user has no name on this machine."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -83,10 +83,10 @@ def account_name(uid: int) -> str:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``: whoever reads it sees the old file or the new one, also after a power cut.
+    """Write ``content`` to ``path`` atomically: readers see the old file or the new one, even after a power failure.
 
     Raises:
-        FileError: it cannot be written; nothing of it is left, and the old file is as it was.
+        FileError: the file cannot be written; the old file is unchanged and no temporary file is left.
     """
     temporary: Path | None = None
     try:
@@ -109,7 +109,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove what :func:`write_file` began in ``folder`` and could not finish, being killed. For whoever is alone."""
+    """Remove temporary files of interrupted :func:`write_file` calls. Only if no other process writes to ``folder``."""
     for path in folder.glob(".*-*"):
         if path.is_file():
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Watch history: the server's state per user and item, and the append-only log of plays derived from its changes."""
+"""Watch history: the server's state per user and item, and the append-only log of plays derived from state changes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SyncMark:
 
 @dataclass(slots=True)
 class PageResult:
-    """Result of a page of states: rows written, plays logged, items that the catalogue lacks, and ratings changed."""
+    """Result of a page of states: rows written, plays logged, items missing from the catalogue, ratings changed."""
 
     states: WriteCounts
     plays: int
@@ -49,7 +49,7 @@ def read_mark(connection: Connection, user_id: str) -> SyncMark:
 
 
 def write_mark(connection: Connection, user_id: str, watermark: datetime | None, *, now: datetime, full: bool) -> None:
-    """Record that the history has been read up to ``watermark``, and whether all of it was compared."""
+    """Record that the history has been read up to ``watermark``; ``full``: all of it was compared."""
     connection.execute(
         text(
             "INSERT INTO history_syncs (user_id, watermark, synced_at, full_synced_at) "
@@ -61,7 +61,7 @@ def write_mark(connection: Connection, user_id: str, watermark: datetime | None,
     )
 
 
-# The item that each server id means: a present one before an alternate version, a version before a removed one.
+# Resolve server ids to items: present items before alternate versions, and those before removed items.
 _ITEMS = (
     "SELECT DISTINCT ON (server_item_id) * FROM items WHERE server_item_id = ANY(:ids) ORDER BY server_item_id, "
     "CASE WHEN is_version THEN 1 WHEN removed_at IS NULL THEN 0 ELSE 2 END, item_id"
@@ -71,12 +71,12 @@ _ITEMS = (
 def write_states(
     connection: Connection, user_id: str, states: Sequence[ItemState], *, now: datetime, started_share: float
 ) -> PageResult:
-    """Write a page of a user's states, and the plays that follow from their changes.
+    """Write a page of a user's states, and the plays derived from state changes.
 
     A state whose item has another name in the catalogue counts as unknown: the server may have reassigned the id since
-    the catalogue was read. It is read again with the next full comparison.
+    the catalogue was read. The next full comparison reads it again.
     """
-    # Two readers of one history must not both log the same play; nor may an item move to another work meanwhile.
+    # Prevent two processes from logging the same play, and items from moving to another work meanwhile.
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"history:{user_id}"})
     connection.execute(text("SELECT pg_advisory_xact_lock_shared(hashtext('catalogue'))"))
     listed = {state.server_item_id: state for state in states}
@@ -87,7 +87,7 @@ def write_states(
         ),
         {"ids": list(listed), "user": user_id},
     ).all()
-    rows = [row for row in rows if _means_the_same(row, listed[row.server_item_id])]
+    rows = [row for row in rows if _is_same_item(row, listed[row.server_item_id])]
     state_rows: list[dict[str, Any]] = []
     viewings: list[tuple[Any, Viewing]] = []
     for row in rows:
@@ -112,12 +112,12 @@ def write_states(
             viewings.append((row, viewing))
     counts = upsert(connection, watch_state, state_rows)
     rated = _write_ratings(connection, user_id, rows, listed, now)
-    logged = upsert(connection, plays, _log_lines(connection, user_id, viewings))
+    logged = upsert(connection, plays, _play_rows(connection, user_id, viewings))
     return PageResult(counts, logged.written, len(listed) - len(rows), rated)
 
 
-def _means_the_same(row: Any, state: ItemState) -> bool:
-    """Whether the names and numbers of a row of ``_ITEMS`` and of a state agree, as far as both are known."""
+def _is_same_item(row: Any, state: ItemState) -> bool:
+    """Return whether names and numbers of a row of ``_ITEMS`` and of a state agree, where both are known."""
     pairs = (
         (row.name, storable(state.name)),
         (row.series_name, storable(state.series_name)),
@@ -129,11 +129,11 @@ def _means_the_same(row: Any, state: ItemState) -> bool:
     )
 
 
-def _log_lines(connection: Connection, user_id: str, viewings: Sequence[tuple[Any, Viewing]]) -> list[dict[str, Any]]:
-    """Turn viewings of items (rows of ``_ITEMS``) into lines of the log. A line that exists is only ever raised.
+def _play_rows(connection: Connection, user_id: str, viewings: Sequence[tuple[Any, Viewing]]) -> list[dict[str, Any]]:
+    """Convert viewings of items (rows of ``_ITEMS``) to rows of ``plays``. Values of existing rows only increase.
 
-    Copies of a film or an episode that share their state on the server all report the
-    viewing of one of them: the same moment is the same viewing, and is logged once.
+    Copies of a film or episode that share their state on the server all report the viewing of one of them. Viewings at
+    the same time are the same viewing, and logged once.
     """
     if not viewings:
         return []
@@ -152,11 +152,11 @@ def _log_lines(connection: Connection, user_id: str, viewings: Sequence[tuple[An
             },
         )
     }
-    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    play_rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row, viewing in viewings:
         key = (*_subject(row), viewing.played_at)
         known = logged.get(key)
-        line = lines.setdefault(
+        play = play_rows.setdefault(
             key,
             {
                 "user_id": user_id,
@@ -168,13 +168,13 @@ def _log_lines(connection: Connection, user_id: str, viewings: Sequence[tuple[An
                 "completion": 0.0 if known is None else known.completion,
             },
         )
-        line["play_count"] = max(line["play_count"], viewing.play_count)
-        line["completion"] = max(line["completion"], round(viewing.completion, 4))
-    return list(lines.values())
+        play["play_count"] = max(play["play_count"], viewing.play_count)
+        play["completion"] = max(play["completion"], round(viewing.completion, 4))
+    return list(play_rows.values())
 
 
 def _subject(row: Any) -> tuple[Any, ...]:
-    """Identify what was watched, whichever copy: a work, or an episode of it."""
+    """Return a key for the watched film or episode that is the same for all of its copies."""
     if not row.is_episode:
         return (row.work_id,)
     if row.season is None or row.number is None:
@@ -185,9 +185,9 @@ def _subject(row: Any) -> tuple[Any, ...]:
 def _write_ratings(
     connection: Connection, user_id: str, rows: Sequence[Any], listed: Mapping[str, ItemState], now: datetime
 ) -> int:
-    """Write the server's ratings with the time at which each was first seen; returns how many changed.
+    """Write the server's ratings with the time at which each was first seen; return how many changed.
 
-    An equal value keeps its date. Every change, and every removal, is a line of ``rating_changes``.
+    An equal value keeps its date. Every change and every removal is recorded in ``rating_changes``.
     """
     known = {
         row.item_id: row.rating
@@ -228,7 +228,7 @@ def _write_ratings(
 
 
 def items_with_versions(connection: Connection) -> list[str]:
-    """Read the server ids of films and episodes that have alternate versions."""
+    """Return the server ids of films and episodes that have alternate versions."""
     rows = connection.exec_driver_sql(
         "SELECT server_item_id FROM items i WHERE NOT is_version AND removed_at IS NULL "
         "AND EXISTS (SELECT 1 FROM item_versions v WHERE v.primary_item_id = i.item_id) ORDER BY server_item_id"
@@ -237,7 +237,7 @@ def items_with_versions(connection: Connection) -> list[str]:
 
 
 def marked_items(connection: Connection, user_id: str) -> set[str]:
-    """Return the server ids of items that the user had played, started, marked or rated when last read."""
+    """Return the server ids of items with a mark (played, started, favourite or rated) when last read."""
     statement = text(
         "SELECT i.server_item_id FROM watch_state w JOIN items i USING (item_id) "
         "WHERE w.user_id = :user AND i.removed_at IS NULL AND (w.played OR w.favorite OR w.position_share > 0 "
@@ -250,11 +250,10 @@ def marked_items(connection: Connection, user_id: str) -> set[str]:
 def read_histories(connection: Connection, user_ids: Sequence[str] | None = None) -> pd.DataFrame:
     """Read histories per user and work, in the columns of the ranking; of all users if ``user_ids`` is None.
 
-    All copies of a film or an episode count as one. Whether copies share their state on the server differs from server
-    to server, so their plays are not added up: they are as many as one copy counts, or as there are dates on which one
-    was finished if these are more. For a series ``episodes_played`` of ``episodes_total``, by season and number,
-    specials left out of both. ``rating`` is the one given last to any copy; the mean of its episodes' where a series
-    itself has none.
+    All copies of a film or episode count as one. Some servers share the state between copies and others do not, so
+    plays are not summed over copies: ``plays`` is the largest count of a copy, or the number of dates on which a copy
+    was finished if that is larger. ``episodes_played`` and ``episodes_total`` count by season and number, without
+    specials. ``rating`` is the latest rating of any copy or, for a series without one, the mean of its episodes'.
     """
     import pandas as pd
 
@@ -269,10 +268,10 @@ def read_histories(connection: Connection, user_ids: Sequence[str] | None = None
         " WHERE :all OR w.user_id = ANY(:users)), "
         "moments AS (SELECT user_id, work_id, is_episode, season, number, last_played_at, max(plays) AS plays, "
         " max(CASE WHEN played THEN 1 ELSE position_share END)::float8 AS completion, bool_or(favorite) AS favorite, "
-        " bool_or(played) AND last_played_at IS NOT NULL AS finished_then "
+        " bool_or(played) AND last_played_at IS NOT NULL AS was_finished "
         " FROM states GROUP BY user_id, work_id, is_episode, season, number, last_played_at), "
         "subjects AS (SELECT user_id, work_id, is_episode, season, "
-        " greatest(max(plays), count(*) FILTER (WHERE finished_then)) AS plays, max(completion) AS completion, "
+        " greatest(max(plays), count(*) FILTER (WHERE was_finished)) AS plays, max(completion) AS completion, "
         " bool_or(favorite) AS favorite, max(last_played_at) AS last_played_at "
         " FROM moments GROUP BY user_id, work_id, is_episode, season, number), "
         "watched AS (SELECT user_id, work_id, sum(plays)::float8 AS plays, "
@@ -280,7 +279,7 @@ def read_histories(connection: Connection, user_ids: Sequence[str] | None = None
         " bool_or(favorite) AS favorite, max(last_played_at) AS last_played_at, "
         " CASE WHEN bool_or(is_episode) THEN count(*) FILTER (WHERE is_episode AND season <> 0 "
         "  AND (plays > 0 OR completion > 0))::float8 END AS episodes_played, "
-        " bool_or(favorite OR plays > 0 OR completion > 0) AS says_something "
+        " bool_or(favorite OR plays > 0 OR completion > 0) AS has_activity "
         " FROM subjects GROUP BY user_id, work_id), "
         "rated AS (SELECT user_id, work_id, coalesce("
         "  (array_agg(rating ORDER BY rated_at DESC, item_id) FILTER (WHERE NOT of_episode))[1], "
@@ -292,7 +291,7 @@ def read_histories(connection: Connection, user_ids: Sequence[str] | None = None
         "SELECT user_id, work_id, coalesce(plays, 0) AS plays, completion, coalesce(favorite, false) AS favorite, "
         " rating, last_played_at, episodes_played, totals.total::float8 AS episodes_total "
         "FROM watched FULL JOIN rated USING (user_id, work_id) LEFT JOIN totals USING (work_id) "
-        "WHERE says_something OR rating IS NOT NULL"
+        "WHERE has_activity OR rating IS NOT NULL"
     )
     rows = connection.execute(statement, {"all": user_ids is None, "users": list(user_ids or [])}).all()
     columns = [
@@ -339,7 +338,7 @@ def latest_plays(
     timezone: str = "UTC",
     tombstone_days: int = 30,
 ) -> list[dict[str, Any]]:
-    """List the newest plays of users with the time in ``timezone``, for the asset's page."""
+    """List the latest plays of users with times in ``timezone``, for the asset's page."""
     rows = connection.execute(
         text(
             "SELECT u.name AS user, to_char(p.played_at AT TIME ZONE :zone, 'YYYY-MM-DD HH24:MI') AS played_at, "
@@ -356,7 +355,7 @@ def latest_plays(
 
 
 def stale_histories(connection: Connection, *, now: datetime, hours: int = 24) -> list[dict[str, Any]]:
-    """List present users whose history has not been read for so many hours, or was read by a clock far ahead."""
+    """List present users whose history was read more than ``hours`` ago, or later than that from now (wrong clock)."""
     rows = connection.execute(
         text(
             "SELECT u.partition_key AS partition, u.name, h.synced_at::text AS last_read FROM present_users u "

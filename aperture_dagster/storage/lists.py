@@ -1,4 +1,4 @@
-"""Input of the ranking, and its lists. A list is replaced in one transaction, so that readers never see half of one."""
+"""Inputs and results of the ranking. A list is replaced in one transaction, so that readers never see a partial one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def read_items(connection: Connection) -> pd.DataFrame:
-    """Read the item table of the ranking: one row per work in the library, from the merged metadata, or from the
-    server's where a work has not been merged yet.
+    """Read the item table of the ranking: one row per work in the library.
+
+    Values come from the merged metadata or, if the work has not been merged yet, from the media server.
 
     Columns: ``work_id``, ``item_id`` (the copy to play), ``media_type``, ``title``, ``year``, ``genres``, ``keywords``,
     ``directors``, ``creators``, ``cast``, ``companies``, ``networks``, ``vote_average``, ``vote_count``,
@@ -48,7 +49,7 @@ def read_items(connection: Connection) -> pd.DataFrame:
     for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
     for name in ("official_rating", "imdb_id"):
-        # An absent text is None, not the NaN that a column of texts would make of it.
+        # Missing texts are None instead of NaN.
         frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
     return frame
 
@@ -76,7 +77,7 @@ def read_edges(connection: Connection) -> pd.DataFrame:
 def replace_taste(
     connection: Connection, user_id: str, profiles: Iterable[dict[str, Any]], weights: Iterable[dict[str, Any]]
 ) -> WriteCounts:
-    """Write a user's taste: a profile per media type, and the weight of every title in the history."""
+    """Replace a user's taste: a profile per media type, and the weight of every work in the history."""
     weights = list(weights)
     counts = upsert(connection, taste_profiles, profiles)
     counts += upsert(connection, taste_weights, weights)
@@ -100,12 +101,12 @@ def read_weights(connection: Connection) -> pd.DataFrame:
 
 
 def users_with_taste(connection: Connection) -> set[str]:
-    """List the users who have a taste profile, even an empty one."""
+    """Return the ids of users who have a taste profile, even an empty one."""
     return set(connection.exec_driver_sql("SELECT DISTINCT user_id FROM taste_profiles").scalars())
 
 
 def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Describe what users like, for the asset's page and the summary."""
+    """Describe users' tastes, for the asset's page and the summary."""
     rows = connection.execute(
         text(
             "SELECT u.name AS user, p.media_type, p.titles, p.liked, p.disliked, p.summary->>'sentence' AS taste "
@@ -127,14 +128,14 @@ def replace_top_picks(
     connection: Connection, day: date, media_type: str, rows: Sequence[dict[str, Any]]
 ) -> WriteCounts:
     """Replace the list of a day; an equal list is not written."""
-    where = "day = :day AND media_type = :kind"
-    return _replace(connection, top_picks, rows, where, {"day": day, "kind": media_type})
+    where = "day = :day AND media_type = :media_type"
+    return _replace(connection, top_picks, rows, where, {"day": day, "media_type": media_type})
 
 
 def _replace(
     connection: Connection, target: Table, rows: Sequence[dict[str, Any]], where: str, parameters: Mapping[str, Any]
 ) -> WriteCounts:
-    """Replace the rows of ``target`` that ``where`` selects, unless they are the same. One transaction, one writer."""
+    """Replace the rows of ``target`` that match ``where``, unless they are equal, under a lock on these rows."""
     connection.execute(
         text("SELECT pg_advisory_xact_lock(hashtext(:name))"),
         {"name": f"{target.name}:{'/'.join(map(str, parameters.values()))}"},
@@ -156,7 +157,7 @@ def _replace(
 
 
 def reason(because: Sequence[str]) -> str:
-    """Say why a title is recommended, given the titles of the user's history that it resembles most."""
+    """Return why a title is recommended, given the most similar titles in the user's history."""
     if not because:
         return "Well liked in general"
     *others, last = because
@@ -194,7 +195,7 @@ def top_picks_table(connection: Connection, day: date) -> list[dict[str, Any]]:
 
 
 def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> int:
-    """Count recommended titles that their user had already played or started; there must be none."""
+    """Count recommended titles that the user had already played or started; the expected result is zero."""
     statement = text(
         "SELECT count(DISTINCT (r.user_id, r.work_id)) FROM recommendations r JOIN watch_state w "
         "ON w.user_id = r.user_id AND w.work_id = r.work_id WHERE r.user_id = ANY(:users) "
@@ -204,7 +205,7 @@ def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> 
 
 
 def list_sizes(connection: Connection) -> list[dict[str, Any]]:
-    """Return the length and the date of each user's lists; users without a list come first."""
+    """Return the lengths and the date of each user's lists; users without a list come first."""
     rows = connection.exec_driver_sql(
         "SELECT u.partition_key AS partition, u.name, count(*) FILTER (WHERE r.media_type = 'movie') AS films, "
         "count(*) FILTER (WHERE r.media_type = 'series') AS series, coalesce(bool_or(r.is_cold), false) AS cold, "

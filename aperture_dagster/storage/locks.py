@@ -1,7 +1,7 @@
-"""File locks that prove that a process is alive.
+"""File locks that show whether a process is running.
 
-A lock belongs to an open file description, and the kernel releases it when the last process that has it open ends,
-however it ends. It is seen from every container that shares the file, where a process id would mean somebody else.
+A lock belongs to an open file description. The kernel releases it when the last process with the description exits,
+even if it is killed. Unlike a process id, it is valid in every container that shares the file.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ _held: set[int] = set()
 
 
 class LocksUnsupported(OSError):
-    """The filesystem refuses locks, or grants them to everybody."""
+    """The filesystem refuses locks, or grants conflicting ones."""
 
 
 def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | None:
     """Lock a file, which is created if it is missing, until :func:`release` or the end of this process.
 
-    Programs that this process starts do not inherit the lock, unless they are handed the descriptor on purpose.
+    Child processes inherit the lock only if they are passed the descriptor explicitly.
 
     Returns:
-        The descriptor that holds the lock; None if somebody else holds it and ``wait`` is false.
+        The descriptor that holds the lock; None if another process holds it and ``wait`` is false.
 
     Raises:
         LocksUnsupported: the filesystem has no locks.
@@ -43,12 +43,12 @@ def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | Non
             raise
         if is_at(descriptor, path):
             return descriptor
-        # Removed between opening and locking it: whoever comes next would lock another file.
+        # The file was deleted between opening and locking it: the next process would lock a new file.
         release(descriptor)
 
 
 def upgrade(descriptor: int) -> bool:
-    """Try to turn a shared lock into an exclusive one without waiting; on failure the shared one may be lost, too."""
+    """Try to make a shared lock exclusive without waiting. On failure, the shared lock may be lost, too."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -57,19 +57,19 @@ def upgrade(descriptor: int) -> bool:
 
 
 def release(descriptor: int) -> None:
-    """Close the descriptor; the lock ends with it unless another process was handed a copy."""
+    """Close the descriptor. This releases the lock unless another process has a copy."""
     _held.discard(descriptor)
     os.close(descriptor)
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds an exclusive lock on the file; False if there is no such file."""
+    """Return whether a process holds an exclusive lock on the file; False if the file does not exist."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
-        # Shared, so that two who look at once do not see each other.
+        # A shared lock, so that concurrent calls do not block each other.
         _flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, path)
     except BlockingIOError:
         return True
@@ -79,7 +79,7 @@ def is_held(path: Path) -> bool:
 
 
 def is_at(descriptor: int, path: Path) -> bool:
-    """Whether the path still leads to the locked file."""
+    """Return whether the path still leads to the locked file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
@@ -87,10 +87,10 @@ def is_at(descriptor: int, path: Path) -> bool:
 
 
 def require_working_locks(path: Path) -> None:
-    """Try whether a lock that this process holds exclusively keeps others out.
+    """Verify that an exclusive lock held by this process is exclusive.
 
     Raises:
-        LocksUnsupported: it does not; some network filesystems grant every lock.
+        LocksUnsupported: it is not; some network filesystems grant every lock.
     """
     again = acquire(path, wait=False)
     if again is not None:
@@ -115,7 +115,7 @@ def _unsupported(path: Path) -> LocksUnsupported:
 
 
 def _forget_after_fork() -> None:
-    """Close what a forked child inherited: the lock is its parent's, and must not outlive it."""
+    """Close inherited descriptors in a forked child: its parent's locks must not outlive the parent."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()

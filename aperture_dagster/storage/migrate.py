@@ -1,4 +1,4 @@
-"""Upgrade of the schema: automatic, under a lock, by whichever process comes first."""
+"""Automatic upgrade of the schema, under a lock, by the first process that opens the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _up_to_date: set[str] = set()
 
 
 def ensure_schema(engine: Engine) -> None:
-    """Apply missing migrations. Costs one query when there are none, and nothing the second time in a process.
+    """Apply missing migrations. Costs one query if there are none, and nothing on later calls in a process.
 
     Raises:
         DatabaseError: the server cannot be reached or lacks pgvector 0.7, or the schema is newer than this program or
@@ -36,13 +36,13 @@ def ensure_schema(engine: Engine) -> None:
                 with schema_lock(connection):
                     if _revision(connection) != HEAD_REVISION:
                         _upgrade(connection)
-        # Connections opened before the vector type existed do not know it.
+        # Connections opened before the extension was created have not registered its types.
         engine.dispose()
     except SQLAlchemyError as error:
         if "vector" in str(error) and "permission denied" in str(error):
             raise DatabaseError(
                 "The user of APERTURE_DATABASE_URL may not create the extension 'vector': "
-                "let a superuser run CREATE EXTENSION vector in that database once."
+                "have a superuser run CREATE EXTENSION vector in that database once."
             ) from None
         if "vector" in str(error) and "extension" in str(error):
             raise DatabaseError(
@@ -60,7 +60,7 @@ def ensure_schema(engine: Engine) -> None:
 
 
 def forget_schema(url: str) -> None:
-    """Check the schema of this database again the next time."""
+    """Make the next :func:`ensure_schema` check this database again."""
     _up_to_date.discard(url)
 
 
@@ -87,8 +87,8 @@ def _upgrade(connection: Connection) -> None:
 
     if _is_of_development(_revision(connection)):
         raise DatabaseError(
-            "The database was made by a version of this program from before its first release, and its data cannot be "
-            "taken over; nothing was changed. Delete the folder APERTURE_HOME, or with APERTURE_DATABASE_URL that "
+            "The database was created by a version of this program from before its first release, and its data cannot "
+            "be migrated; nothing was changed. Delete the folder APERTURE_HOME, or with APERTURE_DATABASE_URL that "
             "database and Dagster's, and start again."
         )
     config = alembic_config()
@@ -104,5 +104,5 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _is_of_development(revision: str | None) -> bool:
-    """Whether the schema is older than the first one that was released; those were numbered 0001 to 0009."""
+    """Return whether the schema is older than the first release; such revisions were numbered 0001 to 0009."""
     return revision is not None and revision.isdigit()

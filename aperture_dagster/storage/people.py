@@ -1,4 +1,4 @@
-"""Users of the media server, and which server it is."""
+"""Users of the media server, and the identity of the server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
 
 
 def read_users(connection: Connection) -> list[StoredUser]:
-    """Read all users ever seen, in the order of their arrival, then by name (2 before 10)."""
+    """Read all users ever seen, ordered by first appearance, then by name (2 before 10)."""
     rows = connection.execute(select(users)).mappings().all()
     rows = sorted(rows, key=lambda row: (row["first_seen_at"], natural_order(row["name"]), row["user_id"]))
     return [
@@ -70,7 +70,7 @@ def users_of_partitions(connection: Connection, keys: Collection[str]) -> dict[s
 
 
 def users_differ(connection: Connection, rows: Iterable[dict[str, Any]], *, on_server: Collection[str] | None) -> bool:
-    """Tell whether :func:`write_users` would change more than when somebody was last active."""
+    """Return whether :func:`write_users` would change anything but ``last_activity_at``."""
     statement = select(users).where(users.c.removed_at.is_(None))
     stored = {row["user_id"]: row for row in connection.execute(statement).mappings()}
     if on_server is not None and stored.keys() - set(on_server):
@@ -89,16 +89,16 @@ def write_users(
     still_there: Collection[str] | None,
     key_for: Callable[[str, str, Collection[str]], str],
 ) -> WriteCounts:
-    """Insert and update users, and mark those as removed that are not in ``still_there``.
+    """Insert and update users, and mark users that are not in ``still_there`` as removed.
 
     Args:
         connection: inside a transaction.
-        rows: the columns of ``users`` but ``partition_key`` and ``removed_at``.
-        still_there: the ids of all users that the server lists, readable or not; None if the list may be
-            incomplete; then nobody is marked as removed.
-        key_for: makes the partition key of a new user from (name, id, keys in use).
+        rows: the columns of ``users`` except ``partition_key`` and ``removed_at``.
+        still_there: the ids of all users that the server lists, including unreadable ones; None if the list may be
+            incomplete: then no user is marked as removed.
+        key_for: returns the partition key of a new user, given (name, id, keys in use).
     """
-    # Two processes that both meet a new user must not give out one key twice.
+    # Concurrent processes must not assign the same key to two new users.
     connection.execute(text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
     keys = {user.user_id: user.partition_key for user in read_users(connection)}
     complete = []
@@ -121,7 +121,7 @@ def write_users(
 
 
 def remember_server(connection: Connection, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Record which media server this home belongs to. Returns the one recorded before; None the first time."""
+    """Record the media server that this home belongs to; return the previously recorded one, None the first time."""
     before = connection.execute(select(facts.c.value).where(facts.c.name == "media_server")).scalar()
     if before is None or before.get("server_id") == identity["server_id"]:
         upsert(connection, facts, [{"name": "media_server", "value": identity}])

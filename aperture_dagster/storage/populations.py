@@ -1,6 +1,6 @@
-"""The sets of items that services are asked about, such as the titles of the library, and the work lists over them.
+"""The sets of items that services are queried for, such as the titles of the library.
 
-To let services work through other items, declare another :class:`Population` here; the work list
+To query services for other items, declare another :class:`Population` here; the work list
 (:mod:`aperture_dagster.storage.work_list`) and the engine need no change.
 """
 
@@ -15,17 +15,17 @@ AsksBy = Literal["any", "any_known", "imdb", "imdb_or_tmdb"]
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """A set of items in the database, as SQL. In all parts ``f`` is a row with the ``kind`` and ``item`` of one.
+    """A set of items in the database, as SQL fragments, in which ``f`` is a row with an item's ``kind`` and ``item``.
 
     Args:
-        kinds: the kinds of its items, as they are in ``fetches.kind``.
+        kinds: the kinds of its items, as in ``fetches.kind``.
         members: a SELECT of the ``kind``, ``item`` and ``added_at`` of its items, with the condition ``{askable}``.
         has_member: a condition: the item belongs to the population now.
-        name: a SELECT of the ``name`` and ``year`` of an item, as people know it.
+        name: a SELECT of the display ``name`` and the ``year`` of an item.
         columns: further columns of :class:`~aperture_dagster.storage.work_list.DueItem` that a request needs.
         joins: the tables of ``columns``.
         askable: conditions on ``members``, by the ids that a source needs.
-        is_askable: a condition: the item fulfils such a condition, given as ``{askable}``.
+        is_askable: a condition: the item meets such a condition, given as ``{askable}``.
     """
 
     kinds: tuple[str, ...]
@@ -46,7 +46,7 @@ TITLES = Population(
     has_member="EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = f.item)",
     name="SELECT title AS name, year FROM work_copies t WHERE t.work_id = f.item AND t.removed_at IS NULL",
     columns=(
-        # An id that had to be looked up is better than the server's, which may be out of date.
+        # An id found by a lookup takes precedence over the server's, which may be outdated.
         "coalesce(f.found_id, w.tmdb_id, m.tmdb_id) AS tmdb_id",
         "coalesce(w.imdb_id, m.imdb_id) AS imdb_id",
         "coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id",
@@ -83,13 +83,13 @@ STUDIOS = Population(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A service, and the population that it is asked about: what a work list is of.
+    """A service and the population that it is queried for. Each has a work list.
 
     Args:
-        name: of the service in the database; lists of one service about different kinds may share it.
-        label: of the service, as people write it.
+        name: the service's name in the database; work lists of different kinds may share it.
+        label: the service's display name.
         population: the items.
-        asks_by: the ids that an item needs: ``any_known`` (TMDb, IMDb or, for series, TVDb), ``imdb``,
+        asks_by: the ids that the service needs: ``any_known`` (TMDb, IMDb or, for series, TVDb), ``imdb``,
             ``imdb_or_tmdb``; ``any``: none.
     """
 
@@ -105,5 +105,5 @@ class Source:
 
     @property
     def askable(self) -> str:
-        """The condition on the population's ``members``: the source can be asked about an item."""
+        """Condition on the population's ``members``: the item has the ids that the source needs."""
         return self.population.askable.get(self.asks_by, "true")

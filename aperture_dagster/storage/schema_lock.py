@@ -1,4 +1,4 @@
-"""Lock for changes of databases and schemas: one process at a time."""
+"""Lock for creating databases and changing schemas."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-# Any number, the same in every process.
+# An arbitrary number, the same in all processes.
 KEY = 0x0A9E27
 
 
 @contextmanager
 def schema_lock(connection: Connection) -> Iterator[None]:
-    """Hold the lock for a block, however many processes want it; what the block leaves uncommitted is undone."""
+    """Hold the lock during the block; uncommitted changes of the block are rolled back."""
     from sqlalchemy import text
 
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": KEY})

@@ -14,10 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-# The first half of an advisory lock's number; the second is made from the service's name.
+# The first key of the advisory lock; the second is a hash of the service's name.
 SERVICE_LOCK = 0x0A9E28
 POLL_SECONDS = 1.0
-# Days of a service's quota that are kept.
+# Number of days for which quota rows are kept.
 QUOTA_DAYS = 90
 _LIMIT = 'coalesce(CAST(:own AS integer), q."limit")'
 
@@ -32,13 +32,13 @@ def service_lease(
 ) -> Iterator[None]:
     """Use ``service`` exclusively among all processes, so that its limits hold and no request is made twice.
 
-    The lock belongs to a connection, so that of a killed process is released at once.
+    The lock belongs to a connection, so it is released at once if the process is killed.
 
     Args:
         engine: the product's database.
         service: the service's name.
-        waiting: called about once a second with the seconds waited so far, while another process uses the service.
-        patience_seconds: the longest wait for another process; None waits without a limit.
+        waiting: called about every second, with the seconds waited so far, while another process uses the service.
+        patience_seconds: maximum wait for another process; None waits without a limit.
 
     Raises:
         TimeoutError: another process still uses the service.
@@ -62,15 +62,15 @@ def service_lease(
             )
             yield
         finally:
-            # When the database was restarted meanwhile, the lock went with the connection.
+            # If the database was restarted meanwhile, the lock has been released with the connection.
             with suppress(SQLAlchemyError):
                 connection.execute(text("SELECT pg_advisory_unlock(:class, hashtext(:service))"), lock)
 
 
 def spend(connection: Connection, service: str, *, day: date, limit: int, reported: bool) -> bool:
-    """Take one request from the day's quota; False when there is none left.
+    """Count one request against the day's quota; return False if the quota is used up.
 
-    ``reported``: the service reports its limit itself, and ``limit`` applies only until it has (:func:`correct`).
+    ``reported``: the service reports its own limit, and ``limit`` applies only until it does (:func:`correct`).
     Otherwise ``limit`` is a setting, which may have changed since the first request of the day.
     """
     statement = text(
@@ -82,7 +82,7 @@ def spend(connection: Connection, service: str, *, day: date, limit: int, report
 
 
 def correct(connection: Connection, service: str, *, day: date, limit: int, used: int) -> None:
-    """Record the limit and the usage of the day as the service reports them."""
+    """Record the day's limit and usage as reported by the service."""
     statement = text(
         'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, :used, :limit) '
         'ON CONFLICT (service, day) DO UPDATE SET used = :used, "limit" = :limit, updated_at = now() '
@@ -92,7 +92,7 @@ def correct(connection: Connection, service: str, *, day: date, limit: int, used
 
 
 def exhaust(connection: Connection, service: str, *, day: date, limit: int, reported: bool) -> None:
-    """Record that the service reports the day's quota as used up. ``limit``, ``reported``: as of :func:`spend`."""
+    """Record that the service reports the day's quota as used up. ``limit``, ``reported``: as in :func:`spend`."""
     statement = text(
         'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, :limit, :limit) '
         f'ON CONFLICT (service, day) DO UPDATE SET used = greatest(q.used, {_LIMIT}), "limit" = {_LIMIT}, '
@@ -102,7 +102,7 @@ def exhaust(connection: Connection, service: str, *, day: date, limit: int, repo
 
 
 def quota_of(connection: Connection, service: str, *, day: date, limit: int, reported: bool) -> tuple[int, int]:
-    """Return the requests used on this day, and the limit. ``limit``, ``reported``: as of :func:`spend`."""
+    """Return the requests used on this day, and the limit. ``limit``, ``reported``: as in :func:`spend`."""
     row = connection.execute(
         text(f"SELECT used, {_LIMIT} FROM quota q WHERE service = :service AND day = :day"),
         _of_day(service, day, limit, reported),
@@ -115,7 +115,7 @@ def _of_day(service: str, day: date, limit: int, reported: bool) -> dict[str, An
 
 
 def note_answers(connection: Connection, service: str, *, now: datetime) -> None:
-    """Record that the service works."""
+    """Record that the service is working."""
     connection.execute(
         text(
             "INSERT INTO services (service, answered_at) VALUES (:service, :now) ON CONFLICT (service) DO UPDATE "
@@ -126,7 +126,7 @@ def note_answers(connection: Connection, service: str, *, now: datetime) -> None
 
 
 def note_trouble(connection: Connection, service: str, *, now: datetime, trouble: str) -> None:
-    """Record that the service fails, and with what; ``failing_since`` keeps the first time."""
+    """Record that the service is failing, and the error; ``failing_since`` is kept if it was failing before."""
     connection.execute(
         text(
             "INSERT INTO services (service, failing_since, trouble) VALUES (:service, :now, :trouble) "
@@ -138,7 +138,7 @@ def note_trouble(connection: Connection, service: str, *, now: datetime, trouble
 
 
 def failing_services(connection: Connection) -> list[dict[str, Any]]:
-    """List the services that fail: since when, with what, and when they last worked."""
+    """List the failing services, with the time of the first failure, the last error and the last success."""
     statement = text(
         "SELECT service, failing_since, answered_at, trouble FROM services WHERE failing_since IS NOT NULL ORDER BY 1"
     )
@@ -146,7 +146,7 @@ def failing_services(connection: Connection) -> list[dict[str, Any]]:
 
 
 def batch_size(connection: Connection, service: str) -> int | None:
-    """Return the largest batch that the service accepted after refusing a larger one; None if it never refused one."""
+    """Return the largest batch that the service accepts, if it has refused a larger one; else None."""
     return connection.execute(
         text("SELECT batch_size FROM services WHERE service = :service"), {"service": service}
     ).scalar()

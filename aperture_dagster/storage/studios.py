@@ -31,7 +31,7 @@ class StoredLogo:
 
 
 def gather_studios(connection: Connection) -> WriteCounts:
-    """Update the list of studios from TMDb's data about the library's titles. Studios without titles are kept."""
+    """Update the studios from the TMDb metadata of the library's titles. Studios without titles are kept."""
     counts = connection.execute(
         text(
             "WITH named AS ("
@@ -64,9 +64,9 @@ def gather_studios(connection: Connection) -> WriteCounts:
 def ask_for_changed_logos(
     connection: Connection, source: Source, *, lost: Iterable[tuple[str, int]], now: datetime
 ) -> None:
-    """Make logos due now that changed since the last attempt, or whose files are ``lost``.
+    """Make logos due now that have changed since the last attempt, or whose files are ``lost``.
 
-    Failed ones keep waiting: a change does not make the service work again.
+    Failed downloads keep their retry time: a changed logo does not fix the service.
     """
     lost = list(lost)
     if lost:
@@ -97,8 +97,8 @@ def note_tried(connection: Connection, studios: Iterable[tuple[str, int]]) -> No
 
 
 def note_stored(connection: Connection, rows: Iterable[dict[str, Any]]) -> int:
-    """Record downloaded logos. Each row: ``kind``, ``studio_id``, ``stored_path``, ``file_name``, ``picture_kind``,
-    ``sha256``, ``bytes``. Returns how many.
+    """Record downloaded logos and return their number. Each row has ``kind``, ``studio_id``, ``stored_path``,
+    ``file_name``, ``picture_kind``, ``sha256`` and ``bytes``.
     """
     rows = list(rows)
     if rows:
@@ -114,7 +114,7 @@ def note_stored(connection: Connection, rows: Iterable[dict[str, Any]]) -> int:
 
 
 def stored_logos(connection: Connection) -> list[StoredLogo]:
-    """List all downloaded logos, those of studios with most titles first."""
+    """List all downloaded logos, studios with the most titles first."""
     rows = connection.exec_driver_sql(
         "SELECT kind, studio_id, name, file_name, picture_kind, sha256, shown_sha256 FROM studio_logos "
         "WHERE file_name IS NOT NULL ORDER BY titles DESC, kind, studio_id"
@@ -131,7 +131,7 @@ def note_shown(connection: Connection, logo: StoredLogo) -> None:
 
 
 def studio_table(connection: Connection, limit: int = 25) -> list[dict[str, Any]]:
-    """List the studios with most titles, for the asset's page."""
+    """List the studios with the most titles, for the asset's page."""
     statement = text(
         "SELECT name, kind, titles, file_name, picture_kind, bytes, CASE WHEN logo_path IS NULL THEN 'none at TMDb' "
         "WHEN stored_path IS NULL THEN 'missing' WHEN stored_path = logo_path THEN 'stored' ELSE 'outdated' END "

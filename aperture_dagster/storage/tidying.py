@@ -1,4 +1,4 @@
-"""Removal of works and vectors that nothing refers to. Histories and their titles are never removed."""
+"""Deletion of unused works and vectors. Histories and their titles are never deleted."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from aperture_dagster.storage.tables import metadata
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-# Days before an unused work or model is removed: an identification may be corrected back, a model tried again.
+# Days until an unused work or model is deleted: a correction may be reverted, or a model be used again.
 KEPT_DAYS = 30
 _REFERRING = [
     table
     for table in metadata.sorted_tables
     if any(key.target_fullname == "works.work_id" for key in table.foreign_keys)
 ]
-# What was made or fetched for a work can be again, and goes with it.
+# Derived and fetched data can be recreated, and is deleted with the work.
 DERIVED = tuple(table.name for table in _REFERRING if table.info.keys() & {"derived", "source"})
-# Everything else keeps a work: its items, and what people did with it or were shown of it.
+# All other references keep a work: its items, watch history, ratings and lists.
 KEEPERS = tuple(table.name for table in _REFERRING if table.name not in DERIVED)
 
 
 def forget_unused_works(connection: Connection) -> int:
-    """Remove works that nothing has referred to for a month, and what was fetched for them; returns how many.
+    """Delete works that have been unused for a month, and the data fetched for them; return their number.
 
-    Such a work is left behind when an identification is corrected. The first look at it starts the month.
+    A corrected identification leaves an unused work behind. The month starts when this function first finds it.
     """
-    # Nobody gives a work a title meanwhile.
+    # Prevent a concurrent sync from assigning titles to these works.
     connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('catalogue'))")
     used = " OR ".join(f"EXISTS (SELECT 1 FROM {table} k WHERE k.work_id = w.work_id)" for table in KEEPERS)
     connection.exec_driver_sql(
-        # Nearly all works have a title; only the others are looked for everywhere.
+        # Nearly all works have a title; check the other tables only for the rest.
         "WITH bare AS MATERIALIZED (SELECT w.work_id FROM works w "
         " WHERE NOT EXISTS (SELECT 1 FROM titles k WHERE k.work_id = w.work_id)), "
         f"unused AS (SELECT w.work_id FROM bare w WHERE NOT ({used})) "
@@ -58,18 +58,18 @@ def forget_unused_works(connection: Connection) -> int:
 
 
 def forget_old_models(connection: Connection, *, in_use: str | None, filling: str) -> list[str]:
-    """Remove the vectors of models that have not been in use for a month; returns the models.
+    """Delete the vectors of models that have not been in use for a month; return the models.
 
     Args:
-        in_use: the active model, None before there is one.
-        filling: the model that is being filled.
+        in_use: the active model; None if there is none yet.
+        filling: the model whose vectors are being computed.
     """
     old = list(
         connection.execute(
             text(
                 "SELECT model_key FROM embedding_models m WHERE model_key <> :filling "
                 "AND model_key IS DISTINCT FROM :in_use "
-                # One that was replaced was in use until its successor was; one that never was, at best until now.
+                # Last use: the activation of the successor, or the creation of a model that was never activated.
                 "AND coalesce((SELECT min(n.activated_at) FROM embedding_models n "
                 "  WHERE n.activated_at > m.activated_at), m.created_at) < now() - make_interval(days => :days)"
             ),

@@ -1,4 +1,4 @@
-"""Vectors of titles, per model. The model activated last is in use; others are kept beside it."""
+"""Vectors of titles, per model. The most recently activated model is in use."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PRESENT = "EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id)"
 
 
 def text_hash(content: str, model_key: str) -> str:
-    """Hash a title's text and the model. A vector is recomputed when its hash changes."""
-    plain = json.dumps({"model": model_key, "text": content})
-    return hashlib.blake2b(plain.encode(), digest_size=16).hexdigest()
+    """Return a hash of the model and a title's text. A vector is recomputed when its hash changes."""
+    serialized = json.dumps({"model": model_key, "text": content})
+    return hashlib.blake2b(serialized.encode(), digest_size=16).hexdigest()
 
 
 def register_model(connection: Connection, model_key: str, dimensions: int) -> None:
-    """Register a model; its vectors are not used before :func:`activate_model`."""
+    """Register a model. Its vectors are not used until :func:`activate_model`."""
     connection.execute(
         text(
             "INSERT INTO embedding_models (model_key, dimensions) VALUES (:key, :dimensions) "
@@ -37,11 +37,11 @@ def register_model(connection: Connection, model_key: str, dimensions: int) -> N
 
 
 def activate_model(connection: Connection, model_key: str) -> bool:
-    """Use the model from now on. Returns whether that changed anything."""
+    """Make the model the active one; return whether this is a change."""
     if active_model(connection) == model_key:
         return False
     connection.execute(
-        # Later than any other, also when the clock has been set back since.
+        # Later than all others, even if the clock has been set back.
         text(
             "UPDATE embedding_models SET activated_at = greatest(clock_timestamp(), "
             "(SELECT max(activated_at) FROM embedding_models) + interval '1 microsecond') WHERE model_key = :key"
@@ -52,14 +52,14 @@ def activate_model(connection: Connection, model_key: str) -> bool:
 
 
 def active_model(connection: Connection) -> str | None:
-    """Return the model in use; None before the first is complete."""
+    """Return the active model; None until the vectors of the first are complete."""
     return connection.execute(
         text("SELECT model_key FROM embedding_models WHERE activated_at IS NOT NULL ORDER BY activated_at DESC LIMIT 1")
     ).scalar()
 
 
 def text_rows(connection: Connection, *, after: int = 0, batch: int = 2000) -> Iterator[list[dict[str, Any]]]:
-    """Yield the merged metadata of the library's works in batches, for their texts."""
+    """Yield the merged metadata of the library's works in batches, as the input of their texts."""
     statement = text(
         f"SELECT e.* FROM enriched_metadata e WHERE e.work_id > :last AND {PRESENT} ORDER BY work_id LIMIT :n"
     )

@@ -1,4 +1,4 @@
-"""Data versions: hashes of the content that other assets read, equal as long as that content is."""
+"""Data versions: hashes of the content that downstream assets read."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-# Columns that say when a row was written, not what it says.
+# Columns about the writing of a row, not its content.
 BOOKKEEPING = frozenset({"created_at", "first_seen_at", "generated_at", "last_activity_at", "seen_at", "updated_at"})
 
 
 def content_version(connection: Connection, *tables: str, columns: Sequence[str] = (), **where: object) -> str:
-    """Hash the rows of ``tables`` in whatever order they are stored.
+    """Return a hash of the rows of ``tables`` that is independent of their order.
 
     Args:
-        connection: to read with.
+        connection: the database.
         tables: names of tables.
-        columns: what is hashed of each row; default everything but the bookkeeping columns.
-        where: columns and the values that they must have, such as ``user_id="a1"``.
+        columns: the columns to hash; default: all except the bookkeeping columns.
+        where: required values of columns, such as ``user_id="a1"``.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name in tables:
@@ -39,10 +39,10 @@ def content_version(connection: Connection, *tables: str, columns: Sequence[str]
 
 
 def change_version(connection: Connection, table: str, **where: object) -> str:
-    """Hash which rows there are and when each was last changed, for a table that is too large to hash its content.
+    """Return a hash of the keys and modification times of the rows, for tables too large to hash their content.
 
-    It stands for the content because an upsert leaves the row and its ``updated_at`` alone when nothing differs.
-    Arguments as of :func:`content_version`.
+    This is sufficient because an upsert leaves equal rows and their ``updated_at`` unchanged. For the arguments see
+    :func:`content_version`.
     """
     columns = [column.name for column in metadata.tables[table].primary_key]
     columns += [name for name in ("updated_at", "removed_at") if name in metadata.tables[table].c]

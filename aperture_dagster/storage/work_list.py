@@ -1,7 +1,7 @@
-"""The work lists of all sources: what each is to be asked about, when, and how the last attempt went.
+"""The work lists of all sources: the items to fetch, when each is due, and the outcome of the last attempt.
 
-Every source has a row for each item that it can be asked about, from the moment that the item is known. A title that
-waits for its first request is a row, too, so that the next batch is read from an index, whatever the library's size.
+A source has a row for every item that it can be queried for, including items that wait for their first request, so
+that the next batch is read from an index, whatever the size of the library.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DueItem:
-    """An item that is due with a source.
+    """An item that is due at a source.
 
-    Of a title, ``item`` is its work, and the ids are those of the server or, failing that, of TMDb, or that the source
-    was looked up by last. ``failures`` counts the attempts in a row that failed so far.
+    For titles, ``item`` is the work, and the ids come from the last lookup at the source, the media server or TMDb.
+    ``failures`` is the number of consecutive failed attempts.
     """
 
     kind: str
@@ -39,15 +39,15 @@ class DueItem:
 
     @property
     def key(self) -> tuple[str, int]:
-        """Identify it among all items of a source."""
+        """Key of the item among all items of a source."""
         return (self.kind, self.item)
 
 
 def enrol(connection: Connection, source: Source, *, now: datetime) -> int:
-    """Add the items of the population that are not on the list yet; return how many.
+    """Add new items of the population to the list; return how many.
 
-    Items that left the population before they were asked about are removed, since every batch would have to skip them.
-    The others keep their row, and with it what is known about them.
+    Items that left the population before their first request are removed, since every batch would have to skip them.
+    Other items that left keep their row and its information.
     """
     values = {"source": source.name, "now": now, "kinds": list(source.kinds)}
     connection.execute(
@@ -65,7 +65,7 @@ def enrol(connection: Connection, source: Source, *, now: datetime) -> int:
     )
     added = connection.execute(text(statement), values).rowcount
     if added >= 1000:
-        # Autovacuum analyses the table minutes later, and the first batches would be read without the index.
+        # Autovacuum analyses the table minutes later; until then, the index would not be used.
         connection.exec_driver_sql("ANALYZE fetches")
     return added
 
@@ -78,14 +78,14 @@ def due_items(
     limit: int,
     busy: Collection[tuple[str, int]] = (),
 ) -> list[DueItem]:
-    """Return the next items to ask ``source`` about: those never asked first, the newest first; then the most overdue.
+    """Return the next items to fetch from ``source``: never fetched items, newest first, then the most overdue.
 
     Args:
         connection: the database.
-        source: whose list it is.
-        now: items that are due by then.
-        limit: at most so many.
-        busy: items that are being asked about already.
+        source: the source whose list is read.
+        now: the current time.
+        limit: maximum number of items.
+        busy: items that are being fetched already.
     """
     found: list[DueItem] = []
     for condition, order in (
@@ -94,7 +94,7 @@ def due_items(
     ):
         if len(found) < limit:
             values = {"source": source.name, "now": now, "n": limit - len(found)}
-            values |= {f"busy_{kind}": [item for of, item in busy if of == kind] for kind in source.kinds}
+            values |= {f"busy_{kind}": [item for busy_kind, item in busy if busy_kind == kind] for kind in source.kinds}
             rows = connection.execute(_due_statement(source, condition, order), values).mappings()
             found += [DueItem(**row) for row in rows]
     return found
@@ -118,7 +118,7 @@ def _due_statement(source: Source, condition: str, order: str) -> TextClause:
 
 
 def count_due(connection: Connection, source: Source, *, now: datetime) -> int:
-    """Count the items that are due with ``source``."""
+    """Count the items that are due at ``source``."""
     statement = (
         "SELECT count(*) FROM fetches f WHERE f.source = :source AND f.kind = ANY(:kinds) "
         f"AND (f.outcome = 'waiting' OR f.due_at <= :now) AND {_may_be_asked(source)}"
@@ -128,10 +128,10 @@ def count_due(connection: Connection, source: Source, *, now: datetime) -> int:
 
 
 def write_fetches(connection: Connection, source: Source, rows: Iterable[dict[str, Any]]) -> None:
-    """Record attempts. Each row: ``kind``, ``item``, ``outcome``, ``attempts``, ``fetched_at`` and ``found_id``
-    (None keeps the last), ``attempted_at``, ``due_at``, ``detail``.
+    """Record attempts. Each row has ``kind``, ``item``, ``outcome``, ``attempts``, ``attempted_at``, ``due_at``,
+    ``detail``, and ``fetched_at`` and ``found_id``, where None keeps the previous value.
     """
-    # Always in the same order: two processes that lock the same rows in different orders would deadlock.
+    # Always in the same order, so that concurrent writers of the same rows cannot deadlock.
     rows = sorted(({"source": source.name, **row} for row in rows), key=lambda row: (row["kind"], row["item"]))
     if not rows:
         return
@@ -150,7 +150,7 @@ def write_fetches(connection: Connection, source: Source, rows: Iterable[dict[st
 
 
 def ask_again(connection: Connection, works: Sequence[int]) -> None:
-    """Make these works due with every source, because their ids changed."""
+    """Make these works due at every source, because their ids have changed."""
     connection.execute(
         text(
             "WITH locked AS (SELECT source, kind, item FROM fetches WHERE item = ANY(:works) AND kind = ANY(:kinds) "
@@ -165,12 +165,12 @@ def ask_again(connection: Connection, works: Sequence[int]) -> None:
 def outcome_summary(connection: Connection, source: Source) -> list[dict[str, Any]]:
     """Count the population by kind and outcome of the last attempt.
 
-    Each row holds ``share`` of its kind, the ``oldest`` answer and the time at which the ``next`` item is ``due``.
-    ``waiting``: never asked; ``no_id``: the item has no id by which the source can be asked.
+    Each row has the ``share`` of its kind, the time of the ``oldest`` answer and of the ``next_due`` item. The outcome
+    is ``waiting`` for items never fetched, and ``no_id`` for items without an id that the source accepts.
     """
     population = source.population
     without_id = _members(source, _no(source.askable))
-    # The last outcome of an item that has lost its ids since means nothing any more.
+    # The last outcome of an item that has lost its ids is obsolete.
     outcome = f"CASE WHEN {_is_askable(source)} THEN f.outcome ELSE 'no_id' END"
     statement = text(
         "SELECT kind, outcome, count(*) AS items, round(count(*) / sum(count(*)) OVER (PARTITION BY kind), 4)::float8 "
@@ -186,7 +186,7 @@ def outcome_summary(connection: Connection, source: Source) -> list[dict[str, An
 
 
 def without_id(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
-    """List items by whose ids ``source`` cannot be asked: ``title``, ``year``, ``kind``."""
+    """List items without an id that ``source`` accepts: ``title``, ``year``, ``kind``."""
     statement = text(
         f"SELECT n.name AS title, n.year, f.kind FROM ({_members(source, _no(source.askable))}) f "
         f"JOIN LATERAL ({source.population.name}) n ON true ORDER BY n.name LIMIT :n"
@@ -195,7 +195,7 @@ def without_id(connection: Connection, source: Source, limit: int = 20) -> list[
 
 
 def count_stale(connection: Connection, source: Source, *, now: datetime, grace_days: float) -> tuple[int, int]:
-    """Return how many answers are overdue by more than ``grace_days``, and how many there are."""
+    """Return the number of answers overdue by more than ``grace_days``, and the number of all answers."""
     statement = text(
         "SELECT count(*) FILTER (WHERE f.due_at < CAST(:now AS timestamptz) - make_interval(secs => :grace)), count(*) "
         "FROM fetches f WHERE f.source = :source AND f.fetched_at IS NOT NULL AND f.outcome <> 'not_found' "
@@ -207,7 +207,7 @@ def count_stale(connection: Connection, source: Source, *, now: datetime, grace_
 
 
 def not_fetched(connection: Connection, source: Source, limit: int = 20) -> list[dict[str, Any]]:
-    """List items whose last attempt failed or found nothing, and why; failures first."""
+    """List items whose last attempt failed or found nothing, with the reason; failures first."""
     statement = text(
         f"SELECT n.name, n.year, f.outcome, f.attempts, f.detail, {_minute('f.due_at')} AS next_attempt FROM fetches f "
         f"JOIN LATERAL ({source.population.name}) n ON true WHERE f.source = :source AND f.kind = ANY(:kinds) "
@@ -219,12 +219,12 @@ def not_fetched(connection: Connection, source: Source, limit: int = 20) -> list
 
 
 def _minute(moment: str) -> str:
-    """Format a moment for people; sessions are in UTC."""
+    """SQL that formats a time to the minute, in the session's time zone, which is UTC."""
     return f"to_char({moment}, 'YYYY-MM-DD HH24:MI')"
 
 
 def _members(source: Source, condition: str) -> str:
-    """Select the items of the population that fulfil a condition."""
+    """SQL that selects the items of the population that meet a condition."""
     return source.population.members.format(askable=f"({condition})")
 
 
@@ -233,10 +233,10 @@ def _no(condition: str) -> str:
 
 
 def _is_askable(source: Source) -> str:
-    """Condition on a row of the list: the source can be asked about its item."""
+    """Condition on a row of the list: its item has the ids that the source needs."""
     return source.population.is_askable.format(askable=source.askable) if source.askable != "true" else "true"
 
 
 def _may_be_asked(source: Source) -> str:
-    """Condition on a row of the list: its item belongs to the population, and the source can be asked about it."""
+    """Condition on a row of the list: its item belongs to the population and has the ids that the source needs."""
     return f"{source.population.has_member} AND {_is_askable(source)}"

@@ -1,4 +1,4 @@
-"""Alembic's entry: migrations run on the connection that holds the lock."""
+"""Alembic's environment: runs migrations on the connection that holds the schema lock."""
 
 from alembic import context
 

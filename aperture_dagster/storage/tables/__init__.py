@@ -1,8 +1,7 @@
-"""Every table of the product's database. A change here needs a migration beside it; a test compares the two.
+"""All tables of the product's database. Changes require a migration; a test compares the two.
 
-The unit of everything that is thought about a title is the *work*: the film or series itself, whatever copies of it
-the server holds and whatever ids the server gives them. ``titles`` and ``episodes`` are the server's items and share
-one sequence of ids.
+Metadata, histories and lists refer to *works*: films and series themselves, independent of the copies on the server
+and their ids. ``titles`` and ``episodes`` are the server's items, and share one sequence of ids.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from aperture_dagster.storage.tables.taste import (
 )
 from aperture_dagster.storage.tables.views import VIEWS
 
-# The newest migration; a process whose database says the same has nothing to migrate.
+# The newest migration; a database at this revision needs no migration.
 HEAD_REVISION = "v1"
 
 __all__ = [

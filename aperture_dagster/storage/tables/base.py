@@ -1,4 +1,4 @@
-"""Shared parts of all tables: the metadata, names of constraints, the type of moments; and a description of columns."""
+"""Shared parts of all tables: metadata, constraint names, helpers for constraints, and descriptions of columns."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ MEDIA_TYPES = ("movie", "series")
 
 
 def one_of(column: str, values: Collection[str]) -> CheckConstraint:
-    """Allow only these values. For what this program decides; a bad value of a service must cost only its own item."""
+    """Allow only these values. Not for values from services: a bad one must not fail a whole page of items."""
     return CheckConstraint(f"{column} IN ({', '.join(map(repr, values))})", name=column)
 
 
 def between(column: str, low: float, high: float | None = None) -> CheckConstraint:
-    """Allow only numbers from ``low`` to ``high``, if there is one; NaN is above every number."""
+    """Allow only numbers from ``low`` to ``high``, if given. NaN counts as greater than every number."""
     return CheckConstraint(f"{column} >= {low}" + ("" if high is None else f" AND {column} <= {high}"), name=column)
 
 
 class ColumnSchema(NamedTuple):
-    """A column as people read it: PostgreSQL's name of the type, and the comment, which may be empty."""
+    """Description of a column, with PostgreSQL's type name and the comment, which may be empty."""
 
     name: str
     type: str
@@ -44,7 +44,7 @@ class ColumnSchema(NamedTuple):
 
 
 def column_schema(table_name: str) -> list[ColumnSchema]:
-    """Describe the columns of a table, in their order.
+    """Describe the columns of a table, in order.
 
     Raises:
         KeyError: there is no such table.
@@ -63,5 +63,5 @@ def column_schema(table_name: str) -> list[ColumnSchema]:
 
 
 def written_columns(table: Table) -> tuple[str, ...]:
-    """List the columns that whoever writes a row fills in: those without a default."""
+    """Return the columns that writers must provide: those without a server default."""
     return tuple(column.name for column in table.columns if column.server_default is None)

@@ -1,4 +1,4 @@
-"""The media server's libraries and items, and the works that they are copies of."""
+"""The media server's libraries and items, and the works behind them."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ works = Table(
     Column("imdb_id", Text),
     Column("tvdb_id", BigInteger),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
-    Column("unused_since", Moment, comment="when nothing was first seen to refer to it; null while something does"),
+    Column("unused_since", Moment, comment="since when no other row refers to it; null while one does"),
     one_of("media_type", MEDIA_TYPES),
     Index("ix_works_tmdb", "media_type", "tmdb_id"),
     Index("ix_works_imdb", "media_type", "imdb_id"),
-    comment="Films and series as such. Those that anything refers to are never deleted: history and ratings stay with "
-    "them.",
+    comment="Films and series, independent of their copies. Works in use are never deleted: history and ratings refer "
+    "to them.",
 )
 
 titles = Table(
@@ -52,7 +52,7 @@ titles = Table(
     Column("item_id", BigInteger, primary_key=True, autoincrement=False),
     Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
     Column("media_type", Text, nullable=False),
-    Column("server_item_id", Text, unique=True, comment="null: the server has given it to another item"),
+    Column("server_item_id", Text, unique=True, comment="null if the server has given it to another item"),
     Column("library_id", Text, nullable=False),
     Column("title", Text, nullable=False),
     Column("original_title", Text),
@@ -91,7 +91,7 @@ episodes = Table(
     Column("item_id", BigInteger, primary_key=True, autoincrement=False),
     Column("series_item_id", BigInteger, ForeignKey("titles.item_id"), nullable=False),
     Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
-    Column("server_item_id", Text, unique=True, comment="null: the server has given it to another item"),
+    Column("server_item_id", Text, unique=True, comment="null if the server has given it to another item"),
     Column("library_id", Text, nullable=False),
     Column("season", Integer),
     Column("number", Integer),
@@ -113,8 +113,8 @@ item_versions = Table(
     "item_versions",
     metadata,
     Column("server_item_id", Text, primary_key=True),
-    Column("item_id", BigInteger, nullable=False, unique=True, comment="the number that states of the version have"),
-    Column("primary_item_id", BigInteger, nullable=False, comment="the title or episode that it is a version of"),
+    Column("item_id", BigInteger, nullable=False, unique=True, comment="used by watch states of the version"),
+    Column("primary_item_id", BigInteger, nullable=False, comment="the title or episode of the version"),
     Index("ix_item_versions_primary_item_id", "primary_item_id"),
-    comment="Alternate versions, which listings leave out: what users do with one counts for its title or episode.",
+    comment="Alternate versions, which listings omit. Their watch states count for the title or episode.",
 )

@@ -1,7 +1,7 @@
-"""What other services know about the works: the work list, a table per source, and the merged view.
+"""Metadata from other services: the work lists, a table per source, and the merged view.
 
-The table of a source of titles declares the source's name as ``info["source"]``, and has a row per work. A column with
-``info["range"]`` holds numbers within it; a value outside was misread, or is wrong at the source, and is reported.
+The table of a title source has a row per work and the source's name in ``info["source"]``. ``info["range"]`` is the
+plausible range of a numeric column; values outside it are reported as misread or wrong at the source.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ fetches = Table(
     Column("source", Text, primary_key=True),
     Column("kind", Text, primary_key=True, comment="movie, series: item is a work; collection, company, network"),
     Column("item", BigInteger, primary_key=True, autoincrement=False),
-    Column("outcome", Text, nullable=False, comment="of the last attempt: ok, not_found, error; waiting: never asked"),
-    Column("attempts", SmallInteger, nullable=False, comment="failures in a row"),
-    Column("added_at", Moment, comment="when it came into the library"),
-    Column("fetched_at", Moment, comment="last time it was ok"),
+    Column("outcome", Text, nullable=False, comment="last attempt: ok, not_found, error; waiting: no attempt yet"),
+    Column("attempts", SmallInteger, nullable=False, comment="consecutive failures"),
+    Column("added_at", Moment, comment="when it was added to the library"),
+    Column("fetched_at", Moment, comment="last success"),
     Column("attempted_at", Moment),
     Column("due_at", Moment, nullable=False),
-    Column("found_id", BigInteger, comment="the source's own id, where it had to be looked for"),
+    Column("found_id", BigInteger, comment="the source's id, if it had to be looked up"),
     Column("detail", Text),
     one_of("kind", FETCH_KINDS),
     one_of("outcome", ("ok", "not_found", "error", "waiting")),
@@ -56,7 +56,7 @@ fetches = Table(
     ),
     Index("ix_fetches_due", "source", "kind", "due_at", "item", postgresql_where=text("outcome <> 'waiting'")),
     Index("ix_fetches_item", "item"),
-    comment="The work list of all enrichment: the last attempt per source and item, and when the next is due.",
+    comment="The work lists of all sources: the last attempt per item, and when the next is due.",
 )
 
 tmdb_metadata = Table(
@@ -99,7 +99,7 @@ tmdb_metadata = Table(
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     Index("ix_tmdb_metadata_collection_id", "collection_id", postgresql_where=text("collection_id IS NOT NULL")),
     info={"source": "tmdb"},
-    comment="What TMDb says of a work.",
+    comment="Metadata of a work from TMDb.",
 )
 
 tmdb_collections = Table(
@@ -112,7 +112,7 @@ tmdb_collections = Table(
     Column("backdrop_path", Text),
     Column("part_tmdb_ids", ARRAY(BigInteger), nullable=False),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
-    comment="What TMDb says of a collection of films.",
+    comment="Collections of films on TMDb.",
 )
 
 omdb_ratings = Table(
@@ -124,7 +124,7 @@ omdb_ratings = Table(
     Column("imdb_votes", Integer, info={"range": COUNT}),
     Column("rotten_tomatoes", SmallInteger, comment="0-100, critics", info={"range": (0, 100)}),
     Column("metacritic", SmallInteger, comment="0-100", info={"range": (0, 100)}),
-    Column("awards", Text, comment="as OMDb words it"),
+    Column("awards", Text, comment="text from OMDb"),
     Column("award_wins", Integer, info={"range": (0, 5000)}),
     Column("award_nominations", Integer),
     Column("oscars_won", SmallInteger, info={"range": (0, 100)}),
@@ -137,14 +137,14 @@ omdb_ratings = Table(
     Column("box_office_dollars", BigInteger),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     info={"source": "omdb"},
-    comment="What OMDb says of a work.",
+    comment="Ratings and awards of a work from OMDb.",
 )
 
 mdblist_scores = Table(
     "mdblist_scores",
     metadata,
     Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
-    Column("score", SmallInteger, comment="0-100, MDBList's own", info={"range": (0, 100)}),
+    Column("score", SmallInteger, comment="0-100, computed by MDBList", info={"range": (0, 100)}),
     Column("score_average", SmallInteger, comment="0-100"),
     Column("imdb_rating", REAL, comment="0-10", info={"range": (1, 10)}),
     Column("imdb_votes", Integer),
@@ -164,24 +164,24 @@ mdblist_scores = Table(
     Column("age_rating", SmallInteger),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     info={"source": "mdblist"},
-    comment="What MDBList says of a work: the scores of many sites, keywords, where it streams.",
+    comment="Scores of many sites, keywords and streaming providers of a work from MDBList.",
 )
 
 studio_logos = Table(
     "studio_logos",
     metadata,
     Column("kind", Text, primary_key=True, comment="company, network"),
-    Column("studio_id", BigInteger, primary_key=True, autoincrement=False, comment="TMDb's"),
+    Column("studio_id", BigInteger, primary_key=True, autoincrement=False, comment="on TMDb"),
     Column("name", Text, nullable=False),
     Column("titles", Integer, nullable=False, comment="in the library"),
-    Column("logo_path", Text, comment="TMDb's; null: it has none"),
-    Column("tried_path", Text, comment="the logo_path that was asked for last"),
-    Column("stored_path", Text, comment="the logo_path that the file was made from; null: no file yet"),
+    Column("logo_path", Text, comment="on TMDb; null: none"),
+    Column("tried_path", Text, comment="the logo_path of the last attempt"),
+    Column("stored_path", Text, comment="the logo_path of the stored file; null: no file yet"),
     Column("file_name", Text, comment="below APERTURE_HOME/logos"),
-    Column("picture_kind", Text, comment="png, jpeg, svg: by content"),
+    Column("picture_kind", Text, comment="png, jpeg or svg, by content"),
     Column("sha256", Text),
     Column("bytes", Integer),
-    Column("shown_sha256", Text, comment="the picture that the media server was given"),
+    Column("shown_sha256", Text, comment="the picture last uploaded to the media server"),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     one_of("kind", STUDIO_KINDS),
     between("titles", 0),
@@ -232,18 +232,18 @@ enriched_metadata = Table(
     Column("award_nominations", Integer),
     Column("oscars_won", Integer),
     Column("streams", ARRAY(Text), nullable=False),
-    Column("sources", JSONB, nullable=False, comment="column -> source that the value came from"),
+    Column("sources", JSONB, nullable=False, comment="column -> source of its value"),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     one_of("media_type", MEDIA_TYPES),
     info={"derived": True},
-    comment="The one merged view of a work: a stated precedence per column, and where each value came from.",
+    comment="Merged metadata of a work, with a defined precedence of sources per column, and the source of each value.",
 )
 
 merges = Table(
     "merges",
     metadata,
     Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
-    Column("made_from", Text, nullable=False, comment="the recipe, and the versions of the rows of all sources"),
+    Column("made_from", Text, nullable=False, comment="merge rules and versions of all source rows"),
     info={"derived": True},
-    comment="What each row of enriched_metadata was made from last.",
+    comment="The input of the last merge of each row of enriched_metadata.",
 )

@@ -1,4 +1,4 @@
-"""What is remembered of this home, and of the services that it asks."""
+"""State of this installation and of the services that it uses."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ facts = Table(
     Column("name", Text, primary_key=True),
     Column("value", JSONB, nullable=False),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
-    comment="Single facts about this home, such as the identity of the media server that it belongs to.",
+    comment="Single values about this installation, such as the identity of its media server.",
 )
 
 services = Table(
     "services",
     metadata,
     Column("service", Text, primary_key=True),
-    Column("batch_size", Integer, comment="the largest that it took, where it refused a larger one"),
-    Column("answered_at", Moment, comment="when it last gave a good answer"),
-    Column("failing_since", Moment, comment="null while it answers"),
-    Column("trouble", Text, comment="what it failed with last"),
+    Column("batch_size", Integer, comment="largest accepted batch, if a larger one was refused"),
+    Column("answered_at", Moment, comment="last success"),
+    Column("failing_since", Moment, comment="first of the current failures; null while it works"),
+    Column("trouble", Text, comment="the last error"),
     between("batch_size", 1),
-    comment="What is remembered of an outside service from one run to the next.",
+    comment="State of external services between runs.",
 )
 
 quota = Table(
@@ -36,5 +36,5 @@ quota = Table(
     Column("used", Integer, nullable=False),
     Column("limit", Integer, nullable=False),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
-    comment="Requests spent per service and day, all processes together.",
+    comment="Requests per service and day, by all processes.",
 )

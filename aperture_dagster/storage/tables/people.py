@@ -1,4 +1,4 @@
-"""The media server's users, and what they have watched."""
+"""The media server's users and their watch histories."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ users = Table(
     Column("first_seen_at", Moment, nullable=False, server_default=text("now()")),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     Column("removed_at", Moment),
-    comment="One row per user that the media server ever had; removed_at is set while it has them no more.",
+    comment="One row per user ever seen on the media server; removed_at is set if the server no longer lists them.",
 )
 
 watch_state = Table(
@@ -40,14 +40,14 @@ watch_state = Table(
     Column("is_episode", Boolean, nullable=False),
     Column("played", Boolean, nullable=False),
     Column("play_count", Integer, nullable=False),
-    Column("position_share", REAL, nullable=False, comment="0-1, how far into it the user is"),
+    Column("position_share", REAL, nullable=False, comment="0-1, playback position as a share of the runtime"),
     Column("last_played_at", Moment),
     Column("favorite", Boolean, nullable=False),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     between("play_count", 0),
     between("position_share", 0, 1),
     Index("ix_watch_state_user_work", "user_id", "work_id"),
-    comment="One row per user and item: what the server says of it now.",
+    comment="Current state on the media server, one row per user and item.",
 )
 
 plays = Table(
@@ -58,13 +58,13 @@ plays = Table(
     Column("played_at", Moment, primary_key=True),
     Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
     Column("is_episode", Boolean, nullable=False),
-    Column("play_count", Integer, nullable=False, comment="plays since the last look, all in that time"),
+    Column("play_count", Integer, nullable=False, comment="plays since the last sync"),
     Column("completion", REAL, nullable=False, comment="0-1"),
     Column("seen_at", Moment, nullable=False, server_default=text("now()")),
     between("play_count", 0),
     between("completion", 0, 1),
     Index("ix_plays_played_at", "played_at"),
-    comment="Append-only log of plays. A play whose time nobody knows is not in it.",
+    comment="Append-only log of plays. Plays without a known time are not included.",
 )
 
 ratings = Table(
@@ -73,11 +73,11 @@ ratings = Table(
     Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
     Column("source", Text, primary_key=True, comment="server: read from the media server"),
     Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
-    Column("item_id", BigInteger, primary_key=True, comment="the copy or episode that was rated; 0: the work"),
+    Column("item_id", BigInteger, primary_key=True, comment="the rated copy or episode; 0: the work"),
     Column("rating", Float, nullable=False, comment="0-10"),
-    Column("rated_at", Moment, nullable=False, comment="when the source says; else when this value was first seen"),
+    Column("rated_at", Moment, nullable=False, comment="as reported by the source, else when first seen"),
     between("rating", 0, 10),
-    comment="What each source says now of a user's ratings. An equal value that is read again keeps its date.",
+    comment="Current ratings per user and source. Reading an equal value again keeps its date.",
 )
 
 rating_changes = Table(
@@ -88,21 +88,21 @@ rating_changes = Table(
     Column("source", Text, nullable=False),
     Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
     Column("item_id", BigInteger, nullable=False),
-    Column("rating", Float, comment="null: taken back"),
-    Column("previous", Float, comment="null: there was none"),
-    Column("rated_at", Moment, nullable=False, comment="of the new value, or when it was seen to be gone"),
+    Column("rating", Float, comment="null: removed"),
+    Column("previous", Float, comment="null: none"),
+    Column("rated_at", Moment, nullable=False, comment="of the new value, or when the removal was noticed"),
     Column("noted_at", Moment, nullable=False, server_default=text("now()")),
     between("rating", 0, 10),
     between("previous", 0, 10),
     Index("ix_rating_changes_user_work", "user_id", "work_id"),
-    comment="Append-only log of ratings given, changed and taken back.",
+    comment="Append-only log of ratings given, changed and removed.",
 )
 
 history_syncs = Table(
     "history_syncs",
     metadata,
     Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
-    Column("watermark", Moment, comment="newest last_played_at seen"),
+    Column("watermark", Moment, comment="latest last_played_at seen"),
     Column("synced_at", Moment, nullable=False),
     Column("full_synced_at", Moment),
     comment="How far each user's history has been read.",

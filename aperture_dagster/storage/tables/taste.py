@@ -1,4 +1,4 @@
-"""Vectors, tastes, and the lists made from them."""
+"""Vectors, tastes and lists."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from aperture_dagster.storage.tables.base import MEDIA_TYPES, Moment, between, m
 
 
 class HalfVector(UserDefinedType):
-    """pgvector's ``halfvec``, of any length. Values never pass through SQLAlchemy, but through COPY and streams."""
+    """pgvector's ``halfvec`` of any length. Values are only read and written with psycopg, not through SQLAlchemy."""
 
     def get_col_spec(self, **_options: Any) -> str:
         """Name the type in DDL."""
@@ -40,9 +40,9 @@ embedding_models = Table(
     Column("model_key", Text, primary_key=True),
     Column("dimensions", Integer, nullable=False),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
-    Column("activated_at", Moment, comment="newest one is in use; null until its vectors are complete"),
+    Column("activated_at", Moment, comment="the newest is in use; null until its vectors are complete"),
     between("dimensions", 1),
-    comment="The models that vectors were made with; the one last activated is in use.",
+    comment="Embedding models; the most recently activated one is in use.",
 )
 
 embeddings = Table(
@@ -54,7 +54,7 @@ embeddings = Table(
     Column("vector", HalfVector(), nullable=False),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     info={"derived": True},
-    comment="One vector per model and work, and the hash of the text that it was made from.",
+    comment="One vector per model and work, with the hash of its text.",
 )
 
 taste_profiles = Table(
@@ -63,17 +63,17 @@ taste_profiles = Table(
     Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
     Column("media_type", Text, primary_key=True),
     Column("model_key", Text, nullable=False),
-    Column("titles", Integer, nullable=False, comment="titles that the taste was learned from"),
+    Column("titles", Integer, nullable=False, comment="titles that the taste is based on"),
     Column("liked", Integer, nullable=False),
     Column("disliked", Integer, nullable=False),
-    Column("summary", JSONB, nullable=False, comment="genres, keywords and tastes, readable"),
-    Column("centroids", ARRAY(REAL, dimensions=2), comment="one row per taste, library mean subtracted"),
+    Column("summary", JSONB, nullable=False, comment="genres, keywords and tastes as text"),
+    Column("centroids", ARRAY(REAL, dimensions=2), comment="one row per taste, with the library mean subtracted"),
     Column("updated_at", Moment, nullable=False, server_default=text("now()")),
     one_of("media_type", MEDIA_TYPES),
     between("titles", 0),
     between("liked", 0),
     between("disliked", 0),
-    comment="What a user likes, per media type.",
+    comment="The taste of a user, per media type.",
 )
 
 taste_weights = Table(
@@ -82,12 +82,12 @@ taste_weights = Table(
     Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
     Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
     Column("media_type", Text, nullable=False),
-    Column("weight", REAL, nullable=False, comment="signed: likes above zero, dislikes below"),
+    Column("weight", REAL, nullable=False, comment="positive: liked, negative: disliked"),
     one_of("media_type", MEDIA_TYPES),
     between("weight", -10, 10),
     Index("ix_taste_weights_media_type", "media_type"),
     info={"derived": True},
-    comment="How much each title in a user's history speaks for or against its like.",
+    comment="Weight of each work in a user's history, positive or negative.",
 )
 
 recommendations = Table(
@@ -99,14 +99,14 @@ recommendations = Table(
     Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
     Column("item_id", BigInteger, nullable=False, comment="the copy to play"),
     Column("score", REAL, nullable=False),
-    Column("components", JSONB, nullable=False, comment="the parts of the score"),
-    Column("because", ARRAY(BigInteger), nullable=False, comment="works in the history that it is near to"),
-    Column("is_cold", Boolean, nullable=False, comment="too little history: led by popularity"),
+    Column("components", JSONB, nullable=False, comment="components of the score"),
+    Column("because", ARRAY(BigInteger), nullable=False, comment="the most similar works in the history"),
+    Column("is_cold", Boolean, nullable=False, comment="too little history: based on popularity"),
     Column("generated_at", Moment, nullable=False, server_default=text("now()")),
     one_of("media_type", MEDIA_TYPES),
     between("rank", 1),
     UniqueConstraint("user_id", "work_id"),
-    comment="The current list of each user, replaced whole.",
+    comment="The current list of each user, replaced as a whole.",
 )
 
 top_picks = Table(
@@ -121,7 +121,7 @@ top_picks = Table(
     Column("plays", Integer, nullable=False),
     Column("completion", REAL, nullable=False),
     Column("score", REAL, nullable=False),
-    Column("relaxed", Boolean, nullable=False, comment="the minimum of viewers was lowered to fill the list"),
+    Column("relaxed", Boolean, nullable=False, comment="the minimum number of viewers was lowered to fill the list"),
     Column("generated_at", Moment, nullable=False, server_default=text("now()")),
     one_of("media_type", MEDIA_TYPES),
     between("rank", 1),
@@ -130,5 +130,5 @@ top_picks = Table(
     between("completion", 0, 1),
     between("score", 0, 1),
     UniqueConstraint("day", "media_type", "work_id"),
-    comment="What the household watched most, a list per day.",
+    comment="The most watched titles of the household, one list per day.",
 )

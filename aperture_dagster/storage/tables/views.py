@@ -1,6 +1,6 @@
-"""Views that queries share, made after the tables.
+"""Views, created after the tables.
 
-A migration that changes a column of a view's tables drops the view before and creates it again afterwards.
+A migration that changes a column used by a view must drop the view first and create it again afterwards.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ VIEWS = {
     "present_titles": "SELECT * FROM titles WHERE removed_at IS NULL",
     "present_episodes": "SELECT * FROM episodes WHERE removed_at IS NULL",
     "present_users": "SELECT * FROM users WHERE removed_at IS NULL",
-    # One copy per work: a present one if there is any, the oldest. With LIMIT, since a query for a few works would
-    # otherwise read all titles.
+    # One copy per work: the oldest present one, or else the oldest. LATERAL with LIMIT, since a query for a few works
+    # would otherwise read all titles.
     "work_copies": f"SELECT w.work_id, {', '.join(f'c.{one.name}' for one in titles.columns if one.name != 'work_id')} "
     "FROM works w CROSS JOIN LATERAL (SELECT * FROM titles t WHERE t.work_id = w.work_id "
     "ORDER BY removed_at IS NOT NULL, item_id LIMIT 1) c",
-    # Works as they are shown to people.
+    # Display names of works.
     "work_names": "SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.year, c.year) AS year, "
     "coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id FROM works w "
     "LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN work_copies c USING (work_id)",
-    # What the server's ids mean: titles, episodes, and alternate versions of them. States of a version have its own
-    # item_id, its plays that of the title or episode. Removed are versions whose primary item is.
+    # All server ids: titles, episodes and their alternate versions. The watch state of a version has its own item_id,
+    # its plays have that of the title or episode. A version is removed if its primary item is.
     "items": "SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, "
     "NULL::int AS number, title AS name, NULL::text AS series_name, removed_at, false AS is_version FROM titles "
     "UNION ALL SELECT e.server_item_id, e.item_id, e.item_id, e.work_id, true, e.season, e.number, e.title, s.title, "

@@ -1,4 +1,4 @@
-"""The first schema, as SQL that stays as it is when the tables change: a test compares the newest schema with them."""
+"""The first schema, as SQL that does not change with the table definitions; a test compares the two."""
 
 from pathlib import Path
 
@@ -11,5 +11,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Create the schema."""
     op.get_bind().exec_driver_sql(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))

@@ -24,8 +24,8 @@ CREATE TABLE works (
 );
 CREATE INDEX ix_works_imdb ON works (media_type, imdb_id);
 CREATE INDEX ix_works_tmdb ON works (media_type, tmdb_id);
-COMMENT ON TABLE works IS 'Films and series as such. Those that anything refers to are never deleted: history and ratings stay with them.';
-COMMENT ON COLUMN works.unused_since IS 'when nothing was first seen to refer to it; null while something does';
+COMMENT ON TABLE works IS 'Films and series, independent of their copies. Works in use are never deleted: history and ratings refer to them.';
+COMMENT ON COLUMN works.unused_since IS 'since when no other row refers to it; null while one does';
 
 CREATE TABLE item_versions (
     server_item_id TEXT NOT NULL,
@@ -35,9 +35,9 @@ CREATE TABLE item_versions (
     CONSTRAINT uq_item_versions_item_id UNIQUE (item_id)
 );
 CREATE INDEX ix_item_versions_primary_item_id ON item_versions (primary_item_id);
-COMMENT ON TABLE item_versions IS 'Alternate versions, which listings leave out: what users do with one counts for its title or episode.';
-COMMENT ON COLUMN item_versions.item_id IS 'the number that states of the version have';
-COMMENT ON COLUMN item_versions.primary_item_id IS 'the title or episode that it is a version of';
+COMMENT ON TABLE item_versions IS 'Alternate versions, which listings omit. Their watch states count for the title or episode.';
+COMMENT ON COLUMN item_versions.item_id IS 'used by watch states of the version';
+COMMENT ON COLUMN item_versions.primary_item_id IS 'the title or episode of the version';
 
 CREATE TABLE fetches (
     source TEXT NOT NULL,
@@ -59,13 +59,13 @@ CREATE TABLE fetches (
 CREATE INDEX ix_fetches_due ON fetches (source, kind, due_at, item) WHERE outcome <> 'waiting';
 CREATE INDEX ix_fetches_item ON fetches (item);
 CREATE INDEX ix_fetches_waiting ON fetches (source, kind, added_at DESC NULLS LAST, item) WHERE outcome = 'waiting';
-COMMENT ON TABLE fetches IS 'The work list of all enrichment: the last attempt per source and item, and when the next is due.';
+COMMENT ON TABLE fetches IS 'The work lists of all sources: the last attempt per item, and when the next is due.';
 COMMENT ON COLUMN fetches.kind IS 'movie, series: item is a work; collection, company, network';
-COMMENT ON COLUMN fetches.outcome IS 'of the last attempt: ok, not_found, error; waiting: never asked';
-COMMENT ON COLUMN fetches.attempts IS 'failures in a row';
-COMMENT ON COLUMN fetches.added_at IS 'when it came into the library';
-COMMENT ON COLUMN fetches.fetched_at IS 'last time it was ok';
-COMMENT ON COLUMN fetches.found_id IS 'the source''s own id, where it had to be looked for';
+COMMENT ON COLUMN fetches.outcome IS 'last attempt: ok, not_found, error; waiting: no attempt yet';
+COMMENT ON COLUMN fetches.attempts IS 'consecutive failures';
+COMMENT ON COLUMN fetches.added_at IS 'when it was added to the library';
+COMMENT ON COLUMN fetches.fetched_at IS 'last success';
+COMMENT ON COLUMN fetches.found_id IS 'the source''s id, if it had to be looked up';
 
 CREATE TABLE tmdb_collections (
     collection_id BIGINT NOT NULL,
@@ -77,7 +77,7 @@ CREATE TABLE tmdb_collections (
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_tmdb_collections PRIMARY KEY (collection_id)
 );
-COMMENT ON TABLE tmdb_collections IS 'What TMDb says of a collection of films.';
+COMMENT ON TABLE tmdb_collections IS 'Collections of films on TMDb.';
 
 CREATE TABLE studio_logos (
     kind TEXT NOT NULL,
@@ -99,14 +99,14 @@ CREATE TABLE studio_logos (
 );
 COMMENT ON TABLE studio_logos IS 'Companies and networks of the library''s titles, and their logos.';
 COMMENT ON COLUMN studio_logos.kind IS 'company, network';
-COMMENT ON COLUMN studio_logos.studio_id IS 'TMDb''s';
+COMMENT ON COLUMN studio_logos.studio_id IS 'on TMDb';
 COMMENT ON COLUMN studio_logos.titles IS 'in the library';
-COMMENT ON COLUMN studio_logos.logo_path IS 'TMDb''s; null: it has none';
-COMMENT ON COLUMN studio_logos.tried_path IS 'the logo_path that was asked for last';
-COMMENT ON COLUMN studio_logos.stored_path IS 'the logo_path that the file was made from; null: no file yet';
+COMMENT ON COLUMN studio_logos.logo_path IS 'on TMDb; null: none';
+COMMENT ON COLUMN studio_logos.tried_path IS 'the logo_path of the last attempt';
+COMMENT ON COLUMN studio_logos.stored_path IS 'the logo_path of the stored file; null: no file yet';
 COMMENT ON COLUMN studio_logos.file_name IS 'below APERTURE_HOME/logos';
-COMMENT ON COLUMN studio_logos.picture_kind IS 'png, jpeg, svg: by content';
-COMMENT ON COLUMN studio_logos.shown_sha256 IS 'the picture that the media server was given';
+COMMENT ON COLUMN studio_logos.picture_kind IS 'png, jpeg or svg, by content';
+COMMENT ON COLUMN studio_logos.shown_sha256 IS 'the picture last uploaded to the media server';
 
 CREATE TABLE facts (
     name TEXT NOT NULL,
@@ -114,7 +114,7 @@ CREATE TABLE facts (
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_facts PRIMARY KEY (name)
 );
-COMMENT ON TABLE facts IS 'Single facts about this home, such as the identity of the media server that it belongs to.';
+COMMENT ON TABLE facts IS 'Single values about this installation, such as the identity of its media server.';
 
 CREATE TABLE services (
     service TEXT NOT NULL,
@@ -125,11 +125,11 @@ CREATE TABLE services (
     CONSTRAINT pk_services PRIMARY KEY (service),
     CONSTRAINT ck_services_batch_size CHECK (batch_size >= 1)
 );
-COMMENT ON TABLE services IS 'What is remembered of an outside service from one run to the next.';
-COMMENT ON COLUMN services.batch_size IS 'the largest that it took, where it refused a larger one';
-COMMENT ON COLUMN services.answered_at IS 'when it last gave a good answer';
-COMMENT ON COLUMN services.failing_since IS 'null while it answers';
-COMMENT ON COLUMN services.trouble IS 'what it failed with last';
+COMMENT ON TABLE services IS 'State of external services between runs.';
+COMMENT ON COLUMN services.batch_size IS 'largest accepted batch, if a larger one was refused';
+COMMENT ON COLUMN services.answered_at IS 'last success';
+COMMENT ON COLUMN services.failing_since IS 'first of the current failures; null while it works';
+COMMENT ON COLUMN services.trouble IS 'the last error';
 
 CREATE TABLE quota (
     service TEXT NOT NULL,
@@ -139,7 +139,7 @@ CREATE TABLE quota (
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_quota PRIMARY KEY (service, day)
 );
-COMMENT ON TABLE quota IS 'Requests spent per service and day, all processes together.';
+COMMENT ON TABLE quota IS 'Requests per service and day, by all processes.';
 COMMENT ON COLUMN quota.day IS 'UTC';
 
 CREATE TABLE users (
@@ -165,7 +165,7 @@ CREATE TABLE users (
     CONSTRAINT pk_users PRIMARY KEY (user_id),
     CONSTRAINT uq_users_partition_key UNIQUE (partition_key)
 );
-COMMENT ON TABLE users IS 'One row per user that the media server ever had; removed_at is set while it has them no more.';
+COMMENT ON TABLE users IS 'One row per user ever seen on the media server; removed_at is set if the server no longer lists them.';
 
 CREATE TABLE embedding_models (
     model_key TEXT NOT NULL,
@@ -175,8 +175,8 @@ CREATE TABLE embedding_models (
     CONSTRAINT pk_embedding_models PRIMARY KEY (model_key),
     CONSTRAINT ck_embedding_models_dimensions CHECK (dimensions >= 1)
 );
-COMMENT ON TABLE embedding_models IS 'The models that vectors were made with; the one last activated is in use.';
-COMMENT ON COLUMN embedding_models.activated_at IS 'newest one is in use; null until its vectors are complete';
+COMMENT ON TABLE embedding_models IS 'Embedding models; the most recently activated one is in use.';
+COMMENT ON COLUMN embedding_models.activated_at IS 'the newest is in use; null until its vectors are complete';
 
 CREATE TABLE titles (
     item_id BIGINT NOT NULL,
@@ -217,7 +217,7 @@ CREATE TABLE titles (
 CREATE INDEX ix_titles_work_id ON titles (work_id);
 CREATE INDEX ix_titles_media_type ON titles (media_type, removed_at);
 COMMENT ON TABLE titles IS 'One row per film or series item on the media server; removed_at is its tombstone. Never deleted.';
-COMMENT ON COLUMN titles.server_item_id IS 'null: the server has given it to another item';
+COMMENT ON COLUMN titles.server_item_id IS 'null if the server has given it to another item';
 
 CREATE TABLE tmdb_metadata (
     work_id BIGINT NOT NULL,
@@ -259,7 +259,7 @@ CREATE TABLE tmdb_metadata (
     CONSTRAINT fk_tmdb_metadata_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 CREATE INDEX ix_tmdb_metadata_collection_id ON tmdb_metadata (collection_id) WHERE collection_id IS NOT NULL;
-COMMENT ON TABLE tmdb_metadata IS 'What TMDb says of a work.';
+COMMENT ON TABLE tmdb_metadata IS 'Metadata of a work from TMDb.';
 COMMENT ON COLUMN tmdb_metadata."cast" IS 'first 15: [{name, character}]';
 COMMENT ON COLUMN tmdb_metadata.companies IS '[{id, name, logo_path}]';
 COMMENT ON COLUMN tmdb_metadata.networks IS '[{id, name, logo_path}]';
@@ -286,11 +286,11 @@ CREATE TABLE omdb_ratings (
     CONSTRAINT pk_omdb_ratings PRIMARY KEY (work_id),
     CONSTRAINT fk_omdb_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
-COMMENT ON TABLE omdb_ratings IS 'What OMDb says of a work.';
+COMMENT ON TABLE omdb_ratings IS 'Ratings and awards of a work from OMDb.';
 COMMENT ON COLUMN omdb_ratings.imdb_rating IS '0-10';
 COMMENT ON COLUMN omdb_ratings.rotten_tomatoes IS '0-100, critics';
 COMMENT ON COLUMN omdb_ratings.metacritic IS '0-100';
-COMMENT ON COLUMN omdb_ratings.awards IS 'as OMDb words it';
+COMMENT ON COLUMN omdb_ratings.awards IS 'text from OMDb';
 
 CREATE TABLE mdblist_scores (
     work_id BIGINT NOT NULL,
@@ -316,8 +316,8 @@ CREATE TABLE mdblist_scores (
     CONSTRAINT pk_mdblist_scores PRIMARY KEY (work_id),
     CONSTRAINT fk_mdblist_scores_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
-COMMENT ON TABLE mdblist_scores IS 'What MDBList says of a work: the scores of many sites, keywords, where it streams.';
-COMMENT ON COLUMN mdblist_scores.score IS '0-100, MDBList''s own';
+COMMENT ON TABLE mdblist_scores IS 'Scores of many sites, keywords and streaming providers of a work from MDBList.';
+COMMENT ON COLUMN mdblist_scores.score IS '0-100, computed by MDBList';
 COMMENT ON COLUMN mdblist_scores.score_average IS '0-100';
 COMMENT ON COLUMN mdblist_scores.imdb_rating IS '0-10';
 COMMENT ON COLUMN mdblist_scores.trakt IS '0-100';
@@ -378,7 +378,7 @@ CREATE TABLE enriched_metadata (
     CONSTRAINT ck_enriched_metadata_media_type CHECK (media_type IN ('movie', 'series')),
     CONSTRAINT fk_enriched_metadata_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
-COMMENT ON TABLE enriched_metadata IS 'The one merged view of a work: a stated precedence per column, and where each value came from.';
+COMMENT ON TABLE enriched_metadata IS 'Merged metadata of a work, with a defined precedence of sources per column, and the source of each value.';
 COMMENT ON COLUMN enriched_metadata.vote_average IS '0-10';
 COMMENT ON COLUMN enriched_metadata.imdb_rating IS '0-10';
 COMMENT ON COLUMN enriched_metadata.rotten_tomatoes IS '0-100, critics';
@@ -387,7 +387,7 @@ COMMENT ON COLUMN enriched_metadata.metacritic IS '0-100';
 COMMENT ON COLUMN enriched_metadata.letterboxd IS '0-5';
 COMMENT ON COLUMN enriched_metadata.trakt IS '0-100';
 COMMENT ON COLUMN enriched_metadata.mdblist_score IS '0-100';
-COMMENT ON COLUMN enriched_metadata.sources IS 'column -> source that the value came from';
+COMMENT ON COLUMN enriched_metadata.sources IS 'column -> source of its value';
 
 CREATE TABLE merges (
     work_id BIGINT NOT NULL,
@@ -395,8 +395,8 @@ CREATE TABLE merges (
     CONSTRAINT pk_merges PRIMARY KEY (work_id),
     CONSTRAINT fk_merges_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
-COMMENT ON TABLE merges IS 'What each row of enriched_metadata was made from last.';
-COMMENT ON COLUMN merges.made_from IS 'the recipe, and the versions of the rows of all sources';
+COMMENT ON TABLE merges IS 'The input of the last merge of each row of enriched_metadata.';
+COMMENT ON COLUMN merges.made_from IS 'merge rules and versions of all source rows';
 
 CREATE TABLE watch_state (
     user_id TEXT NOT NULL,
@@ -416,8 +416,8 @@ CREATE TABLE watch_state (
     CONSTRAINT fk_watch_state_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 CREATE INDEX ix_watch_state_user_work ON watch_state (user_id, work_id);
-COMMENT ON TABLE watch_state IS 'One row per user and item: what the server says of it now.';
-COMMENT ON COLUMN watch_state.position_share IS '0-1, how far into it the user is';
+COMMENT ON TABLE watch_state IS 'Current state on the media server, one row per user and item.';
+COMMENT ON COLUMN watch_state.position_share IS '0-1, playback position as a share of the runtime';
 
 CREATE TABLE plays (
     user_id TEXT NOT NULL,
@@ -435,8 +435,8 @@ CREATE TABLE plays (
     CONSTRAINT fk_plays_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 CREATE INDEX ix_plays_played_at ON plays (played_at);
-COMMENT ON TABLE plays IS 'Append-only log of plays. A play whose time nobody knows is not in it.';
-COMMENT ON COLUMN plays.play_count IS 'plays since the last look, all in that time';
+COMMENT ON TABLE plays IS 'Append-only log of plays. Plays without a known time are not included.';
+COMMENT ON COLUMN plays.play_count IS 'plays since the last sync';
 COMMENT ON COLUMN plays.completion IS '0-1';
 
 CREATE TABLE ratings (
@@ -451,11 +451,11 @@ CREATE TABLE ratings (
     CONSTRAINT fk_ratings_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
     CONSTRAINT fk_ratings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
-COMMENT ON TABLE ratings IS 'What each source says now of a user''s ratings. An equal value that is read again keeps its date.';
+COMMENT ON TABLE ratings IS 'Current ratings per user and source. Reading an equal value again keeps its date.';
 COMMENT ON COLUMN ratings.source IS 'server: read from the media server';
-COMMENT ON COLUMN ratings.item_id IS 'the copy or episode that was rated; 0: the work';
+COMMENT ON COLUMN ratings.item_id IS 'the rated copy or episode; 0: the work';
 COMMENT ON COLUMN ratings.rating IS '0-10';
-COMMENT ON COLUMN ratings.rated_at IS 'when the source says; else when this value was first seen';
+COMMENT ON COLUMN ratings.rated_at IS 'as reported by the source, else when first seen';
 
 CREATE TABLE rating_changes (
     change_id BIGSERIAL NOT NULL,
@@ -474,10 +474,10 @@ CREATE TABLE rating_changes (
     CONSTRAINT fk_rating_changes_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 CREATE INDEX ix_rating_changes_user_work ON rating_changes (user_id, work_id);
-COMMENT ON TABLE rating_changes IS 'Append-only log of ratings given, changed and taken back.';
-COMMENT ON COLUMN rating_changes.rating IS 'null: taken back';
-COMMENT ON COLUMN rating_changes.previous IS 'null: there was none';
-COMMENT ON COLUMN rating_changes.rated_at IS 'of the new value, or when it was seen to be gone';
+COMMENT ON TABLE rating_changes IS 'Append-only log of ratings given, changed and removed.';
+COMMENT ON COLUMN rating_changes.rating IS 'null: removed';
+COMMENT ON COLUMN rating_changes.previous IS 'null: none';
+COMMENT ON COLUMN rating_changes.rated_at IS 'of the new value, or when the removal was noticed';
 
 CREATE TABLE history_syncs (
     user_id TEXT NOT NULL,
@@ -488,7 +488,7 @@ CREATE TABLE history_syncs (
     CONSTRAINT fk_history_syncs_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
 );
 COMMENT ON TABLE history_syncs IS 'How far each user''s history has been read.';
-COMMENT ON COLUMN history_syncs.watermark IS 'newest last_played_at seen';
+COMMENT ON COLUMN history_syncs.watermark IS 'latest last_played_at seen';
 
 CREATE TABLE embeddings (
     model_key TEXT NOT NULL,
@@ -500,7 +500,7 @@ CREATE TABLE embeddings (
     CONSTRAINT fk_embeddings_model_key FOREIGN KEY(model_key) REFERENCES embedding_models (model_key),
     CONSTRAINT fk_embeddings_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
-COMMENT ON TABLE embeddings IS 'One vector per model and work, and the hash of the text that it was made from.';
+COMMENT ON TABLE embeddings IS 'One vector per model and work, with the hash of its text.';
 
 CREATE TABLE taste_profiles (
     user_id TEXT NOT NULL,
@@ -519,10 +519,10 @@ CREATE TABLE taste_profiles (
     CONSTRAINT ck_taste_profiles_disliked CHECK (disliked >= 0),
     CONSTRAINT fk_taste_profiles_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
 );
-COMMENT ON TABLE taste_profiles IS 'What a user likes, per media type.';
-COMMENT ON COLUMN taste_profiles.titles IS 'titles that the taste was learned from';
-COMMENT ON COLUMN taste_profiles.summary IS 'genres, keywords and tastes, readable';
-COMMENT ON COLUMN taste_profiles.centroids IS 'one row per taste, library mean subtracted';
+COMMENT ON TABLE taste_profiles IS 'The taste of a user, per media type.';
+COMMENT ON COLUMN taste_profiles.titles IS 'titles that the taste is based on';
+COMMENT ON COLUMN taste_profiles.summary IS 'genres, keywords and tastes as text';
+COMMENT ON COLUMN taste_profiles.centroids IS 'one row per taste, with the library mean subtracted';
 
 CREATE TABLE taste_weights (
     user_id TEXT NOT NULL,
@@ -536,8 +536,8 @@ CREATE TABLE taste_weights (
     CONSTRAINT fk_taste_weights_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 CREATE INDEX ix_taste_weights_media_type ON taste_weights (media_type);
-COMMENT ON TABLE taste_weights IS 'How much each title in a user''s history speaks for or against its like.';
-COMMENT ON COLUMN taste_weights.weight IS 'signed: likes above zero, dislikes below';
+COMMENT ON TABLE taste_weights IS 'Weight of each work in a user''s history, positive or negative.';
+COMMENT ON COLUMN taste_weights.weight IS 'positive: liked, negative: disliked';
 
 CREATE TABLE recommendations (
     user_id TEXT NOT NULL,
@@ -557,11 +557,11 @@ CREATE TABLE recommendations (
     CONSTRAINT fk_recommendations_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
     CONSTRAINT fk_recommendations_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
-COMMENT ON TABLE recommendations IS 'The current list of each user, replaced whole.';
+COMMENT ON TABLE recommendations IS 'The current list of each user, replaced as a whole.';
 COMMENT ON COLUMN recommendations.item_id IS 'the copy to play';
-COMMENT ON COLUMN recommendations.components IS 'the parts of the score';
-COMMENT ON COLUMN recommendations.because IS 'works in the history that it is near to';
-COMMENT ON COLUMN recommendations.is_cold IS 'too little history: led by popularity';
+COMMENT ON COLUMN recommendations.components IS 'components of the score';
+COMMENT ON COLUMN recommendations.because IS 'the most similar works in the history';
+COMMENT ON COLUMN recommendations.is_cold IS 'too little history: based on popularity';
 
 CREATE TABLE top_picks (
     day DATE NOT NULL,
@@ -585,8 +585,8 @@ CREATE TABLE top_picks (
     CONSTRAINT uq_top_picks_day_media_type_work_id UNIQUE (day, media_type, work_id),
     CONSTRAINT fk_top_picks_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
-COMMENT ON TABLE top_picks IS 'What the household watched most, a list per day.';
-COMMENT ON COLUMN top_picks.relaxed IS 'the minimum of viewers was lowered to fill the list';
+COMMENT ON TABLE top_picks IS 'The most watched titles of the household, one list per day.';
+COMMENT ON COLUMN top_picks.relaxed IS 'the minimum number of viewers was lowered to fill the list';
 
 CREATE TABLE episodes (
     item_id BIGINT NOT NULL,
@@ -613,7 +613,7 @@ CREATE TABLE episodes (
 CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, number);
 CREATE INDEX ix_episodes_work_id ON episodes (work_id);
 COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
-COMMENT ON COLUMN episodes.server_item_id IS 'null: the server has given it to another item';
+COMMENT ON COLUMN episodes.server_item_id IS 'null if the server has given it to another item';
 CREATE VIEW present_titles AS SELECT * FROM titles WHERE removed_at IS NULL;
 CREATE VIEW present_episodes AS SELECT * FROM episodes WHERE removed_at IS NULL;
 CREATE VIEW present_users AS SELECT * FROM users WHERE removed_at IS NULL;
