@@ -1,0 +1,229 @@
+"""Dagster's own daemons in this process, by a simulated clock: an iteration at a time, runs included.
+
+Everything is the code that a deployment runs, but for three parts: the clock, a launcher that starts no process, and a
+code location without a server.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import queue
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import dagster._time as dagster_time
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.launcher import LaunchRunContext, RunLauncher
+from dagster._core.log_manager import DagsterLogManager
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon.asset_daemon import AssetDaemon
+from dagster._daemon.backfill import execute_backfill_iteration
+from dagster._daemon.freshness import FreshnessDaemon
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
+from dagster._daemon.sensor import execute_sensor_iteration
+from dagster._scheduler.scheduler import launch_scheduled_runs
+from dagster._serdes import ConfigurableClass
+from dagster._utils.hosted_user_process import recon_job_from_origin
+from dagster_shared.error import SerializableErrorInfo
+from sqlalchemy import Engine, QueuePool
+
+from aperture_dagster.build import build_definitions
+
+LOOK = timedelta(seconds=30)
+MOST_LOOKS = 200
+
+
+class SimulatedTime:
+    """The time for Dagster and the product; each question takes a millisecond, so that the order of events shows."""
+
+    def __init__(self, start: datetime) -> None:
+        self._now = start.timestamp()
+
+    def timestamp(self) -> float:
+        """Return the time in seconds."""
+        self._now += 0.001
+        return self._now
+
+    def now(self) -> datetime:
+        """Return the time in UTC."""
+        return datetime.fromtimestamp(self.timestamp(), UTC)
+
+    def move_to(self, moment: datetime) -> None:
+        """Move forward to a moment; never back."""
+        self._now = max(self._now, moment.timestamp())
+
+    def install(self) -> None:
+        """Make Dagster use this clock, also in what it logs."""
+        dagster_time._mockable_get_current_datetime = self.now
+        dagster_time._mockable_get_current_timestamp = self.timestamp
+        make_record = DagsterLogManager.makeRecord
+
+        def made(manager: DagsterLogManager, *arguments: Any, **options: Any) -> logging.LogRecord:
+            record = make_record(manager, *arguments, **options)
+            record.created = self.timestamp()
+            return record
+
+        setattr(DagsterLogManager, "makeRecord", made)  # noqa: B010
+
+
+class Clock:
+    """The product's clock: Dagster's time."""
+
+    def now(self) -> datetime:
+        """Return the simulated time."""
+        return dagster_time.get_current_datetime()
+
+
+@functools.cache
+def definitions() -> dg.Definitions:
+    """The definitions under test, as Dagster loads them from this module."""
+    return build_definitions(clock=Clock())
+
+
+class Launcher(RunLauncher, ConfigurableClass):
+    """Keeps launched runs until they are executed: none ends within the look that requested it."""
+
+    waiting: queue.SimpleQueue[dg.DagsterRun] = queue.SimpleQueue()
+
+    def __init__(self, inst_data: Any = None) -> None:
+        self._inst_data = inst_data
+        super().__init__()
+
+    @property
+    def inst_data(self) -> Any:
+        """Return what the instance was configured with."""
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Take no configuration."""
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> Launcher:
+        """Make a launcher for an instance."""
+        return cls(inst_data)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Keep a run."""
+        Launcher.waiting.put(context.dagster_run)
+
+    def terminate(self, run_id: str) -> bool:
+        """Never end a run early."""
+        return False
+
+
+class Daemons:
+    """Dagster's daemons, one iteration at a time in this process."""
+
+    def __init__(self, instance: dg.DagsterInstance, clock: SimulatedTime) -> None:
+        self.instance, self.clock = instance, clock
+        origin = InProcessCodeLocationOrigin(
+            LoadableTargetOrigin(
+                executable_path=sys.executable, module_name=__name__, attribute="definitions", working_directory=None
+            ),
+            location_name="aperture",
+        )
+        self.context = WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin))
+        self.logger = logging.getLogger("daemons")
+        self._automation = AssetDaemon(
+            settings=instance.get_auto_materialize_settings(), pre_sensor_interval_seconds=30
+        )
+        self._freshness = FreshnessDaemon()
+        self._coordinator = QueuedRunCoordinatorDaemon(interval_seconds=1)
+        self._schedule_times: dict[str, Any] = {}
+        self.runs: list[dg.DagsterRun] = []
+
+    def start_schedules(self) -> None:
+        """Request what is due by now."""
+        _exhaust(launch_scheduled_runs(self.context, self.logger, self.clock.now(), self._schedule_times))
+        self.work()
+
+    def look(self) -> bool:
+        """Let every sensor, automation and the backfills look once; returns whether anything was done."""
+        _exhaust(execute_sensor_iteration(self.context, self.logger, None, None))
+        self._automation._run_iteration_impl(self.context, None, {}, {})
+        _exhaust(execute_backfill_iteration(self.context, self.logger))
+        _exhaust(self._freshness.run_iteration(self.context))
+        unfinished = self.instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
+        return self.work() or bool(unfinished)
+
+    def work(self) -> bool:
+        """Work through the queue of runs; returns whether there was any."""
+        worked = False
+        while True:
+            _exhaust(self._coordinator.run_iteration(self.context))
+            if Launcher.waiting.empty():
+                return worked
+            while not Launcher.waiting.empty():
+                self._execute(Launcher.waiting.get())
+                worked = True
+
+    def _execute(self, run: dg.DagsterRun) -> None:
+        # As the code server does it for the default launcher.
+        instance = self.instance
+        assert run.job_code_origin is not None
+        instance.report_engine_event(f"Started process for run (pid: {os.getpid()}).", run)
+        _exhaust(execute_run_iterator(recon_job_from_origin(run.job_code_origin), run, instance))
+        instance.report_engine_event(f"Process for run exited (pid: {os.getpid()}).", run)
+        ended = instance.get_run_by_id(run.run_id)
+        assert ended is not None
+        self.runs.append(ended)
+
+
+def _exhaust(iteration: Iterable[Any]) -> None:
+    """Let a daemon finish its iteration, without errors."""
+    for result in iteration:
+        if isinstance(result, SerializableErrorInfo):
+            raise RuntimeError(result.to_string())
+
+
+def until_quiet(daemons: Daemons) -> None:
+    """Look every half minute until nothing more is requested."""
+    quiet = 0 if daemons.look() else 2
+    for _ in range(MOST_LOOKS):
+        if quiet == 2:
+            return
+        daemons.clock.move_to(daemons.clock.now() + LOOK)
+        quiet = 0 if daemons.look() else quiet + 1
+    raise RuntimeError("The sensors request something at every look.")
+
+
+@contextmanager
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """The instance that the package's ``dagster.yaml`` describes, but for what starts processes."""
+    reference = InstanceRef.from_dir(
+        os.environ["DAGSTER_HOME"],
+        overrides={
+            "run_launcher": {"module": __name__, "class": "Launcher"},
+            "compute_logs": {
+                "module": "dagster._core.storage.noop_compute_log_manager",
+                "class": "NoOpComputeLogManager",
+            },
+        },
+    )
+    with dg.DagsterInstance.from_ref(reference) as instance:
+        for engine in engines(instance):
+            # Dagster opens a connection for every statement, which would take a third of the time.
+            pool = engine.pool
+            engine.pool = QueuePool(pool._creator, _dispatch=pool.dispatch, dialect=pool._dialect)
+        # Each look of a sensor would open an instance of its own.
+        setattr(dg.DagsterInstance, "from_ref", staticmethod(lambda _: nullcontext(instance)))  # noqa: B010
+        yield instance
+
+
+def engines(instance: dg.DagsterInstance) -> list[Engine]:
+    """Return the engines on Dagster's database, that of the events first."""
+    parts: list[Any] = [instance.event_log_storage, instance.run_storage, instance.schedule_storage]
+    return [part._engine for part in parts]

@@ -1,0 +1,231 @@
+"""What Dagster's database has grown by, and how that compares."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter, defaultdict
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+from sqlalchemy import Engine, text
+
+from week.daemons import LOOK
+from week.household import Happening
+
+# What looks of schedules, sensors and automation leave behind; the simulation looks less often than the daemons do.
+TABLES_OF_LOOKS = ("job_ticks", "jobs", "instigators", "daemon_heartbeats", "kvs")
+TOTALS = {
+    "runs": "runs",
+    "events": "events",
+    "event_bytes": "bytes of events",
+    "bytes": "bytes stored",
+    "wal_bytes": "bytes of WAL",
+}
+LIMITED = "event_bytes"
+GROUPS = {"jobs": "a day by job", "kinds": "a day by kind of event", "tables": "a day by table, as stored"}
+PLAY, VECTORS, LISTS = "play to list", "new title to vectors", "new title to everybody's lists"
+# For what was not measured before.
+HOURS_LIMIT = 24
+# Share of the bytes below which a line of these tables is left out.
+SHOWN_FROM = 0.005
+
+
+class Meter:
+    """Counts what Dagster's database holds, and what was written since the last reading."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            # Nothing here has to survive a power cut.
+            connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        self._last = self._read()
+
+    def _rows(self, statement: str, **values: Any) -> list[Any]:
+        with self._engine.connect() as connection:
+            return list(connection.execute(text(statement), values))
+
+    def _read(self) -> dict[str, Any]:
+        tables = [row[0] for row in self._rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+        sizes = {
+            table: int(self._rows(f'SELECT coalesce(sum(pg_column_size(t)), 0) FROM "{table}" t')[0][0])
+            for table in tables
+        }
+        ((newest, wal),) = self._rows(
+            "SELECT (SELECT coalesce(max(id), 0) FROM event_logs), pg_current_wal_lsn() - '0/0'::pg_lsn"
+        )
+        return {"sizes": sizes, "newest": int(newest), "wal": int(wal)}
+
+    def read(self, runs: list[dg.DagsterRun]) -> dict[str, Any]:
+        """Return what was written since the last reading; ``runs`` are those made since.
+
+        Rows count as they are stored, which is compressed; events also as serialized.
+        """
+        before, self._last = self._last, self._read()
+        grown = {name: size - before["sizes"].get(name, 0) for name, size in self._last["sizes"].items()}
+        jobs = {run.run_id: _label(run) for run in runs}
+        by_job: dict[str, Counter[str]] = defaultdict(Counter)
+        by_event: dict[str, Counter[str]] = defaultdict(Counter)
+        for job in jobs.values():
+            by_job[job]["runs"] += 1
+        for run_id, kind, count, size in self._rows(
+            "SELECT run_id, coalesce(dagster_event_type, 'log line'), count(*), sum(octet_length(event)) "
+            "FROM event_logs WHERE id > :id GROUP BY 1, 2",
+            id=before["newest"],
+        ):
+            by_job[jobs.get(run_id, "no run")].update(events=count, bytes=int(size))
+            by_event[kind].update(events=count, bytes=int(size))
+        events = sum(one["events"] for one in by_job.values())
+        event_bytes = sum(one["bytes"] for one in by_job.values())
+        looks = sum(size for name, size in grown.items() if name in TABLES_OF_LOOKS)
+        return {
+            "runs": len(runs),
+            "events": events,
+            "event_bytes": event_bytes,
+            "bytes": sum(grown.values()) - looks,
+            "look_bytes": looks,
+            "wal_bytes": self._last["wal"] - before["wal"],
+            "jobs": {name: dict(counts) for name, counts in by_job.items()},
+            "kinds": {name: dict(counts) for name, counts in by_event.items()},
+            "tables": {name: {"bytes": size} for name, size in grown.items() if size},
+        }
+
+    def times(self, asset: str, partition: str | None = None, *, kind: str = "ASSET_MATERIALIZATION") -> list[float]:
+        """Return the times at which an asset, or one of its partitions, was materialized."""
+        rows = self._rows(
+            "SELECT extract(epoch FROM timestamp) FROM event_logs WHERE dagster_event_type = :kind "
+            "AND asset_key = :key AND partition IS NOT DISTINCT FROM :partition ORDER BY id",
+            kind=kind,
+            key=json.dumps([asset]),
+            partition=partition,
+        )
+        return [float(row[0]) for row in rows]
+
+
+def _label(run: dg.DagsterRun) -> str:
+    """A job's name, or the assets of a run that automation requested."""
+    if not run.job_name.startswith("__"):
+        return run.job_name
+    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+    checks = len(run.asset_check_selection or ()) if not assets else 0
+    return f"automation: {', '.join(assets) or f'{checks} checks'}"
+
+
+def failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Say what failed in a run."""
+    records = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
+    events = [record.event_log_entry.get_dagster_event() for record in records]
+    said = [event.step_failure_data.error_display_string[:2000] for event in events]
+    return f"{_label(run)} {run.status.value}: {' | '.join(said)}"
+
+
+def hours_to_show(meter: Meter, events: list[Happening], users: list[str]) -> dict[str, list[float | None]]:
+    """Hours from each play to its user's list, and from each new title to vectors and then lists made with it.
+
+    Titles of the last day are left out: the library is read at night.
+    """
+
+    def after(moment: float | None, times: list[float]) -> float | None:
+        return None if moment is None else next((time for time in times if time > moment), None)
+
+    lists = {user: meter.times("recommendations", user) for user in users}
+    # A run that finds a list unchanged may record nothing but that it was planned.
+    attempts = {user: meter.times("recommendations", user, kind="ASSET_MATERIALIZATION_PLANNED") for user in users}
+    read = {"movie": meter.times("movies"), "series": meter.times("episodes")}
+    vectors = meter.times("embeddings")
+    moments: dict[str, list[tuple[float, float | None]]] = {name: [] for name in (PLAY, VECTORS, LISTS)}
+    for event in events:
+        at = event.at.timestamp()
+        if event.operation == "play":
+            moments[PLAY].append((at, after(at, lists[event.body["user"]])))
+        elif event.at.date() < events[-1].at.date():
+            embedded = after(after(at, read[event.body["media_type"]]), vectors)
+            made = [after(embedded, attempts[user]) for user in users]
+            moments[VECTORS].append((at, embedded))
+            moments[LISTS].append((at, None if None in made else max(time for time in made if time is not None)))
+    return {
+        name: [None if seen is None else round((seen - at) / 3600, 2) for at, seen in pairs]
+        for name, pairs in moments.items()
+    }
+
+
+def summarize(figures: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a measurement: each day's totals, and the rest a day on average."""
+    days = figures["days"]
+    summary: dict[str, Any] = {"days": [{name: day[name] for name in TOTALS} for day in days]}
+    for group in GROUPS:
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for day in days:
+            for name, one in day[group].items():
+                counts[name].update(one)
+        summary[group] = {
+            name: {what: round(count / len(days), 1) for what, count in one.items()}
+            for name, one in sorted(counts.items(), key=lambda item: -item[1]["bytes"])
+        }
+    summary["bytes_of_a_quiet_look"] = round(figures["bytes_of_a_quiet_look"])
+    summary["hours"] = {}
+    for name, hours in figures["hours"].items():
+        known = [hour for hour in hours if hour is not None] or [0.0]
+        never = hours.count(None)
+        summary["hours"][name] = {"median": statistics.median(known), "longest": max(known), "never": never}
+    return summary
+
+
+def report(now: dict[str, Any], before: dict[str, Any], limit: float) -> bool:
+    """Print the tables and the verdicts; returns whether every promise was kept."""
+    ratios = _print_totals(now["days"], before["days"][: len(now["days"])])
+    for group in GROUPS:
+        _print_group(group, now[group], before[group])
+    print("\nlooks of all sensors and schedules, every half minute, when nothing happens:")
+    for title, one in (("now", now), ("before", before)):
+        size = one["bytes_of_a_quiet_look"]
+        print(f"  {title}: {size:,.0f} bytes each, {size * (timedelta(days=1) / LOOK) / 1e6:,.1f} MB a day")
+    print()
+    ratio = ratios[LIMITED]
+    kept = [judge(f"{TOTALS[LIMITED]}, of what they were before: {ratio:.3f} (limit {limit:g})", ratio <= limit)]
+    for name, hours in now["hours"].items():
+        former = before["hours"].get(name)
+        result = f"hours from {name}: {_describe(hours)}" + (f" (before: {_describe(former)})" if former else "")
+        longest = former["longest"] + 0.5 if former else HOURS_LIMIT
+        kept.append(judge(result, not hours["never"] and hours["longest"] <= longest))
+    return all(kept)
+
+
+def _describe(hours: dict[str, float]) -> str:
+    return f"median {hours['median']:.1f}, longest {hours['longest']:.1f}, never {hours['never']}"
+
+
+def _print_totals(now: list[dict[str, int]], before: list[dict[str, int]]) -> dict[str, float]:
+    """Print each day's totals; returns the share of the average day's that is left of what it was before."""
+    print(f"\n{'':<10}" + "".join(f"{title:>18}" for title in TOTALS.values()))
+    for number, day in enumerate(now, start=1):
+        print(f"{f'day {number}':<10}" + "".join(f"{day[name]:>18,}" for name in TOTALS))
+    means, then = ({name: statistics.mean(day[name] for day in days) for name in TOTALS} for days in (now, before))
+    for title, values in (("a day", means), ("before", then)):
+        print(f"{title:<10}" + "".join(f"{values[name]:>18,.0f}" for name in TOTALS))
+    ratios = {name: means[name] / then[name] for name in TOTALS}
+    print(f"{'ratio':<10}" + "".join(f"{ratios[name]:>18.3f}" for name in TOTALS))
+    return ratios
+
+
+def _print_group(group: str, now: dict[str, dict[str, float]], before: dict[str, dict[str, float]]) -> None:
+    """Print what the parts of a group cost a day, and leave out what hardly counts."""
+    print(f"\n{GROUPS[group]:<52}{'runs':>8}{'events':>9}{'kB':>9}{'before: runs':>16}{'events':>9}{'kB':>9}")
+    least = SHOWN_FROM * sum(row["bytes"] for row in before.values())
+    for name in dict.fromkeys([*now, *before]):
+        rows = [{"runs": 0, "events": 0, "bytes": 0} | one.get(name, {}) for one in (now, before)]
+        if max(row["bytes"] for row in rows) < least:
+            continue
+        cells = (
+            f"{row['runs']:>{width}.1f}{row['events']:>9,.0f}{row['bytes'] / 1e3:>9,.0f}"
+            for row, width in zip(rows, (8, 16), strict=True)
+        )
+        print(f"{name[:50]:<52}{''.join(cells)}")
+
+
+def judge(result: str, good: bool) -> bool:
+    """Print a line of the verdict."""
+    print(f"{result}: {'PASS' if good else 'FAIL'}")
+    return good
