@@ -9,6 +9,8 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_definitions
+from aperture_dagster.defs.jobs import range_tags
+from aperture_dagster.defs.users import SCHEDULE_TAG
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
@@ -41,16 +43,14 @@ class Household:
         users: Sequence[str] | None = None,
         config: dict[str, Any] | None = None,
         assets: Sequence[str] = (),
+        scheduled: bool = False,
     ) -> dg.ExecuteInProcessResult:
         """Run a job: whole or only some of its assets, for one partition, or as one run for the range that these users
-        span.
+        span; as its schedule would if ``scheduled``.
         """
-        tags = None
+        tags = {SCHEDULE_TAG: f"{job}_schedule"} if scheduled else {}
         if users is not None:
-            tags = {
-                "dagster/asset_partition_range_start": users[0],
-                "dagster/asset_partition_range_end": users[-1],
-            }
+            tags |= range_tags(users[0], users[-1])
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=partition,
@@ -180,3 +180,13 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
         for one in result.get_asset_check_evaluations()
         if not one.passed
     ]
+
+
+def run_check(home: Household, asset: str, name: str) -> dg.AssetCheckEvaluation:
+    """Run one check without its asset."""
+    selection = dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey(asset), name))
+    job = dg.Definitions(jobs=[dg.define_asset_job("run_check", selection=selection)])
+    definitions = dg.Definitions.merge(home.definitions, job)
+    result = definitions.resolve_job_def("run_check").execute_in_process(instance=home.instance, raise_on_error=False)
+    (found,) = result.get_asset_check_evaluations()
+    return found

@@ -6,8 +6,9 @@ import json
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -173,3 +174,16 @@ def result_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 def names(numbers: Sequence[int]) -> list[str]:
     """Return the names of titles with these numbers."""
     return [f"Film {number}" for number in numbers]
+
+
+@contextmanager
+def losing_rows(home: Household, table: str, condition: str) -> Iterator[None]:
+    """Let the database drop rows of a table silently while they are written, as a defect would."""
+    do = Shelf(home.database).do
+    do(
+        "CREATE FUNCTION lose_row() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN IF {condition} THEN RETURN NULL; END IF; RETURN NEW; END $$"
+    )
+    do(f"CREATE TRIGGER lose BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION lose_row()")
+    yield
+    do(f"DROP TRIGGER lose ON {table}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster_tests.e2e.library import title, titles
-from aperture_dagster_tests.household import failures, metadata_of
+from aperture_dagster_tests.e2e.library import losing_rows, title, titles
+from aperture_dagster_tests.household import Household, failures, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -27,7 +27,10 @@ def test_a_refused_text_affects_one_title_which_is_reported(library):
         (named,) = [record.data for record in metadata["refused_titles"].records]
         assert named["title"] == "A forbidden film"
         assert "content management policy" in named["why"]
-        assert "refuses their texts: 1. The first is A forbidden film" in here.log(result)
+        assert (
+            "The model refuses the texts of 1 titles, which have no vector. The first is A forbidden film"
+            in here.log(result)
+        )
         assert here.home.value("SELECT count(*) FROM embeddings") == 40
         # Only the missing title is tried again.
         again = metadata_of(embed(here), "embeddings")
@@ -45,6 +48,20 @@ def test_a_refused_text_with_an_old_vector_does_not_block_a_new_model(library):
         metadata = metadata_of(embed(here), "embeddings")
         assert (metadata["refused"], metadata["missing"]) == (1, 0)
         assert metadata["model_in_use"] == metadata["model"]
+
+
+def test_a_model_that_lacks_a_vector_waits_and_the_old_one_stays_in_use(library):
+    with library(titles(1, 40), embedder="openai") as here:
+        here.home.must("enrich_metadata", assets=["enriched_metadata"])
+        old = metadata_of(embed(here), "embeddings")["model_in_use"]
+        other = Household(here.home.settings.model_copy(update={"embedder": "wordllama"}), here.home.instance)
+        with losing_rows(here.home, "embeddings", "NEW.work_id = 7"):
+            metadata = metadata_of(other.must("generate_embeddings"), "embeddings")
+            assert (metadata["embedded"], metadata["missing"], metadata["refused"]) == (40, 1, 0)
+            assert metadata["model_in_use"] == old != metadata["model"]
+        metadata = metadata_of(other.must("generate_embeddings"), "embeddings")
+        assert (metadata["embedded"], metadata["missing"]) == (1, 0)
+        assert metadata["model_in_use"] == metadata["model"] != old
 
 
 def test_an_account_without_credit_fails_the_step_at_once(library):

@@ -174,6 +174,15 @@ def test_a_watched_recommendation_is_found(shelf: Shelf, ids: list[tuple[int, in
         assert watched_recommendations(connection, ["bob"]) == 0
 
 
+def test_what_was_watched_after_the_list_was_made_is_no_watched_recommendation(
+    shelf: Shelf, ids: list[tuple[int, int]]
+):
+    replace(shelf, a_list(ids[:3]))
+    shelf.history("ann", played("film-2"))
+    with shelf.open() as connection:
+        assert watched_recommendations(connection, ["ann"]) == 0
+
+
 def picks(ids: list[tuple[int, int]], day: date) -> list[dict[str, Any]]:
     return [
         {

@@ -1,0 +1,95 @@
+"""What one look at a history misses, the next one finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from aperture_dagster.defs.media_server import history
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.state import SimulatorState
+from aperture_dagster.simulator.world import Play, World, WorldUser
+from aperture_dagster_tests.e2e.library import NOON, titles
+from aperture_dagster_tests.household import Household, SetClock, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+USER = "Ann"
+PAGE = 3
+WATCHED = "SELECT title FROM watch_state JOIN titles USING (item_id) WHERE played"
+
+
+class Viewer:
+    """A user whose history is listed three items a page and compared in full every month only."""
+
+    def __init__(self, state: SimulatorState, home: Household, clock: SetClock) -> None:
+        self.state, self.home, self.clock = state, home, clock
+
+    def watch(self, *films: int, days: int) -> None:
+        """Watch films two days apart, more than a look goes back behind the newest play, from so many days after noon.
+
+        A page whose items are all older than that is the last that a quick look reads.
+        """
+        for place, film in enumerate(films):
+            self.state.play(Play(USER, f"movie:{film}", NOON + timedelta(days=days + 2 * place)))
+
+    def read(self, *, days: int) -> dict[str, Any]:
+        """Read the history so many days after noon."""
+        self.clock.moment = NOON + timedelta(days=days)
+        result = self.home.must("sync_watch_history", users=[USER])
+        return metadata_of(result, "watch_history", USER)
+
+    def watched(self) -> set[str]:
+        return {row["title"] for row in self.home.rows(WATCHED)}
+
+
+@pytest.fixture
+def viewer(household: Callable[..., Any]) -> Iterator[Viewer]:
+    clock = SetClock(NOON)
+    world = World("a home", titles(1, 12), [WorldUser(USER)])
+    settings = {"media_server_page_size": PAGE, "history_full_sync_hours": 720}
+    with household(world, {"clock": clock}, **settings) as (simulator, home):
+        for job in ("sync_users", "sync_movies"):
+            home.must(job)
+        yield Viewer(simulator.state, home, clock)
+
+
+def test_a_full_look_with_an_unreadable_state_is_repeated_by_the_next_run(viewer: Viewer):
+    viewer.watch(*range(1, 11), days=-30)
+    (film,) = viewer.state.catalogue.top_items("movie:1")
+    unreadable = FaultRule(
+        "jellyfin", "userId=", kind="missing_field", field="UserData", entry_contains=f'"Id":"{film.id}"'
+    )
+    viewer.state.add_fault(unreadable)
+    assert viewer.read(days=0)["unreadable"] == 1
+    assert "Film 1" not in viewer.watched()
+    viewer.state.clear_faults()
+    # The play is too old for a quick look.
+    assert viewer.read(days=1)["compared_in_full"] is True
+    assert "Film 1" in viewer.watched()
+    assert viewer.read(days=2)["compared_in_full"] is False, "the full look has been made up for"
+
+
+def test_a_play_that_moved_over_the_edge_of_a_page_is_found_by_the_next_quick_look(viewer: Viewer, monkeypatch):
+    viewer.watch(1, days=-30)
+    viewer.read(days=0)
+    viewer.watch(*range(2, 10), days=1)
+    write_states, pages = history.write_states, []
+
+    def write_and_shift(*page: Any, **how: Any) -> Any:
+        """After the second page the two newest films leave the server: film 3 moves from the third page to it."""
+        pages.append(page)
+        if len(pages) == 2:
+            for key in ("movie:9", "movie:8"):
+                viewer.state.remove_title(key)
+        return write_states(*page, **how)
+
+    monkeypatch.setattr(history, "write_states", write_and_shift)
+    assert viewer.read(days=20)["compared_in_full"] is False
+    assert "Film 3" not in viewer.watched()
+    monkeypatch.undo()
+    assert viewer.read(days=21)["compared_in_full"] is False
+    assert "Film 3" in viewer.watched()

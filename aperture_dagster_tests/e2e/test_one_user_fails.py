@@ -1,0 +1,110 @@
+"""An error that nobody foresaw costs only the user in whose turn it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.defs.users import VERSION_TAG
+from aperture_dagster.partitions import users_partitions
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.household import Household, SetClock, failures, materializations, run_check
+
+pytestmark = pytest.mark.e2e
+
+KEY = "demo-jellyfin-key"
+UNLUCKY = "bela1"
+CHECK = ("watch_history", "is_fresh_for_every_user")
+HISTORY = "aperture_dagster.defs.media_server.history"
+TASTE = "aperture_dagster.defs.taste"
+# By asset: its job, and a function with the user first that serves one user.
+TURNS = {
+    "watch_history": ("sync_watch_history", HISTORY, "_sync_history"),
+    "taste_profiles": ("generate_recommendations", f"{TASTE}.profiles", "_profile_row"),
+    "recommendations": ("generate_recommendations", f"{TASTE}.recommendations", "_recommendation_row"),
+}
+
+
+class Bug(Exception):
+    """Nobody foresaw it, and its message holds a secret."""
+
+
+@pytest.fixture
+def break_turn(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Let a function of a module raise in the turn of one user."""
+
+    def breaking(module_name: str, name: str) -> None:
+        module = import_module(module_name)
+        whole = getattr(module, name)
+
+        def broken(user: Any, *more: Any) -> Any:
+            if user.name == UNLUCKY:
+                raise Bug(f"no rule for https://server/?api_key={KEY}")
+            return whole(user, *more)
+
+        monkeypatch.setattr(module, name, broken)
+
+    return breaking
+
+
+def status(home: Household, asset: str) -> dict[str, str]:
+    """The status of each user's partition, as the UI shows it."""
+    found = home.instance.get_status_by_partition(dg.AssetKey(asset), home.everyone(), users_partitions)
+    return {key: state.value for key, state in (found or {}).items() if state is not None}
+
+
+def recorded(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dg.AssetMaterialization]:
+    return {one.partition or "": one for one in materializations(result) if one.asset_key == dg.AssetKey(asset)}
+
+
+@pytest.mark.parametrize("asset", TURNS)
+def test_an_unforeseen_error_of_one_user_costs_only_that_user(household, break_turn, monkeypatch, asset: str):
+    job, module, name = TURNS[asset]
+    with household(small_world()) as (_, home):
+        home.cycle()
+        everyone = home.everyone()
+        others = [user for user in everyone if user != UNLUCKY]
+        assert everyone.index(UNLUCKY) < len(others), "somebody comes after"
+        with monkeypatch.context():
+            break_turn(module, name)
+            result = home.run(job, users=everyone, scheduled=True)
+        assert not result.success and list(failures(result)) == [asset]
+        said = failures(result)[asset]
+        assert said.startswith(f"1 of 4 users could not be served, the others were. {UNLUCKY}: Bug: no rule for ")
+        log = home.instance.all_logs(result.run_id)
+        assert any("test_one_user_fails.py" in str(event.dagster_event) for event in log), "the stack trace is kept"
+        assert not any(KEY in f"{event.user_message} {event.dagster_event}" for event in log)
+        served = recorded(result, asset)
+        assert sorted(served) == sorted(others)
+        for user, one in served.items():
+            assert (one.tags or {})[VERSION_TAG]
+            assert one.metadata["user"].value == user
+        assert status(home, asset) == {UNLUCKY: "FAILED"} | dict.fromkeys(others, "MATERIALIZED")
+        # Unless everybody is recorded, the partition would stay failed until something changes.
+        monkeypatch.undo()
+        home.must(job, users=everyone, scheduled=True)
+        assert status(home, asset) == dict.fromkeys(everyone, "MATERIALIZED")
+
+
+def test_a_history_that_fails_for_a_day_is_named_by_the_check_until_it_is_read(household, break_turn, monkeypatch):
+    clock = SetClock(datetime.now(UTC))
+    with household(small_world(), {"clock": clock}) as (_, home):
+        home.cycle()
+        everyone = home.everyone()
+        assert run_check(home, *CHECK).passed
+        break_turn(HISTORY, "_sync_history")
+        clock.moment += timedelta(hours=25)
+        assert not home.run("sync_watch_history", users=everyone, scheduled=True).success
+        stale = run_check(home, *CHECK)
+        assert (stale.passed, stale.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert stale.description == f"Not read for more than a day: {UNLUCKY}."
+        monkeypatch.undo()
+        home.must("sync_watch_history", users=everyone, scheduled=True)
+        assert run_check(home, *CHECK).passed
+        quiet = home.must("sync_watch_history", users=everyone, scheduled=True)
+        assert recorded(quiet, "watch_history") == {}, "nothing changed, and nobody is left as failed"
