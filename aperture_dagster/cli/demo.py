@@ -19,6 +19,7 @@ import click
 from rich.console import Console
 
 from aperture_dagster.cli.common import Server, operator_errors, require_writable, stand_in_options
+from aperture_dagster.cli.summary import show, summarize
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import (
     PREFIX,
@@ -53,9 +54,7 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
         console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}")
         with stand_ins(world, users, server) as environment:
             settings = point_at(environment, folder)
-            # Dagster and the database: no other command pays for loading them.
             from aperture_dagster.cli.cycle import run_cycle
-            from aperture_dagster.cli.summary import show, summarize
 
             result = summarize(settings, run_cycle(settings, console))
         show(settings, result, console)

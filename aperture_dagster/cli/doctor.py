@@ -25,6 +25,8 @@ from aperture_dagster.resources.providers import Clock, Database, Embedders, Med
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings, load_settings, project_root
 from aperture_dagster.sources import SOURCES, TitleSource
+from aperture_dagster.storage.catalogue import catalogue_size
+from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
 
 LEAST_FREE_BYTES = 1_000_000_000
@@ -99,10 +101,6 @@ def _home(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(database: Database) -> Iterator[Finding]:
-    # SQLAlchemy and the tables: no other command needs them before Dagster is loaded.
-    from aperture_dagster.storage.catalogue import catalogue_size
-    from aperture_dagster.storage.connection import describe_server
-
     with database.transaction() as connection:
         server = describe_server(connection)
         size = catalogue_size(connection)
@@ -164,7 +162,6 @@ def _embedder(settings: Settings) -> Iterator[Finding]:
 
 def _schedules(settings: Settings) -> Iterator[Finding]:
     """Each schedule: on or off, its last run, and when it starts the next one."""
-    # Loading Dagster takes a second or two, which the commands that do without it are spared.
     import dagster as dg
 
     from aperture_dagster.build import build_definitions

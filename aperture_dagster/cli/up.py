@@ -13,6 +13,7 @@ import click
 
 from aperture_dagster.cli.common import Server, operator_errors, require_free_port, require_writable, stand_in_options
 from aperture_dagster.cli.demo import demo_home, point_at, stand_ins, warn_of_ignored_database
+from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import load_settings, project_root
 
 
@@ -47,10 +48,7 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
 
 def _check_databases() -> None:
     """Open both databases now; otherwise every part that starts later would print its own long error."""
-    # Only a command that works with Dagster pays for loading it.
     import dagster as dg
-
-    from aperture_dagster.resources.providers import Database
 
     with Database(load_settings()).transaction(), dg.DagsterInstance.get():
         pass

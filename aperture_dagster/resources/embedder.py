@@ -9,6 +9,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aperture_dagster.resources.errors import (
@@ -101,8 +102,6 @@ class WordLlamaEmbedder:
 
 
 def _load_wordllama() -> Any:
-    from pathlib import Path
-
     import wordllama
 
     return wordllama.WordLlama.load(

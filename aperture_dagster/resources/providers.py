@@ -19,9 +19,11 @@ from aperture_dagster.resources.errors import (
     ServiceNotConfigured,
     ServiceRefused,
 )
+from aperture_dagster.resources.home_network import route_to_media_server
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.connection import open_engine
 from aperture_dagster.storage.errors import DatabaseError, describe_trouble
+from aperture_dagster.storage.people import remember_server
 from aperture_dagster.storage.services import service_lease
 
 if TYPE_CHECKING:
@@ -110,9 +112,6 @@ class MediaServers:
             ServiceRefused: the key is refused, or the address leads to no media server, or to another than before.
             ServiceUnavailable: it does not answer.
         """
-        # Loads the tables.
-        from aperture_dagster.storage.people import remember_server
-
         settings = self._settings
         with self.open_without_database() as server:
             identity = _identity(server, settings.media_server_url or "")
@@ -143,7 +142,6 @@ class MediaServers:
             ServiceUnavailable: it does not answer.
         """
         # These modules load httpx.
-        from aperture_dagster.resources.home_network import route_to_media_server
         from aperture_dagster.resources.media_server.detect import detect_server_type
         from aperture_dagster.resources.media_server.emby import EmbyReader
         from aperture_dagster.resources.media_server.jellyfin import JellyfinReader

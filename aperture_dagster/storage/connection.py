@@ -7,14 +7,16 @@ One PostgreSQL server holds two databases, the product's and Dagster's own. The 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.embedded import restart_on_connect, start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
+from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.schema_lock import schema_lock
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
 
 PRODUCT_DATABASE = "aperture"
 DAGSTER_DATABASE = "aperture_dagster"
@@ -33,8 +35,6 @@ def dagster_database_url(settings: Settings) -> str:
         url = settings.dagster_database_url.get_secret_value()
         return _with_driver(url, "psycopg2", "APERTURE_DAGSTER_DATABASE_URL")
     if settings.database_url is not None:
-        from sqlalchemy import make_url
-
         product = make_url(_with_driver(settings.database_url.get_secret_value(), "psycopg"))
         name = f"{product.database}_dagster"
         _ensure_database(product.render_as_string(hide_password=False), name)
@@ -48,9 +48,6 @@ def open_engine(settings: Settings) -> Engine:
     Raises:
         DatabaseError: the server cannot be reached, refuses, has no pgvector, or the database is also Dagster's.
     """
-    from aperture_dagster.storage.embedded import restart_on_connect
-    from aperture_dagster.storage.migrate import ensure_schema
-
     url = product_database_url(settings)
     engine = _engines.get(url)
     if engine is None:
@@ -67,8 +64,6 @@ _engines: dict[str, Engine] = {}
 
 def close_engine(url: str) -> None:
     """Close all connections to the database of a URL (with its driver), and forget it."""
-    from aperture_dagster.storage.migrate import forget_schema
-
     engine = _engines.pop(url, None)
     if engine is not None:
         engine.dispose()
@@ -76,8 +71,6 @@ def close_engine(url: str) -> None:
 
 
 def _new_engine(url: str) -> Engine:
-    from sqlalchemy import create_engine, event
-
     # A small pool: the in-process executor works one step at a time, and home servers have few connections.
     engine = create_engine(url, pool_size=2, max_overflow=8, pool_pre_ping=True, pool_recycle=300)
 
@@ -106,10 +99,6 @@ def _ensure_embedded_databases(maintenance_url: str) -> None:
 
 
 def _embedded_url(settings: Settings, database: str) -> str:
-    from sqlalchemy import make_url
-
-    from aperture_dagster.storage.embedded import start_embedded_server
-
     maintenance_url = start_embedded_server(settings.home_path / "postgres")
     _ensure_embedded_databases(maintenance_url)
     return make_url(maintenance_url).set(database=database).render_as_string(hide_password=False)
@@ -118,8 +107,6 @@ def _embedded_url(settings: Settings, database: str) -> str:
 def _ensure_database(server_url: str, name: str) -> None:
     """Create database ``name`` on the server of ``server_url`` if it is missing. Safe to call concurrently."""
     from psycopg import errors, sql
-    from sqlalchemy import create_engine, text
-    from sqlalchemy.exc import SQLAlchemyError
 
     engine = create_engine(server_url, isolation_level="AUTOCOMMIT", pool_size=1)
     try:
@@ -169,9 +156,6 @@ def refuse_shared_database(settings: Settings) -> None:
 
 def _identity(url: str) -> tuple[Any, ...] | None:
     """Return the identity of a database: the start time of its server, and its OID."""
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import SQLAlchemyError
-
     engine = create_engine(url, pool_size=1)
     try:
         with engine.connect() as connection:
@@ -196,9 +180,6 @@ def describe_server(connection: Connection) -> dict[str, str]:
 
 
 def _with_driver(url: str, driver: str, setting: str = "APERTURE_DATABASE_URL") -> str:
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
     scheme, separator, rest = url.strip().partition("://")
     try:
         usable = separator and scheme.partition("+")[0] in ("postgresql", "postgres")

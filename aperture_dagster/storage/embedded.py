@@ -22,8 +22,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from sqlalchemy import Engine, event
 
 from aperture_dagster.storage import locks
 from aperture_dagster.storage.cluster import (
@@ -36,9 +37,6 @@ from aperture_dagster.storage.cluster import (
 )
 from aperture_dagster.storage.errors import DatabaseError, is_full_disk
 from aperture_dagster.storage.files import FileError, prepare_home
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 START_ATTEMPTS = 4
 PATIENCE_SECONDS = 60.0
@@ -99,7 +97,6 @@ def restart_on_connect(engine: Engine, data_directory: Path) -> None:
 
     The server may have been killed, for example by the kernel for lack of memory or with the container that started it.
     """
-    from sqlalchemy import event
 
     @event.listens_for(engine, "do_connect")
     def _connect(dialect, _record, arguments, options):  # pyright: ignore[reportUnusedFunction]

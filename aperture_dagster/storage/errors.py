@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy.exc import DBAPIError
+
 from aperture_dagster.errors import OperatorError
 
 
@@ -26,7 +28,6 @@ def describe_trouble(error: BaseException) -> str | None:
     Returns None for any other error, which is a bug of this program.
     """
     import psycopg
-    from sqlalchemy.exc import DBAPIError
 
     cause = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(cause, psycopg.Error):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
 from aperture_dagster.storage.schema_lock import schema_lock
 from aperture_dagster.storage.tables import HEAD_REVISION
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from sqlalchemy import Connection, Engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _up_to_date: set[str] = set()
@@ -24,8 +26,6 @@ def ensure_schema(engine: Engine) -> None:
         DatabaseError: the server cannot be reached or lacks pgvector 0.7, or the schema is newer than this program or
             older than its first release.
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
     url = engine.url.render_as_string(hide_password=False)
     if url in _up_to_date:
         return
@@ -74,8 +74,6 @@ def alembic_config() -> Config:
 
 
 def _revision(connection: Connection) -> str | None:
-    from sqlalchemy import text
-
     if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 # An arbitrary number, the same in all processes.
 KEY = 0x0A9E27
@@ -16,8 +14,6 @@ KEY = 0x0A9E27
 @contextmanager
 def schema_lock(connection: Connection) -> Iterator[None]:
     """Hold the lock during the block; uncommitted changes of the block are rolled back."""
-    from sqlalchemy import text
-
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": KEY})
     try:
         yield

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pgvector import HalfVector
 from sqlalchemy import text
 
 from aperture_dagster.storage.bulk import WriteCounts, driver_cursor
@@ -80,8 +81,6 @@ def write_vectors(
     connection: Connection, model_key: str, work_ids: Sequence[int], hashes: Sequence[str], vectors: np.ndarray
 ) -> WriteCounts:
     """Write vectors (float32, (n, d)) of works, replacing older ones."""
-    from pgvector import HalfVector
-
     connection.exec_driver_sql(
         "CREATE TEMPORARY TABLE incoming_vectors (work_id bigint, text_hash text, vector halfvec) ON COMMIT DROP"
     )

@@ -16,6 +16,7 @@ from aperture_dagster.defs.users import UserOutcome, for_each_user, is_brief
 from aperture_dagster.library.access import visible_copies
 from aperture_dagster.library.parental import within_limit
 from aperture_dagster.partitions import users_partitions
+from aperture_dagster.resources.crowd import read_crowd
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.history import read_histories
@@ -139,8 +140,6 @@ def _ranking_model(
 
 def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: "pd.DataFrame") -> "pd.DataFrame | None":
     """What other people watched together, when the operator points to it."""
-    from aperture_dagster.resources.crowd import read_crowd
-
     if settings.crowd_folder is None:
         return None
     films = items[items["media_type"] == "movie"]
