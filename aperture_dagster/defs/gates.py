@@ -54,10 +54,14 @@ def _problem(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> str | Non
     # Dagster has no public way to ask for the last result of a check.
     record = instance.get_latest_asset_check_evaluation_record(check)
     evaluation = record.evaluation if record is not None else None
-    if evaluation is None or evaluation.target_materialization_data is None:
+    if record is None or evaluation is None:
         return "has not run"
     if not evaluation.passed:
         return f"failed: {evaluation.description}" if evaluation.description else "failed"
-    if evaluation.target_materialization_data.storage_id != made[0].storage_id:
-        return "has not run since the last materialization"
-    return None
+    target = evaluation.target_materialization_data
+    if target is not None:
+        is_current = target.storage_id == made[0].storage_id
+    else:
+        # Dagster does not note it in runs that also have a partition.
+        is_current = record.run_id == made[0].run_id or record.create_timestamp > made[0].timestamp
+    return None if is_current else "has not run since the last materialization"

@@ -75,3 +75,28 @@ def test_a_check_of_an_earlier_materialization_does_not_count(instance, reason):
     run(instance, titles, are_complete)
     run(instance, titles)
     assert "has not run since" in reason()
+
+
+def run_for_one_user(instance: dg.DagsterInstance, *, passes: bool) -> None:
+    """A run that also holds a partitioned asset."""
+
+    @dg.asset(deps=[titles], partitions_def=dg.StaticPartitionsDefinition(["Alma"]))
+    def tastes() -> None: ...
+
+    sound["titles"] = passes
+    everything = dg.AssetSelection.all()
+    parts = [titles, are_complete, tastes]
+    dg.materialize(parts, instance=instance, partition_key="Alma", raise_on_error=False, selection=everything)
+
+
+def test_a_check_of_a_run_for_one_user_counts(instance, reason):
+    run_for_one_user(instance, passes=False)
+    assert "are_complete failed: 3 are missing" in reason()
+    run_for_one_user(instance, passes=True)
+    assert reason() is None
+
+
+def test_a_check_of_an_earlier_run_for_one_user_does_not_count(instance, reason):
+    run_for_one_user(instance, passes=True)
+    run(instance, titles)
+    assert "has not run since" in reason()
