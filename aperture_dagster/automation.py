@@ -13,6 +13,7 @@ from dagster import AutomationCondition as Condition
 # On every run, and every backfill, that the automation sensor starts.
 FROM_AUTOMATION = "dagster/from_automation_condition"
 RETRY_CRON = "17 * * * *"
+DAILY_CRON = "30 8 * * *"
 
 
 def on_upstream_change(*, optional: AssetSelection | None = None, ignoring: AssetSelection | None = None) -> Condition:
@@ -50,9 +51,10 @@ def on_upstream_change(*, optional: AssetSelection | None = None, ignoring: Asse
     ).with_label("on upstream change")
 
 
-def at_cron(cron: str) -> Condition:
-    """Request a check once for each tick of ``cron``, whether or not its asset was materialized since.
+def daily() -> Condition:
+    """Request a check once a day, after the night's jobs, whether or not its asset was materialized since.
 
-    ``on_cron`` would wait for a materialization, so the check would never run for assets that found nothing new.
+    For checks that look at everything: of all users, also when some of them failed, or of answers that age by
+    themselves. ``on_cron`` would wait for a materialization, and never run for assets that found nothing new.
     """
-    return Condition.cron_tick_passed(cron).since_last_handled().with_label(f"at {cron}")
+    return Condition.cron_tick_passed(DAILY_CRON).since_last_handled().with_label("daily")

@@ -50,7 +50,7 @@ def build_definitions(
     assets = [asset for group in groups for asset in group.assets]
     checks = [check for group in groups for check in group.checks]
     jobs = [job for group in groups for job in group.jobs]
-    built = {job.name: job.build() for job in jobs}
+    built = {job.name: job.build(checks) for job in jobs}
     blocking = blocking_checks(checks)
 
     def schedule(job: Job) -> dg.ScheduleDefinition:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,7 +33,6 @@ class Job:
             the users who have just joined.
         first_run: whether a new installation starts it at once instead of waiting for its hour.
         needs: assets that must have been materialized before that first run.
-        with_checks: whether the checks of the assets belong to it; those that are left out have a condition.
         quiet: whether it may find nothing new and then record nothing, for up to a day.
         skip_if: looks before each scheduled run, and returns the reason if there is nothing to do.
         priority: runs with a higher one leave the queue first.
@@ -46,17 +45,21 @@ class Job:
     scope: Scope = "all"
     first_run: bool = False
     needs: tuple[str, ...] = ()
-    with_checks: bool = True
     quiet: bool = False
     skip_if: Callable[[dg.DagsterInstance, Settings], str | None] = lambda instance, settings: None
     priority: int = 0
 
-    def build(self) -> Any:
-        """Define the Dagster job; its type is one that Dagster does not export."""
+    def build(self, checks: Iterable[dg.AssetChecksDefinition] = ()) -> Any:
+        """Define the Dagster job; its type is one that Dagster does not export.
+
+        As in runs that automation starts, a check rides along with its asset unless it has a condition of its own.
+        """
         selection = dg.AssetSelection.assets(*self.assets)
+        own_clock = [spec.key for check in checks for spec in check.check_specs if spec.automation_condition]
+        selection -= dg.AssetSelection.checks(*own_clock)
         return dg.define_asset_job(
             self.name,
-            selection=selection if self.with_checks else selection.without_checks(),
+            selection=selection,
             description=self.description,
             tags={"dagster/priority": str(self.priority)},
         )

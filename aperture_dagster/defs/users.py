@@ -86,16 +86,10 @@ def for_each_user(
             # Nobody could be served: it is the service, or what comes first, so it is handled as such.
             raise next(iter(run.failed.values()))
         silent = quiet and not run.failed and SCHEDULE_TAG in context.run.tags and _last_run_succeeded(context)
-        if not silent and not run.failed and len(run.keys) == 1:
-            ((key, outcome),) = run.served.items()
-            yield dg.MaterializeResult(
-                metadata=run.metadata(key, outcome), data_version=dg.DataVersion(outcome.version)
-            )
-        else:
-            if not silent and not run.failed and _has_dependent_steps(context):
-                # Later steps of the run wait for it. It must come first: a partition's last event counts.
-                yield dg.MaterializeResult()
-            run.record(only_changed=silent)
+        if not silent and not run.failed and _has_dependent_steps(context):
+            # Later steps of the run wait for it. It must come first: a partition's last event counts.
+            yield dg.MaterializeResult()
+        run.record(only_changed=silent)
         if run.failed:
             raise run.failure()
         run.log_totals()

@@ -53,9 +53,6 @@ def describe(definitions: dg.Definitions) -> dict[str, Any]:
         "jobs": {
             job.name: {
                 "assets": sorted(key.to_user_string() for key in job.asset_layer.selected_asset_keys),
-                "checks": sorted(check.name for check in job.asset_layer.selected_asset_check_keys)
-                if hasattr(job.asset_layer, "selected_asset_check_keys")
-                else None,
                 "partitions": str(job.partitions_def) if job.partitions_def else None,
                 "priority": job.tags.get("dagster/priority"),
             }

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from aperture_dagster.automation import at_cron
+from aperture_dagster.automation import daily
 from aperture_dagster.defs.media_server.catalogue import episodes, movies, series
 from aperture_dagster.defs.media_server.history import watch_history
 from aperture_dagster.defs.reporting import table
@@ -94,7 +94,7 @@ def have_provider_ids(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
 @dg.asset_check(
     asset=watch_history,
     description="Every user's history has been read within a day.",
-    automation_condition=at_cron("0 */6 * * *"),
+    automation_condition=daily(),
 )
 def is_fresh_for_every_user(
     context: dg.AssetCheckExecutionContext,

@@ -27,7 +27,6 @@ JOBS = (
         ("watch_history",),
         cron="0 */2 * * *",
         scope="users",
-        with_checks=False,
         quiet=True,
     ),
 )

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from aperture_dagster.automation import at_cron
+from aperture_dagster.automation import daily
 from aperture_dagster.defs.reporting import table
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.recommendations import recommendations
@@ -41,7 +41,7 @@ def cover_the_library(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
 @dg.asset_check(
     asset=recommendations,
     description="Nobody is recommended what they have watched.",
-    automation_condition=at_cron("30 4 * * *"),
+    automation_condition=daily(),
 )
 def hold_nothing_watched(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
@@ -60,7 +60,7 @@ def hold_nothing_watched(
 @dg.asset_check(
     asset=recommendations,
     description="Every user who takes part has a list.",
-    automation_condition=at_cron("30 4 * * *"),
+    automation_condition=daily(),
 )
 def exist_for_every_user(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]

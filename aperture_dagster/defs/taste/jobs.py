@@ -16,7 +16,6 @@ JOBS = (
         "Read the history of users who have just joined, learn their taste, and make their first list.",
         ("watch_history", "taste_profiles", "recommendations"),
         scope="newcomers",
-        with_checks=False,
         priority=10,
     ),
 )

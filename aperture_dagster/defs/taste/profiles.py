@@ -11,7 +11,7 @@ from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, watch_history
 from aperture_dagster.defs.reporting import table
 from aperture_dagster.defs.taste.embeddings import embeddings
-from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.defs.users import UserOutcome, for_each_user, is_brief
 from aperture_dagster.partitions import users_partitions
 from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
@@ -83,9 +83,8 @@ def taste_profiles(
                 "dagster/row_count": len(rows),
                 "liked": sum(profile["liked"] for profile in profiles),
                 "disliked": sum(profile["disliked"] for profile in profiles),
-                "taste": table(shown, ["media_type", "titles", "liked", "disliked", "taste"]),
-                "tastes": table(_tastes_shown(profiles)),
-            },
+            }
+            | _shown(context, shown, profiles),
         )
 
     yield from for_each_user(context, settings, database, serve)
@@ -131,9 +130,18 @@ def _profile_row(
     }
 
 
-def _tastes_shown(profiles: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
+def _shown(
+    context: dg.AssetExecutionContext, summaries: list[dict[str, Any]], profiles: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Show what a user likes: tables in nightly runs, a sentence per media type in those that a change started."""
+    if is_brief(context):
+        return {f"taste_in_{row['media_type']}": row["taste"] for row in summaries if row["taste"]}
+    tastes = [
         {"media_type": profile["media_type"], "share": taste["share"], "such_as": ", ".join(taste["titles"])}
         for profile in profiles
         for taste in profile["summary"]["tastes"]
     ]
+    return {
+        "taste": table(summaries, ["media_type", "titles", "liked", "disliked", "taste"]),
+        "tastes": table(tastes),
+    }

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from aperture_dagster.ranking.recommend import RankingModel
 
-SHOWN = 25
-SHOWN_BRIEFLY = 10
+SHOWN = 10
+SHOWN_BRIEFLY = 5
 # New votes and what others watched move a list only a little, so they can wait for the night. A new title reaches the
 # lists through its vector, a play through the taste.
 AT_NIGHT = dg.AssetSelection.assets(movies, series, enriched_metadata, watch_history)
@@ -72,7 +72,6 @@ def recommendations(
         with database.transaction() as connection:
             learned = users_with_taste(connection)
         model, visible = _ranking_model(context, settings, database, clock)
-    limit = SHOWN_BRIEFLY if is_brief(context) else SHOWN
 
     def serve(user: StoredUser) -> UserOutcome:
         if user.user_id not in learned:
@@ -88,8 +87,7 @@ def recommendations(
         if cold:
             metadata["note"] = "Too little history yet: the list is led by what is well liked in general."
         for media_type, name in (("movie", "recommended_films"), ("series", "recommended_series")):
-            own = [row for row in shown if row["media_type"] == media_type]
-            metadata[name] = table([_shown(row, brief=is_brief(context)) for row in own[:limit]])
+            metadata[name] = _shown(context, [row for row in shown if row["media_type"] == media_type])
         metadata |= {
             "dagster/row_count": len(rows),
             "films": sum(row["media_type"] == "movie" for row in rows),
@@ -184,15 +182,18 @@ def _recommendation_row(user: StoredUser, row: dict[str, Any], copies: Mapping[i
     }
 
 
-def _shown(row: dict[str, Any], *, brief: bool) -> dict[str, Any]:
-    """Show a recommendation as a person reads it; the parts of its score only where there is room."""
+def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dg.MetadataValue:
+    """Show the top of a list: a table with the parts of the score, or a few lines in runs that a change started."""
+    if is_brief(context):
+        lines = [f"{row['rank']}. {row['title']} ({row['year']}): {reason(row['because'])}" for row in rows]
+        return dg.MetadataValue.md("\n".join(lines[:SHOWN_BRIEFLY]) or "*nothing*")
     from aperture_dagster.ranking.config import COMPONENTS
 
-    return {
-        "rank": row["rank"],
-        "title": row["title"],
-        "year": row["year"],
-        "because": reason(row["because"]),
-        "score": row["score"],
-        **({} if brief else {name: row["components"].get(name) for name in COMPONENTS}),
-    }
+    return table(
+        [
+            {"rank": row["rank"], "title": row["title"], "year": row["year"], "because": reason(row["because"])}
+            | {"score": row["score"]}
+            | {name: row["components"].get(name) for name in COMPONENTS}
+            for row in rows[:SHOWN]
+        ]
+    )
