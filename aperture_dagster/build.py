@@ -11,7 +11,7 @@ import dagster as dg
 from aperture_dagster.defs import enrichment, media_server, popularity, publishing, taste
 from aperture_dagster.defs.gates import blocking_checks, upstream_keys, why_blocked
 from aperture_dagster.defs.groups import Group
-from aperture_dagster.defs.jobs import Job
+from aperture_dagster.defs.jobs import Job, daily_checks
 from aperture_dagster.defs.schedules import build_schedule
 from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
 from aperture_dagster.sensors import build_sensors
@@ -64,7 +64,14 @@ def build_definitions(
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: _complete(spec, jobs, settings.schedule_timezone), assets),
         asset_checks=checks,
-        jobs=list(built.values()),
+        jobs=[
+            *built.values(),
+            dg.define_asset_job(
+                "run_daily_checks",
+                selection=daily_checks(checks),
+                description="Run now the checks that automation runs once a day.",
+            ),
+        ],
         schedules=[schedule(job) for job in jobs if job.cron is not None],
         sensors=build_sensors(settings, jobs, built),
         resources=parts | resources,

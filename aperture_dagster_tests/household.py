@@ -75,6 +75,13 @@ class Household:
         assert result.success, failures(result)
         return result
 
+    def daily_checks(self) -> dict[str, dg.AssetCheckEvaluation]:
+        """Run the checks that run once a day; what each found, by ``asset.check``."""
+        return {
+            f"{one.asset_key.to_user_string()}.{one.check_name}": one
+            for one in self.must("run_daily_checks").get_asset_check_evaluations()
+        }
+
     def everyone(self) -> list[str]:
         """The partitions of all users who take part."""
         return list(self.instance.get_dynamic_partitions(USERS))

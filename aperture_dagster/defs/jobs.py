@@ -54,9 +54,7 @@ class Job:
 
         As in runs that automation starts, a check rides along with its asset unless it has a condition of its own.
         """
-        selection = dg.AssetSelection.assets(*self.assets)
-        own_clock = [spec.key for check in checks for spec in check.check_specs if spec.automation_condition]
-        selection -= dg.AssetSelection.checks(*own_clock)
+        selection = dg.AssetSelection.assets(*self.assets) - daily_checks(checks)
         return dg.define_asset_job(
             self.name,
             selection=selection,
@@ -100,6 +98,12 @@ class Job:
         return dg.FreshnessPolicy.time_window(
             warn_window=2 * interval + timedelta(hours=1), fail_window=max(8 * interval, timedelta(hours=12))
         )
+
+
+def daily_checks(checks: Iterable[dg.AssetChecksDefinition]) -> dg.AssetSelection:
+    """Select the checks that have a condition of their own."""
+    keys = [spec.key for check in checks for spec in check.check_specs if spec.automation_condition is not None]
+    return dg.AssetSelection.checks(*keys)
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:

@@ -108,7 +108,7 @@ def living(household: Callable[..., Any]) -> Iterator[Living]:
 
 def test_syncs_that_find_nothing_new_are_one_run_each_and_start_nothing(living: Living):
     events = []
-    for job in ("sync_watch_history", "sync_users", "sync_movies", "sync_series"):
+    for job in ("sync_watch_history", "sync_users", "sync_movies", "sync_series", "enrich_metadata", "enrich_mdblist"):
         result = living.scheduled(job)
         events.append(len(living.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)))
         assert living.follow() == [], job

@@ -68,10 +68,6 @@ def test_keywords_of_two_sources_are_embedded_and_only_changed_texts_again(libra
 # Checks
 
 
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
-    return {f"{one.asset_key.to_user_string()}.{one.check_name}": one for one in result.get_asset_check_evaluations()}
-
-
 def plain(check: dg.AssetCheckEvaluation) -> dict[str, Any]:
     return {name: getattr(value, "value", value) for name, value in check.metadata.items()}
 
@@ -89,7 +85,7 @@ def test_the_metadata_of_a_source_shows_its_coverage(library):
         assert "6 ok, 1 not found, 2 error, 1 no id" in picture
         standing = {row.data["outcome"]: row.data["items"] for row in metadata["outcomes"].records}
         assert standing == {"ok": 6, "not_found": 1, "error": 2, "no_id": 1}
-        found = checks(result)
+        found = here.home.daily_checks()
         covers = found["omdb_ratings.covers_the_library"]
         assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
         assert covers.description == (
@@ -99,24 +95,28 @@ def test_the_metadata_of_a_source_shows_its_coverage(library):
         assert found["tmdb_metadata.covers_the_library"].passed
         here.state.clear_faults()
         here.move(minutes=61)
-        assert checks(here.run("omdb"))["omdb_ratings.covers_the_library"].passed
+        here.ask("omdb")
+        assert here.home.daily_checks()["omdb_ratings.covers_the_library"].passed
 
 
 def test_checks_warn_about_overdue_answers_and_fail_on_impossible_values(library):
     with library(titles(1, 10), omdb_daily_limit=10) as here:
-        result = here.run("omdb")
-        assert failed_checks(result) == []
+        here.ask("omdb")
+        found = here.home.daily_checks()
+        assert found["omdb_ratings.is_fresh"].passed and found["omdb_ratings.has_values_in_range"].passed
         # Other users of the key spend the quota, so due titles have to wait.
         here.move(days=34)
         here.state.use_quota("omdb", 1000)
-        stale = checks(here.run("omdb"))["omdb_ratings.is_fresh"]
+        here.ask("omdb")
+        stale = here.home.daily_checks()["omdb_ratings.is_fresh"]
         assert (stale.passed, stale.severity) == (False, dg.AssetCheckSeverity.WARN)
         assert stale.description == "10 of 10 answers are overdue by more than 3 days."
         assert plain(stale)["share_stale"] == 1
         here.next_day()
         here.home.rows("UPDATE omdb_ratings SET imdb_rating = 85 WHERE imdb_id = :id RETURNING 1", id=imdb(1))
         here.home.rows("UPDATE fetches SET due_at = due_at + interval '1 year' WHERE item > 0 RETURNING 1")
-        found = checks(here.run("omdb"))
+        here.ask("omdb")
+        found = here.home.daily_checks()
         assert found["omdb_ratings.is_fresh"].passed
         wrong = found["omdb_ratings.has_values_in_range"]
         assert (wrong.passed, wrong.severity) == (False, dg.AssetCheckSeverity.ERROR)
@@ -129,7 +129,7 @@ def test_a_check_warns_about_a_source_that_has_failed_for_a_day_until_it_answers
         here.state.add_fault(FaultRule("omdb", status=503))
 
         def look(home: Household | None = None) -> dg.AssetCheckEvaluation:
-            return checks((home or here.home).must("enrich_mdblist"))[name]
+            return (home or here.home).daily_checks()[name]
 
         here.fail("omdb")
         here.move(hours=23)
@@ -163,7 +163,7 @@ def test_a_check_warns_about_titles_that_no_source_can_know(library):
         said = here.log(result)
         assert "Titles without an id that any source knows: 3 (Anime 21, Anime 22, Cour)." in said
         assert "let the media server identify them" in said.lower()
-        covers = checks(result)["tmdb_metadata.covers_the_library"]
+        covers = here.home.daily_checks()["tmdb_metadata.covers_the_library"]
         assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
         assert covers.description == "3 titles have no id that TMDb knows."
         # No source got a request for them.
@@ -192,7 +192,7 @@ def test_a_check_warns_about_mostly_unreadable_answers_with_count_and_first_reas
         warning = next(line for line in here.log(result).splitlines() if "could not be fetched" in line)
         assert warning.startswith("34 of 40 titles could not be fetched from TMDb and are tried again later.")
         assert "The first: Film" in warning and "has no title" in warning
-        covers = checks(result)["tmdb_metadata.covers_the_library"]
+        covers = here.home.daily_checks()["tmdb_metadata.covers_the_library"]
         assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
 
 

@@ -185,9 +185,9 @@ def main() -> None:
                     for column in graph.get(dg.AssetKey("critics_scores")).metadata["dagster/column_schema"].columns
                 ],
                 "checks": {
-                    check.check_name: check.passed
-                    for check in result.get_asset_check_evaluations()
-                    if check.asset_key == dg.AssetKey("critics_scores")
+                    name.removeprefix("critics_scores."): check.passed
+                    for name, check in home.daily_checks().items()
+                    if name.startswith("critics_scores.")
                 },
                 "outcomes": {name: numbers[name] for name in ("fetched", "not_found", "errors", "quota_used")},
                 "pool": POOLS.get("critics"),

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from aperture_dagster.automation import daily
 from aperture_dagster.defs.enrichment.logos import studio_logos
 from aperture_dagster.defs.enrichment.merged import enriched_metadata
 from aperture_dagster.defs.enrichment.reporting import coverage, coverage_chart, total
@@ -31,7 +32,9 @@ def covers_the_library(source: TitleSource) -> dg.AssetChecksDefinition:
     description = f"At most 10 % of the requests to {source.label} failed"
     description += "; at most 10 % of the titles have no id that it knows." if knows_every_id else "."
 
-    @dg.asset_check(asset=source.table, name="covers_the_library", description=description)
+    @dg.asset_check(
+        asset=source.table, name="covers_the_library", description=description, automation_condition=daily()
+    )
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
             rows = outcome_summary(connection, source)
@@ -59,6 +62,7 @@ def is_fresh(source: TitleSource) -> dg.AssetChecksDefinition:
         asset=source.table,
         name="is_fresh",
         description=f"At most 10 % of {source.label}'s answers are overdue by more than {GRACE_DAYS} days.",
+        automation_condition=daily(),
     )
     def check(database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
@@ -83,6 +87,7 @@ def has_values_in_range(source: TitleSource) -> dg.AssetChecksDefinition:
         asset=source.table,
         name="has_values_in_range",
         description=f"{source.label}'s numbers lie within the ranges of their scales.",
+        automation_condition=daily(),
     )
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
@@ -98,7 +103,11 @@ def has_values_in_range(source: TitleSource) -> dg.AssetChecksDefinition:
     return check
 
 
-@dg.asset_check(asset=studio_logos, description="At most 10 % of the logos failed, and no stored one lost its file.")
+@dg.asset_check(
+    asset=studio_logos,
+    description="At most 10 % of the logos failed, and no stored one lost its file.",
+    automation_condition=daily(),
+)
 def has_its_files(settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Warn of logos that failed, and of files that are gone; both are fetched again."""
     folder = settings.home_path / "logos"
@@ -127,7 +136,11 @@ def has_every_title(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult
 
 
 # A check on the view, because the checks of a source do not run while it fails.
-@dg.asset_check(asset=enriched_metadata, description="No source that has a key has failed for more than a day.")
+@dg.asset_check(
+    asset=enriched_metadata,
+    description="No source that has a key has failed for more than a day.",
+    automation_condition=daily(),
+)
 def has_sources_that_answer(
     services: dg.ResourceParam[Services], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
