@@ -46,6 +46,14 @@ def materialized(
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version) if version else None)
 
 
+def latest_numbers(instance: dg.DagsterInstance, asset: dg.AssetKey, names: Sequence[str]) -> dict[str, int]:
+    """Read whole numbers from the metadata of an asset's latest materialization; those that are missing are 0."""
+    event = instance.get_latest_materialization_event(asset)
+    made = event.asset_materialization if event is not None else None
+    values = {name: made.metadata.get(name) if made is not None else None for name in names}
+    return {name: (value.value or 0) if isinstance(value, dg.IntMetadataValue) else 0 for name, value in values.items()}
+
+
 def log_totals(context: dg.OpExecutionContext | dg.AssetExecutionContext, totals: Mapping[str, int]) -> None:
     """Log the closing line of a step."""
     context.log.info(f"Done: {', '.join(f'{count:,} {what}' for what, count in totals.items())}.")

@@ -20,7 +20,7 @@ def build_failure_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> 
     @dg.run_failure_sensor(
         name="run_failure_sensor",
         default_status=status,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=60,
         description="Writes one line about each failed run, what failed and why, to the home's failures.log.",
     )
     def run_failure_sensor(context: dg.RunFailureSensorContext) -> None:

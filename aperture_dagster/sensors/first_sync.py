@@ -29,7 +29,7 @@ def build_first_sync_sensor(
     @dg.sensor(
         name="first_sync_sensor",
         jobs=[built[job.name] for job in first],
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=60,
         default_status=status,
         description="Fills a new installation at once instead of waiting for the night; then it has nothing to do.",
     )

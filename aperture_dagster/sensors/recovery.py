@@ -13,7 +13,7 @@ def build_dead_runs_sensor(settings: Settings, status: dg.DefaultSensorStatus) -
 
     @dg.sensor(
         name="dead_runs_sensor",
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=120,
         default_status=status,
         description="Ends runs whose process is gone, for example after a power cut, so that they block nothing.",
     )

@@ -167,6 +167,13 @@ def test_a_misspelt_setting_is_refused_with_the_nearest_name(monkeypatch: pytest
         build_definitions()
 
 
+def test_checks_are_apart_from_assets_that_automation_requests(definitions: dg.Definitions):
+    """In a run that automation starts, a check within an asset would displace the checks of all other assets."""
+    for asset in definitions.resolve_asset_graph().assets_defs:
+        if asset.is_executable and asset.keys:
+            assert not asset.check_specs or not any(asset.automation_conditions_by_key.values()), asset.keys
+
+
 def test_schedules_and_sensors_can_be_switched_off_together(make_settings):
     described = describe(build_definitions(make_settings(schedules_enabled=False)))
     assert {one["status"] for one in (*described["schedules"].values(), *described["sensors"].values())} == {"STOPPED"}

@@ -166,6 +166,7 @@ def main() -> None:
         home = Household(settings, instance)
         result = home.run("enrich_metadata")
         numbers = metadata_of(result, "critics_scores")
+        checks = home.daily_checks()
         findings = {}
         for finding in examine(settings):
             findings[finding.what] = finding.message
@@ -186,7 +187,7 @@ def main() -> None:
                 ],
                 "checks": {
                     name.removeprefix("critics_scores."): check.passed
-                    for name, check in home.daily_checks().items()
+                    for name, check in checks.items()
                     if name.startswith("critics_scores.")
                 },
                 "outcomes": {name: numbers[name] for name in ("fetched", "not_found", "errors", "quota_used")},

@@ -5,7 +5,7 @@ import dagster as dg
 from aperture_dagster.automation import daily
 from aperture_dagster.defs.media_server.catalogue import episodes, movies, series
 from aperture_dagster.defs.media_server.history import watch_history
-from aperture_dagster.defs.reporting import table
+from aperture_dagster.defs.reporting import latest_numbers, table
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.providers import Clock, Database
@@ -42,11 +42,6 @@ series_are_not_empty = _is_not_empty(series, "series", "series", "series")
 episodes_are_not_empty = _is_not_empty(episodes, "episodes", "episodes", "series")
 
 
-def _count(made: dg.AssetMaterialization | None, name: str) -> int:
-    value = made.metadata.get(name) if made is not None else None
-    return value.value or 0 if isinstance(value, dg.IntMetadataValue) else 0
-
-
 def _is_readable(asset: dg.AssetsDefinition, what: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset,
@@ -54,9 +49,7 @@ def _is_readable(asset: dg.AssetsDefinition, what: str) -> dg.AssetChecksDefinit
         description=f"The server's answers about {what} could be read: at most {TOLERATED:.0%} could not.",
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        event = context.instance.get_latest_materialization_event(asset.key)
-        made = event.asset_materialization if event is not None else None
-        counts = {name: _count(made, name) for name in ("listed", "unreadable")}
+        counts = latest_numbers(context.instance, asset.key, ["listed", "unreadable"])
         total = sum(counts.values())
         return dg.AssetCheckResult(
             passed=counts["unreadable"] <= TOLERATED * total,

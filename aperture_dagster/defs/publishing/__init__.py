@@ -7,8 +7,8 @@ applied at once, and look again. Each is off until the operator turns it on.
 
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.publishing.libraries import media_server_libraries
-from aperture_dagster.defs.publishing.studio_pictures import studio_pictures
+from aperture_dagster.defs.publishing.studio_pictures import are_on_the_server, studio_pictures
 
-GROUP = Group(assets=(studio_pictures, media_server_libraries))
+GROUP = Group(assets=(studio_pictures, media_server_libraries), checks=(are_on_the_server,))
 
 __all__ = ["GROUP", "media_server_libraries", "studio_pictures"]
