@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up everything they need; nothing else has to be installed but Python 3.11+ and make.
+# Every target sets up .venv first if needed; only Python 3.11 or newer and make have to be installed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,27 +8,27 @@ export DAGSTER_HOME := $(CURDIR)
 
 .PHONY: demo up test lint bench chaos clean
 
-demo: $(STAMP)  ## the whole graph once, on stand-ins, and what came of it
+demo: $(STAMP)  ## run the whole graph once on stand-ins, and show the results
 	@$(BIN)/aperture demo
 
-up: $(STAMP)  ## the Dagster UI and daemon, on the configured server, or on the demo
+up: $(STAMP)  ## run the Dagster UI and daemon, on the configured media server or else on the demo
 	@$(BIN)/aperture up
 
-test: $(STAMP)  ## all tests
+test: $(STAMP)  ## run all tests
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 
-lint: $(STAMP)  ## style and types
+lint: $(STAMP)  ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright
 
-bench: $(STAMP)  ## figures: how good the recommendations are, how fast it works
+bench: $(STAMP)  ## run all benchmarks: quality of the recommendations, speed, requests, a simulated week
 	@for benchmark in $(filter-out benchmarks/chaos.py,$(wildcard benchmarks/*.py)); do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
-chaos: $(STAMP)  ## kill -9 at random moments of whole runs, and what is there afterwards
+chaos: $(STAMP)  ## kill -9 at random moments of whole runs, and check what is left
 	@$(BIN)/python benchmarks/chaos.py
 
-clean:  ## remove the virtual environment, and all that the demo and the caches left
+clean:  ## remove .venv, the results of the demo, and caches
 	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache .hypothesis .logs_queue logs *.egg-info
 
 $(STAMP): pyproject.toml constraints.txt

@@ -19,7 +19,7 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definitions
 from aperture_dagster_tests.processes import all_gone
 
-# When each job starts, as it was promised; those that do not exist yet are not asked for.
+# When jobs start, as operators were promised; the times of others are only in the golden file.
 PROMISED = {
     "sync_movies": "0 2 * * *",
     "sync_series": "0 2 * * *",
@@ -75,7 +75,7 @@ def test_they_are_what_the_golden_file_says(definitions: dg.Definitions):
 
 def test_schedules_start_when_it_was_promised_and_run(definitions: dg.Definitions):
     schedules = describe(definitions)["schedules"]
-    assert {one["job"]: one["cron"] for one in schedules.values()} == PROMISED
+    assert PROMISED.items() <= {one["job"]: one["cron"] for one in schedules.values()}.items()
     assert {one["status"] for one in schedules.values()} == {"RUNNING"}
 
 
