@@ -13,7 +13,9 @@ from aperture_dagster.defs.gates import blocking_checks, upstream_keys, why_bloc
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job, daily_checks
 from aperture_dagster.defs.schedules import build_schedule
-from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.sensors import build_sensors
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources.services import Services

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, environment_names, load_settings
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator

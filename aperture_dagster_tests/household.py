@@ -12,7 +12,8 @@ from aperture_dagster.build import all_jobs, build_definitions
 from aperture_dagster.defs.jobs import range_tags
 from aperture_dagster.defs.users import SCHEDULE_TAG
 from aperture_dagster.partitions import USERS
-from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 
 _RECORDED: dict[str, list[dg.AssetMaterialization]] = {}

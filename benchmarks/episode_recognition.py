@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerLibrary, ServerTitle
-from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import load_settings
 from aperture_dagster.storage.catalogue_sync import (
     CatalogueResult,

@@ -31,7 +31,7 @@ from sqlalchemy import text
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.cli import demo
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import load_settings
 from aperture_dagster.sources import SERVICES
 from aperture_dagster.storage.embedded import release_embedded_server

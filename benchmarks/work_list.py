@@ -29,8 +29,9 @@ from pathlib import Path
 import psutil
 from sqlalchemy import text
 
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import MediaType, ServerLibrary, ServerTitle
-from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.resources.tmdb import TmdbTitle, parse_title
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources import SERVICES, merge_plan

@@ -19,9 +19,11 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
 from aperture_dagster.resources.home_network import describe_route
-from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
+from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings, load_settings, project_root
 from aperture_dagster.sources import SOURCES, TitleSource

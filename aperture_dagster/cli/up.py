@@ -13,7 +13,7 @@ import click
 
 from aperture_dagster.cli.common import Server, operator_errors, require_free_port, require_writable, stand_in_options
 from aperture_dagster.cli.demo import demo_home, point_at, stand_ins, warn_of_ignored_database
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import load_settings, project_root
 
 

@@ -19,8 +19,8 @@ from aperture_dagster.defs.failures import (
 )
 from aperture_dagster.defs.reporting import SHOWN_NAMES, log_totals, table
 from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceNotConfigured, ServicePaused, ServiceRefused, ServiceUnavailable
-from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.files import FileError

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from aperture_dagster.resources.client import ServiceClient
-    from aperture_dagster.resources.providers import Database
+    from aperture_dagster.resources.database import Database
     from aperture_dagster.resources.quota import QuotaLedger
 
 Client = TypeVar("Client", bound="ServiceClient")

@@ -1,4 +1,4 @@
-"""The resources of the assets: database, media server, embedder and clock, each opened when it is used.
+"""The media server and the embedder of the settings, each opened when it is used.
 
 Plain classes around the settings, so that tests need no Dagster, and no key appears in a run's configuration.
 """
@@ -6,11 +6,11 @@ Plain classes around the settings, so that tests need no Dagster, and no key app
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import (
     BadAnswer,
     NotFound,
@@ -21,79 +21,13 @@ from aperture_dagster.resources.errors import (
 )
 from aperture_dagster.resources.home_network import route_to_media_server
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.connection import open_engine
-from aperture_dagster.storage.errors import DatabaseError, describe_trouble
 from aperture_dagster.storage.people import remember_server
-from aperture_dagster.storage.services import service_lease
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from aperture_dagster.resources.embedder import Embedder
     from aperture_dagster.resources.media_server.reader import MediaServerReader
     from aperture_dagster.resources.media_server.records import ServerIdentity
     from aperture_dagster.resources.media_server.writer import MediaServerWriter
-
-
-class Clock:
-    """The time, which a test can set."""
-
-    def __init__(self, now: Callable[[], datetime] | None = None) -> None:
-        self._now = now or (lambda: datetime.now(UTC))
-
-    def now(self) -> datetime:
-        """Return the current time in UTC."""
-        return self._now()
-
-
-class Database:
-    """The product's database; it is opened, and its schema migrated, at first use."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Open a connection whose work is committed at the end of the block, or not at all.
-
-        Raises:
-            DatabaseError: the database cannot be reached or used; the message names the setting.
-        """
-        with _database_errors(), open_engine(self._settings).begin() as connection:
-            yield connection
-
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """Open a connection for several transactions, with temporary tables that last as long as it does.
-
-        Raises:
-            DatabaseError: as for :meth:`transaction`.
-        """
-        with _database_errors(), open_engine(self._settings).connect() as connection:
-            # Closed at the end, and its temporary tables with it, instead of returning to the pool.
-            connection.detach()
-            yield connection
-
-    def lease(
-        self, service: str, *, waiting: Callable[[float], None], patience_seconds: float | None = None
-    ) -> AbstractContextManager[None]:
-        """Use an outside service exclusively among all processes of this home; see
-        :func:`aperture_dagster.storage.services.service_lease`.
-        """
-        engine = open_engine(self._settings)
-        return service_lease(engine, service, waiting=waiting, patience_seconds=patience_seconds)
-
-
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    """Turn failures of the database into errors that say what to do."""
-    try:
-        yield
-    except Exception as error:
-        message = describe_trouble(error)
-        if message is None:
-            raise
-        raise DatabaseError(message) from None
 
 
 class MediaServers:

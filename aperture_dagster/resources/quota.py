@@ -9,7 +9,8 @@ from aperture_dagster.resources.errors import QuotaSpent
 from aperture_dagster.storage import services
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.providers import Clock, Database
+    from aperture_dagster.resources.clock import Clock
+    from aperture_dagster.resources.database import Database
 
 
 class Quota(Protocol):

@@ -11,7 +11,7 @@ import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.runs import UNFINISHED
-from aperture_dagster.resources.providers import Clock
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 
 RETRY_AFTER = timedelta(hours=1)

@@ -12,7 +12,7 @@ from aperture_dagster.defs.jobs import Job, range_tags
 from aperture_dagster.instance.runs import UNFINISHED, partitions_of_run
 from aperture_dagster.library.people import participants, partition_changes
 from aperture_dagster.partitions import USERS, users_partitions
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.vectors import active_model

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.library.merge import Gives, gives
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import RequestRejected
 from aperture_dagster.resources.metered_service import MeteredService
-from aperture_dagster.resources.providers import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.base import TitleSource, store_titles
 from aperture_dagster.storage.services import batch_size, remember_batch_size

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.metered_service import MeteredService
-from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.resources.quota import QuotaLedger
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.populations import Source

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import (
     BadAnswer,
     NotFound,
@@ -24,7 +26,6 @@ from aperture_dagster.resources.errors import (
     ServicePaused,
     ServiceUnavailable,
 )
-from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.services import note_answers, note_trouble
 from aperture_dagster.storage.work_list import DueItem, count_due, due_items, enrol, write_fetches

@@ -12,7 +12,7 @@ import pytest
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.build import build_definitions
 from aperture_dagster.partitions import USERS
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.storage.conftest import Shelf, film
 

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.resources.providers import Clock
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings, SettingsError
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.defs.describe import GOLDEN, describe, plain_definitions

@@ -12,7 +12,7 @@ import pytest
 
 from aperture_dagster.defs.enrichment.checks import has_its_files
 from aperture_dagster.library.pictures import check_picture
-from aperture_dagster.resources.providers import Clock
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster_tests.e2e.worlds import small_world

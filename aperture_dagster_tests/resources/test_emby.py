@@ -11,13 +11,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused, ServiceUnavailable
 from aperture_dagster.resources.media_server.detect import detect_server_type
 from aperture_dagster.resources.media_server.emby import EmbyReader
 from aperture_dagster.resources.media_server.items import parse_title
 from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
 from aperture_dagster.resources.media_server.records import Listing
-from aperture_dagster.resources.providers import Database, MediaServers
+from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.odd_world import odd_world

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from aperture_dagster.cli.doctor import Finding, examine
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.embedder import OpenAiEmbedder
 from aperture_dagster.resources.errors import ServiceError, ServiceNotConfigured, ServiceRefused
 from aperture_dagster.resources.home_network import is_private
-from aperture_dagster.resources.providers import Database, MediaServers
+from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings, SettingsError
 from aperture_dagster_tests.resources.conftest import CERTIFICATES, Answer, Asked, Scripted
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceNotConfigured, ServiceRefused, ServiceUnavailable
-from aperture_dagster.resources.providers import Clock, Database, Embedders, MediaServers
+from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import World

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import ItemState, Listing
-from aperture_dagster.resources.providers import Database, MediaServers
+from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 
 NOW = datetime.now(UTC).replace(microsecond=0)

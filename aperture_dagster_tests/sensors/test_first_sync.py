@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.resources.providers import Clock
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
 

@@ -11,7 +11,7 @@ import pytest
 from aperture_dagster.build import build_definitions
 from aperture_dagster.library.people import partition_key
 from aperture_dagster.partitions import USERS
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import write_users
 from aperture_dagster.storage.vectors import activate_model, register_model

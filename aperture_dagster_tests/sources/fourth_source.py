@@ -148,7 +148,7 @@ import dagster as dg  # noqa: E402
 
 from aperture_dagster.cli.doctor import examine  # noqa: E402
 from aperture_dagster.instance.pools import POOLS  # noqa: E402
-from aperture_dagster.resources.providers import Database  # noqa: E402
+from aperture_dagster.resources.database import Database  # noqa: E402
 from aperture_dagster_tests.household import Household, failures, metadata_of  # noqa: E402
 from aperture_dagster_tests.storage.conftest import Shelf, film  # noqa: E402
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import (
     ItemState,
     Listing,
@@ -19,7 +20,6 @@ from aperture_dagster.resources.media_server.records import (
     ServerLibrary,
     ServerTitle,
 )
-from aperture_dagster.resources.providers import Database
 from aperture_dagster.resources.tmdb import parse_title
 from aperture_dagster.storage.catalogue import known_libraries
 from aperture_dagster.storage.catalogue_sync import (

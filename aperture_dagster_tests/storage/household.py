@@ -11,6 +11,8 @@ from typing import Any
 
 from aperture_dagster.defs.media_server.history import HistoryConfig, _sync_history
 from aperture_dagster.library.removal import RemovalRefused
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import (
     ItemState,
     Listing,
@@ -18,7 +20,6 @@ from aperture_dagster.resources.media_server.records import (
     ServerLibrary,
     ServerTitle,
 )
-from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.catalogue_sync import (
     CatalogueResult,

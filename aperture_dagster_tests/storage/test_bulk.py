@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.storage import bulk
 from aperture_dagster.storage.bulk import FEW_ROWS, WriteCounts, storable, upsert
 from aperture_dagster.storage.enrichment import write_answers

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import load_settings
 from aperture_dagster.storage.cluster import embedded_tool
 from aperture_dagster.storage.connection import open_engine

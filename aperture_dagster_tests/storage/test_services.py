@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import QuotaSpent
-from aperture_dagster.resources.providers import Database
 from aperture_dagster.resources.quota import QuotaLedger
 from aperture_dagster.storage.services import (
     batch_size,

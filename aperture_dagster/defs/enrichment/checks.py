@@ -9,7 +9,8 @@ from aperture_dagster.defs.enrichment.logos import studio_logos
 from aperture_dagster.defs.enrichment.merged import enriched_metadata
 from aperture_dagster.defs.enrichment.reporting import coverage, coverage_chart, total
 from aperture_dagster.defs.reporting import table
-from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources import SERVICES, SOURCES, TitleSource
 from aperture_dagster.sources.services import Services

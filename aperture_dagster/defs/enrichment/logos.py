@@ -7,7 +7,8 @@ from aperture_dagster.defs.enrichment.reporting import log_waiting, skipped, sou
 from aperture_dagster.defs.enrichment.sources import GROUP
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.reporting import materialized, table
-from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.services import Services
 from aperture_dagster.sources.tmdb import TMDB

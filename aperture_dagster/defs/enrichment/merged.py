@@ -10,7 +10,7 @@ from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import materialized, table
 from aperture_dagster.library.merge import SERVER, MergePlan
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources import SOURCES, merge_plan
 from aperture_dagster.storage.enrichment import count_values, coverage, enriched_sample, write_enriched

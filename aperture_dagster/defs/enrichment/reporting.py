@@ -14,7 +14,7 @@ from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.work_list import not_fetched, outcome_summary, without_id
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.providers import Database
+    from aperture_dagster.resources.database import Database
     from aperture_dagster.resources.quota import QuotaLedger
     from aperture_dagster.worklist.engine import Tally
 

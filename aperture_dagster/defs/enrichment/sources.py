@@ -13,7 +13,8 @@ from aperture_dagster.defs.enrichment.reporting import (
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import materialized
-from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.sources.services import Services

@@ -9,10 +9,11 @@ from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server.server import media_server
 from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_of_unreadable
 from aperture_dagster.instance.pools import MEDIA_SERVER
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import BadAnswer, ServiceError
 from aperture_dagster.resources.media_server.reader import MediaServerReader
 from aperture_dagster.resources.media_server.records import Listing, MediaType, ServerLibrary
-from aperture_dagster.resources.providers import Database, MediaServers
+from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.catalogue import (
     catalogue_size,

@@ -7,8 +7,9 @@ from aperture_dagster.defs.media_server.catalogue import episodes, movies, serie
 from aperture_dagster.defs.media_server.history import watch_history
 from aperture_dagster.defs.reporting import latest_numbers, table
 from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import MediaType
-from aperture_dagster.resources.providers import Clock, Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.catalogue import catalogue_size, has_library_for, titles_without_ids
 from aperture_dagster.storage.history import stale_histories

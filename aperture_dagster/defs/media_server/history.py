@@ -16,9 +16,11 @@ from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.history import next_watermark
 from aperture_dagster.library.removal import check_history_loss
 from aperture_dagster.partitions import users_partitions
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.reader import MediaServerReader
 from aperture_dagster.resources.media_server.records import ItemState, Listing, with_content
-from aperture_dagster.resources.providers import Clock, Database, MediaServers
+from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.history import (

@@ -11,9 +11,10 @@ from aperture_dagster.defs.reporting import materialized, problems_table, table,
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.people import email_of, participants, partition_key
 from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.media_server.records import Page, ServerUser
-from aperture_dagster.resources.providers import Database, MediaServers
+from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import read_users, users_differ, write_users
 from aperture_dagster.storage.versions import content_version

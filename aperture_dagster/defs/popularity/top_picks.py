@@ -11,7 +11,7 @@ from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series, watch_history
 from aperture_dagster.defs.reporting import materialized, table
 from aperture_dagster.partitions import days_partitions
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.history import read_plays
 from aperture_dagster.storage.lists import read_items, replace_top_picks, top_picks_table

@@ -12,8 +12,9 @@ from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import latest_numbers, table
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.publishing.studio_pictures import PictureChange, plan_pictures
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import NotFound, RequestRejected
-from aperture_dagster.resources.providers import Database, MediaServers
+from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.studios import note_shown, stored_logos
 from aperture_dagster.storage.versions import content_version

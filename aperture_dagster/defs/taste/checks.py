@@ -7,7 +7,7 @@ from aperture_dagster.defs.reporting import table
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.recommendations import recommendations
 from aperture_dagster.partitions import USERS
-from aperture_dagster.resources.providers import Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.storage.lists import list_sizes, watched_recommendations
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.vectors import active_model, missing_vectors, model_table

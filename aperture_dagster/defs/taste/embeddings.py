@@ -9,8 +9,9 @@ from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import materialized, table
 from aperture_dagster.instance.pools import EMBEDDER
 from aperture_dagster.ranking.text import RECIPE, title_text
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.embedder import Embedder
-from aperture_dagster.resources.providers import Database, Embedders
+from aperture_dagster.resources.providers import Embedders
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.tidying import forget_old_models
 from aperture_dagster.storage.vectors import (

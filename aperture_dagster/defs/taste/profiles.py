@@ -13,7 +13,8 @@ from aperture_dagster.defs.reporting import table
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.users import UserOutcome, for_each_user, is_brief
 from aperture_dagster.partitions import users_partitions
-from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.history import read_histories
 from aperture_dagster.storage.lists import profile_table, read_items, replace_taste

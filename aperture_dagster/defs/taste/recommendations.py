@@ -16,8 +16,9 @@ from aperture_dagster.defs.users import UserOutcome, for_each_user, is_brief
 from aperture_dagster.library.access import visible_copies
 from aperture_dagster.library.parental import within_limit
 from aperture_dagster.partitions import users_partitions
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.crowd import read_crowd
-from aperture_dagster.resources.providers import Clock, Database
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.history import read_histories
 from aperture_dagster.storage.lists import (

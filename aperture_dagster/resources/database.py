@@ -1,0 +1,65 @@
+"""The product's database as a resource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.connection import open_engine
+from aperture_dagster.storage.errors import DatabaseError, describe_trouble
+from aperture_dagster.storage.services import service_lease
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+class Database:
+    """The product's database; it is opened, and its schema migrated, at first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open a connection whose work is committed at the end of the block, or not at all.
+
+        Raises:
+            DatabaseError: the database cannot be reached or used; the message names the setting.
+        """
+        with _database_errors(), open_engine(self._settings).begin() as connection:
+            yield connection
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Open a connection for several transactions, with temporary tables that last as long as it does.
+
+        Raises:
+            DatabaseError: as for :meth:`transaction`.
+        """
+        with _database_errors(), open_engine(self._settings).connect() as connection:
+            # Closed at the end, and its temporary tables with it, instead of returning to the pool.
+            connection.detach()
+            yield connection
+
+    def lease(
+        self, service: str, *, waiting: Callable[[float], None], patience_seconds: float | None = None
+    ) -> AbstractContextManager[None]:
+        """Use an outside service exclusively among all processes of this home; see
+        :func:`aperture_dagster.storage.services.service_lease`.
+        """
+        engine = open_engine(self._settings)
+        return service_lease(engine, service, waiting=waiting, patience_seconds=patience_seconds)
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    """Turn failures of the database into errors that say what to do."""
+    try:
+        yield
+    except Exception as error:
+        message = describe_trouble(error)
+        if message is None:
+            raise
+        raise DatabaseError(message) from None
