@@ -1,4 +1,4 @@
-"""Demos that are killed: runs on a home of their own, ``kill -9`` in the middle, and what is there afterwards."""
+"""Run demos in a home of their own, kill them with ``kill -9``, and compare the results."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from aperture_dagster_tests.processes import all_gone, processes_of
 
 Kind = Literal["run", "database", "everything"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""What a kill hits: the run's process alone, the embedded database alone, or both and the stand-ins at once."""
+"""The killed processes: only the run, only the embedded database, or everything including the stand-ins."""
 SECONDS = 180
-# When something was written, and what it cost to get there.
-OF_THE_WAY = {
+# Columns and tables that differ between equal results: times, and the cost of the run.
+VOLATILE_COLUMNS = {
     "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at", "due_at",
     "synced_at", "full_synced_at", "activated_at", "rated_at", "noted_at", "change_id", "unused_since",
 }  # fmt: skip
-TABLES_OF_THE_WAY = {"services", "quota", "merges"}
+VOLATILE_TABLES = {"services", "quota", "merges"}
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """For a program that works in ``home``: nothing of the developer's own, and its temporary files beside the home."""
+    """Return an isolated environment for a program that works in ``home``, with temporary files beside it."""
     temporary = home.parent / "temporary"
     temporary.mkdir(exist_ok=True)
     return {
@@ -51,29 +51,29 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "APERTURE_CONFIG": os.devnull,
         "APERTURE_TIMEZONE": "UTC",
         "DAGSTER_HOME": str(project_root()),
-        # What its stand-ins do not model is written where the tests look for it.
+        # Its stand-ins report unmodelled requests in the log of the tests.
         **{name: os.environ[name] for name in (UNMODELLED_LOG,) if name in os.environ},
         **more,
     }
 
 
-def what_came_of_it(summary: dict[str, Any]) -> dict[str, Any]:
-    """A demo's summary without what the run cost."""
+def outcome_of(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return a demo's summary without the cost of the run."""
     return {key: value for key, value in summary.items() if key not in ("seconds", "requests", "rows_written")}
 
 
-def assets_of_the_cycle() -> set[str]:
-    """Every asset that a demo materializes."""
+def demo_assets() -> set[str]:
+    """Return the assets that a demo materializes."""
     return {asset for job in all_jobs(load_settings()) if job.scope != "newcomers" for asset in job.assets}
 
 
 class RunFailed(AssertionError):
-    """A run that was not killed did not complete; the message is what it said."""
+    """A run that was not killed failed; the message is its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of a run: seconds from the run's start to its own, and how long it took."""
+    """A step of a run: its start in seconds after the run's, and its duration."""
 
     name: str
     begins: float
@@ -82,37 +82,37 @@ class Step:
 
 @dataclass(slots=True)
 class DemoHome:
-    """A home in which demos run, complete or killed.
+    """A home in which demos run to their end or are killed.
 
     Args:
-        home: its folder; what the runs write elsewhere goes beside it.
-        users: how many the household has.
+        home: its folder; temporary files of the runs go beside it.
+        users: the number of users of the household.
     """
 
     home: Path
     users: int = 3
     kills: Counter[Kind] = field(default_factory=Counter)
     passed: int = 0
-    """Runs that were to be killed, and were over before."""
-    said: str = ""
-    """By the last run, on its terminal."""
+    """Number of runs that ended before their kill."""
+    output: str = ""
+    """Output of the last run."""
 
     def run(self) -> dict[str, Any]:
-        """Run the demo to its end; returns the summary.
+        """Run the demo to its end and return the summary.
 
         Raises:
-            RunFailed: it did not complete.
+            RunFailed: it failed.
         """
         summary = self.home.parent / f"{self.home.name}.json"
         process = self._start("--summary", str(summary))
-        self._must_complete(process)
+        self._require_success(process)
         return json.loads(summary.read_text(encoding="utf-8"))
 
     def run_and_kill(self, kind: Kind, after: float, *, step: str | None = None) -> bool:
-        """Run the demo, and kill so many seconds after its start, or after a step's; whether it came to that.
+        """Kill the demo ``after`` seconds from its start or that of a step; return False if it ended before.
 
         Raises:
-            RunFailed: it ended by itself before, and not well.
+            RunFailed: it failed before the kill.
         """
         process = self._start()
         if step is not None:
@@ -123,12 +123,12 @@ class DemoHome:
             self._kill(kind, process)
             self.kills[kind] += 1
             return True
-        self._must_complete(process)
+        self._require_success(process)
         self.passed += 1
         return False
 
     def steps(self) -> list[Step]:
-        """The steps of the home's newest runs, in their order, each step once; the server runs meanwhile."""
+        """Return the steps of the home's latest runs in order, each step once."""
         with self.databases() as (_, dagster):
             rows = dagster.execute(
                 "SELECT step_key, extract(epoch FROM timestamp)::float8, dagster_event_type FROM event_logs "
@@ -138,9 +138,9 @@ class DemoHome:
         ended = {name: moment for name, moment, event in rows if event == "STEP_SUCCESS"}
         return [Step(name, moment - self._started, ended[name] - moment) for name, moment in begun.items()]
 
-    def where_kills_fell(self) -> Counter[str]:
-        """The steps that were open when a run ended without success; a run between two steps counts as such."""
-        fell: Counter[str] = Counter()
+    def killed_steps(self) -> Counter[str]:
+        """Count the steps that were running when a run was killed; also kills between steps and outside of runs."""
+        killed: Counter[str] = Counter()
         with self.databases() as (_, dagster):
             rows = dagster.execute(
                 "SELECT r.run_id, array_agg(e.step_key) FILTER (WHERE e.dagster_event_type = 'STEP_START'), "
@@ -148,43 +148,43 @@ class DemoHome:
                 "FROM runs r LEFT JOIN event_logs e USING (run_id) WHERE r.status <> 'SUCCESS' GROUP BY r.run_id"
             ).fetchall()
         for _, begun, ended in rows:
-            fell.update(set(begun or []) - set(ended or []) or {"between steps"})
-        fell["outside of runs"] = max(self.kills.total() - len(rows), 0)
-        return fell
+            killed.update(set(begun or []) - set(ended or []) or {"between steps"})
+        killed["outside of runs"] = max(self.kills.total() - len(rows), 0)
+        return killed
 
-    def kept(self) -> dict[str, Any]:
-        """All tables row by row, with names in place of numbers, and the home's files; equal when equal."""
+    def content(self) -> dict[str, Any]:
+        """Return the rows of all tables, with names instead of ids, and checksums of the home's files."""
         with self.databases() as (product, _):
-            kept: dict[str, Any] = tables(product)
+            content: dict[str, Any] = tables(product)
         for path in sorted(self.home.rglob("*")):
             place = path.relative_to(self.home)
             if place.parts[0] not in ("postgres", "dagster") and path.suffix != ".log":
-                kept[str(place)] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "a folder"
-        return kept
+                content[str(place)] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "a folder"
+        return content
 
     def left_behind(self) -> list[str]:
-        """What kills left and nobody cleared away: processes, temporary files, places in pools, runs without end."""
+        """List what was not cleaned up: processes, temporary files, pool slots and unfinished runs."""
         with self.databases() as (_, dagster):
             held = dagster.execute(
-                "SELECT 'a place in the pool ' || concurrency_key FROM concurrency_slots "
+                "SELECT 'a slot of the pool ' || concurrency_key FROM concurrency_slots "
                 "WHERE run_id IS NOT NULL AND NOT deleted UNION ALL "
-                "SELECT 'a step that waits for ' || concurrency_key FROM pending_steps UNION ALL "
-                "SELECT 'a run of ' || pipeline_name || ' without end: ' || status FROM runs "
-                # One that never began is given a minute to do so.
+                "SELECT 'a step waiting for ' || concurrency_key FROM pending_steps UNION ALL "
+                "SELECT 'an unfinished run of ' || pipeline_name || ': ' || status FROM runs "
+                # A run that has not started yet may still be launched.
                 "WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED', 'NOT_STARTED')"
             ).fetchall()
-        left = [str(what) for (what,) in held]
+        left = [str(description) for (description,) in held]
         if not all_gone(self.home.parent):
             left += [f"process {process.pid}: {' '.join(process.cmdline())[:80]}" for process in self.processes()]
         return left + [str(path) for path in (self.home.parent / "temporary").iterdir()]
 
     def processes(self) -> list[psutil.Process]:
-        """Everybody who works in the home."""
+        """List the processes that work in the home."""
         return processes_of(self.home)
 
     @contextlib.contextmanager
     def databases(self) -> Iterator[tuple[psycopg.Connection, psycopg.Connection]]:
-        """Connections to the product's database and to Dagster's; the server runs until the block ends."""
+        """Connect to the product's database and to Dagster's; the server runs until the block ends."""
         from aperture_dagster.storage.connection import DAGSTER_DATABASE, PRODUCT_DATABASE
         from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
 
@@ -214,17 +214,17 @@ class DemoHome:
             start_new_session=True,
         )
 
-    def _must_complete(self, process: subprocess.Popen[str]) -> None:
-        self.said, _ = process.communicate(timeout=SECONDS)
+    def _require_success(self, process: subprocess.Popen[str]) -> None:
+        self.output, _ = process.communicate(timeout=SECONDS)
         if process.returncode != 0:
-            raise RunFailed(self.said)
+            raise RunFailed(self.output)
 
     def _wait_for(self, step: str, process: subprocess.Popen[str]) -> None:
-        """Wait until a step has begun, or the run is over."""
+        """Wait until a step has started or the run has ended."""
         begun = "SELECT 1 FROM event_logs WHERE dagster_event_type = 'STEP_START' AND step_key = %s AND timestamp > %s"
         since = datetime.fromtimestamp(self._started, UTC).replace(tzinfo=None)
         while process.poll() is None:
-            # Until the run has made the database and Dagster's tables in it, there is nothing to ask.
+            # The database and Dagster's tables do not exist at first.
             with (
                 contextlib.suppress(psycopg.Error, OSError, IndexError),
                 psycopg.connect(self._address(), autocommit=True) as connection,
@@ -236,7 +236,7 @@ class DemoHome:
             time.sleep(0.05)
 
     def _address(self) -> str:
-        """Of Dagster's database while somebody else runs the server."""
+        """Return connection parameters of Dagster's database, for a server that another process runs."""
         from aperture_dagster.storage.connection import DAGSTER_DATABASE
 
         folder = self.home / "postgres"
@@ -251,8 +251,8 @@ class DemoHome:
         for victim in victims:
             with contextlib.suppress(psutil.NoSuchProcess):
                 victim.kill()
-        # Without its database a run may mend itself or fail; the others are gone.
-        self.said, _ = process.communicate(timeout=SECONDS)
+        # A run whose database was killed may recover or fail; the other processes are gone.
+        self.output, _ = process.communicate(timeout=SECONDS)
         psutil.wait_procs(victims, timeout=10)
 
 
@@ -260,14 +260,14 @@ def _name_of(process: psutil.Process) -> str:
     try:
         return process.name()
     except psutil.NoSuchProcess:
-        # A backend that ended between the two looks.
+        # The process has ended since it was listed.
         return ""
 
 
 def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """Every table's rows, sorted, without the moments of writing; works and items by what the media server calls them.
+    """Return the sorted rows of all tables, with the media server's ids instead of the ids of works and items.
 
-    Numbers are given out anew to whoever comes again after a kill, so they say nothing.
+    Our own ids are assigned anew after a kill, so they may differ.
     """
     from aperture_dagster.storage.tables import metadata
 
@@ -277,7 +277,7 @@ def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
         "CREATE TEMPORARY VIEW all_items AS SELECT item_id, server_item_id FROM titles UNION ALL "
         "SELECT item_id, server_item_id FROM episodes UNION ALL SELECT item_id, server_item_id FROM item_versions"
     )
-    # "number" stands for the column.
+    # "number" is replaced by the column.
     named = {
         "work_id": work,
         "item_id": item,
@@ -289,11 +289,11 @@ def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
     }
     found = {}
     for table in metadata.sorted_tables:
-        if table.name not in TABLES_OF_THE_WAY:
+        if table.name not in VOLATILE_TABLES:
             columns = [
                 "(" + re.sub(r"\bnumber\b", f't."{column.name}"', named.get(column.name, "number")) + ")::text"
                 for column in table.columns
-                if column.name not in OF_THE_WAY
+                if column.name not in VOLATILE_COLUMNS
             ]
             statement = f"SELECT {', '.join(columns)} FROM {table.name} t"
             found[table.name] = sorted(connection.execute(statement.encode()).fetchall(), key=str)
@@ -301,25 +301,25 @@ def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def differences(ended: dict[str, Any], undisturbed: dict[str, Any]) -> list[str]:
-    """In which parts of what is kept two homes differ, with an example of each."""
-    told = []
+    """Describe the differences between the contents of two homes, with an example of each."""
+    found = []
     for part in sorted(ended.keys() | undisturbed.keys()):
         one, other = ended.get(part), undisturbed.get(part)
         if one != other:
             if isinstance(one, list) and isinstance(other, list):
                 more, less = set(one) - set(other), set(other) - set(one)
-                told.append(
+                found.append(
                     f"{part}: {len(one)} rows for {len(other)}; {str(next(iter(more), None))[:300]} "
                     f"for {str(next(iter(less), None))[:300]}"
                 )
             else:
-                told.append(f"{part}: {one} for {other}")
-    return told
+                found.append(f"{part}: {one} for {other}")
+    return found
 
 
 @contextlib.contextmanager
-def a_home_in(folder: Path) -> Iterator[DemoHome]:
-    """A home for a while; whoever still works in it afterwards is ended, and it is removed."""
+def demo_home_in(folder: Path) -> Iterator[DemoHome]:
+    """Yield a new home; kill its processes and delete it afterwards."""
     folder.mkdir(parents=True)
     demo = DemoHome(folder / "home")
     try:
@@ -332,17 +332,17 @@ def a_home_in(folder: Path) -> Iterator[DemoHome]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def kill_in_each(
+def kill_in_each_step(
     demo: DemoHome,
     steps: list[Step],
     chance: random.Random,
     *,
     kinds: Sequence[Kind] = KINDS,
-    tell: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Kill once in each of the steps, at a moment of it and in a way that chance chooses."""
+    """Kill a run in each of the steps, at a random time of the step and in a random way."""
     for step in steps:
         kind = chance.choice(kinds)
         after = chance.uniform(0, step.seconds)
         killed = demo.run_and_kill(kind, after, step=step.name)
-        tell(f"{kind:<10} {'killed' if killed else 'was over'} {after:5.2f} s into {step.name}")
+        report(f"{kind:<10} {'killed' if killed else 'was over'} {after:5.2f} s into {step.name}")

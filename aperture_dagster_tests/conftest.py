@@ -1,4 +1,4 @@
-"""What all tests stand on: no settings from outside, a real PostgreSQL of their own, the stand-ins over real HTTP."""
+"""Fixtures of all tests: isolated settings, a temporary PostgreSQL server, and the simulated services over HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHARED_SPECS = PROJECT.parent / "shared" / "specs"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, so that no worker is left alone with one at the end."""
+    """Run slow files first, so that no worker is left with one at the end."""
     marks = {"ui", "e2e", "namespaces", "root"}
     long = {item.path for item in items if marks & {mark.name for mark in item.iter_markers()}}
     items.sort(key=lambda item: item.path not in long)
@@ -37,16 +37,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
-    """Leave no folder behind: pytest removes its own when all tests passed, but not the one around it."""
+    """Remove the folder around pytest's temporary folders, which pytest itself leaves behind."""
     with contextlib.suppress(OSError):
         Path(tempfile.gettempdir(), f"pytest-of-{getpass.getuser()}").rmdir()
 
 
-ASKED_OUTSIDE: list[str] = []
-"""Hosts beyond this machine that somebody in this process looked up or connected to."""
+EXTERNAL_HOSTS: list[str] = []
+"""Other hosts that this process looked up or connected to."""
 
 
-def _note_who_is_asked(event: str, arguments: tuple[Any, ...]) -> None:
+def _record_external_host(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "socket.getaddrinfo":
         host = arguments[0]
     elif event == "socket.connect" and isinstance(arguments[1], tuple):
@@ -54,29 +54,29 @@ def _note_who_is_asked(event: str, arguments: tuple[Any, ...]) -> None:
     else:
         return
     name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host or "localhost")
-    # Names that end so never lead anywhere, and tests of wrong addresses use them.
+    # Reserved names, which tests of wrong addresses use.
     if name == "localhost" or name.endswith((".invalid", ".localhost")):
         return
     with contextlib.suppress(ValueError):
         if (address := ipaddress.ip_address(name)).is_loopback or address.is_unspecified:
             return
-    ASKED_OUTSIDE.append(name)
+    EXTERNAL_HOSTS.append(name)
 
 
-sys.addaudithook(_note_who_is_asked)
+sys.addaudithook(_record_external_host)
 
 
 @pytest.fixture(autouse=True)
-def nothing_leaves_this_machine() -> Iterator[None]:
-    """A test that asks a service on the internet would pass here and fail, or wait for minutes, elsewhere."""
-    ASKED_OUTSIDE.clear()
+def no_external_requests() -> Iterator[None]:
+    """Fail a test that contacts another host: its result would depend on the network."""
+    EXTERNAL_HOSTS.clear()
     yield
-    assert not ASKED_OUTSIDE, f"asked {', '.join(sorted(set(ASKED_OUTSIDE)))}; only the stand-ins may be asked"
+    assert not EXTERNAL_HOSTS, f"contacted {', '.join(sorted(set(EXTERNAL_HOSTS)))}; tests may only use the stand-ins"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def unmodelled_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The file in which every stand-in, of this process and of those that it starts, says what it does not model."""
+    """The file to which the stand-ins of this process and its children log unmodelled requests."""
     log = tmp_path_factory.mktemp("stand-ins") / "unmodelled"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(UNMODELLED_LOG, str(log))
@@ -84,27 +84,27 @@ def unmodelled_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_unmodelled_is_asked(request: pytest.FixtureRequest, unmodelled_log: Path) -> Iterator[None]:
-    """Fail a test in which a stand-in was asked for a route, parameter or value that it does not model.
+def no_unmodelled_requests(request: pytest.FixtureRequest, unmodelled_log: Path) -> Iterator[None]:
+    """Fail a test that sends a route, parameter or value that a stand-in does not model.
 
-    A test that means to do so is marked ``asks_unmodelled``, and fails when it does not.
+    A test that does so on purpose is marked ``requests_unmodelled``, and fails if it does not.
     """
     yield
-    # Read afterwards only: what a fixture of a wider scope asked before belongs to the test that needed it.
+    # Not cleared before the test: requests of a wider fixture count for the test that needed the fixture.
     try:
-        asked = dict.fromkeys(unmodelled_log.read_text(encoding="utf-8").splitlines())
+        unmodelled = dict.fromkeys(unmodelled_log.read_text(encoding="utf-8").splitlines())
         unmodelled_log.unlink()
     except FileNotFoundError:
-        asked = {}
-    if request.node.get_closest_marker("asks_unmodelled"):
-        assert asked, "nothing was asked for that the stand-ins do not model: remove the mark"
+        unmodelled = {}
+    if request.node.get_closest_marker("requests_unmodelled"):
+        assert unmodelled, "the test sent no unmodelled request: remove the mark"
     else:
-        assert not asked, "; ".join(asked)
+        assert not unmodelled, "; ".join(unmodelled)
 
 
 @pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own settings must not change what a test sees."""
+def isolated_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the developer's own settings from the tests."""
     for name in list(os.environ):
         if name.startswith("APERTURE_") or name in {
             env for one in Settings.model_fields for env in environment_names(one)
@@ -115,7 +115,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """URL of a PostgreSQL server of this test process alone, with a migrated database ``template_aperture``."""
+    """Start a PostgreSQL server with a migrated database ``template_aperture`` for this process; yield its URL."""
     from sqlalchemy import create_engine, text
 
     from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
@@ -124,11 +124,11 @@ def postgres() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="aperture-tests-", ignore_cleanup_errors=True) as folder:
         data = Path(folder) / "postgres"
         url = start_embedded_server(data).replace("postgresql://", "postgresql+psycopg://")
-        # Tests also log in as other roles, as an operator does on a server of their own.
+        # Some tests log in as other roles.
         (data / "pg_hba.conf").write_text("local all postgres peer map=aperture\nlocal all all trust\n")
         admin = create_engine(url, isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
-            # Nothing here has to survive a power cut.
+            # Test data need not survive a power failure.
             connection.execute(text("ALTER SYSTEM SET fsync = off"))
             connection.execute(text("SELECT pg_reload_conf()"))
             connection.execute(text("CREATE DATABASE template_aperture"))
@@ -144,7 +144,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
-    """URL of a migrated, empty database of this test alone."""
+    """Create a migrated, empty database for one test; yield its URL."""
     from sqlalchemy import create_engine, text
 
     from aperture_dagster.storage.connection import close_engine
@@ -166,7 +166,7 @@ def database_url(postgres: str) -> Iterator[str]:
 
 @pytest.fixture
 def make_settings(database_url: str, tmp_path: Path) -> Callable[..., Settings]:
-    """Settings on this test's database, quick to give up; anything can be overridden."""
+    """Return a function that makes settings with this test's database and short retries; all can be overridden."""
 
     def make(**overrides: Any) -> Settings:
         values: dict[str, Any] = {
@@ -185,19 +185,19 @@ def make_settings(database_url: str, tmp_path: Path) -> Callable[..., Settings]:
 
 @pytest.fixture
 def settings(make_settings: Callable[..., Settings]) -> Settings:
-    """Plain settings on this test's database, with no service configured."""
+    """Return settings with this test's database and no configured service."""
     return make_settings()
 
 
 @pytest.fixture
 def database(settings: Settings) -> Database:
-    """This test's database."""
+    """Return this test's database."""
     return Database(settings)
 
 
 @pytest.fixture
 def serve(make_settings: Callable[..., Settings]) -> Callable[..., Any]:
-    """``with serve(world, **settings) as (simulator, settings)``: the stand-ins, and settings that point at them."""
+    """Run the stand-ins, with settings that use them: ``with serve(world, **settings) as (simulator, settings)``."""
 
     @contextmanager
     def serving(

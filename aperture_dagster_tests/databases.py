@@ -1,4 +1,4 @@
-"""A PostgreSQL server in tests: statements beside the product's own, and a role whose password is asked for."""
+"""Direct access to the tests' PostgreSQL server: statements, and a role with a password."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from sqlalchemy import create_engine, make_url, text
 
 
-def statements_on(url: str, *statements: str) -> list[tuple[object, ...]]:
-    """Run statements, each by itself; returns what the last one answers."""
+def run_statements(url: str, *statements: str) -> list[tuple[object, ...]]:
+    """Run statements, each in its own transaction; return the rows of the last one."""
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
@@ -22,21 +22,21 @@ def statements_on(url: str, *statements: str) -> list[tuple[object, ...]]:
 
 
 def data_directory(postgres: str) -> Path:
-    """Where the tests' server keeps its data; it does not say so itself when it runs for root."""
+    """Return the data directory of the tests' server."""
     return Path(str(make_url(postgres).query["host"]))
 
 
 @contextmanager
-def password_wanted(postgres: str) -> Iterator[str]:
-    """A role that the server asks for its password, which is ``right``; everybody else is let in as before."""
-    role = f"careful_{uuid.uuid4().hex[:8]}"
-    statements_on(postgres, f"CREATE ROLE {role} LOGIN PASSWORD 'right'")
+def role_with_password(postgres: str) -> Iterator[str]:
+    """Create a role that must log in with the password ``right``; yield its name. Other roles need no password."""
+    role = f"password_{uuid.uuid4().hex[:8]}"
+    run_statements(postgres, f"CREATE ROLE {role} LOGIN PASSWORD 'right'")
     rules = data_directory(postgres) / "pg_hba.conf"
     before = rules.read_text()
     rules.write_text(f"local all {role} scram-sha-256\n{before}")
-    statements_on(postgres, "SELECT pg_reload_conf()")
+    run_statements(postgres, "SELECT pg_reload_conf()")
     try:
         yield role
     finally:
         rules.write_text(before)
-        statements_on(postgres, "SELECT pg_reload_conf()", f"DROP ROLE {role}")
+        run_statements(postgres, "SELECT pg_reload_conf()", f"DROP ROLE {role}")

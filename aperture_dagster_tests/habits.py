@@ -1,4 +1,4 @@
-"""A small world with all that makes real media servers differ: collections, versions, specials, missing folders."""
+"""A small world with items that media servers treat differently: collections, versions, specials, missing folders."""
 
 from __future__ import annotations
 

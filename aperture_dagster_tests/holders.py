@@ -1,4 +1,4 @@
-"""Other processes that use an embedded server, and what happens to servers."""
+"""Helpers to use an embedded server from other processes, and to kill it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ for line in sys.stdin:
 
 
 class Holder:
-    """Another process that uses the server until it is asked to end."""
+    """Another process that uses the server until ``end`` or ``kill``."""
 
     def __init__(
         self,
@@ -53,21 +53,21 @@ class Holder:
         return self._process.pid
 
     def url(self) -> str:
-        """What the server is reached at; waits until it is."""
+        """Wait for the process to print the server's URL, and return it."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
-    def ask_again(self) -> str:
+    def start_again(self) -> str:
         assert self._process.stdin is not None
         print("again", file=self._process.stdin, flush=True)
         return self.url()
 
     def end(self) -> None:
-        """End as a program does that has done its work."""
+        """End normally, like a program that has finished."""
         self._process.communicate(timeout=60)
 
     @property
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         return self._process.poll() is None
 
     def kill(self) -> None:
@@ -86,17 +86,17 @@ def server_pid(folder: Path) -> int:
 
 
 def kill_server(folder: Path) -> None:
-    """As a machine out of memory does it."""
+    """Kill the server like the kernel does when memory is low."""
     pid = server_pid(folder)
     children = psutil.Process(pid).children(recursive=True)
     os.kill(pid, signal.SIGKILL)
-    # A postmaster's children notice that it is gone, in their own time.
+    # The postmaster's children exit on their own after it.
     psutil.wait_procs(children, timeout=10)
 
 
 @contextmanager
-def a_data_directory() -> Iterator[Path]:
-    """A place for a cluster, empty at first; nobody works in it when the block is over."""
+def temporary_data_directory() -> Iterator[Path]:
+    """Yield a path for a new cluster; afterwards stop its server and kill its processes."""
     with tempfile.TemporaryDirectory(prefix="aperture-embedded-", ignore_cleanup_errors=True) as made:
         data = Path(made).resolve() / "postgres"
         try:
@@ -108,8 +108,8 @@ def a_data_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def holders_of(folder: Path) -> Iterator[Callable[..., Holder]]:
-    """A function that starts holders of a server; none lives after the block."""
+def holder_factory(folder: Path) -> Iterator[Callable[..., Holder]]:
+    """Yield a function that starts holders of a server; kill those still running afterwards."""
     made: list[Holder] = []
 
     def make(**options: Any) -> Holder:
@@ -117,6 +117,6 @@ def holders_of(folder: Path) -> Iterator[Callable[..., Holder]]:
         return made[-1]
 
     yield make
-    for one in made:
-        if one.lives:
-            one.kill()
+    for holder in made:
+        if holder.is_running:
+            holder.kill()

@@ -1,4 +1,4 @@
-"""A home under test: settings, a Dagster instance, and the project's real jobs run on them."""
+"""A household for tests: runs the project's real jobs on given settings and a Dagster instance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RECORDED: dict[str, list[dg.AssetMaterialization]] = {}
 
 
 class SetClock(Clock):
-    """A clock that shows what it was set to."""
+    """A clock that a test sets by hand."""
 
     def __init__(self, moment: datetime) -> None:
         super().__init__(lambda: self.moment)
@@ -28,7 +28,7 @@ class SetClock(Clock):
 
 
 class Household:
-    """Runs jobs as the schedules would, and answers what a test wants to know of the outcome."""
+    """Runs jobs as the schedules would, and reads their results."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance, **parts: Any) -> None:
         self.settings = settings
@@ -46,8 +46,9 @@ class Household:
         assets: Sequence[str] = (),
         scheduled: bool = False,
     ) -> dg.ExecuteInProcessResult:
-        """Run a job: whole or only some of its assets, for one partition, or as one run for the range that these users
-        span; as its schedule would if ``scheduled``.
+        """Run a job or some of its assets, for one partition or for the range from the first to the last user.
+
+        ``scheduled``: tag the run like one of the job's schedule.
         """
         tags = {SCHEDULE_TAG: f"{job}_schedule"} if scheduled else {}
         if users is not None:
@@ -60,35 +61,35 @@ class Household:
             asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
             raise_on_error=False,
         )
-        # Users of a range are recorded as logged events, which only the instance has; the last one counts.
+        # Materializations of a range are only in the instance's event log; the last one of each partition counts.
         recorded = [
             record.asset_materialization
             for record in self.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
             if record.asset_materialization is not None
         ]
-        last = {(one.asset_key, one.partition): one for one in recorded}
+        last = {(event.asset_key, event.partition): event for event in recorded}
         _RECORDED[result.run_id] = list(last.values())
         return result
 
     def must(self, job: str, **how: Any) -> dg.ExecuteInProcessResult:
-        """Run a job that has to succeed."""
+        """Run a job and assert that it succeeds."""
         result = self.run(job, **how)
         assert result.success, failures(result)
         return result
 
     def daily_checks(self) -> dict[str, dg.AssetCheckEvaluation]:
-        """Run the checks that run once a day; what each found, by ``asset.check``."""
+        """Run the daily checks; return their evaluations by ``asset.check``."""
         return {
             f"{one.asset_key.to_user_string()}.{one.check_name}": one
             for one in self.must("run_daily_checks").get_asset_check_evaluations()
         }
 
     def everyone(self) -> list[str]:
-        """The partitions of all users who take part."""
+        """Return the partitions of all users who take part."""
         return list(self.instance.get_dynamic_partitions(USERS))
 
     def cycle(self, *, skip: Iterable[str] = ()) -> dict[str, dg.ExecuteInProcessResult]:
-        """Every job once, in the order of a new installation; all of them succeed."""
+        """Run every job once, in the order of a new installation, and assert that each succeeds."""
         results = {}
         for job in all_jobs(self.settings):
             if job.scope == "newcomers" or job.name in set(skip):
@@ -102,32 +103,32 @@ class Household:
         return results
 
     def rows(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
-        """What the database answers."""
+        """Return the rows of a query."""
         from sqlalchemy import text
 
         with self.database.transaction() as connection:
             return [dict(row) for row in connection.execute(text(statement), parameters).mappings()]
 
     def value(self, statement: str, **parameters: Any) -> Any:
-        """The first column of the only row that the database answers."""
+        """Return the first column of a query's only row."""
         (row,) = self.rows(statement, **parameters)
         return next(iter(row.values()))
 
     def titles_for(self, user: str, media_type: str = "movie") -> list[str]:
-        """Titles that a user (by name) is recommended, in order."""
+        """Return the titles recommended to a user (by name), in rank order."""
         return [
             row["title"]
             for row in self.rows(
                 "SELECT coalesce(e.title, t.title) AS title FROM recommendations r JOIN users u USING (user_id) "
                 "JOIN titles t ON t.item_id = r.item_id LEFT JOIN enriched_metadata e ON e.work_id = r.work_id "
-                "WHERE u.name = :user AND r.media_type = :kind ORDER BY rank",
+                "WHERE u.name = :user AND r.media_type = :media_type ORDER BY rank",
                 user=user,
-                kind=media_type,
+                media_type=media_type,
             )
         ]
 
     def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Everything that the product keeps, without the moments at which it was written or asked; equal when equal."""
+        """Return the content of all tables, without times of writing and fetching."""
         from sqlalchemy import MetaData
 
         from aperture_dagster.storage.tables import metadata
@@ -140,7 +141,7 @@ class Household:
         kept = {}
         for table in metadata.sorted_tables:
             if table.name == "merges":
-                # Versions of rows, which are moments in their own way.
+                # It holds versions of rows, which differ like times.
                 continue
             columns = ", ".join(f'"{column.name}"::text' for column in table.columns if column.name not in moments)
             kept[table.name] = sorted(
@@ -152,7 +153,7 @@ class Household:
 def materializations(
     results: dg.ExecuteInProcessResult | Iterable[dg.ExecuteInProcessResult],
 ) -> Iterator[dg.AssetMaterialization]:
-    """The materializations of some runs."""
+    """Yield the materializations of runs."""
     for result in [results] if isinstance(results, dg.ExecuteInProcessResult) else results:
         yield from _RECORDED[result.run_id]
 
@@ -160,7 +161,7 @@ def materializations(
 def metadata_of(
     results: dg.ExecuteInProcessResult | Iterable[dg.ExecuteInProcessResult], asset: str, partition: str | None = None
 ) -> dict[str, Any]:
-    """The metadata of an asset's materialization as plain values."""
+    """Return the metadata of an asset's last materialization as plain values."""
     found = [
         one
         for one in materializations(results)
@@ -171,18 +172,18 @@ def metadata_of(
 
 
 def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """What each failed step told the operator."""
-    told = {}
+    """Return the error description of each failed step."""
+    descriptions = {}
     for event in result.all_events:
         if event.is_step_failure and event.step_key is not None:
             data = event.step_failure_data
-            said = data.user_failure_data.description if data.user_failure_data else None
-            told[event.step_key] = said or (data.error.to_string() if data.error else "unknown")
-    return told
+            description = data.user_failure_data.description if data.user_failure_data else None
+            descriptions[event.step_key] = description or (data.error.to_string() if data.error else "unknown")
+    return descriptions
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
-    """The checks that did not pass."""
+    """List the checks that did not pass."""
     return [
         f"{one.asset_key.to_user_string()}.{one.check_name}"
         for one in result.get_asset_check_evaluations()

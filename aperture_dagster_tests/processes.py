@@ -1,4 +1,4 @@
-"""Processes of other programs in tests: who runs, and that nobody is left."""
+"""Find the processes that tests have started, and wait for their end."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import psutil
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """Living processes that have a folder, or something in it, on their command line or in their environment."""
+    """List running processes with the folder's path in their command line or environment."""
     found = []
     for process in psutil.process_iter():
         try:
             if process.status() == psutil.STATUS_ZOMBIE or process.pid == psutil.Process().pid:
                 continue
-            said = [*process.cmdline(), *process.environ().values()]
+            words = [*process.cmdline(), *process.environ().values()]
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        if any(str(folder) in word for word in said):
+        if any(str(folder) in word for word in words):
             found.append(process)
     return found
 
 
 def all_gone(folder: Path, *, seconds: float = 20) -> bool:
-    """Whether every process that works in a folder has ended, now or soon."""
+    """Wait until no process works in the folder; return False if some still do after ``seconds``."""
     deadline = time.monotonic() + seconds
     while processes_of(folder):
         if time.monotonic() > deadline:

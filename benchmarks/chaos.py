@@ -34,38 +34,38 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     options = parser.parse_args()
     chance = random.Random(options.seed)
-    assets = chaos.assets_of_the_cycle()
+    assets = chaos.demo_assets()
     started = time.monotonic()
-    fell: Counter[str] = Counter()
+    killed: Counter[str] = Counter()
     kinds: Counter[chaos.Kind] = Counter()
     passed = 0
     problems: list[str] = []
     print(f"seed {options.seed}; {len(assets)} assets", flush=True)
     with tempfile.TemporaryDirectory(prefix="aperture-chaos-", ignore_cleanup_errors=True) as folder:
-        with chaos.a_home_in(Path(folder) / "undisturbed") as home:
-            summary = chaos.what_came_of_it(home.run())
-            steps, undisturbed = home.steps(), home.kept()
+        with chaos.demo_home_in(Path(folder) / "undisturbed") as home:
+            summary = chaos.outcome_of(home.run())
+            steps, undisturbed = home.steps(), home.content()
             problems += home.left_behind()
         first = min(step.begins for step in steps)
         targets = [step for step in steps if step.name in assets]
         unseen = assets - {step.name for step in targets}
         problems += [f"{asset} is not among the steps of a run" for asset in unseen]
         for number in range(1, MOST_HOMES + 1):
-            if kinds.total() >= options.kills and not assets - set(fell):
+            if kinds.total() >= options.kills and not assets - set(killed):
                 break
-            with chaos.a_home_in(Path(folder) / str(number)) as home:
+            with chaos.demo_home_in(Path(folder) / str(number)) as home:
                 try:
                     for _ in range(BEFORE_THE_FIRST_STEP):
                         kind, after = chance.choice(chaos.KINDS), chance.uniform(0, first)
                         home.run_and_kill(kind, after)
                         print(f"home {number}: {kind:<10} {after:5.2f} s from the start", flush=True)
-                    chaos.kill_in_each(
-                        home, targets, chance, tell=lambda line, n=number: print(f"home {n}: {line}", flush=True)
+                    chaos.kill_in_each_step(
+                        home, targets, chance, report=lambda line, n=number: print(f"home {n}: {line}", flush=True)
                     )
-                    ended = chaos.what_came_of_it(home.run())
-                    found = chaos.differences(home.kept(), undisturbed) + chaos.differences(ended, summary)
+                    ended = chaos.outcome_of(home.run())
+                    found = chaos.differences(home.content(), undisturbed) + chaos.differences(ended, summary)
                     found += home.left_behind()
-                    fell += home.where_kills_fell()
+                    killed += home.killed_steps()
                 except chaos.RunFailed as failed:
                     found = [f"a run that was not killed failed: {failed}"]
                 kinds += home.kills
@@ -73,8 +73,8 @@ def main() -> int:
             print(f"home {number}: {'; '.join(found) or 'same result, nothing left behind'}", flush=True)
             problems += found
     print(f"{kinds.total()} kills in {time.monotonic() - started:.0f} s: {dict(kinds)}")
-    print(f"during {', '.join(f'{where} {count}' for where, count in fell.most_common())}")
-    missed = sorted(assets - set(fell))
+    print(f"during {', '.join(f'{where} {count}' for where, count in killed.most_common())}")
+    missed = sorted(assets - set(killed))
     print(
         f"assets hit: {len(assets) - len(missed)} of {len(assets)}{', without ' + ', '.join(missed) if missed else ''}"
     )

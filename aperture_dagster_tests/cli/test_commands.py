@@ -1,4 +1,4 @@
-"""Wrong options end a command at once, with one sentence that names the option."""
+"""Commands reject wrong options with one sentence that names the option."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aperture_dagster.cli.main import main
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("APERTURE_HOME", "APERTURE_CONFIG", "DAGSTER_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("APERTURE_MEDIA_SERVER_URL", "http://films.example")
@@ -37,14 +37,14 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_option_is_named_in_one_sentence(command: str, words: str, tmp_path: Path):
     result = CliRunner().invoke(main, command.split())
     assert result.exit_code == 2
-    said = result.output.strip().splitlines()[-1]
-    assert words in said
+    message = result.output.strip().splitlines()[-1]
+    assert words in message
     assert "Traceback" not in result.output
     assert not (tmp_path / "home").exists(), "a refused command leaves nothing behind"
 
 
 @pytest.mark.parametrize("command", ["demo", "up", "doctor", "simulate"])
-def test_every_command_and_option_is_explained(command: str):
+def test_every_command_and_option_has_a_help_text(command: str):
     result = CliRunner().invoke(main, [command, "--help"])
     assert result.exit_code == 0
     for parameter in main.commands[command].params:

@@ -1,4 +1,4 @@
-"""What demos leave behind, and what they never touch."""
+"""Demos clean up after themselves and never touch the operator's services, keys or home."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ with stand_ins("demo", 1) as environment:
 """
 
 
-def test_the_stand_ins_of_a_killed_demo_end_and_leave_no_file(tmp_path: Path):
+def test_the_stand_ins_of_a_killed_demo_stop_and_leave_no_file(tmp_path: Path):
     environment = os.environ | {"APERTURE_CONFIG": os.devnull, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         [sys.executable, "-c", KEEP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
@@ -43,7 +43,7 @@ def test_the_stand_ins_of_a_killed_demo_end_and_leave_no_file(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_stand_ins_end_with_the_block():
+def test_the_stand_ins_stop_at_the_end_of_the_block():
     with stand_ins("odd", None) as environment:
         url = environment["APERTURE_MEDIA_SERVER_URL"]
         assert httpx.get(f"{url}/System/Info/Public").is_success
@@ -51,12 +51,12 @@ def test_the_stand_ins_end_with_the_block():
         httpx.get(f"{url}/System/Info/Public")
 
 
-def test_stand_ins_that_cannot_start_raise_their_own_sentence():
+def test_stand_ins_that_cannot_start_raise_an_error_with_the_reason():
     with pytest.raises(OperatorError, match="did not start: unknown world 'nowhere'"), stand_ins("nowhere", 1):
         pass
 
 
-def test_a_demo_has_a_folder_apart_from_the_operators_own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_demo_has_its_own_folder_in_the_operators_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path))
     assert demo_home(None) == tmp_path / "demo"
     assert demo_home(None, "emby") == tmp_path / "demo-emby"
@@ -90,4 +90,4 @@ def test_a_demo_ignores_every_key_and_address_of_the_operator(tmp_path: Path, mo
     assert settings.secret_values() == []
     assert "films.example" not in repr(settings)
     assert settings.include_users == ()
-    assert settings.top_picks_per_list == 3, "what configures nothing real stays"
+    assert settings.top_picks_per_list == 3, "settings without access to real services are kept"

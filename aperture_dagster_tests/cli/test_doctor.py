@@ -1,4 +1,4 @@
-"""The doctor reports what is wrong and what to do, and examines everything else all the same."""
+"""The doctor reports each problem with its remedy, and always completes all checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aperture_dagster.simulator.odd_world import odd_world
 
 
 @pytest.fixture(autouse=True)
-def no_instance_of_the_developer() -> Iterator[None]:
+def isolated_dagster_instance() -> Iterator[None]:
     with dg.instance_for_test():
         yield
 
@@ -71,7 +71,7 @@ def test_an_unforeseen_error_is_one_finding_without_secrets(
     assert findings["embedder"].state == "failed"
     assert findings["embedder"].message.startswith("LookupError: no answer for ")
     assert "secret-of" not in str(findings) and "\n" not in findings["embedder"].message
-    assert findings["sync_users_schedule"].state == "ok", "what comes after it is examined, too"
+    assert findings["sync_users_schedule"].state == "ok", "later checks still run"
 
 
 def test_the_last_run_of_a_schedule_and_its_outcome_are_shown(settings: Settings) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster_tests.chaos import a_home_in, differences, environment, kill_in_each, what_came_of_it
+from aperture_dagster_tests.chaos import demo_home_in, differences, environment, kill_in_each_step, outcome_of
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
 
@@ -95,7 +95,7 @@ def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(hom
     assert span.returncode == 0, span.stderr
     assert "3 users served" in span.stderr + span.stdout
     again = demo(home)
-    assert what_came_of_it(again) == what_came_of_it(summary)
+    assert outcome_of(again) == outcome_of(summary)
     assert {name: rows for name, rows in again["rows_written"].items() if rows} == {}
 
 
@@ -165,13 +165,13 @@ def short_path() -> Iterator[Path]:
 
 def test_a_demo_that_is_killed_twice_ends_with_the_same_result(short_path: Path):
     chance = random.Random(20)
-    with a_home_in(short_path / "undisturbed") as home:
-        summary = what_came_of_it(home.run())
-        steps, undisturbed = home.steps(), home.kept()
-    with a_home_in(short_path / "killed") as home:
+    with demo_home_in(short_path / "undisturbed") as home:
+        summary = outcome_of(home.run())
+        steps, undisturbed = home.steps(), home.content()
+    with demo_home_in(short_path / "killed") as home:
         chosen = [steps[place] for place in sorted(chance.sample(range(len(steps)), 2))]
-        kill_in_each(home, chosen, chance, kinds=["run", "everything"])
+        kill_in_each_step(home, chosen, chance, kinds=["run", "everything"])
         assert home.kills.total() == 2
-        assert what_came_of_it(home.run()) == summary
-        assert differences(home.kept(), undisturbed) == []
+        assert outcome_of(home.run()) == summary
+        assert differences(home.content(), undisturbed) == []
         assert home.left_behind() == []

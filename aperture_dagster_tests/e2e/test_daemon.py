@@ -21,7 +21,7 @@ from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster.simulator.environment import environment as speaking_to_the_stand_ins
-from aperture_dagster_tests.chaos import assets_of_the_cycle
+from aperture_dagster_tests.chaos import demo_assets
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -102,7 +102,7 @@ def test_a_backfill_completes_and_the_sensor_serves_new_users_in_one_run(
                 users = house.everyone()
                 assert len(users) == 3
                 # Pictures of studios are off by default, and that step says so instead.
-                expected = assets_of_the_cycle() - {"top_picks", "studio_pictures"}
+                expected = demo_assets() - {"top_picks", "studio_pictures"}
                 assert steps_with_a_closing_line(instance) == expected
                 backfill = [
                     BIN / "dagster",

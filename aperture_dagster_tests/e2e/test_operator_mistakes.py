@@ -28,7 +28,7 @@ from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.storage.connection import close_engine
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.databases import password_wanted, statements_on
+from aperture_dagster_tests.databases import role_with_password, run_statements
 from aperture_dagster_tests.household import Household, failures
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.resources.conftest import Answer, Scripted
@@ -253,8 +253,8 @@ def test_the_doctor_reports_the_server_of_another_home(
 def without_pgvector(postgres: str) -> str:
     """Create a database in which the extension cannot be found."""
     name = f"bare_{uuid.uuid4().hex[:12]}"
-    statements_on(postgres, f"CREATE DATABASE {name}")
-    statements_on(postgres, f"ALTER DATABASE {name} SET extension_control_path = '/nowhere'")
+    run_statements(postgres, f"CREATE DATABASE {name}")
+    run_statements(postgres, f"ALTER DATABASE {name} SET extension_control_path = '/nowhere'")
     return name
 
 
@@ -263,7 +263,7 @@ def test_the_doctor_reports_an_unusable_database_and_still_checks_services(
 ):
     url = make_url(postgres).set(drivername="postgresql")
     bare = without_pgvector(postgres)
-    with password_wanted(postgres) as role:
+    with role_with_password(postgres) as role:
         wrong = {
             "another port": (f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db", "refused"),
             "another password": (
@@ -283,7 +283,7 @@ def test_the_doctor_reports_an_unusable_database_and_still_checks_services(
             assert {rows[what][0] for what in ("home", "media server", "TMDb", "embedder")} == {"✓"}, name
             assert PASSWORD not in result.output
     close_engine(url.set(drivername="postgresql+psycopg", database=bare).render_as_string(hide_password=False))
-    statements_on(postgres, f"DROP DATABASE {bare} WITH (FORCE)")
+    run_statements(postgres, f"DROP DATABASE {bare} WITH (FORCE)")
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_a_demo_on_a_full_disk_gives_one_sentence_and_leaves_no_partial_database
 
 def no_room(url: str, table: str) -> None:
     """Make every insert into a table fail as on a full disk, with PostgreSQL's message and code."""
-    statements_on(
+    run_statements(
         url,
         "CREATE OR REPLACE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
         "'could not extend file \"base/5/16384\": No space left on device' "

@@ -32,7 +32,7 @@ from aperture_dagster.settings import SettingsError, environment_names, load_set
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.databases import data_directory, password_wanted, statements_on
+from aperture_dagster_tests.databases import data_directory, role_with_password, run_statements
 from aperture_dagster_tests.e2e.housekeeper import ANSWER
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -207,7 +207,7 @@ def test_no_secret_is_left_behind(database_url: str, postgres: str, echo: Echo, 
     shutil.copy(PROJECT / "dagster.yaml", dagster_home)
     url = make_url(database_url)
     aside = url.set(database=f"{url.database}_dagster")
-    statements_on(postgres, f"CREATE DATABASE {aside.database}")
+    run_statements(postgres, f"CREATE DATABASE {aside.database}")
     addresses = {"database_url": url, "dagster_database_url": aside}
     secrets = {name: planted(name) for name in KEYS}
     secrets["media_server_headers"] = json.dumps({"X-Password": planted("media_server_headers")})
@@ -261,9 +261,9 @@ def test_no_secret_is_left_behind(database_url: str, postgres: str, echo: Echo, 
                 outcomes = {job: house.do(job, settings=wrong)["success"] for job in FAILING_JOBS}
                 assert not outcomes["sync_users"] and not outcomes["generate_embeddings"], (kind, outcomes)
                 # Make failed titles due again at once.
-                statements_on(database_url, "UPDATE fetches SET due_at = now() - interval '1 second'")
+                run_statements(database_url, "UPDATE fetches SET due_at = now() - interval '1 second'")
             assert not house.do("generate_embeddings", crash=True)["success"]
-            with password_wanted(postgres) as role:
+            with role_with_password(postgres) as role:
                 refused = url.set(username=role, password=password("database_url")).render_as_string(False)
                 assert not house.do("sync_users", settings={"database_url": refused})["success"]
                 house.do(settings={"database_url": refused}, ticks=True)

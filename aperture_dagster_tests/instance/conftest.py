@@ -1,4 +1,4 @@
-"""Dagster's instance as ``dagster.yaml`` describes it, on a database that other machines could use as well."""
+"""A Dagster instance configured by ``dagster.yaml``, on an external database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aperture_dagster_tests.conftest import PROJECT
 
 @pytest.fixture
 def external(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    """Settings with a database outside the home; the environment leads Dagster there, too."""
+    """Return settings with an external database, and point Dagster's environment at it."""
     settings = make_settings()
     assert settings.database_url is not None
     for name, value in {
@@ -28,6 +28,6 @@ def external(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def instance(external: Settings) -> Iterator[dg.DagsterInstance]:
-    """The instance on that database."""
+    """Open the instance on the external database."""
     with dg.DagsterInstance.get() as instance:
         yield instance

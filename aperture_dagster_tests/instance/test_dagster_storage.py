@@ -14,7 +14,7 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
 
 
-def test_a_server_that_was_killed_alone_comes_back_for_dagster(monkeypatch: pytest.MonkeyPatch):
+def test_dagster_restarts_a_killed_server(monkeypatch: pytest.MonkeyPatch):
     with tempfile.TemporaryDirectory(prefix="aperture-storage-", ignore_cleanup_errors=True) as folder:
         home = Path(folder).resolve()
         monkeypatch.setenv("APERTURE_HOME", str(home))

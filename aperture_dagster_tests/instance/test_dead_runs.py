@@ -1,4 +1,4 @@
-"""Runs whose process is gone are ended and free what they held; live runs are left alone."""
+"""Runs whose process has died are marked as failed and release their pool slots; live runs are left alone."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ with dg.DagsterInstance.get() as instance:
 
 
 class Runner:
-    """A process that works on a run, and holds a place in a pool meanwhile."""
+    """A process that executes a run and holds a pool slot."""
 
     def __init__(self, *, container: bool = False, **environment: str) -> None:
         command: list[str | Path] = [sys.executable, "-c", RUN]
@@ -59,9 +59,9 @@ class Runner:
         assert self._process.stdout.readline() == "working\n"
 
     def die(self) -> None:
-        """End as by ``kill -9``, in the middle of the step."""
+        """Kill the process in the middle of the step."""
         self._process.send_signal(signal.SIGKILL)
-        # A container ends with the program that made it; its pipe is closed when the last process is gone.
+        # The pipe is closed when the last process of the container has exited.
         self._process.communicate(timeout=60)
 
     def complete(self) -> None:
@@ -82,8 +82,8 @@ def start(external: Settings) -> Iterator[Callable[..., Runner]]:
         return made[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for runner in made:
+        runner.close()
 
 
 def pool(instance: dg.DagsterInstance) -> set[str]:
@@ -93,7 +93,7 @@ def pool(instance: dg.DagsterInstance) -> set[str]:
 def test_a_killed_run_is_ended_on_an_external_database_and_frees_its_slot(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
-    """Otherwise it would stay STARTED forever and keep its place in the queue."""
+    """Otherwise it would stay STARTED forever and block its queue slot."""
     start().die()
     (run,) = instance.get_runs()
     assert run.status == dg.DagsterRunStatus.STARTED
@@ -122,10 +122,10 @@ def test_a_live_run_is_left_alone_and_leaves_no_file(
 
 
 @needs_namespaces
-def test_a_run_in_another_container_is_judged_without_its_process_id(
+def test_a_run_in_another_container_is_checked_without_its_process_id(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
-    """The process ids of another container prove nothing."""
+    """Process ids are not valid in other containers."""
     runner = start(container=True)
     (run,) = instance.get_runs()
     assert end_dead_runs(instance, external) == []
@@ -158,7 +158,7 @@ def test_a_run_of_another_machine_is_ended_only_after_the_maximum_runtime(
     assert not pool(instance)
 
 
-def test_in_a_shared_home_only_the_machine_of_a_run_judges_it(
+def test_in_a_shared_home_only_the_machine_of_a_run_ends_it(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
     """On a network filesystem the locks of another machine may be invisible."""
@@ -173,9 +173,9 @@ def test_in_a_shared_home_only_the_machine_of_a_run_judges_it(
 
 def test_a_run_that_was_never_launched_is_ended_after_a_while(instance: dg.DagsterInstance, external: Settings):
     @dg.job
-    def never_begun() -> None: ...
+    def never_launched() -> None: ...
 
-    run = instance.create_run_for_job(never_begun)
+    run = instance.create_run_for_job(never_launched)
     assert run.status == dg.DagsterRunStatus.NOT_STARTED
     made = datetime.now(UTC)
     assert end_dead_runs(instance, external, now=made) == []
@@ -186,7 +186,7 @@ def test_a_run_that_was_never_launched_is_ended_after_a_while(instance: dg.Dagst
 def test_with_the_embedded_database_a_run_without_a_lock_is_dead(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
-    """No other machine can work on it."""
+    """No other machine can be executing it."""
     start().die()
     (run,) = instance.get_runs()
     (external.home_path / "dagster" / "run-locks" / run.run_id).unlink()

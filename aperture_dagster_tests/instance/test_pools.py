@@ -1,4 +1,4 @@
-"""Every pool is there before a run needs it, however many processes open the storage at once."""
+"""Pools exist before runs need them, even if several processes open the storage at once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_processes_that_open_the_storage_at_once_create_each_pool_once(external:
         assert limits(instance) == {}
         engine = create_engine(dagster_database_url(external), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            # Hold back all of them until each has seen that there is no pool.
+            # Block the processes until each has seen that no pool exists.
             with schema_lock(connection):
                 processes = [
                     subprocess.Popen(

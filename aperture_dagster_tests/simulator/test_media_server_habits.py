@@ -135,7 +135,7 @@ def test_users_do_not_see_titles_with_a_blocked_tag_or_without_an_allowed_one(se
         assert ("N" in found) is not seen
 
 
-@pytest.mark.asks_unmodelled
+@pytest.mark.requests_unmodelled
 @pytest.mark.parametrize(
     "target",
     ["/Items?recursive=true&is4K=true", "/Items?recursive=true&fields=MediaStreams", "/Items?sortBy=Album",
@@ -147,7 +147,7 @@ def test_unmodelled_requests_are_not_ignored(target: str):
         assert httpx.get(running.jellyfin_url + target, headers=headers).status_code == 501
 
 
-@pytest.mark.asks_unmodelled
+@pytest.mark.requests_unmodelled
 def test_a_login_with_a_password_is_unmodelled():
     with serving() as (running, _):
         for url in (running.jellyfin_url, running.emby_url):

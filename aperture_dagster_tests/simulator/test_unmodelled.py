@@ -32,7 +32,7 @@ def keys(steady: RunningSimulator) -> dict[str, dict[str, str]]:
     }
 
 
-@pytest.mark.asks_unmodelled
+@pytest.mark.requests_unmodelled
 @pytest.mark.parametrize(
     ("path", "named"),
     [
@@ -68,7 +68,7 @@ def test_unmodelled_requests_are_refused_by_name(
     assert service in answer.json()["error"]
 
 
-@pytest.mark.asks_unmodelled
+@pytest.mark.requests_unmodelled
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -84,7 +84,7 @@ def test_unmodelled_fields_of_a_body_are_refused(steady: RunningSimulator, path:
     assert httpx.post(f"{steady.url}/{path}", json=body, headers=headers).status_code == 501
 
 
-@pytest.mark.asks_unmodelled
+@pytest.mark.requests_unmodelled
 @pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE"])
 def test_other_methods_of_a_known_path_are_refused(
     steady: RunningSimulator, keys: dict[str, dict[str, str]], method: str
@@ -131,11 +131,11 @@ def test_in_another_process(tmp_path):
         finally:
             process.kill()
 
-@pytest.mark.asks_unmodelled
+@pytest.mark.requests_unmodelled
 def test_on_purpose():
     test_in_this_process()
 
-@pytest.mark.asks_unmodelled
+@pytest.mark.requests_unmodelled
 def test_marked_without_need():
     pass
 
@@ -147,7 +147,7 @@ def test_that_asks_for_nothing():
 def test_an_unmodelled_request_fails_the_test_whichever_process_serves_it(pytester: pytest.Pytester) -> None:
     """no test noticed what a stand-in ignored."""
     pytester.makeconftest(CONFTEST.read_text(encoding="utf-8"))
-    pytester.makeini("[pytest]\nmarkers = asks_unmodelled: on purpose\n")
+    pytester.makeini("[pytest]\nmarkers = requests_unmodelled: on purpose\n")
     pytester.makepyfile(PROGRAM)
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
     ran = subprocess.run(

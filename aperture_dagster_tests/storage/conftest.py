@@ -33,7 +33,7 @@ from aperture_dagster.storage.catalogue_sync import (
 from aperture_dagster.storage.connection import close_engine
 from aperture_dagster.storage.migrate import forget_schema
 from aperture_dagster.storage.people import write_users
-from aperture_dagster_tests.holders import Holder, a_data_directory, holders_of
+from aperture_dagster_tests.holders import Holder, holder_factory, temporary_data_directory
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
@@ -211,14 +211,14 @@ def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A place for a cluster."""
-    with a_data_directory() as made:
+    with temporary_data_directory() as made:
         yield made
 
 
 @pytest.fixture
 def hold(folder: Path) -> Iterator[Callable[..., Holder]]:
     """Starts other processes that use the server in ``folder``."""
-    with holders_of(folder) as make:
+    with holder_factory(folder) as make:
         yield make
 
 

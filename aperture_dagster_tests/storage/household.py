@@ -1,4 +1,4 @@
-"""A media server and its users in memory, as far as listings and histories go, for a household in fast forward."""
+"""A media server and its users in memory, limited to listings and histories, for simulations of long periods."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RULES = RemovalRules(limit=0.2, accepted=False)
 DAY = timedelta(days=1)
 
 Subject = tuple[Any, ...]
-"""What a person watches: ("film", number) or ("episode", series, season, number)."""
+"""A film or episode independent of its files: ("film", number) or ("episode", series, season, number)."""
 
 
 @dataclass(eq=False)
@@ -56,13 +56,13 @@ class File:
     series: File | None = None
 
     @property
-    def is_there(self) -> bool:
+    def is_available(self) -> bool:
         return self.present and (self.series is None or self.series.present)
 
 
 @dataclass
 class Datum:
-    """What a user did, as the server keeps it."""
+    """A user's state of a file or of a film or episode, as stored by the server."""
 
     played: bool = False
     count: int = 0
@@ -72,8 +72,10 @@ class Datum:
 
 @dataclass
 class Server:
-    """The server. Copies share their state (Emby, Jellyfin up to 10.10) or have each their own (10.11 and later);
-    with ``groups_versions`` copies in one library are listed as versions of the first (12).
+    """The media server.
+
+    Copies share their state (Emby, Jellyfin up to 10.10) or each have their own (Jellyfin 10.11 and later). With
+    ``groups_versions``, copies in one library are listed as versions of the first (Jellyfin 12).
     """
 
     shares_state: bool
@@ -114,7 +116,7 @@ class Server:
             datum.played, datum.share = False, share
 
     def versions_of(self, file: File) -> list[File]:
-        """What the listing leaves out in favour of this file."""
+        """Return the copies that the listing shows as versions of this file."""
         if not self.groups_versions:
             return []
         return [other for other in self._group(file) if other is not file]
@@ -128,7 +130,7 @@ class Server:
         return [
             other
             for other in self.files
-            if other.is_there
+            if other.is_available
             and (other.subject, other.library, other.series) == (file.subject, file.library, file.series)
         ] or [file]
 
@@ -136,10 +138,10 @@ class Server:
         return [
             file
             for file in self.files
-            if file.is_there and file.library == library and file.subject[0] == kind and not self.is_a_version(file)
+            if file.is_available and file.library == library and file.subject[0] == kind and not self.is_a_version(file)
         ]
 
-    # What the client of a server says of it
+    # The interface of a media server client
 
     def title(self, file: File) -> ServerTitle:
         number = file.subject[1]
@@ -182,7 +184,7 @@ class Server:
         return [
             file
             for file in self.files
-            if file.is_there and file.subject[0] != "series" and self.datum(user, file).last is not None
+            if file.is_available and file.subject[0] != "series" and self.datum(user, file).last is not None
         ]
 
     def all_states(self, user_id: str, listing: Listing) -> Iterator[list[ItemState]]:
@@ -196,21 +198,21 @@ class Server:
 
     def states_of(self, user_id: str, item_ids: Sequence[str]) -> Iterator[list[ItemState]]:
         wanted = set(item_ids)
-        yield from self._states(user_id, [one for one in self.files if one.is_there and one.server_id in wanted])
+        yield from self._states(user_id, [one for one in self.files if one.is_available and one.server_id in wanted])
 
 
 def name_of(file: File) -> str:
-    """Episodes have no names of their own."""
+    """Return the file's name on the server; all episodes have the same."""
     return "Episode" if file.series is not None else f"{file.subject[0]} {file.subject[1]}"
 
 
 def has_no_ids(subject: Subject) -> bool:
-    """Some home videos: they can be recognised by their path alone."""
+    """Return whether the film has no provider ids, so that it is recognised by its path only."""
     return subject[0] == "film" and subject[1] % 3 == 2
 
 
 class Home:
-    """A home that is synced with the server, by the functions that the assets use."""
+    """A database that is synced with the server, with the functions that the assets use."""
 
     def __init__(self, database: Database, settings: Settings, server: Server) -> None:
         self.database, self.settings, self.server = database, settings, server
@@ -222,7 +224,7 @@ class Home:
     def sync_catalogue(
         self, *, cut: dict[ServerLibrary, float] | None = None, unreadable: Sequence[File] = ()
     ) -> dict[str, CatalogueResult]:
-        """Films, series and episodes. ``cut``: libraries whose listing ends after this share of its items."""
+        """Sync films, series and episodes. ``cut``: libraries whose listing ends early, with the listed share."""
         return {kind: self._sync(kind, cut or {}, unreadable) for kind in ("film", "series", "episode")}
 
     def _sync(self, kind: str, cut: dict[ServerLibrary, float], unreadable: Sequence[File]) -> CatalogueResult:
@@ -252,7 +254,7 @@ class Home:
             return sync.merge(coverage, RULES)
 
     def read_history(self, user: str, *, full: bool = False) -> None:
-        """What the asset does for one user. A server that knows of nothing any more is not believed, and rightly so."""
+        """Sync one user's history as the asset does. Refused removals are expected when much of the library is gone."""
         with contextlib.suppress(RemovalRefused):
             _sync_history(
                 self.users[user],

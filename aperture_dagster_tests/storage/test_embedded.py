@@ -62,7 +62,7 @@ def test_after_a_kill_of_the_server_the_next_start_works_and_committed_data_is_t
     run(url, "CREATE TABLE kept (n int)")
     run(url, "INSERT INTO kept SELECT generate_series(1, 1000)")
     kill_server(folder)
-    again = holder.ask_again()
+    again = holder.start_again()
     assert run(again, "SELECT count(*) FROM kept") == [(1000,)]
     # Server and holder at once, as in a power cut.
     holder.kill()

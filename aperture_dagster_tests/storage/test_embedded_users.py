@@ -154,7 +154,7 @@ def test_a_root_leaves_the_home_of_another_user_as_it_is(alices_home: Path):
     assert not {path for path in changed if before.get(path, (None,))[0] != ALICE.pw_uid}
     assert {status[0] for status in now.values()} == {ALICE.pw_uid}
     assert not [path for path in changed if not path.startswith(str(data))]
-    assert holder.ask_again() == url
+    assert holder.start_again() == url
     holder.end()
     # Nor is a home touched whose server does not run.
     before = snapshot(alices_home)

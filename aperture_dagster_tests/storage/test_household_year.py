@@ -1,4 +1,4 @@
-"""A household through a year in fast forward: whatever happens to its library, the log of plays stays true."""
+"""Simulate a household for a long time: the log of plays must be correct, whatever happens to the library."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Line = tuple[str, Subject, Any, int, float]
 
 
 class Year(RuleBasedStateMachine):
-    """Things that happen to a library, and people who watch meanwhile."""
+    """Random changes of a library and its server, while users watch and syncs run."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Year(RuleBasedStateMachine):
         with database.transaction() as connection:
             connection.execute(text(EMPTY))
             write_users(connection, map(user_row, USERS), still_there=USERS, key_for=lambda name, *_: name)
-        # What an undisturbed household has in its log, and what of it could not be read yet, with the file played.
+        # The expected log, and its rows that could not be synced yet, with the played file.
         self.expected: Counter[Line] = Counter()
         self.waiting: dict[tuple[str, Subject], tuple[Line, File]] = {}
 
@@ -76,14 +76,14 @@ class Year(RuleBasedStateMachine):
         for user in USERS:
             self.home.read_history(user)
 
-    # People watch
+    # Users
 
     @rule(user=st.sampled_from(USERS), which=st.integers(0, 10**6), share=st.sampled_from([1.0, 1.0, 1.0, 0.4]))
     def watch(self, user: str, which: int, share: float) -> None:
         files = [
             one
             for one in self.server.files
-            if one.is_there and one.subject[0] != "series" and (user, one.subject) not in self.waiting
+            if one.is_available and one.subject[0] != "series" and (user, one.subject) not in self.waiting
         ]
         if not files:
             return
@@ -99,13 +99,13 @@ class Year(RuleBasedStateMachine):
             del self.waiting[user, file.subject]
 
     def known(self, file: File) -> bool:
-        """Whether the home knows what the file's id means now."""
-        means = (file.server_id, name_of(file.series or file), *(file.subject[2:] or (None, None)))
+        """Return whether the catalogue has the file under its current server id."""
+        current = (file.server_id, name_of(file.series or file), *(file.subject[2:] or (None, None)))
         with self.database.transaction() as connection:
             known = {tuple(row) for row in connection.execute(text(KNOWN))}
-        return means in known or (file.server_id, None, None, None) in known
+        return current in known or (file.server_id, None, None, None) in known
 
-    # Things happen
+    # Changes of the library and the server
 
     @rule(which=st.integers(0, 10**6))
     def a_file_leaves(self, which: int) -> None:
@@ -135,37 +135,37 @@ class Year(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 10**6), under_a_new_id=st.booleans())
     def a_file_is_away_for_forty_days(self, which: int, under_a_new_id: bool) -> None:
-        files = [one for one in self.server.files if one.is_there]
+        files = [one for one in self.server.files if one.is_available]
         if len(files) > 4:
             file = files[which % len(files)]
-            self.all_is_read()
+            self.full_sync()
             file.present = False
             for _ in range(2):
-                self.all_is_read()
+                self.full_sync()
                 self.time_passes(40)
             file.present = True
             if under_a_new_id:
                 file.server_id = self.server.fresh_id()
-            self.all_is_read()
-            self.histories_are_compared()
+            self.full_sync()
+            self.full_history_sync()
 
     @rule(library=st.sampled_from(LIBRARIES))
-    def a_library_is_left_out_for_forty_days(self, library: Any) -> None:
-        self.all_is_read()
+    def a_library_is_excluded_for_forty_days(self, library: Any) -> None:
+        self.full_sync()
         self.home.excluded.add(library)
         for _ in range(2):
-            self.all_is_read()
+            self.full_sync()
             self.time_passes(40)
         self.home.excluded.clear()
-        self.all_is_read()
-        self.histories_are_compared()
+        self.full_sync()
+        self.full_history_sync()
 
     @rule(library=st.sampled_from(LIBRARIES))
-    def the_operator_leaves_a_library_out(self, library: Any) -> None:
+    def the_operator_excludes_a_library(self, library: Any) -> None:
         self.home.excluded.add(library)
 
     @rule()
-    def the_operator_takes_all_libraries_in_again(self) -> None:
+    def the_operator_includes_all_libraries(self) -> None:
         self.home.excluded.clear()
 
     @rule(every=st.sampled_from([1, 2, 3]))
@@ -174,13 +174,13 @@ class Year(RuleBasedStateMachine):
             file.server_id = self.server.fresh_id()
 
     @rule(by=st.integers(1, 5))
-    def ids_are_dealt_out_anew(self, by: int) -> None:
-        """A rebuilt Emby database, which counts from 1 again."""
+    def ids_are_reassigned(self, by: int) -> None:
+        """Reassign ids, like an Emby server whose database was rebuilt."""
         ids = [file.server_id for file in self.server.files]
         for place, file in enumerate(self.server.files):
             file.server_id = ids[(place + by) % len(ids)]
         if self.server.groups_versions:
-            # Only Jellyfin has versions, and it reuses no ids; nothing but the catalogue knows whose one is.
+            # Jellyfin does not reuse ids. Without a sync, reused ids of versions could not be detected.
             self.home.excluded.clear()
             self.home.sync_catalogue()
 
@@ -204,26 +204,26 @@ class Year(RuleBasedStateMachine):
     def the_server_is_updated_and_groups_versions(self) -> None:
         self.server.groups_versions = True
 
-    # The home looks
+    # Syncs
 
     @rule()
-    def all_is_read(self) -> None:
+    def full_sync(self) -> None:
         self.home.sync_catalogue()
 
     @rule(
         cut=st.dictionaries(st.sampled_from(LIBRARIES), st.floats(0, 1), max_size=3),
         unreadable=st.sets(st.integers(0, 15), max_size=3),
     )
-    def some_of_it_is_read(self, cut: Any, unreadable: set[int]) -> None:
-        """What is there and was not read keeps its item, whatever copies of it were read."""
-        files = [one for number, one in enumerate(self.server.files) if number in unreadable and one.is_there]
+    def partial_sync(self, cut: Any, unreadable: set[int]) -> None:
+        """Files that exist but were not read keep their items, even if copies of them were read."""
+        files = [one for number, one in enumerate(self.server.files) if number in unreadable and one.is_available]
         self.read(cut, files)
 
     def read(self, cut: dict[Any, float], files: list[File]) -> None:
         before = self.items()
         self.home.sync_catalogue(cut=cut, unreadable=files)
         unread = {one.path for one in files}
-        unread |= {one.path for one in self.server.files if one.is_there and one.library in self.home.excluded}
+        unread |= {one.path for one in self.server.files if one.is_available and one.library in self.home.excluded}
         for library, share in cut.items():
             for kind in ("film", "series", "episode"):
                 listed = self.server.listed(library, kind)
@@ -231,40 +231,43 @@ class Year(RuleBasedStateMachine):
         assert {pair for pair in before if pair[0] in unread} <= self.items()
 
     def items(self) -> set[tuple[str, int]]:
-        """The path of every item that was ever there, and its number."""
+        """Return the path and item id of every item ever seen."""
         statement = "SELECT path, item_id FROM titles UNION SELECT path, item_id FROM episodes"
         with self.database.transaction() as connection:
             return {(row.path, row.item_id) for row in connection.execute(text(statement))}
 
-    @rule(which=st.integers(0, 10**6), how=st.sampled_from(["unreadable", "cut short", "left out"]))
+    @rule(which=st.integers(0, 10**6), how=st.sampled_from(["unreadable", "cut short", "excluded"]))
     def a_copy_appears_while_the_original_is_not_read(self, which: int, how: str) -> None:
         films = [
             one
             for one in self.server.files
-            if one.is_there and one.subject[0] == "film" and not has_no_ids(one.subject) and len(self.server.files) < 40
+            if one.is_available
+            and one.subject[0] == "film"
+            and not has_no_ids(one.subject)
+            and len(self.server.files) < 40
         ]
         if films:
             film = films[which % len(films)]
             self.server.add(film.subject, UHD if film.library == FILMS else FILMS)
-            if how == "left out":
+            if how == "excluded":
                 self.home.excluded = {film.library}
             self.read({film.library: 0.0} if how == "cut short" else {}, [film] if how == "unreadable" else [])
 
     @rule()
-    def histories_are_compared(self) -> None:
+    def full_history_sync(self) -> None:
         self.home.now += timedelta(hours=1)
         for user in USERS:
             self.home.read_history(user, full=True)
         for key, (_, played) in list(self.waiting.items()):
-            telling = [
+            copies = [
                 one
                 for one in self.server.files
-                if one.is_there and (one.subject == played.subject if self.server.shares_state else one is played)
+                if one.is_available and (one.subject == played.subject if self.server.shares_state else one is played)
             ]
-            if telling and all(map(self.known, telling)):
+            if copies and all(map(self.known, copies)):
                 del self.waiting[key]
 
-    # What must be true
+    # Invariants
 
     def log(self) -> Counter[Line]:
         with self.database.transaction() as connection:
@@ -280,17 +283,17 @@ class Year(RuleBasedStateMachine):
         return lines
 
     @invariant()
-    def the_log_is_that_of_an_undisturbed_household(self) -> None:
+    def the_log_has_every_synced_play_once(self) -> None:
         if not hasattr(self, "home"):
             return
         log = self.log()
-        assert not log - self.expected, "nothing is logged that was not watched, and nothing twice"
+        assert not log - self.expected, "the log has a play that did not happen, or one twice"
         assert self.expected - log <= Counter(line for line, _ in self.waiting.values()), (
-            "what was watched of known items is logged"
+            "a play of a known item is missing from the log"
         )
 
     def teardown(self) -> None:
-        """In the end everything is there again, and read whole."""
+        """Restore all files, sync everything, and compare the complete log and the histories."""
         if not hasattr(self, "home"):
             return
         for file in self.server.files:
@@ -301,9 +304,9 @@ class Year(RuleBasedStateMachine):
         for user in USERS:
             self.home.read_history(user)
         assert self.log() == self.expected
-        self._histories_are_true()
+        self._check_histories()
 
-    def _histories_are_true(self) -> None:
+    def _check_histories(self) -> None:
         with self.database.transaction() as connection:
             frame = read_histories(connection)
         watched: Counter[tuple[str, str]] = Counter()
@@ -317,10 +320,10 @@ class Year(RuleBasedStateMachine):
         assert frame["episodes_played"].sum() == len(episodes)
 
 
-def test_a_year_of_a_household_leaves_the_log_of_an_undisturbed_one(
+def test_the_log_of_plays_is_correct_after_random_changes_of_the_library(
     database: Database, make_settings: Callable[..., Settings]
 ):
-    """With ``HOUSEHOLD_YEARS=500``, so many random years instead of a few known ones."""
+    """Runs a few fixed simulations, or as many random ones as ``HOUSEHOLD_YEARS`` says."""
     years = os.environ.get("HOUSEHOLD_YEARS")
     run_state_machine_as_test(
         lambda: Year(database, make_settings()),

@@ -1,6 +1,6 @@
-"""The real UI in a real browser: what an operator sees of the graph, of one user's list, of a run.
+"""The UI in a real browser: the asset graph, a user's list, a run.
 
-With SCREENSHOTS=<folder> in the environment the pictures of the README are written there.
+With SCREENSHOTS=<folder> in the environment, the screenshots of the README are written there.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ FLAGS = [
 ]
 pytestmark = [
     pytest.mark.ui,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed; the UI is not looked at"),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
 
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of the UI on a home that the demo has filled."""
+    """Start the UI on a home that the demo has filled; yield its address."""
     home = tmp_path_factory.mktemp("ui") / "home"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("APERTURE_")}
     aperture = [sys.executable, "-m", "aperture_dagster.cli.main"]
@@ -79,7 +79,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def page(ui: str) -> Iterator[Any]:
-    """A page of a headless browser."""
+    """Open a page in a headless browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -92,7 +92,7 @@ def page(ui: str) -> Iterator[Any]:
             browser.close()
 
 
-def _picture(page: Any, name: str) -> None:
+def _screenshot(page: Any, name: str) -> None:
     folder = os.environ.get("SCREENSHOTS")
     if folder:
         page.wait_for_timeout(1500)
@@ -100,39 +100,39 @@ def _picture(page: Any, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
-def test_the_asset_graph_shows_the_way_from_the_server_to_the_recommendations(page: Any) -> None:
+def test_the_asset_graph_shows_the_assets_from_the_server_to_the_recommendations(page: Any) -> None:
     groups = ",".join(f"global@global:{group}" for group in ("media_server", "enrichment", "taste", "popularity"))
     page.goto(f"/asset-groups?expanded={groups}")
     for asset in ("movies", "watch_history", "enriched_metadata", "embeddings", "taste_profiles", "recommendations"):
         page.locator("foreignObject", has_text=asset).first.wait_for(timeout=20_000)
-    _picture(page, "asset-graph")
+    _screenshot(page, "asset-graph")
 
 
-def test_a_users_page_holds_their_list_with_reasons(page: Any) -> None:
+def test_a_users_partition_shows_their_list_with_reasons(page: Any) -> None:
     page.goto("/assets/recommendations?view=partitions&partition=Alma")
     page.get_by_text("recommended_films").first.wait_for(timeout=30_000)
     page.get_by_text("Because you liked").first.wait_for(timeout=20_000)
-    _picture(page, "recommendations")
+    _screenshot(page, "recommendations")
 
 
-def test_an_assets_page_says_what_it_is_and_shows_a_table(page: Any) -> None:
+def test_an_assets_page_shows_its_description_and_a_table(page: Any) -> None:
     page.goto("/assets/top_picks?view=overview")
     page.get_by_text("What the household watched most").first.wait_for(timeout=30_000)
     page.get_by_text("viewers").first.wait_for(timeout=20_000)
-    _picture(page, "top-picks")
+    _screenshot(page, "top-picks")
 
 
-def test_a_run_can_be_followed_step_by_step(page: Any) -> None:
+def test_a_runs_page_shows_its_steps(page: Any) -> None:
     page.goto("/runs")
     page.get_by_text("generate_recommendations").first.wait_for(timeout=30_000)
     link = page.locator("a[href*='/runs/']").first
     link.click()
     page.get_by_text("STEP_SUCCESS").first.wait_for(timeout=30_000)
-    _picture(page, "run")
+    _screenshot(page, "run")
 
 
-def test_the_schedules_and_sensors_are_on(page: Any) -> None:
+def test_the_automation_page_lists_schedules_and_sensors(page: Any) -> None:
     page.goto("/automation")
     for name in ("generate_recommendations_schedule", "users_sensor", "automation_sensor"):
         page.get_by_text(name).first.wait_for(timeout=30_000)
-    _picture(page, "automation")
+    _screenshot(page, "automation")
