@@ -199,8 +199,8 @@ def test_modules_of_every_command_import_nothing_heavy(module: str):
 
 
 # Packages that may be imported inside functions: CPU time of the import in milliseconds (with dependencies, minimum of
-# four), and what is loaded without it. For comparison, the definitions take about 700 ms including Dagster, and the
-# command line 300 ms.
+# four), and who is spared it. For comparison, the definitions take about 800 ms including Dagster, and the command line
+# 320 ms.
 HEAVY = {
     "numpy": (65, "loading the definitions: each dagster command and each run"),
     "pandas": (215, "loading the definitions"),
