@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.defs.failures import LONGEST_REASON
 
 SHOWN_PROBLEMS = 20
@@ -44,6 +45,11 @@ def materialized(
     totals = {what: metadata[key] for key, what in names.items() if key in metadata}
     log_totals(context, totals | {what: metadata[key] for key, what in failures.items() if metadata.get(key)})
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version) if version else None)
+
+
+def is_brief(context: dg.AssetExecutionContext) -> bool:
+    """Tell whether a run was started by a change. Such runs are frequent, so they show less than the nightly ones."""
+    return FROM_AUTOMATION in context.run.tags
 
 
 def latest_numbers(instance: dg.DagsterInstance, asset: dg.AssetKey, names: Sequence[str]) -> dict[str, int]:

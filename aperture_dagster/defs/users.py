@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.defs.failures import (
     EXPECTED,
     LONGEST_REASON,
@@ -93,11 +92,6 @@ def for_each_user(
         if run.failed:
             raise run.failure()
         run.log_totals()
-
-
-def is_brief(context: dg.AssetExecutionContext) -> bool:
-    """Tell whether a run was started by a change. Such runs are frequent, so they show less than the nightly ones."""
-    return FROM_AUTOMATION in context.run.tags
 
 
 class _Run:

@@ -9,9 +9,9 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, watch_history
-from aperture_dagster.defs.reporting import table
+from aperture_dagster.defs.reporting import is_brief, table
 from aperture_dagster.defs.taste.embeddings import embeddings
-from aperture_dagster.defs.users import UserOutcome, for_each_user, is_brief
+from aperture_dagster.defs.users import UserOutcome, for_each_user
 from aperture_dagster.partitions import users_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database

@@ -9,10 +9,10 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
-from aperture_dagster.defs.reporting import table
+from aperture_dagster.defs.reporting import is_brief, table
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
-from aperture_dagster.defs.users import UserOutcome, for_each_user, is_brief
+from aperture_dagster.defs.users import UserOutcome, for_each_user
 from aperture_dagster.library.access import visible_copies
 from aperture_dagster.library.parental import within_limit
 from aperture_dagster.partitions import users_partitions

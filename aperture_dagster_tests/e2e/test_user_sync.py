@@ -1,0 +1,71 @@
+"""The half-hourly sync of users starts a run only when there is something to sync."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from aperture_dagster.build import all_jobs
+from aperture_dagster.defs.media_server import people
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.world import WorldUser
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.household import Household
+
+pytestmark = pytest.mark.e2e
+
+
+def tick(home: Household) -> str | None:
+    """Return why the schedule skips, or None when it starts a run."""
+    (job,) = (job for job in all_jobs(home.settings) if job.name == "sync_users")
+    return job.skip_if(home.instance, home.settings)
+
+
+def test_an_unchanged_household_starts_no_run(household: Any):
+    with household(small_world()) as (simulator, home):
+        assert tick(home) is None, "nobody has been read yet"
+        home.must("sync_users")
+        assert tick(home) == "No user changed since the last run."
+        # Who was active when is no reason to sync.
+        simulator.state.mark_played("ada0", small_world().titles[0].key)
+        assert tick(home) == "No user changed since the last run."
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.change_user("ada0", max_parental_rating=12),
+        lambda state: state.change_user("ada0", is_disabled=True),
+        lambda state: state.allow_libraries("ada0", ["Movies"]),
+        lambda state: state.rename_user("ada0", "somebody"),
+        lambda state: state.remove_user("ada0"),
+        lambda state: state.add_user(WorldUser("Newcomer")),
+    ],
+    ids=["parental limit", "disabled", "libraries", "name", "gone", "new"],
+)
+def test_every_change_of_a_user_starts_a_run(household: Any, change: Any):
+    with household(small_world()) as (simulator, home):
+        home.must("sync_users")
+        change(simulator.state)
+        assert tick(home) is None
+        home.must("sync_users")
+        assert tick(home) == "No user changed since the last run."
+
+
+def test_a_server_that_does_not_answer_is_reported_by_a_run(household: Any):
+    with household(small_world(), http_attempts=1) as (simulator, home):
+        home.must("sync_users")
+        simulator.state.add_fault(FaultRule("jellyfin", "/Users", status=503))
+        assert tick(home) is None
+        assert not home.run("sync_users").success
+        simulator.state.clear_faults()
+        assert tick(home) is None, "a success must follow the failure"
+
+
+def test_users_are_synced_at_least_once_a_day(household: Any, monkeypatch: pytest.MonkeyPatch):
+    with household(small_world()) as (_, home):
+        home.must("sync_users")
+        monkeypatch.setattr(people, "FULL_SYNC_EVERY", timedelta(0))
+        assert tick(home) is None
