@@ -183,8 +183,13 @@ def _last_run_succeeded(context: dg.AssetExecutionContext) -> bool:
 
 
 def _has_dependent_steps(context: dg.AssetExecutionContext) -> bool:
-    """Tell whether the run may hold more than this asset; runs of whole jobs have no selection."""
-    return context.run.asset_selection != {context.asset_key} or bool(context.run.asset_check_selection)
+    """Tell whether another step of the run, such as a check, waits for the output of this one."""
+    return any(
+        upstream.node == context.op_def.name
+        for inputs in context.job_def.dependencies.values()
+        for dependency in inputs.values()
+        for upstream in dependency.get_node_dependencies()
+    )
 
 
 def _who_and_why(reasons: Mapping[str, str]) -> str:

@@ -49,7 +49,7 @@ def covers_the_library(source: TitleSource) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(
             passed=errors <= TOLERATED * tried and few_without_id,
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={"coverage": coverage(rows), "chart": coverage_chart(rows)} | by_outcome,
+            metadata={"coverage": coverage(rows)} | ({"chart": coverage_chart(rows)} if found else {}) | by_outcome,
             description=" ".join(found) or None,
         )
 

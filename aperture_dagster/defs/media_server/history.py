@@ -35,7 +35,7 @@ from aperture_dagster.storage.history import (
 from aperture_dagster.storage.people import StoredUser
 from aperture_dagster.storage.versions import content_version
 
-SHOWN_BRIEFLY = 5
+SHOWN_PLAYS = 5
 
 
 class HistoryConfig(dg.Config):
@@ -170,7 +170,7 @@ def _sync_history(
             "ratings_changed": ratings,
             "unknown_items": unknown,
             "compared_in_full": compared,
-            "latest_plays": table(shown if compared else shown[:SHOWN_BRIEFLY]),
+            "latest_plays": table(shown[:SHOWN_PLAYS]),
         }
         | problems_table(listing.problems),
         # Once a day everybody is recorded, so that the asset stays fresh in a household that watches nothing.

@@ -73,7 +73,7 @@ def exist_for_every_user(
     return dg.AssetCheckResult(
         passed=not without,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"users": len(sizes), "without_a_list": len(without), "lists": table(sizes)},
+        metadata={"users": len(sizes), "without_a_list": len(without)} | ({"lists": table(sizes)} if without else {}),
         description=f"No list yet: {', '.join(without[:5])}." if without else None,
     )
 
