@@ -184,6 +184,32 @@ def test_what_is_missing_is_made_as_soon_as_it_can_be(automation: Automation):
     assert automation.follow() == [{"taste_profiles": {"Clara"}}, {"recommendations": {"Clara"}}]
 
 
+def test_checks_of_everything_run_once_a_day_also_when_users_failed_or_nothing_was_recorded(automation: Automation):
+    """They must not wait for a materialization."""
+    tick = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
+    automation.materialized("watch_history", "recommendations", users=("Bruno",))
+    graph = automation.definitions.resolve_asset_graph()
+    daily = {key for key in graph.asset_check_keys if graph.get(key).automation_condition is not None}
+    assert {check.name for check in daily} >= {
+        "is_fresh_for_every_user",
+        "exist_for_every_user",
+        "hold_nothing_watched",
+        "has_sources_that_answer",
+        "is_fresh",
+    }
+    requested = []
+    for minutes in (-2, -1, 0, 1, 24 * 60 - 1, 24 * 60):
+        result = dg.evaluate_automation_conditions(
+            automation.definitions,
+            automation.instance,
+            cursor=automation.cursor,
+            evaluation_time=tick + timedelta(minutes=minutes),
+        )
+        automation.cursor = result.cursor
+        requested.append({one.key for one in result.results if one.key in daily and one.true_subset.size})
+    assert requested == [set(), set(), daily, set(), set(), daily]
+
+
 def test_new_logos_are_published(settled: Automation):
     settled.materialized("studio_logos")
     result = dg.evaluate_automation_conditions(settled.definitions, settled.instance, cursor=settled.cursor)

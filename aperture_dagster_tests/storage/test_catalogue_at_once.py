@@ -15,7 +15,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 def merge_at_once(shelf: Shelf, *listed: list[ServerTitle]) -> None:
     """Merge listings, each in a thread, and hold up writing works until all have come as far as they can.
 
-    Without a lock of their own, all of them would have looked for known films by then, and found none.
+    If they did not wait for each other, all of them would have looked for known films by then, and found none.
     """
     with ThreadPoolExecutor(len(listed)) as pool:
         with ExitStack() as hold_up:
