@@ -1,4 +1,4 @@
-"""Rules about titles, copies, plays and users: what is the same title, what counts as a play, which source wins.
+"""Rules about titles, copies, plays and users: identity, derivation of plays, precedence of sources.
 
 Pure functions: no I/O, no Dagster, no SQL.
 """

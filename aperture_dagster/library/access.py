@@ -29,7 +29,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one user may see.
+    """The access rules of a user.
 
     ``library_ids`` applies only without ``all_libraries``. Libraries in ``open_library_ids`` have an allowed tag
     themselves, which all of their items inherit. Folders are paths as the server sees them.

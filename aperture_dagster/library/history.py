@@ -11,7 +11,7 @@ SAME_POSITION = 0.001
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """A user's state of one item, as far as it matters for plays."""
+    """A user's state of an item, limited to the fields from which plays are derived."""
 
     played: bool
     play_count: int

@@ -34,7 +34,7 @@ def partition_key(name: str, user_id: str, taken: Collection[str]) -> str:
 
 
 class User(Protocol):
-    """What decides whether a user takes part."""
+    """Attributes that decide whether a user takes part."""
 
     @property
     def name(self) -> str:

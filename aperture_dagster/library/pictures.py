@@ -1,4 +1,4 @@
-"""Check that bytes are a whole picture, whatever their name or content type says."""
+"""Check that bytes are a complete picture, regardless of name and content type."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LARGEST_PIXELS = 25_000_000
 
 
 class NotAPicture(Exception):
-    """Why bytes are not accepted as a picture, as the end of a sentence: "it is damaged"."""
+    """The bytes are not a valid picture. The message is a clause with the reason: "it is damaged"."""
 
 
 @dataclass(frozen=True, slots=True)
 class PictureFacts:
-    """What a picture is by its content; ``width`` and ``height`` are in pixels."""
+    """Format and size of a picture, determined from its content; ``width`` and ``height`` are in pixels."""
 
     format: PictureFormat
     width: int
@@ -29,7 +29,7 @@ class PictureFacts:
 
 
 def check_picture(content: bytes) -> PictureFacts:
-    """Decode a PNG or JPEG to prove that it is whole.
+    """Decode a PNG or JPEG to verify that it is complete.
 
     Raises:
         NotAPicture: it is something else, damaged, cut off or too large.
@@ -42,7 +42,7 @@ def check_picture(content: bytes) -> PictureFacts:
             # Known from the header, before anything is decoded.
             if size[0] * size[1] > LARGEST_PIXELS:
                 raise NotAPicture(f"its size is {size[0]} by {size[1]}")
-            # Only this looks at the checksums of a PNG, and the picture has to be opened again after it.
+            # Only verify() checks the checksums of a PNG; the picture must be reopened after it.
             image.verify()
         with Image.open(BytesIO(content), formats=("PNG", "JPEG")) as image:
             image.load()
@@ -54,7 +54,7 @@ def check_picture(content: bytes) -> PictureFacts:
     except Image.DecompressionBombError:
         raise NotAPicture("it would be too large when decoded") from None
     except Exception as error:
-        # Pillow lets through whatever its parsers stumble over in damaged files, such as IndexError or zlib.error.
+        # Pillow does not catch the errors of its parsers in damaged files, such as IndexError or zlib.error.
         raise NotAPicture(f"it is damaged ({type(error).__name__})") from None
     if not content.endswith(ENDINGS[found]):
         raise NotAPicture("it is cut off, or something follows its end")

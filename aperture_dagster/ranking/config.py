@@ -42,8 +42,8 @@ class TasteMix:
     keywords: float = 0.015
     genres: float = 0.09
     era: float = 0.3
-    """Lower than old histories suggest (0.45): part of their preference for a period is only that nobody could watch
-    films that did not exist yet."""
+    """Lower than old histories suggest (0.45): part of their preference for a period only means that
+    later films did not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the ranking knows about the titles of a library, and the weighted titles of one user."""
+"""Input of the ranking: the titles of a library, and the weighted titles of a user."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NO_TITLES = UserTitles(NO_ROWS, np.zeros(0))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Library:
-    """What is the same for all users, n rows in the order of the item table. Created by ``library_of``."""
+    """Data shared by all users: n rows in the order of the item table. Created by ``library_of``."""
 
     work_ids: Rows
     index: dict[int, int]

@@ -85,7 +85,7 @@ def log_votes(vote_count: ArrayLike, popularity: ArrayLike | None = None) -> Sco
 
 @dataclass(frozen=True, slots=True)
 class Priors:
-    """What is known about every title without knowing the user; each array has shape (n,)."""
+    """User-independent data about every title; each array has shape (n,)."""
 
     rating: Scores
     """Bayesian vote average, 0-10."""

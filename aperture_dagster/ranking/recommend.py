@@ -29,7 +29,7 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankingModel:
-    """What all users of a run share. Created by ``prepare``."""
+    """Data shared by all users of a run. Created by ``prepare``."""
 
     config: RankingConfig
     library: Library

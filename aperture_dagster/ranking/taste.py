@@ -1,4 +1,4 @@
-"""What a user likes and dislikes: signed weights of watched titles, clusters of tastes, and a summary in words.
+"""The taste of a user: signed weights of watched titles, clusters of tastes, and a summary in words.
 
 A weight says how much, and in which direction, one watched title says about its user. It is the product of engagement
 (share watched, repeats, favourite), opinion (from the rating; it sets the sign) and recency (relative to the user's

@@ -1,1 +1,1 @@
-"""The outside world: one transport, and one thin typed client per service. Does not know ranking."""
+"""Access to external services: one transport, and one thin typed client per service. Independent of the ranking."""

@@ -78,7 +78,7 @@ def describe_route(settings: Settings) -> list[str]:
 
 
 def is_private(host: str, *, resolve: bool = True) -> bool:
-    """Whether a host is within the home: all its addresses are private, or no public resolver knows its name.
+    """Return whether a host is in the home: all its addresses are private, or no public resolver knows its name.
 
     Without ``resolve``, a name that a public resolver may know counts as public.
     """

@@ -54,7 +54,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a service answered. ``headers`` ignores case; ``body`` is decoded and complete."""
+    """The answer of a service. ``headers`` ignores case; ``body`` is decoded and complete."""
 
     status: int
     headers: Mapping[str, str]

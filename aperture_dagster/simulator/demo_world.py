@@ -52,7 +52,7 @@ _ADULT_AGE = 17
 
 @dataclass(frozen=True, slots=True)
 class DemoTaste:
-    """What a demo user likes and how much they watch, from ``users.json``. Weights are about 1 to 3."""
+    """Taste and activity of a demo user, from ``users.json``. Weights are about 1 to 3."""
 
     name: str
     about: str

@@ -1,4 +1,4 @@
-"""What every stand-in shares on top of Starlette: strict routes, counting, and faults on demand."""
+"""Shared parts of the stand-ins, based on Starlette: strict routes, counting, and faults on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A library that a test fills by hand, and syncs of it by the same steps as the assets take."""
+"""Fixtures of the storage tests: a library that a test fills by hand or syncs from a simulated server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ACCEPTED = RemovalRules(limit=0.2, accepted=True)
 
 
 class Shelf:
-    """A database under test: what the server says goes in, what the tables hold comes out."""
+    """A database under test: write listings and states of a server, and read the tables."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -68,7 +68,7 @@ class Shelf:
         with self.open() as connection:
             return connection.execute(text(statement), parameters).rowcount
 
-    # What a server says
+    # Listings and states by hand
 
     def films(
         self, *titles: ServerTitle, rules: RemovalRules = RULES, library: ServerLibrary = FILMS, **scope: Any
@@ -84,7 +84,7 @@ class Shelf:
     def listing(
         self, kind: Any, items: Mapping[ServerLibrary, Sequence[Any]], rules: RemovalRules = RULES, **scope: Any
     ) -> CatalogueResult:
-        """A sync of one kind of item, by library; the libraries were listed whole unless ``scope`` says otherwise."""
+        """Sync items of one kind, by library. The listings are complete unless ``scope`` says otherwise."""
         with self.database.connection() as connection:
             with connection.begin():
                 write_libraries(connection, items)
@@ -116,7 +116,7 @@ class Shelf:
     def sync(
         self, server: JellyfinReader, *, rules: RemovalRules = RULES, exclude: Iterable[str] = ()
     ) -> dict[str, CatalogueResult]:
-        """Films, series and episodes, by the steps of the assets."""
+        """Sync films, series and episodes, like the assets do."""
         return {kind: self._sync(server, kind, rules, set(exclude)) for kind in ("movie", "series", "episode")}
 
     def _sync(self, server: JellyfinReader, kind: Any, rules: RemovalRules, exclude: set[str]) -> CatalogueResult:
@@ -147,7 +147,7 @@ class Shelf:
             return sync.merge(coverage, rules)
 
     def read_history(self, server: JellyfinReader, user_id: str, now: datetime) -> int:
-        """A user's whole history; returns how many rows were written."""
+        """Read a user's whole history; return the number of rows written."""
         from aperture_dagster.storage.history import write_states
 
         written = 0
@@ -203,21 +203,21 @@ def played(server_item_id: str, **facts: Any) -> ItemState:
 
 
 def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
-    """What TMDb says of a film on the shelf, as a row to be written."""
+    """Return a row of TMDb metadata for a film on the shelf."""
     answer = {"id": number, "title": f"TMDb {number}", "overview": "Said.", "vote_average": 7, "vote_count": 3} | facts
     return parse_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A place for a cluster."""
+    """Yield a path for a new cluster."""
     with temporary_data_directory() as made:
         yield made
 
 
 @pytest.fixture
 def hold(folder: Path) -> Iterator[Callable[..., Holder]]:
-    """Starts other processes that use the server in ``folder``."""
+    """Yield a function that starts other processes that use the server in ``folder``."""
     with holder_factory(folder) as make:
         yield make
 
@@ -229,7 +229,7 @@ def shelf(database: Database) -> Shelf:
 
 @pytest.fixture
 def admin(postgres: str) -> Iterator[Callable[..., Any]]:
-    """Runs statements on the server as its superuser."""
+    """Return a function that runs statements on the server as its superuser."""
     engine = create_engine(postgres, isolation_level="AUTOCOMMIT")
 
     def execute(statement: str, database: str | None = None) -> Any:
@@ -244,7 +244,7 @@ def admin(postgres: str) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def empty(postgres: str, admin: Callable[..., Any]) -> Iterator[str]:
-    """URL of a database with nothing in it, as an operator would write it."""
+    """Create an empty database; yield its URL in the form that an operator would use."""
     name = f"empty_{uuid.uuid4().hex[:12]}"
     admin(f"CREATE DATABASE {name}")
     url = make_url(postgres).set(database=name).render_as_string(hide_password=False)
@@ -257,7 +257,7 @@ def empty(postgres: str, admin: Callable[..., Any]) -> Iterator[str]:
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., JellyfinReader]]:
-    """Makes a real client of a running stand-in."""
+    """Return a function that makes a real client of a running stand-in."""
     from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
 
     made: list[JellyfinReader] = []

@@ -1,4 +1,4 @@
-"""Writing few rows or many: only what differs, and anything that a text can hold."""
+"""Bulk writes of few and many rows: only differences are written, and any text is accepted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ODD_TEXTS = [
 
 @pytest.fixture(params=[0, 1_000], ids=["by COPY", "as parameters"])
 def shelf(database: Database, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """A database that rows are written to on either of the two ways."""
+    """A database whose rows are written in one of the two ways."""
     monkeypatch.setattr(bulk, "FEW_ROWS", request.param)
     return Shelf(database)
 
@@ -37,7 +37,7 @@ def write(connection: Connection, *rows: dict[str, Any]) -> WriteCounts:
     return upsert(connection, libraries, rows)
 
 
-def test_only_what_is_new_or_differs_is_written(shelf: Shelf):
+def test_only_new_and_changed_rows_are_written(shelf: Shelf):
     with shelf.open() as connection:
         assert write(connection, library("a", "A"), library("b", "B")) == WriteCounts(inserted=2)
     before = {row["library_id"]: row["updated_at"] for row in shelf.rows("SELECT * FROM libraries")}
@@ -52,7 +52,7 @@ def test_only_what_is_new_or_differs_is_written(shelf: Shelf):
         assert write(connection, library("a", "A"), library("b", "Changed")).written == 0
 
 
-def test_unknown_is_a_value_like_any_other(shelf: Shelf):
+def test_null_is_compared_like_any_other_value(shelf: Shelf):
     with shelf.open() as connection:
         write(connection, library("a", "A", None))
         assert write(connection, library("a", "A", None)).written == 0
@@ -60,18 +60,18 @@ def test_unknown_is_a_value_like_any_other(shelf: Shelf):
         assert write(connection, library("a", "A", None)).updated == 1
 
 
-def test_of_two_rows_with_one_key_the_last_wins(shelf: Shelf):
+def test_the_last_of_two_rows_with_the_same_key_wins(shelf: Shelf):
     with shelf.open() as connection:
         assert write(connection, library("a", "first"), library("a", "last")).inserted == 1
     assert shelf.value("SELECT name FROM libraries") == "last"
 
 
-def test_nothing_to_write_is_nothing(shelf: Shelf):
+def test_writing_no_rows_does_nothing(shelf: Shelf):
     with shelf.open() as connection:
         assert write(connection) == WriteCounts()
 
 
-def test_every_text_comes_back_as_it_was(shelf: Shelf):
+def test_text_is_stored_unchanged(shelf: Shelf):
     rows = [library(f"{number}", value) for number, value in enumerate(ODD_TEXTS)]
     with shelf.open() as connection:
         write(connection, *rows)
@@ -80,7 +80,7 @@ def test_every_text_comes_back_as_it_was(shelf: Shelf):
     assert [stored[f"{number}"] for number in range(len(ODD_TEXTS))] == ODD_TEXTS
 
 
-def test_what_no_database_can_hold_is_left_out_and_the_rest_is_kept(shelf: Shelf):
+def test_characters_that_postgresql_cannot_store_are_removed(shelf: Shelf):
     with shelf.open() as connection:
         write(connection, library("a", "be\x00fore\ud800after🎬"))
         assert write(connection, library("a", "be\x00fore\ud800after🎬")).written == 0
@@ -98,7 +98,7 @@ def test_what_no_database_can_hold_is_left_out_and_the_rest_is_kept(shelf: Shelf
         (True, True),
     ],
 )
-def test_json_comes_back_as_it_was(shelf: Shelf, given: Any, kept: Any):
+def test_json_is_stored_unchanged(shelf: Shelf, given: Any, kept: Any):
     with shelf.open() as connection:
         upsert(connection, facts, [{"name": "x", "value": given}])
         again = upsert(connection, facts, [{"name": "x", "value": given}])
@@ -106,7 +106,7 @@ def test_json_comes_back_as_it_was(shelf: Shelf, given: Any, kept: Any):
     assert shelf.value("SELECT value FROM facts") == kept
 
 
-def test_odd_values_inside_lists_and_objects_do_not_stop_a_source(shelf: Shelf):
+def test_unstorable_values_inside_lists_and_objects_are_cleaned(shelf: Shelf):
     with shelf.open() as connection:
         upsert(connection, works, [{"work_id": 1, "media_type": "movie"}], columns=("work_id", "media_type"))
         row: dict[str, Any] = dict.fromkeys(
@@ -127,19 +127,19 @@ def test_odd_values_inside_lists_and_objects_do_not_stop_a_source(shelf: Shelf):
     assert stored["recommended_tmdb_ids"] == [2**40, 1]
 
 
-def test_a_value_that_can_be_stored_is_left_alone():
+def test_a_storable_value_is_not_changed():
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     for value in (None, 0, 1.5, True, "ü🎬", b"x", moment, (1, 2)):
         assert storable(value) is value or storable(value) == value
 
 
-def test_a_write_that_fails_leaves_nothing(shelf: Shelf):
+def test_a_failed_write_is_rolled_back(shelf: Shelf):
     with pytest.raises(Exception, match="null value"), shelf.open() as connection:
         write(connection, library("a", "A"), {"library_id": "b", "name": None, "collection_type": None})
     assert shelf.value("SELECT count(*) FROM libraries") == 0
 
 
-def test_more_rows_than_a_statement_takes_parameters_are_written_all_the_same(database: Database):
+def test_more_rows_than_the_parameter_limit_are_written(database: Database):
     shelf = Shelf(database)
     rows = [library(f"{number}", f"Library {number}") for number in range(30_000)]
     with shelf.open() as connection:

@@ -1,4 +1,4 @@
-"""The catalogue: what the server lists, and what may be taken as gone."""
+"""The catalogue: identities of listed items, and removal of missing ones."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_the_second_sync_writes_nothing(shelf: Shelf):
     assert shelf.value("SELECT last_value FROM item_id_seq") >= 10
 
 
-def test_only_what_changed_is_written(shelf: Shelf):
+def test_only_changed_titles_are_written(shelf: Shelf):
     shelf.films(*TEN)
     changed = [film(0, overview="New."), *TEN[1:], film(10)]
     result = shelf.films(*changed)
     assert (result.counts.updated, result.counts.inserted) == (1, 1)
 
 
-def test_a_title_that_is_gone_gets_a_tombstone_and_comes_back_as_the_same(shelf: Shelf):
+def test_a_removed_title_gets_a_tombstone_and_returns_as_the_same_item(shelf: Shelf):
     shelf.films(*TEN)
     before = shelf.item("film-3")
     assert shelf.films(*TEN[:3], *TEN[4:]).removed == 1
@@ -59,7 +59,7 @@ def test_a_title_that_is_gone_gets_a_tombstone_and_comes_back_as_the_same(shelf:
     assert shelf.item("film-3") == before
 
 
-def test_a_fifth_may_go_at_once_and_more_is_refused(shelf: Shelf):
+def test_removing_more_than_a_fifth_is_refused(shelf: Shelf):
     many = [film(number) for number in range(100)]
     shelf.films(*many)
     result = shelf.films(*many[:79], film(200))
@@ -77,8 +77,8 @@ def test_an_operator_may_delete_one_of_four_films(shelf: Shelf):
     assert (result.refusal, result.removed) == (None, 1)
 
 
-def test_beyond_a_fifth_twenty_titles_may_go_and_not_one_more(shelf: Shelf):
-    """Both limits must be passed."""
+def test_up_to_twenty_titles_may_be_removed_beyond_a_fifth(shelf: Shelf):
+    """Both limits must be exceeded."""
     many = [film(number) for number in range(40)]
     shelf.films(*many)
     assert shelf.films(*many[:19]).refusal is not None
@@ -86,7 +86,7 @@ def test_beyond_a_fifth_twenty_titles_may_go_and_not_one_more(shelf: Shelf):
 
 
 @pytest.mark.parametrize("left", [0, 4])
-def test_a_library_that_lost_most_of_its_titles_loses_none_until_that_is_accepted(shelf: Shelf, left: int):
+def test_a_large_loss_of_a_library_is_applied_only_when_accepted(shelf: Shelf, left: int):
     many = [film(number) for number in range(40)]
     shelf.films(*many)
     result = shelf.films(*many[:left])
@@ -96,20 +96,20 @@ def test_a_library_that_lost_most_of_its_titles_loses_none_until_that_is_accepte
     assert (accepted.refusal, accepted.removed) == (None, 40 - left)
 
 
-def test_a_library_that_was_not_read_whole_loses_nothing(shelf: Shelf):
+def test_a_partially_read_library_loses_nothing(shelf: Shelf):
     shelf.films(*TEN)
     result = shelf.films(*TEN[:9], complete=set(), incomplete=["Films"])
     assert (result.removed, result.refusal) == (0, None)
     assert result.incomplete_libraries == ["Films"]
 
 
-def test_an_item_that_cannot_be_read_is_still_there(shelf: Shelf):
+def test_an_unreadable_item_is_not_removed(shelf: Shelf):
     shelf.films(*TEN)
     result = shelf.films(*TEN[:9], unreadable=["film-9"])
     assert (result.removed, shelf.item("film-9")["removed_at"]) == (0, None)
 
 
-def test_the_refusal_of_one_library_removes_nothing_of_another_either(shelf: Shelf):
+def test_a_refusal_for_one_library_prevents_removals_in_all(shelf: Shelf):
     other = ServerLibrary("other", "Other", "movies")
     theirs = [film(number) for number in range(100, 130)]
     shelf.listing("movie", {FILMS: TEN, other: theirs})
@@ -119,7 +119,7 @@ def test_the_refusal_of_one_library_removes_nothing_of_another_either(shelf: She
     assert result.removed == 0
 
 
-def test_a_library_that_the_operator_left_out_goes_and_comes_back(shelf: Shelf):
+def test_an_excluded_library_is_removed_and_returns_when_included(shelf: Shelf):
     shelf.films(*TEN)
     before = shelf.item("film-1")
     result = shelf.films(complete=set(), excluded={"films"})
@@ -128,7 +128,7 @@ def test_a_library_that_the_operator_left_out_goes_and_comes_back(shelf: Shelf):
     assert shelf.item("film-1") == before
 
 
-def test_a_copy_elsewhere_does_not_take_the_place_of_one_in_a_library_that_is_left_out(shelf: Shelf):
+def test_a_copy_does_not_replace_an_item_of_an_excluded_library(shelf: Shelf):
     shelf.films(*TEN)
     before = shelf.item("film-3")
     uhd = ServerLibrary("uhd", "UHD", "movies")
@@ -151,7 +151,7 @@ def test_a_title_with_a_new_server_id_keeps_its_item_its_work_and_its_history(sh
     assert shelf.value("SELECT item_id FROM watch_state") == before["item_id"]
 
 
-def test_two_films_of_one_name_and_year_stay_two(shelf: Shelf):
+def test_two_films_with_the_same_name_and_year_stay_separate(shelf: Shelf):
     shelf.films(
         ServerTitle("a", "Twins", year=2001, tmdb_id=1, path="/a"),
         ServerTitle("b", "Twins", year=2001, tmdb_id=2, path="/b"),
@@ -160,7 +160,7 @@ def test_two_films_of_one_name_and_year_stay_two(shelf: Shelf):
     assert shelf.value("SELECT count(DISTINCT work_id) FROM titles") == 3
 
 
-def test_a_corrected_identification_takes_the_history_along_to_the_right_work(shelf: Shelf):
+def test_a_corrected_identification_moves_the_history_to_the_right_work(shelf: Shelf):
     shelf.users("ann")
     shelf.films(film(1), film(2))
     shelf.history("ann", played("film-1"))
@@ -191,14 +191,14 @@ def test_titles_whose_ids_changed_are_fetched_again(shelf: Shelf):
         assert [title.tmdb_id for title in due_items(connection, TMDB, now=now, limit=10)] == [77]
 
 
-def test_a_title_of_two_libraries_is_one(shelf: Shelf):
+def test_a_title_listed_in_two_libraries_is_one_item(shelf: Shelf):
     other = ServerLibrary("other", "Other", "movies")
     result = shelf.listing("movie", {FILMS: [film(1), film(1)], other: [film(1)]})
     assert result.listed == 1
     assert shelf.value("SELECT library_id FROM titles") == "films"
 
 
-def test_odd_content_stops_nothing(shelf: Shelf):
+def test_unusual_content_is_accepted(shelf: Shelf):
     odd = film(
         1, title="N\x00UL \ud800", genres=("a\x00", "{x"), tags=('"',), overview="\\.\n\\N\t", path="/\udcff.mkv"
     )
@@ -218,7 +218,7 @@ def items(shelf: Shelf, *server_ids: str) -> list[int]:
     return [shelf.item(one)["item_id"] for one in server_ids]
 
 
-def test_a_copy_does_not_take_the_place_of_an_item_that_could_not_be_read(shelf: Shelf):
+def test_a_copy_does_not_replace_an_unreadable_item(shelf: Shelf):
     """Watched marks moved to the copy, and plays were logged twice."""
     shelf.films(*TEN)
     before = shelf.item("film-3")
@@ -229,7 +229,7 @@ def test_a_copy_does_not_take_the_place_of_an_item_that_could_not_be_read(shelf:
 
 
 @pytest.mark.parametrize("new_id", ["film-10", "film-4"], ids=["of nobody", "of another"])
-def test_nothing_is_taken_over_while_an_unreadable_item_has_a_new_id(shelf: Shelf, new_id: str):
+def test_nothing_is_matched_while_an_unreadable_item_has_a_new_id(shelf: Shelf, new_id: str):
     """It may be the very item that is missing. A rebuilt server reassigns ids."""
     shelf.films(*TEN)
     before = shelf.item("film-3")
@@ -239,10 +239,8 @@ def test_nothing_is_taken_over_while_an_unreadable_item_has_a_new_id(shelf: Shel
 
 
 @pytest.mark.parametrize("read", [[], TEN[5:]], ids=["not read at all", "cut short"])
-def test_a_copy_does_not_take_the_place_of_an_item_of_a_library_that_was_not_read_whole(
-    shelf: Shelf, read: list[ServerTitle]
-):
-    """Nothing of such a library is missing."""
+def test_a_copy_does_not_replace_an_item_of_a_partially_read_library(shelf: Shelf, read: list[ServerTitle]):
+    """Items of such a library are never missing."""
     shelf.films(*TEN)
     before = shelf.item("film-3")
     copy = film(30, tmdb_id=3)
@@ -253,7 +251,7 @@ def test_a_copy_does_not_take_the_place_of_an_item_of_a_library_that_was_not_rea
 
 
 def test_a_film_that_moved_to_another_library_is_recognised_in_the_same_sync(shelf: Shelf):
-    """What is staged by library is recognised across them."""
+    """Items are matched across libraries."""
     shelf.listing("movie", {UHD: [], FILMS: TEN})
     before = shelf.item("film-3")
     result = shelf.listing("movie", {UHD: [film(30, tmdb_id=3)], FILMS: [*TEN[:3], *TEN[4:]]})
@@ -261,7 +259,7 @@ def test_a_film_that_moved_to_another_library_is_recognised_in_the_same_sync(she
     assert shelf.item("film-30") == before
 
 
-def test_a_file_that_is_where_it_was_is_recognised_even_in_a_listing_that_was_cut_short(shelf: Shelf):
+def test_a_file_at_the_same_path_is_recognised_even_in_an_incomplete_listing(shelf: Shelf):
     """A reinstalled server assigns new ids, and its first listings are cut short by the scan."""
     shelf.films(*TEN)
     before = items(shelf, "film-3")
@@ -270,7 +268,7 @@ def test_a_file_that_is_where_it_was_is_recognised_even_in_a_listing_that_was_cu
     assert items(shelf, "new-film-3") == before
 
 
-def test_of_two_missing_copies_the_one_of_the_same_library_is_recognised(shelf: Shelf):
+def test_the_missing_copy_in_the_same_library_is_recognised_first(shelf: Shelf):
     shelf.listing("movie", {UHD: [film(30, tmdb_id=3)], FILMS: [film(3)]})
     in_uhd, in_films = items(shelf, "film-30", "film-3")
     renewed = {UHD: [film(31, tmdb_id=3)], FILMS: [film(32, tmdb_id=3)]}
@@ -278,8 +276,8 @@ def test_of_two_missing_copies_the_one_of_the_same_library_is_recognised(shelf: 
     assert items(shelf, "film-31", "film-32") == [in_uhd, in_films]
 
 
-def test_an_id_that_the_server_gave_to_another_film_starts_a_new_item(shelf: Shelf):
-    """A rebuilt Emby database counts from 1 again, and history moved to other films."""
+def test_an_id_reassigned_to_another_film_creates_a_new_item(shelf: Shelf):
+    """A rebuilt Emby database reassigns ids from 1, which moved history to other films."""
     shelf.users("ann")
     shelf.films(*TEN)
     shelf.history("ann", played("film-3"))
@@ -296,8 +294,8 @@ def test_an_id_that_the_server_gave_to_another_film_starts_a_new_item(shelf: She
     assert (again.recognised, shelf.item("elsewhere")["item_id"]) == (1, before["item_id"])
 
 
-def test_ids_that_were_dealt_out_anew_move_no_history(shelf: Shelf):
-    """All at once, each id now means the next film."""
+def test_reassigned_ids_do_not_move_history(shelf: Shelf):
+    """Every id now belongs to the next film."""
     shelf.films(*TEN)
     before = {row["path"]: row["item_id"] for row in shelf.rows("SELECT path, item_id FROM titles")}
     dealt = [replace(one, server_item_id=TEN[(number + 1) % 10].server_item_id) for number, one in enumerate(TEN)]
@@ -308,7 +306,7 @@ def test_ids_that_were_dealt_out_anew_move_no_history(shelf: Shelf):
 
 
 def test_an_id_may_change_from_film_to_series_to_episode_and_back(shelf: Shelf):
-    """This raised a violation of uniqueness."""
+    """This raised a unique violation."""
     shelf.films(film(1), film(2))
     film_1 = shelf.item("film-1")["item_id"]
     shelf.series(SHOW, ServerTitle("film-1", "A Series", tmdb_id=50, path="/series"))
@@ -319,7 +317,7 @@ def test_an_id_may_change_from_film_to_series_to_episode_and_back(shelf: Shelf):
     assert items(shelf, "film-1") == [film_1]
 
 
-def test_a_film_whose_file_was_renamed_keeps_its_id_and_its_history(shelf: Shelf):
+def test_a_film_with_a_renamed_file_keeps_its_id_and_history(shelf: Shelf):
     shelf.films(*TEN)
     before = shelf.item("film-3")
     shelf.films(*TEN[:3], film(3, path="/films/renamed.mkv"), *TEN[4:])
@@ -329,7 +327,7 @@ def test_a_film_whose_file_was_renamed_keeps_its_id_and_its_history(shelf: Shelf
 # Episodes
 
 
-def test_a_copy_of_an_episode_does_not_take_the_place_of_one_that_was_not_read(shelf: Shelf):
+def test_a_copy_does_not_replace_an_episode_that_was_not_read(shelf: Shelf):
     """Episodes, too."""
     shelf.series(SHOW)
     shelf.episodes(episode(1), episode(2), episode(3))
@@ -340,7 +338,7 @@ def test_a_copy_of_an_episode_does_not_take_the_place_of_one_that_was_not_read(s
     assert items(shelf, "episode-1-1", "episode-1-2") == before
 
 
-def test_an_id_that_the_server_gave_to_another_episode_starts_a_new_item(shelf: Shelf):
+def test_an_id_reassigned_to_another_episode_creates_a_new_item(shelf: Shelf):
     """Episodes, too."""
     shelf.users("ann")
     shelf.series(SHOW)
@@ -359,7 +357,7 @@ def test_an_id_that_the_server_gave_to_another_episode_starts_a_new_item(shelf: 
     assert shelf.episodes(*dealt).counts.written == 0
 
 
-def test_an_episode_whose_number_was_corrected_stays_what_it_is(shelf: Shelf):
+def test_an_episode_with_a_corrected_number_keeps_its_item(shelf: Shelf):
     shelf.series(SHOW)
     shelf.episodes(episode(1))
     before = items(shelf, "episode-1-1")
@@ -367,7 +365,7 @@ def test_an_episode_whose_number_was_corrected_stays_what_it_is(shelf: Shelf):
     assert items(shelf, "episode-1-1") == before
 
 
-def test_episodes_lie_below_their_series_and_orphans_are_counted(shelf: Shelf):
+def test_episodes_belong_to_their_series_and_orphans_are_counted(shelf: Shelf):
     shelf.series(SHOW)
     result = shelf.episodes(episode(1), episode(2), episode(1, series_item_id="nowhere", server_item_id="orphan"))
     assert (result.counts.inserted, result.orphaned_episodes) == (2, 1)
@@ -376,7 +374,7 @@ def test_episodes_lie_below_their_series_and_orphans_are_counted(shelf: Shelf):
     assert shelf.episodes(episode(1), episode(2)).counts.written == 0
 
 
-def test_episodes_of_a_series_that_is_gone_go_with_it_however_many_they_are(shelf: Shelf):
+def test_all_episodes_of_a_removed_series_are_removed(shelf: Shelf):
     others = [ServerTitle(f"other-{number}", f"Other {number}", tmdb_id=10 + number) for number in range(30)]
     rest = [episode(1, series_item_id=other.server_item_id, server_item_id=f"of-{other.title}") for other in others]
     shelf.series(SHOW, *others)
@@ -387,7 +385,7 @@ def test_episodes_of_a_series_that_is_gone_go_with_it_however_many_they_are(shel
     assert shelf.episodes(rest[0]).refusal is not None, "those of series that are there are still guarded"
 
 
-def test_an_episode_whose_series_is_not_known_is_there_all_the_same(shelf: Shelf):
+def test_an_episode_of_an_unknown_series_is_not_missing(shelf: Shelf):
     shelf.series(SHOW)
     shelf.episodes(*(episode(number) for number in range(1, 11)))
     # The series got another id after the series were read.
@@ -395,7 +393,7 @@ def test_an_episode_whose_series_is_not_known_is_there_all_the_same(shelf: Shelf
     assert (result.orphaned_episodes, result.removed, result.refusal) == (1, 0, None)
 
 
-def test_episodes_under_new_ids_are_known_again_by_season_and_number(shelf: Shelf):
+def test_episodes_with_new_ids_are_recognised_by_season_and_number(shelf: Shelf):
     shelf.series(SHOW)
     shelf.episodes(*(episode(number) for number in range(1, 6)))
     before = shelf.item("episode-1-3")
@@ -404,7 +402,7 @@ def test_episodes_under_new_ids_are_known_again_by_season_and_number(shelf: Shel
     assert shelf.item("new-3") == before
 
 
-def test_two_copies_of_an_episode_under_new_ids_stay_two(shelf: Shelf):
+def test_two_copies_of_an_episode_with_new_ids_stay_separate(shelf: Shelf):
     shelf.series(SHOW)
     shelf.episodes(episode(1, server_item_id="a"), episode(1, server_item_id="b", path="/b.mkv"))
     before = {name: shelf.item(name)["item_id"] for name in ("a", "b")}
@@ -415,21 +413,21 @@ def test_two_copies_of_an_episode_under_new_ids_stay_two(shelf: Shelf):
     assert after["c"] == before["b"], "the path says which is which"
 
 
-def test_a_copy_more_of_an_episode_is_an_item_more(shelf: Shelf):
+def test_another_copy_of_an_episode_is_a_new_item(shelf: Shelf):
     shelf.series(SHOW)
     shelf.episodes(episode(1))
     result = shelf.episodes(episode(1), episode(1, server_item_id="copy"))
     assert (result.counts.inserted, result.recognised) == (1, 0)
 
 
-def test_episodes_without_numbers_are_kept_apart(shelf: Shelf):
+def test_episodes_without_numbers_stay_separate(shelf: Shelf):
     shelf.series(SHOW)
     nameless = [ServerEpisode(f"x{n}", "show", f"Extra {n}") for n in range(3)]
     assert shelf.episodes(*nameless).counts.inserted == 3
     assert shelf.episodes(*nameless).counts.written == 0
 
 
-def test_an_episode_without_a_number_is_known_again_under_a_new_id_by_its_path(shelf: Shelf):
+def test_an_episode_without_a_number_is_recognised_by_its_path(shelf: Shelf):
     shelf.users("ann")
     shelf.series(SHOW)
     bare = [replace(episode(number), number=None) for number in (1, 2, 3)]
@@ -445,7 +443,7 @@ def test_an_episode_without_a_number_is_known_again_under_a_new_id_by_its_path(s
     assert shelf.value("SELECT count(*) FROM plays") == 1
 
 
-def test_two_who_find_the_same_new_episodes_both_have_them_once(shelf: Shelf):
+def test_concurrent_syncs_insert_new_episodes_once(shelf: Shelf):
     shelf.series(SHOW)
     found = [episode(number) for number in range(1, 30)]
     both_have_listed = threading.Barrier(2)
@@ -464,7 +462,7 @@ def test_two_who_find_the_same_new_episodes_both_have_them_once(shelf: Shelf):
     assert shelf.value("SELECT count(*) FROM episodes") == 29
 
 
-def test_a_series_under_a_new_id_keeps_its_episodes_and_what_was_watched_of_them(shelf: Shelf):
+def test_a_series_with_a_new_id_keeps_its_episodes_and_their_history(shelf: Shelf):
     shelf.users("ann")
     shelf.series(SHOW)
     shelf.episodes(episode(1), episode(2))
@@ -478,7 +476,7 @@ def test_a_series_under_a_new_id_keeps_its_episodes_and_what_was_watched_of_them
     assert shelf.value("SELECT item_id FROM watch_state") == before["item_id"]
 
 
-def test_a_corrected_series_takes_its_episodes_along(shelf: Shelf):
+def test_a_corrected_series_moves_its_episodes(shelf: Shelf):
     shelf.series(SHOW)
     shelf.episodes(episode(1))
     shelf.series(ServerTitle("show", "The Show", tmdb_id=99))

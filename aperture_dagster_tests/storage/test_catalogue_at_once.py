@@ -1,4 +1,4 @@
-"""Two who read one library at the same time agree about its films."""
+"""Concurrent syncs of the same library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 
 
 def merge_at_once(shelf: Shelf, *listed: list[ServerTitle]) -> None:
-    """Merge listings, each in a thread, and hold up writing works until all have come as far as they can.
+    """Merge listings in concurrent threads, and block writes to works until all threads wait or are done.
 
     If they did not wait for each other, all of them would have looked for known films by then, and found none.
     """
@@ -30,13 +30,13 @@ def merge_at_once(shelf: Shelf, *listed: list[ServerTitle]) -> None:
             merge.result(30)
 
 
-def test_two_who_find_the_same_new_films_have_each_film_and_work_once(shelf: Shelf):
+def test_concurrent_syncs_insert_new_films_and_works_once(shelf: Shelf):
     films = [film(number) for number in range(1, 6)]
     merge_at_once(shelf, films, films)
     assert shelf.value("SELECT count(*) FROM titles") == shelf.value("SELECT count(*) FROM works") == 5
 
 
-def test_copies_of_a_film_that_are_found_by_two_at_once_share_a_work(shelf: Shelf):
+def test_copies_found_by_concurrent_syncs_share_a_work(shelf: Shelf):
     merge_at_once(shelf, [film(1)], [film(1), film(2, tmdb_id=1)])
     assert shelf.value("SELECT count(*) FROM works") == 1
     assert shelf.item("film-1")["work_id"] == shelf.item("film-2")["work_id"]

@@ -1,4 +1,4 @@
-"""The catalogue read from a real server over HTTP, odd as it may be."""
+"""Syncs of the catalogue from simulated servers over HTTP."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def small() -> Any:
     return generate_world(movies=60, series=5, episodes=80, users=2, plays=60, seed=3, now=NOW)
 
 
-def test_all_odd_titles_come_through_whole_and_the_second_sync_writes_nothing(
+def test_odd_titles_are_stored_unchanged_and_the_second_sync_writes_nothing(
     shelf: Shelf, serve: Serve, connect: Callable[..., Any]
 ):
     with serve(odd_world(NOW)) as (simulator, _):
@@ -55,9 +55,7 @@ def test_all_odd_titles_come_through_whole_and_the_second_sync_writes_nothing(
         assert shelf.rows(SNAPSHOT) == before
 
 
-def test_a_generated_library_is_read_the_same_whatever_the_page_size(
-    shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any
-):
+def test_the_page_size_does_not_change_the_result(shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any):
     with serve(small) as (simulator, _):
         results = shelf.sync(connect(simulator, page_size=9))
         assert results["series"].listed == 5
@@ -66,7 +64,7 @@ def test_a_generated_library_is_read_the_same_whatever_the_page_size(
         assert written(shelf.sync(connect(simulator, page_size=500))) == 0
 
 
-def test_a_library_that_vanished_or_lost_most_is_kept_until_the_operator_accepts_it(
+def test_a_large_loss_is_refused_until_the_operator_accepts_it(
     shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any
 ):
     with serve(small) as (simulator, _):
@@ -91,7 +89,7 @@ def test_a_library_that_vanished_or_lost_most_is_kept_until_the_operator_accepts
 
 
 @pytest.mark.parametrize("kind", ["empty_list", "status"])
-def test_an_answer_of_nothing_removes_nothing(
+def test_an_empty_answer_removes_nothing(
     shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any, kind: Any
 ):
     with serve(small) as (simulator, _):
@@ -107,7 +105,7 @@ def test_an_answer_of_nothing_removes_nothing(
         assert shelf.rows(SNAPSHOT) == before
 
 
-def test_pages_that_shift_never_remove(shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any):
+def test_shifting_pages_remove_nothing(shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any):
     with serve(small) as (simulator, _):
         server = connect(simulator, page_size=10)
         shelf.sync(server)
@@ -127,9 +125,7 @@ def test_pages_that_shift_never_remove(shelf: Shelf, serve: Serve, connect: Call
         assert shelf.sync(server)["movie"].removed >= 1, "the next listing is whole, and tells what left"
 
 
-def test_an_item_that_the_server_garbles_is_not_removed(
-    shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any
-):
+def test_a_garbled_item_is_not_removed(shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any):
     with serve(small) as (simulator, _):
         server = connect(simulator)
         shelf.sync(server)
@@ -165,7 +161,7 @@ def test_new_ids_of_everything_keep_items_works_and_histories(
         assert (shelf.rows(ids), shelf.rows(history), shelf.rows(log)) == before
 
 
-def test_a_library_left_out_is_gone_and_comes_back_as_it_was(
+def test_an_excluded_library_is_removed_and_returns_unchanged(
     shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any
 ):
     ids = "SELECT item_id, work_id, server_item_id FROM titles WHERE removed_at IS NULL ORDER BY 1"
@@ -179,7 +175,7 @@ def test_a_library_left_out_is_gone_and_comes_back_as_it_was(
         assert shelf.rows(ids) == before
 
 
-def test_a_library_left_out_for_forty_days_doubles_no_history_when_it_is_taken_in_again(
+def test_including_a_library_again_after_forty_days_does_not_double_history(
     shelf: Shelf, serve: Serve, connect: Callable[..., Any], small: Any
 ):
     """Every title of it came back as a new one, and its plays were counted again."""

@@ -1,4 +1,4 @@
-"""Reaching the database, and bringing its schema up to date."""
+"""Connections to the database, and errors for the operator."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_message_about_an_invalid_url_hides_the_password(url: str):
         assert message.startswith("APERTURE_DATABASE_URL: expected postgresql://")
 
 
-def test_the_other_address_is_named_when_that_is_wrong():
+def test_the_setting_of_the_wrong_url_is_named():
     settings = load_settings(dagster_database_url=f"mysql://ann:{PASSWORD}@host/db")
     with pytest.raises(DatabaseError, match="APERTURE_DAGSTER_DATABASE_URL") as raised:
         dagster_database_url(settings)
@@ -119,10 +119,10 @@ def test_a_user_who_may_not_create_a_database_gets_the_remedy(empty: str, admin:
 
 @pytest.mark.parametrize("written", ["the same", "another driver", "another host", "with an option"])
 @pytest.mark.parametrize("who", ["product", "dagster"])
-def test_one_database_for_both_is_refused_however_it_is_written(
+def test_a_shared_database_is_refused_however_its_url_is_written(
     empty: str, written: str, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Two Alembic histories met in one table."""
+    """Both have an Alembic version table of the same name."""
     url = make_url(empty)
     if written == "another driver":
         url = url.set(drivername="postgresql+psycopg2")
@@ -158,13 +158,13 @@ def admin_tables(url: str) -> list[str]:
         engine.dispose()
 
 
-def test_two_databases_of_one_server_are_taken(database_url: str, empty: str):
+def test_two_databases_on_one_server_are_accepted(database_url: str, empty: str):
     settings = load_settings(database_url=database_url, dagster_database_url=empty)
     refuse_shared_database(settings)
     open_engine(settings)
 
 
-def test_dagsters_own_database_is_made_beside_the_products(empty: str, admin: Callable[..., Any]):
+def test_dagsters_database_is_created_beside_the_products(empty: str, admin: Callable[..., Any]):
     settings = load_settings(database_url=empty)
     name = make_url(empty).database
     url = make_url(dagster_database_url(settings))
@@ -173,7 +173,7 @@ def test_dagsters_own_database_is_made_beside_the_products(empty: str, admin: Ca
     assert make_url(dagster_database_url(settings)) == url
 
 
-def test_two_who_make_dagsters_database_at_once_both_have_it(empty: str):
+def test_dagsters_database_can_be_created_concurrently(empty: str):
     failures: list[Exception] = []
 
     def work() -> None:
@@ -191,7 +191,7 @@ def test_two_who_make_dagsters_database_at_once_both_have_it(empty: str):
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
-def test_every_usual_way_to_write_the_address_is_taken(scheme: str):
+def test_every_usual_form_of_the_url_is_accepted(scheme: str):
     settings = load_settings(database_url=f"{scheme}://ann:p%40ss@host:5/db?sslmode=require", dagster_database_url=(
         f"{scheme}://ann:p%40ss@host:5/other"
     ))  # fmt: skip

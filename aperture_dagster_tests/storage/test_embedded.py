@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: up after anything, shared by all, gone with the last one. Real processes, really killed."""
+"""The embedded PostgreSQL server: recovery, sharing and shutdown, with real processes that are killed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from aperture_dagster_tests.processes import all_gone
 
 
 def starts_of(folder: Path) -> int:
-    """How often a server was started on this data."""
+    """Return how often a server was started on this data."""
     return (folder / "log").read_text().count("starting PostgreSQL")
 
 
-def test_the_server_is_shared_and_stops_with_its_last_holder(folder: Path, hold: Callable[..., Holder]):
+def test_the_server_is_shared_and_stops_with_its_last_user(folder: Path, hold: Callable[..., Holder]):
     # All at once, on a folder that is not there yet.
     holders = [hold() for _ in range(3)]
     assert len({holder.url() for holder in holders}) == 1
@@ -37,8 +37,8 @@ def test_the_server_is_shared_and_stops_with_its_last_holder(folder: Path, hold:
 
 
 @pytest.mark.parametrize("name", ["films, and more", 'it\'s 100% "mine" $HOME; x'])
-def test_a_folder_may_have_any_name(folder: Path, name: str):
-    """To PostgreSQL's clients, a comma in the path of a socket separates two hosts."""
+def test_the_folder_may_have_any_name(folder: Path, name: str):
+    """PostgreSQL's clients read a comma in a socket path as a separator between hosts."""
     data = folder.with_name(name) / "postgres"
     data.parent.mkdir()
     assert run(start_embedded_server(data), "SELECT 1") == [(1,)]
@@ -46,7 +46,7 @@ def test_a_folder_may_have_any_name(folder: Path, name: str):
     assert all_gone(folder.parent)
 
 
-def test_a_holder_that_was_killed_does_not_keep_the_server_for_ever(folder: Path, hold: Callable[..., Holder]):
+def test_a_killed_process_does_not_keep_the_server_running(folder: Path, hold: Callable[..., Holder]):
     first, second = hold(), hold()
     first.url(), second.url()
     first.kill()
@@ -54,9 +54,7 @@ def test_a_holder_that_was_killed_does_not_keep_the_server_for_ever(folder: Path
     assert all_gone(folder.parent)
 
 
-def test_after_a_kill_of_the_server_the_next_start_works_and_committed_data_is_there(
-    folder: Path, hold: Callable[..., Holder]
-):
+def test_a_killed_server_restarts_with_all_committed_data(folder: Path, hold: Callable[..., Holder]):
     holder = hold()
     url = holder.url()
     run(url, "CREATE TABLE kept (n int)")
@@ -73,7 +71,7 @@ def test_after_a_kill_of_the_server_the_next_start_works_and_committed_data_is_t
     assert all_gone(folder.parent)
 
 
-def test_traces_of_an_earlier_life_do_not_stop_the_next_start(folder: Path, hold: Callable[..., Holder]):
+def test_stale_files_do_not_prevent_a_start(folder: Path, hold: Callable[..., Holder]):
     start_embedded_server(folder)
     release_embedded_server(folder)
     # The number of the old server belongs to another program of the same account now.
@@ -92,7 +90,7 @@ def test_traces_of_an_earlier_life_do_not_stop_the_next_start(folder: Path, hold
     assert run(start_embedded_server(folder), "SELECT 1") == [(1,)]
 
 
-def test_a_cluster_that_was_being_made_when_the_power_went_is_made_anew(folder: Path):
+def test_a_half_initialized_cluster_is_created_again(folder: Path):
     workshop = folder.with_name("postgres.new")
     (workshop / "base").mkdir(parents=True)
     (workshop / "PG_VERSION").write_text("18\n")
@@ -101,7 +99,7 @@ def test_a_cluster_that_was_being_made_when_the_power_went_is_made_anew(folder: 
     assert not workshop.exists()
 
 
-def test_threads_of_one_process_may_come_all_at_once(folder: Path):
+def test_threads_can_start_the_server_concurrently(folder: Path):
     urls: list[str] = []
     failures: list[BaseException] = []
 
@@ -157,21 +155,21 @@ def test_a_full_disk_is_reported_at_every_attempt_and_harms_nothing(folder: Path
     assert run(start_embedded_server(folder), "SELECT count(*) FROM kept") == [(0,)]
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(folder: Path):
+def test_a_folder_with_other_contents_is_not_touched(folder: Path):
     folder.mkdir()
     (folder / "letters.txt").write_text("keep me")
     assert "APERTURE_HOME" in one_sentence(folder)
     assert (folder / "letters.txt").read_text() == "keep me"
 
 
-def test_a_cluster_of_another_version_is_left_alone(folder: Path):
+def test_a_cluster_of_another_version_is_not_touched(folder: Path):
     folder.mkdir()
     (folder / "PG_VERSION").write_text("16\n")
     assert "another version of PostgreSQL" in one_sentence(folder)
     assert (folder / "PG_VERSION").read_text() == "16\n"
 
 
-def test_a_folder_that_is_removed_meanwhile_is_no_trouble_at_the_end(folder: Path):
+def test_a_removed_folder_causes_no_error_at_exit(folder: Path):
     program = HOLD + "import shutil\nshutil.rmtree(Path(sys.argv[1]).parent)\n"
     done = subprocess.run(
         [sys.executable, "-c", program, str(folder)], input="", capture_output=True, text=True, timeout=60
@@ -180,7 +178,7 @@ def test_a_folder_that_is_removed_meanwhile_is_no_trouble_at_the_end(folder: Pat
     assert not folder.parent.exists()
 
 
-def test_processes_with_temporary_folders_of_their_own_share_it(folder: Path, hold: Callable[..., Holder]):
+def test_processes_with_different_temporary_folders_share_the_server(folder: Path, hold: Callable[..., Holder]):
     folder.parent.mkdir(exist_ok=True)
     temporary = [folder.parent / name for name in ("service", "shell")]
     for one in temporary:
@@ -193,6 +191,6 @@ def test_processes_with_temporary_folders_of_their_own_share_it(folder: Path, ho
         assert not (folder / "postmaster.pid").exists()
 
 
-def test_the_tools_for_backups_come_with_it():
+def test_backup_tools_are_included():
     for name in ("pg_dump", "psql"):
         assert os.access(embedded_tool(name), os.X_OK)

@@ -1,4 +1,4 @@
-"""One home and several containers: who starts the embedded server, who keeps it running, who stops it."""
+"""The embedded server with several containers on one home: start, sharing and shutdown."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ while number < commits:
 
 
 class Writer:
-    """A process that commits one row after the other through the product's engine, and says which."""
+    """A process that commits rows through the product's engine and reports each commit."""
 
     def __init__(self, home: Path, name: str, commits: int, *, container: bool) -> None:
         command: list[str | Path] = [sys.executable, "-c", WRITE, home, name, str(commits)]
@@ -111,7 +111,7 @@ def write(folder: Path) -> Iterator[Callable[..., Writer]]:
 
 
 def kept(folder: Path, *writers: Writer) -> None:
-    """Every acknowledged commit of every writer is there, once."""
+    """Assert that every acknowledged commit is in the database once."""
     data = folder.parent / "home" / "postgres"
     url = start_embedded_server(data).replace("/postgres?", "/aperture?", 1)
     try:
@@ -138,8 +138,8 @@ def test_two_containers_on_one_home_lose_no_commit(folder: Path, write: Callable
 
 
 @needs_namespaces
-def test_the_end_of_the_container_that_runs_the_server_stops_nobody(folder: Path, write: Callable[..., Writer]):
-    """The server dies with its container, and whoever is left starts it again."""
+def test_other_containers_continue_after_the_servers_container_ends(folder: Path, write: Callable[..., Writer]):
+    """The server dies with its container, and a remaining process restarts it."""
     first = write("first", 100_000)
     first.wait_for(100)
     second, outside = write("second", 500), write("outside", 500, container=False)
@@ -152,8 +152,8 @@ def test_the_end_of_the_container_that_runs_the_server_stops_nobody(folder: Path
 
 
 @needs_namespaces
-def test_kills_of_any_holder_at_any_time_leave_the_others_working(folder: Path, write: Callable[..., Writer]):
-    """Kill -9 of holders, in and outside of containers, also of one that starts the server."""
+def test_killing_any_process_at_any_time_does_not_affect_the_others(folder: Path, write: Callable[..., Writer]):
+    """Kill processes inside and outside of containers, including one that is starting the server."""
     steady = [write("steady", 300), write("steady-outside", 300, container=False)]
     victims = []
     for number in range(8):
@@ -168,8 +168,8 @@ def test_kills_of_any_holder_at_any_time_leave_the_others_working(folder: Path, 
 
 
 @needs_namespaces
-def test_the_last_holder_stops_a_server_that_runs_in_another_container(folder: Path, hold: Callable[..., Holder]):
-    """No process id of another container is needed to stop its server."""
+def test_the_last_process_stops_a_server_in_another_container(folder: Path, hold: Callable[..., Holder]):
+    """A server in another container can be stopped without its process id."""
     stays = """
 import sys, time
 from pathlib import Path
@@ -199,7 +199,7 @@ sys.stdin.readline()
         container.communicate("\n", timeout=60)
 
 
-def test_a_forked_child_does_not_keep_the_server_of_its_parent(folder: Path):
+def test_a_forked_child_does_not_keep_its_parents_server_running(folder: Path):
     program = """
 import os, sys
 from pathlib import Path
@@ -223,7 +223,7 @@ os.waitpid(child, 0)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
-def test_a_program_that_a_holder_started_does_not_keep_the_server(folder: Path):
+def test_a_child_program_does_not_keep_the_server_running(folder: Path):
     program = """
 import subprocess, sys
 from pathlib import Path
@@ -239,7 +239,7 @@ child.communicate()
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
-def test_an_open_pool_goes_on_after_its_server_was_killed(folder: Path, make_settings: Callable[..., Any]):
+def test_a_connection_pool_recovers_from_a_killed_server(folder: Path, make_settings: Callable[..., Any]):
     from sqlalchemy import text
 
     from aperture_dagster.storage.connection import close_engine, open_engine, product_database_url
@@ -263,8 +263,8 @@ FLOCK = {"x86_64": 73, "aarch64": 32}.get(os.uname().machine)
 
 @pytest.mark.skipif(FLOCK is None or sys.platform != "linux", reason="needs seccomp")
 @pytest.mark.parametrize("answer", [errno.ENOLCK, errno.EOPNOTSUPP, 0], ids=["no locks", "unsupported", "no effect"])
-def test_a_filesystem_without_working_locks_is_told_in_one_sentence(folder: Path, answer: int):
-    """Without locks nothing would keep two servers apart; the kernel answers as such filesystems do."""
+def test_a_filesystem_without_working_locks_is_reported_in_one_sentence(folder: Path, answer: int):
+    """Without locks, two servers could run on the same data. The test imitates the answers of such filesystems."""
     program = f"""
 import ctypes, struct, sys
 from pathlib import Path
@@ -303,8 +303,8 @@ sys.stdin.readline()
 
 
 @pytest.mark.parametrize("state", ["stopped", "running", "killed"])
-def test_a_cluster_of_an_earlier_version_is_taken_over_in_place(folder: Path, state: str):
-    """It has no locks and trusts everybody; it becomes private and keeps its data."""
+def test_a_cluster_of_an_earlier_version_is_upgraded_in_place(folder: Path, state: str):
+    """It has no locks and accepts every user; the upgrade makes it private and keeps its data."""
     folder.mkdir()
     folder.parent.chmod(0o755)
     earlier = subprocess.Popen(
@@ -331,7 +331,7 @@ def test_a_cluster_of_an_earlier_version_is_taken_over_in_place(folder: Path, st
     assert all_gone(folder.parent)
 
 
-def test_a_socket_that_nobody_answers_is_not_a_server(folder: Path):
+def test_a_socket_without_a_listener_is_not_a_server(folder: Path):
     start_embedded_server(folder)
     release_embedded_server(folder)
 

@@ -1,4 +1,4 @@
-"""Several users of one machine: who may use whose embedded server."""
+"""Access to the embedded server when a machine has several users."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from aperture_dagster_tests.users import ALICE, NOBODY, acting_as, needs_namespa
 
 @pytest.fixture
 def alices_home() -> Iterator[Path]:
-    """A home of an ordinary user, in a folder that others may enter."""
+    """Create a home of an ordinary user in a folder that others may enter."""
     with tempfile.TemporaryDirectory(prefix="aperture-users-", ignore_cleanup_errors=True) as made:
         folder = Path(made).resolve()
         folder.chmod(0o755)
@@ -53,7 +53,7 @@ except DatabaseError as error:
 
 
 def told(user: pwd.struct_passwd, data: Path, **environment: str) -> str:
-    """The sentence that a user gets who tries to use a server."""
+    """Return the error that a user gets when starting a server."""
     done = subprocess.run(
         acting_as(user, [sys.executable, "-c", TRY, data]),
         capture_output=True, text=True, env=os.environ | environment, cwd=PROJECT, timeout=120,
@@ -63,7 +63,7 @@ def told(user: pwd.struct_passwd, data: Path, **environment: str) -> str:
 
 
 def refused_as(user: pwd.struct_passwd, url: str) -> str:
-    """What a user hears who tries to connect."""
+    """Return the error that a user gets when connecting."""
     done = subprocess.run(
         [embedded_tool("psql"), url, "-c", "SELECT 1"],
         capture_output=True, text=True, user=user.pw_uid, group=user.pw_gid, extra_groups=[],
@@ -73,7 +73,7 @@ def refused_as(user: pwd.struct_passwd, url: str) -> str:
 
 
 def is_private(url: str) -> None:
-    """Only the user of this server, who is not this process's, can reach it."""
+    """Only the server's own user, which is not the test's, can connect."""
     where = url.partition("host=")[2].partition("&")[0]
     sockets = list(Path(where).glob(".s.PGSQL.*[0-9]"))
     assert [stat.S_IMODE(one.stat().st_mode) for one in sockets] == [0o700]
@@ -83,8 +83,8 @@ def is_private(url: str) -> None:
 
 @needs_root
 @pytest.mark.parametrize("below", ["", "f" * 120], ids=["a short path", "a path too long for a socket"])
-def test_the_socket_is_its_owners_alone(alices_home: Path, below: str):
-    """With a long path anybody could connect as superuser, and run programs."""
+def test_only_the_owner_can_use_the_socket(alices_home: Path, below: str):
+    """With a long path, any user could connect as superuser and run programs."""
     data = alices_home / below / "postgres"
     holder = Holder(data, inside=lambda command: acting_as(ALICE, command), TMPDIR=str(alices_home.parents[1]))
     try:
@@ -103,8 +103,8 @@ def test_the_socket_is_its_owners_alone(alices_home: Path, below: str):
 
 
 @needs_root
-def test_a_link_that_somebody_else_put_there_is_not_followed(alices_home: Path):
-    """The short way to a long path leads through a folder where everybody writes."""
+def test_a_link_of_another_user_is_not_followed(alices_home: Path):
+    """The link that shortens a long path is in a folder that all users can write to."""
     temporary = alices_home.parents[1] / "tmp"
     temporary.mkdir()
     temporary.chmod(0o1777)
@@ -126,8 +126,8 @@ def test_a_link_that_somebody_else_put_there_is_not_followed(alices_home: Path):
 
 
 @needs_root
-def test_a_root_leaves_the_home_of_another_user_as_it_is(alices_home: Path):
-    """Sudo aperture doctor took the data directory from its owner, and the running server panicked."""
+def test_root_does_not_touch_another_users_home(alices_home: Path):
+    """`sudo aperture doctor` changed the owner of the data directory, and the running server panicked."""
     data = alices_home / "postgres"
     holder = Holder(data, inside=lambda command: acting_as(ALICE, command))
     url = holder.url()
@@ -165,7 +165,7 @@ def test_a_root_leaves_the_home_of_another_user_as_it_is(alices_home: Path):
 
 @needs_root
 def test_an_ordinary_user_cannot_use_the_home_of_root(alices_home: Path):
-    """The sentence names the folder."""
+    """The error names the folder."""
     root_home = alices_home.parents[1] / "roots"
     start_embedded_server(root_home / "postgres")
     try:
@@ -177,8 +177,8 @@ def test_an_ordinary_user_cannot_use_the_home_of_root(alices_home: Path):
 
 
 @needs_root
-def test_a_roots_server_opens_no_folder_and_lets_root_alone_in(folder: Path):
-    """As root, the folders above the home became readable for everybody, and the socket's writable."""
+def test_roots_server_exposes_no_folder_and_accepts_only_root(folder: Path):
+    """As root, all users could read the folders above the home, and write to the socket's."""
     home = folder.parent / "closed" / "home"
     home.mkdir(parents=True)
     for path in (home, home.parent, folder.parent):
@@ -200,8 +200,8 @@ def test_a_roots_server_opens_no_folder_and_lets_root_alone_in(folder: Path):
 
 @needs_root
 @needs_namespaces
-def test_a_root_whose_programs_no_other_account_can_reach_is_served(folder: Path):
-    """Instead of opening all folders above what is installed, as below a root's own, a copy is made."""
+def test_root_can_use_programs_that_other_accounts_cannot_reach(folder: Path):
+    """If the installation is in a private folder of root, the programs are copied instead of opening the folder."""
     closed = folder.parent / "closed"
     installed = embedded_tool("postgres").parents[1]
     shutil.copytree(installed, closed, symlinks=True)

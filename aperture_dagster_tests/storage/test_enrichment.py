@@ -1,4 +1,4 @@
-"""What the sources said, and the merged view of it."""
+"""Answers of the sources, and the merged view."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from aperture_dagster_tests.storage.conftest import ACCEPTED, Shelf, film, tmdb_
 
 
 def row_of(table: Any, shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
-    """A row of a source's table: unknown but for what is given."""
+    """Return a row of a source's table, empty except for the given values."""
     lists = {"keywords", "streams", "watch_providers"}
     names = [column.name for column in table.columns if column.name != "updated_at"]
     unknown = {name: [] if name in lists else None for name in names}
     return unknown | {"work_id": shelf.item(f"film-{number}")["work_id"]} | facts
 
 
-def test_what_a_source_said_again_is_not_written(shelf: Shelf):
+def test_an_unchanged_answer_is_not_written(shelf: Shelf):
     shelf.films(film(1))
     row = tmdb_row(shelf, 1, credits={"cast": [{"name": "A", "order": 0}]}, recommendations={"results": [{"id": 5}]})
     with shelf.open() as connection:
@@ -40,7 +40,7 @@ def test_what_a_source_said_again_is_not_written(shelf: Shelf):
         assert write_answers(connection, "tmdb", [row | {"popularity": 2.0}]).updated == 1
 
 
-def test_the_view_merges_all_and_is_not_written_again(shelf: Shelf):
+def test_the_view_merges_all_works_and_is_not_rewritten(shelf: Shelf):
     shelf.films(*(film(n, overview="Server.") for n in range(3)), film(50, tmdb_id=1, title="Copy"))
     with shelf.open() as connection:
         write_answers(connection, "tmdb", [tmdb_row(shelf, 1)])
@@ -57,14 +57,14 @@ def test_the_view_merges_all_and_is_not_written_again(shelf: Shelf):
     assert rows["Film 0"]["sources"]["overview"] == "server"
 
 
-def test_the_view_has_every_work_whatever_the_size_of_a_batch(shelf: Shelf, monkeypatch: Any):
+def test_the_batch_size_does_not_change_the_view(shelf: Shelf, monkeypatch: Any):
     monkeypatch.setattr("aperture_dagster.storage.enrichment.MERGE_BATCH", 7)
     shelf.films(*(film(n) for n in range(1, 30)))
     with shelf.open() as connection:
         assert write_enriched(connection, merge_plan()).inserted == 29
 
 
-def test_a_view_of_what_left_the_library_stays_as_it_was(shelf: Shelf):
+def test_the_view_of_a_removed_work_is_kept(shelf: Shelf):
     shelf.films(film(1), film(2))
     with shelf.open() as connection:
         write_enriched(connection, merge_plan())
@@ -76,7 +76,7 @@ def test_a_view_of_what_left_the_library_stays_as_it_was(shelf: Shelf):
 
 @pytest.fixture
 def merged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The works that are merged, as they are."""
+    """Record the works that are merged."""
     works: list[int] = []
     usual = MergePlan.merge
 
@@ -94,7 +94,7 @@ def merge_of(shelf: Shelf) -> WriteCounts:
 
 
 def test_only_works_whose_sources_changed_are_merged(shelf: Shelf, merged: list[int]):
-    """Everything was merged whatever had changed."""
+    """Every work was merged, even without changes."""
     shelf.films(*(film(n) for n in range(1, 6)), film(50, tmdb_id=1, title="Copy"))
     works = {n: shelf.item(f"film-{n}")["work_id"] for n in range(1, 6)}
     assert merge_of(shelf).inserted == 5
@@ -117,8 +117,8 @@ def test_only_works_whose_sources_changed_are_merged(shelf: Shelf, merged: list[
     assert shelf.value("SELECT title FROM enriched_metadata WHERE work_id = :work", work=works[1]) == "Copy"
 
 
-def test_an_answer_that_was_committed_late_is_merged_whatever_the_clock_said(shelf: Shelf, merged: list[int]):
-    """A watermark of times would miss what was written before it and committed after it."""
+def test_an_answer_committed_late_is_merged(shelf: Shelf, merged: list[int]):
+    """A watermark of times would miss rows that are written before it and committed after it."""
     shelf.films(film(1), film(2))
     row = tmdb_row(shelf, 1)
     with shelf.open() as late:
@@ -130,8 +130,8 @@ def test_an_answer_that_was_committed_late_is_merged_whatever_the_clock_said(she
     assert merged == [row["work_id"]]
 
 
-def test_a_merge_that_was_killed_is_made_again(shelf: Shelf, merged: list[int]):
-    """What is noted as merged was merged."""
+def test_a_killed_merge_is_repeated(shelf: Shelf, merged: list[int]):
+    """A work is only recorded as merged together with its merged row."""
     shelf.films(film(1), film(2))
     with contextlib.suppress(KeyboardInterrupt), shelf.open() as connection:
         write_enriched(connection, merge_plan())
@@ -142,7 +142,7 @@ def test_a_merge_that_was_killed_is_made_again(shelf: Shelf, merged: list[int]):
     assert merge_of(shelf).inserted == 2, "nor is a row that is not there"
 
 
-def test_another_recipe_merges_everything_again(shelf: Shelf, merged: list[int], monkeypatch: pytest.MonkeyPatch):
+def test_changed_merge_rules_merge_everything_again(shelf: Shelf, merged: list[int], monkeypatch: pytest.MonkeyPatch):
     from aperture_dagster.library import merge
 
     shelf.films(film(1), film(2))

@@ -1,4 +1,4 @@
-"""Files are written whole, or not at all."""
+"""Private homes and atomic writes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_new_home_is_its_owners_alone(tmp_path: Path):
-    """A home, its logs and failures.log could be read by everybody."""
+def test_a_new_home_is_private(tmp_path: Path):
+    """All users could read a home with its logs."""
     prepare_home(tmp_path / "a" / "home")
     assert mode(tmp_path / "a" / "home") == 0o700
 
 
-def test_a_home_of_an_earlier_version_is_closed(tmp_path: Path):
-    """What is there already is repaired, and keeps what its owner may do."""
+def test_a_home_of_an_earlier_version_is_made_private(tmp_path: Path):
+    """Existing entries become private, and keep the permissions of their owner."""
     home = tmp_path / "home"
     (home / "dagster" / "logs").mkdir(parents=True)
     (home / "models").mkdir()
@@ -37,7 +37,7 @@ def test_a_home_of_an_earlier_version_is_closed(tmp_path: Path):
     assert [mode(path) for path in (home, home / "dagster", home / "failures.log")] == [0o700, 0o700, 0o600]
 
 
-def test_a_folder_that_holds_other_things_stays_open_and_ours_in_it_is_closed(tmp_path: Path):
+def test_a_folder_with_other_contents_stays_accessible_but_our_files_do_not(tmp_path: Path):
     (tmp_path / "dagster").mkdir()
     (tmp_path / "somebody's program").mkdir()
     for path in (tmp_path, *tmp_path.iterdir()):
@@ -47,7 +47,7 @@ def test_a_folder_that_holds_other_things_stays_open_and_ours_in_it_is_closed(tm
     assert mode(tmp_path / "dagster") == 0o700
 
 
-def test_the_folder_for_temporary_files_stays_everybodys(tmp_path: Path):
+def test_the_folder_for_temporary_files_keeps_its_mode(tmp_path: Path):
     tmp_path.chmod(0o1777)
     prepare_home(tmp_path)
     assert mode(tmp_path) == 0o1777
@@ -61,8 +61,8 @@ def test_the_folder_for_temporary_files_stays_everybodys(tmp_path: Path):
     ],
     ids=["dagster", "aperture"],
 )
-def test_what_any_command_writes_is_private(tmp_path: Path, command: list[str]):
-    """Also below a folder that others may enter."""
+def test_files_of_all_commands_are_private(tmp_path: Path, command: list[str]):
+    """Even in a folder that others may enter."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "something else").touch(mode=0o600)
@@ -76,7 +76,7 @@ def test_what_any_command_writes_is_private(tmp_path: Path, command: list[str]):
     assert not [path for path in written if mode(path) & 0o077]
 
 
-def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path):
+def test_a_file_is_replaced_without_leftovers(tmp_path: Path):
     path = tmp_path / "new folder" / "logo.png"
     write_file(path, b"one")
     write_file(path, b"two")
@@ -84,9 +84,7 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one_and_names_the_setting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_failed_write_keeps_the_old_file_and_names_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "logo.png"
     write_file(path, b"old")
 
@@ -106,7 +104,7 @@ def test_a_folder_at_the_path_of_a_file_is_reported(tmp_path: Path):
         write_file(tmp_path / "logos" / "one.png", b"x")
 
 
-def test_what_a_kill_left_is_cleared_and_nothing_else(tmp_path: Path):
+def test_only_leftovers_of_killed_writes_are_removed(tmp_path: Path):
     write_file(tmp_path / "kept-1.png", b"x")
     (tmp_path / ".kept-1.png-abcd").write_bytes(b"half")
     clear_unfinished(tmp_path)

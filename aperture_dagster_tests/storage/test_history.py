@@ -1,4 +1,4 @@
-"""What users did: the server's state, and the log of plays made from its changes."""
+"""Watch states, and the log of plays derived from their changes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_same_states_again_write_nothing(shelf: Shelf):
     assert shelf.rows("SELECT * FROM watch_state ORDER BY item_id") == before
 
 
-def test_every_play_that_is_seen_is_in_the_log_with_its_own_date(shelf: Shelf):
+def test_every_observed_play_is_logged_with_its_date(shelf: Shelf):
     shelf.history("ann", played("film-1", play_count=5, last_played_at=NOW - 9 * DAY))
     shelf.history("ann", played("film-1", play_count=6, last_played_at=NOW - 2 * DAY))
     shelf.history("ann", played("film-1", play_count=8, last_played_at=NOW - DAY))
@@ -54,13 +54,13 @@ def test_every_play_that_is_seen_is_in_the_log_with_its_own_date(shelf: Shelf):
     assert shelf.value("SELECT play_count FROM watch_state") == 8
 
 
-def test_a_film_seen_in_the_middle_and_at_its_end_is_one_viewing(shelf: Shelf):
+def test_a_film_read_during_and_after_playback_is_one_viewing(shelf: Shelf):
     shelf.history("ann", played("film-1", played=False, position_share=0.4))
     shelf.history("ann", played("film-1"), now=NOW + DAY)
     assert shelf.rows("SELECT play_count, completion FROM plays") == [{"play_count": 1, "completion": 1.0}]
 
 
-def test_a_line_of_the_log_is_never_lessened(shelf: Shelf):
+def test_values_in_the_log_never_decrease(shelf: Shelf):
     shelf.history("ann", played("film-1", play_count=5, last_played_at=NOW - DAY))
     shelf.history("ann", played("film-1", play_count=8))
     mark(shelf, "ann")
@@ -69,12 +69,12 @@ def test_a_line_of_the_log_is_never_lessened(shelf: Shelf):
     assert [row["play_count"] for row in log] == [1, 3], "marked again with its old date, it is what it was"
 
 
-def test_what_the_catalogue_does_not_know_is_counted_and_left_out(shelf: Shelf):
+def test_states_of_unknown_items_are_counted_and_left_out(shelf: Shelf):
     result = shelf.history("ann", played("film-1"), played("nobody's"), played("trailer"))
     assert (result.states.inserted, result.unknown) == (1, 2)
 
 
-def test_users_do_not_mix(shelf: Shelf):
+def test_users_are_independent(shelf: Shelf):
     shelf.history("ann", played("film-1"))
     shelf.history("bob", played("film-1", last_played_at=NOW - DAY))
     assert shelf.value("SELECT count(*) FROM watch_state") == 2
@@ -82,7 +82,7 @@ def test_users_do_not_mix(shelf: Shelf):
     assert (marked(shelf, "ann"), marked(shelf, "bob")) == (1, 1)
 
 
-def test_a_mark_taken_back_stays_in_the_log(shelf: Shelf):
+def test_a_play_stays_in_the_log_when_its_mark_is_removed(shelf: Shelf):
     shelf.history("ann", played("film-1"), played("film-2", favorite=True))
     assert mark(shelf, "ann", "film-1") == 1
     state = shelf.rows("SELECT played, favorite, play_count FROM watch_state w JOIN titles t USING (item_id) "
@@ -93,14 +93,14 @@ def test_a_mark_taken_back_stays_in_the_log(shelf: Shelf):
     assert marked(shelf) == 1
 
 
-def test_what_is_marked_again_is_a_play_again(shelf: Shelf):
+def test_marking_again_is_another_play(shelf: Shelf):
     shelf.history("ann", played("film-1", last_played_at=NOW - 5 * DAY))
     mark(shelf, "ann")
     shelf.history("ann", played("film-1"))
     assert shelf.value("SELECT count(*) FROM plays") == 2
 
 
-def test_the_server_cannot_take_back_marks_of_titles_that_it_has_no_more(shelf: Shelf):
+def test_marks_of_removed_titles_are_kept(shelf: Shelf):
     shelf.history("ann", played("film-1"), played("film-2"))
     shelf.do("UPDATE titles SET removed_at = now() WHERE server_item_id = 'film-2'")
     assert mark(shelf, "ann") == 1
@@ -108,7 +108,7 @@ def test_the_server_cannot_take_back_marks_of_titles_that_it_has_no_more(shelf: 
     assert marked(shelf) == 0, "and they do not count as known either"
 
 
-def test_the_marks_of_one_user_are_not_taken_back_by_anothers_listing(shelf: Shelf):
+def test_a_listing_does_not_remove_the_marks_of_other_users(shelf: Shelf):
     shelf.history("ann", played("film-1"))
     shelf.history("bob", played("film-1"))
     assert mark(shelf, "bob") == 1
@@ -146,7 +146,7 @@ def test_a_sync_mark_holds_the_last_sync_and_the_last_full_one(shelf: Shelf):
     assert note(NOW + DAY, NOW + DAY, False) == SyncMark(NOW + DAY, NOW), "the last whole look is kept"
 
 
-def test_histories_that_were_not_read_for_a_day_are_named(shelf: Shelf):
+def test_histories_not_read_for_a_day_are_listed(shelf: Shelf):
     with shelf.open() as connection:
         write_mark(connection, "ann", None, now=NOW - timedelta(hours=23), full=True)
         assert [row["name"] for row in stale_histories(connection, now=NOW)] == ["bob"]
@@ -177,7 +177,7 @@ def test_a_mark_without_a_count_is_one_play(shelf: Shelf):
     assert history_of(shelf, "film-1")["plays"] == 1
 
 
-def test_an_episode_in_two_copies_is_one_and_specials_are_none(shelf: Shelf):
+def test_copies_of_an_episode_count_once_and_specials_do_not_count(shelf: Shelf):
     shelf.history(
         "ann",
         *(played(f"show-1-{number}", is_episode=True) for number in (1, 2)),
@@ -212,7 +212,7 @@ def test_histories_are_read_for_some_or_for_all(shelf: Shelf):
         assert list(read_histories(connection, []).columns) == list(histories(shelf).columns)
 
 
-def test_plays_are_read_by_their_time_the_beginning_left_out(shelf: Shelf):
+def test_plays_are_read_by_time_excluding_the_start(shelf: Shelf):
     for number, when in enumerate((NOW - 3 * DAY, NOW - 2 * DAY, NOW - DAY, NOW)):
         shelf.history("ann", played(f"film-{number}", last_played_at=when))
     shelf.history("ann", played("show-1-1", is_episode=True, last_played_at=NOW - DAY))
@@ -223,8 +223,8 @@ def test_plays_are_read_by_their_time_the_beginning_left_out(shelf: Shelf):
     assert frame.episode_id.notna().sum() == 1
 
 
-def test_the_newest_plays_are_shown_with_what_they_were(shelf: Shelf):
-    """A title that left has its name for a month, and its row for ever."""
+def test_the_latest_plays_are_shown_with_titles(shelf: Shelf):
+    """A removed title keeps its name for a month, and its row forever."""
     shelf.history("ann", played("film-1", last_played_at=NOW - DAY), played("show-2-1", is_episode=True))
     shelf.history("ann", played("film-2", last_played_at=NOW - 2 * DAY))
     shelf.films(*(film(number) for number in (0, 3, 4, 100)))
@@ -255,8 +255,8 @@ def test_dates_do_not_depend_on_the_time_zone_of_the_database_server(shelf: Shel
     assert shown["Film 2"] == "2026-05-17 21:00", "in the operator's own zone, not the server's"
 
 
-def test_a_history_outlives_a_year_without_its_film_and_counts_once(shelf: Shelf):
-    """A title that was purged came back as a new one, and its plays were counted again."""
+def test_history_survives_a_year_without_its_film_and_counts_once(shelf: Shelf):
+    """A purged title returned as a new one, and its plays were counted again."""
     shelf.history("ann", played("film-2"))
     before = shelf.item("film-2")
     shelf.films(*(film(n) for n in (0, 1, 3, 4, 100)))
@@ -270,8 +270,8 @@ def test_a_history_outlives_a_year_without_its_film_and_counts_once(shelf: Shelf
     assert shelf.value("SELECT count(*) FROM plays") == 1
 
 
-def test_a_series_that_returns_after_its_tombstone_has_its_episodes_watched_once(shelf: Shelf):
-    """Ten of five episodes were watched."""
+def test_episodes_of_a_series_that_returns_after_its_tombstone_count_once(shelf: Shelf):
+    """The history counted ten episodes of five."""
     numbers = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
 
     def listed(series: str) -> list[ServerEpisode]:
@@ -297,7 +297,7 @@ def test_a_series_that_returns_after_its_tombstone_has_its_episodes_watched_once
 # Ids that mean something else by now
 
 
-def test_a_state_of_another_item_under_a_known_id_is_left_until_the_catalogue_is_read(shelf: Shelf):
+def test_a_state_with_a_reassigned_id_waits_for_the_catalogue(shelf: Shelf):
     """Histories are read more often than the catalogue, and the server may have reassigned ids since."""
     shelf.history("ann", played("film-1", name="Film 1", last_played_at=NOW - DAY))
     result = shelf.history("ann", played("film-1", name="Film 2"))
@@ -309,12 +309,12 @@ def test_a_state_of_another_item_under_a_known_id_is_left_until_the_catalogue_is
         assert shelf.history("ann", played("show-1-1", **episode | other)).unknown == 1
 
 
-def test_what_the_server_does_not_say_contradicts_nothing(shelf: Shelf):
+def test_missing_names_do_not_count_as_different(shelf: Shelf):
     assert shelf.history("ann", played("film-1"), played("show-1-1", is_episode=True, name="E")).unknown == 0
 
 
 def test_many_copies_may_become_versions_at_once(shelf: Shelf):
-    """An update of the server to 12 does that, and nothing is lost by it."""
+    """This happens when the server is updated to Jellyfin 12."""
     films = [film(n) for n in range(30)]
     copies = [film(200 + n, tmdb_id=n) for n in range(30)]
     shelf.films(*films, *copies)

@@ -1,4 +1,4 @@
-"""Copies and versions of one title: what was done with any of them counts once; and several who read at once."""
+"""Histories of titles with several copies or versions, and concurrent reads of a history."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def home(shelf: Shelf) -> None:
     furnish(shelf)
 
 
-def test_a_viewing_that_two_copies_report_is_one(shelf: Shelf):
+def test_a_viewing_reported_by_two_copies_counts_once(shelf: Shelf):
     """Emby, and Jellyfin up to 10.10, keep one state for all copies of a film."""
     both = ("film-1", "film-100")
     shelf.history("ann", *(played(one, last_played_at=NOW - DAY) for one in both))
@@ -32,19 +32,19 @@ def test_a_viewing_that_two_copies_report_is_one(shelf: Shelf):
     assert history_of(shelf, "film-1")["plays"] == 2
 
 
-def test_an_episode_that_two_copies_of_a_series_report_was_watched_once(shelf: Shelf):
+def test_an_episode_reported_by_two_copies_of_a_series_counts_once(shelf: Shelf):
     states = [played(f"{series}-1-{n}", is_episode=True) for series in ("show", "show-copy") for n in (1, 2)]
     shelf.history("ann", *states)
     assert shelf.value("SELECT count(*) FROM plays") == 2, "two episodes of one moment are two"
 
 
-def test_a_copy_that_was_begun_again_adds_no_play(shelf: Shelf):
+def test_starting_a_copy_again_adds_no_play(shelf: Shelf):
     shelf.history("ann", played("film-1", last_played_at=NOW - DAY))
     shelf.history("ann", played("film-100", played=False, play_count=1, position_share=0.4))
     assert history_of(shelf, "film-1")["plays"] == 1
 
 
-def test_copies_that_were_watched_apart_are_two_viewings(shelf: Shelf):
+def test_copies_watched_separately_are_two_viewings(shelf: Shelf):
     shelf.history("ann", played("film-1", last_played_at=NOW - DAY), played("film-100"))
     assert shelf.value("SELECT count(*) FROM plays") == 2
     assert history_of(shelf, "film-1")["plays"] == 2
@@ -55,8 +55,8 @@ def versions_of_film_1(shelf: Shelf) -> None:
     shelf.films(*(film(n) for n in (0, 2, 3, 4)), film(1, version_ids=("film-1-uhd",)))
 
 
-def test_what_was_done_with_a_version_counts_for_its_film(shelf: Shelf):
-    """A half-watched 4K version was lost, and its film might be recommended."""
+def test_the_state_of_a_version_counts_for_its_film(shelf: Shelf):
+    """The state of a half-watched version was lost, so its film could be recommended."""
     versions_of_film_1(shelf)
     started = played("film-1-uhd", played=False, play_count=0, position_share=0.5)
     assert shelf.history("ann", started).unknown == 0
@@ -100,7 +100,7 @@ def test_a_copy_that_becomes_a_version_keeps_its_marks_and_plays(shelf: Shelf):
 
 
 def test_a_version_that_becomes_the_primary_one_keeps_its_marks_its_plays_and_the_date_of_its_rating(shelf: Shelf):
-    """Another file may become the one that is listed, as when one is added or deleted."""
+    """Adding or deleting a file can change which one is listed."""
     versions_of_film_1(shelf)
     watched = played("film-1-uhd", rating=7.0, last_played_at=NOW - DAY)
     shelf.history("ann", watched)
@@ -126,7 +126,7 @@ def test_a_version_of_an_episode_that_becomes_the_primary_one_keeps_its_marks_an
     assert histories(shelf, "ann").empty, "and they can be taken back"
 
 
-def test_an_id_of_a_version_that_another_film_has_now_does_not_bring_its_marks_along(shelf: Shelf):
+def test_a_version_id_reassigned_to_another_film_does_not_move_marks(shelf: Shelf):
     versions_of_film_1(shelf)
     shelf.history("ann", played("film-1-uhd"))
     shelf.films(*(film(n) for n in range(5)), replace(film(9), server_item_id="film-1-uhd"))
@@ -138,7 +138,7 @@ def test_an_id_of_a_version_that_another_film_has_now_does_not_bring_its_marks_a
 
 @contextmanager
 def waiting_for(shelf: Shelf, work: Callable[[], Any]) -> Iterator[Future[Any]]:
-    """Run ``work`` in a thread, and enter the block when it waits for a lock that somebody holds, or is done."""
+    """Run ``work`` in a thread, and enter the block when it waits for a lock or is done."""
     waits = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
         "AND wait_event = 'advisory'"
@@ -150,7 +150,7 @@ def waiting_for(shelf: Shelf, work: Callable[[], Any]) -> Iterator[Future[Any]]:
         yield running
 
 
-def test_two_who_read_one_history_at_once_find_a_viewing_of_two_copies_once(shelf: Shelf):
+def test_concurrent_reads_log_a_viewing_of_two_copies_once(shelf: Shelf):
     with ExitStack() as first:
         connection = first.enter_context(shelf.open())
         write_states(connection, "ann", [played("film-1")], now=NOW, started_share=0.05)
@@ -159,7 +159,7 @@ def test_two_who_read_one_history_at_once_find_a_viewing_of_two_copies_once(shel
     assert shelf.value("SELECT count(*) FROM plays") == 1
 
 
-def test_a_state_is_written_for_the_work_that_its_item_has_when_it_is_written(shelf: Shelf):
+def test_a_state_is_written_for_the_current_work_of_its_item(shelf: Shelf):
     with ExitStack() as merge:
         connection = merge.enter_context(shelf.open())
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('catalogue'))")
@@ -172,7 +172,7 @@ def test_a_state_is_written_for_the_work_that_its_item_has_when_it_is_written(sh
     assert shelf.value("SELECT work_id FROM watch_state") == shelf.item("film-2")["work_id"]
 
 
-def test_an_item_does_not_change_its_work_while_a_state_of_it_is_written(shelf: Shelf):
+def test_an_item_cannot_change_its_work_while_its_state_is_written(shelf: Shelf):
     corrected = [film(1, tmdb_id=77), *(film(n) for n in (0, 2, 3, 4)), film(100, tmdb_id=1)]
     with ExitStack() as history:
         connection = history.enter_context(shelf.open())

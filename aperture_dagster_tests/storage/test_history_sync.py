@@ -1,4 +1,4 @@
-"""A history read from a real server: quickly what is new, now and then the whole of it."""
+"""Incremental and full syncs of a history from a simulated server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Reader:
         shelf.users(self.user)
 
     def read(self, *, full: bool, hours: float = 0) -> int:
-        """Read, at so many hours from now; returns how many rows were written."""
+        """Read the history, as of ``hours`` from now; return the number of rows written."""
         now = NOW + timedelta(hours=hours)
         listing = Listing()
         pages = (
@@ -77,7 +77,7 @@ def test_a_second_sync_of_either_kind_writes_nothing(reader: Reader):
     assert reader.shelf.rows("SELECT * FROM watch_state ORDER BY item_id") == before
 
 
-def test_a_new_play_is_in_state_and_log_after_a_quick_sync(reader: Reader):
+def test_an_incremental_sync_stores_and_logs_a_new_play(reader: Reader):
     reader.read(full=True)
     plays = reader.shelf.value("SELECT count(*) FROM plays")
     reader.state.play(Play(USER, "movie:900000011", NOW + timedelta(hours=1)))
@@ -98,7 +98,7 @@ def test_watching_again_is_logged_with_its_own_date(reader: Reader):
     assert [row["play_count"] for row in reader.shelf.rows(log)] == [1, 1]
 
 
-def test_a_film_that_was_started_again_and_left_is_no_second_play(reader: Reader):
+def test_a_film_started_again_without_finishing_is_no_second_play(reader: Reader):
     reader.read(full=True)
     reader.state.play(Play(USER, "movie:900000102", NOW + timedelta(hours=1), completion=0.3))
     reader.read(full=False, hours=2)
@@ -130,7 +130,7 @@ def test_a_mark_without_count_and_date_is_in_the_state_and_not_in_the_log(reader
     assert reader.shelf.value("SELECT count(*) FROM plays") == plays
 
 
-def test_plays_of_what_was_left_out_are_counted_and_not_kept(reader: Reader):
+def test_plays_of_excluded_items_are_counted_but_not_stored(reader: Reader):
     reader.read(full=True)
     reader.shelf.do("DELETE FROM titles WHERE title = 'Two Copies'")
     with reader.shelf.open() as connection:

@@ -1,4 +1,4 @@
-"""Lists are replaced whole: a reader sees the old one or the new one, and an equal one is not written."""
+"""Lists are replaced atomically, and equal lists are not written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from aperture_dagster_tests.storage.conftest import FILMS, Shelf, film, played
 
 @pytest.fixture
 def ids(shelf: Shelf) -> list[tuple[int, int]]:
-    """Work and item of twenty films."""
+    """Create twenty films; return their work and item ids."""
     shelf.users("ann", "bob")
     shelf.films(*(film(number) for number in range(1, 21)))
     return [(one["work_id"], one["item_id"]) for one in (shelf.item(f"film-{n}") for n in range(1, 21))]
@@ -82,7 +82,7 @@ def test_an_equal_list_is_not_written_and_keeps_its_date(shelf: Shelf, ids: list
 
 
 @pytest.mark.parametrize("change", ["order", "shorter", "longer", "reason", "part", "empty"])
-def test_any_difference_replaces_the_whole_list(shelf: Shelf, ids: list[tuple[int, int]], change: str):
+def test_any_difference_replaces_the_list(shelf: Shelf, ids: list[tuple[int, int]], change: str):
     replace(shelf, a_list(ids[:10]))
     new = {
         "order": a_list([*ids[1:2], *ids[:1], *ids[2:10]]),
@@ -98,14 +98,14 @@ def test_any_difference_replaces_the_whole_list(shelf: Shelf, ids: list[tuple[in
     assert replace(shelf, new).written == 0
 
 
-def test_one_users_list_does_not_touch_anothers(shelf: Shelf, ids: list[tuple[int, int]]):
+def test_replacing_a_list_does_not_affect_other_users(shelf: Shelf, ids: list[tuple[int, int]]):
     replace(shelf, a_list(ids[:5]))
     replace(shelf, a_list(ids[:7], "bob"), "bob")
     replace(shelf, [])
     assert shelf.value("SELECT count(*) FROM recommendations WHERE user_id = 'bob'") == 7
 
 
-def test_a_list_that_cannot_be_written_leaves_the_old_one(shelf: Shelf, ids: list[tuple[int, int]]):
+def test_a_failed_write_keeps_the_old_list(shelf: Shelf, ids: list[tuple[int, int]]):
     replace(shelf, a_list(ids[:5]))
     before = shelf.rows("SELECT * FROM recommendations ORDER BY rank")
     with pytest.raises(Exception, match="uq_recommendations"):
@@ -113,7 +113,7 @@ def test_a_list_that_cannot_be_written_leaves_the_old_one(shelf: Shelf, ids: lis
     assert shelf.rows("SELECT * FROM recommendations ORDER BY rank") == before
 
 
-def test_a_concurrent_reader_never_sees_half_a_list(shelf: Shelf, ids: list[tuple[int, int]]):
+def test_a_concurrent_reader_never_sees_a_partial_list(shelf: Shelf, ids: list[tuple[int, int]]):
     first, second = a_list(ids[:10]), a_list(ids[10:20])
     replace(shelf, first)
     kinds = {frozenset(work for work, _ in ids[:10]), frozenset(work for work, _ in ids[10:20])}
@@ -135,7 +135,7 @@ def test_a_concurrent_reader_never_sees_half_a_list(shelf: Shelf, ids: list[tupl
     assert seen
 
 
-def test_two_writers_of_one_list_come_one_after_the_other(shelf: Shelf, ids: list[tuple[int, int]]):
+def test_writers_of_the_same_list_take_turns(shelf: Shelf, ids: list[tuple[int, int]]):
     failures: list[Exception] = []
 
     def write(rows: list[dict[str, Any]]) -> None:
@@ -174,9 +174,7 @@ def test_a_watched_recommendation_is_found(shelf: Shelf, ids: list[tuple[int, in
         assert watched_recommendations(connection, ["bob"]) == 0
 
 
-def test_what_was_watched_after_the_list_was_made_is_no_watched_recommendation(
-    shelf: Shelf, ids: list[tuple[int, int]]
-):
+def test_titles_watched_after_the_list_was_generated_do_not_count(shelf: Shelf, ids: list[tuple[int, int]]):
     replace(shelf, a_list(ids[:3]))
     shelf.history("ann", played("film-2"))
     with shelf.open() as connection:
@@ -201,7 +199,7 @@ def picks(ids: list[tuple[int, int]], day: date) -> list[dict[str, Any]]:
     ]
 
 
-def test_yesterdays_picks_stay(shelf: Shelf, ids: list[tuple[int, int]]):
+def test_picks_of_earlier_days_are_kept(shelf: Shelf, ids: list[tuple[int, int]]):
     yesterday, today = date(2026, 5, 16), date(2026, 5, 17)
     with shelf.open() as connection:
         assert replace_top_picks(connection, yesterday, "movie", picks(ids[:3], yesterday)).inserted == 3
@@ -241,7 +239,7 @@ def weights_of(ids: list[tuple[int, int]]) -> list[dict[str, Any]]:
     return [{"user_id": "ann", "work_id": work, "media_type": "movie", "weight": 0.25} for work, _ in ids]
 
 
-def test_two_who_learned_a_taste_from_other_histories_leave_no_mixture(shelf: Shelf, ids: list[tuple[int, int]]):
+def test_concurrent_writers_of_a_taste_do_not_mix_their_rows(shelf: Shelf, ids: list[tuple[int, int]]):
     first, second = weights_of(ids[:10]), weights_of(ids[10:])
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -261,7 +259,9 @@ def test_two_who_learned_a_taste_from_other_histories_leave_no_mixture(shelf: Sh
 
 
 @pytest.mark.parametrize("table", ["taste_weights", "top_picks"])
-def test_nobody_reads_half_of_a_taste_or_of_a_days_picks(shelf: Shelf, ids: list[tuple[int, int]], table: str):
+def test_a_concurrent_reader_never_sees_a_partial_taste_or_partial_picks(
+    shelf: Shelf, ids: list[tuple[int, int]], table: str
+):
     halves = (ids[:10], ids[10:])
     seen: set[frozenset[int]] = set()
     done = threading.Event()
@@ -288,7 +288,7 @@ def test_nobody_reads_half_of_a_taste_or_of_a_days_picks(shelf: Shelf, ids: list
     assert seen and seen <= {frozenset(work for work, _ in half) for half in halves}
 
 
-def test_what_the_ranking_reads_is_one_row_per_work_and_every_copy_of_it(shelf: Shelf):
+def test_the_ranking_reads_one_row_per_work_and_all_copies(shelf: Shelf):
     uhd = ServerLibrary("uhd", "UHD", "movies")
     films = [film(1), film(2, official_rating=None, community_rating=None)]
     shelf.listing("movie", {FILMS: films, uhd: [film(30, tmdb_id=1, title="Copy")]})
@@ -310,7 +310,7 @@ def test_an_empty_library_has_the_same_columns(shelf: Shelf):
     assert weights.empty
 
 
-def test_recommendations_of_tmdb_lead_to_works_of_the_same_kind_only(shelf: Shelf):
+def test_tmdb_recommendations_lead_to_works_of_the_same_media_type(shelf: Shelf):
     from aperture_dagster.resources.media_server.records import ServerTitle
     from aperture_dagster.resources.tmdb import parse_title
     from aperture_dagster.storage.enrichment import write_answers
@@ -326,8 +326,8 @@ def test_recommendations_of_tmdb_lead_to_works_of_the_same_kind_only(shelf: Shel
     assert list(edges["rank"]) == [1, 5]
 
 
-def test_recommendations_of_tmdb_are_between_works_that_are_there(shelf: Shelf):
-    """Edges from and to works that are gone were read."""
+def test_tmdb_recommendations_are_between_works_of_the_library(shelf: Shelf):
+    """Edges of removed works were read, too."""
     from aperture_dagster.resources.tmdb import parse_title
     from aperture_dagster.storage.enrichment import write_answers
 

@@ -1,4 +1,4 @@
-"""The schema: the same as the tables, made by whoever comes first, and strict about what the product decides."""
+"""The schema: equal to the table definitions, migrated automatically, with constraints on our own values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def with_driver(url: str) -> str:
 
 
 def dump_schema(url: str) -> list[str]:
-    """Every line of the schema as pg_dump writes it; sorted, since columns that were added later come last."""
+    """Return the sorted lines of the schema from pg_dump; sorted, since columns added later come last."""
     run = subprocess.run(
         [embedded_tool("pg_dump"), "-s", "-T", "alembic_version", url], check=True, capture_output=True, text=True
     )
@@ -56,7 +56,7 @@ def dump_schema(url: str) -> list[str]:
     return sorted(line.rstrip(",") for line in run.stdout.splitlines() if line and not line.startswith(("--", "\\")))
 
 
-def test_migrations_and_tables_make_the_same_schema(database_url: str, empty: str):
+def test_migrations_and_table_definitions_create_the_same_schema(database_url: str, empty: str):
     engine = create_engine(with_driver(empty))
     with engine.begin() as connection:
         connection.execute(text("CREATE EXTENSION vector"))
@@ -65,7 +65,7 @@ def test_migrations_and_tables_make_the_same_schema(database_url: str, empty: st
     assert dump_schema(database_url) == dump_schema(empty)
 
 
-def test_the_newest_migration_is_the_one_that_the_tables_name(database: Database):
+def test_the_head_revision_is_the_newest_migration(database: Database):
     assert ScriptDirectory.from_config(alembic_config()).get_heads() == [HEAD_REVISION]
     with database.transaction() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD_REVISION
@@ -119,7 +119,7 @@ def test_threads_migrate_at_once(empty: str):
         ("a6ee7ffd4b61", "newer version: update the program"),
     ],
 )
-def test_another_schema_is_refused_with_the_remedy_and_left_alone(database_url: str, revision: str, remedy: str):
+def test_an_unknown_schema_is_refused_with_the_remedy_and_not_touched(database_url: str, revision: str, remedy: str):
     url = with_driver(database_url)
     engine = create_engine(url)
     with engine.begin() as connection:
@@ -144,7 +144,7 @@ def placeholder(column: Column[Any]) -> Any:
 
 @pytest.fixture
 def put(database: Database) -> Callable[..., None]:
-    """Inserts a row; columns that need a value and do not matter get one."""
+    """Insert a row, with arbitrary values for other required columns."""
 
     def insert_row(table: str, **values: Any) -> None:
         columns = metadata.tables[table].columns
@@ -186,7 +186,7 @@ def put(database: Database) -> Callable[..., None]:
         ("top_picks", {"viewers": 1}, {"viewers": 0}),
     ],
 )  # fmt: skip
-def test_the_database_refuses_what_the_product_never_means(
+def test_the_database_rejects_invalid_values(
     put: Callable[..., None], table: str, good: dict[str, Any], bad: dict[str, Any]
 ):
     with pytest.raises(IntegrityError, match="check constraint"):

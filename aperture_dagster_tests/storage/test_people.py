@@ -1,4 +1,4 @@
-"""Users: nobody is ever forgotten, and nobody gets another one's key."""
+"""Users are kept forever, and their keys are unique."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def row(user_id: str, name: str | None = None, **facts: Any) -> dict[str, Any]:
     return user_row(user_id) | {"name": name or user_id} | facts
 
 
-def test_a_user_who_left_is_kept_and_comes_back_as_the_same_record(shelf: Shelf):
+def test_a_user_who_left_is_kept_and_returns_as_the_same_row(shelf: Shelf):
     sync(shelf, row("1", "ann"), row("2", "bob"))
     before = users(shelf)["1"]
     assert sync(shelf, row("2", "bob")).deleted == 1
@@ -36,7 +36,7 @@ def test_a_user_who_left_is_kept_and_comes_back_as_the_same_record(shelf: Shelf)
     assert users(shelf)["1"] == before
 
 
-def test_a_user_who_cannot_be_read_is_not_gone(shelf: Shelf):
+def test_an_unreadable_user_is_not_removed(shelf: Shelf):
     sync(shelf, row("1", "ann"), row("2", "bob"))
     assert sync(shelf, row("2", "bob"), also_there=("1",)).deleted == 0
     assert not users(shelf)["1"].gone
@@ -58,7 +58,7 @@ def test_a_renamed_user_keeps_the_key(shelf: Shelf):
     assert users(shelf)["2"].partition_key != "ann"
 
 
-def test_one_who_was_made_anew_under_an_old_name_is_another_one(shelf: Shelf):
+def test_a_new_account_with_an_old_name_is_another_user(shelf: Shelf):
     sync(shelf, row("1", "ann"))
     sync(shelf, row("2", "ann"))
     found = users(shelf)
@@ -66,7 +66,7 @@ def test_one_who_was_made_anew_under_an_old_name_is_another_one(shelf: Shelf):
     assert found["2"].partition_key.startswith("ann-")
 
 
-def test_odd_names_come_through_whole_each_with_a_key_of_its_own(shelf: Shelf):
+def test_odd_names_are_stored_unchanged_with_unique_keys(shelf: Shelf):
     rows = [row(f"{number}", name) for number, name in enumerate(ODD_USERS)]
     assert sync(shelf, *rows).inserted == len(ODD_USERS)
     assert sync(shelf, *rows).written == 0
@@ -78,7 +78,7 @@ def test_odd_names_come_through_whole_each_with_a_key_of_its_own(shelf: Shelf):
         assert list(users_of_partitions(connection, [keys[3], "nobody", keys[1]])) == [keys[3], keys[1]]
 
 
-def test_two_who_meet_the_same_newcomer_give_one_key(shelf: Shelf):
+def test_concurrent_syncs_assign_one_key_to_a_new_user(shelf: Shelf):
     rows = [row(f"{number}", "ann" if number % 2 else "ANN") for number in range(6)]
     failures: list[Exception] = []
 
@@ -97,12 +97,12 @@ def test_two_who_meet_the_same_newcomer_give_one_key(shelf: Shelf):
     assert shelf.value("SELECT count(DISTINCT lower(partition_key)) FROM users") == 6
 
 
-def test_names_are_in_the_order_of_people(shelf: Shelf):
+def test_names_are_in_natural_order(shelf: Shelf):
     names = ["user 10", "user 2", "User 1", "10", "9", "", "²", "a"]
     assert sorted(names, key=natural_order) == ["", "9", "10", "a", "User 1", "user 2", "user 10", "²"]
 
 
-def test_a_home_remembers_its_first_server(shelf: Shelf):
+def test_the_first_server_of_a_home_is_recorded(shelf: Shelf):
     first = {"server_id": "1", "name": "One", "version": "10.11", "product": "Jellyfin"}
     other = first | {"server_id": "2", "name": "Two"}
     with shelf.open() as connection:

@@ -1,4 +1,4 @@
-"""Ratings: their dates, and what became of them."""
+"""Ratings, their dates and their changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rating_log(shelf: Shelf) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in shelf.rows(statement)]
 
 
-def test_a_rating_keeps_the_day_on_which_it_was_first_seen(shelf: Shelf):
+def test_a_rating_keeps_the_date_when_it_was_first_seen(shelf: Shelf):
     """A rating had no date, and was overwritten."""
     shelf.history("ann", played("film-1", rating=7.3), now=NOW)
     assert shelf.history("ann", played("film-1", rating=7.3, play_count=2), now=NOW + DAY).ratings == 0
@@ -32,8 +32,8 @@ def test_a_rating_keeps_the_day_on_which_it_was_first_seen(shelf: Shelf):
     assert rating_log(shelf) == [(None, 7.3, NOW), (7.3, 8.0, NOW + 2 * DAY)]
 
 
-def test_a_rating_that_was_taken_back_is_known_to_have_been_there(shelf: Shelf):
-    """That an item is unrated again must not look as if it had never been rated."""
+def test_a_removed_rating_is_recorded_as_a_change(shelf: Shelf):
+    """An item whose rating was removed must differ from one that was never rated."""
     shelf.history("ann", played("film-1", rating=4), played("film-2"))
     result = shelf.history("ann", played("film-1"), played("film-2"), now=NOW + DAY)
     assert (result.ratings, shelf.value("SELECT count(*) FROM ratings")) == (1, 0)
@@ -42,8 +42,8 @@ def test_a_rating_that_was_taken_back_is_known_to_have_been_there(shelf: Shelf):
     assert shelf.value("SELECT rated_at FROM ratings") == NOW + 2 * DAY
 
 
-def test_of_two_copies_the_rating_given_last_counts(shelf: Shelf):
-    """Two copies hold two ratings."""
+def test_the_latest_rating_of_two_copies_counts(shelf: Shelf):
+    """Each copy has its own rating."""
     shelf.history("ann", played("film-100", rating=9), played("film-1", rating=2))
     shelf.history("ann", played("film-100", rating=5), played("film-1", rating=2), now=NOW + DAY)
     assert history_of(shelf, "film-1")["rating"] == 5
@@ -57,7 +57,7 @@ def test_a_series_has_its_own_rating_or_that_of_its_episodes(shelf: Shelf):
 
 
 def test_an_item_that_is_only_rated_counts_as_marked(shelf: Shelf):
-    """What is rated and nothing else is asked about when the server lists it no more."""
+    """Items that are only rated are read again when the server no longer lists them."""
     nothing = {"played": False, "play_count": 0, "last_played_at": None}
     shelf.history("ann", played("film-1", rating=3, **nothing))
     assert marked(shelf) == 1

@@ -1,4 +1,4 @@
-"""What is remembered of outside services: one user at a time, the day's quota, since when one fails."""
+"""State of external services: leases, daily quotas and health."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def clock() -> SetClock:
 
 
 def left(ledger: QuotaLedger, most: int = 50) -> int:
-    """Spend what is left, and say how much it was."""
+    """Use up the quota, and return how many requests were left."""
     for number in range(most):
         try:
             ledger.spend()
@@ -47,7 +47,7 @@ def left(ledger: QuotaLedger, most: int = 50) -> int:
     return most
 
 
-def test_no_request_is_given_away_twice_however_many_ask_at_once(shelf: Shelf):
+def test_concurrent_requests_never_exceed_the_quota(shelf: Shelf):
     def ask(_: int) -> bool:
         with shelf.open() as connection:
             return spend(connection, "omdb", day=TODAY, limit=25, reported=False)
@@ -69,14 +69,14 @@ def test_every_day_has_its_own_quota(database: Database, clock: SetClock, shelf:
     assert days == [(date(2026, 5, 18), 3), (date(2026, 5, 17), 3)]
 
 
-def test_a_day_is_the_services_whatever_the_zone_of_the_clock(database: Database, clock: SetClock):
+def test_days_of_the_quota_are_in_utc_whatever_the_clocks_time_zone(database: Database, clock: SetClock):
     from zoneinfo import ZoneInfo
 
     clock.moment = datetime(2026, 5, 18, 8, 30, tzinfo=ZoneInfo("Asia/Tokyo"))
     assert QuotaLedger(database, clock, "omdb", 3).resumes_at == datetime(2026, 5, 18, tzinfo=UTC)
 
 
-def test_what_the_service_says_of_its_quota_is_the_truth(database: Database, clock: SetClock):
+def test_the_quota_reported_by_the_service_takes_precedence(database: Database, clock: SetClock):
     ledger = QuotaLedger(database, clock, "mdblist", 1000, reported=True)
     ledger.spend()
     ledger.report(700, 298)
@@ -89,7 +89,7 @@ def test_what_the_service_says_of_its_quota_is_the_truth(database: Database, clo
     assert ledger.usage() == (1000, 5000), "it was raised"
 
 
-def test_a_limit_that_is_a_setting_counts_from_when_it_is_set(database: Database, clock: SetClock):
+def test_a_changed_limit_applies_at_once(database: Database, clock: SetClock):
     assert left(QuotaLedger(database, clock, "omdb", 3)) == 3
     assert left(QuotaLedger(database, clock, "omdb", 5)) == 2
     lower = QuotaLedger(database, clock, "omdb", 4)
@@ -97,9 +97,7 @@ def test_a_limit_that_is_a_setting_counts_from_when_it_is_set(database: Database
 
 
 @pytest.mark.parametrize(("service", "reported"), [("omdb", False), ("mdblist", True)])
-def test_when_the_service_says_that_nothing_is_left_nothing_is(
-    database: Database, clock: SetClock, service: str, reported: bool
-):
+def test_a_quota_reported_as_used_up_is_used_up(database: Database, clock: SetClock, service: str, reported: bool):
     ledger = QuotaLedger(database, clock, service, 10, reported=reported)
     ledger.exhaust()
     assert (ledger.usage(), left(ledger)) == ((10, 10), 0)
@@ -109,7 +107,7 @@ def test_when_the_service_says_that_nothing_is_left_nothing_is(
     assert ledger.usage() == (10, 10)
 
 
-def test_a_day_that_ends_before_the_answer_takes_nothing_from_the_next(database: Database, clock: SetClock):
+def test_an_answer_after_midnight_does_not_change_the_next_days_quota(database: Database, clock: SetClock):
     clock.moment = LATE
     spent, reported = (
         QuotaLedger(database, clock, "omdb", 10),
@@ -127,7 +125,7 @@ def test_a_day_that_ends_before_the_answer_takes_nothing_from_the_next(database:
 # One user at a time
 
 
-def test_a_service_is_used_by_one_at_a_time_and_services_do_not_wait_for_each_other(shelf: Shelf):
+def test_the_lease_of_a_service_is_exclusive_and_independent_of_other_services(shelf: Shelf):
     def use(service: str, **how: Any) -> Any:
         return shelf.database.lease(service, waiting=how.pop("waiting", lambda seconds: None), **how)
 
@@ -171,7 +169,7 @@ def test_the_lease_of_a_killed_process_is_free_at_once(shelf: Shelf, database_ur
 # Trouble
 
 
-def test_trouble_is_told_since_when_it_began_with_what_it_is_now_until_an_answer(shelf: Shelf):
+def test_a_failing_service_keeps_the_first_time_and_the_last_error_until_it_works(shelf: Shelf):
     hour = timedelta(hours=1)
     with shelf.open() as connection:
         note_answers(connection, "omdb", now=NOW)
@@ -188,7 +186,7 @@ def test_trouble_is_told_since_when_it_began_with_what_it_is_now_until_an_answer
         assert failing_services(connection)[0]["failing_since"] == NOW + 4 * hour
 
 
-def test_the_size_of_a_batch_is_remembered_beside_all_else(shelf: Shelf):
+def test_the_batch_size_is_stored_independently_of_the_health(shelf: Shelf):
     with shelf.open() as connection:
         assert batch_size(connection, "mdblist") is None
         note_trouble(connection, "mdblist", now=NOW, trouble="answered 500")

@@ -1,4 +1,4 @@
-"""The list of studios: who makes how many of the library's titles, and who makes none any more."""
+"""The list of studios and the number of their titles."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ A24: dict[str, Any] = {"id": 41077, "name": "A24", "logo_path": "/a24.png"}
 MOSFILM: dict[str, Any] = {"id": 5120, "name": "Mosfilm", "logo_path": None}
 
 
-def say(shelf: Shelf, number: int, *companies: dict[str, Any]) -> None:
-    """TMDb says who made a film."""
+def write_studios(shelf: Shelf, number: int, *companies: dict[str, Any]) -> None:
+    """Write the TMDb metadata of a film with its studios."""
     with shelf.open() as connection:
         write_answers(connection, "tmdb", [tmdb_row(shelf, number, production_companies=list(companies))])
 
@@ -28,21 +28,21 @@ def studios(shelf: Shelf) -> dict[str, int]:
     return {row["name"]: row["titles"] for row in shelf.rows("SELECT name, titles FROM studio_logos")}
 
 
-def test_the_same_again_is_not_written(shelf: Shelf):
+def test_unchanged_studios_are_not_written(shelf: Shelf):
     shelf.films(film(1), film(2))
-    say(shelf, 1, A24, MOSFILM)
-    say(shelf, 2, A24)
+    write_studios(shelf, 1, A24, MOSFILM)
+    write_studios(shelf, 2, A24)
     assert gather(shelf) == (2, 0)
     assert gather(shelf) == (0, 0)
     assert studios(shelf) == {"A24": 2, "Mosfilm": 1}
 
 
-def test_a_studio_that_no_title_names_any_more_stays_with_no_titles(shelf: Shelf):
+def test_a_studio_without_titles_is_kept(shelf: Shelf):
     shelf.films(film(1), film(2))
-    say(shelf, 1, A24, MOSFILM)
-    say(shelf, 2, A24)
+    write_studios(shelf, 1, A24, MOSFILM)
+    write_studios(shelf, 2, A24)
     gather(shelf)
-    say(shelf, 1, A24)
+    write_studios(shelf, 1, A24)
     assert gather(shelf) == (0, 1)
     assert studios(shelf) == {"A24": 2, "Mosfilm": 0}
     shelf.films(film(2), rules=ACCEPTED)
@@ -54,12 +54,12 @@ def test_a_studio_that_no_title_names_any_more_stays_with_no_titles(shelf: Shelf
     assert studios(shelf) == {"A24": 0, "Mosfilm": 0}
 
 
-def test_a_studio_that_comes_back_counts_again(shelf: Shelf):
+def test_a_studio_that_returns_is_counted_again(shelf: Shelf):
     shelf.films(film(1))
-    say(shelf, 1, MOSFILM)
+    write_studios(shelf, 1, MOSFILM)
     gather(shelf)
-    say(shelf, 1)
+    write_studios(shelf, 1)
     gather(shelf)
-    say(shelf, 1, MOSFILM | {"name": "Mosfilm Cinema Concern"})
+    write_studios(shelf, 1, MOSFILM | {"name": "Mosfilm Cinema Concern"})
     assert gather(shelf) == (0, 1)
     assert studios(shelf) == {"Mosfilm Cinema Concern": 1}

@@ -1,4 +1,4 @@
-"""The tables describe themselves."""
+"""Descriptions of tables and columns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_source_of_titles_has_a_table_with_a_row_per_work():
 
 
 @pytest.mark.parametrize("source", SOURCE_TABLES)
-def test_ranges_lie_within_the_scale_that_the_comment_names(source: str):
+def test_ranges_are_within_the_scale_in_the_comment(source: str):
     ranges = value_ranges(source)
     assert ranges
     for column in column_schema(SOURCE_TABLES[source].name):

@@ -1,4 +1,4 @@
-"""What goes because nobody refers to it, and what stays whatever happens."""
+"""Deletion of unused works, vectors and quotas."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def a_month_passes(shelf: Shelf) -> None:
 
 @pytest.fixture
 def left_behind(shelf: Shelf) -> int:
-    """A work with all that was fetched for it, whose only film has since been identified as another."""
+    """Create a work with fetched data whose only film has been identified as another work."""
     shelf.films(film(1), film(2))
     work = shelf.item("film-1")["work_id"]
     with shelf.open() as connection:
@@ -40,10 +40,8 @@ def left_behind(shelf: Shelf) -> int:
     return work
 
 
-def test_a_work_that_nobody_refers_to_goes_after_a_month_with_all_that_was_fetched_for_it(
-    shelf: Shelf, left_behind: int
-):
-    """Such works stayed for ever."""
+def test_an_unused_work_is_deleted_after_a_month_with_its_fetched_data(shelf: Shelf, left_behind: int):
+    """Such works were never deleted."""
     assert tidy(shelf) == 0, "it may be corrected back tomorrow"
     assert tidy(shelf) == 0
     a_month_passes(shelf)
@@ -53,7 +51,7 @@ def test_a_work_that_nobody_refers_to_goes_after_a_month_with_all_that_was_fetch
         assert shelf.value(f"SELECT count(*) FROM {table} WHERE work_id = :work", work=left_behind) == 0
 
 
-def test_a_work_that_is_referred_to_again_stays(shelf: Shelf, left_behind: int):
+def test_a_work_in_use_again_is_kept(shelf: Shelf, left_behind: int):
     tidy(shelf)
     shelf.films(film(1), film(2))
     a_month_passes(shelf)
@@ -62,8 +60,8 @@ def test_a_work_that_is_referred_to_again_stays(shelf: Shelf, left_behind: int):
     assert shelf.item("film-1")["work_id"] == left_behind
 
 
-def test_a_work_that_somebody_watched_or_that_has_only_tombstones_is_kept(shelf: Shelf):
-    """History and ratings stay with their works."""
+def test_a_work_with_history_or_tombstones_is_kept(shelf: Shelf):
+    """History and ratings refer to their works."""
     shelf.users("ann")
     shelf.films(film(1), film(2), film(3))
     shelf.history("ann", played("film-1"))
@@ -77,14 +75,14 @@ def test_a_work_that_somebody_watched_or_that_has_only_tombstones_is_kept(shelf:
     assert shelf.value("SELECT count(*) FROM plays") == 1
 
 
-def test_whatever_refers_to_a_work_keeps_it_or_goes_with_it():
+def test_every_table_that_refers_to_works_keeps_them_or_is_deleted_with_them():
     referring = {table.name for table in metadata.tables.values() if "work_id" in table.columns} - {"works"}
     assert referring == {*KEEPERS, *DERIVED}
     assert {"titles", "episodes", "watch_state", "plays", "ratings", "rating_changes"} <= set(KEEPERS)
 
 
-def test_vectors_of_a_model_that_was_replaced_go_after_a_month(shelf: Shelf):
-    """They stayed for ever."""
+def test_vectors_of_a_replaced_model_are_deleted_after_a_month(shelf: Shelf):
+    """They were never deleted."""
     shelf.films(film(1))
     work = shelf.item("film-1")["work_id"]
 
@@ -105,15 +103,15 @@ def test_vectors_of_a_model_that_was_replaced_go_after_a_month(shelf: Shelf):
     assert use("new") == [], "the one in use stays"
 
 
-def test_a_model_that_is_being_filled_keeps_what_it_has(shelf: Shelf):
+def test_an_incomplete_new_model_keeps_its_vectors(shelf: Shelf):
     with shelf.open() as connection:
         register_model(connection, "slow", 2)
         connection.exec_driver_sql("UPDATE embedding_models SET created_at = now() - interval '1 year'")
         assert forget_old_models(connection, in_use=None, filling="slow") == []
 
 
-def test_days_of_a_quota_long_past_go_when_the_service_is_used(shelf: Shelf, database_url: str):
-    """They stayed for ever."""
+def test_old_days_of_a_quota_are_deleted_when_the_service_is_used(shelf: Shelf, database_url: str):
+    """They were never deleted."""
     with shelf.open() as connection:
         for service in ("omdb", "other"):
             for day in (date(2025, 1, 1), date(2026, 5, 16), date(2026, 5, 17)):

@@ -1,4 +1,4 @@
-"""Vectors: per model, beside each other, and the model that was last complete is in use."""
+"""Vectors of several models, and the activation of a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def vectors(count: int, dimensions: int = 8, seed: int = 1) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_vectors_come_back_in_the_order_asked_for_with_a_mask_of_those_there(shelf: Shelf, works: list[int]):
+def test_vectors_are_read_in_the_requested_order_with_a_mask(shelf: Shelf, works: list[int]):
     rows = vectors(3)
     with shelf.open() as connection:
         register_model(connection, "m", 8)
@@ -48,7 +48,7 @@ def test_vectors_come_back_in_the_order_asked_for_with_a_mask_of_those_there(she
     assert not found[1].any()
 
 
-def test_no_works_are_no_vectors(shelf: Shelf):
+def test_reading_no_works_returns_no_vectors(shelf: Shelf):
     with shelf.open() as connection:
         register_model(connection, "m", 8)
         found, mask = read_vectors(connection, "m", [])
@@ -56,7 +56,7 @@ def test_no_works_are_no_vectors(shelf: Shelf):
         assert write_vectors(connection, "m", [], [], np.zeros((0, 8), np.float32)).written == 0
 
 
-def test_a_text_that_changed_replaces_its_vector_alone(shelf: Shelf, works: list[int]):
+def test_a_changed_text_replaces_only_its_vector(shelf: Shelf, works: list[int]):
     with shelf.open() as connection:
         register_model(connection, "m", 8)
         assert write_vectors(connection, "m", works[:2], ["a", "b"], vectors(2)).inserted == 2
@@ -68,7 +68,7 @@ def test_a_text_that_changed_replaces_its_vector_alone(shelf: Shelf, works: list
         assert np.allclose(read_vectors(connection, "m", works[:1])[0], newer, atol=1e-3)
 
 
-def test_a_new_model_grows_beside_the_old_one_until_it_is_taken_into_use(shelf: Shelf, works: list[int]):
+def test_a_new_model_is_filled_beside_the_active_one_until_it_is_activated(shelf: Shelf, works: list[int]):
     with shelf.open() as connection:
         assert active_model(connection) is None
         register_model(connection, "old", 8)
@@ -92,7 +92,7 @@ def test_a_new_model_grows_beside_the_old_one_until_it_is_taken_into_use(shelf: 
         assert active_model(connection) == "old"
 
 
-def test_a_model_is_taken_into_use_also_when_the_clock_has_been_set_back_since_the_last(shelf: Shelf):
+def test_a_model_can_be_activated_after_the_clock_was_set_back(shelf: Shelf):
     with shelf.open() as connection:
         for model in ("old", "new"):
             register_model(connection, model, 8)
@@ -104,7 +104,7 @@ def test_a_model_is_taken_into_use_also_when_the_clock_has_been_set_back_since_t
         assert not activate_model(connection, "new")
 
 
-def test_a_title_that_left_is_not_missing_and_its_vector_does_not_count(shelf: Shelf, works: list[int]):
+def test_vectors_of_removed_titles_are_neither_missing_nor_counted(shelf: Shelf, works: list[int]):
     with shelf.open() as connection:
         register_model(connection, "m", 8)
         write_vectors(connection, "m", works[:5], ["h"] * 5, vectors(5))
@@ -116,7 +116,7 @@ def test_a_title_that_left_is_not_missing_and_its_vector_does_not_count(shelf: S
         assert sum(len(batch) for batch in text_rows(connection)) == 4
 
 
-def test_texts_are_read_in_batches_all_of_them_once(shelf: Shelf, works: list[int]):
+def test_texts_are_read_in_batches_each_once(shelf: Shelf, works: list[int]):
     with shelf.open() as connection:
         batches = list(text_rows(connection, batch=4))
         assert [len(batch) for batch in batches] == [4, 2]

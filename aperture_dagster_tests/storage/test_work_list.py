@@ -1,4 +1,4 @@
-"""The work list of all sources: who is asked next, and what is remembered of it."""
+"""The work lists of the sources: order of due items, and recorded attempts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def due(shelf: Shelf, limit: int = 100, source: Source = TMDB) -> list[str]:
 
 
 def attempt(shelf: Shelf, number: int, hours: float, source: Source = TMDB, **facts: Any) -> None:
-    """Note an attempt that makes a film due so many hours from now."""
+    """Record an attempt that makes a film due ``hours`` from now."""
     row: dict[str, Any] = {
         "kind": "movie",
         "item": shelf.item(f"film-{number}")["work_id"],
@@ -55,7 +55,7 @@ def attempt(shelf: Shelf, number: int, hours: float, source: Source = TMDB, **fa
         write_fetches(connection, source, [row | facts])
 
 
-def test_items_without_an_attempt_come_first_the_newest_first_and_then_the_stalest(shelf: Shelf):
+def test_new_items_come_first_newest_first_then_the_most_overdue(shelf: Shelf):
     added = {n: film(n, added_at=NOW - n * HOUR) for n in range(6)}
     shelf.films(*added.values(), film(6, added_at=None))
     attempt(shelf, 0, hours=-5)
@@ -66,7 +66,7 @@ def test_items_without_an_attempt_come_first_the_newest_first_and_then_the_stale
     assert due(shelf, limit=2) == ["Film 4", "Film 5"]
 
 
-def test_a_list_that_was_made_before_takes_in_what_is_new(shelf: Shelf):
+def test_new_items_are_added_to_an_existing_list(shelf: Shelf):
     shelf.films(film(1))
     assert due(shelf) == ["Film 1"]
     attempt(shelf, 1, hours=5)
@@ -84,7 +84,7 @@ def test_other_sources_have_their_own_list(shelf: Shelf):
     assert due(shelf, source=OMDB) == ["Film 1"]
 
 
-def test_items_in_progress_are_not_handed_out_twice(shelf: Shelf):
+def test_items_in_progress_are_not_returned_again(shelf: Shelf):
     shelf.films(film(1), film(2))
     with shelf.open() as connection:
         enrol(connection, TMDB, now=NOW)
@@ -93,7 +93,7 @@ def test_items_in_progress_are_not_handed_out_twice(shelf: Shelf):
     assert len(second) == 1 and second[0].key != first[0].key
 
 
-def test_removed_items_are_not_due_and_keep_their_place_for_their_return(shelf: Shelf):
+def test_removed_items_are_not_due_and_keep_their_row(shelf: Shelf):
     shelf.films(film(1), film(2))
     assert len(due(shelf)) == 2
     attempt(shelf, 2, hours=5)
@@ -103,7 +103,7 @@ def test_removed_items_are_not_due_and_keep_their_place_for_their_return(shelf: 
     assert due(shelf) == ["Film 1"]
 
 
-def test_what_left_before_its_first_turn_holds_nobody_up_and_waits_again_after_its_return(shelf: Shelf):
+def test_items_removed_before_their_first_request_leave_the_list_until_they_return(shelf: Shelf):
     shelf.films(film(1), film(2))
     due(shelf)
     shelf.films(film(1), rules=ACCEPTED)
@@ -113,7 +113,7 @@ def test_what_left_before_its_first_turn_holds_nobody_up_and_waits_again_after_i
     assert sorted(due(shelf)) == ["Film 1", "Film 2"]
 
 
-def test_of_two_kinds_with_the_same_number_only_the_one_in_progress_is_left_out(shelf: Shelf):
+def test_an_item_in_progress_does_not_exclude_another_kind_with_the_same_number(shelf: Shelf):
     shelf.do(
         "INSERT INTO studio_logos (kind, studio_id, name, titles, logo_path) "
         "VALUES ('company', 1, 'A company', 1, '/a.png'), ('network', 1, 'A network', 1, '/b.png')"
@@ -188,7 +188,7 @@ def test_an_answer_is_stale_when_it_is_overdue_by_more_than_the_grace(shelf: She
         assert count_stale(connection, TMDB, now=NOW, grace_days=3) == (stale, 1)
 
 
-def test_a_collection_is_due_once_for_all_its_films_and_gone_with_the_last_of_them(shelf: Shelf):
+def test_a_collection_is_due_once_and_removed_with_its_last_film(shelf: Shelf):
     shelf.films(film(1), film(2), film(3))
     saga = {"id": 9, "name": "Saga"}
     with shelf.open() as connection:
@@ -205,7 +205,7 @@ def test_a_collection_is_due_once_for_all_its_films_and_gone_with_the_last_of_th
 
 
 def test_a_population_needs_no_library(shelf: Shelf):
-    """Items are enrolled, named and dropped by what their population declares."""
+    """Items are added, named and removed as their population declares."""
     shelf.do("CREATE TABLE wanted AS SELECT n AS item FROM generate_series(1, 3) n")
     wanted = Population(
         kinds=("collection",),

@@ -1,4 +1,4 @@
-"""Ann and Bob, what they could watch, and what became of it."""
+"""Two users, their library, and helpers to read the resulting histories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY = timedelta(days=1)
 
 
 def furnish(shelf: Shelf) -> None:
-    """Ann and Bob, five films, a second copy of the first, and a series of two seasons in two copies."""
+    """Create two users, five films, a second copy of the first, and two copies of a series with two seasons."""
     shelf.users("ann", "bob")
     shelf.films(*(film(number) for number in range(5)), film(100, tmdb_id=0 + 1, title="Film 1, again"))
     shelf.series(ServerTitle("show", "Show", tmdb_id=1), ServerTitle("show-copy", "Show", tmdb_id=1))
@@ -28,7 +28,7 @@ def furnish(shelf: Shelf) -> None:
 
 
 def mark(shelf: Shelf, user: str, *listed: str) -> int:
-    """The server lists these as marked, and says of all others that nothing was done; returns how many changed."""
+    """Write a full listing in which only these items are marked; return the number of changes."""
     with shelf.open() as connection:
         others = marked_items(connection, user) - set(listed)
     nothing = {"played": False, "play_count": 0, "last_played_at": None}

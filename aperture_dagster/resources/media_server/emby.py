@@ -63,7 +63,7 @@ class EmbyReader(MediaServerReader):
         """Return all users, with the library ids of :meth:`libraries` and the paths of excluded folders.
 
         Raises:
-            BadAnswer: the list is incomplete; missing users could not be told from deleted ones.
+            BadAnswer: the list is incomplete; missing users could not be distinguished from deleted ones.
         """
         page = self._all_users()
         if not all(user.all_libraries for user in page.records):

@@ -118,7 +118,7 @@ class MediaServerReader(ServiceClient, ABC):
         """Return all libraries.
 
         Raises:
-            BadAnswer: a library cannot be parsed. Without it, missing items could not be told from deleted ones.
+            BadAnswer: a library cannot be parsed. Without it, missing and deleted items look the same.
         """
 
     def titles(self, library: ServerLibrary, media_type: MediaType, listing: Listing) -> Iterator[list[ServerTitle]]:

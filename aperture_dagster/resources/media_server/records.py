@@ -1,6 +1,6 @@
 """Plain records of what a media server holds, the same for Jellyfin and Emby.
 
-A reader skips items that it cannot parse and reports them: :class:`Page` carries both. :class:`Listing` tells whether a
+A reader skips items that it cannot parse and reports them: :class:`Page` carries both. :class:`Listing` shows whether a
 listing is *complete*; only a complete one may lead to removals.
 """
 

@@ -1,4 +1,4 @@
-"""What the stand-ins of both media servers share: the key check, the list of users, and their policies."""
+"""Shared parts of the media server stand-ins: the key check, the list of users, and their policies."""
 
 from __future__ import annotations
 
