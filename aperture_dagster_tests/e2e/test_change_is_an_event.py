@@ -12,6 +12,7 @@ import pytest
 
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.defs.jobs import range_tags
+from aperture_dagster.defs.taste import profiles
 from aperture_dagster.defs.users import SCHEDULE_TAG
 from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.state import SimulatorState
@@ -155,3 +156,21 @@ def test_a_user_who_is_renamed_moves_no_list(living: Living):
     living.state.rename_user(living.home.everyone()[0], "somebody else")
     living.scheduled("sync_users")
     assert living.follow() == []
+
+
+def test_a_taste_that_cannot_be_learned_holds_up_the_lists_of_others_for_less_than_an_hour(living: Living, monkeypatch):
+    unlucky, *others = living.home.everyone()
+    whole = profiles._profile_row
+
+    def broken(user: Any, *more: Any) -> Any:
+        if user.name == unlucky:
+            raise RuntimeError("nobody foresaw this")
+        return whole(user, *more)
+
+    monkeypatch.setattr(profiles, "_profile_row", broken)
+    result = living.home.run("generate_recommendations", users=living.home.everyone(), scheduled=True)
+    assert list(failures(result)) == ["taste_profiles"], "the lists wait for the tastes in one run"
+    assert living.tick() == {}
+    living.now += timedelta(hours=1)
+    requested = living.tick()
+    assert requested == {"taste_profiles": {unlucky}, "recommendations": set(others)}
