@@ -137,7 +137,8 @@ class People:
         home = self.home
         runs = [home.must("sync_users")]
         for request in self._tick():
-            runs.append(home.must("first_list", partition=request.partition_key))
+            first, last = (request.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end"))
+            runs.append(home.must("first_list", users=(first, last)))
         return runs + [home.must(job, users=home.everyone()) for job in PER_USER]
 
     def _tick(self) -> Any:

@@ -192,9 +192,14 @@ def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dg.
 
     return table(
         [
-            {"rank": row["rank"], "title": row["title"], "year": row["year"], "because": reason(row["because"])}
-            | {"score": row["score"]}
-            | {name: row["components"].get(name) for name in COMPONENTS}
+            {
+                "rank": row["rank"],
+                "title": row["title"],
+                "year": row["year"],
+                "because": reason(row["because"]),
+                "score": row["score"],
+                "components": ", ".join(f"{name} {row['components'].get(name, 0):.2f}" for name in COMPONENTS),
+            }
             for row in rows[:SHOWN]
         ]
     )
