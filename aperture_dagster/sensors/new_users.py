@@ -27,7 +27,7 @@ def build_users_sensor(
     @dg.sensor(
         name="users_sensor",
         job=built[first_list.name],
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=30,
         default_status=status,
         description="Gives new users a partition and a first list, and removes the partition of those who left.",
     )
