@@ -184,7 +184,9 @@ def report(now: dict[str, Any], before: dict[str, Any], limit: float) -> bool:
         print(f"  {title}: {size:,.0f} bytes each, {size * (timedelta(days=1) / LOOK) / 1e6:,.1f} MB a day")
     print()
     ratio = ratios[LIMITED]
-    kept = [judge(f"{TOTALS[LIMITED]}, of what they were before: {ratio:.3f} (limit {limit:g})", ratio <= limit)]
+    kept = [
+        judge(f"{TOTALS[LIMITED]}, of what they were before: {ratio:.3f} (limit {limit:g}, aim 0.1)", ratio <= limit)
+    ]
     for name, hours in now["hours"].items():
         former = before["hours"].get(name)
         result = f"hours from {name}: {_describe(hours)}" + (f" (before: {_describe(former)})" if former else "")
