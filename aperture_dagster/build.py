@@ -52,7 +52,8 @@ def build_definitions(
     assets = [asset for group in groups for asset in group.assets]
     checks = [check for group in groups for check in group.checks]
     jobs = [job for group in groups for job in group.jobs]
-    built = {job.name: job.build(checks) for job in jobs}
+    daily = daily_checks(checks)
+    built = {job.name: job.build(without=daily) for job in jobs}
     blocking = blocking_checks(checks)
 
     def schedule(job: Job) -> dg.ScheduleDefinition:
@@ -70,7 +71,7 @@ def build_definitions(
             *built.values(),
             dg.define_asset_job(
                 "run_daily_checks",
-                selection=daily_checks(checks),
+                selection=daily,
                 description="Run now the checks that automation runs once a day.",
             ),
         ],

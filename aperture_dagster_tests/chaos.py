@@ -267,7 +267,7 @@ def _name_of(process: psutil.Process) -> str:
 def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
     """Return the sorted rows of all tables, with the media server's ids instead of the ids of works and items.
 
-    Our own ids are assigned anew after a kill, so they may differ.
+    Our own ids may differ after a kill.
     """
     from aperture_dagster.storage.tables import metadata
 

@@ -37,7 +37,7 @@ def stand_in_options(*names: str) -> Callable[[Any], Any]:
         "users": click.option("--users", type=click.IntRange(min=1), help="Serve only the first N users."),
         "server": click.option(
             "--server", type=click.Choice(get_args(Server)), default="jellyfin", show_default=True,
-            help="Media server to stand in for.",
+            help="The media server that the stand-ins imitate.",
         ),
         "home": click.option(
             "--home", type=click.Path(file_okay=False), callback=_absolute,

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import USERS, range_tags
 
 if TYPE_CHECKING:
     from aperture_dagster.settings import Settings
@@ -49,15 +49,17 @@ class Job:
     skip_if: Callable[[dg.DagsterInstance, Settings], str | None] = lambda instance, settings: None
     priority: int = 0
 
-    def build(self, checks: Iterable[dg.AssetChecksDefinition] = ()) -> Any:
+    def build(self, *, without: dg.AssetSelection) -> Any:
         """Define the Dagster job; its type is one that Dagster does not export.
 
         As in runs that automation starts, a check rides along with its asset unless it has a condition of its own.
+
+        Args:
+            without: the checks that have one, of :func:`daily_checks`.
         """
-        selection = dg.AssetSelection.assets(*self.assets) - daily_checks(checks)
         return dg.define_asset_job(
             self.name,
-            selection=selection,
+            selection=dg.AssetSelection.assets(*self.assets) - without,
             description=self.description,
             tags={"dagster/priority": str(self.priority)},
         )
@@ -92,7 +94,7 @@ class Job:
             return dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=30), fail_window=timedelta(hours=50))
         minute, hour, *_ = self.cron.split()
         if hour.isdigit():
-            deadline = f"{minute} {int(hour) + NIGHTLY_GRACE_HOURS} * * *"
+            deadline = f"{minute} {(int(hour) + NIGHTLY_GRACE_HOURS) % 24} * * *"
             return dg.FreshnessPolicy.cron(deadline, lower_bound_delta=timedelta(days=1), timezone=timezone)
         interval = timedelta(hours=1 if hour == "*" else int(hour.removeprefix("*/")))
         return dg.FreshnessPolicy.time_window(
@@ -104,8 +106,3 @@ def daily_checks(checks: Iterable[dg.AssetChecksDefinition]) -> dg.AssetSelectio
     """Select the checks that have a condition of their own."""
     keys = [spec.key for check in checks for spec in check.check_specs if spec.automation_condition is not None]
     return dg.AssetSelection.checks(*keys)
-
-
-def range_tags(first: str, last: str) -> dict[str, str]:
-    """Tags that make one run serve all partitions between two, in the order of the UI."""
-    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}

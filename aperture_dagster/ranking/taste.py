@@ -314,7 +314,7 @@ def _opinion(tidy: pd.DataFrame, config: TasteConfig) -> NDArray[np.float64]:
     """Return the rating mapped to -1..1 around a neutral point per user; titles without a rating are mildly positive.
 
     The neutral point is halfway between the scale's middle and the user's own mean: a 6 from somebody who usually gives
-    8.5 is a complaint, and a 5 from somebody who gives 3 is praise, but nobody's mean alone turns a 9 into a dislike.
+    8.5 is a complaint, and a 5 from somebody who gives 3 is praise, but a high mean alone never makes a 9 a dislike.
     """
     value = number_column(tidy, "rating")
     user = pd.factorize(tidy["user_id"])[0]

@@ -8,10 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.jobs import Job, range_tags
+from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.runs import UNFINISHED, partitions_of_run
 from aperture_dagster.library.people import participants, partition_changes
-from aperture_dagster.partitions import USERS, users_partitions
+from aperture_dagster.partitions import USERS, range_tags, users_partitions
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import read_users

@@ -179,7 +179,7 @@ def test_a_changed_access_right_renews_the_lists_and_no_taste(settled: Automatio
 
 def test_what_is_missing_is_made_as_soon_as_it_can_be(automation: Automation):
     automation.materialized(*SOURCES)
-    assert automation.follow() == [{"enriched_metadata": {None}}, {"embeddings": {None}}], "nobody's history is read"
+    assert automation.follow() == [{"enriched_metadata": {None}}, {"embeddings": {None}}], "no history has been read"
     automation.materialized("watch_history", users=("Clara",))
     assert automation.follow() == [{"taste_profiles": {"Clara"}}, {"recommendations": {"Clara"}}]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 
 from aperture_dagster.build import build_definitions
+from aperture_dagster.defs.jobs import Job
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import Settings
 
@@ -134,3 +135,10 @@ def test_a_failed_blocking_check_stops_the_schedules_of_what_follows_and_is_name
 @pytest.mark.parametrize("job", ["sync_movies", "sync_watch_history", "enrich_metadata"])
 def test_a_failed_blocking_check_does_not_stop_what_could_repair_it(tick, job: str):
     assert isinstance(tick(job, ("Alma",), sound=()), dg.RunRequest)
+
+
+def test_a_job_late_in_the_evening_has_its_deadline_after_midnight():
+    late = Job("refresh_something", "Refresh something.", ("something",), cron="30 22 * * *")
+    assert late.freshness("UTC") == dg.FreshnessPolicy.cron(
+        "30 1 * * *", lower_bound_delta=timedelta(days=1), timezone="UTC"
+    )

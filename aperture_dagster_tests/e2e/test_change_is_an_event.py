@@ -11,10 +11,9 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.automation import FROM_AUTOMATION
-from aperture_dagster.defs.jobs import range_tags
 from aperture_dagster.defs.taste import profiles
 from aperture_dagster.defs.users import SCHEDULE_TAG
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World
 from aperture_dagster_tests.e2e.worlds import small_world
@@ -113,7 +112,7 @@ def test_syncs_that_find_nothing_new_are_one_run_each_and_start_nothing(living: 
         result = living.scheduled(job)
         events.append(len(living.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)))
         assert living.follow() == [], job
-    assert events[0] == 0, "nobody's history changed, so nobody is recorded"
+    assert events[0] == 0, "no history changed, so no user is recorded"
 
 
 def test_a_play_moves_the_taste_and_the_list_of_the_user_who_watched(living: Living):

@@ -16,6 +16,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import write_users
 from aperture_dagster.storage.vectors import activate_model, register_model
 from aperture_dagster_tests.sensors.runs import ENDED, UNFINISHED, add_run
+from aperture_dagster_tests.storage.conftest import user_row
 
 FIRST_LIST_ASSETS = ("watch_history", "taste_profiles", "recommendations")
 
@@ -37,26 +38,7 @@ class Home:
 
     def users_are(self, *names: str, disabled: tuple[str, ...] = ()) -> None:
         """What the server lists; an id is the name in lower case."""
-        rows = [
-            {
-                "user_id": name.lower(),
-                "name": name,
-                "email": None,
-                "email_source": None,
-                "is_administrator": False,
-                "is_hidden": False,
-                "is_disabled": name in disabled,
-                "max_parental_rating": None,
-                "all_libraries": True,
-                "library_ids": [],
-                "blocked_tags": [],
-                "allowed_tags": [],
-                "open_library_ids": [],
-                "excluded_folders": [],
-                "last_activity_at": None,
-            }
-            for name in names
-        ]
+        rows = [user_row(name.lower()) | {"name": name, "is_disabled": name in disabled} for name in names]
         with self.database.transaction() as connection:
             write_users(connection, rows, still_there={row["user_id"] for row in rows}, key_for=partition_key)
 

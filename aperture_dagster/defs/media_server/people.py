@@ -123,8 +123,8 @@ def ids_on_server(page: Page[ServerUser]) -> set[str] | None:
 def no_user_changed(instance: dg.DagsterInstance, settings: Settings) -> str | None:
     """Look at the server's users, and say why there is no need to sync them; None if there may be.
 
-    A look is one request, while a run every half hour would write a megabyte of events a day. Once a day, after a
-    failure, and when the look itself fails, the run takes place and tells.
+    This sends one request, while a run every half hour would write a megabyte of events a day. Once a day, after a
+    failure, and when the request itself fails, the run takes place and reports what is wrong.
     """
     runs = instance.get_run_records(dg.RunsFilter(job_name="sync_users"), limit=1)
     if not runs or runs[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS:
