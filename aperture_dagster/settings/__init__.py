@@ -32,6 +32,7 @@ from aperture_dagster.settings.home import HomeSettings, RunSettings
 from aperture_dagster.settings.mdblist import MdblistSettings
 from aperture_dagster.settings.media_server import MediaServerSettings
 from aperture_dagster.settings.omdb import OmdbSettings
+from aperture_dagster.settings.publishing import PublishingSettings, WatchingSettings
 from aperture_dagster.settings.ranking import EmbedderSettings, RecommendationSettings, TopPicksSettings
 from aperture_dagster.settings.tmdb import LogoSettings, TmdbSettings
 from aperture_dagster.settings.types import SettingsGroup, parse_headers
@@ -66,6 +67,8 @@ class Settings(
     EmbedderSettings,
     RecommendationSettings,
     TopPicksSettings,
+    WatchingSettings,
+    PublishingSettings,
 ):
     """All settings, validated. Create them with :func:`load_settings`."""
 
