@@ -20,6 +20,13 @@ from aperture_dagster.storage.tables.enrichment import (
 )
 from aperture_dagster.storage.tables.home import facts, quota, services
 from aperture_dagster.storage.tables.people import history_syncs, plays, rating_changes, ratings, users, watch_state
+from aperture_dagster.storage.tables.publishing import (
+    item_files,
+    published_access,
+    published_entries,
+    published_libraries,
+    published_lists,
+)
 from aperture_dagster.storage.tables.taste import (
     embedding_models,
     embeddings,
@@ -45,6 +52,7 @@ __all__ = [
     "facts",
     "fetches",
     "history_syncs",
+    "item_files",
     "item_ids",
     "item_versions",
     "libraries",
@@ -53,6 +61,10 @@ __all__ = [
     "metadata",
     "omdb_ratings",
     "plays",
+    "published_access",
+    "published_entries",
+    "published_libraries",
+    "published_lists",
     "quota",
     "rating_changes",
     "ratings",

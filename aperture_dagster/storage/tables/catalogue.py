@@ -6,6 +6,7 @@ from sqlalchemy import (
     ARRAY,
     REAL,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -115,6 +116,8 @@ item_versions = Table(
     Column("server_item_id", Text, primary_key=True),
     Column("item_id", BigInteger, nullable=False, unique=True, comment="used by watch states of the version"),
     Column("primary_item_id", BigInteger, nullable=False, comment="the title or episode of the version"),
+    Column("is_published", Boolean, nullable=False, server_default=text("false"), comment="a published copy of ours"),
     Index("ix_item_versions_primary_item_id", "primary_item_id"),
-    comment="Alternate versions, which listings omit. Their watch states count for the title or episode.",
+    comment="Alternate versions and published copies, which listings omit. Their watch states count for the title or "
+    "episode.",
 )

@@ -31,13 +31,15 @@ CREATE TABLE item_versions (
     server_item_id TEXT NOT NULL,
     item_id BIGINT NOT NULL,
     primary_item_id BIGINT NOT NULL,
+    is_published BOOLEAN DEFAULT false NOT NULL,
     CONSTRAINT pk_item_versions PRIMARY KEY (server_item_id),
     CONSTRAINT uq_item_versions_item_id UNIQUE (item_id)
 );
 CREATE INDEX ix_item_versions_primary_item_id ON item_versions (primary_item_id);
-COMMENT ON TABLE item_versions IS 'Alternate versions, which listings omit. Their watch states count for the title or episode.';
+COMMENT ON TABLE item_versions IS 'Alternate versions and published copies, which listings omit. Their watch states count for the title or episode.';
 COMMENT ON COLUMN item_versions.item_id IS 'used by watch states of the version';
 COMMENT ON COLUMN item_versions.primary_item_id IS 'the title or episode of the version';
+COMMENT ON COLUMN item_versions.is_published IS 'a published copy of ours';
 
 CREATE TABLE fetches (
     source TEXT NOT NULL,
@@ -614,9 +616,91 @@ CREATE INDEX ix_episodes_series_item_id ON episodes (series_item_id, season, num
 CREATE INDEX ix_episodes_work_id ON episodes (work_id);
 COMMENT ON TABLE episodes IS 'One row per episode item on the media server; removed_at is its tombstone. Never deleted.';
 COMMENT ON COLUMN episodes.server_item_id IS 'null if the server has given it to another item';
+
+CREATE TABLE published_libraries (
+    list_key TEXT NOT NULL,
+    user_id TEXT,
+    media_type TEXT NOT NULL,
+    name TEXT NOT NULL,
+    folder TEXT NOT NULL,
+    item_id TEXT,
+    picture_sha256 TEXT,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_published_libraries PRIMARY KEY (list_key),
+    CONSTRAINT ck_published_libraries_media_type CHECK (media_type IN ('movie', 'series')),
+    CONSTRAINT uq_published_libraries_folder UNIQUE (folder)
+);
+COMMENT ON TABLE published_libraries IS 'Libraries that were created on the media server. One is found there by its folder, never by id or name.';
+COMMENT ON COLUMN published_libraries.list_key IS 'which list, such as recommendations/USER/movie';
+COMMENT ON COLUMN published_libraries.user_id IS 'its owner; null: shared';
+COMMENT ON COLUMN published_libraries.name IS 'on the media server';
+COMMENT ON COLUMN published_libraries.folder IS 'below APERTURE_PUBLISH_ROOT';
+COMMENT ON COLUMN published_libraries.item_id IS 'the library''s id on the media server when last seen';
+COMMENT ON COLUMN published_libraries.picture_sha256 IS 'the picture last uploaded';
+
+CREATE TABLE published_entries (
+    list_key TEXT NOT NULL,
+    entry_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    folder TEXT NOT NULL,
+    rank SMALLINT NOT NULL,
+    state TEXT NOT NULL,
+    date_added TIMESTAMP WITH TIME ZONE NOT NULL,
+    nfo_changed_at TIMESTAMP WITH TIME ZONE,
+    files JSONB NOT NULL,
+    CONSTRAINT pk_published_entries PRIMARY KEY (list_key, entry_id),
+    CONSTRAINT ck_published_entries_state CHECK (state IN ('planned', 'placed', 'leaving')),
+    CONSTRAINT ck_published_entries_rank CHECK (rank >= 1),
+    CONSTRAINT fk_published_entries_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key)
+);
+COMMENT ON TABLE published_entries IS 'Titles in published libraries, with every file that was or may have been placed.';
+COMMENT ON COLUMN published_entries.entry_id IS 'also at the end of the folder''s name, and in the NFO';
+COMMENT ON COLUMN published_entries.folder IS 'below the library''s folder';
+COMMENT ON COLUMN published_entries.state IS 'planned: files may be there; placed: they are; leaving: may be';
+COMMENT ON COLUMN published_entries.date_added IS 'as the server shows it; kept while the entry stays';
+COMMENT ON COLUMN published_entries.nfo_changed_at IS 'when an NFO was last replaced; null: not since it was placed';
+COMMENT ON COLUMN published_entries.files IS 'path below the folder -> kind, digest, size, mtime, item';
+
+CREATE TABLE published_lists (
+    list_key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    server_list_id TEXT,
+    items TEXT[] NOT NULL,
+    CONSTRAINT pk_published_lists PRIMARY KEY (list_key, kind, user_id),
+    CONSTRAINT ck_published_lists_kind CHECK (kind IN ('collection', 'playlist'))
+);
+COMMENT ON TABLE published_lists IS 'Collections and playlists on the media server.';
+COMMENT ON COLUMN published_lists.user_id IS 'a playlist''s owner; empty: shared';
+COMMENT ON COLUMN published_lists.server_list_id IS 'null while it is being created';
+COMMENT ON COLUMN published_lists.items IS 'server ids that were put into it';
+
+CREATE TABLE published_access (
+    user_id TEXT NOT NULL,
+    item_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    CONSTRAINT pk_published_access PRIMARY KEY (user_id, item_id, kind),
+    CONSTRAINT ck_published_access_kind CHECK (kind IN ('view', 'latest', 'listed'))
+);
+COMMENT ON TABLE published_access IS 'What was set once in users'' settings: hidden from a user''s view or from Latest, or all libraries replaced by a list. What a user changes back stays as it is.';
+COMMENT ON COLUMN published_access.item_id IS 'a library''s id; empty: the user''s list of libraries';
+
+CREATE TABLE item_files (
+    item_id BIGINT NOT NULL,
+    path TEXT,
+    sources JSONB NOT NULL,
+    picture_tag TEXT,
+    read_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_item_files PRIMARY KEY (item_id)
+);
+COMMENT ON TABLE item_files IS 'The files of titles and episodes that are published.';
+COMMENT ON COLUMN item_files.path IS 'of the item when the files were read';
+COMMENT ON COLUMN item_files.sources IS 'versions, parts and subtitles, as the server lists them';
+COMMENT ON COLUMN item_files.picture_tag IS 'changes with the item''s picture';
 CREATE VIEW present_titles AS SELECT * FROM titles WHERE removed_at IS NULL;
 CREATE VIEW present_episodes AS SELECT * FROM episodes WHERE removed_at IS NULL;
 CREATE VIEW present_users AS SELECT * FROM users WHERE removed_at IS NULL;
 CREATE VIEW work_copies AS SELECT w.work_id, c.item_id, c.media_type, c.server_item_id, c.library_id, c.title, c.original_title, c.sort_title, c.year, c.premiere_date, c.end_date, c.overview, c.tagline, c.genres, c.tags, c.studios, c.official_rating, c.community_rating, c.critic_rating, c.runtime_minutes, c.status, c.path, c.tmdb_id, c.imdb_id, c.tvdb_id, c.added_at, c.first_seen_at, c.updated_at, c.removed_at FROM works w CROSS JOIN LATERAL (SELECT * FROM titles t WHERE t.work_id = w.work_id ORDER BY removed_at IS NOT NULL, item_id LIMIT 1) c;
 CREATE VIEW work_names AS SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.year, c.year) AS year, coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id FROM works w LEFT JOIN enriched_metadata e USING (work_id) LEFT JOIN work_copies c USING (work_id);
-CREATE VIEW items AS SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, NULL::int AS number, title AS name, NULL::text AS series_name, removed_at, false AS is_version FROM titles UNION ALL SELECT e.server_item_id, e.item_id, e.item_id, e.work_id, true, e.season, e.number, e.title, s.title, e.removed_at, false FROM episodes e JOIN titles s ON s.item_id = e.series_item_id UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, t.work_id, false, NULL, NULL, NULL, NULL, t.removed_at, true FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, e.work_id, true, e.season, e.number, NULL, NULL, e.removed_at, true FROM item_versions v JOIN episodes e ON e.item_id = v.primary_item_id;
+CREATE VIEW items AS SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, NULL::int AS number, title AS name, NULL::text AS series_name, removed_at, false AS is_version, false AS is_published FROM titles UNION ALL SELECT e.server_item_id, e.item_id, e.item_id, e.work_id, true, e.season, e.number, e.title, s.title, e.removed_at, false, false FROM episodes e JOIN titles s ON s.item_id = e.series_item_id UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, t.work_id, false, NULL, NULL, NULL, NULL, t.removed_at, true, v.is_published FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, e.work_id, true, e.season, e.number, NULL, NULL, e.removed_at, true, v.is_published FROM item_versions v JOIN episodes e ON e.item_id = v.primary_item_id;
