@@ -26,7 +26,8 @@ VIEWS = {
     # All server ids: titles, episodes and their alternate versions. The watch state of a version has its own item_id,
     # its plays have that of the title or episode. A version is removed if its primary item is.
     "items": "SELECT server_item_id, item_id, item_id AS logged_as, work_id, false AS is_episode, NULL::int AS season, "
-    "NULL::int AS number, title AS name, NULL::text AS series_name, removed_at, false AS is_version, false AS is_published FROM titles "
+    "NULL::int AS number, title AS name, NULL::text AS series_name, removed_at, false AS is_version, "
+    "false AS is_published FROM titles "
     "UNION ALL SELECT e.server_item_id, e.item_id, e.item_id, e.work_id, true, e.season, e.number, e.title, s.title, "
     "e.removed_at, false, false FROM episodes e JOIN titles s ON s.item_id = e.series_item_id "
     "UNION ALL SELECT v.server_item_id, v.item_id, v.primary_item_id, t.work_id, false, NULL, NULL, NULL, NULL, "
