@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -31,9 +32,9 @@ class Item:
     """A film, series, season, episode or box set on the media server."""
 
     __slots__ = (
-        "copy", "created", "episode", "episode_end", "folder", "generation", "id", "kind", "library", "members",
-        "name", "present", "primary", "runtime_ticks", "saved", "season", "seasons", "series", "slot", "sort_name",
-        "specials", "title", "version", "versions", "virtual",
+        "copy", "created", "episode", "episode_end", "folder", "forced_sort_name", "generation", "id", "kind",
+        "library", "locked", "members", "name", "own_provider_ids", "present", "primary", "runtime_ticks", "saved",
+        "season", "seasons", "series", "slot", "sort_name", "specials", "title", "version", "versions", "virtual",
     )  # fmt: skip
 
     def __init__(
@@ -68,9 +69,73 @@ class Item:
         self.runtime_ticks: int | None = None
         self.folder = ""
         self.sort_name = name
+        self.forced_sort_name: str | None = None
+        """A sort name that replaces the one made from the name."""
+        self.own_provider_ids: dict[str, str] | None = None
+        """Provider ids that replace those of the title."""
+        self.locked = False
+        """Whether the item's metadata is locked."""
         self.generation = 0
         self.present = True
         self.id = ""
+
+    @property
+    def has_own_facts(self) -> bool:
+        """Whether ``title`` describes the item itself, rather than the series that it belongs to."""
+        return self.kind in ("Movie", "Series")
+
+    @property
+    def premiere(self) -> str | None:
+        """The premiere as ``YYYY-MM-DD``, if known."""
+        if self.season is None:
+            return self.title.release_date or None
+        return episode_air_date(self.title, self.season, 1 if self.episode is None else self.episode)
+
+    @property
+    def end_date(self) -> str | None:
+        """Of a series that has ended: when its last episode aired, if known."""
+        if not self.seasons:
+            return None
+        return episode_air_date(self.title, len(self.seasons), self.seasons[-1].last_number)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that decide who may see the item: its own, those of its series and of its library."""
+        return (*self.title.server_tags, *self.library.tags)
+
+    @property
+    def image_tag(self) -> str | None:
+        """The tag of the primary image; None without one."""
+        return self.id[:16] if self.kind != "Episode" else None
+
+    @property
+    def media_path(self) -> str:
+        """The path of the file that is played."""
+        return self.path
+
+    @property
+    def user_data_keys(self) -> list[str]:
+        """The keys of users' data on the item, most significant first (``GetUserDataKeys``)."""
+        if self.series is not None:
+            keys, numbers = self.series.user_data_keys, (self.season, self.episode)
+            suffix = "".join(f"{number:03d}" for number in numbers if number is not None)
+            return [*(f"{key}{suffix}" for key in (keys[:-1] or keys)), self.id]
+        names = {"Movie": ("tmdb", "imdb"), "Series": ("custom", "tvdb", "imdb")}.get(self.kind, ())
+        known = {name.lower(): value for name, value in self.provider_ids.items()}
+        return [*(known[name] for name in names if known.get(name)), self.id]
+
+    @property
+    def provider_ids(self) -> dict[str, str]:
+        """The provider ids, those that replace the title's or else these."""
+        if self.own_provider_ids is not None:
+            return self.own_provider_ids
+        title = self.title
+        known = {"Tmdb": title.tmdb_id, "Imdb": title.imdb_id, "Tvdb": title.tvdb_id}
+        if self.kind == "BoxSet":
+            known = {"Tmdb": title.tmdb_id}
+        elif self.kind not in ("Movie", "Series"):
+            known = {}
+        return {name: str(value) for name, value in known.items() if value is not None and value != ""}
 
     @property
     def every_season(self) -> list[Season]:
@@ -182,11 +247,13 @@ class Catalogue:
         *,
         today: datetime,
         first_played: dict[str, float],
+        clock: Callable[[], float] = time.time,
         libraries: Iterable[WorldLibrary] = DEFAULT_LIBRARIES,
         box_sets: Iterable[BoxSet] = (),
     ) -> None:
         self.today = today.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         self.version = 0
+        self._clock = clock
         self.libraries = list(libraries)
         self.hidden_libraries: set[str] = set()
         self.by_id: dict[str, Item] = {}
@@ -252,7 +319,7 @@ class Catalogue:
 
         It may gain copies and episodes, and lose copies. Raises ValueError when it would lose seasons or episodes.
         """
-        now = datetime.now(UTC).timestamp()
+        now = self._clock()
         tops = self.by_key.get(title.key)
         if tops is None:
             self._make(title, None, created=now)

@@ -7,6 +7,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, KeysView, Sequence
+from email.utils import formatdate
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl
@@ -171,6 +172,7 @@ class StandIn(ABC):
             request.content = await request.body()
         with self._state.lock:
             response, fault = self._respond(operation, request)
+        response.headers.setdefault("date", formatdate(self._state.clock.now(), usegmt=True))
         if fault is not None:
             await fault.wait()
         await response(scope, receive, send)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
+
+from aperture_dagster.simulator.rules import ServerRules, version_numbers
 
 
 def _embedding_models() -> dict[str, int]:
@@ -26,6 +29,8 @@ class SimulatorSettings:
     jellyfin_key: str = "demo-jellyfin-key"
     jellyfin_version: str = "12.0.0"
     """``10.9.11`` to ``12.0.0``; from 12 on, legacy authentication is refused."""
+    media_server: Literal["jellyfin", "emby"] = "jellyfin"
+    """The media server whose libraries clients can change, and whose rules apply to scans and to user data."""
     emby_key: str = "demo-emby-key"
     emby_version: str = "4.8.11.0"
     tmdb_key: str = "demo-tmdb-key"
@@ -76,6 +81,26 @@ class SimulatorSettings:
     """Words that trigger the content filter, which refuses the whole request."""
     group_into_collections: bool = False
     """The media server's setting that shows users a box set instead of its members; off by default."""
+    volumes: Mapping[str, str | Path] = field(default_factory=dict)
+    """Folders of this machine by the path at which the media server sees them; it sees no others."""
+    scan_seconds: float = 0.005
+    """Duration of a scan, of one library or of all."""
+    scan_gap_seconds: float = 0.001
+    """Time for which a refresh is queued, and then seems idle, before it starts."""
+    plugins: tuple[str, ...] = ("TMDb", "OMDb")
+    """Names of the media server's plugins, such as ``Merge Versions``."""
+    file_creation_time: bool = True
+    """Whether the date of a new item is that of its file (``UseFileCreationTimeForDateAdded``), or the current one."""
+    group_shows_into_collections: bool | None = None
+    """The same for series; None: as for films."""
+    emby_reads_locked_nfo: bool = True
+    """Whether Emby reads the NFO file of a locked item again, which is not known for sure."""
+    emby_shares_user_data: bool = True
+    """Whether Emby shares user data between items with a common provider id, which is not known for 4.9."""
+    emby_nfo_tolerance: float = 0.0
+    """Seconds by which an NFO file must be newer than the item for Emby to read it again, which are not known."""
+    emby_scan_key: str = "RefreshLibrary"
+    """Key of the task that scans Emby's libraries, which is not known for sure."""
     today: datetime | None = None
     """The current day of the world; None: the day of its last play, or else the real current day."""
 
@@ -84,3 +109,9 @@ class SimulatorSettings:
         """Major and minor version, which decide the behaviour: 10.9, 10.10, 10.11 or 12."""
         first, second = self.jellyfin_version.split(".")[:2]
         return int(first), int(second)
+
+    @property
+    def rules(self) -> ServerRules:
+        """The rules of the media server for libraries, scans and user data."""
+        version = self.emby_version if self.media_server == "emby" else self.jellyfin_version
+        return ServerRules(self.media_server == "emby", version_numbers(version))

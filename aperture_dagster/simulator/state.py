@@ -15,6 +15,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from aperture_dagster.simulator.catalogue import Catalogue, Item
+from aperture_dagster.simulator.clock import Clock
 from aperture_dagster.simulator.counters import Arrivals, Counters, DailyQuota, RateLimit
 from aperture_dagster.simulator.faults import FaultBook, FaultRule
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -56,6 +57,7 @@ class SimulatorState:
     def __init__(self, world: World, settings: SimulatorSettings | None = None) -> None:
         self.settings = settings or SimulatorSettings()
         self.lock = threading.RLock()
+        self.clock = Clock()
         self.world_name = world.name
         self.counters = Counters()
         self.faults = FaultBook()
@@ -85,6 +87,7 @@ class SimulatorState:
             world.titles,
             today=self.today,
             first_played=_first_played(plays),
+            clock=self.clock.now,
             libraries=world.libraries,
             box_sets=world.box_sets,
         )
@@ -99,6 +102,13 @@ class SimulatorState:
             for datum in user.data.values():
                 # Plays of the initial world were saved when they happened, not now.
                 datum.saved = datum.last_played or 0.0
+
+    # The clock
+
+    @_locked
+    def advance(self, seconds: float) -> None:
+        """Move the clock of the media server; a negative number makes it run behind."""
+        self.clock.advance(seconds)
 
     # Counters, faults, limits
 
@@ -337,7 +347,7 @@ class SimulatorState:
         if bare:
             owner.set_played(item, True)
         else:
-            owner.mark_played(item, None, datetime.now(UTC).timestamp())
+            owner.mark_played(item, None, self.clock.now())
 
     @_locked
     def mark_unplayed(self, user: str, key: str, *, season: int | None = None, episode: int | None = None) -> None:
@@ -359,7 +369,7 @@ class SimulatorState:
             raise ValueError(f"there is a user named {facts.name!r} already")
         generation = self._user_generations.get(facts.name, 0)
         self._user_generations[facts.name] = generation + 1
-        user = ServerUser(facts, user_id(facts.name, generation))
+        user = ServerUser(facts, user_id(facts.name, generation), self.clock.now)
         self.users[user.id] = user
         self._users_by_name[facts.name] = user
         return user

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from aperture_dagster.simulator.catalogue import Item
@@ -58,9 +59,10 @@ class Policy:
 class ServerUser:
     """A user and their data by item slot. ``version`` grows with every change of the data or the policy."""
 
-    __slots__ = ("data", "facts", "id", "last_activity", "played_episodes", "policy", "version")
+    __slots__ = ("_clock", "data", "facts", "id", "last_activity", "played_episodes", "policy", "version")
 
-    def __init__(self, facts: WorldUser, user_id: str) -> None:
+    def __init__(self, facts: WorldUser, user_id: str, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self.facts = facts
         self.id = user_id
         self.policy = Policy(
@@ -93,7 +95,7 @@ class ServerUser:
         datum = self.data.get(item.slot)
         if datum is None:
             datum = self.data[item.slot] = UserDatum()
-        datum.saved = time.time()
+        datum.saved = self._clock()
         return datum
 
     def set_played(self, item: Item, played: bool) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from functools import lru_cache
 from typing import Any
 
-from aperture_dagster.simulator.catalogue import Item, episode_air_date, stable_number
+from aperture_dagster.simulator.catalogue import Item, stable_number
 from aperture_dagster.simulator.jellyfin.binding import ticks_date
 from aperture_dagster.simulator.user_data import ServerUser, episodes_of
 from aperture_dagster.simulator.world import WorldLibrary
@@ -22,21 +22,17 @@ def name_id(kind: str, name: str) -> str:
 
 def provider_ids(item: Item) -> dict[str, str]:
     """Return provider ids. Some items have other spellings or empty values, as plugins write them."""
-    if item.kind == "BoxSet" and item.title.tmdb_id is not None:
-        return {"Tmdb": str(item.title.tmdb_id)}
-    if item.kind not in ("Movie", "Series"):
-        return {}
-    title = item.title
-    known = {"Tmdb": title.tmdb_id, "Imdb": title.imdb_id, "Tvdb": title.tvdb_id}
-    oddity = stable_number(title.key) % 20
-    ids = {name: str(value) for name, value in known.items() if value is not None and value != ""}
+    ids = dict(item.provider_ids)
+    if item.own_provider_ids is not None or item.kind not in ("Movie", "Series"):
+        return ids
+    oddity = stable_number(item.title.key) % 20
     if oddity == 0:
         return {name.lower(): value for name, value in ids.items()}
     if oddity == 1:
         return {name.upper(): value for name, value in ids.items()}
-    if oddity in (2, 3) and len(ids) < len(known):
-        missing = next(name for name in known if name not in ids)
-        return {**ids, missing: ""}
+    if oddity in (2, 3):
+        missing = next((name for name in ("Tmdb", "Imdb", "Tvdb") if name not in ids), None)
+        return ids if missing is None else {**ids, missing: ""}
     return ids
 
 
@@ -52,11 +48,7 @@ def series_status(item: Item) -> str | None:
 
 def premiere_date(item: Item) -> str | None:
     """Return the premiere as ``YYYY-MM-DD``, if known."""
-    if item.kind == "Episode" and item.season is not None and item.episode is not None:
-        return episode_air_date(item.title, item.season, item.episode)
-    if item.kind == "Season" and item.season is not None:
-        return episode_air_date(item.title, item.season, 1)
-    return item.title.release_date or None
+    return item.premiere
 
 
 def _people(item: Item) -> list[dict[str, Any]]:
@@ -90,7 +82,14 @@ def _media_sources(item: Item) -> list[dict[str, Any]]:
 
 def _media_source(item: Item) -> dict[str, Any]:
     size = (item.runtime_ticks or 0) // 10_000_000 * 500_000
-    source = {"Protocol": "File", "Id": item.id, "Path": item.path, "Type": "Default", "Container": "mkv", "Size": size}
+    source = {
+        "Protocol": "File",
+        "Id": item.id,
+        "Path": item.media_path,
+        "Type": "Default",
+        "Container": "mkv",
+        "Size": size,
+    }
     return {**source, "Name": item.name, "IsRemote": False, "RunTimeTicks": item.runtime_ticks}
 
 
@@ -103,11 +102,11 @@ def _source_count(item: Item) -> int | None:
 # Fields that are sent only on request.
 _OPTIONAL = {
     "providerids": lambda item: ("ProviderIds", provider_ids(item)),
-    "overview": lambda item: ("Overview", item.title.overview if item.kind in ("Movie", "Series") else ""),
-    "genres": lambda item: ("Genres", list(item.title.genres) if item.kind in ("Movie", "Series") else []),
-    "tags": lambda item: ("Tags", list(item.title.server_tags) if item.kind in ("Movie", "Series") else []),
+    "overview": lambda item: ("Overview", item.title.overview if item.has_own_facts else ""),
+    "genres": lambda item: ("Genres", list(item.title.genres) if item.has_own_facts else []),
+    "tags": lambda item: ("Tags", list(item.title.server_tags) if item.has_own_facts else []),
     "studios": lambda item: ("Studios", _studios(item)),
-    "people": lambda item: ("People", _people(item) if item.kind in ("Movie", "Series") else []),
+    "people": lambda item: ("People", _people(item) if item.has_own_facts else []),
     "datecreated": lambda item: ("DateCreated", ticks_date(item.created)),
     "datelastmediaadded": lambda item: (
         "DateLastMediaAdded",
@@ -115,15 +114,15 @@ _OPTIONAL = {
     ),
     "originaltitle": lambda item: (
         "OriginalTitle",
-        item.title.original_title if item.kind in ("Movie", "Series") else None,
+        item.title.original_title if item.has_own_facts else None,
     ),
     "productionlocations": lambda item: (
         "ProductionLocations",
-        list(item.title.countries) if item.kind in ("Movie", "Series") else [],
+        list(item.title.countries) if item.has_own_facts else [],
     ),
     "taglines": lambda item: (
         "Taglines",
-        [item.title.tagline] if item.title.tagline and item.kind in ("Movie", "Series") else [],
+        [item.title.tagline] if item.title.tagline and item.has_own_facts else [],
     ),
     "sortname": lambda item: ("SortName", item_sort_name(item)),
     "path": lambda item: ("Path", None if item.virtual else item.path),
@@ -139,12 +138,15 @@ _OPTIONAL = {
         {"Series": len(item.every_season), "Season": len(episodes_of(item))}.get(item.kind),
     ),
     "externalurls": lambda item: ("ExternalUrls", []),
+    "settings": lambda item: ("LockData", item.locked),
     "etag": lambda item: ("Etag", name_id("etag", f"{item.id}|{item.saved}")),
 }
 
 
 def item_sort_name(item: Item) -> str:
-    """Return the sort name; an episode's begins with its numbers."""
+    """Return the sort name; an episode's begins with its numbers, unless it is set."""
+    if item.forced_sort_name is not None:
+        return item.sort_name
     if item.kind == "Episode":
         return f"{item.season:03d} - {item.episode:04d} - {item.name.lower()}"
     return item.sort_name
@@ -178,7 +180,7 @@ def item_dto(
         dto["ProductionYear"] = year
     if title.official_rating:
         dto["OfficialRating"] = title.official_rating
-    if title.vote_average is not None and item.kind in ("Movie", "Series"):
+    if title.vote_average is not None and item.has_own_facts:
         dto["CommunityRating"] = round(title.vote_average, 3)
     if item.runtime_ticks is not None:
         dto["RunTimeTicks"] = item.runtime_ticks
@@ -186,9 +188,8 @@ def item_dto(
         status = series_status(item)
         if status:
             dto["Status"] = status
-        if status == "Ended" and item.seasons:
-            last = item.seasons[-1]
-            end = episode_air_date(title, len(item.seasons), last.last_number)
+        if status == "Ended":
+            end = item.end_date
             if end:
                 dto["EndDate"] = f"{end}T00:00:00.0000000Z"
     elif item.series is not None:
@@ -209,6 +210,10 @@ def item_dto(
             key, value = make(item)
             if value is not None:
                 dto[key] = value
+    if "settings" in fields:
+        dto["LockedFields"] = []
+        if item.forced_sort_name is not None:
+            dto["ForcedSortName"] = item.forced_sort_name
     if user is not None:
         dto["UserData"] = user_data_dto(item, user)
     if item.kind in _VIDEO:
@@ -216,7 +221,7 @@ def item_dto(
     else:
         dto["MediaType"] = "Unknown"
     if images:
-        dto["ImageTags"] = {"Primary": item.id[:16]} if item.kind != "Episode" else {}
+        dto["ImageTags"] = {} if item.image_tag is None else {"Primary": item.image_tag}
         dto["BackdropImageTags"] = []
     dto["LocationType"] = "Virtual" if item.virtual else "FileSystem"
     return dto
@@ -235,7 +240,7 @@ def user_data_dto(item: Item, user: ServerUser) -> dict[str, Any]:
         "PlayCount": datum.play_count,
         "IsFavorite": datum.favorite,
         "Played": datum.played,
-        "Key": str(item.title.tmdb_id or item.title.imdb_id or item.id),
+        "Key": item.user_data_keys[0],
         "ItemId": item.id,
     }
     if item.kind in ("Series", "Season"):

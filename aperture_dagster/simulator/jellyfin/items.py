@@ -22,7 +22,7 @@ _SINGLE_ITEM_FIELDS = frozenset(
     (
         "providerids", "overview", "genres", "tags", "studios", "people", "datecreated", "originaltitle",
         "productionlocations", "taglines", "sortname", "path", "parentid", "mediasources", "recursiveitemcount",
-        "childcount", "externalurls", "etag",
+        "childcount", "externalurls", "etag", "settings",
     )
 )  # fmt: skip
 _LATEST = 20
@@ -31,7 +31,7 @@ SERIES_COUNTED = "series counted for its user data"
 _UNMODELLED_FIELDS = frozenset(
     (
         "airtime", "candelete", "candownload", "channelinfo", "chapters", "trickplay", "cumulativeruntimeticks",
-        "customrating", "displaypreferencesid", "itemcounts", "playaccess", "primaryimageaspectratio", "settings",
+        "customrating", "displaypreferencesid", "itemcounts", "playaccess", "primaryimageaspectratio",
         "seriesstudio", "specialepisodenumbers", "remotetrailers", "mediastreams", "seasonuserdata",
         "datelastrefreshed", "datelastsaved", "refreshstate", "channelimage", "enablemediasourcedisplay", "width",
         "height", "extraids", "localtrailercount", "ishd", "specialfeaturecount",

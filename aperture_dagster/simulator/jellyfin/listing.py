@@ -200,7 +200,7 @@ def visible_to(user: ServerUser) -> Predicate:
         if excluded and f"{(item.series or item).folder}/".startswith(excluded):
             return False
         if blocked or allowed:
-            tags = _lower((*item.title.server_tags, *item.library.tags))
+            tags = _lower(item.tags)
             if blocked & tags or (allowed and not allowed & tags):
                 return False
         if limit is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.responses import Response
@@ -43,7 +42,7 @@ class PlaystateEndpoints:
     def played(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
         """``POST /UserPlayedItems/{item_id}``: for a series, every episode."""
         user, item = self._find(request, item_id, user_id)
-        user.mark_played(item, binding.moment(request.query, "datePlayed"), datetime.now(UTC).timestamp())
+        user.mark_played(item, binding.moment(request.query, "datePlayed"), self._access.state.clock.now())
         return self._response(item, user)
 
     def unplayed(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
