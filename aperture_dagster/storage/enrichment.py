@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, text
+from sqlalchemy import ARRAY
 
 from aperture_dagster.library.merge import SERVER, MergePlan
 from aperture_dagster.storage.bulk import WriteCounts, upsert
+from aperture_dagster.storage.catalogue import PRESENT
+from aperture_dagster.storage.queries import execute, read_rows, read_value
 from aperture_dagster.storage.tables import enriched_metadata, merges, metadata, tmdb_collections, written_columns
 
 if TYPE_CHECKING:
@@ -26,19 +28,16 @@ NO_VALUES: dict[str, Any] = {
 MERGE_BATCH = 1000
 
 # The works of the library with their sources; the oldest present copy represents each work.
-_WORKS = (
-    "FROM (SELECT DISTINCT ON (work_id) {columns}, t.xmin AS version, t.ctid AS place FROM titles t "
-    " WHERE removed_at IS NULL AND {scope} ORDER BY work_id, item_id) s "
-    + " ".join(
-        f"LEFT JOIN {table.name} {source} ON {source}.work_id = s.work_id" for source, table in SOURCE_TABLES.items()
-    )
+_WORKS = """
+    FROM (SELECT DISTINCT ON (work_id) {columns}, t.xmin AS version, t.ctid AS place FROM titles t
+      WHERE removed_at IS NULL AND {scope} ORDER BY work_id, item_id) s """ + " ".join(
+    f"LEFT JOIN {table.name} {source} ON {source}.work_id = s.work_id" for source, table in SOURCE_TABLES.items()
 )
 # The versions of the rows that a merge reads: xmin and ctid change with every update. format() keeps the positions of
 # missing rows.
+_VERSIONS = ", ".join(f"{source}.xmin, {source}.ctid" for source in SOURCE_TABLES)
 _MADE_FROM = (
-    f"format('%s|%s %s{'|%s %s' * len(SOURCE_TABLES)}', CAST(:recipe AS text), s.version, s.place, "
-    + ", ".join(f"{source}.xmin, {source}.ctid" for source in SOURCE_TABLES)
-    + ")"
+    f"format('%s|%s %s{'|%s %s' * len(SOURCE_TABLES)}', CAST(:recipe AS text), s.version, s.place, {_VERSIONS})"
 )
 
 
@@ -59,34 +58,27 @@ def write_enriched(connection: Connection, plan: MergePlan) -> WriteCounts:
     and clock changes cannot hide a change.
     """
     counts, recipe = WriteCounts(), plan.recipe()
-    changed = connection.execute(
-        text(
-            f"SELECT s.work_id {_WORKS.format(columns='work_id', scope='TRUE')} "
-            "LEFT JOIN merges m ON m.work_id = s.work_id LEFT JOIN enriched_metadata e ON e.work_id = s.work_id "
-            f"WHERE m.made_from IS DISTINCT FROM {_MADE_FROM} OR e.work_id IS NULL ORDER BY 1"
-        ),
-        {"recipe": recipe},
-    )
-    works = list(changed.scalars())
+    statement = f"""
+        SELECT s.work_id {_WORKS.format(columns="work_id", scope="TRUE")}
+        LEFT JOIN merges m ON m.work_id = s.work_id LEFT JOIN enriched_metadata e ON e.work_id = s.work_id
+        WHERE m.made_from IS DISTINCT FROM {_MADE_FROM} OR e.work_id IS NULL ORDER BY 1"""
+    works = list(execute(connection, statement, recipe=recipe).scalars())
     columns = [
         f'{source}."{name}" AS "{source}.{name}"'
         for source, table in SOURCE_TABLES.items()
         for name in written_columns(table)
     ]
-    statement = text(
-        f"SELECT s.*, {_MADE_FROM} AS made_from, {', '.join(columns)} "
-        f"{_WORKS.format(columns='t.*', scope='work_id = ANY(:works)')} ORDER BY s.work_id"
-    )
+    statement = f"""
+        SELECT s.*, {_MADE_FROM} AS made_from, {", ".join(columns)}
+        {_WORKS.format(columns="t.*", scope="work_id = ANY(:works)")} ORDER BY s.work_id"""
     for start in range(0, len(works), MERGE_BATCH):
-        batch = works[start : start + MERGE_BATCH]
-        found = connection.execute(statement, {"works": batch, "recipe": recipe}).mappings().all()
+        found = read_rows(connection, statement, works=works[start : start + MERGE_BATCH], recipe=recipe)
         rows = []
-        for parts in (_by_source(dict(row)) for row in found):
+        for parts in map(_by_source, found):
             identity = {name: parts[SERVER][name] for name in ("work_id", "media_type")}
             rows.append(NO_VALUES | identity | plan.merge(parts))
         counts += upsert(connection, enriched_metadata, rows)
-        made = [{"work_id": row["work_id"], "made_from": row["made_from"]} for row in found]
-        upsert(connection, merges, made)
+        upsert(connection, merges, [{name: row[name] for name in ("work_id", "made_from")} for row in found])
     return counts
 
 
@@ -98,49 +90,40 @@ def _by_source(row: dict[str, Any]) -> dict[str, Any]:
     return {source: part if part["work_id"] is not None else None for source, part in parts.items()}
 
 
-def enriched_sample(connection: Connection, limit: int = 20) -> list[dict[str, Any]]:
-    """List the most recently merged titles, for the asset's page."""
-    statement = text(
-        "SELECT title, year, media_type, array_to_string(genres, ', ') AS genres, "
-        "array_to_string(keywords[1:6], ', ') AS keywords, vote_average, vote_count, imdb_rating, rotten_tomatoes, "
-        "metacritic, mdblist_score, awards "
-        "FROM enriched_metadata ORDER BY updated_at DESC, vote_count DESC NULLS LAST LIMIT :n"
-    )
-    return [dict(row) for row in connection.execute(statement, {"n": limit}).mappings()]
+def enriched_sample(connection: Connection) -> list[dict[str, Any]]:
+    """List the 20 most recently merged titles, for the asset's page."""
+    statement = """
+        SELECT title, year, media_type, array_to_string(genres, ', ') AS genres,
+        array_to_string(keywords[1:6], ', ') AS keywords, vote_average, vote_count, imdb_rating, rotten_tomatoes,
+        metacritic, mdblist_score, awards
+        FROM enriched_metadata ORDER BY updated_at DESC, vote_count DESC NULLS LAST LIMIT 20"""
+    return read_rows(connection, statement)
 
 
 def count_values(connection: Connection) -> dict[tuple[str, str], int]:
     """Count the values of the merged view by column and source."""
-    statement = text(
-        "SELECT s.key AS column, s.value AS source, count(*) AS titles FROM enriched_metadata e, "
-        "jsonb_each_text(e.sources) s WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id) "
-        "GROUP BY 1, 2"
-    )
-    return {(column, source): titles for column, source, titles in connection.execute(statement)}
+    statement = f"""
+        SELECT s.key AS column, s.value AS source, count(*) AS titles FROM enriched_metadata e,
+        jsonb_each_text(e.sources) s WHERE {PRESENT} GROUP BY 1, 2"""
+    return {(column, source): titles for column, source, titles in execute(connection, statement)}
 
 
 def coverage(connection: Connection) -> dict[str, float]:
     """Return the share of works (0-1) with keywords, overview, cast, votes, critics and awards, and their number."""
-    row = connection.exec_driver_sql(
-        "SELECT count(*), avg((cardinality(e.keywords) > 0)::int), avg((e.overview IS NOT NULL)::int), "
-        'avg((cardinality(e."cast") > 0)::int), avg((e.vote_count IS NOT NULL)::int), '
-        "avg((e.rotten_tomatoes IS NOT NULL OR e.metacritic IS NOT NULL)::int), "
-        "avg((e.awards IS NOT NULL)::int) FROM enriched_metadata e "
-        "WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id)"
-    ).one()
-    names = ("keywords", "overview", "cast", "votes", "critics", "awards")
-    return {name: float(value or 0) for name, value in zip(names, row[1:], strict=True)} | {"works": float(row[0])}
+    statement = f"""
+        SELECT avg((cardinality(e.keywords) > 0)::int) AS keywords, avg((e.overview IS NOT NULL)::int) AS overview,
+        avg((cardinality(e."cast") > 0)::int) AS "cast", avg((e.vote_count IS NOT NULL)::int) AS votes,
+        avg((e.rotten_tomatoes IS NOT NULL OR e.metacritic IS NOT NULL)::int) AS critics,
+        avg((e.awards IS NOT NULL)::int) AS awards, count(*) AS works FROM enriched_metadata e WHERE {PRESENT}"""
+    return {name: float(value or 0) for name, value in read_rows(connection, statement)[0].items()}
 
 
 def unmerged_titles(connection: Connection) -> int:
     """Count the works of the library that have not been merged yet."""
-    return (
-        connection.exec_driver_sql(
-            "SELECT count(DISTINCT work_id) FROM present_titles t "
-            "WHERE NOT EXISTS (SELECT 1 FROM enriched_metadata e WHERE e.work_id = t.work_id)"
-        ).scalar()
-        or 0
-    )
+    statement = """
+        SELECT count(DISTINCT work_id) FROM present_titles t
+        WHERE NOT EXISTS (SELECT 1 FROM enriched_metadata e WHERE e.work_id = t.work_id)"""
+    return read_value(connection, statement)
 
 
 def value_ranges(source: str) -> dict[str, tuple[float, float]]:
@@ -157,4 +140,4 @@ def values_out_of_range(connection: Connection, source: str) -> list[dict[str, A
         f"count(*) FILTER (WHERE NOT {column} BETWEEN {low} AND {high}) AS out_of_range FROM {table}"
         for column, (low, high) in value_ranges(source).items()
     ]
-    return [dict(row) for row in connection.exec_driver_sql(" UNION ALL ".join(parts)).mappings()] if parts else []
+    return read_rows(connection, " UNION ALL ".join(parts)) if parts else []

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select
 
 from aperture_dagster.library.history import Viewing, ViewState, viewing_between
 from aperture_dagster.storage.bulk import WriteCounts, storable, upsert
 from aperture_dagster.storage.catalogue import GONE
+from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows, read_value
 from aperture_dagster.storage.tables import history_syncs, plays, rating_changes, ratings, watch_state
 
 if TYPE_CHECKING:
@@ -50,22 +51,17 @@ def read_mark(connection: Connection, user_id: str) -> SyncMark:
 
 def write_mark(connection: Connection, user_id: str, watermark: datetime | None, *, now: datetime, full: bool) -> None:
     """Record that the history has been read up to ``watermark``; ``full``: all of it was compared."""
-    connection.execute(
-        text(
-            "INSERT INTO history_syncs (user_id, watermark, synced_at, full_synced_at) "
-            "VALUES (:user, :mark, :now, :full_at) ON CONFLICT (user_id) DO UPDATE SET "
-            "watermark = excluded.watermark, synced_at = excluded.synced_at, "
-            "full_synced_at = coalesce(excluded.full_synced_at, history_syncs.full_synced_at)"
-        ),
-        {"user": user_id, "mark": watermark, "now": now, "full_at": now if full else None},
-    )
+    statement = """
+        INSERT INTO history_syncs (user_id, watermark, synced_at, full_synced_at) VALUES (:user, :mark, :now, :full_at)
+        ON CONFLICT (user_id) DO UPDATE SET watermark = excluded.watermark, synced_at = excluded.synced_at,
+        full_synced_at = coalesce(excluded.full_synced_at, history_syncs.full_synced_at)"""
+    execute(connection, statement, user=user_id, mark=watermark, now=now, full_at=now if full else None)
 
 
 # Resolve server ids to items: present items before alternate versions, and those before removed items.
-_ITEMS = (
-    "SELECT DISTINCT ON (server_item_id) * FROM items WHERE server_item_id = ANY(:ids) ORDER BY server_item_id, "
-    "CASE WHEN is_version THEN 1 WHEN removed_at IS NULL THEN 0 ELSE 2 END, item_id"
-)
+_ITEMS = """
+    SELECT DISTINCT ON (server_item_id) * FROM items WHERE server_item_id = ANY(:ids) ORDER BY server_item_id,
+    CASE WHEN is_version THEN 1 WHEN removed_at IS NULL THEN 0 ELSE 2 END, item_id"""
 
 
 def write_states(
@@ -77,16 +73,13 @@ def write_states(
     the catalogue was read. The next full comparison reads it again.
     """
     # Prevent two processes from logging the same play, and items from moving to another work meanwhile.
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"history:{user_id}"})
-    connection.execute(text("SELECT pg_advisory_xact_lock_shared(hashtext('catalogue'))"))
+    lock_until_commit(connection, f"history:{user_id}")
+    lock_until_commit(connection, "catalogue", shared=True)
     listed = {state.server_item_id: state for state in states}
-    rows = connection.execute(
-        text(
-            "SELECT i.*, w.item_id IS NOT NULL AS known, w.played, w.play_count, w.position_share, w.last_played_at "
-            f"FROM ({_ITEMS}) i LEFT JOIN watch_state w ON w.user_id = :user AND w.item_id = i.item_id"
-        ),
-        {"ids": list(listed), "user": user_id},
-    ).all()
+    statement = f"""
+        SELECT i.*, w.item_id IS NOT NULL AS known, w.played, w.play_count, w.position_share, w.last_played_at
+        FROM ({_ITEMS}) i LEFT JOIN watch_state w ON w.user_id = :user AND w.item_id = i.item_id"""
+    rows = execute(connection, statement, ids=list(listed), user=user_id).all()
     rows = [row for row in rows if _is_same_item(row, listed[row.server_item_id])]
     state_rows: list[dict[str, Any]] = []
     viewings: list[tuple[Any, Viewing]] = []
@@ -137,21 +130,14 @@ def _play_rows(connection: Connection, user_id: str, viewings: Sequence[tuple[An
     """
     if not viewings:
         return []
-    logged = {
-        (*_subject(row), row.played_at): row
-        for row in connection.execute(
-            text(
-                "SELECT p.work_id, p.is_episode, e.season, e.number, p.item_id AS logged_as, p.played_at, "
-                "p.play_count, p.completion FROM plays p LEFT JOIN episodes e ON e.item_id = p.item_id "
-                "WHERE p.user_id = :user AND p.work_id = ANY(:works) AND p.played_at = ANY(:dates)"
-            ),
-            {
-                "user": user_id,
-                "works": list({row.work_id for row, _ in viewings}),
-                "dates": list({viewing.played_at for _, viewing in viewings}),
-            },
-        )
-    }
+    statement = """
+        SELECT p.work_id, p.is_episode, e.season, e.number, p.item_id AS logged_as, p.played_at, p.play_count,
+        p.completion FROM plays p LEFT JOIN episodes e ON e.item_id = p.item_id
+        WHERE p.user_id = :user AND p.work_id = ANY(:works) AND p.played_at = ANY(:dates)"""
+    works = list({row.work_id for row, _ in viewings})
+    dates = list({viewing.played_at for _, viewing in viewings})
+    found = execute(connection, statement, user=user_id, works=works, dates=dates)
+    logged = {(*_subject(row), row.played_at): row for row in found}
     play_rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row, viewing in viewings:
         key = (*_subject(row), viewing.played_at)
@@ -189,16 +175,11 @@ def _write_ratings(
 
     An equal value keeps its date. Every change and every removal is recorded in ``rating_changes``.
     """
-    known = {
-        row.item_id: row.rating
-        for row in connection.execute(
-            text(
-                "SELECT item_id, rating FROM ratings WHERE user_id = :user AND source = :source "
-                "AND item_id = ANY(:items)"
-            ),
-            {"user": user_id, "source": SERVER, "items": [row.item_id for row in rows]},
-        )
-    }
+    of_items = "user_id = :user AND source = :source AND item_id = ANY(:items)"
+    key = {"user": user_id, "source": SERVER}
+    statement = f"SELECT item_id, rating FROM ratings WHERE {of_items}"
+    found = execute(connection, statement, items=[row.item_id for row in rows], **key)
+    known = {row.item_id: row.rating for row in found}
     changed = [
         {
             "user_id": user_id,
@@ -213,93 +194,78 @@ def _write_ratings(
         if (rating := listed[row.server_item_id].rating) != known.get(row.item_id)
     ]
     if changed:
-        given = [row for row in changed if row["rating"] is not None]
-        upsert(connection, ratings, given)
-        connection.execute(
-            text("DELETE FROM ratings WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"),
-            {
-                "user": user_id,
-                "source": SERVER,
-                "items": [row["item_id"] for row in changed if row["rating"] is None],
-            },
-        )
+        upsert(connection, ratings, (row for row in changed if row["rating"] is not None))
+        gone = [row["item_id"] for row in changed if row["rating"] is None]
+        execute(connection, f"DELETE FROM ratings WHERE {of_items}", items=gone, **key)
         connection.execute(insert(rating_changes), changed)
     return len(changed)
 
 
 def items_with_versions(connection: Connection) -> list[str]:
     """Return the server ids of films and episodes that have alternate versions."""
-    rows = connection.exec_driver_sql(
-        "SELECT server_item_id FROM items i WHERE NOT is_version AND removed_at IS NULL "
-        "AND EXISTS (SELECT 1 FROM item_versions v WHERE v.primary_item_id = i.item_id) ORDER BY server_item_id"
-    )
-    return list(rows.scalars())
+    statement = """
+        SELECT server_item_id FROM items i WHERE NOT is_version AND removed_at IS NULL
+        AND EXISTS (SELECT 1 FROM item_versions v WHERE v.primary_item_id = i.item_id) ORDER BY server_item_id"""
+    return list(execute(connection, statement).scalars())
 
 
 def marked_items(connection: Connection, user_id: str) -> set[str]:
     """Return the server ids of items with a mark (played, started, favourite or rated) when last read."""
-    statement = text(
-        "SELECT i.server_item_id FROM watch_state w JOIN items i USING (item_id) "
-        "WHERE w.user_id = :user AND i.removed_at IS NULL AND (w.played OR w.favorite OR w.position_share > 0 "
-        "OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = :source "
-        " AND r.work_id = w.work_id AND r.item_id = w.item_id))"
-    )
-    return set(connection.execute(statement, {"user": user_id, "source": SERVER}).scalars())
+    statement = """
+        SELECT i.server_item_id FROM watch_state w JOIN items i USING (item_id)
+        WHERE w.user_id = :user AND i.removed_at IS NULL AND (w.played OR w.favorite OR w.position_share > 0
+          OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = :source
+            AND r.work_id = w.work_id AND r.item_id = w.item_id))"""
+    return set(execute(connection, statement, user=user_id, source=SERVER).scalars())
 
 
-def read_histories(connection: Connection, user_ids: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read histories per user and work, in the columns of the ranking; of all users if ``user_ids`` is None.
+def read_histories(connection: Connection) -> pd.DataFrame:
+    """Read the histories of all users, a row per user and work, in the columns of the ranking.
 
     All copies of a film or episode count as one. Some servers share the state between copies and others do not, so
     plays are not summed over copies: ``plays`` is the largest count of a copy, or the number of dates on which a copy
     was finished if that is larger. ``episodes_played`` and ``episodes_total`` count by season and number, without
     specials. ``rating`` is the latest rating of any copy or, for a series without one, the mean of its episodes'.
+    Series have no completion of their own, films no episodes.
     """
     import pandas as pd
 
-    statement = text(
-        "WITH totals AS (SELECT work_id, count(DISTINCT (coalesce(season, -1), coalesce(number, -item_id))) AS total "
-        " FROM present_episodes WHERE coalesce(season, 1) > 0 GROUP BY work_id), "
-        "states AS (SELECT w.*, coalesce(e.season, -1) AS season, "
-        " CASE WHEN w.is_episode THEN coalesce(e.number, -coalesce(v.primary_item_id, w.item_id)) END AS number, "
-        " CASE WHEN w.played THEN greatest(w.play_count, 1) ELSE w.play_count END AS plays "
-        " FROM watch_state w LEFT JOIN item_versions v USING (item_id) "
-        " LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id) "
-        " WHERE :all OR w.user_id = ANY(:users)), "
-        "moments AS (SELECT user_id, work_id, is_episode, season, number, last_played_at, max(plays) AS plays, "
-        " max(CASE WHEN played THEN 1 ELSE position_share END)::float8 AS completion, bool_or(favorite) AS favorite, "
-        " bool_or(played) AND last_played_at IS NOT NULL AS was_finished "
-        " FROM states GROUP BY user_id, work_id, is_episode, season, number, last_played_at), "
-        "subjects AS (SELECT user_id, work_id, is_episode, season, "
-        " greatest(max(plays), count(*) FILTER (WHERE was_finished)) AS plays, max(completion) AS completion, "
-        " bool_or(favorite) AS favorite, max(last_played_at) AS last_played_at "
-        " FROM moments GROUP BY user_id, work_id, is_episode, season, number), "
-        "watched AS (SELECT user_id, work_id, sum(plays)::float8 AS plays, "
-        " CASE WHEN bool_or(is_episode) THEN NULL ELSE max(completion) END AS completion, "
-        " bool_or(favorite) AS favorite, max(last_played_at) AS last_played_at, "
-        " CASE WHEN bool_or(is_episode) THEN count(*) FILTER (WHERE is_episode AND season <> 0 "
-        "  AND (plays > 0 OR completion > 0))::float8 END AS episodes_played, "
-        " bool_or(favorite OR plays > 0 OR completion > 0) AS has_activity "
-        " FROM subjects GROUP BY user_id, work_id), "
-        "rated AS (SELECT user_id, work_id, coalesce("
-        "  (array_agg(rating ORDER BY rated_at DESC, item_id) FILTER (WHERE NOT of_episode))[1], "
-        "  avg(rating)) AS rating "
-        " FROM (SELECT r.*, e.item_id IS NOT NULL AS of_episode FROM ratings r "
-        "  LEFT JOIN item_versions v USING (item_id) "
-        "  LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, r.item_id) "
-        "  WHERE :all OR r.user_id = ANY(:users)) r GROUP BY user_id, work_id) "
-        "SELECT user_id, work_id, coalesce(plays, 0) AS plays, completion, coalesce(favorite, false) AS favorite, "
-        " rating, last_played_at, episodes_played, totals.total::float8 AS episodes_total "
-        "FROM watched FULL JOIN rated USING (user_id, work_id) LEFT JOIN totals USING (work_id) "
-        "WHERE has_activity OR rating IS NOT NULL"
-    )
-    rows = connection.execute(statement, {"all": user_ids is None, "users": list(user_ids or [])}).all()
-    columns = [
-        "user_id", "work_id", "plays", "completion", "favorite", "rating", "last_played_at", "episodes_played",
-        "episodes_total",
-    ]  # fmt: skip
-    frame = pd.DataFrame([tuple(row) for row in rows], columns=columns)
-    # Series have no completion of their own, films no episodes.
+    statement = """
+        WITH totals AS (
+          SELECT work_id, count(DISTINCT (coalesce(season, -1), coalesce(number, -item_id)))::float8 AS episodes_total
+          FROM present_episodes WHERE coalesce(season, 1) > 0 GROUP BY work_id),
+        states AS (
+          SELECT w.*, coalesce(e.season, -1) AS season,
+          CASE WHEN w.is_episode THEN coalesce(e.number, -coalesce(v.primary_item_id, w.item_id)) END AS number,
+          CASE WHEN w.played THEN greatest(w.play_count, 1) ELSE w.play_count END AS plays
+          FROM watch_state w LEFT JOIN item_versions v USING (item_id)
+          LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, w.item_id)),
+        moments AS (
+          SELECT user_id, work_id, is_episode, season, number, last_played_at, max(plays) AS plays,
+          max(CASE WHEN played THEN 1 ELSE position_share END)::float8 AS completion, bool_or(favorite) AS favorite,
+          bool_or(played) AND last_played_at IS NOT NULL AS was_finished
+          FROM states GROUP BY user_id, work_id, is_episode, season, number, last_played_at),
+        subjects AS (
+          SELECT user_id, work_id, is_episode, season, max(completion) AS completion, bool_or(favorite) AS favorite,
+          greatest(max(plays), count(*) FILTER (WHERE was_finished)) AS plays, max(last_played_at) AS last_played_at
+          FROM moments GROUP BY user_id, work_id, is_episode, season, number),
+        watched AS (
+          SELECT user_id, work_id, sum(plays)::float8 AS plays, bool_or(favorite) AS favorite,
+          max(last_played_at) AS last_played_at, bool_or(favorite OR plays > 0 OR completion > 0) AS has_activity,
+          CASE WHEN NOT bool_or(is_episode) THEN max(completion) END AS completion,
+          CASE WHEN bool_or(is_episode) THEN count(*) FILTER (WHERE is_episode AND season <> 0
+            AND (plays > 0 OR completion > 0))::float8 END AS episodes_played
+          FROM subjects GROUP BY user_id, work_id),
+        rated AS (
+          SELECT r.user_id, r.work_id, coalesce(
+            (array_agg(rating ORDER BY rated_at DESC, r.item_id) FILTER (WHERE e.item_id IS NULL))[1], avg(rating)
+          ) AS rating FROM ratings r LEFT JOIN item_versions v USING (item_id)
+          LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, r.item_id) GROUP BY r.user_id, r.work_id)
+        SELECT user_id, work_id, coalesce(plays, 0) AS plays, completion, coalesce(favorite, false) AS favorite, rating,
+        last_played_at, episodes_played, episodes_total
+        FROM watched FULL JOIN rated USING (user_id, work_id) LEFT JOIN totals USING (work_id)
+        WHERE has_activity OR rating IS NOT NULL"""
+    frame = read_frame(connection, statement)
     for name in ("plays", "completion", "rating", "episodes_played", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
     return frame
@@ -309,61 +275,38 @@ def read_plays(connection: Connection, *, since: datetime, until: datetime) -> p
     """Read the log of plays in (since, until]: ``user_id``, ``work_id``, ``played_at``, ``plays``, ``completion``,
     ``episode_id`` (null for films). Only of present users.
     """
-    import pandas as pd
-
-    rows = connection.execute(
-        text(
-            "SELECT p.user_id, p.work_id, p.played_at, p.play_count AS plays, p.completion, "
-            "CASE WHEN p.is_episode THEN p.item_id END AS episode_id FROM plays p JOIN present_users USING (user_id) "
-            "WHERE p.played_at > :since AND p.played_at <= :until"
-        ),
-        {"since": since, "until": until},
-    ).all()
-    return pd.DataFrame(
-        [tuple(row) for row in rows],
-        columns=["user_id", "work_id", "played_at", "plays", "completion", "episode_id"],
-    )
+    statement = """
+        SELECT user_id, p.work_id, p.played_at, p.play_count AS plays, p.completion,
+        CASE WHEN p.is_episode THEN p.item_id END AS episode_id FROM plays p JOIN present_users USING (user_id)
+        WHERE p.played_at > :since AND p.played_at <= :until"""
+    return read_frame(connection, statement, since=since, until=until)
 
 
 def count_plays(connection: Connection) -> int:
     """Count the viewings in the log."""
-    return connection.exec_driver_sql("SELECT count(*) FROM plays").scalar() or 0
+    return read_value(connection, "SELECT count(*) FROM plays")
 
 
 def latest_plays(
-    connection: Connection,
-    user_ids: Sequence[str],
-    limit: int = 20,
-    *,
-    timezone: str = "UTC",
-    tombstone_days: int = 30,
+    connection: Connection, user_ids: Sequence[str], *, timezone: str = "UTC", tombstone_days: int = 30
 ) -> list[dict[str, Any]]:
-    """List the latest plays of users with times in ``timezone``, for the asset's page."""
-    rows = connection.execute(
-        text(
-            "SELECT u.name AS user, to_char(p.played_at AT TIME ZONE :zone, 'YYYY-MM-DD HH24:MI') AS played_at, "
-            f"CASE WHEN t.{GONE} THEN '(no longer in the library)' ELSE t.title END AS title, "
-            "CASE WHEN e.item_id IS NOT NULL THEN format('S%sE%s', e.season, e.number) END AS episode, "
-            "round(p.completion::numeric, 2)::float8 AS completion FROM plays p JOIN users u USING (user_id) "
-            "LEFT JOIN episodes e ON e.item_id = p.item_id "
-            "LEFT JOIN titles t ON t.item_id = coalesce(e.series_item_id, p.item_id) "
-            "WHERE p.user_id = ANY(:users) ORDER BY p.played_at DESC, title LIMIT :n"
-        ),
-        {"users": list(user_ids), "n": limit, "zone": timezone, "tombstone_days": tombstone_days},
-    ).mappings()
-    return [dict(row) for row in rows]
+    """List the 20 latest plays of users with times in ``timezone``, for the asset's page."""
+    statement = f"""
+        SELECT u.name AS user, to_char(p.played_at AT TIME ZONE :zone, 'YYYY-MM-DD HH24:MI') AS played_at,
+        CASE WHEN t.{GONE} THEN '(no longer in the library)' ELSE t.title END AS title,
+        CASE WHEN e.item_id IS NOT NULL THEN format('S%sE%s', e.season, e.number) END AS episode,
+        round(p.completion::numeric, 2)::float8 AS completion FROM plays p JOIN users u USING (user_id)
+        LEFT JOIN episodes e ON e.item_id = p.item_id
+        LEFT JOIN titles t ON t.item_id = coalesce(e.series_item_id, p.item_id)
+        WHERE p.user_id = ANY(:users) ORDER BY p.played_at DESC, title LIMIT 20"""
+    return read_rows(connection, statement, users=list(user_ids), zone=timezone, tombstone_days=tombstone_days)
 
 
-def stale_histories(connection: Connection, *, now: datetime, hours: int = 24) -> list[dict[str, Any]]:
-    """List present users whose history was read more than ``hours`` ago, or later than that from now (wrong clock)."""
-    rows = connection.execute(
-        text(
-            "SELECT u.partition_key AS partition, u.name, h.synced_at::text AS last_read FROM present_users u "
-            "LEFT JOIN history_syncs h USING (user_id) "
-            "WHERE (h.synced_at IS NULL OR h.synced_at < CAST(:now AS timestamptz) - make_interval(hours => :hours) "
-            "OR h.synced_at > CAST(:now AS timestamptz) + make_interval(hours => :hours)) "
-            "ORDER BY h.synced_at NULLS FIRST, u.name"
-        ),
-        {"now": now, "hours": hours},
-    ).mappings()
-    return [dict(row) for row in rows]
+def stale_histories(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
+    """List present users whose history was read more than a day ago, or more than a day from now (wrong clock)."""
+    statement = """
+        SELECT u.partition_key AS partition, u.name, h.synced_at::text AS last_read FROM present_users u
+        LEFT JOIN history_syncs h USING (user_id) WHERE h.synced_at IS NULL OR
+        h.synced_at NOT BETWEEN :day_before AND :day_after ORDER BY h.synced_at NULLS FIRST, u.name"""
+    day = timedelta(days=1)
+    return read_rows(connection, statement, day_before=now - day, day_after=now + day)

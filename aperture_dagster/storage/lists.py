@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
-
 from aperture_dagster.library.access import Copy
 from aperture_dagster.storage.bulk import WriteCounts, copied_row, copy_rows, staging_table, upsert
+from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows, read_value
 from aperture_dagster.storage.tables import recommendations, taste_profiles, taste_weights, top_picks, written_columns
 
 if TYPE_CHECKING:
@@ -20,58 +19,48 @@ if TYPE_CHECKING:
 def read_items(connection: Connection) -> pd.DataFrame:
     """Read the item table of the ranking: one row per work in the library.
 
-    Values come from the merged metadata or, if the work has not been merged yet, from the media server.
-
-    Columns: ``work_id``, ``item_id`` (the copy to play), ``media_type``, ``title``, ``year``, ``genres``, ``keywords``,
-    ``directors``, ``creators``, ``cast``, ``companies``, ``networks``, ``vote_average``, ``vote_count``,
-    ``popularity``, ``official_rating``, ``tmdb_id``, ``imdb_id``, ``episodes_total``.
+    Values come from the merged metadata or, if the work has not been merged yet, from the media server. ``item_id`` is
+    the copy to play. Missing numbers are NaN, missing texts None.
     """
     import pandas as pd
 
-    rows = connection.execute(
-        text(
-            "SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title, "
-            "coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres, "
-            "coalesce(e.keywords, '{}') AS keywords, coalesce(e.directors, '{}') AS directors, "
-            "coalesce(e.creators, '{}') AS creators, coalesce(e.\"cast\"[1:5], '{}') AS \"cast\", "
-            "coalesce(e.companies, s.studios) AS companies, coalesce(e.networks, '{}') AS networks, "
-            "coalesce(e.vote_average, s.community_rating)::float8 AS vote_average, e.vote_count::float8 AS vote_count, "
-            "e.popularity::float8 AS popularity, coalesce(e.official_rating, s.official_rating) AS official_rating, "
-            "coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, s.imdb_id) AS imdb_id, "
-            "(SELECT count(DISTINCT (season, number)) FROM present_episodes p WHERE p.work_id = s.work_id "
-            "  AND coalesce(p.season, 1) > 0)::float8 AS episodes_total "
-            "FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s "
-            "LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id"
-        )
-    )
-    names = list(rows.keys())
-    frame = pd.DataFrame([tuple(row) for row in rows], columns=names)
+    statement = """
+        SELECT s.work_id, s.item_id, s.media_type, coalesce(e.title, s.title) AS title,
+        coalesce(e.year, s.year) AS year, coalesce(e.genres, s.genres) AS genres,
+        coalesce(e.keywords, '{}') AS keywords,
+        coalesce(e.directors, '{}') AS directors, coalesce(e.creators, '{}') AS creators,
+        coalesce(e."cast"[1:5], '{}') AS "cast", coalesce(e.companies, s.studios) AS companies,
+        coalesce(e.networks, '{}') AS networks, coalesce(e.vote_average, s.community_rating)::float8 AS vote_average,
+        e.vote_count::float8 AS vote_count, e.popularity::float8 AS popularity,
+        coalesce(e.official_rating, s.official_rating) AS official_rating, coalesce(e.tmdb_id, s.tmdb_id) AS tmdb_id,
+        coalesce(e.imdb_id, s.imdb_id) AS imdb_id,
+        (SELECT count(DISTINCT (season, number)) FROM present_episodes p
+          WHERE p.work_id = s.work_id AND coalesce(p.season, 1) > 0)::float8 AS episodes_total
+        FROM (SELECT DISTINCT ON (work_id) * FROM present_titles ORDER BY work_id, item_id) s
+        LEFT JOIN enriched_metadata e USING (work_id) ORDER BY s.work_id"""
+    frame = read_frame(connection, statement)
     for name in ("vote_average", "vote_count", "popularity", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
     for name in ("official_rating", "imdb_id"):
-        # Missing texts are None instead of NaN.
         frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
     return frame
 
 
 def read_copies(connection: Connection) -> list[Copy]:
     """Read every copy of every work in the library."""
-    rows = connection.exec_driver_sql("SELECT work_id, item_id, library_id, tags, path FROM present_titles")
+    rows = execute(connection, "SELECT work_id, item_id, library_id, tags, path FROM present_titles")
     return [Copy(work, item, library, tuple(tags), path) for work, item, library, tags, path in rows]
 
 
 def read_edges(connection: Connection) -> pd.DataFrame:
     """Read TMDb's recommendations within the library: ``work_id``, ``recommended_work_id``, ``rank``."""
-    import pandas as pd
-
-    rows = connection.exec_driver_sql(
-        "WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w WHERE EXISTS "
-        " (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)) "
-        "SELECT m.work_id, k.work_id, r.place FROM tmdb_metadata m JOIN here w USING (work_id) "
-        "CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, place) "
-        "JOIN here k ON k.media_type = w.media_type AND k.tmdb_id = r.tmdb_id WHERE k.work_id <> m.work_id"
-    ).all()
-    return pd.DataFrame([tuple(row) for row in rows], columns=["work_id", "recommended_work_id", "rank"])
+    statement = """
+        WITH here AS MATERIALIZED (SELECT work_id, media_type, tmdb_id FROM works w
+          WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id))
+        SELECT m.work_id, k.work_id AS recommended_work_id, r.rank FROM tmdb_metadata m JOIN here w USING (work_id)
+        CROSS JOIN LATERAL unnest(m.recommended_tmdb_ids) WITH ORDINALITY AS r(tmdb_id, rank)
+        JOIN here k ON k.media_type = w.media_type AND k.tmdb_id = r.tmdb_id WHERE k.work_id <> m.work_id"""
+    return read_frame(connection, statement)
 
 
 def replace_taste(
@@ -79,79 +68,60 @@ def replace_taste(
 ) -> WriteCounts:
     """Replace a user's taste: a profile per media type, and the weight of every work in the history."""
     weights = list(weights)
-    counts = upsert(connection, taste_profiles, profiles)
-    counts += upsert(connection, taste_weights, weights)
-    gone = connection.execute(
-        text("DELETE FROM taste_weights WHERE user_id = :user AND NOT work_id = ANY(:works)"),
-        {"user": user_id, "works": [row["work_id"] for row in weights]},
-    )
-    counts.deleted += gone.rowcount
+    counts = upsert(connection, taste_profiles, profiles) + upsert(connection, taste_weights, weights)
+    statement = "DELETE FROM taste_weights WHERE user_id = :user AND NOT work_id = ANY(:works)"
+    counts.deleted = execute(connection, statement, user=user_id, works=[row["work_id"] for row in weights]).rowcount
     return counts
 
 
 def read_weights(connection: Connection) -> pd.DataFrame:
     """Read the taste weights of all present users: ``user_id``, ``work_id``, ``weight``."""
-    import pandas as pd
-
-    rows = connection.exec_driver_sql(
-        "SELECT user_id, work_id, weight::float8 FROM taste_weights JOIN present_users USING (user_id) "
-        "ORDER BY user_id, work_id"
-    ).all()
-    return pd.DataFrame([tuple(row) for row in rows], columns=["user_id", "work_id", "weight"])
+    statement = """
+        SELECT user_id, work_id, weight::float8 FROM taste_weights JOIN present_users USING (user_id)
+        ORDER BY user_id, work_id"""
+    return read_frame(connection, statement)
 
 
 def users_with_taste(connection: Connection) -> set[str]:
     """Return the ids of users who have a taste profile, even an empty one."""
-    return set(connection.exec_driver_sql("SELECT DISTINCT user_id FROM taste_profiles").scalars())
+    return set(execute(connection, "SELECT DISTINCT user_id FROM taste_profiles").scalars())
 
 
 def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:
     """Describe users' tastes, for the asset's page and the summary."""
-    rows = connection.execute(
-        text(
-            "SELECT u.name AS user, p.media_type, p.titles, p.liked, p.disliked, p.summary->>'sentence' AS taste "
-            "FROM taste_profiles p JOIN users u USING (user_id) WHERE user_id = ANY(:users) "
-            "ORDER BY u.first_seen_at, u.name, p.media_type"
-        ),
-        {"users": list(user_ids)},
-    ).mappings()
-    return [dict(row) for row in rows]
+    statement = """
+        SELECT u.name AS user, p.media_type, p.titles, p.liked, p.disliked, p.summary->>'sentence' AS taste
+        FROM taste_profiles p JOIN users u USING (user_id) WHERE user_id = ANY(:users)
+        ORDER BY u.first_seen_at, u.name, p.media_type"""
+    return read_rows(connection, statement, users=list(user_ids))
 
 
 def replace_recommendations(connection: Connection, user_id: str, rows: Sequence[dict[str, Any]]) -> WriteCounts:
     """Replace a user's lists; equal lists are not written and keep their date."""
-    where = "user_id = :user"
-    return _replace(connection, recommendations, rows, where, {"user": user_id})
+    return _replace(connection, recommendations, rows, user_id=user_id)
 
 
 def replace_top_picks(
     connection: Connection, day: date, media_type: str, rows: Sequence[dict[str, Any]]
 ) -> WriteCounts:
     """Replace the list of a day; an equal list is not written."""
-    where = "day = :day AND media_type = :media_type"
-    return _replace(connection, top_picks, rows, where, {"day": day, "media_type": media_type})
+    return _replace(connection, top_picks, rows, day=day, media_type=media_type)
 
 
-def _replace(
-    connection: Connection, target: Table, rows: Sequence[dict[str, Any]], where: str, parameters: Mapping[str, Any]
-) -> WriteCounts:
-    """Replace the rows of ``target`` that match ``where``, unless they are equal, under a lock on these rows."""
-    connection.execute(
-        text("SELECT pg_advisory_xact_lock(hashtext(:name))"),
-        {"name": f"{target.name}:{'/'.join(map(str, parameters.values()))}"},
-    )
+def _replace(connection: Connection, target: Table, rows: Sequence[dict[str, Any]], **of: Any) -> WriteCounts:
+    """Replace the rows of ``target`` with the values ``of`` these columns, unless they are equal, under a lock."""
+    lock_until_commit(connection, f"{target.name}:{'/'.join(map(str, of.values()))}")
+    where = " AND ".join(f"{name} = :{name}" for name in of)
     columns = written_columns(target)
     staged = staging_table(connection, target, columns)
     copy_rows(connection, staged, columns, (copied_row(target, row, columns) for row in rows))
     listed = ", ".join(columns)
     new, current = f"SELECT {listed} FROM {staged}", f"SELECT {listed} FROM {target.name} WHERE {where}"
-    differs = connection.execute(
-        text(f"SELECT EXISTS (({new} EXCEPT {current}) UNION ALL ({current} EXCEPT {new}))"), parameters
-    ).scalar()
+    differs = f"SELECT EXISTS (({new} EXCEPT {current}) UNION ALL ({current} EXCEPT {new}))"
     counts = WriteCounts()
-    if differs:
-        counts.deleted = connection.execute(text(f"DELETE FROM {target.name} WHERE {where}"), parameters).rowcount
-        counts.inserted = connection.exec_driver_sql(f"INSERT INTO {target.name} ({listed}) {new}").rowcount
+    if read_value(connection, differs, **of):
+        counts.deleted = execute(connection, f"DELETE FROM {target.name} WHERE {where}", **of).rowcount
+        counts.inserted = execute(connection, f"INSERT INTO {target.name} ({listed}) {new}").rowcount
     connection.exec_driver_sql(f"DROP TABLE {staged}")
     return counts
 
@@ -164,52 +134,40 @@ def reason(because: Sequence[str]) -> str:
     return f"Because you liked {', '.join(others) + ' and ' if others else ''}{last}"
 
 
-def recommendation_table(connection: Connection, user_id: str, limit: int | None = None) -> list[dict[str, Any]]:
+def recommendation_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
     """List a user's recommendations with titles and reasons, films first, in rank order."""
-    rows = connection.execute(
-        text(
-            "SELECT r.media_type, r.rank, n.title, n.year, n.tmdb_id, n.imdb_id, "
-            "r.score::float8 AS score, r.components, r.is_cold, r.generated_at, "
-            "ARRAY(SELECT b.title FROM unnest(r.because) WITH ORDINALITY AS b_(work_id, place) "
-            "  JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place) AS because "
-            "FROM recommendations r JOIN work_names n USING (work_id) "
-            "WHERE r.user_id = :user ORDER BY r.media_type, r.rank LIMIT :n"
-        ),
-        {"user": user_id, "n": limit},
-    ).mappings()
-    return [dict(row) for row in rows]
+    statement = """
+        SELECT r.media_type, r.rank, n.title, n.year, n.tmdb_id, n.imdb_id, r.score::float8 AS score, r.components,
+        r.is_cold, r.generated_at, ARRAY(SELECT b.title FROM unnest(r.because) WITH ORDINALITY AS b_(work_id, place)
+          JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place) AS because
+        FROM recommendations r JOIN work_names n USING (work_id)
+        WHERE r.user_id = :user ORDER BY r.media_type, r.rank"""
+    return read_rows(connection, statement, user=user_id)
 
 
 def top_picks_table(connection: Connection, day: date) -> list[dict[str, Any]]:
     """List a day's Top Picks with titles, films first, in rank order."""
-    rows = connection.execute(
-        text(
-            "SELECT p.media_type, p.rank, n.title, n.year, n.tmdb_id, n.imdb_id, p.viewers, p.plays, "
-            "p.completion::float8 AS completion, p.score::float8 AS score, p.relaxed FROM top_picks p "
-            "JOIN work_names n USING (work_id) "
-            "WHERE p.day = :day ORDER BY p.media_type, p.rank"
-        ),
-        {"day": day},
-    ).mappings()
-    return [dict(row) for row in rows]
+    statement = """
+        SELECT p.media_type, p.rank, n.title, n.year, n.tmdb_id, n.imdb_id, p.viewers, p.plays,
+        p.completion::float8 AS completion, p.score::float8 AS score, p.relaxed
+        FROM top_picks p JOIN work_names n USING (work_id) WHERE p.day = :day ORDER BY p.media_type, p.rank"""
+    return read_rows(connection, statement, day=day)
 
 
 def watched_recommendations(connection: Connection, user_ids: Sequence[str]) -> int:
     """Count recommended titles that the user had already played or started; the expected result is zero."""
-    statement = text(
-        "SELECT count(DISTINCT (r.user_id, r.work_id)) FROM recommendations r JOIN watch_state w "
-        "ON w.user_id = r.user_id AND w.work_id = r.work_id WHERE r.user_id = ANY(:users) "
-        "AND (w.played OR w.play_count > 0) AND w.updated_at <= r.generated_at"
-    )
-    return connection.execute(statement, {"users": list(user_ids)}).scalar() or 0
+    statement = """
+        SELECT count(DISTINCT (r.user_id, r.work_id)) FROM recommendations r
+        JOIN watch_state w ON w.user_id = r.user_id AND w.work_id = r.work_id WHERE r.user_id = ANY(:users)
+        AND (w.played OR w.play_count > 0) AND w.updated_at <= r.generated_at"""
+    return read_value(connection, statement, users=list(user_ids))
 
 
 def list_sizes(connection: Connection) -> list[dict[str, Any]]:
     """Return the lengths and the date of each user's lists; users without a list come first."""
-    rows = connection.exec_driver_sql(
-        "SELECT u.partition_key AS partition, u.name, count(*) FILTER (WHERE r.media_type = 'movie') AS films, "
-        "count(*) FILTER (WHERE r.media_type = 'series') AS series, coalesce(bool_or(r.is_cold), false) AS cold, "
-        "max(r.generated_at)::text AS changed FROM present_users u LEFT JOIN recommendations r USING (user_id) "
-        "GROUP BY u.user_id, u.partition_key, u.name ORDER BY count(r.rank), u.name"
-    ).mappings()
-    return [dict(row) for row in rows]
+    statement = """
+        SELECT u.partition_key AS partition, u.name, count(*) FILTER (WHERE r.media_type = 'movie') AS films,
+        count(*) FILTER (WHERE r.media_type = 'series') AS series, coalesce(bool_or(r.is_cold), false) AS cold,
+        max(r.generated_at)::text AS changed FROM present_users u LEFT JOIN recommendations r USING (user_id)
+        GROUP BY u.user_id, u.partition_key, u.name ORDER BY count(r.rank), u.name"""
+    return read_rows(connection, statement)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from aperture_dagster.library.access import Access
 from aperture_dagster.storage.bulk import WriteCounts, upsert
+from aperture_dagster.storage.queries import execute
 from aperture_dagster.storage.tables import facts, users
 
 if TYPE_CHECKING:
@@ -39,25 +40,18 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
 
 def read_users(connection: Connection) -> list[StoredUser]:
     """Read all users ever seen, ordered by first appearance, then by name (2 before 10)."""
-    rows = connection.execute(select(users)).mappings().all()
-    rows = sorted(rows, key=lambda row: (row["first_seen_at"], natural_order(row["name"]), row["user_id"]))
+    rows = connection.execute(select(users)).all()
+    rows = sorted(rows, key=lambda row: (row.first_seen_at, natural_order(row.name), row.user_id))
     return [
         StoredUser(
-            user_id=row["user_id"],
-            partition_key=row["partition_key"],
-            name=row["name"],
-            is_disabled=row["is_disabled"],
-            is_administrator=row["is_administrator"],
-            max_parental_rating=row["max_parental_rating"],
-            access=Access(
-                all_libraries=row["all_libraries"],
-                library_ids=tuple(row["library_ids"]),
-                blocked_tags=tuple(row["blocked_tags"]),
-                allowed_tags=tuple(row["allowed_tags"]),
-                open_library_ids=tuple(row["open_library_ids"]),
-                excluded_folders=tuple(row["excluded_folders"]),
-            ),
-            gone=row["removed_at"] is not None,
+            row.user_id,
+            row.partition_key,
+            row.name,
+            row.is_disabled,
+            row.is_administrator,
+            row.max_parental_rating,
+            Access(**{one.name: getattr(row, one.name) for one in fields(Access)}),
+            gone=row.removed_at is not None,
         )
         for row in rows
     ]
@@ -99,7 +93,7 @@ def write_users(
         key_for: returns the partition key of a new user, given (name, id, keys in use).
     """
     # Concurrent processes must not assign the same key to two new users.
-    connection.execute(text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
+    execute(connection, "LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
     keys = {user.user_id: user.partition_key for user in read_users(connection)}
     complete = []
     for row in rows:
@@ -107,16 +101,11 @@ def write_users(
             keys[row["user_id"]] = key_for(row["name"], row["user_id"], set(keys.values()))
         complete.append({**row, "partition_key": keys[row["user_id"]], "removed_at": None})
     counts = upsert(connection, users, complete)
-    if still_there is None:
-        return counts
-    gone = connection.execute(
-        text(
-            "UPDATE users SET removed_at = now(), updated_at = now() "
-            "WHERE removed_at IS NULL AND NOT user_id = ANY(:there)"
-        ),
-        {"there": list(still_there)},
-    )
-    counts.deleted = gone.rowcount
+    if still_there is not None:
+        statement = """
+            UPDATE users SET removed_at = now(), updated_at = now()
+            WHERE removed_at IS NULL AND NOT user_id = ANY(:there)"""
+        counts.deleted = execute(connection, statement, there=list(still_there)).rowcount
     return counts
 
 

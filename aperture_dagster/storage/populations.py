@@ -40,26 +40,20 @@ class Population:
 
 TITLES = Population(
     kinds=("movie", "series"),
-    members="SELECT w.media_type AS kind, w.work_id AS item, min(t.added_at) AS added_at FROM works w "
-    "JOIN present_titles t ON t.work_id = w.work_id "
-    "LEFT JOIN tmdb_metadata m ON m.work_id = w.work_id WHERE {askable} GROUP BY 1, 2",
+    members="SELECT w.media_type AS kind, w.work_id AS item, min(t.added_at) AS added_at FROM work_ids w "
+    "JOIN present_titles t USING (work_id) WHERE {askable} GROUP BY 1, 2",
     has_member="EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = f.item)",
     name="SELECT title AS name, year FROM work_copies t WHERE t.work_id = f.item AND t.removed_at IS NULL",
-    columns=(
-        # An id found by a lookup takes precedence over the server's, which may be outdated.
-        "coalesce(f.found_id, w.tmdb_id, m.tmdb_id) AS tmdb_id",
-        "coalesce(w.imdb_id, m.imdb_id) AS imdb_id",
-        "coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id",
-    ),
-    joins="JOIN works w ON w.work_id = f.item LEFT JOIN tmdb_metadata m ON m.work_id = f.item",
+    # An id found by a lookup takes precedence over the server's, which may be outdated.
+    columns=("coalesce(f.found_id, w.tmdb_id) AS tmdb_id", "w.imdb_id", "w.tvdb_id"),
+    joins="JOIN work_ids w ON w.work_id = f.item",
     askable={
-        "any_known": "coalesce(w.tmdb_id, m.tmdb_id) IS NOT NULL OR coalesce(w.imdb_id, m.imdb_id) IS NOT NULL "
-        "OR (w.media_type = 'series' AND coalesce(w.tvdb_id, m.tvdb_id) IS NOT NULL)",
-        "imdb": "coalesce(w.imdb_id, m.imdb_id) IS NOT NULL",
-        "imdb_or_tmdb": "coalesce(w.imdb_id, m.imdb_id) IS NOT NULL OR coalesce(w.tmdb_id, m.tmdb_id) IS NOT NULL",
+        "any_known": "w.tmdb_id IS NOT NULL OR w.imdb_id IS NOT NULL "
+        "OR (w.media_type = 'series' AND w.tvdb_id IS NOT NULL)",
+        "imdb": "w.imdb_id IS NOT NULL",
+        "imdb_or_tmdb": "w.imdb_id IS NOT NULL OR w.tmdb_id IS NOT NULL",
     },
-    is_askable="EXISTS (SELECT 1 FROM works w LEFT JOIN tmdb_metadata m USING (work_id) "
-    "WHERE w.work_id = f.item AND ({askable}))",
+    is_askable="EXISTS (SELECT 1 FROM work_ids w WHERE w.work_id = f.item AND ({askable}))",
 )
 COLLECTIONS = Population(
     kinds=("collection",),
@@ -104,6 +98,14 @@ class Source:
         return self.population.kinds
 
     @property
-    def askable(self) -> str:
-        """Condition on the population's ``members``: the item has the ids that the source needs."""
+    def _condition(self) -> str:
         return self.population.askable.get(self.asks_by, "true")
+
+    @property
+    def is_askable(self) -> str:
+        """Condition on a row ``f`` of the list: its item has the ids that the source needs."""
+        return self.population.is_askable.format(askable=self._condition) if self._condition != "true" else "true"
+
+    def members(self, *, askable: bool) -> str:
+        """SELECT the items of the population that have the ids that the source needs, or those that have not."""
+        return self.population.members.format(askable=f"({self._condition})" if askable else f"NOT ({self._condition})")

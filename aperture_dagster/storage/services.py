@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+
+from aperture_dagster.storage.queries import execute, read_rows, read_value
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -43,28 +44,24 @@ def service_lease(
     Raises:
         TimeoutError: another process still uses the service.
     """
+    lock = f"({SERVICE_LOCK}, hashtext(:service))"
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        lock = {"class": SERVICE_LOCK, "service": service}
         started = time.monotonic()
-        while not connection.execute(text("SELECT pg_try_advisory_lock(:class, hashtext(:service))"), lock).scalar():
+        while not read_value(connection, f"SELECT pg_try_advisory_lock{lock}", service=service):
             waited = time.monotonic() - started
             if patience_seconds is not None and waited >= patience_seconds:
                 raise TimeoutError(f"another run is using {service} now")
             waiting(waited)
             time.sleep(POLL_SECONDS)
         try:
-            connection.execute(
-                text(
-                    "DELETE FROM quota WHERE service = :service AND day < "
-                    "(SELECT max(day) FROM quota WHERE service = :service) - CAST(:kept AS integer)"
-                ),
-                {"service": service, "kept": QUOTA_DAYS},
-            )
+            newest = "(SELECT max(day) FROM quota WHERE service = :service)"
+            expired = f"DELETE FROM quota WHERE service = :service AND day < {newest} - {QUOTA_DAYS}"
+            execute(connection, expired, service=service)
             yield
         finally:
             # If the database was restarted meanwhile, the lock has been released with the connection.
             with suppress(SQLAlchemyError):
-                connection.execute(text("SELECT pg_advisory_unlock(:class, hashtext(:service))"), lock)
+                execute(connection, f"SELECT pg_advisory_unlock{lock}", service=service)
 
 
 def spend(connection: Connection, service: str, *, day: date, limit: int, reported: bool) -> bool:
@@ -73,91 +70,68 @@ def spend(connection: Connection, service: str, *, day: date, limit: int, report
     ``reported``: the service reports its own limit, and ``limit`` applies only until it does (:func:`correct`).
     Otherwise ``limit`` is a setting, which may have changed since the first request of the day.
     """
-    statement = text(
-        'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, 1, :limit) '
-        f'ON CONFLICT (service, day) DO UPDATE SET used = q.used + 1, "limit" = {_LIMIT}, updated_at = now() '
-        f"WHERE q.used < {_LIMIT} RETURNING used"
-    )
-    return connection.execute(statement, _of_day(service, day, limit, reported)).first() is not None
+    statement = f"""
+        INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, 1, :limit)
+        ON CONFLICT (service, day) DO UPDATE SET used = q.used + 1, "limit" = {_LIMIT}, updated_at = now()
+        WHERE q.used < {_LIMIT} RETURNING used"""
+    own = None if reported else limit
+    return execute(connection, statement, service=service, day=day, limit=limit, own=own).first() is not None
 
 
 def correct(connection: Connection, service: str, *, day: date, limit: int, used: int) -> None:
     """Record the day's limit and usage as reported by the service."""
-    statement = text(
-        'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, :used, :limit) '
-        'ON CONFLICT (service, day) DO UPDATE SET used = :used, "limit" = :limit, updated_at = now() '
-        'WHERE (q.used, q."limit") IS DISTINCT FROM (excluded.used, excluded."limit")'
-    )
-    connection.execute(statement, {"service": service, "day": day, "used": used, "limit": limit})
+    statement = """
+        INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, :used, :limit)
+        ON CONFLICT (service, day) DO UPDATE SET used = :used, "limit" = :limit, updated_at = now()
+        WHERE (q.used, q."limit") IS DISTINCT FROM (excluded.used, excluded."limit")"""
+    execute(connection, statement, service=service, day=day, used=used, limit=limit)
 
 
 def exhaust(connection: Connection, service: str, *, day: date, limit: int, reported: bool) -> None:
     """Record that the service reports the day's quota as used up. ``limit``, ``reported``: as in :func:`spend`."""
-    statement = text(
-        'INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, :limit, :limit) '
-        f'ON CONFLICT (service, day) DO UPDATE SET used = greatest(q.used, {_LIMIT}), "limit" = {_LIMIT}, '
-        "updated_at = now()"
-    )
-    connection.execute(statement, _of_day(service, day, limit, reported))
+    used, limit = quota_of(connection, service, day=day, limit=limit, reported=reported)
+    correct(connection, service, day=day, limit=limit, used=max(used, limit))
 
 
 def quota_of(connection: Connection, service: str, *, day: date, limit: int, reported: bool) -> tuple[int, int]:
     """Return the requests used on this day, and the limit. ``limit``, ``reported``: as in :func:`spend`."""
-    row = connection.execute(
-        text(f"SELECT used, {_LIMIT} FROM quota q WHERE service = :service AND day = :day"),
-        _of_day(service, day, limit, reported),
-    ).one_or_none()
+    statement = f"SELECT used, {_LIMIT} FROM quota q WHERE service = :service AND day = :day"
+    row = execute(connection, statement, service=service, day=day, own=None if reported else limit).one_or_none()
     return (row[0], row[1]) if row else (0, limit)
-
-
-def _of_day(service: str, day: date, limit: int, reported: bool) -> dict[str, Any]:
-    return {"service": service, "day": day, "limit": limit, "own": None if reported else limit}
 
 
 def note_answers(connection: Connection, service: str, *, now: datetime) -> None:
     """Record that the service is working."""
-    connection.execute(
-        text(
-            "INSERT INTO services (service, answered_at) VALUES (:service, :now) ON CONFLICT (service) DO UPDATE "
-            "SET answered_at = :now, failing_since = NULL, trouble = NULL"
-        ),
-        {"service": service, "now": now},
-    )
+    statement = """
+        INSERT INTO services (service, answered_at) VALUES (:service, :now)
+        ON CONFLICT (service) DO UPDATE SET answered_at = :now, failing_since = NULL, trouble = NULL"""
+    execute(connection, statement, service=service, now=now)
 
 
 def note_trouble(connection: Connection, service: str, *, now: datetime, trouble: str) -> None:
     """Record that the service is failing, and the error; ``failing_since`` is kept if it was failing before."""
-    connection.execute(
-        text(
-            "INSERT INTO services (service, failing_since, trouble) VALUES (:service, :now, :trouble) "
-            "ON CONFLICT (service) DO UPDATE SET failing_since = coalesce(services.failing_since, :now), "
-            "trouble = :trouble"
-        ),
-        {"service": service, "now": now, "trouble": trouble[:500]},
-    )
+    statement = """
+        INSERT INTO services (service, failing_since, trouble) VALUES (:service, :now, :trouble)
+        ON CONFLICT (service) DO UPDATE
+        SET failing_since = coalesce(services.failing_since, :now), trouble = :trouble"""
+    execute(connection, statement, service=service, now=now, trouble=trouble[:500])
 
 
 def failing_services(connection: Connection) -> list[dict[str, Any]]:
     """List the failing services, with the time of the first failure, the last error and the last success."""
-    statement = text(
-        "SELECT service, failing_since, answered_at, trouble FROM services WHERE failing_since IS NOT NULL ORDER BY 1"
-    )
-    return [dict(row) for row in connection.execute(statement).mappings()]
+    statement = """
+        SELECT service, failing_since, answered_at, trouble FROM services WHERE failing_since IS NOT NULL ORDER BY 1"""
+    return read_rows(connection, statement)
 
 
 def batch_size(connection: Connection, service: str) -> int | None:
     """Return the largest batch that the service accepts, if it has refused a larger one; else None."""
-    return connection.execute(
-        text("SELECT batch_size FROM services WHERE service = :service"), {"service": service}
-    ).scalar()
+    return read_value(connection, "SELECT batch_size FROM services WHERE service = :service", service=service)
 
 
 def remember_batch_size(connection: Connection, service: str, size: int) -> None:
     """Record the largest batch that the service accepts."""
-    connection.execute(
-        text(
-            "INSERT INTO services (service, batch_size) VALUES (:service, :size) "
-            "ON CONFLICT (service) DO UPDATE SET batch_size = :size"
-        ),
-        {"service": service, "size": size},
-    )
+    statement = """
+        INSERT INTO services (service, batch_size) VALUES (:service, :size)
+        ON CONFLICT (service) DO UPDATE SET batch_size = :size"""
+    execute(connection, statement, service=service, size=size)

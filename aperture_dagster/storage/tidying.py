@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-
+from aperture_dagster.storage.queries import execute, lock_until_commit
 from aperture_dagster.storage.tables import metadata
 
 if TYPE_CHECKING:
@@ -30,30 +29,23 @@ def forget_unused_works(connection: Connection) -> int:
     A corrected identification leaves an unused work behind. The month starts when this function first finds it.
     """
     # Prevent a concurrent sync from assigning titles to these works.
-    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('catalogue'))")
+    lock_until_commit(connection, "catalogue")
     used = " OR ".join(f"EXISTS (SELECT 1 FROM {table} k WHERE k.work_id = w.work_id)" for table in KEEPERS)
-    connection.exec_driver_sql(
-        # Nearly all works have a title; check the other tables only for the rest.
-        "WITH bare AS MATERIALIZED (SELECT w.work_id FROM works w "
-        " WHERE NOT EXISTS (SELECT 1 FROM titles k WHERE k.work_id = w.work_id)), "
-        f"unused AS (SELECT w.work_id FROM bare w WHERE NOT ({used})) "
-        "UPDATE works w SET unused_since = CASE WHEN u.work_id IS NULL THEN NULL ELSE now() END FROM works o "
-        "LEFT JOIN unused u ON u.work_id = o.work_id "
-        "WHERE o.work_id = w.work_id AND (w.unused_since IS NULL) <> (u.work_id IS NULL)"
-    )
-    gone = list(
-        connection.execute(
-            text("SELECT work_id FROM works WHERE unused_since < now() - make_interval(days => :days)"),
-            {"days": KEPT_DAYS},
-        ).scalars()
-    )
+    # Nearly all works have a title; check the other tables only for the rest.
+    statement = f"""
+        WITH bare AS MATERIALIZED (SELECT w.work_id FROM works w
+          WHERE NOT EXISTS (SELECT 1 FROM titles k WHERE k.work_id = w.work_id)),
+        unused AS (SELECT w.work_id FROM bare w WHERE NOT ({used}))
+        UPDATE works w SET unused_since = CASE WHEN u.work_id IS NULL THEN NULL ELSE now() END
+        FROM works o LEFT JOIN unused u ON u.work_id = o.work_id
+        WHERE o.work_id = w.work_id AND (w.unused_since IS NULL) <> (u.work_id IS NULL)"""
+    execute(connection, statement)
+    statement = f"SELECT work_id FROM works WHERE unused_since < now() - interval '{KEPT_DAYS} days'"
+    gone = list(execute(connection, statement).scalars())
     if gone:
-        for table in DERIVED:
-            connection.execute(text(f"DELETE FROM {table} WHERE work_id = ANY(:works)"), {"works": gone})
-        connection.execute(
-            text("DELETE FROM fetches WHERE kind IN ('movie', 'series') AND item = ANY(:works)"), {"works": gone}
-        )
-        connection.execute(text("DELETE FROM works WHERE work_id = ANY(:works)"), {"works": gone})
+        execute(connection, "DELETE FROM fetches WHERE kind IN ('movie', 'series') AND item = ANY(:gone)", gone=gone)
+        for table in (*DERIVED, "works"):
+            execute(connection, f"DELETE FROM {table} WHERE work_id = ANY(:gone)", gone=gone)
     return len(gone)
 
 
@@ -64,18 +56,12 @@ def forget_old_models(connection: Connection, *, in_use: str | None, filling: st
         in_use: the active model; None if there is none yet.
         filling: the model whose vectors are being computed.
     """
-    old = list(
-        connection.execute(
-            text(
-                "SELECT model_key FROM embedding_models m WHERE model_key <> :filling "
-                "AND model_key IS DISTINCT FROM :in_use "
-                # Last use: the activation of the successor, or the creation of a model that was never activated.
-                "AND coalesce((SELECT min(n.activated_at) FROM embedding_models n "
-                "  WHERE n.activated_at > m.activated_at), m.created_at) < now() - make_interval(days => :days)"
-            ),
-            {"filling": filling, "in_use": in_use, "days": KEPT_DAYS},
-        ).scalars()
-    )
+    # Last use: the activation of the successor, or the creation of a model that was never activated.
+    statement = f"""
+        SELECT model_key FROM embedding_models m WHERE model_key <> :filling AND model_key IS DISTINCT FROM :in_use
+        AND coalesce((SELECT min(n.activated_at) FROM embedding_models n WHERE n.activated_at > m.activated_at),
+          m.created_at) < now() - interval '{KEPT_DAYS} days'"""
+    old = list(execute(connection, statement, filling=filling, in_use=in_use).scalars())
     for table in ("embeddings", "embedding_models"):
-        connection.execute(text(f"DELETE FROM {table} WHERE model_key = ANY(:old)"), {"old": old})
+        execute(connection, f"DELETE FROM {table} WHERE model_key = ANY(:old)", old=old)
     return old

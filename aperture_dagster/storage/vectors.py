@@ -8,16 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pgvector import HalfVector
-from sqlalchemy import text
 
 from aperture_dagster.storage.bulk import WriteCounts, driver_cursor
+from aperture_dagster.storage.catalogue import PRESENT
+from aperture_dagster.storage.queries import execute, read_rows, read_value
 
 if TYPE_CHECKING:
     import numpy as np
     from sqlalchemy import Connection
-
-# Condition on a row ``e`` with a work_id: the library has a copy of the work.
-PRESENT = "EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = e.work_id)"
 
 
 def text_hash(content: str, model_key: str) -> str:
@@ -28,52 +26,41 @@ def text_hash(content: str, model_key: str) -> str:
 
 def register_model(connection: Connection, model_key: str, dimensions: int) -> None:
     """Register a model. Its vectors are not used until :func:`activate_model`."""
-    connection.execute(
-        text(
-            "INSERT INTO embedding_models (model_key, dimensions) VALUES (:key, :dimensions) "
-            "ON CONFLICT (model_key) DO NOTHING"
-        ),
-        {"key": model_key, "dimensions": dimensions},
-    )
+    statement = "INSERT INTO embedding_models (model_key, dimensions) VALUES (:key, :dimensions) ON CONFLICT DO NOTHING"
+    execute(connection, statement, key=model_key, dimensions=dimensions)
 
 
 def activate_model(connection: Connection, model_key: str) -> bool:
     """Make the model the active one; return whether this is a change."""
     if active_model(connection) == model_key:
         return False
-    connection.execute(
-        # Later than all others, even if the clock has been set back.
-        text(
-            "UPDATE embedding_models SET activated_at = greatest(clock_timestamp(), "
-            "(SELECT max(activated_at) FROM embedding_models) + interval '1 microsecond') WHERE model_key = :key"
-        ),
-        {"key": model_key},
-    )
+    # Later than all others, even if the clock has been set back.
+    statement = """
+        UPDATE embedding_models SET activated_at = greatest(clock_timestamp(),
+        (SELECT max(activated_at) FROM embedding_models) + interval '1 microsecond') WHERE model_key = :key"""
+    execute(connection, statement, key=model_key)
     return True
 
 
 def active_model(connection: Connection) -> str | None:
     """Return the active model; None until the vectors of the first are complete."""
-    return connection.execute(
-        text("SELECT model_key FROM embedding_models WHERE activated_at IS NOT NULL ORDER BY activated_at DESC LIMIT 1")
-    ).scalar()
+    statement = """
+        SELECT model_key FROM embedding_models WHERE activated_at IS NOT NULL ORDER BY activated_at DESC LIMIT 1"""
+    return read_value(connection, statement)
 
 
 def text_rows(connection: Connection, *, after: int = 0, batch: int = 2000) -> Iterator[list[dict[str, Any]]]:
     """Yield the merged metadata of the library's works in batches, as the input of their texts."""
-    statement = text(
-        f"SELECT e.* FROM enriched_metadata e WHERE e.work_id > :last AND {PRESENT} ORDER BY work_id LIMIT :n"
-    )
-    while rows := connection.execute(statement, {"last": after, "n": batch}).mappings().all():
+    statement = f"""
+        SELECT e.* FROM enriched_metadata e WHERE e.work_id > :last AND {PRESENT} ORDER BY work_id LIMIT :n"""
+    while rows := read_rows(connection, statement, last=after, n=batch):
         after = rows[-1]["work_id"]
-        yield [dict(row) for row in rows]
+        yield rows
 
 
 def stored_hashes(connection: Connection, model_key: str) -> dict[int, str]:
     """Return the hash of the text behind each vector of a model, by work."""
-    rows = connection.execute(
-        text("SELECT work_id, text_hash FROM embeddings WHERE model_key = :key"), {"key": model_key}
-    )
+    rows = execute(connection, "SELECT work_id, text_hash FROM embeddings WHERE model_key = :key", key=model_key)
     return {row.work_id: row.text_hash for row in rows}
 
 
@@ -91,16 +78,13 @@ def write_vectors(
         copy.set_types(["int8", "text", "halfvec"])
         for work_id, text_hash, vector in zip(work_ids, hashes, vectors, strict=True):
             copy.write_row((work_id, text_hash, HalfVector(vector)))
-    inserted, updated = connection.execute(
-        text(
-            "WITH written AS (INSERT INTO embeddings (model_key, work_id, text_hash, vector) "
-            "SELECT :key, work_id, text_hash, vector FROM incoming_vectors ON CONFLICT (model_key, work_id) DO UPDATE "
-            "SET text_hash = excluded.text_hash, vector = excluded.vector, updated_at = now() "
-            "RETURNING (xmax = 0) AS fresh) "
-            "SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM written"
-        ),
-        {"key": model_key},
-    ).one()
+    statement = """
+        WITH written AS (INSERT INTO embeddings (model_key, work_id, text_hash, vector)
+          SELECT :key, work_id, text_hash, vector FROM incoming_vectors ON CONFLICT (model_key, work_id) DO UPDATE
+          SET text_hash = excluded.text_hash, vector = excluded.vector, updated_at = now()
+          RETURNING (xmax = 0) AS fresh)
+        SELECT count(*) FILTER (WHERE fresh), count(*) FILTER (WHERE NOT fresh) FROM written"""
+    inserted, updated = execute(connection, statement, key=model_key).one()
     connection.exec_driver_sql("DROP TABLE incoming_vectors")
     return WriteCounts(inserted, updated)
 
@@ -110,9 +94,8 @@ def read_vectors(connection: Connection, model_key: str, work_ids: Iterable[int]
     import numpy as np
 
     rows = {int(work_id): place for place, work_id in enumerate(work_ids)}
-    dimensions = connection.execute(
-        text("SELECT dimensions FROM embedding_models WHERE model_key = :key"), {"key": model_key}
-    ).scalar_one()
+    statement = "SELECT dimensions FROM embedding_models WHERE model_key = :key"
+    dimensions = execute(connection, statement, key=model_key).scalar_one()
     vectors = np.zeros((len(rows), dimensions), dtype=np.float32)
     mask = np.zeros(len(rows), dtype=bool)
     with driver_cursor(connection, binary=True) as cursor:
@@ -128,20 +111,16 @@ def read_vectors(connection: Connection, model_key: str, work_ids: Iterable[int]
 
 def model_table(connection: Connection) -> list[dict[str, Any]]:
     """List all models with the number of the library's works that each covers, for the asset's page."""
-    rows = connection.execute(
-        text(
-            "SELECT m.model_key AS model, m.dimensions, (SELECT count(*) FROM embeddings e "
-            f"WHERE e.model_key = m.model_key AND {PRESENT}) AS works, m.activated_at::text AS in_use_since "
-            "FROM embedding_models m ORDER BY m.activated_at DESC NULLS LAST"
-        )
-    ).mappings()
-    return [dict(row) for row in rows]
+    statement = f"""
+        SELECT m.model_key AS model, m.dimensions, (SELECT count(*) FROM embeddings e
+          WHERE e.model_key = m.model_key AND {PRESENT}) AS works, m.activated_at::text AS in_use_since
+        FROM embedding_models m ORDER BY m.activated_at DESC NULLS LAST"""
+    return read_rows(connection, statement)
 
 
 def missing_vectors(connection: Connection, model_key: str) -> int:
     """Count the works of the library that have no vector of the model."""
-    statement = text(
-        f"SELECT count(*) FROM enriched_metadata e WHERE {PRESENT} AND NOT EXISTS "
-        "(SELECT 1 FROM embeddings v WHERE v.model_key = :key AND v.work_id = e.work_id)"
-    )
-    return connection.execute(statement, {"key": model_key}).scalar() or 0
+    statement = f"""
+        SELECT count(*) FROM enriched_metadata e WHERE {PRESENT} AND NOT EXISTS
+        (SELECT 1 FROM embeddings v WHERE v.model_key = :key AND v.work_id = e.work_id)"""
+    return read_value(connection, statement, key=model_key)

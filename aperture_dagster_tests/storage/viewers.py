@@ -42,7 +42,8 @@ def marked(shelf: Shelf, user: str = "ann") -> int:
 
 def histories(shelf: Shelf, *users: str) -> Any:
     with shelf.open() as connection:
-        return read_histories(connection, users or None)
+        frame = read_histories(connection)
+    return frame[frame.user_id.isin(users)] if users else frame
 
 
 def history_of(shelf: Shelf, server_item_id: str, user: str = "ann") -> dict[str, Any]:

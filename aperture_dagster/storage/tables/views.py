@@ -19,6 +19,10 @@ VIEWS = {
     "work_copies": f"SELECT w.work_id, {', '.join(f'c.{one.name}' for one in titles.columns if one.name != 'work_id')} "
     "FROM works w CROSS JOIN LATERAL (SELECT * FROM titles t WHERE t.work_id = w.work_id "
     "ORDER BY removed_at IS NOT NULL, item_id LIMIT 1) c",
+    # Ids of works at other services, from the media server or else from TMDb.
+    "work_ids": "SELECT w.work_id, w.media_type, coalesce(w.tmdb_id, m.tmdb_id) AS tmdb_id, "
+    "coalesce(w.imdb_id, m.imdb_id) AS imdb_id, coalesce(w.tvdb_id, m.tvdb_id) AS tvdb_id FROM works w "
+    "LEFT JOIN tmdb_metadata m USING (work_id)",
     # Display names of works.
     "work_names": "SELECT w.work_id, coalesce(e.title, c.title) AS title, coalesce(e.year, c.year) AS year, "
     "coalesce(e.tmdb_id, c.tmdb_id) AS tmdb_id, coalesce(e.imdb_id, c.imdb_id) AS imdb_id FROM works w "

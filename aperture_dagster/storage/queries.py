@@ -1,0 +1,40 @@
+"""Execution of SQL statements with named parameters, such as ``:user``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection, CursorResult
+
+
+def execute(connection: Connection, statement: str, **values: Any) -> CursorResult[*tuple[Any, ...]]:
+    """Execute a statement with the values of its parameters."""
+    return connection.execute(text(statement), values)
+
+
+def read_rows(connection: Connection, statement: str, **values: Any) -> list[dict[str, Any]]:
+    """Return the rows of a query as dicts."""
+    return [dict(row) for row in execute(connection, statement, **values).mappings()]
+
+
+def read_value(connection: Connection, statement: str, **values: Any) -> Any:
+    """Return the first column of a query's first row; None if there is no row."""
+    return execute(connection, statement, **values).scalar()
+
+
+def read_frame(connection: Connection, statement: str, **values: Any) -> pd.DataFrame:
+    """Return the rows of a query as a frame with the query's columns."""
+    import pandas as pd
+
+    result = execute(connection, statement, **values)
+    return pd.DataFrame([tuple(row) for row in result], columns=list(result.keys()))
+
+
+def lock_until_commit(connection: Connection, name: str, *, shared: bool = False) -> None:
+    """Take the lock of this name, which all processes that use the database share, for the rest of the transaction."""
+    kind = "_shared" if shared else ""
+    execute(connection, f"SELECT pg_advisory_xact_lock{kind}(hashtext(:name))", name=name)
