@@ -1,0 +1,176 @@
+"""Paths as this machine and the media server see them, and the folders in which publishing would do harm."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from aperture_dagster.publishing.names import LONGEST_BELOW_ROOT
+
+# Folders of these names, and everything in them, are skipped by the servers.
+IGNORED_FOLDERS = frozenset(
+    {
+        "metadata", "subs", "sample", "minta", "ps3_update", "ps3_vprm", "extrafanart", "extrathumbs", ".actors",
+        ".wd_tv", "lost+found", ".snapshots", ".snapshot", "temprec", "tempsbe", "eadir", "@eadir", "#recycle",
+        "@recycle", ".@__thumb", "$recycle.bin", "system volume information", ".grab", ".zfs",
+    }
+)  # fmt: skip
+# An IMDb id, `[tmdbid-1]`, and a word that locks what is below.
+_ID = re.compile(r"tt[0-9]{7}|[\[({](?:tmdb|imdb|tvdb)(?:id)?[=-]|\[dontfetchmeta\]", re.IGNORECASE)
+_3D = re.compile(r"(?<![^/\\ ()\-._\[\]])(?:mvc|sbs3d|[fh]?sbs|[fh]?tab)(?![^/\\ ()\-._\[\]])", re.IGNORECASE)
+_WINDOWS = re.compile(r"[A-Za-z]:(?:[\\/]|$)|\\\\")
+WINDOWS_LONGEST = 259
+
+
+class _Split(NamedTuple):
+    """A path in segments, of which the first one is what it begins with: `/`, `D:` or `\\\\server`."""
+
+    segments: tuple[str, ...]
+    is_windows: bool
+
+    def starts_with(self, other: _Split) -> bool:
+        mine, prefix = self.segments[: len(other.segments)], other.segments
+        if self.is_windows != other.is_windows:
+            return False
+        if self.is_windows:
+            return [one.casefold() for one in mine] == [one.casefold() for one in prefix]
+        return mine == prefix
+
+    def moved(self, source: _Split, target: _Split) -> _Split:
+        return _Split((*target.segments, *self.segments[len(source.segments) :]), target.is_windows)
+
+    def __str__(self) -> str:
+        first, *rest = self.segments
+        if not self.is_windows:
+            return "/" + "/".join(rest)
+        return "\\".join([first, *rest]) if rest or first.startswith("\\\\") else first + "\\"
+
+
+class PathMap:
+    """Translation between paths of this machine and of the media server.
+
+    Args:
+        pairs: Folders of this machine, and the same folders as the server sees them. The longest one that contains a
+            path counts. Paths of the server may be Windows paths.
+
+    Raises:
+        ValueError: a folder is not an absolute path.
+    """
+
+    def __init__(self, pairs: Mapping[str, str]) -> None:
+        split = [(_split(here), _split(there)) for here, there in pairs.items()]
+        self._to_server = sorted(split, key=lambda pair: -len(pair[0].segments))
+        self._to_here = sorted(split, key=lambda pair: -len(pair[1].segments))
+
+    def to_server(self, path: Path | str) -> str:
+        """Return a path of this machine as the server sees it; unchanged if no pair contains it.
+
+        Raises:
+            ValueError: the path is not absolute.
+        """
+        split = _split(str(path))
+        for here, there in self._to_server:
+            if split.starts_with(here):
+                return str(split.moved(here, there))
+        return str(split)
+
+    def to_here(self, server_path: str) -> Path | None:
+        """Return a path of the server as this machine sees it, or None if it cannot be seen from here."""
+        try:
+            split = _split(server_path)
+        except ValueError:
+            return None
+        for here, there in self._to_here:
+            if split.starts_with(there):
+                split = split.moved(there, here)
+                break
+        found = str(split)
+        # A folder of the server can have the path of a folder here that is another one.
+        is_same = _split(self.to_server(found)).starts_with(_split(server_path))
+        return Path(found) if is_same and Path(found).is_absolute() else None
+
+
+def root_problems(root_on_server: str, library_locations: Iterable[str]) -> list[str]:
+    """Return what speaks against a folder as the root of published libraries; one sentence for each problem.
+
+    Args:
+        root_on_server: The folder, as the server sees it.
+        library_locations: Folders of the server's other libraries, without published ones.
+    """
+    try:
+        root = _split(root_on_server)
+    except ValueError:
+        return [f"The publishing folder {root_on_server} is not an absolute path of the media server."]
+    named = f"The publishing folder {root}"
+    problems = [problem for one in library_locations if (problem := _conflict(named, root, one))]
+    for segment in root.segments[1:]:
+        if segment.casefold() in IGNORED_FOLDERS or segment.casefold().endswith(".trickplay"):
+            problems.append(f"{named} contains the folder {segment}, which media servers skip. Use another folder.")
+    if len(root.segments) > 1 and root.segments[-1].startswith("."):
+        problems.append(f"{named} begins with a dot, and media servers skip hidden folders. Rename it.")
+    if match := _ID.search(str(root)):
+        problems.append(
+            f'{named} contains "{match[0]}", which media servers read as an id of everything in it. Use another folder.'
+        )
+    if match := _3D.search(str(root)):
+        problems.append(
+            f'{named} contains "{match[0]}", by which media servers take everything in it for 3D. Use another folder.'
+        )
+    if root.is_windows and (length := len(str(root))) > WINDOWS_LONGEST - LONGEST_BELOW_ROOT:
+        problems.append(
+            f"{named} is {length} characters long; paths in it can exceed the {WINDOWS_LONGEST} characters of Windows. "
+            f"Use a folder with at most {WINDOWS_LONGEST - LONGEST_BELOW_ROOT} characters."
+        )
+    return problems
+
+
+def _conflict(named: str, root: _Split, location: str) -> str | None:
+    try:
+        library = _split(location)
+    except ValueError:
+        return None
+    if root.starts_with(library):
+        return f"{named} is inside the library folder {location}. Use a folder outside of all libraries."
+    if library.starts_with(root):
+        return f"{named} contains the library folder {location}. Use a folder outside of all libraries."
+    # Servers compare whole paths as texts.
+    mine, theirs = (_comparable(one) for one in (root, library))
+    if theirs in mine:
+        return (
+            f"{named} contains the path of the library {location} as a text, by which some versions of the server "
+            "would drop published titles. Use another folder."
+        )
+    if mine in theirs:
+        return (
+            f"The path of the library {location} contains {root} as a text, by which some versions of the "
+            "server would drop titles of that library. Use another publishing folder."
+        )
+    return None
+
+
+def _comparable(path: _Split) -> str:
+    text = str(path).rstrip("\\/") + "/"
+    return text.replace("\\", "/").casefold() if path.is_windows else text
+
+
+def _split(path: str) -> _Split:
+    """Split an absolute path into segments, and resolve `.` and `..` in the text."""
+    is_windows = bool(_WINDOWS.match(path))
+    if not is_windows and not path.startswith("/"):
+        raise ValueError(f"expected an absolute path, got {path!r}")
+    if path.startswith("\\\\"):
+        server, *rest = re.split(r"[\\/]+", path[2:])
+        first = "\\\\" + server
+    elif is_windows:
+        first, *rest = re.split(r"[\\/]+", path)
+    else:
+        first, *rest = re.split(r"/+", path)
+    segments: list[str] = []
+    for segment in rest:
+        if segment == "..":
+            segments = segments[:-1]
+        elif segment not in ("", "."):
+            segments.append(segment)
+    return _Split((first, *segments), is_windows)
