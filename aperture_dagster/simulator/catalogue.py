@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from aperture_dagster.simulator.world import DEFAULT_LIBRARIES, BoxSet, WorldLibrary, WorldTitle
+from aperture_dagster.simulator.members import Member, Ownership
+from aperture_dagster.simulator.world import DEFAULT_LIBRARIES, WorldLibrary, WorldTitle
 
 TICKS_PER_MINUTE = 600_000_000
 _DAY = 86_400
-_CREATED_WITHIN_DAYS = 1_460
+CREATED_WITHIN_DAYS = 1_460
 _USUAL_EPISODE_MINUTES = 45
 _ARTICLES = ("the ", "a ", "an ")
 _UNSAFE_IN_PATHS = re.compile(r'[\x00-\x1f/\\:*?"<>|]')
@@ -29,12 +31,13 @@ _RATING_AGES = {
 
 
 class Item:
-    """A film, series, season, episode or box set on the media server."""
+    """A film, series, season, episode, box set or playlist on the media server."""
 
     __slots__ = (
-        "copy", "created", "episode", "episode_end", "folder", "forced_sort_name", "generation", "id", "kind",
-        "library", "locked", "members", "name", "own_provider_ids", "present", "primary", "runtime_ticks", "saved",
-        "season", "seasons", "series", "slot", "sort_name", "specials", "title", "version", "versions", "virtual",
+        "copy", "created", "edits", "episode", "episode_end", "folder", "forced_sort_name", "generation", "id", "kind",
+        "library", "locked", "members", "name", "own_provider_ids", "ownership", "present", "primary", "runtime_ticks",
+        "saved", "season", "seasons", "series", "slot", "sort_name", "specials", "title", "version", "versions",
+        "virtual",
     )  # fmt: skip
 
     def __init__(
@@ -64,8 +67,14 @@ class Item:
         """Of an alternate version: the primary version."""
         self.versions: list[Item] = []
         """Of a primary version: its alternate versions."""
-        self.members: tuple[str, ...] = ()
-        """Of a box set: the keys of its titles."""
+        self.members: list[Member] = []
+        """Of a box set or playlist: its entries in order, including items that left the server."""
+        self.ownership: Ownership | None = None
+        """Of a playlist: whose it is."""
+        self.locked = False
+        """Whether the item's metadata is locked."""
+        self.edits: dict[str, Any] = {}
+        """Fields that clients wrote and that are not facts of the title, by name in the server's JSON."""
         self.runtime_ticks: int | None = None
         self.folder = ""
         self.sort_name = name
@@ -73,8 +82,6 @@ class Item:
         """A sort name that replaces the one made from the name."""
         self.own_provider_ids: dict[str, str] | None = None
         """Provider ids that replace those of the title."""
-        self.locked = False
-        """Whether the item's metadata is locked."""
         self.generation = 0
         self.present = True
         self.id = ""
@@ -233,6 +240,11 @@ def safe_name(name: str) -> str:
     return _UNSAFE_IN_PATHS.sub("_", name).strip(" .")[:150] or "_"
 
 
+def file_name(name: str) -> str:
+    """Return the name of the folder that a server makes for a name; characters that it does not allow become blanks."""
+    return _UNSAFE_IN_PATHS.sub(" ", name)
+
+
 def stable_number(text: str) -> int:
     """Hash a text to a 64-bit number that is the same in every run."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
@@ -249,7 +261,6 @@ class Catalogue:
         first_played: dict[str, float],
         clock: Callable[[], float] = time.time,
         libraries: Iterable[WorldLibrary] = DEFAULT_LIBRARIES,
-        box_sets: Iterable[BoxSet] = (),
     ) -> None:
         self.today = today.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         self.version = 0
@@ -264,8 +275,6 @@ class Catalogue:
         self._present_version = -1
         for title in titles:
             self._make(title, first_played.get(title.key))
-        for box_set in box_sets:
-            self._make_box_set(box_set)
 
     def items(self, kind: str) -> list[Item]:
         """Return items of one kind that are on the server now, in catalogue order, including alternate versions."""
@@ -283,14 +292,6 @@ class Catalogue:
     def every_item(self) -> list[Item]:
         """Return all items that ever existed, by slot. Do not change the list."""
         return self._all
-
-    def box_sets_by_member(self) -> dict[str, list[Item]]:
-        """Return the box sets of each title, by the title's key."""
-        found: dict[str, list[Item]] = {}
-        for box_set in self.items("BoxSet"):
-            for key in box_set.members:
-                found.setdefault(key, []).append(box_set)
-        return found
 
     def find(self, item_id: str) -> Item | None:
         """Return the item with this id (with or without dashes), if it is on the server now."""
@@ -372,7 +373,7 @@ class Catalogue:
         tops: list[Item] = []
         for copy in range(title.copies):
             number = stable_number(f"{title.key}|{copy}")
-            when = created or self.today.timestamp() - number % (_CREATED_WITHIN_DAYS * _DAY) - 1
+            when = created or self.today.timestamp() - number % (CREATED_WITHIN_DAYS * _DAY) - 1
             if first_played is not None:
                 # A title must have existed when it was first played.
                 when = min(when, first_played - _DAY)
@@ -382,7 +383,7 @@ class Catalogue:
     def _make_copy(self, title: WorldTitle, copy: int, created: float) -> Item:
         is_movie = title.media_type == "movie"
         library = self._library(title)
-        top = self._item("Movie" if is_movie else "Series", title, title.title, library, created, copy)
+        top = self.make_item("Movie" if is_movie else "Series", title, title.title, library, created, copy)
         top.sort_name = sort_name(title.title)
         top.folder = self._folder(title, library, copy)
         if is_movie:
@@ -401,23 +402,10 @@ class Catalogue:
         raise ValueError(f"{title.key} belongs to a library that is not in the world")
 
     def _add_version(self, top: Item, number: int, created: float) -> None:
-        version = self._item("Movie", top.title, top.name, top.library, created, top.copy, version=number)
+        version = self.make_item("Movie", top.title, top.name, top.library, created, top.copy, version=number)
         version.sort_name, version.runtime_ticks, version.primary = top.sort_name, top.runtime_ticks, top
         version.folder = self._folder(top.title, top.library, top.copy, number) if top.title.merged else top.folder
         top.versions.append(version)
-
-    def _make_box_set(self, box_set: BoxSet) -> None:
-        library = next((each for each in self.libraries if each.collection_type == "boxsets"), None)
-        if library is None:
-            # A real server creates this library with the first box set.
-            library = WorldLibrary("Collections", "boxsets", ("/config/data/collections",))
-            self.libraries.append(library)
-        title = WorldTitle(f"boxset:{box_set.name}", "movie", box_set.name, tmdb_id=box_set.tmdb_id, tags=())
-        created = self.today.timestamp() - stable_number(title.key) % (_CREATED_WITHIN_DAYS * _DAY) - 1
-        item = self._item("BoxSet", title, box_set.name, library, created)
-        item.sort_name = sort_name(box_set.name)
-        item.folder = self._folder(title, library, 0)
-        item.members = box_set.title_keys
 
     def _add_episodes(self, top: Item, title: WorldTitle, created: float) -> None:
         """Add the seasons and episodes that a series does not have yet."""
@@ -432,7 +420,7 @@ class Catalogue:
             self._fill(top.specials, title, title.specials, created)
 
     def _season(self, top: Item, number: int, name: str, created: float) -> Season:
-        item = self._item("Season", top.title, name, top.library, created, top.copy, number)
+        item = self.make_item("Season", top.title, name, top.library, created, top.copy, number)
         item.series = top
         item.sort_name = f"season {number:010d}"
         return Season(item, [])
@@ -450,7 +438,7 @@ class Catalogue:
             name = _EPISODE_NAMES[number] if number < len(_EPISODE_NAMES) else f"Episode {number}"
             # Episodes are added with their series, a second apart.
             at = created + number
-            episode = self._item("Episode", title, name, top.library, at, top.copy, season_number, number)
+            episode = self.make_item("Episode", title, name, top.library, at, top.copy, season_number, number)
             episode.series = top
             episode.runtime_ticks = runtime_ticks
             episode.virtual = (season_number, number) in title.missing_episodes
@@ -459,13 +447,16 @@ class Catalogue:
                 episode.runtime_ticks = 2 * runtime_ticks
             season.episodes.append(episode)
 
-    def _item(
+    def make_item(
         self, kind: str, title: WorldTitle, name: str, library: WorldLibrary, created: float, copy: int = 0,
         season: int | None = None, episode: int | None = None, version: int = 0,
     ) -> Item:  # fmt: skip
+        """Add an item, in place of one with the same id."""
         item = Item(len(self._all), kind, title, name, library, created)
         item.copy, item.season, item.episode, item.version = copy, season, episode, version
         item.renew_id()
+        if item.id in self.by_id:
+            self.by_id[item.id].present = False
         self.by_id[item.id] = item
         self._all.append(item)
         return item

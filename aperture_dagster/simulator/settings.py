@@ -101,6 +101,18 @@ class SimulatorSettings:
     """Seconds by which an NFO file must be newer than the item for Emby to read it again, which are not known."""
     emby_scan_key: str = "RefreshLibrary"
     """Key of the task that scans Emby's libraries, which is not known for sure."""
+    playlist_duplicates: bool = False
+    """Whether playlists of Jellyfin 10.9 accept an item twice: its configuration; later versions have fixed rules."""
+    identify_box_sets: bool = True
+    """Whether Jellyfin searches TMDb by the name of a new, unlocked box set, and takes the first hit's metadata."""
+    playlists_keep_provider_ids: bool = True
+    """Whether Jellyfin stores provider ids that clients write to playlists; not verified."""
+    emby_reuses_box_sets: bool = True
+    """Whether a new collection with the name of an existing one becomes that one on Emby; not verified."""
+    emby_keeps_empty_box_sets: bool = False
+    """Whether Emby keeps collections without members; not verified."""
+    emby_public_playlists: bool = False
+    """Whether everyone sees new playlists on Emby; not verified."""
     today: datetime | None = None
     """The current day of the world; None: the day of its last play, or else the real current day."""
 

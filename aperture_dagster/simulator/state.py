@@ -18,6 +18,7 @@ from aperture_dagster.simulator.catalogue import Catalogue, Item
 from aperture_dagster.simulator.clock import Clock
 from aperture_dagster.simulator.counters import Arrivals, Counters, DailyQuota, RateLimit
 from aperture_dagster.simulator.faults import FaultBook, FaultRule
+from aperture_dagster.simulator.lists import Lists
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.user_data import ServerUser, user_id
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
@@ -89,8 +90,8 @@ class SimulatorState:
             first_played=_first_played(plays),
             clock=self.clock.now,
             libraries=world.libraries,
-            box_sets=world.box_sets,
         )
+        self.lists = Lists(self.catalogue, world.box_sets)
         self.users: dict[str, ServerUser] = {}
         self._users_by_name: dict[str, ServerUser] = {}
         self._user_generations: dict[str, int] = {}

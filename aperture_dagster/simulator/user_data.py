@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from aperture_dagster.simulator.catalogue import Item
-from aperture_dagster.simulator.world import WorldUser
+from aperture_dagster.simulator.world import WorldLibrary, WorldUser
 
 PLAYED_FROM = 0.9
 """A play that reaches this share counts as complete, as on the real server."""
@@ -46,6 +47,8 @@ class Policy:
     """What a user may see. ``enabled_folders`` are library ids, which count unless all folders are enabled.
 
     If there are ``allowed_tags``, titles need one of them. ``excluded_locations`` are folders of libraries.
+    ``blocked_folders`` are library ids of an old kind of policy, which no client can write: if there are any, they
+    count instead of the enabled ones. ``extra`` are the other fields, as clients wrote them.
     """
 
     enable_all_folders: bool = True
@@ -53,13 +56,27 @@ class Policy:
     blocked_tags: tuple[str, ...] = ()
     allowed_tags: tuple[str, ...] = ()
     excluded_locations: tuple[str, ...] = ()
-    extra: dict[str, object] | None = None
+    blocked_folders: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def allows_library(self, library: WorldLibrary) -> bool:
+        """Return whether a library is visible; a disabled one is to nobody."""
+        if not library.enabled:
+            return False
+        if self.blocked_folders:
+            return library.item_id not in self.blocked_folders
+        return self.enable_all_folders or library.item_id in self.enabled_folders
 
 
 class ServerUser:
-    """A user and their data by item slot. ``version`` grows with every change of the data or the policy."""
+    """A user, their configuration as clients wrote it, and their data by item slot.
 
-    __slots__ = ("_clock", "data", "facts", "id", "last_activity", "played_episodes", "policy", "version")
+    ``version`` grows with every change of the data or the policy.
+    """
+
+    __slots__ = (
+        "_clock", "configuration", "data", "facts", "id", "last_activity", "played_episodes", "policy", "version",
+    )  # fmt: skip
 
     def __init__(self, facts: WorldUser, user_id: str, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -70,6 +87,7 @@ class ServerUser:
             allowed_tags=facts.allowed_tags,
             excluded_locations=facts.excluded_locations,
         )
+        self.configuration: dict[str, Any] = {}
         self.version = 0
         self.last_activity: float | None = None
         self.data: dict[int, UserDatum] = {}

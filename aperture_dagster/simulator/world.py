@@ -79,6 +79,14 @@ class WorldTitle:
     """Episodes (season, number) without a file, which the media server knows from metadata (virtual items)."""
     double_episodes: tuple[tuple[int, int], ...] = ()
     """Episodes (season, number) whose file contains the next episode too, which has no item of its own."""
+    parts: int = 1
+    """Number of files of a film that are played one after the other."""
+    sidecars: tuple[str, ...] = ()
+    """Ends of the names of external subtitle and audio files beside each video file, such as ``.en.srt``."""
+    disc: Literal["dvd", "bluray", "iso"] | None = None
+    """Whether the film is a folder of a disc, or an image of one, rather than a video file."""
+    heights: tuple[int, ...] = (1080,)
+    """Lines of the picture, by copy and then by version; the last one counts for the rest."""
 
     @property
     def server_tags(self) -> tuple[str, ...]:
@@ -96,6 +104,8 @@ class WorldLibrary:
     has_id: bool = True
     tags: tuple[str, ...] = ()
     """Tags of the library itself, which apply to all its items."""
+    enabled: bool = True
+    """Whether users see it; the server maintains it either way."""
     item_id: str = field(init=False)
     """The library's id on Jellyfin."""
 

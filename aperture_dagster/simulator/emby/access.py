@@ -6,7 +6,7 @@ from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.emby import ids
 from aperture_dagster.simulator.jellyfin.access import TOKEN, Access
 from aperture_dagster.simulator.jellyfin.binding import NotFoundError, UnknownUserError
-from aperture_dagster.simulator.jellyfin.listing import visible_to
+from aperture_dagster.simulator.jellyfin.visibility import visible_to
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError, UnknownUserError
-from aperture_dagster.simulator.jellyfin.listing import visible_to
+from aperture_dagster.simulator.jellyfin.visibility import visible_to
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
@@ -79,9 +79,9 @@ class Access:
     def libraries(self, user: ServerUser | None = None) -> list[WorldLibrary]:
         """Return the libraries that have an id and that the user may see."""
         libraries = [library for library in self.folders() if library.has_id]
-        if user is None or user.policy.enable_all_folders:
+        if user is None:
             return libraries
-        return [library for library in libraries if library.item_id in user.policy.enabled_folders]
+        return [library for library in libraries if user.policy.allows_library(library)]
 
     def folders(self) -> list[WorldLibrary]:
         """Return all libraries that are not hidden, including those without an id."""

@@ -11,8 +11,9 @@ from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
-from aperture_dagster.simulator.jellyfin.listing import KINDS, ItemQuery, Listings, parse_item_query, visible_to
+from aperture_dagster.simulator.jellyfin.listing import KINDS, ItemQuery, Listings, parse_item_query
 from aperture_dagster.simulator.jellyfin.sorting import parse_sort, sort_items
+from aperture_dagster.simulator.jellyfin.visibility import visible_to
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Query, Request, Unmodelled
 from aperture_dagster.simulator.user_data import ServerUser, episodes_of

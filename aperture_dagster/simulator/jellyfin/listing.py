@@ -29,27 +29,29 @@ from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.dto import premiere_date, series_status
 from aperture_dagster.simulator.jellyfin.sorting import SortSpec, depends_on_user, parse_sort, sort_items
+from aperture_dagster.simulator.jellyfin.visibility import Predicate, is_limited, lower_case, visible_to
+from aperture_dagster.simulator.rules import version_numbers
 from aperture_dagster.simulator.service import Query, Unmodelled
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.user_data import ServerUser
 
-KINDS = {kind.lower(): kind for kind in ("Movie", "Series", "Season", "Episode", "BoxSet")}
+KINDS = {kind.lower(): kind for kind in ("Movie", "Series", "Season", "Episode", "BoxSet", "Playlist")}
 """Types of items that the stand-in has."""
 ITEM_TYPES = KINDS | {
     kind.lower(): kind
     for kind in (
         "AggregateFolder", "Audio", "AudioBook", "BasePluginFolder", "Book", "Channel", "ChannelFolderItem",
         "CollectionFolder", "Folder", "Genre", "ManualPlaylistsFolder", "LiveTvChannel", "LiveTvProgram", "MusicAlbum",
-        "MusicArtist", "MusicGenre", "MusicVideo", "Person", "Photo", "PhotoAlbum", "Playlist", "PlaylistsFolder",
-        "Program", "Recording", "Studio", "Trailer", "TvChannel", "TvProgram", "UserRootFolder", "UserView", "Video",
+        "MusicArtist", "MusicGenre", "MusicVideo", "Person", "Photo", "PhotoAlbum", "PlaylistsFolder", "Program",
+        "Recording", "Studio", "Trailer", "TvChannel", "TvProgram", "UserRootFolder", "UserView", "Video",
         "Year",
     )
 }  # fmt: skip
 """Types of items that a real server knows (``BaseItemKind``). A filter for other types is ignored."""
 WHOLE_LIBRARY = "whole library in memory"
+_LISTS = ("BoxSet", "Playlist")
 COLLAPSED = "collapsed into box sets"
 _CACHED_LISTINGS = 24
-Predicate = Callable[[Item], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class ItemQuery:
     has: frozenset[tuple[str, bool]] = frozenset()
     virtual: bool | None = None
     """Whether items lack a file; None: either."""
+    without_libraries: frozenset[str] = frozenset()
+    """Libraries whose items are left out."""
     collapse: bool | None = None
     """Whether box sets replace their members; None: the server decides."""
 
@@ -181,46 +185,6 @@ def _refuse_unmodelled(query: Query) -> None:
                 raise Unmodelled(f"{parameter}={name}")
 
 
-def visible_to(user: ServerUser) -> Predicate:
-    """Return a predicate for the items that a user's policy allows.
-
-    It checks library, folder, minimum age and tags; those of a series apply to its seasons and episodes, too
-    (``MediaBrowser.Controller/Entities/BaseItem.cs``: ``IsParentalAllowed``, ``IsVisibleViaTags``,
-    ``GetInheritedTags``).
-    """
-    policy = user.policy
-    folders = None if policy.enable_all_folders else frozenset(policy.enabled_folders)
-    limit = user.facts.max_parental_rating
-    blocked, allowed = _lower(policy.blocked_tags), _lower(policy.allowed_tags)
-    excluded = tuple(f"{location}/" for location in policy.excluded_locations)
-
-    def visible(item: Item) -> bool:
-        if folders is not None and item.library.item_id not in folders:
-            return False
-        if excluded and f"{(item.series or item).folder}/".startswith(excluded):
-            return False
-        if blocked or allowed:
-            tags = _lower(item.tags)
-            if blocked & tags or (allowed and not allowed & tags):
-                return False
-        if limit is None:
-            return True
-        age = item.rating_age
-        return age is None or age <= limit
-
-    return visible
-
-
-def is_limited(user: ServerUser) -> bool:
-    """Return whether a user's policy restricts anything."""
-    policy = user.policy
-    return (
-        not policy.enable_all_folders
-        or user.facts.max_parental_rating is not None
-        or bool(policy.blocked_tags or policy.allowed_tags or policy.excluded_locations)
-    )
-
-
 class Listings:
     """Computes listings from the state, and caches the last ones.
 
@@ -261,10 +225,12 @@ class Listings:
         """Return whether box sets replace their members: ``CollapseBoxSetItems``."""
         if query.ids or query.search or not query.recursive:
             return False
+        parent = self._state.catalogue.find(query.parent) if query.parent else None
+        if parent is not None and parent.kind in _LISTS:
+            return False
         if self._release is None:
             return query.collapse is not False and (not query.kinds or "Movie" in query.kinds)
-        parent = self._state.catalogue.find(query.parent) if query.parent else None
-        never = ("BoxSet", "Season", "Series") if self._release < (10, 11) else ("BoxSet", "Season")
+        never = ("Season", "Series") if self._release < (10, 11) else ("Season",)
         if parent is not None and parent.kind in never:
             return False
         if query.collapse is not None:
@@ -285,12 +251,12 @@ class Listings:
 
     def _collapsed(self, items: list[Item]) -> list[Item]:
         """Replace the members of box sets by the box sets, and drop box sets without listed members."""
-        box_sets = self._state.catalogue.box_sets_by_member()
+        box_sets = self._state.lists.by_member()
         kept: dict[int, Item] = {}
         for item in items:
-            for each in box_sets.get(item.title.key, ()) if item.kind in ("Movie", "Series") else ():
+            for each in box_sets.get(item.slot, ()):
                 kept[each.slot] = each
-            if item.kind != "BoxSet" and not (item.kind in ("Movie", "Series") and item.title.key in box_sets):
+            if item.kind != "BoxSet" and item.slot not in box_sets:
                 kept[item.slot] = item
         return list(kept.values())
 
@@ -308,12 +274,15 @@ class Listings:
         tests = _predicates(query)
         tests += self._version_predicates(query, user)
         if user is not None:
-            if is_limited(user):
+            if is_limited(user) or self._hides_some(query):
                 tests.append(visible_to(user))
             # Up to 10.11, a folder is played if it was marked itself, unless only series are listed.
             itself = self._release is None or (self._in_memory and query.kinds != ("Series",))
             tests += _user_predicates(query, user, shared=self._release is None, folder_itself=itself)
-        if _needs_user_data(query) and user is not None:
+        parent = self._state.catalogue.find(query.parent) if query.parent else None
+        if parent is not None and parent.kind in _LISTS and not query.ids:
+            candidates, presorted = self._members(parent, query, user), not query.sort
+        elif _needs_user_data(query) and user is not None:
             # Few items have data; checking those is far cheaper than checking all.
             slots = user.data
             candidates = [
@@ -333,6 +302,39 @@ class Listings:
         if self._collapses(query, user) and (user is not None or not self._in_memory):
             candidates, presorted = self._collapsed(candidates), False
         return candidates if presorted else sort_items(candidates, query.sort, user)
+
+    def _hides_some(self, query: ItemQuery) -> bool:
+        """Return whether there may be items that even users without limits do not see."""
+        listed = not query.kinds or "Playlist" in query.kinds
+        return listed or any(not library.enabled for library in self._state.catalogue.libraries)
+
+    def _members(self, parent: Item, query: ItemQuery, user: ServerUser | None) -> list[Item]:
+        """Return the members of a box set or playlist.
+
+        They are linked, not children: without recursion, a listing without a user is empty.
+        """
+        if user is None and not query.recursive:
+            return []
+        members = [member.item for member in self._state.lists.members_of(parent)]
+        if parent.kind == "BoxSet" and not query.sort:
+            members = self._in_display_order(parent, members)
+        return [item for item in members if not query.kinds or item.kind in query.kinds]
+
+    def _in_display_order(self, box_set: Item, members: list[Item]) -> list[Item]:
+        """Sort the members of a box set (``Movies/BoxSet.cs``).
+
+        The order of adding counts from 10.10 on; 10.11.0 to 10.11.4 ignore the setting where clients list members.
+        """
+        wanted = str(box_set.edits.get("DisplayOrder") or "PremiereDate").lower()
+        if self._release is None or self._release < (10, 10):
+            by_name = wanted == "sortname"
+            names = ["sortname"] if by_name else ["productionyear", "premieredate", "sortname"]
+            return sort_items(members, tuple((name, False) for name in names), None)
+        if (10, 11) <= version_numbers(self._state.settings.jellyfin_version) < (10, 11, 5):
+            wanted = "premieredate"
+        if wanted == "default":
+            return members
+        return sort_items(members, parse_sort([wanted], []) or (("premieredate", False),), None)
 
     def _version_predicates(self, query: ItemQuery, user: ServerUser | None) -> list[Predicate]:
         """Return predicates for the versions of a film that are listed."""
@@ -359,14 +361,10 @@ class Listings:
         if query.parent is None:
             return [item for kind in kinds for item in catalogue.items(kind)]
         parent = catalogue.find(query.parent)
-        if parent is not None and parent.kind == "BoxSet":
-            # Members are linked, not children: without recursion, a box set is empty.
-            members = [item for key in parent.members for item in catalogue.top_items(key) if query.recursive]
-            return [item for item in members if item.kind in kinds and catalogue.find(item.id) is item]
         if parent is not None:
             return [item for item in _children(parent, query.recursive) if item.kind in kinds]
         if not query.recursive:
-            kinds = tuple(kind for kind in kinds if kind in ("Movie", "Series", "BoxSet"))
+            kinds = tuple(kind for kind in kinds if kind in ("Movie", "Series", *_LISTS))
         return [item for kind in kinds for item in catalogue.items(kind) if item.library.item_id == query.parent]
 
 
@@ -422,26 +420,24 @@ def _user_predicates(query: ItemQuery, user: ServerUser, *, shared: bool, folder
     return tests
 
 
-def _lower(names: tuple[str, ...]) -> set[str]:
-    return {name.lower() for name in names}
-
-
 def _predicates(query: ItemQuery) -> list[Predicate]:
     tests: list[Predicate] = []
     if query.without_kinds:
         tests.append(lambda item: item.kind not in query.without_kinds)
     if query.without_ids:
         tests.append(lambda item: item.id not in query.without_ids)
+    if query.without_libraries:
+        tests.append(lambda item: item.library.item_id not in query.without_libraries)
     if query.search:
         tests.append(lambda item: query.search in item.name.lower())
     if query.years:
         tests.append(lambda item: item.title.year in query.years)
     if query.genres:
-        tests.append(lambda item: bool(query.genres & _lower(item.title.genres)))
+        tests.append(lambda item: bool(query.genres & lower_case(item.title.genres)))
     if query.tags:
-        tests.append(lambda item: bool(query.tags & _lower(item.title.server_tags)))
+        tests.append(lambda item: bool(query.tags & lower_case(item.title.server_tags)))
     if query.studios:
-        tests.append(lambda item: bool(query.studios & _lower(item.title.companies + item.title.networks)))
+        tests.append(lambda item: bool(query.studios & lower_case(item.title.companies + item.title.networks)))
     if query.official_ratings:
         tests.append(lambda item: (item.title.official_rating or "").lower() in query.official_ratings)
     if query.statuses:

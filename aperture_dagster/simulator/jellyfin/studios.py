@@ -13,7 +13,8 @@ from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
-from aperture_dagster.simulator.jellyfin.listing import KINDS, visible_to
+from aperture_dagster.simulator.jellyfin.listing import KINDS
+from aperture_dagster.simulator.jellyfin.visibility import visible_to
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import Picture
 
