@@ -37,6 +37,21 @@ class ServiceNotConfigured(ServiceError):
     """A setting that the service needs is missing; the message names it."""
 
 
+class UnknownServerVersion(ServiceRefused):
+    """This version of the server is not known well enough to write to it."""
+
+
+class PathNotVisible(ServiceRefused):
+    """The media server does not see a folder, or sees it under another path."""
+
+
+class Conflict(ServiceError):
+    """Something else on the server is in the way: a used name, another library's folder, a list that is not ours.
+
+    It was left alone; the message says what to do.
+    """
+
+
 class NotFound(ServiceError):
     """The service does not have the requested item."""
 

@@ -29,6 +29,7 @@ class Request:
         max_bytes: the largest decoded body to accept.
         repeatable: whether a failed attempt may be repeated; by default everything but POST and PATCH may.
         accept: statuses of 300 and above to return instead of raising an error.
+        timeout_seconds: how long to wait for the answer, if that is longer than the transport's own limit.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Request:
     max_bytes: int = LARGEST_BODY
     repeatable: bool | None = None
     accept: Collection[int] = ()
+    timeout_seconds: float | None = None
 
     @property
     def may_repeat(self) -> bool:

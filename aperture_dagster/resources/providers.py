@@ -60,12 +60,15 @@ class MediaServers:
             yield server
 
     @contextmanager
-    def open_writer(self) -> Iterator[MediaServerWriter]:
-        """Connect to the server for changes. Raises as :meth:`open`."""
-        from aperture_dagster.resources.media_server.writer import MediaServerWriter
+    def open_writer(self, *, dry_run: bool = False) -> Iterator[MediaServerWriter]:
+        """Connect to the server for changes, which a dry run only counts and logs. Raises as :meth:`open`."""
+        from aperture_dagster.resources.media_server.emby import EmbyReader
+        from aperture_dagster.resources.media_server.emby_writer import EmbyWriter
+        from aperture_dagster.resources.media_server.jellyfin_writer import JellyfinWriter
 
         with self.open() as reader:
-            yield MediaServerWriter(reader)
+            writer_type = EmbyWriter if isinstance(reader, EmbyReader) else JellyfinWriter
+            yield writer_type(reader, dry_run=dry_run)
 
     @contextmanager
     def open_without_database(self) -> Iterator[MediaServerReader]:

@@ -103,7 +103,7 @@ class Transport:
         self._pacer = pacer
         self._quota = quota
         self._inspect = inspect
-        self._deadline_seconds = 2 * timeout_seconds
+        self._timeout_seconds = timeout_seconds
         self._attempts = attempts
         self._backoff = tenacity.wait_exponential(first_wait_seconds, longest_wait_seconds) + tenacity.wait_random(
             0, first_wait_seconds
@@ -124,7 +124,6 @@ class Transport:
         verify = self._route.verify
         self._client = httpx.Client(
             headers=headers,
-            timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 10)),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             # Created here, because without the environment's proxies httpx would also ignore its SSL_CERT_FILE.
             verify=httpx.create_ssl_context() if verify is True else verify,
@@ -244,7 +243,8 @@ class Transport:
             self._pacer.wait(self._sleep)
         with self._count_lock:
             self.requests += 1
-        self._backend.start(self._deadline_seconds)
+        timeout = max(self._timeout_seconds, request.timeout_seconds or 0)
+        self._backend.start(2 * timeout)
         try:
             built = self._client.build_request(
                 request.method,
@@ -253,6 +253,7 @@ class Transport:
                 json=request.json,
                 content=request.content,
                 headers=request.headers,
+                timeout=httpx.Timeout(timeout, connect=min(timeout, 10)),
             )
             response = self._client.send(built, stream=True)
             try:

@@ -17,8 +17,8 @@ import pytest
 
 from aperture_dagster.resources.errors import BadAnswer, NotFound
 from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
+from aperture_dagster.resources.media_server.jellyfin_writer import JellyfinWriter
 from aperture_dagster.resources.media_server.records import Listing
-from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.tmdb import Tmdb
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.images import png
@@ -95,7 +95,7 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
             for media_type in ("movie", "series"):
                 _spent(server.titles(library, media_type, Listing()))
             _spent(server.episodes(library, Listing()))
-        writer = Watched(MediaServerWriter(server._client), called)
+        writer = Watched(JellyfinWriter(server._client), called)
         for studio in [studio for page in server.studios() for studio in page][:1]:
             writer.set_picture(studio.server_item_id, png("a studio"), "image/png")
         for user in server.users().records[:users]:

@@ -165,5 +165,6 @@ def parse_library(item: dict[str, Any]) -> tuple[ServerLibrary, str | None]:
         library_id=parse_id(library_id) if library_id is not None else "",
         name=require_text(item, "Name"),
         collection_type=parse_text(item, "CollectionType"),
+        locations=parse_texts(item, "Locations"),
     )
     return library, parse_id(item["Guid"], "Guid") if item.get("Guid") is not None else None

@@ -27,7 +27,13 @@ from aperture_dagster.resources.media_server.items import parse_tags, parse_user
 from aperture_dagster.resources.media_server.listing import id_batches, parse_page, read_listings
 from aperture_dagster.resources.media_server.reader import SINGLE_TYPES, STATE_OVERLAP, Item, MediaServerReader
 from aperture_dagster.resources.media_server.records import ItemState, Listing, Page, ServerLibrary, ServerUser
-from aperture_dagster.resources.media_server.values import parse_id, parse_integer, parse_text, require_text
+from aperture_dagster.resources.media_server.values import (
+    parse_id,
+    parse_integer,
+    parse_text,
+    parse_texts,
+    require_text,
+)
 
 
 class JellyfinReader(MediaServerReader):
@@ -156,4 +162,5 @@ def parse_library(item: dict[str, Any]) -> ServerLibrary:
         library_id=parse_id(item["ItemId"]) if item.get("ItemId") is not None else "",
         name=require_text(item, "Name"),
         collection_type=parse_text(item, "CollectionType"),
+        locations=parse_texts(item, "Locations"),
     )

@@ -62,6 +62,8 @@ class MediaServerReader(ServiceClient, ABC):
     def __init__(self, transport: Transport, *, page_size: int = 500) -> None:
         super().__init__(transport)
         self._page_size = page_size
+        self.last_identity: ServerIdentity | None = None
+        """What :meth:`identity` returned last."""
 
     @classmethod
     def connect(
@@ -99,12 +101,13 @@ class MediaServerReader(ServiceClient, ABC):
         server_id = info.get("Id")
         if not isinstance(server_id, str) or not server_id:
             raise BadAnswer("its /System/Info has no Id")
-        return ServerIdentity(
+        self.last_identity = ServerIdentity(
             server_id=server_id,
             name=str(info.get("ServerName") or ""),
             version=str(info.get("Version") or ""),
             product=str(info.get("ProductName") or f"{self.product} Server"),
         )
+        return self.last_identity
 
     def _system_info(self) -> Any:
         return self.transport.get_json("/System/Info")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 MediaType = Literal["movie", "series"]
 Record = TypeVar("Record")
@@ -55,12 +55,14 @@ class ServerLibrary:
     """A library; ``collection_type`` is None for mixed content.
 
     ``library_id`` is empty while the server has not assigned one, because the folder does not exist or was never
-    scanned. Such a library cannot be read, and its items do not count as missing.
+    scanned. Such a library cannot be read, and its items do not count as missing. ``locations`` are the paths of its
+    folders on the server.
     """
 
     library_id: str
     name: str
     collection_type: str | None
+    locations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,100 @@ class ServerStudio:
     server_item_id: str
     name: str
     has_picture: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServerVersion:
+    """The product and version of a server, and the time on its clock when it answered (UTC), if it says."""
+
+    product: Literal["jellyfin", "emby"]
+    version: tuple[int, ...]
+    clock: datetime | None = None
+
+    def __str__(self) -> str:
+        """Describe the server for messages."""
+        return f"{self.product.capitalize()} {'.'.join(map(str, self.version))}"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedLibrary:
+    """A library as the server's administrator sees it.
+
+    ``item_id`` is its id in listings, empty while the server has not assigned one; ``policy_id`` its id in users'
+    policies; ``call_id`` its id in calls that change it. ``options`` are its ``LibraryOptions`` as sent, empty while
+    there is no id. ``refresh_progress`` is a percentage.
+    """
+
+    name: str
+    item_id: str
+    policy_id: str
+    call_id: str
+    locations: tuple[str, ...]
+    collection_type: str | None
+    options: dict[str, Any] = field(hash=False)
+    refresh_status: str = "Idle"
+    refresh_progress: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedItem:
+    """An item of a library of ours, with what can be verified after publishing.
+
+    ``locked`` items keep what they have: the server does not read their files again. ``picture_tag`` changes with the
+    primary picture.
+    """
+
+    server_item_id: str
+    item_type: str
+    name: str
+    path: str | None = None
+    sort_name: str | None = None
+    overview: str | None = None
+    official_rating: str | None = None
+    provider_ids: dict[str, str] = field(default_factory=dict, hash=False)
+    date_created: datetime | None = None
+    series_item_id: str | None = None
+    season: int | None = None
+    number: int | None = None
+    locked: bool | None = None
+    picture_tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SideCar:
+    """A file beside a video that belongs to it: subtitles, or another audio track. ``path`` is that on the server."""
+
+    path: str
+    kind: Literal["subtitle", "audio"]
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSource:
+    """A version of a title: its file, or a folder for a disc image (``video_type`` Dvd or BluRay).
+
+    ``parts`` are the files that continue it. Paths are as the server sees them.
+    """
+
+    source_id: str
+    path: str | None
+    protocol: str = "File"
+    container: str | None = None
+    video_type: str | None = None
+    parts: tuple[str, ...] = ()
+    side_cars: tuple[SideCar, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerList:
+    """A collection or a playlist. ``marker`` is the stamp that identifies one of ours."""
+
+    list_id: str
+    name: str
+    list_type: Literal["BoxSet", "Playlist"]
+    marker: str | None = None
+    locked: bool | None = None
+    display_order: str | None = None
 
 
 @dataclass(slots=True)

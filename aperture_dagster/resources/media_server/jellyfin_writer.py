@@ -1,0 +1,128 @@
+"""Write to Jellyfin 10.9 to 12.
+
+Facts about the API that shaped this module (jellyfin/jellyfin v10.9.11 to v12.0-rc5):
+
+- ``GET /Items/{id}`` fails without a user, and an API key has none, so whole items are read by ``GET /Items?ids=``
+  with every field that an update writes (``UserLibraryController.GetItem``, ``ItemUpdateController.UpdateItem``).
+- Paths in the query of a creation are split at commas; those in its body are not.
+- Before 12.1, a folder counts as part of another one if its path *contains* that one's path.
+- Entries of a playlist can be removed with an API key from 10.11 on.
+- ``DisplayOrder`` Default exists since 10.10, and 10.11.0 to 10.11.4 ignored it (jellyfin/jellyfin#15179).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from aperture_dagster.resources.json_text import expect
+from aperture_dagster.resources.media_server.changes import route
+from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES, jellyfin_options
+from aperture_dagster.resources.media_server.published import parse_published_library
+from aperture_dagster.resources.media_server.records import MediaType, PublishedLibrary
+from aperture_dagster.resources.media_server.values import parse_id
+from aperture_dagster.resources.media_server.writer import MediaServerWriter
+from aperture_dagster.resources.messages import Request
+
+# What an update of an item writes. Fields that it leaves alone when they are missing, such as people, are not read.
+WHOLE_ITEM = (
+    "CustomRating,DateCreated,Genres,OriginalTitle,Overview,ProductionLocations,ProviderIds,Settings,SortName,Studios,"
+    "Taglines,Tags"
+)
+
+
+class JellyfinWriter(MediaServerWriter):
+    """A Jellyfin server."""
+
+    product = "jellyfin"
+    _known_versions = "Known are 10.9 to 12."
+    _policy_needs: ClassVar = ("AuthenticationProviderId", "PasswordResetProviderId")
+
+    @staticmethod
+    def _knows(version: tuple[int, ...]) -> bool:
+        return (10, 9) <= version[:2] <= (10, 11) or version[:1] == (12,)
+
+    @staticmethod
+    def _spell(query: Mapping[str, Any]) -> dict[str, Any]:
+        return {name[0].lower() + name[1:]: value for name, value in query.items()}
+
+    def _get_items(self, query: Mapping[str, Any], user_id: str | None) -> Any:
+        return self._get("/Items", query if user_id is None else {**query, "UserId": user_id})
+
+    def _whole_item(self, item_id: str, user_id: str | None) -> dict[str, Any] | None:
+        what = "Jellyfin's list of items"
+        items = expect(self._items({"Ids": item_id, "Fields": WHOLE_ITEM}).get("Items"), list, what)
+        return expect(items[0], dict, what) if items else None
+
+    def libraries(self) -> list[PublishedLibrary]:
+        """Return all libraries; see :meth:`MediaServerWriter.libraries`."""
+        return self._all(
+            expect(self._get("/Library/VirtualFolders"), list, "Jellyfin's list of libraries"),
+            lambda item: parse_published_library(item, policy_id="ItemId", call_id="ItemId"),
+            "Jellyfin's list of libraries",
+        )
+
+    def desired_options(self, media_type: MediaType, language: tuple[str | None, str | None]) -> dict[str, Any]:
+        """Return the options that matter; see :meth:`MediaServerWriter.desired_options`."""
+        return jellyfin_options(media_type, language)
+
+    def _creation_options(self, *, enabled: bool) -> dict[str, Any]:
+        return {"Enabled": enabled, "SeasonZeroDisplayName": "Specials"}
+
+    def _creation(self, name: str, media_type: MediaType, options: dict[str, Any], path: str, *, scan: bool) -> Request:
+        query = {
+            "Name": name,
+            "CollectionType": COLLECTION_TYPES[media_type],
+            "RefreshLibrary": str(scan).lower(),
+        }
+        return self._request(
+            "POST", "/Library/VirtualFolders", query, json={"LibraryOptions": options}, repeatable=False, patient=True
+        )
+
+    def _deletion(self, library: PublishedLibrary, *, scan: bool) -> Request:
+        query = {"Name": library.name, "RefreshLibrary": str(scan).lower()}
+        return self._request("DELETE", "/Library/VirtualFolders", query, patient=True)
+
+    def _paths_conflict(self, one: str, other: str) -> bool:
+        if super()._paths_conflict(one, other):
+            return True
+        one, other = (path.replace("\\", "/").rstrip("/") for path in (one, other))
+        return self.version[:2] < (12, 1) and (f"{other}/" in f"{one}/" or f"{one}/" in f"{other}/")
+
+    def user_objects(self) -> dict[str, dict[str, Any]]:
+        """Return every user; see :meth:`MediaServerWriter.user_objects`."""
+        what = "Jellyfin's list of users"
+        answer = expect(self._get("/Users"), list, what)
+        return dict(self._all(answer, lambda user: (parse_id(user.get("Id")), user), what))
+
+    def _configuration_request(self, user_id: str, configuration: dict[str, Any]) -> Request:
+        query = {"UserId": user_id}
+        return self._request("POST", "/Users/Configuration", query, json=configuration, repeatable=True)
+
+    def _views(self, user_id: str, *, hidden: bool) -> Any:
+        return self._get("/UserViews", {"UserId": user_id, "IncludeHidden": str(hidden).lower()})
+
+    def mark_played(self, user_id: str, item_id: str, at: datetime) -> None:
+        """Mark an item as played by a user at a time."""
+        query = {"UserId": user_id, "DatePlayed": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        request = self._request("POST", route("/UserPlayedItems/{}", item_id), query, repeatable=True)
+        self._write("played", f"mark {item_id} as played by user {user_id}", request)
+
+    def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str], media_type: str) -> Request:
+        # Left out, IsPublic is true.
+        body = {
+            "Name": name, "Ids": list(item_ids), "UserId": user_id, "MediaType": media_type, "Users": [],
+            "IsPublic": False,
+        }  # fmt: skip
+        return self._request("POST", "/Playlists", json=body, repeatable=False, patient=True)
+
+    @property
+    def can_remove_playlist_entries(self) -> bool:
+        """Whether entries can be removed with an API key: from 10.11 on."""
+        return self.version >= (10, 11)
+
+    @property
+    def keeps_collection_order(self) -> bool:
+        """Whether a collection can be shown in the order of its members."""
+        return self.version >= (10, 10) and not (10, 11) <= self.version < (10, 11, 5)
