@@ -17,7 +17,7 @@ TITLE_BYTES = 120
 LIST_FOLDER_CHARACTERS = 30
 # A folder of a list, a folder of a title, and the video in it. Relevant for servers on Windows.
 LONGEST_BELOW_ROOT = (
-    LIST_FOLDER_CHARACTERS + 2 * (TITLE_CHARACTERS + len(" (2000) [ap-0123456789]")) + len("//-part1.mkv")
+    LIST_FOLDER_CHARACTERS + 2 * (TITLE_CHARACTERS + len("/ (2000) [ap-bfghjkmnpq]")) + len("-part1.m2ts")
 )
 # File systems allow 255 bytes; the rest is for temporary names.
 NAME_BYTES = 240
@@ -91,7 +91,8 @@ def sidecar_name(video_name: str, original_video: str, sidecar: str) -> str:
     stem, name = _stem(_last_segment(original_video)), _last_segment(sidecar)
     if name[: len(stem)].casefold() == stem.casefold():
         name = name[len(stem) :]
-    suffix = _FORBIDDEN.sub("", unicodedata.normalize("NFC", name)).lstrip(" ._-").rstrip(" .")
+    name = "".join(char for char in _FORBIDDEN.sub("", name) if _is_kept(char))
+    suffix = unicodedata.normalize("NFC", name).lstrip(" ._-").rstrip(" .")
     parts = _IGNORED_OR_3D.sub(rf"\1{BREAK}", suffix).split(".")
     base = _stem(video_name)
     # The last parts are the most important ones: language, flags, extension.

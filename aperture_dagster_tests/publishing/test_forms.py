@@ -1,0 +1,37 @@
+"""Published titles play on the server at hand, and share what was watched only where that works."""
+
+from __future__ import annotations
+
+import pytest
+
+from aperture_dagster.publishing.forms import Form, Product, choose_form, choose_ids, form_warning
+
+
+def test_links_are_used_on_jellyfin_and_strm_files_on_emby_unless_the_operator_decides():
+    assert choose_form("auto", "jellyfin", (10, 9, 11)) == choose_form("auto", "jellyfin", (12, 0)) == "symlink"
+    assert choose_form("auto", "emby", (4, 9)) == "strm"
+    assert choose_form("hardlink", "emby", (4, 9)) == choose_form("hardlink", "jellyfin", (12, 0)) == "hardlink"
+
+
+@pytest.mark.parametrize(
+    ("form", "product", "version", "warning"),
+    [
+        ("strm", "jellyfin", (10, 11, 7), "will not start"),
+        ("strm", "jellyfin", (12, 0, 0), "Jellyfin 12.0.0 does not play"),
+        ("strm", "jellyfin", (10, 11, 6), "not from 10.11.7 on"),
+        ("strm", "emby", (4, 9, 0), None),
+        ("symlink", "jellyfin", (12, 0), None),
+        ("hardlink", "jellyfin", (10, 11, 8), None),
+    ],
+)
+def test_strm_files_on_jellyfin_are_warned_of(
+    form: Form, product: Product, version: tuple[int, ...], warning: str | None
+):
+    found = form_warning(form, product, version)
+    assert (found is None) if warning is None else (found is not None and warning in found)
+
+
+def test_provider_ids_are_written_where_servers_share_history_by_them():
+    assert choose_ids("auto", "jellyfin", (10, 10, 7)) and choose_ids("auto", "emby", (4, 9))
+    assert not choose_ids("auto", "jellyfin", (10, 11, 0)) and not choose_ids("auto", "jellyfin", (12, 0))
+    assert choose_ids("all", "jellyfin", (12, 0)) and not choose_ids("none", "emby", (4, 9))

@@ -1,0 +1,128 @@
+"""Paths are translated by whole folders, and a root in which publishing would do harm is refused with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aperture_dagster.publishing.names import LONGEST_BELOW_ROOT
+from aperture_dagster.publishing.paths import IGNORED_FOLDERS, PathMap, root_problems
+
+PATHS = PathMap(
+    {
+        "/volume1/media": "/media",
+        "/volume1/media/tv/": "D:\\Shows\\",
+        "/nas": "\\\\nas\\share",
+        "/drive": "E:",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        ("/volume1/media/Films/A.mkv", "/media/Films/A.mkv"),
+        ("/volume1/media", "/media"),
+        ("/volume1/media/tv/Lost/S01/a.mkv", "D:\\Shows\\Lost\\S01\\a.mkv"),
+        ("/nas/a b/c", "\\\\nas\\share\\a b\\c"),
+        ("/drive", "E:\\"),
+        ("/drive/x", "E:\\x"),
+        # Part of a name is not a folder.
+        ("/volume1/media2/x", "/volume1/media2/x"),
+        ("/other/back\\slash", "/other/back\\slash"),
+    ],
+)
+def test_a_path_is_translated_by_its_longest_folder_and_back(here: str, there: str):
+    assert PATHS.to_server(here) == PATHS.to_server(Path(here)) == there
+    assert PATHS.to_here(there) == Path(here)
+
+
+def test_windows_paths_match_in_any_case_and_with_either_slash():
+    assert PATHS.to_here("d:/SHOWS/Lost/a.mkv") == Path("/volume1/media/tv/Lost/a.mkv")
+    assert PATHS.to_here("//NAS/share/x") is not None
+    assert PATHS.to_here("\\\\NAS\\Share\\x") == Path("/nas/x")
+    assert PATHS.to_here("/MEDIA/x") == Path("/MEDIA/x")
+
+
+@pytest.mark.parametrize("path", ["C:\\Films\\a.mkv", "D:\\Showsx\\a", "relative/a", "", "http://host/a", "D:a"])
+def test_a_path_that_this_machine_cannot_see_has_no_translation(path: str):
+    assert PATHS.to_here(path) is None
+
+
+def test_a_folder_of_the_server_is_not_mistaken_for_another_one_of_the_same_path_here():
+    # What is called /volume1/media here is the server's /media, and the server's /volume1/media is something else.
+    assert PATHS.to_here("/volume1/media/x") is None
+    assert PathMap({"/volume1": "/media", "/data": "/volume1"}).to_here("/volume1/x") == Path("/data/x")
+
+
+def test_dots_do_not_lead_out_of_a_folder():
+    assert PATHS.to_server("/volume1/media/../secret/a") == "/volume1/secret/a"
+    assert PATHS.to_here("/media/../etc/passwd") == Path("/etc/passwd")
+    assert PATHS.to_here("D:\\Shows\\..\\x") is None
+
+
+segments = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=8)
+inner = st.lists(segments.filter(lambda one: one not in (".", "..")), max_size=4)
+
+
+@given(inner, st.sampled_from(["/media", "/media/deep/er", "D:\\", "D:\\a b", "\\\\nas\\share"]))
+def test_translation_there_and_back_is_the_same_path(rest: list[str], server: str):
+    paths = PathMap({"/volume1/media": server})
+    here = "/".join(["/volume1/media", *rest])
+    assert paths.to_here(paths.to_server(here)) == Path(here)
+    assert PathMap({}).to_server(here) == here
+    assert PathMap({}).to_here(here) == Path(here)
+
+
+@pytest.mark.parametrize("pairs", [{"media": "/media"}, {"/media": "media"}, {"/a": ""}])
+def test_a_mapping_of_relative_folders_is_refused(pairs: dict[str, str]):
+    with pytest.raises(ValueError, match="absolute"):
+        PathMap(pairs)
+
+
+@pytest.mark.parametrize(
+    ("root", "library", "reason"),
+    [
+        ("/movies/aperture", "/movies", "is inside the library folder /movies"),
+        ("/movies", "/movies/", "is inside the library folder /movies/"),
+        ("/data", "/data/movies", "contains the library folder /data/movies"),
+        ("/", "/data/movies", "contains the library folder"),
+        ("d:\\media\\ours", "D:\\Media", "is inside the library folder"),
+        # The server looks for the one path anywhere in the other.
+        ("/data/movies/ours", "/movies", "contains the path of the library /movies as a text"),
+        ("/srv/movies", "/movies", "contains the path of the library /movies as a text"),
+        ("/ours", "/data/ours/films", "The path of the library /data/ours/films contains /ours as a text"),
+    ],
+)
+def test_a_root_that_conflicts_with_a_library_is_refused(root: str, library: str, reason: str):
+    (problem,) = root_problems(root, [library, "not a path"])
+    assert reason in problem and problem.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("root", "reason"),
+    [
+        *((f"/srv/{name.upper()}/x", "which media servers skip") for name in sorted(IGNORED_FOLDERS)),
+        ("/srv/a.trickplay", "which media servers skip"),
+        ("/srv/.aperture", "begins with a dot"),
+        ("/srv/tt1234567", "as an id"),
+        ("/srv/x [tmdbid=1]", "as an id"),
+        ("/srv/x [dontfetchmeta]", "as an id"),
+        ("/srv/tab/x", "3D"),
+        ("C:\\" + "x" * (259 - LONGEST_BELOW_ROOT), "259 characters of Windows"),
+        ("aperture", "not an absolute path"),
+    ],
+)
+def test_a_root_that_the_scanner_would_skip_or_misread_is_refused(root: str, reason: str):
+    (problem,) = root_problems(root, [])
+    assert reason in problem and problem.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "root", ["/data/aperture", "/data/.hidden/aperture", "/srv/metadata2", "C:\\" + "x" * (256 - LONGEST_BELOW_ROOT)]
+)
+def test_an_ordinary_root_beside_the_libraries_has_no_problems(root: str):
+    assert root_problems(root, ["/data/movies", "/data/aperture2", "/media/tv", "D:\\media", "\\\\nas\\films"]) == []

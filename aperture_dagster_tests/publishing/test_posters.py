@@ -1,0 +1,144 @@
+"""Every title gets a poster: its picture, or a card with its name, with the rank if wanted."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageChops, ImageStat
+
+from aperture_dagster.publishing.posters import draw_poster
+
+RED = (200, 30, 30)
+
+
+def picture(size: tuple[int, int], file_format: str = "PNG", mode: str = "RGB") -> bytes:
+    written = BytesIO()
+    Image.new("RGB", size, RED).convert(mode).save(written, file_format)
+    return written.getvalue()
+
+
+def decoded(poster: bytes) -> Image.Image:
+    image = Image.open(BytesIO(poster))
+    image.load()
+    assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (600, 900))
+    return image
+
+
+def colour_at(poster: bytes, x: int, y: int) -> tuple[float, ...]:
+    return tuple(ImageStat.Stat(decoded(poster).crop((x, y, x + 20, y + 20))).mean)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """Return a PNG that claims a size and holds almost nothing."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "mode"),
+    [
+        (picture((1000, 1500)), "RGB"), (picture((64, 96), "JPEG"), "RGB"), (picture((300, 450), "WEBP"), "RGB"),
+        (picture((300, 450), "GIF", "P"), "P"), (picture((300, 450), "PNG", "RGBA"), "RGBA"),
+        (picture((300, 450), "JPEG", "CMYK"), "CMYK"), (picture((4000, 6000), "JPEG"), "RGB"),
+    ],
+    ids=["png", "small", "webp", "gif", "rgba", "cmyk", "large"],
+)  # fmt: skip
+def test_a_picture_of_any_format_fills_the_poster(content: bytes, mode: str):
+    poster = draw_poster(content, title="x", rank=None)
+    for x, y in ((0, 0), (290, 440), (580, 880)):
+        assert colour_at(poster, x, y) == pytest.approx(RED, abs=12)
+
+
+@pytest.mark.parametrize("size", [(1600, 900), (500, 500), (200, 2000), (1, 1000), (3000, 1)])
+def test_a_picture_of_other_proportions_is_shown_whole_on_a_darker_ground(size: tuple[int, int]):
+    poster = draw_poster(picture(size), title="x", rank=None)
+    assert colour_at(poster, 290, 440)[0] > (150 if min(size) > 1 else 50)
+    assert max(colour_at(poster, 0, 0)) < 110
+
+
+def test_16_bit_and_transparent_pictures_are_not_white():
+    deep = BytesIO()
+    Image.new("I;16", (300, 450), 30000).save(deep, "PNG")
+    assert colour_at(draw_poster(deep.getvalue(), title="x", rank=None), 290, 440) == pytest.approx((117,) * 3, abs=6)
+    clear = BytesIO()
+    Image.new("RGBA", (300, 450), (255, 255, 255, 0)).save(clear, "PNG")
+    assert max(colour_at(draw_poster(clear.getvalue(), title="x", rank=None), 290, 440)) < 60
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"",
+        b"<html>",
+        picture((600, 900))[:60],
+        picture((600, 900), "JPEG")[:900],
+        bomb(60000, 60000),
+        bomb(8000, 8000),
+    ],
+    ids=["none", "empty", "page", "cut png", "cut jpeg", "bomb", "smaller bomb"],
+)
+def test_without_a_usable_picture_there_is_a_card_with_the_title(content: bytes | None):
+    card = draw_poster(content, title="Alien", rank=None)
+    assert card == draw_poster(None, title="Alien", rank=None)
+    assert card != draw_poster(None, title="Aliens", rank=None)
+    # White letters on a dark ground.
+    middle = decoded(card).convert("L").crop((100, 380, 500, 520))
+    low, high = middle.getextrema()
+    assert low < 70 and high > 230
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200) | st.tuples(st.integers(0, 400), st.integers(0, 255)), st.text(max_size=80))
+def test_no_bytes_and_no_title_raise(damage: bytes | tuple[int, int], title: str):
+    if isinstance(damage, bytes):
+        content = damage
+    else:
+        content = bytearray(picture((60, 90), "JPEG"))
+        content[damage[0] % len(content)] = damage[1]
+    decoded(draw_poster(bytes(content), title=title, rank=None))
+
+
+@pytest.mark.parametrize(
+    "title", ["千と千尋の神隠し", "", "\x00", "Амели", "Llanfairpwllgwyngyllgogerychwyrndrobwll " * 20, "W" * 500]
+)
+def test_any_title_fits_on_its_card(title: str):
+    card = decoded(draw_poster(None, title=title, rank=None)).convert("L")
+    # Nothing bright beyond the frame.
+    for box in ((0, 0, 24, 900), (576, 0, 600, 900), (0, 0, 600, 24), (0, 876, 600, 900), (34, 34, 560, 180)):
+        assert card.crop(box).getextrema()[1] < 110
+
+
+def test_letters_with_accents_are_written_in_plain_ones():
+    plain = draw_poster(None, title="Amelie", rank=None)
+    assert draw_poster(None, title="Amélie", rank=None) == plain == draw_poster(None, title="Ame\u0301lie", rank=None)
+
+
+def test_the_rank_is_in_the_corner_and_nowhere_else():
+    content = picture((600, 900))
+    without, first, twelfth = (draw_poster(content, title="x", rank=rank) for rank in (None, 1, 12))
+    assert len({without, first, twelfth, draw_poster(content, title="x", rank=2)}) == 4
+    for poster in (first, twelfth):
+        changed = (
+            ImageChops.difference(decoded(poster), decoded(without))
+            .convert("L")
+            .point(lambda value: value > 30 and 255)
+        )
+        left, top, right, bottom = changed.getbbox() or (0, 0, 0, 0)
+        assert left > 0 and top > 0 and right < 240 and bottom < 190
+
+
+def test_equal_input_gives_equal_bytes_so_that_nothing_is_rewritten():
+    content = picture((1600, 900), "WEBP")
+    assert draw_poster(content, title="x", rank=3) == draw_poster(content, title="x", rank=3)
