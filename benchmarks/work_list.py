@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 from sqlalchemy import text
@@ -32,7 +33,7 @@ from sqlalchemy import text
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import MediaType, ServerLibrary, ServerTitle
-from aperture_dagster.resources.tmdb import TmdbTitle, parse_title
+from aperture_dagster.resources.tmdb import parse_title
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources import SERVICES, merge_plan
 from aperture_dagster.sources.base import store_titles
@@ -236,7 +237,7 @@ def answer(database: Database, titles: int) -> None:
             f"SELECT work_id, tmdb_id FROM works WHERE tmdb_id IS NOT NULL ORDER BY work_id LIMIT {titles}"
         ).all()
         for start in range(0, len(works), 1000):
-            write_answers(connection, "tmdb", (read(n).as_row(work) for work, n in works[start : start + 1000]))
+            write_answers(connection, "tmdb", ({"work_id": work, **read(n)} for work, n in works[start : start + 1000]))
         connection.exec_driver_sql(
             "INSERT INTO studio_logos (kind, studio_id, name, logo_path, titles) SELECT DISTINCT ON (s->>'id') "
             "'company', (s->>'id')::bigint, s->>'name', '/logo.png', 1 FROM tmdb_metadata m "
@@ -244,7 +245,7 @@ def answer(database: Database, titles: int) -> None:
         )
 
 
-def read(tmdb_id: int) -> TmdbTitle:
+def read(tmdb_id: int) -> dict[str, Any]:
     """Return a TMDb answer about a film, of typical size."""
     people = [{"name": f"Person {(tmdb_id + n) % 9000}", "character": f"Role {n}"} for n in range(15)]
     return parse_title(

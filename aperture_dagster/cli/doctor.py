@@ -27,6 +27,7 @@ from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings, load_settings, project_root
 from aperture_dagster.sources import SOURCES, TitleSource
+from aperture_dagster.sources.services import MeteredService
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
@@ -131,9 +132,9 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
 
 def _title_source(source: TitleSource[Any], settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
     """Whether a source accepts the key, and how much of its quota is used."""
-    service = source.metered(settings, database, clock)
+    service = MeteredService(source, settings, database, clock)
     if not service.configured:
-        yield Finding(service.label, "off", f"{service.key_setting} is not set: {source.without_key}")
+        yield Finding(source.label, "off", f"{source.key_setting} is not set: {source.without_key}")
         return
     message = f"the key is accepted at {source.url(settings)}"
     quota = service.quota
@@ -150,7 +151,7 @@ def _title_source(source: TitleSource[Any], settings: Settings, database: Databa
     if quota is not None:
         used, limit = quota.usage()
         message += f"; {used:,} of today's {limit:,} requests are used"
-    yield Finding(service.label, "ok", message)
+    yield Finding(source.label, "ok", message)
 
 
 def _embedder(settings: Settings) -> Iterator[Finding]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from aperture_dagster.resources.transport import Transport
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aperture_dagster.resources.transport import Transport
 
 
 class ServiceClient:
-    """A client of a service.
+    """A client of a service; ``options`` are those of :class:`Transport`."""
 
-    Args:
-        transport: to the service's address, with its key and its limits.
-    """
+    transport: Transport
 
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
+    def __init__(self, service: str, url: str, **options: Any) -> None:
+        # It loads httpx, which only a request needs.
+        from aperture_dagster.resources.transport import Transport
+
+        self.transport = Transport(service, url, **options)
 
     @property
     def requests(self) -> int:

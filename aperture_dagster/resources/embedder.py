@@ -6,12 +6,15 @@ Every embedder has a ``name`` that goes into the key of its vectors, so that vec
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import (
     BadAnswer,
     NotFound,
@@ -20,16 +23,17 @@ from aperture_dagster.resources.errors import (
     ServiceNotConfigured,
     ServiceRefused,
 )
-from aperture_dagster.resources.json_text import expect
+from aperture_dagster.resources.json_text import as_object, expect, one_line
 from aperture_dagster.resources.messages import Answer
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.resources.transport import Transport
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import ArrayLike
 
     from aperture_dagster.settings import Settings
 
+ENDPOINT = "The embeddings endpoint"
 WORDLLAMA_DIMENSIONS = 256
 # The longest text in tokens, by a part of the model's name, the most specific first; endpoints refuse longer texts.
 # OpenAI: platform.openai.com/docs/guides/embeddings. The others as served by Ollama: ollama.com/library.
@@ -59,62 +63,66 @@ class Embedding:
     refused: Mapping[int, str] = field(default_factory=dict)
 
 
-class Embedder(Protocol):
-    """Texts in, vectors out."""
+class Embedder(ABC):
+    """Texts in, vectors out.
+
+    Args:
+        model: provider and model, for :attr:`name`.
+        dimensions: length of a vector, if it is known.
+    """
+
+    def __init__(self, model: str, dimensions: int | None = None) -> None:
+        self._model_name, self._dimensions = model, dimensions
 
     @property
     def name(self) -> str:
         """Provider, model and dimensions, such as ``wordllama-256``."""
-        ...
+        return f"{self._model_name}-{self.dimensions}"
 
     @property
     def dimensions(self) -> int:
-        """Length of a vector."""
-        ...
+        """Length of a vector; unless it is known, a word is embedded to find out."""
+        if self._dimensions is None:
+            self._dimensions = unit_length(self._vectors(["probe"])).shape[1]
+        return self._dimensions
 
     @property
     def requests(self) -> int:
         """Requests sent so far; 0 for a local model."""
-        ...
+        return 0
 
     def embed(self, texts: Sequence[str]) -> Embedding:
         """Embed texts; those that are refused cost only themselves."""
-        ...
+        return Embedding(unit_length(self._vectors(texts)))
+
+    @abstractmethod
+    def _vectors(self, texts: Sequence[str]) -> ArrayLike:
+        """Return the vectors of texts, (texts, dimensions), of any length."""
 
 
-class WordLlamaEmbedder:
+class WordLlamaEmbedder(Embedder):
     """wordllama: static vectors included in its package, without key or download."""
 
-    requests = 0
-    dimensions = WORDLLAMA_DIMENSIONS
-    name = f"wordllama-{WORDLLAMA_DIMENSIONS}"
-
     def __init__(self) -> None:
+        super().__init__("wordllama", WORDLLAMA_DIMENSIONS)
         self._model: Any = None
 
-    def embed(self, texts: Sequence[str]) -> Embedding:
-        """Embed texts; the model is loaded at first use (about half a second)."""
-        import numpy as np
-
+    def _vectors(self, texts: Sequence[str]) -> ArrayLike:
+        # Loaded at first use, which takes about half a second.
         if self._model is None:
-            self._model = _load_wordllama()
-        return Embedding(unit_length(np.asarray(self._model.embed(list(texts)), dtype=np.float32)))
+            import wordllama
+
+            self._model = wordllama.WordLlama.load(
+                dim=WORDLLAMA_DIMENSIONS, cache_dir=Path(wordllama.__file__).parent, disable_download=True
+            )
+        return self._model.embed(list(texts))
 
 
-def _load_wordllama() -> Any:
-    import wordllama
-
-    return wordllama.WordLlama.load(
-        dim=WORDLLAMA_DIMENSIONS, cache_dir=Path(wordllama.__file__).parent, disable_download=True
-    )
-
-
-class FastEmbedEmbedder:
+class FastEmbedEmbedder(Embedder):
     """A local transformer through ``fastembed``, which downloads the model once."""
 
-    requests = 0
-
     def __init__(self, model: str, cache_directory: str) -> None:
+        super().__init__(f"fastembed-{model}")
         try:
             from fastembed import TextEmbedding  # pyright: ignore[reportMissingImports]
         except ImportError:
@@ -122,75 +130,46 @@ class FastEmbedEmbedder:
                 "APERTURE_EMBEDDER is fastembed, which is not installed: pip install 'aperture-dagster[transformer]'."
             ) from None
         self._model = TextEmbedding(model, cache_dir=cache_directory)
-        self._dimensions = self.embed(["probe"]).vectors.shape[1]
-        self.name = f"fastembed-{model}-{self.dimensions}"
 
-    @property
-    def dimensions(self) -> int:
-        """Length of a vector."""
-        return self._dimensions
-
-    def embed(self, texts: Sequence[str]) -> Embedding:
-        """Embed texts; the model truncates long ones itself."""
-        import numpy as np
-
-        return Embedding(unit_length(np.asarray(list(self._model.embed(list(texts))), dtype=np.float32)))
+    def _vectors(self, texts: Sequence[str]) -> ArrayLike:
+        # The model truncates long texts itself.
+        return list(self._model.embed(list(texts)))
 
 
-class OpenAiEmbedder:
+class OpenAiEmbedder(Embedder):
     """Any OpenAI-compatible endpoint: OpenAI, Ollama, LM Studio.
 
+    The name of its vectors holds no address: another address returns the same vectors.
+
     Args:
-        transport: to the endpoint's base address.
+        url: the endpoint's base address.
+        api_key: local endpoints need none.
         model: its name at the endpoint.
         batch_size: texts in one request.
+        options: passed to the transport.
     """
 
-    def __init__(self, transport: Transport, *, model: str, batch_size: int = 64) -> None:
-        self.transport = transport
-        self._model = model
-        self._batch_size = batch_size
-        self._tokens = tokens_of(model)
-        self._dimensions: int | None = None
-
-    @classmethod
-    def connect(
-        cls,
-        url: str,
-        api_key: str | None,
-        *,
-        model: str,
-        batch_size: int,
-        **options: Any,
-    ) -> OpenAiEmbedder:
-        """Make a client; local endpoints need no key. ``options`` are passed to the transport."""
-        transport = Transport(
-            "The embeddings endpoint",
+    def __init__(self, url: str, api_key: str | None, *, model: str, batch_size: int, **options: Any) -> None:
+        super().__init__(f"openai-{model}")
+        self.client = ServiceClient(
+            ENDPOINT,
             url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
-            inspect=credit_inspector(api_key),
+            inspect=partial(inspect_credit, api_key or ""),
             timeout_seconds=120,
-            secrets=[api_key] if api_key else [],
+            secrets=[api_key or ""],
             setting="OPENAI_API_KEY",
             address_setting="APERTURE_EMBEDDER_URL",
             **options,
         )
-        return cls(transport, model=model, batch_size=batch_size)
+        self._model = model
+        self._batch_size = batch_size
+        self._tokens = tokens_of(model)
 
     @property
     def requests(self) -> int:
         """Requests sent so far."""
-        return self.transport.requests
-
-    @property
-    def dimensions(self) -> int:
-        """Length of a vector; the first time, one word is embedded to find out."""
-        return self._dimensions or self._request(["probe"]).shape[1]
-
-    @property
-    def name(self) -> str:
-        """Model and dimensions, without the address: another address returns the same vectors."""
-        return f"openai-{self._model}-{self.dimensions}"
+        return self.client.requests
 
     def embed(self, texts: Sequence[str]) -> Embedding:
         """Embed texts, ``batch_size`` in a request. A refused batch is halved until the offending texts are isolated.
@@ -211,7 +190,7 @@ class OpenAiEmbedder:
         while batches:
             places = batches.popleft()
             try:
-                found.update(zip(places, self._request([cut[place] for place in places]), strict=True))
+                found.update(zip(places, self._vectors([cut[place] for place in places]), strict=True))
             except Redirected:
                 raise
             except RequestRejected as error:
@@ -228,36 +207,34 @@ class OpenAiEmbedder:
         vectors = np.zeros((len(cut), self.dimensions), dtype=np.float32)
         for place, vector in found.items():
             vectors[place] = vector
-        return Embedding(vectors, refused)
+        return Embedding(unit_length(vectors), refused)
 
-    def _request(self, texts: Sequence[str]) -> np.ndarray:
+    def _vectors(self, texts: Sequence[str]) -> np.ndarray:
         import numpy as np
 
         # Servers refuse an empty text; not all of them support base64, which some clients request.
         body = {"model": self._model, "input": [text or " " for text in texts], "encoding_format": "float"}
         try:
-            answer = expect(
-                self.transport.post_json("/embeddings", body, repeatable=True), dict, "The embeddings endpoint's answer"
-            )
+            answer = self.client.transport.post_json("/embeddings", body, repeatable=True)
         except NotFound as error:
             raise NotFound(
                 f"{error}. Check APERTURE_EMBEDDER_URL, which mostly ends in /v1, and APERTURE_EMBEDDER_MODEL."
             ) from None
-        data = expect(answer.get("data"), list, "The embeddings endpoint's answer: data")
+        data = expect(expect(answer, dict, f"{ENDPOINT}'s answer").get("data"), list, f"{ENDPOINT}'s answer: data")
         if len(data) != len(texts):
-            raise BadAnswer(f"The embeddings endpoint returned {len(data)} vectors for {len(texts)} texts.")
+            raise BadAnswer(f"{ENDPOINT} returned {len(data)} vectors for {len(texts)} texts.")
         try:
             rows = {entry["index"]: entry["embedding"] for entry in data}
             # In the order of the texts, whatever the order of the answer.
             vectors = np.asarray([rows[place] for place in range(len(texts))], dtype=np.float32)
         except (KeyError, TypeError, ValueError):
-            raise BadAnswer("The embeddings endpoint's vectors cannot be parsed.") from None
+            raise BadAnswer(f"{ENDPOINT}'s vectors cannot be parsed.") from None
         if vectors.ndim != 2 or not vectors.shape[1] or not np.isfinite(vectors).all():
-            raise BadAnswer("The embeddings endpoint's vectors differ in length or are not numbers.")
+            raise BadAnswer(f"{ENDPOINT}'s vectors differ in length or are not numbers.")
         if self._dimensions is not None and vectors.shape[1] != self._dimensions:
-            raise BadAnswer(f"The embeddings endpoint changed its vectors' length to {vectors.shape[1]}.")
+            raise BadAnswer(f"{ENDPOINT} changed its vectors' length to {vectors.shape[1]}.")
         self._dimensions = vectors.shape[1]
-        return unit_length(vectors)
+        return vectors
 
 
 def tokens_of(model: str) -> int:
@@ -281,33 +258,27 @@ def truncate(text: str, tokens: int) -> str:
     return text
 
 
-def credit_inspector(api_key: str | None) -> Callable[[Answer], None]:
-    """Make a hook for :class:`Transport`: 429 may also mean that the account has no credit, where no retry helps."""
-
-    def inspect(answer: Answer) -> None:
-        if answer.status not in (402, 429):
-            return
-        try:
-            content = answer.json()
-        except BadAnswer:
-            content = None
-        error = content.get("error") if isinstance(content, dict) else None
-        error = error if isinstance(error, dict) else {}
-        if answer.status == 402 or "insufficient_quota" in (error.get("code"), error.get("type")):
-            message = redact(" ".join(str(error.get("message") or "").split()), [api_key or ""])[:160]
-            quoted = f" ({message})" if message else ""
-            raise ServiceRefused(
-                f"The embeddings endpoint: the account has no credit left{quoted}. Add credit "
-                "there, or choose a local model with APERTURE_EMBEDDER. What was embedded is kept."
-            )
-
-    return inspect
+def inspect_credit(api_key: str, answer: Answer) -> None:
+    """Raise if an account has no credit, which 429 may also mean, and where no retry helps; a hook for
+    :class:`Transport`.
+    """
+    if answer.status not in (402, 429):
+        return
+    error = as_object(answer.fields().get("error"))
+    if answer.status == 402 or "insufficient_quota" in (error.get("code"), error.get("type")):
+        message = redact(one_line(error.get("message")) or "", [api_key])[:160]
+        quoted = f" ({message})" if message else ""
+        raise ServiceRefused(
+            f"{ENDPOINT}: the account has no credit left{quoted}. Add credit there, or choose a local model with "
+            "APERTURE_EMBEDDER. What was embedded is kept."
+        )
 
 
-def unit_length(vectors: np.ndarray) -> np.ndarray:
-    """Scale ``vectors`` (n, d) to length 1; a zero vector stays zero."""
+def unit_length(vectors: ArrayLike) -> np.ndarray:
+    """Scale ``vectors`` (n, d) to length 1, as float32; a zero vector stays zero."""
     import numpy as np
 
+    vectors = np.asarray(vectors, dtype=np.float32)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
 
@@ -323,7 +294,7 @@ def make_embedder(settings: Settings) -> Embedder:
         model = settings.embedder_model or "BAAI/bge-small-en-v1.5"
         return FastEmbedEmbedder(model, str(settings.home_path / "models"))
     if settings.embedder == "openai":
-        return OpenAiEmbedder.connect(
+        return OpenAiEmbedder(
             settings.embedder_url,
             key.get_secret_value() if key else None,
             model=settings.embedder_model or "text-embedding-3-small",

@@ -25,6 +25,14 @@ class ServicePaused(ServiceUnavailable):
         self.resumes_at = resumes_at
 
 
+class TemporaryError(Exception):
+    """An attempt failed for a reason that may pass. ``wait``: seconds to wait, if the service states them."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
 class Cancelled(ServiceError):
     """The run was stopped during a request or a wait."""
 

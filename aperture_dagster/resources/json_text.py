@@ -1,9 +1,10 @@
-"""Parse JSON as services send it, and check the types of what was parsed."""
+"""Parse JSON as services send it, and check what was parsed."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from aperture_dagster.resources.errors import BadAnswer
@@ -48,3 +49,23 @@ def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
         names = " or ".join(one.__name__ for one in kinds)
         raise BadAnswer(f"{what}: expected {names}, got {type(value).__name__}")
     return value
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """Return ``value`` if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list, leaving out everything else."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def one_line(value: Any) -> str | None:
+    """Return a text trimmed and on one line; None for an empty one and for anything else."""
+    return " ".join(value.split()) or None if isinstance(value, str) else None
+
+
+def unique(texts: Iterable[str | None]) -> list[str]:
+    """Return each text once, leaving out empty ones."""
+    return list(dict.fromkeys(text for text in texts if text))

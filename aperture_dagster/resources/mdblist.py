@@ -13,9 +13,10 @@ Facts about the API that shaped this module:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import (
@@ -26,14 +27,15 @@ from aperture_dagster.resources.errors import (
     RequestRejected,
     ServiceRefused,
 )
-from aperture_dagster.resources.json_text import expect
+from aperture_dagster.resources.json_text import as_object, expect, objects, one_line, unique
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.messages import Answer, retry_after_seconds
-from aperture_dagster.resources.quota import Quota
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.resources.transport import Transport
 
-Provider = Literal["imdb", "tmdb", "trakt", "tvdb", "mal"]
+if TYPE_CHECKING:
+    from aperture_dagster.resources.quota import QuotaLedger
+
+Provider = Literal["imdb", "tmdb"]
 Id = TypeVar("Id", bound=int | str)
 TYPES: dict[MediaType, str] = {"movie": "movie", "series": "show"}
 # The sizes that are tried after a refusal; every account is said to be allowed ten.
@@ -48,60 +50,7 @@ ACCOUNT_FIELDS = {"user_id", "username", "user_name"}
 LONGEST_WINDOW_SECONDS = 15 * 60
 _SPENT = re.compile(r"limit (?:has been )?(?:reached|exceeded)", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
-
-
-class BatchTooLarge(RequestRejected):
-    """MDBList refuses a batch of ``size`` ids, probably for its size; ``smaller`` is the next size to try."""
-
-    def __init__(self, message: str, size: int) -> None:
-        super().__init__(message)
-        self.size = size
-        self.smaller = next(step for step in BATCH_STEPS if step < size)
-
-
-@dataclass(frozen=True, slots=True)
-class MdbListTitle:
-    """MDBList's facts about a title, each score on its own site's scale; unknown values are None or empty."""
-
-    score: int | None
-    score_average: int | None
-    imdb_rating: float | None
-    imdb_votes: int | None
-    trakt: float | None
-    letterboxd: float | None
-    rotten_tomatoes: float | None
-    rotten_tomatoes_audience: float | None
-    metacritic: float | None
-    metacritic_user: float | None
-    roger_ebert: float | None
-    tmdb_score: float | None
-    my_anime_list: float | None
-    keywords: list[str]
-    streams: list[str]
-    watch_providers: list[str]
-    certification: str | None
-    age_rating: int | None
-
-    def as_row(self, work_id: int) -> dict[str, Any]:
-        """Return the row of ``mdblist_scores`` for a work."""
-        return {"work_id": work_id} | {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-@dataclass(frozen=True, slots=True)
-class MdbListAnswer(Generic[Id]):
-    """The answer for a batch.
-
-    MDBList does not know an id that is in neither ``found`` nor ``unreadable``, provided that ``doubtful`` is 0: an
-    entry without an id, or with an id that was not requested, may belong to any of them.
-    """
-
-    found: dict[Id, MdbListTitle] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    unreadable: dict[Id, str] = field(default_factory=dict)
-    doubtful: int = 0
-
-
-# The sources in ``ratings[]``, with the field that they fill and the best value on their scale.
+# The sources in ``ratings[]``, with the column that they fill and the best value on their scale.
 SCALES: dict[str, tuple[str, float]] = {
     "imdb": ("imdb_rating", 10),
     "trakt": ("trakt", 100),
@@ -118,46 +67,48 @@ SCALES: dict[str, tuple[str, float]] = {
 }
 
 
-class MdbList(ServiceClient):
-    """MDBList.
+class BatchTooLarge(RequestRejected):
+    """MDBList refuses a batch of ``size`` ids, probably for its size; ``smaller`` is the next size to try."""
 
-    Args:
-        transport: to its address, with the key, the limit, the quota, and :func:`inspector`.
-        batch_size: the largest number of ids in a request.
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.smaller = next(step for step in BATCH_STEPS if step < size)
+
+
+class NoSuchPath(RequestRejected):
+    """404 for a path, as another server would also answer."""
+
+
+@dataclass(slots=True)
+class MdbListAnswer(Generic[Id]):
+    """The answer for a batch: the columns of ``mdblist_scores`` of each title, without the work.
+
+    MDBList does not know an id that is in neither ``found`` nor ``unreadable``, provided that ``doubtful`` is 0: an
+    entry without an id, or with an id that was not requested, may belong to any of them.
     """
 
-    def __init__(self, transport: Transport, *, batch_size: int = BATCH_STEPS[0]) -> None:
-        super().__init__(transport)
-        self.batch_size = batch_size
-        # Documented both ways; the one that works is kept.
-        self._path_endings: tuple[str, ...] = ("", "/")
+    found: dict[Id, dict[str, Any]] = field(default_factory=dict)
+    unreadable: dict[Id, str] = field(default_factory=dict)
+    doubtful: int = 0
 
-    @classmethod
-    def connect(
-        cls,
-        url: str,
-        api_key: str,
-        *,
-        quota: Quota | None = None,
-        batch_size: int = BATCH_STEPS[0],
-        **options: Any,
-    ) -> MdbList:
-        """Make a client; ``options`` are passed to the transport.
 
-        What MDBList reports of its daily quota is passed on to ``quota``.
-        """
-        transport = Transport(
+class MdbList(ServiceClient):
+    """MDBList; ``options`` are passed to the transport. What it reports of its daily quota goes to ``quota``."""
+
+    def __init__(self, url: str, api_key: str, *, quota: QuotaLedger | None = None, **options: Any) -> None:
+        super().__init__(
             "MDBList",
             url,
             params={"apikey": api_key},
             quota=quota,
-            inspect=inspector(api_key, quota),
+            inspect=partial(inspect, api_key, quota),
             secrets=[api_key],
             setting="MDBLIST_API_KEY",
             address_setting="APERTURE_MDBLIST_URL",
             **{"timeout_seconds": 60, **options},
         )
-        return cls(transport, batch_size=batch_size)
+        # Documented both ways; the one that works is kept.
+        self._path_endings: tuple[str, ...] = ("", "/")
 
     def check(self) -> None:
         """Request the account of the key, to verify the key; may cost one request of the day's quota.
@@ -176,7 +127,7 @@ class MdbList(ServiceClient):
             raise BadAnswer("MDBList's answer does not describe an account")
 
     def titles(self, media_type: MediaType, provider: Provider, ids: Sequence[Id]) -> MdbListAnswer[Id]:
-        """Request up to ``batch_size`` titles, keyed in the answer by the given ids.
+        """Request titles, keyed in the answer by the given ids.
 
         A batch refused with 400, 403 or 413 may be too large for the account, whatever the text says. 403 may also mean
         a wrong key. Since every account may request ten ids, a 403 for ten or fewer means the key; stepping down from
@@ -187,13 +138,10 @@ class MdbList(ServiceClient):
             ServiceRefused: MDBList does not accept the key: 401, or 403 for ten ids or fewer.
             RequestRejected: even one id is refused.
             QuotaSpent: the day's requests are used up.
-            BadAnswer: the answer is not a list of titles; a single bad entry is only a problem.
+            BadAnswer: the answer is not a list of titles; a single bad entry costs only itself.
             ServiceUnavailable: see :class:`Transport`.
-            ValueError: more ids than ``batch_size``.
         """
         requested = {str(one): one for one in ids}
-        if len(requested) > self.batch_size:
-            raise ValueError(f"{len(requested)} ids in one request, and {self.batch_size} are allowed")
         if not requested:
             return MdbListAnswer()
         body = {"ids": list(requested.values()), "append_to_response": ["keyword"]}
@@ -220,10 +168,6 @@ class MdbList(ServiceClient):
         raise refusal
 
 
-class NoSuchPath(RequestRejected):
-    """404 for a path, as another server would also answer."""
-
-
 class _Refused(Exception):
     """A refusal whose reason depends on the size of the request."""
 
@@ -240,33 +184,30 @@ class _Refused(Exception):
         return RequestRejected(f"MDBList: answered {self.status}{self.message}")
 
 
-def inspector(api_key: str, quota: Quota | None = None) -> Callable[[Answer], None]:
-    """Make a hook for :class:`Transport` that raises what an answer of MDBList means beyond its status."""
-
-    def inspect(answer: Answer) -> None:
-        limit, remaining = (_count_in(answer.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
-        message = redact(_message(answer), [api_key])[:160]
-        if answer.status == 429:
-            wait = retry_after_seconds(answer.headers)
-            if remaining != 0 or (wait is not None and wait <= LONGEST_WINDOW_SECONDS):
-                # The limit over some minutes; these are not the numbers of the day.
-                return
-        if quota is not None and limit and remaining is not None and remaining <= limit:
-            quota.report(limit, remaining)
-        if answer.status == 429:
-            raise _quota_spent("")
-        if answer.status == 401 or answer.status in SIZE_STATUSES:
-            raise _Refused(answer.status, message)
-        if answer.status == 404:
-            if "item not found" in message.lower():
-                raise NotFound(f"MDBList has no such title: {message}")
-            raise NoSuchPath(f"MDBList: answered 404{f': {message}' if message else ''}. Check APERTURE_MDBLIST_URL")
-        if answer.status == 200 and message:
-            if _SPENT.search(message):
-                raise _quota_spent(f" ({message})")
-            raise BadAnswer(f"MDBList answered with an error: {message}")
-
-    return inspect
+def inspect(api_key: str, quota: QuotaLedger | None, answer: Answer) -> None:
+    """Raise what an answer of MDBList means beyond its status, and report its quota; a hook for :class:`Transport`."""
+    limit, remaining = (_count_in(answer.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining"))
+    wait = retry_after_seconds(answer.headers)
+    if answer.status == 429 and (remaining != 0 or (wait is not None and wait <= LONGEST_WINDOW_SECONDS)):
+        # The limit over some minutes; these are not the numbers of the day.
+        return
+    if quota is not None and limit and remaining is not None and remaining <= limit:
+        quota.report(limit, remaining)
+    if answer.status == 429:
+        raise _quota_spent("")
+    if answer.status == 200 and not answer.is_object:
+        return
+    message = redact(answer.message("error", "detail"), [api_key])[:160]
+    if answer.status == 401 or answer.status in SIZE_STATUSES:
+        raise _Refused(answer.status, message)
+    if answer.status == 404:
+        if "item not found" in message.lower():
+            raise NotFound(f"MDBList has no such title: {message}")
+        raise NoSuchPath(f"MDBList: answered 404{f': {message}' if message else ''}. Check APERTURE_MDBLIST_URL")
+    if answer.status == 200 and message:
+        if _SPENT.search(message):
+            raise _quota_spent(f" ({message})")
+        raise BadAnswer(f"MDBList answered with an error: {message}")
 
 
 def _quota_spent(message: str) -> QuotaSpent:
@@ -282,30 +223,22 @@ def parse_titles(answer: Any, provider: Provider, requested: dict[str, Id]) -> M
         BadAnswer: it is not a list.
     """
     result: MdbListAnswer[Id] = MdbListAnswer()
-    doubtful = 0
-    for place, entry in enumerate(expect(answer, list, "MDBList's answer"), 1):
-        entry_id = _id_of(entry, provider)
-        where = f"entry {place} of {len(answer)}"
-        if entry_id is None:
-            doubtful += 1
-            result.problems.append(f"{where} has no {provider} id")
-        elif entry_id not in requested:
-            doubtful += 1
-            result.problems.append(f"{where} is about {provider} {entry_id[:40]!r}, which was not requested")
-        elif requested[entry_id] in result.found:
-            result.problems.append(f"{where} is about {provider} {entry_id}, as was one before it")
-        else:
+    for entry in expect(answer, list, "MDBList's answer"):
+        one = requested.get(_id_of(entry, provider))
+        if one is None:
+            result.doubtful += 1
+        elif one not in result.found:
             try:
-                result.found[requested[entry_id]] = parse_title(entry)
-                result.unreadable.pop(requested[entry_id], None)
+                result.found[one] = parse_title(entry)
+                result.unreadable.pop(one, None)
             except BadAnswer as error:
-                result.problems.append(f"{where}, {provider} {entry_id}: {error}")
-                result.unreadable[requested[entry_id]] = str(error)
-    return replace(result, doubtful=doubtful)
+                result.unreadable[one] = str(error)
+    return result
 
 
-def parse_title(entry: Any) -> MdbListTitle:
-    """Parse an entry of a batch.
+def parse_title(entry: Any) -> dict[str, Any]:
+    """Parse an entry of a batch: the columns of ``mdblist_scores``, each score on its own site's scale, None or empty
+    if unknown.
 
     Raises:
         BadAnswer: it is not an object, or a list in it is something else.
@@ -314,25 +247,24 @@ def parse_title(entry: Any) -> MdbListTitle:
     scores: dict[str, float | None] = {name: None for name, _ in SCALES.values()}
     imdb_votes = None
     for rating in _list(entry, "ratings"):
-        source = rating.get("source")
-        if not isinstance(source, str) or (source := source.strip().lower()) not in SCALES:
+        source = str(rating.get("source")).strip().lower()
+        if source not in SCALES:
             continue
         name, best = SCALES[source]
         if scores[name] is None:
             scores[name] = _letterboxd(rating) if source == LETTERBOXD else _on_scale(rating.get("value"), best)
         if source == "imdb":
             imdb_votes = _whole(rating.get("votes"), LARGEST_COUNT)
-    return MdbListTitle(
-        score=_whole(entry.get("score"), 100),
-        score_average=_whole(entry.get("score_average"), 100),
-        imdb_votes=imdb_votes,
-        keywords=_names(entry, "keywords"),
-        streams=_names(entry, "streams"),
-        watch_providers=_names(entry, "watch_providers"),
-        certification=_text(entry.get("certification")),
-        age_rating=_whole(entry.get("age_rating"), HIGHEST_AGE),
+    lists = ("keywords", "streams", "watch_providers")
+    return {
+        "score": _whole(entry.get("score"), 100),
+        "score_average": _whole(entry.get("score_average"), 100),
         **scores,
-    )
+        "imdb_votes": imdb_votes,
+        **{name: unique(one_line(one.get("name")) for one in _list(entry, name)) for name in lists},
+        "certification": one_line(entry.get("certification")),
+        "age_rating": _whole(entry.get("age_rating"), HIGHEST_AGE),
+    }
 
 
 def _letterboxd(rating: dict[str, Any]) -> float | None:
@@ -341,31 +273,14 @@ def _letterboxd(rating: dict[str, Any]) -> float | None:
     return None if score is None else round(score / 20, 2)
 
 
-def _id_of(entry: Any, provider: Provider) -> str | None:
-    ids = entry.get("ids") if isinstance(entry, dict) else None
-    found = ids.get(provider) if isinstance(ids, dict) else None
-    if isinstance(found, bool) or not isinstance(found, (int, str)):
-        return None
-    return str(found).strip() or None
+def _id_of(entry: Any, provider: Provider) -> str:
+    found = as_object(as_object(entry).get("ids")).get(provider)
+    return str(found).strip() if isinstance(found, (int, str)) else ""
 
 
 def _list(entry: dict[str, Any], name: str) -> list[dict[str, Any]]:
     value = entry.get(name)
-    if value is None:
-        return []
-    return [one for one in expect(value, list, name) if isinstance(one, dict)]
-
-
-def _names(entry: dict[str, Any], name: str) -> list[str]:
-    return _unique(_text(one.get("name")) for one in _list(entry, name))
-
-
-def _unique(names: Iterable[str | None]) -> list[str]:
-    return list(dict.fromkeys(name for name in names if name))
-
-
-def _text(value: Any) -> str | None:
-    return " ".join(value.split()) or None if isinstance(value, str) else None
+    return [] if value is None else objects(expect(value, list, name))
 
 
 def _on_scale(value: Any, best: float) -> float | None:
@@ -385,15 +300,3 @@ def _whole(value: Any, most: int) -> int | None:
 def _count_in(header: str | None) -> int | None:
     text = (header or "").strip()
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
-
-
-def _message(answer: Answer) -> str:
-    """Return the service's error message, wherever it is; nothing for markup."""
-    if answer.body[:200].lstrip()[:1] == b"{":
-        try:
-            content = answer.json()
-        except BadAnswer:
-            return ""
-        return next((text for name in ("error", "detail") if (text := _text(content.get(name)))), "")
-    is_text = answer.status != 200 and "html" not in answer.content_type
-    return (_text(answer.text) or "") if is_text else ""

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from aperture_dagster.resources.errors import BadAnswer
-from aperture_dagster.resources.json_text import parse_json
+from aperture_dagster.resources.json_text import as_object, one_line, parse_json
 
 LARGEST_BODY = 32_000_000
 
@@ -84,6 +84,27 @@ class Answer:
             return parse_json(self.body, lenient=lenient)
         except ValueError:
             raise BadAnswer(f"the answer is not JSON ({self.content_type})") from None
+
+    def fields(self, *, lenient: bool = False) -> dict[str, Any]:
+        """Parse the body; empty unless it is a JSON object."""
+        try:
+            return as_object(self.json(lenient=lenient))
+        except BadAnswer:
+            return {}
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the body begins as a JSON object."""
+        return self.body[:200].lstrip()[:1] == b"{"
+
+    def message(self, *names: str, lenient: bool = False) -> str:
+        """Return the service's words about an error: the first of these fields that has a text, or else the whole
+        body unless it is an object or markup.
+        """
+        if self.is_object:
+            fields = self.fields(lenient=lenient)
+            return next((text for name in names if (text := one_line(fields.get(name)))), "")
+        return "" if "html" in self.content_type else one_line(self.text) or ""
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

@@ -12,19 +12,23 @@ Facts about the API that shaped this module:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import date
+from functools import partial
 from typing import Any
 
 from aperture_dagster.resources import omdb_values as values
 from aperture_dagster.resources.client import ServiceClient
-from aperture_dagster.resources.errors import BadAnswer, NotFound, QuotaSpent, ServiceError, ServiceRefused
-from aperture_dagster.resources.json_text import expect
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    NotFound,
+    QuotaSpent,
+    ServiceError,
+    ServiceRefused,
+    TemporaryError,
+)
+from aperture_dagster.resources.json_text import expect, objects
 from aperture_dagster.resources.messages import Answer
 from aperture_dagster.resources.redaction import redact
-from aperture_dagster.resources.transport import TemporaryError, Transport
 
 # IMDb's first entry, to verify the key with.
 ANY_TITLE = "tt0000001"
@@ -36,58 +40,19 @@ _NOT_FOUND = re.compile(r"not found|incorrect imdb id|error getting data", re.IG
 _PASSING = re.compile(r"something went wrong", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class OmdbTitle:
-    """OMDb's facts about a title; unknown values are None, never 0. For awards see :class:`~omdb_values.Awards`."""
-
-    imdb_id: str
-    imdb_rating: float | None
-    imdb_votes: int | None
-    rotten_tomatoes: int | None
-    metacritic: int | None
-    awards: str | None
-    award_wins: int | None
-    award_nominations: int | None
-    oscars_won: int | None
-    oscar_nominations: int | None
-    emmys_won: int | None
-    emmy_nominations: int | None
-    rated: str | None
-    released: date | None
-    runtime_minutes: int | None
-    box_office_dollars: int | None
-
-    def as_row(self, work_id: int) -> dict[str, Any]:
-        """Return the row of ``omdb_ratings`` for a work."""
-        return {"work_id": work_id} | asdict(self)
-
-
 class Omdb(ServiceClient):
-    """OMDb.
+    """OMDb; ``options`` are passed to the transport."""
 
-    Args:
-        transport: to its address, with the key, the limit, the quota, and :func:`inspector`.
-    """
-
-    @classmethod
-    def connect(
-        cls,
-        url: str,
-        api_key: str,
-        **options: Any,
-    ) -> Omdb:
-        """Make a client; ``options`` are passed to the transport."""
-        return cls(
-            Transport(
-                "OMDb",
-                url,
-                params={"apikey": api_key},
-                inspect=inspector(api_key),
-                secrets=[api_key],
-                setting="OMDB_API_KEY",
-                address_setting="APERTURE_OMDB_URL",
-                **options,
-            )
+    def __init__(self, url: str, api_key: str, **options: Any) -> None:
+        super().__init__(
+            "OMDb",
+            url,
+            params={"apikey": api_key},
+            inspect=partial(inspect, api_key),
+            secrets=[api_key],
+            setting="OMDB_API_KEY",
+            address_setting="APERTURE_OMDB_URL",
+            **options,
         )
 
     def check(self) -> None:
@@ -98,8 +63,11 @@ class Omdb(ServiceClient):
         with suppress(NotFound):
             self._fetch(ANY_TITLE)
 
-    def title(self, imdb_id: str) -> OmdbTitle:
+    def title(self, imdb_id: str) -> dict[str, Any]:
         """Request everything about a title.
+
+        Returns:
+            The columns of ``omdb_ratings``, without the work.
 
         Raises:
             NotFound: OMDb has no such title; also, and without a request, if the id is not that of a title on IMDb.
@@ -116,87 +84,21 @@ class Omdb(ServiceClient):
         return self.transport.get_json("/", {"i": imdb_id, "r": "json"}, lenient=True)
 
 
-def inspector(api_key: str) -> Callable[[Answer], None]:
-    """Make a hook for :class:`Transport` that raises what an answer of OMDb means, whatever its status."""
-
-    def inspect(answer: Answer) -> None:
-        if answer.status in (200, 401, 403):
-            message = _error_message(answer)
-            if message is not None:
-                raise _meaning(redact(message, [api_key])[:160], refused=answer.status != 200)
-        if answer.status == 404:
-            # OMDb has one path, and reports unknown titles with 200: this is another server, or OMDb is half down.
-            raise TemporaryError("answered 404, as OMDb never does for a title. Check APERTURE_OMDB_URL")
-
-    return inspect
+def inspect(api_key: str, answer: Answer) -> None:
+    """Raise what an answer of OMDb means, whatever its status; a hook for :class:`Transport`."""
+    if answer.status in (401, 403) or (answer.status == 200 and _is_error(answer)):
+        message = values.known(answer.message("Error", lenient=True)) or ""
+        raise _meaning(redact(message, [api_key])[:160], refused=answer.status != 200)
+    if answer.status == 404:
+        # OMDb has one path, and reports unknown titles with 200: this is another server, or OMDb is half down.
+        raise TemporaryError("answered 404, as OMDb never does for a title. Check APERTURE_OMDB_URL")
 
 
-def parse_title(answer: Any, imdb_id: str) -> OmdbTitle:
-    """Parse OMDb's answer for a title.
-
-    Raises:
-        BadAnswer: it is not an object, is not marked as an answer, or is about another title.
-    """
-    answer = expect(answer, dict, "OMDb's answer")
-    response = expect(answer.get("Response"), str, "OMDb's answer: Response")
-    if response.strip().lower() != "true":
-        raise BadAnswer(f"OMDb's answer for {imdb_id}: Response is {response[:40]!r}")
-    found = expect(answer.get("imdbID"), str, "OMDb's answer: imdbID").strip()
-    # The number may have more leading zeros.
-    if not _IMDB_ID.fullmatch(found) or int(found[2:]) != int(imdb_id[2:]):
-        raise BadAnswer(f"OMDb was asked for {imdb_id} and answered with {found[:40]!r}")
-    awards = values.awards(answer.get("Awards"))
-    ratings = _ratings(answer.get("Ratings"))
-    metascore = values.count(answer.get("Metascore"), most=100)
-    of_hundred = values.out_of(ratings.get("metacritic"), 100)
-    rating = values.number(answer.get("imdbRating"), most=10)
-    return OmdbTitle(
-        imdb_id=imdb_id,
-        imdb_rating=rating if rating is not None else values.out_of(ratings.get("internet movie database"), 10),
-        imdb_votes=values.count(answer.get("imdbVotes")),
-        rotten_tomatoes=values.percent(ratings.get("rotten tomatoes")),
-        metacritic=metascore if metascore is not None or of_hundred is None else round(of_hundred),
-        awards=values.known(answer.get("Awards")),
-        award_wins=awards.wins,
-        award_nominations=awards.nominations,
-        oscars_won=awards.oscars_won,
-        oscar_nominations=awards.oscar_nominations,
-        emmys_won=awards.emmys_won,
-        emmy_nominations=awards.emmy_nominations,
-        rated=values.known(answer.get("Rated")),
-        released=values.day(answer.get("Released")),
-        runtime_minutes=values.minutes(answer.get("Runtime")),
-        box_office_dollars=values.dollars(answer.get("BoxOffice")),
-    )
-
-
-def _ratings(value: Any) -> dict[str, Any]:
-    """Return the ratings by their source, in lower case."""
-    entries = value if isinstance(value, list) else []
-    return {
-        source.lower(): entry.get("Value")
-        for entry in reversed(entries)
-        if isinstance(entry, dict) and (source := values.known(entry.get("Source")))
-    }
-
-
-def _error_message(answer: Answer) -> str | None:
-    """Return OMDb's error message, "" if there is none; None for an answer that is not an error."""
-    if answer.status == 200 and b"false" not in answer.body.lower():
-        return None
-    try:
-        content = answer.json(lenient=True)
-    except BadAnswer:
-        content = None
-    fields = content if isinstance(content, dict) else {}
-    message = values.known(fields.get("Error")) or ""
-    if answer.status == 200:
-        response = fields.get("Response")
-        is_error = isinstance(response, str) and response.strip().lower() == "false"
-        return message if is_error else None
-    if not message and content is None and "html" not in answer.content_type:
-        message = values.known(answer.text) or ""
-    return message
+def _is_error(answer: Answer) -> bool:
+    if b"false" not in answer.body.lower():
+        return False
+    response = answer.fields(lenient=True).get("Response")
+    return isinstance(response, str) and response.strip().lower() == "false"
 
 
 def _meaning(message: str, *, refused: bool) -> ServiceError | TemporaryError:
@@ -215,3 +117,40 @@ def _meaning(message: str, *, refused: bool) -> ServiceError | TemporaryError:
     if _PASSING.search(message):
         return TemporaryError(f"answered: {message}")
     return BadAnswer(f"OMDb answered with an unknown error: {message or 'no reason given'}")
+
+
+def parse_title(answer: Any, imdb_id: str) -> dict[str, Any]:
+    """Parse OMDb's answer for a title: the columns of ``omdb_ratings``, None if unknown, never 0.
+
+    Raises:
+        BadAnswer: it is not an object, is not marked as an answer, or is about another title.
+    """
+    answer = expect(answer, dict, "OMDb's answer")
+    response = expect(answer.get("Response"), str, "OMDb's answer: Response")
+    if response.strip().lower() != "true":
+        raise BadAnswer(f"OMDb's answer for {imdb_id}: Response is {response[:40]!r}")
+    found = expect(answer.get("imdbID"), str, "OMDb's answer: imdbID").strip()
+    # The number may have more leading zeros.
+    if not _IMDB_ID.fullmatch(found) or int(found[2:]) != int(imdb_id[2:]):
+        raise BadAnswer(f"OMDb was asked for {imdb_id} and answered with {found[:40]!r}")
+    ratings = {
+        source.lower(): entry.get("Value")
+        for entry in reversed(objects(answer.get("Ratings")))
+        if (source := values.known(entry.get("Source")))
+    }
+    metascore = values.count(answer.get("Metascore"), most=100)
+    of_hundred = values.out_of(ratings.get("metacritic"), 100)
+    rating = values.number(answer.get("imdbRating"), most=10)
+    return {
+        "imdb_id": imdb_id,
+        "imdb_rating": rating if rating is not None else values.out_of(ratings.get("internet movie database"), 10),
+        "imdb_votes": values.count(answer.get("imdbVotes")),
+        "rotten_tomatoes": values.percent(ratings.get("rotten tomatoes")),
+        "metacritic": metascore if metascore is not None or of_hundred is None else round(of_hundred),
+        "awards": values.known(answer.get("Awards")),
+        **values.awards(answer.get("Awards"))._asdict(),
+        "rated": values.known(answer.get("Rated")),
+        "released": values.day(answer.get("Released")),
+        "runtime_minutes": values.minutes(answer.get("Runtime")),
+        "box_office_dollars": values.dollars(answer.get("BoxOffice")),
+    }

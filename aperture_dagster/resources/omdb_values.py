@@ -6,9 +6,10 @@ Nothing here raises: a text that cannot be parsed is None, never 0.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
+
+from aperture_dagster.resources.json_text import one_line
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 # A larger number is a mistake, and does not fit its column.
@@ -32,15 +33,11 @@ _NAMED = re.compile(rf"\b(won|nominated for) {_COUNT} (?=([^.0-9]{{1,80}}))", re
 _BESIDES = re.compile(r"\banother [0-9]", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Awards:
-    """The numbers of an awards text, None if not stated.
+class Awards(NamedTuple):
+    """The numbers of an awards text, None if not stated. The first two count all awards, including Oscars and Emmys."""
 
-    ``wins`` and ``nominations`` count all awards, including Oscars and Emmys.
-    """
-
-    wins: int | None = None
-    nominations: int | None = None
+    award_wins: int | None = None
+    award_nominations: int | None = None
     oscars_won: int | None = None
     oscar_nominations: int | None = None
     emmys_won: int | None = None
@@ -49,10 +46,8 @@ class Awards:
 
 def known(value: Any) -> str | None:
     """Return the text on one line and trimmed; None for "", "N/A" and anything but text."""
-    if not isinstance(value, str):
-        return None
-    text = " ".join(value.split())
-    return None if text.replace(" ", "").upper() in ("", "N/A") else text
+    text = one_line(value)
+    return None if text is None or text.replace(" ", "").upper() == "N/A" else text
 
 
 def number(value: Any, *, most: float) -> float | None:
@@ -116,7 +111,7 @@ def awards(value: Any) -> Awards:
     """Parse ``"Won 4 Oscars. 159 wins & 220 nominations total"``, and its shorter and older forms.
 
     Older texts have "Another 143 wins & 198 nominations" after the named awards, and short ones have no total. The
-    named awards are added there, so that ``wins`` and ``nominations`` always have the same meaning.
+    named awards are added there, so that wins and nominations always have the same meaning.
     """
     text = known(value)
     if text is None:
@@ -132,14 +127,8 @@ def awards(value: Any) -> Awards:
     if _BESIDES.search(text) or (wins is None and nominations is None):
         wins = _sum(wins, named.get("won"))
         nominations = _sum(nominations, named.get("nominated"))
-    return Awards(
-        wins,
-        nominations,
-        named.get("oscar won"),
-        named.get("oscar nominated"),
-        named.get("emmy won"),
-        named.get("emmy nominated"),
-    )
+    prizes = ("oscar won", "oscar nominated", "emmy won", "emmy nominated")
+    return Awards(wins, nominations, *(named.get(prize) for prize in prizes))
 
 
 def _amount(text: str) -> int | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.embedder import Embedder, make_embedder
 from aperture_dagster.resources.errors import (
     BadAnswer,
     NotFound,
@@ -20,14 +21,16 @@ from aperture_dagster.resources.errors import (
     ServiceRefused,
 )
 from aperture_dagster.resources.home_network import route_to_media_server
+from aperture_dagster.resources.media_server.detect import detect_server_type
+from aperture_dagster.resources.media_server.emby import EmbyReader
+from aperture_dagster.resources.media_server.emby_writer import EmbyWriter
+from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
+from aperture_dagster.resources.media_server.jellyfin_writer import JellyfinWriter
+from aperture_dagster.resources.media_server.reader import MediaServerReader
+from aperture_dagster.resources.media_server.records import ServerIdentity
+from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import remember_server
-
-if TYPE_CHECKING:
-    from aperture_dagster.resources.embedder import Embedder
-    from aperture_dagster.resources.media_server.reader import MediaServerReader
-    from aperture_dagster.resources.media_server.records import ServerIdentity
-    from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
 
 class MediaServers:
@@ -62,10 +65,6 @@ class MediaServers:
     @contextmanager
     def open_writer(self, *, dry_run: bool = False) -> Iterator[MediaServerWriter]:
         """Connect to the server for changes, which a dry run only counts and logs. Raises as :meth:`open`."""
-        from aperture_dagster.resources.media_server.emby import EmbyReader
-        from aperture_dagster.resources.media_server.emby_writer import EmbyWriter
-        from aperture_dagster.resources.media_server.jellyfin_writer import JellyfinWriter
-
         with self.open() as reader:
             writer_type = EmbyWriter if isinstance(reader, EmbyReader) else JellyfinWriter
             yield writer_type(reader, dry_run=dry_run)
@@ -78,11 +77,6 @@ class MediaServers:
             ServiceNotConfigured: address or key is not set.
             ServiceUnavailable: it does not answer.
         """
-        # These modules load httpx.
-        from aperture_dagster.resources.media_server.detect import detect_server_type
-        from aperture_dagster.resources.media_server.emby import EmbyReader
-        from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
-
         settings = self._settings
         url, key = settings.media_server_url, settings.media_server_api_key
         if url is None:
@@ -106,9 +100,7 @@ class MediaServers:
             server_type = detect_server_type(url, route, **options)
         reader_type = {"jellyfin": JellyfinReader, "emby": EmbyReader}[server_type]
         page_size = settings.media_server_page_size
-        with closing(
-            reader_type.connect(url, key.get_secret_value(), page_size=page_size, route=route, **options)
-        ) as server:
+        with closing(reader_type(url, key.get_secret_value(), page_size=page_size, route=route, **options)) as server:
             yield server
 
 
@@ -127,7 +119,7 @@ def _identity(server: MediaServerReader, url: str) -> ServerIdentity:
 class Embedders:
     """The embedder of the settings, made once per process: a local model takes a moment to load."""
 
-    def __init__(self, settings: Settings, make: Callable[[Settings], Embedder] | None = None) -> None:
+    def __init__(self, settings: Settings, make: Callable[[Settings], Embedder] = make_embedder) -> None:
         self._settings = settings
         self._make = make
         self._embedder: Embedder | None = None
@@ -138,8 +130,6 @@ class Embedders:
         Raises:
             ServiceNotConfigured: its package is not installed.
         """
-        from aperture_dagster.resources.embedder import make_embedder
-
         if self._embedder is None:
-            self._embedder = (self._make or make_embedder)(self._settings)
+            self._embedder = self._make(self._settings)
         return self._embedder

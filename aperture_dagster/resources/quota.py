@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.resources.errors import QuotaSpent
 from aperture_dagster.storage import services
@@ -13,27 +13,6 @@ if TYPE_CHECKING:
     from aperture_dagster.resources.database import Database
 
 
-class Quota(Protocol):
-    """The number of requests that a service allows."""
-
-    def spend(self) -> None:
-        """Take one request from the quota, before it is sent.
-
-        Raises:
-            QuotaSpent: there is none left.
-        """
-        ...
-
-    def report(self, limit: int, remaining: int) -> None:
-        """Record what the service itself reports: the requests that it allows, and how many of them are left."""
-        ...
-
-
-class _Limit(TypedDict):
-    limit: int
-    reported: bool
-
-
 class QuotaLedger:
     """The quota of a service for each day (UTC).
 
@@ -41,8 +20,8 @@ class QuotaLedger:
         database: where it is kept.
         clock: says which day it is.
         service: the service's name.
-        label: the service's name in messages.
         limit: requests a day.
+        label: the service's name in messages.
         reported: the service reports its limit itself, and ``limit`` is only used until it has.
     """
 
@@ -57,7 +36,7 @@ class QuotaLedger:
         reported: bool = False,
     ) -> None:
         self._database, self._clock, self._service, self._label = database, clock, service, label or service
-        self._limit: _Limit = {"limit": limit, "reported": reported}
+        self._limit: dict[str, Any] = {"limit": limit, "reported": reported}
         self._last_request_on: date | None = None
 
     @property
@@ -76,7 +55,7 @@ class QuotaLedger:
         return self._last_request_on or self.day
 
     def spend(self) -> None:
-        """Take one request from today's quota.
+        """Take one request from today's quota, before it is sent.
 
         Raises:
             QuotaSpent: there is none left.
@@ -88,7 +67,7 @@ class QuotaLedger:
             raise QuotaSpent(f"{self._label}: today's requests are used up")
 
     def report(self, limit: int, remaining: int) -> None:
-        """Record the service's own numbers for the day of the last request."""
+        """Record the service's own numbers for the day of the last request: requests allowed, and how many are left."""
         used = min(max(limit - remaining, 0), limit)
         with self._database.transaction() as connection:
             services.correct(connection, self._service, day=self._counted_day, limit=limit, used=used)

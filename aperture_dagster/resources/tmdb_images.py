@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aperture_dagster.library.pictures import NotAPicture, PictureFacts, check_picture
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.messages import Request
-from aperture_dagster.resources.transport import Transport
+
+if TYPE_CHECKING:
+    from aperture_dagster.library.pictures import PictureFacts
 
 LOGO_SIZE = "w500"
 LARGEST_BYTES = 5_000_000
@@ -38,28 +39,17 @@ class Picture:
 
 
 class TmdbImages(ServiceClient):
-    """TMDb's image host.
+    """TMDb's image host. Larger pictures than ``largest_bytes`` are refused; ``options`` go to the transport."""
 
-    Args:
-        transport: to the address of the images.
-        largest_bytes: larger pictures are refused.
-    """
-
-    def __init__(self, transport: Transport, *, largest_bytes: int = LARGEST_BYTES) -> None:
-        super().__init__(transport)
-        self._largest_bytes = largest_bytes
-
-    @classmethod
-    def connect(cls, url: str, *, largest_bytes: int = LARGEST_BYTES, **options: Any) -> TmdbImages:
-        """Make a client; ``options`` are passed to the transport."""
-        transport = Transport(
+    def __init__(self, url: str, *, largest_bytes: int = LARGEST_BYTES, **options: Any) -> None:
+        super().__init__(
             "TMDb's pictures",
             url,
             headers={"Accept": "image/png, image/jpeg"},
             address_setting="APERTURE_TMDB_IMAGE_URL",
             **options,
         )
-        return cls(transport, largest_bytes=largest_bytes)
+        self._largest_bytes = largest_bytes
 
     def logo(self, path: str) -> Picture:
         """Download a logo, at most 500 pixels wide. ``path`` is the one that TMDb's API returns, such as ``/name.png``.
@@ -70,6 +60,8 @@ class TmdbImages(ServiceClient):
                 sent.
             ServiceUnavailable, ServiceRefused, RequestRejected: see :class:`Transport`.
         """
+        from aperture_dagster.library.pictures import NotAPicture, check_picture
+
         if not _PATH.fullmatch(path):
             raise BadAnswer(f"TMDb's pictures: {path[:100]!r} is not the path of a picture; it was not requested")
         request = Request("GET", f"/{LOGO_SIZE}{_SVG.sub('.png', path)}", max_bytes=self._largest_bytes)

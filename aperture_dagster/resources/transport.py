@@ -10,7 +10,9 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 import tenacity
@@ -25,12 +27,16 @@ from aperture_dagster.resources.errors import (
     ServicePaused,
     ServiceRefused,
     ServiceUnavailable,
+    TemporaryError,
 )
 from aperture_dagster.resources.home_network import Route, is_private
+from aperture_dagster.resources.json_text import one_line
 from aperture_dagster.resources.messages import Answer, Request, retry_after_seconds
-from aperture_dagster.resources.quota import Quota
 from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.resources.redaction import redact
+
+if TYPE_CHECKING:
+    from aperture_dagster.resources.quota import QuotaLedger
 
 log = logging.getLogger(__name__)
 # httpx logs every URL with its query at INFO, httpcore every header at DEBUG: both may hold a key.
@@ -43,14 +49,6 @@ LONGEST_RETRY_AFTER = 120.0
 LARGEST_ERROR_BODY = 64_000
 USER_AGENT = "aperture-dagster (home media recommendations)"
 T = TypeVar("T")
-
-
-class TemporaryError(Exception):
-    """An attempt failed for a reason that may pass. ``wait``: seconds to wait, if the service states them."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
 
 
 class Transport:
@@ -83,7 +81,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         pacer: Pacer | None = None,
-        quota: Quota | None = None,
+        quota: QuotaLedger | None = None,
         inspect: Callable[[Answer], None] | None = None,
         timeout_seconds: float = 30,
         attempts: int = 5,
@@ -146,14 +144,6 @@ class Transport:
         self.cancel()
         self._client.close()
 
-    def __enter__(self) -> Transport:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the connections."""
-        self.close()
-
     def send(self, request: Request) -> Answer:
         """Send a request and return the complete answer.
 
@@ -180,14 +170,7 @@ class Transport:
             BadAnswer: the answer claims to be JSON and is not, or is too large.
             ServiceError: see :meth:`send`.
         """
-
-        def attempt(request: Request) -> Any:
-            answer = self._send_once(request)
-            if answer.body.strip() or answer.status == 204:
-                return self._parse(request, answer, lenient=lenient)
-            raise self._not_json(answer)
-
-        return self._retry(Request("GET", path, params=params), attempt)
+        return self._retry(Request("GET", path, params=params), partial(self._send_for_json, lenient=lenient))
 
     def post_json(self, path: str, body: Any, *, repeatable: bool = False) -> Any:
         """POST ``body`` as JSON and parse the answer; None if it is empty. ``repeatable``: see :class:`Request`.
@@ -195,18 +178,17 @@ class Transport:
         Raises as :meth:`get_json`.
         """
         request = Request("POST", path, json=body, repeatable=repeatable)
-        return self._retry(request, lambda request: self._parse(request, self._send_once(request)))
+        return self._retry(request, self._send_for_json)
 
-    def _parse(self, request: Request, answer: Answer, *, lenient: bool = False) -> Any:
+    def _send_for_json(self, request: Request, *, lenient: bool = False) -> Any:
+        answer = self._send_once(request)
         try:
-            return answer.json(lenient=lenient)
+            if answer.body.strip() or answer.status == 204 or request.method == "POST":
+                return answer.json(lenient=lenient)
         except BadAnswer as error:
             if "json" in answer.content_type:
                 raise BadAnswer(f"{self._where(request)}: {error}") from None
-        raise self._not_json(answer)
-
-    def _not_json(self, answer: Answer) -> TemporaryError:
-        return TemporaryError(f"the answer is not JSON ({answer.content_type}){self._check_address()}")
+        raise TemporaryError(f"the answer is not JSON ({answer.content_type}){self._check_address()}")
 
     def _retry(self, request: Request, attempt: Callable[[Request], T]) -> T:
         """Call ``attempt`` until it succeeds, at most as often as allowed."""
@@ -288,16 +270,13 @@ class Transport:
         if isinstance(error, httpx.TimeoutException):
             return TemporaryError(f"no answer in time ({type(error).__name__}){self._check_address()}")
         if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol)):
-            return ServiceRefused(
-                self._clean(f"{self.service}: {self.base_url} is not a usable address: {error}{self._check_address()}")
-            )
+            message = f"{self.service}: {self.base_url} is not a usable address: {error}{self._check_address()}"
+            return ServiceRefused(self._clean(message))
         reason = str(error) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in reason:
             why = reason.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or "unknown reason"
-            advice = f" {self._route.certificate_advice}" if self._route.certificate_advice else ""
-            return ServiceRefused(
-                self._clean(f"{self.service} at {self.base_url}: its certificate is not trusted ({why}).{advice}")
-            )
+            message = f"{self.service} at {self.base_url}: its certificate is not trusted ({why})."
+            return ServiceRefused(self._clean(f"{message} {self._route.certificate_advice}".rstrip()))
         if "WRONG_VERSION_NUMBER" in reason:
             reason = "it does not speak https: the address begins with http://, or the port is another"
         return TemporaryError(f"{reason}{self._check_address()}")
@@ -306,32 +285,28 @@ class Transport:
         """Raise what an answer means, unless it is the requested one."""
         if self._inspect is not None:
             self._inspect(answer)
-        status, where = answer.status, self._where(request)
+        status = answer.status
         if status < 300 or status in request.accept:
             return
+        where, excerpt = self._where(request), self._excerpt(answer)
         if status in RETRYABLE:
-            reason = f"answered {status}{self._excerpt(answer)}"
             wait = retry_after_seconds(answer.headers)
             if wait is not None and wait > LONGEST_RETRY_AFTER:
                 resumes_at = datetime.now(UTC) + timedelta(seconds=wait)
-                raise ServicePaused(
-                    self._clean(f"{where}: {reason}, and asks to be left alone until {resumes_at:%Y-%m-%d %H:%M} UTC"),
-                    resumes_at,
-                )
-            raise TemporaryError(self._clean(reason), wait)
+                asks = f"asks to be left alone until {resumes_at:%Y-%m-%d %H:%M} UTC"
+                raise ServicePaused(f"{where}: answered {status}{excerpt}, and {asks}", resumes_at)
+            raise TemporaryError(f"answered {status}{excerpt}", wait)
         if status in (401, 403):
             advice = f" Check {self._setting}." if self._setting else ""
             if self._route.password_advice and "basic" in answer.headers.get("www-authenticate", "").lower():
                 advice = f" {self._route.password_advice}"
-            raise ServiceRefused(self._clean(f"{where}: refused ({status}){self._excerpt(answer)}.{advice}"))
+            raise ServiceRefused(f"{where}: refused ({status}){excerpt}.{advice}")
         if status == 404:
-            raise NotFound(self._clean(f"{where}: not found"))
+            raise NotFound(f"{where}: not found")
         if status < 400 and (target := answer.headers.get("location")):
             setting = self._address_setting or "the setting"
-            raise Redirected(
-                f"{self._clean(where)}: redirects to {self._clean(target)[:200]}; set {setting} to the final address"
-            )
-        raise RequestRejected(self._clean(f"{where}: answered {status}{self._excerpt(answer)}"))
+            raise Redirected(f"{where}: redirects to {self._clean(target)[:200]}; set {setting} to the final address")
+        raise RequestRejected(f"{where}: answered {status}{excerpt}")
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         for value in headers.values():
@@ -342,7 +317,7 @@ class Transport:
                 )
 
     def _where(self, request: Request) -> str:
-        return f"{self.service} at {self.base_url}: {request}"
+        return self._clean(f"{self.service} at {self.base_url}: {request}")
 
     def _check_address(self) -> str:
         return f". Check {self._address_setting}, and that it runs there" if self._address_setting else ""
@@ -352,7 +327,7 @@ class Transport:
         if "html" in answer.content_type:
             return ""
         # Redacted before it is cut: otherwise part of a key might remain at the edge.
-        text = self._clean(" ".join(answer.text.split()))[:160].rstrip(".")
+        text = self._clean(one_line(answer.text) or "")[:160].rstrip(".")
         return f": {text}" if text else ""
 
     def _clean(self, message: str) -> str:
@@ -361,8 +336,8 @@ class Transport:
 
 def _is_at_home(url: str) -> bool:
     try:
-        return is_private(httpx.URL(url).host, resolve=False)
-    except httpx.InvalidURL:
+        return is_private(urlsplit(url).hostname or "", resolve=False)
+    except ValueError:
         # Reported with the first request.
         return False
 

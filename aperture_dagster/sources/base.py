@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aperture_dagster.library.merge import Gives
-from aperture_dagster.resources.metered_service import MeteredService
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.services import Client, Service
+from aperture_dagster.sources.services import Client, MeteredService, Service
 from aperture_dagster.storage.enrichment import write_answers
 from aperture_dagster.worklist.engine import Attempt, WorkList
 
@@ -50,7 +49,7 @@ def store_titles(source: str) -> Callable[[Connection, Sequence[Attempt]], int]:
     """Return a function that writes answers to the table of a source."""
 
     def store(connection: Connection, attempts: Sequence[Attempt]) -> int:
-        rows = (attempt.answer.as_row(attempt.item.item) for attempt in attempts)
+        rows = ({"work_id": attempt.item.item, **attempt.answer} for attempt in attempts)
         return write_answers(connection, source, rows).written
 
     return store

@@ -5,29 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.library.merge import Gives, gives
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import RequestRejected
-from aperture_dagster.resources.metered_service import MeteredService
+from aperture_dagster.resources.mdblist import BatchTooLarge, MdbList, MdbListAnswer
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.base import TitleSource, store_titles
+from aperture_dagster.sources.services import MeteredService
 from aperture_dagster.storage.services import batch_size, remember_batch_size
 from aperture_dagster.storage.work_list import DueItem
 from aperture_dagster.worklist.engine import Attempt, WorkList
 
-if TYPE_CHECKING:
-    from aperture_dagster.resources.mdblist import MdbList, MdbListAnswer
-
 # Each batch is tried several times before it counts as failed, so two failed batches are no accident.
 BATCHES_UNTIL_DOWN = 2
-
-
-def _connect(settings: Settings, key: str, **options: Any) -> MdbList:
-    from aperture_dagster.resources.mdblist import MdbList
-
-    return MdbList.connect(settings.mdblist_url, key, **options)
 
 
 def _work_lists(settings: Settings, service: MeteredService[MdbList], client: MdbList) -> tuple[WorkList, ...]:
@@ -53,7 +44,6 @@ class _Batches:
 
     def __init__(self, client: MdbList, database: Database, size: int) -> None:
         self._client, self._database = client, database
-        client.batch_size = size
         with database.transaction() as connection:
             remembered = batch_size(connection, MDBLIST.name)
         self.size = min(size, remembered or size)
@@ -63,8 +53,6 @@ class _Batches:
 
         If a single id is refused by itself, the batch was refused because of that id, and not because of its size.
         """
-        from aperture_dagster.resources.mdblist import BatchTooLarge
-
         batches = deque(_parts(unit, self.size))
         accepted, refused_ids = self.size, 0
         while batches:
@@ -113,7 +101,7 @@ MDBLIST: TitleSource[MdbList] = TitleSource(
     label="MDBList",
     asks_by="imdb_or_tmdb",
     # One request at a time, since the size of the next batch may depend on the last.
-    connect=_connect,
+    connect=lambda settings, key, **options: MdbList(settings.mdblist_url, key, **options),
     key=lambda settings: settings.mdblist_api_key,
     key_setting="MDBLIST_API_KEY",
     url=lambda settings: settings.mdblist_url,

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.library.merge import gives
-from aperture_dagster.resources.metered_service import MeteredService
+from aperture_dagster.resources.omdb import Omdb
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.base import TitleSource, store_titles
+from aperture_dagster.sources.services import MeteredService
 from aperture_dagster.storage.work_list import DueItem
 from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one
-
-if TYPE_CHECKING:
-    from aperture_dagster.resources.omdb import Omdb
-
-
-def _connect(settings: Settings, key: str, **options: Any) -> Omdb:
-    from aperture_dagster.resources.omdb import Omdb
-
-    return Omdb.connect(settings.omdb_url, key, **options)
 
 
 def _work_lists(settings: Settings, service: MeteredService[Omdb], client: Omdb) -> tuple[WorkList, ...]:
@@ -43,7 +34,7 @@ OMDB: TitleSource[Omdb] = TitleSource(
     name="omdb",
     label="OMDb",
     asks_by="imdb",
-    connect=_connect,
+    connect=lambda settings, key, **options: Omdb(settings.omdb_url, key, **options),
     key=lambda settings: settings.omdb_api_key,
     key_setting="OMDB_API_KEY",
     url=lambda settings: settings.omdb_url,

@@ -1,36 +1,24 @@
-"""What is declared of a service that is asked about items."""
+"""Services that are asked about items: how each is declared, and what assets get of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
+from pydantic import SecretStr
+
+from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.metered_service import MeteredService
+from aperture_dagster.resources.errors import ServiceBusy, ServiceNotConfigured
 from aperture_dagster.resources.quota import QuotaLedger
+from aperture_dagster.resources.rate_limit import Pacer
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.populations import Source
 
-if TYPE_CHECKING:
-    from pydantic import SecretStr
-
-    from aperture_dagster.resources.client import ServiceClient
-
-Client = TypeVar("Client", bound="ServiceClient")
-Made = TypeVar("Made", bound="ServiceClient", covariant=True)
-
-
-class Connect(Protocol[Made]):
-    """A function that makes a client from the settings, the key and options of the transport.
-
-    Import the client's module inside of it: clients load httpx, which only a request needs.
-    """
-
-    def __call__(self, settings: Settings, key: str, **options: Any) -> Made:
-        """Make the client."""
-        ...
+Client = TypeVar("Client", bound=ServiceClient)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +26,7 @@ class Service(Source, Generic[Client]):
     """The declaration of a service.
 
     Args:
-        connect: makes a client.
+        connect: makes a client from the settings, the key and options of the transport.
         key: its key in the settings.
         key_setting: how an operator sets the key.
         url: its address in the settings.
@@ -49,7 +37,7 @@ class Service(Source, Generic[Client]):
         reports_quota: the service reports its limit itself, and ``daily_limit`` counts only until it has.
     """
 
-    connect: Connect[Client]
+    connect: Callable[..., Client]
     key: Callable[[Settings], SecretStr | None]
     key_setting: str
     url: Callable[[Settings], str]
@@ -59,38 +47,89 @@ class Service(Source, Generic[Client]):
     daily_limit: Callable[[Settings], int] | None = None
     reports_quota: bool = False
 
-    def metered(self, settings: Settings, database: Database, clock: Clock) -> MeteredService[Client]:
-        """Return the service as the settings configure it, with its lease and its quota in the database."""
-        quota = None
-        if self.daily_limit is not None:
-            limit = self.daily_limit(settings)
-            quota = QuotaLedger(database, clock, self.name, limit, label=self.label, reported=self.reports_quota)
-        return MeteredService(
-            name=self.name,
-            label=self.label,
-            key=self.key(settings),
-            key_setting=self.key_setting,
-            database=database,
-            connect=lambda key, **options: self.connect(settings, key, **options),
-            concurrency=self.concurrency(settings),
-            rate=self.rate(settings) if self.rate is not None else None,
-            quota=quota,
-            options={"attempts": settings.http_attempts, "first_wait_seconds": settings.http_retry_wait_seconds},
+
+class MeteredService(Generic[Client]):
+    """A service as the settings configure it, used by one process at a time so that its rate limit and quota are kept.
+
+    ``concurrency`` is the number of requests that may be under way at once, ``quota`` its requests of the day, if they
+    are limited.
+    """
+
+    def __init__(self, service: Service[Client], settings: Settings, database: Database, clock: Clock) -> None:
+        key = service.key(settings)
+        self.database = database
+        self.concurrency = service.concurrency(settings)
+        self.quota: QuotaLedger | None = None
+        if service.daily_limit is not None:
+            limit, reported = service.daily_limit(settings), service.reports_quota
+            self.quota = QuotaLedger(database, clock, service.name, limit, label=service.label, reported=reported)
+        self._service, self._settings = service, settings
+        self._key = key.get_secret_value() if key is not None else ""
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is a key."""
+        return bool(self._key)
+
+    @contextmanager
+    def open(
+        self, *, waiting: Callable[[float], None] = lambda seconds: None, patience_seconds: float | None = None
+    ) -> Iterator[Client]:
+        """Connect to the service, alone among all processes.
+
+        Args:
+            waiting: called about once a second while another process uses it, with the seconds so far.
+            patience_seconds: how long to wait for the other process; None waits as long as it takes.
+
+        Raises:
+            ServiceNotConfigured: there is no key.
+            ServiceBusy: another process still uses it after that time.
+        """
+        service = self._service
+        self._require_key()
+        with ExitStack() as stack:
+            try:
+                lease = self.database.lease(service.name, waiting=waiting, patience_seconds=patience_seconds)
+                stack.enter_context(lease)
+            except TimeoutError:
+                raise ServiceBusy(f"{service.label} is in use by another run now") from None
+            # Created only now: the pacer delays the first request, because the previous user may have just sent one.
+            pacer = Pacer(*service.rate(self._settings)) if service.rate is not None else None
+            yield stack.enter_context(closing(self._connect(pacer=pacer, quota=self.quota)))
+
+    @contextmanager
+    def open_without_database(self) -> Iterator[Client]:
+        """Connect to the service without lease, rate limit and quota, to check it while the database is down.
+
+        Raises:
+            ServiceNotConfigured: there is no key.
+        """
+        self._require_key()
+        with closing(self._connect()) as client:
+            yield client
+
+    def _connect(self, **limits: Any) -> Client:
+        settings = self._settings
+        return self._service.connect(
+            settings,
+            self._key,
+            connections=self.concurrency,
+            attempts=settings.http_attempts,
+            first_wait_seconds=settings.http_retry_wait_seconds,
+            **limits,
         )
+
+    def _require_key(self) -> None:
+        if not self._key:
+            raise ServiceNotConfigured(f"{self._service.key_setting} is not set")
 
 
 class Services:
-    """All declared services, for assets.
-
-    Args:
-        settings: hold keys, addresses and limits.
-        database: holds leases and quotas.
-        clock: tells whose day's quota it is.
-    """
+    """All declared services, for assets."""
 
     def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
         self._settings, self._database, self._clock = settings, database, clock
 
     def get(self, service: Service[Client]) -> MeteredService[Client]:
         """Return a service as the settings configure it."""
-        return service.metered(self._settings, self._database, self._clock)
+        return MeteredService(service, self._settings, self._database, self._clock)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.library.merge import Gives, gives
 from aperture_dagster.resources.errors import NotFound
-from aperture_dagster.resources.metered_service import MeteredService
+from aperture_dagster.resources.tmdb import Tmdb
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.base import TitleSource, store_titles
+from aperture_dagster.sources.services import MeteredService
 from aperture_dagster.storage.enrichment import write_collections
 from aperture_dagster.storage.populations import COLLECTIONS, Source
 from aperture_dagster.storage.work_list import DueItem
@@ -21,26 +21,18 @@ from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one, outc
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from aperture_dagster.resources.tmdb import Tmdb
-
-
-def _connect(settings: Settings, key: str, **options: Any) -> Tmdb:
-    from aperture_dagster.resources.tmdb import Tmdb
-
-    return Tmdb.connect(settings.tmdb_url, key, language=settings.tmdb_language, **options)
-
 
 def _work_lists(settings: Settings, service: MeteredService[Tmdb], client: Tmdb) -> tuple[WorkList, ...]:
     ttl, young_ttl = timedelta(days=settings.tmdb_ttl_days), timedelta(days=settings.tmdb_young_ttl_days)
 
     def ttl_of(attempt: Attempt, now: datetime) -> timedelta:
-        return ttl_for(attempt.answer.release_date, attempt.item.year, now=now, ttl=ttl, young_ttl=young_ttl)
+        return ttl_for(attempt.answer["release_date"], attempt.item.year, now=now, ttl=ttl, young_ttl=young_ttl)
 
     def ask_collection(item: DueItem) -> Attempt:
         return Attempt(item, "ok", answer=client.collection(item.item))
 
     def store_collections(connection: Connection, attempts: Sequence[Attempt]) -> int:
-        return write_collections(connection, [asdict(attempt.answer) for attempt in attempts]).written
+        return write_collections(connection, [attempt.answer for attempt in attempts]).written
 
     titles = WorkList(
         source=TMDB,
@@ -99,7 +91,7 @@ TMDB: TitleSource[Tmdb] = TitleSource(
     name="tmdb",
     label="TMDb",
     asks_by="any_known",
-    connect=_connect,
+    connect=lambda settings, key, **options: Tmdb(settings.tmdb_url, key, language=settings.tmdb_language, **options),
     key=lambda settings: settings.tmdb_api_key,
     key_setting="TMDB_API_KEY",
     url=lambda settings: settings.tmdb_url,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aperture_dagster.resources.errors import ServiceRefused
-from aperture_dagster.resources.metered_service import MeteredService
-from aperture_dagster.settings import Settings
-from aperture_dagster.sources.services import Service
+from aperture_dagster.resources.tmdb_images import TmdbImages
+from aperture_dagster.sources.services import MeteredService, Service
 from aperture_dagster.storage.files import write_file
 from aperture_dagster.storage.populations import STUDIOS
 from aperture_dagster.storage.studios import note_stored, note_tried
@@ -20,18 +19,9 @@ from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from aperture_dagster.resources.tmdb_images import TmdbImages
-
 # A changed logo has another path and is fetched at once; this is for files that went bad on the server.
 LOGO_TTL = timedelta(days=365)
 SUFFIXES = {"png": "png", "jpeg": "jpg"}
-
-
-def _connect(settings: Settings, key: str, **options: Any) -> TmdbImages:
-    from aperture_dagster.resources.tmdb_images import TmdbImages
-
-    largest_bytes = int(settings.logo_largest_megabytes * 1_000_000)
-    return TmdbImages.connect(settings.tmdb_image_url, largest_bytes=largest_bytes, **options)
 
 
 def logos(service: MeteredService[TmdbImages], client: TmdbImages, folder: Path) -> WorkList:
@@ -84,8 +74,10 @@ TMDB_IMAGES: Service[TmdbImages] = Service(
     name="tmdb_images",
     label="TMDb's pictures",
     population=STUDIOS,
-    connect=_connect,
     # Pictures need no key, but only TMDb says which there are.
+    connect=lambda settings, key, **options: TmdbImages(
+        settings.tmdb_image_url, largest_bytes=int(settings.logo_largest_megabytes * 1_000_000), **options
+    ),
     key=lambda settings: settings.tmdb_api_key,
     key_setting="TMDB_API_KEY",
     url=lambda settings: settings.tmdb_image_url,

@@ -74,7 +74,7 @@ def public_methods(*clients: type) -> set[str]:
 @contextmanager
 def jellyfin_client(served: RunningSimulator, called: set[str], *, page_size: int = 25) -> Iterator[Watched]:
     """The real client of the media server, to be called on ``Watched``."""
-    client = JellyfinReader.connect(served.jellyfin_url, served.state.settings.jellyfin_key, page_size=page_size)
+    client = JellyfinReader(served.jellyfin_url, served.state.settings.jellyfin_key, page_size=page_size)
     watched = Watched(client, called)
     try:
         yield watched
@@ -107,7 +107,7 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
 
 def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int = 1) -> None:
     """Read every n-th title with everything about it, and unknown ids."""
-    client = Tmdb.connect(served.tmdb_url, served.state.settings.tmdb_key)
+    client = Tmdb(served.tmdb_url, served.state.settings.tmdb_key)
     tmdb = Watched(client, called)
     try:
         tmdb.check()

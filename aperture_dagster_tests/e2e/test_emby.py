@@ -83,8 +83,6 @@ def test_the_demo_on_emby_has_its_own_server_and_home(tmp_path):
     assert demo_home(None, "emby") != demo_home(None)
     with stand_ins("odd", None, "emby") as environment:
         assert environment["APERTURE_MEDIA_SERVER_TYPE"] == "emby"
-        server = EmbyReader.connect(
-            environment["APERTURE_MEDIA_SERVER_URL"], environment["APERTURE_MEDIA_SERVER_API_KEY"]
-        )
+        server = EmbyReader(environment["APERTURE_MEDIA_SERVER_URL"], environment["APERTURE_MEDIA_SERVER_API_KEY"])
         assert server.identity().product == "Emby Server"
         server.close()

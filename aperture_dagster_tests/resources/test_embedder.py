@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,6 @@ from aperture_dagster.resources.errors import (
     ServiceNotConfigured,
     ServiceRefused,
 )
-from aperture_dagster.resources.transport import Transport
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.odd_world import LONG_NAME, ODD_TITLES
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
@@ -40,16 +39,10 @@ from aperture_dagster_tests.resources.troubles import with_key
 
 @contextmanager
 def endpoint(url: str, key: str | None = "demo-openai-key", **how: Any) -> Iterator[OpenAiEmbedder]:
-    transport = Transport(
-        "The endpoint",
-        url,
-        headers={"Authorization": f"Bearer {key}"} if key else None,
-        attempts=2,
-        first_wait_seconds=0.01,
-        secrets=[key or ""],
-    )
-    with transport:
-        yield OpenAiEmbedder(transport, **{"model": "demo-embedding", "batch_size": 64} | how)
+    options: dict[str, Any] = {"model": "demo-embedding", "batch_size": 64, "attempts": 2, "first_wait_seconds": 0.01}
+    embedder = OpenAiEmbedder(url, key, **options | how)
+    with closing(embedder.client):
+        yield embedder
 
 
 def vectors_of(count: int, dimensions: int = 3, **more: Any) -> dict[str, Any]:
@@ -174,7 +167,7 @@ def test_no_text_is_sent_empty_or_too_long(scripted: Scripted):
 
 def test_an_account_without_credit_is_not_retried():
     with running_simulator(World("empty"), SimulatorSettings(embedding_credit=0)) as simulator:
-        embedder = OpenAiEmbedder.connect(
+        embedder = OpenAiEmbedder(
             simulator.openai_url, "demo-openai-key", model="demo-embedding", batch_size=2, first_wait_seconds=0.01
         )
         with pytest.raises(ServiceRefused, match=r"no credit left .*exceeded your current quota.*APERTURE_EMBEDDER"):
@@ -187,7 +180,7 @@ def test_an_account_without_credit_is_not_retried():
 )
 def test_missing_credit_is_reported_without_the_key(scripted: Scripted, answer: Answer):
     scripted.say(with_key(answer, "sk-secret"))
-    embedder = OpenAiEmbedder.connect(scripted.url, "sk-secret", model="m", batch_size=2, first_wait_seconds=0.01)
+    embedder = OpenAiEmbedder(scripted.url, "sk-secret", model="m", batch_size=2, first_wait_seconds=0.01)
     with pytest.raises(ServiceRefused, match="no credit left") as told:
         embedder.embed(["a"])
     assert (embedder.requests, "sk-secret" in str(told.value)) == (1, False)

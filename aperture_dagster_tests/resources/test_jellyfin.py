@@ -34,7 +34,7 @@ ID = "0123456789abcdef0123456789abcdef"
 
 @contextmanager
 def connected(url: str, key: str = "demo-jellyfin-key", **how: Any) -> Iterator[JellyfinReader]:
-    server = JellyfinReader.connect(url, key, **{"attempts": 2, "first_wait_seconds": 0.01} | how)
+    server = JellyfinReader(url, key, **{"attempts": 2, "first_wait_seconds": 0.01} | how)
     try:
         yield server
     finally:

@@ -35,9 +35,9 @@ def served(server: str, **how: Any) -> Iterator[tuple[RunningSimulator, MediaSer
     quick: dict[str, Any] = {"attempts": 1} | how
     with running_simulator(small_world(), settings) as running:
         if server == "emby":
-            client: MediaServerReader = EmbyReader.connect(running.emby_url, settings.emby_key, **quick)
+            client: MediaServerReader = EmbyReader(running.emby_url, settings.emby_key, **quick)
         else:
-            client = JellyfinReader.connect(running.jellyfin_url, settings.jellyfin_key, **quick)
+            client = JellyfinReader(running.jellyfin_url, settings.jellyfin_key, **quick)
         try:
             yield running, client
         finally:
@@ -88,7 +88,7 @@ def test_a_collection_in_place_of_a_film_is_rejected_and_no_film_counts_as_missi
     box_set = {"Id": "b" * 32, "Name": "Parts Collection", "Type": "BoxSet", "ProviderIds": {"Tmdb": "900"}}
     film = {"Id": "a" * 32, "Name": "Alone", "Type": "Movie"}
     scripted.say(Answer({"Items": [film, box_set], "TotalRecordCount": 2}))
-    client = client_type.connect(scripted.url, "key", attempts=1)
+    client = client_type(scripted.url, "key", attempts=1)
     films, listing = films_of(client, FILMS)
     assert [one.title for one in films] == ["Alone"]
     assert listing.unreadable_ids == ["b" * 32]
@@ -139,7 +139,7 @@ def test_pages_with_user_data_are_smaller(
     scripted: Scripted, client_type: type[JellyfinReader] | type[EmbyReader], items: str
 ):
     scripted.say(Answer({"Items": [], "TotalRecordCount": 0}))
-    client = client_type.connect(scripted.url, "key", attempts=1, page_size=1000)
+    client = client_type(scripted.url, "key", attempts=1, page_size=1000)
     films_of(client, FILMS)
     assert not [page for page in client.all_states("u", Listing()) if page]
     sizes = []
@@ -207,7 +207,7 @@ def test_tags_of_a_library_apply_to_all_its_items(version: str):
     )
     world.users.append(WorldUser("child", allowed_tags=("kids",), blocked_tags=("Gore",)))
     with running_simulator(world, SimulatorSettings(jellyfin_version=version)) as running:
-        client = JellyfinReader.connect(running.jellyfin_url, "demo-jellyfin-key", attempts=1)
+        client = JellyfinReader(running.jellyfin_url, "demo-jellyfin-key", attempts=1)
         ids = {library.name: library.library_id for library in client.libraries()}
         child = next(user for user in client.users().records if user.name == "child")
         assert child.open_library_ids == (ids["Movies"],)
@@ -246,7 +246,7 @@ def test_the_key_in_the_query_appears_in_no_message(scripted: Scripted, caplog: 
     caplog.set_level(0)
     scripted.say(Answer({"oops": "the-key"}, status=500))
     route = Route(headers={"Authorization": "Basic aG9tZTpzZWNyZXQ="})
-    client = JellyfinReader.connect(scripted.url, "the-key", attempts=1, route=route)
+    client = JellyfinReader(scripted.url, "the-key", attempts=1, route=route)
     with pytest.raises(Exception, match="Jellyfin") as told:
         client.identity()
     client.close()

@@ -18,11 +18,12 @@ from aperture_dagster.resources.errors import (
     ServiceRefused,
     ServiceUnavailable,
 )
-from aperture_dagster.resources.omdb import Omdb, OmdbTitle, parse_title
+from aperture_dagster.resources.omdb import Omdb, parse_title
 from aperture_dagster.simulator.opinions import opinions
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldTitle
+from aperture_dagster.storage.tables import omdb_ratings
 from aperture_dagster_tests.resources.conftest import Answer, Scripted
 from aperture_dagster_tests.resources.troubles import (
     ANY_JSON,
@@ -55,7 +56,7 @@ def no(error: Any, status: int = 200) -> Answer:
 
 @contextmanager
 def connected(url: str, key: str = KEY, **how: Any) -> Iterator[Omdb]:
-    client = Omdb.connect(url, key, **QUICK | how)
+    client = Omdb(url, key, **QUICK | how)
     try:
         yield client
     finally:
@@ -79,7 +80,7 @@ def test_a_film_takes_one_request_and_its_texts_are_parsed(scripted: Scripted):
     with connected(scripted.url) as client:
         film = client.title("tt1375666")
         assert client.requests == 1
-    assert film == OmdbTitle(
+    assert film == dict(
         imdb_id="tt1375666", imdb_rating=8.8, imdb_votes=2_300_000,
         rotten_tomatoes=87, metacritic=74, awards="Won 4 Oscars. 159 wins & 220 nominations total", award_wins=159,
         award_nominations=220, oscars_won=4, oscar_nominations=None, emmys_won=None, emmy_nominations=None,
@@ -93,15 +94,11 @@ def test_a_series_has_emmy_nominations():
         LEAST | {"Type": "series", "Year": "2011\u20132019", "Awards": "Nominated for 5 Primetime Emmys. 1 win"},
         "tt1375666",
     )
-    assert (series.emmy_nominations, series.award_wins) == (5, 1)
+    assert (series["emmy_nominations"], series["award_wins"]) == (5, 1)
 
 
 def test_a_row_has_the_columns_of_its_table():
-    assert " ".join(parse_title(FILM, "tt1375666").as_row(7)) == (
-        "work_id imdb_id imdb_rating imdb_votes rotten_tomatoes metacritic awards award_wins award_nominations "
-        "oscars_won oscar_nominations emmys_won emmy_nominations rated released runtime_minutes box_office_dollars"
-    )
-    assert parse_title(FILM, "tt1375666").as_row(7)["work_id"] == 7
+    assert set(parse_title(FILM, "tt1375666")) == {*omdb_ratings.columns.keys()} - {"work_id", "updated_at"}
 
 
 @pytest.mark.parametrize("unknown", ["N/A", "", " n/a ", None, 0, 5.5, True, [], {}, [None], "\x00", "what?"])
@@ -112,21 +109,21 @@ def test_unusable_values_are_none_and_never_zero(unknown: Any):
         # A word is a word; but it is no number.
         spoiled |= dict.fromkeys(texts, "N/A")
     assert parse_title(spoiled, "tt1375666") == parse_title(LEAST, "tt1375666")
-    bare = parse_title(LEAST, "tt1375666").as_row(1)
-    assert {name for name, value in bare.items() if value is not None} == {"work_id", "imdb_id"}
+    bare = parse_title(LEAST, "tt1375666")
+    assert {name for name, value in bare.items() if value is not None} == {"imdb_id"}
 
 
 def test_a_score_missing_in_one_field_is_taken_from_the_other():
     of_list = parse_title(LEAST | {"Ratings": FILM["Ratings"], "Metascore": "N/A", "imdbRating": "N/A"}, "tt1375666")
-    assert (of_list.metacritic, of_list.imdb_rating) == (74, 8.8)
+    assert (of_list["metacritic"], of_list["imdb_rating"]) == (74, 8.8)
     of_fields = parse_title(LEAST | {"Ratings": [], "Metascore": "74", "imdbRating": "8.8"}, "tt1375666")
-    assert (of_fields.metacritic, of_fields.imdb_rating, of_fields.rotten_tomatoes) == (74, 8.8, None)
+    assert (of_fields["metacritic"], of_fields["imdb_rating"], of_fields["rotten_tomatoes"]) == (74, 8.8, None)
 
 
 def test_a_bad_entry_among_the_ratings_costs_only_itself():
     ratings = [None, 5, {}, {"Source": 7, "Value": "9%"}, {"Source": "Rotten Tomatoes"}, *FILM["Ratings"]]
     spoiled = parse_title(FILM | {"Ratings": ratings, "Metascore": None}, "tt1375666")
-    assert (spoiled.metacritic, spoiled.rotten_tomatoes) == (74, None)
+    assert (spoiled["metacritic"], spoiled["rotten_tomatoes"]) == (74, None)
 
 
 @pytest.mark.parametrize(
@@ -155,11 +152,11 @@ def test_an_answer_about_another_title_is_rejected(scripted: Scripted, answer: A
 def test_arbitrary_answers_are_parsed_or_rejected(answer: Any, fields: dict[str, Any]):
     with pytest.raises(BadAnswer):
         parse_title(answer, "tt1375666")
-    assert parse_title(FILM | fields | LEAST, "tt1375666").imdb_id == "tt1375666"
+    assert parse_title(FILM | fields | LEAST, "tt1375666")["imdb_id"] == "tt1375666"
 
 
 def test_leading_zeros_in_an_id_are_ignored():
-    assert parse_title(LEAST | {"imdbID": "tt01375666"}, "tt1375666").imdb_id == "tt1375666"
+    assert parse_title(LEAST | {"imdbID": "tt01375666"}, "tt1375666")["imdb_id"] == "tt1375666"
 
 
 NO: dict[str, Trouble] = {
@@ -204,7 +201,7 @@ def test_every_attempt_counts_against_the_quota(scripted: Scripted):
     scripted.say(no("Something went wrong."), page(521), Answer(FILM))
     purse = Purse(10)
     with connected(scripted.url, quota=purse, attempts=3) as client:
-        assert client.title("tt1375666").metacritic == 74
+        assert client.title("tt1375666")["metacritic"] == 74
     assert purse.left == 7
 
 
@@ -235,7 +232,7 @@ def test_the_check_passes_whether_or_not_the_title_is_found(scripted: Scripted, 
 
 def test_the_stand_ins_values_are_parsed_correctly(steady: RunningSimulator):
     titles = {title.imdb_id: title for title in steady.state.titles.values() if title.imdb_id}
-    found: dict[str, OmdbTitle] = {}
+    found: dict[str, dict[str, Any]] = {}
     with connected(steady.omdb_url, "demo-omdb-key") as client:
         client.check()
         for imdb_id in titles:
@@ -244,10 +241,10 @@ def test_the_stand_ins_values_are_parsed_correctly(steady: RunningSimulator):
     assert len(found) > len(titles) / 2
     for imdb_id, title in found.items():
         meant = {site: round(opinion.value, 1) for site, opinion in opinions(titles[imdb_id]).items()}
-        assert (title.imdb_rating, title.rotten_tomatoes) == (meant.get("imdb"), meant.get("tomatoes"))
-        assert title.metacritic == meant.get("metacritic")
-        assert (title.runtime_minutes or 0) == (titles[imdb_id].runtime_minutes or 0)
-        assert (title.awards is None) == (title.award_wins is title.award_nominations is None)
+        assert (title["imdb_rating"], title["rotten_tomatoes"]) == (meant.get("imdb"), meant.get("tomatoes"))
+        assert title["metacritic"] == meant.get("metacritic")
+        assert (title["runtime_minutes"] or 0) == (titles[imdb_id].runtime_minutes or 0)
+        assert (title["awards"] is None) == (title["award_wins"] is title["award_nominations"] is None)
 
 
 def test_malformed_json_is_repaired_without_another_request():
@@ -258,7 +255,7 @@ def test_malformed_json_is_repaired_without_another_request():
         running_simulator(World("films", films), stand_ins) as simulator,
         connected(simulator.omdb_url, "demo-omdb-key", quota=purse, attempts=5) as client,
     ):
-        assert [client.title(film.imdb_id or "").imdb_id for film in films] == [film.imdb_id for film in films]
+        assert [client.title(film.imdb_id or "")["imdb_id"] for film in films] == [film.imdb_id for film in films]
     assert purse.left == 0
 
 

@@ -46,7 +46,7 @@ def test_arbitrary_values_are_in_range_or_none(value: Any):
 @given(ANYTHING | st.from_regex(r"((Won|Nominated for) [0-9]{1,6} [A-Z][a-z]+s?\. )?(Another )?[0-9]{1,12} wins?"))
 def test_arbitrary_awards_texts_give_numbers_that_fit_their_columns(value: Any):
     found = values.awards(value)
-    for total in (found.wins, found.nominations):
+    for total in (found.award_wins, found.award_nominations):
         assert total is None or 0 <= total <= 2 * values.MOST_AWARDS
     for prize in (found.oscars_won, found.oscar_nominations, found.emmys_won, found.emmy_nominations):
         assert prize is None or 0 <= prize < 2**15
@@ -114,7 +114,7 @@ def test_awards_texts_are_parsed_to_the_numbers_they_were_made_from(
     assert values.awards(f"{lead}{totals} total") == expected
     assert values.awards(f"{totals}.") == Awards(wins, nominations)
     besides = values.awards(f"{lead}Another {totals}.")
-    assert (besides.wins, besides.nominations) == (wins + named * won, nominations + named * (not won))
+    assert (besides.award_wins, besides.award_nominations) == (wins + named * won, nominations + named * (not won))
     assert (besides.oscars_won, besides.emmy_nominations) == (expected.oscars_won, expected.emmy_nominations)
 
 

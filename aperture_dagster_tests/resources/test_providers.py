@@ -16,6 +16,7 @@ from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.world import World
+from aperture_dagster.sources.services import MeteredService
 from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster_tests.resources.conftest import NOW
 
@@ -38,12 +39,12 @@ def test_a_missing_setting_is_named(given: dict[str, Any], named: str):
 
 def test_without_a_key_tmdb_is_not_configured():
     for settings in (load_settings(), load_settings(tmdb_api_key="")):
-        service = TMDB.metered(settings, Database(settings), Clock())
+        service = MeteredService(TMDB, settings, Database(settings), Clock())
         assert not service.configured
         with pytest.raises(ServiceNotConfigured, match="TMDB_API_KEY"), service.open():
             pass
     settings = load_settings(tmdb_api_key="abc")
-    assert TMDB.metered(settings, Database(settings), Clock()).configured
+    assert MeteredService(TMDB, settings, Database(settings), Clock()).configured
 
 
 def test_a_home_belongs_to_one_server(serve: Serve, make_settings: Callable[..., Settings]):

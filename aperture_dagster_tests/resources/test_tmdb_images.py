@@ -22,7 +22,7 @@ PNG, JPEG = png("logo", 50, 20), jpeg("logo", 48, 24)
 
 @contextmanager
 def connected(url: str, **how: Any) -> Iterator[TmdbImages]:
-    client = TmdbImages.connect(url, **QUICK | how)
+    client = TmdbImages(url, **QUICK | how)
     try:
         yield client
     finally:
@@ -105,12 +105,12 @@ def test_all_logos_of_the_stand_in_are_pictures(steady: RunningSimulator):
     # As TMDb's answers name them.
     from aperture_dagster.resources.tmdb import Tmdb
 
-    tmdb = Tmdb.connect(steady.tmdb_url, "demo-tmdb-key", attempts=1)
+    tmdb = Tmdb(steady.tmdb_url, "demo-tmdb-key", attempts=1)
     titles = [title for title in steady.state.titles.values() if title.companies and title.tmdb_id]
     paths: set[str] = set()
     for title in titles[:10]:
         assert title.tmdb_id is not None
-        companies = tmdb.title(title.media_type, title.tmdb_id).companies
+        companies = tmdb.title(title.media_type, title.tmdb_id)["companies"]
         paths |= {company["logo_path"] for company in companies if company["logo_path"]}
     tmdb.close()
     assert paths

@@ -13,7 +13,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import quote, quote_plus
@@ -336,7 +336,7 @@ def test_the_key_is_sent_unchanged(scripted: Scripted, transport: Make):
 
 def test_every_attempt_is_counted(scripted: Scripted, transport: Make):
     scripted.say(Answer("", 500), Answer("", 500), GOOD)
-    with transport() as client:
+    with closing(transport()) as client:
         client.get_json("/x")
         assert client.requests == 3
 

@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -37,10 +36,9 @@ enriched_metadata.append_column(Column("critics_score", Float))
 import aperture_dagster.sources as declared  # noqa: E402
 from aperture_dagster.library.merge import gives  # noqa: E402
 from aperture_dagster.resources.client import ServiceClient  # noqa: E402
-from aperture_dagster.resources.metered_service import MeteredService  # noqa: E402
-from aperture_dagster.resources.transport import Transport  # noqa: E402
 from aperture_dagster.settings import Settings, load_settings  # noqa: E402
 from aperture_dagster.sources.base import TitleSource, store_titles  # noqa: E402
+from aperture_dagster.sources.services import MeteredService  # noqa: E402
 from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one  # noqa: E402
 
 KEY = "critics-s3cret"
@@ -79,32 +77,19 @@ def site() -> Iterator[None]:
         server.server_close()
 
 
-@dataclass(frozen=True)
-class Score:
-    """What the site says of a title."""
-
-    score: int
-
-    def as_row(self, work_id: int) -> dict[str, Any]:
-        """Return the row of ``critics_scores`` for a work."""
-        return {"work_id": work_id, "score": self.score}
-
-
 class Critics(ServiceClient):
     """A client of the site."""
+
+    def __init__(self, key: str, **options: Any) -> None:
+        super().__init__("Critics", ADDRESS[0], headers={"X-Key": key}, secrets=[key], **options)
 
     def check(self) -> None:
         """Raise if the key is refused."""
         self.transport.get_json("/account")
 
-    def title(self, imdb_id: str) -> Score:
+    def title(self, imdb_id: str) -> dict[str, Any]:
         """Fetch the score of a title."""
-        return Score(self.transport.get_json(f"/titles/{imdb_id}")["score"])
-
-
-def connect(settings: Settings, key: str, **options: Any) -> Critics:
-    """Make the client."""
-    return Critics(Transport("Critics", ADDRESS[0], headers={"X-Key": key}, secrets=[key], **options))
+        return {"score": self.transport.get_json(f"/titles/{imdb_id}")["score"]}
 
 
 def work_lists(settings: Settings, service: MeteredService[Critics], client: Critics) -> tuple[WorkList, ...]:
@@ -128,7 +113,7 @@ CRITICS: TitleSource[Critics] = TitleSource(
     name="critics",
     label="Critics",
     asks_by="imdb",
-    connect=connect,
+    connect=lambda settings, key, **options: Critics(key, **options),
     key=lambda settings: SecretStr(KEY),
     key_setting="CRITICS_API_KEY",
     url=lambda settings: ADDRESS[0],

@@ -205,7 +205,7 @@ def played(server_item_id: str, **facts: Any) -> ItemState:
 def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
     """Return a row of TMDb metadata for a film on the shelf."""
     answer = {"id": number, "title": f"TMDb {number}", "overview": "Said.", "vote_average": 7, "vote_count": 3} | facts
-    return parse_title(answer, "movie").as_row(shelf.item(f"film-{number}")["work_id"])
+    return {"work_id": shelf.item(f"film-{number}")["work_id"]} | parse_title(answer, "movie")
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ def connect() -> Iterator[Callable[..., JellyfinReader]]:
 
     def connecting(simulator: Any, **how: Any) -> JellyfinReader:
         made.append(
-            JellyfinReader.connect(
+            JellyfinReader(
                 simulator.jellyfin_url, "demo-jellyfin-key", **{"attempts": 2, "first_wait_seconds": 0.01} | how
             )
         )

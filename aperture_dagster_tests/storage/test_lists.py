@@ -319,7 +319,7 @@ def test_tmdb_recommendations_lead_to_works_of_the_same_media_type(shelf: Shelf)
     first = shelf.item("film-1")["work_id"]
     answer = {"id": 1, "title": "x", "recommendations": {"results": [{"id": n} for n in (3, 4, 99, 1, 2)]}}
     with shelf.open() as connection:
-        write_answers(connection, "tmdb", [parse_title(answer, "movie").as_row(first)])
+        write_answers(connection, "tmdb", [{"work_id": first} | parse_title(answer, "movie")])
         edges = read_edges(connection)
     assert list(edges.recommended_work_id) == [shelf.item("film-3")["work_id"], shelf.item("film-2")["work_id"]]
     assert list(edges["rank"]) == [1, 5]
@@ -335,7 +335,7 @@ def test_tmdb_recommendations_are_between_works_of_the_library(shelf: Shelf):
     with shelf.open() as connection:
         for n in works:
             answer = {"id": n, "title": "x", "recommendations": {"results": [{"id": other} for other in works]}}
-            write_answers(connection, "tmdb", [parse_title(answer, "movie").as_row(works[n])])
+            write_answers(connection, "tmdb", [{"work_id": works[n]} | parse_title(answer, "movie")])
         assert len(read_edges(connection)) == 6
     shelf.films(film(1), film(2))
     with shelf.open() as connection:

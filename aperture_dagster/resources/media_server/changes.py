@@ -44,7 +44,7 @@ class MediaServerChanges(ServiceClient, ABC):
     product: ClassVar[Literal["jellyfin", "emby"]]
 
     def __init__(self, reader: MediaServerReader, *, dry_run: bool = False) -> None:
-        super().__init__(reader.transport)
+        self.transport = reader.transport
         self.reader = reader
         self.dry_run = dry_run
         self.writes: Counter[str] = Counter()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any, Literal
 
+from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestRejected, ServiceRefused
 from aperture_dagster.resources.home_network import Route
 from aperture_dagster.resources.json_text import expect
-from aperture_dagster.resources.transport import Transport
 
 ServerType = Literal["jellyfin", "emby"]
 # Emby counts versions from 4; Jellyfin, which began as a fork of it, from 10.
@@ -23,12 +24,11 @@ def detect_server_type(url: str, route: Route | None = None, **options: Any) -> 
     Raises:
         ServiceUnavailable: the server does not answer.
     """
-    with Transport(
-        "The media server", url, route=route, connections=1, address_setting="APERTURE_MEDIA_SERVER_URL", **options
-    ) as transport:
+    options |= {"route": route, "connections": 1, "address_setting": "APERTURE_MEDIA_SERVER_URL"}
+    with closing(ServiceClient("The media server", url, **options)) as server:
         for path in (PUBLIC_INFO, f"/emby{PUBLIC_INFO}"):
             try:
-                return _server_type(expect(transport.get_json(path), dict, path))
+                return _server_type(expect(server.transport.get_json(path), dict, path))
             except (NotFound, RequestRejected):
                 continue
             except (ServiceRefused, BadAnswer):

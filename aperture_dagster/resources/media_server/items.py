@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from aperture_dagster.resources.json_text import expect
-from aperture_dagster.resources.media_server.records import ItemState, MediaType, ServerEpisode, ServerTitle, ServerUser
+from aperture_dagster.resources.json_text import as_object, expect
+from aperture_dagster.resources.media_server.records import (
+    ItemState,
+    MediaType,
+    ServerEpisode,
+    ServerStudio,
+    ServerTitle,
+    ServerUser,
+)
 from aperture_dagster.resources.media_server.values import (
     day_of,
     moment_of,
@@ -44,16 +52,14 @@ def parse_user(item: dict[str, Any]) -> ServerUser:
 
 def policy_of(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return a user's policy, empty if there is none."""
-    policy = item.get("Policy")
-    return policy if isinstance(policy, dict) else {}
+    return as_object(item.get("Policy"))
 
 
 def parse_title(item: dict[str, Any]) -> ServerTitle:
     """Parse a film or series. Raises BadAnswer without an id and a name."""
-    ids = item.get("ProviderIds")
     providers = {
         str(name).lower(): value.strip().lower()
-        for name, value in (ids if isinstance(ids, dict) else {}).items()
+        for name, value in as_object(item.get("ProviderIds")).items()
         if isinstance(value, str)
     }
     imdb_id = providers.get("imdb", "")
@@ -111,20 +117,15 @@ def parse_state(item: dict[str, Any]) -> ItemState:
     """
     data = expect(item.get("UserData"), dict, "UserData")
     rating = parse_number(data, "Rating")
-    item_id, name, favorite = parse_id(item.get("Id")), parse_text(item, "Name"), data.get("IsFavorite") is True
-    rating = None if rating is None else min(max(rating, 0.0), 10.0)
-    if item.get("Type") == "Series":
-        return ItemState(
-            server_item_id=item_id,
-            is_episode=False,
-            played=False,
-            play_count=0,
-            position_share=0.0,
-            last_played_at=None,
-            favorite=favorite,
-            rating=rating,
-            name=name,
-        )
+    item_type = item.get("Type")
+    state = ItemState(
+        server_item_id=parse_id(item.get("Id")),
+        favorite=data.get("IsFavorite") is True,
+        rating=None if rating is None else min(max(rating, 0.0), 10.0),
+        name=parse_text(item, "Name"),
+    )
+    if item_type == "Series":
+        return state
     position = parse_number(data, "PlaybackPositionTicks") or 0
     runtime = parse_number(item, "RunTimeTicks") or 0
     percentage = parse_number(data, "PlayedPercentage")
@@ -136,21 +137,31 @@ def parse_state(item: dict[str, Any]) -> ItemState:
     if share == 0 and (position > 0 or is_other_version):
         # Started; how far is unknown.
         share = 0.5
-    is_episode = item.get("Type") == "Episode"
-    return ItemState(
-        server_item_id=item_id,
-        is_episode=is_episode,
+    state = replace(
+        state,
         played=played,
         play_count=play_count,
         position_share=min(max(share, 0.0), 1.0),
         last_played_at=last_played_at,
-        favorite=favorite,
-        rating=rating,
-        name=name,
-        series_name=parse_text(item, "SeriesName") if is_episode else None,
-        season=parse_integer(item, "ParentIndexNumber") if is_episode else None,
-        number=parse_integer(item, "IndexNumber") if is_episode else None,
     )
+    if item_type != "Episode":
+        return state
+    return replace(
+        state,
+        is_episode=True,
+        series_name=parse_text(item, "SeriesName"),
+        season=parse_integer(item, "ParentIndexNumber"),
+        number=parse_integer(item, "IndexNumber"),
+    )
+
+
+def parse_studio(item: Any) -> ServerStudio | None:
+    """Parse a studio; None without an id and a name."""
+    studio = as_object(item)
+    server_item_id, name = studio.get("Id"), studio.get("Name")
+    if not isinstance(server_item_id, str) or not server_item_id or not isinstance(name, str):
+        return None
+    return ServerStudio(server_item_id, name, has_picture=bool(as_object(studio.get("ImageTags")).get("Primary")))
 
 
 def parse_tags(item: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -7,13 +7,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from operator import attrgetter
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.home_network import Route
 from aperture_dagster.resources.json_text import expect
-from aperture_dagster.resources.media_server.items import ITEM_TYPES, parse_episode, parse_state, parse_title
+from aperture_dagster.resources.media_server.items import (
+    ITEM_TYPES,
+    parse_episode,
+    parse_state,
+    parse_studio,
+    parse_title,
+)
 from aperture_dagster.resources.media_server.listing import id_batches, only_types, read_listing, read_listings
 from aperture_dagster.resources.media_server.records import (
     ItemState,
@@ -28,7 +34,6 @@ from aperture_dagster.resources.media_server.records import (
     ServerUser,
     with_content,
 )
-from aperture_dagster.resources.transport import Transport
 
 Record = TypeVar("Record")
 Item = TypeVar("Item", ServerTitle, ServerEpisode)
@@ -47,8 +52,11 @@ class MediaServerReader(ServiceClient, ABC):
     as Emby spells them.
 
     Args:
-        transport: to the server's address, with its auth header.
+        url: the server's address.
+        api_key: of an administrator.
         page_size: items requested at once.
+        route: how to reach the server.
+        options: passed to the transport.
     """
 
     product: ClassVar[str]
@@ -59,20 +67,12 @@ class MediaServerReader(ServiceClient, ABC):
     listing_query: ClassVar[Mapping[str, str]]
     """Parameters of every listing."""
 
-    def __init__(self, transport: Transport, *, page_size: int = 500) -> None:
-        super().__init__(transport)
-        self._page_size = page_size
-        self.last_identity: ServerIdentity | None = None
-        """What :meth:`identity` returned last."""
-
-    @classmethod
-    def connect(
-        cls, url: str, api_key: str, *, page_size: int = 500, route: Route | None = None, **options: Any
-    ) -> Self:
-        """Make a client for the server at ``url``; ``options`` are passed to the transport."""
-        headers, params = cls.credentials(api_key, route.headers if route else {})
-        transport = Transport(
-            cls.product,
+    def __init__(
+        self, url: str, api_key: str, *, page_size: int = 500, route: Route | None = None, **options: Any
+    ) -> None:
+        headers, params = self.credentials(api_key, route.headers if route else {})
+        super().__init__(
+            self.product,
             url,
             headers=headers,
             params=params,
@@ -83,7 +83,9 @@ class MediaServerReader(ServiceClient, ABC):
             address_setting="APERTURE_MEDIA_SERVER_URL",
             **{"timeout_seconds": 60, **options},
         )
-        return cls(transport, page_size=page_size)
+        self._page_size = page_size
+        self.last_identity: ServerIdentity | None = None
+        """What :meth:`identity` returned last."""
 
     @staticmethod
     @abstractmethod
@@ -221,16 +223,7 @@ class MediaServerReader(ServiceClient, ABC):
             items = expect(answer.get("Items"), list, f"{self.product}'s /Studios: Items")
             if not items:
                 return
-            yield [studio for item in items if (studio := _parse_studio(item)) is not None]
+            yield [studio for item in items if (studio := parse_studio(item)) is not None]
             start += len(items)
             if start >= expect(answer.get("TotalRecordCount"), int, "TotalRecordCount"):
                 return
-
-
-def _parse_studio(item: Any) -> ServerStudio | None:
-    if not isinstance(item, dict):
-        return None
-    server_item_id, name, tags = item.get("Id"), item.get("Name"), item.get("ImageTags")
-    if not isinstance(server_item_id, str) or not server_item_id or not isinstance(name, str):
-        return None
-    return ServerStudio(server_item_id, name, has_picture=isinstance(tags, dict) and bool(tags.get("Primary")))

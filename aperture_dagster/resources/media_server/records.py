@@ -122,13 +122,13 @@ class ItemState:
     """
 
     server_item_id: str
-    is_episode: bool
-    played: bool
-    play_count: int
-    position_share: float
-    last_played_at: datetime | None
-    favorite: bool
-    rating: float | None
+    is_episode: bool = False
+    played: bool = False
+    play_count: int = 0
+    position_share: float = 0.0
+    last_played_at: datetime | None = None
+    favorite: bool = False
+    rating: float | None = None
     name: str | None = None
     series_name: str | None = None
     season: int | None = None
