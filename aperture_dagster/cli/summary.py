@@ -12,14 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aperture_dagster.library.watching import episode_label
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.history import count_plays
 from aperture_dagster.storage.lists import profile_table, reason, recommendation_table, top_picks_table
 from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.watching import shows_table
 
-SHOWN_USERS, SHOWN_FILMS, SHOWN_SERIES = 3, 7, 3
+SHOWN_USERS, SHOWN_FILMS, SHOWN_SERIES, SHOWN_WATCHED = 3, 7, 3, 3
 
 
 def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +29,9 @@ def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
     today = datetime.now(ZoneInfo(settings.schedule_timezone)).date()
     with Database(settings).transaction() as connection:
         users = [user for user in read_users(connection) if not user.gone]
-        lists = {user.name: recommendation_table(connection, user.user_id) for user in users if not user.is_disabled}
+        active = [user for user in users if not user.is_disabled]
+        lists = {user.name: recommendation_table(connection, user.user_id) for user in active}
+        shows = {user.name: shows_table(connection, user.user_id, today=today) for user in active}
         picks = top_picks_table(connection, today)
         counts = {"users": len(users), **catalogue_size(connection), "plays": count_plays(connection)}
     kept = ("media_type", "title", "year", "tmdb_id", "imdb_id")
@@ -46,12 +50,34 @@ def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
             ]
             for media_type in ("movie", "series")
         },
+        "shows_you_watch": {
+            name: [
+                {"title": row["title"], "next_episode": _next_episode(row)}
+                | {key: row[key] for key in ("behind", "next_air_date", "days_until")}
+                for row in rows
+            ]
+            for name, rows in shows.items()
+        },
         **cycle,
     }
 
 
+def _next_episode(row: Mapping[str, Any]) -> str | None:
+    return episode_label(row["next_season"], row["next_number"]) or row["next_title"]
+
+
+def _progress(row: Mapping[str, Any]) -> str:
+    """Say in a line what is next in a series of ``shows_you_watch``."""
+    parts = [f"next: {row['next_episode']}, {row['behind']} to watch" if row["next_episode"] else "all watched"]
+    if row["days_until"] is not None:
+        parts.append(f"new episode in {row['days_until']} days" if row["days_until"] else "new episode today")
+    return "; ".join(parts)
+
+
 def show(settings: Settings, summary: Mapping[str, Any], console: Console) -> None:
-    """Print Top Picks, the lists of the users with the longest histories, and the figures."""
+    """Print Top Picks, the lists of the users with the longest histories, what the first of them watches, and the
+    figures.
+    """
     picks = Table(title="Top Picks: what this household watches", title_justify="left", title_style="bold")
     for column in ("", "Film", "Viewers", "Series", "Viewers"):
         picks.add_column(column, justify="right" if column in ("", "Viewers") else "left")
@@ -73,6 +99,9 @@ def show(settings: Settings, summary: Mapping[str, Any], console: Console) -> No
         entries = summary["recommendations"][name]
         for row in _of_type(entries, "movie")[:SHOWN_FILMS] + _of_type(entries, "series")[:SHOWN_SERIES]:
             table.add_row(Text(_noun(row), "dim"), _title(row), Text(row["because"], "dim"))
+        if name == by_history[0]:
+            for row in summary["shows_you_watch"][name][:SHOWN_WATCHED]:
+                table.add_row(Text("watching", "dim"), Text(row["title"]), Text(_progress(row), "dim"))
         console.print(table)
     console.print(
         f"\n{summary['movies']:,} films, {summary['series']:,} series, {summary['episodes']:,} episodes, "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
@@ -59,10 +59,21 @@ def visible_copies(
         preferred: the item usually shown for a work. If the user may not see it, the lowest visible item id is used.
     """
     usual = preferred or {}
+    shown: dict[int, int] = {}
+    for copy in copies_in_sight(copies, access):
+        chosen = shown.get(copy.work_id)
+        if chosen is None or copy.item_id == usual.get(copy.work_id):
+            shown[copy.work_id] = copy.item_id
+        elif chosen != usual.get(copy.work_id):
+            shown[copy.work_id] = min(chosen, copy.item_id)
+    return shown
+
+
+def copies_in_sight(copies: Iterable[Copy], access: Access) -> Iterator[Copy]:
+    """Yield the copies that a user may see."""
     libraries = None if access.all_libraries else frozenset(access.library_ids)
     blocked, allowed = clean_tags(access.blocked_tags), clean_tags(access.allowed_tags)
     folders = tuple(_as_prefix(folder) for folder in access.excluded_folders)
-    visible: dict[int, int] = {}
     for copy in copies:
         if libraries is not None and copy.library_id not in libraries:
             continue
@@ -72,12 +83,7 @@ def visible_copies(
                 continue
         if folders and copy.path is not None and _as_prefix(copy.path).startswith(folders):
             continue
-        shown = visible.get(copy.work_id)
-        if shown is None or copy.item_id == usual.get(copy.work_id):
-            visible[copy.work_id] = copy.item_id
-        elif shown != usual.get(copy.work_id):
-            visible[copy.work_id] = min(shown, copy.item_id)
-    return visible
+        yield copy
 
 
 def clean_tags(tags: Iterable[str]) -> frozenset[str]:

@@ -46,9 +46,14 @@ def read_items(connection: Connection) -> pd.DataFrame:
     return frame
 
 
-def read_copies(connection: Connection) -> list[Copy]:
-    """Read every copy of every work in the library."""
-    rows = execute(connection, "SELECT work_id, item_id, library_id, tags, path FROM present_titles")
+def read_copies(connection: Connection, media_type: str | None = None) -> list[Copy]:
+    """Read every copy of every work in the library, or of those of one media type."""
+    rows = execute(
+        connection,
+        "SELECT work_id, item_id, library_id, tags, path FROM present_titles "
+        "WHERE media_type = coalesce(:media_type, media_type)",
+        media_type=media_type,
+    )
     return [Copy(work, item, library, tuple(tags), path) for work, item, library, tags, path in rows]
 
 

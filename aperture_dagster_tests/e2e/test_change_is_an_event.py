@@ -121,7 +121,7 @@ def test_a_play_moves_the_taste_and_the_list_of_the_user_who_watched(living: Liv
     before = living.list_of(other)
     living.state.play(Play(user, film.key, datetime.now(UTC)))
     living.scheduled("sync_watch_history")
-    assert living.follow() == [{"taste_profiles": {user}}, {"recommendations": {user}}]
+    assert living.follow() == [{"taste_profiles": {user}, "shows_you_watch": {user}}, {"recommendations": {user}}]
     assert film.title not in living.home.titles_for(user)
     assert living.list_of(other) == before
 

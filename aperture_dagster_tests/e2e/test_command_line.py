@@ -62,7 +62,8 @@ def demo(home: Path, *arguments: str) -> dict[str, Any]:
 
 def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(home: Path):
     summary = demo(home)
-    assert set(summary) == {*COUNTS, "recommendations", "top_picks", "seconds", "requests", "rows_written"}
+    lists = {"recommendations", "top_picks", "shows_you_watch"}
+    assert set(summary) == {*COUNTS, *lists, "seconds", "requests", "rows_written"}
     assert all(type(summary[name]) is int and summary[name] > 0 for name in COUNTS)
     assert summary["users"] >= len(summary["recommendations"]) == 3
     for entries in summary["recommendations"].values():
@@ -76,6 +77,14 @@ def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(hom
             assert entry["imdb_id"] is None or re.fullmatch(r"tt\d+", entry["imdb_id"])
     assert set(summary["top_picks"]) == {"movie", "series"}
     assert all(0 < len(picks) <= 10 for picks in summary["top_picks"].values())
+    assert set(summary["shows_you_watch"]) == set(summary["recommendations"])
+    watched = [entry for entries in summary["shows_you_watch"].values() for entry in entries]
+    for entry in watched:
+        assert set(entry) == {"title", "next_episode", "behind", "next_air_date", "days_until"}
+        assert (entry["next_episode"] is None) == (entry["behind"] == 0)
+        assert entry["next_episode"] is None or re.fullmatch(r"S\d{2}E\d{2}", entry["next_episode"])
+        assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", entry["next_air_date"]) and entry["days_until"] in range(30)
+    assert any(entry["next_episode"] for entry in watched) and any(not entry["next_episode"] for entry in watched)
     for part in ("seconds", "requests", "rows_written"):
         assert summary[part] and all(value >= 0 for value in summary[part].values()), part
     assert summary["requests"]["tmdb"] >= summary["movies"] + summary["series"] - 10

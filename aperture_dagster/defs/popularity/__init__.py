@@ -1,10 +1,13 @@
-"""What the household as a whole watches."""
+"""What the household as a whole watches, and the series that each user watches."""
 
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.popularity.jobs import JOBS
+from aperture_dagster.defs.popularity.shows_you_watch import lead_to_unwatched_episodes, shows_you_watch
 from aperture_dagster.defs.popularity.top_picks import top_picks_asset
+
+__all__ = ["group", "shows_you_watch"]
 
 
 def group(timezone: str) -> Group:
     """The group, with days of the operator's time zone."""
-    return Group(assets=(top_picks_asset(timezone),), jobs=JOBS)
+    return Group(assets=(top_picks_asset(timezone), shows_you_watch), checks=(lead_to_unwatched_episodes,), jobs=JOBS)

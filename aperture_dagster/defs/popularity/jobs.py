@@ -1,4 +1,4 @@
-"""When the household's lists are made."""
+"""When the lists of what is watched are made."""
 
 from aperture_dagster.defs.jobs import Job
 
@@ -9,5 +9,12 @@ JOBS = (
         ("top_picks",),
         cron="0 5 * * *",
         scope="day",
+    ),
+    Job(
+        "sync_watching_libraries",
+        "Find where each user is in the series that they watch.",
+        ("shows_you_watch",),
+        cron="30 5 * * *",
+        scope="users",
     ),
 )

@@ -36,6 +36,7 @@ from aperture_dagster.storage.tables.taste import (
     top_picks,
 )
 from aperture_dagster.storage.tables.views import VIEWS
+from aperture_dagster.storage.tables.watching import shows_you_watch
 
 # The newest migration; a database at this revision needs no migration.
 HEAD_REVISION = "v1"
@@ -70,6 +71,7 @@ __all__ = [
     "ratings",
     "recommendations",
     "services",
+    "shows_you_watch",
     "studio_logos",
     "taste_profiles",
     "taste_weights",

@@ -219,6 +219,7 @@ enriched_metadata = Table(
     Column("popularity", Float),
     Column("collection_name", Text),
     Column("poster_path", Text),
+    Column("next_episode", JSONB, comment="of a series: {season, number, title, air_date}"),
     Column("imdb_rating", Float, comment="0-10"),
     Column("imdb_votes", Integer),
     Column("rotten_tomatoes", Float, comment="0-100, critics"),

@@ -361,6 +361,7 @@ CREATE TABLE enriched_metadata (
     popularity FLOAT,
     collection_name TEXT,
     poster_path TEXT,
+    next_episode JSONB,
     imdb_rating FLOAT,
     imdb_votes INTEGER,
     rotten_tomatoes FLOAT,
@@ -381,6 +382,7 @@ CREATE TABLE enriched_metadata (
     CONSTRAINT fk_enriched_metadata_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 COMMENT ON TABLE enriched_metadata IS 'Merged metadata of a work, with a defined precedence of sources per column, and the source of each value.';
+COMMENT ON COLUMN enriched_metadata.next_episode IS 'of a series: {season, number, title, air_date}';
 COMMENT ON COLUMN enriched_metadata.vote_average IS '0-10';
 COMMENT ON COLUMN enriched_metadata.imdb_rating IS '0-10';
 COMMENT ON COLUMN enriched_metadata.rotten_tomatoes IS '0-100, critics';
@@ -589,6 +591,41 @@ CREATE TABLE top_picks (
 );
 COMMENT ON TABLE top_picks IS 'The most watched titles of the household, one list per day.';
 COMMENT ON COLUMN top_picks.relaxed IS 'the minimum number of viewers was lowered to fill the list';
+
+CREATE TABLE shows_you_watch (
+    user_id TEXT NOT NULL,
+    work_id BIGINT NOT NULL,
+    rank SMALLINT NOT NULL,
+    item_id BIGINT NOT NULL,
+    episodes_played INTEGER NOT NULL,
+    episodes_out INTEGER NOT NULL,
+    next_item_id BIGINT,
+    next_season INTEGER,
+    next_number INTEGER,
+    next_title TEXT,
+    behind INTEGER NOT NULL,
+    next_air_date DATE,
+    last_played_at TIMESTAMP WITH TIME ZONE,
+    listed_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_shows_you_watch PRIMARY KEY (user_id, work_id),
+    CONSTRAINT ck_shows_you_watch_rank CHECK (rank >= 1),
+    CONSTRAINT ck_shows_you_watch_episodes_played CHECK (episodes_played >= 0),
+    CONSTRAINT ck_shows_you_watch_episodes_out CHECK (episodes_out >= 0),
+    CONSTRAINT ck_shows_you_watch_behind CHECK (behind >= 0),
+    CONSTRAINT fk_shows_you_watch_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
+    CONSTRAINT fk_shows_you_watch_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
+);
+COMMENT ON TABLE shows_you_watch IS 'The series that each user is watching, and where they are in it.';
+COMMENT ON COLUMN shows_you_watch.rank IS 'by last activity, 1 is the latest';
+COMMENT ON COLUMN shows_you_watch.item_id IS 'the copy of the series to play';
+COMMENT ON COLUMN shows_you_watch.episodes_played IS 'of episodes_out';
+COMMENT ON COLUMN shows_you_watch.episodes_out IS 'in the library and aired, or played';
+COMMENT ON COLUMN shows_you_watch.next_item_id IS 'the next episode to watch; null: none in the library';
+COMMENT ON COLUMN shows_you_watch.behind IS 'aired episodes to watch, from the next one on';
+COMMENT ON COLUMN shows_you_watch.next_air_date IS 'of the next episode to air; null: unknown';
+COMMENT ON COLUMN shows_you_watch.last_played_at IS 'null: unknown';
+COMMENT ON COLUMN shows_you_watch.listed_at IS 'kept while it is listed';
 
 CREATE TABLE episodes (
     item_id BIGINT NOT NULL,

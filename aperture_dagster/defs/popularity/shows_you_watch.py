@@ -1,0 +1,165 @@
+"""Where each user is in the series that they watch."""
+
+from collections.abc import Iterator
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from aperture_dagster.automation import daily, on_upstream_change
+from aperture_dagster.defs.enrichment import enriched_metadata
+from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.media_server import episodes, series, users, watch_history
+from aperture_dagster.defs.reporting import is_brief, table
+from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.library.access import copies_in_sight
+from aperture_dagster.library.parental import within_limit
+from aperture_dagster.library.watching import (
+    WatchedSeries,
+    WatchingRules,
+    episode_label,
+    in_order,
+    watched_series,
+)
+from aperture_dagster.partitions import USERS, users_partitions
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.lists import read_copies
+from aperture_dagster.storage.people import StoredUser, users_of_partitions
+from aperture_dagster.storage.versions import content_version
+from aperture_dagster.storage.watching import (
+    outdated_shows,
+    read_episodes,
+    read_series,
+    replace_shows,
+    shows_table,
+)
+
+SHOWN = 20
+SHOWN_BRIEFLY = 5
+# A new status or air date can wait for the night; a new episode cannot.
+AT_NIGHT = dg.AssetSelection.assets(series, enriched_metadata)
+
+
+@dg.asset(
+    group_name="popularity",
+    deps=[users, series, episodes, watch_history, enriched_metadata],
+    partitions_def=users_partitions,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    kinds={"postgres"},
+    automation_condition=on_upstream_change(ignoring=AT_NIGHT),
+    output_required=False,
+    metadata={"dagster/table_name": "shows_you_watch"},
+)
+def shows_you_watch(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> Iterator[dg.MaterializeResult]:
+    """The running series that each user watches, one row per user and series: the next episode, how many they are
+    behind, and when the next one airs.
+
+    By last activity, the latest first. Only what the user may see. Entries keep the date on which they were listed.
+    """
+    now = clock.now().astimezone(ZoneInfo(settings.schedule_timezone))
+    rules = WatchingRules(
+        minimum_episodes=settings.shows_you_watch_minimum_episodes,
+        days=settings.shows_you_watch_days,
+        ended_days=settings.shows_you_watch_ended_days,
+    )
+    with operator_errors(context, settings), database.transaction() as connection:
+        library = read_series(connection)
+        copies = read_copies(connection, "series")
+
+    def serve(user: StoredUser) -> UserOutcome:
+        in_sight: dict[int, set[int]] = {}
+        for copy in copies_in_sight(copies, user.access):
+            # A series may have been added since the others were read.
+            one = library.get(copy.work_id)
+            if one is not None and within_limit(one.official_rating, user.max_parental_rating):
+                in_sight.setdefault(copy.work_id, set()).add(copy.item_id)
+        with database.transaction() as connection:
+            played = read_episodes(connection, user.user_id, since=rules.earliest(now))
+            found = [
+                watched_series(library[work_id], states, in_sight[work_id], rules, now=now)
+                for work_id, states in played
+                if work_id in in_sight
+            ]
+            listed = in_order(one for one in found if one is not None)
+            counts = replace_shows(connection, user.user_id, [_row(user, *one) for one in enumerate(listed, start=1)])
+            shown = shows_table(connection, user.user_id, today=now.date())
+            version = content_version(connection, "shows_you_watch", user_id=user.user_id)
+        metadata = {
+            "series": _shown(context, shown),
+            "dagster/row_count": len(shown),
+            "episodes_behind": sum(row["behind"] for row in shown),
+        }
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
+
+    yield from for_each_user(context, settings, database, serve)
+
+
+@dg.asset_check(
+    asset=shows_you_watch,
+    description="Every next episode is in the library, and had not been watched when the list was made.",
+    automation_condition=daily(),
+)
+def lead_to_unwatched_episodes(
+    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+) -> dg.AssetCheckResult:
+    """Warn of entries that lead nowhere, or to what the user has seen."""
+    with database.transaction() as connection:
+        stored = users_of_partitions(connection, context.instance.get_dynamic_partitions(USERS))
+        outdated = outdated_shows(connection, [user.user_id for user in stored.values()])
+    return dg.AssetCheckResult(
+        passed=not outdated,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"outdated": len(outdated)} | ({"entries": table(outdated[:SHOWN])} if outdated else {}),
+        description=f"{len(outdated):,} entries lead to an episode that is gone or was watched: materialize "
+        "shows_you_watch."
+        if outdated
+        else None,
+    )
+
+
+def _row(user: StoredUser, rank: int, one: WatchedSeries) -> dict[str, Any]:
+    return {
+        "user_id": user.user_id,
+        "work_id": one.work_id,
+        "rank": rank,
+        "item_id": one.item_id,
+        "episodes_played": one.episodes_played,
+        "episodes_out": one.episodes_out,
+        "next_item_id": one.next.item_id if one.next is not None else None,
+        "next_season": one.next_season,
+        "next_number": one.next_number,
+        "next_title": one.next.title if one.next is not None else None,
+        "behind": one.behind,
+        "next_air_date": one.next_air_date,
+        "last_played_at": one.last_played_at,
+    }
+
+
+def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dg.MetadataValue:
+    """Show the top of the list: a table, or a few lines in runs that a change started."""
+    labels = [episode_label(row["next_season"], row["next_number"]) or row["next_title"] for row in rows]
+    if is_brief(context):
+        lines = [
+            f"{row['rank']}. {row['title']}: {label or 'all watched'}" for row, label in zip(rows, labels, strict=True)
+        ]
+        return dg.MetadataValue.md("\n".join(lines[:SHOWN_BRIEFLY]) or "*nothing*")
+    return table(
+        [
+            {
+                "rank": row["rank"],
+                "title": row["title"],
+                "next episode": label,
+                "behind": row["behind"],
+                "next air date": row["next_air_date"],
+                "days until": row["days_until"],
+            }
+            for row, label in zip(rows[:SHOWN], labels, strict=False)
+        ]
+    )
