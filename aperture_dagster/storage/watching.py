@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from aperture_dagster.library.watching import Episode, Series, parse_announced
 from aperture_dagster.storage.bulk import WriteCounts, upsert
+from aperture_dagster.storage.queries import execute, read_rows
 from aperture_dagster.storage.tables import shows_you_watch
 
 if TYPE_CHECKING:
@@ -65,12 +66,12 @@ def read_episodes(
 
 def replace_shows(connection: Connection, user_id: str, rows: Sequence[dict[str, Any]]) -> WriteCounts:
     """Replace a user's list. Equal rows are not written, and an entry keeps ``listed_at`` while it is listed."""
-    connection.execute(
-        text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"{shows_you_watch.name}:{user_id}"}
-    )
-    gone = connection.execute(
-        text("DELETE FROM shows_you_watch WHERE user_id = :user AND NOT work_id = ANY(:works)"),
-        {"user": user_id, "works": [row["work_id"] for row in rows]},
+    execute(connection, "SELECT pg_advisory_xact_lock(hashtext(:name))", name=f"{shows_you_watch.name}:{user_id}")
+    gone = execute(
+        connection,
+        "DELETE FROM shows_you_watch WHERE user_id = :user AND NOT work_id = ANY(:works)",
+        user=user_id,
+        works=[row["work_id"] for row in rows],
     )
     counts = upsert(connection, shows_you_watch, rows)
     counts.deleted += gone.rowcount
@@ -82,29 +83,26 @@ def shows_table(connection: Connection, user_id: str, *, today: date) -> list[di
 
     ``days_until`` is None if the air date is unknown or has passed since the list was made.
     """
-    rows = connection.execute(
-        text(
-            "SELECT w.rank, n.title, w.next_season, w.next_number, w.next_title, w.behind, w.episodes_played, "
-            "w.episodes_out, w.next_air_date, CASE WHEN w.next_air_date >= :today THEN w.next_air_date - :today END "
-            "AS days_until, w.last_played_at, w.listed_at FROM shows_you_watch w JOIN work_names n USING (work_id) "
-            "WHERE w.user_id = :user ORDER BY w.rank"
-        ),
-        {"user": user_id, "today": today},
-    ).mappings()
-    return [dict(row) for row in rows]
+    return read_rows(
+        connection,
+        "SELECT w.rank, n.title, w.next_season, w.next_number, w.next_title, w.behind, w.episodes_played, "
+        "w.episodes_out, w.next_air_date, CASE WHEN w.next_air_date >= :today THEN w.next_air_date - :today END "
+        "AS days_until, w.last_played_at, w.listed_at FROM shows_you_watch w JOIN work_names n USING (work_id) "
+        "WHERE w.user_id = :user ORDER BY w.rank",
+        user=user_id,
+        today=today,
+    )
 
 
 def outdated_shows(connection: Connection, user_ids: Sequence[str]) -> list[dict[str, Any]]:
     """List entries whose next episode has left the library, or had been watched when the list was made."""
-    rows = connection.execute(
-        text(
-            "SELECT u.name AS user, n.title, s.next_season AS season, s.next_number AS number FROM shows_you_watch s "
-            "JOIN users u USING (user_id) JOIN work_names n USING (work_id) WHERE s.user_id = ANY(:users) "
-            "AND s.next_item_id IS NOT NULL AND (NOT EXISTS "
-            " (SELECT 1 FROM present_episodes e WHERE e.item_id = s.next_item_id AND e.work_id = s.work_id) "
-            "OR EXISTS (SELECT 1 FROM watch_state w WHERE w.user_id = s.user_id AND w.item_id = s.next_item_id "
-            " AND w.played AND w.updated_at <= s.updated_at)) ORDER BY u.name, n.title"
-        ),
-        {"users": list(user_ids)},
-    ).mappings()
-    return [dict(row) for row in rows]
+    return read_rows(
+        connection,
+        "SELECT u.name AS user, n.title, s.next_season AS season, s.next_number AS number FROM shows_you_watch s "
+        "JOIN users u USING (user_id) JOIN work_names n USING (work_id) WHERE s.user_id = ANY(:users) "
+        "AND s.next_item_id IS NOT NULL AND (NOT EXISTS "
+        " (SELECT 1 FROM present_episodes e WHERE e.item_id = s.next_item_id AND e.work_id = s.work_id) "
+        "OR EXISTS (SELECT 1 FROM watch_state w WHERE w.user_id = s.user_id AND w.item_id = s.next_item_id "
+        " AND w.played AND w.updated_at <= s.updated_at)) ORDER BY u.name, n.title",
+        users=list(user_ids),
+    )

@@ -117,8 +117,7 @@ def lead_to_unwatched_episodes(
         passed=not outdated,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"outdated": len(outdated)} | ({"entries": table(outdated[:SHOWN])} if outdated else {}),
-        description=f"{len(outdated):,} entries lead to an episode that is gone or was watched: materialize "
-        "shows_you_watch."
+        description=f"{len(outdated):,} next episodes are gone or were watched: materialize shows_you_watch."
         if outdated
         else None,
     )
