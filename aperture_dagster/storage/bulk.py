@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Boolean, Executable, column, func, literal_column, select, text, tuple_
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
+from aperture_dagster.storage.queries import read_value
 from aperture_dagster.storage.tables import written_columns
 
 if TYPE_CHECKING:
@@ -61,20 +62,27 @@ def upsert(
     if len(unique) <= FEW_ROWS:
         values = [{name: _jsonable(row[name]) for name in columns} for row in unique]
         source = f"jsonb_populate_recordset(NULL::{target.name}, CAST(:rows AS jsonb))"
-        return _merge(connection, target, source, columns, rows=json.dumps(values, default=str))
-    name = staging_table(connection, target, columns)
-    copy_rows(connection, name, columns, (copied_row(target, row, columns) for row in unique))
-    counts = merge_staged(connection, target, name, columns)
-    connection.exec_driver_sql(f"DROP TABLE {name}")
+        return merge(connection, target, source, columns, rows=json.dumps(values, default=str))
+    staged = stage(connection, target, unique, columns)
+    counts = merge(connection, target, staged, columns)
+    connection.exec_driver_sql(f"DROP TABLE {staged}")
     return counts
 
 
-def staging_table(connection: Connection, target: Table, columns: Sequence[str]) -> str:
-    """Create an empty temporary table with the given columns of ``target``, dropped with the transaction."""
+def stage(connection: Connection, target: Table, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> str:
+    """Write the given columns of rows of ``target`` to a new temporary table, dropped with the transaction."""
     name = f"incoming_{target.name}"
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {_quoted(columns)} FROM {target.name} WITH NO DATA"
     )
+    objects = {one.name for one in target.columns if isinstance(one.type, JSONB)}
+
+    def values(row: dict[str, Any]) -> Iterator[Any]:
+        for one in columns:
+            value = storable(row[one])
+            yield json.dumps(value) if one in objects and value is not None else value
+
+    copy_rows(connection, name, columns, ([*values(row)] for row in rows))
     return name
 
 
@@ -83,21 +91,6 @@ def copy_rows(connection: Connection, name: str, columns: Sequence[str], rows: I
     with driver_cursor(connection) as cursor, cursor.copy(f"COPY {name} ({_quoted(columns)}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
-
-
-def copied_row(target: Table, row: dict[str, Any], columns: Sequence[str]) -> list[Any]:
-    """Return the row's values in the order of ``columns``, as :func:`copy_rows` takes them."""
-    objects = _json_columns(target)
-    values = []
-    for name in columns:
-        value = storable(row[name])
-        values.append(json.dumps(value) if name in objects and value is not None else value)
-    return values
-
-
-@functools.cache
-def _json_columns(target: Table) -> frozenset[str]:
-    return frozenset(one.name for one in target.columns if isinstance(one.type, JSONB))
 
 
 def storable(value: Any) -> Any:
@@ -118,18 +111,16 @@ def storable(value: Any) -> Any:
     return value
 
 
-def merge_staged(connection: Connection, target: Table, staged: str, columns: Sequence[str]) -> WriteCounts:
-    """Merge a staging table into ``target`` by primary key, writing only rows that are new or differ."""
-    counts = _merge(connection, target, staged, tuple(columns))
-    if counts.inserted >= MANY_ROWS:
-        _refresh_statistics(connection, target.name, counts.inserted)
-    return counts
-
-
-def _merge(
-    connection: Connection, target: Table, source: str, columns: tuple[str, ...], **parameters: Any
-) -> WriteCounts:
-    inserted, updated = connection.execute(_merge_statement(target, source, columns), parameters).one()
+def merge(connection: Connection, target: Table, source: str, columns: Sequence[str], **parameters: Any) -> WriteCounts:
+    """Merge ``source``, a table or function, into ``target`` by primary key; equal rows are not written."""
+    statement = _merge_statement(target, source, tuple(columns))
+    inserted, updated = connection.execute(statement, parameters).one()
+    if inserted >= MANY_ROWS:
+        # Autovacuum updates the statistics minutes later; until then the planner would assume an empty table and choose
+        # nested loops.
+        estimate = "SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)"
+        if read_value(connection, estimate, name=target.name) < 2 * inserted:
+            connection.exec_driver_sql(f"ANALYZE {target.name}")
     return WriteCounts(inserted=inserted, updated=updated)
 
 
@@ -157,16 +148,6 @@ def _merge_statement(target: Table, source: str, columns: tuple[str, ...]) -> Ex
 def _jsonable(value: Any) -> Any:
     # JSON has no infinity; PostgreSQL reads it from a string.
     return str(value) if isinstance(value, float) and math.isinf(value) else storable(value)
-
-
-def _refresh_statistics(connection: Connection, name: str, inserted: int) -> None:
-    """Update the planner's statistics of a table that has just been filled.
-
-    Autovacuum does so minutes later; until then the planner would assume an empty table and choose nested loops.
-    """
-    estimate = connection.exec_driver_sql(f"SELECT reltuples FROM pg_class WHERE oid = '{name}'::regclass").scalar()
-    if (estimate or 0) < 2 * inserted:
-        connection.exec_driver_sql(f"ANALYZE {name}")
 
 
 def driver_cursor(connection: Connection, **options: Any) -> Any:

@@ -8,15 +8,14 @@ writes the rows that differ, and marks items that a complete listing lacks as re
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import text
-
-from aperture_dagster.library.identity import Identities, Incoming, Known, ProviderIds, assign_identities
+from aperture_dagster.library.identity import Incoming, Known, ProviderIds, assign_identities
 from aperture_dagster.library.removal import LibraryLoss, RemovalRefused, check_removals
-from aperture_dagster.storage.bulk import WriteCounts, copied_row, copy_rows, merge_staged, upsert
+from aperture_dagster.storage.bulk import WriteCounts, copy_rows, merge, storable, upsert
+from aperture_dagster.storage.queries import execute, lock_until_commit, read_value
 from aperture_dagster.storage.tables import episodes, libraries, titles, works, written_columns
 from aperture_dagster.storage.work_list import ask_again
 
@@ -78,8 +77,7 @@ class Coverage:
 
 def write_libraries(connection: Connection, listed: Iterable[ServerLibrary]) -> WriteCounts:
     """Write the server's libraries. Libraries that disappeared are kept, because their titles are."""
-    rows = [asdict(library) for library in listed]
-    return upsert(connection, libraries, rows)
+    return upsert(connection, libraries, map(asdict, listed))
 
 
 class CatalogueSync:
@@ -102,58 +100,52 @@ class CatalogueSync:
         self._noun = noun
         self._scope = scope
         self._written = [name for name in written_columns(self.TABLE) if name != "removed_at"]
-        self._columns = [name for name in self._written if name not in self.ASSIGNED]
-        staged_only = "".join(f", NULL::{sql_type} AS {name}" for name, sql_type in self.STAGED_ONLY.items())
+        columns = [name for name in self._written if name not in self.ASSIGNED]
+        self._staged = [*columns, *self.STAGED_ONLY]
+        staged_only = [f"NULL::{sql_type} AS {name}" for name, sql_type in self.STAGED_ONLY.items()]
         with connection.begin():
             connection.exec_driver_sql(
-                f"CREATE TEMPORARY TABLE incoming_items AS SELECT {', '.join(self._columns)}{staged_only} "
+                f"CREATE TEMPORARY TABLE incoming_items AS SELECT {', '.join(columns + staged_only)} "
                 f"FROM {self.TABLE.name} WITH NO DATA"
             )
 
     def add(self, library: ServerLibrary, page: Iterable[Any]) -> None:
         """Stage a page of a library."""
-        rows = [
-            [*copied_row(self.TABLE, fields_ | {"library_id": library.library_id}, self._columns), *more]
-            for fields_, more in map(self._row, page)
-        ]
+        rows = (self._row(record) | {"library_id": library.library_id} for record in page)
         with self._connection.begin():
-            copy_rows(self._connection, "incoming_items", [*self._columns, *self.STAGED_ONLY], rows)
+            values = ([storable(row[name]) for name in self._staged] for row in rows)
+            copy_rows(self._connection, "incoming_items", self._staged, values)
 
     def merge(self, coverage: Coverage, rules: RemovalRules) -> CatalogueResult:
         """Write the staged items, and mark the missing ones as removed."""
-        connection, table = self._connection, self.TABLE
+        connection, table = self._connection, self.TABLE.name
         with connection.begin():
             # One merge at a time: concurrent merges would both insert the same new items.
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('catalogue'))")
+            lock_until_commit(connection, "catalogue")
             # An item listed by two libraries belongs to the first.
             connection.exec_driver_sql(
                 "DELETE FROM incoming_items a USING incoming_items b "
                 "WHERE b.server_item_id = a.server_item_id AND b.ctid < a.ctid"
             )
-            connection.exec_driver_sql(f"ANALYZE incoming_items, {table.name}")
+            connection.exec_driver_sql(f"ANALYZE incoming_items, {table}")
             _create_seen_ids(connection, coverage)
-            recognised = self._identify(coverage)
+            result = CatalogueResult(
+                recognised=self._identify(coverage), incomplete_libraries=sorted(coverage.incomplete)
+            )
             connection.exec_driver_sql("CREATE UNIQUE INDEX ON staged_items (item_id)")
             connection.exec_driver_sql("ANALYZE staged_items")
-            result = CatalogueResult(
-                listed=_count(connection, "SELECT count(*) FROM staged_items"),
-                recognised=recognised,
-                returned=_count(
-                    connection,
-                    f"SELECT count(*) FROM staged_items JOIN {table.name} t USING (item_id) "
-                    "WHERE t.removed_at IS NOT NULL",
-                ),
-                incomplete_libraries=sorted(coverage.incomplete),
-            )
-            result.orphaned_episodes = _count(connection, "SELECT count(*) FROM incoming_items") - result.listed
+            known = f"staged_items s JOIN {table} t USING (item_id)"
+            result.listed = read_value(connection, "SELECT count(*) FROM staged_items")
+            result.returned = read_value(connection, f"SELECT count(*) FROM {known} WHERE t.removed_at IS NOT NULL")
+            result.orphaned_episodes = read_value(connection, "SELECT count(*) FROM incoming_items") - result.listed
             result.removed = _release_ids(connection)
             connection.exec_driver_sql(
-                "CREATE TEMPORARY TABLE moved ON COMMIT DROP AS SELECT s.item_id, s.work_id FROM staged_items s "
-                f"JOIN {table.name} t USING (item_id) WHERE t.work_id <> s.work_id"
+                "CREATE TEMPORARY TABLE moved ON COMMIT DROP AS "
+                f"SELECT item_id, s.work_id FROM {known} WHERE t.work_id <> s.work_id"
             )
-            result.counts = merge_staged(connection, table, "staged_items", self._written)
+            result.counts = merge(connection, self.TABLE, "staged_items", self._written)
             connection.exec_driver_sql(
-                f"UPDATE {table.name} t SET removed_at = NULL, updated_at = now() FROM staged_items s "
+                f"UPDATE {table} t SET removed_at = NULL, updated_at = now() FROM staged_items s "
                 "WHERE s.item_id = t.item_id AND t.removed_at IS NOT NULL"
             )
             _write_versions(connection)
@@ -161,9 +153,11 @@ class CatalogueSync:
             self._remove_missing(coverage, rules, result)
         return result
 
-    def _row(self, record: Any) -> tuple[dict[str, Any], list[Any]]:
-        """Return the fields of a record, and the values of ``STAGED_ONLY``."""
-        raise NotImplementedError
+    def _row(self, record: Any) -> dict[str, Any]:
+        """Return the values of a record by column, without the library."""
+        # Without the deep copies of asdict(), which take half of a sync's time.
+        values = {one.name: getattr(record, one.name) for one in fields(record)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def _identify(self, coverage: Coverage) -> int:
         """Create ``staged_items``: the staged rows with the ``ASSIGNED`` columns. Return how many were recognised."""
@@ -173,39 +167,34 @@ class CatalogueSync:
         """Mark missing items as removed; a refusal is stored in the result."""
         connection, table = self._connection, self.TABLE.name
         connection.exec_driver_sql(f"ANALYZE {table}")
-        connection.execute(
-            text(
-                "CREATE TEMPORARY TABLE missing_items ON COMMIT DROP AS SELECT t.item_id, t.library_id, "
-                f"({self.FOLLOWS}) OR EXISTS (SELECT 1 FROM seen_ids v WHERE v.id = t.server_item_id) AS follows "
-                f"FROM {table} t WHERE {self._scope} AND t.removed_at IS NULL "
-                "AND NOT EXISTS (SELECT 1 FROM incoming_items i WHERE i.server_item_id = t.server_item_id) "
-                "AND NOT EXISTS (SELECT 1 FROM seen_ids u WHERE u.id = t.server_item_id AND NOT u.is_version)"
-            )
-        )
+        statement = f"""
+            CREATE TEMPORARY TABLE missing_items ON COMMIT DROP AS SELECT t.item_id, t.library_id,
+            ({self.FOLLOWS}) OR EXISTS (SELECT 1 FROM seen_ids v WHERE v.id = t.server_item_id) AS follows
+            FROM {table} t WHERE {self._scope} AND t.removed_at IS NULL
+            AND NOT EXISTS (SELECT 1 FROM incoming_items i WHERE i.server_item_id = t.server_item_id)
+            AND NOT EXISTS (SELECT 1 FROM seen_ids u WHERE u.id = t.server_item_id AND NOT u.is_version)"""
+        execute(connection, statement)
         connection.exec_driver_sql("ANALYZE missing_items")
-        losses = {
+        statement = f"""
+            SELECT t.library_id, max(l.name) AS name, count(m.item_id) AS missing, count(*) AS present
+            FROM {table} t LEFT JOIN missing_items m USING (item_id)
+            LEFT JOIN libraries l ON l.library_id = t.library_id
+            WHERE {self._scope} AND t.removed_at IS NULL AND m.follows IS NOT TRUE GROUP BY t.library_id"""
+        guarded = {
             row.library_id: LibraryLoss(row.name or row.library_id, row.missing, row.present)
-            for row in connection.exec_driver_sql(
-                "SELECT t.library_id, max(l.name) AS name, count(m.item_id) AS missing, count(*) AS present "
-                f"FROM {table} t LEFT JOIN missing_items m USING (item_id) "
-                "LEFT JOIN libraries l ON l.library_id = t.library_id "
-                f"WHERE {self._scope} AND t.removed_at IS NULL AND m.follows IS NOT TRUE GROUP BY t.library_id"
-            )
+            for row in execute(connection, statement)
+            if row.missing and row.library_id in coverage.complete
         }
-        guarded = {key: loss for key, loss in losses.items() if key in coverage.complete and loss.missing}
         removable = {*guarded, *coverage.excluded}
         try:
             check_removals(guarded, limit=rules.limit, accepted=rules.accepted, what=self._noun)
         except RemovalRefused as refusal:
             result.refusal = refusal
             removable = set(coverage.excluded)
-        result.removed += connection.execute(
-            text(
-                f"UPDATE {table} t SET removed_at = now(), updated_at = now() FROM missing_items m "
-                "WHERE m.item_id = t.item_id AND (m.library_id = ANY(:libraries) OR m.follows)"
-            ),
-            {"libraries": list(removable)},
-        ).rowcount
+        statement = f"""
+            UPDATE {table} t SET removed_at = now(), updated_at = now() FROM missing_items m
+            WHERE m.item_id = t.item_id AND (m.library_id = ANY(:libraries) OR m.follows)"""
+        result.removed += execute(connection, statement, libraries=list(removable)).rowcount
 
 
 class TitleSync(CatalogueSync):
@@ -219,68 +208,56 @@ class TitleSync(CatalogueSync):
         super().__init__(connection, "films" if media_type == "movie" else "series", f"t.media_type = '{media_type}'")
         self._media_type = media_type
 
-    def _row(self, record: ServerTitle) -> tuple[dict[str, Any], list[Any]]:
-        values = _fields(record)
-        for name in ("genres", "tags", "studios"):
-            values[name] = list(values[name])
-        return values | {"media_type": self._media_type}, [list(record.version_ids)]
+    def _row(self, record: ServerTitle) -> dict[str, Any]:
+        return super()._row(record) | {"media_type": self._media_type}
 
     def _identify(self, coverage: Coverage) -> int:
         connection = self._connection
+        ids = "t.tmdb_id, t.imdb_id, t.tvdb_id"
+        statement = (
+            f"SELECT t.server_item_id, {ids}, t.path, t.library_id, t.title FROM incoming_items t ORDER BY t.ctid"
+        )
         incoming = [
-            Incoming(
-                row.server_item_id,
-                ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id),
-                row.path,
-                row.library_id,
-                row.title,
-            )
-            for row in connection.exec_driver_sql(
-                "SELECT server_item_id, tmdb_id, imdb_id, tvdb_id, path, library_id, title FROM incoming_items "
-                "ORDER BY ctid"
-            )
+            Incoming(row.server_item_id, _ids(row), row.path, row.library_id, row.title)
+            for row in execute(connection, statement)
         ]
+        # Include versions, which may be listed as items now because another file became the primary one.
+        statement = f"""
+            SELECT t.item_id, t.work_id, t.server_item_id, {ids}, t.path, t.library_id, t.title, {MISSING} AS missing,
+            t.removed_at IS NOT NULL AS removed FROM titles t
+            LEFT JOIN (SELECT DISTINCT id FROM seen_ids) seen_ids ON seen_ids.id = t.server_item_id WHERE {self._scope}
+            UNION ALL
+            SELECT v.item_id, t.work_id, v.server_item_id, {ids}, NULL, t.library_id, t.title, FALSE, FALSE
+            FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id
+            WHERE {self._scope} AND NOT EXISTS ({_FORMER_ITEM.format(table="titles")}) ORDER BY removed, item_id"""
         known = [
             Known(
                 row.item_id,
                 row.work_id,
                 row.server_item_id,
-                ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id),
+                _ids(row),
                 row.path,
                 row.library_id,
                 row.title,
                 row.missing,
             )
-            for row in connection.execute(
-                # Include versions, which may be listed as items now because another file became the primary one.
-                text(
-                    "SELECT t.item_id, t.work_id, t.server_item_id, t.tmdb_id, t.imdb_id, t.tvdb_id, t.path, "
-                    f"t.library_id, t.title, {MISSING} AS missing, t.removed_at IS NOT NULL AS removed FROM titles t "
-                    "LEFT JOIN (SELECT DISTINCT id FROM seen_ids) seen_ids ON seen_ids.id = t.server_item_id "
-                    f"WHERE {self._scope} UNION ALL "
-                    "SELECT v.item_id, t.work_id, v.server_item_id, t.tmdb_id, t.imdb_id, t.tvdb_id, NULL, "
-                    "t.library_id, t.title, FALSE, FALSE FROM item_versions v "
-                    f"JOIN titles t ON t.item_id = v.primary_item_id WHERE {self._scope} "
-                    f"AND NOT EXISTS ({_FORMER_ITEM.format(table='titles')}) ORDER BY removed, item_id"
-                ),
-                {"complete": coverage.certain_libraries()},
-            )
+            for row in execute(connection, statement, complete=coverage.certain_libraries())
         ]
-        known_works = {
-            row.work_id: ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id)
-            for row in connection.execute(
-                text("SELECT work_id, tmdb_id, imdb_id, tvdb_id FROM works WHERE media_type = :media_type"),
-                {"media_type": self._media_type},
-            )
-        }
+        statement = f"SELECT t.work_id, {ids} FROM works t WHERE {self._scope}"
         identities = assign_identities(
             incoming,
             known,
-            known_works,
+            {row.work_id: _ids(row) for row in execute(connection, statement)},
             new_item_id=_next_number(connection, "item_id_seq"),
             new_work_id=_next_number(connection, "works_work_id_seq"),
         )
-        self._write_works(identities)
+        changed = [
+            {"work_id": work_id, "media_type": self._media_type, **asdict(ids)}
+            for work_id, ids in identities.works.items()
+        ]
+        upsert(connection, works, changed, columns=("work_id", "media_type", "tmdb_id", "imdb_id", "tvdb_id"))
+        # Answers fetched under the old ids may be wrong.
+        ask_again(connection, list(identities.works))
         connection.exec_driver_sql(
             "CREATE TEMPORARY TABLE assigned (server_item_id text, item_id bigint, work_id bigint) ON COMMIT DROP"
         )
@@ -292,15 +269,9 @@ class TitleSync(CatalogueSync):
         )
         return identities.recognised
 
-    def _write_works(self, identities: Identities) -> None:
-        rows = [
-            {"work_id": work_id, "media_type": self._media_type, **asdict(ids)}
-            for work_id, ids in identities.works.items()
-        ]
-        columns = ("work_id", "media_type", "tmdb_id", "imdb_id", "tvdb_id")
-        upsert(self._connection, works, rows, columns=columns)
-        # Answers fetched under the old ids may be wrong.
-        ask_again(self._connection, list(identities.works))
+
+def _ids(row: Any) -> ProviderIds:
+    return ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id)
 
 
 class EpisodeSync(CatalogueSync):
@@ -319,46 +290,41 @@ class EpisodeSync(CatalogueSync):
         """Create the staging table."""
         super().__init__(connection, "episodes")
 
-    def _row(self, record: ServerEpisode) -> tuple[dict[str, Any], list[Any]]:
-        return _fields(record), [list(record.version_ids), record.series_item_id]
+    def _row(self, record: ServerEpisode) -> dict[str, Any]:
+        return super()._row(record) | {"series_server_id": record.series_item_id}
 
     def _identify(self, coverage: Coverage) -> int:
         connection = self._connection
-        connection.exec_driver_sql(
-            "CREATE TEMPORARY TABLE staged_items ON COMMIT DROP AS "
-            "SELECT NULL::bigint AS item_id, s.item_id AS series_item_id, s.work_id, i.* FROM incoming_items i "
-            "JOIN titles s ON s.server_item_id = i.series_server_id AND s.media_type = 'series' "
-            "AND s.removed_at IS NULL"
-        )
+        statement = """
+            CREATE TEMPORARY TABLE staged_items ON COMMIT DROP AS
+            SELECT NULL::bigint AS item_id, s.item_id AS series_item_id, s.work_id, i.* FROM incoming_items i
+            JOIN present_titles s ON s.server_item_id = i.series_server_id AND s.media_type = 'series'"""
+        execute(connection, statement)
         connection.exec_driver_sql(
             "INSERT INTO seen_ids SELECT server_item_id, false FROM incoming_items i "
             "WHERE NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.server_item_id = i.server_item_id)"
         )
         connection.exec_driver_sql("ANALYZE staged_items, seen_ids")
+        same_number = """{0}.series_item_id = s.series_item_id
+            AND coalesce({0}.season = s.season AND {0}.number = s.number, {0}.title = s.title)"""
         # Match by server id, unless both number and path show that the server gave the id to another episode.
-        connection.exec_driver_sql(
-            "UPDATE staged_items s SET item_id = e.item_id FROM episodes e WHERE e.server_item_id = s.server_item_id "
-            "AND (e.path IS NOT DISTINCT FROM s.path OR e.series_item_id = s.series_item_id "
-            "AND coalesce(e.season = s.season AND e.number = s.number, e.title = s.title))"
-        )
+        statement = f"""
+            UPDATE staged_items s SET item_id = e.item_id FROM episodes e WHERE e.server_item_id = s.server_item_id
+            AND (e.path IS NOT DISTINCT FROM s.path OR {same_number.format("e")})"""
+        execute(connection, statement)
         # Match versions that are listed as items now because another file became the primary one.
-        connection.exec_driver_sql(
-            "UPDATE staged_items s SET item_id = v.item_id FROM item_versions v "
-            "JOIN episodes p ON p.item_id = v.primary_item_id WHERE v.server_item_id = s.server_item_id "
-            "AND s.item_id IS NULL AND p.series_item_id = s.series_item_id "
-            "AND coalesce(p.season = s.season AND p.number = s.number, p.title = s.title) "
-            f"AND NOT EXISTS ({_FORMER_ITEM.format(table='episodes')})"
-        )
-        connection.execute(
-            text(
-                "CREATE TEMPORARY TABLE unmatched ON COMMIT DROP AS SELECT t.item_id, t.series_item_id, t.season, "
-                f"t.number, t.path, t.library_id, t.removed_at IS NULL AS present, {MISSING} AS missing "
-                "FROM episodes t "
-                "LEFT JOIN (SELECT DISTINCT id FROM seen_ids) seen_ids ON seen_ids.id = t.server_item_id "
-                "WHERE NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.item_id = t.item_id)"
-            ),
-            {"complete": coverage.certain_libraries()},
-        )
+        statement = f"""
+            UPDATE staged_items s SET item_id = v.item_id FROM item_versions v
+            JOIN episodes p ON p.item_id = v.primary_item_id WHERE v.server_item_id = s.server_item_id
+            AND s.item_id IS NULL AND {same_number.format("p")}
+            AND NOT EXISTS ({_FORMER_ITEM.format(table="episodes")})"""
+        execute(connection, statement)
+        statement = f"""
+            CREATE TEMPORARY TABLE unmatched ON COMMIT DROP AS SELECT t.item_id, t.series_item_id, t.season, t.number,
+            t.path, t.library_id, t.removed_at IS NULL AS present, {MISSING} AS missing FROM episodes t
+            LEFT JOIN (SELECT DISTINCT id FROM seen_ids) seen_ids ON seen_ids.id = t.server_item_id
+            WHERE NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.item_id = t.item_id)"""
+        execute(connection, statement, complete=coverage.certain_libraries())
         # The same path is the same file even if its library was not listed completely; anything else could be a copy.
         recognised = self._recognise(("series_item_id", "library_id", "path"))
         recognised += self._recognise(("series_item_id", "path"), only_missing=True)
@@ -368,20 +334,20 @@ class EpisodeSync(CatalogueSync):
 
     def _recognise(self, key: tuple[str, ...], *, only_missing: bool = False) -> int:
         """Match new items with unmatched rows that have the same ``key``; several are paired in order."""
-        connection = self._connection
         known = " AND ".join(f"{name} IS NOT NULL" for name in key)
         pair = ", ".join(key)
-        found = connection.exec_driver_sql(
-            "UPDATE staged_items s SET item_id = found.item_id FROM ("
-            f" SELECT n.server_item_id, u.item_id FROM (SELECT server_item_id, {pair}, row_number() OVER "
-            f"  (PARTITION BY {pair} ORDER BY server_item_id) AS nth "
-            f"  FROM staged_items WHERE item_id IS NULL AND {known}) n "
-            f" JOIN (SELECT item_id, {pair}, row_number() OVER (PARTITION BY {pair} ORDER BY NOT present, item_id) "
-            f"  AS nth FROM unmatched WHERE {known}{' AND missing' if only_missing else ''}) u USING ({pair}, nth)"
-            ") found WHERE found.server_item_id = s.server_item_id"
-        ).rowcount
-        connection.exec_driver_sql("DELETE FROM unmatched u USING staged_items s WHERE s.item_id = u.item_id")
-        connection.exec_driver_sql("ANALYZE unmatched, staged_items")
+        statement = f"""
+            UPDATE staged_items s SET item_id = found.item_id FROM (
+              SELECT n.server_item_id, u.item_id FROM (
+                SELECT server_item_id, {pair}, row_number() OVER (PARTITION BY {pair} ORDER BY server_item_id) AS nth
+                FROM staged_items WHERE item_id IS NULL AND {known}) n
+              JOIN (
+                SELECT item_id, {pair}, row_number() OVER (PARTITION BY {pair} ORDER BY NOT present, item_id) AS nth
+                FROM unmatched WHERE {known}{" AND missing" if only_missing else ""}) u USING ({pair}, nth)
+            ) found WHERE found.server_item_id = s.server_item_id"""
+        found = execute(self._connection, statement).rowcount
+        execute(self._connection, "DELETE FROM unmatched u USING staged_items s WHERE s.item_id = u.item_id")
+        execute(self._connection, "ANALYZE unmatched, staged_items")
         return found
 
 
@@ -402,17 +368,14 @@ def _release_ids(connection: Connection) -> int:
 
     A row without a server id counts as removed until it is recognised again.
     """
-    removed = 0
-    for table in ("titles", "episodes"):
-        removed += _count(
-            connection,
-            f"WITH released AS (UPDATE {table} t SET server_item_id = NULL, updated_at = now(), "
-            "removed_at = coalesce(t.removed_at, now()) FROM staged_items s "
-            "WHERE s.server_item_id = t.server_item_id AND s.item_id <> t.item_id RETURNING t.item_id, t.removed_at) "
-            "SELECT count(*) FROM released r WHERE r.removed_at = now() "
-            "AND NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.item_id = r.item_id)",
-        )
-    return removed
+    statement = """
+        WITH released AS (
+          UPDATE {table} t SET server_item_id = NULL, updated_at = now(), removed_at = coalesce(t.removed_at, now())
+          FROM staged_items s WHERE s.server_item_id = t.server_item_id AND s.item_id <> t.item_id
+          RETURNING t.item_id, t.removed_at)
+        SELECT count(*) FROM released r WHERE r.removed_at = now()
+        AND NOT EXISTS (SELECT 1 FROM staged_items s WHERE s.item_id = r.item_id)"""
+    return sum(read_value(connection, statement.format(table=table)) for table in ("titles", "episodes"))
 
 
 def _write_versions(connection: Connection) -> None:
@@ -423,31 +386,28 @@ def _write_versions(connection: Connection) -> None:
     """
     for name in ("item_id", "server_item_id"):
         connection.exec_driver_sql(f"DELETE FROM item_versions v USING staged_items s WHERE s.{name} = v.{name}")
-    connection.exec_driver_sql(
-        "WITH listed AS (SELECT DISTINCT ON (id) id, s.item_id, s.work_id FROM staged_items s, "
-        "  unnest(s.version_ids) AS id WHERE NOT EXISTS (SELECT 1 FROM incoming_items i WHERE i.server_item_id = id) "
-        "  ORDER BY id, s.item_id) "
-        "INSERT INTO item_versions AS old (server_item_id, item_id, primary_item_id) "
-        "SELECT l.id, coalesce(t.item_id, e.item_id, nextval('item_id_seq')), l.item_id FROM listed l "
-        "LEFT JOIN item_versions v ON v.server_item_id = l.id "
-        "LEFT JOIN titles t ON t.server_item_id = l.id AND t.work_id = l.work_id "
-        "LEFT JOIN episodes e ON e.server_item_id = l.id AND e.work_id = l.work_id "
-        "WHERE v.primary_item_id IS DISTINCT FROM l.item_id "
-        "ON CONFLICT (server_item_id) DO UPDATE SET item_id = excluded.item_id, "
-        "primary_item_id = excluded.primary_item_id"
-    )
+    statement = """
+        WITH listed AS (
+          SELECT DISTINCT ON (id) id, s.item_id, s.work_id FROM staged_items s, unnest(s.version_ids) AS id
+          WHERE NOT EXISTS (SELECT 1 FROM incoming_items i WHERE i.server_item_id = id) ORDER BY id, s.item_id)
+        INSERT INTO item_versions AS old (server_item_id, item_id, primary_item_id)
+        SELECT DISTINCT ON (l.id) l.id, coalesce(i.item_id, nextval('item_id_seq')), l.item_id FROM listed l
+        LEFT JOIN item_versions v ON v.server_item_id = l.id
+        LEFT JOIN items i ON i.server_item_id = l.id AND i.work_id = l.work_id AND NOT i.is_version
+        WHERE v.primary_item_id IS DISTINCT FROM l.item_id
+        ON CONFLICT (server_item_id) DO UPDATE SET item_id = excluded.item_id,
+        primary_item_id = excluded.primary_item_id"""
+    execute(connection, statement)
 
 
 def _move_history(connection: Connection) -> None:
     """Move the history of items that now belong to another work, including their episodes and versions."""
-    connection.exec_driver_sql(
-        "INSERT INTO moved SELECT e.item_id, m.work_id FROM moved m JOIN episodes e ON e.series_item_id = m.item_id"
-    )
-    connection.exec_driver_sql(
-        "INSERT INTO moved SELECT v.item_id, s.work_id FROM staged_items s "
-        "JOIN item_versions v ON v.primary_item_id = s.item_id"
-    )
-    if _count(connection, "SELECT count(*) FROM moved"):
+    statement = """
+        INSERT INTO moved SELECT e.item_id, m.work_id FROM moved m JOIN episodes e ON e.series_item_id = m.item_id
+        UNION ALL
+        SELECT v.item_id, s.work_id FROM staged_items s JOIN item_versions v ON v.primary_item_id = s.item_id"""
+    execute(connection, statement)
+    if read_value(connection, "SELECT count(*) FROM moved"):
         for table in ("episodes", "watch_state", "plays", "ratings", "rating_changes"):
             connection.exec_driver_sql(
                 f"UPDATE {table} h SET work_id = m.work_id FROM moved m "
@@ -455,22 +415,9 @@ def _move_history(connection: Connection) -> None:
             )
 
 
-def _count(connection: Connection, statement: str) -> int:
-    return connection.exec_driver_sql(statement).scalar() or 0
-
-
-def _fields(record: ServerTitle | ServerEpisode) -> dict[str, Any]:
-    """Return a record's fields by name, without the deep copies of ``asdict``, which take half of a sync's time."""
-    return {one.name: getattr(record, one.name) for one in fields(record)}
-
-
 def _next_number(connection: Connection, sequence: str) -> Callable[[], int]:
     """Return a function that draws numbers from a sequence, in blocks."""
-
-    def blocks() -> Iterator[int]:
-        while True:
-            statement = text("SELECT nextval(CAST(:s AS regclass)) FROM generate_series(1, 500)")
-            yield from connection.execute(statement, {"s": sequence}).scalars().all()
-
-    numbers = itertools.chain.from_iterable([blocks()])
+    statement = "SELECT nextval(CAST(:sequence AS regclass)) FROM generate_series(1, 500)"
+    blocks = (execute(connection, statement, sequence=sequence).scalars().all() for _ in itertools.count())
+    numbers = itertools.chain.from_iterable(blocks)
     return lambda: next(numbers)

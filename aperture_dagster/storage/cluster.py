@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
@@ -39,31 +38,22 @@ def embedded_tool(name: str) -> Path:
     return POSTGRES_VERSIONS[VERSION] / name
 
 
-@dataclass(frozen=True)
 class Cluster:
-    """A data directory with its lock files, its server's account and its URL."""
+    """A data directory, its server's account and URL, and the files beside it.
 
-    data: Path
+    Attributes:
+        data: the data directory, absolute.
+        users: lock file that every process using the server holds with a shared lock.
+        life: lock file that is held as long as a process of the server runs.
+        admin: lock file for creating, starting, stopping or repairing the server.
+        programs: symbolic link to a copy of PostgreSQL's programs, if one was needed.
+    """
 
-    @property
-    def users(self) -> Path:
-        """Lock file that every process using the server holds with a shared lock."""
-        return self.data.with_name(f".{self.data.name}.users")
-
-    @property
-    def life(self) -> Path:
-        """Lock file that is held as long as a process of the server runs."""
-        return self.data.with_name(f".{self.data.name}.server")
-
-    @property
-    def admin(self) -> Path:
-        """Lock file for creating, starting, stopping or repairing the server."""
-        return self.data.with_name(f".{self.data.name}.lock")
-
-    @property
-    def programs(self) -> Path:
-        """Symbolic link to a copy of PostgreSQL's programs, if one was needed."""
-        return self.data.with_name(f".{self.data.name}.programs")
+    def __init__(self, data_directory: Path) -> None:
+        self.data = data_directory.expanduser().resolve()
+        self.users, self.life, self.admin, self.programs = (
+            self.data.with_name(f".{self.data.name}.{suffix}") for suffix in ("users", "server", "lock", "programs")
+        )
 
     @property
     def exists(self) -> bool:
@@ -73,7 +63,7 @@ class Cluster:
     @property
     def url(self) -> str:
         """URL of the maintenance database. The socket is in the data directory, which only its owner can enter."""
-        return f"postgresql://{SUPERUSER}@/postgres?host={quote(str(short_path(self.data)))}&port={PORT}"
+        return server_url(short_path(self.data))
 
     @cached_property
     def account(self) -> tuple[int, int] | None:
@@ -93,21 +83,7 @@ class Cluster:
         if owner is not None and owner.st_uid != 0:
             # prepare_home() has verified that the home belongs to root.
             return owner.st_uid, owner.st_gid
-        try:
-            account = pwd.getpwnam(ACCOUNT_FOR_ROOT)
-        except KeyError:
-            try:
-                subprocess.run(
-                    ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false",
-                     ACCOUNT_FOR_ROOT],
-                    check=True, capture_output=True, text=True,
-                )  # fmt: skip
-                account = pwd.getpwnam(ACCOUNT_FOR_ROOT)
-            except (OSError, subprocess.CalledProcessError, KeyError):
-                raise DatabaseError(
-                    f"PostgreSQL does not run as root, and the account {ACCOUNT_FOR_ROOT} for it could not be created: "
-                    "run this as an ordinary user, or set APERTURE_DATABASE_URL."
-                ) from None
+        account = _account_for_root()
         if owner is not None:
             raise DatabaseError(
                 f"The database in {self.data} belongs to root, but PostgreSQL does not run as root: "
@@ -176,19 +152,6 @@ class Cluster:
             shutil.rmtree(self.programs.readlink(), ignore_errors=True)
             self.programs.unlink()
 
-    def write(self, name: str, content: str) -> None:
-        """Replace a configuration file if it differs."""
-        path = self.data / name
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            if not path.is_symlink() and path.read_text() == content:
-                return
-        number, temporary = tempfile.mkstemp(dir=self.data)
-        with os.fdopen(number, "w") as file:
-            if self.account is not None:
-                os.fchown(number, *self.account)
-            file.write(content)
-        Path(temporary).replace(path)
-
     def create(self) -> None:
         """Initialize the cluster if there is none, atomically: it is built in another folder and then renamed.
 
@@ -225,21 +188,26 @@ class Cluster:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
-    def log_size(self) -> int:
-        """Return the size of the server's log in bytes."""
-        try:
-            return (self.data / "log").stat().st_size
-        except OSError:
-            return 0
 
-    def startup_error(self, since: int) -> str:
-        """Return the last error in the server's log after its first ``since`` bytes; empty if there is none."""
+def _account_for_root() -> pwd.struct_passwd:
+    """Return the account that a server started by root uses; created if it is missing."""
+    for create in (True, False):
         try:
-            with (self.data / "log").open("rb") as log:
-                log.seek(since)
-                return last_error(log.read().decode("utf-8", "replace"))
-        except OSError:
-            return ""
+            return pwd.getpwnam(ACCOUNT_FOR_ROOT)
+        except KeyError:
+            command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false"]
+            with contextlib.suppress(OSError):
+                if create:
+                    subprocess.run([*command, ACCOUNT_FOR_ROOT], check=False, capture_output=True)
+    raise DatabaseError(
+        f"PostgreSQL does not run as root, and the account {ACCOUNT_FOR_ROOT} for it could not be created: "
+        "run this as an ordinary user, or set APERTURE_DATABASE_URL."
+    )
+
+
+def server_url(socket_folder: Path, port: int = PORT) -> str:
+    """Return the URL of a server's maintenance database, given the folder of its socket."""
+    return f"postgresql://{SUPERUSER}@/postgres?host={quote(str(socket_folder))}&port={port}"
 
 
 def short_path(folder: Path) -> Path:

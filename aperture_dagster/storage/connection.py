@@ -9,13 +9,15 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.embedded import restart_on_connect, start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
+from aperture_dagster.storage.queries import execute, read_rows, read_value
 from aperture_dagster.storage.schema_lock import schema_lock
 
 PRODUCT_DATABASE = "aperture"
@@ -34,12 +36,12 @@ def dagster_database_url(settings: Settings) -> str:
     if settings.dagster_database_url is not None:
         url = settings.dagster_database_url.get_secret_value()
         return _with_driver(url, "psycopg2", "APERTURE_DAGSTER_DATABASE_URL")
-    if settings.database_url is not None:
-        product = make_url(_with_driver(settings.database_url.get_secret_value(), "psycopg"))
-        name = f"{product.database}_dagster"
-        _ensure_database(product.render_as_string(hide_password=False), name)
-        return _with_driver(product.set(database=name).render_as_string(hide_password=False), "psycopg2")
-    return _with_driver(_embedded_url(settings, DAGSTER_DATABASE), "psycopg2")
+    if settings.database_url is None:
+        return _with_driver(_embedded_url(settings, DAGSTER_DATABASE), "psycopg2")
+    product = product_database_url(settings)
+    name = f"{make_url(product).database}_dagster"
+    _ensure_database(product, name)
+    return _with_driver(_with_database(product, name), "psycopg2")
 
 
 def open_engine(settings: Settings) -> Engine:
@@ -92,30 +94,27 @@ def _new_engine(url: str) -> Engine:
     return engine
 
 
-@functools.cache
-def _ensure_embedded_databases(maintenance_url: str) -> None:
-    for name in (PRODUCT_DATABASE, DAGSTER_DATABASE):
-        _ensure_database(_with_driver(maintenance_url, "psycopg"), name)
-
-
 def _embedded_url(settings: Settings, database: str) -> str:
     maintenance_url = start_embedded_server(settings.home_path / "postgres")
-    _ensure_embedded_databases(maintenance_url)
-    return make_url(maintenance_url).set(database=database).render_as_string(hide_password=False)
+    _ensure_embedded_database(_with_driver(maintenance_url, "psycopg"), database)
+    return _with_database(maintenance_url, database)
+
+
+def _with_database(url: str, database: str) -> str:
+    return make_url(url).set(database=database).render_as_string(hide_password=False)
 
 
 def _ensure_database(server_url: str, name: str) -> None:
     """Create database ``name`` on the server of ``server_url`` if it is missing. Safe to call concurrently."""
     from psycopg import errors, sql
 
-    engine = create_engine(server_url, isolation_level="AUTOCOMMIT", pool_size=1)
+    exists = "SELECT 1 FROM pg_database WHERE datname = :name"
     try:
-        with engine.connect() as connection:
-            exists = text("SELECT 1 FROM pg_database WHERE datname = :name")
-            if connection.execute(exists, {"name": name}).first():
+        with create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
+            if read_value(connection, exists, name=name):
                 return
             with schema_lock(connection):
-                if not connection.execute(exists, {"name": name}).first():
+                if not read_value(connection, exists, name=name):
                     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
                     connection.exec_driver_sql(statement.as_string(None))
     except SQLAlchemyError as error:
@@ -128,8 +127,9 @@ def _ensure_database(server_url: str, name: str) -> None:
                 "create it, or set APERTURE_DAGSTER_DATABASE_URL to another."
             ) from None
         raise DatabaseError(describe_connection_error(error)) from None
-    finally:
-        engine.dispose()
+
+
+_ensure_embedded_database = functools.cache(_ensure_database)
 
 
 def refuse_shared_database(settings: Settings) -> None:
@@ -143,10 +143,7 @@ def refuse_shared_database(settings: Settings) -> None:
     """
     if settings.database_url is None or settings.dagster_database_url is None:
         return
-    product = _identity(_with_driver(settings.database_url.get_secret_value(), "psycopg"))
-    dagster = _identity(
-        _with_driver(settings.dagster_database_url.get_secret_value(), "psycopg", "APERTURE_DAGSTER_DATABASE_URL")
-    )
+    product, dagster = _identity(product_database_url(settings)), _identity(dagster_database_url(settings))
     if product is not None and product == dagster:
         raise DatabaseError(
             "APERTURE_DATABASE_URL and APERTURE_DAGSTER_DATABASE_URL lead to the same database, but each needs its "
@@ -156,27 +153,21 @@ def refuse_shared_database(settings: Settings) -> None:
 
 def _identity(url: str) -> tuple[Any, ...] | None:
     """Return the identity of a database: the start time of its server, and its OID."""
-    engine = create_engine(url, pool_size=1)
+    statement = "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_database()"
     try:
-        with engine.connect() as connection:
-            return tuple(
-                connection.exec_driver_sql(
-                    "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_database()"
-                ).one()
-            )
+        with create_engine(url, poolclass=NullPool).connect() as connection:
+            return tuple(execute(connection, statement).one())
     except SQLAlchemyError:
         return None
-    finally:
-        engine.dispose()
 
 
 def describe_server(connection: Connection) -> dict[str, str]:
     """Return the versions of the server, of pgvector and of the schema."""
-    postgresql, pgvector, schema = connection.exec_driver_sql(
-        "SELECT current_setting('server_version'), (SELECT extversion FROM pg_extension WHERE extname = 'vector'), "
-        "(SELECT version_num FROM alembic_version)"
-    ).one()
-    return {"postgresql": postgresql.split()[0], "pgvector": str(pgvector), "schema": schema}
+    statement = """
+        SELECT split_part(current_setting('server_version'), ' ', 1) AS postgresql,
+        (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector,
+        (SELECT version_num FROM alembic_version) AS schema"""
+    return read_rows(connection, statement)[0]
 
 
 def _with_driver(url: str, driver: str, setting: str = "APERTURE_DATABASE_URL") -> str:

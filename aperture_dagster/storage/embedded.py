@@ -11,7 +11,6 @@ data directory, never through process ids, which are meaningless across containe
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import pwd
 import shlex
@@ -19,24 +18,16 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy import Engine, event
 
 from aperture_dagster.storage import locks
-from aperture_dagster.storage.cluster import (
-    MAKE_ROOM,
-    PORT,
-    SUPERUSER,
-    Cluster,
-    last_error,
-    short_path,
-)
+from aperture_dagster.storage.cluster import MAKE_ROOM, PORT, SUPERUSER, Cluster, last_error, server_url, short_path
 from aperture_dagster.storage.errors import DatabaseError, is_full_disk
-from aperture_dagster.storage.files import FileError, prepare_home
+from aperture_dagster.storage.files import FileError, prepare_home, write_file
 
 START_ATTEMPTS = 4
 PATIENCE_SECONDS = 60.0
@@ -58,7 +49,7 @@ def start_embedded_server(data_directory: Path, *, verify: bool = False) -> str:
     Raises:
         DatabaseError: the folder is not writable, belongs to another user, or the server does not start.
     """
-    cluster = Cluster(data_directory.expanduser().resolve())
+    cluster = Cluster(data_directory)
     with _thread_lock:
         in_use = _used.get(cluster.data)
         if in_use is not None and not verify and locks.is_at(in_use, cluster.users) and locks.is_held(cluster.life):
@@ -76,7 +67,7 @@ def start_embedded_server(data_directory: Path, *, verify: bool = False) -> str:
 
 def release_embedded_server(data_directory: Path) -> None:
     """Stop using the server now instead of at the end of the process; the last user shuts it down."""
-    cluster = Cluster(data_directory.expanduser().resolve())
+    cluster = Cluster(data_directory)
     with _thread_lock:
         in_use = _used.pop(cluster.data, None)
         if in_use is None:
@@ -84,7 +75,7 @@ def release_embedded_server(data_directory: Path) -> None:
         try:
             # The folder may have been deleted or replaced.
             if locks.is_at(in_use, cluster.users):
-                with contextlib.suppress(OSError), _administration(cluster):
+                with suppress(OSError), _administration(cluster):
                     # Other processes take their shared lock under the administration lock, so none can interfere.
                     if locks.upgrade(in_use):
                         _stop(cluster)
@@ -123,22 +114,19 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 @contextmanager
 def _administration(cluster: Cluster) -> Iterator[None]:
     """Hold the lock for creating, starting, stopping or repairing the server."""
-    descriptor = locks.acquire(cluster.admin)
-    assert descriptor is not None
-    try:
+    with locks.exclusive(cluster.admin):
         locks.require_working_locks(cluster.admin)
         yield
-    finally:
-        locks.release(descriptor)
 
 
 def _start(cluster: Cluster) -> str:
     prepare_home(cluster.data.parent)
     with _administration(cluster):
         in_use = _used.pop(cluster.data, None)
-        if in_use is None or not locks.is_at(in_use, cluster.users):
-            if in_use is not None:
-                locks.release(in_use)
+        if in_use is not None and not locks.is_at(in_use, cluster.users):
+            locks.release(in_use)
+            in_use = None
+        if in_use is None:
             in_use = locks.acquire(cluster.users, shared=True)
             atexit.register(release_embedded_server, cluster.data)
         assert in_use is not None
@@ -156,23 +144,30 @@ def _start(cluster: Cluster) -> str:
 
 def _ensure_running(cluster: Cluster) -> None:
     """Start the server unless it is running, and wait until it accepts connections."""
-    reason = ""
+    reason, log = "", cluster.data / "log"
     for attempt in range(START_ATTEMPTS):
-        log_before = cluster.log_size()
+        logged = log.stat().st_size if log.exists() else 0
         if not locks.is_held(cluster.life):
             _launch(cluster)
         if _wait_until_ready(cluster):
             return
-        reason = cluster.startup_error(log_before) or reason
+        reason = _logged_error(log, logged) or reason
         if is_full_disk(reason):
-            raise DatabaseError(
-                f"The embedded database in {cluster.data} does not start: {reason.rstrip('.')}. {MAKE_ROOM}"
-            )
+            break
         time.sleep(0.5 * 2**attempt)
+    remedy = f"Its log is {log}. APERTURE_HOME sets its folder, APERTURE_DATABASE_URL another server."
     raise DatabaseError(
-        f"The embedded database in {cluster.data} does not start: {reason.rstrip('.') or 'it gave no reason'}. Its log "
-        f"is {cluster.data / 'log'}. APERTURE_HOME sets its folder, APERTURE_DATABASE_URL another server."
+        f"The embedded database in {cluster.data} does not start: {reason or 'it gave no reason'}. "
+        f"{MAKE_ROOM if is_full_disk(reason) else remedy}"
     )
+
+
+def _logged_error(log: Path, since: int) -> str:
+    """Return the last error in the server's log after its first ``since`` bytes; empty if there is none."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(since)
+        return last_error(file.read().decode("utf-8", "replace")).rstrip(".")
+    return ""
 
 
 def _launch(cluster: Cluster) -> None:
@@ -189,8 +184,11 @@ def _launch(cluster: Cluster) -> None:
             "for it, or set APERTURE_DATABASE_URL."
         ) from None
     # Peer authentication: the kernel identifies the user of the socket, so no password is needed.
-    cluster.write("pg_hba.conf", "local all all peer map=aperture\n")
-    cluster.write("pg_ident.conf", f'aperture "{name}" {SUPERUSER}\n')
+    for file, line in (
+        ("pg_hba.conf", "local all all peer map=aperture\n"),
+        ("pg_ident.conf", f'aperture "{name}" {SUPERUSER}\n'),
+    ):
+        write_file(cluster.data / file, line.encode(), owner=cluster.account)
     options = [
         "listen_addresses=",
         # Relative to the data directory, to stay below the length limit of socket paths.
@@ -200,17 +198,14 @@ def _launch(cluster: Cluster) -> None:
         f"aperture.data_directory={cluster.data}",
     ]
     command = f"-p {PORT} " + " ".join(f"-c {shlex.quote(option)}" for option in options)
-    life = locks.acquire(cluster.life)
-    assert life is not None
-    try:
-        cluster.run("pg_ctl", "-W", "-l", "log", "-o", command, "start", folder=cluster.data, pass_fds=(life,))
-    except subprocess.CalledProcessError as error:
-        raise DatabaseError(
-            f"The embedded database in {cluster.data} does not start: {last_error(error.stderr) or error}"
-        ) from None
-    finally:
-        # The server has inherited its own copy.
-        locks.release(life)
+    # The server inherits its own copy of the lock.
+    with locks.exclusive(cluster.life) as life:
+        try:
+            cluster.run("pg_ctl", "-W", "-l", "log", "-o", command, "start", folder=cluster.data, pass_fds=(life,))
+        except subprocess.CalledProcessError as error:
+            raise DatabaseError(
+                f"The embedded database in {cluster.data} does not start: {last_error(error.stderr) or error}"
+            ) from None
 
 
 def _wait_until_ready(cluster: Cluster) -> bool:
@@ -242,17 +237,23 @@ def _wait_until_ready(cluster: Cluster) -> bool:
 
 
 def _stop(cluster: Cluster) -> None:
-    """Shut the server down, even if it runs in another container, and wait for its last process to exit."""
+    """Shut the server down, even if it runs in another container, and remove what was made for it."""
+    if _shut_down(cluster.url, lambda: locks.is_held(cluster.life)):
+        cluster.remove_copied_programs()
+        link = short_path(cluster.data)
+        if link != cluster.data:
+            link.unlink(missing_ok=True)
+
+
+def _shut_down(url: str, is_running: Callable[[], bool]) -> bool:
+    """Shut a server down and wait for its end; return False if it is still running after a while."""
     requested, deadline = False, time.monotonic() + PATIENCE_SECONDS
-    while locks.is_held(cluster.life) and time.monotonic() < deadline:
-        requested = requested or _request_shutdown(cluster.url)
+    while is_running():
+        if time.monotonic() > deadline:
+            return False
+        requested = requested or _request_shutdown(url)
         time.sleep(0.02)
-    if locks.is_held(cluster.life):
-        return
-    cluster.remove_copied_programs()
-    link = short_path(cluster.data)
-    if link != cluster.data:
-        link.unlink(missing_ok=True)
+    return True
 
 
 def _request_shutdown(url: str) -> bool:
@@ -281,17 +282,11 @@ def _stop_unlocked_server(cluster: Cluster) -> None:
     where = Path(folder) if folder.startswith("/") else short_path(cluster.data)
     if not folder or not _listens(where / f".s.PGSQL.{port}"):
         return
-    requested, deadline = False, time.monotonic() + PATIENCE_SECONDS
     # PostgreSQL removes this file last.
-    while (cluster.data / "postmaster.pid").exists():
-        requested = requested or _request_shutdown(
-            f"postgresql://{SUPERUSER}@/postgres?host={quote(str(where), safe='/')}&port={port}"
+    if not _shut_down(server_url(where, port), (cluster.data / "postmaster.pid").exists):
+        raise DatabaseError(
+            f"A PostgreSQL server that this program did not start uses {cluster.data}: stop it, then try again."
         )
-        if time.monotonic() > deadline:
-            raise DatabaseError(
-                f"A PostgreSQL server that this program did not start uses {cluster.data}: stop it, then try again."
-            )
-        time.sleep(0.05)
 
 
 def _listens(path: Path) -> bool:

@@ -82,8 +82,13 @@ def account_name(uid: int) -> str:
         return f"#{uid}"
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes, *, owner: tuple[int, int] | None = None) -> None:
     """Write ``content`` to ``path`` atomically: readers see the old file or the new one, even after a power failure.
+
+    Args:
+        path: the file; its folder is created if it is missing.
+        content: its new content.
+        owner: user and group that it is given to; default: those of this process.
 
     Raises:
         FileError: the file cannot be written; the old file is unchanged and no temporary file is left.
@@ -94,6 +99,8 @@ def write_file(path: Path, content: bytes) -> None:
         number, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(number, "wb") as file:
+            if owner is not None:
+                os.fchown(number, *owner)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

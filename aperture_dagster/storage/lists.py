@@ -7,7 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.library.access import Copy
-from aperture_dagster.storage.bulk import WriteCounts, copied_row, copy_rows, staging_table, upsert
+from aperture_dagster.storage.bulk import WriteCounts, stage, upsert
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows, read_value
 from aperture_dagster.storage.tables import recommendations, taste_profiles, taste_weights, top_picks, written_columns
 
@@ -118,8 +118,7 @@ def _replace(connection: Connection, target: Table, rows: Sequence[dict[str, Any
     lock_until_commit(connection, f"{target.name}:{'/'.join(map(str, of.values()))}")
     where = " AND ".join(f"{name} = :{name}" for name in of)
     columns = written_columns(target)
-    staged = staging_table(connection, target, columns)
-    copy_rows(connection, staged, columns, (copied_row(target, row, columns) for row in rows))
+    staged = stage(connection, target, rows, columns)
     listed = ", ".join(columns)
     new, current = f"SELECT {listed} FROM {staged}", f"SELECT {listed} FROM {target.name} WHERE {where}"
     differs = f"SELECT EXISTS (({new} EXCEPT {current}) UNION ALL ({current} EXCEPT {new}))"

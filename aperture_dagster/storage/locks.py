@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _held: set[int] = set()
@@ -15,6 +17,12 @@ _held: set[int] = set()
 
 class LocksUnsupported(OSError):
     """The filesystem refuses locks, or grants conflicting ones."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path.parent} is on a filesystem without working file locks (a network share, perhaps): "
+            "set APERTURE_HOME to a folder on a local disk."
+        )
 
 
 def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | None:
@@ -35,15 +43,25 @@ def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | Non
         _held.add(descriptor)
         try:
             _flock(descriptor, mode, path)
-        except BlockingIOError:
+        except BaseException as error:
             release(descriptor)
-            return None
-        except BaseException:
-            release(descriptor)
+            if isinstance(error, BlockingIOError):
+                return None
             raise
         if is_at(descriptor, path):
             return descriptor
         # The file was deleted between opening and locking it: the next process would lock a new file.
+        release(descriptor)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[int]:
+    """Hold the lock of a file, which this process waits for, during the block; yields the descriptor."""
+    descriptor = acquire(path)
+    assert descriptor is not None
+    try:
+        yield descriptor
+    finally:
         release(descriptor)
 
 
@@ -95,7 +113,7 @@ def require_working_locks(path: Path) -> None:
     again = acquire(path, wait=False)
     if again is not None:
         release(again)
-        raise _unsupported(path)
+        raise LocksUnsupported(path)
 
 
 def _flock(descriptor: int, mode: int, path: Path) -> None:
@@ -104,14 +122,7 @@ def _flock(descriptor: int, mode: int, path: Path) -> None:
     except BlockingIOError:
         raise
     except OSError:
-        raise _unsupported(path) from None
-
-
-def _unsupported(path: Path) -> LocksUnsupported:
-    return LocksUnsupported(
-        f"{path.parent} is on a filesystem without working file locks (a network share, perhaps): "
-        "set APERTURE_HOME to a folder on a local disk."
-    )
+        raise LocksUnsupported(path) from None
 
 
 def _forget_after_fork() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
+from aperture_dagster.storage.queries import read_value
 from aperture_dagster.storage.schema_lock import schema_lock
 from aperture_dagster.storage.tables import HEAD_REVISION
 
@@ -74,16 +75,17 @@ def alembic_config() -> Config:
 
 
 def _revision(connection: Connection) -> str | None:
-    if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
+    if read_value(connection, "SELECT to_regclass('alembic_version')") is None:
         return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return read_value(connection, "SELECT version_num FROM alembic_version")
 
 
 def _upgrade(connection: Connection) -> None:
     from alembic import command
     from alembic.util import CommandError
 
-    if _is_of_development(_revision(connection)):
+    # Revisions from before the first release were numbered 0001 to 0009.
+    if (_revision(connection) or "").isdigit():
         raise DatabaseError(
             "The database was created by a version of this program from before its first release, and its data cannot "
             "be migrated; nothing was changed. Delete the folder APERTURE_HOME, or with APERTURE_DATABASE_URL that "
@@ -99,8 +101,3 @@ def _upgrade(connection: Connection) -> None:
             "It was probably written by a newer version: update the program."
         ) from None
     connection.commit()
-
-
-def _is_of_development(revision: str | None) -> bool:
-    """Return whether the schema is older than the first release; such revisions were numbered 0001 to 0009."""
-    return revision is not None and revision.isdigit()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+
+from aperture_dagster.storage.queries import execute
 
 # An arbitrary number, the same in all processes.
 KEY = 0x0A9E27
@@ -14,10 +16,10 @@ KEY = 0x0A9E27
 @contextmanager
 def schema_lock(connection: Connection) -> Iterator[None]:
     """Hold the lock during the block; uncommitted changes of the block are rolled back."""
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": KEY})
+    execute(connection, f"SELECT pg_advisory_lock({KEY})")
     try:
         yield
     finally:
         connection.rollback()
-        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": KEY})
+        execute(connection, f"SELECT pg_advisory_unlock({KEY})")
         connection.commit()
