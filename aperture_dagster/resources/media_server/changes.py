@@ -15,7 +15,7 @@ from urllib.parse import quote
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, RequestRejected, UnknownServerVersion
 from aperture_dagster.resources.json_text import expect
-from aperture_dagster.resources.media_server.listing import id_batches, parse_page
+from aperture_dagster.resources.media_server.listing import id_batches, parse_all
 from aperture_dagster.resources.media_server.reader import MediaServerReader
 from aperture_dagster.resources.media_server.records import ServerVersion
 from aperture_dagster.resources.messages import Answer, Request
@@ -135,10 +135,7 @@ class MediaServerChanges(ServiceClient, ABC):
     def _all(self, answer: Any, parse: Callable[[dict[str, Any]], Record], what: str) -> list[Record]:
         """Parse a list completely, since what is missing from it would be taken for deleted."""
         items = answer.get("Items") if isinstance(answer, dict) else answer
-        page = parse_page(expect(items, list, what), parse)
-        if page.problems:
-            raise BadAnswer(f"{what} cannot be parsed: {page.problems[0]}")
-        return page.records
+        return parse_all(items, parse, what)
 
     def _write_batches(self, kind: str, what: str, make: Callable[[str], Request], ids: Sequence[str]) -> None:
         """Write ids that are only accepted in the query, a batch at a time.

@@ -23,7 +23,7 @@ from urllib.parse import quote
 from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestRejected
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.items import parse_user, policy_of
-from aperture_dagster.resources.media_server.listing import parse_page, read_listing
+from aperture_dagster.resources.media_server.listing import parse_all, parse_page, read_listing
 from aperture_dagster.resources.media_server.reader import STATE_OVERLAP, MediaServerReader
 from aperture_dagster.resources.media_server.records import ItemState, Listing, Page, ServerLibrary, ServerUser
 from aperture_dagster.resources.media_server.values import parse_id, parse_text, parse_texts, require_text
@@ -66,21 +66,18 @@ class EmbyReader(MediaServerReader):
             BadAnswer: the list is incomplete; missing users could not be distinguished from deleted ones.
         """
         page = self._all_users()
-        if not all(user.all_libraries for user in page.records):
-            ids = {guid: library.library_id for library, guid in self._libraries() if guid and library.library_id}
-            page.records = [
-                replace(user, library_ids=tuple(sorted(ids.get(folder, folder) for folder in user.library_ids)))
-                for user in page.records
-            ]
-        if any(user.excluded_folders for user in page.records):
-            paths = self._folder_paths()
-            # A folder that no longer exists excludes nothing.
-            page.records = [
-                replace(
-                    user, excluded_folders=tuple(sorted({paths[one] for one in user.excluded_folders if one in paths}))
-                )
-                for user in page.records
-            ]
+        libraries = [] if all(user.all_libraries for user in page.records) else self._libraries()
+        ids = {guid: library.library_id for library, guid in libraries if guid and library.library_id}
+        paths = self._folder_paths() if any(user.excluded_folders for user in page.records) else {}
+        page.records = [
+            replace(
+                user,
+                library_ids=tuple(sorted(ids.get(folder, folder) for folder in user.library_ids)),
+                # A folder that no longer exists excludes nothing.
+                excluded_folders=tuple(sorted({paths[one] for one in user.excluded_folders if one in paths})),
+            )
+            for user in page.records
+        ]
         return page
 
     def _folder_paths(self) -> dict[str, str]:
@@ -123,10 +120,7 @@ class EmbyReader(MediaServerReader):
             answer = expect(self.transport.get_json("/Library/VirtualFolders/Query"), dict, what).get("Items")
         except (NotFound, RequestRejected):
             answer = self.transport.get_json("/Library/VirtualFolders")
-        page = parse_page(expect(answer, list, what), parse_library)
-        if page.problems:
-            raise BadAnswer(f"{what} cannot be parsed: {page.problems[0]}")
-        return page.records
+        return parse_all(answer, parse_library, what)
 
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
         """Yield all states that were saved since then, unmarked items included."""

@@ -21,10 +21,9 @@ from operator import itemgetter
 from typing import Any, ClassVar
 
 from aperture_dagster.library.access import clean_tags
-from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.items import parse_tags, parse_user, parse_versions
-from aperture_dagster.resources.media_server.listing import id_batches, parse_page, read_listings
+from aperture_dagster.resources.media_server.listing import id_batches, parse_all, parse_page, read_listings
 from aperture_dagster.resources.media_server.reader import SINGLE_TYPES, STATE_OVERLAP, Item, MediaServerReader
 from aperture_dagster.resources.media_server.records import ItemState, Listing, Page, ServerLibrary, ServerUser
 from aperture_dagster.resources.media_server.values import (
@@ -82,11 +81,9 @@ class JellyfinReader(MediaServerReader):
 
     def libraries(self) -> list[ServerLibrary]:
         """Return all libraries; see :meth:`MediaServerReader.libraries`."""
-        answer = expect(self.transport.get_json("/Library/VirtualFolders"), list, "Jellyfin's list of libraries")
-        page = parse_page(answer, parse_library)
-        if page.problems:
-            raise BadAnswer(f"Jellyfin's list of libraries cannot be parsed: {page.problems[0]}")
-        return page.records
+        return parse_all(
+            self.transport.get_json("/Library/VirtualFolders"), parse_library, "Jellyfin's list of libraries"
+        )
 
     def _library_items(
         self,

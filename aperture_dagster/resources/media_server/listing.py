@@ -123,6 +123,18 @@ def parse_page(items: list[Any], parse: Callable[[dict[str, Any]], Record]) -> P
     return page
 
 
+def parse_all(answer: Any, parse: Callable[[dict[str, Any]], Record], what: str) -> list[Record]:
+    """Parse a list completely, since what is missing from it would be taken for deleted.
+
+    Raises:
+        BadAnswer: it is not a list, or an item cannot be parsed.
+    """
+    page = parse_page(expect(answer, list, what), parse)
+    if page.problems:
+        raise BadAnswer(f"{what} cannot be parsed: {page.problems[0]}")
+    return page.records
+
+
 def only_types(item_types: str, parse: Callable[[dict[str, Any]], Record]) -> Callable[[dict[str, Any]], Record]:
     """Wrap ``parse`` so that it raises WrongType for items of other types than these (comma-separated)."""
     accepted = item_types.split(",")
