@@ -89,7 +89,7 @@ class Item:
     @property
     def has_own_facts(self) -> bool:
         """Whether ``title`` describes the item itself, rather than the series that it belongs to."""
-        return self.kind in ("Movie", "Series")
+        return self.kind in ("Movie", "Series", "BoxSet", "Playlist")
 
     @property
     def premiere(self) -> str | None:
@@ -194,8 +194,12 @@ class Item:
     def path(self) -> str:
         """Where the file or folder lies on the media server; of a virtual item, where it would."""
         if self.kind == "Movie":
+            if self.title.disc in ("dvd", "bluray"):
+                return self.folder
             suffix = f" - version {self.version + 1}" if self.is_owned else ""
-            return f"{self.folder}/{self.folder.rsplit('/', 1)[1]}{suffix}.mkv"
+            suffix += "-part1" if self.title.parts > 1 else ""
+            ending = "iso" if self.title.disc else "mkv"
+            return f"{self.folder}/{self.folder.rsplit('/', 1)[1]}{suffix}.{ending}"
         if self.series is None:
             return self.folder
         season_folder = f"{self.series.folder}/Season {self.season:02d}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from aperture_dagster.simulator.catalogue import (
@@ -13,7 +13,7 @@ from aperture_dagster.simulator.catalogue import (
     sort_name,
     stable_number,
 )
-from aperture_dagster.simulator.members import Member
+from aperture_dagster.simulator.members import Member, Ownership
 from aperture_dagster.simulator.world import BoxSet, WorldLibrary, WorldTitle
 
 PLAYLISTS = WorldLibrary("Playlists", "playlists", ("/config/data/playlists",))
@@ -23,8 +23,9 @@ PLAYLISTS = WorldLibrary("Playlists", "playlists", ("/config/data/playlists",))
 class Lists:
     """The box sets and playlists of a catalogue."""
 
-    def __init__(self, catalogue: Catalogue, box_sets: Iterable[BoxSet] = ()) -> None:
+    def __init__(self, catalogue: Catalogue, box_sets: Iterable[BoxSet], clock: Callable[[], float]) -> None:
         self._catalogue = catalogue
+        self._clock = clock
         self._entries = 0
         for box_set in box_sets:
             self._make_box_set(box_set)
@@ -74,3 +75,54 @@ class Lists:
         item.folder = path
         self._catalogue.version += 1
         return item
+
+    def create_box_set(self, name: str, *, locked: bool, folder: str | None = None) -> Item:
+        """Create an empty box set. One in the same folder, and so with the same id, is overwritten."""
+        title, folder = WorldTitle("", "movie", name, tags=()), file_name(folder or f"{name} [boxset]")
+        item = self.add("BoxSet", title, folder, self._clock())
+        item.locked = locked
+        return item
+
+    def create_playlist(self, name: str, ownership: Ownership) -> Item:
+        """Create an empty playlist. Names may repeat: the folder of all users' playlists has a number of ones added."""
+        taken = {item.folder for item in self._catalogue.items("Playlist")}
+        folder = file_name(name)
+        while f"{PLAYLISTS.locations[0]}/{folder}" in taken:
+            folder += "1"
+        item = self.add("Playlist", WorldTitle("", "movie", name, tags=()), folder, self._clock())
+        item.ownership = ownership
+        return item
+
+    def add_members(self, target: Item, items: Iterable[Item], place: int | None = None) -> None:
+        """Add items to a box set or playlist, at a place or at its end."""
+        new = [self.member(item) for item in items]
+        before = len(target.members) if place is None else max(0, place)
+        target.members[before:before] = new
+        self.touch(target)
+
+    def keep(self, target: Item, wanted: Callable[[Member], bool]) -> None:
+        """Keep some of the entries of a box set or playlist, and remove the others."""
+        target.members = [member for member in target.members if wanted(member)]
+        self.touch(target)
+
+    def touch(self, target: Item) -> None:
+        """Record a change of a box set or playlist; a box set has the lowest of its members' official ratings."""
+        if target.kind == "BoxSet":
+            rated = [item for member in self.members_of(target) if (item := member.item).title.official_rating]
+            lowest = min(rated, key=lambda item: 1_001 if item.rating_age is None else item.rating_age, default=None)
+            if lowest is not None:
+                target.title = replace(target.title, official_rating=lowest.title.official_rating)
+        target.saved = self._clock()
+        self._catalogue.version += 1
+
+    def playable(self, item: Item) -> list[Item]:
+        """Return what an item is in a playlist: of a series or season its episodes, of a box set its members."""
+        if item.kind in ("BoxSet", "Playlist"):
+            return [one for member in self.members_of(item) for one in self.playable(member.item)]
+        if item.kind == "Series":
+            seasons = item.every_season
+        elif item.kind == "Season" and item.series is not None and item.season is not None:
+            seasons = [item.series.numbered(item.season)]
+        else:
+            return [item]
+        return [episode for season in seasons for episode in season.episodes if not episode.virtual]

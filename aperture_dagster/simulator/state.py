@@ -8,35 +8,20 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
 
 from aperture_dagster.simulator.catalogue import Catalogue, Item
 from aperture_dagster.simulator.clock import Clock
 from aperture_dagster.simulator.counters import Arrivals, Counters, DailyQuota, RateLimit
 from aperture_dagster.simulator.faults import FaultBook, FaultRule
+from aperture_dagster.simulator.list_operations import ListOperations
 from aperture_dagster.simulator.lists import Lists
+from aperture_dagster.simulator.locking import locked as _locked
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.user_data import ServerUser, user_id
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-def _locked(
-    operation: Callable[Concatenate[SimulatorState, _P], _T],
-) -> Callable[Concatenate[SimulatorState, _P], _T]:
-    @wraps(operation)
-    def guarded(self: SimulatorState, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with self.lock:
-            return operation(self, *args, **kwargs)
-
-    guarded.is_operation = True  # type: ignore[attr-defined]
-    return guarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +37,7 @@ class Picture:
         return hashlib.md5(self.content, usedforsecurity=False).hexdigest()
 
 
-class SimulatorState:
+class SimulatorState(ListOperations):
     """The media server's items and users, and every service's counters, limits and faults."""
 
     def __init__(self, world: World, settings: SimulatorSettings | None = None) -> None:
@@ -91,7 +76,9 @@ class SimulatorState:
             clock=self.clock.now,
             libraries=world.libraries,
         )
-        self.lists = Lists(self.catalogue, world.box_sets)
+        self.lists = Lists(self.catalogue, world.box_sets, self.clock.now)
+        self.scans_for_collections = 0
+        self.deleted_paths: list[str] = []
         self.users: dict[str, ServerUser] = {}
         self._users_by_name: dict[str, ServerUser] = {}
         self._user_generations: dict[str, int] = {}

@@ -170,13 +170,15 @@ def _ask(client: httpx.Client, asks: dict[str, list[Ask]], names: dict[str, str]
             path = pattern.format(**names | {name: value.format(**names) for name, value in ask.where.items()})
             params = {name: _filled(value, names) for name, value in ask.query.items()}
             is_raw = ask.body is None or isinstance(ask.body, bytes)
-            body = ask.body if is_raw else json.dumps(ask.body).encode()
+            body = ask.body if is_raw else json.dumps(_filled(ask.body, names)).encode()
             headers = {} if body is None else {"Content-Type": ask.content_type}
             answer = client.request(method, path, params=params or None, content=body, headers=headers)
             assert answer.status_code == ask.status, f"{method} {path} answered {answer.status_code}, not {ask.status}"
 
 
 def _filled(value: Any, names: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(one, names) for name, one in value.items()}
     if isinstance(value, list):
         return [_filled(one, names) for one in value]
     return value.format(**names) if isinstance(value, str) else value
@@ -195,6 +197,10 @@ _POLICY = {
     "IsAdministrator": False, "IsHidden": False, "EnableAllFolders": True, "EnabledFolders": [],
     "MaxParentalRating": 12, "AuthenticationProviderId": "Default", "PasswordResetProviderId": "Default",
 }  # fmt: skip
+_BOX_SET = {
+    "Name": "A Set", "LockData": False, "DisplayOrder": "Default", "ProviderIds": {"Aperture": "1"}, "Tags": [],
+    "Genres": [],
+}  # fmt: skip
 _PICTURE = base64.b64encode(png("logo"))
 _NEWEST = {"sortBy": ["DateCreated", "SortName"], "sortOrder": ["Descending"], "limit": 5}
 
@@ -209,7 +215,8 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
     "POST /Users/{user_id}/Policy": [Ask(body=_POLICY, where={"user_id": "{another}"}, status=204)],
     "GET /Library/VirtualFolders": [Ask()],
     "POST /Library/Refresh": [Ask(status=204)],
-    "GET /UserViews": [Ask(_ONE_USER)],
+    "POST /Users/Configuration": [Ask(_ONE_USER, {"HidePlayedInLatest": True, "OrderedViews": []}, status=204)],
+    "GET /UserViews": [Ask(_ONE_USER | {"includeHidden": "true"})],
     "GET /Items": [
         Ask(_WITH_ALL | {"includeItemTypes": [kind], "limit": 40}) for kind in ("Movie", "Series", "Season", "Episode")
     ]
@@ -224,14 +231,35 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
     "GET /Items/{item_id}": [
         Ask(_ONE_USER),
         Ask(_ONE_USER, where={"item_id": "{show}"}),
-        Ask(where={"item_id": "{episode}"}),
-        Ask(where={"item_id": "{season}"}),
-        Ask(where={"item_id": "{library}"}),
+        Ask(_ONE_USER, where={"item_id": "{episode}"}),
+        Ask(_ONE_USER, where={"item_id": "{season}"}),
+        Ask(_ONE_USER, where={"item_id": "{library}"}),
+        Ask(_ONE_USER, where={"item_id": "{box_set}"}),
+        Ask({"userId": "{another}"}, where={"item_id": "{playlist}"}),
     ],
+    "POST /Items/{item_id}": [Ask(body=_BOX_SET, where={"item_id": "{box_set}"}, status=204)],
     "GET /Items/{item_id}/Images/{image_type}": [Ask({"maxWidth": 300})],
     "POST /Items/{item_id}/Images/{image_type}": [
         Ask(body=_PICTURE, content_type="image/png", where={"item_id": "{studio}", "image_type": "Thumb"}, status=204),
     ],
+    "DELETE /Items/{item_id}/Images/{image_type}": [
+        Ask(where={"item_id": "{studio}", "image_type": "Thumb"}, status=204)
+    ],
+    "GET /Videos/{item_id}/AdditionalParts": [Ask(_ONE_USER)],
+    "POST /Collections": [Ask({"name": "New", "ids": ["{film}"], "isLocked": "true"})],
+    "POST /Collections/{box_set_id}/Items": [Ask({"ids": ["{film}"]}, status=204)],
+    "DELETE /Collections/{box_set_id}/Items": [Ask({"ids": ["{film}"]}, status=204)],
+    "POST /Playlists": [
+        Ask(body={"Name": "New", "Ids": ["{film}"], "UserId": "{another}", "MediaType": "Video", "IsPublic": False}),
+    ],
+    "GET /Playlists/{playlist_id}": [Ask(status=400)],
+    "POST /Playlists/{playlist_id}": [Ask(body={"Name": "Other"}, status=400)],
+    "GET /Playlists/{playlist_id}/Users": [Ask(status=400)],
+    "GET /Playlists/{playlist_id}/Items": [Ask({"userId": "{another}", "fields": ["ProviderIds"]})],
+    "POST /Playlists/{playlist_id}/Items": [Ask({"userId": "{another}", "ids": ["{film}"]}, status=204)],
+    "DELETE /Playlists/{playlist_id}/Items": [Ask({"entryIds": ["{film}"]}, status=204)],
+    "POST /Playlists/{playlist_id}/Items/{item_id}/Move/{new_index}": [Ask(status=400)],
+    "DELETE /Items/{item_id}": [Ask(where={"item_id": "{doomed}"}, status=204)],
     "GET /Studios": [Ask(_ONE_USER), Ask({"includeItemTypes": ["Series"], "startIndex": 0, "limit": 3})],
     "GET /Shows/NextUp": [Ask(_ONE_USER), Ask(_ONE_USER | {"seriesId": "{show}"})],
     "GET /Shows/{series_id}/Seasons": [Ask(_ONE_USER)],
@@ -248,6 +276,8 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
     "GET /Users/{user_id}/Views": [Ask()],
     "GET /Users/{user_id}/Items": [Ask({"recursive": "true", "includeItemTypes": ["Movie"], "limit": 5})],
     "GET /Users/{user_id}/Items/Resume": [Ask()],
+    "GET /Users/{user_id}/Items/Latest": [Ask()],
+    "POST /Users/{user_id}/Configuration": [Ask(body={}, status=204)],
     "GET /Users/{user_id}/Items/{item_id}": [Ask()],
     "POST /Users/{user_id}/PlayedItems/{item_id}": [Ask()],
     "DELETE /Users/{user_id}/PlayedItems/{item_id}": [Ask()],
@@ -297,11 +327,16 @@ def jellyfin_names(served: RunningSimulator) -> dict[str, str]:
     film = next(title for title in state.titles.values() if title.media_type == "movie" and title.companies)
     show = next(item for item in state.catalogue.items("Series") if item.seasons)
     film_id = state.item_ids(film.key)[0]
+    another = list(state.users.values())[-1]
+    box_set = state.create_box_set("A Set", keys=[film.key])
+    playlist, doomed = (state.create_playlist(name, owner=another.name, keys=[film.key]) for name in ("One", "Two"))
     return {
         "film": film_id, "item_id": film_id, "show": show.id, "series_id": show.id, "image_type": "Primary",
         "season": show.seasons[0].item.id, "episode": show.seasons[0].episodes[0].id,
         "library": state.catalogue.libraries[0].item_id, "studio": name_id("studio", film.companies[0]),
-        "user_id": next(iter(state.users)), "another": list(state.users)[-1],
+        "user_id": next(iter(state.users)), "another": another.id,
+        "box_set": box_set, "box_set_id": box_set, "playlist": playlist, "playlist_id": playlist, "doomed": doomed,
+        "new_index": "0",
     }  # fmt: skip
 
 
@@ -322,7 +357,10 @@ def tmdb_names(served: RunningSimulator) -> dict[str, str]:
 
 _NO_ID = "0" * 32
 JELLYFIN_ERRORS: dict[str, list[Ask]] = {
-    "GET /Items/{item_id}": [Ask(where={"item_id": "no id"}, status=400), Ask(where={"item_id": _NO_ID}, status=404)],
+    "GET /Items/{item_id}": [
+        Ask(_ONE_USER, where={"item_id": "no id"}, status=400),
+        Ask(_ONE_USER, where={"item_id": _NO_ID}, status=404),
+    ],
     "GET /Users/{user_id}": [Ask(where={"user_id": _NO_ID}, status=404)],
     "GET /Items/{item_id}/Images/{image_type}": [Ask(where={"image_type": "Logo"}, status=404)],
     "POST /Items/{item_id}/Images/{image_type}": [

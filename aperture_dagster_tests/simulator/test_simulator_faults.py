@@ -204,11 +204,11 @@ def test_requests_are_counted_by_service_and_operation(
 ) -> None:
     for _ in range(3):
         jellyfin.get("/Items", params=FILMS)
-    jellyfin.get(f"/Items/{'0' * 32}")
+    jellyfin.get(f"/Users/{'0' * 32}")
     tmdb.get("/movie/900000000")
     tmdb.get("/movie/1")
     counters = simulator.state.counters
-    assert counters.requests["jellyfin"] == {"GET /Items": 3, "GET /Items/{item_id}": 1}
+    assert counters.requests["jellyfin"] == {"GET /Items": 3, "GET /Users/{user_id}": 1}
     assert counters.statuses["jellyfin"] == {200: 3, 404: 1}
     assert counters.requests["tmdb"] == {"GET /movie/{tmdb_id}": 2}
     assert counters.statuses["tmdb"] == {200: 1, 404: 1}

@@ -348,7 +348,9 @@ def test_unknown_ids_are_404_and_unknown_enum_values_are_ignored(reader: httpx.C
     nobody = "0" * 32
     refused = reader.get("/Items", params={**ALL, "userId": nobody})
     assert (refused.status_code, refused.text) == (404, "Error processing request.")
-    assert reader.get(f"/Items/{nobody}").status_code == 404
+    assert reader.get(f"/Items/{nobody}", params={"userId": user_id(reader)}).status_code == 404
+    # An API key has no user of its own.
+    assert reader.get(f"/Items/{first_film(reader)}").status_code == 400
     assert reader.get(f"/Shows/{nobody}/Episodes").json() == "Series not found"
     assert items(reader, fields="NoSuchField", sortBy="NoSuchOrder", filters="NoSuchFilter", limit=1)
     assert items(reader, includeItemTypes="Audio") == []

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import PlainTextResponse, Response
 
-from aperture_dagster.simulator.emby import dto, ids
+from aperture_dagster.simulator.emby import dto
 from aperture_dagster.simulator.emby.access import EmbyAccess
 from aperture_dagster.simulator.emby.items import (
     LISTING_PARAMETERS,
@@ -18,19 +18,20 @@ from aperture_dagster.simulator.emby.items import (
     EmbyItemEndpoints,
     EmbyPlaystateEndpoints,
 )
+from aperture_dagster.simulator.emby.lists import EmbyEditingEndpoints, EmbyListEndpoints
 from aperture_dagster.simulator.emby.studios import EmbyStudioEndpoints
+from aperture_dagster.simulator.emby.users import EmbyUserEndpoints
 from aperture_dagster.simulator.jellyfin import binding
-from aperture_dagster.simulator.jellyfin.access import json_object
-from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.jellyfin.service import MediaServer
 from aperture_dagster.simulator.jellyfin.studios import PictureError
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Operation, Request, left_out
 from aperture_dagster.simulator.state import SimulatorState
-from aperture_dagster.simulator.user_data import ServerUser
 
 _PICTURE = ("MaxWidth", "MaxHeight", "Tag", "Quality")
+_LATEST = ("ParentId", "IncludeItemTypes", "IsPlayed", "Limit", "Fields", "EnableImages", "EnableUserData")
 _TEXTS = {
     400: "Input string was not in a correct format.",
     401: "Access token is invalid or expired.",
@@ -50,9 +51,11 @@ class EmbyService(MediaServer):
         items, playstate = EmbyItemEndpoints(access, server_id), EmbyPlaystateEndpoints(access)
         operations = [
             *left_out("GET", "/Users/Public", "/Users/ItemAccess"),
-            *left_out("GET", "/Users/{user_id}/Items/Latest", "/Users/{user_id}/Items/Root"),
+            *left_out("GET", "/Users/{user_id}/Items/Root"),
             *left_out("POST", "/Users/New", "/Users/AuthenticateByName"),
             *self._operations(items, playstate, EmbyStudioEndpoints(access, server_id, items.image)),
+            *_user_operations(EmbyUserEndpoints(access, server_id)),
+            *_list_operations(EmbyListEndpoints(access, items), EmbyEditingEndpoints(access)),
         ]
         super().__init__(state, access, server_id, operations)
 
@@ -63,7 +66,7 @@ class EmbyService(MediaServer):
     def client_error(self, error: Exception) -> Response | None:
         """Return the response to a request that cannot be bound, or that asks for what does not exist."""
         match error:
-            case BindingError():
+            case BindingError() | ArgumentError():
                 return self.error(400)
             case NotFoundError():
                 return self.error(404)
@@ -79,16 +82,14 @@ class EmbyService(MediaServer):
             Operation("GET", "/System/Info/Public", lambda _: JSONResponse(self._system()), public=True),
             Operation("GET", "/System/Info", self._info),
             Operation("GET", "/System/Ping", lambda _: PlainTextResponse("Emby Server"), public=True),
-            Operation("GET", "/Users/Query", self._query_users, ("IsHidden", "IsDisabled", "StartIndex", "Limit")),
-            Operation("GET", "/Users", self._list_users, ("IsHidden", "IsDisabled")),
-            Operation("GET", "/Users/{user_id}", self._get_user),
-            Operation("POST", "/Users/{user_id}/Policy", self._set_policy),
             Operation("GET", "/Library/VirtualFolders/Query", self._query_folders),
             Operation("GET", "/Library/VirtualFolders", lambda _: JSONResponse(self._folders())),
             Operation("GET", "/Library/SelectableMediaFolders", self._media_folders),
             Operation("POST", "/Library/Refresh", lambda _: Response(status_code=204)),
             Operation("GET", "/Items", items.listing, listing),
-            Operation("GET", "/Users/{user_id}/Views", items.views),
+            Operation("GET", "/Users/{user_id}/Views", items.views, ("IncludeHidden",)),
+            Operation("GET", "/Users/{user_id}/Items/Latest", items.latest, _LATEST),
+            Operation("GET", "/Videos/{item_id}/AdditionalParts", items.parts, ("UserId",)),
             Operation("GET", "/Users/{user_id}/Items", items.listing, listing),
             Operation("GET", "/Users/{user_id}/Items/Resume", items.resume, PAGE_PARAMETERS),
             Operation("GET", "/Users/{user_id}/Items/{item_id}", items.single),
@@ -102,6 +103,7 @@ class EmbyService(MediaServer):
             ),
             Operation("GET", "/Items/{item_id}/Images/{image_type}", studios.image, _PICTURE, public=True),
             Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
+            Operation("DELETE", "/Items/{item_id}/Images/{image_type}", studios.remove_image),
             Operation("GET", "/Studios", studios.listing, ("StartIndex", "Limit", "EnableImages")),
         ]
 
@@ -120,33 +122,6 @@ class EmbyService(MediaServer):
         more = {"OperatingSystemDisplayName": "Linux", "HasPendingRestart": False, "IsShuttingDown": False}
         return JSONResponse(self._system() | more)
 
-    def _user(self, user: ServerUser) -> dict[str, Any]:
-        names = dto.connect_names(list(self._state.users.values()))
-        return dto.user_dto(user, self._state.catalogue, self._server_id, names.get(user.id))
-
-    def _user_dtos(self, request: Request) -> list[dict[str, Any]]:
-        hidden, disabled = binding.boolean(request.query, "IsHidden"), binding.boolean(request.query, "IsDisabled")
-        return [self._user(user) for user in self._users(hidden=hidden, disabled=disabled)]
-
-    def _query_users(self, request: Request) -> Response:
-        return binding.listing(request.query, self._user_dtos(request), list, with_start=False)
-
-    def _list_users(self, request: Request) -> Response:
-        return JSONResponse(self._user_dtos(request))
-
-    def _get_user(self, request: Request, user_id: str) -> Response:
-        return JSONResponse(self._user(self._access.required_user(request, user_id)))
-
-    def _set_policy(self, request: Request, user_id: str) -> Response:
-        """``POST /Users/{user_id}/Policy``, with folders by Guid."""
-        user = self._access.required_user(request, user_id)
-        content = json_object(request)
-        folders = content.get("EnabledFolders") or ()
-        self._replace_policy(user, content, tuple(str(folder).replace("-", "").lower() for folder in folders))
-        excluded = [str(name) for name in content.get("ExcludedSubFolders") or ()]
-        user.policy.excluded_locations = ids.excluded_locations(self._state.catalogue, excluded)
-        return Response(status_code=204)
-
     def _folders(self) -> list[dict[str, Any]]:
         return [dto.virtual_folder_dto(library, self._state.catalogue) for library in self._access.folders()]
 
@@ -156,3 +131,36 @@ class EmbyService(MediaServer):
 
     def _query_folders(self, request: Request) -> Response:
         return binding.listing(request.query, self._folders(), list, with_start=False)
+
+
+def _user_operations(users: EmbyUserEndpoints) -> list[Operation]:
+    return [
+        Operation("GET", "/Users/Query", users.query, ("IsHidden", "IsDisabled", "StartIndex", "Limit")),
+        Operation("GET", "/Users", users.listing, ("IsHidden", "IsDisabled")),
+        Operation("GET", "/Users/{user_id}", users.single),
+        Operation("POST", "/Users/{user_id}/Policy", users.set_policy),
+        Operation("POST", "/Users/{user_id}/Configuration", users.set_configuration),
+        Operation("POST", "/Users/{user_id}/Configuration/Partial", users.change_configuration),
+    ]
+
+
+def _list_operations(lists: EmbyListEndpoints, editing: EmbyEditingEndpoints) -> list[Operation]:
+    members, entries = "/Collections/{list_id}/Items", "/Playlists/{list_id}/Items"
+    return [
+        Operation("POST", "/Collections", lists.create_box_set, ("Name", "Ids", "IsLocked")),
+        Operation("POST", members, lists.add_to_box_set, ("Ids",)),
+        Operation("DELETE", members, lists.remove_from_box_set, ("Ids",)),
+        Operation("POST", f"{members}/Delete", lists.remove_from_box_set, ("Ids",)),
+        Operation("POST", "/Playlists", lists.create_playlist, ("Name", "Ids", "MediaType", "UserId")),
+        Operation("GET", entries, lists.playlist, ("UserId", *PAGE_PARAMETERS)),
+        Operation("POST", entries, lists.add_to_playlist, ("Ids", "UserId")),
+        Operation("DELETE", entries, lists.remove_from_playlist, ("EntryIds",)),
+        Operation("POST", f"{entries}/Delete", lists.remove_from_playlist, ("EntryIds",)),
+        Operation("POST", f"{entries}/{{entry_id}}/Move/{{new_index}}", lists.move),
+        Operation("POST", "/Items/Access", lists.share),
+        Operation("POST", "/Items/{list_id}/MakePrivate", lists.publish),
+        Operation("POST", "/Items/{list_id}/MakePublic", lists.publish),
+        Operation("POST", "/Items/{item_id}", editing.update),
+        Operation("DELETE", "/Items/{item_id}", editing.delete),
+        Operation("POST", "/Items/{item_id}/Delete", editing.delete),
+    ]

@@ -17,7 +17,6 @@ _ON_REQUEST = (
 )  # fmt: skip
 OTHER_FIELDS = frozenset(("externalurls", "etag", "datelastmediaadded"))
 """Modelled fields that the response for a single item does not have."""
-_POLICY = ("IsAdministrator", "IsHidden", "IsDisabled", "EnableAllFolders", "BlockedTags", "EnableContentDeletion")
 
 
 def item_dto(
@@ -121,17 +120,8 @@ def media_folder_dto(library: WorldLibrary, catalogue: Catalogue) -> dict[str, A
 
 def user_dto(user: ServerUser, catalogue: Catalogue, server_id: str, connect_name: str | None) -> dict[str, Any]:
     """Return a UserDto. ``connect_name`` is the name of a linked Emby Connect account."""
-    dto = jellyfin.user_dto(user, server_id)
-    policy = {name: dto["Policy"][name] for name in (*_POLICY, "EnabledFolders", "MaxParentalRating")
-              if name in dto["Policy"]}  # fmt: skip
-    policy |= {
-        "IsHiddenRemotely": False,
-        "IsHiddenFromUnusedDevices": False,
-        "ExcludedSubFolders": ids.excluded_folders(catalogue, user.policy.excluded_locations),
-        "IncludeTags": list(user.policy.allowed_tags),
-        "IsTagBlockingModeInclusive": False,
-    }
-    dto["Policy"] = policy | (user.policy.extra or {})
+    dto = jellyfin.user_dto(user, server_id, None)
+    dto["Policy"]["ExcludedSubFolders"] = ids.excluded_folders(catalogue, user.policy.excluded_locations)
     if connect_name is not None:
         dto |= {"ConnectUserName": connect_name, "ConnectLinkType": "LinkedUser"}
     return dto

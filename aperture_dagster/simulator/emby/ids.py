@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from aperture_dagster.simulator.catalogue import Catalogue, Item, stable_number
+from aperture_dagster.simulator.lists import PLAYLISTS
 from aperture_dagster.simulator.world import WorldLibrary
 
 _FIRST_ITEM = 1_000
+_PLAYLISTS = "2"
 _GENERATION = 10_000_000
 _FIRST_LIBRARY, _FIRST_FOLDER, _FIRST_SUB_FOLDER = 3, 503, 703
 
@@ -30,6 +32,8 @@ def name_number(kind: str, name: str) -> int:
 
 def library_number(catalogue: Catalogue, library: WorldLibrary) -> str:
     """Return the ``ItemId`` of a library, which is also the parent of its items."""
+    if library == PLAYLISTS:
+        return _PLAYLISTS
     return str(_FIRST_LIBRARY + catalogue.libraries.index(library))
 
 

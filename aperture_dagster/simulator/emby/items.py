@@ -26,7 +26,8 @@ _ALL_FIELDS = frozenset(
         "providerids", "overview", "genres", "tags", "studios", "people", "datecreated", "originaltitle",
         "productionlocations", "taglines", "sortname", "path", "parentid", "mediasources", "recursiveitemcount",
         "childcount", "productionyear", "premieredate", "enddate", "communityrating", "criticrating",
-        "officialrating", "status", "userdataplaycount", "userdatalastplayeddate",
+        "officialrating", "status", "userdataplaycount", "userdatalastplayeddate", "mediastreams", "width", "height",
+        "customrating", "settings",
     )
 )  # fmt: skip
 # Parameters that contain Emby's ids, or that differ from Jellyfin's.
@@ -56,14 +57,22 @@ class EmbyItemEndpoints(ItemEndpoints):
         self._access: EmbyAccess = access
 
     def _library_dto(self, library: WorldLibrary, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
-        return dto.library_dto(library, self._catalogue, self._server_id)
+        found = dto.library_dto(library, self._catalogue, self._server_id)
+        return self._with_pictures([found], [library.item_id])[0]
+
+    def _names_of(self, library: WorldLibrary) -> list[str]:
+        # Which of its ids a configuration has is not known.
+        return [library.item_id, ids.library_number(self._catalogue, library)]
+
+    def _parent_of(self, request: Request) -> str | None:
+        return self._parent(request.query.get("ParentId"))
 
     def listing(self, request: Request, user_id: str | None = None) -> Response:
         """``GET /Items`` and ``GET /Users/{user_id}/Items``: without ``Recursive`` and a parent, the libraries."""
         user = self._access.user(request, user_id)
         query = self._query(request)
         if not query.recursive and not query.ids and query.parent is None:
-            return self.views(request, user_id)
+            return self._libraries(user)
         if query.user_saved_from is not None and user is None:
             return self._page(request, [], user)
         return self._page(request, self._listings.items(query, user), user)
@@ -93,14 +102,16 @@ class EmbyItemEndpoints(ItemEndpoints):
         found = (ids.find_item(self._catalogue, number) for number in numbers)
         return tuple(item.id for item in found if item is not None)
 
-    def _dtos(self, request: Request, items: list[Item], user: ServerUser | None) -> list[dict[str, Any]]:
+    def dtos(self, request: Request, items: list[Item], user: ServerUser | None) -> list[dict[str, Any]]:
+        """Return items with the fields that a request asks for."""
         query = request.query
         fields = frozenset(name.lower() for name in query.split("Fields"))
         if unmodelled := fields - _ALL_FIELDS - dto.OTHER_FIELDS:
             raise Unmodelled(f"Fields={','.join(sorted(unmodelled))}")
         images = binding.boolean(query, "EnableImages") is not False
         owner = None if binding.boolean(query, "EnableUserData") is False else user
-        return [self._dto(item, fields, owner, images=images) for item in items]
+        found = [self._dto(item, fields, owner, images=images) for item in items]
+        return self._with_pictures(found, [item.id for item in items]) if images else found
 
     def _dto(
         self, item: Item, fields: frozenset[str], user: ServerUser | None, *, images: bool = True
@@ -115,7 +126,8 @@ class EmbyItemEndpoints(ItemEndpoints):
         library = self._access.library(item_id)
         if library is not None and library in self._access.libraries(user):
             return JSONResponse(self._library_dto(library))
-        return JSONResponse(self._dto(self._access.item(item_id, user), _ALL_FIELDS, user))
+        item = self._access.item(item_id, user)
+        return JSONResponse(self._with_pictures([self._dto(item, _ALL_FIELDS, user)], [item.id])[0])
 
     def episodes(self, request: Request, series_id: str) -> Response:
         """``GET /Shows/{series_id}/Episodes``, optionally of one ``Season`` or ``SeasonId``."""

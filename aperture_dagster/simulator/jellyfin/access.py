@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding
-from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError, UnknownUserError
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError, UnknownUserError
 from aperture_dagster.simulator.jellyfin.visibility import visible_to
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import SimulatorState
@@ -63,10 +63,10 @@ class Access:
         return user
 
     def required_user(self, request: Request, user_id: str | None = None) -> ServerUser:
-        """Return the user as `user` does, or raise NotFoundError: an API key has no user of its own."""
+        """Return the user as `user` does, or raise ArgumentError: an API key has no user of its own."""
         user = self.user(request, user_id)
         if user is None:
-            raise NotFoundError("userId")
+            raise ArgumentError("Guid can't be empty")
         return user
 
     def item(self, item_id: str, user: ServerUser | None) -> Item:

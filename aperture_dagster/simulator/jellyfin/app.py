@@ -10,13 +10,17 @@ from typing import Any
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from aperture_dagster.simulator.jellyfin import binding, dto
-from aperture_dagster.simulator.jellyfin.access import Access, json_object
-from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError, UnknownUserError
+from aperture_dagster.simulator.jellyfin.access import Access
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError, UnknownUserError
+from aperture_dagster.simulator.jellyfin.box_sets import BoxSetEndpoints
+from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.listing import LISTING_PARAMETERS, PAGE_PARAMETERS, Listings
+from aperture_dagster.simulator.jellyfin.playlists import PlaylistEndpoints
 from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
 from aperture_dagster.simulator.jellyfin.service import MediaServer
 from aperture_dagster.simulator.jellyfin.studios import PictureError, StudioEndpoints
+from aperture_dagster.simulator.jellyfin.users import UserEndpoints
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Operation, Request, left_out
 from aperture_dagster.simulator.state import SimulatorState
@@ -24,6 +28,7 @@ from aperture_dagster.simulator.state import SimulatorState
 _BUSY_PAGE = "<!DOCTYPE html><html><body>The server is starting. Please try again shortly.</body></html>"
 _USER = ("userId",)
 _ITEM_PARAMETERS = ("fields", "enableImages", "enableUserData")
+_LATEST = ("parentId", "includeItemTypes", "isPlayed", "limit", *_ITEM_PARAMETERS)
 _RESUME = ("parentId", "includeItemTypes", *PAGE_PARAMETERS)
 _STUDIOS = (
     "userId", "parentId", "includeItemTypes", "searchTerm", "startIndex", "limit", "enableTotalRecordCount",
@@ -42,12 +47,11 @@ _LEFT_OUT = {
     "POST": (
         "/Users/New",
         "/Users/AuthenticateByName",
-        "/Users/Configuration",
         "/Users/Password",
         "/Users/ForgotPassword",
     ),
 }
-_PROVIDERS = ("AuthenticationProviderId", "PasswordResetProviderId")
+_LIST_PAGE = ("userId", "startIndex", "limit", *_ITEM_PARAMETERS)
 
 
 class JellyfinService(MediaServer):
@@ -60,8 +64,12 @@ class JellyfinService(MediaServer):
         listings = Listings(state, "jellyfin", state.settings.jellyfin_release)
         items, playstate = ItemEndpoints(access, server_id, listings), PlaystateEndpoints(access)
         studios = StudioEndpoints(access, server_id, items.image)
+        users = UserEndpoints(access, server_id, state.settings.jellyfin_release)
         operations = [operation for method, paths in _LEFT_OUT.items() for operation in left_out(method, *paths)]
-        operations += self._operations(items, playstate, studios) + _old_operations(items, playstate)
+        operations += self._operations(items, playstate, studios) + _user_operations(users, items)
+        operations += _old_operations(items, playstate, users)
+        playlists = PlaylistEndpoints(access, items, state.settings.jellyfin_release)
+        operations += _list_operations(BoxSetEndpoints(access), playlists, EditingEndpoints(access))
         super().__init__(state, access, server_id, operations)
 
     def error(self, status: int) -> Response:
@@ -81,6 +89,8 @@ class JellyfinService(MediaServer):
         match error:
             case BindingError():
                 return error.response()
+            case ArgumentError():
+                return self.error(400)
             case UnknownUserError():
                 # Jellyfin.Api/Middleware/ExceptionMiddleware.cs
                 return self.error(404)
@@ -100,25 +110,15 @@ class JellyfinService(MediaServer):
             Operation("GET", "/System/Info", self._info),
             Operation("GET", "/System/Ping", lambda _: JSONResponse("Jellyfin Server"), public=True),
             Operation("GET", "/health", lambda _: PlainTextResponse("Healthy"), public=True),
-            Operation("GET", "/Users", self._list_users, ("isHidden", "isDisabled")),
-            # An API key has no user of its own.
-            Operation("GET", "/Users/Me", lambda _: PlainTextResponse("Error processing request.", 400)),
-            Operation("GET", "/Users/{user_id}", self._get_user),
-            Operation("POST", "/Users/{user_id}/Policy", self._set_policy),
             Operation("GET", "/Library/VirtualFolders", self._virtual_folders),
             Operation("POST", "/Library/Refresh", lambda _: Response(status_code=204)),
-            Operation("GET", "/UserViews", items.views, _USER),
             Operation("GET", "/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
             Operation("GET", "/Items/Counts", items.counts),
-            Operation(
-                "GET",
-                "/Items/Latest",
-                items.latest,
-                ("parentId", "includeItemTypes", *_USER, *_ITEM_PARAMETERS, "limit"),
-            ),
             Operation("GET", "/Items/{item_id}", items.single, _USER),
             Operation("GET", "/Items/{item_id}/Images/{image_type}", studios.image, _PICTURE, public=True),
             Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
+            Operation("DELETE", "/Items/{item_id}/Images/{image_type}", studios.remove_image),
+            Operation("GET", "/Videos/{item_id}/AdditionalParts", items.parts, _USER),
             Operation("GET", "/Studios", studios.listing, _STUDIOS),
             Operation("GET", "/Shows/NextUp", items.next_up, ("seriesId", *_USER, *PAGE_PARAMETERS)),
             Operation("GET", "/Shows/{series_id}/Seasons", items.seasons, (*_USER, *_ITEM_PARAMETERS)),
@@ -154,36 +154,50 @@ class JellyfinService(MediaServer):
         more = {"HasPendingRestart": False, "IsShuttingDown": False, "SupportsLibraryMonitor": True}
         return JSONResponse(self._system() | more)
 
-    def _list_users(self, request: Request) -> Response:
-        hidden, disabled = binding.boolean(request.query, "isHidden"), binding.boolean(request.query, "isDisabled")
-        users = self._users(hidden=hidden, disabled=disabled)
-        return JSONResponse([dto.user_dto(user, self._server_id) for user in users])
-
-    def _get_user(self, request: Request, user_id: str) -> Response:
-        user = self._state.users.get(binding.as_guid("userId", user_id))
-        if user is None:
-            return JSONResponse("User not found", 404)
-        return JSONResponse(dto.user_dto(user, self._server_id))
-
-    def _set_policy(self, request: Request, user_id: str) -> Response:
-        user = self._access.required_user(request, user_id)
-        content = json_object(request)
-        missing = [name for name in _PROVIDERS if not content.get(name)]
-        if missing:
-            return binding.problem(400, {name: [f"The {name} field is required."] for name in missing})
-        folders = content.get("EnabledFolders") or ()
-        ids = tuple(binding.as_guid("EnabledFolders", str(folder)) for folder in folders)
-        self._replace_policy(user, content, ids)
-        return Response(status_code=204)
-
     def _virtual_folders(self, request: Request) -> Response:
         return JSONResponse([dto.virtual_folder_dto(library) for library in self._access.folders()])
 
 
-def _old_operations(items: ItemEndpoints, playstate: PlaystateEndpoints) -> list[Operation]:
+def _user_operations(users: UserEndpoints, items: ItemEndpoints) -> list[Operation]:
+    return [
+        Operation("GET", "/Users", users.listing, ("isHidden", "isDisabled")),
+        # An API key has no user of its own.
+        Operation("GET", "/Users/Me", lambda _: PlainTextResponse("Error processing request.", 400)),
+        Operation("GET", "/Users/{user_id}", users.single),
+        Operation("POST", "/Users/{user_id}/Policy", users.set_policy),
+        Operation("POST", "/Users/Configuration", users.set_configuration, _USER),
+        Operation("GET", "/UserViews", items.views, ("includeHidden", *_USER)),
+        Operation("GET", "/Items/Latest", items.latest, (*_LATEST, *_USER)),
+    ]
+
+
+def _list_operations(
+    box_sets: BoxSetEndpoints, playlists: PlaylistEndpoints, editing: EditingEndpoints
+) -> list[Operation]:
+    entries = "/Playlists/{playlist_id}/Items"
+    return [
+        Operation("POST", "/Collections", box_sets.create, ("name", "ids", "isLocked")),
+        Operation("POST", "/Collections/{box_set_id}/Items", box_sets.add, ("ids",)),
+        Operation("DELETE", "/Collections/{box_set_id}/Items", box_sets.remove, ("ids",)),
+        Operation("POST", "/Playlists", playlists.create, ("name", "ids", "userId", "mediaType")),
+        Operation("GET", "/Playlists/{playlist_id}", playlists.refuse_key),
+        Operation("POST", "/Playlists/{playlist_id}", playlists.refuse_key),
+        Operation("GET", "/Playlists/{playlist_id}/Users", playlists.refuse_key),
+        Operation("GET", entries, playlists.listing, _LIST_PAGE),
+        Operation("POST", entries, playlists.add, ("ids", "userId", "position")),
+        Operation("DELETE", entries, playlists.remove, ("entryIds",)),
+        Operation("POST", f"{entries}/{{item_id}}/Move/{{new_index}}", playlists.refuse_key),
+        Operation("POST", "/Items/{item_id}", editing.update),
+        Operation("DELETE", "/Items/{item_id}", editing.delete),
+    ]
+
+
+def _old_operations(items: ItemEndpoints, playstate: PlaystateEndpoints, users: UserEndpoints) -> list[Operation]:
     """Return obsolete operations, with the user in the path, which still work."""
     return [
-        Operation("GET", "/Users/{user_id}/Views", items.views),
+        Operation("GET", "/Users/{user_id}/Views", items.views, ("includeHidden",)),
+        Operation("GET", "/Users/{user_id}/Items/Latest", items.latest, _LATEST),
+        Operation("POST", "/Users/{user_id}/Configuration", users.set_configuration),
         Operation("GET", "/Users/{user_id}/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
         Operation("GET", "/Users/{user_id}/Items/Resume", items.resume, _RESUME),
         Operation("GET", "/Users/{user_id}/Items/{item_id}", items.single),

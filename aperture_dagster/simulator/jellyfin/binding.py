@@ -34,6 +34,10 @@ class NotFoundError(Exception):
     """Something does not exist, or not for this user."""
 
 
+class ArgumentError(Exception):
+    """An argument that the server cannot use: an uncaught exception, answered with 400 and plain text."""
+
+
 class UnknownUserError(NotFoundError):
     """No user has this id. On the real server this is an uncaught exception, answered with plain text."""
 

@@ -7,11 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from aperture_dagster.simulator.catalogue import Item, stable_number
+from aperture_dagster.simulator.jellyfin import media, policies
 from aperture_dagster.simulator.jellyfin.binding import ticks_date
 from aperture_dagster.simulator.user_data import ServerUser, episodes_of
 from aperture_dagster.simulator.world import WorldLibrary
-
-_VIDEO = ("Movie", "Episode")
 
 
 @lru_cache(maxsize=65_536)
@@ -73,30 +72,14 @@ def _studios(item: Item) -> list[dict[str, str]]:
     return [{"Name": name, "Id": name_id("studio", name)} for name in item.studios]
 
 
-def _media_sources(item: Item) -> list[dict[str, Any]]:
-    """Return one source per version, the item's own first (``BaseItem.cs``: ``GetMediaSources``)."""
-    if item.kind not in _VIDEO or item.virtual:
-        return []
-    return [_media_source(each) for each in sorted(item.every_version, key=lambda each: each is not item)]
-
-
-def _media_source(item: Item) -> dict[str, Any]:
-    size = (item.runtime_ticks or 0) // 10_000_000 * 500_000
-    source = {
-        "Protocol": "File",
-        "Id": item.id,
-        "Path": item.media_path,
-        "Type": "Default",
-        "Container": "mkv",
-        "Size": size,
-    }
-    return {**source, "Name": item.name, "IsRemote": False, "RunTimeTicks": item.runtime_ticks}
+def _is_file(item: Item) -> bool:
+    return item.kind in media.VIDEO and not item.virtual
 
 
 def _source_count(item: Item) -> int | None:
     """Return the number of sources, which is only sent if there are several (``DtoService.cs``)."""
     count = len(item.every_version)
-    return count if item.kind in _VIDEO and count != 1 else None
+    return count if item.kind in media.VIDEO and count != 1 else None
 
 
 # Fields that are sent only on request.
@@ -127,7 +110,11 @@ _OPTIONAL = {
     "sortname": lambda item: ("SortName", item_sort_name(item)),
     "path": lambda item: ("Path", None if item.virtual else item.path),
     "parentid": lambda item: ("ParentId", parent_id(item)),
-    "mediasources": lambda item: ("MediaSources", _media_sources(item) or None),
+    "mediasources": lambda item: ("MediaSources", media.media_sources(item) or None),
+    "mediastreams": lambda item: ("MediaStreams", media.media_streams(item) if _is_file(item) else None),
+    "width": lambda item: ("Width", round(media.height(item) * 16 / 9) if _is_file(item) else None),
+    "height": lambda item: ("Height", media.height(item) if _is_file(item) else None),
+    "customrating": lambda item: ("CustomRating", item.edits.get("CustomRating")),
     "mediasourcecount": lambda item: ("MediaSourceCount", _source_count(item)),
     "recursiveitemcount": lambda item: (
         "RecursiveItemCount",
@@ -135,7 +122,12 @@ _OPTIONAL = {
     ),
     "childcount": lambda item: (
         "ChildCount",
-        {"Series": len(item.every_season), "Season": len(episodes_of(item))}.get(item.kind),
+        {
+            "Series": len(item.every_season),
+            "Season": len(episodes_of(item)),
+            "BoxSet": len(item.members),
+            "Playlist": len(item.members),
+        }.get(item.kind),
     ),
     "externalurls": lambda item: ("ExternalUrls", []),
     "settings": lambda item: ("LockData", item.locked),
@@ -170,7 +162,7 @@ def item_dto(
     """Return a BaseItemDto with the requested ``fields`` (lower-case names)."""
     title = item.title
     dto: dict[str, Any] = {"Name": item.name, "ServerId": server_id, "Id": item.id, "Type": item.kind}
-    is_folder = item.kind in ("Series", "Season", "BoxSet")
+    is_folder = item.kind not in media.VIDEO
     dto["IsFolder"] = is_folder
     premiere = premiere_date(item)
     if premiere:
@@ -211,15 +203,29 @@ def item_dto(
             if value is not None:
                 dto[key] = value
     if "settings" in fields:
-        dto["LockedFields"] = []
+        dto["LockedFields"] = item.edits.get("LockedFields") or []
+        for name in ("PreferredMetadataLanguage", "PreferredMetadataCountryCode"):
+            if item.edits.get(name):
+                dto[name] = item.edits[name]
         if item.forced_sort_name is not None:
             dto["ForcedSortName"] = item.forced_sort_name
+    for name in ("CriticRating", "AspectRatio"):
+        if item.edits.get(name) is not None:
+            dto[name] = item.edits[name]
+    display_order = item.edits.get("DisplayOrder", "PremiereDate" if item.kind == "BoxSet" else None)
+    if display_order is not None:
+        dto["DisplayOrder"] = display_order
     if user is not None:
         dto["UserData"] = user_data_dto(item, user)
-    if item.kind in _VIDEO:
-        dto.update(VideoType="VideoFile", Container="mkv", MediaType="Video")
+    if item.kind in media.VIDEO:
+        dto |= {"MediaType": "Video", **media.video_type(item)}
+        kind = media.container(item)
+        if kind is not None:
+            dto["Container"] = kind
+        if media.part_paths(item):
+            dto["PartCount"] = item.title.parts
     else:
-        dto["MediaType"] = "Unknown"
+        dto["MediaType"] = "Unknown" if item.ownership is None else item.ownership.media_type
     if images:
         dto["ImageTags"] = {} if item.image_tag is None else {"Primary": item.image_tag}
         dto["BackdropImageTags"] = []
@@ -308,27 +314,8 @@ def virtual_folder_dto(library: WorldLibrary) -> dict[str, Any]:
     }
 
 
-def user_dto(user: ServerUser, server_id: str) -> dict[str, Any]:
-    """Return a UserDto. As on the real server, it has no e-mail address."""
-    facts = user.facts
-    policy: dict[str, Any] = {
-        "IsAdministrator": facts.is_administrator,
-        "IsHidden": facts.is_hidden,
-        "EnableCollectionManagement": facts.is_administrator,
-        "IsDisabled": facts.is_disabled,
-        "BlockedTags": list(user.policy.blocked_tags),
-        "AllowedTags": list(user.policy.allowed_tags),
-        "BlockUnratedItems": [],
-        "EnableContentDeletion": facts.is_administrator,
-        "EnabledFolders": list(user.policy.enabled_folders),
-        "EnableAllFolders": user.policy.enable_all_folders,
-        "BlockedMediaFolders": [],
-        "AuthenticationProviderId": "Jellyfin.Server.Implementations.Users.DefaultAuthenticationProvider",
-        "PasswordResetProviderId": "Jellyfin.Server.Implementations.Users.DefaultPasswordResetProvider",
-    }
-    if facts.max_parental_rating is not None:
-        policy["MaxParentalRating"] = facts.max_parental_rating
-    policy.update(user.policy.extra or {})
+def user_dto(user: ServerUser, server_id: str, release: tuple[int, int] | None) -> dict[str, Any]:
+    """Return a UserDto. As on the real server, it has no e-mail address. ``release`` None: Emby's."""
     dto: dict[str, Any] = {
         "Name": user.name,
         "ServerId": server_id,
@@ -337,8 +324,8 @@ def user_dto(user: ServerUser, server_id: str) -> dict[str, Any]:
         "HasConfiguredPassword": True,
         "HasConfiguredEasyPassword": False,
         "EnableAutoLogin": False,
-        "Configuration": {"PlayDefaultAudioTrack": True, "SubtitleMode": "Default", "GroupedFolders": []},
-        "Policy": policy,
+        "Configuration": policies.configuration_dto(user, release),
+        "Policy": policies.policy_dto(user, release),
     }
     if user.last_activity is not None:
         dto["LastLoginDate"] = dto["LastActivityDate"] = ticks_date(user.last_activity)

@@ -9,11 +9,12 @@ from starlette.responses import Response
 
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.images import png
-from aperture_dagster.simulator.jellyfin import binding, dto
+from aperture_dagster.simulator.jellyfin import binding, dto, media
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.listing import KINDS, ItemQuery, Listings, parse_item_query
 from aperture_dagster.simulator.jellyfin.sorting import parse_sort, sort_items
 from aperture_dagster.simulator.jellyfin.visibility import visible_to
+from aperture_dagster.simulator.lists import PLAYLISTS
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Query, Request, Unmodelled
 from aperture_dagster.simulator.user_data import ServerUser, episodes_of
@@ -32,10 +33,10 @@ SERIES_COUNTED = "series counted for its user data"
 _UNMODELLED_FIELDS = frozenset(
     (
         "airtime", "candelete", "candownload", "channelinfo", "chapters", "trickplay", "cumulativeruntimeticks",
-        "customrating", "displaypreferencesid", "itemcounts", "playaccess", "primaryimageaspectratio",
-        "seriesstudio", "specialepisodenumbers", "remotetrailers", "mediastreams", "seasonuserdata",
-        "datelastrefreshed", "datelastsaved", "refreshstate", "channelimage", "enablemediasourcedisplay", "width",
-        "height", "extraids", "localtrailercount", "ishd", "specialfeaturecount",
+        "displaypreferencesid", "itemcounts", "playaccess", "primaryimageaspectratio", "seriesstudio",
+        "specialepisodenumbers", "remotetrailers", "seasonuserdata", "datelastrefreshed", "datelastsaved",
+        "refreshstate", "channelimage", "enablemediasourcedisplay", "extraids", "localtrailercount", "ishd",
+        "specialfeaturecount",
     )
 )  # fmt: skip
 
@@ -60,26 +61,64 @@ class ItemEndpoints:
         self._server_id = server_id
 
     def views(self, request: Request, user_id: str | None = None) -> Response:
-        """``GET /UserViews``: the libraries as items."""
-        return self._library_listing(self._access.libraries(self._access.user(request, user_id)))
+        """``GET /UserViews``: libraries as items, as a user sees and orders them.
+
+        Libraries of box sets and playlists are missing unless the user sees any of their items
+        (``Emby.Server.Implementations/Library/UserViewManager.cs``: ``GetUserViews``).
+        """
+        user = self._access.required_user(request, user_id)
+        views = [library for library in self._access.libraries(user) if self._has_content(library, user)]
+        if self._has_content(PLAYLISTS, user):
+            views.append(PLAYLISTS)
+        grouped = [view for view in views if self._is_named(view, user, "GroupedFolders")]
+        if any(sum(view.collection_type == one.collection_type for view in grouped) > 1 for one in grouped):
+            raise Unmodelled("grouped libraries")
+        if not binding.boolean(request.query, "includeHidden"):
+            views = [view for view in views if not self._is_named(view, user, "MyMediaExcludes")]
+        order = [str(one) for one in user.configuration.get("OrderedViews", ())]
+
+        def place(view: WorldLibrary) -> tuple[int, str]:
+            names = [order.index(name) for name in self._names_of(view) if name in order]
+            return min(names, default=len(order)), view.name.lower()
+
+        return self._library_listing(sorted(views, key=place))
+
+    def _has_content(self, library: WorldLibrary, user: ServerUser) -> bool:
+        kind = {"boxsets": "BoxSet", "playlists": "Playlist"}.get(library.collection_type)
+        return kind is None or any(map(visible_to(user), self._catalogue.items(kind)))
+
+    def _names_of(self, library: WorldLibrary) -> list[str]:
+        """Return the ids that stand for a library in a user's configuration."""
+        return [library.item_id]
+
+    def _is_named(self, library: WorldLibrary, user: ServerUser, name: str) -> bool:
+        return any(one in user.configuration.get(name, ()) for one in self._names_of(library))
+
+    def _excluded(self, request: Request, user: ServerUser) -> frozenset[str]:
+        """Return the libraries that a user does not want in lists of all of them: ``LatestItemsExcludes``."""
+        if request.query.get("parentId") is not None:
+            return frozenset()
+        libraries = self._catalogue.libraries
+        return frozenset(one.item_id for one in libraries if self._is_named(one, user, "LatestItemsExcludes"))
+
+    def _libraries(self, user: ServerUser | None) -> Response:
+        return self._library_listing(self._access.libraries(user))
 
     def listing(self, request: Request, user_id: str | None = None) -> Response:
         """``GET /Items``: without ``recursive`` and a parent, the libraries."""
         user = self._access.user(request, user_id)
         query = parse_item_query(request.query)
-        if query.kinds == ("BoxSet",):
-            # Box sets are in a library of their own.
+        if query.parent == PLAYLISTS.item_id:
+            query = replace(query, kinds=("Playlist",), recursive=True)
+        if query.kinds in (("BoxSet",), ("Playlist",)):
+            # They are in libraries of their own.
             query = replace(query, parent=None)
         is_library = any(library.item_id == query.parent for library in self._access.libraries())
         if self._release >= (12, 0) and is_library and query.kinds and request.query.get("recursive") is None:
             query = replace(query, recursive=True)
         if not query.recursive and not query.ids and query.parent is None:
             # From 12 on, other types are searched for among the libraries; before, the types are ignored.
-            return (
-                self._page(request, [], user)
-                if self._release >= (12, 0) and query.kinds
-                else self.views(request, user_id)
-            )
+            return self._page(request, [], user) if self._release >= (12, 0) and query.kinds else self._libraries(user)
         if query.ids and not query.kinds:
             found = [library for library in self._access.libraries(user) if library.item_id in query.ids]
             if found:
@@ -99,14 +138,15 @@ class ItemEndpoints:
         )
 
     def _library_dto(self, library: WorldLibrary, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
-        return dto.library_dto(library, self._server_id, fields)
+        return self._with_pictures([dto.library_dto(library, self._server_id, fields)], [library.item_id])[0]
 
     def _page(self, request: Request, items: list[Item], user: ServerUser | None) -> Response:
         return binding.listing(
-            request.query, items, lambda page: self._dtos(request, page, user), with_start=self.with_start
+            request.query, items, lambda page: self.dtos(request, page, user), with_start=self.with_start
         )
 
-    def _dtos(self, request: Request, items: list[Item], user: ServerUser | None) -> list[dict[str, Any]]:
+    def dtos(self, request: Request, items: list[Item], user: ServerUser | None) -> list[dict[str, Any]]:
+        """Return items with the fields that a request asks for."""
         query = request.query
         fields = frozenset(name.lower() for name in query.split("fields"))
         if unmodelled := fields & _UNMODELLED_FIELDS:
@@ -118,17 +158,39 @@ class ItemEndpoints:
             # (MediaBrowser.Controller/Entities/Folder.cs: FillUserDataDtoValues).
             for _ in (item for item in items if item.kind in ("Series", "Season")):
                 self._access.state.counters.count_costly("jellyfin", SERIES_COUNTED)
-        return [dto.item_dto(item, fields, server_id=self._server_id, user=owner, images=images) for item in items]
+        found = [dto.item_dto(item, fields, server_id=self._server_id, user=owner, images=images) for item in items]
+        return self._with_pictures(found, [item.id for item in items]) if images else found
+
+    def _with_pictures(self, dtos: list[dict[str, Any]], numbers: list[str]) -> list[dict[str, Any]]:
+        """Add the tags of uploaded pictures."""
+        tags: dict[str, dict[str, str]] = {}
+        for (owner, number, image_type), picture in self._access.state.pictures.items():
+            if owner == "item":
+                tags.setdefault(number, {})[image_type.capitalize()] = picture.tag
+        for one, number in zip(dtos, numbers, strict=True):
+            if number in tags:
+                one["ImageTags"] = {**one.get("ImageTags", {}), **tags[number]}
+        return dtos
 
     def single(self, request: Request, item_id: str, user_id: str | None = None) -> Response:
-        """``GET /Items/{item_id}``: an item with all fields, or a library."""
-        user = self._access.user(request, user_id)
+        """``GET /Items/{item_id}``: an item with all fields, or a library, as a user sees it.
+
+        An API key has no user of its own, so it needs ``userId``.
+        """
+        user = self._access.required_user(request, user_id)
         wanted = binding.as_guid("itemId", item_id)
         for library in self._access.libraries(user):
             if library.item_id == wanted:
                 return JSONResponse(self._library_dto(library))
         item = self._access.item(wanted, user)
-        return JSONResponse(dto.item_dto(item, _SINGLE_ITEM_FIELDS, server_id=self._server_id, user=user))
+        found = dto.item_dto(item, _SINGLE_ITEM_FIELDS, server_id=self._server_id, user=user)
+        return JSONResponse(self._with_pictures([found], [item.id])[0])
+
+    def parts(self, request: Request, item_id: str) -> Response:
+        """``GET /Videos/{item_id}/AdditionalParts``: the files of a film that follow the first one."""
+        item = self._access.item(item_id, self._access.user(request))
+        parts = media.part_dtos(item, self._server_id)
+        return binding.listing(Query(""), parts, list, with_start=self.with_start)
 
     def counts(self, request: Request) -> Response:
         """``GET /Items/Counts``."""
@@ -138,27 +200,36 @@ class ItemEndpoints:
         }
         return JSONResponse({**counts, "ItemCount": sum(counts.values())})
 
-    def latest(self, request: Request) -> Response:
-        """``GET /Items/Latest``: a bare array."""
+    def latest(self, request: Request, user_id: str | None = None) -> Response:
+        """``GET /Items/Latest``: a bare array, by default without played items, as the user's configuration says."""
+        user = self._access.required_user(request, user_id)
+        played = binding.boolean(request.query, "isPlayed")
+        if played is None and user.configuration.get("HidePlayedInLatest", True):
+            played = False
         query = ItemQuery(
             kinds=_kinds(request) or ("Movie", "Series"),
-            parent=binding.guid(request.query, "parentId"),
+            parent=self._parent_of(request),
             recursive=True,
             collapse=False,
-            sort=(("datecreated", True), ("sortname", False)),
+            sort=(("datecreated", True), ("sortname", True), ("productionyear", True)),
+            user_filters=frozenset() if played is None else frozenset({("played", played)}),
+            without_libraries=self._excluded(request, user),
         )
-        user = self._access.user(request)
         items = self._listings.items(query, user)[: binding.integer(request.query, "limit") or _LATEST]
-        return JSONResponse(self._dtos(request, items, user))
+        return JSONResponse(self.dtos(request, items, user))
+
+    def _parent_of(self, request: Request) -> str | None:
+        return binding.guid(request.query, "parentId")
 
     def resume(self, request: Request, user_id: str | None = None) -> Response:
         """``GET /UserItems/Resume``: items in progress, the latest first."""
         user = self._access.required_user(request, user_id)
         query = ItemQuery(
             kinds=_kinds(request) or ("Movie", "Episode"),
-            parent=binding.guid(request.query, "parentId"),
+            parent=self._parent_of(request),
             recursive=True,
             sort=(("dateplayed", True),),
+            without_libraries=self._excluded(request, user),
             user_filters=frozenset({("resumable", True)}),
             collapse=False,
             virtual=False,
@@ -206,8 +277,10 @@ class ItemEndpoints:
         """``GET /Shows/NextUp``: the episode after the last played one, for every series in progress."""
         user = self._access.required_user(request)
         only = binding.guid(request.query, "seriesId")
+        excluded = self._excluded(request, user)
+        query = ItemQuery(kinds=("Series",), recursive=True, collapse=False, without_libraries=excluded)
         found: list[tuple[float, Item]] = []
-        for series in self._listings.items(ItemQuery(kinds=("Series",), recursive=True, collapse=False), user):
+        for series in self._listings.items(query, user):
             if (only is not None and series.id != only) or not user.played_episodes.get(series.slot):
                 continue
             episodes = episodes_of(series)

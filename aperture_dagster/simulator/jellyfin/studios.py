@@ -17,6 +17,7 @@ from aperture_dagster.simulator.jellyfin.listing import KINDS
 from aperture_dagster.simulator.jellyfin.visibility import visible_to
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.state import Picture
+from aperture_dagster.simulator.world import WorldLibrary
 
 # Media types that a client can upload.
 _MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
@@ -102,15 +103,25 @@ class StudioEndpoints:
         studio = self._studio(item_id)
         if studio is not None:
             return "studio", studio, image_type.lower()
-        item = self._item(item_id)
-        if item is None:
+        number = self._number(item_id)
+        if number is None:
             raise NotFoundError(item_id)
-        return "item", item.id, image_type.lower()
+        return "item", number, image_type.lower()
+
+    def _number(self, item_id: str) -> str | None:
+        """Return the id on Jellyfin of an item, or of a library."""
+        item = self._item(item_id)
+        library = None if item else self._library(item_id)
+        return item.id if item else library.item_id if library else None
+
+    def _library(self, item_id: str) -> WorldLibrary | None:
+        wanted = binding.as_guid("itemId", item_id)
+        return next((one for one in self._access.libraries() if one.item_id == wanted), None)
 
     def image(self, request: Request, item_id: str, image_type: str) -> Response:
         """``GET /Items/{item_id}/Images/{image_type}``: an uploaded picture, or the default one."""
-        studio, item = self._studio(item_id), self._item(item_id)
-        owner, name = ("studio", studio) if studio is not None else ("item", item.id if item else "")
+        studio = self._studio(item_id)
+        owner, name = ("studio", studio) if studio is not None else ("item", self._number(item_id) or "")
         picture = self._state.pictures.get((owner, name, image_type.lower()))
         if picture is not None:
             return Response(picture.content, media_type=picture.media_type)
@@ -130,4 +141,9 @@ class StudioEndpoints:
         except binascii.Error:
             raise PictureError(500) from None
         self._state.pictures[key] = Picture(media_type, content)
+        return Response(status_code=204)
+
+    def remove_image(self, request: Request, item_id: str, image_type: str) -> Response:
+        """``DELETE /Items/{item_id}/Images/{image_type}``. Raises NotFoundError or BindingError."""
+        self._state.pictures.pop(self._picture_key(item_id, image_type), None)
         return Response(status_code=204)

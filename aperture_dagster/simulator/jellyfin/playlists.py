@@ -1,0 +1,158 @@
+"""Playlists of users.
+
+Modelled on jellyfin/jellyfin v10.9.11, v10.10.7, v10.11.11 and v12.0-rc5:
+
+- ``Jellyfin.Api/Controllers/PlaylistsController.cs``: who may do what. An API key has no user, and where the server
+  looks for the caller's playlists, it fails with an uncaught exception ("Guid can't be empty", 400);
+- ``Emby.Server.Implementations/Playlists/PlaylistManager.cs`` ``CreatePlaylist``, ``AddToPlaylistInternal``
+  (duplicates: 10.9 by configuration, 10.10 and 10.11 dropped, 12 kept), ``RemoveItemFromPlaylistAsync`` (10.9: by an id
+  of the entry's own, then by the item's);
+- ``MediaBrowser.Controller/Playlists/Playlist.cs`` ``GetPlaylistItems``: a series becomes its episodes;
+- ``Jellyfin.Api/Models/PlaylistDtos/CreatePlaylistDto.cs``: playlists are public by default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from starlette.responses import Response
+
+from aperture_dagster.simulator.catalogue import Item
+from aperture_dagster.simulator.jellyfin import binding
+from aperture_dagster.simulator.jellyfin.access import Access, json_object
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError
+from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
+from aperture_dagster.simulator.jellyfin.visibility import allowed_to
+from aperture_dagster.simulator.members import Member
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.service import Request, Unmodelled
+from aperture_dagster.simulator.user_data import ServerUser
+
+_FIELDS = ("Name", "Ids", "UserId", "MediaType", "Users", "IsPublic")
+NOT_FOUND = "Playlist not found"
+
+
+class PlaylistEndpoints:
+    """Endpoints that read and change playlists."""
+
+    def __init__(self, access: Access, items: ItemEndpoints, release: tuple[int, int]) -> None:
+        self._access = access
+        self._state = access.state
+        self._items = items
+        self._release = release
+
+    def create(self, request: Request) -> Response:
+        """``POST /Playlists``, with a JSON body, or in the obsolete form, with a query."""
+        content, query = json_object(request) if request.content.strip() else {}, request.query
+        if unmodelled := {name for name in content if name not in _FIELDS}:
+            raise Unmodelled(f"POST /Playlists with {', '.join(sorted(unmodelled))}")
+        if request.content.strip() and not isinstance(content.get("Name"), str):
+            raise BindingError("$.Name", str(content.get("Name")))
+        name = query.get("name") or content.get("Name")
+        numbers = list(binding.guids(query, "ids")) or [binding.as_guid("Ids", one) for one in _listed(content)]
+        given = query.get("userId") or content.get("UserId")
+        user = self._access.user(request, given) if given else None
+        if user is None or name is None:
+            raise ArgumentError("Guid can't be empty")
+        media_type = query.get("mediaType") or content.get("MediaType")
+        if media_type in (None, "Unknown"):
+            media_type = self._media_type(numbers)
+        public = bool(content.get("IsPublic", True)) if request.content.strip() else False
+        editors = {
+            binding.as_guid("UserId", str(one.get("UserId"))): bool(one.get("CanEdit"))
+            for one in content.get("Users") or ()
+        }
+        created = self._state.create_playlist(
+            name, owner=user.name, is_public=public, media_type=str(media_type), editors=editors
+        )
+        playlist = self._state.catalogue.by_id[created]
+        self._add(playlist, numbers, user, None)
+        return JSONResponse({"Id": playlist.id})
+
+    def _media_type(self, numbers: list[str]) -> str:
+        """Return the media type of the first item; unlike elsewhere, an unknown id is refused."""
+        if numbers and self._state.catalogue.find(numbers[0]) is None:
+            raise ArgumentError(numbers[0])
+        return "Video" if numbers else "Audio"
+
+    def refuse_key(self, request: Request, **_: str) -> Response:
+        """Refuse calls that look for the caller's own playlists, since an API key has no user."""
+        raise ArgumentError("Guid can't be empty")
+
+    def listing(self, request: Request, playlist_id: str) -> Response:
+        """``GET /Playlists/{playlist_id}/Items``."""
+        user, playlist = self._of_user(request, playlist_id)
+        if playlist is None:
+            return JSONResponse(NOT_FOUND, 404)
+        # 10.9 also shows what the user may not see.
+        allowed = (lambda _: True) if self._release < (10, 10) else allowed_to(user)
+        members = [member for member in self._state.lists.members_of(playlist) if allowed(member.item)]
+        return binding.listing(request.query, members, lambda page: self._entries(request, page, user))
+
+    def _entries(self, request: Request, members: list[Member], user: ServerUser) -> list[dict[str, Any]]:
+        items = self._items.dtos(request, [member.item for member in members], user)
+        for entry, member in zip(items, members, strict=True):
+            entry["PlaylistItemId"] = self.entry_id(member)
+        return items
+
+    def entry_id(self, member: Member) -> str:
+        """Return the id of an entry: up to 10.9 one of its own, then the item's."""
+        if self._release >= (10, 10):
+            return member.item.id
+        return hashlib.md5(f"entry|{member.number}".encode(), usedforsecurity=False).hexdigest()
+
+    def add(self, request: Request, playlist_id: str) -> Response:
+        """``POST /Playlists/{playlist_id}/Items``: ids that the server does not know are skipped."""
+        user, playlist = self._of_user(request, playlist_id)
+        if playlist is None:
+            return JSONResponse(NOT_FOUND, 404)
+        if playlist.ownership is None or not playlist.ownership.allows_edits(user.id):
+            return Response(status_code=403)
+        place = binding.integer(request.query, "position") if self._release >= (12, 0) else None
+        self._add(playlist, list(binding.guids(request.query, "ids")), user, place)
+        return Response(status_code=204)
+
+    def remove(self, request: Request, playlist_id: str) -> Response:
+        """``DELETE /Playlists/{playlist_id}/Items``: with an API key from 10.11 on, whoever owns the playlist."""
+        if self._release < (10, 11):
+            return self.refuse_key(request)
+        playlist = self._find(playlist_id)
+        if playlist is None:
+            return binding.problem(404)
+        removed = set(request.query.split("entryIds"))
+        self._state.lists.keep(playlist, lambda member: self.entry_id(member) not in removed)
+        return Response(status_code=204)
+
+    def _add(self, playlist: Item, numbers: list[str], user: ServerUser, place: int | None) -> None:
+        """Add what the user's age and tags allow, series and seasons as their episodes."""
+        found = [self._state.catalogue.find(number) for number in numbers]
+        allowed = allowed_to(user)
+        items = [
+            one for item in found if item is not None and allowed(item) for one in self._state.lists.playable(item)
+        ]
+        keeps = self._state.settings.playlist_duplicates if self._release < (10, 10) else self._release >= (12, 0)
+        if not keeps:
+            known = {member.item.slot for member in playlist.members}
+            items = list({item.slot: item for item in items if item.slot not in known}.values())
+        if items:
+            self._state.lists.add_members(playlist, items, place)
+
+    def _find(self, playlist_id: str) -> Item | None:
+        item = self._state.catalogue.find(binding.as_guid("playlistId", playlist_id))
+        return item if item is not None and item.kind == "Playlist" else None
+
+    def _of_user(self, request: Request, playlist_id: str) -> tuple[ServerUser, Item | None]:
+        """Return the user of the request and the playlist, if it exists and the user sees it."""
+        user = self._access.required_user(request)
+        playlist = self._find(playlist_id)
+        visible = playlist is not None and playlist.ownership is not None and playlist.ownership.allows(user.id)
+        return user, playlist if visible else None
+
+
+def _listed(content: dict[str, Any]) -> list[str]:
+    """Return the ids of a body, an array or a text with commas."""
+    ids = content.get("Ids") or []
+    return (
+        [part.strip() for part in ids.split(",") if part.strip()] if isinstance(ids, str) else [str(one) for one in ids]
+    )

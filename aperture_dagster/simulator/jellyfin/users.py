@@ -1,0 +1,107 @@
+"""Users: reading them, and writing their policies and configurations.
+
+Modelled on jellyfin/jellyfin, ``Jellyfin.Api/Controllers/UserController.cs``, 10.9 to 12.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from aperture_dagster.simulator.jellyfin import binding, dto, policies
+from aperture_dagster.simulator.jellyfin.access import Access, json_object
+from aperture_dagster.simulator.jellyfin.binding import NotFoundError
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.service import Request
+from aperture_dagster.simulator.user_data import ServerUser
+
+_PROVIDERS = ("AuthenticationProviderId", "PasswordResetProviderId")
+LAST_ADMINISTRATOR = "There must be at least one user in the system with administrative access."
+DISABLED_ADMINISTRATOR = "Administrators cannot be disabled."
+LAST_USER = "There must be at least one enabled user in the system."
+
+
+class UserEndpoints:
+    """Endpoints that read and change users."""
+
+    def __init__(self, access: Access, server_id: str, release: tuple[int, int] | None) -> None:
+        self._access = access
+        self._state = access.state
+        self._server_id = server_id
+        self._release = release
+
+    def listing(self, request: Request) -> Response:
+        """``GET /Users``: a bare array, by name."""
+        return JSONResponse(self._dtos(request))
+
+    def _dtos(self, request: Request) -> list[dict[str, Any]]:
+        hidden, disabled = binding.boolean(request.query, "isHidden"), binding.boolean(request.query, "isDisabled")
+        return [
+            self._dto(user)
+            for user in sorted(self._state.users.values(), key=lambda user: user.name.lower())
+            if hidden in (None, user.facts.is_hidden) and disabled in (None, user.facts.is_disabled)
+        ]
+
+    def _dto(self, user: ServerUser) -> dict[str, Any]:
+        return dto.user_dto(user, self._server_id, self._release)
+
+    def single(self, request: Request, user_id: str) -> Response:
+        """``GET /Users/{user_id}``."""
+        user = self._state.users.get(binding.as_guid("userId", user_id))
+        return JSONResponse("User not found", 404) if user is None else JSONResponse(self._dto(user))
+
+    def set_policy(self, request: Request, user_id: str) -> Response:
+        """``POST /Users/{user_id}/Policy``: replaces the whole policy, except for blocked folders."""
+        content = json_object(request)
+        missing = [name for name in _PROVIDERS if not content.get(name)]
+        if missing:
+            return binding.problem(400, {name: [f"The {name} field is required."] for name in missing})
+        policy = policies.parse_policy(content, self._release)
+        folders = tuple(binding.as_guid("EnabledFolders", str(folder)) for folder in policy["EnabledFolders"])
+        user = self._known(user_id)
+        refusal = self._refusal(user, policy)
+        if refusal is not None:
+            return JSONResponse(refusal, 403)
+        self._replace_policy(user, policy, folders)
+        return Response(status_code=204)
+
+    def _known(self, user_id: str) -> ServerUser:
+        user = self._state.users.get(binding.as_guid("userId", user_id))
+        if user is None:
+            raise NotFoundError(user_id)
+        return user
+
+    def _refusal(self, user: ServerUser, policy: dict[str, Any]) -> str | None:
+        """Return why a policy is refused, if it is."""
+        everybody = self._state.users.values()
+        if user.facts.is_administrator:
+            if not policy["IsAdministrator"] and sum(one.facts.is_administrator for one in everybody) == 1:
+                return LAST_ADMINISTRATOR
+            if policy["IsDisabled"]:
+                return DISABLED_ADMINISTRATOR
+        if policy["IsDisabled"] and not user.facts.is_disabled:
+            return LAST_USER if sum(not one.facts.is_disabled for one in everybody) == 1 else None
+        return None
+
+    def _replace_policy(self, user: ServerUser, policy: dict[str, Any], folders: tuple[str, ...]) -> None:
+        user.policy.enable_all_folders = policy["EnableAllFolders"]
+        user.policy.enabled_folders = folders
+        user.policy.blocked_tags = tuple(policy["BlockedTags"])
+        user.policy.allowed_tags = tuple(policy.get("AllowedTags", policy.get("IncludeTags", ())))
+        user.policy.extra = policies.extra_of(policy)
+        self._state.change_user(
+            user.name,
+            is_administrator=policy["IsAdministrator"],
+            is_hidden=policy["IsHidden"],
+            is_disabled=policy["IsDisabled"],
+            max_parental_rating=policy["MaxParentalRating"],
+        )
+
+    def set_configuration(self, request: Request, user_id: str | None = None) -> Response:
+        """``POST /Users/Configuration``: replaces the whole configuration of ``userId``."""
+        configuration = json_object(request)
+        user = self._access.required_user(request, user_id)
+        user.configuration = policies.parse_configuration(configuration, user.configuration, self._release)
+        user.version += 1
+        return Response(status_code=204)

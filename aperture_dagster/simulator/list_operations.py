@@ -1,0 +1,133 @@
+"""Operations on box sets, playlists and users' settings, as their owners and other programs change them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aperture_dagster.simulator.catalogue import Catalogue, Item, sort_name
+from aperture_dagster.simulator.lists import Lists
+from aperture_dagster.simulator.locking import locked
+from aperture_dagster.simulator.members import Ownership
+from aperture_dagster.simulator.user_data import ServerUser
+
+
+class ListOperations:
+    """The part of the state that holds lists. Lists are named by their ids on Jellyfin."""
+
+    lock: threading.RLock
+    catalogue: Catalogue
+    lists: Lists
+    users: dict[str, ServerUser]
+    pictures: dict[tuple[str, str, str], Any]
+    scans_for_collections: int
+    """Number of scans that began because a box set was the first one ever."""
+    deleted_paths: list[str]
+    """Files and folders of titles that clients deleted, in order."""
+
+    def user_named(self, name: str) -> ServerUser:
+        """Return the user of exactly this name. Raises KeyError when there is none."""
+        raise NotImplementedError
+
+    @locked
+    def create_box_set(
+        self, name: str, *, locked: bool = False, keys: Iterable[str] = (), folder: str | None = None
+    ) -> str:
+        """Create a box set, in place of one of the same name, and return its id. Raises KeyError for unknown titles."""
+        is_first = not any(library.collection_type == "boxsets" for library in self.catalogue.libraries)
+        if is_first:
+            self.scans_for_collections += 1
+        box_set = self.lists.create_box_set(name, locked=locked, folder=folder)
+        self.lists.add_members(box_set, self._first_of(keys))
+        return box_set.id
+
+    @locked
+    def create_playlist(
+        self,
+        name: str,
+        *,
+        owner: str | None = None,
+        is_public: bool = False,
+        keys: Iterable[str] = (),
+        media_type: str = "Video",
+        editors: Mapping[str, bool] | None = None,
+    ) -> str:
+        """Create a playlist of a user by name, and return its id. Raises KeyError for an unknown user or title."""
+        owner_id = None if owner is None else self.user_named(owner).id
+        ownership = Ownership(owner_id, is_public, media_type, dict(editors or {}))
+        playlist = self.lists.create_playlist(name, ownership)
+        self.lists.add_members(playlist, self._first_of(keys))
+        return playlist.id
+
+    @locked
+    def set_members(self, list_id: str, keys: Iterable[str]) -> None:
+        """Replace the members of a box set or playlist. Raises KeyError for an unknown list or title."""
+        target = self.list_of(list_id)
+        items = self._first_of(keys)
+        self.lists.keep(target, lambda _: False)
+        self.lists.add_members(target, items)
+
+    @locked
+    def rename_list(self, list_id: str, name: str) -> None:
+        """Rename a box set or playlist; its folder and its id stay. Raises KeyError for an unknown list."""
+        target = self.list_of(list_id)
+        target.name, target.sort_name = name, sort_name(name)
+        self.lists.touch(target)
+
+    @locked
+    def remove_list(self, list_id: str) -> None:
+        """Delete a box set or playlist. Raises KeyError for an unknown list."""
+        self.delete_item(self.list_of(list_id))
+
+    @locked
+    def members_of(self, list_id: str) -> list[str]:
+        """Return the keys of the titles in a box set or playlist, in order. Raises KeyError for an unknown list."""
+        return [member.item.title.key for member in self.lists.members_of(self.list_of(list_id))]
+
+    @locked
+    def names_of_lists(self, kind: str) -> list[str]:
+        """Return the names of all ``BoxSet`` or all ``Playlist`` items, in the order of their creation."""
+        return [item.name for item in self.catalogue.items(kind)]
+
+    @locked
+    def configure_user(self, name: str, **fields: Any) -> None:
+        """Change fields of a user's configuration, as the user does. Raises KeyError for an unknown user."""
+        user = self.user_named(name)
+        user.configuration |= fields
+        user.version += 1
+
+    @locked
+    def set_policy_fields(self, name: str, **fields: Any) -> None:
+        """Change fields of a user's policy that decide nothing in the stand-ins. Raises KeyError."""
+        user = self.user_named(name)
+        user.policy.extra |= fields
+        user.version += 1
+
+    @locked
+    def block_libraries(self, name: str, libraries: Iterable[str]) -> None:
+        """Give a user a policy of the old kind, which names what is blocked. Raises KeyError for unknown names."""
+        ids = {library.name: library.item_id for library in self.catalogue.libraries}
+        user = self.user_named(name)
+        user.policy.blocked_folders = tuple(ids[library] for library in libraries)
+        user.version += 1
+
+    def list_of(self, list_id: str) -> Item:
+        """Return a box set or playlist by its id on Jellyfin. Raises KeyError."""
+        item = self.catalogue.find(list_id)
+        if item is None or item.kind not in ("BoxSet", "Playlist"):
+            raise KeyError(list_id)
+        return item
+
+    def delete_item(self, item: Item) -> None:
+        """Delete an item as the server does, with its files: of a title, those of the original."""
+        for each in self.catalogue.family(item):
+            each.present = False
+            if each.kind in ("Movie", "Episode") and not each.virtual:
+                self.deleted_paths.append(each.path)
+        for key in [key for key in self.pictures if key[:2] == ("item", item.id)]:
+            del self.pictures[key]
+        self.catalogue.version += 1
+
+    def _first_of(self, keys: Iterable[str]) -> list[Item]:
+        return [self.catalogue.by_key[key][0] for key in keys]
