@@ -25,6 +25,7 @@ _SINGLE_ITEM_FIELDS = frozenset(
         "providerids", "overview", "genres", "tags", "studios", "people", "datecreated", "originaltitle",
         "productionlocations", "taglines", "sortname", "path", "parentid", "mediasources", "recursiveitemcount",
         "childcount", "externalurls", "etag", "settings",
+        "customrating", "mediastreams", "width", "height",
     )
 )  # fmt: skip
 _LATEST = 20
