@@ -61,7 +61,9 @@ def build_definitions(
         return build_schedule(
             job,
             settings,
-            why_not=lambda instance: why_blocked(instance, upstream, blocking) or job.skip_if(instance, settings),
+            why_not=lambda instance: (
+                why_blocked(instance, upstream, blocking) or job.why_skip(instance, settings, clock)
+            ),
         )
 
     return dg.Definitions(

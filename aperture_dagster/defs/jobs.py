@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.partitions import USERS, range_tags
+from aperture_dagster.resources.clock import Clock
 
 if TYPE_CHECKING:
     from aperture_dagster.settings import Settings
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 Scope = Literal["all", "users", "day", "newcomers"]
 # A nightly job has so long, retries included, before it counts as late.
 NIGHTLY_GRACE_HOURS = 3
+# A job runs at least so often, whatever its look says.
+FULL_RUN_EVERY = timedelta(hours=23)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Job:
         first_run: whether a new installation starts it at once instead of waiting for its hour.
         needs: assets that must have been materialized before that first run.
         quiet: whether it may find nothing new and then record nothing, for up to a day.
-        skip_if: looks before each scheduled run, and returns the reason if there is nothing to do.
+        skip_if: looks before each scheduled run, and returns the reason if there is nothing to do. A look costs no
+            events, a run at least ten.
         priority: runs with a higher one leave the queue first.
     """
 
@@ -46,7 +50,7 @@ class Job:
     first_run: bool = False
     needs: tuple[str, ...] = ()
     quiet: bool = False
-    skip_if: Callable[[dg.DagsterInstance, Settings], str | None] = lambda instance, settings: None
+    skip_if: Callable[[Settings, Clock], str | None] | None = None
     priority: int = 0
 
     def build(self, *, without: dg.AssetSelection) -> Any:
@@ -81,6 +85,24 @@ class Job:
             return dg.RunRequest(job_name=self.name)
         users = instance.get_dynamic_partitions(USERS)
         return dg.RunRequest(job_name=self.name, tags=range_tags(users[0], users[-1])) if users else None
+
+    def why_skip(self, instance: dg.DagsterInstance, settings: Settings, clock: Clock | None = None) -> str | None:
+        """Look whether there is anything to do, and return the reason if not.
+
+        Once a day, after a failure, and when the look itself fails, the run takes place and reports what is wrong.
+        """
+        if self.skip_if is None:
+            return None
+        clock = clock or Clock()
+        runs = instance.get_run_records(dg.RunsFilter(job_name=self.name), limit=1)
+        if not runs or runs[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS:
+            return None
+        if clock.now() - runs[0].create_timestamp > FULL_RUN_EVERY:
+            return None
+        try:
+            return self.skip_if(settings, clock)
+        except Exception:
+            return None
 
     def freshness(self, timezone: str) -> dg.FreshnessPolicy | None:
         """How old the job's assets may become, from its cron; None without one.

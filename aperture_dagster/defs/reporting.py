@@ -27,8 +27,18 @@ def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
     return dg.MetadataValue.table(rows, schema=schema)
 
 
+def markdown_table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
+    """Show records as a table in Markdown: a fifth of the bytes of :func:`table`, for what is recorded often."""
+    if not records:
+        return dg.MetadataValue.md("*nothing*")
+    columns = columns or list(records[0])
+    rows = [columns, ["---"] * len(columns), *([_cell(row.get(name)) for name in columns] for row in records)]
+    lines = (" | ".join("" if cell is None else str(cell).replace("|", "\\|") for cell in row) for row in rows)
+    return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
+
+
 def materialized(
-    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    context: dg.AssetExecutionContext,
     metadata: Mapping[str, Any],
     *,
     version: str | None = None,
@@ -44,7 +54,9 @@ def materialized(
     failures = {"unreadable": "could not be read", "errors": "failed"}
     totals = {what: metadata[key] for key, what in names.items() if key in metadata}
     log_totals(context, totals | {what: metadata[key] for key, what in failures.items() if metadata.get(key)})
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version) if version else None)
+    # Metadata of the result would be kept twice: in the event of the step's output, too.
+    context.add_asset_metadata(metadata)
+    return dg.MaterializeResult(data_version=dg.DataVersion(version) if version else None)
 
 
 def is_brief(context: dg.AssetExecutionContext) -> bool:

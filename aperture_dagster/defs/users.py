@@ -85,7 +85,7 @@ def for_each_user(
             # Nobody could be served: it is the service, or what comes first, so it is handled as such.
             raise next(iter(run.failed.values()))
         silent = quiet and not run.failed and SCHEDULE_TAG in context.run.tags and _last_run_succeeded(context)
-        if not silent and not run.failed and _has_dependent_steps(context):
+        if not silent and not run.failed and _has_dependent_assets(context):
             # Later steps of the run wait for it. It must come first: a partition's last event counts.
             yield dg.MaterializeResult()
         run.record(only_changed=silent)
@@ -146,7 +146,9 @@ class _Run:
 
     def metadata(self, key: str, outcome: UserOutcome) -> dict[str, Any]:
         """The metadata of a user's partition; what a person wants to see first comes first."""
-        counts = {"rows_written": outcome.rows_written, "requests": outcome.requests}
+        counts = {"rows_written": outcome.rows_written}
+        if outcome.requests:
+            counts["requests"] = outcome.requests
         return {"user": self._name(key)} | outcome.metadata | counts
 
     def log_totals(self) -> None:
@@ -182,14 +184,13 @@ def _last_run_succeeded(context: dg.AssetExecutionContext) -> bool:
     return all(run.status == dg.DagsterRunStatus.SUCCESS for run in runs if run.run_id != context.run.run_id)
 
 
-def _has_dependent_steps(context: dg.AssetExecutionContext) -> bool:
-    """Tell whether another step of the run, such as a check, waits for the output of this one."""
-    return any(
-        upstream.node == context.op_def.name
-        for inputs in context.job_def.dependencies.values()
-        for dependency in inputs.values()
-        for upstream in dependency.get_node_dependencies()
-    )
+def _has_dependent_assets(context: dg.AssetExecutionContext) -> bool:
+    """Tell whether another asset of the run waits for the output of this one.
+
+    Checks of per-user assets look at everybody and run once a day. Those that a backfill takes along can be skipped.
+    """
+    layer = context.job_def.asset_layer
+    return not layer.asset_graph.get(context.asset_key).child_keys.isdisjoint(layer.selected_asset_keys)
 
 
 def _who_and_why(reasons: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ import dagster as dg
 # Dagster exports no base class for files and logs, and a class named in dagster.yaml must be one of these.
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
-from dagster_postgres import DagsterPostgresStorage, PostgresRunStorage
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
 from sqlalchemy import create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 # Dagster migrates its own tables with alembic, which logs several lines at every start.
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
+ENGINE_EVENTS = (
+    dg.DagsterEventType.ENGINE_EVENT,
+    dg.DagsterEventType.RESOURCE_INIT_STARTED,
+    dg.DagsterEventType.RESOURCE_INIT_SUCCESS,
+)
 RUN_ENDED = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 
 
@@ -67,12 +72,32 @@ class LockedRunStorage(PostgresRunStorage):
             unlock_run(run_id, self._settings)
 
 
+class TerseEventLogStorage(PostgresEventLogStorage):
+    """Events in PostgreSQL, without Dagster's own messages that a process or a resource is about to start or has.
+
+    They are a third of the bytes of a short run, and nothing reads them. Errors among them are kept.
+    """
+
+    def store_event(self, event: dg.EventLogEntry) -> None:
+        """Store an event, unless it says nothing."""
+        if not _says_nothing(event):
+            super().store_event(event)
+
+
+def _says_nothing(event: dg.EventLogEntry) -> bool:
+    inner = event.dagster_event
+    if inner is None or inner.event_type not in ENGINE_EVENTS or event.level != logging.DEBUG:
+        return False
+    return inner.engine_event_data.error is None
+
+
 class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
     """Runs, events and schedules in PostgreSQL: the embedded server, or the one that the settings name."""
 
     def __init__(self, url: str, settings: Settings, inst_data: Any = None) -> None:
         super().__init__(postgres_url=url, inst_data=inst_data)
         self._run_storage = LockedRunStorage(url, settings)
+        self._event_log_storage = TerseEventLogStorage(url)
         for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
             event.listen(part._engine, "handle_error", _explain_full_disk)
             if all_runs_are_local(settings):

@@ -30,7 +30,13 @@ class SyncMark:
     """How far a user's history has been read."""
 
     watermark: datetime | None
+    synced_at: datetime | None
     full_synced_at: datetime | None
+
+    def full_is_due(self, now: datetime, hours: float) -> bool:
+        """Return whether the whole history was last compared ``hours`` ago or more, or by a clock set back since."""
+        age = now - self.full_synced_at if self.full_synced_at is not None else None
+        return age is None or not timedelta(0) <= age < timedelta(hours=hours)
 
 
 @dataclass(slots=True)
@@ -46,7 +52,7 @@ class PageResult:
 def read_mark(connection: Connection, user_id: str) -> SyncMark:
     """Return how far the user's history has been read."""
     row = connection.execute(select(history_syncs).where(history_syncs.c.user_id == user_id)).first()
-    return SyncMark(row.watermark, row.full_synced_at) if row else SyncMark(None, None)
+    return SyncMark(row.watermark, row.synced_at, row.full_synced_at) if row else SyncMark(None, None, None)
 
 
 def write_mark(connection: Connection, user_id: str, watermark: datetime | None, *, now: datetime, full: bool) -> None:

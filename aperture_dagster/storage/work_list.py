@@ -109,6 +109,12 @@ def _due_statement(source: Source, condition: str, order: str) -> str:
         ORDER BY {order}"""
 
 
+def find_due(connection: Connection, source: Source, *, now: datetime) -> int:
+    """Add new items to the list of ``source``, and return how many items are due."""
+    enrol(connection, source, now=now)
+    return count_due(connection, source, now=now)
+
+
 def count_due(connection: Connection, source: Source, *, now: datetime) -> int:
     """Count the items that are due at ``source``."""
     statement = f"""

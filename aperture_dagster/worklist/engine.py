@@ -28,7 +28,7 @@ from aperture_dagster.resources.errors import (
 )
 from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.services import note_answers, note_trouble
-from aperture_dagster.storage.work_list import DueItem, count_due, due_items, enrol, write_fetches
+from aperture_dagster.storage.work_list import DueItem, count_due, due_items, find_due, write_fetches
 from aperture_dagster.worklist.due import Outcome, due_after
 from aperture_dagster.worklist.progress import Log, Progress
 
@@ -164,8 +164,7 @@ def work_through(work: WorkList, database: Database, clock: Clock, log: Log) -> 
     """
     source, now = work.source, clock.now()
     with database.transaction() as connection:
-        enrol(connection, source, now=now)
-        due = count_due(connection, source, now=now)
+        due = find_due(connection, source, now=now)
     log.info(f"{source.label}: {due:,} {work.what} are due")
     run = _Run(database, clock, work, now, Progress(log, f"{work.what} from {source.label}", due))
     tally, stop = run.tally, run.work()

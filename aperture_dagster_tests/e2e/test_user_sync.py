@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.defs.media_server import people
+from aperture_dagster.defs import jobs
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.world import WorldUser
 from aperture_dagster_tests.e2e.worlds import small_world
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.e2e
 def tick(home: Household) -> str | None:
     """Return why the schedule skips, or None when it starts a run."""
     (job,) = (job for job in all_jobs(home.settings) if job.name == "sync_users")
-    return job.skip_if(home.instance, home.settings)
+    return job.why_skip(home.instance, home.settings)
 
 
 def test_an_unchanged_household_starts_no_run(household: Any):
@@ -67,5 +67,5 @@ def test_a_server_that_does_not_answer_is_reported_by_a_run(household: Any):
 def test_users_are_synced_at_least_once_a_day(household: Any, monkeypatch: pytest.MonkeyPatch):
     with household(small_world()) as (_, home):
         home.must("sync_users")
-        monkeypatch.setattr(people, "FULL_SYNC_EVERY", timedelta(0))
+        monkeypatch.setattr(jobs, "FULL_RUN_EVERY", timedelta(0))
         assert tick(home) is None

@@ -140,10 +140,10 @@ def test_a_sync_mark_holds_the_last_sync_and_the_last_full_one(shelf: Shelf):
             return read_mark(connection, "ann")
 
     with shelf.open() as connection:
-        assert read_mark(connection, "ann") == SyncMark(None, None)
-    assert note(None, NOW, False) == SyncMark(None, None)
-    assert note(NOW, NOW, True) == SyncMark(NOW, NOW)
-    assert note(NOW + DAY, NOW + DAY, False) == SyncMark(NOW + DAY, NOW), "the last whole look is kept"
+        assert read_mark(connection, "ann") == SyncMark(None, None, None)
+    assert note(None, NOW, False) == SyncMark(None, NOW, None)
+    assert note(NOW, NOW, True) == SyncMark(NOW, NOW, NOW)
+    assert note(NOW + DAY, NOW + DAY, False) == SyncMark(NOW + DAY, NOW + DAY, NOW), "the last whole look is kept"
 
 
 def test_histories_not_read_for_a_day_are_listed(shelf: Shelf):

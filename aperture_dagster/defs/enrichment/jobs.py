@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.sources import SOURCES
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources import SOURCES, TitleSource
+from aperture_dagster.storage.work_list import find_due
 
 # Hours for a large library, and nobody waits for it: see the limits in dagster.yaml.
 PRIORITY = -10
@@ -24,9 +31,21 @@ def _source_jobs() -> list[Job]:
             first_run=True,
             needs=LIBRARY,
             priority=PRIORITY,
+            quiet=True,
+            skip_if=functools.partial(_nothing_is_due, sources),
         )
         jobs.append(job)
     return jobs
+
+
+def _nothing_is_due(sources: Sequence[TitleSource], settings: Settings, clock: Clock) -> str | None:
+    """Look at the work lists, and say why there is no need to ask; None if there may be.
+
+    What the media server says anew is merged by automation.
+    """
+    with Database(settings).transaction() as connection:
+        due = [find_due(connection, source, now=clock.now()) for source in sources if source.key(settings) is not None]
+    return None if any(due) else f"No title is due at {' or '.join(source.label for source in sources)}."
 
 
 JOBS = (

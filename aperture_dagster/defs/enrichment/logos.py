@@ -6,7 +6,7 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment.reporting import log_waiting, skipped, source_metadata
 from aperture_dagster.defs.enrichment.sources import GROUP
 from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.reporting import materialized, table
+from aperture_dagster.defs.reporting import markdown_table, materialized
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -63,7 +63,7 @@ def studio_logos(
         metadata |= {"files_lost": len(lost)}
         if tally.rows:
             with database.transaction() as connection:
-                metadata["studios"] = table(studio_table(connection))
+                metadata["studios"] = markdown_table(studio_table(connection))
         return materialized(context, metadata, version=_version(database))
 
 

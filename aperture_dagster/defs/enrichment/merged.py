@@ -8,7 +8,7 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment.sources import GROUP, SOURCE_ASSETS
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series
-from aperture_dagster.defs.reporting import is_brief, materialized, table
+from aperture_dagster.defs.reporting import is_brief, markdown_table, materialized
 from aperture_dagster.library.merge import SERVER, MergePlan
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -48,8 +48,8 @@ def enriched_metadata(
         }
         metadata |= {f"with_{name}": round(share, 4) for name, share in shares.items()}
         if counts.written and not is_brief(context):
-            metadata["merged_last"] = table(enriched_sample(connection))
-            metadata["where_values_came_from"] = table(_provenance(plan, count_values(connection)))
+            metadata["merged_last"] = markdown_table(enriched_sample(connection))
+            metadata["where_values_came_from"] = markdown_table(_provenance(plan, count_values(connection)))
         version = change_version(connection, "enriched_metadata")
     return materialized(context, metadata, version=version)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import SHOWN_NAMES, materialized, table
+from aperture_dagster.defs.reporting import SHOWN_NAMES, markdown_table, materialized
 from aperture_dagster.sources.services import Service
 from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.work_list import not_fetched, outcome_summary, without_id
@@ -83,11 +83,11 @@ def source_metadata(
     if tally.asked:
         metadata |= {
             "coverage_by_kind": coverage_chart(rows),
-            "outcomes": table(rows),
-            "not_fetched": table(failed),
+            "outcomes": markdown_table(rows),
+            "not_fetched": markdown_table(failed),
         }
     if unknowable:
-        metadata["without_id"] = table(unknowable)
+        metadata["without_id"] = markdown_table(unknowable)
     return metadata
 
 

@@ -7,7 +7,7 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server.server import media_server
-from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_of_unreadable
+from aperture_dagster.defs.reporting import markdown_table, materialized, problems_table, warn_of_unreadable
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import BadAnswer, ServiceError
@@ -160,10 +160,10 @@ def _sync_catalogue(
             shown: dict[str, Any] = {"tombstones": tombstones(connection, counted, settings.tombstone_days)}
             if item_type == "episode":
                 version = change_version(connection, "episodes")
-                shown["largest_series"] = table(largest_series(connection))
+                shown["largest_series"] = markdown_table(largest_series(connection))
             else:
                 version = change_version(connection, "titles", media_type=item_type)
-                shown["newest"] = table(newest_titles(connection, item_type))
+                shown["newest"] = markdown_table(newest_titles(connection, item_type))
     return _report(context, result, listings, size, server.requests, shown, version)
 
 

@@ -8,12 +8,13 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server.catalogue import episodes, movies, series
-from aperture_dagster.defs.media_server.people import users
+from aperture_dagster.defs.media_server.people import read_users_once, users
 from aperture_dagster.defs.media_server.server import media_server
-from aperture_dagster.defs.reporting import problems_table, table
+from aperture_dagster.defs.reporting import markdown_table, problems_table
 from aperture_dagster.defs.users import UserOutcome, for_each_user
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.history import next_watermark
+from aperture_dagster.library.people import participants
 from aperture_dagster.library.removal import check_history_loss
 from aperture_dagster.partitions import users_partitions
 from aperture_dagster.resources.clock import Clock
@@ -32,10 +33,12 @@ from aperture_dagster.storage.history import (
     write_mark,
     write_states,
 )
-from aperture_dagster.storage.people import StoredUser
+from aperture_dagster.storage.people import StoredUser, read_users
 from aperture_dagster.storage.versions import content_version
 
 SHOWN_PLAYS = 5
+# Servers note a user's activity about once a minute, so the end of a play may be later than what they say.
+ACTIVITY_LAG = timedelta(minutes=5)
 
 
 class HistoryConfig(dg.Config):
@@ -108,8 +111,7 @@ def _sync_history(
         with database.transaction() as connection:
             return write_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
 
-    age = now - mark.full_synced_at if mark.full_synced_at is not None else None
-    full_is_due = age is None or not timedelta(0) <= age < timedelta(hours=settings.history_full_sync_hours)
+    full_is_due = mark.full_is_due(now, settings.history_full_sync_hours)
     listing = Listing()
     # A mark in the future was made by a clock that has been set back since: what is new cannot be told by it.
     if config.full or config.accept_removals or full_is_due or mark.watermark is None or mark.watermark > now:
@@ -157,6 +159,7 @@ def _sync_history(
             [user.user_id],
             timezone=settings.schedule_timezone,
             tombstone_days=settings.tombstone_days,
+            limit=SHOWN_PLAYS,
         )
         version = content_version(connection, "watch_state", "ratings", user_id=user.user_id)
     return UserOutcome(
@@ -170,9 +173,33 @@ def _sync_history(
             "ratings_changed": ratings,
             "unknown_items": unknown,
             "compared_in_full": compared,
-            "latest_plays": table(shown[:SHOWN_PLAYS]),
+            "latest_plays": markdown_table(shown, ["played_at", "title", "episode", "completion"]),
         }
         | problems_table(listing.problems),
         # Once a day everybody is recorded, so that the asset stays fresh in a household that watches nothing.
         record=compared,
     )
+
+
+def nobody_was_active(settings: Settings, clock: Clock) -> str | None:
+    """Look when the users were last active, and say why there is no need to read histories; None if there may be.
+
+    One request instead of one per user. Marks that another program sets for a user who was not active wait for the
+    daily comparison.
+    """
+    database = Database(settings)
+    page = read_users_once(settings, database)
+    active_at = {user.user_id: user.last_activity_at for user in page.records}
+    if not any(active_at.values()):
+        return None
+    with database.transaction() as connection:
+        stored = read_users(connection)
+        taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
+        marks = {user.user_id: read_mark(connection, user.user_id) for user in taking_part}
+    for user_id, mark in marks.items():
+        last = active_at.get(user_id)
+        if mark.synced_at is None or mark.full_is_due(clock.now(), settings.history_full_sync_hours):
+            return None
+        if last is not None and last > mark.synced_at - ACTIVITY_LAG:
+            return None
+    return "Nobody was active since their history was read."

@@ -1,6 +1,7 @@
 """When the media server is read."""
 
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.defs.media_server.history import nobody_was_active
 from aperture_dagster.defs.media_server.people import no_user_changed
 
 JOBS = (
@@ -23,10 +24,11 @@ JOBS = (
     ),
     Job(
         "sync_watch_history",
-        "Read what each user has watched since the last time.",
+        "Read what each user has watched since the last time, if anybody was active.",
         ("watch_history",),
         cron="0 */2 * * *",
         scope="users",
         quiet=True,
+        skip_if=nobody_was_active,
     ),
 )

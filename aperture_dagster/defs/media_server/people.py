@@ -1,6 +1,5 @@
 """Who uses the media server."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -11,6 +10,7 @@ from aperture_dagster.defs.reporting import materialized, problems_table, table,
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.people import email_of, participants, partition_key
 from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.media_server.records import Page, ServerUser
@@ -19,8 +19,6 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import read_users, users_differ, write_users
 from aperture_dagster.storage.versions import content_version
 
-# Users are synced at least so often, whatever a look says.
-FULL_SYNC_EVERY = timedelta(hours=23)
 # What decides which titles a user may see. Everything else that the server says of a user changes no list.
 ACCESS_COLUMNS = (
     "user_id", "is_disabled", "max_parental_rating", "all_libraries", "library_ids", "blocked_tags", "allowed_tags",
@@ -120,24 +118,16 @@ def ids_on_server(page: Page[ServerUser]) -> set[str] | None:
     return {user.user_id for user in page.records} | set(page.unreadable_ids)
 
 
-def no_user_changed(instance: dg.DagsterInstance, settings: Settings) -> str | None:
-    """Look at the server's users, and say why there is no need to sync them; None if there may be.
+def read_users_once(settings: Settings, database: Database) -> Page[ServerUser]:
+    """Ask the server for its users, without a second attempt: what only looks must not keep a schedule waiting."""
+    with MediaServers(settings.model_copy(update={"http_attempts": 1}), database).open() as server:
+        return server.users()
 
-    This sends one request, while a run every half hour would write a megabyte of events a day. Once a day, after a
-    failure, and when the request itself fails, the run takes place and reports what is wrong.
-    """
-    runs = instance.get_run_records(dg.RunsFilter(job_name="sync_users"), limit=1)
-    if not runs or runs[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS:
-        return None
-    if datetime.now(UTC) - runs[0].create_timestamp > FULL_SYNC_EVERY:
-        return None
-    once = settings.model_copy(update={"http_attempts": 1})
+
+def no_user_changed(settings: Settings, clock: Clock) -> str | None:
+    """Look at the server's users, and say why there is no need to sync them; None if there may be."""
     database = Database(settings)
-    try:
-        with MediaServers(once, database).open() as server:
-            page = server.users()
-        with database.transaction() as connection:
-            changed = users_differ(connection, user_rows(page, settings), on_server=ids_on_server(page))
-    except Exception:
-        return None
+    page = read_users_once(settings, database)
+    with database.transaction() as connection:
+        changed = users_differ(connection, user_rows(page, settings), on_server=ids_on_server(page))
     return None if changed or page.problems else "No user changed since the last run."

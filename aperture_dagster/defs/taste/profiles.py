@@ -9,7 +9,7 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, watch_history
-from aperture_dagster.defs.reporting import is_brief, table
+from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.users import UserOutcome, for_each_user
 from aperture_dagster.partitions import users_partitions
@@ -80,12 +80,7 @@ def taste_profiles(
         return UserOutcome(
             version,
             rows_written=counts.written,
-            metadata={
-                "dagster/row_count": len(rows),
-                "liked": sum(profile["liked"] for profile in profiles),
-                "disliked": sum(profile["disliked"] for profile in profiles),
-            }
-            | _shown(context, shown, profiles),
+            metadata={"dagster/row_count": len(rows)} | _shown(context, shown, profiles),
         )
 
     yield from for_each_user(context, settings, database, serve)
@@ -136,13 +131,15 @@ def _shown(
 ) -> dict[str, Any]:
     """Show what a user likes: tables in nightly runs, a sentence per media type in those that a change started."""
     if is_brief(context):
-        return {f"taste_in_{row['media_type']}": row["taste"] for row in summaries if row["taste"]}
+        return {"taste": "\n".join(f"{row['media_type']}: {row['taste']}" for row in summaries if row["taste"])}
     tastes = [
         {"media_type": profile["media_type"], "share": taste["share"], "such_as": ", ".join(taste["titles"])}
         for profile in profiles
         for taste in profile["summary"]["tastes"]
     ]
     return {
-        "taste": table(summaries, ["media_type", "titles", "liked", "disliked", "taste"]),
-        "tastes": table(tastes),
+        "liked": sum(profile["liked"] for profile in profiles),
+        "disliked": sum(profile["disliked"] for profile in profiles),
+        "taste": markdown_table(summaries, ["media_type", "titles", "liked", "disliked", "taste"]),
+        "tastes": markdown_table(tastes, ["media_type", "share", "such_as"]),
     }

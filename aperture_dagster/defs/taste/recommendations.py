@@ -9,7 +9,7 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
-from aperture_dagster.defs.reporting import is_brief, table
+from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 
     from aperture_dagster.ranking.recommend import RankingModel
 
-SHOWN = 10
-SHOWN_BRIEFLY = 5
+SHOWN = 5
 # New votes and what others watched move a list only a little, so they can wait for the night. A new title reaches the
 # lists through its vector, a play through the taste.
 AT_NIGHT = dg.AssetSelection.assets(movies, series, enriched_metadata, watch_history)
@@ -83,18 +82,9 @@ def recommendations(
             counts = replace_recommendations(connection, user.user_id, rows)
             shown = recommendation_table(connection, user.user_id)
             version = content_version(connection, "recommendations", user_id=user.user_id)
-        cold = bool(ranked["cold"].any()) if len(ranked) else True
-        metadata: dict[str, Any] = {}
-        if cold:
+        metadata = {"dagster/row_count": len(rows)} | _shown(context, shown)
+        if not rows or any(row["is_cold"] for row in rows):
             metadata["note"] = "Too little history yet: the list is led by what is well liked in general."
-        for media_type, name in (("movie", "recommended_films"), ("series", "recommended_series")):
-            metadata[name] = _shown(context, [row for row in shown if row["media_type"] == media_type])
-        metadata |= {
-            "dagster/row_count": len(rows),
-            "films": sum(row["media_type"] == "movie" for row in rows),
-            "series": sum(row["media_type"] == "series" for row in rows),
-            "cold": cold,
-        }
         return UserOutcome(version, rows_written=counts.written, metadata=metadata)
 
     yield from for_each_user(context, settings, database, serve)
@@ -183,23 +173,21 @@ def _recommendation_row(user: StoredUser, row: dict[str, Any], copies: Mapping[i
     }
 
 
-def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dg.MetadataValue:
-    """Show the top of a list: a table with the parts of the score, or a few lines in runs that a change started."""
-    if is_brief(context):
-        lines = [f"{row['rank']}. {row['title']} ({row['year']}): {reason(row['because'])}" for row in rows]
-        return dg.MetadataValue.md("\n".join(lines[:SHOWN_BRIEFLY]) or "*nothing*")
+def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Show the top of the lists: with the parts of the score, or only the titles in runs that a change started."""
     from aperture_dagster.ranking.config import COMPONENTS
 
-    return table(
-        [
-            {
-                "rank": row["rank"],
-                "title": row["title"],
-                "year": row["year"],
-                "because": reason(row["because"]),
-                "score": row["score"],
-                "components": ", ".join(f"{name} {row['components'].get(name, 0):.2f}" for name in COMPONENTS),
-            }
-            for row in rows[:SHOWN]
-        ]
-    )
+    shown: dict[str, Any] = {}
+    for media_type, name in (("movie", "recommended_films"), ("series", "recommended_series")):
+        top = [row for row in rows if row["media_type"] == media_type][:SHOWN]
+        if is_brief(context):
+            lines = [f"{row['rank']}. {row['title']} ({row['year']})" for row in top]
+            shown[name] = dg.MetadataValue.md("\n".join(lines) or "*nothing*")
+        else:
+            parts = [{key: f"{row['components'].get(key, 0):.2f}" for key in COMPONENTS} for row in top]
+            because = [{"because": reason(row["because"])} for row in top]
+            shown[name] = markdown_table(
+                [row | why | part for row, why, part in zip(top, because, parts, strict=True)],
+                ["rank", "title", "year", "because", "score", *COMPONENTS],
+            )
+    return shown

@@ -1,0 +1,93 @@
+"""Frequent jobs look before they run: nothing is missed, and nothing is run in vain."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from aperture_dagster.build import all_jobs
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.world import Play
+from aperture_dagster_tests.e2e.worlds import small_world
+from aperture_dagster_tests.household import Household, SetClock
+
+pytestmark = pytest.mark.e2e
+
+HISTORY, METADATA = "sync_watch_history", "enrich_metadata"
+NOBODY = "Nobody was active since their history was read."
+NOTHING = "No title is due at TMDb or OMDb."
+
+
+def tick(home: Household, job: str, clock: SetClock) -> str | None:
+    """Return why the schedule of a job skips, or None when it starts a run."""
+    (declared,) = (one for one in all_jobs(home.settings) if one.name == job)
+    return declared.why_skip(home.instance, home.settings, clock)
+
+
+def synced(home: Household) -> None:
+    for job in ("sync_users", "sync_movies", "sync_series"):
+        home.must(job)
+    home.must(HISTORY, users=home.everyone())
+
+
+def test_histories_are_read_when_somebody_was_active_and_once_a_day(household: Any):
+    clock = SetClock(datetime.now(UTC))
+    with household(small_world(), {"clock": clock}) as (simulator, home):
+        synced(home)
+        clock.moment += timedelta(hours=2)
+        home.must(HISTORY, users=home.everyone())
+        assert tick(home, HISTORY, clock) == NOBODY
+        simulator.state.play(Play("bela1", small_world().titles[0].key, clock.moment - timedelta(seconds=50)))
+        assert tick(home, HISTORY, clock) is None, "the server may note the activity before the play ends"
+        clock.moment += timedelta(minutes=10)
+        home.must(HISTORY, users=home.everyone())
+        assert tick(home, HISTORY, clock) == NOBODY
+        clock.moment += timedelta(hours=22)
+        assert tick(home, HISTORY, clock) is None, "the daily comparison is due"
+
+
+def test_a_newcomer_and_a_failure_are_reasons_to_read_histories(household: Any):
+    clock = SetClock(datetime.now(UTC))
+    with household(small_world(), {"clock": clock}, http_attempts=1) as (simulator, home):
+        synced(home)
+        clock.moment += timedelta(hours=2)
+        home.must(HISTORY, users=home.everyone())
+        assert tick(home, HISTORY, clock) == NOBODY
+        home.rows("DELETE FROM history_syncs WHERE user_id = (SELECT max(user_id) FROM users) RETURNING 1")
+        assert tick(home, HISTORY, clock) is None, "one user has not been read yet"
+        home.must(HISTORY, users=home.everyone())
+        assert tick(home, HISTORY, clock) == NOBODY
+        simulator.state.add_fault(FaultRule("jellyfin", "/", status=503))
+        assert tick(home, HISTORY, clock) is None, "the run says what is wrong"
+        assert not home.run(HISTORY, users=home.everyone()).success
+        simulator.state.clear_faults()
+        assert tick(home, HISTORY, clock) is None, "a success must follow the failure"
+
+
+def test_a_server_that_knows_of_no_activity_is_read_every_time(household: Any):
+    clock = SetClock(datetime.now(UTC))
+    with household(small_world(), {"clock": clock}) as (simulator, home):
+        synced(home)
+        simulator.state.add_fault(FaultRule("jellyfin", "/Users", kind="missing_field", field="LastActivityDate"))
+        assert tick(home, HISTORY, clock) is None
+
+
+def test_sources_are_asked_when_a_title_is_due_or_new(household: Any):
+    clock = SetClock(datetime.now(UTC))
+    with household(small_world(), {"clock": clock}) as (_, home):
+        synced(home)
+        assert tick(home, METADATA, clock) is None, "it has never run"
+        home.must(METADATA)
+        assert tick(home, METADATA, clock) == NOTHING
+        home.rows("UPDATE fetches SET due_at = :now WHERE ctid = (SELECT min(ctid) FROM fetches WHERE source = 'omdb') "
+                  "RETURNING 1", now=clock.moment)  # fmt: skip
+        assert tick(home, METADATA, clock) is None
+        home.must(METADATA)
+        assert tick(home, METADATA, clock) == NOTHING
+        home.rows("DELETE FROM fetches WHERE item = (SELECT min(work_id) FROM works) RETURNING 1")
+        assert tick(home, METADATA, clock) is None, "a title that is not on the list yet"
+        home.must(METADATA)
+        clock.moment += timedelta(hours=24)
+        assert tick(home, METADATA, clock) is None, "once a day it runs in any case"
