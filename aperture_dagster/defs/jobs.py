@@ -56,10 +56,8 @@ class Job:
     def build(self, *, without: dg.AssetSelection) -> Any:
         """Define the Dagster job; its type is one that Dagster does not export.
 
-        As in runs that automation starts, a check rides along with its asset unless it has a condition of its own.
-
-        Args:
-            without: the checks that have one, of :func:`daily_checks`.
+        As in runs that automation starts, a check rides along with its asset unless it has a condition of its own
+        (``without``, from :func:`daily_checks`).
         """
         return dg.define_asset_job(
             self.name,
@@ -73,10 +71,7 @@ class Job:
     ) -> dg.RunRequest | None:
         """Request the one run that serves the whole scope; None when that is all users and there are none yet.
 
-        Args:
-            instance: knows the users.
-            settings: for the operator's time zone.
-            day: the day of a job that is about one; default today.
+        ``day`` is that of a job about one day; default: today in the operator's time zone.
         """
         if self.scope == "day":
             day = day or datetime.now(ZoneInfo(settings.schedule_timezone)).date()

@@ -45,10 +45,8 @@ def materialized(
 ) -> dg.MaterializeResult:
     """Build the result of an asset, and log its totals.
 
-    Args:
-        context: of the run.
-        metadata: numbers with stable keys (they become plots), and tables.
-        version: a hash of the content that other assets read; equal content starts nothing downstream.
+    ``metadata`` holds numbers with stable keys (they become plots) and tables; ``version`` is a hash of the content
+    that other assets read: equal content starts nothing downstream.
     """
     names = {"dagster/row_count": "rows", "rows_written": "rows written", "requests": "requests sent"}
     failures = {"unreadable": "could not be read", "errors": "failed"}

@@ -16,10 +16,7 @@ def build_schedule(
 ) -> dg.ScheduleDefinition:
     """Define the schedule of a job, in the operator's time zone, running unless the settings say otherwise.
 
-    Args:
-        job: has a cron.
-        settings: time zone, and whether schedules are on.
-        why_not: says why the job must not start now, or None.
+    A tick for which ``why_not`` gives a reason starts nothing.
     """
     timezone = settings.schedule_timezone
 

@@ -67,12 +67,7 @@ def for_each_user(
     A user's failure, of whatever kind, is recorded; the others are served, and the step fails at the end, naming who
     and why. When a service refuses, asks for a pause or is unavailable for three users in a row, the rest is left out.
 
-    Args:
-        context: of the run.
-        settings: for retries, and for the secrets that must not show.
-        database: knows the users.
-        serve: serves one user; may raise anything.
-        quiet: whether scheduled runs record only the users for whom something changed.
+    With ``quiet``, scheduled runs record only the users for whom something changed.
 
     Raises:
         Failure: one user or more could not be served.
@@ -134,28 +129,20 @@ class _Run:
     def record(self, *, only_changed: bool) -> None:
         """Log a materialization with its own data version for each user who was served."""
         for key, outcome in self.served.items():
-            if outcome.rows_written or outcome.record or not only_changed:
-                self._context.log_event(
-                    dg.AssetMaterialization(
-                        self._context.asset_key,
-                        partition=key,
-                        metadata=self.metadata(key, outcome),
-                        tags={VERSION_TAG: outcome.version},
-                    )
-                )
-
-    def metadata(self, key: str, outcome: UserOutcome) -> dict[str, Any]:
-        """The metadata of a user's partition; what a person wants to see first comes first."""
-        counts = {"rows_written": outcome.rows_written}
-        if outcome.requests:
-            counts["requests"] = outcome.requests
-        return {"user": self._name(key)} | outcome.metadata | counts
+            if only_changed and not outcome.rows_written and not outcome.record:
+                continue
+            metadata = {"user": self._name(key)} | outcome.metadata | {"rows_written": outcome.rows_written}
+            if outcome.requests:
+                metadata["requests"] = outcome.requests
+            tags = {VERSION_TAG: outcome.version}
+            self._context.log_event(
+                dg.AssetMaterialization(self._context.asset_key, partition=key, metadata=metadata, tags=tags)
+            )
 
     def log_totals(self) -> None:
         """Log what the run came to."""
-        written, sent = (
-            sum(getattr(one, name) for one in self.served.values()) for name in ("rows_written", "requests")
-        )
+        written = sum(outcome.rows_written for outcome in self.served.values())
+        sent = sum(outcome.requests for outcome in self.served.values())
         log_totals(self._context, {"users served": len(self.served), "rows written": written, "requests sent": sent})
 
     def failure(self) -> dg.Failure:

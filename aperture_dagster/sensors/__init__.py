@@ -17,13 +17,7 @@ from aperture_dagster.settings import Settings
 
 
 def build_sensors(settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any]) -> list[dg.SensorDefinition]:
-    """Define all sensors, running unless the settings say otherwise.
-
-    Args:
-        settings: whether they are on, and what they need to know.
-        jobs: all jobs of the project.
-        built: their Dagster jobs by name.
-    """
+    """Define all sensors, running unless the settings say otherwise; ``built`` holds the Dagster jobs by name."""
     status = dg.DefaultSensorStatus.RUNNING if settings.schedules_enabled else dg.DefaultSensorStatus.STOPPED
     return [
         build_first_sync_sensor(settings, jobs, built, status),

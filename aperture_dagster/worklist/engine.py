@@ -6,6 +6,7 @@ and where its answers go.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import defaultdict, deque
@@ -30,7 +31,7 @@ from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.services import note_answers, note_trouble
 from aperture_dagster.storage.work_list import DueItem, count_due, due_items, find_due, write_fetches
 from aperture_dagster.worklist.due import Outcome, due_after
-from aperture_dagster.worklist.progress import Log, Progress
+from aperture_dagster.worklist.progress import Progress
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -152,7 +153,7 @@ def outcome_of(item: DueItem, ask: Callable[[], Attempt]) -> Attempt:
         return Attempt(item, "error", detail=str(error), unreachable=True)
 
 
-def work_through(work: WorkList, database: Database, clock: Clock, log: Log) -> Tally:
+def work_through(work: WorkList, database: Database, clock: Clock, log: logging.Logger) -> Tally:
     """Ask about everything that is due. Answers are stored before further questions are sent.
 
     A run that is killed loses at most the requests under way, one that is stopped loses nothing. When the quota is
@@ -191,7 +192,7 @@ def work_through(work: WorkList, database: Database, clock: Clock, log: Log) -> 
     return tally
 
 
-def _report(log: Log, work: WorkList, tally: Tally, stop: Exception | None) -> None:
+def _report(log: logging.Logger, work: WorkList, tally: Tally, stop: Exception | None) -> None:
     """Log what went wrong in a run that ended without an error."""
     label = work.source.label
     if tally.error:

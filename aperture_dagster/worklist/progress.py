@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from typing import Protocol
 
 SECONDS_BETWEEN_LINES = 5
 
 
-class Log(Protocol):
-    """Where work is reported; Dagster's ``context.log`` and a standard logger both are one."""
-
-    def info(self, msg: str) -> None:
-        """Report what happens."""
-        ...
-
-    def warning(self, msg: str) -> None:
-        """Report what an operator should know."""
-        ...
-
-
 class Progress:
-    """Counts what is done, and logs count and rate at most once in a few seconds: every line is a row in the event log.
+    """Counts what is done, and logs count and rate every few seconds: each line is a row in the event log."""
 
-    Args:
-        log: where to report.
-        what: what is counted.
-        total: how many there are, if that is known.
-    """
-
-    def __init__(self, log: Log, what: str, total: int | None = None) -> None:
+    def __init__(self, log: logging.Logger, what: str, total: int | None = None) -> None:
         self._log, self._what, self._total = log, what, total
         self._started = self._reported = time.monotonic()
         self._done = 0

@@ -94,10 +94,7 @@ def source_metadata(
 def skipped(context: dg.AssetExecutionContext, service: Service, version: str) -> dg.MaterializeResult:
     """Return the result of a service that has no key, after logging what is missing without it.
 
-    Args:
-        context: of the run.
-        service: that has no key.
-        version: of the rows that are there. The asset counts as materialized, so that what waits for it continues.
+    The asset counts as materialized, with the ``version`` of the rows that are there, so what waits for it continues.
     """
     reason = f"skipped: {service.key_setting} is not set"
     context.log.warning(f"{reason}; {service.without_key}.")

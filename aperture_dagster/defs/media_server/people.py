@@ -1,5 +1,6 @@
 """Who uses the media server."""
 
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -88,26 +89,10 @@ def user_rows(page: Page[ServerUser], settings: Settings) -> list[dict[str, Any]
     """The rows of the users that could be read."""
     rows = []
     for user in page.records:
-        email, source = email_of(user.name, user.email_hint, settings.user_emails)
-        rows.append(
-            {
-                "user_id": user.user_id,
-                "name": user.name,
-                "email": email,
-                "email_source": source,
-                "is_administrator": user.is_administrator,
-                "is_hidden": user.is_hidden,
-                "is_disabled": user.is_disabled,
-                "max_parental_rating": user.max_parental_rating,
-                "all_libraries": user.all_libraries,
-                "library_ids": list(user.library_ids),
-                "blocked_tags": list(user.blocked_tags),
-                "allowed_tags": list(user.allowed_tags),
-                "open_library_ids": list(user.open_library_ids),
-                "excluded_folders": list(user.excluded_folders),
-                "last_activity_at": user.last_activity_at,
-            }
-        )
+        row = asdict(user)
+        email, source = email_of(user.name, row.pop("email_hint"), settings.user_emails)
+        lists = {name: list(value) for name, value in row.items() if isinstance(value, tuple)}
+        rows.append(row | lists | {"email": email, "email_source": source})
     return rows
 
 

@@ -129,9 +129,9 @@ def _profile_row(
 def _shown(
     context: dg.AssetExecutionContext, summaries: list[dict[str, Any]], profiles: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Show what a user likes: tables in nightly runs, a sentence per media type in those that a change started."""
+    """Show what a user likes; not in runs that a change started, of which there are many."""
     if is_brief(context):
-        return {"taste": "\n".join(f"{row['media_type']}: {row['taste']}" for row in summaries if row["taste"])}
+        return {}
     tastes = [
         {"media_type": profile["media_type"], "share": taste["share"], "such_as": ", ".join(taste["titles"])}
         for profile in profiles
