@@ -57,6 +57,13 @@ def materialized(
     return dg.MaterializeResult(data_version=dg.DataVersion(version) if version else None)
 
 
+def warn_unless(passed: bool, found: str, metadata: Mapping[str, Any]) -> dg.AssetCheckResult:
+    """Return the result of a check that warns; ``found`` says what is amiss, and is empty if nothing is."""
+    return dg.AssetCheckResult(
+        passed=passed, severity=dg.AssetCheckSeverity.WARN, metadata=metadata, description=found or None
+    )
+
+
 def is_brief(context: dg.AssetExecutionContext) -> bool:
     """Tell whether a run was started by a change. Such runs are frequent, so they show less than the nightly ones."""
     return FROM_AUTOMATION in context.run.tags

@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.sensors.automation import build_automation_sensor
 from aperture_dagster.sensors.failures import build_failure_sensor
 from aperture_dagster.sensors.first_sync import build_first_sync_sensor
 from aperture_dagster.sensors.new_users import build_users_sensor
@@ -24,5 +23,12 @@ def build_sensors(settings: Settings, jobs: Sequence[Job], built: Mapping[str, A
         build_users_sensor(settings, jobs, built, status),
         build_failure_sensor(settings, status),
         build_dead_runs_sensor(settings, status),
-        build_automation_sensor(status),
+        # The conditions are in `aperture_dagster.automation`, and each asset names its own.
+        dg.AutomationConditionSensorDefinition(
+            "automation_sensor",
+            target=dg.AssetSelection.all(),
+            default_status=status,
+            minimum_interval_seconds=30,
+            description="Starts what follows from a change: merged view, vectors, tastes, recommendations.",
+        ),
     ]

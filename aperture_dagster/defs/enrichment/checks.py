@@ -8,7 +8,7 @@ from aperture_dagster.automation import daily
 from aperture_dagster.defs.enrichment.logos import studio_logos
 from aperture_dagster.defs.enrichment.merged import enriched_metadata
 from aperture_dagster.defs.enrichment.reporting import coverage, coverage_chart, total
-from aperture_dagster.defs.reporting import table
+from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -46,12 +46,8 @@ def covers_the_library(source: TitleSource) -> dg.AssetChecksDefinition:
         found = [f"{errors:,} of {tried:,} titles could not be fetched; they are tried again."] if errors else []
         if no_id:
             found.append(f"{no_id:,} {'title has' if no_id == 1 else 'titles have'} no id that {source.label} knows.")
-        return dg.AssetCheckResult(
-            passed=errors <= TOLERATED * tried and few_without_id,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"coverage": coverage(rows)} | ({"chart": coverage_chart(rows)} if found else {}) | by_outcome,
-            description=" ".join(found) or None,
-        )
+        metadata = {"coverage": coverage(rows)} | ({"chart": coverage_chart(rows)} if found else {}) | by_outcome
+        return warn_unless(errors <= TOLERATED * tried and few_without_id, " ".join(found), metadata)
 
     return check
 
@@ -69,14 +65,9 @@ def is_fresh(source: TitleSource) -> dg.AssetChecksDefinition:
         with database.transaction() as connection:
             stale, fetched = count_stale(connection, source, now=clock.now(), grace_days=GRACE_DAYS)
         share = stale / fetched if fetched else 0.0
-        return dg.AssetCheckResult(
-            passed=share <= TOLERATED,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"stale": stale, "fetched": fetched, "share_stale": round(share, 4)},
-            description=f"{stale:,} of {fetched:,} answers are overdue by more than {GRACE_DAYS} days."
-            if stale
-            else None,
-        )
+        found = f"{stale:,} of {fetched:,} answers are overdue by more than {GRACE_DAYS} days." if stale else ""
+        metadata = {"stale": stale, "fetched": fetched, "share_stale": round(share, 4)}
+        return warn_unless(share <= TOLERATED, found, metadata)
 
     return check
 
@@ -116,11 +107,10 @@ def has_its_files(settings: dg.ResourceParam[Settings], database: dg.ResourcePar
         stored = stored_logos(connection)
         errors = total(outcome_summary(connection, TMDB_IMAGES), "error")
     gone = [logo.name for logo in stored if not (folder / logo.file_name).is_file()]
-    return dg.AssetCheckResult(
-        passed=not gone and errors <= TOLERATED * (len(stored) + errors),
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"stored": len(stored), "gone": len(gone), "errors": errors},
-        description=f"{len(gone):,} files are gone, {errors:,} logos failed." if gone or errors else None,
+    return warn_unless(
+        not gone and errors <= TOLERATED * (len(stored) + errors),
+        f"{len(gone):,} files are gone, {errors:,} logos failed." if gone or errors else "",
+        {"stored": len(stored), "gone": len(gone), "errors": errors},
     )
 
 
@@ -156,12 +146,7 @@ def has_sources_that_answer(
         for row in for_long
     )
     metadata = {"failing": len(failing), "failing_for_a_day": len(for_long)}
-    return dg.AssetCheckResult(
-        passed=not for_long,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata=metadata | ({"services": table(failing)} if failing else {}),
-        description=description or None,
-    )
+    return warn_unless(not for_long, description, metadata | ({"services": table(failing)} if failing else {}))
 
 
 CHECKS = [

@@ -5,7 +5,7 @@ import dagster as dg
 from aperture_dagster.automation import daily
 from aperture_dagster.defs.media_server.catalogue import episodes, movies, series
 from aperture_dagster.defs.media_server.history import watch_history
-from aperture_dagster.defs.reporting import latest_numbers, table
+from aperture_dagster.defs.reporting import latest_numbers, markdown_table, warn_unless
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -28,19 +28,10 @@ def _is_not_empty(asset: dg.AssetsDefinition, name: str, what: str, media_type: 
         with database.transaction() as connection:
             size = catalogue_size(connection)[name]
             expected = has_library_for(connection, media_type)
-        return dg.AssetCheckResult(
-            passed=size > 0 or not expected,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"rows": size},
-            description=None if size else f"The server has {'no ' + what if expected else 'no library of ' + what}.",
-        )
+        found = "" if size else f"The server has {'no ' + what if expected else 'no library of ' + what}."
+        return warn_unless(size > 0 or not expected, found, {"rows": size})
 
     return check
-
-
-movies_are_not_empty = _is_not_empty(movies, "movies", "films", "movie")
-series_are_not_empty = _is_not_empty(series, "series", "series", "series")
-episodes_are_not_empty = _is_not_empty(episodes, "episodes", "episodes", "series")
 
 
 def _is_readable(asset: dg.AssetsDefinition, what: str) -> dg.AssetChecksDefinition:
@@ -51,22 +42,11 @@ def _is_readable(asset: dg.AssetsDefinition, what: str) -> dg.AssetChecksDefinit
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         counts = latest_numbers(context.instance, asset.key, ["listed", "unreadable"])
-        total = sum(counts.values())
-        return dg.AssetCheckResult(
-            passed=counts["unreadable"] <= TOLERATED * total,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata=counts,
-            description=f"{counts['unreadable']:,} of {total:,} {what} could not be read and were left as they were."
-            if counts["unreadable"]
-            else None,
-        )
+        total, unreadable = sum(counts.values()), counts["unreadable"]
+        found = f"{unreadable:,} of {total:,} {what} could not be read and were left as they were."
+        return warn_unless(unreadable <= TOLERATED * total, found if unreadable else "", counts)
 
     return check
-
-
-READABLE_CHECKS = [
-    _is_readable(asset, what) for asset, what in ((movies, "films"), (series, "series"), (episodes, "episodes"))
-]
 
 
 @dg.asset_check(
@@ -76,11 +56,10 @@ def have_provider_ids(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
     """Warn when more than a tenth of the films have no id that another service knows."""
     with database.transaction() as connection:
         without, total, examples = titles_without_ids(connection)
-    return dg.AssetCheckResult(
-        passed=without <= 0.1 * total,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"without_ids": without, "titles": total, "examples": table(examples)},
-        description=f"{without} of {total} titles have no TMDb, IMDb or TVDb id." if without else None,
+    return warn_unless(
+        without <= 0.1 * total,
+        f"{without} of {total} titles have no TMDb, IMDb or TVDb id." if without else "",
+        {"without_ids": without, "titles": total, "examples": markdown_table(examples)},
     )
 
 
@@ -100,19 +79,15 @@ def is_fresh_for_every_user(
     participants = set(context.instance.get_dynamic_partitions(USERS))
     with database.transaction() as connection:
         stale = [row for row in stale_histories(connection, now=clock.now()) if row["partition"] in participants]
-    return dg.AssetCheckResult(
-        passed=not stale,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"stale_users": len(stale), "users": table(stale)},
-        description=f"Not read for more than a day: {', '.join(row['name'] for row in stale[:5])}." if stale else None,
-    )
+    found = f"Not read for more than a day: {', '.join(row['name'] for row in stale[:5])}." if stale else ""
+    return warn_unless(not stale, found, {"stale_users": len(stale), "users": markdown_table(stale)})
 
 
 CHECKS = [
-    movies_are_not_empty,
-    series_are_not_empty,
-    episodes_are_not_empty,
-    *READABLE_CHECKS,
+    _is_not_empty(movies, "movies", "films", "movie"),
+    _is_not_empty(series, "series", "series", "series"),
+    _is_not_empty(episodes, "episodes", "episodes", "series"),
+    *(_is_readable(asset, what) for asset, what in ((movies, "films"), (series, "series"), (episodes, "episodes"))),
     have_provider_ids,
     is_fresh_for_every_user,
 ]

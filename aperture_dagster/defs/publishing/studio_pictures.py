@@ -9,7 +9,7 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import studio_logos
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series
-from aperture_dagster.defs.reporting import latest_numbers, table
+from aperture_dagster.defs.reporting import latest_numbers, materialized, table, warn_unless
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.publishing.studio_pictures import PictureChange, plan_pictures
 from aperture_dagster.resources.database import Database
@@ -48,11 +48,8 @@ def studio_pictures(
     if not settings.set_studio_pictures:
         reason = "skipped: APERTURE_SET_STUDIO_PICTURES is off"
         context.log.info(reason)
-        return dg.MaterializeResult(
-            metadata={"skipped": reason, "rows_written": 0, "requests": 0},
-            # Nothing is published, and that does not change.
-            data_version=dg.DataVersion("off"),
-        )
+        # Nothing is published, and that does not change.
+        return materialized(context, {"skipped": reason, "rows_written": 0, "requests": 0}, version="off")
     with operator_errors(context, settings), media_servers.open_writer() as writer:
         studios, changes = _compare(writer, database)
         changed = _apply(context, writer, database, settings, changes)
@@ -61,18 +58,16 @@ def studio_pictures(
         left = [change.studio.name for change in changes]
         with database.transaction() as connection:
             version = content_version(connection, "studio_logos", columns=("kind", "studio_id", "shown_sha256"))
-        return dg.MaterializeResult(
-            metadata={
-                "studios": len(studios),
-                "with_picture": sum(studio.has_picture for studio in studios),
-                "missing": len(left),
-                "rows_written": len(changed),
-                "requests": writer.requests,
-                "changed_studios": table([{"studio": name} for name in changed[:SHOWN_STUDIOS]]),
-                "missing_studios": table([{"studio": name} for name in left[:SHOWN_STUDIOS]]),
-            },
-            data_version=dg.DataVersion(version),
-        )
+        metadata = {
+            "studios": len(studios),
+            "with_picture": sum(studio.has_picture for studio in studios),
+            "missing": len(left),
+            "rows_written": len(changed),
+            "requests": writer.requests,
+            "changed_studios": table([{"studio": name} for name in changed[:SHOWN_STUDIOS]]),
+            "missing_studios": table([{"studio": name} for name in left[:SHOWN_STUDIOS]]),
+        }
+        return materialized(context, metadata, version=version)
 
 
 # Not a check within the asset: when automation materializes such an asset together with others, Dagster leaves out the
@@ -81,12 +76,8 @@ def studio_pictures(
 def are_on_the_server(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Warn of pictures that the media server did not accept in the last run."""
     missing = latest_numbers(context.instance, studio_pictures.key, ["missing"])["missing"]
-    return dg.AssetCheckResult(
-        passed=missing == 0,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"missing": missing},
-        description=f"The media server did not accept {missing:,} pictures." if missing else None,
-    )
+    found = f"The media server did not accept {missing:,} pictures." if missing else ""
+    return warn_unless(missing == 0, found, {"missing": missing})
 
 
 def _compare(writer: "MediaServerWriter", database: Database) -> "tuple[list[ServerStudio], list[PictureChange]]":

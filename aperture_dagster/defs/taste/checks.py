@@ -3,7 +3,7 @@
 import dagster as dg
 
 from aperture_dagster.automation import daily
-from aperture_dagster.defs.reporting import table
+from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.recommendations import recommendations
 from aperture_dagster.partitions import USERS
@@ -70,12 +70,9 @@ def exist_for_every_user(
     with database.transaction() as connection:
         sizes = [row for row in list_sizes(connection) if row["partition"] in participants]
     without = [row["name"] for row in sizes if row["films"] + row["series"] == 0]
-    return dg.AssetCheckResult(
-        passed=not without,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"users": len(sizes), "without_a_list": len(without)} | ({"lists": table(sizes)} if without else {}),
-        description=f"No list yet: {', '.join(without[:5])}." if without else None,
-    )
+    found = f"No list yet: {', '.join(without[:5])}." if without else ""
+    metadata = {"users": len(sizes), "without_a_list": len(without)}
+    return warn_unless(not without, found, metadata | ({"lists": table(sizes)} if without else {}))
 
 
 CHECKS = (cover_the_library, hold_nothing_watched, exist_for_every_user)
