@@ -159,7 +159,6 @@ def _sync_history(
             [user.user_id],
             timezone=settings.schedule_timezone,
             tombstone_days=settings.tombstone_days,
-            limit=SHOWN_PLAYS,
         )
         version = content_version(connection, "watch_state", "ratings", user_id=user.user_id)
     return UserOutcome(
@@ -173,7 +172,7 @@ def _sync_history(
             "ratings_changed": ratings,
             "unknown_items": unknown,
             "compared_in_full": compared,
-            "latest_plays": markdown_table(shown, ["played_at", "title", "episode", "completion"]),
+            "latest_plays": markdown_table(shown[:SHOWN_PLAYS], ["played_at", "title", "episode", "completion"]),
         }
         | problems_table(listing.problems),
         # Once a day everybody is recorded, so that the asset stays fresh in a household that watches nothing.
