@@ -31,3 +31,22 @@ def test_dagster_restarts_a_killed_server(monkeypatch: pytest.MonkeyPatch):
         finally:
             release_embedded_server(home / "postgres")
         assert all_gone(home)
+
+
+@dg.op
+def stumble() -> None:
+    raise RuntimeError("out of luck")
+
+
+def test_runs_keep_what_happened_and_leave_out_the_talk_about_processes(instance: dg.DagsterInstance):
+    job = dg.GraphDefinition(name="unlucky", node_defs=[stumble]).to_job()
+    run = job.execute_in_process(instance=instance, raise_on_error=False)
+    instance.report_engine_event("Started process for run (pid: 1).", run.dagster_run)
+    instance.report_engine_event("The run was canceled by hand.", run.dagster_run)
+    kept = [event.dagster_event for event in instance.all_logs(run.run_id) if event.dagster_event is not None]
+    types = [event.event_type for event in kept]
+    for expected in (dg.DagsterEventType.RUN_START, dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE):
+        assert expected in types
+    assert dg.DagsterEventType.RESOURCE_INIT_SUCCESS not in types
+    talk = [event.message for event in kept if event.event_type == dg.DagsterEventType.ENGINE_EVENT]
+    assert talk == ["The run was canceled by hand."]
