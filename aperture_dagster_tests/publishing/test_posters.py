@@ -67,6 +67,17 @@ def test_a_picture_of_other_proportions_is_shown_whole_on_a_darker_ground(size: 
     assert max(colour_at(poster, 0, 0)) < 110
 
 
+def test_a_picture_is_turned_as_its_camera_says():
+    image = Image.new("RGB", (900, 600), RED)
+    image.paste((0, 0, 255), (0, 0, 450, 600))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    written = BytesIO()
+    image.save(written, "JPEG", exif=exif)
+    poster = draw_poster(written.getvalue(), title="x", rank=None)
+    assert colour_at(poster, 290, 50)[2] > 200 and colour_at(poster, 290, 830)[0] > 180
+
+
 def test_16_bit_and_transparent_pictures_are_not_white():
     deep = BytesIO()
     Image.new("I;16", (300, 450), 30000).save(deep, "PNG")
@@ -85,9 +96,9 @@ def test_16_bit_and_transparent_pictures_are_not_white():
         picture((600, 900))[:60],
         picture((600, 900), "JPEG")[:900],
         bomb(60000, 60000),
-        bomb(8000, 8000),
+        picture((8000, 8000), "PNG", "1"),
     ],
-    ids=["none", "empty", "page", "cut png", "cut jpeg", "bomb", "smaller bomb"],
+    ids=["none", "empty", "page", "cut png", "cut jpeg", "bomb", "too large"],
 )
 def test_without_a_usable_picture_there_is_a_card_with_the_title(content: bytes | None):
     card = draw_poster(content, title="Alien", rank=None)

@@ -21,6 +21,7 @@ def source(
         (source("4k", 3840, 1600), [source("hd", bitrate=10**8), source("unknown", None, None)]),
         # A wide picture is no worse than one with black bars, nor is an old narrow one.
         (source("wide", 1920, 800, bitrate=9), [source("bars", bitrate=8), source("narrow", 1440, 1080, bitrate=7)]),
+        (source("narrow", 1440, 1080, bitrate=9), [source("wide", 1920, 800, bitrate=8)]),
         (source("large", size=9), [source("small", size=8)]),
         (source("a"), [source("b"), source("c")]),
     ],
