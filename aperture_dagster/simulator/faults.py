@@ -204,13 +204,16 @@ async def _drip(body: bytes, seconds: float) -> AsyncIterator[bytes]:
 
 
 class _CutOff(Response):
-    """Closes the connection halfway through the body."""
+    """Closes the connection halfway through the body; of an answer without a body, nothing usable arrives."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send half of the announced length; the server then closes the connection."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        status, headers = self.status_code, self.raw_headers
+        if not self.body:
+            status, headers = 200, [(b"content-length", b"1")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         half = self.body[: len(self.body) // 2]
-        await send({"type": "http.response.body", "body": half, "more_body": bool(self.body)})
+        await send({"type": "http.response.body", "body": half, "more_body": True})
 
 
 def _spoil_content(content: Any, rule: FaultRule) -> Any:

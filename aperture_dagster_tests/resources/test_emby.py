@@ -15,6 +15,7 @@ from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused, ServiceUnavailable
 from aperture_dagster.resources.media_server.detect import detect_server_type
 from aperture_dagster.resources.media_server.emby import EmbyReader
+from aperture_dagster.resources.media_server.emby_writer import EmbyWriter
 from aperture_dagster.resources.media_server.items import parse_title
 from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
 from aperture_dagster.resources.media_server.records import Listing
@@ -261,9 +262,11 @@ def test_an_undetected_server_is_treated_as_jellyfin(scripted: Scripted, status:
 
 
 @pytest.mark.parametrize("kind", ["auto", "emby"])
-def test_the_settings_select_the_reader(serve: Serve, make_settings: Callable[..., Settings], kind: str):
+def test_the_settings_select_reader_and_writer(serve: Serve, make_settings: Callable[..., Settings], kind: str):
     with serve(odd_world(NOW)) as (simulator, _):
         settings = make_settings(media_server_url=simulator.emby_url, media_server_api_key=KEY, media_server_type=kind)
         with MediaServers(settings, Database(settings)).open() as server:
             assert isinstance(server, EmbyReader)
         assert simulator.state.requests("emby", "Public") == (kind == "auto")
+        with MediaServers(settings, Database(settings)).open_writer(dry_run=True) as writer:
+            assert isinstance(writer, EmbyWriter) and writer.dry_run

@@ -48,6 +48,14 @@ def test_temporary_statuses_are_retried(scripted: Scripted, transport: Make, sta
     assert len(scripted.asked) == 3
 
 
+def test_a_request_may_be_given_more_time_than_others(scripted: Scripted, transport: Make):
+    scripted.say(Answer({"good": True}, delay=0.4))
+    client = transport(timeout_seconds=0.1, attempts=1)
+    assert client.send(Request("GET", "/x", timeout_seconds=5)).json() == {"good": True}
+    with pytest.raises(ServiceUnavailable):
+        client.send(Request("GET", "/x"))
+
+
 @pytest.mark.parametrize(
     "trouble",
     [

@@ -123,7 +123,7 @@ class EmbyWriter(MediaServerWriter):
         self._write("played", f"mark {item_id} as played by user {user_id}", request)
 
     def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str], media_type: str) -> Request:
-        query = {"Name": name, "Ids": ",".join(item_ids), "MediaType": media_type, "UserId": user_id}
+        query = {"Name": name, "Ids": ",".join(item_ids) or None, "MediaType": media_type, "UserId": user_id}
         return self._request("POST", "/Playlists", query, repeatable=False, patient=True)
 
     @property

@@ -36,6 +36,7 @@ class JellyfinWriter(MediaServerWriter):
     """A Jellyfin server."""
 
     product = "jellyfin"
+    _lock_fields = ("Settings",)
     _known_versions = "Known are 10.9 to 12."
     _policy_needs: ClassVar = ("AuthenticationProviderId", "PasswordResetProviderId")
 

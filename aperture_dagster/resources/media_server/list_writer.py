@@ -25,7 +25,6 @@ from aperture_dagster.resources.media_server.values import parse_id
 from aperture_dagster.resources.messages import Request
 
 DisplayOrder = Literal["Default", "SortName", "PremiereDate"]
-_LIST_FIELDS = "ProviderIds,Settings"
 _NAMES: dict[ListType, str] = {"BoxSet": "collection", "Playlist": "playlist"}
 
 
@@ -41,9 +40,12 @@ class ListWriter(MediaServerChanges):
         return self._lists("Playlist", user_id)
 
     def _lists(self, list_type: ListType, user_id: str | None) -> list[ServerList]:
-        query = {"IncludeItemTypes": list_type, "Fields": _LIST_FIELDS, "EnableImages": "false"}
+        query = {
+            "IncludeItemTypes": list_type,
+            "Fields": ",".join(("ProviderIds", *self._lock_fields)),
+            "EnableImages": "false",
+        }
         what = f"{self.reader.product}'s list of {_NAMES[list_type]}s"
-        # Lists have no location that could be virtual.
         return self._all(self._items(query, user_id), only_types(list_type, parse_list), what)
 
     def create_collection(self, name: str, item_ids: Sequence[str], *, locked: bool = True) -> str:
@@ -59,7 +61,7 @@ class ListWriter(MediaServerChanges):
             Conflict: the name is used.
             RequestRejected: one of the items does not exist; no collection is left behind.
         """
-        query = {"Name": name, "IsLocked": str(locked).lower(), "Ids": ",".join(item_ids[:IDS_PER_QUERY])}
+        query = {"Name": name, "IsLocked": str(locked).lower(), "Ids": ",".join(item_ids[:IDS_PER_QUERY]) or None}
         request = self._request("POST", "/Collections", query, patient=True)
         list_id = self._create("BoxSet", name, request, self.collections)
         if rest := item_ids[IDS_PER_QUERY:]:
@@ -213,7 +215,7 @@ class ListWriter(MediaServerChanges):
             Conflict: the id is not that of a list.
         """
         if self.dry_run and not list_id:
-            self.writes["stamped"] += 1
+            self._write("stamped", f"stamp the new list as {marker!r}", self._request("POST", "/Items/new"))
             return
         item = self._list(list_id, user_id)
         if marker_of(item) == marker:

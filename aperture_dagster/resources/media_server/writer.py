@@ -39,8 +39,8 @@ from aperture_dagster.resources.messages import Request
 ITEMS_PER_PAGE = 500
 # A listing that a scan changes while it is read is read again.
 ATTEMPTS_AT_LISTING = 3
-PUBLISHED_FIELDS = "Path,ProviderIds,DateCreated,SortName,Overview,Settings"
-SCAN_TASK = "RefreshLibrary"
+PUBLISHED_FIELDS = ("Path", "ProviderIds", "DateCreated", "SortName", "Overview")
+SCAN_TASK, SCAN_NAME = "RefreshLibrary", "scan media library"
 _GROUPING = (
     "EnableGroupingMoviesIntoCollections", "EnableGroupingShowsIntoCollections", "EnableGroupingIntoCollections",
 )  # fmt: skip
@@ -219,17 +219,19 @@ class MediaServerWriter(ListWriter):
             "ReplaceAllImages": "false",
             **self._refresh_query,
         }
-        path = route("/Items/{}/Refresh", library.item_id)
-        self._write("library_refreshed", f"refresh the library {library.name!r}", self._request("POST", path, query))
+        request = self._request("POST", route("/Items/{}/Refresh", library.item_id), query, repeatable=True)
+        self._write("library_refreshed", f"refresh the library {library.name!r}", request)
 
     _refresh_query: ClassVar[Mapping[str, str]] = {}
 
     def scan_is_running(self) -> bool:
         """Whether the server is scanning everything, or refreshing any library."""
         tasks = expect(self._get("/ScheduledTasks"), list, f"{self.reader.product}'s list of tasks")
-        scans = [task for task in tasks if isinstance(task, dict) and task.get("Key") == SCAN_TASK]
-        if any(task.get("State", "Idle") != "Idle" for task in scans):
-            return True
+        for task in tasks:
+            # Emby's key of the task is not documented.
+            is_scan = task.get("Key") == SCAN_TASK or str(task.get("Name")).casefold() == SCAN_NAME
+            if is_scan and task.get("State", "Idle") != "Idle":
+                return True
         return any(library.refresh_status != "Idle" for library in self.libraries())
 
     def start_scan(self) -> None:
@@ -252,7 +254,7 @@ class MediaServerWriter(ListWriter):
         query = {
             "ParentId": library.item_id,
             "IncludeItemTypes": item_types,
-            "Fields": PUBLISHED_FIELDS,
+            "Fields": ",".join((*PUBLISHED_FIELDS, *self._lock_fields)),
             "SortBy": "DateCreated,SortName",
             "SortOrder": "Ascending",
         }
