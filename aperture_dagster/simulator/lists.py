@@ -23,8 +23,11 @@ PLAYLISTS = WorldLibrary("Playlists", "playlists", ("/config/data/playlists",))
 class Lists:
     """The box sets and playlists of a catalogue."""
 
-    def __init__(self, catalogue: Catalogue, box_sets: Iterable[BoxSet], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, catalogue: Catalogue, box_sets: Iterable[BoxSet], clock: Callable[[], float], *, drops_removed: bool
+    ) -> None:
         self._catalogue = catalogue
+        self._drops_removed = drops_removed
         self._clock = clock
         self._entries = 0
         for box_set in box_sets:
@@ -39,7 +42,12 @@ class Lists:
         return found
 
     def members_of(self, item: Item) -> list[Member]:
-        """Return the entries of a box set or playlist whose items are on the server now."""
+        """Return the entries of a box set or playlist whose items are on the server now.
+
+        Links to removed items are lost for good from Jellyfin 12 on. Before, they count again when the item returns.
+        """
+        if self._drops_removed:
+            item.members = [member for member in item.members if member.item.present]
         return [member for member in item.members if self._catalogue.find(member.item.id) is member.item]
 
     def member(self, item: Item) -> Member:

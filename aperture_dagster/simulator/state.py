@@ -76,7 +76,9 @@ class SimulatorState(ListOperations):
             clock=self.clock.now,
             libraries=world.libraries,
         )
-        self.lists = Lists(self.catalogue, world.box_sets, self.clock.now)
+        self.lists = Lists(
+            self.catalogue, world.box_sets, self.clock.now, drops_removed=self.settings.jellyfin_release >= (12, 0)
+        )
         self.scans_for_collections = 0
         self.deleted_paths: list[str] = []
         self.users: dict[str, ServerUser] = {}

@@ -180,7 +180,7 @@ def _list_operations(
         Operation("POST", "/Collections/{box_set_id}/Items", box_sets.add, ("ids",)),
         Operation("DELETE", "/Collections/{box_set_id}/Items", box_sets.remove, ("ids",)),
         Operation("POST", "/Playlists", playlists.create, ("name", "ids", "userId", "mediaType")),
-        Operation("GET", "/Playlists/{playlist_id}", playlists.refuse_key),
+        Operation("GET", "/Playlists/{playlist_id}", playlists.single),
         Operation("POST", "/Playlists/{playlist_id}", playlists.refuse_key),
         Operation("GET", "/Playlists/{playlist_id}/Users", playlists.refuse_key),
         Operation("GET", entries, playlists.listing, _LIST_PAGE),
