@@ -98,9 +98,10 @@ def build_groups(settings: Settings) -> list[Group]:
     return [
         media_server.GROUP,
         enrichment.GROUP,
-        publishing.GROUP,
         taste.GROUP,
         popularity.group(settings.schedule_timezone),
+        # Last: it shows what the others made.
+        publishing.group(settings),
     ]
 
 

@@ -37,6 +37,7 @@ class Job:
         first_run: whether a new installation starts it at once instead of waiting for its hour.
         needs: assets that must have been materialized before that first run.
         quiet: whether it may find nothing new and then record nothing, for up to a day.
+        off_if: returns the reason if the job is switched off in the settings; then its schedule always skips.
         skip_if: looks before each scheduled run, and returns the reason if there is nothing to do. A look costs no
             events, a run at least ten.
         priority: runs with a higher one leave the queue first.
@@ -50,6 +51,7 @@ class Job:
     first_run: bool = False
     needs: tuple[str, ...] = ()
     quiet: bool = False
+    off_if: Callable[[Settings], str | None] = lambda settings: None
     skip_if: Callable[[Settings, Clock], str | None] | None = None
     priority: int = 0
 
@@ -86,8 +88,8 @@ class Job:
 
         Once a day, after a failure, and when the look itself fails, the run takes place and reports what is wrong.
         """
-        if self.skip_if is None:
-            return None
+        if (reason := self.off_if(settings)) is not None or self.skip_if is None:
+            return reason
         clock = clock or Clock()
         runs = instance.get_run_records(dg.RunsFilter(job_name=self.name), limit=1)
         if not runs or runs[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aperture_dagster.publishing.names import LONGEST_BELOW_ROOT
+
+if TYPE_CHECKING:
+    from aperture_dagster.settings.publishing import PublishingSettings
 
 # Folders of these names, and everything in them, are skipped by the servers.
 IGNORED_FOLDERS = frozenset(
@@ -90,6 +93,21 @@ class PathMap:
         # A folder of the server can have the path of a folder here that is another one.
         is_same = _split(self.to_server(found)).starts_with(_split(server_path))
         return Path(found) if is_same and Path(found).is_absolute() else None
+
+
+def published_root(settings: PublishingSettings) -> str | None:
+    """Return the folder of published libraries, as the media server sees it; None if it is not set."""
+    if settings.publish_root is None:
+        return None
+    return PathMap(settings.path_map).to_server(settings.publish_root.expanduser())
+
+
+def below(path: str, root: str) -> bool:
+    """Return whether one of the server's paths is below another."""
+    try:
+        return _split(path).starts_with(_split(root))
+    except ValueError:
+        return False
 
 
 def root_problems(root_on_server: str, library_locations: Iterable[str]) -> list[str]:

@@ -75,6 +75,8 @@ class PublishingSettings(SettingsGroup):
     """Whether they are published as playlists."""
     recommendation_name: Annotated[OwnName, AfterValidator(_check_typed_name)] = "{username}'s AI Picks - {type}"
     """Name of these libraries, collections and playlists."""
+    publish_grouped_collections: bool = False
+    """Whether collections are published even if the media server shows them to users in place of their members."""
     top_picks_libraries: bool = True
     """Whether Top Picks are published as libraries."""
     top_picks_collections: bool = False

@@ -87,6 +87,9 @@ def write_states(
         FROM ({_ITEMS}) i LEFT JOIN watch_state w ON w.user_id = :user AND w.item_id = i.item_id"""
     rows = execute(connection, statement, ids=list(listed), user=user_id).all()
     rows = [row for row in rows if _is_same_item(row, listed[row.server_item_id])]
+    # A published STRM file that was never probed is marked as played as soon as it is started.
+    unproven = {one.server_item_id for one in states if one.played and not one.has_runtime}
+    rows = [row for row in rows if not (row.is_published and row.server_item_id in unproven)]
     state_rows: list[dict[str, Any]] = []
     viewings: list[tuple[Any, Viewing]] = []
     for row in rows:
@@ -211,7 +214,8 @@ def items_with_versions(connection: Connection) -> list[str]:
     """Return the server ids of films and episodes that have alternate versions."""
     statement = """
         SELECT server_item_id FROM items i WHERE NOT is_version AND removed_at IS NULL
-        AND EXISTS (SELECT 1 FROM item_versions v WHERE v.primary_item_id = i.item_id) ORDER BY server_item_id"""
+        AND EXISTS (SELECT 1 FROM item_versions v WHERE v.primary_item_id = i.item_id AND NOT v.is_published)
+        ORDER BY server_item_id"""
     return list(execute(connection, statement).scalars())
 
 

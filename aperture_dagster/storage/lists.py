@@ -141,8 +141,9 @@ def reason(because: Sequence[str]) -> str:
 def recommendation_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
     """List a user's recommendations with titles and reasons, films first, in rank order."""
     statement = """
-        SELECT r.media_type, r.rank, n.title, n.year, n.tmdb_id, n.imdb_id, r.score::float8 AS score, r.components,
-        r.is_cold, r.generated_at, ARRAY(SELECT b.title FROM unnest(r.because) WITH ORDINALITY AS b_(work_id, place)
+        SELECT r.work_id, r.media_type, r.rank, n.title, n.year, n.tmdb_id, n.imdb_id, r.score::float8 AS score,
+        r.components, r.is_cold, r.generated_at,
+        ARRAY(SELECT b.title FROM unnest(r.because) WITH ORDINALITY AS b_(work_id, place)
           JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place) AS because
         FROM recommendations r JOIN work_names n USING (work_id)
         WHERE r.user_id = :user ORDER BY r.media_type, r.rank"""

@@ -1,5 +1,6 @@
 """What there is to watch on the media server: its films, series and episodes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +10,7 @@ from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server.server import media_server
 from aperture_dagster.defs.reporting import markdown_table, materialized, problems_table, warn_of_unreadable
 from aperture_dagster.instance.pools import MEDIA_SERVER
+from aperture_dagster.publishing.paths import below, published_root
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import BadAnswer, ServiceError
 from aperture_dagster.resources.media_server.reader import MediaServerReader
@@ -30,6 +32,7 @@ from aperture_dagster.storage.catalogue_sync import (
     TitleSync,
     write_libraries,
 )
+from aperture_dagster.storage.published import published_library_ids
 from aperture_dagster.storage.tidying import forget_unused_works
 from aperture_dagster.storage.versions import change_version
 from aperture_dagster.worklist.progress import Progress
@@ -125,7 +128,10 @@ def _sync_catalogue(
     """
     counted = {"movie": "movies", "series": "series", "episode": "episodes"}[item_type]
     with operator_errors(context, settings), media_servers.open() as server, database.connection() as connection:
-        libraries = _libraries(context, server, settings, "movie" if item_type == "movie" else "series")
+        with connection.begin():
+            published = published_library_ids(connection)
+        media_type: MediaType = "movie" if item_type == "movie" else "series"
+        libraries = _libraries(context, server, settings, media_type, published)
         with connection.begin():
             write_libraries(connection, libraries.chosen)
         sync = EpisodeSync(connection) if item_type == "episode" else TitleSync(connection, item_type)
@@ -178,15 +184,22 @@ class _Libraries:
 
 
 def _libraries(
-    context: dg.AssetExecutionContext, server: MediaServerReader, settings: Settings, media_type: MediaType
+    context: dg.AssetExecutionContext,
+    server: MediaServerReader,
+    settings: Settings,
+    media_type: MediaType,
+    published: Collection[str],
 ) -> _Libraries:
-    """What the server has, and what of it is to be read.
+    """What the server has, and what of it is to be read; libraries of ours do not count.
 
     Raises:
         BadAnswer: the server lists no libraries at all.
         MissingPrerequisite: a chosen library does not exist.
     """
-    listed = server.libraries()
+    listed = [library for library in server.libraries() if library.library_id not in published]
+    root = published_root(settings)
+    # Found by their folders, too: ids change with names.
+    listed = [one for one in listed if root is None or not any(below(path, root) for path in one.locations)]
     if not listed:
         raise BadAnswer("The media server lists no libraries. Nothing was changed.")
     by_name = {library.name.casefold() for library in listed}

@@ -1,5 +1,6 @@
 """Who uses the media server."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +19,7 @@ from aperture_dagster.resources.media_server.records import Page, ServerUser
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import read_users, users_differ, write_users
+from aperture_dagster.storage.published import published_library_ids
 from aperture_dagster.storage.versions import content_version
 
 # What decides which titles a user may see. Everything else that the server says of a user changes no list.
@@ -49,7 +51,8 @@ def users(
         page = server.users()
         if not page.records:
             raise BadAnswer("The media server lists no users; it always has one. Nothing was changed.")
-        rows = user_rows(page, settings)
+        with database.transaction() as connection:
+            rows = user_rows(page, settings, published_library_ids(connection))
         warn_of_unreadable(context, "users", page.problems, read=len(page.records))
         with database.transaction() as connection:
             counts = write_users(connection, rows, still_there=ids_on_server(page), key_for=partition_key)
@@ -85,13 +88,18 @@ def users(
     )
 
 
-def user_rows(page: Page[ServerUser], settings: Settings) -> list[dict[str, Any]]:
-    """The rows of the users that could be read."""
+def user_rows(page: Page[ServerUser], settings: Settings, published: Collection[str]) -> list[dict[str, Any]]:
+    """The rows of the users that could be read.
+
+    Published libraries do not count among a user's libraries: who may see them follows from the lists, and must not
+    change the lists.
+    """
     rows = []
     for user in page.records:
         row = asdict(user)
         email, source = email_of(user.name, row.pop("email_hint"), settings.user_emails)
         lists = {name: list(value) for name, value in row.items() if isinstance(value, tuple)}
+        lists["library_ids"] = [one for one in user.library_ids if one not in published]
         rows.append(row | lists | {"email": email, "email_source": source})
     return rows
 
@@ -114,5 +122,6 @@ def no_user_changed(settings: Settings, clock: Clock) -> str | None:
     database = Database(settings)
     page = read_users_once(settings, database)
     with database.transaction() as connection:
-        changed = users_differ(connection, user_rows(page, settings), on_server=ids_on_server(page))
+        rows = user_rows(page, settings, published_library_ids(connection))
+        changed = users_differ(connection, rows, on_server=ids_on_server(page))
     return None if changed or page.problems else "No user changed since the last run."

@@ -5,15 +5,15 @@ from aperture_dagster.defs.jobs import Job
 JOBS = (
     Job(
         "refresh_top_picks",
-        "Rank what the household watched most, as of a day.",
-        ("top_picks",),
+        "Rank what the household watched most, as of a day, and publish that if it is turned on.",
+        ("top_picks", "top_picks_libraries"),
         cron="0 5 * * *",
         scope="day",
     ),
     Job(
         "sync_watching_libraries",
-        "Find where each user is in the series that they watch.",
-        ("shows_you_watch",),
+        "Find where each user is in the series that they watch, and publish that if it is turned on.",
+        ("shows_you_watch", "shows_you_watch_libraries"),
         cron="30 5 * * *",
         scope="users",
     ),

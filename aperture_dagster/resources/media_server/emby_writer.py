@@ -59,6 +59,16 @@ class EmbyWriter(MediaServerWriter):
                 return user_id
         raise BadAnswer("Emby lists no administrator")
 
+    @property
+    def assigns_ids_at_once(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def can_disable(self) -> bool:
+        """Never."""
+        return False
+
     def libraries(self) -> list[PublishedLibrary]:
         """Return all libraries; see :meth:`MediaServerWriter.libraries`."""
         what = "Emby's list of libraries"

@@ -143,6 +143,7 @@ def parse_state(item: dict[str, Any]) -> ItemState:
         play_count=play_count,
         position_share=min(max(share, 0.0), 1.0),
         last_played_at=last_played_at,
+        has_runtime=runtime > 0,
     )
     if item_type != "Episode":
         return state

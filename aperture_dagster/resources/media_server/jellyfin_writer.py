@@ -56,6 +56,16 @@ class JellyfinWriter(MediaServerWriter):
         items = expect(self._items({"Ids": item_id, "Fields": WHOLE_ITEM}).get("Items"), list, what)
         return expect(items[0], dict, what) if items else None
 
+    @property
+    def assigns_ids_at_once(self) -> bool:
+        """From 10.11 on."""
+        return self.version >= (10, 11)
+
+    @property
+    def can_disable(self) -> bool:
+        """Always: ``Enabled`` in the library's options."""
+        return True
+
     def libraries(self) -> list[PublishedLibrary]:
         """Return all libraries; see :meth:`MediaServerWriter.libraries`."""
         return self._all(

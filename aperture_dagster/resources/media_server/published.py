@@ -95,6 +95,8 @@ def parse_list(item: dict[str, Any]) -> ServerList:
 def parse_media_source(source: dict[str, Any], parts: tuple[str, ...] = ()) -> MediaSource:
     """Parse a media source of an item, with the files that continue it."""
     streams = expect(source.get("MediaStreams") or [], list, "MediaStreams")
+    video = next((one for one in streams if isinstance(one, dict) and one.get("Type") == "Video"), {})
+    size = parse_number(source, "Size")
     return MediaSource(
         source_id=parse_id(source.get("Id")),
         path=parse_text(source, "Path"),
@@ -103,6 +105,10 @@ def parse_media_source(source: dict[str, Any], parts: tuple[str, ...] = ()) -> M
         video_type=parse_text(source, "VideoType"),
         parts=parts,
         side_cars=tuple(car for stream in streams if (car := _parse_side_car(stream)) is not None),
+        size=int(size) if size is not None else None,
+        width=parse_integer(video, "Width"),
+        height=parse_integer(video, "Height"),
+        bitrate=parse_integer(source, "Bitrate"),
     )
 
 

@@ -118,7 +118,8 @@ class ServerEpisode:
 class ItemState:
     """A user's state of an item: played, started, favourite, rated. ``position_share`` is 0-1, ``rating`` 0-10.
 
-    The names and numbers of the item reveal whether its id still refers to the item that the catalogue knows.
+    The names and numbers of the item reveal whether its id still refers to the item that the catalogue knows. Without a
+    known runtime, servers mark an item as played as soon as it is started.
     """
 
     server_item_id: str
@@ -133,6 +134,7 @@ class ItemState:
     series_name: str | None = None
     season: int | None = None
     number: int | None = None
+    has_runtime: bool = True
 
     @property
     def has_content(self) -> bool:
@@ -225,7 +227,8 @@ class SideCar:
 class MediaSource:
     """A version of a title: its file, or a folder for a disc image (``video_type`` Dvd or BluRay).
 
-    ``parts`` are the files that continue it. Paths are as the server sees them.
+    ``parts`` are the files that continue it. Paths are as the server sees them. ``size`` is in bytes, ``width`` and
+    ``height`` in pixels, ``bitrate`` in bits per second.
     """
 
     source_id: str
@@ -235,6 +238,18 @@ class MediaSource:
     video_type: str | None = None
     parts: tuple[str, ...] = ()
     side_cars: tuple[SideCar, ...] = ()
+    size: int | None = None
+    width: int | None = None
+    height: int | None = None
+    bitrate: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalFiles:
+    """The versions of a title, and a tag that changes with its picture; None if it has none."""
+
+    sources: tuple[MediaSource, ...]
+    picture_tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from aperture_dagster.resources.media_server.records import (
     Listing,
     MediaSource,
     MediaType,
+    OriginalFiles,
     PublishedItem,
     PublishedLibrary,
 )
@@ -37,6 +38,7 @@ from aperture_dagster.resources.media_server.values import parse_id, parse_integ
 from aperture_dagster.resources.messages import Request
 
 ITEMS_PER_PAGE = 500
+LARGEST_PICTURE = 20_000_000
 # A listing that a scan changes while it is read is read again.
 ATTEMPTS_AT_LISTING = 3
 PUBLISHED_FIELDS = ("Path", "ProviderIds", "DateCreated", "SortName", "Overview")
@@ -54,6 +56,16 @@ class MediaServerWriter(ListWriter):
     """
 
     # Libraries
+
+    @property
+    @abstractmethod
+    def assigns_ids_at_once(self) -> bool:
+        """Whether a library has its id as soon as it is created, rather than after a scan of everything."""
+
+    @property
+    @abstractmethod
+    def can_disable(self) -> bool:
+        """Whether a library can be hidden from everybody while it is prepared."""
 
     @abstractmethod
     def libraries(self) -> list[PublishedLibrary]:
@@ -278,18 +290,44 @@ class MediaServerWriter(ListWriter):
 
         Items that do not exist, or have no files, are missing from the result.
         """
-        found: dict[str, list[MediaSource]] = {}
+        return {item_id: list(files.sources) for item_id, files in self.original_files(item_ids).items()}
+
+    def original_files(self, item_ids: Sequence[str]) -> dict[str, OriginalFiles]:
+        """Return the files of titles by item id, as :meth:`media_sources`, with the tags of their pictures."""
+        found: dict[str, OriginalFiles] = {}
         what = f"{self.reader.product}'s list of media sources"
         for ids in id_batches(item_ids):
-            answer = self._items({"Ids": ids, "Fields": "MediaSources,Path", "EnableImages": "false"})
+            answer = self._items({"Ids": ids, "Fields": "MediaSources,Path"})
             for item in expect(answer.get("Items"), list, what):
                 item_id = parse_id(expect(item, dict, what).get("Id"))
                 sources = [source for source in expect(item.get("MediaSources") or [], list, what) if source]
                 if sources:
                     parts = self._parts(item_id) if (parse_integer(item, "PartCount") or 1) > 1 else ()
                     own = next((one for one in sources if parse_id(one.get("Id")) == item_id), sources[0])
-                    found[item_id] = [parse_media_source(one, parts if one is own else ()) for one in sources]
+                    found[item_id] = OriginalFiles(
+                        tuple(parse_media_source(one, parts if one is own else ()) for one in sources),
+                        parse_text(item.get("ImageTags") or {}, "Primary"),
+                    )
         return found
+
+    def picture(self, server_item_id: str) -> bytes | None:
+        """Return an item's primary picture in the size of a poster; None if there is none."""
+        path = route("/Items/{}/Images/Primary", server_item_id)
+        query = self._spell({"MaxWidth": "600", "Format": "Jpg", "Quality": "90"})
+        try:
+            return self.transport.send(Request("GET", path, params=query, max_bytes=LARGEST_PICTURE)).body
+        except NotFound:
+            return None
+
+    def path_exists(self, path: str) -> bool:
+        """Whether the server sees a file at a path now, whatever its database says."""
+        body = {"Path": path, "IsFile": True}
+        request = self._request("POST", "/Environment/ValidatePath", json=body, repeatable=True)
+        try:
+            self.transport.send(request)
+        except NotFound:
+            return False
+        return True
 
     def _parts(self, item_id: str) -> tuple[str, ...]:
         answer = self._get(route("/Videos/{}/AdditionalParts", item_id))

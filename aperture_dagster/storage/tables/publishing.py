@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, SmallInteger, Table, Text, text
+from sqlalchemy import ARRAY, BigInteger, Column, ForeignKey, Integer, SmallInteger, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.storage.tables.base import MEDIA_TYPES, Moment, between, metadata, one_of
@@ -18,7 +18,7 @@ published_libraries = Table(
     Column("name", Text, nullable=False, comment="on the media server"),
     Column("folder", Text, nullable=False, unique=True, comment="below APERTURE_PUBLISH_ROOT"),
     Column("item_id", Text, comment="the library's id on the media server when last seen"),
-    Column("picture_sha256", Text, comment="the picture last uploaded"),
+    Column("missing", Integer, nullable=False, comment="entries that the server did not show after its last scan"),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     one_of("media_type", MEDIA_TYPES),
     comment="Libraries that were created on the media server. One is found there by its folder, never by id or name.",
@@ -29,7 +29,7 @@ published_entries = Table(
     metadata,
     Column("list_key", Text, ForeignKey("published_libraries.list_key"), primary_key=True),
     Column("entry_id", Text, primary_key=True, comment="also at the end of the folder's name, and in the NFO"),
-    Column("work_id", BigInteger, nullable=False),
+    Column("work_id", BigInteger, ForeignKey("works.work_id"), comment="null: found on disk, as after a restore"),
     Column("folder", Text, nullable=False, comment="below the library's folder"),
     Column("rank", SmallInteger, nullable=False),
     Column("state", Text, nullable=False, comment="planned: files may be there; placed: they are; leaving: may be"),

@@ -661,7 +661,7 @@ CREATE TABLE published_libraries (
     name TEXT NOT NULL,
     folder TEXT NOT NULL,
     item_id TEXT,
-    picture_sha256 TEXT,
+    missing INTEGER NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_published_libraries PRIMARY KEY (list_key),
     CONSTRAINT ck_published_libraries_media_type CHECK (media_type IN ('movie', 'series')),
@@ -673,12 +673,12 @@ COMMENT ON COLUMN published_libraries.user_id IS 'its owner; null: shared';
 COMMENT ON COLUMN published_libraries.name IS 'on the media server';
 COMMENT ON COLUMN published_libraries.folder IS 'below APERTURE_PUBLISH_ROOT';
 COMMENT ON COLUMN published_libraries.item_id IS 'the library''s id on the media server when last seen';
-COMMENT ON COLUMN published_libraries.picture_sha256 IS 'the picture last uploaded';
+COMMENT ON COLUMN published_libraries.missing IS 'entries that the server did not show after its last scan';
 
 CREATE TABLE published_entries (
     list_key TEXT NOT NULL,
     entry_id TEXT NOT NULL,
-    work_id BIGINT NOT NULL,
+    work_id BIGINT,
     folder TEXT NOT NULL,
     rank SMALLINT NOT NULL,
     state TEXT NOT NULL,
@@ -688,10 +688,12 @@ CREATE TABLE published_entries (
     CONSTRAINT pk_published_entries PRIMARY KEY (list_key, entry_id),
     CONSTRAINT ck_published_entries_state CHECK (state IN ('planned', 'placed', 'leaving')),
     CONSTRAINT ck_published_entries_rank CHECK (rank >= 1),
-    CONSTRAINT fk_published_entries_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key)
+    CONSTRAINT fk_published_entries_list_key FOREIGN KEY(list_key) REFERENCES published_libraries (list_key),
+    CONSTRAINT fk_published_entries_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 COMMENT ON TABLE published_entries IS 'Titles in published libraries, with every file that was or may have been placed.';
 COMMENT ON COLUMN published_entries.entry_id IS 'also at the end of the folder''s name, and in the NFO';
+COMMENT ON COLUMN published_entries.work_id IS 'null: found on disk, as after a restore';
 COMMENT ON COLUMN published_entries.folder IS 'below the library''s folder';
 COMMENT ON COLUMN published_entries.state IS 'planned: files may be there; placed: they are; leaving: may be';
 COMMENT ON COLUMN published_entries.date_added IS 'as the server shows it; kept while the entry stays';

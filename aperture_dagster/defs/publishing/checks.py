@@ -1,0 +1,42 @@
+"""What is expected of published libraries."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from aperture_dagster.automation import daily
+from aperture_dagster.defs.publishing.publication import KINDS, Kind
+from aperture_dagster.defs.reporting import table
+from aperture_dagster.resources.database import Database
+from aperture_dagster.storage.published import unfinished_libraries
+
+ASSETS: dict[Kind, str] = {
+    kind: f"{kind.removesuffix('s') if kind == 'recommendations' else kind}_libraries" for kind in KINDS
+}
+SHOWN = 20
+
+
+def are_shown_completely(kind: Kind) -> dg.AssetChecksDefinition:
+    """The check that the media server shows every title of the published libraries of a kind."""
+
+    @dg.asset_check(
+        name="are_shown_completely",
+        asset=ASSETS[kind],
+        description="The media server shows every title that was published.",
+        automation_condition=daily(),
+    )
+    def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+        with database.transaction() as connection:
+            unfinished = unfinished_libraries(connection, kind)
+        problem = f"{len(unfinished)} libraries are incomplete: publish again, and look at the warnings of the run."
+        return dg.AssetCheckResult(
+            passed=not unfinished,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"libraries": len(unfinished)} | ({"incomplete": table(unfinished[:SHOWN])} if unfinished else {}),
+            description=problem if unfinished else None,
+        )
+
+    return check
+
+
+CHECKS = tuple(are_shown_completely(kind) for kind in KINDS)

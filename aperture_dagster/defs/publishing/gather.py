@@ -1,0 +1,283 @@
+"""Read everything that published lists consist of: titles, copies that may be seen, and their files on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from aperture_dagster.library.access import Access, Copy, copies_in_sight
+from aperture_dagster.publishing.entries import ListedTitle, ListSpec, Original, OriginalEpisode
+from aperture_dagster.publishing.nfo import TitleFacts
+from aperture_dagster.publishing.selection import MediaFile, Source
+from aperture_dagster.storage.publishable import (
+    copies_of,
+    episodes_of,
+    known_files,
+    listed_works,
+    next_episodes,
+    title_facts,
+    write_files,
+)
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from sqlalchemy import Connection
+
+    from aperture_dagster.resources.database import Database
+    from aperture_dagster.resources.media_server.records import MediaSource
+    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+
+# New subtitles of an original are noticed after so long.
+FILES_TTL = timedelta(days=7)
+FILES_BATCH = 500
+NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The titles of each list by its key, and those that were left out, with the reason."""
+
+    titles: dict[str, list[ListedTitle]] = field(default_factory=dict)
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    requests: int = 0
+
+
+@dataclass(slots=True)
+class _Raw:
+    """Rows from the database."""
+
+    works: dict[str, list[tuple[int, int]]]
+    starts: dict[str, dict[int, tuple[int, int]]]
+    facts: dict[int, dict[str, Any]]
+    copies: dict[int, list[tuple[Copy, str]]]
+    episodes: dict[int, list[dict[str, Any]]]
+
+
+def gather(
+    specs: Sequence[ListSpec],
+    access: Mapping[str, Access],
+    database: Database,
+    server: MediaServerWriter,
+    *,
+    now: datetime,
+) -> Gathered:
+    """Read the titles of lists. The server is asked only about files that are not known yet.
+
+    Args:
+        specs: the lists.
+        access: what each user may see, by user id. A shared list holds what all of its viewers may see.
+        database: the catalogue and the lists.
+        server: where the files are.
+        now: the time.
+    """
+    with database.transaction() as connection:
+        raw = _read(connection, specs)
+    visible = {spec.list_key: _visible(spec, raw, access) for spec in specs}
+    files = _files(raw, visible.values(), database, server, now)
+    result = Gathered()
+    for spec in specs:
+        titles, skipped = _titles(spec, raw, visible[spec.list_key], files)
+        result.titles[spec.list_key], result.skipped[spec.list_key] = titles, skipped
+    return result
+
+
+def _read(connection: Connection, specs: Sequence[ListSpec]) -> _Raw:
+    works = {spec.list_key: listed_works(connection, spec.list_key) for spec in specs}
+    watching = [spec for spec in specs if spec.most_episodes is not None and spec.user_id is not None]
+    starts = {spec.list_key: next_episodes(connection, spec.user_id) for spec in watching if spec.user_id is not None}
+    listed = {work_id for rows in works.values() for _, work_id in rows}
+    copies = copies_of(connection, listed)
+    of_series = {work_id for spec in specs if spec.media_type == "series" for _, work_id in works[spec.list_key]}
+    series = {copy.item_id for work_id in of_series for copy, _ in copies.get(work_id, ())}
+    episodes: dict[int, list[dict[str, Any]]] = {}
+    for row in episodes_of(connection, series):
+        episodes.setdefault(row["series_item_id"], []).append(row)
+    return _Raw(works, starts, title_facts(connection, listed), copies, episodes)
+
+
+def _visible(spec: ListSpec, raw: _Raw, access: Mapping[str, Access]) -> dict[int, list[tuple[Copy, str]]]:
+    """The copies of each listed work that every viewer may see."""
+    rules = (access[user_id] for user_id in spec.viewers if user_id in access)
+    limited = [rule for rule in rules if rule.is_limited]
+    found: dict[int, list[tuple[Copy, str]]] = {}
+    for _, work_id in raw.works[spec.list_key]:
+        copies = raw.copies.get(work_id, [])
+        for rule in limited:
+            shown = {copy.item_id for copy in copies_in_sight([copy for copy, _ in copies], rule)}
+            copies = [pair for pair in copies if pair[0].item_id in shown]
+        found[work_id] = copies
+    return found
+
+
+def _files(
+    raw: _Raw,
+    visible: Iterable[Mapping[int, Sequence[tuple[Copy, str]]]],
+    database: Database,
+    server: MediaServerWriter,
+    now: datetime,
+) -> dict[int, dict[str, Any]]:
+    """The files of all copies and of their episodes by item id: remembered ones, else as the server lists them."""
+    wanted: dict[int, tuple[str, str | None]] = {}
+    for works in visible:
+        for copies in works.values():
+            for copy, server_item_id in copies:
+                wanted[copy.item_id] = (server_item_id, copy.path)
+                for row in raw.episodes.get(copy.item_id, ()):
+                    wanted[row["item_id"]] = (row["server_item_id"], row["path"])
+    with database.transaction() as connection:
+        known = known_files(connection, wanted.keys(), since=now - FILES_TTL)
+    missing = [item_id for item_id in wanted if item_id not in known]
+    for start in range(0, len(missing), FILES_BATCH):
+        batch = missing[start : start + FILES_BATCH]
+        known |= _fetch(batch, wanted, database, server, now)
+    return known
+
+
+def _fetch(
+    item_ids: Sequence[int],
+    wanted: Mapping[int, tuple[str, str | None]],
+    database: Database,
+    server: MediaServerWriter,
+    now: datetime,
+) -> dict[int, dict[str, Any]]:
+    """Ask the server about files, and remember its answer."""
+    answers = server.original_files([wanted[item_id][0] for item_id in item_ids])
+    rows = []
+    for item_id in item_ids:
+        server_item_id, path = wanted[item_id]
+        answer = answers.get(server_item_id)
+        if answer is None:
+            continue
+        rows.append(
+            {
+                "item_id": item_id,
+                "path": path,
+                "sources": [_stored(source) for source in answer.sources],
+                "picture_tag": answer.picture_tag,
+                "read_at": now,
+            }
+        )
+    with database.transaction() as connection:
+        write_files(connection, rows)
+    return {row["item_id"]: row for row in rows}
+
+
+def _stored(source: MediaSource) -> dict[str, Any]:
+    """A version as it is remembered."""
+    files = [
+        MediaFile(
+            path=source.path or "",
+            size=source.size,
+            width=source.width,
+            height=source.height,
+            sidecars=tuple(sidecar.path for sidecar in source.side_cars),
+            video_type=source.video_type,
+        ),
+        *(MediaFile(path=path, part=number) for number, path in enumerate(source.parts, start=2)),
+    ]
+    return {"files": [asdict(file) for file in files], "bitrate": source.bitrate}
+
+
+def _sources(row: Mapping[str, Any] | None) -> tuple[Source, ...]:
+    if row is None:
+        return ()
+    return tuple(
+        Source(
+            tuple(MediaFile(**{**file, "sidecars": tuple(file["sidecars"])}) for file in source["files"]),
+            source["bitrate"],
+        )
+        for source in row["sources"]
+    )
+
+
+def _titles(
+    spec: ListSpec,
+    raw: _Raw,
+    visible: Mapping[int, Sequence[tuple[Copy, str]]],
+    files: Mapping[int, dict[str, Any]],
+) -> tuple[list[ListedTitle], list[str]]:
+    titles: list[ListedTitle] = []
+    skipped: list[str] = []
+    starts = raw.starts.get(spec.list_key)
+    for rank, work_id in raw.works[spec.list_key]:
+        facts = raw.facts.get(work_id)
+        if facts is None or not raw.copies.get(work_id):
+            # It left the library after the list was made.
+            continue
+        if not visible[work_id]:
+            skipped.append(f"{facts['title']}: not everybody who sees this list may see it")
+            continue
+        if starts is not None and work_id not in starts:
+            # Every episode has been watched; it returns with the next one.
+            continue
+        copies = [copy for copy, _ in visible[work_id]]
+        titles.append(
+            ListedTitle(
+                work_id=work_id,
+                rank=rank,
+                facts=_facts(facts),
+                copies=tuple(
+                    Original(
+                        copy.item_id,
+                        server_item_id,
+                        _sources(files.get(copy.item_id)),
+                        (files.get(copy.item_id) or {}).get("picture_tag"),
+                    )
+                    for copy, server_item_id in visible[work_id]
+                ),
+                episodes={copy.item_id: _episodes(raw.episodes.get(copy.item_id, ()), files) for copy in copies},
+                start=starts[work_id] if starts is not None else None,
+                poster_path=facts["poster_path"],
+            )
+        )
+    return titles, skipped
+
+
+def _episodes(rows: Iterable[dict[str, Any]], files: Mapping[int, dict[str, Any]]) -> list[OriginalEpisode]:
+    return [
+        OriginalEpisode(
+            item_id=row["item_id"],
+            server_item_id=row["server_item_id"],
+            season=row["season"],
+            number=row["number"],
+            number_end=row["number_end"],
+            title=row["title"],
+            air_date=row["air_date"],
+            sources=_sources(files.get(row["item_id"])),
+        )
+        for row in rows
+    ]
+
+
+def _facts(row: Mapping[str, Any]) -> TitleFacts:
+    ids = {"tmdb": row["tmdb_id"], "imdb": row["imdb_id"], "tvdb": row["tvdb_id"]}
+    premiere: date | None = row["premiere_date"]
+    return TitleFacts(
+        title=row["title"],
+        date_added=NO_DATE,
+        marker="",
+        original_title=row["original_title"],
+        overview=row["overview"],
+        tagline=row["tagline"],
+        year=row["year"],
+        official_rating=row["official_rating"],
+        premiere_date=premiere,
+        community_rating=row["community_rating"],
+        critic_rating=row["critic_rating"],
+        genres=_texts(row["genres"]),
+        studios=_texts(row["studios"]),
+        countries=_texts(row["countries"]),
+        tags=_texts(row["tags"]),
+        cast=tuple((one["name"], one.get("character")) for one in row["cast"] if one.get("name")),
+        directors=_texts(row["directors"]),
+        writers=_texts(row["writers"]),
+        status=row["status"],
+        provider_ids={name: str(value) for name, value in ids.items() if value},
+    )
+
+
+def _texts(values: Collection[str] | None) -> tuple[str, ...]:
+    return tuple(value for value in values or () if value)

@@ -1,0 +1,111 @@
+"""Publish the lists of the users of a run, and report on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.publishing.pages import list_page
+from aperture_dagster.defs.publishing.publication import Kind, Publication, Published, is_on, why_not_published
+from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.publishing.outcome import Outcome
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources.services import Services
+from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
+from aperture_dagster.storage.people import StoredUser, users_of_partitions
+from aperture_dagster.storage.published import published_version
+
+
+def publish_for_users(
+    context: dg.AssetExecutionContext,
+    kind: Kind,
+    settings: Settings,
+    database: Database,
+    media_servers: MediaServers,
+    services: Services,
+    clock: Clock,
+) -> Iterator[dg.MaterializeResult]:
+    """Publish the lists of the run's users; one user's failure costs only that user."""
+    reason = None
+    published: Published | None = None
+    with operator_errors(context, settings):
+        reason = why_not_published(settings)
+        if reason is not None:
+            context.log.info(reason)
+        else:
+            with database.transaction() as connection:
+                users = users_of_partitions(connection, list(context.partition_keys))
+            asked = [user.user_id for user in users.values()]
+            with open_publication(context, settings, database, media_servers, services, clock) as publication:
+                published = publication.publish([kind], only_users=asked)
+
+    def serve(user: StoredUser) -> UserOutcome:
+        if published is None or not is_on(settings, kind):
+            return UserOutcome("off", {"skipped": reason or "skipped: switched off in the settings"})
+        outcomes = [one for one in published.outcomes if one.user_id == user.user_id and not one.retired]
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        with database.transaction() as connection:
+            version = published_version(connection, [one.list_key for one in outcomes])
+        pages = [list_page(context, settings, database, one) for one in outcomes]
+        return UserOutcome(
+            version=version,
+            metadata={key: value for page in pages for key, value in page.items()} | numbers(outcomes),
+            rows_written=sum(one.rows_written for one in outcomes),
+        )
+
+    yield from for_each_user(context, settings, database, serve, quiet=True)
+
+
+def numbers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Count what changed in libraries, for the asset's page."""
+    shown: dict[str, Any] = {
+        "entries": sum(one.entries for one in outcomes),
+        "added": sum(one.added for one in outcomes),
+        "changed": sum(one.changed for one in outcomes),
+        "removed": sum(one.removed for one in outcomes),
+    }
+    waiting = sum(one.waiting for one in outcomes)
+    skipped = [reason for one in outcomes for reason in one.skipped]
+    if waiting:
+        shown["waiting"] = waiting
+    if skipped:
+        shown["skipped"] = len(skipped)
+        shown["skipped_titles"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in skipped[:20]))
+    return shown
+
+
+@contextmanager
+def open_publication(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    database: Database,
+    media_servers: MediaServers,
+    services: Services,
+    clock: Clock,
+) -> Iterator[Publication]:
+    """Connect to what publishing needs."""
+    with media_servers.open_writer() as writer:
+        fetch = tmdb_picture(services)
+        yield Publication(settings, database, writer, clock, context.log, fetch_from_tmdb=fetch)
+
+
+def tmdb_picture(services: Services) -> Callable[[str], bytes | None]:
+    """Return a function that downloads posters from TMDb; without TMDb it finds none."""
+    service = services.get(TMDB_IMAGES)
+
+    def fetch(path: str) -> bytes | None:
+        if not service.configured:
+            return None
+        with service.open(waiting=lambda seconds: None) as client:
+            return client.logo(path).content
+
+    return fetch

@@ -1,0 +1,154 @@
+"""Who sees which published library: what changes in users' policies and settings on the media server.
+
+Policies and settings are the server's own objects, changed in place of a copy: fields that are not known here go back
+as they came.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+# What was set in a user's settings; see the table published_access.
+SettingKind = Literal["view", "latest", "listed"]
+Setting = tuple[str, str, str]
+HIDDEN_IN: dict[SettingKind, str] = {"view": "MyMediaExcludes", "latest": "LatestItemsExcludes"}
+KINDS: tuple[SettingKind, ...] = ("view", "latest")
+ALL_LIBRARIES = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLibrary:
+    """A published library on the server. ``policy_id`` is its id in policies, ``item_id`` that in settings."""
+
+    item_id: str
+    policy_id: str
+    viewers: frozenset[str]
+
+
+@dataclass(slots=True)
+class AccessChange:
+    """What changes for one user; None: nothing. ``noted`` and ``forgotten`` are settings to remember, or no more."""
+
+    user_id: str
+    name: str
+    policy: dict[str, Any] | None = None
+    configuration: dict[str, Any] | None = None
+    noted: list[Setting] = field(default_factory=list)
+    forgotten: list[Setting] = field(default_factory=list)
+    warning: str | None = None
+
+
+def plan_access(
+    user: Mapping[str, Any],
+    own: Sequence[OwnLibrary],
+    *,
+    others: Sequence[str],
+    retired: Collection[str],
+    remembered: Collection[Setting],
+    strict: bool,
+    hide_own_from_latest: bool,
+) -> AccessChange:
+    """Compare a user's policy and settings with who may see what.
+
+    A user with a list of libraries gets exactly the published ones that are theirs. A user who may see all libraries
+    gets the others' hidden from views, Latest and Resume, once: what they show again themselves stays. With ``strict``
+    such a user gets a list of what they see now instead, and later also the operator's new libraries.
+
+    Args:
+        user: the server's object.
+        own: all published libraries.
+        others: policy ids of all other libraries on the server.
+        retired: ids of published libraries that are gone, in either form.
+        remembered: what was set before, of all users.
+        strict: whether users who may see all libraries get a list.
+        hide_own_from_latest: whether a user's own published library stays out of Latest and Resume, too, because the
+            server shows what was watched on both copies.
+    """
+    user_id, name = str(user["Id"]), str(user.get("Name") or user["Id"])
+    change = AccessChange(user_id, name)
+    policy, configuration = copy.deepcopy(user["Policy"]), copy.deepcopy(user.get("Configuration") or {})
+    hers = [library for library in own if _key(user_id) in {_key(one) for one in library.viewers}]
+    foreign = [library for library in own if library not in hers]
+    was_listed = (user_id, ALL_LIBRARIES, "listed") in remembered
+    if policy.get("BlockedMediaFolders"):
+        change.warning = (
+            f"{name} has a list of blocked libraries from an older version of the server, which overrides every other "
+            "rule: save the user's access once in the server's dashboard."
+        )
+    if policy.get("EnableAllFolders") and strict and foreign:
+        policy["EnableAllFolders"] = False
+        policy["EnabledFolders"] = [*others, *(library.policy_id for library in hers)]
+        change.noted.append((user_id, ALL_LIBRARIES, "listed"))
+    elif was_listed and (policy.get("EnableAllFolders") or not strict):
+        # Somebody gave all libraries back, or the stricter form was switched off.
+        policy["EnableAllFolders"], policy["EnabledFolders"] = True, []
+        change.forgotten.append((user_id, ALL_LIBRARIES, "listed"))
+    elif policy.get("EnableAllFolders"):
+        pass
+    else:
+        policy["EnabledFolders"] = _enabled(policy, own, hers, retired, others if was_listed else ())
+    if policy != user["Policy"]:
+        change.policy = policy
+    hide: list[tuple[OwnLibrary, SettingKind]] = []
+    if policy.get("EnableAllFolders"):
+        hide.extend((library, kind) for library in foreign for kind in KINDS)
+    if hide_own_from_latest:
+        hide.extend((library, "latest") for library in hers)
+    _plan_settings(change, configuration, hide, hers, retired, remembered)
+    if configuration != (user.get("Configuration") or {}):
+        change.configuration = configuration
+    return change
+
+
+def _enabled(
+    policy: Mapping[str, Any],
+    own: Sequence[OwnLibrary],
+    hers: Sequence[OwnLibrary],
+    retired: Collection[str],
+    added: Sequence[str],
+) -> list[str]:
+    """A user's list of libraries: the others as they are, in their order, then the published ones that are theirs."""
+    current = list(policy.get("EnabledFolders") or [])
+    not_hers = {_key(library.policy_id) for library in own} - {_key(library.policy_id) for library in hers}
+    not_hers |= {_key(one) for one in retired}
+    kept = [one for one in current if _key(one) not in not_hers]
+    known = {_key(one) for one in kept}
+    return kept + [one for one in (*added, *(each.policy_id for each in hers)) if _key(one) not in known]
+
+
+def _plan_settings(
+    change: AccessChange,
+    configuration: dict[str, Any],
+    hide: Sequence[tuple[OwnLibrary, SettingKind]],
+    hers: Sequence[OwnLibrary],
+    retired: Collection[str],
+    remembered: Collection[Setting],
+) -> None:
+    """Change the lists of hidden libraries; only ids of published libraries are touched."""
+    gone = {_key(one) for one in retired}
+    wanted = {(_key(library.item_id), kind): library.item_id for library, kind in hide}
+    ours = {(item_id, kind) for user_id, item_id, kind in remembered if user_id == change.user_id and item_id}
+    for kind, field_name in HIDDEN_IN.items():
+        current = list(configuration.get(field_name) or [])
+        kept = [one for one in current if _key(one) not in gone]
+        # What we hid and the user may see now, such as their own library after a change of owner.
+        unhide = {item_id for item_id, set_kind in ours if set_kind == kind and (_key(item_id), kind) not in wanted}
+        kept = [one for one in kept if one not in unhide and _key(one) not in {_key(each) for each in unhide}]
+        there = {_key(one) for one in kept}
+        remembered_here = {_key(item_id) for item_id, set_kind in ours if set_kind == kind}
+        for (key, wanted_kind), item_id in wanted.items():
+            if wanted_kind == kind and key not in remembered_here:
+                change.noted.append((change.user_id, item_id, kind))
+                if key not in there:
+                    kept.append(item_id)
+        change.forgotten += [(change.user_id, item_id, kind) for item_id in sorted(unhide)]
+        if kept != current:
+            configuration[field_name] = kept
+
+
+def _key(identity: str) -> str:
+    """Compare ids as the servers do: with or without dashes."""
+    return identity.replace("-", "").lower()

@@ -1,0 +1,307 @@
+"""Make the desired state of a library: for each title of a list the folder, the files in it, and what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path, PurePosixPath
+
+from aperture_dagster.publishing import names
+from aperture_dagster.publishing.forms import Form
+from aperture_dagster.publishing.manifest import MediaType, PlacedEntry
+from aperture_dagster.publishing.nfo import EpisodeFacts, TitleFacts, episode_nfo, film_nfo, series_nfo
+from aperture_dagster.publishing.plan import DesiredEntry, DesiredFile, DesiredLibrary, Picture
+from aperture_dagster.publishing.selection import MediaFile, Source, best_source
+
+POSTER_NAME = "poster.jpg"
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A film or series on the media server: one of the copies of a work."""
+
+    item_id: int
+    server_item_id: str
+    sources: tuple[Source, ...] = ()
+    picture_tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalEpisode:
+    """An episode of one copy of a series."""
+
+    item_id: int
+    server_item_id: str
+    season: int
+    number: int
+    number_end: int | None
+    title: str
+    air_date: date | None
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTitle:
+    """A title of a list.
+
+    Args:
+        work_id: the work.
+        rank: its place in the list.
+        facts: what the NFO says; marker, date and sort title are filled in here.
+        copies: the copies that every viewer may see.
+        episodes: of each copy of a series, by the copy's item id.
+        start: season and number of the first episode to publish; None: all.
+        poster_path: a picture at TMDb, for titles without one on the server.
+    """
+
+    work_id: int
+    rank: int
+    facts: TitleFacts
+    copies: tuple[Original, ...]
+    episodes: Mapping[int, Sequence[OriginalEpisode]] = field(default_factory=dict)
+    start: tuple[int, int] | None = None
+    poster_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListSpec:
+    """A list, and how it is published.
+
+    Args:
+        list_key: identifies it for ever.
+        name: of the library.
+        media_type: of its titles.
+        user_id: the owner; None if it is shared.
+        viewers: ids of the users who may see it.
+        badges: whether posters show the rank.
+        most_episodes: of a series, from its start on; None: all.
+    """
+
+    list_key: str
+    name: str
+    media_type: MediaType
+    user_id: str | None
+    viewers: frozenset[str]
+    badges: bool = False
+    most_episodes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryForm:
+    """How entries are written, which depends on the server.
+
+    Args:
+        form: how a published file refers to the original.
+        with_ids: whether NFO files hold the ids of other services.
+        lock: whether NFO files lock the item.
+        premiered: whether NFO files hold the date of the premiere.
+        find_here: returns an original's path on this machine and its inode, for hard links; None if it is not there.
+    """
+
+    form: Form
+    with_ids: bool
+    lock: bool = False
+    premiered: bool = True
+    find_here: Callable[[str], tuple[Path, int] | None] = lambda path: None
+
+
+class _Unusable(Exception):
+    """A title cannot be published; the message says why."""
+
+
+def build_library(
+    spec: ListSpec,
+    titles: Iterable[ListedTitle],
+    placed: Mapping[str, PlacedEntry],
+    how: EntryForm,
+    *,
+    now: datetime,
+    skipped: Sequence[str] = (),
+) -> DesiredLibrary:
+    """Make the desired state of a library.
+
+    An entry that is placed keeps its folder and the date that the server shows, so that it keeps its id and its place
+    in rows sorted by date. New entries get the current time minus their rank in seconds.
+
+    Args:
+        spec: the list.
+        titles: in rank order.
+        placed: what was placed, by entry id.
+        how: how entries are written.
+        now: the time.
+        skipped: titles that were left out before, with the reason.
+    """
+    entries: list[DesiredEntry] = []
+    left_out = list(skipped)
+    for title in titles:
+        entry_id = names.entry_id(spec.list_key, title.work_id)
+        before = placed.get(entry_id)
+        moment = before.date_added if before is not None else now.replace(microsecond=0) - timedelta(seconds=title.rank)
+        folder = (
+            before.folder if before is not None else names.entry_folder(title.facts.title, title.facts.year, entry_id)
+        )
+        try:
+            entries.append(_entry(spec, title, entry_id, folder, moment, how))
+        except _Unusable as problem:
+            left_out.append(f"{title.facts.title}: {problem}")
+    return DesiredLibrary(
+        spec.list_key, spec.name, spec.media_type, spec.user_id, spec.viewers, tuple(entries), tuple(left_out)
+    )
+
+
+def _entry(
+    spec: ListSpec, title: ListedTitle, entry_id: str, folder: str, moment: datetime, how: EntryForm
+) -> DesiredEntry:
+    facts = replace(
+        title.facts,
+        marker=entry_id,
+        date_added=moment,
+        # Servers pad numbers, drop leading articles and ignore case when they sort; the rank comes first.
+        sort_title=f"{title.rank:04d} {title.facts.title}",
+        provider_ids=title.facts.provider_ids if how.with_ids else {},
+    )
+    if spec.media_type == "movie":
+        copy, files = _film(title, folder, how)
+        nfo = _text("movie.nfo", film_nfo(facts, lock=how.lock, premiered=how.premiered))
+    else:
+        copy, files = _series(spec, title, entry_id, facts, how)
+        nfo = _text("tvshow.nfo", series_nfo(facts, lock=how.lock, premiered=how.premiered))
+    rank = title.rank if spec.badges else None
+    picture = Picture(copy.server_item_id, copy.picture_tag, title.poster_path, facts.title, rank)
+    poster = DesiredFile(POSTER_NAME, "poster", _digest(repr(picture).encode()), picture=picture)
+    return DesiredEntry(
+        entry_id=entry_id,
+        work_id=title.work_id,
+        item_id=copy.item_id,
+        rank=title.rank,
+        title=f"{facts.title} ({facts.year})" if facts.year else facts.title,
+        folder=folder,
+        date_added=moment,
+        files=(nfo, poster, *files),
+    )
+
+
+def _film(title: ListedTitle, folder: str, how: EntryForm) -> tuple[Original, list[DesiredFile]]:
+    """Choose the best copy of a film; return it with its files."""
+    owners = {id(source): copy for copy in title.copies for source in copy.sources}
+    source = best_source([source for copy in title.copies for source in copy.sources])
+    if source is None:
+        raise _Unusable(_why_unusable(title.copies))
+    copy = owners[id(source)]
+    files: list[DesiredFile] = []
+    parts = sorted(source.files, key=lambda one: one.part)
+    for number, file in enumerate(parts, start=1):
+        name = names.video_name(folder, _extension(file, how), number if len(parts) > 1 else None)
+        files += _refer(name, file, how, copy.item_id)
+    return copy, files
+
+
+def _series(
+    spec: ListSpec, title: ListedTitle, entry_id: str, facts: TitleFacts, how: EntryForm
+) -> tuple[Original, list[DesiredFile]]:
+    """Choose the copy of a series with the most episodes; return it with their files."""
+    chosen: tuple[Original, list[tuple[OriginalEpisode, Source]]] | None = None
+    for copy in title.copies:
+        usable = _usable_episodes(title, copy)
+        if chosen is None or len(usable) > len(chosen[1]):
+            chosen = copy, usable
+    if chosen is None or not chosen[1]:
+        raise _Unusable("no episode of it consists of files that can be linked")
+    copy, episodes = chosen
+    files: list[DesiredFile] = []
+    for episode, source in episodes[: spec.most_episodes]:
+        season = names.season_folder(episode.season)
+        file = min(source.files, key=lambda one: one.part)
+        name = names.episode_name(
+            facts.title, episode.season, episode.number, episode.number_end, entry_id, _extension(file, how)
+        )
+        nfo = episode_nfo(
+            EpisodeFacts(
+                title=episode.title,
+                season=episode.season,
+                number=episode.number,
+                number_end=episode.number_end,
+                air_date=episode.air_date,
+                date_added=facts.date_added,
+                marker=entry_id,
+            ),
+            lock=how.lock,
+            premiered=how.premiered,
+        )
+        files.append(_text(f"{season}/{PurePosixPath(name).stem}.nfo", nfo))
+        files += [replace(one, path=f"{season}/{one.path}") for one in _refer(name, file, how, episode.item_id)]
+    return copy, files
+
+
+def _usable_episodes(title: ListedTitle, copy: Original) -> list[tuple[OriginalEpisode, Source]]:
+    """The episodes of a copy from the start on, in order, each number once."""
+    found: dict[tuple[int, int], tuple[OriginalEpisode, Source]] = {}
+    for episode in sorted(title.episodes.get(copy.item_id, ()), key=lambda one: (one.season, one.number, one.item_id)):
+        number = episode.season, episode.number
+        source = best_source(episode.sources)
+        if source is None or number in found:
+            continue
+        if title.start is None or (episode.season > 0 and (number >= title.start or _reaches(episode, title.start))):
+            found[number] = episode, source
+    return list(found.values())
+
+
+def _reaches(episode: OriginalEpisode, start: tuple[int, int]) -> bool:
+    """Tell whether a file of several episodes holds the first one to publish."""
+    return episode.season == start[0] and episode.number <= start[1] <= (episode.number_end or episode.number)
+
+
+def _refer(name: str, file: MediaFile, how: EntryForm, item_id: int) -> list[DesiredFile]:
+    """The files that stand for an original: the video, and what lies beside it."""
+    files = [_original(name, file.path, how, item_id)]
+    if how.form != "strm":
+        taken = {name}
+        for sidecar in file.sidecars:
+            beside = names.sidecar_name(name, file.path, sidecar)
+            if beside not in taken:
+                taken.add(beside)
+                files.append(_original(beside, sidecar, how, None))
+    return files
+
+
+def _original(name: str, path: str, how: EntryForm, item_id: int | None) -> DesiredFile:
+    if how.form == "symlink":
+        return DesiredFile(name, "symlink", path, target=path, item_id=item_id)
+    if how.form == "strm":
+        return DesiredFile(name, "strm", path, content=f"{path}\n".encode(), target=path, item_id=item_id)
+    here = how.find_here(path)
+    if here is None:
+        raise _Unusable(
+            f"{path} is not on this machine, so no hard link can be made: set APERTURE_PATH_MAP, or "
+            "APERTURE_PUBLISH_AS to symlink"
+        )
+    source, inode = here
+    # The original's inode: a file that was replaced needs a new link.
+    return DesiredFile(name, "hardlink", f"{path}#{inode}", source=source, target=path, item_id=item_id)
+
+
+def _extension(file: MediaFile, how: EntryForm) -> str:
+    if how.form == "strm":
+        return ".strm"
+    suffix = PurePosixPath(file.path.replace("\\", "/")).suffix
+    try:
+        names.video_name("", suffix)
+    except ValueError:
+        raise _Unusable(f"{file.path} has no extension by which a player would know it") from None
+    return suffix
+
+
+def _why_unusable(copies: Sequence[Original]) -> str:
+    if any(copy.sources for copy in copies):
+        return "it is on the server as a disc folder or a network address, which cannot be linked"
+    return "the server names no file of it"
+
+
+def _text(path: str, content: bytes) -> DesiredFile:
+    return DesiredFile(path, "nfo", _digest(content), content=content)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=12).hexdigest()

@@ -1,0 +1,129 @@
+"""What was placed on the media server, as the database remembers it. Nothing else there is ever changed or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+MediaType = Literal["movie", "series"]
+EntryState = Literal["planned", "placed", "leaving"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFile:
+    """A file that was placed.
+
+    ``digest`` identifies its content or target. ``size`` (bytes), ``mtime_ns`` and ``inode`` are as seen right after
+    it was placed; None if that is not known yet. ``item_id`` is the row of the title or episode that a video shows.
+    """
+
+    kind: str
+    digest: str
+    size: int | None = None
+    mtime_ns: int | None = None
+    inode: int | None = None
+    item_id: int | None = None
+
+    def as_list(self) -> list[Any]:
+        """Return the values as they are stored."""
+        return [self.kind, self.digest, self.size, self.mtime_ns, self.inode, self.item_id]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedEntry:
+    """A title in a published library, with every file that was or may have been placed, by path below its folder.
+
+    ``work_id`` is None for an entry that was found on disk but not in the database.
+    """
+
+    entry_id: str
+    work_id: int | None
+    folder: str
+    rank: int
+    state: EntryState
+    date_added: datetime
+    nfo_changed_at: datetime | None = None
+    files: Mapping[str, PlacedFile] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedLibrary:
+    """A library that was created. ``user_id`` is its owner, None if it is shared.
+
+    ``missing`` counts the entries that the server did not show after its last scan.
+    """
+
+    list_key: str
+    user_id: str | None
+    media_type: MediaType
+    name: str
+    folder: str
+    item_id: str | None = None
+    missing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedList:
+    """A collection or playlist that was created, with the server ids that were put into it."""
+
+    list_key: str
+    kind: Literal["collection", "playlist"]
+    user_id: str
+    name: str
+    server_list_id: str | None = None
+    items: tuple[str, ...] = ()
+
+
+class Manifest(Protocol):
+    """The database's memory of what was placed. Each method is one transaction."""
+
+    def exclusively(self) -> AbstractContextManager[None]:
+        """Publish in no other process meanwhile."""
+        ...
+
+    def libraries(self) -> dict[str, PlacedLibrary]:
+        """Read the libraries by list key."""
+        ...
+
+    def entries(self, list_key: str) -> dict[str, PlacedEntry]:
+        """Read the entries of a library by entry id."""
+        ...
+
+    def write_library(self, library: PlacedLibrary) -> None:
+        """Record a library."""
+        ...
+
+    def write_entries(self, list_key: str, entries: Iterable[PlacedEntry], *, removed: Iterable[str] = ()) -> int:
+        """Record entries, and forget those whose files are gone; return the rows written."""
+        ...
+
+    def forget_library(self, list_key: str) -> None:
+        """Forget a library and its entries."""
+        ...
+
+    def write_copies(self, copies: Mapping[str, int]) -> int:
+        """Record the server ids of published copies with the row of the original; return the rows written."""
+        ...
+
+    def lists(self) -> list[PlacedList]:
+        """Read the collections and playlists."""
+        ...
+
+    def write_list(self, placed: PlacedList) -> None:
+        """Record a collection or playlist."""
+        ...
+
+    def forget_list(self, placed: PlacedList) -> None:
+        """Forget a collection or playlist."""
+        ...
+
+    def settings_set(self) -> set[tuple[str, str, str]]:
+        """Read what was set in users' settings: (user id, library id, kind)."""
+        ...
+
+    def note_settings(self, added: Iterable[tuple[str, str, str]], removed: Iterable[tuple[str, str, str]]) -> None:
+        """Record what was set in users' settings, and what was taken back."""
+        ...

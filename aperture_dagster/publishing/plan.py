@@ -1,0 +1,185 @@
+"""Compare what a library should hold with what was placed there and what is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from aperture_dagster.publishing.manifest import MediaType, PlacedEntry, PlacedFile
+
+FileKind = Literal["symlink", "hardlink", "strm", "nfo", "poster"]
+VIDEO_KINDS = ("symlink", "hardlink", "strm")
+# Jellyfin 10.11.3 and newer read an NFO again only if it is more than a minute newer than the item's last save, which a
+# scan or a playback moves. Two minutes leave room for the scan itself.
+NFO_PAUSE = timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a poster is drawn from: the picture of an item on the server, else one at TMDb, else the title."""
+
+    server_item_id: str
+    tag: str | None
+    poster_path: str | None
+    title: str
+    rank: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredFile:
+    """A file below an entry's folder.
+
+    ``digest`` identifies the content: two files with the same digest are the same. ``content`` is that of an NFO or
+    STRM file; a poster is drawn from ``picture`` only if it is needed. ``target`` is the original's path as the media
+    server sees it, and ``source`` as this machine does, for a hard link. ``item_id`` is the row of the original.
+    """
+
+    path: str
+    kind: FileKind
+    digest: str
+    content: bytes | None = None
+    picture: Picture | None = None
+    target: str | None = None
+    source: Path | None = None
+    item_id: int | None = None
+
+    @property
+    def is_original(self) -> bool:
+        """Whether it refers to an original, rather than being made here."""
+        return self.kind in VIDEO_KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredEntry:
+    """A title of a library, in a folder of its own. ``title`` is for people, ``item_id`` the row of the original."""
+
+    entry_id: str
+    work_id: int
+    item_id: int
+    rank: int
+    title: str
+    folder: str
+    date_added: datetime
+    files: tuple[DesiredFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredLibrary:
+    """A library as it should be.
+
+    Args:
+        list_key: identifies the list for ever, such as ``recommendations/USER/movie``.
+        name: on the media server.
+        media_type: decides the type of the library.
+        user_id: the owner; None for a shared library.
+        viewers: ids of the users who may see it.
+        entries: in rank order.
+        skipped: titles that cannot be published, with the reason.
+    """
+
+    list_key: str
+    name: str
+    media_type: MediaType
+    user_id: str | None
+    viewers: frozenset[str]
+    entries: tuple[DesiredEntry, ...]
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPlan:
+    """What changes in one entry: files to write, paths to remove. ``placed`` is None for a new entry."""
+
+    entry: DesiredEntry
+    placed: PlacedEntry | None
+    write: tuple[DesiredFile, ...]
+    remove: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The kinds of files that change."""
+        return ", ".join(sorted({"video" if one.is_original else one.kind for one in self.write})) or "files removed"
+
+
+@dataclass(slots=True)
+class LibraryPlan:
+    """What changes in a library. ``waiting`` entries change in a later run."""
+
+    library: DesiredLibrary
+    add: list[EntryPlan] = field(default_factory=list)
+    change: list[EntryPlan] = field(default_factory=list)
+    remove: list[PlacedEntry] = field(default_factory=list)
+    waiting: list[DesiredEntry] = field(default_factory=list)
+    kept: int = 0
+
+    @property
+    def changes(self) -> int:
+        """How many entries change."""
+        return len(self.add) + len(self.change) + len(self.remove)
+
+    def lines(self, titles: Mapping[int, str]) -> list[str]:
+        """Describe the plan for people, a line per entry; ``titles`` are those of works that leave."""
+        return [
+            *(f"+ {plan.entry.rank:>3}. {plan.entry.title}" for plan in self.add),
+            *(f"~ {plan.entry.rank:>3}. {plan.entry.title} ({plan.summary})" for plan in self.change),
+            *(f"- {titles.get(entry.work_id or 0, entry.folder)}" for entry in self.remove),
+            *(
+                f"  {entry.rank:>3}. {entry.title} waits: its NFO changed less than two minutes ago"
+                for entry in self.waiting
+            ),
+        ]
+
+
+def plan_library(
+    library: DesiredLibrary,
+    placed: Mapping[str, PlacedEntry],
+    intact: Mapping[str, Collection[str]],
+    *,
+    now: datetime,
+) -> LibraryPlan:
+    """Compare a library with what was placed.
+
+    Args:
+        library: as it should be.
+        placed: what was placed, by entry id.
+        intact: paths of files that are on disk as they were placed, by entry id.
+        now: an NFO that was replaced less than two minutes ago is not replaced again.
+    """
+    plan = LibraryPlan(library)
+    for entry in library.entries:
+        before = placed.get(entry.entry_id)
+        if before is None:
+            plan.add.append(EntryPlan(entry, None, entry.files, ()))
+            continue
+        there = intact.get(entry.entry_id, ())
+        write = tuple(one for one in entry.files if one.path not in there or _differs(one, before.files.get(one.path)))
+        wanted = {one.path for one in entry.files}
+        remove = tuple(path for path in before.files if path not in wanted)
+        if not write and not remove:
+            if before.state == "placed" and before.rank == entry.rank:
+                plan.kept += 1
+            else:
+                plan.change.append(EntryPlan(entry, before, (), ()))
+        elif _must_wait(write, before, there, now):
+            plan.waiting.append(entry)
+        else:
+            plan.change.append(EntryPlan(entry, before, write, remove))
+    wanted_ids = {entry.entry_id for entry in library.entries}
+    plan.remove += [entry for key, entry in placed.items() if key not in wanted_ids]
+    return plan
+
+
+def _differs(wanted: DesiredFile, placed: PlacedFile | None) -> bool:
+    return placed is None or (placed.kind, placed.digest) != (wanted.kind, wanted.digest)
+
+
+def _must_wait(write: Sequence[DesiredFile], placed: PlacedEntry, intact: Collection[str], now: datetime) -> bool:
+    """Tell whether an NFO would be replaced too soon after the last time."""
+    if placed.nfo_changed_at is None or placed.state != "placed":
+        return False
+    replaced = any(one.kind == "nfo" and one.path in intact for one in write)
+    # A date in the future is that of a clock that was wrong.
+    return replaced and timedelta(0) <= now - placed.nfo_changed_at < NFO_PAUSE

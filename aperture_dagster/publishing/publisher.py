@@ -1,0 +1,485 @@
+"""Bring libraries on the media server to their desired state, in an order that never shows anybody a wrong one.
+
+Record what will be placed; create the library disabled; place files, the video last; let the server scan; verify what
+it shows; set who may see it; enable it. A failure before the files leaves the previous list as it was; after a later
+one, the next run continues from what differs. One library's failure costs only that library.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from aperture_dagster.publishing.access import OwnLibrary, plan_access
+from aperture_dagster.publishing.folder import Draw, LibraryFolder
+from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedFile, PlacedLibrary
+from aperture_dagster.publishing.names import list_folder
+from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, PublishOptions, ScanTooLong
+from aperture_dagster.publishing.paths import root_problems
+from aperture_dagster.publishing.places import Places, as_path, library_names
+from aperture_dagster.publishing.plan import DesiredLibrary, LibraryPlan, plan_library
+
+if TYPE_CHECKING:
+    from aperture_dagster.resources.media_server.records import PublishedLibrary
+    from aperture_dagster.resources.media_server.writer import MediaServerWriter
+
+# The status of a refresh may read "Idle" for an instant between the queue and its start.
+IDLE_POLLS = 3
+# After so many failures in a row, the others would fail for the same reason.
+FAILURES_IN_A_ROW = 3
+CHECKED_ORIGINALS = 3
+SMALLEST_SKEW = timedelta(seconds=2)
+
+
+Build = Callable[[Mapping[str, PlacedEntry]], DesiredLibrary]
+
+
+@dataclass(slots=True)
+class _Work:
+    """One library on its way through the steps."""
+
+    library: DesiredLibrary
+    record: PlacedLibrary
+    folder: LibraryFolder
+    plan: LibraryPlan
+    outcome: Outcome
+    on_server: PublishedLibrary | None = None
+    needs_scan: bool = False
+    is_renamed: bool = False
+
+
+class Publisher:
+    """Publishes libraries.
+
+    Args:
+        server: every change on the media server goes through it.
+        manifest: what was placed.
+        options: how to publish.
+        log: for the operator.
+        viewers_of: the users who may see a library that is not published in this run.
+        credit: called before a published copy disappears, so that plays on it are not lost.
+        draw: makes a poster.
+        title_of: titles of works, for the plan.
+        now: the time in UTC.
+        sleep: waits some seconds.
+        dry_run: plan only, and write nothing.
+    """
+
+    def __init__(
+        self,
+        server: MediaServerWriter,
+        manifest: Manifest,
+        options: PublishOptions,
+        log: logging.Logger,
+        *,
+        viewers_of: Callable[[PlacedLibrary], frozenset[str]],
+        credit: Callable[[PlacedLibrary, Sequence[PlacedEntry]], None],
+        draw: Draw,
+        title_of: Callable[[Iterable[int]], Mapping[int, str]],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], None] = time.sleep,
+        dry_run: bool = False,
+    ) -> None:
+        self._server, self._manifest, self._options, self._log = server, manifest, options, log
+        self._viewers_of, self._credit, self._draw, self._title_of = viewers_of, credit, draw, title_of
+        self._now, self._dry_run = now, dry_run
+        self._places = Places(server, options, log, now, sleep)
+        self._skew = timedelta(0)
+        self._foreign_places: list[str] = []
+        self._reachable: dict[str, bool] = {}
+        self.warnings: list[str] = []
+        self.refreshes = 0
+
+    def publish(self, wanted: Mapping[str, Build], *, retired: Collection[str] = ()) -> list[Outcome]:
+        """Bring libraries to their desired state, and retire others.
+
+        Args:
+            wanted: by list key, what makes the desired library, given the entries that are placed.
+            retired: keys of lists that are no longer published.
+
+        Raises:
+            PublishingError: nothing can be published; nothing was changed.
+            ServiceError: the media server does not answer, or refuses.
+        """
+        with self._manifest.exclusively():
+            self._check_server()
+            records = self._manifest.libraries()
+            works = [self._compare(records.get(key), key, build) for key, build in wanted.items()]
+            leaving = [records[key] for key in retired if key in records]
+            outcomes = [work.outcome for work in works]
+            outcomes += [Outcome(one.list_key, one.name, one.user_id, retired=True) for one in leaving]
+            if not self._dry_run:
+                self._carry_out(works, leaving)
+        return outcomes
+
+    # Before anything is changed
+
+    def _check_server(self) -> None:
+        """Verify that the server is known, sees the root, and would not confuse it with another library."""
+        server = self._server.server()
+        if server.clock is not None and abs(server.clock - self._now()) >= SMALLEST_SKEW:
+            self._skew = server.clock - self._now()
+        locations = [
+            path for one in self._server.libraries() if not self._places.is_ours(one) for path in one.locations
+        ]
+        self._foreign_places = [as_path(location) for location in locations]
+        problems = root_problems(self._options.root_on_server, locations)
+        if problems:
+            raise PublishingError(f"Nothing is published: {' '.join(problems)}")
+
+    def _compare(self, record: PlacedLibrary | None, list_key: str, build: Build) -> _Work:
+        """Compare one library with what was placed."""
+        name = record.folder if record is not None else list_folder(list_key)
+        folder = LibraryFolder(self._options.root / name, modified_at=self._file_time)
+        placed = self._manifest.entries(list_key)
+        placed |= {entry.entry_id: entry for entry in folder.strangers(placed.keys())}
+        library = build(placed)
+        record = record or PlacedLibrary(list_key, library.user_id, library.media_type, library.name, name)
+        intact = {key: folder.intact(entry) for key, entry in placed.items()}
+        plan = plan_library(library, placed, intact, now=self._server_time())
+        outcome = Outcome(
+            list_key,
+            library.name,
+            library.user_id,
+            entries=len(library.entries),
+            added=len(plan.add),
+            changed=len(plan.change),
+            removed=len(plan.remove),
+            waiting=len(plan.waiting),
+            skipped=library.skipped,
+        )
+        outcome.listed = library.entries
+        settled = [entry for entry in placed.values() if entry.state != "planned"]
+        outcome.ranks_before = {entry.work_id: entry.rank for entry in settled if entry.work_id is not None}
+        leaving = [entry.work_id for entry in plan.remove if entry.work_id is not None]
+        titles = self._title_of(leaving) if leaving else {}
+        outcome.left = sorted(titles.values())
+        outcome.plan = plan.lines(titles)
+        return _Work(library, record, folder, plan, outcome)
+
+    # The order of operations
+
+    def _carry_out(self, works: Sequence[_Work], leaving: Sequence[PlacedLibrary]) -> None:
+        self._find(works)
+        self._each(works, self._check_shown)
+        if leaving or any(work.needs_scan for work in works):
+            # A scan that runs meanwhile would see half of it, and ours would cancel it.
+            self._places.wait_until_idle(1)
+        self._each(
+            [work for work in works if work.plan.remove], lambda work: self._credit(work.record, work.plan.remove)
+        )
+        if self._server.assigns_ids_at_once:
+            self._create(works)
+            if not self._server.can_disable:
+                # Nobody must see more than they should even for a moment, so access comes before content.
+                self._set_access(works, leaving)
+        self._each([work for work in works if work.needs_scan], self._check_originals)
+        self._each([work for work in works if work.plan.changes], self._place)
+        if not self._server.assigns_ids_at_once:
+            self._create(works)
+        self._scan(works)
+        self._delete_libraries(leaving)
+        unprotected = self._set_access(works, leaving)
+        self._each([work for work in works if _is_disabled(work)], lambda work: self._enable(work, unprotected))
+        for record in leaving:
+            self._remove_files(record)
+            self._manifest.forget_library(record.list_key)
+
+    def _find(self, works: Iterable[_Work]) -> None:
+        """Find each library on the server by its folder; a name or an id proves nothing."""
+        listed = self._places.by_place()
+        for work in works:
+            work.on_server = listed.get(as_path(self._places.location(work.record)))
+
+    def _check_shown(self, work: _Work) -> None:
+        """Notice what the server lost, such as titles whose originals could not be reached for a while."""
+        work.is_renamed = work.on_server is not None and work.record.name not in library_names(work.library.name)
+        work.needs_scan = (
+            work.on_server is None
+            or not work.on_server.item_id
+            or work.is_renamed
+            or bool(work.plan.changes)
+            or self._shown(work) != _expected(work)
+        )
+
+    def _create(self, works: Sequence[_Work]) -> None:
+        """Create missing libraries, hidden from everybody where the server can do that."""
+        missing = [work for work in works if work.on_server is None or work.is_renamed]
+        if missing:
+            self._each(missing, self._create_one)
+            self._find(works)
+
+    def _create_one(self, work: _Work) -> None:
+        work.folder.prepare()
+        if work.on_server is not None:
+            # Renaming would change its id as well. The folder stays, and with it the ids of everything inside.
+            self._server.delete_library(work.on_server, scan=False)
+        taken = {library.name.casefold() for library in self._server.libraries()}
+        name = next(name for name in library_names(work.library.name) if name.casefold() not in taken)
+        work.record = replace(work.record, name=name)
+        self._manifest.write_library(work.record)
+        self._server.create_library(
+            name,
+            work.library.media_type,
+            self._places.location(work.record),
+            language=self._places.language(work.library.media_type),
+            enabled=False,
+            scan=False,
+        )
+        work.outcome.created = True
+
+    def _check_originals(self, work: _Work) -> None:
+        """Ask the server whether it sees the originals now: a scan while their disk is away would empty the library.
+
+        One disk may hold some of the originals only, so a few of each folder of a library are checked.
+
+        Raises:
+            PublishingError: it does not.
+        """
+        targets = [one.target for entry in work.library.entries for one in entry.files if one.target is not None]
+        for place in self._foreign_places:
+            if place not in self._reachable:
+                there = [target for target in targets if as_path(target).startswith(f"{place}/")][:CHECKED_ORIGINALS]
+                if there:
+                    self._reachable[place] = any(self._server.path_exists(target) for target in there)
+            if self._reachable.get(place) is False and any(as_path(one).startswith(f"{place}/") for one in targets):
+                raise PublishingError(
+                    f"The media server does not see the files in {place}: is the disk mounted? {work.library.name!r} "
+                    "was left as it is, since a scan would remove its titles."
+                )
+
+    def _place(self, work: _Work) -> None:
+        """Put the entries in place, each recorded before and after."""
+        self._manifest.write_library(work.record)
+        key = work.library.list_key
+        self._manifest.write_entries(key, _planned(work.plan))
+        work.folder.prepare()
+        done: list[PlacedEntry] = []
+        gone: list[str] = []
+        try:
+            for plan in [*work.plan.change, *work.plan.add]:
+                entry = work.folder.place(plan, self._draw)
+                nfos = any(one.kind == "nfo" for one in plan.write)
+                before = plan.placed.nfo_changed_at if plan.placed is not None else None
+                replaced = nfos and plan.placed is not None
+                done.append(replace(entry, nfo_changed_at=self._server_time() if replaced else before))
+            for entry in work.plan.remove:
+                if not work.folder.remove(entry):
+                    work.outcome.left_behind.append(entry.folder)
+                gone.append(entry.entry_id)
+        finally:
+            work.outcome.rows_written += self._manifest.write_entries(key, done, removed=gone)
+
+    def _scan(self, works: Sequence[_Work]) -> None:
+        """Let the server read what changed, wait, and verify what it shows then."""
+        changed = [work for work in works if work.needs_scan and work.outcome.error is None]
+        if not changed:
+            return
+        if all(work.on_server is not None and work.on_server.item_id for work in changed):
+            self._each(changed, self._refresh)
+        else:
+            self._server.start_scan()
+            self.refreshes += 1
+        try:
+            self._places.wait_until_idle(IDLE_POLLS)
+        except ScanTooLong as error:
+            for work in changed:
+                work.outcome.error = work.outcome.error or error
+        self._find(works)
+        self._each(changed, self._verify)
+
+    def _refresh(self, work: _Work) -> None:
+        assert work.on_server is not None
+        self._server.refresh_library(work.on_server)
+        self.refreshes += 1
+
+    def _verify(self, work: _Work) -> None:
+        """Compare what the server shows with what was published, and remember the ids of the copies.
+
+        Raises:
+            NotShown: it shows something else.
+        """
+        if work.on_server is None or not work.on_server.item_id:
+            raise NotShown(
+                f"The media server has no id for {work.library.name!r} after its scan: check on the server that its "
+                f"folder {self._places.location(work.record)} exists there."
+            )
+        expected, shown = _expected(work), self._shown(work)
+        if shown != expected:
+            # The status may have been read between the queue and the start.
+            self._places.wait_until_idle(IDLE_POLLS)
+            shown = self._shown(work)
+        missing, surplus = expected - shown, shown - expected
+        if work.record.missing != len(missing):
+            work.record = replace(work.record, missing=len(missing))
+            self._manifest.write_library(work.record)
+        if missing:
+            self._log.warning(
+                f"{work.library.name}: the media server shows {len(shown & expected)} of {len(expected)} titles; the "
+                f"first missing one is in {min(missing)}."
+            )
+        if surplus:
+            self._log.warning(f"{work.library.name}: the media server still shows {len(surplus)} titles that are gone.")
+        if missing and not shown & expected:
+            raise NotShown(
+                f"The media server shows none of the {len(expected)} titles of {work.library.name!r}: the originals "
+                "cannot be reached under the paths that it reported. Check that their disk is mounted, and "
+                "APERTURE_PATH_MAP."
+            )
+        work.outcome.rows_written += self._manifest.write_copies(self._copies(work))
+
+    def _copies(self, work: _Work) -> dict[str, int]:
+        """The server's ids of the published copies, with the rows of their originals."""
+        assert work.on_server is not None
+        originals: dict[str, int] = {}
+        base = as_path(self._places.location(work.record))
+        for entry in work.library.entries:
+            originals[f"{base}/{entry.folder}"] = entry.item_id
+            originals |= {f"{base}/{entry.folder}/{one.path}": one.item_id for one in entry.files if one.item_id}
+        types = "Movie" if work.library.media_type == "movie" else "Series,Episode"
+        items = self._server.library_items(work.on_server, types)
+        return {
+            item.server_item_id: originals[as_path(item.path)]
+            for item in items
+            if item.path is not None and as_path(item.path) in originals
+        }
+
+    def _delete_libraries(self, leaving: Sequence[PlacedLibrary]) -> None:
+        """Delete libraries on the server; their files go after nobody can see them any more."""
+        listed = self._places.by_place()
+        for number, record in enumerate(leaving, start=1):
+            self._credit(record, list(self._manifest.entries(record.list_key).values()))
+            library = listed.get(as_path(self._places.location(record)))
+            if library is not None:
+                # Items of a deleted library stay in the server's database until a scan.
+                self._server.delete_library(library, scan=number == len(leaving))
+
+    def _remove_files(self, record: PlacedLibrary) -> None:
+        folder = LibraryFolder(self._options.root / record.folder, modified_at=self._file_time)
+        left = [entry.folder for entry in self._manifest.entries(record.list_key).values() if not folder.remove(entry)]
+        if not folder.retire() or left:
+            self.warnings.append(f"{folder.path} holds files that this product did not place; they are still there.")
+
+    def _set_access(self, works: Sequence[_Work], leaving: Sequence[PlacedLibrary]) -> set[str]:
+        """Let exactly the right users see each library; return the ids of users whom that failed for.
+
+        Every published library is considered, and every user of the server: what somebody else's tool changed is
+        repaired, too.
+        """
+        listed, by_place = self._server.libraries(), self._places.by_place()
+        viewers = {work.library.list_key: work.library.viewers for work in works}
+        gone = {record.list_key for record in leaving}
+        own = []
+        for record in self._manifest.libraries().values():
+            library = by_place.get(as_path(self._places.location(record)))
+            if library is None or not library.item_id or record.list_key in gone:
+                continue
+            if record.item_id != library.item_id:
+                self._manifest.write_library(replace(record, item_id=library.item_id))
+            seen_by = viewers[record.list_key] if record.list_key in viewers else self._viewers_of(record)
+            own.append(OwnLibrary(library.item_id, library.policy_id, seen_by))
+        retired = {record.item_id for record in leaving if record.item_id}
+        others = [one.policy_id for one in listed if not self._places.is_ours(one) and one.policy_id]
+        remembered = self._manifest.settings_set()
+        failed: set[str] = set()
+        for user in self._server.user_objects().values():
+            change = plan_access(
+                user,
+                own,
+                others=others,
+                retired=retired,
+                remembered=remembered,
+                strict=self._options.strict_access,
+                hide_own_from_latest=self._options.hide_own_from_latest,
+            )
+            if change.warning is not None:
+                self.warnings.append(change.warning)
+            try:
+                if change.policy is not None:
+                    self._server.set_policy(change.user_id, change.policy)
+                if change.configuration is not None:
+                    self._server.set_configuration(change.user_id, change.configuration)
+            except Exception as error:
+                failed.add(change.user_id)
+                self.warnings.append(f"{change.name}: the media server refused to change what they may see ({error})")
+                for work in works:
+                    if work.library.user_id == change.user_id:
+                        work.outcome.error = work.outcome.error or error
+                continue
+            if change.noted or change.forgotten:
+                self._manifest.note_settings(change.noted, change.forgotten)
+        return failed
+
+    def _enable(self, work: _Work, unprotected: Collection[str]) -> None:
+        """Show a complete library, unless somebody who may see all libraries could not be kept from it.
+
+        Raises:
+            PublishingError: it stays hidden.
+        """
+        assert work.on_server is not None
+        if set(unprotected) - work.library.viewers:
+            raise PublishingError(f"{work.library.name!r} stays hidden, or others would see it: {self.warnings[-1]}")
+        self._server.set_library_options(work.on_server, {**work.on_server.options, "Enabled": True})
+
+    # Helpers
+
+    def _each(self, works: Sequence[_Work], act: Callable[[_Work], None]) -> None:
+        """Act on each library that has not failed; one that fails now is left out of later steps."""
+        in_a_row = 0
+        for number, work in enumerate(works):
+            if work.outcome.error is not None:
+                continue
+            try:
+                act(work)
+                in_a_row = 0
+            except Exception as error:
+                work.outcome.error = error
+                self._log.warning(f"{work.library.name}: {error}")
+                in_a_row += 1
+                if in_a_row == FAILURES_IN_A_ROW:
+                    for rest in works[number + 1 :]:
+                        rest.outcome.error = rest.outcome.error or error
+                    return
+
+    def _shown(self, work: _Work) -> set[str]:
+        assert work.on_server is not None
+        return self._places.shown_folders(work.on_server, work.record)
+
+    def _server_time(self) -> datetime:
+        return self._now() + self._skew
+
+    def _file_time(self) -> float:
+        """The time of new files, by the server's clock if that differs: it compares them with its own."""
+        return time.time() + self._skew.total_seconds()
+
+
+def _expected(work: _Work) -> set[str]:
+    return {entry.folder for entry in work.library.entries}
+
+
+def _is_disabled(work: _Work) -> bool:
+    return work.on_server is not None and work.on_server.options.get("Enabled") is False
+
+
+def _planned(plan: LibraryPlan) -> Iterator[PlacedEntry]:
+    """The entries with every file that will or may be there."""
+    for each in [*plan.change, *plan.add]:
+        entry, before = each.entry, each.placed
+        kept = {path: file for path, file in (before.files if before else {}).items()}
+        new = {one.path: PlacedFile(one.kind, one.digest) for one in each.write}
+        yield PlacedEntry(
+            entry_id=entry.entry_id,
+            work_id=entry.work_id,
+            folder=entry.folder,
+            rank=entry.rank,
+            state="planned",
+            date_added=entry.date_added,
+            nfo_changed_at=before.nfo_changed_at if before else None,
+            files=kept | new,
+        )
+    for entry in plan.remove:
+        yield replace(entry, state="leaving")

@@ -1,0 +1,229 @@
+"""What this product has placed on the media server: the manifest of :mod:`aperture_dagster.publishing`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, select, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import OperationalError
+
+from aperture_dagster.errors import OperatorError
+from aperture_dagster.publishing.manifest import PlacedEntry, PlacedFile, PlacedLibrary, PlacedList
+from aperture_dagster.storage.bulk import upsert
+from aperture_dagster.storage.tables import (
+    published_access,
+    published_entries,
+    published_libraries,
+    published_lists,
+)
+from aperture_dagster.storage.versions import content_version
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+LOCK = "SELECT pg_advisory_lock(hashtext('aperture publishing'))"
+UNLOCK = "SELECT pg_advisory_unlock(hashtext('aperture publishing'))"
+PATIENCE = "15min"
+
+
+def published_version(connection: Connection, list_keys: Iterable[str]) -> str:
+    """Return a hash of which titles libraries hold, in which order."""
+    columns = ("entry_id", "work_id", "rank", "state")
+    versions = [content_version(connection, "published_entries", columns=columns, list_key=key) for key in list_keys]
+    return "-".join(versions) or "none"
+
+
+def published_library_ids(connection: Connection) -> set[str]:
+    """Read the ids of published libraries on the media server."""
+    ids = connection.execute(select(published_libraries.c.item_id).where(published_libraries.c.item_id.is_not(None)))
+    return set(ids.scalars())
+
+
+def unfinished_libraries(connection: Connection, kind: str) -> list[dict[str, Any]]:
+    """List libraries of a kind of list that are not shown as they should be: ``name``, ``unfinished``, ``missing``.
+
+    ``unfinished`` counts entries whose files were not completely placed or removed.
+    """
+    rows = connection.execute(
+        text(
+            "SELECT l.name, count(e.entry_id) FILTER (WHERE e.state <> 'placed')::int AS unfinished, l.missing "
+            "FROM published_libraries l LEFT JOIN published_entries e USING (list_key) "
+            "WHERE l.list_key LIKE :kind GROUP BY l.list_key "
+            "HAVING count(e.entry_id) FILTER (WHERE e.state <> 'placed') > 0 OR l.missing > 0 ORDER BY l.name"
+        ),
+        {"kind": f"{kind}/%"},
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
+class AlreadyPublishing(OperatorError):
+    """Another process publishes at the moment."""
+
+
+class StoredManifest:
+    """The manifest in the database.
+
+    Args:
+        transaction: opens a transaction.
+        connection: opens a connection that is kept for the lock.
+    """
+
+    def __init__(
+        self,
+        transaction: Callable[[], AbstractContextManager[Connection]],
+        connection: Callable[[], AbstractContextManager[Connection]],
+    ) -> None:
+        self._transaction, self._connection = transaction, connection
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Publish in no other process meanwhile. The lock ends with its connection, whatever happens to this process.
+
+        Raises:
+            AlreadyPublishing: another process does.
+        """
+        with self._connection() as connection:
+            connection.exec_driver_sql(f"SET lock_timeout = '{PATIENCE}'")
+            try:
+                connection.exec_driver_sql(LOCK)
+            except OperationalError:
+                raise AlreadyPublishing(
+                    "Another run has been publishing on the media server for a quarter of an hour: try again when it "
+                    "is done."
+                ) from None
+            connection.commit()
+            try:
+                yield
+            finally:
+                connection.exec_driver_sql(UNLOCK)
+
+    def libraries(self) -> dict[str, PlacedLibrary]:
+        """Read the libraries by list key."""
+        names = ("list_key", "user_id", "media_type", "name", "folder", "item_id", "missing")
+        with self._transaction() as connection:
+            rows = connection.execute(select(*(published_libraries.c[name] for name in names)).order_by("list_key"))
+            return {row.list_key: PlacedLibrary(*row) for row in rows}
+
+    def entries(self, list_key: str) -> dict[str, PlacedEntry]:
+        """Read the entries of a library by entry id."""
+        table = published_entries
+        with self._transaction() as connection:
+            rows = connection.execute(select(table).where(table.c.list_key == list_key).order_by(table.c.rank))
+            return {
+                row.entry_id: PlacedEntry(
+                    row.entry_id,
+                    row.work_id,
+                    row.folder,
+                    row.rank,
+                    row.state,
+                    row.date_added,
+                    row.nfo_changed_at,
+                    {path: PlacedFile(*values) for path, values in row.files.items()},
+                )
+                for row in rows
+            }
+
+    def write_library(self, library: PlacedLibrary) -> None:
+        """Record a library."""
+        with self._transaction() as connection:
+            upsert(connection, published_libraries, [asdict(library)])
+
+    def write_entries(self, list_key: str, entries: Iterable[PlacedEntry], *, removed: Iterable[str] = ()) -> int:
+        """Record entries, and forget those whose files are gone; return the rows written."""
+        table = published_entries
+        rows = [
+            {
+                "list_key": list_key,
+                "entry_id": entry.entry_id,
+                "work_id": entry.work_id,
+                "folder": entry.folder,
+                "rank": entry.rank,
+                "state": entry.state,
+                "date_added": entry.date_added,
+                "nfo_changed_at": entry.nfo_changed_at,
+                "files": {path: file.as_list() for path, file in entry.files.items()},
+            }
+            for entry in entries
+        ]
+        with self._transaction() as connection:
+            counts = upsert(connection, table, rows)
+            gone = list(removed)
+            if gone:
+                of_list = table.c.list_key == list_key
+                counts.deleted += connection.execute(delete(table).where(of_list, table.c.entry_id.in_(gone))).rowcount
+        return counts.written
+
+    def forget_library(self, list_key: str) -> None:
+        """Forget a library and its entries."""
+        with self._transaction() as connection:
+            for table in (published_entries, published_libraries):
+                connection.execute(delete(table).where(table.c.list_key == list_key))
+
+    def write_copies(self, copies: Mapping[str, int]) -> int:
+        """Record the server ids of published copies with the row of the original; return the rows written.
+
+        A copy keeps the row to which its watch states refer, also when it shows another original of the work now.
+        """
+        if not copies:
+            return 0
+        with self._transaction() as connection:
+            written = connection.execute(
+                text(
+                    "INSERT INTO item_versions AS old (server_item_id, item_id, primary_item_id, is_published) "
+                    "SELECT id, nextval('item_id_seq'), original, true "
+                    "FROM unnest(CAST(:ids AS text[]), CAST(:originals AS bigint[])) AS copy (id, original) "
+                    "WHERE NOT EXISTS (SELECT 1 FROM item_versions v WHERE v.server_item_id = copy.id "
+                    " AND v.primary_item_id = copy.original AND v.is_published) "
+                    "ON CONFLICT (server_item_id) DO UPDATE SET primary_item_id = excluded.primary_item_id, "
+                    "is_published = true RETURNING 1"
+                ),
+                {"ids": list(copies), "originals": list(copies.values())},
+            )
+            return len(written.all())
+
+    def lists(self) -> list[PlacedList]:
+        """Read the collections and playlists."""
+        with self._transaction() as connection:
+            rows = connection.execute(select(published_lists).order_by("list_key", "kind", "user_id"))
+            return [
+                PlacedList(row.list_key, row.kind, row.user_id, row.name, row.server_list_id, tuple(row.items))
+                for row in rows
+            ]
+
+    def write_list(self, placed: PlacedList) -> None:
+        """Record a collection or playlist."""
+        with self._transaction() as connection:
+            upsert(connection, published_lists, [asdict(placed) | {"items": list(placed.items)}])
+
+    def forget_list(self, placed: PlacedList) -> None:
+        """Forget a collection or playlist."""
+        table = published_lists
+        with self._transaction() as connection:
+            connection.execute(
+                delete(table).where(
+                    table.c.list_key == placed.list_key,
+                    table.c.kind == placed.kind,
+                    table.c.user_id == placed.user_id,
+                )
+            )
+
+    def settings_set(self) -> set[tuple[str, str, str]]:
+        """Read what was set in users' settings: (user id, library id, kind)."""
+        with self._transaction() as connection:
+            return {(row.user_id, row.item_id, row.kind) for row in connection.execute(select(published_access))}
+
+    def note_settings(self, added: Iterable[tuple[str, str, str]], removed: Iterable[tuple[str, str, str]]) -> None:
+        """Record what was set in users' settings, and what was taken back."""
+        table = published_access
+        names = ("user_id", "item_id", "kind")
+        with self._transaction() as connection:
+            for one in removed:
+                matches = (table.c[name] == value for name, value in zip(names, one, strict=True))
+                connection.execute(delete(table).where(*matches))
+            rows: list[dict[str, Any]] = [dict(zip(names, one, strict=True)) for one in added]
+            if rows:
+                connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)

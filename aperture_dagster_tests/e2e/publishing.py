@@ -1,0 +1,204 @@
+"""A household that publishes, and what its media server shows of that."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.resources.media_server.writer import MediaServerWriter
+from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.settings import Settings
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World
+from aperture_dagster.storage.lists import replace_recommendations, replace_top_picks
+from aperture_dagster_tests.household import Household, materializations, metadata_of
+
+SERVERS = ["jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11", "jellyfin@12.0.0", "emby"]
+ROOT_ON_SERVER = "/srv/aperture"
+FAST = {"publish_poll_seconds": 0.02, "publish_wait_seconds": 20.0}
+
+
+@dataclass
+class Publishing:
+    """The stand-ins and the home, with a look at what users see."""
+
+    simulator: RunningSimulator
+    home: Household
+    root: Path
+
+    @property
+    def state(self) -> Any:
+        """The stand-ins' state."""
+        return self.simulator.state
+
+    @contextmanager
+    def writer(self) -> Iterator[MediaServerWriter]:
+        """A writer to the server, to read with."""
+        with MediaServers(self.home.settings, self.home.database).open_writer() as writer:
+            yield writer
+
+    def synced(self) -> None:
+        """Read users and catalogue, as far as publishing needs them."""
+        self.home.must("sync_users")
+        self.home.must("sync_movies")
+        self.home.must("sync_series")
+
+    def recommend(self, user: str, *titles: str, media_type: str = "movie") -> None:
+        """Give a user a list, by titles in rank order."""
+        with self.home.database.transaction() as connection:
+            known = {
+                row["title"]: row
+                for row in self.home.rows(
+                    "SELECT title, work_id, item_id FROM present_titles WHERE media_type = :type ORDER BY item_id DESC",
+                    type=media_type,
+                )
+            }
+            user_id = self.user_id(user)
+            others = self.home.rows(
+                "SELECT * FROM recommendations WHERE user_id = :user AND media_type <> :type",
+                user=user_id,
+                type=media_type,
+            )
+            rows = [
+                {
+                    "user_id": user_id,
+                    "media_type": media_type,
+                    "rank": rank,
+                    "work_id": known[title]["work_id"],
+                    "item_id": known[title]["item_id"],
+                    "score": 1 / rank,
+                    "components": {},
+                    "because": [],
+                    "is_cold": False,
+                }
+                for rank, title in enumerate(titles, start=1)
+            ]
+            kept = [{name: value for name, value in row.items() if name != "generated_at"} for row in others]
+            replace_recommendations(connection, user_id, kept + rows)
+
+    def pick(self, *titles: str) -> None:
+        """Make today's Top Picks of films, by titles in rank order."""
+        known = {row["title"]: row for row in self.home.rows("SELECT title, work_id, item_id FROM present_titles")}
+        day = datetime.now(UTC).date()
+        rows = [
+            {
+                "day": day,
+                "media_type": "movie",
+                "rank": rank,
+                "work_id": known[title]["work_id"],
+                "item_id": known[title]["item_id"],
+                "viewers": 2,
+                "plays": 3,
+                "completion": 1.0,
+                "score": 1 / rank,
+                "relaxed": False,
+            }
+            for rank, title in enumerate(titles, start=1)
+        ]
+        with self.home.database.transaction() as connection:
+            replace_top_picks(connection, day, "movie", rows)
+
+    def publish_top_picks(self) -> dict[str, Any]:
+        """Publish Top Picks; return the metadata."""
+        day = datetime.now(UTC).date().isoformat()
+        result = self.home.must("refresh_top_picks", partition=day, assets=["top_picks_libraries"])
+        return metadata_of(result, "top_picks_libraries")
+
+    def use(self, settings: Settings) -> None:
+        """Go on with other settings."""
+        self.home = Household(settings, self.home.instance)
+
+    def user_id(self, user: str) -> str:
+        """The id of a user, as the database has it."""
+        return self.home.value("SELECT user_id FROM users WHERE name = :name", name=user)
+
+    def films(self) -> list[str]:
+        """The titles of all films, each once."""
+        rows = self.home.rows("SELECT title FROM present_titles WHERE media_type = 'movie' ORDER BY item_id")
+        return list(dict.fromkeys(row["title"] for row in rows))
+
+    def publish(self, **how: Any) -> dg.ExecuteInProcessResult:
+        """Run the job that publishes recommendations, for everybody."""
+        return self.home.run("sync_libraries", users=self.home.everyone(), **how)
+
+    def must_publish(self) -> dict[str, dict[str, Any]]:
+        """Publish, assert that it succeeds, and return the metadata by partition."""
+        result = self.home.must("sync_libraries", users=self.home.everyone())
+        return {
+            one.partition or "": {name: getattr(value, "value", value) for name, value in one.metadata.items()}
+            for one in materializations(result)
+        }
+
+    def changes(self) -> int:
+        """How many requests that change something the media server received so far."""
+        return sum(
+            count
+            for service in ("jellyfin", "emby")
+            for operation, count in self.state.counters.requests.get(service, {}).items()
+            if not operation.startswith("GET") and "ValidatePath" not in operation
+        )
+
+    def views(self, user: str) -> list[str]:
+        """The names of the libraries in a user's views, without hidden ones."""
+        with self.writer() as writer:
+            return [name for _, name in writer.views(self.state.user_named(user).id, hidden=False)]
+
+    def users(self) -> dict[str, Any]:
+        """All user objects of the server, whole."""
+        with self.writer() as writer:
+            return copy.deepcopy(writer.user_objects())
+
+    def libraries(self) -> dict[str, Any]:
+        """All libraries of the server by name."""
+        with self.writer() as writer:
+            return {library.name: library for library in writer.libraries()}
+
+    def titles(self, library: str, item_type: str = "Movie") -> list[str]:
+        """The names of a library's items in the order of their sort names, as a client shows them."""
+        with self.writer() as writer:
+            found = next(one for one in writer.libraries() if one.name == library)
+            items = writer.library_items(found, item_type)
+        return [item.name for item in sorted(items, key=lambda item: item.sort_name or item.name)]
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        """Every file below the root, with its inode and time of change."""
+        found = {}
+        for path in self.root.rglob("*"):
+            if not path.is_dir() or path.is_symlink():
+                status = path.lstat()
+                found[path.relative_to(self.root).as_posix()] = (status.st_ino, status.st_mtime_ns)
+        return found
+
+
+@contextmanager
+def publishing(
+    household: Callable[..., Any], world: World, tmp_path: Path, *, server: str = "jellyfin@10.11.11", **settings: Any
+) -> Iterator[Publishing]:
+    """A household that publishes below ``ROOT_ON_SERVER``, which this machine sees under another path."""
+    product, _, version = server.partition("@")
+    root = tmp_path / "published"
+    root.mkdir(exist_ok=True)
+    stand_ins: dict[str, Any] = {"volumes": {ROOT_ON_SERVER: str(root)}, **settings.pop("stand_ins", {})}
+    stand_ins["media_server"] = product
+    if version:
+        stand_ins["jellyfin_version"] = version
+    given = {
+        "server": product,
+        "publish": True,
+        "publish_root": root,
+        "path_map": {str(root): ROOT_ON_SERVER},
+        "shows_you_watch_libraries": False,
+        "top_picks_libraries": False,
+        **FAST,
+        **settings,
+    }
+    with household(world, stand_ins=SimulatorSettings(**stand_ins), **given) as (simulator, home):
+        yield Publishing(simulator, home, root)

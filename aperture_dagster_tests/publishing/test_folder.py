@@ -1,0 +1,281 @@
+"""Entries on disk: what is placed, changed and removed, and what is left alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from aperture_dagster.publishing.folder import FolderError, LibraryFolder
+from aperture_dagster.publishing.manifest import PlacedEntry
+from aperture_dagster.publishing.nfo import TitleFacts, film_nfo
+from aperture_dagster.publishing.plan import (
+    DesiredEntry,
+    DesiredFile,
+    DesiredLibrary,
+    LibraryPlan,
+    Picture,
+    plan_library,
+)
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CRASH = "a crash"
+
+
+def nfo(text: str, marker: str = "ap-bcdf") -> DesiredFile:
+    content = film_nfo(TitleFacts(title=text, date_added=NOW, marker=marker))
+    return DesiredFile("movie.nfo", "nfo", text, content=content)
+
+
+def entry(
+    rank: int = 1, *, marker: str = "ap-bcdf", text: str = "Alien", target: str = "/media/alien.mkv", poster: int = 1
+) -> DesiredEntry:
+    folder = f"Alien (1979) [{marker}]"
+    return DesiredEntry(
+        entry_id=marker,
+        work_id=rank,
+        item_id=10 + rank,
+        rank=rank,
+        title="Alien (1979)",
+        folder=folder,
+        date_added=NOW,
+        files=(
+            nfo(text, marker),
+            DesiredFile("poster.jpg", "poster", str(poster), picture=Picture("1", "tag", None, "Alien", poster)),
+            DesiredFile(f"{folder}.mkv", "symlink", target, target=target, item_id=10 + rank),
+        ),
+    )
+
+
+def library(*entries: DesiredEntry) -> DesiredLibrary:
+    return DesiredLibrary("recommendations/a/movie", "Picks", "movie", "a", frozenset({"a"}), entries)
+
+
+def draw(picture: Picture) -> bytes:
+    return f"poster {picture.rank}".encode()
+
+
+class Shelf:
+    """A folder with its manifest."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder = LibraryFolder(path, modified_at=lambda: 1_772_366_400.5)
+        self.placed: dict[str, PlacedEntry] = {}
+        self.folder.prepare()
+
+    def plan(self, *entries: DesiredEntry, now: datetime = NOW) -> LibraryPlan:
+        intact = {key: self.folder.intact(one) for key, one in self.placed.items()}
+        return plan_library(library(*entries), self.placed, intact, now=now)
+
+    def publish(self, *entries: DesiredEntry, now: datetime = NOW) -> LibraryPlan:
+        plan = self.plan(*entries, now=now)
+        for each in [*plan.add, *plan.change]:
+            self.placed[each.entry.entry_id] = self.folder.place(each, draw)
+        for gone in plan.remove:
+            assert self.folder.remove(gone)
+            del self.placed[gone.entry_id]
+        return plan
+
+    def files(self) -> set[str]:
+        return {
+            path.relative_to(self.folder.path).as_posix() for path in self.folder.path.rglob("*") if not path.is_dir()
+        }
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "picks")
+
+
+def test_a_new_entry_is_complete_and_readable_by_others(shelf: Shelf):
+    umask = os.umask(0o077)
+    try:
+        shelf.publish(entry())
+    finally:
+        os.umask(umask)
+    folder = shelf.folder.path / "Alien (1979) [ap-bcdf]"
+    assert {one.name for one in folder.iterdir()} == {"movie.nfo", "poster.jpg", f"{folder.name}.mkv"}
+    assert str((folder / f"{folder.name}.mkv").readlink()) == "/media/alien.mkv"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert stat.S_IMODE((folder / "movie.nfo").stat().st_mode) == 0o644
+    assert (folder / "poster.jpg").stat().st_mtime == 1_772_366_400.5
+
+
+def test_an_unchanged_entry_is_not_touched(shelf: Shelf):
+    shelf.publish(entry())
+    before = {path: path.lstat() for path in shelf.folder.path.rglob("*")}
+    plan = shelf.publish(entry())
+    assert (plan.kept, plan.changes) == (1, 0)
+    assert {path: path.lstat() for path in shelf.folder.path.rglob("*")} == before
+
+
+def test_only_the_files_that_differ_are_written(shelf: Shelf):
+    shelf.publish(entry())
+    folder = shelf.folder.path / "Alien (1979) [ap-bcdf]"
+    before = {path.name: path.lstat().st_ino for path in folder.iterdir()}
+    plan = shelf.publish(entry(poster=2))
+    assert [one.kind for one in plan.change[0].write] == ["poster"]
+    after = {path.name: path.lstat().st_ino for path in folder.iterdir()}
+    assert after.pop("poster.jpg") != before.pop("poster.jpg")
+    assert after == before
+    assert (folder / "poster.jpg").read_bytes() == b"poster 2"
+
+
+@pytest.mark.parametrize("damage", ["missing", "rewritten", "other target"])
+def test_a_file_that_somebody_changed_is_put_right(shelf: Shelf, damage: str):
+    shelf.publish(entry())
+    folder = shelf.folder.path / "Alien (1979) [ap-bcdf]"
+    video = folder / f"{folder.name}.mkv"
+    if damage == "missing":
+        (folder / "poster.jpg").unlink()
+    elif damage == "rewritten":
+        (folder / "movie.nfo").write_text("<movie/>")
+    else:
+        video.unlink()
+        video.symlink_to("/media/other.mkv")
+    shelf.publish(entry())
+    assert str(video.readlink()) == "/media/alien.mkv"
+    assert (folder / "poster.jpg").read_bytes() == b"poster 1"
+    assert b"Alien" in (folder / "movie.nfo").read_bytes()
+
+
+def test_a_title_that_leaves_takes_its_files_along(shelf: Shelf):
+    shelf.publish(entry(), entry(2, marker="ap-ghjk"))
+    shelf.publish(entry(2, marker="ap-ghjk"))
+    assert {path.partition("/")[0] for path in shelf.files()} == {"Alien (1979) [ap-ghjk]", "about.txt"}
+
+
+def test_what_somebody_put_into_an_entry_stays(shelf: Shelf):
+    shelf.publish(entry())
+    folder = shelf.folder.path / "Alien (1979) [ap-bcdf]"
+    (folder / "my notes.txt").write_text("mine")
+    placed = shelf.placed["ap-bcdf"]
+    assert not shelf.folder.remove(placed)
+    assert [one.name for one in folder.iterdir()] == ["my notes.txt"]
+    assert not shelf.folder.retire()
+    assert (folder / "my notes.txt").read_text() == "mine"
+
+
+def test_the_original_is_never_written_through_a_link(shelf: Shelf, tmp_path: Path):
+    original = tmp_path / "alien.mkv"
+    original.write_bytes(b"film")
+    shelf.publish(entry(target=str(original)))
+    shelf.publish(entry(target="/media/other.mkv"))
+    shelf.publish()
+    assert original.read_bytes() == b"film"
+
+
+def test_a_hard_link_is_the_original_itself(shelf: Shelf, tmp_path: Path):
+    original = tmp_path / "alien.mkv"
+    original.write_bytes(b"film")
+    one = entry()
+    video = replace(one.files[2], kind="hardlink", source=original, digest=f"x#{original.stat().st_ino}")
+    shelf.publish(replace(one, files=(*one.files[:2], video)))
+    linked = shelf.folder.path / one.folder / video.path
+    assert linked.stat().st_ino == original.stat().st_ino
+    shelf.publish()
+    assert original.read_bytes() == b"film"
+
+
+def test_from_links_to_strm_and_back(shelf: Shelf):
+    one = entry()
+    strm = DesiredFile(f"{one.folder}.strm", "strm", "/media/alien.mkv", content=b"/media/alien.mkv\n", item_id=11)
+    shelf.publish(one)
+    shelf.publish(replace(one, files=(*one.files[:2], strm)))
+    assert {path.rpartition(".")[2] for path in shelf.files()} == {"nfo", "jpg", "strm", "txt"}
+    shelf.publish(one)
+    assert {path.rpartition(".")[2] for path in shelf.files()} == {"nfo", "jpg", "mkv", "txt"}
+
+
+@pytest.mark.parametrize("state", ["placed", "planned"])
+def test_after_a_crash_nothing_is_left_that_nobody_owns(shelf: Shelf, state: str, monkeypatch: pytest.MonkeyPatch):
+    """The manifest knows an entry before its files exist; whatever an interrupted run left is replaced."""
+    if state == "placed":
+        shelf.publish(entry())
+    calls = 0
+    original = Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt(CRASH)
+        return original(self, target)
+
+    plan = shelf.plan(entry(text="Alien, changed", poster=2))
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=CRASH):
+        shelf.folder.place([*plan.add, *plan.change][0], draw)
+    monkeypatch.undo()
+    visible = {path for path in shelf.files() if not path.startswith(".")}
+    assert state == "placed" or visible == {"about.txt"}
+    if state == "planned":
+        shelf.placed["ap-bcdf"] = PlacedEntry("ap-bcdf", 1, entry().folder, 1, "planned", NOW)
+    shelf.publish(entry(text="Alien, changed", poster=2))
+    assert len(shelf.files()) == 4
+    shelf.publish()
+    assert shelf.files() == {"about.txt"}
+
+
+def test_an_nfo_that_changed_just_now_waits(shelf: Shelf):
+    """Jellyfin reads an NFO again only if it is more than a minute newer than the item's last save."""
+    shelf.publish(entry())
+    shelf.placed["ap-bcdf"] = replace(shelf.placed["ap-bcdf"], nfo_changed_at=NOW - timedelta(seconds=90))
+    changed = entry(text="Alien, changed")
+    assert [one.entry_id for one in shelf.plan(changed).waiting] == ["ap-bcdf"]
+    assert not shelf.plan(entry(poster=2)).waiting
+    later = shelf.plan(changed, now=NOW + timedelta(seconds=31))
+    assert (len(later.change), later.waiting) == (1, [])
+    # A clock that was ahead does not stop an entry for ever.
+    shelf.placed["ap-bcdf"] = replace(shelf.placed["ap-bcdf"], nfo_changed_at=NOW + timedelta(days=400))
+    assert not shelf.plan(changed).waiting
+
+
+def test_entries_of_a_restored_database_are_recognised_by_their_marker(shelf: Shelf):
+    shelf.publish(entry(), entry(2, marker="ap-ghjk"))
+    stranger = shelf.folder.path / "Holidays (2020) [ap-zzzz]"
+    stranger.mkdir()
+    (stranger / "movie.nfo").write_text("<movie><title>Holidays</title></movie>")
+    (stranger / "holidays.mkv").write_bytes(b"mine")
+    found = shelf.folder.strangers({"ap-bcdf"})
+    assert [one.entry_id for one in found] == ["ap-ghjk"]
+    shelf.placed = {"ap-ghjk": found[0], "ap-bcdf": shelf.placed["ap-bcdf"]}
+    shelf.publish(entry())
+    assert {path.partition("/")[0] for path in shelf.files()} == {
+        "Alien (1979) [ap-bcdf]",
+        "Holidays (2020) [ap-zzzz]",
+        "about.txt",
+    }
+
+
+def test_a_full_disk_is_reported_and_leaves_what_was_visible(shelf: Shelf):
+    shelf.publish(entry())
+    before = shelf.files()
+
+    def too_large(picture: Picture) -> bytes:
+        raise OSError(28, "No space left on device", "poster.jpg")
+
+    plan = shelf.plan(entry(text="Alien, changed", poster=2))
+    with pytest.raises(FolderError, match="the disk is full"):
+        shelf.folder.place(plan.change[0], too_large)
+    assert shelf.files() == before
+
+
+def test_nothing_is_written_outside_of_the_folder_through_a_planted_link(shelf: Shelf, tmp_path: Path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious.txt").write_text("precious")
+    shelf.publish(entry())
+    placed = shelf.placed["ap-bcdf"]
+    folder = shelf.folder.path / placed.folder
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    folder.symlink_to(outside)
+    shelf.publish(entry(poster=2))
+    assert not folder.is_symlink()
+    assert [one.name for one in outside.iterdir()] == ["precious.txt"]
