@@ -317,8 +317,17 @@ class Listings:
             return []
         members = [member.item for member in self._state.lists.members_of(parent)]
         if parent.kind == "BoxSet" and not query.sort:
-            members = self._in_display_order(parent, members)
+            members = self._in_order(parent, members, query, user)
         return [item for item in members if not query.kinds or item.kind in query.kinds]
+
+    def _in_order(self, box_set: Item, members: list[Item], query: ItemQuery, user: ServerUser | None) -> list[Item]:
+        """Sort the members of a box set for a client that asks for no order (``Folder.cs``: ``QueryRecursive``)."""
+        if self._in_memory and user is None:
+            return members
+        if user is None or (query.recursive and not self._in_memory):
+            # The database decides.
+            return sorted(members, key=lambda item: item.id)
+        return self._in_display_order(box_set, members)
 
     def _in_display_order(self, box_set: Item, members: list[Item]) -> list[Item]:
         """Sort the members of a box set (``Movies/BoxSet.cs``).
