@@ -4,8 +4,6 @@ Everything is about works. Copies of an episode and its alternate versions are o
 any copy is watched, even if its file is gone. Specials (season 0) do not count. A file with two episodes counts as two.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,18 +1,14 @@
 """The product's database as a resource."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.connection import open_engine
 from aperture_dagster.storage.errors import DatabaseError, describe_trouble
 from aperture_dagster.storage.services import service_lease
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 
 class Database:

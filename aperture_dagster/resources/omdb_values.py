@@ -3,8 +3,6 @@
 Nothing here raises: a text that cannot be parsed is None, never 0.
 """
 
-from __future__ import annotations
-
 import re
 from datetime import date
 from typing import Any, NamedTuple

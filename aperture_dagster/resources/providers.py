@@ -3,8 +3,6 @@
 Plain classes around the settings, so that tests need no Dagster, and no key appears in a run's configuration.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict

@@ -1,16 +1,12 @@
 """Daily quotas of services, kept in the database, where all processes and restarts count together."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import QuotaSpent
 from aperture_dagster.storage import services
-
-if TYPE_CHECKING:
-    from aperture_dagster.resources.clock import Clock
-    from aperture_dagster.resources.database import Database
 
 
 class QuotaLedger:

@@ -1,7 +1,5 @@
 """Redact secrets in messages, in every form in which a service or a library may repeat a key."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -10,8 +10,6 @@ Facts about the API that shaped this module:
 - The key is sent in a header where possible, because URLs are logged everywhere.
 """
 
-from __future__ import annotations
-
 import math
 from datetime import date
 from typing import Any

@@ -8,8 +8,6 @@ such as ``TMDB_API_KEY``) or a ``.env`` file, then from ``aperture.toml``, both 
 default. Secrets come from the environment or ``.env`` only, because ``aperture.toml`` is meant to be shared.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import tomllib

@@ -1,19 +1,15 @@
 """What is declared of a title source, a service of facts about titles."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
 
 from aperture_dagster.library.merge import Gives
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.services import Client, MeteredService, Service
 from aperture_dagster.storage.enrichment import write_answers
 from aperture_dagster.worklist.engine import Attempt, WorkList
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 EVERY_SIX_HOURS = "0 */6 * * *"
 

@@ -1,10 +1,10 @@
 """TMDb: facts, people, keywords and votes of titles, and the collections that they belong to."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from sqlalchemy import Connection
 
 from aperture_dagster.library.merge import Gives, gives
 from aperture_dagster.resources.errors import NotFound
@@ -17,9 +17,6 @@ from aperture_dagster.storage.populations import COLLECTIONS, Source
 from aperture_dagster.storage.work_list import DueItem
 from aperture_dagster.worklist.due import ttl_for
 from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one, outcome_of
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 
 def _work_lists(settings: Settings, service: MeteredService[Tmdb], client: Tmdb) -> tuple[WorkList, ...]:

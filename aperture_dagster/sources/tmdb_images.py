@@ -1,11 +1,10 @@
 """TMDb's pictures: the logos of the companies and networks behind the library's titles."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
 
 from aperture_dagster.resources.errors import ServiceRefused
 from aperture_dagster.resources.tmdb_images import TmdbImages
@@ -15,9 +14,6 @@ from aperture_dagster.storage.populations import STUDIOS
 from aperture_dagster.storage.studios import note_stored, note_tried
 from aperture_dagster.storage.work_list import DueItem
 from aperture_dagster.worklist.engine import Attempt, WorkList, one_by_one
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 # A changed logo has another path and is fetched at once; this is for files that went bad on the server.
 LOGO_TTL = timedelta(days=365)

@@ -7,16 +7,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import Boolean, Executable, column, func, literal_column, select, text, tuple_
+from sqlalchemy import Boolean, Connection, Executable, Table, column, func, literal_column, select, text, tuple_
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from aperture_dagster.storage.queries import read_value
 from aperture_dagster.storage.tables import written_columns
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
 
 MANY_ROWS = 500
 # Fewer rows are sent as parameters: a temporary table would cost more than the write, and bloat the system catalogs.

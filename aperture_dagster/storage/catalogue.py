@@ -9,16 +9,12 @@ Rows of titles and episodes are never deleted, because plays and watch states re
 In any state, the item is recognised when the server lists it again, and its history continues.
 """
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+from sqlalchemy import Connection
 
+from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.storage.queries import execute, read_rows, read_value
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from aperture_dagster.resources.media_server.records import MediaType
 
 # Condition on a removed row, with the setting as :tombstone_days.
 GONE = "removed_at < now() - make_interval(days => :tombstone_days)"

@@ -5,24 +5,20 @@ requests and memory stays constant. The merge is a single transaction without ne
 writes the rows that differ, and marks items that a complete listing lacks as removed, unless there are too many.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection, Table
 
 from aperture_dagster.library.identity import Incoming, Known, ProviderIds, assign_identities
 from aperture_dagster.library.removal import LibraryLoss, RemovalRefused, check_removals
+from aperture_dagster.resources.media_server.records import MediaType, ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.storage.bulk import WriteCounts, copy_rows, merge, storable, upsert
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_value
 from aperture_dagster.storage.tables import episodes, libraries, titles, works, written_columns
 from aperture_dagster.storage.work_list import ask_again
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
-
-    from aperture_dagster.resources.media_server.records import MediaType, ServerEpisode, ServerLibrary, ServerTitle
 
 # Condition on a row ``t`` that is not listed: it is certainly missing. Needs a join with ``seen_ids``.
 MISSING = "(t.library_id = ANY(:complete) AND seen_ids.id IS NULL)"

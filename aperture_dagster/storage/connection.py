@@ -4,8 +4,6 @@ One PostgreSQL server holds two databases, the product's and Dagster's own. The 
 ``APERTURE_DATABASE_URL`` names another.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

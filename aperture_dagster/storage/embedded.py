@@ -8,8 +8,6 @@ data directory, never through process ids, which are meaningless across containe
 - ``.postgres.lock``: held while the server is started, stopped or repaired.
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 import pwd

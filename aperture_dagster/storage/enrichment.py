@@ -1,20 +1,15 @@
 """Metadata from each source, and the merged view of all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import ARRAY
+from sqlalchemy import ARRAY, Connection, Table
 
 from aperture_dagster.library.merge import SERVER, MergePlan
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.catalogue import PRESENT
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 from aperture_dagster.storage.tables import enriched_metadata, merges, metadata, tmdb_collections, written_columns
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Table
 
 # Title sources, by name, with their tables.
 SOURCE_TABLES: dict[str, Table] = {

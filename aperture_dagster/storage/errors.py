@@ -1,7 +1,5 @@
 """Errors of the database, and their messages for the operator."""
 
-from __future__ import annotations
-
 from sqlalchemy.exc import DBAPIError
 
 from aperture_dagster.errors import OperatorError

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from aperture_dagster.library.history import Viewing, ViewState, viewing_between
+from aperture_dagster.resources.media_server.records import ItemState
 from aperture_dagster.storage.bulk import WriteCounts, storable, upsert
 from aperture_dagster.storage.catalogue import GONE
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows, read_value
@@ -17,9 +18,6 @@ from aperture_dagster.storage.tables import history_syncs, plays, rating_changes
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Connection
-
-    from aperture_dagster.resources.media_server.records import ItemState
 
 # The source of ratings that were read from the media server.
 SERVER = "server"

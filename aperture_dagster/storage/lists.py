@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Connection, Table
+
 from aperture_dagster.library.access import Copy
 from aperture_dagster.storage.bulk import WriteCounts, stage, upsert
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows, read_value
@@ -13,7 +15,6 @@ from aperture_dagster.storage.tables import recommendations, taste_profiles, tas
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Connection, Table
 
 
 def read_items(connection: Connection) -> pd.DataFrame:

@@ -4,8 +4,6 @@ A lock belongs to an open file description. The kernel releases it when the last
 even if it is killed. Unlike a process id, it is valid in every container that shares the file.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 from collections.abc import Iterator

@@ -1,21 +1,16 @@
 """Users of the media server, and the identity of the server."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from aperture_dagster.library.access import Access
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.queries import execute
 from aperture_dagster.storage.tables import facts, users
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 
 @dataclass(frozen=True, slots=True)

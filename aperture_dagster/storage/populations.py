@@ -4,8 +4,6 @@ To query services for other items, declare another :class:`Population` here; the
 (:mod:`aperture_dagster.storage.work_list`) and the engine need no change.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal

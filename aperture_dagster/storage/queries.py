@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, CursorResult, text
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Connection, CursorResult
 
 
 def execute(connection: Connection, statement: str, **values: Any) -> CursorResult[*tuple[Any, ...]]:

@@ -1,19 +1,15 @@
 """State of outside services: leases, health, quota and batch size, shared by all processes."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.storage.queries import execute, read_rows, read_value
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
 
 # The first key of the advisory lock; the second is a hash of the service's name.
 SERVICE_LOCK = 0x0A9E28

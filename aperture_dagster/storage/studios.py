@@ -1,21 +1,15 @@
 """Companies and networks of the library's titles, and their logos."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from aperture_dagster.storage.bulk import WriteCounts
 from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.queries import execute, read_rows
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from sqlalchemy import Connection
 
 
 @dataclass(frozen=True, slots=True)

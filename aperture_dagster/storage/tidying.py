@@ -1,14 +1,9 @@
 """Deletion of unused works and vectors. Histories and their titles are never deleted."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from sqlalchemy import Connection
 
 from aperture_dagster.storage.queries import execute, lock_until_commit
 from aperture_dagster.storage.tables import metadata
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 # Days until an unused work or model is deleted: a correction may be reverted, or a model be used again.
 KEPT_DAYS = 30

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pgvector import HalfVector
+from sqlalchemy import Connection
 
 from aperture_dagster.storage.bulk import WriteCounts, driver_cursor
 from aperture_dagster.storage.catalogue import PRESENT
@@ -15,7 +16,6 @@ from aperture_dagster.storage.queries import execute, read_rows, read_value
 
 if TYPE_CHECKING:
     import numpy as np
-    from sqlalchemy import Connection
 
 
 def text_hash(content: str, model_key: str) -> str:

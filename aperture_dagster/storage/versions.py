@@ -1,18 +1,11 @@
 """Data versions: hashes of the content that downstream assets read."""
 
-from __future__ import annotations
-
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from sqlalchemy import Text, and_, cast, func, literal_column, select, tuple_
+from sqlalchemy import Connection, Text, and_, cast, func, literal_column, select, tuple_
 
 from aperture_dagster.storage.tables import metadata
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Connection
 
 # Columns about the writing of a row, not its content.
 BOOKKEEPING = frozenset({"created_at", "first_seen_at", "generated_at", "last_activity_at", "seen_at", "updated_at"})

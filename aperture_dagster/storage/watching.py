@@ -1,22 +1,17 @@
 """The series that users are watching: what the list is made from, and the list itself."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from aperture_dagster.library.watching import Episode, Series, parse_announced
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.queries import execute, read_rows
 from aperture_dagster.storage.tables import shows_you_watch
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 BATCH = 2_000
 

@@ -4,21 +4,15 @@ A source has a row for every item that it can be queried for, including items th
 that the next batch is read from an index, whatever the size of the library.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from aperture_dagster.storage.populations import TITLES, Source
 from aperture_dagster.storage.queries import execute, read_rows, read_value
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
 
 # Condition on a row: it is in the list of the source of :func:`_key`.
 _LISTED = "f.source = :source AND f.kind = ANY(:kinds)"
@@ -70,12 +64,7 @@ def enrol(connection: Connection, source: Source, *, now: datetime) -> int:
 
 
 def due_items(
-    connection: Connection,
-    source: Source,
-    *,
-    now: datetime,
-    limit: int,
-    busy: Collection[tuple[str, int]] = (),
+    connection: Connection, source: Source, *, now: datetime, limit: int, busy: Collection[tuple[str, int]] = ()
 ) -> list[DueItem]:
     """Return the next items to fetch from ``source``: never fetched items, newest first, then the most overdue.
 

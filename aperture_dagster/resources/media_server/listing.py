@@ -4,8 +4,6 @@ Pages shift when items are added or removed while they are read, so duplicates a
 item that cannot be parsed becomes a problem that names it.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter

@@ -3,8 +3,6 @@
 Each function returns None (or an empty tuple) for an absent value, and raises BadAnswer for a value of another type.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """Shared parts of all tables: metadata, constraint names, helpers for constraints, and descriptions of columns."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import NamedTuple
 

@@ -1,40 +1,38 @@
 """State of this installation and of the services that it uses."""
 
-from __future__ import annotations
-
-from sqlalchemy import Column, Date, Integer, Table, Text, text
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from aperture_dagster.storage.tables.base import Moment, between, metadata
 
-facts = Table(
+facts = sa.Table(
     "facts",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", JSONB, nullable=False),
-    Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", JSONB, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     comment="Single values about this installation, such as the identity of its media server.",
 )
 
-services = Table(
+services = sa.Table(
     "services",
     metadata,
-    Column("service", Text, primary_key=True),
-    Column("batch_size", Integer, comment="largest accepted batch, if a larger one was refused"),
-    Column("answered_at", Moment, comment="last success"),
-    Column("failing_since", Moment, comment="first of the current failures; null while it works"),
-    Column("trouble", Text, comment="the last error"),
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("batch_size", sa.Integer, comment="largest accepted batch, if a larger one was refused"),
+    sa.Column("answered_at", Moment, comment="last success"),
+    sa.Column("failing_since", Moment, comment="first of the current failures; null while it works"),
+    sa.Column("trouble", sa.Text, comment="the last error"),
     between("batch_size", 1),
     comment="State of external services between runs.",
 )
 
-quota = Table(
+quota = sa.Table(
     "quota",
     metadata,
-    Column("service", Text, primary_key=True),
-    Column("day", Date, primary_key=True, comment="UTC"),
-    Column("used", Integer, nullable=False),
-    Column("limit", Integer, nullable=False),
-    Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    sa.Column("service", sa.Text, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True, comment="UTC"),
+    sa.Column("used", sa.Integer, nullable=False),
+    sa.Column("limit", sa.Integer, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     comment="Requests per service and day, by all processes.",
 )

@@ -1,25 +1,8 @@
 """Vectors, tastes and lists."""
 
-from __future__ import annotations
-
 from typing import Any
 
-from sqlalchemy import (
-    ARRAY,
-    REAL,
-    BigInteger,
-    Boolean,
-    Column,
-    Date,
-    ForeignKey,
-    Index,
-    Integer,
-    SmallInteger,
-    Table,
-    Text,
-    UniqueConstraint,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import UserDefinedType
 
@@ -34,41 +17,43 @@ class HalfVector(UserDefinedType):
         return "HALFVEC"
 
 
-embedding_models = Table(
+embedding_models = sa.Table(
     "embedding_models",
     metadata,
-    Column("model_key", Text, primary_key=True),
-    Column("dimensions", Integer, nullable=False),
-    Column("created_at", Moment, nullable=False, server_default=text("now()")),
-    Column("activated_at", Moment, comment="the newest is in use; null until its vectors are complete"),
+    sa.Column("model_key", sa.Text, primary_key=True),
+    sa.Column("dimensions", sa.Integer, nullable=False),
+    sa.Column("created_at", Moment, nullable=False, server_default=sa.text("now()")),
+    sa.Column("activated_at", Moment, comment="the newest is in use; null until its vectors are complete"),
     between("dimensions", 1),
     comment="Embedding models; the most recently activated one is in use.",
 )
 
-embeddings = Table(
+embeddings = sa.Table(
     "embeddings",
     metadata,
-    Column("model_key", Text, ForeignKey("embedding_models.model_key"), primary_key=True),
-    Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
-    Column("text_hash", Text, nullable=False),
-    Column("vector", HalfVector(), nullable=False),
-    Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    sa.Column("model_key", sa.Text, sa.ForeignKey("embedding_models.model_key"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("text_hash", sa.Text, nullable=False),
+    sa.Column("vector", HalfVector(), nullable=False),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     info={"derived": True},
     comment="One vector per model and work, with the hash of its text.",
 )
 
-taste_profiles = Table(
+taste_profiles = sa.Table(
     "taste_profiles",
     metadata,
-    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
-    Column("media_type", Text, primary_key=True),
-    Column("model_key", Text, nullable=False),
-    Column("titles", Integer, nullable=False, comment="titles that the taste is based on"),
-    Column("liked", Integer, nullable=False),
-    Column("disliked", Integer, nullable=False),
-    Column("summary", JSONB, nullable=False, comment="genres, keywords and tastes as text"),
-    Column("centroids", ARRAY(REAL, dimensions=2), comment="one row per taste, with the library mean subtracted"),
-    Column("updated_at", Moment, nullable=False, server_default=text("now()")),
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("media_type", sa.Text, primary_key=True),
+    sa.Column("model_key", sa.Text, nullable=False),
+    sa.Column("titles", sa.Integer, nullable=False, comment="titles that the taste is based on"),
+    sa.Column("liked", sa.Integer, nullable=False),
+    sa.Column("disliked", sa.Integer, nullable=False),
+    sa.Column("summary", JSONB, nullable=False, comment="genres, keywords and tastes as text"),
+    sa.Column(
+        "centroids", sa.ARRAY(sa.REAL, dimensions=2), comment="one row per taste, with the library mean subtracted"
+    ),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("media_type", MEDIA_TYPES),
     between("titles", 0),
     between("liked", 0),
@@ -76,59 +61,61 @@ taste_profiles = Table(
     comment="The taste of a user, per media type.",
 )
 
-taste_weights = Table(
+taste_weights = sa.Table(
     "taste_weights",
     metadata,
-    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
-    Column("work_id", BigInteger, ForeignKey("works.work_id"), primary_key=True),
-    Column("media_type", Text, nullable=False),
-    Column("weight", REAL, nullable=False, comment="positive: liked, negative: disliked"),
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("media_type", sa.Text, nullable=False),
+    sa.Column("weight", sa.REAL, nullable=False, comment="positive: liked, negative: disliked"),
     one_of("media_type", MEDIA_TYPES),
     between("weight", -10, 10),
-    Index("ix_taste_weights_media_type", "media_type"),
+    sa.Index("ix_taste_weights_media_type", "media_type"),
     info={"derived": True},
     comment="Weight of each work in a user's history, positive or negative.",
 )
 
-recommendations = Table(
+recommendations = sa.Table(
     "recommendations",
     metadata,
-    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
-    Column("media_type", Text, primary_key=True),
-    Column("rank", SmallInteger, primary_key=True),
-    Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
-    Column("item_id", BigInteger, nullable=False, comment="the copy to play"),
-    Column("score", REAL, nullable=False),
-    Column("components", JSONB, nullable=False, comment="components of the score"),
-    Column("because", ARRAY(BigInteger), nullable=False, comment="the most similar works in the history"),
-    Column("is_cold", Boolean, nullable=False, comment="too little history: based on popularity"),
-    Column("generated_at", Moment, nullable=False, server_default=text("now()")),
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("media_type", sa.Text, primary_key=True),
+    sa.Column("rank", sa.SmallInteger, primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("item_id", sa.BigInteger, nullable=False, comment="the copy to play"),
+    sa.Column("score", sa.REAL, nullable=False),
+    sa.Column("components", JSONB, nullable=False, comment="components of the score"),
+    sa.Column("because", sa.ARRAY(sa.BigInteger), nullable=False, comment="the most similar works in the history"),
+    sa.Column("is_cold", sa.Boolean, nullable=False, comment="too little history: based on popularity"),
+    sa.Column("generated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("media_type", MEDIA_TYPES),
     between("rank", 1),
-    UniqueConstraint("user_id", "work_id"),
+    sa.UniqueConstraint("user_id", "work_id"),
     comment="The current list of each user, replaced as a whole.",
 )
 
-top_picks = Table(
+top_picks = sa.Table(
     "top_picks",
     metadata,
-    Column("day", Date, primary_key=True),
-    Column("media_type", Text, primary_key=True),
-    Column("rank", SmallInteger, primary_key=True),
-    Column("work_id", BigInteger, ForeignKey("works.work_id"), nullable=False),
-    Column("item_id", BigInteger, nullable=False),
-    Column("viewers", Integer, nullable=False),
-    Column("plays", Integer, nullable=False),
-    Column("completion", REAL, nullable=False),
-    Column("score", REAL, nullable=False),
-    Column("relaxed", Boolean, nullable=False, comment="the minimum number of viewers was lowered to fill the list"),
-    Column("generated_at", Moment, nullable=False, server_default=text("now()")),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("media_type", sa.Text, primary_key=True),
+    sa.Column("rank", sa.SmallInteger, primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), nullable=False),
+    sa.Column("item_id", sa.BigInteger, nullable=False),
+    sa.Column("viewers", sa.Integer, nullable=False),
+    sa.Column("plays", sa.Integer, nullable=False),
+    sa.Column("completion", sa.REAL, nullable=False),
+    sa.Column("score", sa.REAL, nullable=False),
+    sa.Column(
+        "relaxed", sa.Boolean, nullable=False, comment="the minimum number of viewers was lowered to fill the list"
+    ),
+    sa.Column("generated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("media_type", MEDIA_TYPES),
     between("rank", 1),
     between("viewers", 1),
     between("plays", 0),
     between("completion", 0, 1),
     between("score", 0, 1),
-    UniqueConstraint("day", "media_type", "work_id"),
+    sa.UniqueConstraint("day", "media_type", "work_id"),
     comment="The most watched titles of the household, one list per day.",
 )

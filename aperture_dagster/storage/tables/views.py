@@ -3,8 +3,6 @@
 A migration that changes a column used by a view must drop the view first and create it again afterwards.
 """
 
-from __future__ import annotations
-
 from sqlalchemy import DDL, event
 
 from aperture_dagster.storage.tables.base import metadata
