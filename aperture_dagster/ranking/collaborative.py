@@ -16,11 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.histories import number_column, positions
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Rows = NDArray[np.int64]
+from aperture_dagster.ranking.histories import Doubles, Floats, Rows, number_column, positions
 
 MAX_ITEMS = 6_000
 """Maximum number of titles for the item-side solution: its matrix takes 288 MB at this size."""
@@ -36,7 +32,6 @@ EDGE_DEPTH = 20
 class Ease:
     """A fitted EASE model over ``items`` (rows of the item table). All other titles score 0."""
 
-    n: int
     items: Rows
     diagonal: Doubles
     """Diagonal of P, shape (m,)."""
@@ -46,11 +41,8 @@ class Ease:
     """Multiplies rows of shape (users, m) by P."""
 
     def score(self, histories: NDArray[Any]) -> Floats:
-        """Return xB for each row of ``histories``, shape (users, n) -> (users, n).
-
-        A title's own value does not contribute to its score (zero diagonal).
-        """
-        scores = np.zeros((len(histories), self.n), dtype=np.float32)
+        """Return xB, shape (users, n), for histories of the same shape; a title's own value does not contribute."""
+        scores = np.zeros(histories.shape, dtype=np.float32)
         if len(self.items):
             known = np.asarray(histories, dtype=np.float64)[:, self.items]
             scores[:, self.items] = known - self.times_p(known) / self.diagonal
@@ -58,36 +50,27 @@ class Ease:
 
 
 def fit_ease(user: Rows, row: Rows, value: NDArray[Any], *, users: int, n: int, ridge: float) -> Ease:
-    """Fit EASE exactly, on the smaller of the two sides (users or items).
+    """Fit EASE exactly, on the smaller of the two sides (users or items), with λ = ``ridge`` > 0.
 
-    Args:
-        user: user of each pair, 0 to users - 1, shape (pairs,).
-        row: row of the title of each pair, 0 to n - 1, shape (pairs,).
-        value: weight of each pair (about 1), shape (pairs,).
-        users: number of users.
-        n: number of titles.
-        ridge: λ, above 0.
-
-    Returns:
-        The model, restricted to titles that anyone watched (on the item side: to the ``MAX_ITEMS`` most watched). With
-        fewer than two users it is empty, and all scores are 0.
+    ``user``, ``row`` (of the title) and ``value`` (about 1) describe one pair each. The model is restricted to titles
+    that anyone watched (on the item side: to the ``MAX_ITEMS`` most watched); with fewer than two users it is empty.
     """
     watched = np.bincount(row, minlength=n)
     items = np.flatnonzero(watched)
     active = len(np.unique(user))
     if active < 2:
-        return Ease(n=n, items=items[:0], diagonal=np.zeros(0), users=active, times_p=lambda known: known)
+        return Ease(items=items[:0], diagonal=np.zeros(0), users=active, times_p=lambda known: known)
     user_side = users <= min(len(items), MAX_DUAL_USERS)
     if not user_side and len(items) > MAX_ITEMS:
         items = np.sort(np.argsort(-watched, kind="stable")[:MAX_ITEMS])
     column_of = np.full(n, -1, dtype=np.int64)
     column_of[items] = np.arange(len(items))
-    column, value = column_of[row], np.asarray(value, dtype=np.float32)
+    column = column_of[row]
     keep = column >= 0
-    pairs = user[keep], column[keep], value[keep]
     solve = _solve_user_side if user_side else _solve_item_side
+    pairs = user[keep], column[keep], np.asarray(value, dtype=np.float32)[keep]
     diagonal, times_p = solve(*pairs, users, len(items), ridge)
-    return Ease(n=n, items=items, diagonal=diagonal, users=active, times_p=times_p)
+    return Ease(items=items, diagonal=diagonal, users=active, times_p=times_p)
 
 
 def _solve_user_side(
@@ -116,27 +99,19 @@ def _solve_item_side(
 
 
 def ridge_for(users: int) -> float:
-    """Return the ridge for this many users and values of about 1.
+    """Return the ridge for this many users and values of about 1; it grows with the square root of their number.
 
-    It grows with the square root of the number of users. The constant was chosen on users 1-200 of the benchmark's
-    data, where quality is flat within a factor of two.
+    The constant was chosen on users 1-200 of the benchmark's data, where quality is flat within a factor of two.
     """
     return float(np.clip(5.0 * np.sqrt(max(users, 1)), 15.0, 500.0))
 
 
 def recommended_from(edges: pd.DataFrame, index: dict[int, int], weights: NDArray[Any]) -> Floats:
-    """Score titles by the "recommended from this title" lists of the titles in a history.
+    """Score titles by the "recommended from this title" lists of the titles in a history, shape (n, users).
 
     An edge counts in both directions (being recommended from B ties A to B just as much). It counts less the lower its
-    rank, and is divided by the square root of the title's degree, so that titles on every list do not lead.
-
-    Args:
-        edges: ``work_id``, ``recommended_work_id``, ``rank`` (1 is first; a missing rank counts as ``EDGE_DEPTH``).
-        index: row of each work id.
-        weights: signed taste weights, shape (n, users).
-
-    Returns:
-        Array of the same shape as ``weights``; zeros without edges.
+    rank (missing: ``EDGE_DEPTH``), and is divided by the square root of the title's degree, so that titles on every
+    list do not lead. ``weights`` are signed taste weights, shape (n, users).
     """
     scores = np.zeros(weights.shape, dtype=np.float32)
     start, end = positions(edges["work_id"], index), positions(edges["recommended_work_id"], index)

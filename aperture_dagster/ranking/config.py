@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.taste import TasteConfig
-
 COMPONENTS = ("similarity", "co_watch", "recommended_from", "rating", "popularity", "novelty")
 COLUMNS = ("rank", "work_id", "media_type", "score", *COMPONENTS, "because", "cold")
 
@@ -36,14 +34,12 @@ class TasteMix:
     """Relative weights of the parts of ``similarity``."""
 
     description: float = 0.3
-    """Σ w · sim³ of the vectors."""
     people: float = 0.15
     studios: float = 0.06
     keywords: float = 0.015
     genres: float = 0.09
     era: float = 0.3
-    """Lower than old histories suggest (0.45): part of their preference for a period only means that
-    later films did not exist yet."""
+    """Lower than old histories suggest (0.45): in part they prefer a period because later films did not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +50,10 @@ class RankingConfig:
     """Titles per user and media type."""
     weights: BlendWeights = field(default_factory=BlendWeights)
     mix: TasteMix = field(default_factory=TasteMix)
-    taste: TasteConfig = field(default_factory=TasteConfig)
-    power: int = 3
     half_known: float = 8.0
     """Number of watched titles at which similarity has half of its weight."""
     half_known_co_watch: float = 20.0
-    """The same for co-watch, which needs more titles to find out whom a user resembles."""
+    """The same for co-watch, which needs more titles."""
     lead_until: float = 10.0
     """Up to this many watched titles, popularity and rating together weigh at least as much as all other components."""
     half_household: float = 90.0
@@ -67,7 +61,7 @@ class RankingConfig:
     half_local: float = 400.0
     """Number of other people at which popularity is half the household's own counts and half TMDb votes."""
     cold_below: int = 3
-    """A user with fewer watched titles is cold; their list says so."""
+    """With fewer watched titles, a list says that its user is cold."""
     other_type: float = 0.5
     """Weight of a series in a list of films, and of a film in a list of series."""
     diversity: float = 0.1
@@ -79,7 +73,7 @@ class RankingConfig:
     crowd_limit: int = 5_000
     """Maximum number of people from an external crowd; the most active are used."""
     history_limit: int = 2_000
-    """Maximum number of titles per history used for similarity; those with the largest weights are used."""
+    """Maximum number of titles per history, likewise: similarity uses those with the largest weights."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,9 +82,9 @@ class RankingInputs:
 
     ``items`` has one row per work: ``work_id``, and where known ``media_type``, ``title``, ``year``, ``genres``,
     ``keywords``, ``directors``, ``creators``, ``cast``, ``companies``, ``networks`` (lists of names), ``vote_average``
-    (0-10), ``vote_count``, ``popularity``. ``vectors`` has shape (n, d) in the same order, or is None; rows may be zero
-    or masked. ``excluded`` has a mask of shape (n,) per user; titles where it is True are not recommended to them, and
-    neither are titles that their own history shows as started, finished or rated.
+    (0-10), ``vote_count``, ``popularity``. ``vectors`` has shape (n, d) in the same order; rows may be zero or masked
+    (``vector_mask``, shape (n,), is True where one exists). ``excluded`` has a mask (n,) per user of titles that are
+    not recommended, beside those that their own history shows as started, finished or rated.
     """
 
     items: pd.DataFrame

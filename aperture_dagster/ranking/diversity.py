@@ -12,16 +12,9 @@ def mmr(relevance: NDArray[Any], vectors: NDArray[Any], limit: int, *, diversity
     """Select ``limit`` candidates greedily: relevant, and different from those already selected.
 
     Each step takes the candidate with the largest (1 - diversity) · relevance - diversity · (highest similarity to any
-    selected one) (Carbonell and Goldstein 1998), with relevance scaled to 0-1.
-
-    Args:
-        relevance: finite scores in any order, shape (c,).
-        vectors: unit (or zero) rows of the candidates, shape (c, d); a zero row is similar to nothing.
-        limit: how many to select; fewer are returned when there are fewer candidates.
-        diversity: 0-1. 0 sorts by relevance, 1 ignores relevance after the first.
-
-    Returns:
-        Positions of the selected candidates, in order. Ties go to the lower position, so the result is deterministic.
+    selected one) (Carbonell and Goldstein 1998), with relevance (finite, shape (c,)) scaled to 0-1. ``diversity`` is
+    0-1: 0 sorts by relevance, 1 ignores it after the first. ``vectors`` are unit rows, shape (c, d); a zero row is
+    similar to nothing. Ties go to the lower position, so the result is deterministic.
     """
     scores = np.asarray(relevance, dtype=np.float64)
     limit = max(min(limit, len(scores)), 0)

@@ -18,9 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.histories import list_column, number_column
-
-Doubles = NDArray[np.float64]
+from aperture_dagster.ranking.histories import Doubles, Rows, list_column, number_column
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "people": ("directors", "creators", "cast"),
@@ -40,16 +38,12 @@ class TfIdf:
 
     n: int
     names: int
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
+    rows: Rows
+    columns: Rows
     values: Doubles
 
     def affinity(self, weights: Doubles) -> Doubles:
-        """Return Σ_h w_h · cosine(title, h) for all titles, shape (n,).
-
-        Args:
-            weights: signed weight of each title, shape (n,), 0 for titles that are not in the history.
-        """
+        """Return Σ_h w_h · cosine(title, h) for signed weights that are 0 outside of the history; both shape (n,)."""
         if not len(self.rows):
             return np.zeros(self.n)
         profile = np.bincount(self.columns, weights=self.values * weights[self.rows], minlength=self.names)
@@ -61,7 +55,6 @@ class TfIdf:
 class Features:
     """Content features of a library, computed once by ``content_features``."""
 
-    n: int
     fields: dict[str, TfIdf]
     years: Doubles
     """Year of each title, NaN where unknown, shape (n,)."""
@@ -76,31 +69,31 @@ class Features:
         known = np.isfinite(self.years)
         liked = np.maximum(weights, 0.0) * known
         if not liked.any():
-            return np.zeros(self.n)
+            return np.zeros(len(weights))
         years = np.where(known, self.years, 0.0).astype(np.int64)
         low, high = int(years[known].min()), int(years[known].max())
         mass = np.bincount(years[known] - low, weights=liked[known], minlength=high - low + 1)
         distance = np.arange(high - low + 1)
         window = np.exp(-0.5 * ((distance[:, None] - distance[None, :]) / ERA_YEARS) ** 2)
-        near = np.zeros(self.n)
+        near = np.zeros(len(weights))
         near[known] = np.sqrt((window @ mass)[years[known] - low])
         near[~known] = near[known].mean()
         return near
 
-    def genre_cosine(self, rows: NDArray[np.int64], others: NDArray[np.int64]) -> Doubles:
+    def genre_cosine(self, rows: Rows, others: Rows) -> Doubles:
         """Return the cosine of the genres of every pair, shape (rows, others); 0 for a title without genres."""
         one, two = self.genres[rows].astype(np.float64), self.genres[others].astype(np.float64)
         lengths = np.sqrt(one.sum(axis=1))[:, None] * np.sqrt(two.sum(axis=1))[None, :]
         return (one @ two.T) / np.maximum(lengths, 1.0)
 
-    def novelty(self, rows: NDArray[np.int64]) -> Doubles:
+    def novelty(self, rows: Rows) -> Doubles:
         """Return 1 minus the mean share that each title's genres have in a history (``rows``), shape (n,).
 
         Titles without genres get 0.5; so does every title when the history is empty.
         """
         counts = self.genres.sum(axis=1)
         if not len(rows):
-            return np.full(self.n, 0.5)
+            return np.full(len(counts), 0.5)
         usual = self.genres[rows].mean(axis=0)
         return np.where(counts > 0, 1.0 - (self.genres @ usual) / np.maximum(counts, 1.0), 0.5)
 
@@ -113,13 +106,17 @@ def content_features(items: pd.DataFrame) -> Features:
         for column in columns:
             if column in items.columns:
                 limit = MAX_CAST if column == "cast" else None
-                found = list_column(items, column)
-                lists = [[*known, *more[:limit]] for known, more in zip(lists, found, strict=True)]
+                lists = [[*known, *more[:limit]] for known, more in zip(lists, list_column(items, column), strict=True)]
         fields[field] = tf_idf(lists)
     years = number_column(items, "year")
     # Treat typos such as 0 or 19999 as unknown: the table of years in `era` would span all of them.
     years = np.where((years < 1850) | (years > 2200), np.nan, years)
-    return Features(n=len(items), fields=fields, years=years, genres=_indicators(list_column(items, "genres")))
+    genres = list_column(items, "genres")
+    column_of = {name: column for column, name in enumerate(sorted(set(chain.from_iterable(genres))))}
+    has_genre = np.zeros((len(items), len(column_of)), dtype=np.float32)
+    for row, names in enumerate(genres):
+        has_genre[row, [column_of[name] for name in names]] = 1.0
+    return Features(fields=fields, years=years, genres=has_genre)
 
 
 def tf_idf(lists: Sequence[Sequence[str]]) -> TfIdf:
@@ -137,18 +134,6 @@ def tf_idf(lists: Sequence[Sequence[str]]) -> TfIdf:
 
 
 def signed_root(values: NDArray[Any]) -> Doubles:
-    """Return the square root of the absolute value, with the sign.
-
-    Sums over a history have long tails, in which a few outliers would lead.
-    """
+    """Return the root of the absolute value, with the sign: in the long tails of sums, a few outliers would lead."""
     numbers = np.asarray(values, dtype=np.float64)
     return np.sign(numbers) * np.sqrt(np.abs(numbers))
-
-
-def _indicators(lists: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-    column_of = {name: column for column, name in enumerate(sorted(set(chain.from_iterable(lists))))}
-    matrix = np.zeros((len(lists), len(column_of)), dtype=np.float32)
-    for row, entry in enumerate(lists):
-        for name in entry:
-            matrix[row, column_of[name]] = 1.0
-    return matrix

@@ -14,28 +14,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-HISTORY_COLUMNS = (
-    "user_id",
-    "work_id",
-    "plays",
-    "completion",
-    "favorite",
-    "rating",
-    "last_played_at",
-    "episodes_played",
-    "episodes_total",
-)
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+NUMBERS: dict[str, tuple[float, str]] = {
+    "plays": (np.inf, "sum"),
+    "completion": (1.0, "max"),
+    "rating": (10.0, "last"),
+    "episodes_played": (np.inf, "max"),
+    "episodes_total": (np.inf, "max"),
+}
+"""Of each number of a history its maximum, and how rows of the same user and work, sorted by date, are merged."""
+HISTORY_COLUMNS = ("user_id", "work_id", *NUMBERS, "favorite", "last_played_at")
 STARTED = 0.05
 """Completion from which a title counts as started."""
-_NUMBERS = ("plays", "completion", "rating", "episodes_played", "episodes_total")
 
 
 def as_utc(moment: datetime | pd.Timestamp | str) -> pd.Timestamp:
-    """Return a moment as a UTC timestamp; a naive one is assumed to be UTC.
-
-    Raises:
-        ValueError: for anything that is not a moment (``None``, ``NaT``, unreadable text).
-    """
+    """Return a moment as a UTC timestamp (a naive one is assumed to be UTC); ValueError if it is none, such as NaT."""
     stamp = pd.Timestamp(moment)
     if not isinstance(stamp, pd.Timestamp):
         raise ValueError(f"not a moment in time: {moment!r}")
@@ -43,26 +40,22 @@ def as_utc(moment: datetime | pd.Timestamp | str) -> pd.Timestamp:
 
 
 def tidy_histories(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -> pd.DataFrame:
-    """Return histories with all columns, of one type and within range, and one row per user and work.
+    """Return a new frame with ``HISTORY_COLUMNS``, of one type and within range, sorted by user and work.
 
-    Args:
-        histories: at least ``user_id`` and ``work_id``; the other ``HISTORY_COLUMNS`` where known.
-        as_of: the current time. A later ``last_played_at`` comes from a wrong clock and becomes ``NaT``.
-
-    Returns:
-        A new frame with ``HISTORY_COLUMNS``, sorted by user and work. Rows of the same user and work (two copies of a
-        film) are merged: the sum of plays, the highest completion, favourite if either is, the latest known rating.
+    Rows of the same user and work (two copies of a film) are merged: the sum of plays, the highest completion,
+    favourite if either is, the latest known rating. A ``last_played_at`` after ``as_of``, the current time, comes from
+    a wrong clock and becomes ``NaT``.
 
     Raises:
-        ValueError: when a frame with rows has no ``user_id`` or ``work_id``.
+        ValueError: when a frame with rows has no ``user_id`` or ``work_id``; other columns may be missing.
     """
     missing = {"user_id", "work_id"} - set(histories.columns)
     if missing and len(histories):
         raise ValueError(f"histories lack the column(s) {', '.join(sorted(missing))}")
     frame = pd.DataFrame({"user_id": histories.get("user_id", pd.Series(dtype=object))})
     frame["work_id"] = histories.get("work_id", pd.Series(dtype="int64"))
-    for column in _NUMBERS:
-        frame[column] = _numbers(histories, column)
+    for column, (highest, _) in NUMBERS.items():
+        frame[column] = _numbers(histories, column).clip(0.0, highest)
     favorite = histories.get("favorite")
     frame["favorite"] = False if favorite is None else pd.Series(favorite, index=frame.index).eq(True).fillna(False)
     frame["favorite"] = frame["favorite"].astype(bool)
@@ -70,14 +63,11 @@ def tidy_histories(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -
     frame.loc[frame["last_played_at"] > as_utc(as_of), "last_played_at"] = pd.NaT
     frame = frame.dropna(subset=["user_id", "work_id"])
     frame["work_id"] = frame["work_id"].astype("int64")
-    frame["plays"] = frame["plays"].fillna(1.0).clip(lower=0.0)
-    frame["completion"] = frame["completion"].clip(0.0, 1.0)
-    frame["rating"] = frame["rating"].clip(0.0, 10.0)
-    for column in ("episodes_played", "episodes_total"):
-        frame[column] = frame[column].clip(lower=0.0)
+    frame["plays"] = frame["plays"].fillna(1.0)
     frame = frame.sort_values(["user_id", "work_id", "last_played_at"], kind="stable", na_position="first")
     if frame.duplicated(["user_id", "work_id"]).any():
-        frame = _merge_copies(frame)
+        merge = {column: how for column, (_, how) in NUMBERS.items()} | {"favorite": "any", "last_played_at": "max"}
+        frame = frame.groupby(["user_id", "work_id"], as_index=False, sort=True).agg(merge)
     return frame.reindex(columns=list(HISTORY_COLUMNS)).reset_index(drop=True)
 
 
@@ -97,7 +87,7 @@ def utc_column(frame: pd.DataFrame, column: str) -> pd.Series:
     return pd.to_datetime(frame[column], utc=True, errors="coerce").astype("datetime64[us, UTC]")
 
 
-def number_column(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+def number_column(frame: pd.DataFrame, column: str) -> Doubles:
     """Return a column as floats, shape (rows,). A missing column, text and infinities become NaN."""
     return _numbers(frame, column).to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -110,11 +100,7 @@ def list_column(frame: pd.DataFrame, column: str) -> list[list[str]]:
 
 
 def index_of(work_ids: Iterable[Any]) -> dict[int, int]:
-    """Return the row of each work id.
-
-    Raises:
-        ValueError: when a work id occurs twice.
-    """
+    """Return the row of each work id; ValueError if one occurs twice."""
     works = [int(work) for work in work_ids]
     rows = {work: row for row, work in enumerate(works)}
     if len(rows) != len(works):
@@ -127,7 +113,7 @@ def rows_where(frame: pd.DataFrame, keep: Any) -> pd.DataFrame:
     return cast(pd.DataFrame, frame.loc[np.asarray(keep, dtype=bool)])
 
 
-def positions(values: Iterable[Any], index: Mapping[Any, int]) -> NDArray[np.int64]:
+def positions(values: Iterable[Any], index: Mapping[Any, int]) -> Rows:
     """Return the position of each value in ``index``, shape (values,); -1 for values that are not in it."""
     return np.fromiter((index.get(value, -1) for value in values), dtype=np.int64)
 
@@ -149,16 +135,3 @@ def _as_list(value: Any) -> list[str]:
     if isinstance(value, Iterable):
         return [str(entry) for entry in value if isinstance(entry, str) and entry]
     return []
-
-
-def _merge_copies(frame: pd.DataFrame) -> pd.DataFrame:
-    """Merge rows of the same user and work. Rows are sorted by date, so ``last`` is the latest known value."""
-    return frame.groupby(["user_id", "work_id"], as_index=False, sort=True).agg(
-        plays=("plays", "sum"),
-        completion=("completion", "max"),
-        favorite=("favorite", "any"),
-        rating=("rating", "last"),
-        last_played_at=("last_played_at", "max"),
-        episodes_played=("episodes_played", "max"),
-        episodes_total=("episodes_total", "max"),
-    )

@@ -10,13 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.features import Features, content_features
-from aperture_dagster.ranking.histories import index_of
+from aperture_dagster.ranking.histories import Doubles, Floats, Rows, index_of
 from aperture_dagster.ranking.popularity import Priors, media_rows, priors
 from aperture_dagster.ranking.taste import centre
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Rows = NDArray[np.int64]
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
 
@@ -39,7 +36,7 @@ NO_TITLES = UserTitles(NO_ROWS, np.zeros(0))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Library:
-    """Data shared by all users: n rows in the order of the item table. Created by ``library_of``."""
+    """Data shared by all users: n rows in the order of the item table."""
 
     work_ids: Rows
     index: dict[int, int]
@@ -54,12 +51,7 @@ class Library:
 def library_of(
     items: pd.DataFrame, vectors: NDArray[Any] | None = None, mask: NDArray[np.bool_] | None = None
 ) -> Library:
-    """Centre the vectors, and compute features and priors of all titles.
-
-    Args:
-        items: the item table, see ``RankingInputs``.
-        vectors: shape (n, d), or None.
-        mask: shape (n,), True where a vector exists; default: all.
+    """Centre the vectors, and compute features and priors of all titles (arguments as in ``RankingInputs``).
 
     Raises:
         ValueError: when vectors or mask do not fit the items, or a work_id occurs twice.

@@ -17,19 +17,16 @@ from aperture_dagster.ranking.collaborative import Ease, fit_ease, recommended_f
 from aperture_dagster.ranking.config import COLUMNS, COMPONENTS, RankingConfig, RankingInputs
 from aperture_dagster.ranking.diversity import mmr
 from aperture_dagster.ranking.features import signed_root
-from aperture_dagster.ranking.histories import positions, rows_where, started, tidy_histories
-from aperture_dagster.ranking.library import NO_ROWS, NO_TITLES, Library, Rows, UserTitles, library_of
+from aperture_dagster.ranking.histories import Doubles, Floats, Rows, positions, rows_where, started, tidy_histories
+from aperture_dagster.ranking.library import NO_ROWS, NO_TITLES, Library, UserTitles, library_of
 from aperture_dagster.ranking.popularity import quantile_rank
 from aperture_dagster.ranking.similarity import history_similarity, nearest_liked
 from aperture_dagster.ranking.taste import taste_weights
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankingModel:
-    """Data shared by all users of a run. Created by ``prepare``."""
+    """Data shared by all users of a run."""
 
     config: RankingConfig
     library: Library
@@ -45,31 +42,27 @@ class RankingModel:
     liked_by: Doubles
     """Number of people in the household who liked each title, shape (n,)."""
     similarity: dict[str, Floats]
-    """Σ w · sim^power per media type, shape (rows of the type, users)."""
+    """Σ w · sim³ per media type, shape (rows of the type, users)."""
     co_watch: Floats
     """EASE scores, shape (users, n)."""
     recommended_from: Floats | None
     """Scores from "recommended from this title" lists, shape (n, users)."""
 
     def for_user(self, user_id: Hashable) -> pd.DataFrame:
-        """Return the list of one user: columns ``COLUMNS``, ranked within each media type.
+        """Return the list of one user, ranked within each media type, with ``COLUMNS``; an unknown user is cold.
 
-        A user who is not in ``users`` is ranked as a cold user.
-
-        Returns:
-            ``min(limit, candidates)`` rows per media type. Components are quantiles among the user's candidates (0-1, 1
-            is best, 0.5 where all are equal). ``because`` lists up to three liked work_ids, most similar first.
+        Components are quantiles among the user's candidates (0-1, 1 is best, 0.5 where all are equal). ``because``
+        lists up to three liked work_ids, most similar first.
         """
         parts = [self._ranked(user_id, media_type) for media_type in self.library.rows]
         parts = [part for part in parts if len(part)]
         return pd.concat(parts, ignore_index=True) if parts else _empty_list()
 
-    def _titles_of(self, user_id: Hashable) -> UserTitles:
-        return self.titles.get(user_id, NO_TITLES)
-
-    def _components(self, user_id: Hashable, media_type: str, candidates: Rows) -> dict[str, Doubles]:
+    def _components(
+        self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows
+    ) -> dict[str, Doubles]:
         """Return each component for the candidates (rows of one media type, ascending), standardised among them."""
-        titles, config = self._titles_of(user_id), self.config
+        config = self.config
         found = {name: np.zeros(len(candidates)) for name in COMPONENTS}
         found["rating"] = _standardise(self.library.priors.rating[candidates])
         found["popularity"] = self._popularity(titles, candidates)
@@ -101,21 +94,18 @@ class RankingModel:
         counts = _standardise(np.log1p(np.maximum(liked[candidates], 0.0)))
         return _standardise((1.0 - local) * votes + local * counts)
 
-    def _candidates(self, user_id: Hashable, media_type: str) -> Rows:
+    def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
+        config, titles = self.config, self.titles.get(user_id, NO_TITLES)
         allowed = np.zeros(len(self.library.work_ids), dtype=bool)
         allowed[self.library.rows[media_type]] = True
         if user_id in self.excluded:
             allowed &= ~np.asarray(self.excluded[user_id], dtype=bool)
         allowed[self.started.get(user_id, NO_ROWS)] = False
-        return np.flatnonzero(allowed)
-
-    def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
-        config, known = self.config, len(self._titles_of(user_id).rows)
-        candidates = self._candidates(user_id, media_type)
+        candidates = np.flatnonzero(allowed)
         if not len(candidates) or config.limit < 1:
             return _empty_list()
-        components = self._components(user_id, media_type, candidates)
-        shares = blend_shares(config, known, self.co_watchers)
+        components = self._components(user_id, titles, media_type, candidates)
+        shares = blend_shares(config, len(titles.rows), self.co_watchers)
         score = np.zeros(len(candidates))
         for name, values in components.items():
             score += shares[name] * values
@@ -135,13 +125,12 @@ class RankingModel:
                 **{name: quantile_rank(components[name])[chosen] for name in COMPONENTS},
             }
         )
-        frame["because"] = self._because(user_id, picked)
-        frame["cold"] = known < config.cold_below
+        frame["because"] = self._because(titles, picked)
+        frame["cold"] = len(titles.rows) < config.cold_below
         return frame.reindex(columns=list(COLUMNS))
 
-    def _because(self, user_id: Hashable, picked: Rows) -> list[list[int]]:
-        titles, config = self._titles_of(user_id), self.config
-        liked = titles.rows[titles.weights > 0]
+    def _because(self, titles: UserTitles, picked: Rows) -> list[list[int]]:
+        config, liked = self.config, titles.rows[titles.weights > 0]
         bonus = (config.reason_genres * self.library.features.genre_cosine(picked, liked)).astype(np.float32)
         # One more than needed: an unwatched favourite may be recommended, but must not be a reason for itself.
         reasons = nearest_liked(self.library.centred, picked, liked, k=config.reasons + 1, bonus=bonus)
@@ -154,12 +143,7 @@ class RankingModel:
 def prepare(
     inputs: RankingInputs, config: RankingConfig | None = None, *, library: Library | None = None
 ) -> RankingModel:
-    """Compute what all users share.
-
-    Args:
-        inputs: titles, vectors and histories.
-        config: parameters.
-        library: the result of ``library_of`` for the same items and vectors, if it exists already.
+    """Compute what all users share; ``library`` is that of the same items and vectors, if it exists already.
 
     Raises:
         ValueError: when vectors or masks do not fit the items, a work_id occurs twice, or columns are missing.
@@ -171,10 +155,17 @@ def prepare(
         if np.shape(mask) != (n,):
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({n},)")
 
-    learned = _in_library(taste_weights(inputs.histories, as_of=inputs.as_of, config=config.taste), index)
+    learned = _in_library(taste_weights(inputs.histories, as_of=inputs.as_of), index)
     titles = _user_titles(learned if inputs.weights is None else _in_library(inputs.weights, index))
     users = list(dict.fromkeys(inputs.users)) if inputs.users is not None else sorted(titles, key=str)
     column = {user: number for number, user in enumerate(users)}
+    linked = None
+    if inputs.edges is not None:
+        weights = np.zeros((n, len(users)), dtype=np.float32)
+        for user, number in column.items():
+            own = titles.get(user, NO_TITLES)
+            weights[own.rows, number] = own.weights
+        linked = recommended_from(inputs.edges, index, weights)
 
     liked = rows_where(learned, learned["liking"] > 0)
     liked_rows = liked["row"].to_numpy(dtype=np.int64)
@@ -200,7 +191,7 @@ def prepare(
         liked_by=np.bincount(liked_rows, minlength=n).astype(np.float64),
         similarity=_similarities(library, titles, users, config),
         co_watch=ease.score(watched),
-        recommended_from=None if inputs.edges is None else _edge_scores(inputs.edges, library, titles, users),
+        recommended_from=linked,
     )
 
 
@@ -225,10 +216,8 @@ def blend_shares(config: RankingConfig, known: int, co_watchers: int) -> dict[st
     total = sum(abs(weight) for weight in personal.values())
     # A configuration without popularity and rating has no bound.
     scale = min(1.0, bound / total) if total > 0 and bound > 0 else 1.0
-    return {name: weight * scale for name, weight in personal.items()} | {
-        "rating": base.rating,
-        "popularity": base.popularity,
-    }
+    general = {"rating": base.rating, "popularity": base.popularity}
+    return {name: weight * scale for name, weight in personal.items()} | general
 
 
 def _standardise(values: NDArray[np.floating]) -> Doubles:
@@ -259,7 +248,7 @@ def _fit(liked: pd.DataFrame, inputs: RankingInputs, index: dict[int, int], n: i
     """Fit EASE to the liked titles of the household, and of the external crowd if there is one."""
     pairs = liked.reindex(columns=["user_id", "row", "liking"]).assign(outside=False)
     if inputs.crowd is not None and len(inputs.crowd):
-        crowd = _in_library(taste_weights(inputs.crowd, as_of=inputs.as_of, config=config.taste), index)
+        crowd = _in_library(taste_weights(inputs.crowd, as_of=inputs.as_of), index)
         crowd = rows_where(crowd, crowd["liking"] > 0)
         # The most active people say most about what goes together.
         person, people = pd.factorize(crowd["user_id"], sort=True)
@@ -278,7 +267,7 @@ def _fit(liked: pd.DataFrame, inputs: RankingInputs, index: dict[int, int], n: i
 def _similarities(
     library: Library, titles: Mapping[Hashable, UserTitles], users: list[Hashable], config: RankingConfig
 ) -> dict[str, Floats]:
-    """Return Σ w · sim^power of all users; their titles are pooled, so that each similarity is computed once."""
+    """Return Σ w · sim³ of all users; their titles are pooled, so that each similarity is computed once."""
     kept = [titles.get(user, NO_TITLES) for user in users]
     kept = [UserTitles(one.rows[: config.history_limit], one.weights[: config.history_limit]) for one in kept]
     pooled = np.unique(np.concatenate([NO_ROWS, *(one.rows for one in kept)]))
@@ -288,18 +277,8 @@ def _similarities(
     found: dict[str, Floats] = {}
     for media_type, rows in library.rows.items():
         scaled = np.where(np.isin(pooled, rows)[:, None], weights, weights * np.float32(config.other_type))
-        found[media_type] = history_similarity(library.centred, pooled, scaled, power=config.power, candidates=rows)
+        found[media_type] = history_similarity(library.centred, pooled, scaled, candidates=rows)
     return found
-
-
-def _edge_scores(
-    edges: pd.DataFrame, library: Library, titles: Mapping[Hashable, UserTitles], users: list[Hashable]
-) -> Floats:
-    weights = np.zeros((len(library.work_ids), len(users)), dtype=np.float32)
-    for column, user in enumerate(users):
-        one = titles.get(user, NO_TITLES)
-        weights[one.rows, column] = one.weights
-    return recommended_from(edges, library.index, weights)
 
 
 def _empty_list() -> pd.DataFrame:

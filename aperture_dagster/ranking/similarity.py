@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from aperture_dagster.ranking.histories import Floats, Rows
 
 BLOCK_VALUES = 8_000_000
 """Similarities held in memory at a time: 32 MB of float32, whatever the size of library and history."""
@@ -16,27 +16,18 @@ REASON_MINIMUM = 0.05
 
 
 def history_similarity(
-    vectors: NDArray[Any],
-    history: NDArray[np.int64],
-    weights: NDArray[Any],
-    *,
-    power: int = 3,
-    candidates: NDArray[np.int64] | None = None,
+    vectors: NDArray[Any], history: Rows, weights: NDArray[Any], *, candidates: Rows | None = None
 ) -> Floats:
-    """Return Σ_h w_h · sim(candidate, h)^power for one or many users at once.
+    """Return Σ_h w_h · sim(candidate, h)³, shape (candidates,) or (candidates, users).
 
-    A higher power gives more weight to the few titles that are really similar, where a plain sum would amount to one
-    mean vector. An odd power keeps the sign, so that disliked titles push similar ones away.
+    The power gives more weight to the few titles that are really similar, where a plain sum would amount to one mean
+    vector. It is odd and keeps the sign, so that disliked titles push similar ones away.
 
     Args:
         vectors: unit (or zero) rows, shape (n, d), centred.
         history: rows of the titles in the history, shape (h,).
         weights: signed weights, shape (h,) for one user, or (h, users) for many whose titles are pooled in ``history``.
-        power: the exponent, an odd number.
         candidates: rows to score; default: all.
-
-    Returns:
-        shape (candidates,) or (candidates, users). Memory is bounded by ``BLOCK_VALUES``.
     """
     weights = np.asarray(weights, dtype=np.float32)
     rows = np.arange(len(vectors)) if candidates is None else np.asarray(candidates, dtype=np.int64)
@@ -48,36 +39,19 @@ def history_similarity(
     step = max(BLOCK_VALUES // len(history), 16)
     for start in range(0, len(rows), step):
         near = matrix[rows[start : start + step]] @ columns
-        raised = near
-        for _ in range(power - 1):
-            raised = raised * near
-        scores[start : start + step] = raised @ weights
+        scores[start : start + step] = (near * near * near) @ weights
     return scores
 
 
 def nearest_liked(
-    vectors: NDArray[Any],
-    recommended: NDArray[np.int64],
-    liked: NDArray[np.int64],
-    *,
-    k: int = 3,
-    bonus: NDArray[Any] | None = None,
+    vectors: NDArray[Any], recommended: Rows, liked: Rows, *, k: int = 3, bonus: NDArray[Any] | None = None
 ) -> list[list[int]]:
-    """Return, for each recommended title, the rows of the most similar liked titles: its "because".
+    """Return, for each recommended title, the rows of at most ``k`` liked titles, most similar first: its "because".
 
     A liked title below ``REASON_MINIMUM`` is left out, unless it is the only one with a positive similarity: a weak
-    reason is better than none.
-
-    Args:
-        vectors: unit (or zero) rows, shape (n, d), centred.
-        recommended: rows, shape (r,).
-        liked: rows, shape (h,); earlier ones win ties.
-        k: maximum number of reasons.
-        bonus: added to the similarity when sorting, shape (r, h). Vectors of texts find similar words; people also
-            expect the same sort of title.
-
-    Returns:
-        r lists of 0 to k rows, most similar first; empty for a title without a vector.
+    reason is better than none. A title without a vector has none. Earlier liked titles win ties. ``bonus``, shape
+    (recommended, liked), is added to the similarity when sorting: vectors of texts find similar words, but people also
+    expect the same sort of title.
     """
     if not len(liked) or not len(recommended):
         return [[] for _ in recommended]

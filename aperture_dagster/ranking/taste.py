@@ -19,30 +19,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.histories import (
+    Doubles,
+    Floats,
+    Rows,
     index_of,
     list_column,
     number_column,
     positions,
     rows_where,
     tidy_histories,
-)
+)  # fmt: skip
 
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class TasteConfig:
-    """Parameters of ``taste_weights`` and ``taste_profile``. Ratings are on a scale of 0 to 10."""
-
-    half_life_days: float = 180.0
-    recency_floor: float = 0.25
-    scale_middle: float = 5.0
-    typical_rating: float = 6.5
-    typical_rating_strength: float = 5.0
-    """Number of ratings of ``typical_rating`` mixed into a user's mean, because a few ratings say little about it."""
-    unrated: float = 0.5
-    """Opinion on a watched title without a rating: mildly positive (a rating of 10 is 1.0)."""
-    max_tastes: int = 5
+HALF_LIFE_DAYS = 180.0
+RECENCY_FLOOR = 0.25
+SCALE_MIDDLE = 5.0
+TYPICAL_RATING = 6.5
+TYPICAL_RATING_STRENGTH = 5.0
+"""Number of ratings of ``TYPICAL_RATING`` mixed into a user's mean, because a few ratings say little about it."""
+UNRATED = 0.5
+"""Opinion on a watched title without a rating: mildly positive (a rating of 10 is 1.0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +64,21 @@ class TasteProfile:
 
     liked: int
     disliked: int
-    tastes: tuple[Taste, ...] = ()
-    genres: tuple[Lift, ...] = ()
-    keywords: tuple[Lift, ...] = ()
-    summary: str = ""
+    tastes: tuple[Taste, ...]
+    genres: tuple[Lift, ...]
+    keywords: tuple[Lift, ...]
+    summary: str
 
 
-def taste_weights(
-    histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp, config: TasteConfig | None = None
-) -> pd.DataFrame:
-    """Return one signed weight per user and work.
+def taste_weights(histories: pd.DataFrame, *, as_of: datetime | pd.Timestamp) -> pd.DataFrame:
+    """Return one signed weight per user and work of histories (see ``tidy_histories``), sorted by both.
 
-    Args:
-        histories: see ``histories.HISTORY_COLUMNS``; any number of users, columns may be missing.
-        as_of: the current time; later dates count as unknown.
-        config: half-life and similar parameters.
-
-    Returns:
-        A frame with ``user_id``, ``work_id``, ``weight`` (about -1 to 2), and its factors: ``liking`` (the weight
-        without recency), ``engagement`` (0 to 2), ``recency`` (floor to 1) and ``opinion`` (-1 to 1), sorted by user
-        and work, without NaN. Rows that were not played, rated or marked as favourite have weight 0.
+    The columns are ``user_id``, ``work_id``, ``weight`` (about -1 to 2), and its factors: ``liking`` (the weight
+    without recency), ``engagement`` (0 to 2), ``recency`` (floor to 1) and ``opinion`` (-1 to 1), all without NaN. Rows
+    that were not played, rated or marked as favourite have weight 0.
     """
-    config = config or TasteConfig()
     tidy = tidy_histories(histories, as_of=as_of)
-    engagement = _engagement(tidy)
-    opinion = _opinion(tidy, config)
-    recency = _recency(tidy, config)
+    engagement, opinion, recency = _engagement(tidy), _opinion(tidy), _recency(tidy)
     # A dislike counts in full, however little was watched: people stop watching what they dislike.
     strength = np.where(opinion < 0, 1.0, np.where(tidy["rating"].notna(), np.maximum(engagement, 0.5), engagement))
     return pd.DataFrame(
@@ -110,40 +94,19 @@ def taste_weights(
     )
 
 
-def library_mean(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> Floats:
-    """Return the mean of the normalised rows, shape (d,), shrunk towards zero in very small libraries.
+def centre(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> Floats:
+    """Subtract their mean from the normalised rows, shape (n, d), and normalise again: all have length 1 or 0.
 
-    Args:
-        vectors: shape (n, d); rows that are zero or not finite are left out.
-        mask: shape (n,), True where a vector exists; default: all.
+    Embeddings of descriptions share one large common direction. Without it, cosine separates titles far better.
+    ``mask``, shape (n,), is True where a vector exists (default: everywhere); rows without one become zero.
     """
     unit, present = unit_rows(vectors, mask)
     count = int(present.sum())
-    if count == 0:
-        return np.zeros(unit.shape[1], dtype=np.float32)
-    # Subtracting the whole mean of very few titles would leave nothing (n = 1) or exact opposites (n = 2). This takes a
-    # sixth of the mean for one title, 95 % for ten.
-    share = count**2 / (count**2 + 5.0)
-    return (unit[present].mean(axis=0) * share).astype(np.float32)
-
-
-def centre(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None, *, mean: NDArray[Any] | None = None) -> Floats:
-    """Subtract the library's mean from the normalised rows, and normalise again.
-
-    Embeddings of descriptions share one large common direction. Without it, cosine separates titles far better.
-
-    Args:
-        vectors: shape (n, d).
-        mask: shape (n,), True where a vector exists; default: all. Rows without one stay zero.
-        mean: the mean to subtract, shape (d,), from ``library_mean``; default: the mean of these rows. Pass the
-            library's mean for titles that are not in the library.
-
-    Returns:
-        float32 array (n, d), every row of length 1 or 0.
-    """
-    unit, present = unit_rows(vectors, mask)
-    mean = library_mean(vectors, mask) if mean is None else np.asarray(mean, dtype=np.float32)
-    unit[present] -= mean
+    if count:
+        # Subtracting the whole mean of very few titles would leave nothing (n = 1) or exact opposites (n = 2). This
+        # takes a sixth of the mean for one title, 95 % for ten.
+        share = count**2 / (count**2 + 5.0)
+        unit[present] -= (unit[present].mean(axis=0) * share).astype(np.float32)
     return unit_rows(unit, present)[0]
 
 
@@ -167,22 +130,14 @@ def unit_rows(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> t
     return unit, present
 
 
-def spherical_kmeans(
-    vectors: NDArray[Any], weights: NDArray[Any], clusters: int, *, iterations: int = 25
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Cluster unit vectors by direction; deterministic, without a random start.
+def spherical_kmeans(vectors: NDArray[Any], weights: NDArray[Any], clusters: int) -> tuple[Floats, Rows]:
+    """Cluster unit vectors, shape (m, d), by direction, with positive weights (m,); deterministic, no random start.
 
     The first centroid is the vector closest to the weighted mean, each further one the vector farthest from those so
     far (weighted). Then follow Lloyd's iterations with cosine (Dhillon and Modha 2001).
 
-    Args:
-        vectors: shape (m, d), rows of length 1.
-        weights: shape (m,), positive.
-        clusters: number of clusters; at most the number of distinct vectors is returned.
-        iterations: maximum number of iterations; it stops when no label changes.
-
     Returns:
-        Centroids of length 1, shape (k, d), and the label of each vector, shape (m,).
+        Centroids of length 1, shape (k, d), at most one per distinct vector, and the label of each vector, shape (m,).
     """
     points = np.asarray(vectors, dtype=np.float32)
     heavy = np.maximum(np.asarray(weights, dtype=np.float32), 0.0)
@@ -201,7 +156,7 @@ def spherical_kmeans(
         nearest = np.maximum(nearest, points @ points[candidate])
     centre_rows = np.stack(centroids)
     labels = np.zeros(len(points), dtype=np.int64)
-    for step in range(iterations):
+    for step in range(25):
         updated = np.argmax(points @ centre_rows.T, axis=1)
         if step and np.array_equal(updated, labels):
             break
@@ -220,18 +175,13 @@ def taste_profile(
     centred: NDArray[Any],
     *,
     media_type: str | None = None,
-    config: TasteConfig | None = None,
+    max_tastes: int = 5,
 ) -> TasteProfile:
-    """Return the taste profile of one user.
+    """Return the taste profile of one user, from their rows of ``taste_weights``.
 
-    Args:
-        weights: the user's rows from ``taste_weights``.
-        items: the item table, row i belonging to ``centred[i]``.
-        centred: from ``centre``, shape (n, d).
-        media_type: only titles of this type, both liked titles and the library that they are compared with.
-        config: maximum number of tastes.
+    ``items`` has the rows of ``centred``, shape (n, d). ``media_type`` limits both the liked titles and the library
+    that they are compared with.
     """
-    config = config or TasteConfig()
     library, vectors = items.reset_index(drop=True), np.asarray(centred)
     if media_type is not None and "media_type" in library.columns:
         of_type = np.asarray(library["media_type"] == media_type, dtype=bool)
@@ -243,32 +193,21 @@ def taste_profile(
     genres = lifts(list_column(library, "genres"), liked_rows, liked_weights)
     keywords = lifts(list_column(library, "keywords"), liked_rows, liked_weights, minimum=2)
     works = library["work_id"].to_numpy(dtype=np.int64)[liked_rows]
-    tastes = _tastes(vectors[liked_rows], works, liked_weights, config)
+    tastes = _tastes(vectors[liked_rows], works, liked_weights, max_tastes)
     disliked = int(np.sum(weight < 0))
-    return TasteProfile(
-        liked=len(liked),
-        disliked=disliked,
-        tastes=tastes,
-        genres=genres,
-        keywords=keywords,
-        summary=_sentence(len(liked), disliked, genres, keywords),
-    )
+    summary = _sentence(len(liked), disliked, genres, keywords)
+    return TasteProfile(len(liked), disliked, tastes, genres, keywords, summary)
 
 
 def lifts(
-    names: Sequence[Sequence[str]],
-    liked_rows: NDArray[np.int64],
-    liked_weights: NDArray[np.float64],
-    *,
-    top: int = 8,
-    minimum: int = 1,
-    prior: float = 3.0,
+    names: Sequence[Sequence[str]], liked_rows: Rows, liked_weights: Doubles, *, minimum: int = 1
 ) -> tuple[Lift, ...]:
-    """Return the names that are more frequent among liked titles than in the library, most distinctive first.
+    """Return 8 names that are more frequent among liked titles than in the library, most distinctive first.
 
     Lift is the name's share of the liked weight divided by its share of the library's titles. The former is mixed with
-    ``prior`` average titles of the library, so that a rare keyword seen once does not lead. Names are sorted by share
-    times log lift (their part of the Kullback-Leibler divergence): neither by count alone nor by rarity alone.
+    three average titles of the library, so that a rare keyword seen once does not lead. Names are sorted by share times
+    log lift (their part of the Kullback-Leibler divergence): neither by count alone nor by rarity alone. Names of fewer
+    than ``minimum`` liked titles are left out.
     """
     if len(liked_rows) == 0 or not names:
         return ()
@@ -283,15 +222,15 @@ def lifts(
     found: list[tuple[float, Lift]] = []
     for name, seen in mass.items():
         usual = library[name] / len(names)
-        share = (seen + prior * usual) / (len(liked_rows) + prior)
+        share = (seen + 3.0 * usual) / (len(liked_rows) + 3.0)
         lift = share / usual
         if lift > 1.0 and titles[name] >= minimum:
             found.append((share * float(np.log(lift)), Lift(name, round(lift, 3), titles[name])))
     found.sort(key=lambda entry: (-entry[0], entry[1].name))
-    return tuple(lift for _, lift in found[:top])
+    return tuple(lift for _, lift in found[:8])
 
 
-def _engagement(tidy: pd.DataFrame) -> NDArray[np.float64]:
+def _engagement(tidy: pd.DataFrame) -> Doubles:
     """Return engagement from share watched, repeats and favourite: 0 to 2; 1 for a film watched once to its end."""
     plays = tidy["plays"].to_numpy(dtype=np.float64)
     played, total = tidy["episodes_played"].to_numpy(), tidy["episodes_total"].to_numpy()
@@ -310,7 +249,7 @@ def _engagement(tidy: pd.DataFrame) -> NDArray[np.float64]:
     return np.where(favorite, np.maximum(engagement, 1.0) + 0.25, engagement)
 
 
-def _opinion(tidy: pd.DataFrame, config: TasteConfig) -> NDArray[np.float64]:
+def _opinion(tidy: pd.DataFrame) -> Doubles:
     """Return the rating mapped to -1..1 around a neutral point per user; titles without a rating are mildly positive.
 
     The neutral point is halfway between the scale's middle and the user's own mean: a 6 from somebody who usually gives
@@ -320,35 +259,32 @@ def _opinion(tidy: pd.DataFrame, config: TasteConfig) -> NDArray[np.float64]:
     user = pd.factorize(tidy["user_id"])[0]
     count = np.bincount(user, weights=np.isfinite(value))[user]
     total = np.bincount(user, weights=np.nan_to_num(value))[user]
-    strength = config.typical_rating_strength
-    mean = (total + strength * config.typical_rating) / (count + strength)
-    middle = (config.scale_middle + mean) / 2.0
+    mean = (total + TYPICAL_RATING_STRENGTH * TYPICAL_RATING) / (count + TYPICAL_RATING_STRENGTH)
+    middle = (SCALE_MIDDLE + mean) / 2.0
     above = (value - middle) / (10.0 - middle)
     below = (value - middle) / middle
     opinion = np.where(value >= middle, above, below)
-    unrated = np.where(tidy["favorite"].to_numpy(dtype=bool), 0.8, config.unrated)
+    unrated = np.where(tidy["favorite"].to_numpy(dtype=bool), 0.8, UNRATED)
     return np.where(np.isfinite(value), opinion, unrated)
 
 
-def _recency(tidy: pd.DataFrame, config: TasteConfig) -> NDArray[np.float64]:
+def _recency(tidy: pd.DataFrame) -> Doubles:
     """Return the decay since the user's own last activity, at least the floor; unknown dates get the user's median."""
     played = tidy["last_played_at"]
     last = played.groupby(tidy["user_id"]).transform("max")
     days = ((last - played).dt.total_seconds() / 86_400.0).to_numpy(dtype=np.float64)
-    recency = np.maximum(np.exp2(-days / config.half_life_days), config.recency_floor)
+    recency = np.maximum(np.exp2(-days / HALF_LIFE_DAYS), RECENCY_FLOOR)
     known = pd.Series(np.where(np.isfinite(days), recency, np.nan), index=tidy.index)
     usual = np.nan_to_num(np.asarray(known.groupby(tidy["user_id"]).transform("median"), dtype=np.float64), nan=1.0)
     return np.where(np.isfinite(days), recency, usual)
 
 
-def _tastes(
-    vectors: NDArray[Any], work_ids: NDArray[np.int64], weights: NDArray[np.float64], config: TasteConfig
-) -> tuple[Taste, ...]:
+def _tastes(vectors: NDArray[Any], work_ids: Rows, weights: Doubles, max_tastes: int) -> tuple[Taste, ...]:
     points = vectors.astype(np.float32)
     present = np.linalg.norm(points, axis=1) > 1e-6
     points, heavy, work_ids = points[present], weights[present], work_ids[present]
     # One taste per six liked titles; with fewer, every film would be a taste of its own.
-    wanted = int(np.clip(round(len(points) / 6), 1, config.max_tastes))
+    wanted = int(np.clip(round(len(points) / 6), 1, max_tastes))
     centroids, labels = spherical_kmeans(points, heavy, wanted)
     tastes: list[Taste] = []
     for cluster, centroid in enumerate(centroids):

@@ -18,29 +18,23 @@ MAX_STUDIOS = 3
 
 
 def title_text(row: Mapping[str, Any]) -> str:
-    """Return the text to embed for a title.
+    """Return the text to embed: a few sentences, the most important first (models truncate long texts).
 
-    Args:
-        row: any mapping with some of ``title``, ``year``, ``tagline``, ``genres``, ``keywords``, ``directors``,
-            ``creators``, ``cast``, ``networks``, ``companies``, ``countries``, ``language``, ``overview``. Lists may
-            be sequences of names, of mappings with a ``name``, or a single string. Missing values are skipped.
-
-    Returns:
-        A few sentences, the most important first (models truncate long texts); empty when nothing is known.
+    ``row`` may hold any of the values below. Lists may be sequences of names, of mappings with a ``name``, or a single
+    string. Missing values are skipped; the text is empty when nothing is known.
     """
-    title, year = _scalar(row.get("title")), _year(row.get("year"))
-    makers = _names(row.get("directors")) or _names(row.get("creators"))
+    # pandas adds decimals to the years of a column with gaps (1995.0).
+    title, year = _scalar(row.get("title")), _scalar(row.get("year")).removesuffix(".0")
     studios = _names(row.get("networks"), MAX_STUDIOS) or _names(row.get("companies"), MAX_STUDIOS)
-    origin = [*_names(row.get("countries")), *_names(row.get("language"))]
     parts = [
         f"{title} ({year})" if title and year else title or year,
         _scalar(row.get("tagline")),
         ", ".join(_names(row.get("genres"))),
         ", ".join(_names(row.get("keywords"), MAX_KEYWORDS)),
-        ", ".join(makers),
+        ", ".join(_names(row.get("directors")) or _names(row.get("creators"))),
         ", ".join(_names(row.get("cast"), MAX_CAST)),
         ", ".join(studios),
-        ", ".join(origin),
+        ", ".join([*_names(row.get("countries")), *_names(row.get("language"))]),
         _scalar(row.get("overview")),
     ]
     return ". ".join(part.rstrip(". ") for part in parts if part)
@@ -52,12 +46,6 @@ def _scalar(value: Any) -> str:
         return ""
     text = " ".join(str(value).split())
     return "" if text.lower() in {"nan", "none", "<na>", "nat"} else text
-
-
-def _year(value: Any) -> str:
-    """Return a year without the decimals that pandas adds in a column with gaps (1995.0)."""
-    text = _scalar(value)
-    return text.removesuffix(".0")
 
 
 def _names(value: Any, limit: int | None = None) -> list[str]:
