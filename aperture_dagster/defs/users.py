@@ -17,13 +17,14 @@ from aperture_dagster.defs.failures import (
     stack_trace,
 )
 from aperture_dagster.defs.reporting import SHOWN_NAMES, log_totals, table
+from aperture_dagster.library.people import User
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceNotConfigured, ServicePaused, ServiceRefused, ServiceUnavailable
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.files import FileError
-from aperture_dagster.storage.people import StoredUser, users_of_partitions
+from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.worklist.progress import Progress
 
 SCHEDULE_TAG = "dagster/schedule_name"
@@ -57,7 +58,7 @@ def for_each_user(
     context: dg.AssetExecutionContext,
     settings: Settings,
     database: Database,
-    serve: Callable[[StoredUser], UserOutcome],
+    serve: Callable[[User], UserOutcome],
     *,
     quiet: bool = False,
 ) -> Iterator[dg.MaterializeResult]:
@@ -104,7 +105,7 @@ class _Run:
         self.served: dict[str, UserOutcome] = {}
         self.failed: dict[str, Exception] = {}
 
-    def serve_all(self, serve: Callable[[StoredUser], UserOutcome]) -> None:
+    def serve_all(self, serve: Callable[[User], UserOutcome]) -> None:
         """Serve one user after the other until all are, or until it is known to be in vain."""
         unavailable = 0
         progress = Progress(self._context.log, "users", len(self.keys))

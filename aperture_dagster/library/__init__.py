@@ -1,4 +1,1 @@
-"""Rules about titles, copies, plays and users: identity, derivation of plays, precedence of sources.
-
-Pure functions: no I/O, no Dagster, no SQL.
-"""
+"""Rules about titles, copies, plays and users, as pure functions: no I/O, no Dagster, no SQL."""

@@ -49,12 +49,9 @@ class Access:
 def visible_copies(
     copies: Iterable[Copy], access: Access, preferred: Mapping[int, int] | None = None
 ) -> dict[int, int]:
-    """Return the works that a user may see, each with the item id of a visible copy: ``{work_id: item_id}``.
+    """Return a visible copy of each work that a user may see, ``{work_id: item_id}``.
 
-    Args:
-        copies: all copies of all works.
-        access: what the user may see.
-        preferred: the item usually shown for a work. If the user may not see it, the lowest visible item id is used.
+    It is the one in ``preferred``, the item usually shown, or else the one with the lowest id.
     """
     usual = preferred or {}
     shown: dict[int, int] = {}

@@ -9,7 +9,7 @@ SAME_POSITION = 0.001
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """A user's state of an item, limited to the fields from which plays are derived."""
+    """What plays are derived from in a user's state of an item."""
 
     played: bool
     play_count: int
@@ -31,16 +31,14 @@ def viewing_between(
 ) -> Viewing | None:
     """Return the viewing between two states of an item, or None if there was none or it has no date.
 
-    When an item is read for the first time, only the date of its last play is known; earlier plays are in the state's
-    count, without dates. Servers date and count a play at its start, and clear the played mark until its end. So an
-    item without the mark was not finished, and the same date may come again with more progress, which updates the
-    viewing of that date. A date in the future (a wrong clock) is replaced by now, and an earlier date is accepted only
-    when the count has grown.
+    On the first read only the last play has a date; earlier plays are in the state's count. Servers date and count a
+    play at its start, and clear the played mark until its end. So an item without the mark was not finished, and the
+    same date may come again with more progress, which updates the viewing of that date. A date in the future (a wrong
+    clock) is replaced by now, and an earlier date is accepted only when the count has grown.
 
     Args:
-        before: the previous state; None if there is none.
-        after: the current state.
-        now: the time at which it was read.
+        before: None on the first read.
+        now: the time at which ``after`` was read.
         started_share: progress from which an unfinished viewing counts, 0-1.
     """
     if after.last_played_at is None:

@@ -57,8 +57,8 @@ class Incoming:
 class Known:
     """A title in the catalogue.
 
-    ``server_item_id`` is None once the server has given the id to another item. With ``missing``, a title that is not
-    listed is really gone: its library was listed completely, and all of its items could be read.
+    ``server_item_id`` is None once the server has given it to another item. ``missing``: an unlisted title is really
+    gone, because its library was listed completely, and all of its items could be read.
     """
 
     item_id: int
@@ -73,8 +73,8 @@ class Known:
     def was_replaced_by(self, item: Incoming) -> bool:
         """Return whether the item listed under this title's id is a different one.
 
-        Different provider ids at the same path are a corrected identification; a different path alone is a moved file.
-        If no ids can be compared, the name decides.
+        Other provider ids at the same path are a corrected identification, another path alone is a moved file. If no
+        ids can be compared, the name decides.
         """
         if item.path == self.path:
             return False
@@ -93,12 +93,11 @@ class Assignment:
 
 @dataclass(slots=True)
 class Identities:
-    """Result of :func:`assign_identities`. ``works`` has the works that are new or have gained ids."""
+    """The works that are new or have gained ids, and the number of known titles that came with a new server id."""
 
     assignments: list[Assignment]
     works: dict[int, ProviderIds]
     recognised: int
-    """Number of known titles that came with a new server id."""
 
 
 def assign_identities(
@@ -178,8 +177,8 @@ def assign_identities(
 def _recognise(newcomers: Sequence[Incoming], unmatched: Sequence[Known]) -> dict[str, Known]:
     """Return the known titles that came with a new id, by server id.
 
-    The same path in the same library is the same item, even if the library was not listed completely. Anything else
-    could be another copy, unless the known title is certainly missing.
+    The same path in the same library is the same item, even in an incomplete listing. Anything else could be another
+    copy, unless the known title is certainly missing.
     """
     by_path: dict[str, list[Known]] = {}
     by_id: dict[tuple[str, int | str], list[Known]] = {}

@@ -20,10 +20,9 @@ class Gives:
     """A column of the view that a source has values for.
 
     Args:
-        column: the column of the view.
         own: the source's own column; default the same name.
-        rank: sources with a lower rank are asked first.
-        joined: combine the values with those of other sources that are joined, instead of taking the first.
+        rank: lower ones are asked first.
+        joined: combine the values with those of other joined sources, instead of taking the first.
         read: makes the value of the view from the source's own.
     """
 
@@ -59,10 +58,7 @@ SERVER_GIVES = (
 
 
 class MergePlan:
-    """Which source is asked first for each column of the view.
-
-    Args:
-        declared: what each source gives, by the name of the source.
+    """Which source is asked first for each column of the view, given what each source gives by its name.
 
     Raises:
         ValueError: two sources have the same rank in a column, or one gives a column twice.
@@ -87,13 +83,10 @@ class MergePlan:
         return hashlib.blake2b(repr((VERSION, plain)).encode(), digest_size=8).hexdigest()
 
     def merge(self, rows: Mapping[str, Row | None]) -> dict[str, Any]:
-        """Merge the rows of a title.
+        """Merge the rows of a title, by source; None for a source that does not know it.
 
         Returns the columns of the view that any source has a value for, and under ``sources`` the source of each value
         (``a+b`` where two are combined).
-
-        Args:
-            rows: of each source, by its name; None for a source that does not know the title.
         """
         merged: dict[str, Any] = {}
         came_from: dict[str, str] = {}

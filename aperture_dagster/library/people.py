@@ -5,7 +5,8 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+
+from aperture_dagster.library.access import Access
 
 MAX_KEY_LENGTH = 40
 
@@ -13,9 +14,8 @@ MAX_KEY_LENGTH = 40
 def partition_key(name: str, user_id: str, taken: Collection[str]) -> str:
     """Return a unique partition key that is recognisable and safe on a command line: the cleaned name.
 
-    A key is assigned once and stays when the user is renamed. Letters and digits of any script are kept; characters
-    with a meaning in shells or Dagster become ``-``. If the key would be empty or taken, digits of a hash of the user's
-    id are appended.
+    Characters with a meaning in shells or Dagster become ``-``; letters and digits of any script are kept. If the key
+    would be empty or taken, digits of a hash of the user's id are appended.
     """
     clean = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name)).strip("-.")[:MAX_KEY_LENGTH].strip("-.")
     # ".." would look like a partition range, and keys that differ only in case are easily confused.
@@ -31,37 +31,28 @@ def partition_key(name: str, user_id: str, taken: Collection[str]) -> str:
     raise AssertionError(f"two users have the id {user_id}")
 
 
-class User(Protocol):
-    """Attributes that decide whether a user takes part."""
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user ever seen on the media server; ``gone`` if it no longer lists them."""
 
-    @property
-    def name(self) -> str:
-        """Name on the server."""
-        ...
-
-    @property
-    def is_disabled(self) -> bool:
-        """Whether the server denies them access."""
-        ...
-
-    @property
-    def gone(self) -> bool:
-        """Whether the server no longer lists them."""
-        ...
+    user_id: str
+    partition_key: str
+    name: str
+    is_disabled: bool
+    is_administrator: bool
+    max_parental_rating: int | None
+    access: Access
+    gone: bool
 
 
-AnyUser = TypeVar("AnyUser", bound=User)
+def participants(users: Iterable[User], *, include: Collection[str], exclude: Collection[str]) -> list[User]:
+    """Return the users who take part: those on the server who are in ``include``, or enabled if it is empty.
 
-
-def participants(users: Iterable[AnyUser], *, include: Collection[str], exclude: Collection[str]) -> list[AnyUser]:
-    """Return the users who take part now, in their order.
-
-    These are the users on the server who are not in ``exclude``, and are in ``include`` or, without such a list, not
-    disabled. Names are compared without case.
+    Nobody in ``exclude`` takes part. Names are compared without case.
     """
     included, excluded = ({name.casefold() for name in names} for names in (include, exclude))
 
-    def takes_part(user: AnyUser) -> bool:
+    def takes_part(user: User) -> bool:
         name = user.name.casefold()
         allowed = name in included if included else not user.is_disabled
         return allowed and name not in excluded and not user.gone

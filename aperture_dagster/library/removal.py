@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# How many may always be removed at once: marks that a person can remove in an evening, and titles of a small library.
 FEW_MARKS = 5
-"""Number of marks that may always be removed at once: a person can do that in an evening."""
 FEW_TITLES = 20
-"""Number of titles that may always be removed at once, so that an operator can tidy up a small library."""
 # Assets with another name than their items.
 ASSETS = {"films": "movies"}
 
@@ -35,12 +34,12 @@ def check_removals(losses: Mapping[str, LibraryLoss], *, limit: float, accepted:
     Args:
         losses: by library.
         limit: the share of a library that may be removed at once, 0-1.
-        accepted: whether the operator has accepted the loss.
+        accepted: by the operator.
         what: kind of item for the message, such as "films".
 
     Raises:
-        RemovalRefused: a library lost more than the limit and more than a few titles, or all of its titles (as when a
-            disk is not mounted), and the operator did not accept it.
+        RemovalRefused: a library lost more than the limit and more than a few titles, or everything (as when a disk is
+            not mounted).
     """
     if accepted:
         return
@@ -65,11 +64,11 @@ def check_history_loss(user: str, *, listed: int, lost: int, known: int, limit: 
 
     Args:
         user: name for the message.
-        listed: number of marked items that the server lists for the user.
-        lost: number of items that would lose their mark.
-        known: number of marked items in the database that are still in the library.
+        listed: marked items that the server lists.
+        lost: items that would lose their mark.
+        known: marked items in the database that are still in the library.
         limit: the share that may be removed at once, 0-1; up to ``FEW_MARKS`` always may.
-        accepted: whether the operator has accepted the loss.
+        accepted: by the operator.
 
     Raises:
         RemovalRefused: too much of the history is missing.

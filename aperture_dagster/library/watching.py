@@ -1,7 +1,7 @@
 """Which series a user is watching: how far they are, what comes next, and when.
 
-Everything is about works. Copies of an episode and its alternate versions are one episode, and one that was watched in
-any copy is watched, even if its file is gone. Specials (season 0) do not count. A file with two episodes counts as two.
+Copies of an episode and its alternate versions are one episode, and one that was watched in any copy is watched, even
+if its file is gone. Specials (season 0) do not count. A file with two episodes counts as two.
 """
 
 from collections import defaultdict
@@ -20,19 +20,10 @@ Place = tuple[int, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """An episode item, with a user's state of it.
+    """An episode item, with a user's state of it; None is unknown, or not played.
 
-    Args:
-        item_id: the episode.
-        series_item_id: the copy of the series that it belongs to.
-        season: None if the server does not know it.
-        number: None if the server does not know it.
-        number_end: the last number of a file with several episodes.
-        title: on the server.
-        air_date: None if unknown.
-        is_present: whether the server still has it.
-        is_watched: whether the user has finished it, in any version.
-        last_played_at: None if the user has not played it, or the server does not know when.
+    ``series_item_id`` is the copy of the series that it belongs to, ``number_end`` the last number of a file with
+    several episodes. It ``is_watched`` if the user has finished any version.
     """
 
     item_id: int
@@ -50,8 +41,7 @@ class Episode:
     def places(self) -> list[Place]:
         """The places of all episodes in the file, in order.
 
-        Without a season or number an episode cannot follow others, so it comes before the numbered ones. Copies of it
-        are recognised by the air date.
+        An unnumbered episode comes before the numbered ones; its copies are recognised by the air date.
         """
         season = -1 if self.season is None else self.season
         if self.number is None:
@@ -83,7 +73,7 @@ class Series:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended or was canceled; a series whose status is unknown counts as running."""
+        """Whether it has ended or was canceled; without a status it counts as running."""
         return (self.status or "").strip().casefold() in ENDED
 
 
@@ -109,15 +99,10 @@ class WatchingRules:
         return datetime.combine(day, time.min, now.tzinfo)
 
     def include(self, series: Series, last_played_on: date | None, today: date) -> bool:
-        """Return whether a series that was last played on this day is listed.
-
-        Without a known day, it is listed only if there is no limit.
-        """
+        """Return whether a series last played on this day (None: unknown) is listed."""
         days = self.ended_days if series.has_ended else self.days
-        if series.has_ended and days == 0:
-            return False
         if days == 0:
-            return True
+            return not series.has_ended
         return last_played_on is not None and last_played_on >= today - timedelta(days=days)
 
 
@@ -126,17 +111,14 @@ class WatchedSeries:
     """A series that a user is watching.
 
     Args:
-        work_id: the series.
-        title: of the series.
         item_id: the copy to play.
         episodes_played: of ``episodes_out``.
         episodes_out: in the library and aired, or played.
         next: the first owned episode after the furthest watched one; None if there is none.
-        next_season: of that episode; None if unknown.
-        next_number: of that episode, which is the second one of a file if the first was watched; None if unknown.
+        next_number: the second one of the file if the first was watched; None if unknown.
         behind: owned, aired and unwatched episodes after the furthest watched one.
         next_air_date: from today on; None if unknown.
-        last_played_at: the last play of any episode, finished or not.
+        last_played_at: of any episode, finished or not.
     """
 
     work_id: int
@@ -158,10 +140,8 @@ def watched_series(
     """Return how far a user is in a series; None if it is not one that they watch, or not one that they may see.
 
     Args:
-        series: the series.
         episodes: of all its copies, with the user's states; removed ones if they have a state.
         copies: the items of the series that the user may see.
-        rules: what is listed.
         now: in the household's time zone, whose days count.
     """
     today = now.date()

@@ -2,29 +2,16 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from aperture_dagster.library.access import Access
+from aperture_dagster.library.people import User
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.queries import execute
 from aperture_dagster.storage.tables import facts, users
-
-
-@dataclass(frozen=True, slots=True)
-class StoredUser:
-    """A row of ``users``."""
-
-    user_id: str
-    partition_key: str
-    name: str
-    is_disabled: bool
-    is_administrator: bool
-    max_parental_rating: int | None
-    access: Access
-    gone: bool
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:
@@ -33,12 +20,12 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts if part]
 
 
-def read_users(connection: Connection) -> list[StoredUser]:
+def read_users(connection: Connection) -> list[User]:
     """Read all users ever seen, ordered by first appearance, then by name (2 before 10)."""
     rows = connection.execute(select(users)).all()
     rows = sorted(rows, key=lambda row: (row.first_seen_at, natural_order(row.name), row.user_id))
     return [
-        StoredUser(
+        User(
             row.user_id,
             row.partition_key,
             row.name,
@@ -52,7 +39,7 @@ def read_users(connection: Connection) -> list[StoredUser]:
     ]
 
 
-def users_of_partitions(connection: Connection, keys: Collection[str]) -> dict[str, StoredUser]:
+def users_of_partitions(connection: Connection, keys: Collection[str]) -> dict[str, User]:
     """Read the users of partition keys, in the order of ``keys``; unknown keys are left out."""
     by_key = {user.partition_key: user for user in read_users(connection)}
     return {key: by_key[key] for key in keys if key in by_key}
@@ -83,8 +70,7 @@ def write_users(
     Args:
         connection: inside a transaction.
         rows: the columns of ``users`` except ``partition_key`` and ``removed_at``.
-        still_there: the ids of all users that the server lists, including unreadable ones; None if the list may be
-            incomplete: then no user is marked as removed.
+        still_there: ids that the server lists, unreadable users included; None if the list may be incomplete.
         key_for: returns the partition key of a new user, given (name, id, keys in use).
     """
     # Concurrent processes must not assign the same key to two new users.

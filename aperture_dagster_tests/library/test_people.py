@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import dagster as dg
 import pytest
 
-from aperture_dagster.library.people import MAX_KEY_LENGTH, email_of, participants, partition_changes, partition_key
+from aperture_dagster.library.access import Access
+from aperture_dagster.library.people import (
+    MAX_KEY_LENGTH,
+    User,
+    email_of,
+    participants,
+    partition_changes,
+    partition_key,
+)
 from aperture_dagster.simulator.odd_world import LONG_NAME, ODD_USERS
 
 ODD_NAMES = [
@@ -80,11 +87,8 @@ def test_dagster_accepts_every_key():
         assert list(instance.get_dynamic_partitions("users")) == keys
 
 
-@dataclass(frozen=True)
-class User:
-    name: str
-    is_disabled: bool = False
-    gone: bool = False
+def a_user(name: str, *, is_disabled: bool = False, gone: bool = False) -> User:
+    return User(name, name, name, is_disabled, False, None, Access(), gone)
 
 
 def participating(*users: User, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[str]:
@@ -92,14 +96,14 @@ def participating(*users: User, include: tuple[str, ...] = (), exclude: tuple[st
 
 
 def test_all_users_take_part_who_are_on_the_server_and_not_disabled():
-    assert participating(User("bob"), User("ann"), User("cleo", is_disabled=True), User("dan", gone=True)) == [
+    assert participating(a_user("bob"), a_user("ann"), a_user("cleo", is_disabled=True), a_user("dan", gone=True)) == [
         "bob",
         "ann",
     ]
 
 
 def test_included_users_take_part_even_if_disabled_and_excluded_ones_never():
-    ann, bob, gone = User("Ann", is_disabled=True), User("bob"), User("cleo", gone=True)
+    ann, bob, gone = a_user("Ann", is_disabled=True), a_user("bob"), a_user("cleo", gone=True)
     assert participating(ann, bob, gone, include=("aNN", "cleo")) == ["Ann"]
     assert participating(ann, bob, include=("ann", "bob"), exclude=("ANN",)) == ["bob"]
 

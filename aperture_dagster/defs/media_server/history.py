@@ -14,7 +14,7 @@ from aperture_dagster.defs.reporting import markdown_table, problems_table
 from aperture_dagster.defs.users import UserOutcome, for_each_user
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.history import next_watermark
-from aperture_dagster.library.people import participants
+from aperture_dagster.library.people import User, participants
 from aperture_dagster.library.removal import check_history_loss
 from aperture_dagster.partitions import users_partitions
 from aperture_dagster.resources.clock import Clock
@@ -33,7 +33,7 @@ from aperture_dagster.storage.history import (
     write_mark,
     write_states,
 )
-from aperture_dagster.storage.people import StoredUser, read_users
+from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.versions import content_version
 
 SHOWN_PLAYS = 5
@@ -79,7 +79,7 @@ def watch_history(
                 # Read now, nothing would be recognised, and it would pass for read until the next full comparison.
                 raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
 
-        def serve(user: StoredUser) -> UserOutcome:
+        def serve(user: User) -> UserOutcome:
             before = server.requests
             outcome = _sync_history(user, config, settings, database, server, clock)
             outcome.requests = server.requests - before
@@ -89,7 +89,7 @@ def watch_history(
 
 
 def _sync_history(
-    user: StoredUser,
+    user: User,
     config: HistoryConfig,
     settings: Settings,
     database: Database,

@@ -14,6 +14,7 @@ from aperture_dagster.defs.reporting import is_brief, table
 from aperture_dagster.defs.users import UserOutcome, for_each_user
 from aperture_dagster.library.access import copies_in_sight
 from aperture_dagster.library.parental import within_limit
+from aperture_dagster.library.people import User
 from aperture_dagster.library.watching import (
     WatchedSeries,
     WatchingRules,
@@ -26,7 +27,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.lists import read_copies
-from aperture_dagster.storage.people import StoredUser, users_of_partitions
+from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.versions import content_version
 from aperture_dagster.storage.watching import (
     outdated_shows,
@@ -73,7 +74,7 @@ def shows_you_watch(
         library = read_series(connection)
         copies = read_copies(connection, "series")
 
-    def serve(user: StoredUser) -> UserOutcome:
+    def serve(user: User) -> UserOutcome:
         in_sight: dict[int, set[int]] = {}
         for copy in copies_in_sight(copies, user.access):
             # A series may have been added since the others were read.
@@ -123,7 +124,7 @@ def lead_to_unwatched_episodes(
     )
 
 
-def _row(user: StoredUser, rank: int, one: WatchedSeries) -> dict[str, Any]:
+def _row(user: User, rank: int, one: WatchedSeries) -> dict[str, Any]:
     return {
         "user_id": user.user_id,
         "work_id": one.work_id,

@@ -12,6 +12,7 @@ from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.publishing.pages import list_page
 from aperture_dagster.defs.publishing.publication import Kind, Publication, Published, is_on, why_not_published
 from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.library.people import User
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -19,7 +20,7 @@ from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.services import Services
 from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
-from aperture_dagster.storage.people import StoredUser, users_of_partitions
+from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.published import published_version
 
 
@@ -46,7 +47,7 @@ def publish_for_users(
             with open_publication(context, settings, database, media_servers, services, clock) as publication:
                 published = publication.publish([kind], only_users=asked)
 
-    def serve(user: StoredUser) -> UserOutcome:
+    def serve(user: User) -> UserOutcome:
         if published is None or not is_on(settings, kind):
             return UserOutcome("off", {"skipped": reason or "skipped: switched off in the settings"})
         outcomes = [one for one in published.outcomes if one.user_id == user.user_id and not one.retired]

@@ -12,13 +12,13 @@ from aperture_dagster.defs.media_server import movies, series, watch_history
 from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.library.people import User
 from aperture_dagster.partitions import users_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.history import read_histories
 from aperture_dagster.storage.lists import profile_table, read_items, replace_taste
-from aperture_dagster.storage.people import StoredUser
 from aperture_dagster.storage.vectors import active_model, read_vectors
 from aperture_dagster.storage.versions import content_version
 
@@ -61,7 +61,7 @@ def taste_profiles(
     weights = taste_weights(histories, as_of=clock.now())
     media_types = dict(zip(items["work_id"], items["media_type"], strict=True))
 
-    def serve(user: StoredUser) -> UserOutcome:
+    def serve(user: User) -> UserOutcome:
         own = weights.loc[(weights["user_id"] == user.user_id) & weights["work_id"].isin(media_types)]
         profiles = [_profile_row(user, media_type, own, items, centred, model_key) for media_type in MEDIA_TYPES]
         rows = [
@@ -99,7 +99,7 @@ def model_in_use(connection: "Connection") -> str:
 
 
 def _profile_row(
-    user: StoredUser, media_type: str, weights: "pd.DataFrame", items: "pd.DataFrame", centred: Any, model_key: str
+    user: User, media_type: str, weights: "pd.DataFrame", items: "pd.DataFrame", centred: Any, model_key: str
 ) -> dict[str, Any]:
     from aperture_dagster.ranking.taste import taste_profile
 

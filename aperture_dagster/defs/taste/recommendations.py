@@ -15,6 +15,7 @@ from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user
 from aperture_dagster.library.access import visible_copies
 from aperture_dagster.library.parental import within_limit
+from aperture_dagster.library.people import User
 from aperture_dagster.partitions import users_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.crowd import read_crowd
@@ -31,7 +32,7 @@ from aperture_dagster.storage.lists import (
     replace_recommendations,
     users_with_taste,
 )
-from aperture_dagster.storage.people import StoredUser, users_of_partitions
+from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.vectors import read_vectors
 from aperture_dagster.storage.versions import content_version
 
@@ -73,7 +74,7 @@ def recommendations(
             learned = users_with_taste(connection)
         model, visible = _ranking_model(context, settings, database, clock)
 
-    def serve(user: StoredUser) -> UserOutcome:
+    def serve(user: User) -> UserOutcome:
         if user.user_id not in learned:
             raise MissingPrerequisite("No taste has been learned yet: materialize taste_profiles first.")
         ranked = model.for_user(user.user_id)
@@ -143,7 +144,7 @@ def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: "pd.Dat
     return crowd
 
 
-def _excluded(user: StoredUser, items: "pd.DataFrame", visible: Mapping[int, int]) -> Any:
+def _excluded(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> Any:
     """The titles that a user may not see, as a mask (n,): none of their copies, or beyond the parental limit.
 
     What they watched, started or dislike the ranking itself leaves out.
@@ -157,7 +158,7 @@ def _excluded(user: StoredUser, items: "pd.DataFrame", visible: Mapping[int, int
     return mask
 
 
-def _recommendation_row(user: StoredUser, row: dict[str, Any], copies: Mapping[int, int]) -> dict[str, Any]:
+def _recommendation_row(user: User, row: dict[str, Any], copies: Mapping[int, int]) -> dict[str, Any]:
     from aperture_dagster.ranking.config import COMPONENTS
 
     return {
