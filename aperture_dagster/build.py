@@ -99,7 +99,7 @@ def build_groups(settings: Settings) -> list[Group]:
         media_server.GROUP,
         enrichment.GROUP,
         taste.GROUP,
-        popularity.group(settings.schedule_timezone),
+        popularity.group(settings),
         # Last: it shows what the others made.
         publishing.group(settings),
     ]

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
 import dagster as dg
 
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.log_of_plays import read_log_of_plays
+
 USERS = "users"
-# Top Picks of a day before this are not asked for; the log of plays of a new installation begins later anyway.
-FIRST_DAY = "2024-01-01"
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 users_partitions = dg.DynamicPartitionsDefinition(name=USERS)
 
 
-def days_partitions(timezone: str) -> dg.DailyPartitionsDefinition:
-    """Days in the operator's time zone, today included."""
-    return dg.DailyPartitionsDefinition(start_date=FIRST_DAY, timezone=timezone, end_offset=1)
+def days_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """Days in the operator's time zone from :func:`first_day` on, today included."""
+    timezone = settings.schedule_timezone
+    start = first_day(settings, today=datetime.now(ZoneInfo(timezone)).date())
+    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), timezone=timezone, end_offset=1)
+
+
+def first_day(settings: Settings, *, today: date) -> date:
+    """Return the first day of Top Picks: that of the first play in the log, but not long before the installation.
+
+    Days that nobody will ever ask for would show as missing. Before the first Top Picks, the installation is today.
+    """
+    log = read_log_of_plays(settings.home_path)
+    history = timedelta(days=settings.top_picks_history_days)
+    if log is None:
+        return today - history
+    first_play, noted_at = (
+        moment.astimezone(ZoneInfo(settings.schedule_timezone)).date() for moment in (log.first_play, log.noted_at)
+    )
+    # A play may have a date in the future.
+    return min(max(first_play, noted_at - history), today)
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:

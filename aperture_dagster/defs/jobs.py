@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.partitions import USERS, range_tags
+from aperture_dagster.partitions import USERS, days_partitions, range_tags
 from aperture_dagster.resources.clock import Clock
 
 if TYPE_CHECKING:
@@ -82,6 +82,13 @@ class Job:
             return dg.RunRequest(job_name=self.name)
         users = instance.get_dynamic_partitions(USERS)
         return dg.RunRequest(job_name=self.name, tags=range_tags(users[0], users[-1])) if users else None
+
+    def first_request(self, instance: dg.DagsterInstance, settings: Settings) -> dg.RunRequest | None:
+        """Request the first run on a new installation: as :meth:`run_request`, but of all days in one run."""
+        if self.scope != "day":
+            return self.run_request(instance, settings)
+        days = days_partitions(settings).get_partition_keys()
+        return dg.RunRequest(job_name=self.name, tags=range_tags(days[0], days[-1]))
 
     def why_skip(self, instance: dg.DagsterInstance, settings: Settings, clock: Clock | None = None) -> str | None:
         """Look whether there is anything to do, and return the reason if not.

@@ -81,7 +81,7 @@ def for_each_user(
             # Nobody could be served: it is the service, or what comes first, so it is handled as such.
             raise next(iter(run.failed.values()))
         silent = quiet and not run.failed and SCHEDULE_TAG in context.run.tags and _last_run_succeeded(context)
-        if not silent and not run.failed and _has_dependent_assets(context):
+        if not silent and not run.failed and has_dependent_assets(context):
             # Later steps of the run wait for it. It must come first: a partition's last event counts.
             yield dg.MaterializeResult()
         run.record(only_changed=silent)
@@ -172,7 +172,7 @@ def _last_run_succeeded(context: dg.AssetExecutionContext) -> bool:
     return all(run.status == dg.DagsterRunStatus.SUCCESS for run in runs if run.run_id != context.run.run_id)
 
 
-def _has_dependent_assets(context: dg.AssetExecutionContext) -> bool:
+def has_dependent_assets(context: dg.AssetExecutionContext) -> bool:
     """Tell whether another asset of the run waits for the output of this one.
 
     Checks of per-user assets look at everybody and run once a day. Those that a backfill takes along can be skipped.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from aperture_dagster.ranking.histories import as_utc, number_column, rows_where
 Scores = NDArray[np.float64]
 
 TOP_PICKS_COLUMNS = ("rank", "work_id", "viewers", "plays", "completion", "score", "relaxed")
+_TYPES = {"completion": "float64", "score": "float64", "relaxed": "bool"}
 TOP_PICKS_WEIGHTS = {"viewers": 0.5, "plays": 0.3, "completion": 0.2}
 PRIOR_VIEWERS = 1.0
 """Average viewers mixed into a title's plays per viewer and completion, so that one person's ten evenings with a film
@@ -144,29 +145,134 @@ def local_top_picks(
         Columns ``TOP_PICKS_COLUMNS`` (score 0-1, plays as counted, completion shrunk). Ties are broken by rating, title
         and work_id. The order of the plays makes no difference.
     """
+    picks = _household(plays, _of_type(titles, media_type), as_utc(as_of), window_days)
+    return _best(rows_where(picks, picks["viewers"] > 0), min_viewers, limit)
+
+
+def listed_top_picks(
+    works: Sequence[int],
+    plays: pd.DataFrame,
+    titles: pd.DataFrame,
+    *,
+    as_of: datetime | pd.Timestamp,
+    window_days: float = 30,
+    limit: int = 10,
+    media_type: str | None = None,
+) -> pd.DataFrame:
+    """Return the works of a list from outside in its order, with what the household watched of them.
+
+    Args:
+        works: ``work_id`` of the works, the first on the list first; those that are not among ``titles`` are left out.
+        plays, titles, as_of, window_days, limit, media_type: as for :func:`local_top_picks`.
+
+    Returns:
+        Columns ``TOP_PICKS_COLUMNS``; the score is the place on the list, from 1 down, and no row is ``relaxed``.
+    """
+    picks = _household(plays, _of_type(titles, media_type), as_utc(as_of), window_days)
+    picks = picks.assign(score=_place_scores(works, picks["work_id"]), relaxed=False)
+    picks = picks.dropna(subset="score").sort_values("score", ascending=False, kind="stable")
+    return _ranked(picks.head(limit))
+
+
+def hybrid_top_picks(
+    works: Sequence[int],
+    plays: pd.DataFrame,
+    titles: pd.DataFrame,
+    *,
+    as_of: datetime | pd.Timestamp,
+    window_days: float = 30,
+    min_viewers: int = 2,
+    limit: int = 10,
+    local_weight: float = 0.5,
+    media_type: str | None = None,
+) -> pd.DataFrame:
+    """Return what the household watches and a list from outside, combined.
+
+    The best of each side has 1: the score of the household's plays is divided by the highest, and the list counts by
+    place. A title on the list needs no minimum of viewers.
+
+    Args:
+        works: as for :func:`listed_top_picks`.
+        plays, titles, as_of, window_days, min_viewers, limit, media_type: as for :func:`local_top_picks`.
+        local_weight: weight of the household's plays (0-1); the list has the rest.
+
+    Returns:
+        Columns ``TOP_PICKS_COLUMNS`` (score 0-1). Ties are broken by rating, title and work_id.
+    """
+    picks = _household(plays, _of_type(titles, media_type), as_utc(as_of), window_days)
+    place = _place_scores(works, picks["work_id"])
+    score = picks["score"].to_numpy(dtype=np.float64)
+    local = score / max(score.max(initial=0.0), 1e-9)
+    score = local_weight * local + (1 - local_weight) * np.nan_to_num(place)
+    picks = picks.assign(score=score.round(9), listed=np.isfinite(place))
+    return _best(rows_where(picks, picks["listed"] | (picks["viewers"] > 0)), min_viewers, limit)
+
+
+def _of_type(titles: pd.DataFrame, media_type: str | None) -> pd.DataFrame:
     if media_type is not None and "media_type" in titles.columns:
-        titles = rows_where(titles, titles["media_type"] == media_type)
-    per_viewer = _plays_per_viewer(plays, titles, as_utc(as_of), window_days)
+        return rows_where(titles, titles["media_type"] == media_type)
+    return titles
+
+
+def _place_scores(works: Sequence[int], work_ids: Iterable[int]) -> Scores:
+    """Return for each of ``work_ids`` 1 for the first of the list ``works``, down to 1/n for the last of n, or NaN."""
+    scores = {work_id: 1 - place / len(works) for place, work_id in enumerate(works)}
+    return np.array([scores.get(work_id, np.nan) for work_id in work_ids], dtype=np.float64)
+
+
+def _household(plays: pd.DataFrame, titles: pd.DataFrame, as_of: pd.Timestamp, window_days: float) -> pd.DataFrame:
+    """Return a row per title: ``work_id``, ``title``, ``rating``, and of the window ``viewers``, ``plays``,
+    ``completion`` and ``score`` (each 0 for what nobody watched).
+    """
+    known = _known_titles(titles)
+    per_viewer = _plays_per_viewer(plays, titles, as_of, window_days)
     if per_viewer.empty:
-        return _empty_picks()
-    picks = _works_played(per_viewer, titles)
+        return known.assign(viewers=0, plays=0, completion=0.0, score=0.0)
+    watched = _works_played(per_viewer, known)
     # Viewers and plays are relative to the best of the window; plays by their logarithm, because next to a series of a
     # hundred episodes all films would otherwise look equal.
-    picks["score"] = (
-        TOP_PICKS_WEIGHTS["viewers"] * picks["viewers"] / picks["viewers"].max()
-        + TOP_PICKS_WEIGHTS["plays"] * np.log1p(picks["recent_plays"]) / np.log1p(picks["recent_plays"].max())
-        + TOP_PICKS_WEIGHTS["completion"] * picks["completion"]
+    watched["score"] = (
+        TOP_PICKS_WEIGHTS["viewers"] * watched["viewers"] / watched["viewers"].max()
+        + TOP_PICKS_WEIGHTS["plays"] * np.log1p(watched["recent_plays"]) / np.log1p(watched["recent_plays"].max())
+        + TOP_PICKS_WEIGHTS["completion"] * watched["completion"]
     ).round(9)
+    numbers = ["viewers", "plays", "completion", "score"]
+    found = known.merge(watched[["work_id", *numbers]], on="work_id", how="left")
+    return found.assign(**{name: found[name].fillna(0) for name in numbers})
+
+
+def _best(picks: pd.DataFrame, min_viewers: int, limit: int) -> pd.DataFrame:
+    """Return the best rows by score, those with the minimum of viewers (or ``listed``) first."""
     # All titles with the minimum of viewers are equal here and come before the others, whatever their scores.
-    qualified = np.minimum(picks["viewers"], min_viewers)
+    qualified = np.minimum(picks["viewers"].to_numpy(), min_viewers)
+    if "listed" in picks.columns:
+        qualified = np.where(picks["listed"], min_viewers, qualified)
     picks = picks.assign(qualified=qualified, relaxed=qualified < min_viewers).sort_values(
         ["qualified", "score", "rating", "title", "work_id"], ascending=[False, False, False, True, True], kind="stable"
     )
-    picks = picks.head(limit).reset_index(drop=True)
+    return _ranked(picks.head(limit))
+
+
+def _ranked(picks: pd.DataFrame) -> pd.DataFrame:
+    picks = picks.reset_index(drop=True)
     picks["rank"] = np.arange(1, len(picks) + 1)
-    return picks.reindex(columns=list(TOP_PICKS_COLUMNS)).astype(
-        {"rank": "int64", "viewers": "int64", "plays": "int64"}
+    types = {name: _TYPES.get(name, "int64") for name in TOP_PICKS_COLUMNS}
+    return picks.reindex(columns=list(TOP_PICKS_COLUMNS)).astype(types)
+
+
+def _known_titles(titles: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per work: ``work_id``, ``title``, ``rating`` and ``total`` (episodes, NaN for films)."""
+    if "work_id" not in titles.columns:
+        titles = pd.DataFrame({"work_id": []})
+    known = pd.DataFrame(
+        {
+            "work_id": pd.to_numeric(titles["work_id"], errors="coerce"),
+            "title": titles["title"].astype(str) if "title" in titles.columns else "",
+            "rating": bayesian_average(number_column(titles, "vote_average"), number_column(titles, "vote_count")),
+            "total": number_column(titles, "episodes_total"),
+        }
     )
+    return known.dropna(subset="work_id").drop_duplicates("work_id").astype({"work_id": "int64"})
 
 
 def _plays_per_viewer(
@@ -202,16 +308,8 @@ def _plays_per_viewer(
     return found.reset_index()
 
 
-def _works_played(per_viewer: pd.DataFrame, titles: pd.DataFrame) -> pd.DataFrame:
+def _works_played(per_viewer: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     """Return a row per work, with plays per viewer and completion shrunk towards the mean of the window."""
-    known = pd.DataFrame(
-        {
-            "work_id": pd.to_numeric(titles["work_id"], errors="coerce"),
-            "title": titles["title"].astype(str) if "title" in titles.columns else "",
-            "rating": bayesian_average(number_column(titles, "vote_average"), number_column(titles, "vote_count")),
-            "total": number_column(titles, "episodes_total"),
-        }
-    ).drop_duplicates("work_id")
     joined = per_viewer.merge(known, on="work_id", how="inner", sort=False)
     # Share of the released episodes: distinct ones where the log has their ids, else the number of plays, at most all.
     episodes = np.where(joined["episodes"] > 0, joined["episodes"], joined["plays"])
@@ -224,8 +322,6 @@ def _works_played(per_viewer: pd.DataFrame, titles: pd.DataFrame) -> pd.DataFram
         recent_plays=("recent_plays", "sum"),
         seen=("seen", "sum"),
         counted=("seen", "count"),
-        title=("title", "first"),
-        rating=("rating", "first"),
     )
     counted = joined["seen"].dropna()
     usual = float(np.mean(counted)) if len(counted) else 0.5
@@ -234,8 +330,3 @@ def _works_played(per_viewer: pd.DataFrame, titles: pd.DataFrame) -> pd.DataFram
     each = (works["recent_plays"] + PRIOR_VIEWERS * usual_plays) / (works["viewers"] + PRIOR_VIEWERS)
     works["recent_plays"] = each * works["viewers"]
     return works.reset_index().astype({"work_id": "int64"})
-
-
-def _empty_picks() -> pd.DataFrame:
-    types: dict[str, Any] = {"completion": "float64", "score": "float64", "relaxed": "bool"}
-    return pd.DataFrame({name: pd.Series(dtype=types.get(name, "int64")) for name in TOP_PICKS_COLUMNS})

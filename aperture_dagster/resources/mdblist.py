@@ -8,16 +8,19 @@ Facts about the API that shaped this module:
 - The largest batch depends on the account; a larger one may be refused with the status of a wrong key.
 - A spent quota is 429, or 200 with an error in the body; there is also a limit over some minutes, reported as 429.
 - Letterboxd's value is out of 10 in batches and out of 5 elsewhere.
+- A page of a list costs one request of the quota, too, and holds up to 1,000 entries. Films and series are apart; an
+  entry's ``id`` is its TMDb id, and its ``rank`` stays that of the list when another order is requested.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from aperture_dagster.library.listed import ListedTitle, ListPage
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import (
     BadAnswer,
@@ -44,6 +47,8 @@ ALWAYS_ALLOWED = 10
 SIZE_STATUSES = frozenset({400, 403, 413})
 LARGEST_COUNT = 2**31 - 1
 HIGHEST_AGE = 21
+LARGEST_PAGE = 1000
+LIST_PARTS: dict[MediaType, str] = {"movie": "movies", "series": "shows"}
 LETTERBOXD = "letterboxd"
 ACCOUNT_FIELDS = {"user_id", "username", "user_name"}
 # There is also a limit over five minutes.
@@ -153,12 +158,47 @@ class MdbList(ServiceClient):
             return MdbListAnswer()
         return parse_titles(answer, provider, requested)
 
+    def listed(
+        self, media_type: MediaType, name: str, *, sort: str | None = None, offset: int = 0, limit: int = LARGEST_PAGE
+    ) -> ListPage:
+        """Request a page of a list, without its titles of the other media type.
+
+        Args:
+            media_type: of the titles.
+            name: the list's number, or ``user/slug``.
+            sort: an order of MDBList with its direction, such as ``score.desc``; None: that of the list.
+            offset: entries before the page.
+            limit: entries of the page, at most 1,000.
+
+        Raises:
+            NotFound: there is no such list.
+            ServiceRefused: MDBList does not accept the key, or the list is private.
+            BadAnswer: the answer is not a page of a list; an entry without ids is left out.
+            QuotaSpent, ServiceUnavailable: see :meth:`titles`.
+        """
+        by, _, order = (sort or "").partition(".")
+        params = {"limit": limit, "offset": offset} | ({"sort": by, "order": order} if sort else {})
+        path = f"/lists/{name}/items"
+        try:
+            answer = self._either_path(path, lambda path: self.transport.get_json(path, params))
+        except _Refused as refused:
+            if refused.status == 403:
+                message = f"MDBList: the list {name} was refused (403){refused.message}. Is it private?"
+                raise ServiceRefused(f"{message} If not, check MDBLIST_API_KEY.") from None
+            raise refused.meaning() from None
+        except (NotFound, NoSuchPath):
+            raise NotFound(f"MDBList has no list {name}") from None
+        return parse_list(answer, media_type, end=offset + limit)
+
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        """POST to ``path``, with or without a trailing slash. Raises the first refusal if both are refused."""
+        return self._either_path(path, lambda path: self.transport.post_json(path, body, repeatable=True))
+
+    def _either_path(self, path: str, send: Callable[[str], Any]) -> Any:
+        """Send to ``path``, with or without a trailing slash. Raises the first refusal if both are refused."""
         refusal: RequestRejected | None = None
         for ending in self._path_endings:
             try:
-                answer = self.transport.post_json(path + ending, body, repeatable=True)
+                answer = send(path + ending)
             except (Redirected, NoSuchPath) as error:
                 refusal = refusal or error
             else:
@@ -234,6 +274,27 @@ def parse_titles(answer: Any, provider: Provider, requested: dict[str, Id]) -> M
             except BadAnswer as error:
                 result.unreadable[one] = str(error)
     return result
+
+
+def parse_list(answer: Any, media_type: MediaType, *, end: int) -> ListPage:
+    """Parse a page of a list that ends before the entry ``end``.
+
+    Raises:
+        BadAnswer: it is not one.
+    """
+    answer = expect(answer, dict, "MDBList's list")
+    part = LIST_PARTS[media_type]
+    titles = []
+    for entry in objects(expect(answer.get(part), list, f"MDBList's list: {part}")):
+        ids = as_object(entry.get("ids"))
+        tmdb_id = _whole(ids.get("tmdb"), LARGEST_COUNT) or _whole(entry.get("id"), LARGEST_COUNT)
+        imdb_id = one_line(ids.get("imdb")) or one_line(entry.get("imdb_id"))
+        if tmdb_id is not None or imdb_id is not None:
+            titles.append(ListedTitle(tmdb_id, imdb_id))
+    pagination = as_object(answer.get("pagination"))
+    has_more, total = pagination.get("has_more"), _whole(pagination.get("total"), LARGEST_COUNT)
+    # Of a page that says neither, everything was requested at once.
+    return ListPage(tuple(titles), has_more if isinstance(has_more, bool) else total is not None and total > end)
 
 
 def parse_title(entry: Any) -> dict[str, Any]:

@@ -12,8 +12,9 @@ Facts about the API that shaped this module:
 
 import math
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
+from aperture_dagster.library.listed import ListedTitle, ListPage
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused
 from aperture_dagster.resources.json_text import as_object, expect, objects, unique
@@ -26,6 +27,9 @@ CREW_KEPT = 5
 # A larger number is a mistake, and does not fit any column.
 LARGEST = 1e15
 PATHS: dict[MediaType, str] = {"movie": "/movie", "series": "/tv"}
+ListName = Literal["popular", "trending", "top_rated"]
+# TMDb refuses pages beyond this one.
+LAST_PAGE = 500
 APPENDED: dict[MediaType, str] = {
     "movie": "keywords,credits,external_ids,recommendations",
     "series": "keywords,aggregate_credits,external_ids,recommendations",
@@ -119,6 +123,24 @@ class Tmdb(ServiceClient):
             **{name: _text(answer.get(name)) for name in ("overview", "poster_path", "backdrop_path")},
             "part_tmdb_ids": [part["id"] for part in parts],
         }
+
+    def listed(self, media_type: MediaType, name: ListName, page: int = 1) -> ListPage:
+        """Request a page (from 1 on, 20 titles each) of one of TMDb's own lists; trending is that of the week.
+
+        Raises:
+            BadAnswer: the answer is not a page of a list.
+            ServiceUnavailable, ServiceRefused: see :class:`Transport`.
+        """
+        path = PATHS[media_type]
+        path = f"/trending{path}/week" if name == "trending" else f"{path}/{name}"
+        try:
+            answer = expect(self.transport.get_json(path, {"page": page}), dict, f"TMDb's {path}")
+        except NotFound as error:
+            raise BadAnswer(f"TMDb has no list {path}: {error}") from None
+        results = expect(answer.get("results"), list, f"TMDb's {path}: results")
+        pages = expect(answer.get("total_pages"), int, f"TMDb's {path}: total_pages")
+        titles = tuple(ListedTitle(tmdb_id=number) for number in _ids(results))
+        return ListPage(titles, has_more=bool(results) and page < min(pages, LAST_PAGE))
 
     def _get(self, path: str, wanted: int, **params: str) -> dict[str, Any]:
         """Request something by its id. Raises BadAnswer for an answer about something else."""

@@ -40,7 +40,8 @@ def build_first_sync_sensor(
             return dg.SkipReason("APERTURE_MEDIA_SERVER_URL is not set: there is no media server to read.")
         unfilled = [job for job in first if _missing(job.assets, context.instance)]
         reasons = {job: why_not_now(job, context.instance, clock.now(), settings) for job in unfilled}
-        requests = [dg.RunRequest(job_name=job.name) for job, reason in reasons.items() if reason is None]
+        wanted = [job.first_request(context.instance, settings) for job, reason in reasons.items() if reason is None]
+        requests = [request for request in wanted if request is not None]
         if requests:
             return dg.SensorResult(run_requests=requests)
         if reasons:

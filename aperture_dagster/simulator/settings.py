@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -62,6 +62,8 @@ class SimulatorSettings:
     """Status for a batch that is too large; the real service has also used 403 and 413."""
     mdblist_unknown_share: float = 0.05
     """Share of titles that it does not know, chosen by their keys."""
+    mdblist_lists: Mapping[str, Sequence[str]] | None = None
+    """Keys of the titles of each list, by ``user/slug``; None: the best known films and series."""
     mdblist_limit_in_body: bool = False
     """Report a spent quota with status 200 and ``"response": false`` instead of 429."""
     mdblist_batch_path: Literal["any", "slash_by_redirect", "slash_only"] = "any"

@@ -281,13 +281,20 @@ def read_histories(connection: Connection) -> pd.DataFrame:
 
 def read_plays(connection: Connection, *, since: datetime, until: datetime) -> pd.DataFrame:
     """Read the log of plays in (since, until]: ``user_id``, ``work_id``, ``played_at``, ``plays``, ``completion``,
-    ``episode_id`` (null for films). Only of present users.
+    ``episode_id`` (the same for all copies of an episode; null for films and specials). Only of present users.
     """
     statement = """
         SELECT user_id, p.work_id, p.played_at, p.play_count AS plays, p.completion,
-        CASE WHEN p.is_episode THEN p.item_id END AS episode_id FROM plays p JOIN present_users USING (user_id)
+        CASE WHEN p.is_episode AND e.season IS DISTINCT FROM 0
+          THEN coalesce('S' || coalesce(e.season, 1) || 'E' || e.number, p.item_id::text) END AS episode_id
+        FROM plays p JOIN present_users USING (user_id) LEFT JOIN episodes e ON e.item_id = p.item_id
         WHERE p.played_at > :since AND p.played_at <= :until"""
     return read_frame(connection, statement, since=since, until=until)
+
+
+def first_play(connection: Connection) -> datetime | None:
+    """Return the time of the first play in the log."""
+    return read_value(connection, "SELECT min(played_at) FROM plays")
 
 
 def count_plays(connection: Connection) -> int:

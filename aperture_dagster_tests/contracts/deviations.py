@@ -253,6 +253,12 @@ DEVIATIONS: tuple[Deviation, ...] = (
         holds=lambda difference: difference.exchange.status in (400, 404) and isinstance(difference.value, str),
     ),
     Deviation(
+        "tmdb", "request", "undeclared",
+        where=("GET /3/trending/movie/{time_window} query.page", "GET /3/trending/tv/{time_window} query.page"),
+        differs="trending titles are read page by page",
+        because="The answer has pages, and total_pages says how many; only the parameter is not declared.",
+    ),
+    Deviation(
         "tmdb", "request", "SecurityNotFound",
         where=("* header.authorization",),
         differs="a version 3 key is in the query",

@@ -119,6 +119,10 @@ def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int =
             tmdb.find(title.media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
         for number in sorted({title.collection[0] for title in titles if title.collection})[::every]:
             tmdb.collection(number)
+        for media_type in ("movie", "series"):
+            for name in ("popular", "top_rated", "trending"):
+                tmdb.listed(media_type, name, 1)
+                tmdb.listed(media_type, name, 2)
         assert tmdb.find("movie", imdb_id="tt0") is None
         for ask in (partial(tmdb.title, "movie"), tmdb.collection):
             with pytest.raises(NotFound):
@@ -296,6 +300,12 @@ TMDB_ROUTES: dict[str, list[Ask]] = {
     "GET /genre/tv/list": [Ask()],
     "GET /discover/movie": [Ask(), Ask({"with_genres": "18|35", "primary_release_date.gte": "2000-01-01", **_SORTED})],
     "GET /discover/tv": [Ask(), Ask({"with_genres": "18,80", "first_air_date.gte": "2000-01-01", **_SORTED})],
+    "GET /movie/popular": [Ask(), Ask({"language": "en-US", "page": 2})],
+    "GET /tv/popular": [Ask()],
+    "GET /movie/top_rated": [Ask()],
+    "GET /tv/top_rated": [Ask()],
+    "GET /trending/movie/{time_window}": [Ask(where={"time_window": "week"}), Ask(where={"time_window": "day"})],
+    "GET /trending/tv/{time_window}": [Ask(where={"time_window": "week"})],
     "GET /movie/{tmdb_id}": [
         Ask(where={"tmdb_id": "{film}"}),
         Ask({"append_to_response": _EVERY_PART["movie"]}, where={"tmdb_id": "{film}"}),
@@ -379,6 +389,7 @@ TMDB_ERRORS: dict[str, list[Ask]] = {
     ],
     "GET /collection/{tmdb_id}": [Ask(where={"tmdb_id": "1"}, status=404)],
     "GET /discover/movie": [Ask({"page": 501}, status=400)],
+    "GET /movie/popular": [Ask({"page": 501}, status=400)],
     "GET /find/{external_id}": [Ask(status=422)],
 }
 """Requests that TMDb refuses."""

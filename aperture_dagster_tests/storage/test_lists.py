@@ -12,6 +12,7 @@ import pytest
 
 from aperture_dagster.resources.media_server.records import ServerLibrary
 from aperture_dagster.storage.lists import (
+    course_of_ranks,
     list_sizes,
     profile_table,
     read_copies,
@@ -193,6 +194,7 @@ def picks(ids: list[tuple[int, int]], day: date) -> list[dict[str, Any]]:
             "completion": 0.5,
             "score": 0.9,
             "relaxed": False,
+            "source": "local",
         }
         for rank, (work, item) in enumerate(ids, start=1)
     ]
@@ -203,10 +205,22 @@ def test_picks_of_earlier_days_are_kept(shelf: Shelf, ids: list[tuple[int, int]]
     with shelf.open() as connection:
         assert replace_top_picks(connection, yesterday, "movie", picks(ids[:3], yesterday)).inserted == 3
         assert replace_top_picks(connection, today, "movie", picks(ids[3:5], today)).inserted == 2
-        assert replace_top_picks(connection, today, "series", []).written == 0
+        with pytest.raises(ValueError, match="never replaced by an empty one"):
+            replace_top_picks(connection, today, "movie", [])
         assert replace_top_picks(connection, today, "movie", picks(ids[3:5], today)).written == 0
         assert [row["title"] for row in top_picks_table(connection, yesterday)] == ["Film 1", "Film 2", "Film 3"]
         assert len(top_picks_table(connection, today)) == 2
+        assert len(top_picks_table(connection, date(2026, 6, 1))) == 2, "the list in effect is the latest one"
+        assert top_picks_table(connection, date(2026, 5, 1)) == []
+
+
+def test_the_course_of_ranks_compares_with_the_day_before_and_a_week_before(shelf: Shelf, ids: list[tuple[int, int]]):
+    today, yesterday, week_ago = date(2026, 5, 17), date(2026, 5, 16), date(2026, 5, 10)
+    with shelf.open() as connection:
+        for day, chosen in ((today, ids[:3]), (yesterday, [ids[2], ids[0]]), (week_ago, [ids[5], ids[6], ids[1]])):
+            replace_top_picks(connection, day, "movie", picks(chosen, day))
+        course = [(row["title"], row["yesterday"], row["week_ago"]) for row in course_of_ranks(connection, today)]
+    assert course == [("Film 1", 2, None), ("Film 2", None, 3), ("Film 3", 1, None)]
 
 
 def profile(user: str, kind: str = "movie") -> dict[str, Any]:

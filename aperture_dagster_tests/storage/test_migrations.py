@@ -182,8 +182,9 @@ def put(database: Database) -> Callable[..., None]:
         ("taste_profiles", {"liked": 0}, {"liked": -1}),
         ("taste_weights", {"weight": -1}, {"weight": float("nan")}),
         ("recommendations", {"rank": 1}, {"rank": 0}),
-        ("top_picks", {"completion": 1.0, "score": 0}, {"score": 1.5}),
-        ("top_picks", {"viewers": 1}, {"viewers": 0}),
+        ("top_picks", {"source": "local", "score": 0}, {"source": "local", "score": 1.5}),
+        ("top_picks", {"source": "mdblist", "viewers": 0}, {"source": "mdblist", "viewers": -1}),
+        ("top_picks", {"source": "hybrid"}, {"source": "trakt"}),
     ],
 )  # fmt: skip
 def test_the_database_rejects_invalid_values(

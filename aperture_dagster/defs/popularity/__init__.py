@@ -4,10 +4,11 @@ from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.popularity.jobs import JOBS
 from aperture_dagster.defs.popularity.shows_you_watch import lead_to_unwatched_episodes, shows_you_watch
 from aperture_dagster.defs.popularity.top_picks import top_picks_asset
+from aperture_dagster.settings import Settings
 
 __all__ = ["group", "shows_you_watch"]
 
 
-def group(timezone: str) -> Group:
-    """The group, with days of the operator's time zone."""
-    return Group(assets=(top_picks_asset(timezone), shows_you_watch), checks=(lead_to_unwatched_episodes,), jobs=JOBS)
+def group(settings: Settings) -> Group:
+    """The group, with days of the operator's time zone, and Top Picks from the configured sources."""
+    return Group(assets=(top_picks_asset(settings), shows_you_watch), checks=(lead_to_unwatched_episodes,), jobs=JOBS)

@@ -5,10 +5,13 @@ from aperture_dagster.defs.jobs import Job
 JOBS = (
     Job(
         "refresh_top_picks",
-        "Rank what the household watched most, as of a day, and publish that if it is turned on.",
+        "Rank what is popular in the household, or on a list from outside, and publish that if it is turned on.",
         ("top_picks", "top_picks_libraries"),
         cron="0 5 * * *",
         scope="day",
+        first_run=True,
+        # Plays are read with the first lists of users.
+        needs=("watch_history",),
     ),
     Job(
         "sync_watching_libraries",

@@ -1,34 +1,40 @@
-"""What the household as a whole watches."""
+"""What is popular in the household."""
 
-from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.failures import EXPECTED, describe, operator_errors, stack_trace
 from aperture_dagster.defs.media_server import movies, series, watch_history
-from aperture_dagster.defs.reporting import materialized, table
+from aperture_dagster.defs.popularity.picking import MEDIA_TYPES, NOUNS, Made, Picker
+from aperture_dagster.defs.reporting import log_totals, materialized, table
+from aperture_dagster.defs.users import VERSION_TAG, has_dependent_assets
 from aperture_dagster.partitions import days_partitions
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.history import read_plays
-from aperture_dagster.storage.lists import read_items, replace_top_picks, top_picks_table
+from aperture_dagster.sources.services import Services
+from aperture_dagster.sources.top_lists import origin_of
+from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.history import first_play
+from aperture_dagster.storage.lists import course_of_ranks, read_items
+from aperture_dagster.storage.log_of_plays import note_log_of_plays
 from aperture_dagster.storage.versions import content_version
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from sqlalchemy import Connection
-
-MEDIA_TYPES = ("movie", "series")
-# When nobody watched anything in the window (a holiday), it is widened up to so many times its length.
-WIDEST = 12
-SHOWN = ("rank", "title", "year", "viewers", "plays", "completion", "score", "relaxed")
+# Days whose notes a message names; a backfill has the same note for most of its days.
+NAMED_DAYS = 3
 
 
-def top_picks_asset(timezone: str) -> dg.AssetsDefinition:
-    """The asset, with days of the operator's time zone for partitions."""
+def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
+    """The asset, with days of the operator's time zone for partitions, downstream of the services that it asks."""
+    timezone = ZoneInfo(settings.schedule_timezone)
+    # It waits in no pool: enrichment can hold that for hours, and a late list is worse than one of the day before.
+    services_asked = sorted({origin for one in MEDIA_TYPES if (origin := origin_of(settings, one)) is not None})
 
     @dg.asset(
         group_name="popularity",
@@ -37,79 +43,172 @@ def top_picks_asset(timezone: str) -> dg.AssetsDefinition:
             series,
             dg.AssetDep(watch_history, partition_mapping=dg.AllPartitionMapping()),
             enriched_metadata,
+            *services_asked,
         ],
-        partitions_def=days_partitions(timezone),
+        partitions_def=days_partitions(settings),
+        backfill_policy=dg.BackfillPolicy.single_run(),
         kinds={"numpy", "postgres"},
+        output_required=False,
         metadata={"dagster/table_name": "top_picks"},
     )
     def top_picks(
-        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
-    ) -> dg.MaterializeResult:
-        """What the household watched most in the 30 days before the day, 10 titles per media type and day.
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        database: dg.ResourceParam[Database],
+        services: dg.ResourceParam[Services],
+        clock: dg.ResourceParam[Clock],
+    ) -> Iterator[dg.MaterializeResult]:
+        """What is popular in the household, 10 titles per media type and day: from the plays of the 30 days before, a
+        list of TMDb or MDBList, or both.
 
-        Made from the log of plays up to the day's beginning, so a past day comes out the same whenever it is made.
+        Made from the log of plays up to the day's beginning, so a past day comes out the same whenever it is made. A
+        list from outside is that of the day on which it is read; if it cannot be, the last list stays.
         """
-        day = date.fromisoformat(context.partition_key)
-        written = 0
-        counts: dict[str, Any] = {}
-        with operator_errors(context, settings), database.transaction() as connection:
-            items = read_items(connection)
-            for media_type in MEDIA_TYPES:
-                picks, window = _picks(connection, items, media_type, day, timezone, settings)
-                written += replace_top_picks(connection, day, media_type, picks).written
-                counts[f"{media_type}_picks"] = len(picks)
-                counts[f"{media_type}_window_days"] = window
-                counts[f"{media_type}_relaxed"] = sum(pick["relaxed"] for pick in picks)
-            shown = top_picks_table(connection, day)
-            version = content_version(connection, "top_picks", day=day)
-        lists = {
-            name: table([{column: row[column] for column in SHOWN} for row in shown if row["media_type"] == media_type])
-            for media_type, name in (("movie", "films"), ("series", "series"))
-        }
-        return materialized(
-            context, lists | {"dagster/row_count": len(shown)} | counts | {"rows_written": written}, version=version
-        )
+        now = clock.now()
+        days = sorted(date.fromisoformat(key) for key in context.partition_keys)
+        with operator_errors(context, settings):
+            with database.transaction() as connection:
+                picker = Picker(settings, now.astimezone(timezone).date(), read_items(connection))
+                began = first_play(connection)
+            if days[-1] >= picker.today:
+                picker.read_outside(services, waiting=_log_waiting(context))
+            run = _Days(context, settings, database, picker)
+            run.make_all(days)
+            if began is not None:
+                note_log_of_plays(settings.home_path, began, now=now)
+            if run.failed and not run.results:
+                raise next(iter(run.failed.values()))
+            if len(days) == 1:
+                yield materialized(context, run.metadata(days[0]), version=run.versions[days[0]])
+                return
+            if not run.failed and has_dependent_assets(context):
+                # Later steps of the run wait for it. It must come first: a partition's last event counts.
+                yield dg.MaterializeResult()
+            run.record()
+            if run.failed:
+                raise run.failure()
 
     return top_picks
 
 
-def _picks(
-    connection: "Connection", items: "pd.DataFrame", media_type: str, day: date, timezone: str, settings: Settings
-) -> tuple[list[dict[str, Any]], int]:
-    """The rows of one list, and how many days it looked back on."""
-    from aperture_dagster.ranking.popularity import local_top_picks
+class _Days:
+    """The days of a run; what goes wrong with one costs only that day."""
 
-    until = datetime.combine(day, time.min, ZoneInfo(timezone))
-    window = settings.top_picks_window_days
-    widest = window * WIDEST
-    while True:
-        plays = read_plays(connection, since=until - timedelta(days=window), until=until)
-        found = local_top_picks(
-            plays,
-            items,
-            as_of=until,
-            window_days=window,
-            min_viewers=settings.top_picks_minimum_viewers,
-            limit=settings.top_picks_per_list,
-            media_type=media_type,
-        )
-        if len(found) or window >= widest:
-            break
-        window = min(window * 2, widest)
-    copies = dict(zip(items["work_id"], items["item_id"], strict=True))
-    rows = [
-        {
-            "day": day,
-            "media_type": media_type,
-            "rank": int(pick["rank"]),
-            "work_id": int(pick["work_id"]),
-            "item_id": int(copies[pick["work_id"]]),
-            "viewers": int(pick["viewers"]),
-            "plays": int(pick["plays"]),
-            "completion": round(float(pick["completion"]), 4),
-            "score": round(float(pick["score"]), 4),
-            "relaxed": bool(pick["relaxed"]),
+    def __init__(
+        self, context: dg.AssetExecutionContext, settings: Settings, database: Database, picker: Picker
+    ) -> None:
+        self._context, self._settings, self._database, self._picker = context, settings, database, picker
+        self.results: dict[date, dict[MediaType, Made]] = {}
+        self.versions: dict[date, str] = {}
+        self.failed: dict[date, Exception] = {}
+        self._courses: dict[date, list[dict[str, Any]]] = {}
+
+    def make_all(self, days: list[date]) -> None:
+        """Make the lists of each day, in a transaction of its own, and log what an operator should know."""
+        for number, day in enumerate(days, start=1):
+            try:
+                with self._database.transaction() as connection:
+                    made: dict[MediaType, Made] = {one: self._picker.make(connection, day, one) for one in MEDIA_TYPES}
+                    self._courses[day] = course_of_ranks(connection, day)
+                    self.versions[day] = content_version(connection, "top_picks", day=day)
+                self.results[day] = made
+            except Exception as error:
+                self.failed[day] = error
+                self._context.log.error(f"{day}: {describe(error, self._settings)}")
+                if isinstance(error, DatabaseError):
+                    # It would hit every other day, too.
+                    self.failed |= dict.fromkeys(days[number:], error)
+                    break
+        self._log_notes()
+
+    def _log_notes(self) -> None:
+        """Log each note once, with the days that it is about."""
+        about: dict[tuple[str, bool], list[date]] = {}
+        for day, made in self.results.items():
+            for media_type, one in made.items():
+                for note in one.notes:
+                    about.setdefault((f"{NOUNS[media_type]}: {note}", one.is_warning), []).append(day)
+        for (note, is_warning), days in about.items():
+            named = ", ".join(map(str, days[:NAMED_DAYS])) + (f" and {len(days) - NAMED_DAYS} more" * (len(days) > 3))
+            where = f" ({named})" if len(self.results) > 1 else ""
+            (self._context.log.warning if is_warning else self._context.log.info)(f"{note}{where}")
+
+    def metadata(self, day: date, *, with_tables: bool = True) -> dict[str, Any]:
+        """The metadata of a day's partition; what a person wants to see first comes first."""
+        made, course = self.results[day], self._courses[day]
+        metadata: dict[str, Any] = {}
+        if with_tables:
+            for media_type, name in zip(MEDIA_TYPES, ("films", "series"), strict=True):
+                rows = [row for row in course if row["media_type"] == media_type]
+                metadata[name] = table([_narrow(row) for row in rows])
+        metadata["dagster/row_count"] = sum(one.picks for one in made.values())
+        for media_type, one in made.items():
+            rows = [row for row in course if row["media_type"] == media_type]
+            metadata |= {
+                f"{media_type}_picks": one.picks,
+                f"{media_type}_new": sum(row["yesterday"] is None for row in rows),
+                f"{media_type}_watched": sum(row["plays"] > 0 for row in rows),
+                f"{media_type}_window_days": one.window_days,
+                f"{media_type}_relaxed": one.relaxed,
+                f"{media_type}_source": one.source or "none",
+            }
+            if one.kept:
+                metadata[f"{media_type}_kept"] = " ".join(one.notes)
+            elif one.is_warning:
+                metadata[f"{media_type}_without_outside"] = " ".join(one.notes)
+        metadata["rows_written"] = sum(one.written for one in made.values())
+        metadata["requests"] = self._picker.requests if day == self._picker.today else 0
+        return metadata
+
+    def record(self) -> None:
+        """Log a materialization for each day that was made, with tables for the last; close with the totals."""
+        *_, last = self.results
+        for day in self.results:
+            self._context.log_event(
+                dg.AssetMaterialization(
+                    self._context.asset_key,
+                    partition=day.isoformat(),
+                    metadata=self.metadata(day, with_tables=day == last),
+                    tags={VERSION_TAG: self.versions[day]},
+                )
+            )
+        written = sum(one.written for made in self.results.values() for one in made.values())
+        log_totals(self._context, {"days": len(self.results), "rows written": written})
+
+    def failure(self) -> dg.Failure:
+        """The failure of a step that made some days and others not."""
+        reasons = {day.isoformat(): describe(error, self._settings) for day, error in self.failed.items()}
+        metadata: dict[str, Any] = {
+            "failed_days": table([{"day": day, "why": reason} for day, reason in reasons.items()])
         }
-        for pick in found.to_dict("records")
-    ]
-    return rows, window
+        unforeseen = next((error for error in self.failed.values() if not isinstance(error, EXPECTED)), None)
+        if unforeseen is not None:
+            metadata["stack_trace"] = dg.MetadataValue.md(f"```\n{stack_trace(unforeseen, self._settings)}\n```")
+        day, reason = next(iter(reasons.items()))
+        return dg.Failure(
+            description=f"{len(reasons)} of {len(reasons) + len(self.results)} days could not be made, the others "
+            f"were. {day}: {reason} What was there is kept.",
+            metadata=metadata,
+            allow_retries=False,
+        )
+
+
+def _log_waiting(context: dg.AssetExecutionContext) -> Callable[[float], None]:
+    def waiting(seconds: float) -> None:
+        if seconds < 1:
+            context.log.info("Another run is asking the same service; waiting for it for up to a minute.")
+
+    return waiting
+
+
+def _narrow(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a title's row of the page: its rank today, the day before and a week before, and what was watched."""
+    return {
+        "rank": row["rank"],
+        "title": row["title"],
+        "yesterday": row["yesterday"],
+        "a week ago": row["week_ago"],
+        "viewers": row["viewers"],
+        "plays": row["plays"],
+        "score": row["score"],
+    }

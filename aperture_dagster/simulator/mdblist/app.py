@@ -9,18 +9,20 @@ It follows api.mdblist.com as of August 2026. Sources beyond its documentation (
 - Batches are documented both with a slash at the end of the path (the service's own OpenAPI, operation
   ``root_create``, quoted in NuvioMedia/NuvioTV issue 3520) and without (mdblist.doc). A Django service redirects
   from one to the other, or knows one only: django/django ``django/middleware/common.py``, ``CommonMiddleware``.
+- Pages of lists, their sorts and the headers ``X-Has-More`` and ``X-Total-Items``: mdblist.doc ``docs/api``, and the
+  clients of other programs, such as MunifTanjim/stremthru's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from starlette.responses import HTMLResponse, Response
 
 from aperture_dagster.simulator.catalogue import stable_number
-from aperture_dagster.simulator.mdblist.payloads import ids_of, title_payload
+from aperture_dagster.simulator.mdblist.payloads import ids_of, list_entry, list_id, sorted_entries, title_payload
 from aperture_dagster.simulator.opinions import share
 from aperture_dagster.simulator.responses import JSONResponse, html_page
 from aperture_dagster.simulator.service import Handler, Operation, Request, StandIn, Unmodelled
@@ -34,6 +36,8 @@ _OTHER_SEGMENTS = {
     "upcoming", "watchlist",
 }  # fmt: skip
 _APPENDABLE = {"keyword", "review"}
+_PAGING = ("limit", "offset", "sort", "order")
+_LARGEST_PAGE = 1000
 _LIBRARY_AGENT = re.compile(
     r"\s*$|(python-|httpx|aiohttp|urllib|requests|curl/|wget/|go-http-client|java/|okhttp|node|axios)", re.IGNORECASE
 )
@@ -46,7 +50,7 @@ _REFUSALS: tuple[tuple[int, dict[str, Any]], ...] = (
 
 
 class MdblistService(StandIn):
-    """MDBList over a state. Only requests about titles cost quota, one unit each, whatever the size of the batch."""
+    """MDBList over a state. Requests about titles and pages of lists cost quota, one unit each, whatever their size."""
 
     name = "mdblist"
     parameters = ("apikey",)
@@ -54,10 +58,12 @@ class MdblistService(StandIn):
     def __init__(self, state: SimulatorState) -> None:
         self._indexes: dict[tuple[str, str], dict[str, WorldTitle]] = {}
         self._version = -1
-        one, many = self._metered(self._one), self._metered(self._many)
+        one, many, items = (self._metered(handler) for handler in (self._one, self._many, self._list_items))
         operations = [Operation("GET", "/user", self._user)]
         for end in ("", "/"):
             operations += [
+                Operation("GET", "/lists/{number}/items" + end, items, _PAGING),
+                Operation("GET", "/lists/{user}/{slug}/items" + end, items, _PAGING),
                 Operation("GET", "/{provider}/{media_type}/{number}" + end, one, ["append_to_response"]),
                 Operation("POST", "/{provider}/{media_type}" + end, many),
             ]
@@ -92,7 +98,7 @@ class MdblistService(StandIn):
     def subjects(self, request: Request) -> Sequence[str]:
         """Return the ids of all titles: IMDb ids as they are, others as ``tmdb/movie/603``."""
         parts = request.path.strip("/").split("/")
-        ids: list[Any] = parts[2:] if len(parts) == 3 else []
+        ids: list[Any] = parts[2:] if len(parts) == 3 and parts[0] != "lists" else []
         if request.method == "POST" and len(parts) == 2:
             ids = _batch_ids(request) or []
         return [str(one) if parts[0] == "imdb" else f"{parts[0]}/{parts[1]}/{one}" for one in ids]
@@ -111,11 +117,11 @@ class MdblistService(StandIn):
         return share(title.key, "mdblist") >= self._state.settings.mdblist_unknown_share
 
     def _metered(self, handler: Handler) -> Handler:
-        def metered(request: Request, provider: str, **rest: str) -> Response:
-            _refuse_other_segments(provider, request)
+        def metered(request: Request, **named: str) -> Response:
+            _refuse_other_segments(named.get("provider", ""), request)
             quota = self._state.quotas["mdblist"]
             if quota.take():
-                response = handler(request, provider, **rest)
+                response = handler(request, **named)
             elif self._state.settings.mdblist_limit_in_body:
                 return JSONResponse({"response": False, "error": "API Limit Reached!"})
             else:
@@ -186,6 +192,41 @@ class MdblistService(StandIn):
             ordered.reverse()
         return JSONResponse([title_payload(title, appended, in_batch=True) for title in ordered])
 
+    def _list_items(self, request: Request, number: str = "", user: str = "", slug: str = "") -> Response:
+        """Return a page of a list, films and series apart; both count for the page."""
+        name = next((name for name in self._lists if list_id(name) == number), f"{user}/{slug}")
+        keys = self._lists.get(name)
+        if keys is None:
+            return JSONResponse({"error": "List not found"}, 404)
+        limit, offset = (_whole(request.query.get(one), usual) for one, usual in (("limit", 100), ("offset", 0)))
+        if limit is None or offset is None or not 1 <= limit <= _LARGEST_PAGE:
+            return JSONResponse({"error": "Invalid limit or offset"}, 400)
+        ranked = [(rank, title) for rank, key in enumerate(keys, start=1) if (title := self._state.titles.get(key))]
+        shown = sorted_entries(ranked, request.query.get("sort"), request.query.get("order"))
+        if shown is None:
+            raise Unmodelled(f"sort={request.query.get('sort')}")
+        page = shown[offset : offset + limit]
+        has_more = offset + limit < len(shown)
+        content: dict[str, Any] = {
+            part: [list_entry(rank, title) for rank, title in page if title.media_type == media_type]
+            for part, media_type in (("movies", "movie"), ("shows", "series"))
+        }
+        content["pagination"] = {"limit": limit, "offset": offset, "total": len(shown), "has_more": has_more}
+        headers = {"X-Has-More": str(has_more).lower(), "X-Total-Items": str(len(shown))}
+        return JSONResponse(content, headers=headers)
+
+    @property
+    def _lists(self) -> Mapping[str, Sequence[str]]:
+        """The keys of the titles of each list: those of the settings, or else the best known films and series."""
+        given = self._state.settings.mdblist_lists
+        if given is not None:
+            return given
+        known = sorted(self._state.titles.values(), key=lambda title: (-(title.vote_count or 0), title.key))
+        return {
+            f"household/best-known-{name}": [title.key for title in known if title.media_type == media_type][:200]
+            for name, media_type in (("films", "movie"), ("series", "series"))
+        }
+
     def _title(self, provider: str, media_type: str, number: str) -> WorldTitle | None:
         for one_type in _TYPES[media_type]:
             title = self._index(provider, one_type).get(number)
@@ -210,6 +251,13 @@ class MdblistService(StandIn):
 def _refuse_other_segments(segment: str, request: Request) -> None:
     if segment in _OTHER_SEGMENTS:
         raise Unmodelled(f"{request.method} {request.path}")
+
+
+def _whole(text: str | None, usual: int) -> int | None:
+    """Parse a whole number; None if it is something else."""
+    if text is None:
+        return usual
+    return int(text) if text.isdecimal() else None
 
 
 def _problem(provider: str, media_type: str) -> Response | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from aperture_dagster.simulator.catalogue import episode_air_date, stable_number
@@ -37,8 +37,7 @@ def title_payload(title: WorldTitle, appended: Collection[str] = (), *, in_batch
 
     Letterboxd's value is out of 10 with ``in_batch``, else out of 5.
     """
-    ratings = opinions(title)
-    scores = {site: _score(site, opinion) for site, opinion in ratings.items()}
+    ratings, scores = opinions(title), _scores(title)
     average = round(sum(scores.values()) / len(scores)) if scores else None
     released = title.release_date or None
     providers = _streams(title)
@@ -85,6 +84,49 @@ def title_payload(title: WorldTitle, appended: Collection[str] = (), *, in_batch
     return content
 
 
+_SORTS: dict[str, Callable[[int, WorldTitle], Any]] = {
+    "rank": lambda rank, title: rank,
+    "title": lambda rank, title: title.title,
+    "released": lambda rank, title: title.release_date or "",
+    "score": lambda rank, title: _combined(_scores(title)) or 0,
+    "tmdbpopular": lambda rank, title: title.popularity or 0.0,
+}
+
+
+def list_id(name: str) -> str:
+    """Return the number of a list that is called ``user/slug``."""
+    return str(1 + stable_number(f"mdblist list|{name}") % 1_000_000)
+
+
+def sorted_entries(
+    ranked: Sequence[tuple[int, WorldTitle]], sort: str | None, order: str | None
+) -> list[tuple[int, WorldTitle]] | None:
+    """Return the entries of a list (rank and title) in a requested order; None for an order that is not modelled."""
+    if sort is None:
+        return list(ranked)
+    if sort not in _SORTS or order not in (None, "asc", "desc"):
+        return None
+    return sorted(ranked, key=lambda entry: _SORTS[sort](*entry), reverse=order == "desc")
+
+
+def list_entry(rank: int, title: WorldTitle) -> dict[str, Any]:
+    """Return a title as an entry of a list, where ``id`` is TMDb's."""
+    ids = ids_of(title)
+    return {
+        "id": title.tmdb_id,
+        "rank": rank,
+        "adult": 0,
+        "title": title.title,
+        "imdb_id": ids["imdb"],
+        "tvdb_id": ids["tvdb"],
+        "language": title.language,
+        "mediatype": "movie" if title.media_type == "movie" else "show",
+        "release_year": title.year,
+        "spoken_language": title.language,
+        "ids": ids,
+    }
+
+
 def _country(title: WorldTitle) -> str | None:
     """Return the country's two letters, as far as the world's name for it allows."""
     if not title.countries:
@@ -102,6 +144,11 @@ def keywords(title: WorldTitle) -> list[str]:
     number = stable_number(f"{title.key}|own keywords")
     own = {_KEYWORDS[(number >> (8 * place)) % len(_KEYWORDS)] for place in range(number % 4)}
     return names + sorted(own)
+
+
+def _scores(title: WorldTitle) -> dict[str, int]:
+    """Return the ratings of all sites out of 100."""
+    return {site: _score(site, opinion) for site, opinion in opinions(title).items()}
 
 
 def _score(site: str, opinion: Opinion) -> int:

@@ -7,13 +7,16 @@ It follows version 3 as of June 2026 (``specs/tmdb-api.2026-06.json``). Beyond t
 - Merged and deleted ids are 404, while ``/find`` finds the new id by IMDb or TVDb id.
 - In languages other than English, an overview without translation is "". Here, a translated one begins with the
   language's code. Titles, and overviews in lists, are not translated.
+- ``/trending`` has pages, as its ``total_pages`` says, although the parameter is not specified.
+- ``top_rated`` leaves out titles with few votes (developer.themoviedb.org, movie-top-rated-list: it is
+  ``/discover`` by average, with at least 200 votes).
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC
 from typing import Any
@@ -53,8 +56,9 @@ _FIRST_SEGMENTS = {
     "find", "genre", "guest_session", "keyword", "list", "movie", "network", "person", "review", "search", "trending",
     "tv", "watch",
 }  # fmt: skip
-_LISTS_OF_FILMS = ("changes", "latest", "now_playing", "popular", "top_rated", "upcoming")
-_LISTS_OF_SERIES = ("airing_today", "changes", "latest", "on_the_air", "popular", "top_rated")
+_LISTS_OF_FILMS = ("changes", "latest", "now_playing", "upcoming")
+_LISTS_OF_SERIES = ("airing_today", "changes", "latest", "on_the_air")
+_LEAST_VOTES = 200
 _FILTERS = ("with_genres", "vote_count.gte", "vote_average.gte", "sort_by", "page", "language")
 _SIZES = {
     "backdrop_sizes": ["w300", "w780", "w1280", "original"],
@@ -89,6 +93,12 @@ class TmdbService(StandIn):
             ("/genre/tv/list", self._genres, ("language",)),
             ("/discover/movie", self._discover, (*_FILTERS, "primary_release_date.gte", "primary_release_date.lte")),
             ("/discover/tv", self._discover, (*_FILTERS, "first_air_date.gte", "first_air_date.lte")),
+            ("/movie/popular", self._popular, part),
+            ("/tv/popular", self._popular, part),
+            ("/movie/top_rated", self._top_rated, part),
+            ("/tv/top_rated", self._top_rated, part),
+            ("/trending/movie/{time_window}", self._trending, part),
+            ("/trending/tv/{time_window}", self._trending, part),
             ("/movie/{tmdb_id}", self._details, details),
             ("/tv/{tmdb_id}", self._details, details),
             ("/find/{external_id}", self._find, ("external_source",)),
@@ -125,7 +135,8 @@ class TmdbService(StandIn):
 
     def subjects(self, request: Request) -> Sequence[str]:
         """Return the path of a single movie, series or the like."""
-        return (request.path[1:],) if request.path.startswith(_ABOUT_ONE) else ()
+        is_list = request.path.endswith(("/popular", "/top_rated"))
+        return (request.path[1:],) if request.path.startswith(_ABOUT_ONE) and not is_list else ()
 
     def error(self, status: int) -> Response:
         """Return an error of this status in TMDb's form."""
@@ -284,6 +295,35 @@ class TmdbService(StandIn):
         names = sorted({name for title in titles for name in title.genres})
         return JSONResponse({"genres": [{"id": genre_id(name), "name": name} for name in names]})
 
+    def _popular(self, request: Request) -> Response:
+        return self._page_of(request, self._titles.popular(_media_type(request)))
+
+    def _top_rated(self, request: Request) -> Response:
+        known = [one for one in self._titles.popular(_media_type(request)) if (one.vote_count or 0) >= _LEAST_VOTES]
+        return self._page_of(request, sorted(known, key=lambda title: -(title.vote_average or 0.0)))
+
+    def _trending(self, request: Request, time_window: str) -> Response:
+        if time_window not in ("day", "week"):
+            return error_response(404, 34)
+
+        def interest(title: WorldTitle) -> float:
+            return -(title.popularity or 0.0) * share(title.key, f"trending|{time_window}")
+
+        found = sorted(self._titles.popular(_media_type(request)), key=interest)
+        return self._page_of(request, found, entry=payloads.list_item)
+
+    def _page_of(
+        self,
+        request: Request,
+        found: Sequence[WorldTitle],
+        *,
+        entry: Callable[[WorldTitle], dict[str, Any]] = payloads.discovered,
+    ) -> Response:
+        page = _page(request)
+        if page is None:
+            return error_response(400, 22)
+        return JSONResponse(payloads.result_page(found, page, entry=entry), headers=_CACHED)
+
     def _discover(self, request: Request) -> Response:
         page = _page(request)
         if page is None:
@@ -312,6 +352,10 @@ class TmdbService(StandIn):
         if order == "vote_average.desc":
             found = sorted(found, key=lambda title: -(title.vote_average or 0.0))
         return JSONResponse(payloads.result_page(found, page, entry=payloads.discovered))
+
+
+def _media_type(request: Request) -> str:
+    return "movie" if "/movie" in request.path else "series"
 
 
 def _moved(title: WorldTitle, moved: Mapping[int, int]) -> WorldTitle:

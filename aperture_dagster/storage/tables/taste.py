@@ -94,6 +94,7 @@ recommendations = sa.Table(
     comment="The current list of each user, replaced as a whole.",
 )
 
+TOP_PICKS_SOURCES = ("local", "mdblist", "tmdb", "hybrid")
 top_picks = sa.Table(
     "top_picks",
     metadata,
@@ -109,13 +110,15 @@ top_picks = sa.Table(
     sa.Column(
         "relaxed", sa.Boolean, nullable=False, comment="the minimum number of viewers was lowered to fill the list"
     ),
+    sa.Column("source", sa.Text, nullable=False, comment="what the list was made from"),
     sa.Column("generated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("media_type", MEDIA_TYPES),
     between("rank", 1),
-    between("viewers", 1),
+    one_of("source", TOP_PICKS_SOURCES),
+    between("viewers", 0),
     between("plays", 0),
     between("completion", 0, 1),
     between("score", 0, 1),
     sa.UniqueConstraint("day", "media_type", "work_id"),
-    comment="The most watched titles of the household, one list per day.",
+    comment="The most popular titles of the household, one list per day.",
 )

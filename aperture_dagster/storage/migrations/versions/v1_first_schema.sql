@@ -578,19 +578,22 @@ CREATE TABLE top_picks (
     completion REAL NOT NULL,
     score REAL NOT NULL,
     relaxed BOOLEAN NOT NULL,
+    source TEXT NOT NULL,
     generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_top_picks PRIMARY KEY (day, media_type, rank),
     CONSTRAINT ck_top_picks_media_type CHECK (media_type IN ('movie', 'series')),
     CONSTRAINT ck_top_picks_rank CHECK (rank >= 1),
-    CONSTRAINT ck_top_picks_viewers CHECK (viewers >= 1),
+    CONSTRAINT ck_top_picks_source CHECK (source IN ('local', 'mdblist', 'tmdb', 'hybrid')),
+    CONSTRAINT ck_top_picks_viewers CHECK (viewers >= 0),
     CONSTRAINT ck_top_picks_plays CHECK (plays >= 0),
     CONSTRAINT ck_top_picks_completion CHECK (completion >= 0 AND completion <= 1),
     CONSTRAINT ck_top_picks_score CHECK (score >= 0 AND score <= 1),
     CONSTRAINT uq_top_picks_day_media_type_work_id UNIQUE (day, media_type, work_id),
     CONSTRAINT fk_top_picks_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
-COMMENT ON TABLE top_picks IS 'The most watched titles of the household, one list per day.';
+COMMENT ON TABLE top_picks IS 'The most popular titles of the household, one list per day.';
 COMMENT ON COLUMN top_picks.relaxed IS 'the minimum number of viewers was lowered to fill the list';
+COMMENT ON COLUMN top_picks.source IS 'what the list was made from';
 
 CREATE TABLE shows_you_watch (
     user_id TEXT NOT NULL,

@@ -1,0 +1,425 @@
+"""Top Picks from every source: the household's plays, lists from outside, both, and what is kept when they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.partitions import days_partitions, range_tags
+from aperture_dagster.settings import load_settings
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.server import RunningSimulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
+from aperture_dagster.storage.log_of_plays import note_log_of_plays
+from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+USERS = ("ada", "bob", "cy")
+TODAY = datetime.now(UTC).date()
+NOON = datetime.combine(TODAY, time(12), UTC)
+DAY = timedelta(days=1)
+LIST = "friends/ours"
+
+
+def film(number: int, **fields: Any) -> WorldTitle:
+    """A film whose popularity on TMDb falls with its number."""
+    usual: dict[str, Any] = {
+        "title": f"Film {number}", "year": 2000, "release_date": "2000-01-01", "vote_average": 7.0,
+        "vote_count": 300, "popularity": 1000.0 - number, "tmdb_id": number, "imdb_id": f"tt{number:07}",
+    }  # fmt: skip
+    return WorldTitle(f"movie:{number}", "movie", **usual | fields)
+
+
+def show(number: int, **fields: Any) -> WorldTitle:
+    """A series of ten episodes."""
+    usual: dict[str, Any] = {
+        "title": f"Show {number}", "year": 2000, "release_date": "2000-01-01", "vote_average": 7.0,
+        "vote_count": 300, "popularity": 1000.0 - number, "tmdb_id": number, "episodes_per_season": (10,),
+    }  # fmt: skip
+    return WorldTitle(f"series:{number}", "series", **usual | fields)
+
+
+def watched(number: int, *users: str, days_ago: float = 1) -> list[Play]:
+    """A play of a film by each of these users."""
+    return [Play(user, f"movie:{number}", NOON - days_ago * DAY) for user in users]
+
+
+def world(*others: WorldTitle, plays: Sequence[Play] = (), owned: Sequence[int] = range(1, 6)) -> World:
+    """Some films and two series in the library, and other titles that only the services know."""
+    titles = [*(film(number) for number in owned), show(1), show(2), *others]
+    return World("a household", titles, [WorldUser(user) for user in USERS], list(plays))
+
+
+class House:
+    """A household whose libraries and histories have been read once."""
+
+    def __init__(self, simulator: RunningSimulator, home: Household, clock: SetClock) -> None:
+        self.simulator, self.home, self.clock = simulator, home, clock
+
+    def read(self) -> None:
+        for job in ("sync_users", "sync_movies", "sync_series"):
+            self.home.must(job)
+        self.read_history()
+
+    def read_history(self) -> None:
+        self.home.must("sync_watch_history", users=self.home.everyone())
+
+    def make(self, day: date = TODAY) -> dict[str, Any]:
+        """Make the list of a day; return the metadata."""
+        result = self.home.must("refresh_top_picks", partition=day.isoformat(), assets=["top_picks"])
+        return metadata_of(result, "top_picks")
+
+    def make_range(self, first: date, last: date) -> dg.ExecuteInProcessResult:
+        """Make the lists of all days between two in one run."""
+        return self.home.definitions.resolve_job_def("refresh_top_picks").execute_in_process(
+            instance=self.home.instance,
+            tags=range_tags(first.isoformat(), last.isoformat()),
+            asset_selection=[dg.AssetKey("top_picks")],
+            raise_on_error=False,
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.home.rows(
+            "SELECT day, p.media_type, rank, title, viewers, plays, completion, score, relaxed, source "
+            "FROM top_picks p JOIN titles t USING (item_id) ORDER BY day, p.media_type, rank"
+        )
+
+    def titles(self, day: date = TODAY, media_type: str = "movie") -> list[str]:
+        return [row["title"] for row in self.rows() if (row["day"], row["media_type"]) == (day, media_type)]
+
+    def sources(self, media_type: str = "movie") -> set[str]:
+        return {row["source"] for row in self.rows() if row["media_type"] == media_type}
+
+    def warnings(self) -> list[str]:
+        """The warnings of the last run."""
+        (run,) = self.home.instance.get_runs(limit=1)
+        return [one.user_message for one in self.home.instance.all_logs(run.run_id) if one.level == 30]
+
+
+@pytest.fixture
+def house(household: Any) -> Any:
+    """``with house(world, **settings) as house``: the stand-ins know all titles; it is noon."""
+
+    @contextmanager
+    def living(one: World, *, stand_ins: dict[str, Any] | None = None, **overrides: Any) -> Iterator[House]:
+        clock = SetClock(NOON)
+        known = {"mdblist_unknown_share": 0.0} | (stand_ins or {})
+        overrides = {"timezone": "UTC", "http_attempts": 1} | overrides
+        with household(one, {"clock": clock}, stand_ins=SimulatorSettings(**known), **overrides) as (simulator, home):
+            found = House(simulator, home, clock)
+            found.read()
+            yield found
+
+    return living
+
+
+# Sources
+
+
+def test_a_list_of_tmdb_keeps_its_order_and_shows_what_the_household_watched(house: Any) -> None:
+    # Popular: 10 films that nobody here owns, then those of the library. Film 3 has no TMDb id on the server's side.
+    others = [film(100 + number, popularity=5000.0, copies=0) for number in range(10)]
+    plays = [*watched(4, "ada", "bob"), *watched(9, "ada", "bob", "cy")]
+    one = world(*others, film(9, popularity=1.0), plays=plays)
+    with house(one, top_picks_movies_source="tmdb", top_picks_per_list=3) as home:
+        metadata = home.make()
+        assert home.titles() == ["Film 1", "Film 2", "Film 3"]
+        rows = [row for row in home.rows() if row["media_type"] == "movie"]
+        assert [(row["viewers"], row["plays"]) for row in rows] == [(0, 0)] * 3
+        assert home.sources() == {"tmdb"} and home.sources("series") == set()
+        assert metadata["movie_source"] == "tmdb" and metadata["requests"] == 1
+        assert home.simulator.state.requests("tmdb", "popular") == 1, "no more pages than needed"
+    with house(one, top_picks_movies_source="tmdb", top_picks_tmdb_list="top_rated") as home:
+        home.make()
+        assert len(home.titles()) == 6
+        row = next(row for row in home.rows() if row["title"] == "Film 4")
+        assert (row["viewers"], row["plays"]) == (2, 2)
+
+
+def test_pages_are_read_until_enough_titles_of_the_library_are_found(house: Any) -> None:
+    others = [film(100 + number, popularity=5000.0, copies=0) for number in range(45)]
+    with house(world(*others), top_picks_movies_source="tmdb", top_picks_per_list=2) as home:
+        home.make()
+        assert home.titles() == ["Film 1", "Film 2"]
+        assert home.simulator.state.requests("tmdb", "popular") == 3
+
+
+@pytest.mark.parametrize("name", ["popular", "trending", "top_rated"])
+def test_every_list_of_tmdb_is_read_for_series(house: Any, name: str) -> None:
+    with house(world(), top_picks_series_source="tmdb", top_picks_tmdb_list=name) as home:
+        home.make()
+        assert sorted(home.titles(media_type="series")) == ["Show 1", "Show 2"]
+
+
+def test_a_list_of_mdblist_is_matched_by_tmdb_id_then_imdb_id_and_never_by_title(house: Any) -> None:
+    namesake = film(70, title="Film 2", copies=0)
+    # On the list by its IMDb id only.
+    without_tmdb = film(6, tmdb_id=None)
+    keys = ["movie:70", "movie:6", "series:2", "movie:5", "movie:1"]
+    one = world(namesake, without_tmdb)
+    overrides = {"top_picks_movies_source": "mdblist", "top_picks_mdblist_movies": LIST}
+    with house(one, stand_ins={"mdblist_lists": {LIST: keys}}, **overrides) as home:
+        metadata = home.make()
+        assert home.titles() == ["Film 6", "Film 5", "Film 1"]
+        assert home.sources() == {"mdblist"}
+        assert metadata["requests"] == home.simulator.state.requests("mdblist") == 1
+        assert home.home.value("SELECT used FROM quota WHERE service = 'mdblist'") == 1
+    with house(
+        one, stand_ins={"mdblist_lists": {LIST: keys}}, top_picks_mdblist_sort="tmdbpopular.asc", **overrides
+    ) as home:
+        home.make()
+        assert home.titles() == ["Film 6", "Film 5", "Film 1"]
+    with house(
+        one, stand_ins={"mdblist_lists": {LIST: keys}}, top_picks_mdblist_sort="tmdbpopular.desc", **overrides
+    ) as home:
+        home.make()
+        assert home.titles() == ["Film 1", "Film 5", "Film 6"]
+
+
+def test_a_hybrid_list_joins_what_is_watched_here_and_what_is_popular_outside(house: Any) -> None:
+    # Film 5 is first here and fifth of five outside, Film 1 the reverse; Film 2 is second in both.
+    plays = [*watched(5, *USERS), *watched(2, "ada", "bob"), *watched(4, "ada", days_ago=20)]
+    one = world(plays=plays)
+    sources = {"top_picks_movies_source": "hybrid", "top_picks_per_list": 3}
+    with house(one, **sources) as home:
+        home.make()
+        assert home.titles() == ["Film 2", "Film 5", "Film 1"]
+        assert home.sources() == {"hybrid"}
+    with house(one, top_picks_local_weight=1.0, **sources) as home:
+        home.make()
+        assert home.titles() == ["Film 5", "Film 2", "Film 4"]
+    with house(one, top_picks_local_weight=0.0, **sources) as home:
+        home.make()
+        assert home.titles() == ["Film 1", "Film 2", "Film 3"]
+
+
+# Trouble
+
+
+def test_a_source_that_fails_keeps_the_last_list_and_costs_the_other_media_type_nothing(house: Any) -> None:
+    plays = [Play(user, "series:1", NOON - DAY, season=1, episode=1) for user in USERS]
+    with house(world(plays=plays), top_picks_movies_source="tmdb") as home:
+        home.clock.moment -= DAY
+        home.make(TODAY - DAY)
+        before = home.rows()
+        home.clock.moment += DAY
+        home.simulator.state.add_fault(FaultRule("tmdb", status=503))
+        metadata = home.make()
+        assert [row for row in home.rows() if row["media_type"] == "movie"] == [
+            row for row in before if row["media_type"] == "movie"
+        ]
+        assert home.titles(media_type="series") == ["Show 1"]
+        assert f"The list of {TODAY - DAY} is kept" in metadata["movie_kept"]
+        assert metadata["movie_source"] == "none" and metadata["movie_picks"] == 0
+        (warning,) = home.warnings()
+        assert warning.startswith("Films: TMDb") and "503" in warning
+        # What the page shows is the list in effect.
+        assert len(metadata["films"].records) == 5
+        home.simulator.state.clear_faults()
+        home.make()
+        made = home.rows()
+        home.simulator.state.add_fault(FaultRule("tmdb", status=503))
+        assert home.make()["rows_written"] == 0
+        assert home.rows() == made, "a second run that fails keeps the list of the first"
+
+
+def test_a_spent_quota_of_mdblist_keeps_the_last_list(house: Any) -> None:
+    overrides = {"top_picks_movies_source": "mdblist", "top_picks_mdblist_movies": LIST}
+    lists = {LIST: ["movie:3", "movie:1"]}
+    with house(world(), stand_ins={"mdblist_lists": lists, "mdblist_daily_limit": 1}, **overrides) as home:
+        home.make()
+        assert home.titles() == ["Film 3", "Film 1"]
+        metadata = home.make()
+        assert "used up" in metadata["movie_kept"] and home.titles() == ["Film 3", "Film 1"]
+        assert home.simulator.state.requests("mdblist") == 1, "nothing is asked beyond the quota"
+
+
+def test_without_a_key_a_hybrid_list_is_made_from_plays_alone(house: Any) -> None:
+    one = world(plays=watched(3, *USERS))
+    with house(one, top_picks_movies_source="hybrid", tmdb_api_key=None) as home:
+        metadata = home.make()
+        assert home.titles() == ["Film 3"] and home.sources() == {"local"}
+        assert "TMDB_API_KEY is not set. The list is made from the household's plays alone." in home.warnings()[0]
+        assert "TMDB_API_KEY" in metadata["movie_without_outside"]
+
+
+def test_a_hybrid_list_of_today_is_kept_rather_than_made_from_plays_alone(house: Any) -> None:
+    with house(world(plays=watched(3, *USERS)), top_picks_movies_source="hybrid") as home:
+        home.make()
+        before = home.rows()
+        home.simulator.state.add_fault(FaultRule("tmdb", status=500))
+        home.make()
+        assert home.rows() == before and home.sources() == {"hybrid"}
+
+
+def test_a_list_with_nothing_of_the_library_keeps_the_last_list_and_never_writes_an_empty_one(house: Any) -> None:
+    overrides = {"top_picks_movies_source": "mdblist", "top_picks_mdblist_movies": LIST}
+    with house(world(film(70, copies=0)), stand_ins={"mdblist_lists": {LIST: ["movie:70"]}}, **overrides) as home:
+        metadata = home.make()
+        assert home.rows() == []
+        assert metadata["movie_kept"] == (
+            "None of the 1 titles on MDBList's list are in the library. There is no earlier list to keep."
+        )
+
+
+def test_a_list_that_mdblist_does_not_have_is_named(house: Any) -> None:
+    overrides = {"top_picks_movies_source": "mdblist", "top_picks_mdblist_movies": "nobody/nothing"}
+    with house(world(), stand_ins={"mdblist_lists": {}}, **overrides) as home:
+        assert "MDBList has no list nobody/nothing" in home.make()["movie_kept"]
+
+
+def test_a_household_that_watched_nothing_keeps_its_last_list(house: Any) -> None:
+    with house(world(plays=watched(3, *USERS)), top_picks_history_days=700) as home:
+        home.make()
+        assert home.titles() == ["Film 3"]
+        home.home.rows("DELETE FROM plays RETURNING 1")
+        assert home.make()["movie_source"] == "none"
+        assert home.titles() == ["Film 3"]
+
+
+# Days
+
+
+def test_a_backfill_of_30_days_is_one_run_with_the_rows_of_30_single_runs(house: Any) -> None:
+    # The server tells only when somebody last watched a film.
+    plays = [play for day in range(40) for play in watched(1 + day, USERS[day % 3], USERS[day % 2], days_ago=day)]
+    days = [TODAY - number * DAY for number in range(29, -1, -1)]
+    with house(world(plays=plays, owned=range(1, 41))) as home:
+        result = home.make_range(days[0], days[-1])
+        assert result.success, failures(result)
+        together = home.rows()
+        assert {row["day"] for row in together} == set(days)
+        made = home.home.instance.get_materialized_partitions(dg.AssetKey("top_picks"))
+        assert made == {day.isoformat() for day in days}
+        home.home.rows("DELETE FROM top_picks RETURNING 1")
+        for day in days:
+            home.make(day)
+        assert home.rows() == together
+
+
+def test_a_day_that_fails_costs_only_that_day(house: Any) -> None:
+    days = [TODAY - number * DAY for number in range(4, -1, -1)]
+    with house(world(plays=watched(1, *USERS, days_ago=6))) as home:
+        with home.home.database.transaction() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE top_picks ADD CHECK (day <> '{days[2]}')")
+        result = home.make_range(days[0], days[-1])
+        assert not result.success
+        assert failures(result)["top_picks"].startswith(f"1 of 5 days could not be made, the others were. {days[2]}: ")
+        assert {row["day"] for row in home.rows()} == set(days) - {days[2]}
+        made = home.home.instance.get_materialized_partitions(dg.AssetKey("top_picks"))
+        assert made == {day.isoformat() for day in days if day != days[2]}
+
+
+def test_past_days_of_a_list_from_outside_stay_as_they_were_made(house: Any) -> None:
+    with house(world(plays=watched(5, *USERS, days_ago=9)), top_picks_movies_source="tmdb") as home:
+        home.clock.moment -= 2 * DAY
+        home.make(TODAY - 2 * DAY)
+        before = home.titles(TODAY - 2 * DAY)
+        home.clock.moment += 2 * DAY
+        home.simulator.state.add_title(film(60, popularity=9000.0))
+        asked = home.simulator.state.requests("tmdb")
+        result = home.make_range(TODAY - 3 * DAY, TODAY - DAY)
+        assert result.success
+        assert home.titles(TODAY - 2 * DAY) == before
+        assert home.titles(TODAY - DAY) == [], "what TMDb listed yesterday is not known"
+        assert home.simulator.state.requests("tmdb") == asked
+
+
+@pytest.mark.parametrize(
+    ("timezone", "hours"),
+    [("America/New_York", 4), ("Europe/Berlin", -1), ("Australia/Lord_Howe", -11)],
+)
+def test_days_begin_at_midnight_where_the_operator_lives_also_when_clocks_change(
+    house: Any, timezone: str, hours: int
+) -> None:
+    zone = ZoneInfo(timezone)
+    # The last day on which clocks changed, and the two beside it.
+    changed = next(
+        day
+        for day in (TODAY - number * DAY for number in range(2, 400))
+        if datetime.combine(day, time(), zone).utcoffset() != datetime.combine(day + DAY, time(), zone).utcoffset()
+    )
+    midnights = [datetime.combine(changed + number * DAY, time(), zone) for number in (0, 1, 2)]
+    plays = [
+        Play("ada", f"movie:{number}", moment)
+        for number, moment in enumerate(
+            (midnights[0] - timedelta(minutes=1), midnights[1] - timedelta(minutes=1), midnights[1] + DAY / 48), start=1
+        )
+    ]
+    with house(world(plays=plays), timezone=timezone, top_picks_history_days=500, top_picks_window_days=5) as home:
+        result = home.make_range(changed, changed + 2 * DAY)
+        assert result.success, failures(result)
+        found = {day: set(home.titles(day)) for day in (changed, changed + DAY, changed + 2 * DAY)}
+    assert found == {
+        changed: {"Film 1"},
+        changed + DAY: {"Film 1", "Film 2"},
+        changed + 2 * DAY: {"Film 1", "Film 2", "Film 3"},
+    }
+
+
+def test_days_begin_with_the_log_of_plays(house: Any) -> None:
+    with house(world(plays=watched(1, *USERS, days_ago=12))) as home:
+        settings = home.home.settings
+        keys = days_partitions(settings).get_partition_keys()
+        assert keys[0] == (datetime.now(UTC).date() - 30 * DAY).isoformat()
+        home.make()
+        keys = days_partitions(settings).get_partition_keys()
+        assert (keys[0], keys[-1]) == ((TODAY - 12 * DAY).isoformat(), datetime.now(UTC).date().isoformat())
+
+
+def test_days_long_before_the_installation_are_not_missing(tmp_path: Any, make_settings: Any) -> None:
+    settings = make_settings(timezone="Asia/Tokyo")
+    noted = datetime(2025, 6, 1, 20, tzinfo=UTC)
+    note_log_of_plays(settings.home_path, datetime(2019, 1, 1, tzinfo=UTC), now=noted)
+    note_log_of_plays(settings.home_path, datetime(2018, 1, 1, tzinfo=UTC), now=noted + 90 * DAY)
+    assert days_partitions(settings).get_partition_keys()[0] == "2025-05-03"
+    more = load_settings(**settings.model_dump(exclude_unset=True) | {"top_picks_history_days": 9000})
+    assert days_partitions(more).get_partition_keys()[0] == "2018-01-01"
+
+
+def test_a_new_installation_gets_all_its_days_in_one_run(house: Any) -> None:
+    with house(world(plays=watched(1, *USERS, days_ago=3))) as home:
+        sensor = home.home.definitions.resolve_sensor_def("first_sync_sensor")
+        with dg.build_sensor_context(
+            instance=home.home.instance, definitions=home.home.definitions, resources={"clock": home.clock}
+        ) as context:
+            requests = sensor.evaluate_tick(context).run_requests or []
+        (request,) = [one for one in requests if one.job_name == "refresh_top_picks"]
+        result = home.home.definitions.resolve_job_def("refresh_top_picks").execute_in_process(
+            instance=home.home.instance, tags=request.tags
+        )
+        assert result.success
+        assert home.titles() == ["Film 1"]
+        partitions = days_partitions(home.home.settings)
+        made = home.home.instance.get_materialized_partitions(dg.AssetKey("top_picks"))
+        assert set(partitions.get_partition_keys()) <= made, "nothing shows as missing"
+        assert home.home.instance.get_latest_materialization_event(dg.AssetKey("top_picks_libraries")) is not None
+
+
+def test_the_page_shows_the_course_of_ranks(house: Any) -> None:
+    plays = [*watched(1, *USERS, days_ago=10), *watched(2, *USERS, days_ago=2)]
+    with house(world(plays=plays)) as home:
+        assert home.make_range(TODAY - 8 * DAY, TODAY - DAY).success
+        metadata = home.make()
+        rows = [record.data for record in metadata["films"].records]
+        assert [(row["title"], row["rank"], row["yesterday"], row["a week ago"]) for row in rows] == [
+            ("Film 2", 1, 1, None), ("Film 1", 2, 2, 1),
+        ]  # fmt: skip
+        assert metadata["movie_new"] == 0
+
+
+def test_every_run_is_recorded_with_a_version_of_its_own(house: Any) -> None:
+    with house(world(plays=watched(1, *USERS, days_ago=6))) as home:
+        result = home.make_range(TODAY - 2 * DAY, TODAY)
+        logged = home.home.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        events = [record.asset_materialization for record in logged]
+        versions = {event.partition: (event.tags or {})["dagster/data_version"] for event in events if event}
+        assert len(versions) == len(set(versions.values())) == 3
