@@ -21,14 +21,9 @@ TO_OWN_SCALE = 2.0
 
 
 def read_crowd(folder: Path, by_tmdb_id: Mapping[int, int], by_imdb_id: Mapping[str, int]) -> pd.DataFrame:
-    """Read the crowd's histories of films that are in the library.
+    """Read the crowd's histories of films in the library, which are given as work ids by their ids elsewhere.
 
-    Args:
-        folder: as described above.
-        by_tmdb_id, by_imdb_id: work ids of the library's films.
-
-    Returns:
-        Columns ``user_id``, ``work_id``, ``plays``, ``rating`` (0-10), ``last_played_at`` (UTC).
+    Returns the columns ``user_id``, ``work_id``, ``plays``, ``rating`` (0-10) and ``last_played_at`` (UTC).
 
     Raises:
         ServiceNotConfigured: a file is missing or malformed; the message names the setting.

@@ -29,11 +29,7 @@ class Database:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Open a connection for several transactions, with temporary tables that last as long as it does.
-
-        Raises:
-            DatabaseError: as for :meth:`transaction`.
-        """
+        """Open a connection for several transactions, with its own temporary tables; raises as :meth:`transaction`."""
         with _database_errors(), open_engine(self._settings).connect() as connection:
             # Closed at the end, and its temporary tables with it, instead of returning to the pool.
             connection.detach()
@@ -42,9 +38,7 @@ class Database:
     def lease(
         self, service: str, *, waiting: Callable[[float], None], patience_seconds: float | None = None
     ) -> AbstractContextManager[None]:
-        """Use an outside service exclusively among all processes of this home; see
-        :func:`aperture_dagster.storage.services.service_lease`.
-        """
+        """Use an outside service exclusively among all processes; see :func:`service_lease`."""
         engine = open_engine(self._settings)
         return service_lease(engine, service, waiting=waiting, patience_seconds=patience_seconds)
 

@@ -14,10 +14,7 @@ POLL_SECONDS = 1.0
 
 
 class BoundedBackend(httpcore.SyncBackend):
-    """Connections whose reads and writes end at a deadline of the calling thread, or when cancelled.
-
-    httpx limits each read only, so a server that sends a byte now and then would hold a request forever.
-    """
+    """Connections whose reads and writes end at a deadline of the calling thread, or when cancelled."""
 
     def __init__(self, cancelled: threading.Event) -> None:
         self._cancelled = cancelled
@@ -28,11 +25,7 @@ class BoundedBackend(httpcore.SyncBackend):
         self._of_thread.deadline = time.monotonic() + seconds
 
     def left(self, timeout: float | None, error: type[Exception]) -> float:
-        """Return the seconds that an operation may take, always positive.
-
-        Raises:
-            Exception: ``error``, if the deadline has passed or the request was cancelled.
-        """
+        """Return the seconds that an operation may take; raise ``error`` after the deadline or a cancellation."""
         seconds = self._of_thread.deadline - time.monotonic()
         if seconds <= 0 or self._cancelled.is_set():
             raise error("the deadline of the request has passed")

@@ -1,7 +1,4 @@
-"""Turn texts into vectors: with a local model, or with any endpoint that speaks OpenAI's protocol.
-
-Every embedder has a ``name`` that goes into the key of its vectors, so that vectors of two models never mix.
-"""
+"""Turn texts into vectors, with a local model or with any endpoint that speaks OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -54,9 +51,9 @@ _TOO_LONG = re.compile(r"context length|maximum context|input length|too long|to
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """Vectors of texts: float32, (texts, dimensions), of length 1.
+    """Vectors of texts: float32, (texts, dimensions), of length 1; zero for a text that is ``refused``.
 
-    ``refused`` holds the reason why the endpoint refuses a text, by its position; its vector is zero.
+    ``refused`` holds the endpoint's reasons, by position.
     """
 
     vectors: np.ndarray
@@ -66,9 +63,8 @@ class Embedding:
 class Embedder(ABC):
     """Texts in, vectors out.
 
-    Args:
-        model: provider and model, for :attr:`name`.
-        dimensions: length of a vector, if it is known.
+    ``name``, made from the model and the dimensions, is part of the key of its vectors, so that those of two models
+    never mix.
     """
 
     def __init__(self, model: str, dimensions: int | None = None) -> None:
@@ -137,16 +133,9 @@ class FastEmbedEmbedder(Embedder):
 
 
 class OpenAiEmbedder(Embedder):
-    """Any OpenAI-compatible endpoint: OpenAI, Ollama, LM Studio.
+    """Any OpenAI-compatible endpoint: OpenAI, Ollama, LM Studio. ``options`` are those of the transport.
 
     The name of its vectors holds no address: another address returns the same vectors.
-
-    Args:
-        url: the endpoint's base address.
-        api_key: local endpoints need none.
-        model: its name at the endpoint.
-        batch_size: texts in one request.
-        options: passed to the transport.
     """
 
     def __init__(self, url: str, api_key: str | None, *, model: str, batch_size: int, **options: Any) -> None:
@@ -244,9 +233,9 @@ def tokens_of(model: str) -> int:
 
 
 def truncate(text: str, tokens: int) -> str:
-    """Truncate a text to at most so many tokens.
+    """Truncate a text to at most so many tokens, by a safe estimate.
 
-    A safe estimate: English has four to five characters a token, other scripts up to two tokens a character.
+    English has four to five characters a token, other scripts up to two tokens a character.
     """
     if len(text) * 2 <= tokens:
         return text
@@ -259,9 +248,7 @@ def truncate(text: str, tokens: int) -> str:
 
 
 def inspect_credit(api_key: str, answer: Answer) -> None:
-    """Raise if an account has no credit, which 429 may also mean, and where no retry helps; a hook for
-    :class:`Transport`.
-    """
+    """Raise if an account has no credit, which 429 may also mean, and where no retry helps; see :class:`Transport`."""
     if answer.status not in (402, 429):
         return
     error = as_object(answer.fields().get("error"))
@@ -284,11 +271,7 @@ def unit_length(vectors: ArrayLike) -> np.ndarray:
 
 
 def make_embedder(settings: Settings) -> Embedder:
-    """Make the embedder of the settings.
-
-    Raises:
-        ServiceNotConfigured: its package is not installed.
-    """
+    """Make the embedder of the settings. Raises ServiceNotConfigured if its package is not installed."""
     key = settings.embedder_api_key
     if settings.embedder == "fastembed":
         model = settings.embedder_model or "BAAI/bge-small-en-v1.5"

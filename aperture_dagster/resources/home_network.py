@@ -29,12 +29,9 @@ SHARED_ADDRESSES = ipaddress.ip_network("100.64.0.0/10")
 class Route:
     """How requests reach a service.
 
-    Args:
-        headers: sent with every request; they are secrets.
-        verify: a TLS context, or whether certificates are verified with the usual ones.
-        direct: ignore the environment's proxies.
-        certificate_advice: what to do about a certificate that is not trusted.
-        password_advice: what to do if something in front of the service asks for a password.
+    ``headers`` are secrets that are sent with every request. ``verify`` is a TLS context, or whether certificates are
+    verified with the usual ones; ``direct`` ignores the environment's proxies. The advice is for the operator, about a
+    certificate that is not trusted and about something in front of the service that asks for a password.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -45,11 +42,7 @@ class Route:
 
 
 def route_to_media_server(settings: Settings) -> Route:
-    """Read the route from the settings.
-
-    Raises:
-        ServiceNotConfigured: the CA file cannot be read.
-    """
+    """Read the route from the settings. Raises ServiceNotConfigured if the CA file cannot be read."""
     headers = settings.media_server_headers
     return Route(
         headers=(parse_headers(headers.get_secret_value()) or {}) if headers is not None else {},

@@ -14,10 +14,8 @@ _ESCAPE = re.compile(r'\\(?:(["\\/bfnrt]|u[0-9a-fA-F]{4})|)')
 def parse_json(content: bytes, *, lenient: bool = False) -> Any:
     """Parse ``content``.
 
-    Args:
-        content: the body of an answer.
-        lenient: accept raw control characters in strings, backslashes that escape nothing, and bytes that are not
-            UTF-8 (which become U+FFFD). Valid JSON has the same meaning either way.
+    ``lenient`` accepts raw control characters in strings, backslashes that escape nothing, and bytes that are not UTF-8
+    (which become U+FFFD). Valid JSON has the same meaning either way.
 
     Raises:
         ValueError: the text is not JSON, or is nested too deeply.
@@ -36,11 +34,7 @@ def parse_json(content: bytes, *, lenient: bool = False) -> Any:
 
 
 def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
-    """Return ``value`` if it is an instance of ``kind``.
-
-    Raises:
-        BadAnswer: naming the expected and the actual type.
-    """
+    """Return ``value`` if it is an instance of ``kind``, or else raise BadAnswer, naming both types."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     # Python counts True as a number; JSON does not.
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):

@@ -86,10 +86,10 @@ class NoSuchPath(RequestRejected):
 
 @dataclass(slots=True)
 class MdbListAnswer(Generic[Id]):
-    """The answer for a batch: the columns of ``mdblist_scores`` of each title, without the work.
+    """The columns of ``mdblist_scores`` of each title in a batch, without the work.
 
     MDBList does not know an id that is in neither ``found`` nor ``unreadable``, provided that ``doubtful`` is 0: an
-    entry without an id, or with an id that was not requested, may belong to any of them.
+    entry without an id, or with one that was not requested, may belong to any of them.
     """
 
     found: dict[Id, dict[str, Any]] = field(default_factory=dict)
@@ -116,12 +116,11 @@ class MdbList(ServiceClient):
         self._path_endings: tuple[str, ...] = ("", "/")
 
     def check(self) -> None:
-        """Request the account of the key, to verify the key; may cost one request of the day's quota.
+        """Request the account of the key, to verify it; may cost one request of the day's quota.
 
         Raises:
             BadAnswer: the answer does not describe an account.
-            ServiceRefused: MDBList does not accept the key (401, 403).
-            QuotaSpent, ServiceUnavailable: see :meth:`titles`.
+            ServiceRefused, QuotaSpent, ServiceUnavailable: see :meth:`titles`.
         """
         try:
             answer = self.transport.get_json("/user")
@@ -135,8 +134,7 @@ class MdbList(ServiceClient):
         """Request titles, keyed in the answer by the given ids.
 
         A batch refused with 400, 403 or 413 may be too large for the account, whatever the text says. 403 may also mean
-        a wrong key. Since every account may request ten ids, a 403 for ten or fewer means the key; stepping down from
-        100 takes three requests to find out.
+        a wrong key: for ten ids or fewer, which every account may request, it does.
 
         Raises:
             BatchTooLarge: refused, and fewer ids may be accepted.
@@ -257,11 +255,7 @@ def _quota_spent(message: str) -> QuotaSpent:
 
 
 def parse_titles(answer: Any, provider: Provider, requested: dict[str, Id]) -> MdbListAnswer[Id]:
-    """Parse the answer for a batch; ``requested`` holds the ids by their text, which the entries' own ids are.
-
-    Raises:
-        BadAnswer: it is not a list.
-    """
+    """Parse the answer for a batch; ``requested`` holds the ids by their text. Raises BadAnswer unless it is a list."""
     result: MdbListAnswer[Id] = MdbListAnswer()
     for entry in expect(answer, list, "MDBList's answer"):
         one = requested.get(_id_of(entry, provider))
@@ -298,8 +292,7 @@ def parse_list(answer: Any, media_type: MediaType, *, end: int) -> ListPage:
 
 
 def parse_title(entry: Any) -> dict[str, Any]:
-    """Parse an entry of a batch: the columns of ``mdblist_scores``, each score on its own site's scale, None or empty
-    if unknown.
+    """Parse an entry of a batch: the columns of ``mdblist_scores``, each score on its own site's scale.
 
     Raises:
         BadAnswer: it is not an object, or a list in it is something else.

@@ -15,14 +15,11 @@ LARGEST_BODY = 32_000_000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to a service; ``path`` is appended to the service's address.
+    """A request to a service.
 
     Args:
-        method: GET, POST, …
-        path: with its leading slash.
-        params: query parameters.
-        json: a body to send as JSON.
-        content: a body to send unchanged.
+        path: appended to the service's address; begins with a slash.
+        json, content: a body to send as JSON, or unchanged.
         headers: override those of the transport. A token in ``Authorization`` is redacted like the transport's secrets.
         max_bytes: the largest decoded body to accept.
         repeatable: whether a failed attempt may be repeated; by default everything but POST and PATCH may.
@@ -71,11 +68,7 @@ class Answer:
         return self.body.decode("utf-8", "replace")
 
     def json(self, *, lenient: bool = False) -> Any:
-        """Parse the body; None for an empty one. ``lenient``: see :func:`parse_json`.
-
-        Raises:
-            BadAnswer: it is not JSON.
-        """
+        """Parse the body, None if it is empty; see :func:`parse_json`. Raises BadAnswer if it is not JSON."""
         if not self.body.strip():
             return None
         try:
@@ -96,9 +89,7 @@ class Answer:
         return self.body[:200].lstrip()[:1] == b"{"
 
     def message(self, *names: str, lenient: bool = False) -> str:
-        """Return the service's words about an error: the first of these fields that has a text, or else the whole
-        body unless it is an object or markup.
-        """
+        """Return the service's words about an error: the first of these fields with a text, or a body of plain text."""
         if self.is_object:
             fields = self.fields(lenient=lenient)
             return next((text for name in names if (text := one_line(fields.get(name)))), "")

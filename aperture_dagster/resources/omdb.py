@@ -54,18 +54,12 @@ class Omdb(ServiceClient):
         )
 
     def check(self) -> None:
-        """Request a title to verify the key, whether or not OMDb has it. Costs one request of the daily quota.
-
-        Raises as :meth:`title`, but never NotFound.
-        """
+        """Request any title to verify the key; costs one request of the quota. Raises as :meth:`title`."""
         with suppress(NotFound):
             self._fetch(ANY_TITLE)
 
     def title(self, imdb_id: str) -> dict[str, Any]:
-        """Request everything about a title.
-
-        Returns:
-            The columns of ``omdb_ratings``, without the work.
+        """Request the columns of ``omdb_ratings`` of a title.
 
         Raises:
             NotFound: OMDb has no such title; also, and without a request, if the id is not that of a title on IMDb.

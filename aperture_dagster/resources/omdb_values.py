@@ -1,7 +1,4 @@
-"""Parse OMDb's values, all of which are text for human readers; "N/A" means unknown.
-
-Nothing here raises: a text that cannot be parsed is None, never 0.
-"""
+"""Parse OMDb's values, all of which are text for human readers: a text that cannot be parsed is None, never 0."""
 
 import re
 from datetime import date

@@ -1,7 +1,4 @@
-"""The media server and the embedder of the settings, each opened when it is used.
-
-Plain classes around the settings, so that tests need no Dagster, and no key appears in a run's configuration.
-"""
+"""The media server and the embedder of the settings, in plain classes that need no Dagster."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -123,11 +120,7 @@ class Embedders:
         self._embedder: Embedder | None = None
 
     def get(self) -> Embedder:
-        """Return the embedder.
-
-        Raises:
-            ServiceNotConfigured: its package is not installed.
-        """
+        """Return the embedder. Raises ServiceNotConfigured if its package is not installed."""
         if self._embedder is None:
             self._embedder = self._make(self._settings)
         return self._embedder

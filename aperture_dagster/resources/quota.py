@@ -10,16 +10,7 @@ from aperture_dagster.storage import services
 
 
 class QuotaLedger:
-    """The quota of a service for each day (UTC).
-
-    Args:
-        database: where it is kept.
-        clock: says which day it is.
-        service: the service's name.
-        limit: requests a day.
-        label: the service's name in messages.
-        reported: the service reports its limit itself, and ``limit`` is only used until it has.
-    """
+    """The quota of a service for each day (UTC); ``limit`` is only used until the service has ``reported`` its own."""
 
     def __init__(
         self,
@@ -51,11 +42,7 @@ class QuotaLedger:
         return self._last_request_on or self.day
 
     def spend(self) -> None:
-        """Take one request from today's quota, before it is sent.
-
-        Raises:
-            QuotaSpent: there is none left.
-        """
+        """Take one request from today's quota, before it is sent. Raises QuotaSpent if there is none left."""
         day = self._last_request_on = self.day
         with self._database.transaction() as connection:
             is_left = services.spend(connection, self._service, day=day, **self._limit)

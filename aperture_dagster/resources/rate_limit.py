@@ -15,11 +15,6 @@ class Pacer:
     """Spaces the requests of all threads that share it by ``(period_seconds + 0.1) / requests``.
 
     The first request waits as well, because another process may have just sent one.
-
-    Args:
-        requests: how many the service allows in any window of ``period_seconds``.
-        period_seconds: length of the window.
-        clock: seconds, monotonic.
     """
 
     def __init__(self, requests: int, period_seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -11,8 +11,7 @@ HIDDEN = "***"
 
 
 def redact(message: str, secrets: Iterable[str]) -> str:
-    """Replace every secret in ``message``, also where it is escaped, perhaps repeatedly, for a URL, JSON, HTML or
-    Python, or encoded in base64.
+    """Replace every secret, also where it is escaped (for a URL, JSON, HTML or Python, even repeatedly) or in base64.
 
     Call it before a message is truncated: half a key at the edge would not be found.
     """

@@ -46,12 +46,10 @@ JOBS = {
 
 
 class Tmdb(ServiceClient):
-    """TMDb, with texts in ``language``; ``options`` are passed to the transport.
-
-    A read access token is sent in a header; a version 3 key only fits the query, and is redacted.
-    """
+    """TMDb, with texts in ``language``; ``options`` are passed to the transport."""
 
     def __init__(self, url: str, api_key: str, *, language: str = MAIN_LANGUAGE, **options: Any) -> None:
+        # A read access token is sent in a header; a version 3 key only fits the query, and is redacted.
         is_token = len(api_key) > 40 or not api_key.isalnum()
         super().__init__(
             "TMDb",
@@ -80,10 +78,7 @@ class Tmdb(ServiceClient):
             raise _another_server(str(error)) from None
 
     def title(self, media_type: MediaType, tmdb_id: int) -> dict[str, Any]:
-        """Request everything about a title; needs a second request if the overview is not translated.
-
-        Returns:
-            The columns of ``tmdb_metadata``, without the work.
+        """Request the columns of ``tmdb_metadata`` of a title; once more if the overview is not translated.
 
         Raises:
             NotFound: TMDb has no such title.
@@ -108,11 +103,7 @@ class Tmdb(ServiceClient):
         return None
 
     def collection(self, collection_id: int) -> dict[str, Any]:
-        """Request a collection and its films, in order of release, unreleased ones last.
-
-        Returns:
-            The columns of ``tmdb_collections``. Raises as :meth:`title`.
-        """
+        """Request the columns of ``tmdb_collections``, films in order of release; raises as :meth:`title`."""
         answer = self._get("/collection", collection_id)
         # Unreleased parts have "" for a date, which would sort first.
         parts = [part for part in objects(answer.get("parts")) if isinstance(part.get("id"), int)]
@@ -152,11 +143,7 @@ class Tmdb(ServiceClient):
 
 
 def inspect_address(answer: Answer) -> None:
-    """Tell TMDb's own 404, which means an unknown id, from another server's; a hook for :class:`Transport`.
-
-    Raises:
-        ServiceRefused: the 404 is about the address, so no title may be considered unknown.
-    """
+    """Raise ServiceRefused for a 404 that is not TMDb's own, so that no title is considered unknown."""
     if answer.status == 404 and "status_code" not in answer.fields():
         raise _another_server("404 without a status_code")
 
@@ -180,16 +167,9 @@ def parse_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
     title = _text(answer.get("title" if is_movie else "name"))
     if title is None:
         raise BadAnswer(f"TMDb's answer for {tmdb_id} has no title")
-    external, keywords, credits, collection, recommendations = (
-        as_object(answer.get(name))
-        for name in (
-            "external_ids",
-            "keywords",
-            "credits" if is_movie else "aggregate_credits",
-            "belongs_to_collection",
-            "recommendations",
-        )
-    )
+    names = ("external_ids", "keywords", "credits" if is_movie else "aggregate_credits")
+    external, keywords, credits = (as_object(answer.get(name)) for name in names)
+    collection, recommendations = (as_object(answer.get(name)) for name in ("belongs_to_collection", "recommendations"))
     crew, vote_count = objects(credits.get("crew")), _positive(answer.get("vote_count"))
     texts = ("overview", "tagline", "status", "original_language", "poster_path", "backdrop_path")
     return {

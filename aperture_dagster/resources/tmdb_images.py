@@ -56,8 +56,7 @@ class TmdbImages(ServiceClient):
 
         Raises:
             NotFound: the host has no such picture.
-            BadAnswer: the answer is not a picture, or is too large; or ``path`` is not a file name, and no request was
-                sent.
+            BadAnswer: the answer is not a picture, or too large, or ``path`` is not a file name (no request is sent).
             ServiceUnavailable, ServiceRefused, RequestRejected: see :class:`Transport`.
         """
         from aperture_dagster.library.pictures import NotAPicture, check_picture

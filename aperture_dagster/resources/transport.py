@@ -55,21 +55,16 @@ class Transport:
     """HTTP to one service.
 
     Args:
-        service: its name, for messages.
-        base_url: with no slash at the end.
         headers: sent with every request; may hold the key, which therefore never appears in a URL.
         params: sent with every request, for services that accept their key nowhere else.
-        pacer: spaces the requests, if the service limits their rate.
-        quota: every attempt is taken from it, if the service limits their number.
+        pacer, quota: every attempt waits for the one and is taken from the other.
         inspect: called with every answer before its status is interpreted; raises what the service means by it
             (a :class:`ServiceError` or :class:`TemporaryError`).
         timeout_seconds: for connecting (at most 10 s) and for each read. An attempt as a whole may take twice as long.
         attempts: tries in all, the first included.
         first_wait_seconds, longest_wait_seconds: between attempts; the wait doubles, with jitter.
-        connections: open at once.
         secrets: values that must not appear in any message.
-        setting: where to correct a refused key.
-        address_setting: where to correct a wrong address.
+        setting, address_setting: where to correct a refused key, and a wrong address.
         route: proxy, certificate and extra headers on the way to the service.
     """
 
@@ -161,10 +156,9 @@ class Transport:
         return self._retry(request, self._send_once)
 
     def get_json(self, path: str, params: Mapping[str, Any] | None = None, *, lenient: bool = False) -> Any:
-        """GET ``path`` and parse the answer.
+        """GET ``path`` and parse the answer; ``lenient``: see :func:`parse_json`.
 
-        A body that does not claim to be JSON, such as a proxy's page, is requested again; one that claims to be JSON
-        and cannot be parsed is not, because it would be the same again. ``lenient``: see :func:`parse_json`.
+        A body that does not claim to be JSON, such as a proxy's page, is requested again.
 
         Raises:
             BadAnswer: the answer claims to be JSON and is not, or is too large.
@@ -173,12 +167,8 @@ class Transport:
         return self._retry(Request("GET", path, params=params), partial(self._send_for_json, lenient=lenient))
 
     def post_json(self, path: str, body: Any, *, repeatable: bool = False) -> Any:
-        """POST ``body`` as JSON and parse the answer; None if it is empty. ``repeatable``: see :class:`Request`.
-
-        Raises as :meth:`get_json`.
-        """
-        request = Request("POST", path, json=body, repeatable=repeatable)
-        return self._retry(request, self._send_for_json)
+        """POST ``body`` as JSON and parse the answer, None if it is empty; raises as :meth:`get_json`."""
+        return self._retry(Request("POST", path, json=body, repeatable=repeatable), self._send_for_json)
 
     def _send_for_json(self, request: Request, *, lenient: bool = False) -> Any:
         answer = self._send_once(request)

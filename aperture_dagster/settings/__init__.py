@@ -1,11 +1,7 @@
 """Every setting of the product: name, type, default and one line of explanation.
 
-Each capability has a module with its group of settings, and :class:`Settings` combines the groups. To add one, write
-its module and add its class to the bases of ``Settings``; ``docs/settings.md`` is generated from that.
-
-A setting comes from the environment (``APERTURE_<NAME>``; the keys of other services also under their usual names,
-such as ``TMDB_API_KEY``) or a ``.env`` file, then from ``aperture.toml``, both in the project's root, then from its
-default. Secrets come from the environment or ``.env`` only, because ``aperture.toml`` is meant to be shared.
+To add a group, write its module and add its class to the bases of ``Settings``; ``docs/settings.md`` is generated from
+that, and says where settings come from.
 """
 
 import difflib
@@ -110,10 +106,7 @@ class Settings(
         return (root if self.media_server_url else root / "demo").resolve()
 
     def secret_values(self) -> list[str]:
-        """The configured secrets in clear, for redaction only.
-
-        They include the password in a database's address and the values of headers.
-        """
+        """The configured secrets in clear, with passwords in addresses and values of headers, for redaction only."""
         values = [getattr(self, name) for name in secret_names()]
         secrets = [value.get_secret_value() for value in values if value is not None and value.get_secret_value()]
         parts = [part for one in secrets for part in [*_passwords_in(one), *(parse_headers(one) or {}).values()]]
@@ -137,11 +130,7 @@ def environment_names(name: str) -> list[str]:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read and validate all settings.
-
-    Raises:
-        SettingsError: naming the setting, where it came from, what was expected, and the nearest name if misspelt.
-    """
+    """Read and validate all settings; a SettingsError names the setting, its origin, and what was expected."""
     _read_env_file()
     try:
         return Settings(**overrides)
@@ -152,10 +141,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _read_env_file() -> None:
-    """Copy ``.env`` beside ``aperture.toml`` into the environment; variables that are already set win.
-
-    Every process must see the same variables, and Dagster reads such a file for some of its processes only.
-    """
+    """Copy ``.env`` beside ``aperture.toml`` into the environment, for every process; variables already set win."""
     path = config_file().with_name(".env")
     if path.is_file():
         for name, value in dotenv_values(path).items():

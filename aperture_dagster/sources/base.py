@@ -16,11 +16,10 @@ EVERY_SIX_HOURS = "0 */6 * * *"
 
 @dataclass(frozen=True, kw_only=True)
 class TitleSource(Service[Client]):
-    """The declaration of a title source. Its asset, checks, resources, job, doctor's line and place in the merged view
-    are derived from it.
+    """The declaration of a title source. Its asset, checks, resources, job and place in the merged view derive from it.
 
     Args:
-        table: the table with one row per work, whose ``info["source"]`` is ``name``; the asset has the same name.
+        table: has one row per work, and ``name`` as its ``info["source"]``; also the name of the asset.
         about: what the service offers, for the page of the service.
         description: of the asset: what it holds, one row of what, how it is fetched.
         gives: the columns of the merged view that it has values for.

@@ -25,14 +25,11 @@ class Service(Source, Generic[Client]):
 
     Args:
         connect: makes a client from the settings, the key and options of the transport.
-        key: its key in the settings.
         key_setting: how an operator sets the key.
-        url: its address in the settings.
         without_key: what is missing without the key, as the end of a sentence.
         concurrency: requests that may be under way at once.
         rate: requests, and the seconds within which they may be sent, if that is limited.
-        daily_limit: requests per day, if they are limited.
-        reports_quota: the service reports its limit itself, and ``daily_limit`` counts only until it has.
+        daily_limit: requests per day, if limited; with ``reports_quota`` only until the service reports its own.
     """
 
     connect: Callable[..., Client]
@@ -47,11 +44,7 @@ class Service(Source, Generic[Client]):
 
 
 class MeteredService(Generic[Client]):
-    """A service as the settings configure it, used by one process at a time so that its rate limit and quota are kept.
-
-    ``concurrency`` is the number of requests that may be under way at once, ``quota`` its requests of the day, if they
-    are limited.
-    """
+    """A service as configured, used by one process at a time so that its rate limit and quota are kept."""
 
     def __init__(self, service: Service[Client], settings: Settings, database: Database, clock: Clock) -> None:
         key = service.key(settings)
@@ -73,11 +66,7 @@ class MeteredService(Generic[Client]):
     def open(
         self, *, waiting: Callable[[float], None] = lambda seconds: None, patience_seconds: float | None = None
     ) -> Iterator[Client]:
-        """Connect to the service, alone among all processes.
-
-        Args:
-            waiting: called about once a second while another process uses it, with the seconds so far.
-            patience_seconds: how long to wait for the other process; None waits as long as it takes.
+        """Connect to the service, alone among all processes; the arguments are those of :func:`service_lease`.
 
         Raises:
             ServiceNotConfigured: there is no key.
@@ -97,7 +86,7 @@ class MeteredService(Generic[Client]):
 
     @contextmanager
     def open_without_database(self) -> Iterator[Client]:
-        """Connect to the service without lease, rate limit and quota, to check it while the database is down.
+        """Connect without lease, rate limit and quota, to check the service while the database is down.
 
         Raises:
             ServiceNotConfigured: there is no key.

@@ -41,15 +41,10 @@ class WriteCounts:
 def upsert(
     connection: Connection, target: Table, rows: Iterable[dict[str, Any]], *, columns: Sequence[str] | None = None
 ) -> WriteCounts:
-    """Insert ``rows`` into ``target`` or update existing ones; equal rows are not written.
+    """Insert ``rows`` into ``target`` or update existing ones by primary key; equal rows are not written.
 
-    ``updated_at``, if the table has it, is set to the time of the transaction.
-
-    Args:
-        connection: inside a transaction, which the caller commits.
-        target: rows are matched by its primary key.
-        rows: dicts with a value for each of ``columns``; if a key is repeated, the last row wins.
-        columns: default: all columns without a server default.
+    A row has a value for each of ``columns``, by default all without a server default; if a key is repeated, the last
+    row wins. ``updated_at``, if the table has it, is set to the time of the transaction.
     """
     columns = tuple(columns or written_columns(target))
     key = target.primary_key.columns.keys()
@@ -91,7 +86,7 @@ def copy_rows(connection: Connection, name: str, columns: Sequence[str], rows: I
 
 
 def storable(value: Any) -> Any:
-    """Return ``value`` in a form that PostgreSQL can store, including the values in lists and dicts.
+    """Return ``value``, or the values in a list or dict, in a form that PostgreSQL can store.
 
     NaN becomes None. NUL and unpaired surrogates are removed from text: one bad text must not fail a whole listing.
     """
@@ -123,10 +118,7 @@ def merge(connection: Connection, target: Table, source: str, columns: Sequence[
 
 @functools.cache
 def _merge_statement(target: Table, source: str, columns: tuple[str, ...]) -> Executable:
-    """Return a statement that inserts or updates from ``source``, a table or function, and counts inserts and updates.
-
-    Cached, since building it takes longer than writing a few rows.
-    """
+    """Return a statement that merges ``source`` and counts inserts and updates; cached, since building it is slow."""
     key = target.primary_key.columns.keys()
     statement = insert(target).from_select(columns, select(*map(column, columns)).select_from(text(source)))
     changing = [name for name in columns if name not in key]

@@ -1,12 +1,9 @@
 """The catalogue: films, series and episodes of the media server.
 
-Rows of titles and episodes are never deleted, because plays and watch states refer to them. A row is
+A row is *present* while ``removed_at`` is null: only then is it counted, listed and recommended. It is a *tombstone*
+for ``tombstone_days`` after its removal, while lists of past plays still show its name, and *gone* after that.
 
-- *present* while ``removed_at`` is null: only then is it counted, listed and recommended;
-- a *tombstone* for ``tombstone_days`` after its removal: lists of past plays still show its name;
-- *gone* after that (:data:`GONE`): its name is no longer shown.
-
-In any state, the item is recognised when the server lists it again, and its history continues.
+No row is ever deleted: the item is recognised when the server lists it again, and its history continues.
 """
 
 from typing import Any

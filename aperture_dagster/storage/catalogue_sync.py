@@ -1,8 +1,8 @@
 """Write the server's listing into the catalogue.
 
-A sync stages a listing page by page, each in its own transaction, so that no transaction is open during network
-requests and memory stays constant. The merge is a single transaction without network access: it identifies every item,
-writes the rows that differ, and marks items that a complete listing lacks as removed, unless there are too many.
+A sync stages a listing page by page, each in its own transaction, so that none is open during network requests and
+memory stays constant. The merge is one transaction without network access: it identifies every item, writes the rows
+that differ, and marks items that a complete listing lacks as removed, unless there are too many.
 """
 
 import itertools
@@ -53,8 +53,8 @@ class Coverage:
     """How much of the server a listing covered. Only items of completely listed libraries can be missing.
 
     ``complete``: ids of libraries that were listed completely, or that the server no longer has. ``incomplete``: names
-    of the other libraries, for the report. ``unreadable``: server ids that were listed but could not be read.
-    ``excluded``: ids of libraries that the operator excluded; their items are removed without the removal guard.
+    of the others. ``unreadable``: server ids that were listed but could not be read. ``excluded``: ids of libraries
+    that the operator excluded; their items are removed without the removal guard.
     """
 
     complete: Collection[str] = ()
@@ -65,8 +65,8 @@ class Coverage:
     def certain_libraries(self) -> list[str]:
         """Return the ids of libraries whose unlisted items are certainly missing.
 
-        Empty if any item could not be read, since it may be any of the missing ones: its id is no proof, because a
-        server reassigns ids when its database is rebuilt.
+        None if an item could not be read, since it may be any of the missing ones: a server reassigns ids when its
+        database is rebuilt.
         """
         return [] if self.unreadable else list(self.complete)
 
@@ -79,8 +79,8 @@ def write_libraries(connection: Connection, listed: Iterable[ServerLibrary]) -> 
 class CatalogueSync:
     """A sync of one type of item: ``add`` each page, then ``merge`` once.
 
-    Needs its own connection outside any transaction (:meth:`Database.connection`): rows are staged in temporary tables,
-    which PostgreSQL drops when the connection ends, even if the process is killed.
+    Needs its own connection outside any transaction (:meth:`Database.connection`), since PostgreSQL drops the staging
+    tables when the connection ends, even if the process is killed.
     """
 
     TABLE: ClassVar[Table]
@@ -227,17 +227,8 @@ class TitleSync(CatalogueSync):
             FROM item_versions v JOIN titles t ON t.item_id = v.primary_item_id
             WHERE {self._scope} AND NOT EXISTS ({_FORMER_ITEM.format(table="titles")}) ORDER BY removed, item_id"""
         known = [
-            Known(
-                row.item_id,
-                row.work_id,
-                row.server_item_id,
-                _ids(row),
-                row.path,
-                row.library_id,
-                row.title,
-                row.missing,
-            )
-            for row in execute(connection, statement, complete=coverage.certain_libraries())
+            Known(t.item_id, t.work_id, t.server_item_id, _ids(t), t.path, t.library_id, t.title, t.missing)
+            for t in execute(connection, statement, complete=coverage.certain_libraries())
         ]
         statement = f"SELECT t.work_id, {ids} FROM works t WHERE {self._scope}"
         identities = assign_identities(
@@ -271,7 +262,7 @@ def _ids(row: Any) -> ProviderIds:
 
 
 class EpisodeSync(CatalogueSync):
-    """A sync of episodes. Those whose series is not in the catalogue are counted and left out.
+    """A sync of episodes, without those whose series is not in the catalogue.
 
     An episode with a new server id is recognised within its series by its path, then by season and number.
     """
@@ -348,10 +339,7 @@ class EpisodeSync(CatalogueSync):
 
 
 def _create_seen_ids(connection: Connection, coverage: Coverage) -> None:
-    """Create the table ``seen_ids``: server ids that exist but are not staged, and so are not missing.
-
-    They belong to items that could not be read, and to alternate versions of listed items.
-    """
+    """Create the table ``seen_ids``: ids of unreadable items and of alternate versions, which are not missing."""
     connection.exec_driver_sql("CREATE TEMPORARY TABLE seen_ids (id text, is_version boolean) ON COMMIT DROP")
     copy_rows(connection, "seen_ids", ("id", "is_version"), ((item_id, False) for item_id in coverage.unreadable))
     connection.exec_driver_sql("INSERT INTO seen_ids SELECT unnest(version_ids), true FROM incoming_items")
@@ -377,8 +365,8 @@ def _release_ids(connection: Connection) -> int:
 def _write_versions(connection: Connection) -> None:
     """Record which items the alternate versions belong to.
 
-    A version that used to be an item of the same work keeps its item id, and with it its watch states. If a version id
-    now belongs to a different item, the server has reused the id.
+    A version that was an item of the same work keeps its item id, and with it its watch states. If its id now belongs
+    to a different item, the server has reused the id.
     """
     for name in ("item_id", "server_item_id"):
         connection.exec_driver_sql(f"DELETE FROM item_versions v USING staged_items s WHERE s.{name} = v.{name}")

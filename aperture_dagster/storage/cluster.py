@@ -40,7 +40,6 @@ class Cluster:
     """A data directory, its server's account and URL, and the files beside it.
 
     Attributes:
-        data: the data directory, absolute.
         users: lock file that every process using the server holds with a shared lock.
         life: lock file that is held as long as a process of the server runs.
         admin: lock file for creating, starting, stopping or repairing the server.

@@ -1,7 +1,7 @@
-"""Connections to the database: server, databases, driver, and an up-to-date schema.
+"""Connections to the database, with an up-to-date schema.
 
-One PostgreSQL server holds two databases, the product's and Dagster's own. The server is the embedded one unless
-``APERTURE_DATABASE_URL`` names another.
+One PostgreSQL server, embedded unless ``APERTURE_DATABASE_URL`` names another, holds the product's database and
+Dagster's own.
 """
 
 import functools
@@ -131,10 +131,10 @@ _ensure_embedded_database = functools.cache(_ensure_database)
 
 
 def refuse_shared_database(settings: Settings) -> None:
-    """Raise if the product and Dagster are configured to share a database: both have a table ``alembic_version``.
+    """Refuse to share a database between the product and Dagster: both have a table ``alembic_version``.
 
-    Compares the identities that the servers report, since a database may have several addresses. Servers that cannot
-    be reached are ignored here; opening the database reports them.
+    Compares the identities that the servers report, since a database may have several addresses. A server that cannot
+    be reached is reported when it is opened.
 
     Raises:
         DatabaseError: both settings lead to the same database.

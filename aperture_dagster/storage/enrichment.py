@@ -49,8 +49,7 @@ def write_collections(connection: Connection, rows: Iterable[dict[str, Any]]) ->
 def write_enriched(connection: Connection, plan: MergePlan) -> WriteCounts:
     """Merge the metadata of works whose source rows have changed since the last merge, in batches.
 
-    The inputs of a merge are recorded as row versions (``xmin`` and ``ctid``) instead of times, so that late commits
-    and clock changes cannot hide a change.
+    Inputs are recorded as row versions instead of times, so that late commits and clock changes cannot hide a change.
     """
     counts, recipe = WriteCounts(), plan.recipe()
     statement = f"""

@@ -21,10 +21,7 @@ def describe_connection_error(error: Exception, setting: str = "APERTURE_DATABAS
 
 
 def describe_trouble(error: BaseException) -> str | None:
-    """Describe an error that the operator must fix: a full disk, a lost connection, a read-only server.
-
-    Returns None for any other error, which is a bug of this program.
-    """
+    """Describe an error that the operator must fix, such as a full disk; None for any other, which is a bug."""
     import psycopg
 
     cause = error.orig if isinstance(error, DBAPIError) else error

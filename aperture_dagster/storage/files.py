@@ -60,9 +60,9 @@ def prepare_home(home: Path) -> None:
 
 
 def _owner_of(home: Path) -> int | None:
-    """Return the user id of the home's owner; None if the home has not been used yet.
+    """Return the user id of the home's owner; None if it has not been used yet.
 
-    The folder itself may belong to another user, for example if it is mounted into a container that runs as root.
+    The folder itself may belong to another user, as one that is mounted into a container.
     """
     for path in (home / ".postgres.lock", home / "dagster"):
         with contextlib.suppress(FileNotFoundError):
@@ -84,10 +84,7 @@ def account_name(uid: int) -> str:
 def write_file(path: Path, content: bytes, *, owner: tuple[int, int] | None = None) -> None:
     """Write ``content`` to ``path`` atomically: readers see the old file or the new one, even after a power failure.
 
-    Args:
-        path: the file; its folder is created if it is missing.
-        content: its new content.
-        owner: user and group that it is given to; default: those of this process.
+    The folder is created if it is missing. ``owner`` is a user and group other than this process's.
 
     Raises:
         FileError: the file cannot be written; the old file is unchanged and no temporary file is left.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -95,17 +95,9 @@ def write_states(
         before = ViewState(row.played, row.play_count, row.position_share, row.last_played_at) if row.known else None
         after = ViewState(state.played, state.play_count, state.position_share, state.last_played_at)
         state_rows.append(
-            {
-                "user_id": user_id,
-                "item_id": row.item_id,
-                "work_id": row.work_id,
-                "is_episode": row.is_episode,
-                "played": state.played,
-                "play_count": state.play_count,
-                "position_share": round(state.position_share, 4),
-                "last_played_at": state.last_played_at,
-                "favorite": state.favorite,
-            }
+            {name: getattr(row, name) for name in ("item_id", "work_id", "is_episode")}
+            | asdict(after)
+            | {"user_id": user_id, "favorite": state.favorite, "position_share": round(state.position_share, 4)}
         )
         viewing = viewing_between(before, after, now=now, started_share=started_share)
         if viewing is not None:
@@ -132,8 +124,8 @@ def _is_same_item(row: Any, state: ItemState) -> bool:
 def _play_rows(connection: Connection, user_id: str, viewings: Sequence[tuple[Any, Viewing]]) -> list[dict[str, Any]]:
     """Convert viewings of items (rows of ``_ITEMS``) to rows of ``plays``. Values of existing rows only increase.
 
-    Copies of a film or episode that share their state on the server all report the viewing of one of them. Viewings at
-    the same time are the same viewing, and logged once.
+    Copies that share their state on the server all report the viewing of one of them: viewings of a film or episode at
+    the same time are logged once.
     """
     if not viewings:
         return []
@@ -231,10 +223,9 @@ def read_histories(connection: Connection) -> pd.DataFrame:
     """Read the histories of all users, a row per user and work, in the columns of the ranking.
 
     All copies of a film or episode count as one. Some servers share the state between copies and others do not, so
-    plays are not summed over copies: ``plays`` is the largest count of a copy, or the number of dates on which a copy
-    was finished if that is larger. ``episodes_played`` and ``episodes_total`` count by season and number, without
-    specials. ``rating`` is the latest rating of any copy or, for a series without one, the mean of its episodes'.
-    Series have no completion of their own, films no episodes.
+    ``plays`` is the largest count of a copy, or the number of dates on which a copy was finished if that is larger.
+    ``episodes_played`` and ``episodes_total`` count by season and number, without specials. ``rating`` is the latest of
+    any copy or, for a series without one, the mean of its episodes'. Series have no completion, films no episodes.
     """
     import pandas as pd
 

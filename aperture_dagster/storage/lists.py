@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def read_items(connection: Connection) -> pd.DataFrame:
-    """Read the item table of the ranking: one row per work in the library.
+    """Read the item table of the ranking: one row per work in the library; ``item_id`` is the copy to play.
 
-    Values come from the merged metadata or, if the work has not been merged yet, from the media server. ``item_id`` is
-    the copy to play. Missing numbers are NaN, missing texts None.
+    Values come from the merged metadata or, before the first merge, from the media server. Missing numbers are NaN,
+    missing texts None.
     """
     import pandas as pd
 

@@ -1,7 +1,6 @@
-"""File locks that show whether a process is running.
+"""File locks that show whether a process is running, in every container that shares the file.
 
-A lock belongs to an open file description. The kernel releases it when the last process with the description exits,
-even if it is killed. Unlike a process id, it is valid in every container that shares the file.
+The kernel releases a lock when the last process with its open file description exits, even if it is killed.
 """
 
 import fcntl
@@ -26,10 +25,8 @@ class LocksUnsupported(OSError):
 def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | None:
     """Lock a file, which is created if it is missing, until :func:`release` or the end of this process.
 
-    Child processes inherit the lock only if they are passed the descriptor explicitly.
-
-    Returns:
-        The descriptor that holds the lock; None if another process holds it and ``wait`` is false.
+    Returns the descriptor that holds the lock, or None if another process holds it and ``wait`` is false. Child
+    processes inherit the lock only if they are passed the descriptor explicitly.
 
     Raises:
         LocksUnsupported: the filesystem has no locks.

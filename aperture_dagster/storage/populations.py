@@ -1,8 +1,4 @@
-"""The sets of items that services are queried for, such as the titles of the library.
-
-To query services for other items, declare another :class:`Population` here; the work list
-(:mod:`aperture_dagster.storage.work_list`) and the engine need no change.
-"""
+"""The sets of items that services are queried for, such as the titles of the library."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +12,10 @@ class Population:
     """A set of items in the database, as SQL fragments, in which ``f`` is a row with an item's ``kind`` and ``item``.
 
     Args:
-        kinds: the kinds of its items, as in ``fetches.kind``.
-        members: a SELECT of the ``kind``, ``item`` and ``added_at`` of its items, with the condition ``{askable}``.
+        kinds: as in ``fetches.kind``.
+        members: SELECT ``kind``, ``item`` and ``added_at``, with the condition ``{askable}``.
         has_member: a condition: the item belongs to the population now.
-        name: a SELECT of the display ``name`` and the ``year`` of an item.
+        name: SELECT the display ``name`` and the ``year`` of an item.
         columns: further columns of :class:`~aperture_dagster.storage.work_list.DueItem` that a request needs.
         joins: the tables of ``columns``.
         askable: conditions on ``members``, by the ids that a source needs.
@@ -77,12 +73,8 @@ STUDIOS = Population(
 class Source:
     """A service and the population that it is queried for. Each has a work list.
 
-    Args:
-        name: the service's name in the database; work lists of different kinds may share it.
-        label: the service's display name.
-        population: the items.
-        asks_by: the ids that the service needs: ``any_known`` (TMDb, IMDb or, for series, TVDb), ``imdb``,
-            ``imdb_or_tmdb``; ``any``: none.
+    ``name`` is the service's name in the database, which work lists of different kinds may share. ``asks_by`` are the
+    ids that it needs; ``any_known``: TMDb, IMDb or, for series, TVDb; ``any``: none.
     """
 
     name: str

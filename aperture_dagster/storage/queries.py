@@ -26,7 +26,7 @@ def read_value(connection: Connection, statement: str, **values: Any) -> Any:
 
 
 def read_frame(connection: Connection, statement: str, **values: Any) -> pd.DataFrame:
-    """Return the rows of a query as a frame with the query's columns."""
+    """Return the rows of a query as a frame."""
     import pandas as pd
 
     result = execute(connection, statement, **values)

@@ -14,7 +14,6 @@ from aperture_dagster.storage.queries import execute, read_rows, read_value
 # The first key of the advisory lock; the second is a hash of the service's name.
 SERVICE_LOCK = 0x0A9E28
 POLL_SECONDS = 1.0
-# Number of days for which quota rows are kept.
 QUOTA_DAYS = 90
 _LIMIT = 'coalesce(CAST(:own AS integer), q."limit")'
 
@@ -32,10 +31,8 @@ def service_lease(
     The lock belongs to a connection, so it is released at once if the process is killed.
 
     Args:
-        engine: the product's database.
-        service: the service's name.
-        waiting: called about every second, with the seconds waited so far, while another process uses the service.
-        patience_seconds: maximum wait for another process; None waits without a limit.
+        waiting: called about every second with the seconds waited so far.
+        patience_seconds: None waits without a limit.
 
     Raises:
         TimeoutError: another process still uses the service.
@@ -63,8 +60,8 @@ def service_lease(
 def spend(connection: Connection, service: str, *, day: date, limit: int, reported: bool) -> bool:
     """Count one request against the day's quota; return False if the quota is used up.
 
-    ``reported``: the service reports its own limit, and ``limit`` applies only until it does (:func:`correct`).
-    Otherwise ``limit`` is a setting, which may have changed since the first request of the day.
+    ``reported``: ``limit`` applies only until the service reports its own (:func:`correct`). Otherwise it is a setting,
+    which may have changed since the first request of the day.
     """
     statement = f"""
         INSERT INTO quota AS q (service, day, used, "limit") VALUES (:service, :day, 1, :limit)

@@ -55,7 +55,7 @@ def ask_for_changed_logos(
 
     Failed downloads keep their retry time: a changed logo does not fix the service.
     """
-    _update(connection, "stored_path = NULL, tried_path = NULL, file_name = NULL", _keys(lost))
+    _update_studios(connection, "stored_path = NULL, tried_path = NULL, file_name = NULL", lost)
     statement = """
         UPDATE fetches f SET due_at = :now FROM studio_logos s WHERE f.source = :source AND f.kind = s.kind
         AND f.item = s.studio_id AND f.outcome IN ('ok', 'not_found') AND f.due_at > :now
@@ -65,7 +65,7 @@ def ask_for_changed_logos(
 
 def note_tried(connection: Connection, studios: Iterable[tuple[str, int]]) -> None:
     """Record that these studios' logos were requested, whatever the outcome."""
-    _update(connection, "tried_path = logo_path", _keys(studios))
+    _update_studios(connection, "tried_path = logo_path", studios)
 
 
 def note_stored(connection: Connection, rows: Iterable[dict[str, Any]]) -> int:
@@ -84,14 +84,14 @@ def note_shown(connection: Connection, logo: StoredLogo) -> None:
     _update(connection, "shown_sha256 = :sha256", [asdict(logo)])
 
 
-def _keys(studios: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
-    return [{"kind": kind, "studio_id": studio_id} for kind, studio_id in studios]
+def _update_studios(connection: Connection, assignments: str, studios: Iterable[tuple[str, int]]) -> None:
+    _update(connection, assignments, [{"kind": kind, "studio_id": studio_id} for kind, studio_id in studios])
 
 
 def _update(connection: Connection, assignments: str, rows: list[dict[str, Any]]) -> None:
     """Update the studio of each row, which has its key and the values of the assignments."""
-    statement = f"UPDATE studio_logos SET {assignments} WHERE kind = :kind AND studio_id = :studio_id"
     if rows:
+        statement = f"UPDATE studio_logos SET {assignments} WHERE kind = :kind AND studio_id = :studio_id"
         connection.execute(text(statement), rows)
 
 

@@ -19,9 +19,9 @@ KEEPERS = tuple(table.name for table in _REFERRING if table.name not in DERIVED)
 
 
 def forget_unused_works(connection: Connection) -> int:
-    """Delete works that have been unused for a month, and the data fetched for them; return their number.
+    """Delete works unused for a month since this first found them, and the data fetched for them; return their number.
 
-    A corrected identification leaves an unused work behind. The month starts when this function first finds it.
+    A corrected identification leaves an unused work behind.
     """
     # Prevent a concurrent sync from assigning titles to these works.
     lock_until_commit(connection, "catalogue")
@@ -45,12 +45,7 @@ def forget_unused_works(connection: Connection) -> int:
 
 
 def forget_old_models(connection: Connection, *, in_use: str | None, filling: str) -> list[str]:
-    """Delete the vectors of models that have not been in use for a month; return the models.
-
-    Args:
-        in_use: the active model; None if there is none yet.
-        filling: the model whose vectors are being computed.
-    """
+    """Delete the vectors of models not used for a month, except ``filling``, which is being computed; return them."""
     # Last use: the activation of the successor, or the creation of a model that was never activated.
     statement = f"""
         SELECT model_key FROM embedding_models m WHERE model_key <> :filling AND model_key IS DISTINCT FROM :in_use

@@ -14,11 +14,7 @@ BOOKKEEPING = frozenset({"created_at", "first_seen_at", "generated_at", "last_ac
 def content_version(connection: Connection, *tables: str, columns: Sequence[str] = (), **where: object) -> str:
     """Return a hash of the rows of ``tables`` that is independent of their order.
 
-    Args:
-        connection: the database.
-        tables: names of tables.
-        columns: the columns to hash; default: all except the bookkeeping columns.
-        where: required values of columns, such as ``user_id="a1"``.
+    ``columns`` are those to hash, by default all but the bookkeeping columns; ``where`` are required values of columns.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name in tables:
@@ -32,10 +28,9 @@ def content_version(connection: Connection, *tables: str, columns: Sequence[str]
 
 
 def change_version(connection: Connection, table: str, **where: object) -> str:
-    """Return a hash of the keys and modification times of the rows, for tables too large to hash their content.
+    """Return a hash of keys and modification times, for tables too large to hash; see :func:`content_version`.
 
-    This is sufficient because an upsert leaves equal rows and their ``updated_at`` unchanged. For the arguments see
-    :func:`content_version`.
+    This is sufficient because an upsert leaves equal rows and their ``updated_at`` unchanged.
     """
     columns = [column.name for column in metadata.tables[table].primary_key]
     columns += [name for name in ("updated_at", "removed_at") if name in metadata.tables[table].c]

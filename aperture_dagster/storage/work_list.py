@@ -1,7 +1,6 @@
 """The work lists of all sources: the items to fetch, when each is due, and the outcome of the last attempt.
 
-A source has a row for every item that it can be queried for, including items that wait for their first request, so
-that the next batch is read from an index, whatever the size of the library.
+Items that wait for their first request have a row, too, so that the next batch is read from an index.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -20,10 +19,9 @@ _LISTED = "f.source = :source AND f.kind = ANY(:kinds)"
 
 @dataclass(frozen=True, slots=True)
 class DueItem:
-    """An item that is due at a source.
+    """An item that is due at a source, with the number of consecutive failed attempts.
 
     For titles, ``item`` is the work, and the ids come from the last lookup at the source, the media server or TMDb.
-    ``failures`` is the number of consecutive failed attempts.
     """
 
     kind: str
@@ -45,8 +43,7 @@ class DueItem:
 def enrol(connection: Connection, source: Source, *, now: datetime) -> int:
     """Add new items of the population to the list; return how many.
 
-    Items that left the population before their first request are removed, since every batch would have to skip them.
-    Other items that left keep their row and its information.
+    Items that left before their first request are removed, since every batch would have to skip them.
     """
     statement = f"""
         DELETE FROM fetches f WHERE {_LISTED} AND f.outcome = 'waiting' AND NOT {source.population.has_member}"""
@@ -66,10 +63,7 @@ def enrol(connection: Connection, source: Source, *, now: datetime) -> int:
 def due_items(
     connection: Connection, source: Source, *, now: datetime, limit: int, busy: Collection[tuple[str, int]] = ()
 ) -> list[DueItem]:
-    """Return the next items to fetch from ``source``: never fetched items, newest first, then the most overdue.
-
-    Items in ``busy`` are being fetched already.
-    """
+    """Return the next items to fetch: never fetched ones, newest first, then the most overdue. ``busy`` are skipped."""
     found: list[DueItem] = []
     values = {f"busy_{kind}": [item for busy_kind, item in busy if busy_kind == kind] for kind in source.kinds}
     for condition, order in (

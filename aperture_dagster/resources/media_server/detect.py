@@ -17,10 +17,7 @@ PUBLIC_INFO = "/System/Info/Public"
 def detect_server_type(url: str, route: Route | None = None, **options: Any) -> ServerType:
     """Return the type of the server at ``url``, from its ``/System/Info/Public``.
 
-    Returns "jellyfin" if in doubt; its client then reports what is wrong. ``options`` are passed to the transport.
-
-    Raises:
-        ServiceUnavailable: the server does not answer.
+    Returns "jellyfin" if in doubt; its client then reports what is wrong. Raises ServiceUnavailable if nothing answers.
     """
     options |= {"route": route, "connections": 1, "address_setting": "APERTURE_MEDIA_SERVER_URL"}
     with closing(ServiceClient("The media server", url, **options)) as server:

@@ -52,9 +52,9 @@ class JellyfinReader(MediaServerReader):
         """Return the header with the key, or the query parameter if a reverse proxy needs that header itself.
 
         Jellyfin reads only the first ``Authorization`` header, ignores it if the scheme is not its own, and then takes
-        ``ApiKey`` from the query in every version; from 12 on, the other headers are refused (jellyfin/jellyfin
-        v10.9.11 to v12.0-rc5, ``Jellyfin.Server.Implementations/Security/AuthorizationContext.cs``). Only the token is
-        sent, because anything else would rewrite the key's device record.
+        ``ApiKey`` from the query; from 12 on, other headers are refused (jellyfin/jellyfin v10.9.11 to v12.0-rc5,
+        ``Jellyfin.Server.Implementations/Security/AuthorizationContext.cs``). Only the token is sent, because anything
+        else would rewrite the key's device record.
         """
         if any(name.lower() == "authorization" for name in extra_headers):
             return {}, {"ApiKey": api_key}

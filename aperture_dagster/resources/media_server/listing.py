@@ -1,8 +1,4 @@
-"""Read listings page by page.
-
-Pages shift when items are added or removed while they are read, so duplicates are dropped and the total is watched. An
-item that cannot be parsed becomes a problem that names it.
-"""
+"""Read listings page by page, although items may be added or removed while they are read."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,7 +28,7 @@ def read_listing(
     what: str,
     key: Callable[[Record], str] = attrgetter("server_item_id"),
 ) -> Iterator[list[Record]]:
-    """Yield the pages of a listing without duplicates.
+    """Yield the pages of a listing without duplicates, and fill ``listing`` on the way.
 
     Each page but the first begins one item early. If that is not the last item of the previous page, or if the total
     changes, something was added or removed before this page and an item may have been missed: the listing is marked as
@@ -40,8 +36,6 @@ def read_listing(
 
     Args:
         fetch: return the server's answer, given the first index and the number of items beyond a usual page.
-        parse: make a record from an item.
-        listing: filled on the way.
         what: the listing's name, for messages.
         key: a record's id.
 
@@ -122,11 +116,7 @@ def parse_page(items: list[Any], parse: Callable[[dict[str, Any]], Record]) -> P
 
 
 def parse_all(answer: Any, parse: Callable[[dict[str, Any]], Record], what: str) -> list[Record]:
-    """Parse a list completely, since what is missing from it would be taken for deleted.
-
-    Raises:
-        BadAnswer: it is not a list, or an item cannot be parsed.
-    """
+    """Parse a list completely, or raise BadAnswer, since what is missing from it would be taken for deleted."""
     page = parse_page(expect(answer, list, what), parse)
     if page.problems:
         raise BadAnswer(f"{what} cannot be parsed: {page.problems[0]}")

@@ -44,17 +44,9 @@ SINGLE_TYPES, ALL_TYPES = "Movie,Episode", "Movie,Series,Episode"
 
 
 class MediaServerReader(ServiceClient, ABC):
-    """A media server, read over HTTP.
+    """A media server, read over HTTP with an administrator's key. Query parameters are written as Emby spells them.
 
-    Methods that yield pages fill ``listing`` on the way; it is final after the last page. Query parameters are written
-    as Emby spells them.
-
-    Args:
-        url: the server's address.
-        api_key: of an administrator.
-        page_size: items requested at once.
-        route: how to reach the server.
-        options: passed to the transport.
+    Methods that yield pages fill ``listing`` on the way; it is final after the last page.
     """
 
     product: ClassVar[str]
@@ -91,7 +83,7 @@ class MediaServerReader(ServiceClient, ABC):
         """Return the headers and query parameters that carry the key, given the headers for a reverse proxy."""
 
     def identity(self) -> ServerIdentity:
-        """Return which server this is; also verifies the key.
+        """Return which server this is.
 
         Raises:
             ServiceRefused: the key is not accepted.
@@ -134,7 +126,7 @@ class MediaServerReader(ServiceClient, ABC):
 
     @abstractmethod
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
-        """Yield at least the items that the user played, started or marked as favourite since then; may yield more.
+        """Yield at least the items that the user played, started or marked as favourite since then.
 
         A changed rating may be found by :meth:`all_states` only.
         """
@@ -209,11 +201,7 @@ class MediaServerReader(ServiceClient, ABC):
         """Return the answer to a query of items, as a user sees them if there is one."""
 
     def studios(self) -> Iterator[list[ServerStudio]]:
-        """Yield all studios.
-
-        Raises:
-            BadAnswer: the answer is not a listing.
-        """
+        """Yield all studios. Raises BadAnswer if the answer is not a listing."""
         start = 0
         while True:
             params = {"startIndex": start, "limit": self._page_size, "enableImages": "true"}

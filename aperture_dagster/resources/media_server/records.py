@@ -50,11 +50,10 @@ class ServerUser:
 
 @dataclass(frozen=True, slots=True)
 class ServerLibrary:
-    """A library; ``collection_type`` is None for mixed content.
+    """A library; ``collection_type`` is None for mixed content, ``locations`` are paths on the server.
 
     ``library_id`` is empty while the server has not assigned one, because the folder does not exist or was never
-    scanned. Such a library cannot be read, and its items do not count as missing. ``locations`` are the paths of its
-    folders on the server.
+    scanned. Such a library cannot be read, and its items do not count as missing.
     """
 
     library_id: str
@@ -67,8 +66,7 @@ class ServerLibrary:
 class ServerTitle:
     """A film or series.
 
-    ``version_ids`` are the ids of its alternate versions, which listings leave out. A user's state of one of them
-    counts for this item.
+    Listings leave out its alternate versions (``version_ids``); a user's state of one of them counts for this item.
     """
 
     server_item_id: str
@@ -114,10 +112,9 @@ class ServerEpisode:
 
 @dataclass(frozen=True, slots=True)
 class ItemState:
-    """A user's state of an item: played, started, favourite, rated. ``position_share`` is 0-1, ``rating`` 0-10.
+    """A user's state of an item. ``position_share`` is 0-1, ``rating`` 0-10.
 
-    The names and numbers of the item reveal whether its id still refers to the item that the catalogue knows. Without a
-    known runtime, servers mark an item as played as soon as it is started.
+    Names and numbers reveal whether the id still refers to the item that the catalogue knows.
     """
 
     server_item_id: str
@@ -266,8 +263,7 @@ class ServerList:
 class Page(Generic[Record]):
     """A page of a listing, and the problems found in it.
 
-    ``virtual_ids`` are items without a file, which are left out. ``foreign`` is set if there were items of another type
-    than requested.
+    ``virtual_ids`` are items without a file, which are left out; ``foreign``: items of a type that was not requested.
     """
 
     records: list[Record]
@@ -280,10 +276,7 @@ class Page(Generic[Record]):
 
 @dataclass(slots=True)
 class Listing:
-    """Totals and problems of a listing, final once its last page is read.
-
-    ``shifted`` is set if items were added or removed while it was read, so that some may have been missed.
-    """
+    """Totals and problems of a listing; ``shifted`` if it changed while it was read, so that items may be missing."""
 
     seen: int = 0
     total: int | None = None

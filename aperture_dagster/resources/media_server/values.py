@@ -1,6 +1,6 @@
 """Parse single values of a media server's JSON, where nearly everything may be null or absent.
 
-Each function returns None (or an empty tuple) for an absent value, and raises BadAnswer for a value of another type.
+Functions return None (or an empty tuple) for an absent value, and raise BadAnswer for a value of another type.
 """
 
 from collections.abc import Mapping
