@@ -121,7 +121,7 @@ def test_the_next_episode_of_tmdb_reaches_the_series_through_the_merged_view(
     work = shelf.item("show")["work_id"]
     with shelf.open() as connection:
         assert (read_series(connection)[work].status, len(read_series(connection))) == ("Continuing", 2)
-        write_answers(connection, "tmdb", [parse_title(content, "series").as_row(work)])
+        write_answers(connection, "tmdb", [{"work_id": work, **parse_title(content, "series")}])
         write_enriched(connection, merge_plan())
         series = read_series(connection)[work]
     assert (series.title, series.status, series.announced) == ("Show", "Ended", announced)
