@@ -14,7 +14,8 @@ import click
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.storage.files import FileError, prepare_home
 
-Server = Literal["jellyfin", "emby"]
+Server = Literal["jellyfin", "jellyfin@10.9", "jellyfin@10.10", "jellyfin@10.11", "jellyfin@12", "emby"]
+"""A media server that the stand-ins imitate; without a version, the newest."""
 
 
 def _absolute(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -37,7 +38,7 @@ def stand_in_options(*names: str) -> Callable[[Any], Any]:
         "users": click.option("--users", type=click.IntRange(min=1), help="Serve only the first N users."),
         "server": click.option(
             "--server", type=click.Choice(get_args(Server)), default="jellyfin", show_default=True,
-            help="The media server that the stand-ins imitate.",
+            help="The media server that the stand-ins imitate, and its version.",
         ),
         "home": click.option(
             "--home", type=click.Path(file_okay=False), callback=_absolute,

@@ -35,6 +35,9 @@ from aperture_dagster.sources import SOURCES
 START_SECONDS = 60
 # Enough for any world in one day; the real services allow 1,000.
 REQUESTS_A_DAY = 1_000_000
+JELLYFIN_VERSIONS = {"10.9": "10.9.11", "10.10": "10.10.7", "10.11": "10.11.11", "12": "12.0.0"}
+LISTS = "libraries"
+"""The folder in the home that the stand-in for the media server can read."""
 
 
 @click.command()
@@ -52,7 +55,7 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
         require_writable(folder)
         warn_of_ignored_database()
         console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}")
-        with stand_ins(world, users, server) as environment:
+        with stand_ins(world, users, server, lists=folder / LISTS) as environment:
             settings = point_at(environment, folder)
             from aperture_dagster.cli.cycle import run_cycle
 
@@ -70,24 +73,27 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
 def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
     """The folder of the demo: as given, or ``demo`` in the operator's own home, apart from its contents.
 
-    A home belongs to one server, so the demo on another server has its own.
+    A home belongs to one server, so the demo on another server or version has its own.
     """
     if home:
         return Path(home).expanduser().resolve()
     own = Path(os.environ.get(PREFIX + "HOME") or project_root() / ".aperture").expanduser()
-    return (own / ("demo" if server == "jellyfin" else f"demo-{server}")).resolve()
+    return (own / ("demo" if server == "jellyfin" else f"demo-{server.replace('@', '-')}")).resolve()
 
 
 @contextlib.contextmanager
-def stand_ins(world: str, users: int | None, server: Server = "jellyfin") -> Iterator[dict[str, str]]:
+def stand_ins(
+    world: str, users: int | None, server: Server = "jellyfin", *, lists: Path | None = None
+) -> Iterator[dict[str, str]]:
     """Run the stand-ins in a process that ends with the block, or by itself when this process dies.
 
-    Yields the environment that points every service at them, with ``server`` as the media server.
+    Yields the environment that points every service at them, with ``server`` as the media server. It sees the folder
+    ``lists`` at `VOLUME`, as a server in a container would.
 
     Raises:
         OperatorError: they did not start; with their last line of output.
     """
-    from aperture_dagster.simulator.environment import environment
+    from aperture_dagster.simulator.environment import VOLUME, environment
     from aperture_dagster.simulator.settings import SimulatorSettings
 
     limited = [source.name for source in SOURCES if source.daily_limit is not None]
@@ -96,6 +102,10 @@ def stand_ins(world: str, users: int | None, server: Server = "jellyfin") -> Ite
     command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world, "--parent-pid", str(os.getpid())]
     command += [f"--{service}-daily-limit={REQUESTS_A_DAY}" for service in limited]
     command += ["--users", str(users)] if users is not None else []
+    kind, _, version = server.partition("@")
+    command += ["--media-server", kind]
+    command += ["--jellyfin-version", JELLYFIN_VERSIONS[version]] if version else []
+    command += ["--volume", f"{VOLUME}={lists}"] if lists is not None else []
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True) as process,
@@ -110,7 +120,7 @@ def stand_ins(world: str, users: int | None, server: Server = "jellyfin") -> Ite
                 output = log.read().decode("utf-8", "replace").strip().splitlines()
                 reason = output[-1].removeprefix("simulator: ") if output else "no answer in time"
                 raise OperatorError(f"The stand-ins did not start: {reason}")
-            yield environment(line.removeprefix("simulator: ").strip(), server, generous)
+            yield environment(line.removeprefix("simulator: ").strip(), kind, generous)
         finally:
             process.send_signal(signal.SIGTERM)
             try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from aperture_dagster.cli.common import Server, operator_errors, require_free_port, require_writable, stand_in_options
-from aperture_dagster.cli.demo import demo_home, point_at, stand_ins, warn_of_ignored_database
+from aperture_dagster.cli.demo import LISTS, demo_home, point_at, stand_ins, warn_of_ignored_database
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import load_settings, project_root
 
@@ -35,7 +35,7 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
         if folder is not None:
             require_writable(folder)
             warn_of_ignored_database()
-            point_at(stack.enter_context(stand_ins(world, users, server)), folder)
+            point_at(stack.enter_context(stand_ins(world, users, server, lists=folder / LISTS)), folder)
         elif home:
             os.environ["APERTURE_HOME"] = home
         os.environ["DAGSTER_HOME"] = str(project_root())

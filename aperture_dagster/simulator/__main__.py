@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     settings = SimulatorSettings(
         jellyfin_version=options.jellyfin_version,
+        emby_version=options.emby_version,
+        media_server=options.media_server,
+        volumes=dict(options.volume),
         tmdb_limit=(int(options.tmdb_limit[0]), options.tmdb_limit[1]),
         omdb_daily_limit=options.omdb_daily_limit,
         mdblist_daily_limit=options.mdblist_daily_limit,
@@ -79,7 +82,16 @@ def load_world(name: str, *, users: int | None, now: datetime) -> World:
     return load_folder_world(folder, users=users, now=now)
 
 
+def _volume(text: str) -> tuple[str, str]:
+    """Parse a volume. Raises ArgumentTypeError."""
+    server, separator, here = text.partition("=")
+    if not separator or not server.startswith("/") or not Path(here).is_absolute():
+        raise argparse.ArgumentTypeError(f"expected two absolute paths, SERVER=HERE, not {text!r}")
+    return server, here
+
+
 def _parser() -> argparse.ArgumentParser:
+    defaults = SimulatorSettings()
     parser = argparse.ArgumentParser(prog="python -m aperture_dagster.simulator", description=__doc__)
     parser.add_argument(
         "--world", default="demo", help="demo, odd, generated[:movies=N,...], or a folder of real ratings"
@@ -88,7 +100,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0: any free port")
     parser.add_argument("--port-file", type=Path, help="file to write the port to once requests are answered")
     parser.add_argument("--parent-pid", type=int, help="exit when this process ends")
-    parser.add_argument("--jellyfin-version", default="12.0.0")
+    parser.add_argument("--jellyfin-version", default=defaults.jellyfin_version)
+    parser.add_argument("--emby-version", default=defaults.emby_version)
+    parser.add_argument(
+        "--media-server",
+        choices=("jellyfin", "emby"),
+        default=defaults.media_server,
+        help="the one whose libraries can be changed and scanned",
+    )
+    parser.add_argument(
+        "--volume",
+        type=_volume,
+        action="append",
+        default=[],
+        metavar="SERVER=HERE",
+        help="a folder of this machine, and the path at which the media server sees it; repeatable",
+    )
     parser.add_argument(
         "--tmdb-limit",
         nargs=2,
@@ -98,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         help="rate limit of TMDb",
     )
     for service in ("omdb", "mdblist"):
-        default = getattr(SimulatorSettings(), f"{service}_daily_limit")
+        default = getattr(defaults, f"{service}_daily_limit")
         parser.add_argument(f"--{service}-daily-limit", type=int, default=default, help="requests allowed per day")
     return parser
 

@@ -4,33 +4,59 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_right
 
 
 class Clock:
-    """Real time plus an offset."""
+    """Real time plus an offset.
+
+    Time can pass faster (`advance`), for the media server and for the files that it sees, or the server's clock alone
+    can be wrong (`skew`).
+    """
 
     def __init__(self) -> None:
-        self._offset = 0.0
+        self._skew = 0.0
+        self._moments = [0.0]
+        self._offsets = [0.0]
         self._moved = threading.Condition()
+        self.changes = 0
+        """Number of changes that whoever waits for a time must know."""
 
     def now(self) -> float:
-        """Return the time in Unix seconds."""
-        return time.time() + self._offset
+        """Return the media server's time in Unix seconds."""
+        return time.time() + self._offsets[-1] + self._skew
+
+    def file_time(self, seconds: float) -> float:
+        """Return what a time recorded by this machine's file system would be if time had passed as told."""
+        if len(self._offsets) == 1 or seconds > time.time() + 1:
+            return seconds
+        return seconds + self._offsets[bisect_right(self._moments, seconds) - 1]
 
     def advance(self, seconds: float) -> None:
-        """Move the clock. A negative number makes it run behind."""
+        """Let time pass. Raises ValueError for a negative number."""
+        if seconds < 0:
+            raise ValueError("time passes in one direction only; use skew_clock for a wrong clock")
         with self._moved:
-            self._offset += seconds
-            self._moved.notify_all()
+            self._moments.append(time.time())
+            self._offsets.append(self._offsets[-1] + seconds)
+        self.notify()
+
+    def skew(self, seconds: float) -> None:
+        """Make the server's clock differ from that of this machine; negative: it runs behind."""
+        self._skew = seconds
+        self.notify()
 
     def notify(self) -> None:
         """Wake up whoever waits for a time, since there may be an earlier one to wait for."""
         with self._moved:
+            self.changes += 1
             self._moved.notify_all()
 
-    def wait_until(self, moment: float | None) -> None:
-        """Wait until a moment (None: forever), or until the clock is moved or `notify` is called."""
+    def wait_until(self, moment: float | None, changes: int) -> None:
+        """Wait until a moment (None: forever), unless there have been other ``changes`` than so many."""
         with self._moved:
-            left = None if moment is None else moment - self.now()
-            if left is None or left > 0:
+            while self.changes == changes:
+                left = None if moment is None else moment - self.now()
+                if left is not None and left <= 0:
+                    return
                 self._moved.wait(left)

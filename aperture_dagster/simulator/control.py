@@ -63,6 +63,7 @@ _PARSERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "add_fault": lambda body: {"rule": FaultRule(**body)},
     "add_title": lambda body: {"title": _parse_title(body)},
     "add_user": lambda body: {"user": WorldUser(**body)},
+    "play_item": lambda body: body | ({"at": datetime.fromisoformat(body["at"])} if body.get("at") else {}),
     "play": lambda body: {"play": _parse_play(body)},
 }
 """Operations whose arguments are the fields of one object."""

@@ -12,6 +12,8 @@ TMDB_IMAGES_PATH = "/tmdb-images"
 OPENAI_PATH = "/openai/v1"
 OMDB_PATH = "/omdb"
 MDBLIST_PATH = "/mdblist"
+VOLUME = "/data/aperture"
+"""Where the media server of a demo sees the folder for published libraries."""
 
 
 def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings | None = None) -> dict[str, str]:

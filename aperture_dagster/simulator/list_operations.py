@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.simulator.catalogue import Catalogue, Item, sort_name
 from aperture_dagster.simulator.lists import Lists
@@ -12,11 +12,17 @@ from aperture_dagster.simulator.locking import locked
 from aperture_dagster.simulator.members import Ownership
 from aperture_dagster.simulator.user_data import ServerUser
 
+if TYPE_CHECKING:
+    from aperture_dagster.simulator.scans import Scans
+    from aperture_dagster.simulator.sharing import UserDataSharing
+
 
 class ListOperations:
     """The part of the state that holds lists. Lists are named by their ids on Jellyfin."""
 
     lock: threading.RLock
+    scans: Scans
+    sharing: UserDataSharing
     catalogue: Catalogue
     lists: Lists
     users: dict[str, ServerUser]

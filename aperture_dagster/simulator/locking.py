@@ -1,35 +1,41 @@
-"""Operations on the shared state, which take its lock."""
+"""The lock around operations on the state."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+if TYPE_CHECKING:
+    from aperture_dagster.simulator.scans import Scans
+    from aperture_dagster.simulator.sharing import UserDataSharing
 
 
 class Lockable(Protocol):
-    """What has a lock."""
+    """What an operation needs: the lock, and what is done before and after it."""
 
-    @property
-    def lock(self) -> AbstractContextManager[Any]:
-        """The lock, which is reentrant."""
-        ...
+    lock: threading.RLock
+    scans: Scans
+    sharing: UserDataSharing
 
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _S = TypeVar("_S", bound=Lockable)
 
 
 def locked(operation: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
-    """Make a method take the lock, and let other processes call it (see `control`)."""
+    """Make a method an operation of the state, which takes the lock, and can be called over HTTP."""
 
     @wraps(operation)
     def guarded(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         with self.lock:
-            return operation(self, *args, **kwargs)
+            self.scans.pump()
+            try:
+                return operation(self, *args, **kwargs)
+            finally:
+                self.sharing.settle()
 
     guarded.is_operation = True  # type: ignore[attr-defined]
     return guarded

@@ -36,9 +36,9 @@ class ServerRules:
         return self._jellyfin_from(12)
 
     @property
-    def needs_path_infos(self) -> bool:
-        """Whether new options without paths are an internal error (``UpdateLibraryOptions``)."""
-        return self._jellyfin_from(10, 11, 1)
+    def adds_paths_of_options(self) -> bool:
+        """Whether new paths in options become locations (``UpdateLibraryOptions``)."""
+        return self._jellyfin_from(10, 11, 6)
 
     @property
     def substring_conflicts(self) -> bool:

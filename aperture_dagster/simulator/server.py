@@ -166,4 +166,5 @@ def running(simulator: Simulator) -> Iterator[RunningSimulator]:
         # Do not wait for open connections.
         server.should_exit = server.force_exit = True
         thread.join(timeout=10)
+        simulator.state.close()
         listener.close()

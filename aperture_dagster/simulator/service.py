@@ -47,6 +47,11 @@ class Query:
         values = self._values.get(name.lower())
         return (values[0].strip() or None) if values else None
 
+    def raw(self, name: str) -> str | None:
+        """Return the first value with its blanks, or None when the parameter is absent."""
+        values = self._values.get(name.lower())
+        return values[0] if values else None
+
     def split(self, name: str, separator: str = ",") -> list[str]:
         """Return all values, with joined lists split and blanks dropped."""
         values = self._values.get(name.lower(), ())
@@ -179,6 +184,7 @@ class StandIn(ABC):
 
     def _respond(self, operation: Operation | None, request: Request) -> tuple[Response, FaultRule | None]:
         state = self._state
+        state.scans.pump()
         refusal = self.refuse(request, operation)
         state.counters.count(self.name, operation.name if operation else "unknown", request.target)
         fault = state.faults.take(self.name, request.target)
@@ -189,6 +195,7 @@ class StandIn(ABC):
             if fault is not None and fault.kind == "shift":
                 state.shift(leaves=fault.leaves, comes=fault.comes)
             response = refusal or self._handle(operation, request)
+            state.sharing.settle()
         if fault is not None:
             response = spoil(response, fault, self.error)
         state.counters.count_status(self.name, 0 if fault and fault.kind == "cut_off" else response.status_code)

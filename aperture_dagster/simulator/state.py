@@ -16,10 +16,14 @@ from aperture_dagster.simulator.catalogue import Catalogue, Item
 from aperture_dagster.simulator.clock import Clock
 from aperture_dagster.simulator.counters import Arrivals, Counters, DailyQuota, RateLimit
 from aperture_dagster.simulator.faults import FaultBook, FaultRule
+from aperture_dagster.simulator.libraries import LibraryBook
+from aperture_dagster.simulator.library_operations import LibraryOperations
 from aperture_dagster.simulator.list_operations import ListOperations
 from aperture_dagster.simulator.lists import Lists
-from aperture_dagster.simulator.locking import locked as _locked
+from aperture_dagster.simulator.locking import locked
+from aperture_dagster.simulator.scans import Scans
 from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.sharing import UserDataSharing
 from aperture_dagster.simulator.user_data import ServerUser, user_id
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 
@@ -37,7 +41,7 @@ class Picture:
         return hashlib.md5(self.content, usedforsecurity=False).hexdigest()
 
 
-class SimulatorState(ListOperations):
+class SimulatorState(LibraryOperations, ListOperations):
     """The media server's items and users, and every service's counters, limits and faults."""
 
     def __init__(self, world: World, settings: SimulatorSettings | None = None) -> None:
@@ -81,6 +85,10 @@ class SimulatorState(ListOperations):
         )
         self.scans_for_collections = 0
         self.deleted_paths: list[str] = []
+        self.plugins = list(self.settings.plugins)
+        self.libraries = LibraryBook(self)
+        self.scans = Scans(self, self.libraries)
+        self.sharing = UserDataSharing(self)
         self.users: dict[str, ServerUser] = {}
         self._users_by_name: dict[str, ServerUser] = {}
         self._user_generations: dict[str, int] = {}
@@ -92,24 +100,22 @@ class SimulatorState(ListOperations):
             for datum in user.data.values():
                 # Plays of the initial world were saved when they happened, not now.
                 datum.saved = datum.last_played or 0.0
+        self.sharing.settle()
 
-    # The clock
-
-    @_locked
-    def advance(self, seconds: float) -> None:
-        """Move the clock of the media server; a negative number makes it run behind."""
-        self.clock.advance(seconds)
+    def close(self) -> None:
+        """End what runs in the background."""
+        self.scans.close()
 
     # Counters, faults, limits
 
-    @_locked
+    @locked
     def reset_counters(self) -> None:
         """Reset the counters and the records of arrivals, but not the quotas."""
         self.counters.reset()
         for rate in self.rates.values():
             rate.reset()
 
-    @_locked
+    @locked
     def add_fault(self, rule: FaultRule) -> int:
         """Make a service misbehave from the next request on, and return the fault's id.
 
@@ -120,22 +126,22 @@ class SimulatorState(ListOperations):
                 raise KeyError(key)
         return self.faults.add(rule)
 
-    @_locked
+    @locked
     def remove_fault(self, fault_id: int) -> None:
         """Remove a fault. Raises KeyError when it is unknown or used up."""
         self.faults.remove(fault_id)
 
-    @_locked
+    @locked
     def clear_faults(self) -> None:
         """Remove all faults."""
         self.faults.clear()
 
-    @_locked
+    @locked
     def requests(self, service: str, operation_contains: str = "") -> int:
         """Return the number of requests to operations of a service whose name contains a text."""
         return self.counters.total(service, operation_contains)
 
-    @_locked
+    @locked
     def asked(self, service: str) -> Counter[str]:
         """Return the number of requests for each title or picture, including refused and failed ones.
 
@@ -144,12 +150,12 @@ class SimulatorState(ListOperations):
         """
         return Counter(self.counters.asked.get(service, ()))
 
-    @_locked
+    @locked
     def answered(self, service: str) -> Counter[str]:
         """Return the same for requests that were answered in full, be it with "not found"."""
         return Counter(self.counters.answered.get(service, ()))
 
-    @_locked
+    @locked
     def most_in_window(self, service: str, seconds: float | None = None) -> int:
         """Return the most requests to a service in any window of this many seconds (default: its limit's, else 1).
 
@@ -157,30 +163,30 @@ class SimulatorState(ListOperations):
         """
         return self.rates[service].most_in_window(seconds)
 
-    @_locked
+    @locked
     def start_day(self) -> None:
         """Start a new day for the services with a daily quota."""
         for quota in self.quotas.values():
             quota.start_day()
 
-    @_locked
+    @locked
     def use_quota(self, service: str, requests: int) -> None:
         """Use up part of today's quota. Raises KeyError for a service without a quota."""
         self.quotas[service].take(requests)
 
-    @_locked
+    @locked
     def arrivals(self, service: str, target_contains: str = "") -> list[tuple[str, float]]:
         """Return target (path and query) and monotonic time of a service's last requests."""
         return self.counters.arrivals(service, target_contains)
 
     # Users
 
-    @_locked
+    @locked
     def user_named(self, name: str) -> ServerUser:
         """Return the user of exactly this name. Raises KeyError when there is none."""
         return self._users_by_name[name]
 
-    @_locked
+    @locked
     def add_user(self, user: WorldUser) -> str:
         """Create a user and return the id. Raises ValueError when the name is taken.
 
@@ -188,13 +194,13 @@ class SimulatorState(ListOperations):
         """
         return self._create_user(user).id
 
-    @_locked
+    @locked
     def remove_user(self, name: str) -> None:
         """Delete a user and their data. Raises KeyError when there is none of this name."""
         user = self._users_by_name.pop(name)
         del self.users[user.id]
 
-    @_locked
+    @locked
     def rename_user(self, name: str, new_name: str) -> None:
         """Rename a user; the id stays. Raises KeyError (no such user) or ValueError (name taken)."""
         if new_name in self._users_by_name:
@@ -203,14 +209,14 @@ class SimulatorState(ListOperations):
         user.rename(new_name)
         self._users_by_name[new_name] = user
 
-    @_locked
+    @locked
     def change_user(self, name: str, **facts: bool | int | None) -> None:
         """Change facts of a user, such as ``is_disabled=True``. Raises KeyError or TypeError."""
         user = self._users_by_name[name]
         user.facts = replace(user.facts, **facts)  # type: ignore[arg-type]
         user.version += 1
 
-    @_locked
+    @locked
     def allow_libraries(self, name: str, libraries: Iterable[str] | None) -> None:
         """Restrict a user to libraries by name (None: all). Raises KeyError for unknown names."""
         ids = {library.name: library.item_id for library in self.catalogue.libraries if library.has_id}
@@ -221,7 +227,7 @@ class SimulatorState(ListOperations):
 
     # Titles
 
-    @_locked
+    @locked
     def add_title(self, title: WorldTitle) -> list[str]:
         """Add or change a title, which the server owns if it has copies. Returns the ids of its films or series.
 
@@ -233,12 +239,12 @@ class SimulatorState(ListOperations):
         self.catalogue.add(title)
         return [item.id for item in self.catalogue.top_items(title.key)]
 
-    @_locked
+    @locked
     def remove_title(self, key: str) -> None:
         """Remove a title from the server; the metadata services keep it. Raises KeyError when it was never there."""
         self.catalogue.remove(key)
 
-    @_locked
+    @locked
     def shift(self, *, leaves: str | None = None, comes: str | None = None) -> None:
         """Remove one title and add (back) another at once. Raises KeyError for an unknown title."""
         if leaves is not None:
@@ -246,7 +252,7 @@ class SimulatorState(ListOperations):
         if comes is not None:
             self.add_title(self.titles[comes])
 
-    @_locked
+    @locked
     def reassign_item_ids(self, key: str, *, keep_user_data: bool = True) -> list[str]:
         """Give the items of a title new ids, as after a move of files. Raises KeyError when it was never there.
 
@@ -260,12 +266,12 @@ class SimulatorState(ListOperations):
                         user.forget(item)
         return new_ids
 
-    @_locked
+    @locked
     def item_ids(self, key: str) -> list[str]:
         """Return the ids of a title's films or series on the server, one per copy."""
         return [item.id for item in self.catalogue.top_items(key) if item.present]
 
-    @_locked
+    @locked
     def hide_library(self, name: str) -> None:
         """Hide a library with all its items, as when a disk is not mounted. Raises KeyError when unknown."""
         if name not in {library.name for library in self.catalogue.libraries}:
@@ -273,20 +279,15 @@ class SimulatorState(ListOperations):
         self.catalogue.hidden_libraries.add(name)
         self.catalogue.version += 1
 
-    @_locked
+    @locked
     def change_library(self, name: str, *, has_id: bool) -> None:
         """Take a library's id away, and its items with it, or give it back. Raises KeyError when unknown."""
-        libraries = self.catalogue.libraries
-        place = next((n for n, library in enumerate(libraries) if library.name == name), None)
-        if place is None:
+        before = next((library for library in self.catalogue.libraries if library.name == name), None)
+        if before is None:
             raise KeyError(name)
-        before, libraries[place] = libraries[place], replace(libraries[place], has_id=has_id)
-        for item in self.catalogue.every_item():
-            if item.library is before:
-                item.library = libraries[place]
-        self.catalogue.version += 1
+        self.catalogue.replace_library(before, replace(before, has_id=has_id))
 
-    @_locked
+    @locked
     def restrict(
         self,
         name: str,
@@ -301,18 +302,18 @@ class SimulatorState(ListOperations):
         user.policy.excluded_locations = tuple(excluded_locations)
         user.version += 1
 
-    @_locked
+    @locked
     def costly(self, service: str, habit: str = "") -> int:
         """Return the number of requests that made the media server scan its whole library, of one habit or of all."""
         return self.counters.costly_total(service, habit)
 
-    @_locked
+    @locked
     def show_library(self, name: str) -> None:
         """Show a hidden library again."""
         self.catalogue.hidden_libraries.discard(name)
         self.catalogue.version += 1
 
-    @_locked
+    @locked
     def studio_pictures(self) -> dict[str, Picture]:
         """Return the pictures uploaded for studios of the media server, by the studio's name."""
         return {
@@ -323,36 +324,36 @@ class SimulatorState(ListOperations):
 
     # User data
 
-    @_locked
+    @locked
     def play(self, play: Play) -> None:
         """Record a play at any time, with its rating and mark. Raises ValueError for an unknown user or title."""
         self._apply(play)
 
-    @_locked
+    @locked
     def mark_played(
         self, user: str, key: str, *, season: int | None = None, episode: int | None = None, bare: bool = False
     ) -> None:
         """Mark as watched; ``bare``: without count and date, as imports do. Raises ValueError when unknown."""
-        owner, item = self._owner(user), self._item(key, season, episode)
+        owner, item = self.owner(user), self._item(key, season, episode)
         if bare:
             owner.set_played(item, True)
         else:
             owner.mark_played(item, None, self.clock.now())
 
-    @_locked
+    @locked
     def mark_unplayed(self, user: str, key: str, *, season: int | None = None, episode: int | None = None) -> None:
         """Mark as not watched. Raises ValueError for an unknown user or title."""
-        self._owner(user).mark_unplayed(self._item(key, season, episode))
+        self.owner(user).mark_unplayed(self._item(key, season, episode))
 
-    @_locked
+    @locked
     def rate(self, user: str, key: str, rating: float | None) -> None:
         """Set a user's own rating (0-10) of a film or series. Raises ValueError for an unknown user or title."""
-        self._owner(user).edit(self._item(key, None, None)).rating = rating
+        self.owner(user).edit(self._item(key, None, None)).rating = rating
 
-    @_locked
+    @locked
     def set_favorite(self, user: str, key: str, favorite: bool = True) -> None:
         """Set or clear a user's favourite mark on a film or series. Raises ValueError for an unknown user or title."""
-        self._owner(user).edit(self._item(key, None, None)).favorite = favorite
+        self.owner(user).edit(self._item(key, None, None)).favorite = favorite
 
     def _create_user(self, facts: WorldUser) -> ServerUser:
         if facts.name in self._users_by_name:
@@ -364,7 +365,8 @@ class SimulatorState(ListOperations):
         self._users_by_name[facts.name] = user
         return user
 
-    def _owner(self, name: str) -> ServerUser:
+    def owner(self, name: str) -> ServerUser:
+        """Return the user of this name. Raises ValueError."""
         user = self._users_by_name.get(name)
         if user is None:
             raise ValueError(f"no user named {name!r}")
@@ -400,7 +402,7 @@ class SimulatorState(ListOperations):
         return [version]
 
     def _apply(self, play: Play) -> None:
-        user, top = self._owner(play.user), self._item(play.title_key, None, None)
+        user, top = self.owner(play.user), self._item(play.title_key, None, None)
         if play.rating is not None:
             user.edit(top).rating = play.rating
         if play.favorite:

@@ -75,7 +75,8 @@ class ServerUser:
     """
 
     __slots__ = (
-        "_clock", "configuration", "data", "facts", "id", "last_activity", "played_episodes", "policy", "version",
+        "_clock", "configuration", "data", "facts", "id", "last_activity", "played_episodes", "policy", "touched",
+        "version",
     )  # fmt: skip
 
     def __init__(self, facts: WorldUser, user_id: str, clock: Callable[[], float] = time.time) -> None:
@@ -92,6 +93,8 @@ class ServerUser:
         self.last_activity: float | None = None
         self.data: dict[int, UserDatum] = {}
         self.played_episodes: dict[int, int] = {}
+        self.touched: dict[int, Item] = {}
+        """Items whose data changed, by slot, until `SimulatorState.settle` is called."""
 
     @property
     def name(self) -> str:
@@ -110,6 +113,7 @@ class ServerUser:
     def edit(self, item: Item) -> UserDatum:
         """Return the data on an item for changes. Use `set_played` for ``played``."""
         self.version += 1
+        self.touched[item.slot] = item
         datum = self.data.get(item.slot)
         if datum is None:
             datum = self.data[item.slot] = UserDatum()
@@ -185,6 +189,18 @@ class ServerUser:
             datum.position = 0
             datum.last_played = None
             self.set_played(each, False)
+
+    def copy(self, source: UserDatum, item: Item) -> None:
+        """Give an item a copy of data."""
+        datum = self.edit(item)
+        self.set_played(item, source.played)
+        for name in UserDatum.__slots__:
+            setattr(datum, name, getattr(source, name))
+
+    def recount(self, series: Item) -> None:
+        """Count the played episodes of a series again, as its episodes changed."""
+        for parent in (series, *(season.item for season in series.every_season)):
+            self.played_episodes[parent.slot] = sum(self.of(episode).played for episode in episodes_of(parent))
 
     def forget(self, item: Item) -> None:
         """Delete the data on an item."""

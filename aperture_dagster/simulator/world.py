@@ -96,7 +96,10 @@ class WorldTitle:
 
 @dataclass(frozen=True, slots=True)
 class WorldLibrary:
-    """A library of the media server. Without ``has_id``, its folder does not exist (yet), so it has no items."""
+    """A library of the media server. Its collection type is empty if it has both films and series.
+
+    Without ``has_id``, its folder does not exist (yet), so it has no items.
+    """
 
     name: str
     collection_type: str

@@ -23,7 +23,7 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("dmeo", "No such command 'dmeo'"),
         ("demo --wrld odd", "--wrld"),
         ("demo --users 0", "--users"),
-        ("demo --server plex", "'plex' is not one of 'jellyfin', 'emby'"),
+        ("demo --server plex", "'plex' is not one of 'jellyfin', 'jellyfin@10.9'"),
         ("demo --summary /nowhere/summary.json", "the folder of /nowhere/summary.json does not exist"),
         ("up --port 65536", "65536 is not in the range"),
         ("up --world odd", "need --demo"),

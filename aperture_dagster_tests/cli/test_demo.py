@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from aperture_dagster.cli.demo import demo_home, point_at, stand_ins
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import environment_names, secret_names
+from aperture_dagster.simulator.environment import VOLUME
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone
 
@@ -51,6 +53,23 @@ def test_the_stand_ins_stop_at_the_end_of_the_block():
         httpx.get(f"{url}/System/Info/Public")
 
 
+@pytest.mark.parametrize(("server", "version"), [("jellyfin@10.10", "10.10.7"), ("emby", "4.8.11.0")])
+def test_the_media_server_has_a_version_and_sees_the_published_folder(tmp_path: Path, server: Any, version: str):
+    with stand_ins("odd", None, server, lists=tmp_path) as environment:
+        url = environment["APERTURE_MEDIA_SERVER_URL"]
+        assert httpx.get(f"{url}/System/Info/Public").json()["Version"] == version
+        assert environment["APERTURE_MEDIA_SERVER_TYPE"] == server.partition("@")[0]
+        headers = {"X-Emby-Token": environment["APERTURE_MEDIA_SERVER_API_KEY"]}
+        statuses = []
+        for folder in (VOLUME, str(tmp_path)):
+            body = {"Name": "Lists", "LibraryOptions": {"PathInfos": [{"Path": folder}]}}
+            sent = body if server == "emby" else {"LibraryOptions": body["LibraryOptions"]}
+            query = {} if server == "emby" else {"name": "Lists"}
+            answer = httpx.post(f"{url}/Library/VirtualFolders", params=query, json=sent, headers=headers)
+            statuses.append(answer.status_code)
+        assert statuses == [204, 400]
+
+
 def test_stand_ins_that_cannot_start_raise_an_error_with_the_reason():
     with pytest.raises(OperatorError, match="did not start: unknown world 'nowhere'"), stand_ins("nowhere", 1):
         pass
@@ -60,6 +79,7 @@ def test_a_demo_has_its_own_folder_in_the_operators_home(tmp_path: Path, monkeyp
     monkeypatch.setenv("APERTURE_HOME", str(tmp_path))
     assert demo_home(None) == tmp_path / "demo"
     assert demo_home(None, "emby") == tmp_path / "demo-emby"
+    assert demo_home(None, "jellyfin@10.11") == tmp_path / "demo-jellyfin-10.11"
     assert demo_home(str(tmp_path / "named")) == tmp_path / "named"
 
 

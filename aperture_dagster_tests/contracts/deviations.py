@@ -178,7 +178,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "jellyfin", "request", "format uuid",
         where=("* path.collectionId", "* path.itemId", "* path.playlistId", "* path.seriesId", "* path.userId",
                "* query.ids.[*]", "* query.parentId", "* query.seriesId", "* query.userId", "* body.Ids.*",
-               "* body.UserId"),
+               "* body.UserId", "* body.Id"),
         differs="ids are sent as the server gave them",
         because="Both forms are accepted as input.",
         holds=lambda difference: re.fullmatch("[0-9a-f]{32}", difference.value) is not None,
@@ -257,6 +257,13 @@ DEVIATIONS: tuple[Deviation, ...] = (
         where=("GET /3/trending/movie/{time_window} query.page", "GET /3/trending/tv/{time_window} query.page"),
         differs="trending titles are read page by page",
         because="The answer has pages, and total_pages says how many; only the parameter is not declared.",
+    ),
+    Deviation(
+        "jellyfin", "answer", "undeclared",
+        where=("GET /Library/VirtualFolders *LibraryOptions.MediaSegmentProvideOrder",),
+        differs="an option of libraries has another name in 10.10",
+        because="It is misspelt there, and MediaSegmentProviderOrder since 10.11; the specification is that of 12.",
+        holds=lambda difference: difference.value == [],
     ),
     Deviation(
         "tmdb", "request", "SecurityNotFound",

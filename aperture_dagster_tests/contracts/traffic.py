@@ -205,6 +205,10 @@ _BOX_SET = {
     "Name": "A Set", "LockData": False, "DisplayOrder": "Default", "ProviderIds": {"Aperture": "1"}, "Tags": [],
     "Genres": [],
 }  # fmt: skip
+_LIBRARY_OPTIONS = {
+    "Enabled": False, "PathInfos": [{"Path": "/media/movies"}], "MetadataSavers": [], "EnableRealtimeMonitor": False,
+    "TypeOptions": [{"Type": "Movie", "MetadataFetchers": [], "ImageFetchers": []}],
+}  # fmt: skip
 _PICTURE = base64.b64encode(png("logo"))
 _NEWEST = {"sortBy": ["DateCreated", "SortName"], "sortOrder": ["Descending"], "limit": 5}
 
@@ -218,9 +222,31 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
     "GET /Users/{user_id}": [Ask()],
     "POST /Users/{user_id}/Policy": [Ask(body=_POLICY, where={"user_id": "{another}"}, status=204)],
     "GET /Library/VirtualFolders": [Ask()],
+    "POST /Library/VirtualFolders": [
+        Ask(
+            {"name": "For you", "collectionType": "movies", "refreshLibrary": "false"},
+            {"LibraryOptions": _LIBRARY_OPTIONS},
+            status=204,
+        )
+    ],
+    "POST /Library/VirtualFolders/LibraryOptions": [
+        Ask(body={"Id": "{library}", "LibraryOptions": _LIBRARY_OPTIONS | {"Enabled": True}}, status=204)
+    ],
+    "POST /Library/VirtualFolders/Name": [Ask({"name": "For you", "newName": "Films for you"}, status=204)],
+    "DELETE /Library/VirtualFolders": [Ask({"name": "Films for you", "refreshLibrary": "true"}, status=204)],
     "POST /Library/Refresh": [Ask(status=204)],
     "POST /Users/Configuration": [Ask(_ONE_USER, {"HidePlayedInLatest": True, "OrderedViews": []}, status=204)],
     "GET /UserViews": [Ask(_ONE_USER | {"includeHidden": "true"})],
+    "POST /Items/{item_id}/Refresh": [
+        Ask(
+            {"metadataRefreshMode": "Default", "imageRefreshMode": "Default"},
+            where={"item_id": "{library}"},
+            status=204,
+        )
+    ],
+    "GET /ScheduledTasks": [Ask({"isHidden": "false"})],
+    "GET /Plugins": [Ask()],
+    "GET /System/Configuration": [Ask()],
     "GET /Items": [
         Ask(_WITH_ALL | {"includeItemTypes": [kind], "limit": 40}) for kind in ("Movie", "Series", "Season", "Episode")
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,10 +15,12 @@ from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
+from aperture_dagster_tests.simulator.published import ROOT, Server
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 Serve = Callable[..., RunningSimulator]
 Control = Callable[..., Any]
+MakeServer = Callable[..., Server]
 
 
 @pytest.fixture
@@ -30,8 +33,8 @@ def serve() -> Iterator[Serve]:
     """Return a function that serves a world (default: the odd one) with some settings until the test ends."""
     with ExitStack() as stack:
 
-        def start(world: World | None = None, **settings: object) -> RunningSimulator:
-            chosen = SimulatorSettings(**settings)  # type: ignore[arg-type]
+        def start(world: World | None = None, **settings: Any) -> RunningSimulator:
+            chosen = SimulatorSettings(**settings)
             return stack.enter_context(running_simulator(world or odd_world(NOW), chosen))
 
         yield start
@@ -90,3 +93,19 @@ def control(simulator: RunningSimulator) -> Iterator[Control]:
             return response.json().get("result")
 
         yield run
+
+
+@pytest.fixture
+def make(serve: Serve, tmp_path: Path) -> MakeServer:
+    """Return a function that serves the odd world, with a library of an empty folder unless ``create`` is false."""
+
+    def start(version: str = "12.0.0", kind: str = "movies", create: bool = True, **settings: Any) -> Server:
+        here = tmp_path / version
+        here.mkdir()
+        chosen = {"media_server": "emby"} if version == "emby" else {"jellyfin_version": version}
+        server = Server(serve(volumes={ROOT: here}, **chosen, **settings), here)
+        if create:
+            assert server.create(kind=kind).status_code == 204
+        return server
+
+    return start

@@ -18,12 +18,13 @@ from aperture_dagster.simulator.emby.items import (
     EmbyItemEndpoints,
     EmbyPlaystateEndpoints,
 )
+from aperture_dagster.simulator.emby.libraries import EmbyLibraryEndpoints
 from aperture_dagster.simulator.emby.lists import EmbyEditingEndpoints, EmbyListEndpoints
 from aperture_dagster.simulator.emby.studios import EmbyStudioEndpoints
 from aperture_dagster.simulator.emby.users import EmbyUserEndpoints
-from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
+from aperture_dagster.simulator.jellyfin.libraries import ServerError
 from aperture_dagster.simulator.jellyfin.service import MediaServer
 from aperture_dagster.simulator.jellyfin.studios import PictureError
 from aperture_dagster.simulator.responses import JSONResponse
@@ -53,6 +54,7 @@ class EmbyService(MediaServer):
             *left_out("GET", "/Users/Public", "/Users/ItemAccess"),
             *left_out("GET", "/Users/{user_id}/Items/Root"),
             *left_out("POST", "/Users/New", "/Users/AuthenticateByName"),
+            *EmbyLibraryEndpoints(access).operations(),
             *self._operations(items, playstate, EmbyStudioEndpoints(access, server_id, items.image)),
             *_user_operations(EmbyUserEndpoints(access, server_id)),
             *_list_operations(EmbyListEndpoints(access, items), EmbyEditingEndpoints(access)),
@@ -70,7 +72,7 @@ class EmbyService(MediaServer):
                 return self.error(400)
             case NotFoundError():
                 return self.error(404)
-            case PictureError():
+            case ServerError() | PictureError():
                 return self.error(error.status)
         return None
 
@@ -82,10 +84,7 @@ class EmbyService(MediaServer):
             Operation("GET", "/System/Info/Public", lambda _: JSONResponse(self._system()), public=True),
             Operation("GET", "/System/Info", self._info),
             Operation("GET", "/System/Ping", lambda _: PlainTextResponse("Emby Server"), public=True),
-            Operation("GET", "/Library/VirtualFolders/Query", self._query_folders),
-            Operation("GET", "/Library/VirtualFolders", lambda _: JSONResponse(self._folders())),
             Operation("GET", "/Library/SelectableMediaFolders", self._media_folders),
-            Operation("POST", "/Library/Refresh", lambda _: Response(status_code=204)),
             Operation("GET", "/Items", items.listing, listing),
             Operation("GET", "/Users/{user_id}/Views", items.views, ("IncludeHidden",)),
             Operation("GET", "/Users/{user_id}/Items/Latest", items.latest, _LATEST),
@@ -122,15 +121,9 @@ class EmbyService(MediaServer):
         more = {"OperatingSystemDisplayName": "Linux", "HasPendingRestart": False, "IsShuttingDown": False}
         return JSONResponse(self._system() | more)
 
-    def _folders(self) -> list[dict[str, Any]]:
-        return [dto.virtual_folder_dto(library, self._state.catalogue) for library in self._access.folders()]
-
     def _media_folders(self, request: Request) -> Response:
         catalogue = self._state.catalogue
         return JSONResponse([dto.media_folder_dto(library, catalogue) for library in self._access.libraries()])
-
-    def _query_folders(self, request: Request) -> Response:
-        return binding.listing(request.query, self._folders(), list, with_start=False)
 
 
 def _user_operations(users: EmbyUserEndpoints) -> list[Operation]:

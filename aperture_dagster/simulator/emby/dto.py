@@ -91,12 +91,19 @@ def library_dto(library: WorldLibrary, catalogue: Catalogue, server_id: str) -> 
     return {**jellyfin.library_dto(library, server_id), "Id": number, "Guid": guid}
 
 
-def virtual_folder_dto(library: WorldLibrary, catalogue: Catalogue) -> dict[str, Any]:
+def virtual_folder_dto(
+    library: WorldLibrary,
+    catalogue: Catalogue,
+    options: dict[str, Any],
+    status: str = "Idle",
+    progress: float | None = None,
+) -> dict[str, Any]:
     """Return a library as VirtualFolderInfo, with its three ids, or none if its folder does not exist (yet)."""
+    folder = jellyfin.virtual_folder_dto(library, options, status, progress)
     if not library.has_id:
-        return jellyfin.virtual_folder_dto(library)
+        return folder
     return {
-        **jellyfin.virtual_folder_dto(library),
+        **folder,
         "ItemId": ids.library_number(catalogue, library),
         "Id": ids.folder_number(catalogue, library),
         "Guid": library.item_id,

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from aperture_dagster.simulator.catalogue import Catalogue, Item, stable_number
+from aperture_dagster.simulator.catalogue import item_number as item_number
 from aperture_dagster.simulator.lists import PLAYLISTS
 from aperture_dagster.simulator.world import WorldLibrary
 
-_FIRST_ITEM = 1_000
 _PLAYLISTS = "2"
-_GENERATION = 10_000_000
 _FIRST_LIBRARY, _FIRST_FOLDER, _FIRST_SUB_FOLDER = 3, 503, 703
-
-
-def item_number(item: Item) -> str:
-    """Return the id of an item, which changes with the item's generation."""
-    return str(_FIRST_ITEM + item.slot + item.generation * _GENERATION)
 
 
 def find_item(catalogue: Catalogue, number: str) -> Item | None:
     """Return the item with this id, if it is on the server now."""
-    if not (number.isascii() and number.isdecimal()):
-        return None
-    item = catalogue.at(int(number) % _GENERATION - _FIRST_ITEM)
-    return item if item is not None and item_number(item) == number else None
+    return catalogue.at_number(number)
 
 
 def name_number(kind: str, name: str) -> int:
@@ -34,17 +25,17 @@ def library_number(catalogue: Catalogue, library: WorldLibrary) -> str:
     """Return the ``ItemId`` of a library, which is also the parent of its items."""
     if library == PLAYLISTS:
         return _PLAYLISTS
-    return str(_FIRST_LIBRARY + catalogue.libraries.index(library))
+    return str(_FIRST_LIBRARY + catalogue.place(library))
 
 
 def folder_number(catalogue: Catalogue, library: WorldLibrary) -> str:
     """Return the ``Id`` of a library, which changes to it use. The third id, ``Guid``, is for users' policies."""
-    return str(_FIRST_FOLDER + catalogue.libraries.index(library))
+    return str(_FIRST_FOLDER + catalogue.place(library))
 
 
 def sub_folders(catalogue: Catalogue, library: WorldLibrary) -> dict[str, str]:
     """Return the ids of a library's folders by path."""
-    first = _FIRST_SUB_FOLDER + 10 * catalogue.libraries.index(library)
+    first = _FIRST_SUB_FOLDER + 10 * catalogue.place(library)
     return {location: str(first + place) for place, location in enumerate(library.locations)}
 
 

@@ -17,6 +17,7 @@ from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.listing import ItemQuery, Listings, parse_item_query
 from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
 from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.scanned_item import ScannedItem
 from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.user_data import ServerUser
 from aperture_dagster.simulator.world import WorldLibrary
@@ -147,6 +148,8 @@ class EmbyItemEndpoints(ItemEndpoints):
         item = ids.find_item(self._catalogue, item_id)
         if item is None or image_type.lower() != "primary":
             raise NotFoundError(item_id)
+        if isinstance(item, ScannedItem):
+            return self._file_image(item)
         return Response(png(item.title.key), media_type="image/png")
 
 

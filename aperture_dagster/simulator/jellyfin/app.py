@@ -15,6 +15,7 @@ from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingEr
 from aperture_dagster.simulator.jellyfin.box_sets import BoxSetEndpoints
 from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints
 from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
+from aperture_dagster.simulator.jellyfin.libraries import LibraryEndpoints, ServerError
 from aperture_dagster.simulator.jellyfin.listing import LISTING_PARAMETERS, PAGE_PARAMETERS, Listings
 from aperture_dagster.simulator.jellyfin.playlists import PlaylistEndpoints
 from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
@@ -66,6 +67,7 @@ class JellyfinService(MediaServer):
         studios = StudioEndpoints(access, server_id, items.image)
         users = UserEndpoints(access, server_id, state.settings.jellyfin_release)
         operations = [operation for method, paths in _LEFT_OUT.items() for operation in left_out(method, *paths)]
+        operations += LibraryEndpoints(access).operations()
         operations += self._operations(items, playstate, studios) + _user_operations(users, items)
         operations += _old_operations(items, playstate, users)
         playlists = PlaylistEndpoints(access, items, state.settings.jellyfin_release)
@@ -96,6 +98,8 @@ class JellyfinService(MediaServer):
                 return self.error(404)
             case NotFoundError():
                 return binding.problem(404)
+            case ServerError():
+                return self.error(error.status)
             case PictureError(status=400):
                 return JSONResponse("Incorrect ContentType.", 400)
             case PictureError():
@@ -110,8 +114,6 @@ class JellyfinService(MediaServer):
             Operation("GET", "/System/Info", self._info),
             Operation("GET", "/System/Ping", lambda _: JSONResponse("Jellyfin Server"), public=True),
             Operation("GET", "/health", lambda _: PlainTextResponse("Healthy"), public=True),
-            Operation("GET", "/Library/VirtualFolders", self._virtual_folders),
-            Operation("POST", "/Library/Refresh", lambda _: Response(status_code=204)),
             Operation("GET", "/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
             Operation("GET", "/Items/Counts", items.counts),
             Operation("GET", "/Items/{item_id}", items.single, _USER),
@@ -153,9 +155,6 @@ class JellyfinService(MediaServer):
     def _info(self, request: Request) -> Response:
         more = {"HasPendingRestart": False, "IsShuttingDown": False, "SupportsLibraryMonitor": True}
         return JSONResponse(self._system() | more)
-
-    def _virtual_folders(self, request: Request) -> Response:
-        return JSONResponse([dto.virtual_folder_dto(library) for library in self._access.folders()])
 
 
 def _user_operations(users: UserEndpoints, items: ItemEndpoints) -> list[Operation]:

@@ -284,7 +284,7 @@ def library_dto(library: WorldLibrary, server_id: str, fields: frozenset[str] = 
         "ServerId": server_id,
         "Id": library.item_id,
         "Type": "CollectionFolder",
-        "CollectionType": library.collection_type,
+        **({"CollectionType": library.collection_type} if library.collection_type else {}),
         "IsFolder": True,
         "MediaType": "Unknown",
         "LocationType": "FileSystem",
@@ -293,8 +293,10 @@ def library_dto(library: WorldLibrary, server_id: str, fields: frozenset[str] = 
     }
 
 
-def virtual_folder_dto(library: WorldLibrary) -> dict[str, Any]:
-    """Return a library as VirtualFolderInfo.
+def virtual_folder_dto(
+    library: WorldLibrary, options: dict[str, Any], status: str = "Idle", progress: float | None = None
+) -> dict[str, Any]:
+    """Return a library as VirtualFolderInfo. ``status`` and ``progress`` are those of its refresh.
 
     Without an item for its folder, a library has no id and no options
     (``Emby.Server.Implementations/Library/LibraryManager.cs``: ``GetVirtualFolderInfo``).
@@ -302,15 +304,16 @@ def virtual_folder_dto(library: WorldLibrary) -> dict[str, Any]:
     folder = {
         "Name": library.name,
         "Locations": list(library.locations),
-        "CollectionType": library.collection_type,
+        **({"CollectionType": library.collection_type} if library.collection_type else {}),
     }
     if not library.has_id:
         return folder
     return {
         **folder,
-        "LibraryOptions": {"Enabled": True, "PathInfos": [{"Path": location} for location in library.locations]},
+        "LibraryOptions": options,
         "ItemId": library.item_id,
-        "RefreshStatus": "Idle",
+        **({} if progress is None else {"RefreshProgress": progress}),
+        "RefreshStatus": status,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from aperture_dagster.simulator.jellyfin.sorting import parse_sort, sort_items
 from aperture_dagster.simulator.jellyfin.visibility import visible_to
 from aperture_dagster.simulator.lists import PLAYLISTS
 from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.scanned_item import ScannedItem
 from aperture_dagster.simulator.service import Query, Request, Unmodelled
 from aperture_dagster.simulator.user_data import ServerUser, episodes_of
 from aperture_dagster.simulator.world import WorldLibrary
@@ -242,7 +244,15 @@ class ItemEndpoints:
         item = self._catalogue.find(item_id)
         if item is None or image_type.lower() != "primary":
             return JSONResponse("Image not found", 404)
+        if isinstance(item, ScannedItem):
+            return self._file_image(item)
         return Response(png(item.title.key), media_type="image/png")
+
+    def _file_image(self, item: ScannedItem) -> Response:
+        content = self._access.state.libraries.disk.read(item.image.path) if item.image is not None else None
+        if item.image is None or content is None:
+            return JSONResponse("Image not found", 404)
+        return Response(content, media_type=mimetypes.guess_type(item.image.name)[0] or "application/octet-stream")
 
     def _series(self, series_id: str, user: ServerUser | None) -> Item | None:
         item = self._catalogue.find(binding.as_guid("seriesId", series_id))

@@ -299,6 +299,8 @@ class Listings:
             candidates = [item for item in candidates if all(test(item) for test in tests)]
         if self._in_memory and user is not None:
             candidates = _grouped(candidates)
+        if user is not None and not self._in_memory and self._release is not None:
+            candidates = self._joined(candidates)
         if self._collapses(query, user) and (user is not None or not self._in_memory):
             candidates, presorted = self._collapsed(candidates), False
         return candidates if presorted else sort_items(candidates, query.sort, user)
@@ -306,7 +308,23 @@ class Listings:
     def _hides_some(self, query: ItemQuery) -> bool:
         """Return whether there may be items that even users without limits do not see."""
         listed = not query.kinds or "Playlist" in query.kinds
-        return listed or any(not library.enabled for library in self._state.catalogue.libraries)
+        return listed or self._state.catalogue.hides_libraries
+
+    def _joined(self, items: list[Item]) -> list[Item]:
+        """Keep one of the series that the server takes for the same, as users see them from 12 on."""
+        kept: dict[str, Item] = {}
+        for item in items:
+            key = self._state.libraries.series_key(item) if item.kind == "Series" else None
+            if key is not None:
+                kept.setdefault(key, item)
+        if not kept:
+            return items
+        keys = {item.slot for item in kept.values()}
+        return [
+            item
+            for item in items
+            if item.kind != "Series" or item.slot in keys or self._state.libraries.series_key(item) is None
+        ]
 
     def _members(self, parent: Item, query: ItemQuery, user: ServerUser | None) -> list[Item]:
         """Return the members of a box set or playlist.

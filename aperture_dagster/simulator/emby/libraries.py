@@ -1,0 +1,241 @@
+"""Libraries, refreshes and the scan task of Emby, which names libraries by three ids.
+
+Names and bodies are those of the published specifications of 4.8.11 and 4.9; what happens inside is not known, and
+assumed to be as in Jellyfin unless clients report otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from aperture_dagster.simulator.emby import dto, ids
+from aperture_dagster.simulator.emby.access import EmbyAccess
+from aperture_dagster.simulator.jellyfin import binding
+from aperture_dagster.simulator.jellyfin.access import json_object
+from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
+from aperture_dagster.simulator.jellyfin.dto import name_id
+from aperture_dagster.simulator.jellyfin.libraries import LibraryEndpoints, ServerError, parse_mode
+from aperture_dagster.simulator.libraries import (
+    COLLECTION_TYPES,
+    NameTakenError,
+    NullPathsError,
+    PathMissingError,
+    UnknownLibraryError,
+)
+from aperture_dagster.simulator.library_options import OptionsError, complete
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.rules import ServerRules, version_numbers
+from aperture_dagster.simulator.scanner import Modes
+from aperture_dagster.simulator.service import Operation, Request, Unmodelled
+from aperture_dagster.simulator.world import WorldLibrary
+
+_BODY = frozenset(("Name", "CollectionType", "RefreshLibrary", "Paths", "LibraryOptions"))
+_PARTIAL_REFUSED_FROM = (4, 9)
+
+
+class EmbyLibraryEndpoints(LibraryEndpoints):
+    """Operations on libraries and scans."""
+
+    def __init__(self, access: EmbyAccess) -> None:
+        super().__init__(access)
+        self._access: EmbyAccess = access
+        self._catalogue = access.state.catalogue
+        self._own_rules = ServerRules(True, version_numbers(access.state.settings.emby_version))
+
+    def operations(self) -> list[Operation]:
+        """Return the operations."""
+        folders = "/Library/VirtualFolders"
+        return [
+            Operation("GET", f"{folders}/Query", self.query, ("StartIndex", "Limit")),
+            Operation("GET", folders, self.listing),
+            Operation("POST", folders, self.create, ("name", "collectionType", "refreshLibrary", "paths")),
+            Operation("DELETE", folders, self.remove, ("Id", "name", "refreshLibrary")),
+            Operation("POST", f"{folders}/Delete", self.remove),
+            Operation("POST", f"{folders}/Name", self.rename),
+            Operation("POST", f"{folders}/LibraryOptions", self.set_options),
+            Operation("POST", f"{folders}/Paths", None),
+            Operation("DELETE", f"{folders}/Paths", None),
+            Operation("POST", "/Library/Refresh", self.scan),
+            Operation("POST", "/Library/Media/Updated", None),
+            Operation(
+                "POST",
+                "/Items/{item_id}/Refresh",
+                self.refresh,
+                ("Recursive", "MetadataRefreshMode", "ImageRefreshMode", "ReplaceAllMetadata", "ReplaceAllImages"),
+            ),
+            Operation("GET", "/ScheduledTasks", self.tasks, ("IsHidden", "IsEnabled")),
+            Operation("GET", "/Plugins", self.plugins),
+            Operation("GET", "/System/Configuration", self.configuration),
+            Operation("POST", "/System/Configuration", None),
+        ]
+
+    def _require_emby(self) -> None:
+        if not self._rules.emby:
+            raise Unmodelled("changes of libraries, since SimulatorSettings.media_server is jellyfin")
+
+    def _dtos(self) -> list[dict[str, Any]]:
+        return [
+            dto.virtual_folder_dto(library, self._catalogue, self._options(library), *self._scans.status(library))
+            for library in self._access.folders()
+        ]
+
+    def _options(self, library: WorldLibrary) -> dict[str, Any]:
+        if self._rules.emby:
+            return self._book.options_of(library)
+        paths = [{"Path": location} for location in library.locations]
+        return complete({"PathInfos": paths, "ContentType": library.collection_type}, self._own_rules)
+
+    def listing(self, request: Request) -> Response:
+        """``GET /Library/VirtualFolders``, which works although it is not in the specification."""
+        return JSONResponse(self._dtos())
+
+    def query(self, request: Request) -> Response:
+        """``GET /Library/VirtualFolders/Query``."""
+        return binding.listing(request.query, self._dtos(), list, with_start=False)
+
+    def create(self, request: Request) -> Response:
+        """``POST /Library/VirtualFolders``: the type is that of the options, whatever ``CollectionType`` says."""
+        self._require_emby()
+        query = request.query
+        content = json_object(request) if request.content.strip() else {}
+        if strange := content.keys() - _BODY:
+            raise Unmodelled(f"a library with {', '.join(sorted(strange))}")
+        name = content.get("Name") or query.get("name")
+        if not isinstance(name, str) or not name.strip():
+            raise ServerError(400)
+        kind = str(content.get("CollectionType") or query.get("collectionType") or "").lower()
+        if kind and kind not in COLLECTION_TYPES:
+            raise BindingError("CollectionType", kind)
+        options = content.get("LibraryOptions") or {}
+        paths = content.get("Paths") or query.split("paths")
+        if not isinstance(options, dict) or not isinstance(paths, list):
+            raise ServerError(400)
+        if not options.get("PathInfos"):
+            options = {**options, "PathInfos": [{"Path": path} for path in paths]}
+        content_type = str(options.get("ContentType") or "")
+        refresh = bool(content.get("RefreshLibrary")) or bool(binding.boolean(query, "refreshLibrary"))
+        try:
+            self._book.create(name, content_type, options, refresh=refresh)
+        except (OptionsError, PathMissingError):
+            raise ServerError(400) from None
+        if refresh:
+            self._scans.start()
+        return Response(status_code=204)
+
+    def _library(self, number: object) -> WorldLibrary:
+        """Return the library with this ``Id``, which is not its ``ItemId``. Raises NotFoundError."""
+        for library in self._access.libraries():
+            if ids.folder_number(self._catalogue, library) == str(number):
+                return library
+        raise NotFoundError(str(number))
+
+    def remove(self, request: Request) -> Response:
+        """``POST /Library/VirtualFolders/Delete``, and ``DELETE /Library/VirtualFolders``."""
+        self._require_emby()
+        if request.method == "POST":
+            content = json_object(request)
+            if strange := content.keys() - {"Id", "RefreshLibrary"}:
+                raise Unmodelled(f"the removal of a library with {', '.join(sorted(strange))}")
+            library, refresh = self._library(content.get("Id")), bool(content.get("RefreshLibrary"))
+        else:
+            number, name = request.query.get("Id"), request.query.get("name")
+            refresh = bool(binding.boolean(request.query, "refreshLibrary"))
+            try:
+                library = self._library(number) if number else self._book.named(name or "")
+            except UnknownLibraryError:
+                raise NotFoundError(name) from None
+        self._book.remove(library)
+        if refresh:
+            self._book.validate(removed=True)
+            self._scans.start()
+        return Response(status_code=204)
+
+    def rename(self, request: Request) -> Response:
+        """``POST /Library/VirtualFolders/Name``."""
+        self._require_emby()
+        content = json_object(request)
+        if strange := content.keys() - {"Id", "NewName", "RefreshLibrary"}:
+            raise Unmodelled(f"a new name with {', '.join(sorted(strange))}")
+        name = content.get("NewName")
+        if not isinstance(name, str) or not name.strip():
+            raise ServerError(400)
+        try:
+            self._book.rename(self._library(content.get("Id")), name)
+        except NameTakenError:
+            raise ServerError(400) from None
+        return Response(status_code=204)
+
+    def set_options(self, request: Request) -> Response:
+        """``POST /Library/VirtualFolders/LibraryOptions``: the whole object is replaced.
+
+        A part of it loses the rest, ``ContentType`` included, or is an internal error from 4.9 on.
+        """
+        self._require_emby()
+        content = json_object(request)
+        if strange := content.keys() - {"Id", "LibraryOptions"}:
+            raise Unmodelled(f"options of a library with {', '.join(sorted(strange))}")
+        library, options = self._library(content.get("Id")), content.get("LibraryOptions")
+        if not isinstance(options, dict):
+            raise ServerError(500)
+        missing = self._book.options_of(library).keys() - options.keys()
+        if missing and self._rules.version >= _PARTIAL_REFUSED_FROM:
+            raise ServerError(500)
+        try:
+            self._book.set_options(library, options)
+        except OptionsError:
+            raise ServerError(400) from None
+        except NullPathsError:
+            raise ServerError(500) from None
+        return Response(status_code=204)
+
+    def refresh(self, request: Request, item_id: str) -> Response:
+        """``POST /Items/{item_id}/Refresh``: without ``Recursive``, a library's contents are not looked at."""
+        query = request.query
+        modes = Modes(
+            parse_mode(query, "MetadataRefreshMode"),
+            parse_mode(query, "ImageRefreshMode"),
+            bool(binding.boolean(query, "ReplaceAllMetadata")),
+        )
+        if binding.boolean(query, "ReplaceAllImages"):
+            raise Unmodelled("ReplaceAllImages=true")
+        recursive = bool(binding.boolean(query, "Recursive"))
+        library = self._access.library(item_id)
+        if library is not None:
+            if recursive:
+                self._scans.refresh(library, modes)
+            return Response(status_code=204)
+        item = self._access.item(item_id, None)
+        if recursive or item.kind in ("Movie", "Episode"):
+            self._scans.refresh(item.library, modes, only=item.id)
+        return Response(status_code=204)
+
+    def tasks(self, request: Request) -> Response:
+        """``GET /ScheduledTasks``: of all tasks, only the scan of the libraries."""
+        hidden = binding.boolean(request.query, "IsHidden")
+        enabled = binding.boolean(request.query, "IsEnabled")
+        key = self._state.settings.emby_scan_key
+        return JSONResponse([self._task(key)] if hidden is not True and enabled is not False else [])
+
+    def plugins(self, request: Request) -> Response:
+        """``GET /Plugins``."""
+        return JSONResponse(
+            [
+                {"Name": name, "Version": "1.0.0.0", "Description": "", "Id": name_id("plugin", name)}
+                for name in self._state.plugins
+            ]
+        )
+
+    def configuration(self, request: Request) -> Response:
+        """``GET /System/Configuration``: the parts that clients look at."""
+        return JSONResponse(
+            {
+                "IsStartupWizardCompleted": True,
+                "PreferredMetadataLanguage": "en",
+                "MetadataCountryCode": "US",
+                "ServerName": "Stand-in",
+                "UICulture": "en-US",
+                "EnableFolderView": False,
+            }
+        )

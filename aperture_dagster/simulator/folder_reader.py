@@ -1,0 +1,306 @@
+"""What a server finds in the folders of a library: films with their parts and versions, series, seasons, episodes.
+
+Modelled on jellyfin/jellyfin 10.9 to 12: ``Emby.Server.Implementations/Library/Resolvers``,
+``Emby.Naming/Video/VideoListResolver.cs``, ``MediaBrowser.LocalMetadata/Images/LocalImageProvider.cs``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from aperture_dagster.simulator import names
+from aperture_dagster.simulator.disk import Entry, ServerDisk
+from aperture_dagster.simulator.nfo_reader import Nfo
+from aperture_dagster.simulator.rules import ServerRules
+from aperture_dagster.simulator.world import WorldLibrary
+
+_IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tbn", ".gif", ".svg")
+_IMAGE_NAMES = ("folder", "poster", "cover", "default")
+
+
+@dataclass(slots=True)
+class Found:
+    """A film, series, season or episode on the disk."""
+
+    kind: str
+    path: str
+    name: str
+    entry: Entry
+    year: int | None = None
+    provider_ids: dict[str, str] = field(default_factory=dict)
+    locked: bool = False
+    nfo_file: Entry | None = None
+    nfo: Nfo | None = None
+    image: Entry | None = None
+    parts: tuple[str, ...] = ()
+    versions: list[Found] = field(default_factory=list)
+    children: list[Found] = field(default_factory=list)
+    season: int | None = None
+    episode: int | None = None
+    episode_end: int | None = None
+    strm: str | None = None
+
+    @property
+    def item_id(self) -> str:
+        """The id: a hash of type and path."""
+        return _md5(f"{self.kind}|{self.path}")
+
+
+class FolderReader:
+    """Reads the folders of libraries.
+
+    Args:
+        disk: the files as the server sees them.
+        rules: the server's rules.
+        note_unmodelled: records what the stand-in does not model.
+    """
+
+    def __init__(self, disk: ServerDisk, rules: ServerRules, note_unmodelled: Callable[[str], None]) -> None:
+        self._disk = disk
+        self._rules = rules
+        self._note_unmodelled = note_unmodelled
+
+    def read(
+        self, library: WorldLibrary, options: dict[str, Any], conflicts: set[str]
+    ) -> tuple[list[Found], list[str]]:
+        """Return what is in a library, and those of its folders that are skipped, since they are empty or unreadable.
+
+        Args:
+            library: the library.
+            options: its options.
+            conflicts: its locations that count as parts of other libraries, so that nothing is found in them.
+        """
+        everything: list[Found] = []
+        skipped: list[str] = []
+        for root in library.locations:
+            if root in conflicts:
+                continue
+            if not self._disk.is_accessible(root):
+                skipped.append(root)
+                continue
+            if self._is_hidden(root):
+                continue
+            entries = self._usable(root)
+            if library.collection_type == "tvshows":
+                everything += [self._series(entry, options) for entry in entries or () if entry.is_folder]
+            elif library.collection_type == "movies":
+                everything += self._films(root, entries or [])
+            else:
+                everything += self._mixed(root, entries or [], options)
+        return everything, skipped
+
+    def _is_hidden(self, root: str) -> bool:
+        segments = root.split("/")
+        if any(names.hides_what_is_below(segment) for segment in segments) or segments[-1].startswith("."):
+            return True
+        if self._rules.ignores_below_empty_ignore_file:
+            parents = ["/".join(segments[:count]) for count in range(len(segments), 1, -1)]
+            return any(self._disk.entry(f"{parent}/.ignore") is not None for parent in parents)
+        return self._disk.entry(f"{root}/.ignore") is not None
+
+    def _usable(self, folder: str) -> list[Entry] | None:
+        """Return what the server does not ignore; None for a folder that is unreadable, or ignored as a whole."""
+        entries = self._disk.entries(folder)
+        if entries is None or any(entry.name == ".ignore" for entry in entries):
+            return None
+        return [entry for entry in entries if not names.is_ignored(entry.name, is_folder=entry.is_folder)]
+
+    def _mixed(self, root: str, entries: list[Entry], options: dict[str, Any]) -> list[Found]:
+        """Guess the type of each folder, as for a library without a type."""
+        found: list[Found] = []
+        for entry in entries:
+            if not entry.is_folder:
+                continue
+            inside = self._usable(entry.path) or []
+            if any(
+                each.name == "tvshow.nfo"
+                or (each.is_folder and names.season_number(each.name) is not None and not each.name.isdecimal())
+                or (names.is_video(each.name) and names.episode_numbers(each.name))
+                for each in inside
+            ):
+                found.append(self._series(entry, options))
+            else:
+                found += self._films_in(entry)
+        return found + [self._film([each], mixed=True) for each in entries if _is_film(each)]
+
+    def _films(self, folder: str, entries: list[Entry]) -> list[Found]:
+        """Return the films in a folder that is not that of a single film."""
+        found = [film for entry in entries if entry.is_folder for film in self._films_in(entry)]
+        around = {entry.name: entry for entry in entries}
+        films = [self._film(stack, mixed=True) for stack in _stacks([each for each in entries if _is_film(each)])]
+        for film in films:
+            self._sidecars(film, around, mixed=True)
+        return found + films
+
+    def _films_in(self, folder: Entry) -> list[Found]:
+        """Return the film whose folder this is, with its versions; or else the films and folders in it."""
+        entries = self._usable(folder.path)
+        if entries is None:
+            return []
+        around = {entry.name: entry for entry in entries}
+        videos = [entry for entry in entries if _is_film(entry)]
+        if not videos:
+            return [film for entry in entries if entry.is_folder for film in self._films_in(entry)]
+        stacks = _stacks(videos)
+        if len(stacks) > 1:
+            stems = [_stem(stack[0].name) for stack in stacks]
+            same_year = len({names.film_year(stem) for stem in stems}) == 1
+            if not same_year or not all(names.is_version_of(folder.name, stem) for stem in stems):
+                return self._films(folder.path, entries)
+        if any(entry.is_folder for entry in entries):
+            return self._films(folder.path, entries)
+        stacks.sort(key=lambda stack: (_stem(stack[0].name) != folder.name, stack[0].name))
+        film = self._film(stacks[0], mixed=False)
+        film.name = folder.name
+        self._sidecars(film, around, mixed=False)
+        film.versions = [self._film(stack, mixed=False) for stack in stacks[1:]]
+        for version in film.versions:
+            version.name = film.name
+        return [film]
+
+    def _film(self, files: list[Entry], *, mixed: bool) -> Found:
+        first = files[0]
+        stem = _stem(first.name)
+        # The id in the name of a film's own folder takes precedence.
+        places = [stem] if mixed else [posixpath.basename(posixpath.dirname(first.path)), stem]
+        found = Found("Movie", first.path, _clean(stem), first, names.film_year(stem))
+        for provider in ("tmdbid", "tvdbid"):
+            ids = (names.id_in(place, provider, short=self._rules.reads_short_ids) for place in places)
+            if value := next(filter(None, ids), None):
+                found.provider_ids[provider.removesuffix("id").title()] = value
+        if imdb := names.imdb_id_in(first.path, short=self._rules.reads_short_ids):
+            found.provider_ids["Imdb"] = imdb
+        found.locked = "[dontfetchmeta]" in first.path.lower()
+        found.parts = tuple(entry.path for entry in files[1:])
+        found.strm = self._strm(first)
+        return found
+
+    def _strm(self, entry: Entry) -> str | None:
+        if not entry.name.lower().endswith(".strm"):
+            return None
+        content = self._disk.read(entry.path) or b""
+        return next((line.strip() for line in content.decode("utf-8", "replace").splitlines() if line.strip()), "")
+
+    def _sidecars(self, found: Found, around: dict[str, Entry], *, mixed: bool) -> None:
+        """Find the NFO file and the image of a film."""
+        stem = _stem(found.entry.name)
+        nfo_names = [f"{stem}.nfo"] if mixed else ["movie.nfo", f"{stem}.nfo"]
+        found.nfo_file = next((around[name] for name in nfo_names if name in around), None)
+        image_names = (*_IMAGE_NAMES, "movie")
+        candidates = [stem, *(f"{stem}-{name}" for name in image_names), *(() if mixed else image_names)]
+        found.image = _image(candidates, around)
+
+    def _series(self, folder: Entry, options: dict[str, Any]) -> Found:
+        name, year = names.series_name(folder.name)
+        series = Found("Series", folder.path, name, folder, year)
+        short = self._rules.reads_short_ids
+        series.provider_ids = {
+            provider: value
+            for provider in ("Tmdb", "Tvdb")
+            if (value := names.id_in(folder.name, f"{provider.lower()}id", short=short))
+        }
+        if imdb := names.imdb_id_in(folder.name, short=short):
+            series.provider_ids["Imdb"] = imdb
+        series.locked = "[dontfetchmeta]" in folder.path.lower()
+        entries = self._usable(folder.path) or []
+        around = {entry.name: entry for entry in entries}
+        series.nfo_file = around.get("tvshow.nfo")
+        series.image = _image((*_IMAGE_NAMES, "show"), around)
+        seasons: dict[int, Found] = {}
+        for entry in entries:
+            number = names.season_number(entry.name) if entry.is_folder else None
+            if number is None or number in seasons:
+                continue
+            inside = self._usable(entry.path) or []
+            season = Found("Season", entry.path, _season_name(number, options), entry, season=number)
+            beside = {each.name: each for each in inside}
+            season.nfo_file = beside.get("season.nfo")
+            prefix = "season-specials" if number == 0 else f"season{number:02d}"
+            season.image = _image([f"{prefix}-poster"], around) or _image(_IMAGE_NAMES, beside)
+            season.children = self._episodes(inside, beside)
+            seasons[number] = season
+        for episode in self._episodes(entries, around):
+            number = 1 if episode.season is None else episode.season
+            if number not in seasons:
+                # The server makes a season without a folder for them.
+                path = f"{folder.path}/{number}"
+                seasons[number] = Found("Season", path, _season_name(number, options), folder, season=number)
+            seasons[number].children.append(episode)
+        series.children = [seasons[number] for number in sorted(seasons)]
+        return series
+
+    def _episodes(self, entries: list[Entry], around: dict[str, Entry]) -> list[Found]:
+        episodes: list[Found] = []
+        for entry in entries:
+            if not _is_film(entry):
+                continue
+            stem = _stem(entry.name)
+            numbers = names.episode_numbers(stem)
+            if numbers is None:
+                self._note_unmodelled(f"the stand-in does not model the name of the episode {entry.path}")
+                continue
+            season, episode, end = numbers
+            found = Found("Episode", entry.path, stem, entry, season=season, episode=episode, episode_end=end)
+            found.nfo_file = around.get(f"{stem}.nfo")
+            found.image = _image([f"{stem}-thumb", stem], around)
+            found.strm = self._strm(entry)
+            found.locked = "[dontfetchmeta]" in entry.path.lower()
+            episodes.append(found)
+        return episodes
+
+
+def every_found(found: list[Found]) -> Iterator[Found]:
+    """Yield what was found, with versions, seasons and episodes."""
+    for each in found:
+        yield each
+        yield from each.versions
+        yield from every_found(each.children)
+
+
+def _is_film(entry: Entry) -> bool:
+    return not entry.is_folder and names.is_video(entry.name)
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(name)[0]
+
+
+def _clean(stem: str) -> str:
+    """Return the title in a file's name: what is before the year or the brackets."""
+    year = names.film_year(stem)
+    head = stem.partition(f"({year})")[0] if year else stem
+    return head.partition("[")[0].strip(" .-_") or stem
+
+
+def _stacks(videos: list[Entry]) -> list[list[Entry]]:
+    """Group the files of films that are in several parts; the first part first."""
+    groups: dict[str, list[tuple[str, Entry]]] = {}
+    for entry in videos:
+        part = names.part_of(_stem(entry.name))
+        key, number = (f"part of {part[0].lower()}", part[1]) if part else (entry.name, "")
+        groups.setdefault(key, []).append((number, entry))
+    stacks: list[list[Entry]] = []
+    for group in groups.values():
+        group.sort(key=lambda pair: pair[0])
+        stacks.append([entry for _, entry in group])
+    return stacks
+
+
+def _image(stems: list[str] | tuple[str, ...], around: dict[str, Entry]) -> Entry | None:
+    for stem in stems:
+        for extension in _IMAGE_EXTENSIONS:
+            if (entry := around.get(stem + extension)) is not None and not entry.is_folder:
+                return entry
+    return None
+
+
+def _season_name(number: int, options: dict[str, Any]) -> str:
+    return f"Season {number}" if number else str(options.get("SeasonZeroDisplayName") or "Specials")
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

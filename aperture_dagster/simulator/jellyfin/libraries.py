@@ -1,0 +1,298 @@
+"""Libraries, refreshes, the scan task, plugins and the server's configuration.
+
+Modelled on jellyfin/jellyfin v10.9.11, v10.10.7, v10.11.11 and v12.0-rc5,
+``Jellyfin.Api/Controllers/{LibraryStructureController,ItemRefreshController,ScheduledTasksController}.cs``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.responses import Response
+
+from aperture_dagster.simulator.jellyfin import binding, dto
+from aperture_dagster.simulator.jellyfin.access import Access, json_object
+from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
+from aperture_dagster.simulator.libraries import (
+    COLLECTION_TYPES,
+    NameTakenError,
+    NullPathsError,
+    PathMissingError,
+    UnknownLibraryError,
+)
+from aperture_dagster.simulator.library_options import OptionsError
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.scanner import Modes
+from aperture_dagster.simulator.service import Operation, Query, Request, Unmodelled
+from aperture_dagster.simulator.world import WorldLibrary
+
+_MODES = {mode.lower(): mode for mode in ("None", "ValidationOnly", "Default", "FullRefresh")}
+_BLANK_AROUND = re.compile(r"^(?:\S(?:.*\S)?)$")
+_TASK_ID = "7738148ffcd07979c7ceb148e06b3aed"
+
+
+class ServerError(Exception):
+    """The server fails at a request in a way that its exception middleware maps to a status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class LibraryEndpoints:
+    """Operations on libraries and scans."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._state = access.state
+        self._book = access.state.libraries
+        self._scans = access.state.scans
+        self._rules = access.state.settings.rules
+
+    def operations(self) -> list[Operation]:
+        """Return the operations."""
+        refresh = ("metadataRefreshMode", "imageRefreshMode", "replaceAllMetadata", "replaceAllImages")
+        if self._rules.version >= (10, 10):
+            refresh = (*refresh, "regenerateTrickplay")
+        folders = "/Library/VirtualFolders"
+        return [
+            Operation("GET", folders, self.listing),
+            Operation("POST", folders, self.create, ("name", "collectionType", "paths", "refreshLibrary")),
+            Operation("DELETE", folders, self.remove, ("name", "refreshLibrary")),
+            Operation("POST", f"{folders}/Name", self.rename, ("name", "newName", "refreshLibrary")),
+            Operation("POST", f"{folders}/LibraryOptions", self.set_options),
+            Operation("POST", f"{folders}/Paths", None),
+            Operation("DELETE", f"{folders}/Paths", None),
+            Operation("POST", f"{folders}/Paths/Update", None),
+            Operation("POST", "/Library/Refresh", self.scan),
+            Operation("POST", "/Library/Media/Updated", None),
+            Operation("POST", "/Items/{item_id}/Refresh", self.refresh, refresh),
+            Operation("GET", "/ScheduledTasks", self.tasks, ("isHidden", "isEnabled")),
+            Operation("GET", "/Plugins", self.plugins),
+            Operation("GET", "/System/Configuration", self.configuration),
+            Operation("POST", "/System/Configuration", None),
+        ]
+
+    def _require_jellyfin(self) -> None:
+        if self._rules.emby:
+            raise Unmodelled("changes of libraries, since SimulatorSettings.media_server is emby")
+
+    def listing(self, request: Request) -> Response:
+        """``GET /Library/VirtualFolders``."""
+        return JSONResponse(
+            [
+                dto.virtual_folder_dto(library, self._book.options_of(library), *self._scans.status(library))
+                for library in self._access.folders()
+            ]
+        )
+
+    def create(self, request: Request) -> Response:
+        """``POST /Library/VirtualFolders``: the name is in the query, the options are in the body."""
+        self._require_jellyfin()
+        query = request.query
+        name = _raw(query, "name")
+        if name is None:
+            return binding.problem(400, {"name": ["The name field is required."]})
+        if self._rules.refuses_blanks_around_names and not _BLANK_AROUND.match(name):
+            text = "Library name cannot be empty or have leading/trailing spaces."
+            return binding.problem(400, {"name": [text]})
+        kind = (query.get("collectionType") or "").lower()
+        if kind and kind not in COLLECTION_TYPES:
+            raise BindingError("collectionType", kind)
+        refresh = bool(binding.boolean(query, "refreshLibrary"))
+        content = json_object(request) if request.content.strip() else {}
+        if strange := content.keys() - {"LibraryOptions"}:
+            raise Unmodelled(f"a library with {', '.join(sorted(strange))}")
+        options = content.get("LibraryOptions") or {}
+        if not isinstance(options, dict):
+            raise BindingError("$.LibraryOptions", str(options))
+        if paths := query.split("paths"):
+            options = {**options, "PathInfos": [{"Path": path} for path in paths]}
+        if not name.strip():
+            raise ServerError(400)
+        try:
+            self._book.create(name, kind, options, refresh=refresh)
+        except OptionsError as error:
+            raise BindingError(f"$.LibraryOptions.{error.field}", "") from None
+        except PathMissingError:
+            raise ServerError(400) from None
+        except NullPathsError:
+            raise ServerError(500) from None
+        if refresh:
+            self._scans.start()
+        return Response(status_code=204)
+
+    def remove(self, request: Request) -> Response:
+        """``DELETE /Library/VirtualFolders``."""
+        self._require_jellyfin()
+        name, refresh = _raw(request.query, "name"), bool(binding.boolean(request.query, "refreshLibrary"))
+        if name is None:
+            return binding.problem(400, {"name": ["The name field is required."]})
+        try:
+            self._book.remove(self._book.named(name))
+        except UnknownLibraryError:
+            raise ServerError(404) from None
+        if refresh:
+            self._book.validate(removed=True)
+            self._scans.start()
+        return Response(status_code=204)
+
+    def rename(self, request: Request) -> Response:
+        """``POST /Library/VirtualFolders/Name``: the new name is taken as it is."""
+        self._require_jellyfin()
+        name, new_name = _raw(request.query, "name"), _raw(request.query, "newName")
+        refresh = bool(binding.boolean(request.query, "refreshLibrary"))
+        if not (name or "").strip() or not (new_name or "").strip():
+            raise ServerError(400)
+        assert name is not None and new_name is not None
+        if "/" in new_name:
+            raise ServerError(500)
+        try:
+            library = self._book.rename(self._book.named(name), new_name)
+        except UnknownLibraryError:
+            return JSONResponse("The media collection does not exist.", 404)
+        except NameTakenError:
+            return JSONResponse(f"The media library already exists at /config/root/default/{new_name}.", 409)
+        if refresh:
+            self._book.validate(removed=True)
+            self._scans.refresh(self._book.named(library.name), Modes())
+        return Response(status_code=204)
+
+    def set_options(self, request: Request) -> Response:
+        """``POST /Library/VirtualFolders/LibraryOptions``: the whole object is replaced."""
+        self._require_jellyfin()
+        content = json_object(request)
+        if strange := content.keys() - {"Id", "LibraryOptions"}:
+            raise Unmodelled(f"options of a library with {', '.join(sorted(strange))}")
+        wanted = binding.as_guid("$.Id", str(content.get("Id") or "0" * 32))
+        library = next((each for each in self._access.libraries() if each.item_id == wanted), None)
+        if library is None:
+            raise NotFoundError(wanted)
+        self._replace_options(library, content.get("LibraryOptions"))
+        return Response(status_code=204)
+
+    def _replace_options(self, library: WorldLibrary, options: Any) -> None:
+        if options is None:
+            raise ServerError(500)
+        if not isinstance(options, dict):
+            raise BindingError("$.LibraryOptions", str(options))
+        try:
+            self._book.set_options(library, options)
+        except OptionsError as error:
+            raise BindingError(f"$.LibraryOptions.{error.field}", "") from None
+        except NullPathsError:
+            raise ServerError(500) from None
+
+    def scan(self, request: Request) -> Response:
+        """``POST /Library/Refresh``: a scan of everything; one that is running is cancelled."""
+        self._scans.start()
+        return Response(status_code=204)
+
+    def refresh(self, request: Request, item_id: str) -> Response:
+        """``POST /Items/{item_id}/Refresh``: of a library, or an item. Both modes are None unless given."""
+        query = request.query
+        modes = Modes(
+            parse_mode(query, "metadataRefreshMode"),
+            parse_mode(query, "imageRefreshMode"),
+            bool(binding.boolean(query, "replaceAllMetadata")),
+        )
+        for name in ("replaceAllImages", "regenerateTrickplay"):
+            if binding.boolean(query, name):
+                raise Unmodelled(f"{name}=true")
+        wanted = binding.as_guid("itemId", item_id)
+        library = next((each for each in self._access.libraries() if each.item_id == wanted), None)
+        if library is not None:
+            self._scans.refresh(library, modes)
+        else:
+            item = self._access.item(wanted, None)
+            self._scans.refresh(item.library, modes, only=item.id)
+        return Response(status_code=204)
+
+    def tasks(self, request: Request) -> Response:
+        """``GET /ScheduledTasks``: of all tasks, only the scan of the libraries."""
+        hidden = binding.boolean(request.query, "isHidden")
+        enabled = binding.boolean(request.query, "isEnabled")
+        return JSONResponse([self._task("RefreshLibrary")] if hidden is not True and enabled is not False else [])
+
+    def _task(self, key: str) -> dict[str, Any]:
+        progress, last = self._scans.progress, self._scans.last
+        task: dict[str, Any] = {
+            "Name": "Scan Media Library",
+            "State": "Idle" if progress is None else "Running",
+            "Id": _TASK_ID,
+            "Triggers": [{"Type": "IntervalTrigger", "IntervalTicks": 432_000_000_000}],
+            "Description": "Scans your media library for new files and refreshes metadata.",
+            "Category": "Library",
+            "IsHidden": False,
+            "Key": key,
+        }
+        if progress is not None:
+            task["CurrentProgressPercentage"] = progress
+        if last is not None:
+            task["LastExecutionResult"] = {
+                "StartTimeUtc": binding.ticks_date(last.started),
+                "EndTimeUtc": binding.ticks_date(last.ended),
+                "Status": last.status,
+                "Name": task["Name"],
+                "Key": key,
+                "Id": _TASK_ID,
+            }
+        return task
+
+    def plugins(self, request: Request) -> Response:
+        """``GET /Plugins``."""
+        return JSONResponse(
+            [
+                {
+                    "Name": name, "Version": "1.0.0.0", "ConfigurationFileName": f"{name.replace(' ', '')}.xml",
+                    "Description": "", "Id": dto.name_id("plugin", name), "CanUninstall": True, "HasImage": False,
+                    "Status": "Active",
+                }
+                for name in self._state.plugins
+            ]
+        )  # fmt: skip
+
+    def configuration(self, request: Request) -> Response:
+        """``GET /System/Configuration``: the parts that clients look at."""
+        settings, films = self._state.settings, self._state.settings.group_into_collections
+        shows = settings.group_shows_into_collections
+        grouping = (
+            {"EnableGroupingIntoCollections": films}
+            if settings.jellyfin_release < (10, 11)
+            else {
+                "EnableGroupingMoviesIntoCollections": films,
+                "EnableGroupingShowsIntoCollections": films if shows is None else shows,
+            }
+        )
+        return JSONResponse(
+            {
+                "IsStartupWizardCompleted": True,
+                "PreferredMetadataLanguage": "en",
+                "MetadataCountryCode": "US",
+                "MinResumePct": 5,
+                "MaxResumePct": 90,
+                "MinResumeDurationSeconds": 300,
+                "LibraryMonitorDelay": 60,
+                "ServerName": "Stand-in",
+                "UICulture": "en-US",
+                "EnableFolderView": False,
+                **grouping,
+                "DisplaySpecialsWithinSeasons": True,
+            }
+        )
+
+
+def parse_mode(query: Query, name: str) -> str:
+    """Parse a mode of a refresh, which is None unless given. Raises BindingError."""
+    value = query.get(name)
+    if value is None:
+        return "None"
+    if value.lower() not in _MODES:
+        raise BindingError(name, value)
+    return _MODES[value.lower()]
+
+
+def _raw(query: Query, name: str) -> str | None:
+    """Return a value with its blanks; None when the parameter is absent or empty."""
+    return query.raw(name) or None

@@ -1,0 +1,105 @@
+"""Operations on the clock, the disks, the scans and the items that scans found."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from aperture_dagster.simulator.clock import Clock
+from aperture_dagster.simulator.libraries import LibraryBook, UnknownLibraryError
+from aperture_dagster.simulator.locking import locked
+from aperture_dagster.simulator.scanned_item import ScannedItem
+from aperture_dagster.simulator.scans import Scans, is_playable
+from aperture_dagster.simulator.user_data import ServerUser
+
+if TYPE_CHECKING:
+    from aperture_dagster.simulator.catalogue import Catalogue
+    from aperture_dagster.simulator.sharing import UserDataSharing
+
+
+class LibraryOperations:
+    """The part of the state that concerns real folders."""
+
+    lock: threading.RLock
+    clock: Clock
+    catalogue: Catalogue
+    libraries: LibraryBook
+    scans: Scans
+    sharing: UserDataSharing
+    plugins: list[str]
+
+    def owner(self, name: str) -> ServerUser:
+        """Return the user of this name. Raises ValueError."""
+        raise NotImplementedError
+
+    @locked
+    def advance(self, seconds: float) -> None:
+        """Let time pass, for the media server and the files that it sees. Raises ValueError for a negative number."""
+        self.clock.advance(seconds)
+        self.scans.pump()
+
+    @locked
+    def skew_clock(self, seconds: float) -> None:
+        """Make the media server's clock differ from that of this machine; negative: it runs behind."""
+        self.clock.skew(seconds)
+
+    @locked
+    def unmount_library(self, name: str) -> None:
+        """Take away the disk of a library of the world. Its items stay, but links to its files lead nowhere.
+
+        Raises KeyError when unknown.
+        """
+        self._mount(name, mounted=False)
+
+    @locked
+    def mount_library(self, name: str) -> None:
+        """Give the disk back. Raises KeyError when unknown."""
+        self._mount(name, mounted=True)
+
+    def _mount(self, name: str, *, mounted: bool) -> None:
+        try:
+            self.libraries.unmount(name, mounted=mounted)
+        except UnknownLibraryError:
+            raise KeyError(name) from None
+
+    @locked
+    def start_scan(self) -> None:
+        """Start a scan of all libraries, as the server does once a day."""
+        self.scans.start()
+
+    def wait_for_scans(self, seconds: float = 10.0) -> None:
+        """Wait until nothing is queued or running. Raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with self.lock:
+                self.scans.pump()
+                if self.scans.is_idle:
+                    return
+            if time.monotonic() > deadline:
+                raise TimeoutError("the scans of the stand-in did not end")
+            time.sleep(0.002)
+
+    @locked
+    def set_plugins(self, names: Iterable[str]) -> None:
+        """Set the names of the media server's plugins."""
+        self.plugins = list(names)
+
+    @locked
+    def play_item(self, user: str, item_id: str, completion: float = 1.0, at: datetime | None = None) -> None:
+        """Play an item by its id on Jellyfin or Emby, now unless ``at`` says otherwise.
+
+        Raises ValueError for an unknown user or item, and for one that does not play: its file is missing, or it is a
+        STRM file that the server does not accept.
+        """
+        owner = self.owner(user)
+        item = self.catalogue.find(item_id) or self.catalogue.at_number(item_id)
+        if item is None:
+            raise ValueError(f"no item {item_id!r}")
+        if item.kind not in ("Movie", "Episode"):
+            raise ValueError(f"a {item.kind} cannot be played")
+        if isinstance(item, ScannedItem) and not is_playable(item, self.libraries):
+            raise ValueError(f"{item.path} does not play: {item.media_path}")
+        owner.record_play(item, at.timestamp() if at else self.clock.now(), completion)

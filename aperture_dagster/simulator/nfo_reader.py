@@ -1,0 +1,221 @@
+"""NFO files, read as Jellyfin reads them (``MediaBrowser.XbmcMetadata/Parsers``, 10.9 to 12).
+
+The name of the root element does not matter. Broken XML is no error: what was read up to there is kept.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.parsers.expat
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+_TEXTS = {
+    "title": "name", "name": "name", "localtitle": "name", "originaltitle": "original_title", "plot": "overview",
+    "review": "overview", "biography": "overview", "tagline": "tagline", "mpaa": "official_rating",
+    "customrating": "custom_rating", "sortname": "sort_name", "sorttitle": "forced_sort_name",
+    "displayorder": "display_order", "seasonname": "name", "showtitle": "series_name",
+}  # fmt: skip
+_DATES = {"premiered": "premiere", "releasedate": "premiere", "aired": "premiere", "formed": "premiere",
+          "enddate": "end_date"}  # fmt: skip
+_NUMBERS = {"season": "season", "episode": "episode", "episodenumberend": "episode_end", "seasonnumber": "season"}
+_PROVIDERS = {
+    "tmdbid": "Tmdb", "imdbid": "Imdb", "tvdbid": "Tvdb", "imdb_id": "Imdb", "collectionnumber": "TmdbCollection",
+    "tmdbcolid": "TmdbCollection", "tmdbcol": "TmdbCollection", "tvmazeid": "TvMaze", "tvrageid": "TvRage",
+}  # fmt: skip
+# The stand-in does not model what these would cause: downloads, and changes of a user's data.
+_UNMODELLED = ("thumb", "fanart", "watched", "playcount", "lastplayed", "set", "lockedfields")
+_SPLIT = {"genre": "genres", "country": "countries"}
+
+
+@dataclass(slots=True)
+class Nfo:
+    """What a file says. ``values`` has only what is in it; ``provider_ids`` by name as written."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    provider_ids: dict[str, str] = field(default_factory=dict)
+    locked: bool | None = None
+    unmodelled: set[str] = field(default_factory=set)
+    broken: bool = False
+
+
+def read_nfo(content: bytes, kind: str) -> Nfo:
+    """Read the file of a Movie, Series, Season or Episode."""
+    nfo = Nfo()
+    if kind in ("Movie", "Series"):
+        # Anything may follow the last closing tag, such as a link to the title's page.
+        end = content.rfind(b"</")
+        end = content.find(b">", end) if end >= 0 else -1
+        tail = content[end + 1 :] if end >= 0 else content
+        _read_links(nfo, tail.decode("utf-8", "replace"), kind)
+        if end < 0:
+            return nfo
+        content = content[: end + 1]
+    if kind == "Episode":
+        content, second = _first_episode(content)
+        if second:
+            nfo.unmodelled.add("several episodes in a file")
+    _Reader(nfo, kind).read(content)
+    return nfo
+
+
+def _first_episode(content: bytes) -> tuple[bytes, bool]:
+    end = content.lower().find(b"</episodedetails>")
+    if end < 0:
+        return content, False
+    end += len(b"</episodedetails>")
+    return content[:end], b"<episodedetails" in content[end:].lower()
+
+
+def _read_links(nfo: Nfo, text: str, kind: str) -> None:
+    if found := re.search(r"tt[0-9]{7,8}", text):
+        nfo.provider_ids["Imdb"] = found.group()
+    route = "movie" if kind == "Movie" else "tv"
+    if found := re.search(rf"themoviedb\.org/{route}/([0-9]+)", text):
+        nfo.provider_ids["Tmdb"] = found.group(1)
+
+
+class _Reader:
+    """Collects the elements below the root, each with its attributes, text and children's texts."""
+
+    def __init__(self, nfo: Nfo, kind: str) -> None:
+        self._nfo = nfo
+        self._kind = kind
+        self._depth = 0
+        self._attributes: dict[str, str] = {}
+        self._text: list[str] = []
+        self._children: dict[str, str] = {}
+
+    def read(self, content: bytes) -> None:
+        parser = xml.parsers.expat.ParserCreate("utf-8")
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        try:
+            parser.Parse(content.removeprefix(b"\xef\xbb\xbf"), True)
+        except xml.parsers.expat.ExpatError:
+            self._nfo.broken = True
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth == 2:
+            self._attributes, self._children = attributes, {}
+        self._text = []
+
+    def _characters(self, text: str) -> None:
+        self._text.append(text)
+
+    def _end(self, name: str) -> None:
+        text = "".join(self._text).strip()
+        if self._depth == 3:
+            self._children[name] = text
+        elif self._depth == 2:
+            self._element(name, text)
+        self._depth -= 1
+
+    def _element(self, name: str, text: str) -> None:
+        values = self._nfo.values
+        if name in _UNMODELLED:
+            self._nfo.unmodelled.add(name)
+        elif name in _TEXTS:
+            values[_TEXTS[name]] = text
+        elif name in _DATES:
+            if re.fullmatch(r"\d{4}-\d\d-\d\d", text) and _is_date(text):
+                values[_DATES[name]] = text
+                if _DATES[name] == "premiere":
+                    values.setdefault("year", int(text[:4]))
+        elif name in _NUMBERS:
+            if re.fullmatch(r"-?\d+", text):
+                values[_NUMBERS[name]] = int(text)
+        elif name in _SPLIT:
+            parts = [part.strip() for part in text.split("/") if part.strip()]
+            values[_SPLIT[name]] = [*values.get(_SPLIT[name], ()), *parts] if name == "genre" else parts
+        elif name == "uniqueid":
+            self._provider(self._attributes.get("type", ""), text)
+        elif name.lower() in _PROVIDERS:
+            self._provider(_PROVIDERS[name.lower()], text)
+        elif name == "id":
+            self._ids(text)
+        else:
+            self._other(name, text)
+
+    def _other(self, name: str, text: str) -> None:
+        nfo, values = self._nfo, self._nfo.values
+        match name:
+            case "year" if text.isdecimal() and int(text) > 1850:
+                values["year"] = int(text)
+            case "dateadded":
+                if (moment := _moment(text)) is not None:
+                    values["created"] = moment
+            case "rating" | "criticrating" | "communityrating":
+                if (number := _number(text)) is not None:
+                    values["critic_rating" if name == "criticrating" else "rating"] = number
+            case "ratings":
+                if self._children.get("rating"):
+                    nfo.unmodelled.add("ratings with nested values")
+            case "studio" | "tag" | "style":
+                target = "studios" if name == "studio" else "tags"
+                if text and text not in values.setdefault(target, []):
+                    values[target].append(text)
+            case "actor":
+                if self._children.get("name"):
+                    member = (self._children["name"], self._children.get("role", ""))
+                    values.setdefault("cast", []).append(member)
+            case "director" | "writer" | "credits":
+                target = "directors" if name == "director" else "writers"
+                separator = "/" if name == "credits" else r"[,/|;]"
+                names = [part.strip() for part in re.split(separator, text) if part.strip()]
+                values.setdefault(target, []).extend(names)
+            case "lockdata":
+                nfo.locked = text.lower() == "true"
+            case "runtime":
+                if (minutes := text.partition(" ")[0]).isdecimal():
+                    values["runtime_minutes"] = int(minutes)
+            case "status" if self._kind == "Series":
+                values["status"] = text
+
+    def _ids(self, text: str) -> None:
+        if self._kind not in ("Movie", "Series"):
+            return
+        for attribute, provider in (("TMDB", "Tmdb"), ("TVDB", "Tvdb"), ("IMDB", "Imdb")):
+            if self._attributes.get(attribute):
+                self._provider(provider, self._attributes[attribute])
+        if text.startswith("tt") and not self._attributes.get("IMDB"):
+            self._provider("Imdb", text)
+
+    def _provider(self, name: str, value: str) -> None:
+        name = _PROVIDERS.get(name.lower(), name)
+        if name and value and "=" not in name:
+            set_provider_id(self._nfo.provider_ids, name, value)
+
+
+def set_provider_id(ids: dict[str, str], name: str, value: str) -> None:
+    """Set an id. Names differ in more than case; the first spelling stays."""
+    known = next((each for each in ids if each.lower() == name.lower()), name)
+    ids[known] = value
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _moment(text: str) -> float | None:
+    """Parse a date, which is UTC unless it says otherwise."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return None

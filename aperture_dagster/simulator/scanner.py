@@ -1,0 +1,364 @@
+"""Scans of the folders of libraries that clients made, and the items found in them.
+
+Modelled on jellyfin/jellyfin 10.9 to 12: ``MediaBrowser.Controller/Entities/Folder.cs`` (``ValidateChildren``),
+``Emby.Server.Implementations/Library/Resolvers``, ``MediaBrowser.Providers/Manager/MetadataService.cs``,
+``MediaBrowser.LocalMetadata/Images/LocalImageProvider.cs``. A scan reads the disk when it begins, and its result is
+applied when it ends.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aperture_dagster.simulator.catalogue import TICKS_PER_MINUTE, Season, pad_numbers, sort_name
+from aperture_dagster.simulator.disk import Entry, ServerDisk
+from aperture_dagster.simulator.folder_reader import FolderReader, Found, every_found
+from aperture_dagster.simulator.nfo_reader import Nfo, read_nfo, set_provider_id
+from aperture_dagster.simulator.scanned_item import ScannedItem
+from aperture_dagster.simulator.world import CastMember, WorldLibrary, WorldTitle
+
+if TYPE_CHECKING:
+    from aperture_dagster.simulator.state import SimulatorState
+
+_IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tbn", ".gif", ".svg")
+_IMAGE_NAMES = ("folder", "poster", "cover", "default")
+# The stand-in does not look into video files.
+_PROBED_MINUTES = 90
+FETCHED = "metadata fetched from the internet"
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """How a refresh treats metadata and images: each None, ValidationOnly, Default or FullRefresh."""
+
+    metadata: str = "Default"
+    images: str = "Default"
+    replace_all: bool = False
+
+
+@dataclass(slots=True)
+class ScanResult:
+    """What a scan of a library found. ``kept`` are folders that could not be read: their items stay."""
+
+    library: str
+    at: float
+    modes: Modes
+    found: list[Found]
+    kept: list[str]
+
+
+class Scanner:
+    """Reads libraries from the disk, and keeps their items."""
+
+    def __init__(self, state: SimulatorState, disk: ServerDisk) -> None:
+        self._state = state
+        self._disk = disk
+        self._rules = state.settings.rules
+        self._reader = FolderReader(disk, self._rules, state.counters.note_unmodelled)
+        self._new: list[ScannedItem] = []
+
+    # Reading
+
+    def read(self, library: WorldLibrary, options: dict[str, Any], modes: Modes, conflicts: set[str]) -> ScanResult:
+        """Read a library from the disk.
+
+        Args:
+            library: the library.
+            options: its options.
+            modes: what to refresh.
+            conflicts: its locations that count as duplicates of other libraries' locations.
+        """
+        now = self._state.clock.now()
+        result = ScanResult(library.name, now, modes, *self._reader.read(library, options, conflicts))
+        for found in every_found(result.found):
+            self._read_metadata(found, modes)
+        return result
+
+    def _read_metadata(self, found: Found, modes: Modes) -> None:
+        """Read the NFO file if the server would."""
+        if found.nfo_file is None or not self._wants_nfo(found, modes):
+            return
+        content = self._disk.read(found.nfo_file.path)
+        if content is None:
+            return
+        found.nfo = read_nfo(content, found.kind)
+        for gap in sorted(found.nfo.unmodelled):
+            self._state.counters.note_unmodelled(f"the stand-in does not model <{gap}> in {found.nfo_file.path}")
+
+    def _wants_nfo(self, found: Found, modes: Modes) -> bool:
+        if modes.metadata == "None":
+            return False
+        item = self._item(found.item_id)
+        if item is None or not item.present:
+            return not (found.locked and self._rules.skips_nfo_of_locked)
+        if item.locked and self._skips_locked:
+            return False
+        if modes.metadata == "FullRefresh":
+            return True
+        assert found.nfo_file is not None
+        tolerance = self._state.settings.emby_nfo_tolerance if self._rules.emby else self._rules.nfo_tolerance
+        newer = found.nfo_file.modified - item.saved > tolerance
+        return modes.metadata == "Default" and newer
+
+    @property
+    def _skips_locked(self) -> bool:
+        return self._rules.skips_nfo_of_locked or (self._rules.emby and not self._state.settings.emby_reads_locked_nfo)
+
+    def _item(self, item_id: str) -> ScannedItem | None:
+        item = self._state.catalogue.by_id.get(item_id)
+        return item if isinstance(item, ScannedItem) else None
+
+    # Applying
+
+    def apply(
+        self, result: ScanResult, library: WorldLibrary, options: dict[str, Any], only: str | None = None
+    ) -> None:
+        """Apply the result of a scan.
+
+        Args:
+            result: what was found.
+            library: the library as it is now.
+            options: its options.
+            only: the id of the item to refresh, with what is below it; None: the whole library.
+        """
+        seen: set[str] = set()
+        for found in result.found:
+            if only is not None and not any(each.item_id == only for each in every_found([found])):
+                continue
+            if found.kind == "Movie":
+                self._keep_film(found, library, options, result, seen)
+            else:
+                self._keep_series(found, library, options, result, seen)
+        if only is None:
+            kept = tuple(f"{root}/" for root in result.kept)
+            gone = [
+                item
+                for item in self.items_of(library)
+                if item.id not in seen and not f"{item.server_path}/".startswith(kept)
+            ]
+            self._remove(gone)
+        self._state.catalogue.version += 1
+        new, self._new = self._new, []
+        self._state.sharing.inherit(new)
+
+    def items_of(self, library: WorldLibrary) -> list[ScannedItem]:
+        """Return the scanned items of a library that are present."""
+        return [
+            item
+            for item in self._state.catalogue.every_item()
+            if isinstance(item, ScannedItem) and item.present and item.library is library
+        ]
+
+    def forget(self, library: WorldLibrary) -> None:
+        """Delete all items of a library."""
+        self._remove(self.items_of(library))
+        self._state.catalogue.version += 1
+
+    def _remove(self, items: list[ScannedItem]) -> None:
+        for item in items:
+            item.present, item.primary = False, None
+
+    def _keep_film(
+        self, found: Found, library: WorldLibrary, options: dict[str, Any], result: ScanResult, seen: set[str]
+    ) -> None:
+        film = self._keep(found, library, options, result, seen)
+        film.primary, film.parts = None, found.parts
+        film.versions = []
+        for number, version in enumerate(found.versions, start=1):
+            item = self._keep(version, library, options, result, seen)
+            item.primary, item.version = film, number
+            item.title, item.name, item.sort_name = film.title, film.name, film.sort_name
+            film.versions.append(item)
+
+    def _keep_series(
+        self, found: Found, library: WorldLibrary, options: dict[str, Any], result: ScanResult, seen: set[str]
+    ) -> None:
+        series = self._keep(found, library, options, result, seen)
+        seasons: list[Season] = []
+        for part in found.children:
+            season = self._keep(part, library, options, result, seen, series)
+            episodes = [self._keep(each, library, options, result, seen, series) for each in part.children]
+            episodes.sort(key=lambda episode: (episode.episode or 0, episode.server_path))
+            for episode in episodes:
+                # What an NFO file says of the season does not move the file.
+                episode.season = season.season
+            seasons.append(Season(season, list(episodes)))
+        seasons.sort(key=lambda season: season.item.season or 0)
+        series.specials = next((season for season in seasons if season.item.season == 0), None)
+        series.seasons = [season for season in seasons if season.item.season != 0]
+        for user in self._state.users.values():
+            user.recount(series)
+
+    def _keep(
+        self, found: Found, library: WorldLibrary, options: dict[str, Any], result: ScanResult, seen: set[str],
+        series: ScannedItem | None = None,
+    ) -> ScannedItem:  # fmt: skip
+        """Make or update the item of a file or folder."""
+        seen.add(found.item_id)
+        catalogue, modes = self._state.catalogue, result.modes
+        item = self._item(found.item_id)
+        is_new = item is None or not item.present
+        if item is None:
+            item = ScannedItem(len(catalogue.every_item()), found, library, result.at)
+            catalogue.include(item)
+        item.library = library
+        changed = is_new
+        if is_new:
+            item.present, item.series = True, series
+            item.locked = found.locked
+            item.created = self._date(found, result.at)
+            item.season, item.episode, item.episode_end = found.season, found.episode, found.episode_end
+            item.values, item.own_provider_ids = self._values_of(found)
+            item.image = None
+        elif found.entry.modified != item.file_modified and not found.entry.is_folder:
+            changed = True
+            if self._rules.resets_date_of_changed_files:
+                item.created = self._date(found, result.at)
+        item.file_modified = found.entry.modified
+        item.target = found.entry.target or None
+        item.strm = found.strm
+        self._probe(item, found)
+        if found.nfo is not None:
+            changed = True
+            if modes.replace_all and modes.metadata == "FullRefresh" and not is_new:
+                item.values, item.own_provider_ids = self._values_of(found)
+                item.forced_sort_name = None
+            # With a saver, the server writes its own file first, and reads that.
+            if not (modes.replace_all and not is_new and options.get("MetadataSavers") is None):
+                self._merge(item, found.nfo, fill=modes.metadata == "FullRefresh" and not is_new
+                            and not modes.replace_all and self._rules.full_refresh_only_fills)  # fmt: skip
+        if is_new and modes.metadata != "None":
+            self._fetch(item, options)
+        if modes.images != "None" and _differs(item.image, found.image):
+            item.image = found.image
+            changed = True
+        if changed:
+            item.saved = result.at
+            self._describe(item)
+        if is_new:
+            self._new.append(item)
+        return item
+
+    def _date(self, found: Found, now: float) -> float:
+        if not self._state.settings.file_creation_time:
+            return now
+        entry = found.entry
+        return entry.link_created if entry.is_link and not self._rules.dates_links_by_target else entry.created
+
+    def _probe(self, item: ScannedItem, found: Found) -> None:
+        """Set the length, which a STRM file does not have until it is played."""
+        if found.kind not in ("Movie", "Episode"):
+            return
+        if found.strm is not None:
+            item.runtime_ticks = None
+        elif found.entry.original is not None:
+            item.runtime_ticks = found.entry.original.runtime_ticks
+        else:
+            item.runtime_ticks = _PROBED_MINUTES * TICKS_PER_MINUTE
+
+    @staticmethod
+    def _values_of(found: Found) -> tuple[dict[str, Any], dict[str, str]]:
+        values: dict[str, Any] = {"name": found.name}
+        if found.year is not None:
+            values["year"] = found.year
+        return values, dict(found.provider_ids)
+
+    def _merge(self, item: ScannedItem, nfo: Nfo, *, fill: bool) -> None:
+        """Take over what an NFO file says; ``fill``: only what is missing so far."""
+        for name, value in nfo.values.items():
+            if name == "runtime_minutes" and item.kind != "Series":
+                continue
+            if name == "created":
+                item.created = value
+            elif value not in ("", [], None) and not (fill and item.values.get(name)):
+                item.values[name] = value
+        ids = dict(item.own_provider_ids or {})
+        for name, value in nfo.provider_ids.items():
+            if not (fill and any(each.lower() == name.lower() for each in ids)):
+                set_provider_id(ids, name, value)
+        item.own_provider_ids = ids
+        # Once locked, an item stays locked.
+        item.locked = item.locked or bool(nfo.locked)
+
+    def _fetch(self, item: ScannedItem, options: dict[str, Any]) -> None:
+        """Complete an item from the internet, unless the library's options switch that off for its type."""
+        if item.locked or any(
+            each.get("Type") == item.kind and not each.get("MetadataFetchers")
+            for each in options.get("TypeOptions") or ()
+        ):
+            return
+        self._state.counters.count_costly(self._state.settings.media_server, FETCHED)
+        if item.kind not in ("Movie", "Series"):
+            return
+        media_type = "movie" if item.kind == "Movie" else "series"
+        name, year = str(item.values.get("name", "")).lower(), item.values.get("year")
+        known = next(
+            (
+                title
+                for title in self._state.titles.values()
+                if title.media_type == media_type and title.title.lower() == name and year in (None, title.year)
+            ),
+            None,
+        )
+        if known is None:
+            return
+        fetched = {"overview": known.overview, "tagline": known.tagline, "genres": list(known.genres),
+                   "official_rating": known.official_rating, "rating": known.vote_average}  # fmt: skip
+        for field_name, value in fetched.items():
+            if value and not item.values.get(field_name):
+                item.values[field_name] = value
+        ids = dict(item.own_provider_ids or {})
+        for provider, value in (("Tmdb", known.tmdb_id), ("Imdb", known.imdb_id), ("Tvdb", known.tvdb_id)):
+            if value and not any(each.lower() == provider.lower() for each in ids):
+                ids[provider] = str(value)
+        item.own_provider_ids = ids
+
+    def _describe(self, item: ScannedItem) -> None:
+        """Make what the server says of an item from its metadata."""
+        values = item.values
+        item.name = values.get("name") or item.name
+        item.title = WorldTitle(
+            item.title.key,
+            item.title.media_type,
+            item.name,
+            year=values.get("year"),
+            original_title=values.get("original_title"),
+            genres=tuple(dict.fromkeys(values.get("genres", ()))),
+            overview=values.get("overview", ""),
+            tagline=values.get("tagline", ""),
+            cast=tuple(CastMember(name, role) for name, role in values.get("cast", ())),
+            directors=tuple(values.get("directors", ())),
+            writers=tuple(values.get("writers", ())),
+            companies=tuple(values.get("studios", ())),
+            countries=tuple(values.get("countries", ())),
+            release_date=values.get("premiere"),
+            status=values.get("status"),
+            official_rating=values.get("custom_rating") or values.get("official_rating"),
+            vote_average=values.get("rating"),
+            tags=tuple(values.get("tags", ())),
+        )
+        item.ends = values.get("end_date")
+        item.forced_sort_name = values.get("forced_sort_name")
+        if item.forced_sort_name is not None:
+            item.sort_name = forced_sort_name(item.forced_sort_name, as_name=self._rules.sorts_as_named)
+        elif item.kind == "Season":
+            item.sort_name = f"season {item.season or 0:010d}"
+        else:
+            item.sort_name = sort_name(values.get("sort_name") or item.name)
+        if item.kind == "Episode" and isinstance(values.get("episode"), int):
+            item.episode = values["episode"]
+
+
+def forced_sort_name(name: str, *, as_name: bool) -> str:
+    """Return how the server sorts by a forced sort name: numbers padded, in lower case; from 12 on as by a name."""
+    if not as_name:
+        return pad_numbers(name.lower())
+    return sort_name(re.sub(r"[.+%]", " ", re.sub(r"[,&{}'-]", "", name.strip())))
+
+
+def _differs(before: Entry | None, after: Entry | None) -> bool:
+    if before is None or after is None:
+        return before is not after
+    return (before.path, before.modified) != (after.path, after.modified)
