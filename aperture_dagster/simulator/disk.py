@@ -57,6 +57,10 @@ class ServerDisk:
         self._originals = originals
         self._file_time = file_time
 
+    def add(self, path: str, here: str | Path) -> None:
+        """Let the server see another folder of this machine."""
+        self._volumes[posixpath.normpath(path)] = str(here)
+
     def here(self, path: str) -> str | None:
         """Return where a path of the server lies on this machine; None outside all volumes."""
         path = posixpath.normpath(path)

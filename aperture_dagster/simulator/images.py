@@ -33,6 +33,14 @@ def _encoded(form: str, name: str, width: int, height: int) -> bytes:
     return picture.getvalue()
 
 
+def convert(content: bytes, form: str) -> bytes:
+    """Return a picture in another format: JPEG, PNG or WEBP. Raises OSError when it is not a picture."""
+    with Image.open(io.BytesIO(content)) as picture:
+        converted = io.BytesIO()
+        picture.convert("RGB").save(converted, form)
+    return converted.getvalue()
+
+
 def svg(name: str) -> bytes:
     """Return an SVG, as some logos are."""
     red, green, blue = colour_of(name)

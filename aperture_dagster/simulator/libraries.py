@@ -125,7 +125,7 @@ class LibraryBook:
             name = f"{original}{number}"
         locations = tuple(info["Path"] for info in options.get("PathInfos", ()))
         for location in locations:
-            if not self._sees_folder(location):
+            if not self.has_folder(location):
                 raise PathMissingError(location)
         at_once = refresh or self._rules.validates_on_create
         library = WorldLibrary(
@@ -144,7 +144,13 @@ class LibraryBook:
             self.validate()
         return library
 
-    def _sees_folder(self, path: str) -> bool:
+    def has_file(self, path: str) -> bool:
+        """Return whether the server can read a file at this path."""
+        entry = self.disk.entry(path)
+        return path in self._originals() or (entry is not None and not entry.is_folder)
+
+    def has_folder(self, path: str) -> bool:
+        """Return whether the server can read a folder at this path."""
         world = (each for each in self._catalogue.libraries if not self.is_made_by_client(each))
         mounted = {location for each in world if each.name not in self._unmounted for location in each.locations}
         return path.startswith("/") and (_trimmed(path) in mounted or self.disk.has_folder(_trimmed(path)))

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aperture_dagster.simulator.clock import Clock
@@ -64,6 +65,11 @@ class LibraryOperations:
             self.libraries.unmount(name, mounted=mounted)
         except UnknownLibraryError:
             raise KeyError(name) from None
+
+    @locked
+    def add_volume(self, path: str, here: str | Path) -> None:
+        """Let the media server see the folder ``here`` of this machine at another path."""
+        self.libraries.disk.add(path, here)
 
     @locked
     def start_scan(self) -> None:

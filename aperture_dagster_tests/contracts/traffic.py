@@ -245,6 +245,7 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
         )
     ],
     "GET /ScheduledTasks": [Ask({"isHidden": "false"})],
+    "POST /Environment/ValidatePath": [Ask(body={"Path": "/media/movies", "IsFile": False}, status=204)],
     "GET /Plugins": [Ask()],
     "GET /System/Configuration": [Ask()],
     "GET /Items": [

@@ -63,6 +63,25 @@ def test_a_path_that_the_server_does_not_see_is_refused(make: MakeServer, versio
     assert server.create(path="/media/movies").status_code == 204
 
 
+@pytest.mark.parametrize("version", ["12.0.0", "emby"])
+def test_the_server_says_which_paths_it_sees(make: MakeServer, version: str) -> None:
+    server = make(version, create=False)
+    link = server.film("A (2001) [x]")
+    server.film("B (2001) [x]", target="/nowhere/b.mkv")
+
+    def sees(path: str, is_file: bool | None) -> bool:
+        answer = server.client.post("/Environment/ValidatePath", json={"Path": path, "IsFile": is_file})
+        assert answer.status_code in (204, 404)
+        return answer.status_code == 204
+
+    original, linked = server.original(), f"{ROOT}/A (2001) [x]/{link.name}"
+    assert sees(original, True) and not sees(original, False) and sees(original, None)
+    assert sees(linked, True) and sees(ROOT, False) and not sees(ROOT, True)
+    assert not sees(f"{ROOT}/B (2001) [x]/B (2001) [x].mkv", True) and not sees(str(server.here), None)
+    server.state.unmount_library("Movies")
+    assert not sees(original, True) and not sees(linked, True)
+
+
 def test_paths_in_the_query_are_split_at_commas_and_replace_those_of_the_body(make: MakeServer) -> None:
     server = make(create=False)
     server.write("a, b/keep")

@@ -379,6 +379,13 @@ def test_a_poster_is_a_picture_and_needs_no_key(steady: RunningSimulator, reader
     assert answer.content.startswith(b"\x89PNG")
 
 
+def test_a_picture_is_converted_on_request(steady: RunningSimulator, reader: httpx.Client) -> None:
+    url = f"{steady.jellyfin_url}/Items/{first_film(reader)}/Images/Primary"
+    answer = httpx.get(url, params={"format": "Jpg"})
+    assert (answer.headers["content-type"], answer.content[:2]) == ("image/jpeg", b"\xff\xd8")
+    assert httpx.get(url, params={"format": "Jpeg"}).status_code == 400
+
+
 def test_ids_are_the_same_in_every_run(serve) -> None:
     first, second = (httpx.get(serve().jellyfin_url + "/Items", params={**ALL, "ApiKey": KEY}).json() for _ in "12")
     assert first == second

@@ -31,7 +31,7 @@ from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Operation, Request, left_out
 from aperture_dagster.simulator.state import SimulatorState
 
-_PICTURE = ("MaxWidth", "MaxHeight", "Tag", "Quality")
+_PICTURE = ("MaxWidth", "MaxHeight", "Tag", "Quality", "Format")
 _LATEST = ("ParentId", "IncludeItemTypes", "IsPlayed", "Limit", "Fields", "EnableImages", "EnableUserData")
 _TEXTS = {
     400: "Input string was not in a correct format.",

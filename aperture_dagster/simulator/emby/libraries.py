@@ -66,6 +66,7 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
                 ("Recursive", "MetadataRefreshMode", "ImageRefreshMode", "ReplaceAllMetadata", "ReplaceAllImages"),
             ),
             Operation("GET", "/ScheduledTasks", self.tasks, ("IsHidden", "IsEnabled")),
+            Operation("POST", "/Environment/ValidatePath", self.validate_path),
             Operation("GET", "/Plugins", self.plugins),
             Operation("GET", "/System/Configuration", self.configuration),
             Operation("POST", "/System/Configuration", None),

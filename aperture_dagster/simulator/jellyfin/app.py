@@ -35,7 +35,7 @@ _STUDIOS = (
     "userId", "parentId", "includeItemTypes", "searchTerm", "startIndex", "limit", "enableTotalRecordCount",
     "enableImages",
 )  # fmt: skip
-_PICTURE = ("maxWidth", "maxHeight", "tag", "quality")
+_PICTURE = ("maxWidth", "maxHeight", "tag", "quality", "format")
 # Literals that would be taken for an id, and other paths that clients use.
 _LEFT_OUT = {
     "GET": (

@@ -69,6 +69,7 @@ class LibraryEndpoints:
             Operation("POST", "/Library/Media/Updated", None),
             Operation("POST", "/Items/{item_id}/Refresh", self.refresh, refresh),
             Operation("GET", "/ScheduledTasks", self.tasks, ("isHidden", "isEnabled")),
+            Operation("POST", "/Environment/ValidatePath", self.validate_path),
             Operation("GET", "/Plugins", self.plugins),
             Operation("GET", "/System/Configuration", self.configuration),
             Operation("POST", "/System/Configuration", None),
@@ -153,7 +154,7 @@ class LibraryEndpoints:
         except UnknownLibraryError:
             return JSONResponse("The media collection does not exist.", 404)
         except NameTakenError:
-            return JSONResponse(f"The media library already exists at /config/root/default/{new_name}.", 409)
+            return JSONResponse(f"The media library already exists at {new_name}.", 409)
         if refresh:
             self._book.validate(removed=True)
             self._scans.refresh(self._book.named(library.name), Modes())
@@ -239,6 +240,21 @@ class LibraryEndpoints:
                 "Id": _TASK_ID,
             }
         return task
+
+    def validate_path(self, request: Request) -> Response:
+        """``POST /Environment/ValidatePath``: whether there is a file (``IsFile``), a folder, or either."""
+        content = json_object(request)
+        path, is_file = content.get("Path"), content.get("IsFile")
+        if strange := content.keys() - {"Path", "IsFile"}:
+            raise Unmodelled(f"the check of a path with {', '.join(sorted(strange))}")
+        if not isinstance(path, str) or is_file not in (None, True, False):
+            raise BindingError("$.Path", str(path))
+        found = (is_file is not False and self._book.has_file(path)) or (
+            is_file is not True and self._book.has_folder(path)
+        )
+        if not found:
+            raise NotFoundError(path)
+        return Response(status_code=204)
 
     def plugins(self, request: Request) -> Response:
         """``GET /Plugins``."""

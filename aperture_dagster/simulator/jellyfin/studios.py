@@ -10,17 +10,20 @@ from typing import Any, ClassVar
 from starlette.responses import Response
 
 from aperture_dagster.simulator.catalogue import Item
+from aperture_dagster.simulator.images import convert
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.listing import KINDS
 from aperture_dagster.simulator.jellyfin.visibility import visible_to
-from aperture_dagster.simulator.service import Request
+from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.state import Picture
 from aperture_dagster.simulator.world import WorldLibrary
 
 # Media types that a client can upload.
 _MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
+# Formats that a client can ask for (``ImageFormat``), by the name of the library that converts them.
+_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": None, "gif": None, "svg": None}
 _IMAGE_TYPES = (
     "primary", "art", "backdrop", "banner", "logo", "thumb", "disc", "box", "screenshot", "menu", "chapter", "boxrear",
     "profile",
@@ -124,8 +127,27 @@ class StudioEndpoints:
         owner, name = ("studio", studio) if studio is not None else ("item", self._number(item_id) or "")
         picture = self._state.pictures.get((owner, name, image_type.lower()))
         if picture is not None:
-            return Response(picture.content, media_type=picture.media_type)
-        return self._default_image(request, item_id, image_type)
+            response = Response(picture.content, media_type=picture.media_type)
+        else:
+            response = self._default_image(request, item_id, image_type)
+        return self._converted(request, response)
+
+    @staticmethod
+    def _converted(request: Request, response: Response) -> Response:
+        """Return a picture in the ``format`` that a client asks for. The size stays. Raises BindingError."""
+        wanted = request.query.get("format")
+        if wanted is None or response.status_code != 200:
+            return response
+        if wanted.lower() not in _FORMATS:
+            raise BindingError("format", wanted)
+        form = _FORMATS[wanted.lower()]
+        if form is None:
+            raise Unmodelled(f"format={wanted}")
+        try:
+            return Response(convert(bytes(response.body), form), media_type=f"image/{form.lower()}")
+        except OSError:
+            # The server sends a file that it cannot read as it is.
+            return response
 
     def set_image(self, request: Request, item_id: str, image_type: str) -> Response:
         """``POST /Items/{item_id}/Images/{image_type}``: base64, with the picture's own content type.
