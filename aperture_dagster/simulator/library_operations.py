@@ -76,6 +76,11 @@ class LibraryOperations:
         """Start a scan of all libraries, as the server does once a day."""
         self.scans.start()
 
+    @locked
+    def hold_scans(self, seconds: float) -> None:
+        """Make every scan that starts from now on last this long."""
+        self.scans.seconds = seconds
+
     def wait_for_scans(self, seconds: float = 10.0) -> None:
         """Wait until nothing is queued or running. Raises TimeoutError."""
         deadline = time.monotonic() + seconds

@@ -65,6 +65,8 @@ class Scans:
         self._full: FullScan | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self.seconds = state.settings.scan_seconds
+        """Duration of a scan."""
         self.last: Execution | None = None
         """The last full scan that is over."""
 
@@ -75,7 +77,7 @@ class Scans:
         settings, now = self._state.settings, self._state.clock.now()
         leaves = max(now, self._queue[-1].ends if self._queue else now) + settings.scan_gap_seconds
         starts = leaves + settings.scan_gap_seconds
-        self._queue.append(Refresh(library.name, only, modes, leaves, starts, starts + settings.scan_seconds))
+        self._queue.append(Refresh(library.name, only, modes, leaves, starts, starts + self.seconds))
         self._wake()
 
     def start(self) -> None:
@@ -84,7 +86,7 @@ class Scans:
         if self._full is not None:
             self.last = Execution(self._full.starts, now, "Cancelled")
         self._book.validate()
-        self._full = FullScan(now, now + self._state.settings.scan_seconds)
+        self._full = FullScan(now, now + self.seconds)
         modes = Modes()
         for library in self._state.catalogue.libraries:
             if self._book.is_made_by_client(library):
