@@ -5,9 +5,9 @@ reads changes: a new film is embedded and a play moves the taste without waiting
 nothing new starts nothing.
 """
 
-from __future__ import annotations
+import functools
 
-from dagster import AssetSelection
+from dagster import AssetSelection, asset_check
 from dagster import AutomationCondition as Condition
 
 # On every run, and every backfill, that the automation sensor starts.
@@ -20,11 +20,8 @@ def on_upstream_change(*, optional: AssetSelection | None = None, ignoring: Asse
     """Request an asset when the data version of something it reads changed, or when it could be made and never was.
 
     It waits while an upstream asset is missing, being materialized, or has a blocking check that did not pass. A failed
-    attempt is repeated at the next tick of ``RETRY_CRON``, or at the next change.
-
-    Args:
-        optional: upstream assets that may be missing if they failed; before their first attempt they are waited for.
-        ignoring: upstream assets that belong to the lineage, but whose changes can wait for the nightly schedule.
+    attempt is repeated at the next tick of ``RETRY_CRON``, or at the next change. ``optional`` assets may be missing if
+    they failed; before their first attempt they are waited for. Changes of ``ignoring`` assets wait for the night.
     """
     new_version = Condition.data_version_changed() & ~Condition.executed_with_root_target()
     changed = Condition.any_deps_match(new_version)
@@ -52,9 +49,11 @@ def on_upstream_change(*, optional: AssetSelection | None = None, ignoring: Asse
 
 
 def daily() -> Condition:
-    """Request a check once a day, after the night's jobs, whether or not its asset was materialized since.
+    """Request a check once a day, after the night's jobs: one of all users, or of answers that age by themselves.
 
-    For checks that look at everything: of all users, also when some of them failed, or of answers that age by
-    themselves. ``on_cron`` would wait for a materialization, and never run for assets that found nothing new.
+    ``on_cron`` would wait for a materialization, and never run for assets that found nothing new.
     """
     return Condition.cron_tick_passed(DAILY_CRON).since_last_handled().with_label("daily")
+
+
+daily_check = functools.partial(asset_check, automation_condition=daily())

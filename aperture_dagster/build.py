@@ -1,7 +1,5 @@
 """The one place that wires everything. Tests and the demo build the same graph with other parts."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,9 +7,9 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs import enrichment, media_server, popularity, publishing, taste
-from aperture_dagster.defs.gates import blocking_checks, upstream_keys, why_blocked
+from aperture_dagster.defs.gates import blocking_checks, upstream_keys
 from aperture_dagster.defs.groups import Group
-from aperture_dagster.defs.jobs import Job, daily_checks
+from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.schedules import build_schedule
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -25,12 +23,10 @@ from aperture_dagster.storage.tables.base import column_schema
 def build_definitions(
     settings: Settings | None = None, *, loggers: Mapping[str, dg.LoggerDefinition] | None = None, **resources: Any
 ) -> dg.Definitions:
-    """Build the definitions.
+    """Build the definitions from the settings of the environment and ``aperture.toml``, unless others are given.
 
-    Args:
-        settings: default: those of the environment and ``aperture.toml``.
-        loggers: where runs log, besides the event log; default Dagster's console.
-        resources: parts that replace the usual ones, by name, such as ``clock`` or ``embedders``.
+    ``loggers`` say where runs log, besides the event log (default: Dagster's console); ``resources`` replace the usual
+    parts by name, such as ``clock`` or ``embedders``.
 
     Raises:
         SettingsError: a setting is misspelt or impossible.
@@ -47,37 +43,32 @@ def build_definitions(
         "embedders": Embedders(settings),
         "clock": clock,
     }
-    _refuse_unknown(resources, parts)
+    for name in resources.keys() - parts.keys():
+        nearest = difflib.get_close_matches(name, parts, 1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(parts))}."
+        raise TypeError(f"build_definitions() has no part {name!r}: {hint}")
     groups = build_groups(settings)
     assets = [asset for group in groups for asset in group.assets]
     checks = [check for group in groups for check in group.checks]
     jobs = [job for group in groups for job in group.jobs]
-    daily = daily_checks(checks)
+    specs = [spec for check in checks for spec in check.check_specs]
+    daily = dg.AssetSelection.checks(*(spec.key for spec in specs if spec.automation_condition is not None))
     built = {job.name: job.build(without=daily) for job in jobs}
     blocking = blocking_checks(checks)
-
-    def schedule(job: Job) -> dg.ScheduleDefinition:
-        upstream = upstream_keys(assets, job.assets)
-        return build_schedule(
-            job,
-            settings,
-            why_not=lambda instance: (
-                why_blocked(instance, upstream, blocking) or job.why_skip(instance, settings, clock)
-            ),
-        )
-
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: _complete(spec, jobs, settings.schedule_timezone), assets),
         asset_checks=checks,
         jobs=[
             *built.values(),
             dg.define_asset_job(
-                "run_daily_checks",
-                selection=daily,
-                description="Run now the checks that automation runs once a day.",
+                "run_daily_checks", selection=daily, description="Run now the checks that automation runs once a day."
             ),
         ],
-        schedules=[schedule(job) for job in jobs if job.cron is not None],
+        schedules=[
+            build_schedule(job, settings, clock, upstream_keys(assets, job.assets), blocking)
+            for job in jobs
+            if job.cron is not None
+        ],
         sensors=build_sensors(settings, jobs, built),
         resources=parts | resources,
         loggers=loggers,
@@ -86,15 +77,8 @@ def build_definitions(
     )
 
 
-def _refuse_unknown(resources: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
-    for name in resources.keys() - parts.keys():
-        nearest = difflib.get_close_matches(name, parts, 1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(parts))}."
-        raise TypeError(f"build_definitions() has no part {name!r}: {hint}")
-
-
 def build_groups(settings: Settings) -> list[Group]:
-    """The groups in the order in which a new installation runs their jobs."""
+    """Return the groups in the order in which a new installation runs their jobs."""
     return [
         media_server.GROUP,
         enrichment.GROUP,
@@ -106,7 +90,7 @@ def build_groups(settings: Settings) -> list[Group]:
 
 
 def all_jobs(settings: Settings) -> list[Job]:
-    """The jobs of all groups, in that order."""
+    """Return the jobs of all groups, in that order."""
     return [job for group in build_groups(settings) for job in group.jobs]
 
 
@@ -124,6 +108,6 @@ def _complete(spec: dg.AssetSpec, jobs: Sequence[Job], timezone: str) -> dg.Asse
             for column in column_schema(table)
         ]
         spec = spec.merge_attributes(metadata={"dagster/column_schema": dg.TableSchema(columns)})
-    policies = [job.freshness(timezone) for job in jobs if spec.key.to_user_string() in job.assets]
-    policy = next((policy for policy in policies if policy is not None), None)
+    policies = (job.freshness(timezone) for job in jobs if spec.key.to_user_string() in job.assets)
+    policy = next(filter(None, policies), None)
     return spec.replace_attributes(freshness_policy=policy) if policy is not None else spec

@@ -1,7 +1,5 @@
 """How assets are cut: by user (they come and go) and by day. Titles are never partitions: there are too many."""
 
-from __future__ import annotations
-
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 

@@ -1,7 +1,5 @@
 """What the commands share: options, a usable home, and errors as one sentence."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import socket
@@ -28,10 +26,7 @@ def stand_in_options(*names: str) -> Callable[[Any], Any]:
     """Add the options that say what the stand-ins serve and where everything is kept."""
     options = {
         "world": click.option(
-            "--world",
-            default="demo",
-            show_default=True,
-            callback=_absolute,
+            "--world", default="demo", show_default=True, callback=_absolute,
             help="What the stand-ins serve: 'demo', 'odd', 'generated:movies=N,…', or a folder with movies.jsonl.gz "
             "and ratings.csv.gz.",
         ),
@@ -64,37 +59,25 @@ def operator_errors() -> Iterator[None]:
 
 
 def require_writable(home: Path) -> None:
-    """Create the home and write to it.
-
-    Raises:
-        FileError: with what is wrong and which setting to change.
-    """
+    """Create the home and write to it; FileError says what is wrong and which setting to change."""
     probe = home / ".writable"
     try:
         prepare_home(home)
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        raise FileError(
-            f"{home} cannot be written ({error.strerror}): set APERTURE_HOME to a folder that can."
-        ) from None
+        why = error.strerror
+        raise FileError(f"{home} cannot be written ({why}): set APERTURE_HOME to a folder that can.") from None
 
 
 def require_free_port(host: str, port: int, command: str) -> None:
-    """Check that a server can listen on an address.
-
-    Raises:
-        OperatorError: with another port to try.
-    """
+    """Check that a server can listen on an address; OperatorError names another port to try."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
+            message = f"Cannot listen on {host}, port {port} ({error.strerror}): choose another --host or --port."
             if error.errno == errno.EADDRINUSE:
-                raise OperatorError(
-                    f"Port {port} on {host} is in use. Choose another: {command} --port {port % 65535 + 1}"
-                ) from None
-            raise OperatorError(
-                f"Cannot listen on {host}, port {port} ({error.strerror}): choose another --host or --port."
-            ) from None
+                message = f"Port {port} on {host} is in use. Choose another: {command} --port {port % 65535 + 1}"
+            raise OperatorError(message) from None

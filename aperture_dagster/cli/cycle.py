@@ -1,7 +1,5 @@
 """One run of every job, in the order of a new installation, with progress on the terminal."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 
@@ -73,7 +71,7 @@ class ProgressHandler(logging.Handler):
 
 
 def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float]]:
-    """Run every job once; returns seconds and rows written by asset, and requests by service.
+    """Run every job once; return seconds and rows written by asset, and requests by service.
 
     Raises:
         OperatorError: a run failed; with the step and the reason.
@@ -109,7 +107,6 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, se
         run_config={"loggers": {"console": {}}},
     )
     if not result.success:
-        reasons = [
-            f"{event.step_key} failed: {failure_reason(event)}" for event in result.all_events if event.is_step_failure
-        ]
-        raise OperatorError(reasons[0] if reasons else f"{job.name} failed.")
+        failures = (event for event in result.all_events if event.is_step_failure)
+        reasons = (f"{event.step_key} failed: {failure_reason(event)}" for event in failures)
+        raise OperatorError(next(reasons, f"{job.name} failed."))

@@ -1,7 +1,5 @@
 """``aperture doctor``: examine everything that a working system needs, and say what to do about what is wrong."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
@@ -87,7 +85,6 @@ def examine(settings: Settings) -> Iterator[Finding]:
         except (ServiceError, OSError, OperatorError) as error:
             yield Finding(what, "failed", str(error))
         except Exception as error:
-            # An error that nobody foresaw must not hide the other findings.
             message = " ".join(f"{type(error).__name__}: {error}".split())
             yield Finding(what, "failed", redact(message, settings.secret_values()))
 
@@ -105,14 +102,10 @@ def _home(settings: Settings) -> Iterator[Finding]:
 
 def _database(database: Database) -> Iterator[Finding]:
     with database.transaction() as connection:
-        server = describe_server(connection)
-        size = catalogue_size(connection)
-    yield Finding(
-        "database",
-        "ok",
-        f"PostgreSQL {server['postgresql']}, pgvector {server['pgvector']}, schema {server['schema']}; "
-        f"{size['movies']:,} films, {size['series']:,} series, {size['episodes']:,} episodes",
-    )
+        server, size = describe_server(connection), catalogue_size(connection)
+    versions = f"PostgreSQL {server['postgresql']}, pgvector {server['pgvector']}, schema {server['schema']}"
+    sizes = f"{size['movies']:,} films, {size['series']:,} series, {size['episodes']:,} episodes"
+    yield Finding("database", "ok", f"{versions}; {sizes}")
 
 
 def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
@@ -179,14 +172,10 @@ def _schedules(settings: Settings) -> Iterator[Finding]:
             last = (
                 f"{_moment(runs[0].create_timestamp)} ({runs[0].dagster_run.status.value.lower()})" if runs else "never"
             )
-            windows = dg.TimeWindowPartitionsDefinition(
-                start=now,
-                fmt="%Y-%m-%d",
-                cron_schedule=str(schedule.cron_schedule),
-                timezone=schedule.execution_timezone,
-            )
+            cron, timezone = str(schedule.cron_schedule), schedule.execution_timezone
+            windows = dg.TimeWindowPartitionsDefinition(now, fmt="%Y-%m-%d", cron_schedule=cron, timezone=timezone)
             following = windows.get_next_partition_window(now, respect_bounds=False)
-            message = f"{schedule.cron_schedule}; last run {last}"
+            message = f"{cron}; last run {last}"
             message += f"; next {_moment(following.start)}" if following and on else ""
             yield Finding(schedule.name, "ok" if on else "off", message if on else f"switched off; {message}")
 

@@ -1,7 +1,5 @@
 """The command line: ``aperture demo``, ``up``, ``doctor``, ``publish``, ``unpublish``, ``simulate``."""
 
-from __future__ import annotations
-
 import sys
 
 import click

@@ -1,7 +1,5 @@
 """``aperture up``: the Dagster UI and daemon, on a media server or on the stand-ins."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -24,6 +22,8 @@ from aperture_dagster.settings import load_settings, project_root
 @click.option("--port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="Port of the UI.")
 def up(on_demo: bool, world: str, users: int | None, server: Server, home: str | None, host: str, port: int) -> None:
     """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted."""
+    import dagster as dg
+
     with operator_errors(), contextlib.ExitStack() as stack:
         if load_settings().media_server_url is None and not on_demo:
             click.echo("No media server is configured (APERTURE_MEDIA_SERVER_URL); running the demo instead.")
@@ -40,18 +40,12 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
             os.environ["APERTURE_HOME"] = home
         os.environ["DAGSTER_HOME"] = str(project_root())
         require_writable(load_settings().home_path)
-        _check_databases()
+        # Opened now; otherwise every part that starts later would print its own long error.
+        with Database(load_settings()).transaction(), dg.DagsterInstance.get():
+            pass
         click.echo(f"The UI will be at http://{host}:{port} in a few seconds. Press Ctrl-C to stop.")
         # Dagster lets a .env file in the working folder override the environment; a demo must not see it.
         sys.exit(_run_dagster(host, port, folder))
-
-
-def _check_databases() -> None:
-    """Open both databases now; otherwise every part that starts later would print its own long error."""
-    import dagster as dg
-
-    with Database(load_settings()).transaction(), dg.DagsterInstance.get():
-        pass
 
 
 def _run_dagster(host: str, port: int, folder: Path | None) -> int:

@@ -1,7 +1,5 @@
 """How a step fails: with a sentence for the operator, and again later where that can help."""
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,23 +46,18 @@ def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, s
         yield
     except dg.Failure:
         raise
-    except PERMANENT as error:
-        raise dg.Failure(description=sentence(error), allow_retries=False) from None
-    except ServicePaused as error:
-        raise dg.Failure(
-            description=f"{sentence(error)} What was there is kept; the next run after the pause goes on from here.",
-            allow_retries=False,
-        ) from None
-    except ServiceUnavailable as error:
-        if context.retry_number < settings.step_retries:
-            context.log.warning(f"{sentence(error)} Retrying the step in {settings.step_retry_wait_seconds:g} s.")
-            raise dg.RetryRequested(settings.step_retries, settings.step_retry_wait_seconds) from error
-        raise dg.Failure(
-            description=f"{sentence(error)} What was there is kept; the next run goes on from here.",
-            allow_retries=False,
-        ) from None
-    except ServiceError as error:
-        raise dg.Failure(description=f"{sentence(error)} What was there is kept.", allow_retries=False) from None
+    except (ServiceError, *PERMANENT) as error:
+        kept = " What was there is kept."
+        if isinstance(error, PERMANENT):
+            kept = ""
+        elif isinstance(error, ServicePaused):
+            kept = " What was there is kept; the next run after the pause goes on from here."
+        elif isinstance(error, ServiceUnavailable):
+            if context.retry_number < settings.step_retries:
+                context.log.warning(f"{sentence(error)} Retrying the step in {settings.step_retry_wait_seconds:g} s.")
+                raise dg.RetryRequested(settings.step_retries, settings.step_retry_wait_seconds) from error
+            kept = " What was there is kept; the next run goes on from here."
+        raise dg.Failure(description=f"{sentence(error)}{kept}", allow_retries=False) from None
     except Exception as error:
         trace = stack_trace(error, settings)
         if trace == "".join(traceback.format_exception(error)):
@@ -78,9 +71,8 @@ def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, s
 
 def describe(error: Exception, settings: Settings) -> str:
     """Describe any error in a sentence without secrets; one that nobody foresaw is named by its type, too."""
-    if isinstance(error, EXPECTED):
-        return redact(sentence(error), settings.secret_values())
-    return redact(sentence(f"{type(error).__name__}: {error}"), settings.secret_values())
+    name = "" if isinstance(error, EXPECTED) else f"{type(error).__name__}: "
+    return redact(sentence(f"{name}{error}"), settings.secret_values())
 
 
 def stack_trace(error: Exception, settings: Settings) -> str:

@@ -1,7 +1,5 @@
 """Whether what a scheduled job builds on is sound: blocking checks count across runs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import dagster as dg
@@ -33,8 +31,7 @@ def upstream_keys(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], names: I
 def why_blocked(instance: dg.DagsterInstance, upstream: Iterable[dg.AssetKey], blocking: BlockingChecks) -> str | None:
     """Say which blocking check of an upstream asset has not passed on its latest materialization, and what to do.
 
-    The counterpart of ``AutomationCondition.all_deps_blocking_checks_passed()`` for schedules, which have no such
-    condition.
+    For schedules, what ``AutomationCondition.all_deps_blocking_checks_passed()`` is for automation.
     """
     for key in sorted(upstream):
         for check in sorted(blocking.get(key, ()), key=lambda check: check.name):

@@ -1,7 +1,5 @@
 """What a group is: the assets, checks and jobs of one domain, declared together in one folder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,20 +1,16 @@
 """What a job is: one declaration, from which the Dagster job, its schedule, first sync, demo and freshness derive."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from aperture_dagster.partitions import USERS, days_partitions, range_tags
 from aperture_dagster.resources.clock import Clock
-
-if TYPE_CHECKING:
-    from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings
 
 Scope = Literal["all", "users", "day", "newcomers"]
 # A nightly job has so long, retries included, before it counts as late.
@@ -28,18 +24,13 @@ class Job:
     """A job of the operator's day.
 
     Args:
-        name: a verb and its object.
-        description: what it does, for the page that lists the jobs.
-        assets: names of the assets that it materializes.
         cron: when it starts, in the operator's time zone; None: never by the clock.
-        scope: what one run is about: everything, all users (one run for the range of their partitions), one day, or
-            the users who have just joined.
+        scope: what one run is about: everything, all users (the range of their partitions), one day, or newcomers.
         first_run: whether a new installation starts it at once instead of waiting for its hour.
         needs: assets that must have been materialized before that first run.
         quiet: whether it may find nothing new and then record nothing, for up to a day.
         off_if: returns the reason if the job is switched off in the settings; then its schedule always skips.
-        skip_if: looks before each scheduled run, and returns the reason if there is nothing to do. A look costs no
-            events, a run at least ten.
+        skip_if: looks before each scheduled run, and returns the reason if there is nothing to do.
         priority: runs with a higher one leave the queue first.
     """
 
@@ -56,11 +47,7 @@ class Job:
     priority: int = 0
 
     def build(self, *, without: dg.AssetSelection) -> Any:
-        """Define the Dagster job; its type is one that Dagster does not export.
-
-        As in runs that automation starts, a check rides along with its asset unless it has a condition of its own
-        (``without``, from :func:`daily_checks`).
-        """
+        """Define the Dagster job (whose type Dagster does not export), ``without`` the checks of another rhythm."""
         return dg.define_asset_job(
             self.name,
             selection=dg.AssetSelection.assets(*self.assets) - without,
@@ -73,7 +60,7 @@ class Job:
     ) -> dg.RunRequest | None:
         """Request the one run that serves the whole scope; None when that is all users and there are none yet.
 
-        ``day`` is that of a job about one day; default: today in the operator's time zone.
+        A job about one day is requested for ``day``, by default today in the operator's time zone.
         """
         if self.scope == "day":
             day = day or datetime.now(ZoneInfo(settings.schedule_timezone)).date()
@@ -90,14 +77,13 @@ class Job:
         days = days_partitions(settings).get_partition_keys()
         return dg.RunRequest(job_name=self.name, tags=range_tags(days[0], days[-1]))
 
-    def why_skip(self, instance: dg.DagsterInstance, settings: Settings, clock: Clock | None = None) -> str | None:
+    def why_skip(self, instance: dg.DagsterInstance, settings: Settings, clock: Clock) -> str | None:
         """Look whether there is anything to do, and return the reason if not.
 
         Once a day, after a failure, and when the look itself fails, the run takes place and reports what is wrong.
         """
         if (reason := self.off_if(settings)) is not None or self.skip_if is None:
             return reason
-        clock = clock or Clock()
         runs = instance.get_run_records(dg.RunsFilter(job_name=self.name), limit=1)
         if not runs or runs[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS:
             return None
@@ -109,7 +95,7 @@ class Job:
             return None
 
     def freshness(self, timezone: str) -> dg.FreshnessPolicy | None:
-        """How old the job's assets may become, from its cron; None without one.
+        """Return how old the job's assets may become, from its cron; None without one.
 
         What is made every night must have been made since the deadline of the day before. What is made more often may
         miss a turn. A quiet job records everybody about once a day.
@@ -126,9 +112,3 @@ class Job:
         return dg.FreshnessPolicy.time_window(
             warn_window=2 * interval + timedelta(hours=1), fail_window=max(8 * interval, timedelta(hours=12))
         )
-
-
-def daily_checks(checks: Iterable[dg.AssetChecksDefinition]) -> dg.AssetSelection:
-    """Select the checks that have a condition of their own."""
-    keys = [spec.key for check in checks for spec in check.check_specs if spec.automation_condition is not None]
-    return dg.AssetSelection.checks(*keys)

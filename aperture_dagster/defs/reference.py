@@ -1,7 +1,5 @@
 """Write the table of jobs in ``README.md`` from their declarations: ``python -m aperture_dagster.defs.reference``."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_groups
@@ -13,7 +11,7 @@ END = "<!-- end of jobs -->"
 
 
 def job_table(settings: Settings) -> str:
-    """The jobs in Markdown, in the order in which a new installation runs them."""
+    """Return the jobs in Markdown, in the order in which a new installation runs them."""
     automated = {
         spec.key.to_user_string()
         for group in build_groups(settings)
@@ -29,11 +27,7 @@ def job_table(settings: Settings) -> str:
 
 
 def with_job_table(page: str, settings: Settings) -> str:
-    """Replace what is between the two markers of a page.
-
-    Raises:
-        ValueError: the page does not contain the markers once each, in this order.
-    """
+    """Replace what is between the two markers of a page; ValueError unless it contains both once, in this order."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in after:

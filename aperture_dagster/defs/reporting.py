@@ -1,7 +1,5 @@
 """How assets report: metadata that the UI shows, and a closing log line."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -38,10 +36,7 @@ def markdown_table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] 
 
 
 def materialized(
-    context: dg.AssetExecutionContext,
-    metadata: Mapping[str, Any],
-    *,
-    version: str | None = None,
+    context: dg.AssetExecutionContext, metadata: Mapping[str, Any], *, version: str | None = None
 ) -> dg.MaterializeResult:
     """Build the result of an asset, and log its totals.
 

@@ -1,8 +1,7 @@
 """The loop over users: one run serves one user or all of them, and one user's failure costs only that user."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +17,7 @@ from aperture_dagster.defs.failures import (
 )
 from aperture_dagster.defs.reporting import SHOWN_NAMES, log_totals, table
 from aperture_dagster.library.people import User
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceNotConfigured, ServicePaused, ServiceRefused, ServiceUnavailable
 from aperture_dagster.settings import Settings
@@ -27,6 +26,10 @@ from aperture_dagster.storage.files import FileError
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.worklist.progress import Progress
 
+# An asset with a partition per user, of which one run serves one user or all.
+user_asset = functools.partial(
+    dg.asset, partitions_def=users_partitions, backfill_policy=dg.BackfillPolicy.single_run(), output_required=False
+)
 SCHEDULE_TAG = "dagster/schedule_name"
 VERSION_TAG = "dagster/data_version"
 # These would hit every other user, too.
@@ -39,12 +42,8 @@ UNAVAILABLE_IN_A_ROW = 3
 class UserOutcome:
     """What serving one user gave.
 
-    Args:
-        version: the data version of the user's partition: a hash of what other assets read of it.
-        metadata: of the partition.
-        rows_written: rows that changed.
-        requests: requests sent.
-        record: whether to record the partition in a quiet run even if nothing changed.
+    ``version`` is a hash of what other assets read of the user's partition, ``metadata`` is that of the partition, and
+    ``record`` asks to record it in a quiet run even if nothing changed.
     """
 
     version: str
@@ -87,7 +86,9 @@ def for_each_user(
         run.record(only_changed=silent)
         if run.failed:
             raise run.failure()
-        run.log_totals()
+        written = sum(outcome.rows_written for outcome in run.served.values())
+        sent = sum(outcome.requests for outcome in run.served.values())
+        log_totals(context, {"users served": len(run.served), "rows written": written, "requests sent": sent})
 
 
 class _Run:
@@ -140,24 +141,20 @@ class _Run:
                 dg.AssetMaterialization(self._context.asset_key, partition=key, metadata=metadata, tags=tags)
             )
 
-    def log_totals(self) -> None:
-        """Log what the run came to."""
-        written = sum(outcome.rows_written for outcome in self.served.values())
-        sent = sum(outcome.requests for outcome in self.served.values())
-        log_totals(self._context, {"users served": len(self.served), "rows written": written, "requests sent": sent})
-
     def failure(self) -> dg.Failure:
-        """The failure of a step that served some users and others not."""
+        """Describe the failure of a step that served some users and others not."""
         reasons = {self._name(key): describe(error, self._settings) for key, error in self.failed.items()}
-        metadata: dict[str, Any] = {
-            "failed_users": table([{"user": user, "why": reason} for user, reason in reasons.items()])
-        }
+        (first, reason), *others = reasons.items()
+        shown = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + "…"
+        more = f" and {len(others) - SHOWN_NAMES} more" if len(others) > SHOWN_NAMES else ""
+        also = f" Also: {', '.join(name[:12] for name, _ in others[:SHOWN_NAMES])}{more}." if others else ""
+        metadata = {"failed_users": table([{"user": user, "why": reason} for user, reason in reasons.items()])}
         unforeseen = next((error for error in self.failed.values() if not isinstance(error, EXPECTED)), None)
         if unforeseen is not None:
             metadata["stack_trace"] = dg.MetadataValue.md(f"```\n{stack_trace(unforeseen, self._settings)}\n```")
         return dg.Failure(
             description=f"{len(self.failed)} of {len(self.keys)} users could not be served, the others were. "
-            f"{_who_and_why(reasons)} What was there is kept.",
+            f"{first[:40]}: {shown}{also} What was there is kept.",
             metadata=metadata,
             allow_retries=False,
         )
@@ -179,15 +176,3 @@ def has_dependent_assets(context: dg.AssetExecutionContext) -> bool:
     """
     layer = context.job_def.asset_layer
     return not layer.asset_graph.get(context.asset_key).child_keys.isdisjoint(layer.selected_asset_keys)
-
-
-def _who_and_why(reasons: Mapping[str, str]) -> str:
-    """Name the first user who could not be served with the reason, and some others; all are in the table."""
-    (first, reason), *others = reasons.items()
-    shown = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + "…"
-    text = f"{first[:40]}: {shown}"
-    if others:
-        names: Sequence[str] = [name[:12] for name, _ in others[:SHOWN_NAMES]]
-        more = f" and {len(others) - SHOWN_NAMES} more" if len(others) > SHOWN_NAMES else ""
-        text += f" Also: {', '.join(names)}{more}."
-    return text

@@ -1,12 +1,9 @@
 """Dead runs: after a power cut or a ``kill -9`` nothing tells Dagster that a run has ended.
 
-Left alone they would count as running forever, and keep their place in the queue and in the pools. The process of each
-run holds a lock on a file in the home while it works, so a run whose file is not locked is dead. If several machines
-share a database, each judges the runs that it started; runs of a machine that never comes back end after
-``APERTURE_RUN_MAX_HOURS``.
+They would keep their place in the queue and in the pools forever. The process of each run holds a lock on a file in the
+home while it works, so a run whose file is not locked is dead. If several machines share a database, each judges the
+runs that it started; runs of a machine that never comes back end after ``APERTURE_RUN_MAX_HOURS``.
 """
-
-from __future__ import annotations
 
 import contextlib
 import socket
@@ -31,7 +28,7 @@ _locked: dict[str, int] = {}
 
 
 def all_runs_are_local(settings: Settings) -> bool:
-    """Whether every run is a process of this home, as with the embedded database, which no other home reaches."""
+    """Tell whether every run is a process of this home, as with the embedded database, which no other home reaches."""
     return settings.database_url is None and settings.dagster_database_url is None
 
 
@@ -53,15 +50,14 @@ def unlock_run(run_id: str, settings: Settings) -> None:
 
 
 def tags_of_this_machine() -> dict[str, str]:
-    """Tags that name the machine of a run, and the time since that machine was booted."""
+    """Return tags that name the machine of a run, and the boot of that machine."""
     return {HOST_TAG: socket.gethostname(), BOOT_TAG: boot_id()}
 
 
 def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetime | None = None) -> list[DagsterRun]:
     """Mark dead runs as failed, free what they held, and return them.
 
-    That includes runs that were created and never launched, once they are too old to be: until then the users in their
-    range would count as being worked on.
+    That includes old runs that were created and never launched: the users in their range count as being worked on.
     """
     now = now or datetime.now(UTC)
     dead = dead_runs(instance, settings, now=now)
@@ -75,7 +71,7 @@ def end_dead_runs(instance: DagsterInstance, settings: Settings, *, now: datetim
 
 
 def free_dead_slots(
-    runs: DagsterInstance | PostgresRunStorage, events: PostgresEventLogStorage, settings: Settings
+    runs: "DagsterInstance | PostgresRunStorage", events: "PostgresEventLogStorage", settings: Settings
 ) -> None:
     """Free the slots in pools that belong to runs that ended or are dead."""
     holders = events.get_concurrency_run_ids()
@@ -88,9 +84,9 @@ def free_dead_slots(
 
 
 def dead_runs(
-    runs: DagsterInstance | PostgresRunStorage, settings: Settings, *, now: datetime | None = None
+    runs: "DagsterInstance | PostgresRunStorage", settings: Settings, *, now: datetime | None = None
 ) -> list[DagsterRun]:
-    """Runs that have started and not ended, and whose process is gone."""
+    """Return runs that have started and not ended, and whose process is gone."""
     now = now or datetime.now(UTC)
     suspects = [
         record.dagster_run.run_id
@@ -121,7 +117,7 @@ def _lock_file(run_id: str, settings: Settings) -> Path:
 
 
 def boot_id() -> str:
-    """The kernel's id of this boot, the same in all containers of the machine; the host's name where there is none."""
+    """Return the kernel's id of this boot, the same in all containers of the machine, or else the host's name."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return socket.gethostname()

@@ -4,8 +4,6 @@ They only put steps in order. Two processes are kept from using one metadata ser
 product's database, which also holds outside Dagster and between machines.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from aperture_dagster.sources import SERVICES
@@ -20,7 +18,7 @@ EMBEDDER = "embedder"
 POOLS = {MEDIA_SERVER: 2, EMBEDDER: 1} | {service.name: 1 for service in SERVICES}
 
 
-def create_missing_pools(events: PostgresEventLogStorage) -> None:
+def create_missing_pools(events: "PostgresEventLogStorage") -> None:
     """Create the pools that the instance does not have yet, so that no run has to; limits set by hand are kept.
 
     Dagster creates a pool when a run first needs it, and of two runs that do so at once one fails.
@@ -32,5 +30,5 @@ def create_missing_pools(events: PostgresEventLogStorage) -> None:
             events.set_concurrency_slots(name, POOLS[name])
 
 
-def _missing(events: PostgresEventLogStorage) -> set[str]:
+def _missing(events: "PostgresEventLogStorage") -> set[str]:
     return POOLS.keys() - {pool.name for pool in events.get_pool_limits() if not pool.from_default}

@@ -1,7 +1,5 @@
 """Status and partitions of runs, from their records alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import dagster as dg

@@ -3,11 +3,9 @@
 Each class reads the project's settings, so that plain ``dagster …`` commands work with nothing started by hand.
 """
 
-from __future__ import annotations
-
 import logging
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import dagster as dg
 
@@ -16,6 +14,7 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
 from sqlalchemy import create_engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.instance.dead_runs import (
@@ -31,9 +30,6 @@ from aperture_dagster.storage.connection import dagster_database_url, refuse_sha
 from aperture_dagster.storage.embedded import restart_on_connect
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error, describe_full_disk, is_full_disk
 from aperture_dagster.storage.files import keep_private, prepare_home
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import ExceptionContext
 
 # Dagster migrates its own tables with alembic, which logs several lines at every start.
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -52,7 +48,7 @@ class ConfiguredBySettings:
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """No fields: the project's settings decide."""
+        """Return no fields: the project's settings decide."""
         return {}
 
 

@@ -6,8 +6,6 @@ xB. A household has far fewer users than titles, so P itself is not computed: by
 P = (I - Xᵀ(XXᵀ + λI)⁻¹X) / λ, which needs only a matrix of users x users.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

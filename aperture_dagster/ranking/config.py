@@ -1,7 +1,5 @@
 """Inputs and parameters of the ranking."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,8 +23,7 @@ class BlendWeights:
     rating: float = 0.3
     popularity: float = 0.55
     novelty: float = 0.05
-    """Small: a higher weight costs precision, because genres that a user never watches are mostly genres that they do
-    not like."""
+    """Small, because genres that a user never watches are mostly genres that they do not like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class RankingConfig:
     half_household: float = 90.0
     """Number of other people at which co-watch has half of its weight: five people say little about a sixth."""
     half_local: float = 400.0
-    """Number of other people at which popularity is half the household's own counts and half TMDb votes."""
+    """The same for popularity: half the household's own counts, half TMDb votes."""
     cold_below: int = 3
     """With fewer watched titles, a list says that its user is cold."""
     other_type: float = 0.5

@@ -1,7 +1,5 @@
 """Diversify a list with maximal marginal relevance (MMR) on vectors."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

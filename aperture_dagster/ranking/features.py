@@ -6,8 +6,6 @@ with its signed weights. Because this is linear, a history is first folded into 
 never compared in pairs: the cost is the number of names, not titles times history.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

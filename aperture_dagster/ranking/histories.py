@@ -4,8 +4,6 @@ The data comes from a database or a media server: columns may be missing, number
 This module is the only place that repairs it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Input of the ranking: the titles of a library, and the weighted titles of a user."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +21,6 @@ class UserTitles:
 
     rows: Rows
     weights: Doubles
-
-    def dense(self, n: int, type_rows: Rows, other_type: float) -> Doubles:
-        """Return the weights of the whole library, shape (n,); titles outside ``type_rows`` are scaled down."""
-        whole = np.zeros(n)
-        whole[self.rows] = self.weights * np.where(np.isin(self.rows, type_rows), 1.0, other_type)
-        return whole
 
 
 NO_TITLES = UserTitles(NO_ROWS, np.zeros(0))

@@ -4,8 +4,6 @@
 pass over the vectors. ``RankingModel.for_user`` then blends, diversifies and explains, which is cheap.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
@@ -69,7 +67,8 @@ class RankingModel:
         if not len(titles.rows):
             return found
         type_rows = self.library.rows[media_type]
-        dense = titles.dense(len(self.library.work_ids), type_rows, config.other_type)
+        dense = np.zeros(len(self.library.work_ids))
+        dense[titles.rows] = titles.weights * np.where(np.isin(titles.rows, type_rows), 1.0, config.other_type)
         near = config.mix.era * _standardise(self.library.features.era(dense)[candidates])
         for field, names in self.library.features.fields.items():
             near += getattr(config.mix, field) * _standardise(signed_root(names.affinity(dense)[candidates]))

@@ -1,7 +1,5 @@
 """Similarity to a history by vectors, and the liked titles that explain a recommendation."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -5,8 +5,6 @@ A weight says how much, and in which direction, one watched title says about its
 *own* last activity, so that a pause of a year does not level all weights).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,11 +109,7 @@ def centre(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> Floa
 
 
 def unit_rows(vectors: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return a copy with rows of length 1, and a mask of the rows that have a vector.
-
-    Raises:
-        ValueError: when ``vectors`` is not a matrix, or ``mask`` does not fit it.
-    """
+    """Return a copy with rows of length 1, and a mask of those that have a vector; ValueError for wrong shapes."""
     unit = np.array(vectors, dtype=np.float32)
     if unit.ndim != 2:
         raise ValueError(f"vectors must be a matrix (n, d), not {unit.shape}")

@@ -4,8 +4,6 @@ Vectors are comparable only when their texts follow the same recipe. Whoever sto
 embeds the title again when it differs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

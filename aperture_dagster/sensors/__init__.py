@@ -1,17 +1,14 @@
 """What starts by itself: the first sync, users who join or leave, changes, failed runs and dead runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.sensors.failures import build_failure_sensor
+from aperture_dagster.sensors.failures import build_dead_runs_sensor, build_failure_sensor
 from aperture_dagster.sensors.first_sync import build_first_sync_sensor
 from aperture_dagster.sensors.new_users import build_users_sensor
-from aperture_dagster.sensors.recovery import build_dead_runs_sensor
 from aperture_dagster.settings import Settings
 
 

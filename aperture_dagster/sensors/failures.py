@@ -1,12 +1,11 @@
-"""One line about each failed run, in the home's ``failures.log``."""
-
-from __future__ import annotations
+"""Runs that fail: a line about each in the home's ``failures.log``, and the end of those whose process is gone."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 
+from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.files import prepare_home, write_file
@@ -24,7 +23,10 @@ def build_failure_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> 
         description="Writes one line about each failed run, what failed and why, to the home's failures.log.",
     )
     def run_failure_sensor(context: dg.RunFailureSensorContext) -> None:
-        line = redact(failure_line(context), settings.secret_values())
+        causes = [f"{event.step_key}: {failure_reason(event)}" for event in context.get_step_failure_events()]
+        reason = " | ".join(causes) or " ".join((context.failure_event.message or "").split())
+        run, when = context.dagster_run, datetime.now(UTC).isoformat(timespec="seconds")
+        line = redact(f"{when} {run.job_name} ({run.run_id[:8]}) failed: {reason}", settings.secret_values())
         context.log.error(line)
         prepare_home(settings.home_path)
         append_line(settings.home_path / "failures.log", line)
@@ -32,12 +34,20 @@ def build_failure_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> 
     return run_failure_sensor
 
 
-def failure_line(context: dg.RunFailureSensorContext) -> str:
-    """Say in one line when a run failed, in which steps and why."""
-    causes = [f"{event.step_key}: {failure_reason(event)}" for event in context.get_step_failure_events()]
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    reason = " | ".join(causes) or " ".join((context.failure_event.message or "").split())
-    return f"{when} {context.dagster_run.job_name} ({context.dagster_run.run_id[:8]}) failed: {reason}"
+def build_dead_runs_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    """Define the sensor; it never starts a run, so each tick ends with a skip reason."""
+
+    @dg.sensor(
+        name="dead_runs_sensor",
+        minimum_interval_seconds=120,
+        default_status=status,
+        description="Ends runs whose process is gone, for example after a power cut, so that they block nothing.",
+    )
+    def dead_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = ", ".join(f"{run.job_name} ({run.run_id[:8]})" for run in end_dead_runs(context.instance, settings))
+        return dg.SkipReason(f"Ended: {ended}." if ended else "The process of every started run is alive.")
+
+    return dead_runs_sensor
 
 
 def failure_reason(event: dg.DagsterEvent) -> str:

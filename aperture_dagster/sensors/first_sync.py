@@ -1,7 +1,5 @@
 """The first sync: a new installation is filled at once instead of waiting for the night."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,10 +50,7 @@ def build_first_sync_sensor(
 
 
 def why_not_now(job: Job, instance: dg.DagsterInstance, now: datetime, settings: Settings) -> str | None:
-    """Say what the first run of a job waits for, or None when it can start.
-
-    The runs themselves say whether one is under way and when the last one ended, whoever started them.
-    """
+    """Say what the first run of a job waits for, or None when it can start; runs that anybody started count."""
     if instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED), limit=1):
         return "is running or queued"
     needed = _missing(job.needs, instance)

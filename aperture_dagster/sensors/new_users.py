@@ -1,9 +1,8 @@
 """Users who join or leave: their partitions, and the first lists of those who are new."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import dagster as dg
@@ -43,7 +42,9 @@ def build_users_sensor(
         wanted = [user.partition_key for user in taking_part]
         instance = context.instance
         existing = instance.get_dynamic_partitions(USERS)
-        changes = partition_changes(wanted, existing, busy_partitions(instance, existing))
+        unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        busy = {key for run in unfinished for key in partitions_of_run(run, existing)}
+        changes = partition_changes(wanted, existing, busy)
         partitions = [key for key in existing if key not in changes.remove] + changes.add
         requested = set(json.loads(context.cursor or "[]")).intersection(wanted)
         served = instance.get_materialized_partitions(dg.AssetKey("recommendations"))
@@ -73,19 +74,5 @@ def build_users_sensor(
 
 def contiguous_ranges(partitions: Sequence[str], chosen: Collection[str]) -> list[tuple[str, str]]:
     """Return first and last of each range of ``partitions`` that holds chosen ones only; together they hold all."""
-    ranges: list[list[str]] = []
-    previous = None
-    for key in partitions:
-        if key in chosen:
-            if previous in chosen:
-                ranges[-1].append(key)
-            else:
-                ranges.append([key])
-        previous = key
-    return [(keys[0], keys[-1]) for keys in ranges]
-
-
-def busy_partitions(instance: dg.DagsterInstance, partitions: Sequence[str]) -> set[str]:
-    """Return the partitions that a queued, running or ending run works on."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    return {key for run in runs for key in partitions_of_run(run, partitions)}
+    runs = [list(keys) for is_chosen, keys in groupby(partitions, key=lambda key: key in chosen) if is_chosen]
+    return [(keys[0], keys[-1]) for keys in runs]

@@ -4,8 +4,6 @@ Only this module decides when to stop, what is recorded and when an item is due 
 and where its answers go.
 """
 
-from __future__ import annotations
-
 import logging
 import queue
 import threading
@@ -14,7 +12,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from sqlalchemy import Connection
 
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -27,16 +27,12 @@ from aperture_dagster.resources.errors import (
     ServicePaused,
     ServiceUnavailable,
 )
+from aperture_dagster.resources.quota import QuotaLedger
 from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.services import note_answers, note_trouble
 from aperture_dagster.storage.work_list import DueItem, count_due, due_items, find_due, write_fetches
 from aperture_dagster.worklist.due import Outcome, due_after
 from aperture_dagster.worklist.progress import Progress
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from aperture_dagster.resources.quota import QuotaLedger
 
 BATCH_OF_DUE_ITEMS = 200
 # For answers that are under way when the run is stopped.
@@ -61,10 +57,10 @@ class Attempt:
 
 @dataclass(slots=True)
 class Tally:
-    """The totals of a run.
+    """The totals of a run: attempts by outcome, rows written, items still due.
 
-    Attempts by outcome, rows written, items still due; ``resumes_at`` if the quota or a pause ended the run;
-    ``reason`` is why the first attempt failed, ``unreachable`` why the last one did not reach the service.
+    ``resumes_at`` is set if the quota or a pause ended the run; ``reason`` is why the first attempt failed,
+    ``unreachable`` why the last one did not reach the service.
     """
 
     ok: int = 0
@@ -96,7 +92,6 @@ class WorkList:
     """How to work through the list of a source.
 
     Args:
-        source: whose list it is.
         ask: asks about one unit (items of one group) and yields attempts as they are known. May raise any
             ServiceError; the engine decides which items it concerns.
         store: writes the answers of successful attempts; returns how many rows changed.
@@ -104,7 +99,6 @@ class WorkList:
         cancel: ends the requests that are under way when the run is stopped.
         note: called with all attempts, whatever their outcome, in the transaction of ``store``.
         quota: the source's requests per day, if they are limited.
-        concurrency: units asked about at once.
         unit_size: current number of items in a unit; None: one, for sources that are not asked in batches.
         group: items of different groups never share a unit.
         what: what the items are called in the log.
@@ -136,11 +130,7 @@ def one_by_one(ask: Callable[[DueItem], Attempt]) -> Callable[[Sequence[DueItem]
 
 
 def outcome_of(item: DueItem, ask: Callable[[], Attempt]) -> Attempt:
-    """Return the attempt that ``ask`` returns, or what its error means for this item alone.
-
-    Raises:
-        ServiceRefused, QuotaSpent, ServicePaused: these concern all items.
-    """
+    """Return the attempt that ``ask`` returns, or what its error means for this item; those about all items pass."""
     try:
         return ask()
     except ServicePaused:
@@ -154,7 +144,7 @@ def outcome_of(item: DueItem, ask: Callable[[], Attempt]) -> Attempt:
 
 
 def work_through(work: WorkList, database: Database, clock: Clock, log: logging.Logger) -> Tally:
-    """Ask about everything that is due. Answers are stored before further questions are sent.
+    """Ask about everything that is due, and store the answers before further questions are sent.
 
     A run that is killed loses at most the requests under way, one that is stopped loses nothing. When the quota is
     spent or the service asks for a long pause, the run ends without an error and reports what is left, which stays due.
@@ -226,8 +216,7 @@ class _Run:
         self._waiting: defaultdict[Hashable, deque[DueItem]] = defaultdict(deque)
         self._all_read = False
         self._busy: set[tuple[str, int]] = set()
-        # A list, from which results are removed only after they are stored: an interruption right after `Queue.get()`
-        # would lose the result.
+        # Results are removed only after they are stored: an interruption after `Queue.get()` would lose one.
         self._results: list[list[Attempt] | _UnitOver] = []
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -316,10 +305,7 @@ class _Run:
         self._news.put(None)
 
     def _collect(self) -> int:
-        """Store all results so far in one transaction, and return how many units are over.
-
-        If it is interrupted, it can be called again.
-        """
+        """Store all results so far, and return how many units are over; can be called again if interrupted."""
         results = self._results[:]
         attempts: list[Attempt] = []
         over = [result for result in results if isinstance(result, _UnitOver)]

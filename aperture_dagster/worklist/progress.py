@@ -1,7 +1,5 @@
 """Progress of long work in the log, a line every few seconds."""
 
-from __future__ import annotations
-
 import logging
 import time
 
@@ -17,7 +15,7 @@ class Progress:
         self._done = 0
 
     def add(self, count: int = 1) -> None:
-        """Count, and report when it is time."""
+        """Count, and report if the last line is old enough."""
         self._done += count
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_LINES:
             self.report()

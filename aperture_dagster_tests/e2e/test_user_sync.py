@@ -9,6 +9,7 @@ import pytest
 
 from aperture_dagster.build import all_jobs
 from aperture_dagster.defs import jobs
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.world import WorldUser
 from aperture_dagster_tests.e2e.worlds import small_world
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.e2e
 def tick(home: Household) -> str | None:
     """Return why the schedule skips, or None when it starts a run."""
     (job,) = (job for job in all_jobs(home.settings) if job.name == "sync_users")
-    return job.why_skip(home.instance, home.settings)
+    return job.why_skip(home.instance, home.settings, Clock())
 
 
 def test_an_unchanged_household_starts_no_run(household: Any):

@@ -7,10 +7,6 @@ from aperture_dagster.defs.enrichment.merged import enriched_metadata
 from aperture_dagster.defs.enrichment.sources import SERVICE_SPECS, SOURCE_ASSETS
 from aperture_dagster.defs.groups import Group
 
-GROUP = Group(
-    assets=(*SERVICE_SPECS, *SOURCE_ASSETS, enriched_metadata, studio_logos),
-    checks=CHECKS,
-    jobs=JOBS,
-)
+GROUP = Group(assets=(*SERVICE_SPECS, *SOURCE_ASSETS, enriched_metadata, studio_logos), checks=CHECKS, jobs=JOBS)
 
 __all__ = ["GROUP", "enriched_metadata", "studio_logos"]

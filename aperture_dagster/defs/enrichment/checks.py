@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from aperture_dagster.automation import daily
+from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.enrichment.logos import studio_logos
 from aperture_dagster.defs.enrichment.merged import enriched_metadata
 from aperture_dagster.defs.enrichment.reporting import coverage, coverage_chart, total
@@ -23,8 +23,6 @@ from aperture_dagster.storage.work_list import count_stale, outcome_summary
 # An answer counts as overdue after its time and this, since a few runs may fail.
 GRACE_DAYS = 3
 TOLERATED = 0.1
-A_DAY = timedelta(days=1)
-OUTCOMES = ("ok", "not_found", "error", "waiting", "no_id")
 
 
 def covers_the_library(source: TitleSource) -> dg.AssetChecksDefinition:
@@ -33,15 +31,13 @@ def covers_the_library(source: TitleSource) -> dg.AssetChecksDefinition:
     description = f"At most 10 % of the requests to {source.label} failed"
     description += "; at most 10 % of the titles have no id that it knows." if knows_every_id else "."
 
-    @dg.asset_check(
-        asset=source.table, name="covers_the_library", description=description, automation_condition=daily()
-    )
+    @daily_check(asset=source.table, name="covers_the_library", description=description)
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
             rows = outcome_summary(connection, source)
-        by_outcome = {name: total(rows, name) for name in OUTCOMES}
-        tried = by_outcome["ok"] + by_outcome["not_found"] + by_outcome["error"]
+        by_outcome = {name: total(rows, name) for name in ("ok", "not_found", "error", "waiting", "no_id")}
         errors, no_id = by_outcome["error"], by_outcome["no_id"]
+        tried = by_outcome["ok"] + by_outcome["not_found"] + errors
         few_without_id = not knows_every_id or no_id <= TOLERATED * sum(by_outcome.values())
         found = [f"{errors:,} of {tried:,} titles could not be fetched; they are tried again."] if errors else []
         if no_id:
@@ -55,11 +51,10 @@ def covers_the_library(source: TitleSource) -> dg.AssetChecksDefinition:
 def is_fresh(source: TitleSource) -> dg.AssetChecksDefinition:
     """Return a check that warns when many answers are overdue."""
 
-    @dg.asset_check(
+    @daily_check(
         asset=source.table,
         name="is_fresh",
         description=f"At most 10 % of {source.label}'s answers are overdue by more than {GRACE_DAYS} days.",
-        automation_condition=daily(),
     )
     def check(database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
@@ -75,11 +70,10 @@ def is_fresh(source: TitleSource) -> dg.AssetChecksDefinition:
 def has_values_in_range(source: TitleSource) -> dg.AssetChecksDefinition:
     """Return a check that fails when numbers lie outside of the ranges that the source's table declares."""
 
-    @dg.asset_check(
+    @daily_check(
         asset=source.table,
         name="has_values_in_range",
         description=f"{source.label}'s numbers lie within the ranges of their scales.",
-        automation_condition=daily(),
     )
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
@@ -95,11 +89,7 @@ def has_values_in_range(source: TitleSource) -> dg.AssetChecksDefinition:
     return check
 
 
-@dg.asset_check(
-    asset=studio_logos,
-    description="At most 10 % of the logos failed, and no stored one lost its file.",
-    automation_condition=daily(),
-)
+@daily_check(asset=studio_logos, description="At most 10 % of the logos failed, and no stored one lost its file.")
 def has_its_files(settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Warn of logos that failed, and of files that are gone; both are fetched again."""
     folder = settings.home_path / "logos"
@@ -127,11 +117,7 @@ def has_every_title(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult
 
 
 # A check on the view, because the checks of a source do not run while it fails.
-@dg.asset_check(
-    asset=enriched_metadata,
-    description="No source that has a key has failed for more than a day.",
-    automation_condition=daily(),
-)
+@daily_check(asset=enriched_metadata, description="No source that has a key has failed for more than a day.")
 def has_sources_that_answer(
     services: dg.ResourceParam[Services], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
@@ -140,7 +126,7 @@ def has_sources_that_answer(
     asked = {service.name: service.label for service in SERVICES if services.get(service).configured}
     with database.transaction() as connection:
         failing = [row for row in failing_services(connection) if row["service"] in asked]
-    for_long = [row for row in failing if now - row["failing_since"] > A_DAY]
+    for_long = [row for row in failing if now - row["failing_since"] > timedelta(days=1)]
     description = "; ".join(
         f"{asked[row['service']]} has failed since {row['failing_since']:%Y-%m-%d %H:%M} ({row['trouble']})"
         for row in for_long

@@ -1,8 +1,7 @@
 """When the sources are asked."""
 
-from __future__ import annotations
-
 import functools
+from collections import defaultdict
 from collections.abc import Sequence
 
 from aperture_dagster.defs.jobs import Job
@@ -18,14 +17,14 @@ LIBRARY = ("movies", "series", "episodes")
 
 
 def _source_jobs() -> list[Job]:
-    """One job for all sources that are asked at the same times; it also merges what all sources say."""
-    jobs = []
-    for name in dict.fromkeys(source.job for source in SOURCES):
-        sources = [source for source in SOURCES if source.job == name]
-        labels = " and ".join(source.label for source in sources)
-        job = Job(
+    """Declare one job for all sources that are asked at the same times; it also merges what all sources say."""
+    by_job: defaultdict[str, list[TitleSource]] = defaultdict(list)
+    for source in SOURCES:
+        by_job[source.job].append(source)
+    return [
+        Job(
             name,
-            f"Ask {labels} about titles that are due, and merge all sources.",
+            f"Ask {' and '.join(source.label for source in sources)} about titles that are due, and merge all sources.",
             (*(source.table for source in sources), "enriched_metadata"),
             cron=sources[0].cron,
             first_run=True,
@@ -34,15 +33,12 @@ def _source_jobs() -> list[Job]:
             quiet=True,
             skip_if=functools.partial(_nothing_is_due, sources),
         )
-        jobs.append(job)
-    return jobs
+        for name, sources in by_job.items()
+    ]
 
 
 def _nothing_is_due(sources: Sequence[TitleSource], settings: Settings, clock: Clock) -> str | None:
-    """Look at the work lists, and say why there is no need to ask; None if there may be.
-
-    What the media server says anew is merged by automation.
-    """
+    """Look at the work lists, and say why there is no need to ask; None if there may be."""
     with Database(settings).transaction() as connection:
         due = [find_due(connection, source, now=clock.now()) for source in sources if source.key(settings) is not None]
     return None if any(due) else f"No title is due at {' or '.join(source.label for source in sources)}."

@@ -14,12 +14,7 @@ from aperture_dagster.sources.services import Services
 from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.sources.tmdb_images import TMDB_IMAGES, logos
 from aperture_dagster.storage.files import clear_unfinished
-from aperture_dagster.storage.studios import (
-    ask_for_changed_logos,
-    gather_studios,
-    stored_logos,
-    studio_table,
-)
+from aperture_dagster.storage.studios import ask_for_changed_logos, gather_studios, stored_logos, studio_table
 from aperture_dagster.storage.versions import content_version
 from aperture_dagster.worklist.engine import work_through
 
@@ -51,16 +46,12 @@ def studio_logos(
         clear_unfinished(folder)
         with database.transaction() as connection:
             gathered = gather_studios(connection)
-            lost = [
-                (logo.kind, logo.studio_id)
-                for logo in stored_logos(connection)
-                if not (folder / logo.file_name).is_file()
-            ]
+            stored = stored_logos(connection)
+            lost = [(logo.kind, logo.studio_id) for logo in stored if not (folder / logo.file_name).is_file()]
             ask_for_changed_logos(connection, TMDB_IMAGES, lost=lost, now=clock.now())
         tally = work_through(logos(service, client, folder), database, clock, context.log)
         tally.rows += gathered.written
-        metadata = source_metadata(database, TMDB_IMAGES, tally, requests=client.requests)
-        metadata |= {"files_lost": len(lost)}
+        metadata = source_metadata(database, TMDB_IMAGES, tally, requests=client.requests) | {"files_lost": len(lost)}
         if tally.rows:
             with database.transaction() as connection:
                 metadata["studios"] = markdown_table(studio_table(connection))

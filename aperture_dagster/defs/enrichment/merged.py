@@ -55,9 +55,7 @@ def enriched_metadata(
 
 
 def _provenance(plan: MergePlan, counts: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
-    """List for each column the order in which the sources are asked, with a plus between those that are combined, and
-    how many titles have their value from which.
-    """
+    """List for each column the order of its sources (a plus combines), and how many titles have a value from each."""
     names = [SERVER, *(source.name for source in SOURCES)]
     names += sorted({source for _, source in counts} - set(names))
     rows = []

@@ -1,33 +1,25 @@
 """What the page of a source shows: coverage, failures, quota."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from aperture_dagster.defs.reporting import SHOWN_NAMES, markdown_table, materialized
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.quota import QuotaLedger
 from aperture_dagster.sources.services import Service
 from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.work_list import not_fetched, outcome_summary, without_id
-
-if TYPE_CHECKING:
-    from aperture_dagster.resources.database import Database
-    from aperture_dagster.resources.quota import QuotaLedger
-    from aperture_dagster.worklist.engine import Tally
+from aperture_dagster.worklist.engine import Tally
 
 BAR_WIDTH = 30
 SHADES = {"ok": "█", "not_found": "▒", "error": "▓", "waiting": "░", "no_id": "·"}
 
 
 def coverage_chart(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
-    """Draw a bar per kind of item: how much of the library a source has answered about, and with what outcome.
-
-    Args:
-        rows: of :func:`aperture_dagster.storage.work_list.outcome_summary`.
-    """
+    """Draw a bar per kind of item: how much of the library a source has answered about (``outcome_summary``)."""
     if not rows:
         return dg.MetadataValue.md("*nothing in the library yet*")
     lines = []
@@ -81,11 +73,8 @@ def source_metadata(
     if tally.resumes_at is not None:
         metadata["resumes_at"] = tally.resumes_at.astimezone(UTC).isoformat(timespec="minutes")
     if tally.asked:
-        metadata |= {
-            "coverage_by_kind": coverage_chart(rows),
-            "outcomes": markdown_table(rows),
-            "not_fetched": markdown_table(failed),
-        }
+        metadata |= {"coverage_by_kind": coverage_chart(rows), "outcomes": markdown_table(rows)}
+        metadata["not_fetched"] = markdown_table(failed)
     if unknowable:
         metadata["without_id"] = markdown_table(unknowable)
     return metadata

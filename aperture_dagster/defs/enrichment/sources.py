@@ -4,12 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.enrichment.reporting import (
-    log_waiting,
-    skipped,
-    source_metadata,
-    warn_of_titles_without_id,
-)
+from aperture_dagster.defs.enrichment.reporting import log_waiting, skipped, source_metadata, warn_of_titles_without_id
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import materialized
@@ -22,11 +17,6 @@ from aperture_dagster.storage.versions import change_version
 from aperture_dagster.worklist.engine import work_through
 
 GROUP = "enrichment"
-
-
-def service_spec(source: TitleSource) -> dg.AssetSpec:
-    """Return the external asset of a service, so that lineage begins where the data does."""
-    return dg.AssetSpec(source.name, group_name=GROUP, description=source.about, kinds={source.name})
 
 
 def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
@@ -74,4 +64,7 @@ def source_asset(source: TitleSource[Any]) -> dg.AssetsDefinition:
 
 
 SOURCE_ASSETS = tuple(source_asset(source) for source in SOURCES)
-SERVICE_SPECS = tuple(service_spec(source) for source in SOURCES)
+SERVICE_SPECS = tuple(
+    dg.AssetSpec(source.name, group_name=GROUP, description=source.about, kinds={source.name}) for source in SOURCES
+)
+"""The services themselves, where lineage begins."""

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from aperture_dagster.automation import daily
+from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.media_server.catalogue import episodes, movies, series
 from aperture_dagster.defs.media_server.history import watch_history
 from aperture_dagster.defs.reporting import latest_numbers, markdown_table, warn_unless
@@ -64,11 +64,7 @@ def have_provider_ids(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
 
 
 # It looks at all users, so it does not belong to a run that serves one; and it runs when some users failed.
-@dg.asset_check(
-    asset=watch_history,
-    description="Every user's history has been read within a day.",
-    automation_condition=daily(),
-)
+@daily_check(asset=watch_history, description="Every user's history has been read within a day.")
 def is_fresh_for_every_user(
     context: dg.AssetCheckExecutionContext,
     settings: dg.ResourceParam[Settings],

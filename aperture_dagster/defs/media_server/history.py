@@ -11,12 +11,11 @@ from aperture_dagster.defs.media_server.catalogue import episodes, movies, serie
 from aperture_dagster.defs.media_server.people import read_users_once, users
 from aperture_dagster.defs.media_server.server import media_server
 from aperture_dagster.defs.reporting import markdown_table, problems_table
-from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.history import next_watermark
 from aperture_dagster.library.people import User, participants
 from aperture_dagster.library.removal import check_history_loss
-from aperture_dagster.partitions import users_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.reader import MediaServerReader
@@ -36,7 +35,6 @@ from aperture_dagster.storage.history import (
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.versions import content_version
 
-SHOWN_PLAYS = 5
 # Servers note a user's activity about once a minute, so the end of a play may be later than what they say.
 ACTIVITY_LAG = timedelta(minutes=5)
 
@@ -50,14 +48,11 @@ class HistoryConfig(dg.Config):
     """Take marks back even if a user's whole history seems gone."""
 
 
-@dg.asset(
+@user_asset(
     group_name="media_server",
     deps=[media_server, users, movies, series, episodes],
-    partitions_def=users_partitions,
-    backfill_policy=dg.BackfillPolicy.single_run(),
     kinds={"jellyfin", "emby", "postgres"},
     pool=MEDIA_SERVER,
-    output_required=False,
     metadata={"dagster/table_name": "watch_state"},
 )
 def watch_history(
@@ -111,16 +106,15 @@ def _sync_history(
         with database.transaction() as connection:
             return write_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
 
-    full_is_due = mark.full_is_due(now, settings.history_full_sync_hours)
-    listing = Listing()
+    full = config.full or config.accept_removals or mark.full_is_due(now, settings.history_full_sync_hours)
+    listing, watermark = Listing(), mark.watermark
     # A mark in the future was made by a clock that has been set back since: what is new cannot be told by it.
-    if config.full or config.accept_removals or full_is_due or mark.watermark is None or mark.watermark > now:
+    if full or watermark is None or watermark > now:
         full, pages = True, server.all_states(user.user_id, listing)
         # Jellyfin 12 lists no progress in a version that lies in its film's own folder: the film itself hints at it.
         pages = chain(pages, with_content(server.states_of(user.user_id, versioned)))
     else:
-        full, pages = False, server.changed_states(user.user_id, mark.watermark, listing)
-    watermark = mark.watermark
+        pages = server.changed_states(user.user_id, watermark, listing)
     listed: set[str] = set()
     written = plays = unknown = unmarked = ratings = 0
     for page in pages:
@@ -155,10 +149,7 @@ def _sync_history(
         write_mark(connection, user.user_id, watermark, now=now, full=compared and not listing.problems)
         marked = len(marked_items(connection, user.user_id))
         shown = latest_plays(
-            connection,
-            [user.user_id],
-            timezone=settings.schedule_timezone,
-            tombstone_days=settings.tombstone_days,
+            connection, [user.user_id], timezone=settings.schedule_timezone, tombstone_days=settings.tombstone_days
         )
         version = content_version(connection, "watch_state", "ratings", user_id=user.user_id)
     return UserOutcome(
@@ -172,7 +163,7 @@ def _sync_history(
             "ratings_changed": ratings,
             "unknown_items": unknown,
             "compared_in_full": compared,
-            "latest_plays": markdown_table(shown[:SHOWN_PLAYS], ["played_at", "title", "episode", "completion"]),
+            "latest_plays": markdown_table(shown[:5], ["played_at", "title", "episode", "completion"]),
         }
         | problems_table(listing.problems),
         # Once a day everybody is recorded, so that the asset stays fresh in a household that watches nothing.
@@ -187,8 +178,7 @@ def nobody_was_active(settings: Settings, clock: Clock) -> str | None:
     daily comparison.
     """
     database = Database(settings)
-    page = read_users_once(settings, database)
-    active_at = {user.user_id: user.last_activity_at for user in page.records}
+    active_at = {user.user_id: user.last_activity_at for user in read_users_once(settings, database).records}
     if not any(active_at.values()):
         return None
     with database.transaction() as connection:

@@ -51,17 +51,15 @@ def users(
         page = server.users()
         if not page.records:
             raise BadAnswer("The media server lists no users; it always has one. Nothing was changed.")
-        with database.transaction() as connection:
-            rows = user_rows(page, settings, published_library_ids(connection))
         warn_of_unreadable(context, "users", page.problems, read=len(page.records))
         with database.transaction() as connection:
+            rows = user_rows(page, settings, published_library_ids(connection))
             counts = write_users(connection, rows, still_there=ids_on_server(page), key_for=partition_key)
             stored = read_users(connection)
             version = content_version(connection, "users", columns=ACCESS_COLUMNS)
         taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
         partaking = [user.partition_key for user in taking_part]
         context.instance.add_dynamic_partitions(USERS, partaking)
-        requests = server.requests
     shown = [
         {
             "name": user.name,
@@ -74,22 +72,18 @@ def users(
         }
         for user in stored
     ]
-    return materialized(
-        context,
-        {
-            "dagster/row_count": len(page.records),
-            "taking_part": len(partaking),
-            "rows_written": counts.written,
-            "requests": requests,
-            "users": table(shown),
-        }
-        | problems_table(page.problems),
-        version=version,
-    )
+    metadata = {
+        "dagster/row_count": len(page.records),
+        "taking_part": len(partaking),
+        "rows_written": counts.written,
+        "requests": server.requests,
+        "users": table(shown),
+    }
+    return materialized(context, metadata | problems_table(page.problems), version=version)
 
 
 def user_rows(page: Page[ServerUser], settings: Settings, published: Collection[str]) -> list[dict[str, Any]]:
-    """The rows of the users that could be read.
+    """Return the rows of the users that could be read.
 
     Published libraries do not count among a user's libraries: who may see them follows from the lists, and must not
     change the lists.
@@ -105,7 +99,7 @@ def user_rows(page: Page[ServerUser], settings: Settings, published: Collection[
 
 
 def ids_on_server(page: Page[ServerUser]) -> set[str] | None:
-    """The ids of all users on the server; None if one of them cannot be read: that one may be anybody."""
+    """Return the ids of all users on the server; None if one of them cannot be read: that one may be anybody."""
     if len(page.problems) != len(page.unreadable_ids):
         return None
     return {user.user_id for user in page.records} | set(page.unreadable_ids)

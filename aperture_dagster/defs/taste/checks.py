@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from aperture_dagster.automation import daily
+from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.recommendations import recommendations
@@ -26,23 +26,16 @@ def cover_the_library(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
         missing = missing_vectors(connection, model_key) if model_key else 0
         works = next((row["works"] for row in model_table(connection) if row["model"] == model_key), 0)
     total = works + missing
-    if model_key is None:
-        description = "no model is complete yet"
-    else:
-        description = f"{missing:,} of {total:,} titles have no vector" if missing else None
+    found = f"{missing:,} of {total:,} titles have no vector" if missing else None
     return dg.AssetCheckResult(
         passed=model_key is not None and missing <= TOLERATED_WITHOUT_VECTOR * total,
         metadata={"missing": missing, "titles": total},
-        description=description,
+        description=found if model_key is not None else "no model is complete yet",
     )
 
 
 # Both look at all users, so they do not belong to a run that serves one; and they run when some users failed.
-@dg.asset_check(
-    asset=recommendations,
-    description="Nobody is recommended what they have watched.",
-    automation_condition=daily(),
-)
+@daily_check(asset=recommendations, description="Nobody is recommended what they have watched.")
 def hold_nothing_watched(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
@@ -57,11 +50,7 @@ def hold_nothing_watched(
     )
 
 
-@dg.asset_check(
-    asset=recommendations,
-    description="Every user who takes part has a list.",
-    automation_condition=daily(),
-)
+@daily_check(asset=recommendations, description="Every user who takes part has a list.")
 def exist_for_every_user(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:

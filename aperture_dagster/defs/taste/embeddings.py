@@ -28,7 +28,6 @@ from aperture_dagster.storage.vectors import (
 from aperture_dagster.storage.versions import content_version
 from aperture_dagster.worklist.progress import Progress
 
-SHOWN_REFUSED = 25
 # Vectors may cost money: no more than these are lost when the service gives up.
 BATCH = 500
 
@@ -87,30 +86,25 @@ def embeddings(
         "models": table(models),
     }
     if refused:
-        metadata["refused_titles"] = table(refused[:SHOWN_REFUSED])
+        metadata["refused_titles"] = table(refused[:25])
     return materialized(context, metadata, version=f"{in_use}:{version}")
 
 
 def _embed_changed(
     context: dg.AssetExecutionContext, database: Database, embedder: Embedder, model_key: str
 ) -> tuple[int, list[dict[str, str]]]:
-    """Embed the texts that are new or changed, a batch at a time, each kept before the next.
-
-    Returns how many were embedded, and the titles that the model refuses, each with the reason.
-    """
+    """Embed new and changed texts in batches; return how many, and the titles that the model refuses, with reasons."""
     with database.transaction() as connection:
         known = stored_hashes(connection, model_key)
-    embedded = seen = 0
+    embedded = last = 0
     refused: list[dict[str, str]] = []
     progress = Progress(context.log, "titles embedded")
-    last = 0
     while True:
         with database.transaction() as connection:
             rows = next(text_rows(connection, after=last, batch=BATCH), None)
         if rows is None:
             break
         last = rows[-1]["work_id"]
-        seen += len(rows)
         titles = {row["work_id"]: row["title"] for row in rows}
         texts = {row["work_id"]: title_text(row) for row in rows}
         hashes = {work_id: text_hash(text, model_key) for work_id, text in texts.items()}
@@ -126,7 +120,7 @@ def _embed_changed(
                 )
             embedded += len(works)
         progress.add(len(changed))
-    if not seen:
+    if not last:
         raise MissingPrerequisite("There is nothing to embed: materialize enriched_metadata first.")
     if refused:
         context.log.warning(

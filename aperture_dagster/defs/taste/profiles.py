@@ -1,6 +1,7 @@
 """The taste of each user."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -11,9 +12,8 @@ from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, watch_history
 from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.defs.taste.embeddings import embeddings
-from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.library.people import User
-from aperture_dagster.partitions import users_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -29,15 +29,12 @@ if TYPE_CHECKING:
 MEDIA_TYPES = ("movie", "series")
 
 
-@dg.asset(
+@user_asset(
     group_name="taste",
     deps=[movies, series, watch_history, enriched_metadata, embeddings],
     # Facts about titles change with every vote; those that matter to a taste are in the vectors.
     automation_condition=on_upstream_change(ignoring=dg.AssetSelection.assets(movies, series, enriched_metadata)),
-    partitions_def=users_partitions,
-    backfill_policy=dg.BackfillPolicy.single_run(),
     kinds={"numpy", "postgres"},
-    output_required=False,
     metadata={"dagster/table_name": "taste_profiles"},
 )
 def taste_profiles(
@@ -64,34 +61,23 @@ def taste_profiles(
     def serve(user: User) -> UserOutcome:
         own = weights.loc[(weights["user_id"] == user.user_id) & weights["work_id"].isin(media_types)]
         profiles = [_profile_row(user, media_type, own, items, centred, model_key) for media_type in MEDIA_TYPES]
+        ids = {"user_id": user.user_id}
         rows = [
-            {
-                "user_id": user.user_id,
-                "work_id": int(work_id),
-                "media_type": media_types[work_id],
-                "weight": round(float(weight), 5),
-            }
-            for work_id, weight in zip(own["work_id"], own["weight"], strict=True)
+            ids | {"work_id": int(work), "media_type": media_types[work], "weight": round(float(weight), 5)}
+            for work, weight in zip(own["work_id"], own["weight"], strict=True)
         ]
         with database.transaction() as connection:
             counts = replace_taste(connection, user.user_id, profiles, rows)
             shown = profile_table(connection, [user.user_id])
             version = content_version(connection, "taste_profiles", "taste_weights", user_id=user.user_id)
-        return UserOutcome(
-            version,
-            rows_written=counts.written,
-            metadata={"dagster/row_count": len(rows)} | _shown(context, shown, profiles),
-        )
+        metadata = {"dagster/row_count": len(rows)} | _shown(context, shown, profiles)
+        return UserOutcome(version, metadata, rows_written=counts.written)
 
     yield from for_each_user(context, settings, database, serve)
 
 
 def model_in_use(connection: "Connection") -> str:
-    """The model whose vectors are in use.
-
-    Raises:
-        MissingPrerequisite: none is complete yet.
-    """
+    """Return the model whose vectors are in use; MissingPrerequisite if none is complete yet."""
     model_key = active_model(connection)
     if model_key is None:
         raise MissingPrerequisite("No title has a vector yet: materialize embeddings first.")
@@ -115,8 +101,8 @@ def _profile_row(
         "disliked": profile.disliked,
         "summary": {
             "sentence": profile.summary,
-            "genres": [{"name": one.name, "lift": one.lift, "titles": one.titles} for one in profile.genres],
-            "keywords": [{"name": one.name, "lift": one.lift, "titles": one.titles} for one in profile.keywords],
+            "genres": [asdict(genre) for genre in profile.genres],
+            "keywords": [asdict(keyword) for keyword in profile.keywords],
             "tastes": [
                 {"share": round(taste.share, 3), "titles": [titles[work_id] for work_id in taste.work_ids]}
                 for taste in profile.tastes

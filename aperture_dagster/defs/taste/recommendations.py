@@ -12,11 +12,10 @@ from aperture_dagster.defs.media_server import movies, series, users, watch_hist
 from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
-from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.library.access import visible_copies
 from aperture_dagster.library.parental import within_limit
 from aperture_dagster.library.people import User
-from aperture_dagster.partitions import users_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.crowd import read_crowd
 from aperture_dagster.resources.database import Database
@@ -47,14 +46,11 @@ SHOWN = 5
 AT_NIGHT = dg.AssetSelection.assets(movies, series, enriched_metadata, watch_history)
 
 
-@dg.asset(
+@user_asset(
     group_name="taste",
     deps=[users, movies, series, watch_history, enriched_metadata, embeddings, taste_profiles],
-    partitions_def=users_partitions,
-    backfill_policy=dg.BackfillPolicy.single_run(),
     kinds={"numpy", "postgres"},
     automation_condition=on_upstream_change(ignoring=AT_NIGHT),
-    output_required=False,
     metadata={"dagster/table_name": "recommendations"},
 )
 def recommendations(
@@ -69,6 +65,9 @@ def recommendations(
     Nothing watched, started or disliked, also not as another copy; only what the user may see. Replaced whole, in one
     transaction.
     """
+    # pandas and numpy double the time that every `dagster` command takes to start.
+    from aperture_dagster.ranking.config import COMPONENTS
+
     with operator_errors(context, settings):
         with database.transaction() as connection:
             learned = users_with_taste(connection)
@@ -77,8 +76,21 @@ def recommendations(
     def serve(user: User) -> UserOutcome:
         if user.user_id not in learned:
             raise MissingPrerequisite("No taste has been learned yet: materialize taste_profiles first.")
-        ranked = model.for_user(user.user_id)
-        rows = [_recommendation_row(user, row, visible[user.user_id]) for row in ranked.to_dict("records")]
+        copies = visible[user.user_id]
+        rows = [
+            {
+                "user_id": user.user_id,
+                "media_type": row["media_type"],
+                "rank": int(row["rank"]),
+                "work_id": int(row["work_id"]),
+                "item_id": int(copies[row["work_id"]]),
+                "score": round(float(row["score"]), 4),
+                "components": {name: round(float(row[name]), 3) for name in COMPONENTS},
+                "because": [int(work_id) for work_id in row["because"]],
+                "is_cold": bool(row["cold"]),
+            }
+            for row in model.for_user(user.user_id).to_dict("records")
+        ]
         with database.transaction() as connection:
             counts = replace_recommendations(connection, user.user_id, rows)
             shown = recommendation_table(connection, user.user_id)
@@ -129,26 +141,21 @@ def _ranking_model(
 
 
 def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: "pd.DataFrame") -> "pd.DataFrame | None":
-    """What other people watched together, when the operator points to it."""
+    """Read what other people watched together, when the operator points to it."""
     if settings.crowd_folder is None:
         return None
     films = items[items["media_type"] == "movie"]
-    by_tmdb_id = {
-        int(tmdb): work for work, tmdb in zip(films["work_id"], films["tmdb_id"], strict=True) if tmdb == tmdb
-    }
-    by_imdb_id = {imdb: work for work, imdb in zip(films["work_id"], films["imdb_id"], strict=True) if imdb}
+    works = films["work_id"]
+    by_tmdb_id = {int(tmdb): work for work, tmdb in zip(works, films["tmdb_id"], strict=True) if tmdb == tmdb}
+    by_imdb_id = {imdb: work for work, imdb in zip(works, films["imdb_id"], strict=True) if imdb}
     crowd = read_crowd(settings.crowd_folder.expanduser(), by_tmdb_id, by_imdb_id)
-    context.log.info(
-        f"{crowd['user_id'].nunique():,} people from outside, {len(crowd):,} ratings of films in the library"
-    )
+    people = crowd["user_id"].nunique()
+    context.log.info(f"{people:,} people from outside, {len(crowd):,} ratings of films in the library")
     return crowd
 
 
 def _excluded(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> Any:
-    """The titles that a user may not see, as a mask (n,): none of their copies, or beyond the parental limit.
-
-    What they watched, started or dislike the ranking itself leaves out.
-    """
+    """Mask the titles, shape (n,), of which a user may see no copy, or which are beyond their parental limit."""
     import numpy as np
 
     mask = np.array([work_id not in visible for work_id in items["work_id"]], dtype=bool)
@@ -156,22 +163,6 @@ def _excluded(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> 
         limit = user.max_parental_rating
         mask |= np.array([not within_limit(rating, limit) for rating in items["official_rating"]], dtype=bool)
     return mask
-
-
-def _recommendation_row(user: User, row: dict[str, Any], copies: Mapping[int, int]) -> dict[str, Any]:
-    from aperture_dagster.ranking.config import COMPONENTS
-
-    return {
-        "user_id": user.user_id,
-        "media_type": row["media_type"],
-        "rank": int(row["rank"]),
-        "work_id": int(row["work_id"]),
-        "item_id": int(copies[row["work_id"]]),
-        "score": round(float(row["score"]), 4),
-        "components": {name: round(float(row[name]), 3) for name in COMPONENTS},
-        "because": [int(work_id) for work_id in row["because"]],
-        "is_cold": bool(row["cold"]),
-    }
 
 
 def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dict[str, Any]:
