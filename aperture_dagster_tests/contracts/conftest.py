@@ -13,6 +13,7 @@ from aperture_dagster_tests.contracts import traffic
 from aperture_dagster_tests.contracts.recorder import recorded
 from aperture_dagster_tests.contracts.specification import Specification
 from aperture_dagster_tests.contracts.traffic import NOW, Traffic
+from aperture_dagster_tests.habits import VERSIONS, small_world
 
 VERSION_3_KEY = "0123456789abcdef0123456789abcdef"
 
@@ -29,10 +30,16 @@ def specifications() -> dict[str, Specification]:
 
 
 @pytest.fixture(scope="session")
-def recording(specifications: dict[str, Specification]) -> Traffic:
+def recording(specifications: dict[str, Specification], tmp_path_factory: pytest.TempPathFactory) -> Traffic:
     """Traffic of both clients with several worlds and every server version, and requests to every operation."""
     kept = Traffic()
     generated = generate_world(movies=40, series=8, episodes=60, users=3, plays=150, seed=1, now=NOW)
+    folder = tmp_path_factory.mktemp("published")
+    for version in VERSIONS:
+        settings = SimulatorSettings(jellyfin_version=version, volumes={"/published": folder})
+        with recorded(small_world(), settings) as (served, recorder):
+            traffic.write_all_of_jellyfin(served, kept.called, "/published")
+            kept.clients += recorder.exchanges
     for version in ("10.9.11", "10.10.7", "10.11.11"):
         with recorded(odd_world(NOW), SimulatorSettings(jellyfin_version=version)) as (served, recorder):
             traffic.read_all_of_jellyfin(served, kept.called, users=2)

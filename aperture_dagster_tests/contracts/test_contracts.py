@@ -13,6 +13,7 @@ import pytest
 from starlette.routing import Match
 
 from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
+from aperture_dagster.resources.media_server.jellyfin_writer import JellyfinWriter
 from aperture_dagster.resources.tmdb import Tmdb
 from aperture_dagster.simulator.jellyfin import JellyfinService
 from aperture_dagster.simulator.service import StandIn
@@ -51,7 +52,7 @@ def stand_in_of(service: str) -> StandIn:
 
 
 def test_every_method_of_a_client_was_used(recording: Traffic) -> None:
-    unused = public_methods(JellyfinReader, Tmdb) - recording.called
+    unused = public_methods(JellyfinReader, JellyfinWriter, Tmdb) - recording.called
     assert not unused, sorted(unused)
 
 

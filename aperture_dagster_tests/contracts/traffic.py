@@ -18,7 +18,7 @@ import pytest
 from aperture_dagster.resources.errors import BadAnswer, NotFound
 from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
 from aperture_dagster.resources.media_server.jellyfin_writer import JellyfinWriter
-from aperture_dagster.resources.media_server.records import Listing
+from aperture_dagster.resources.media_server.records import Listing, PublishedLibrary
 from aperture_dagster.resources.tmdb import Tmdb
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.images import png
@@ -103,6 +103,60 @@ def read_all_of_jellyfin(served: RunningSimulator, called: set[str], *, users: i
             _spent(server.all_states(user.user_id, Listing()))
             for since in (LONG_AGO, NOW - timedelta(days=30)):
                 _spent(server.changed_states(user.user_id, since, Listing()))
+
+
+def write_all_of_jellyfin(served: RunningSimulator, called: set[str], folder: str) -> None:
+    """Every change that publishing makes: a library over ``folder``, a user's settings, a collection and a playlist."""
+    with jellyfin_client(served, called) as server:
+        writer = Watched(JellyfinWriter(server._client), called)
+        writer.server()
+        writer.grouping_enabled()
+        writer.plugins()
+        movies = next(library for library in writer.libraries() if library.collection_type == "movies")
+        films = [film.server_item_id for film in writer.library_items(movies, "Movie")][:3]
+        writer.media_sources(films)
+        original = writer.original_files(films)[films[0]].sources[0]
+        assert writer.path_exists(original.path) and not writer.path_exists(f"{original.path}.nothing")
+        writer.picture(films[0])
+        _write_library(served, writer, folder, writer.language_of(movies))
+        user_id, user = next(iter(writer.user_objects().items()))
+        writer.set_policy(user_id, user["Policy"])
+        writer.set_configuration(user_id, user["Configuration"] | {"LatestItemsExcludes": [movies.item_id]})
+        writer.views(user_id, hidden=True)
+        writer.mark_played(user_id, films[0], NOW)
+        collection = writer.create_collection("Top Picks", films[:2])
+        writer.add_to_collection(collection, films[2:])
+        writer.remove_from_collection(collection, films[:1])
+        writer.collection_items(collection)
+        writer.stamp(collection, "top-picks-movie")
+        writer.set_display_order(collection, "Default")
+        writer.collections()
+        writer.delete_list(collection, expected_type="BoxSet", marker="top-picks-movie")
+        playlist = writer.create_playlist("Picks", user_id, films[:2])
+        writer.add_to_playlist(playlist, user_id, films[2:])
+        entries = [entry for entry, _ in writer.playlist_entries(playlist, user_id)]
+        if writer.can_remove_playlist_entries:
+            writer.remove_from_playlist(playlist, user_id, entries[:1])
+        writer.playlists(user_id)
+        writer.delete_list(playlist, expected_type="Playlist", marker=None, vouched=True)
+
+
+def _write_library(
+    served: RunningSimulator, writer: Watched, folder: str, language: tuple[str | None, str | None]
+) -> None:
+    def find() -> PublishedLibrary:
+        served.state.wait_for_scans()
+        return next(library for library in writer.libraries() if folder in library.locations)
+
+    writer.create_library("Picks", "movie", folder, language=language, enabled=False, scan=True)
+    library = find()
+    writer.set_library_options(library, library.options | writer.desired_options("movie", language) | {"Enabled": True})
+    for replace in (False, True):
+        writer.refresh_library(library, replace=replace)
+    writer.start_scan()
+    writer.scan_is_running()
+    writer.delete_library(find(), scan=True)
+    served.state.wait_for_scans()
 
 
 def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int = 1) -> None:
