@@ -138,11 +138,14 @@ def warn_of_ignored_database() -> None:
         click.echo(f"{' and '.join(names)} {verb} ignored: the demo keeps everything in its own database.")
 
 
-def point_at(environment: dict[str, str], home: Path) -> Settings:
+def point_at(environment: dict[str, str], home: Path, lists: Path | None = None) -> Settings:
     """Make this process and its children work in ``home`` with the given environment; returns the settings.
 
-    Settings of real services and databases are removed from the environment: a demo never touches them.
+    Settings of real services and databases are removed from the environment: a demo never touches them. With ``lists``,
+    everything is published below that folder, which the stand-ins see at `VOLUME`.
     """
+    from aperture_dagster.simulator.environment import VOLUME
+
     # A group of settings with a secret in it configures something real.
     real = [group for group in groups() if group.model_fields.keys() & secret_names()]
     ignored = {name for group in real for setting in group.model_fields for name in environment_names(setting)}
@@ -152,6 +155,11 @@ def point_at(environment: dict[str, str], home: Path) -> Settings:
             del os.environ[name]
     os.environ.update(environment)
     os.environ[PREFIX + "HOME"] = str(home)
+    os.environ[PREFIX + "PUBLISH"] = str(lists is not None).lower()
+    if lists is not None:
+        lists.mkdir(parents=True, exist_ok=True)
+        os.environ[PREFIX + "PUBLISH_ROOT"] = str(lists)
+        os.environ[PREFIX + "PATH_MAP"] = json.dumps({str(lists): VOLUME})
     os.environ[PREFIX + "CONFIG"] = os.devnull
     os.environ["DAGSTER_HOME"] = str(project_root())
     return load_settings()

@@ -19,6 +19,7 @@ from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.history import count_plays
 from aperture_dagster.storage.lists import profile_table, reason, recommendation_table, top_picks_table
 from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.published import published_summary
 from aperture_dagster.storage.watching import shows_table
 
 SHOWN_USERS, SHOWN_FILMS, SHOWN_SERIES, SHOWN_WATCHED = 3, 7, 3, 3
@@ -33,6 +34,7 @@ def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
         lists = {user.name: recommendation_table(connection, user.user_id) for user in active}
         shows = {user.name: shows_table(connection, user.user_id, today=today) for user in active}
         picks = top_picks_table(connection, today)
+        published = _published(published_summary(connection), {user.user_id: user.name for user in active})
         counts = {"users": len(users), **catalogue_size(connection), "plays": count_plays(connection)}
     kept = ("media_type", "title", "year", "tmdb_id", "imdb_id")
     return {
@@ -58,8 +60,23 @@ def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
             ]
             for name, rows in shows.items()
         },
+        "published": published,
         **cycle,
     }
+
+
+def _published(rows: list[dict[str, Any]], names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """What is on the media server by name: type, who sees it, how many entries, and how many changed last."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        users = [names[row["user_id"]]] if row["user_id"] in names else sorted(names.values())
+        key = row["name"]
+        if key in found and found[key]["type"] != row["type"]:
+            key = f"{row['name']} ({row['type']})"
+        one = found.setdefault(key, {"type": row["type"], "users": [], "entries": row["entries"], "changed": 0})
+        one["users"] = sorted({*one["users"], *users})
+        one["changed"] += row["changed"]
+    return found
 
 
 def _next_episode(row: Mapping[str, Any]) -> str | None:

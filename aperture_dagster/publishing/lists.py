@@ -105,9 +105,10 @@ class ListPublisher:
         list_id = shown.list_id
         in_order = current == target if self._keeps_order(one) else set(current) == set(target)
         if not in_order:
-            outcome.changed = 1
+            moved = [old != new for old, new in zip(current, target, strict=False)]
+            outcome.changed = sum(moved) if self._keeps_order(one) else 0
             list_id = self._rewrite(one, list_id, current, target)
-        record = PlacedList(one.list_key, one.kind, one.user_id, shown.name, list_id, one.items)
+        record = PlacedList(one.list_key, one.kind, one.user_id, shown.name, list_id, one.items, outcome.changes)
         if record != before and not self._server.dry_run:
             self._manifest.write_list(record)
         return outcome
@@ -126,8 +127,8 @@ class ListPublisher:
             list_id = self._server.create_playlist(name, one.user_id, items)
         self._server.stamp(list_id, one.marker, user_id=one.user_id or None)
         if not self._server.dry_run:
-            self._manifest.write_list(replace(record, server_list_id=list_id))
-        return _outcome(one, added=len(items), changed=1, created=True)
+            self._manifest.write_list(replace(record, server_list_id=list_id, changed=len(items)))
+        return _outcome(one, added=len(items), created=True)
 
     def _rewrite(self, one: DesiredList, list_id: str, current: Sequence[str], target: Sequence[str]) -> str:
         """Make a list hold ``target``; return its id, which may be a new one."""

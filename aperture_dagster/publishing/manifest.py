@@ -53,7 +53,8 @@ class PlacedEntry:
 class PlacedLibrary:
     """A library that was created. ``user_id`` is its owner, None if it is shared.
 
-    ``missing`` counts the entries that the server did not show after its last scan.
+    ``missing`` counts the entries that the server did not show after its last scan, ``changed`` those that the last run
+    changed.
     """
 
     list_key: str
@@ -63,6 +64,7 @@ class PlacedLibrary:
     folder: str
     item_id: str | None = None
     missing: int = 0
+    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class PlacedList:
     name: str
     server_list_id: str | None = None
     items: tuple[str, ...] = ()
+    changed: int = 0
 
 
 class Manifest(Protocol):

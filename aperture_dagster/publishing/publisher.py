@@ -185,6 +185,9 @@ class Publisher:
         self._delete_libraries(leaving)
         unprotected = self._set_access(works, leaving)
         self._each([work for work in works if _is_disabled(work)], lambda work: self._enable(work, unprotected))
+        for work in works:
+            if work.outcome.error is None and work.record.changed != work.outcome.changes:
+                self._manifest.write_library(replace(work.record, changed=work.outcome.changes))
         for record in leaving:
             self._remove_files(record)
             self._manifest.forget_library(record.list_key)
@@ -365,7 +368,7 @@ class Publisher:
             self.warnings.append(f"{folder.path} holds files that this product did not place; they are still there.")
 
     def _set_access(self, works: Sequence[_Work], leaving: Sequence[PlacedLibrary]) -> set[str]:
-        """Let exactly the right users see each library; return the ids of users whom that failed for.
+        """Let exactly the right users see each library; return the ids of users who could not be kept from others'.
 
         Every published library is considered, and every user of the server: what somebody else's tool changed is
         repaired, too.
@@ -385,7 +388,7 @@ class Publisher:
         retired = {record.item_id for record in leaving if record.item_id}
         others = [one.policy_id for one in listed if not self._places.is_ours(one) and one.policy_id]
         remembered = self._manifest.settings_set()
-        failed: set[str] = set()
+        unprotected: set[str] = set()
         for user in self._server.user_objects().values():
             change = plan_access(
                 user,
@@ -404,7 +407,8 @@ class Publisher:
                 if change.configuration is not None:
                     self._server.set_configuration(change.user_id, change.configuration)
             except Exception as error:
-                failed.add(change.user_id)
+                if user["Policy"].get("EnableAllFolders"):
+                    unprotected.add(change.user_id)
                 self.warnings.append(f"{change.name}: the media server refused to change what they may see ({error})")
                 for work in works:
                     if work.library.user_id == change.user_id:
@@ -412,7 +416,7 @@ class Publisher:
                 continue
             if change.noted or change.forgotten:
                 self._manifest.note_settings(change.noted, change.forgotten)
-        return failed
+        return unprotected
 
     def _enable(self, work: _Work, unprotected: Collection[str]) -> None:
         """Show a complete library, unless somebody who may see all libraries could not be kept from it.

@@ -210,12 +210,16 @@ def items_with_versions(connection: Connection) -> list[str]:
 
 
 def marked_items(connection: Connection, user_id: str) -> set[str]:
-    """Return the server ids of items with a mark (played, started, favourite or rated) when last read."""
+    """Return the server ids of items with a mark (played, started, favourite or rated) when last read.
+
+    Published copies are left out: they come and go with the lists.
+    """
     statement = """
         SELECT i.server_item_id FROM watch_state w JOIN items i USING (item_id)
-        WHERE w.user_id = :user AND i.removed_at IS NULL AND (w.played OR w.favorite OR w.position_share > 0
-          OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = :source
-            AND r.work_id = w.work_id AND r.item_id = w.item_id))"""
+        WHERE w.user_id = :user AND i.removed_at IS NULL AND NOT i.is_published
+          AND (w.played OR w.favorite OR w.position_share > 0
+            OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = :source
+              AND r.work_id = w.work_id AND r.item_id = w.item_id))"""
     return set(execute(connection, statement, user=user_id, source=SERVER).scalars())
 
 

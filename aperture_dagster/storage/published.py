@@ -43,6 +43,18 @@ def published_library_ids(connection: Connection) -> set[str]:
     return set(ids.scalars())
 
 
+def published_summary(connection: Connection) -> list[dict[str, Any]]:
+    """List what is published: ``name``, ``type``, ``user_id`` (null or empty: shared), ``entries``, ``changed``."""
+    rows = connection.execute(
+        text(
+            "SELECT name, 'library' AS type, user_id, (SELECT count(*)::int FROM published_entries e "
+            " WHERE e.list_key = l.list_key) AS entries, changed FROM published_libraries l UNION ALL "
+            "SELECT name, kind, user_id, cardinality(items), changed FROM published_lists ORDER BY type DESC, name"
+        )
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
 def unfinished_libraries(connection: Connection, kind: str) -> list[dict[str, Any]]:
     """List libraries of a kind of list that are not shown as they should be: ``name``, ``unfinished``, ``missing``.
 
@@ -103,7 +115,7 @@ class StoredManifest:
 
     def libraries(self) -> dict[str, PlacedLibrary]:
         """Read the libraries by list key."""
-        names = ("list_key", "user_id", "media_type", "name", "folder", "item_id", "missing")
+        names = ("list_key", "user_id", "media_type", "name", "folder", "item_id", "missing", "changed")
         with self._transaction() as connection:
             rows = connection.execute(select(*(published_libraries.c[name] for name in names)).order_by("list_key"))
             return {row.list_key: PlacedLibrary(*row) for row in rows}
@@ -190,7 +202,9 @@ class StoredManifest:
         with self._transaction() as connection:
             rows = connection.execute(select(published_lists).order_by("list_key", "kind", "user_id"))
             return [
-                PlacedList(row.list_key, row.kind, row.user_id, row.name, row.server_list_id, tuple(row.items))
+                PlacedList(
+                    row.list_key, row.kind, row.user_id, row.name, row.server_list_id, tuple(row.items), row.changed
+                )
                 for row in rows
             ]
 

@@ -186,7 +186,8 @@ def publishing(
     product, _, version = server.partition("@")
     root = tmp_path / "published"
     root.mkdir(exist_ok=True)
-    stand_ins: dict[str, Any] = {"volumes": {ROOT_ON_SERVER: str(root)}, **settings.pop("stand_ins", {})}
+    volumes = {ROOT_ON_SERVER: str(root), **settings.pop("volumes", {})}
+    stand_ins: dict[str, Any] = {"volumes": volumes, **settings.pop("stand_ins", {})}
     stand_ins["media_server"] = product
     if version:
         stand_ins["jellyfin_version"] = version

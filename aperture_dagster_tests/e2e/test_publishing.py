@@ -229,18 +229,18 @@ def test_titles_that_the_server_lost_are_brought_back(household: Any, tmp_path: 
 
 @pytest.mark.parametrize("server", ["jellyfin@10.9.11", "jellyfin@12.0.0", "emby"])
 def test_a_library_of_somebody_else_with_our_name_is_left_alone(household: Any, tmp_path: Path, server: str):
-    with shelf(household, tmp_path, server=server) as place:
-        (place.root / "foreign").mkdir()
-        foreign = tmp_path / "elsewhere"
-        foreign.mkdir()
-        (foreign / "note.txt").write_text("mine")
-        place.state.add_volume("/srv/elsewhere", foreign)
+    foreign = tmp_path / "elsewhere"
+    foreign.mkdir()
+    (foreign / "note.txt").write_text("mine")
+    with shelf(household, tmp_path, server=server, volumes={"/srv/elsewhere": str(foreign)}) as place:
         with place.writer() as writer:
             writer.create_library(ANNAS, "movie", "/srv/elsewhere", enabled=True, scan=False)
         before = place.libraries()[ANNAS]
         place.must_publish()
         after = place.libraries()
-        assert after[ANNAS].locations == before.locations and after[ANNAS].options == before.options
+        assert after[ANNAS].locations == before.locations
+        # Up to 10.10 a library has no options before the first scan.
+        assert after[ANNAS].options == before.options or not before.options
         assert place.titles(f"{ANNAS} (Aperture)") == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
         place.state.reset_counters()
         place.must_publish()
@@ -310,7 +310,7 @@ def test_a_scan_that_takes_too_long_leaves_the_last_good_list(household: Any, tm
 def test_a_policy_that_is_refused_costs_only_that_user(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         for user in ("anna", "ben"):
-            place.state.allow_libraries(user, ["Movies", "Shows"])
+            place.state.allow_libraries(user, ["Movies", "TV Shows"])
         bens_id = place.state.user_named("ben").id
         place.state.add_fault(FaultRule("jellyfin", f"/Users/{bens_id}/Policy", status=500))
         result = place.publish()

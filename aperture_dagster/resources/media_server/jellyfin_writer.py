@@ -116,7 +116,7 @@ class JellyfinWriter(MediaServerWriter):
 
     def mark_played(self, user_id: str, item_id: str, at: datetime) -> None:
         """Mark an item as played by a user at a time."""
-        query = {"UserId": user_id, "DatePlayed": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        query = {"UserId": user_id, "DatePlayed": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"}
         request = self._request("POST", route("/UserPlayedItems/{}", item_id), query, repeatable=True)
         self._write("played", f"mark {item_id} as played by user {user_id}", request)
 

@@ -19,6 +19,7 @@ published_libraries = Table(
     Column("folder", Text, nullable=False, unique=True, comment="below APERTURE_PUBLISH_ROOT"),
     Column("item_id", Text, comment="the library's id on the media server when last seen"),
     Column("missing", Integer, nullable=False, comment="entries that the server did not show after its last scan"),
+    Column("changed", Integer, nullable=False, comment="entries that the last run added, changed or removed"),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     one_of("media_type", MEDIA_TYPES),
     comment="Libraries that were created on the media server. One is found there by its folder, never by id or name.",
@@ -50,6 +51,7 @@ published_lists = Table(
     Column("name", Text, nullable=False),
     Column("server_list_id", Text, comment="null while it is being created"),
     Column("items", ARRAY(Text), nullable=False, comment="server ids that were put into it"),
+    Column("changed", Integer, nullable=False, comment="entries that the last run added, moved or removed"),
     one_of("kind", ("collection", "playlist")),
     comment="Collections and playlists on the media server.",
 )

@@ -665,6 +665,7 @@ CREATE TABLE published_libraries (
     folder TEXT NOT NULL,
     item_id TEXT,
     missing INTEGER NOT NULL,
+    changed INTEGER NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_published_libraries PRIMARY KEY (list_key),
     CONSTRAINT ck_published_libraries_media_type CHECK (media_type IN ('movie', 'series')),
@@ -677,6 +678,7 @@ COMMENT ON COLUMN published_libraries.name IS 'on the media server';
 COMMENT ON COLUMN published_libraries.folder IS 'below APERTURE_PUBLISH_ROOT';
 COMMENT ON COLUMN published_libraries.item_id IS 'the library''s id on the media server when last seen';
 COMMENT ON COLUMN published_libraries.missing IS 'entries that the server did not show after its last scan';
+COMMENT ON COLUMN published_libraries.changed IS 'entries that the last run added, changed or removed';
 
 CREATE TABLE published_entries (
     list_key TEXT NOT NULL,
@@ -710,6 +712,7 @@ CREATE TABLE published_lists (
     name TEXT NOT NULL,
     server_list_id TEXT,
     items TEXT[] NOT NULL,
+    changed INTEGER NOT NULL,
     CONSTRAINT pk_published_lists PRIMARY KEY (list_key, kind, user_id),
     CONSTRAINT ck_published_lists_kind CHECK (kind IN ('collection', 'playlist'))
 );
@@ -717,6 +720,7 @@ COMMENT ON TABLE published_lists IS 'Collections and playlists on the media serv
 COMMENT ON COLUMN published_lists.user_id IS 'a playlist''s owner; empty: shared';
 COMMENT ON COLUMN published_lists.server_list_id IS 'null while it is being created';
 COMMENT ON COLUMN published_lists.items IS 'server ids that were put into it';
+COMMENT ON COLUMN published_lists.changed IS 'entries that the last run added, moved or removed';
 
 CREATE TABLE published_access (
     user_id TEXT NOT NULL,
