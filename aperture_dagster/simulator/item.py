@@ -114,6 +114,13 @@ class Item:
         return self.path
 
     @property
+    def part_paths(self) -> list[str]:
+        """The files of a film that follow the first one."""
+        if self.kind != "Movie":
+            return []
+        return [self.media_path.replace("-part1.", f"-part{number}.") for number in range(2, self.title.parts + 1)]
+
+    @property
     def user_data_keys(self) -> list[str]:
         """The keys of users' data on the item, most significant first (``GetUserDataKeys``)."""
         if self.series is not None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
+import shutil
 import threading
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.simulator.catalogue import Catalogue, Item, sort_name
@@ -13,6 +17,7 @@ from aperture_dagster.simulator.members import Ownership
 from aperture_dagster.simulator.user_data import ServerUser
 
 if TYPE_CHECKING:
+    from aperture_dagster.simulator.libraries import LibraryBook
     from aperture_dagster.simulator.scans import Scans
     from aperture_dagster.simulator.sharing import UserDataSharing
 
@@ -24,11 +29,10 @@ class ListOperations:
     scans: Scans
     sharing: UserDataSharing
     catalogue: Catalogue
+    libraries: LibraryBook
     lists: Lists
     users: dict[str, ServerUser]
     pictures: dict[tuple[str, str, str], Any]
-    scans_for_collections: int
-    """Number of scans that began because a box set was the first one ever."""
     deleted_paths: list[str]
     """Files and folders of titles that clients deleted, in order."""
 
@@ -42,9 +46,10 @@ class ListOperations:
     ) -> str:
         """Create a box set, in place of one of the same name, and return its id. Raises KeyError for unknown titles."""
         is_first = not any(library.collection_type == "boxsets" for library in self.catalogue.libraries)
-        if is_first:
-            self.scans_for_collections += 1
         box_set = self.lists.create_box_set(name, locked=locked, folder=folder)
+        if is_first:
+            # The first one makes the library, which starts a scan of everything.
+            self.scans.start()
         self.lists.add_members(box_set, self._first_of(keys))
         return box_set.id
 
@@ -131,9 +136,24 @@ class ListOperations:
             each.present = False
             if each.kind in ("Movie", "Episode") and not each.virtual:
                 self.deleted_paths.append(each.path)
+        if item.kind in ("Movie", "Series"):
+            self._delete_files(item)
         for key in [key for key in self.pictures if key[:2] == ("item", item.id)]:
             del self.pictures[key]
         self.catalogue.version += 1
+
+    def _delete_files(self, item: Item) -> None:
+        """Delete a title's files, if the server sees real ones: a film's whole folder, unless it is the library's."""
+        folder = item.path if item.kind == "Series" else posixpath.dirname(item.path)
+        if folder in item.library.locations:
+            folder = item.path
+        here = self.libraries.disk.here(folder)
+        if here is None or not os.path.lexists(here):
+            return
+        if Path(here).is_dir() and not Path(here).is_symlink():
+            shutil.rmtree(here)
+        else:
+            Path(here).unlink()
 
     def _first_of(self, keys: Iterable[str]) -> list[Item]:
         return [self.catalogue.by_key[key][0] for key in keys]

@@ -77,5 +77,10 @@ class ScannedItem(Item):
         """The path of the file that is played: a link's target, or what a STRM file names."""
         return self.strm or self.target or self.server_path
 
+    @property
+    def part_paths(self) -> list[str]:
+        """The files of a film that follow the first one."""
+        return list(self.parts)
+
     def renew_id(self) -> None:
         """Leave the id as it is: it follows from type and path."""

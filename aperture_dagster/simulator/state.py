@@ -83,7 +83,6 @@ class SimulatorState(LibraryOperations, ListOperations):
         self.lists = Lists(
             self.catalogue, world.box_sets, self.clock.now, drops_removed=self.settings.jellyfin_release >= (12, 0)
         )
-        self.scans_for_collections = 0
         self.deleted_paths: list[str] = []
         self.plugins = list(self.settings.plugins)
         self.libraries = LibraryBook(self)

@@ -9,6 +9,7 @@ import pytest
 
 from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.world import World, WorldLibrary, WorldTitle, WorldUser
+from aperture_dagster_tests.simulator.conftest import MakeServer
 from aperture_dagster_tests.simulator.servers import JELLYFINS, Server, emby, jellyfin, lists_world, since
 
 FILMS = ("movie:1", "movie:2", "movie:3")
@@ -38,8 +39,12 @@ def full(server: Server, number: str, user: str = "ada") -> dict:
 def test_the_first_collection_makes_a_library_and_starts_a_scan():
     with jellyfin() as server:
         first = create(server, "Picks: best/worst", *FILMS)
+        assert "Running" in {task["State"] for task in server.get("/ScheduledTasks")} or server.state.scans.last
+        server.state.wait_for_scans()
+        last = server.state.scans.last
         create(server, "Second", "movie:1")
-        assert server.state.scans_for_collections == 1
+        server.state.wait_for_scans()
+        assert server.state.scans.last is last is not None
         assert [one["Name"] for one in server.get("/Library/VirtualFolders")][-1] == "Collections"
         (listed,) = server.get("/Items", ids=first, fields="Path,ChildCount,Settings,ProviderIds")["Items"]
         assert listed["Path"] == "/config/data/collections/Picks  best worst [boxset]"
@@ -336,6 +341,19 @@ def test_deleting_a_collection_spares_its_members_and_deleting_a_film_does_not()
         assert server.state.deleted_paths == [path]
         assert "Charlie" not in server.names("/Items", **ALL)
         assert server.send("DELETE", f"/Items/{film}") == 404
+
+
+def test_deleting_an_item_of_a_real_folder_deletes_the_folder(make: MakeServer):
+    server = make()
+    entry = "Plain (2001) [ap-1]"
+    link = server.film(entry, "<title>Plain</title>")
+    server.film("Other (2002) [ap-2]", "<title>Other</title>")
+    server.scan()
+    number = next(item["Id"] for item in server.items() if item["Name"] == "Plain")
+    assert server.client.delete(f"/Items/{number}").status_code == 204
+    assert not link.parent.exists()
+    server.scan()
+    assert [item["Name"] for item in server.items()] == ["Other"]
 
 
 def test_pictures_can_be_set_for_libraries_collections_and_playlists():

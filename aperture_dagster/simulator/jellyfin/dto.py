@@ -222,8 +222,8 @@ def item_dto(
         kind = media.container(item)
         if kind is not None:
             dto["Container"] = kind
-        if media.part_paths(item):
-            dto["PartCount"] = item.title.parts
+        if item.part_paths:
+            dto["PartCount"] = len(item.part_paths) + 1
     else:
         dto["MediaType"] = "Unknown" if item.ownership is None else item.ownership.media_type
     if images:

@@ -96,17 +96,10 @@ def _external(path: str, ending: str) -> dict[str, Any]:
     return stream
 
 
-def part_paths(item: Item) -> list[str]:
-    """Return the files of a film that follow the first one."""
-    if item.kind != "Movie" or item.title.parts < 2:
-        return []
-    return [item.media_path.replace("-part1.", f"-part{number}.") for number in range(2, item.title.parts + 1)]
-
-
 def part_dtos(item: Item, server_id: str) -> list[dict[str, Any]]:
     """Return the files of a film that follow the first one, as items."""
     parts: list[dict[str, Any]] = []
-    for path in part_paths(item):
+    for path in item.part_paths:
         name = path.rpartition("/")[2].rpartition(".")[0]
         number = hashlib.md5(f"part|{item.id}|{path}".encode(), usedforsecurity=False).hexdigest()
         parts.append(
