@@ -94,7 +94,7 @@ def prepare(settings: Settings, titles: int) -> None:
         for user in read_users(connection):
             rows: list[dict[str, Any]] = []
             for media_type in ("movie", "series"):
-                own = items[items["media_type"] == media_type][["work_id", "item_id"]].values.tolist()
+                own = items[items["media_type"] == media_type][["work_id", "item_id"]].to_numpy().tolist()
                 chosen = random.Random(f"{user.name} {media_type}").sample(own, min(titles, len(own)))
                 rows += [
                     {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from aperture_dagster.publishing import names
 from aperture_dagster.publishing.forms import Form
@@ -230,7 +231,7 @@ def _series(
             lock=how.lock,
             premiered=how.premiered,
         )
-        files.append(_text(f"{season}/{PurePosixPath(name).stem}.nfo", nfo))
+        files.append(_text(f"{season}/{posixpath.splitext(name)[0]}.nfo", nfo))
         files += [replace(one, path=f"{season}/{one.path}") for one in _refer(name, file, how, episode.item_id)]
     return copy, files
 
@@ -285,7 +286,7 @@ def _original(name: str, path: str, how: EntryForm, item_id: int | None) -> Desi
 def _extension(file: MediaFile, how: EntryForm) -> str:
     if how.form == "strm":
         return ".strm"
-    suffix = PurePosixPath(file.path.replace("\\", "/")).suffix
+    suffix = posixpath.splitext(file.path.replace("\\", "/"))[1]
     try:
         names.video_name("", suffix)
     except ValueError:

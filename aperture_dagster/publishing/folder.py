@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.publishing.manifest import PlacedEntry, PlacedFile
@@ -30,6 +31,18 @@ _ORDER = {"nfo": 0, "poster": 1}
 _ENTRY_FOLDER = re.compile(r"\[(ap-[a-z]+)\]$")
 
 Draw = Callable[[Picture], bytes]
+
+
+class PosterSource(Protocol):
+    """Makes posters."""
+
+    def prepare(self, pictures: Iterable[Picture]) -> None:
+        """Get what many posters need."""
+        ...
+
+    def draw(self, picture: Picture) -> bytes:
+        """Return a poster as JPEG."""
+        ...
 
 
 class FolderError(OperatorError):
@@ -72,8 +85,8 @@ class LibraryFolder:
                 status = os.lstat(path)
                 if (status.st_size, status.st_mtime_ns, status.st_ino) != (file.size, file.mtime_ns, file.inode):
                     continue
-                if file.kind != "symlink" or str(Path(path).readlink()) == file.digest:
-                    found.add(name)
+                # The target of a link cannot change without these.
+                found.add(name)
         return found
 
     def strangers(self, known: Collection[str]) -> list[PlacedEntry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from hashlib import blake2b
@@ -117,6 +118,7 @@ def _letters(text: str, size: int) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest().translate(_LETTERS)
 
 
+@functools.lru_cache(4096)
 def _clean_title(title: str, characters: int) -> str:
     """Return a title that file systems accept and in which the servers find no id, number or flag."""
     title = unicodedata.normalize("NFC", title).translate(_REPLACED)

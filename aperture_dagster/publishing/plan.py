@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -183,3 +183,23 @@ def _must_wait(write: Sequence[DesiredFile], placed: PlacedEntry, intact: Collec
     replaced = any(one.kind == "nfo" and one.path in intact for one in write)
     # A date in the future is that of a clock that was wrong.
     return replaced and timedelta(0) <= now - placed.nfo_changed_at < NFO_PAUSE
+
+
+def planned_entries(plan: LibraryPlan) -> Iterator[PlacedEntry]:
+    """The entries with every file that will or may be there."""
+    for each in [*plan.change, *plan.add]:
+        entry, before = each.entry, each.placed
+        kept = {path: file for path, file in (before.files if before else {}).items()}
+        new = {one.path: PlacedFile(one.kind, one.digest) for one in each.write}
+        yield PlacedEntry(
+            entry_id=entry.entry_id,
+            work_id=entry.work_id,
+            folder=entry.folder,
+            rank=entry.rank,
+            state="planned",
+            date_added=entry.date_added,
+            nfo_changed_at=before.nfo_changed_at if before else None,
+            files=kept | new,
+        )
+    for entry in plan.remove:
+        yield replace(entry, state="leaving")

@@ -15,13 +15,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.access import OwnLibrary, plan_access
-from aperture_dagster.publishing.folder import Draw, LibraryFolder
-from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedFile, PlacedLibrary
+from aperture_dagster.publishing.folder import LibraryFolder, PosterSource
+from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLibrary
 from aperture_dagster.publishing.names import list_folder
 from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, PublishOptions, ScanTooLong
 from aperture_dagster.publishing.paths import root_problems
 from aperture_dagster.publishing.places import Places, as_path, library_names
-from aperture_dagster.publishing.plan import DesiredLibrary, LibraryPlan, plan_library
+from aperture_dagster.publishing.plan import DesiredLibrary, LibraryPlan, Picture, plan_library, planned_entries
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.records import PublishedLibrary
@@ -62,7 +62,7 @@ class Publisher:
         log: for the operator.
         viewers_of: the users who may see a library that is not published in this run.
         credit: called before a published copy disappears, so that plays on it are not lost.
-        draw: makes a poster.
+        posters: makes posters.
         title_of: titles of works, for the plan.
         now: the time in UTC.
         sleep: waits some seconds.
@@ -78,14 +78,14 @@ class Publisher:
         *,
         viewers_of: Callable[[PlacedLibrary], frozenset[str]],
         credit: Callable[[PlacedLibrary, Sequence[PlacedEntry]], None],
-        draw: Draw,
+        posters: PosterSource,
         title_of: Callable[[Iterable[int]], Mapping[int, str]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
         dry_run: bool = False,
     ) -> None:
         self._server, self._manifest, self._options, self._log = server, manifest, options, log
-        self._viewers_of, self._credit, self._draw, self._title_of = viewers_of, credit, draw, title_of
+        self._viewers_of, self._credit, self._posters, self._title_of = viewers_of, credit, posters, title_of
         self._now, self._dry_run = now, dry_run
         self._places = Places(server, options, log, now, sleep)
         self._skew = timedelta(0)
@@ -178,7 +178,9 @@ class Publisher:
                 # Nobody must see more than they should even for a moment, so access comes before content.
                 self._set_access(works, leaving)
         self._each([work for work in works if work.needs_scan], self._check_originals)
-        self._each([work for work in works if work.plan.changes], self._place)
+        changing = [work for work in works if work.plan.changes and work.outcome.error is None]
+        self._posters.prepare(_pictures(changing))
+        self._each(changing, self._place)
         if not self._server.assigns_ids_at_once:
             self._create(works)
         self._scan(works)
@@ -259,13 +261,13 @@ class Publisher:
         """Put the entries in place, each recorded before and after."""
         self._manifest.write_library(work.record)
         key = work.library.list_key
-        self._manifest.write_entries(key, _planned(work.plan))
+        self._manifest.write_entries(key, planned_entries(work.plan))
         work.folder.prepare()
         done: list[PlacedEntry] = []
         gone: list[str] = []
         try:
             for plan in [*work.plan.change, *work.plan.add]:
-                entry = work.folder.place(plan, self._draw)
+                entry = work.folder.place(plan, self._posters.draw)
                 nfos = any(one.kind == "nfo" for one in plan.write)
                 before = plan.placed.nfo_changed_at if plan.placed is not None else None
                 replaced = nfos and plan.placed is not None
@@ -461,29 +463,16 @@ class Publisher:
         return time.time() + self._skew.total_seconds()
 
 
+def _pictures(works: Iterable[_Work]) -> Iterator[Picture]:
+    """The pictures of the posters that will be written."""
+    for work in works:
+        for plan in [*work.plan.change, *work.plan.add]:
+            yield from (one.picture for one in plan.write if one.picture is not None)
+
+
 def _expected(work: _Work) -> set[str]:
     return {entry.folder for entry in work.library.entries}
 
 
 def _is_disabled(work: _Work) -> bool:
     return work.on_server is not None and work.on_server.options.get("Enabled") is False
-
-
-def _planned(plan: LibraryPlan) -> Iterator[PlacedEntry]:
-    """The entries with every file that will or may be there."""
-    for each in [*plan.change, *plan.add]:
-        entry, before = each.entry, each.placed
-        kept = {path: file for path, file in (before.files if before else {}).items()}
-        new = {one.path: PlacedFile(one.kind, one.digest) for one in each.write}
-        yield PlacedEntry(
-            entry_id=entry.entry_id,
-            work_id=entry.work_id,
-            folder=entry.folder,
-            rank=entry.rank,
-            state="planned",
-            date_added=entry.date_added,
-            nfo_changed_at=before.nfo_changed_at if before else None,
-            files=kept | new,
-        )
-    for entry in plan.remove:
-        yield replace(entry, state="leaving")

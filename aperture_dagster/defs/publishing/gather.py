@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aperture_dagster.library.access import Access, Copy, copies_in_sight
 from aperture_dagster.publishing.entries import ListedTitle, ListSpec, Original, OriginalEpisode
@@ -43,6 +43,13 @@ class Gathered:
     titles: dict[str, list[ListedTitle]] = field(default_factory=dict)
     skipped: dict[str, list[str]] = field(default_factory=dict)
     requests: int = 0
+
+
+class _Files(NamedTuple):
+    """The files of an item, and the tag of its picture."""
+
+    sources: tuple[Source, ...] = ()
+    picture_tag: str | None = None
 
 
 @dataclass(slots=True)
@@ -118,7 +125,7 @@ def _files(
     database: Database,
     server: MediaServerWriter,
     now: datetime,
-) -> dict[int, dict[str, Any]]:
+) -> dict[int, _Files]:
     """The files of all copies and of their episodes by item id: remembered ones, else as the server lists them."""
     wanted: dict[int, tuple[str, str | None]] = {}
     for works in visible:
@@ -133,7 +140,7 @@ def _files(
     for start in range(0, len(missing), FILES_BATCH):
         batch = missing[start : start + FILES_BATCH]
         known |= _fetch(batch, wanted, database, server, now)
-    return known
+    return {item_id: _Files(_sources(row), row["picture_tag"]) for item_id, row in known.items()}
 
 
 def _fetch(
@@ -181,9 +188,7 @@ def _stored(source: MediaSource) -> dict[str, Any]:
     return {"files": [asdict(file) for file in files], "bitrate": source.bitrate}
 
 
-def _sources(row: Mapping[str, Any] | None) -> tuple[Source, ...]:
-    if row is None:
-        return ()
+def _sources(row: Mapping[str, Any]) -> tuple[Source, ...]:
     return tuple(
         Source(
             tuple(MediaFile(**{**file, "sidecars": tuple(file["sidecars"])}) for file in source["files"]),
@@ -197,7 +202,7 @@ def _titles(
     spec: ListSpec,
     raw: _Raw,
     visible: Mapping[int, Sequence[tuple[Copy, str]]],
-    files: Mapping[int, dict[str, Any]],
+    files: Mapping[int, _Files],
 ) -> tuple[list[ListedTitle], list[str]]:
     titles: list[ListedTitle] = []
     skipped: list[str] = []
@@ -220,12 +225,7 @@ def _titles(
                 rank=rank,
                 facts=_facts(facts),
                 copies=tuple(
-                    Original(
-                        copy.item_id,
-                        server_item_id,
-                        _sources(files.get(copy.item_id)),
-                        (files.get(copy.item_id) or {}).get("picture_tag"),
-                    )
+                    Original(copy.item_id, server_item_id, *files.get(copy.item_id, _Files()))
                     for copy, server_item_id in visible[work_id]
                 ),
                 episodes={copy.item_id: _episodes(raw.episodes.get(copy.item_id, ()), files) for copy in copies},
@@ -236,7 +236,7 @@ def _titles(
     return titles, skipped
 
 
-def _episodes(rows: Iterable[dict[str, Any]], files: Mapping[int, dict[str, Any]]) -> list[OriginalEpisode]:
+def _episodes(rows: Iterable[dict[str, Any]], files: Mapping[int, _Files]) -> list[OriginalEpisode]:
     return [
         OriginalEpisode(
             item_id=row["item_id"],
@@ -246,7 +246,7 @@ def _episodes(rows: Iterable[dict[str, Any]], files: Mapping[int, dict[str, Any]
             number_end=row["number_end"],
             title=row["title"],
             air_date=row["air_date"],
-            sources=_sources(files.get(row["item_id"])),
+            sources=files.get(row["item_id"], _Files()).sources,
         )
         for row in rows
     ]

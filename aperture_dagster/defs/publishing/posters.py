@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.plan import Picture
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
-KEPT_IN_MEMORY = 64
+JPEG = (b"\xff\xd8", b"\xff\xd9")
+DOWNLOADS = 4
 
 
 class Posters:
@@ -30,23 +32,35 @@ class Posters:
 
     def __init__(self, server: MediaServerWriter, folder: Path, fetch_from_tmdb: Callable[[str], bytes | None]) -> None:
         self._server, self._folder, self._fetch_from_tmdb = server, folder, fetch_from_tmdb
-        # Many users' lists hold the same titles.
-        self._draw = lru_cache(KEPT_IN_MEMORY)(self._draw_one)
+
+    def prepare(self, pictures: Iterable[Picture]) -> None:
+        """Download pictures side by side; many users' lists hold the same titles."""
+        wanted = {self._path(one): one for one in pictures}
+        missing = [one for path, one in wanted.items() if path is not None and not path.is_file()]
+        with ThreadPoolExecutor(DOWNLOADS) as pool:
+            for _ in pool.map(self._find, missing):
+                pass
 
     def draw(self, picture: Picture) -> bytes:
         """Return a poster as JPEG; without a picture anywhere, it shows the title."""
-        return self._draw(picture)
-
-    def _draw_one(self, picture: Picture) -> bytes:
         from aperture_dagster.publishing.posters import draw_poster
 
-        return draw_poster(self._find(picture), title=picture.title, rank=picture.rank)
+        content = self._find(picture)
+        if picture.rank is None and content is not None and (content[:2], content[-2:]) == JPEG:
+            # The server has already converted it to the size of a poster.
+            return content
+        return draw_poster(content, title=picture.title, rank=picture.rank)
 
-    def _find(self, picture: Picture) -> bytes | None:
+    def _path(self, picture: Picture) -> Path | None:
         if picture.tag is None and picture.poster_path is None:
             return None
         name = hashlib.blake2b(f"{picture.server_item_id} {picture.tag} {picture.poster_path}".encode(), digest_size=16)
-        path = self._folder / f"{name.hexdigest()}.picture"
+        return self._folder / f"{name.hexdigest()}.picture"
+
+    def _find(self, picture: Picture) -> bytes | None:
+        path = self._path(picture)
+        if path is None:
+            return None
         if path.is_file():
             return path.read_bytes()
         try:

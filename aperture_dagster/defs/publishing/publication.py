@@ -176,7 +176,7 @@ class Publication:
             self._log,
             viewers_of=viewers_of,
             credit=self._credit,
-            draw=self._posters.draw,
+            posters=self._posters,
             title_of=self._titles,
             now=self._clock.now,
             dry_run=self._dry_run,

@@ -290,10 +290,14 @@ class MediaServerWriter(ListWriter):
 
         Items that do not exist, or have no files, are missing from the result.
         """
-        return {item_id: list(files.sources) for item_id, files in self.original_files(item_ids).items()}
+        files = self.original_files(item_ids)
+        return {item_id: list(of.sources) for item_id, of in files.items() if of.sources}
 
     def original_files(self, item_ids: Sequence[str]) -> dict[str, OriginalFiles]:
-        """Return the files of titles by item id, as :meth:`media_sources`, with the tags of their pictures."""
+        """Return files and picture of items by id: all versions, the parts that continue them, files beside them.
+
+        A series has no files of its own. Items that do not exist are missing from the result.
+        """
         found: dict[str, OriginalFiles] = {}
         what = f"{self.reader.product}'s list of media sources"
         for ids in id_batches(item_ids):
@@ -301,13 +305,12 @@ class MediaServerWriter(ListWriter):
             for item in expect(answer.get("Items"), list, what):
                 item_id = parse_id(expect(item, dict, what).get("Id"))
                 sources = [source for source in expect(item.get("MediaSources") or [], list, what) if source]
-                if sources:
-                    parts = self._parts(item_id) if (parse_integer(item, "PartCount") or 1) > 1 else ()
-                    own = next((one for one in sources if parse_id(one.get("Id")) == item_id), sources[0])
-                    found[item_id] = OriginalFiles(
-                        tuple(parse_media_source(one, parts if one is own else ()) for one in sources),
-                        parse_text(item.get("ImageTags") or {}, "Primary"),
-                    )
+                parts = self._parts(item_id) if (parse_integer(item, "PartCount") or 1) > 1 else ()
+                own = next((one for one in sources if parse_id(one.get("Id")) == item_id), next(iter(sources), None))
+                found[item_id] = OriginalFiles(
+                    tuple(parse_media_source(one, parts if one is own else ()) for one in sources),
+                    parse_text(item.get("ImageTags") or {}, "Primary"),
+                )
         return found
 
     def picture(self, server_item_id: str) -> bytes | None:
