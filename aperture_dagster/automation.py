@@ -1,8 +1,7 @@
 """The named automation conditions, each with its reason.
 
 Sources (the media server, TMDb, OMDb, MDBList) have schedules. What is derived from them runs when the content that it
-reads changes: a new film is embedded and a play moves the taste without waiting for the night, while a look that found
-nothing new starts nothing.
+reads changes.
 """
 
 import functools

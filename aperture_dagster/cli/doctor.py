@@ -169,9 +169,8 @@ def _schedules(settings: Settings) -> Iterator[Finding]:
         for schedule in sorted(schedules, key=lambda one: one.name):
             on = switched.get(schedule.name, schedule.default_status == dg.DefaultScheduleStatus.RUNNING)
             runs = instance.get_run_records(dg.RunsFilter(tags={"dagster/schedule_name": schedule.name}), limit=1)
-            last = (
-                f"{_moment(runs[0].create_timestamp)} ({runs[0].dagster_run.status.value.lower()})" if runs else "never"
-            )
+            run = runs[0] if runs else None
+            last = f"{_moment(run.create_timestamp)} ({run.dagster_run.status.value.lower()})" if run else "never"
             cron, timezone = str(schedule.cron_schedule), schedule.execution_timezone
             windows = dg.TimeWindowPartitionsDefinition(now, fmt="%Y-%m-%d", cron_schedule=cron, timezone=timezone)
             following = windows.get_next_partition_window(now, respect_bounds=False)

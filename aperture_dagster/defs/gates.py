@@ -18,7 +18,7 @@ def blocking_checks(checks: Iterable[dg.AssetChecksDefinition]) -> BlockingCheck
 
 
 def upstream_keys(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], names: Iterable[str]) -> set[dg.AssetKey]:
-    """The assets that some assets read, without those assets themselves."""
+    """Return the assets that some assets read, without those assets themselves."""
     own = {dg.AssetKey(name) for name in names}
     read: set[dg.AssetKey] = set()
     for asset in assets:

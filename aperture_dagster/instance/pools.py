@@ -1,7 +1,6 @@
 """Pools: how many steps may use one service at the same time, over all runs.
 
-They only put steps in order. Two processes are kept from using one metadata service at once by its lease in the
-product's database, which also holds outside Dagster and between machines.
+They only put steps in order: what keeps two processes from using one metadata service is its lease in the database.
 """
 
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ POOLS = {MEDIA_SERVER: 2, EMBEDDER: 1} | {service.name: 1 for service in SERVICE
 
 
 def create_missing_pools(events: "PostgresEventLogStorage") -> None:
-    """Create the pools that the instance does not have yet, so that no run has to; limits set by hand are kept.
+    """Create the pools that the instance does not have yet; limits set by hand are kept.
 
     Dagster creates a pool when a run first needs it, and of two runs that do so at once one fails.
     """

@@ -2,8 +2,7 @@
 
 Embedded descriptions miss names (two films by one director need not read alike) and time, and people choose by both. A
 title resembles a history in one field when they share rare names: the cosine of tf-idf rows, summed over the history
-with its signed weights. Because this is linear, a history is first folded into one profile of names, and titles are
-never compared in pairs: the cost is the number of names, not titles times history.
+with its signed weights. This is linear, so a history is folded into one profile of names instead of comparing in pairs.
 """
 
 from collections import Counter

@@ -18,10 +18,7 @@ RETRY_AFTER = timedelta(hours=1)
 def build_first_sync_sensor(
     settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any], status: dg.DefaultSensorStatus
 ) -> dg.SensorDefinition:
-    """Define the sensor, which starts each job with ``first_run`` until its assets have been materialized once.
-
-    Vectors, tastes and lists follow through automation and the users sensor.
-    """
+    """Define the sensor, which starts each job with ``first_run`` until its assets have been materialized once."""
     first = [job for job in jobs if job.first_run]
 
     @dg.sensor(

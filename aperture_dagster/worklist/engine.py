@@ -1,7 +1,6 @@
 """Work through the list of a source: ask about the items that are due, and store each answer as it comes.
 
-Only this module decides when to stop, what is recorded and when an item is due again. A source only says how to ask it
-and where its answers go.
+Only this module decides when to stop and what is recorded; a source says how to ask it and where its answers go.
 """
 
 import logging

@@ -48,11 +48,7 @@ class CatalogueConfig(dg.Config):
 
 
 def catalogue_asset(
-    name: str,
-    item_type: ItemType,
-    *,
-    description: str,
-    deps: Sequence[dg.AssetsDefinition] = (),
+    name: str, item_type: ItemType, *, description: str, deps: Sequence[dg.AssetsDefinition] = ()
 ) -> dg.AssetsDefinition:
     """Define the asset that lists one type of item of all libraries, and merges what was listed into the catalogue.
 

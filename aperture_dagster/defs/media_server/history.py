@@ -84,12 +84,7 @@ def watch_history(
 
 
 def _sync_history(
-    user: User,
-    config: HistoryConfig,
-    settings: Settings,
-    database: Database,
-    server: MediaServerReader,
-    clock: Clock,
+    user: User, config: HistoryConfig, settings: Settings, database: Database, server: MediaServerReader, clock: Clock
 ) -> UserOutcome:
     """Read what is new of a user's history, or all of it when that is due.
 
