@@ -102,6 +102,7 @@ def test_a_failure_of_one_job_holds_up_no_other(installation: Installation) -> N
 def test_an_installation_that_has_been_filled_is_left_alone(installation: Installation) -> None:
     installation.has("users", "movies", "series", "episodes")
     installation.has("tmdb_metadata", "omdb_ratings", "mdblist_scores", "enriched_metadata")
+    installation.has("top_picks", "top_picks_libraries")
     assert installation.tick() == ([], "Everything has been read once.")
 
 

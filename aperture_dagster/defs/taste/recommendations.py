@@ -65,9 +65,6 @@ def recommendations(
     Nothing watched, started or disliked, also not as another copy; only what the user may see. Replaced whole, in one
     transaction.
     """
-    # pandas and numpy double the time that every `dagster` command takes to start.
-    from aperture_dagster.ranking.config import COMPONENTS
-
     with operator_errors(context, settings):
         with database.transaction() as connection:
             learned = users_with_taste(connection)
@@ -76,21 +73,8 @@ def recommendations(
     def serve(user: User) -> UserOutcome:
         if user.user_id not in learned:
             raise MissingPrerequisite("No taste has been learned yet: materialize taste_profiles first.")
-        copies = visible[user.user_id]
-        rows = [
-            {
-                "user_id": user.user_id,
-                "media_type": row["media_type"],
-                "rank": int(row["rank"]),
-                "work_id": int(row["work_id"]),
-                "item_id": int(copies[row["work_id"]]),
-                "score": round(float(row["score"]), 4),
-                "components": {name: round(float(row[name]), 3) for name in COMPONENTS},
-                "because": [int(work_id) for work_id in row["because"]],
-                "is_cold": bool(row["cold"]),
-            }
-            for row in model.for_user(user.user_id).to_dict("records")
-        ]
+        ranked = model.for_user(user.user_id)
+        rows = [_recommendation_row(user, row, visible[user.user_id]) for row in ranked.to_dict("records")]
         with database.transaction() as connection:
             counts = replace_recommendations(connection, user.user_id, rows)
             shown = recommendation_table(connection, user.user_id)
@@ -163,6 +147,22 @@ def _excluded(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> 
         limit = user.max_parental_rating
         mask |= np.array([not within_limit(rating, limit) for rating in items["official_rating"]], dtype=bool)
     return mask
+
+
+def _recommendation_row(user: User, row: dict[str, Any], copies: Mapping[int, int]) -> dict[str, Any]:
+    from aperture_dagster.ranking.config import COMPONENTS
+
+    return {
+        "user_id": user.user_id,
+        "media_type": row["media_type"],
+        "rank": int(row["rank"]),
+        "work_id": int(row["work_id"]),
+        "item_id": int(copies[row["work_id"]]),
+        "score": round(float(row["score"]), 4),
+        "components": {name: round(float(row[name]), 3) for name in COMPONENTS},
+        "because": [int(work_id) for work_id in row["because"]],
+        "is_cold": bool(row["cold"]),
+    }
 
 
 def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dict[str, Any]:
