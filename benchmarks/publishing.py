@@ -94,7 +94,8 @@ def prepare(settings: Settings, titles: int) -> None:
         for user in read_users(connection):
             rows: list[dict[str, Any]] = []
             for media_type in ("movie", "series"):
-                own = items[items["media_type"] == media_type][["work_id", "item_id"]].to_numpy().tolist()
+                of_type = items[items["media_type"] == media_type]
+                own = list(zip(of_type["work_id"].tolist(), of_type["item_id"].tolist(), strict=True))
                 chosen = random.Random(f"{user.name} {media_type}").sample(own, min(titles, len(own)))
                 rows += [
                     {
