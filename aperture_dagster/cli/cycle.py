@@ -96,7 +96,7 @@ def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float
 
 
 def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, settings: Settings) -> None:
-    request = job.run_request(instance, settings)
+    request = job.first_request(instance, settings)
     if request is None:
         raise OperatorError("The server has no user who takes part.")
     result = definitions.resolve_job_def(job.name).execute_in_process(

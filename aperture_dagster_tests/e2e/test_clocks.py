@@ -179,7 +179,9 @@ def test_a_day_of_top_picks_ends_at_midnight_in_the_operators_time_zone(househol
         (2024, 11, 3, 0, 30), (2024, 11, 3, 23, 30), (2024, 11, 4, 0, 30), (2099, 1, 1, 0, 0),
     ]  # fmt: skip
     spring_night, spring, after_spring, autumn_night, autumn, after_autumn, future = titles
-    with household(world, {"clock": clock}, timezone="America/New_York") as (simulator, home):
+    days = (today - date(2024, 3, 1)).days
+    how = {"timezone": "America/New_York", "top_picks_history_days": days}
+    with household(world, {"clock": clock}, **how) as (simulator, home):
         for title, moment in zip(world.titles, moments, strict=True):
             simulator.state.play(Play(USER, title.key, datetime(*moment, tzinfo=new_york)))
         for job in ("sync_users", "sync_movies"):

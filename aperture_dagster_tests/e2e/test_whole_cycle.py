@@ -187,7 +187,8 @@ def test_a_removed_user_keeps_the_history_and_returns_as_the_same_record(househo
 
 
 def test_top_picks_of_a_past_day_can_be_computed_again_with_the_same_result(household):
-    with household(load_demo_world(now=datetime.now(UTC), users=6)) as (simulator, home):
+    world = load_demo_world(now=datetime.now(UTC), users=6)
+    with household(world, top_picks_history_days=200) as (simulator, home):
         home.cycle()
         days = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (1, 20, 200)]
         for day in days:

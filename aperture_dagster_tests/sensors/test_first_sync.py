@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from aperture_dagster.build import build_definitions
+from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
@@ -30,14 +32,22 @@ class Installation:
     def run(self, job: str) -> dg.DagsterRun:
         return self.instance.create_run_for_job(self.definitions.resolve_job_def(job))
 
-    def tick(self, at: datetime | None = None) -> tuple[list[str | None], str | None]:
-        """What one look starts, and why it starts nothing."""
+    def look(self, at: datetime | None = None) -> Any:
+        """One look of the sensor."""
         sensor = self.definitions.resolve_sensor_def("first_sync_sensor")
         clock = Clock((lambda: at) if at is not None else None)
         with dg.build_sensor_context(
             instance=self.instance, definitions=self.definitions, resources={"clock": clock}
         ) as context:
-            result = sensor.evaluate_tick(context)
+            return sensor.evaluate_tick(context)
+
+    def requests(self) -> list[dg.RunRequest]:
+        """The runs that one look starts."""
+        return list(self.look().run_requests or [])
+
+    def tick(self, at: datetime | None = None) -> tuple[list[str | None], str | None]:
+        """What one look starts, and why it starts nothing."""
+        result = self.look(at)
         return [request.job_name for request in result.run_requests or []], result.skip_message
 
     def starts(self, at: datetime | None = None) -> list[str | None]:
@@ -102,8 +112,21 @@ def test_a_failure_of_one_job_holds_up_no_other(installation: Installation) -> N
 def test_an_installation_that_has_been_filled_is_left_alone(installation: Installation) -> None:
     installation.has("users", "movies", "series", "episodes")
     installation.has("tmdb_metadata", "omdb_ratings", "mdblist_scores", "enriched_metadata")
-    installation.has("top_picks", "top_picks_libraries")
+    installation.has("watch_history", "top_picks", "top_picks_libraries")
     assert installation.tick() == ([], "Everything has been read once.")
+
+
+def test_top_picks_of_all_days_are_made_once_plays_have_been_read(installation: Installation) -> None:
+    installation.has("users", "movies", "series", "episodes")
+    assert "refresh_top_picks" not in installation.starts()
+    installation.has("tmdb_metadata", "omdb_ratings", "mdblist_scores", "enriched_metadata", "watch_history")
+    (request,) = installation.requests()
+    days = installation.definitions.resolve_asset_graph().get(dg.AssetKey("top_picks")).partitions_def
+    assert days is not None
+    keys = days.get_partition_keys()
+    assert request.job_name == "refresh_top_picks"
+    assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == (keys[0], keys[-1])
+    assert len(keys) == 31
 
 
 def test_nothing_is_read_without_a_server(settings: Settings, instance: dg.DagsterInstance) -> None:
