@@ -278,3 +278,40 @@ def test_every_setting_has_a_description():
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert field.description.endswith((".", ")")), name
+
+
+# Top Picks
+
+
+def test_mdblist_without_a_list_is_refused_with_the_setting_that_is_missing():
+    message = error_of(top_picks_movies_source="mdblist")
+    assert message == (
+        "Setting top_picks_movies_source given by the program: MDBList needs a list: set top_picks_mdblist_movies to "
+        "its number or user/slug (was 'mdblist')."
+    )
+    assert "top_picks_mdblist_series" in error_of(top_picks_series_source="hybrid", top_picks_hybrid_with="mdblist")
+    assert load_settings(top_picks_series_source="hybrid").top_picks_hybrid_with == "tmdb"
+    both = load_settings(top_picks_movies_source="mdblist", top_picks_mdblist_movies="anna/best-films")
+    assert both.top_picks_mdblist_movies == "anna/best-films"
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (2194, "2194"), ("2194", "2194"), (" anna/best-films ", "anna/best-films"),
+        ("https://mdblist.com/lists/anna/best-films/", "anna/best-films"), ("", None),
+    ],
+)  # fmt: skip
+def test_a_list_of_mdblist_is_named_by_number_user_and_slug_or_address(given: Any, name: str | None):
+    assert load_settings(top_picks_mdblist_series=given).top_picks_mdblist_series == name
+
+
+@pytest.mark.parametrize("given", ["anna", "anna/best/films", "../user", "a/..", "12?x=1", "anna/best films", "a/b#c"])
+def test_what_is_no_list_of_mdblist_is_refused(given: str):
+    assert "expected a list of MDBList by its number or as user/slug" in error_of(top_picks_mdblist_movies=given)
+
+
+@pytest.mark.parametrize("given", ["score", "score.down", "random.asc", "asc", ".asc"])
+def test_an_order_of_mdblist_has_a_name_and_a_direction(given: str):
+    assert "with .asc or .desc, such as score.desc" in error_of(top_picks_mdblist_sort=given)
+    assert load_settings(top_picks_mdblist_sort="score.desc").top_picks_mdblist_sort == "score.desc"

@@ -100,7 +100,7 @@ def test_what_is_about_the_whole_needs_no_partition(tick, job: str):
     ],
 )
 def test_top_picks_are_those_of_the_day_where_the_operator_lives(tick, timezone: str, at: datetime, day: str):
-    assert tick("refresh_top_picks", at=at, timezone=timezone).partition_key == day
+    assert tick("refresh_top_picks", at=at, timezone=timezone, top_picks_history_days=9000).partition_key == day
 
 
 @pytest.mark.parametrize("job", ["sync_users", "sync_watch_history", "refresh_top_picks"])

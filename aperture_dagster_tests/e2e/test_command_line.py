@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,9 @@ def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(hom
             assert entry["imdb_id"] is None or re.fullmatch(r"tt\d+", entry["imdb_id"])
     assert set(summary["top_picks"]) == {"movie", "series"}
     assert all(0 < len(picks) <= 10 for picks in summary["top_picks"].values())
+    assert {(*sorted(pick),) for picks in summary["top_picks"].values() for pick in picks} == {
+        ("completion", "imdb_id", "plays", "rank", "relaxed", "score", "source", "title", "tmdb_id", "viewers", "year")
+    }
     assert set(summary["shows_you_watch"]) == set(summary["recommendations"])
     watched = [entry for entries in summary["shows_you_watch"].values() for entry in entries]
     for entry in watched:
@@ -103,6 +107,13 @@ def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(hom
     )  # fmt: skip
     assert span.returncode == 0, span.stderr
     assert "3 users served" in span.stderr + span.stdout
+    today = datetime.now(UTC).date()
+    month = run(
+        "dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select", "top_picks",
+        "--partition-range", f"{today - timedelta(days=29)}...{today}", home=home, APERTURE_HOME=str(home),
+    )  # fmt: skip
+    assert month.returncode == 0, month.stderr
+    assert "Done: 30 days, 0 rows written" in month.stderr + month.stdout
     again = demo(home)
     assert outcome_of(again) == outcome_of(summary)
     assert {name: rows for name, rows in again["rows_written"].items() if rows} == {}

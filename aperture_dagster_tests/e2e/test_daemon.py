@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,7 @@ def test_a_backfill_completes_and_the_sensor_serves_new_users_in_one_run(
                 house.cycle(skip=("refresh_top_picks",))
                 users = house.everyone()
                 assert len(users) == 3
-                # Pictures of studios are off by default, and that step says so instead.
-                expected = demo_assets() - {"top_picks", "studio_pictures"}
+                expected = demo_assets() - {"top_picks", "top_picks_libraries"}
                 assert steps_with_a_closing_line(instance) == expected
                 backfill = [
                     BIN / "dagster",
@@ -134,6 +134,12 @@ def test_a_backfill_completes_and_the_sensor_serves_new_users_in_one_run(
                         "the backfill did not complete",
                     )
                     assert not done("first_list"), "all users had a list already"
+
+                    today = datetime.now(UTC).date().isoformat()
+                    wait_for(
+                        lambda: done("refresh_top_picks", "dagster/asset_partition_range_end") == [today],
+                        "Top Picks did not follow the first lists",
+                    )
 
                     newcomers = ["newcomer", "partner"]
                     for name in newcomers:

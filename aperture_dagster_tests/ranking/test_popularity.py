@@ -9,6 +9,8 @@ import pytest
 from aperture_dagster.ranking.popularity import (
     TOP_PICKS_COLUMNS,
     bayesian_average,
+    hybrid_top_picks,
+    listed_top_picks,
     local_top_picks,
     log_votes,
     media_rows,
@@ -208,3 +210,56 @@ def test_completion_and_title_columns_are_optional():
     plays = log(("a", 1, 1), ("b", 1, 1)).drop(columns="completion")
     found = local_top_picks(plays, pd.DataFrame({"work_id": [1]}), as_of=NOW)
     assert found["work_id"].tolist() == [1] and found["score"].notna().all()
+
+
+def test_a_list_from_outside_keeps_its_order_and_shows_what_was_watched_here():
+    plays = log(("a", 1, 1), ("b", 1, 1), ("a", 4, 99))
+    found = listed_top_picks([3, 99, 1, 4], plays, TITLES, as_of=NOW)
+    assert found["work_id"].tolist() == [3, 1, 4] and found["rank"].tolist() == [1, 2, 3]
+    assert found["viewers"].tolist() == [0, 2, 0] and found["plays"].tolist() == [0, 2, 0]
+    assert found["score"].is_monotonic_decreasing and found["score"].between(0, 1).all()
+    assert not found["relaxed"].any() and list(found.columns) == list(TOP_PICKS_COLUMNS)
+    assert listed_top_picks([3, 1], pd.DataFrame(), TITLES, as_of=NOW, limit=1)["work_id"].tolist() == [3]
+    assert listed_top_picks([3, 7], plays, TITLES, as_of=NOW, media_type="series")["work_id"].tolist() == [7]
+
+
+def hybrid(works: list[int], plays: pd.DataFrame, **options) -> pd.DataFrame:
+    return hybrid_top_picks(works, plays, TITLES, as_of=NOW, **options)
+
+
+def test_in_a_hybrid_list_the_best_of_both_sides_weigh_the_same():
+    # The household's best score is far below 1: one viewer of many, long ago, who gave up.
+    plays = log(("a", 1, 29, {"completion": 0.1}))
+    assert picks(plays)["score"][0] < 0.9
+    found = hybrid([2], plays, min_viewers=1).set_index("work_id")
+    assert found.loc[1, "score"] == found.loc[2, "score"] == 0.5
+
+
+def test_a_hybrid_list_is_weighted():
+    plays = log(*((user, 1, 1) for user in "abc"), ("a", 2, 1), ("b", 2, 1))
+    assert hybrid([3, 2, 1], plays, local_weight=0.0)["work_id"].tolist() == [3, 2, 1]
+    assert hybrid([3, 2, 1], plays, local_weight=1.0)["work_id"].tolist() == [1, 2, 3]
+    assert hybrid([3, 2, 1], plays)["work_id"].tolist()[0] in (1, 2)
+    assert hybrid([3, 2, 1], plays, limit=2)["rank"].tolist() == [1, 2]
+
+
+def test_in_a_hybrid_list_only_titles_that_are_not_on_the_list_need_the_minimum_of_viewers():
+    plays = log(*(("z", 1, 0.1) for _ in range(20)), ("a", 2, 29))
+    found = hybrid([3, 4, 2], plays)
+    assert found["work_id"].tolist()[-1] == 1 and found["relaxed"].tolist() == [False, False, False, True]
+
+
+def test_ties_of_a_hybrid_list_are_broken_by_rating_then_title():
+    titles = TITLES.assign(vote_average=[7.0, 9.0, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0])
+    plays = log(*((user, work, 1) for work in (1, 2, 3) for user in "ab"))
+    for seed in range(3):
+        shuffled = titles.sample(frac=1.0, random_state=seed)
+        found = hybrid_top_picks([], plays, shuffled, as_of=NOW)
+        assert found["work_id"].tolist() == [2, 3, 1]
+
+
+def test_a_hybrid_list_without_plays_is_the_list_and_without_the_list_the_plays():
+    assert hybrid([5, 4], pd.DataFrame())["work_id"].tolist() == [5, 4]
+    plays = log(("a", 1, 1), ("b", 1, 1))
+    assert hybrid([], plays)["work_id"].tolist() == [1]
+    assert hybrid([], pd.DataFrame()).empty

@@ -294,3 +294,27 @@ def test_an_answer_about_another_title_is_rejected(said: Callable[[Any], Tmdb]):
     for ask in (lambda tmdb: tmdb.title("movie", 604), lambda tmdb: tmdb.collection(604)):
         with pytest.raises(BadAnswer, match=r"asked for .*604 and answered with 603"):
             ask(said(FILM))
+
+
+# Lists
+
+
+@pytest.mark.parametrize("name", ["popular", "trending", "top_rated"])
+@pytest.mark.parametrize("media_type", ["movie", "series"])
+def test_a_list_ends_with_its_last_page(said: Callable[[Any], Tmdb], media_type: Any, name: Any):
+    answer = {"page": 1, "results": [{"id": 7}, {"id": None}, "odd", {"id": 3}], "total_pages": 2, "total_results": 22}
+    client = said(answer)
+    first = client.listed(media_type, name)
+    assert [title.tmdb_id for title in first.titles] == [7, 3] and first.has_more
+    assert not client.listed(media_type, name, 2).has_more
+
+
+def test_pages_beyond_the_last_that_tmdb_gives_are_not_requested(said: Callable[[Any], Tmdb]):
+    client = said({"page": 500, "results": [{"id": 7}], "total_pages": 38_029, "total_results": 760_569})
+    assert client.listed("movie", "popular", 499).has_more and not client.listed("movie", "popular", 500).has_more
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"results": None, "total_pages": 1}, {"results": [], "total_pages": "1"}])
+def test_what_is_no_page_of_a_list_is_a_bad_answer(said: Callable[[Any], Tmdb], answer: Any):
+    with pytest.raises(BadAnswer):
+        said(answer).listed("movie", "popular")

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.mdblist.payloads import list_id
 from aperture_dagster.simulator.opinions import SCALES
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.world import World, WorldTitle
@@ -221,3 +222,26 @@ def test_the_path_of_a_batch_can_require_a_trailing_slash(serve, form: str, stat
             assert refused.next_request is not None
             assert refused.next_request.url == answer.request.url
         assert client.get("/imdb/movie/tt0000101").status_code == 200
+
+
+def test_a_list_has_pages_by_its_name_or_number(serve) -> None:
+    keys = [f"movie:{number}" for number in range(1_199, 1_049, -1)] + ["series:1", "movie:1"]
+    simulator = serve(World("films", [FILM, SHOW, *MANY]), mdblist_lists={"anna/best": keys}, mdblist_daily_limit=6)
+    with httpx.Client(base_url=simulator.mdblist_url, params=KEY, headers=AGENT) as mdblist:
+        page = mdblist.get("/lists/anna/best/items")
+        first = page.json()
+        assert [entry["id"] for entry in first["movies"]] == list(range(1_199, 1_099, -1))
+        assert first["pagination"] == {"limit": 100, "offset": 0, "total": 152, "has_more": True}
+        assert (page.headers["x-has-more"], page.headers["x-total-items"]) == ("true", "152")
+        assert page.headers["x-ratelimit-remaining"] == "5", "a page costs a request"
+        rest = mdblist.get(f"/lists/{list_id('anna/best')}/items/", params={"offset": 150, "limit": 1_000}).json()
+        assert [entry["id"] for entry in rest["movies"]] == [entry["id"] for entry in rest["shows"]] == [101]
+        assert rest["movies"][0] | {"rank": 152, "imdb_id": "tt0000101", "mediatype": "movie"} == rest["movies"][0]
+        assert not rest["pagination"]["has_more"]
+        order = {"sort": "tmdbpopular", "order": "asc", "limit": 2}
+        assert mdblist.get("/lists/anna/best/items", params=order).status_code == 200
+        titles = mdblist.get("/lists/anna/best/items", params={"sort": "title", "order": "desc", "limit": 2}).json()
+        assert titles["movies"][0]["title"] == "Title 1199" and titles["movies"][0]["rank"] == 1
+        assert mdblist.get("/lists/anna/worst/items").status_code == 404
+        assert mdblist.get("/lists/anna/best/items", params={"limit": 1_001}).status_code == 400
+        assert mdblist.get("/lists/anna/best/items").status_code == 429

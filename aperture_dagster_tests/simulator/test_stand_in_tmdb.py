@@ -257,3 +257,25 @@ def test_in_other_languages_some_titles_have_no_overview(serve) -> None:
         assert client.get("/movie/1?language=en-US").json()["overview"] == "A plot"
     assert set(overviews) == {"", "(de) A plot"}
     assert 4 < overviews.count("") < 20
+
+
+def test_lists_have_pages_of_twenty_in_an_order_of_their_own(serve) -> None:
+    films = [
+        WorldTitle(
+            f"movie:{number}", "movie", f"Film {number}", tmdb_id=number, popularity=float(number),
+            vote_average=10 - number % 9, vote_count=50 if number == 9 else 500,
+        )
+        for number in range(1, 46)
+    ]  # fmt: skip
+    simulator = serve(World("films", [*films, SHOW]))
+    with httpx.Client(base_url=simulator.tmdb_url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+        first, last = (client.get("/movie/popular", params={"page": page}).json() for page in (1, 3))
+        assert [one["id"] for one in first["results"]] == list(range(45, 25, -1))
+        assert (len(last["results"]), last["total_pages"], last["total_results"]) == (5, 3, 45)
+        assert client.get("/movie/popular", params={"page": 4}).json()["results"] == []
+        rated = [one["id"] for one in client.get("/movie/top_rated").json()["results"]]
+        assert rated[:4] == [45, 36, 27, 18] and 9 not in rated, "few votes are not enough"
+        day, week = (client.get(f"/trending/movie/{window}").json()["results"] for window in ("day", "week"))
+        assert {one["media_type"] for one in week} == {"movie"} and day != week
+        assert [one["name"] for one in client.get("/tv/popular").json()["results"]] == ["Show"]
+        assert client.get("/trending/movie/month").status_code == 404
