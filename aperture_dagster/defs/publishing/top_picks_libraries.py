@@ -61,7 +61,9 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
             reason = why_not_published(settings)
             if reason is not None:
                 context.log.info(reason)
-                return dg.MaterializeResult(metadata={"skipped": reason}, data_version=dg.DataVersion("off"))
+                return dg.MaterializeResult(
+                    metadata={"skipped": reason, "rows_written": 0, "requests": 0}, data_version=dg.DataVersion("off")
+                )
             with open_publication(context, settings, database, media_servers, services, clock) as publication:
                 published = publication.publish([KIND])
             outcomes = [one for one in published.outcomes if not one.retired]

@@ -47,6 +47,8 @@ def publish_for_users(
             with open_publication(context, settings, database, media_servers, services, clock) as publication:
                 published = publication.publish([kind], only_users=asked)
 
+    unreported = [published.requests] if published is not None else []
+
     def serve(user: User) -> UserOutcome:
         if published is None or not is_on(settings, kind):
             return UserOutcome("off", {"skipped": reason or "skipped: switched off in the settings"})
@@ -61,6 +63,8 @@ def publish_for_users(
             version=version,
             metadata={key: value for page in pages for key, value in page.items()} | numbers(outcomes),
             rows_written=sum(one.rows_written for one in outcomes),
+            # All users are published together; the first one's turn reports for them.
+            requests=unreported.pop() if unreported else 0,
         )
 
     yield from for_each_user(context, settings, database, serve, quiet=True)
