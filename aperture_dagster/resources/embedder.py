@@ -11,15 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aperture_dagster.resources import errors
 from aperture_dagster.resources.client import ServiceClient
-from aperture_dagster.resources.errors import (
-    BadAnswer,
-    NotFound,
-    Redirected,
-    RequestRejected,
-    ServiceNotConfigured,
-    ServiceRefused,
-)
 from aperture_dagster.resources.json_text import as_object, expect, one_line
 from aperture_dagster.resources.messages import Answer
 from aperture_dagster.resources.redaction import redact
@@ -122,7 +115,7 @@ class FastEmbedEmbedder(Embedder):
         try:
             from fastembed import TextEmbedding  # pyright: ignore[reportMissingImports]
         except ImportError:
-            raise ServiceNotConfigured(
+            raise errors.ServiceNotConfigured(
                 "APERTURE_EMBEDDER is fastembed, which is not installed: pip install 'aperture-dagster[transformer]'."
             ) from None
         self._model = TextEmbedding(model, cache_dir=cache_directory)
@@ -180,9 +173,9 @@ class OpenAiEmbedder(Embedder):
             places = batches.popleft()
             try:
                 found.update(zip(places, self._vectors([cut[place] for place in places]), strict=True))
-            except Redirected:
+            except errors.Redirected:
                 raise
-            except RequestRejected as error:
+            except errors.RequestRejected as error:
                 middle = len(places) // 2
                 if middle:
                     batches.extendleft((places[middle:], places[:middle]))
@@ -205,23 +198,23 @@ class OpenAiEmbedder(Embedder):
         body = {"model": self._model, "input": [text or " " for text in texts], "encoding_format": "float"}
         try:
             answer = self.client.transport.post_json("/embeddings", body, repeatable=True)
-        except NotFound as error:
-            raise NotFound(
+        except errors.NotFound as error:
+            raise errors.NotFound(
                 f"{error}. Check APERTURE_EMBEDDER_URL, which mostly ends in /v1, and APERTURE_EMBEDDER_MODEL."
             ) from None
         data = expect(expect(answer, dict, f"{ENDPOINT}'s answer").get("data"), list, f"{ENDPOINT}'s answer: data")
         if len(data) != len(texts):
-            raise BadAnswer(f"{ENDPOINT} returned {len(data)} vectors for {len(texts)} texts.")
+            raise errors.BadAnswer(f"{ENDPOINT} returned {len(data)} vectors for {len(texts)} texts.")
         try:
             rows = {entry["index"]: entry["embedding"] for entry in data}
             # In the order of the texts, whatever the order of the answer.
             vectors = np.asarray([rows[place] for place in range(len(texts))], dtype=np.float32)
         except (KeyError, TypeError, ValueError):
-            raise BadAnswer(f"{ENDPOINT}'s vectors cannot be parsed.") from None
+            raise errors.BadAnswer(f"{ENDPOINT}'s vectors cannot be parsed.") from None
         if vectors.ndim != 2 or not vectors.shape[1] or not np.isfinite(vectors).all():
-            raise BadAnswer(f"{ENDPOINT}'s vectors differ in length or are not numbers.")
+            raise errors.BadAnswer(f"{ENDPOINT}'s vectors differ in length or are not numbers.")
         if self._dimensions is not None and vectors.shape[1] != self._dimensions:
-            raise BadAnswer(f"{ENDPOINT} changed its vectors' length to {vectors.shape[1]}.")
+            raise errors.BadAnswer(f"{ENDPOINT} changed its vectors' length to {vectors.shape[1]}.")
         self._dimensions = vectors.shape[1]
         return vectors
 
@@ -255,7 +248,7 @@ def inspect_credit(api_key: str, answer: Answer) -> None:
     if answer.status == 402 or "insufficient_quota" in (error.get("code"), error.get("type")):
         message = redact(one_line(error.get("message")) or "", [api_key])[:160]
         quoted = f" ({message})" if message else ""
-        raise ServiceRefused(
+        raise errors.ServiceRefused(
             f"{ENDPOINT}: the account has no credit left{quoted}. Add credit there, or choose a local model with "
             "APERTURE_EMBEDDER. What was embedded is kept."
         )

@@ -21,15 +21,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from aperture_dagster.library.listed import ListedTitle, ListPage
+from aperture_dagster.resources import errors
 from aperture_dagster.resources.client import ServiceClient
-from aperture_dagster.resources.errors import (
-    BadAnswer,
-    NotFound,
-    QuotaSpent,
-    Redirected,
-    RequestRejected,
-    ServiceRefused,
-)
 from aperture_dagster.resources.json_text import as_object, expect, objects, one_line, unique
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.messages import Answer, retry_after_seconds
@@ -72,7 +65,7 @@ SCALES: dict[str, tuple[str, float]] = {
 }
 
 
-class BatchTooLarge(RequestRejected):
+class BatchTooLarge(errors.RequestRejected):
     """MDBList refuses a batch of ``size`` ids, probably for its size; ``smaller`` is the next size to try."""
 
     def __init__(self, message: str, size: int) -> None:
@@ -80,7 +73,7 @@ class BatchTooLarge(RequestRejected):
         self.smaller = next(step for step in BATCH_STEPS if step < size)
 
 
-class NoSuchPath(RequestRejected):
+class NoSuchPath(errors.RequestRejected):
     """404 for a path, as another server would also answer."""
 
 
@@ -128,7 +121,7 @@ class MdbList(ServiceClient):
             raise refused.meaning() from None
         # The fields have had several names.
         if not ACCOUNT_FIELDS & expect(answer, dict, "MDBList's account").keys():
-            raise BadAnswer("MDBList's answer does not describe an account")
+            raise errors.BadAnswer("MDBList's answer does not describe an account")
 
     def titles(self, media_type: MediaType, provider: Provider, ids: Sequence[Id]) -> MdbListAnswer[Id]:
         """Request titles, keyed in the answer by the given ids.
@@ -152,7 +145,7 @@ class MdbList(ServiceClient):
             answer = self._post(f"/{provider}/{TYPES[media_type]}", body)
         except _Refused as refused:
             raise refused.meaning(len(requested)) from None
-        except NotFound:
+        except errors.NotFound:
             return MdbListAnswer()
         return parse_titles(answer, provider, requested)
 
@@ -182,10 +175,10 @@ class MdbList(ServiceClient):
         except _Refused as refused:
             if refused.status == 403:
                 message = f"MDBList: the list {name} was refused (403){refused.message}. Is it private?"
-                raise ServiceRefused(f"{message} If not, check MDBLIST_API_KEY.") from None
+                raise errors.ServiceRefused(f"{message} If not, check MDBLIST_API_KEY.") from None
             raise refused.meaning() from None
-        except (NotFound, NoSuchPath):
-            raise NotFound(f"MDBList has no list {name}") from None
+        except (errors.NotFound, NoSuchPath):
+            raise errors.NotFound(f"MDBList has no list {name}") from None
         return parse_list(answer, media_type, end=offset + limit)
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
@@ -193,11 +186,11 @@ class MdbList(ServiceClient):
 
     def _either_path(self, path: str, send: Callable[[str], Any]) -> Any:
         """Send to ``path``, with or without a trailing slash. Raises the first refusal if both are refused."""
-        refusal: RequestRejected | None = None
+        refusal: errors.RequestRejected | None = None
         for ending in self._path_endings:
             try:
                 answer = send(path + ending)
-            except (Redirected, NoSuchPath) as error:
+            except (errors.Redirected, NoSuchPath) as error:
                 refusal = refusal or error
             else:
                 self._path_endings = (ending,)
@@ -213,13 +206,15 @@ class _Refused(Exception):
         super().__init__(status, message)
         self.status, self.message = status, f": {message}" if message else ""
 
-    def meaning(self, size: int = 1) -> ServiceRefused | RequestRejected:
+    def meaning(self, size: int = 1) -> errors.ServiceRefused | errors.RequestRejected:
         """Return what it means for a request with so many ids."""
         if self.status == 401 or (self.status == 403 and size <= ALWAYS_ALLOWED):
-            return ServiceRefused(f"MDBList: the key was refused ({self.status}){self.message}. Check MDBLIST_API_KEY.")
+            return errors.ServiceRefused(
+                f"MDBList: the key was refused ({self.status}){self.message}. Check MDBLIST_API_KEY."
+            )
         if size > 1:
             return BatchTooLarge(f"MDBList refuses {size} titles at once ({self.status}){self.message}", size)
-        return RequestRejected(f"MDBList: answered {self.status}{self.message}")
+        return errors.RequestRejected(f"MDBList: answered {self.status}{self.message}")
 
 
 def inspect(api_key: str, quota: QuotaLedger | None, answer: Answer) -> None:
@@ -240,16 +235,16 @@ def inspect(api_key: str, quota: QuotaLedger | None, answer: Answer) -> None:
         raise _Refused(answer.status, message)
     if answer.status == 404:
         if "item not found" in message.lower():
-            raise NotFound(f"MDBList has no such title: {message}")
+            raise errors.NotFound(f"MDBList has no such title: {message}")
         raise NoSuchPath(f"MDBList: answered 404{f': {message}' if message else ''}. Check APERTURE_MDBLIST_URL")
     if answer.status == 200 and message:
         if _SPENT.search(message):
             raise _quota_spent(f" ({message})")
-        raise BadAnswer(f"MDBList answered with an error: {message}")
+        raise errors.BadAnswer(f"MDBList answered with an error: {message}")
 
 
-def _quota_spent(message: str) -> QuotaSpent:
-    return QuotaSpent(
+def _quota_spent(message: str) -> errors.QuotaSpent:
+    return errors.QuotaSpent(
         f"MDBList: the day's requests are used up{message}. What was fetched is kept; the rest follows the next day."
     )
 
@@ -265,7 +260,7 @@ def parse_titles(answer: Any, provider: Provider, requested: dict[str, Id]) -> M
             try:
                 result.found[one] = parse_title(entry)
                 result.unreadable.pop(one, None)
-            except BadAnswer as error:
+            except errors.BadAnswer as error:
                 result.unreadable[one] = str(error)
     return result
 

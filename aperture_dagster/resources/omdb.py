@@ -14,16 +14,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from aperture_dagster.resources import errors
 from aperture_dagster.resources import omdb_values as values
 from aperture_dagster.resources.client import ServiceClient
-from aperture_dagster.resources.errors import (
-    BadAnswer,
-    NotFound,
-    QuotaSpent,
-    ServiceError,
-    ServiceRefused,
-    TemporaryError,
-)
 from aperture_dagster.resources.json_text import expect, objects
 from aperture_dagster.resources.messages import Answer
 from aperture_dagster.resources.redaction import redact
@@ -55,7 +48,7 @@ class Omdb(ServiceClient):
 
     def check(self) -> None:
         """Request any title to verify the key; costs one request of the quota. Raises as :meth:`title`."""
-        with suppress(NotFound):
+        with suppress(errors.NotFound):
             self._fetch(ANY_TITLE)
 
     def title(self, imdb_id: str) -> dict[str, Any]:
@@ -69,7 +62,7 @@ class Omdb(ServiceClient):
             ServiceUnavailable: see :class:`Transport`.
         """
         if not _IMDB_ID.fullmatch(imdb_id):
-            raise NotFound(f"OMDb was not asked: {imdb_id!r} is not the IMDb id of a title")
+            raise errors.NotFound(f"OMDb was not asked: {imdb_id!r} is not the IMDb id of a title")
         return parse_title(self._fetch(imdb_id), imdb_id)
 
     def _fetch(self, imdb_id: str) -> Any:
@@ -83,7 +76,7 @@ def inspect(api_key: str, answer: Answer) -> None:
         raise _meaning(redact(message, [api_key])[:160], refused=answer.status != 200)
     if answer.status == 404:
         # OMDb has one path, and reports unknown titles with 200: this is another server, or OMDb is half down.
-        raise TemporaryError("answered 404, as OMDb never does for a title. Check APERTURE_OMDB_URL")
+        raise errors.TemporaryError("answered 404, as OMDb never does for a title. Check APERTURE_OMDB_URL")
 
 
 def _is_error(answer: Answer) -> bool:
@@ -93,22 +86,22 @@ def _is_error(answer: Answer) -> bool:
     return isinstance(response, str) and response.strip().lower() == "false"
 
 
-def _meaning(message: str, *, refused: bool) -> ServiceError | TemporaryError:
+def _meaning(message: str, *, refused: bool) -> errors.ServiceError | errors.TemporaryError:
     quoted = f" ({message})" if message else ""
     if _SPENT.search(message):
-        return QuotaSpent(
+        return errors.QuotaSpent(
             f"OMDb: the day's requests are used up{quoted}. What was fetched is kept; the rest follows the next day."
         )
     if refused or _KEY.search(message):
-        return ServiceRefused(
+        return errors.ServiceRefused(
             f"OMDb: the key was refused{quoted}. Check OMDB_API_KEY; "
             "a new key works only after the link in OMDb's e-mail was opened."
         )
     if _NOT_FOUND.search(message):
-        return NotFound(f"OMDb has no such title{quoted}")
+        return errors.NotFound(f"OMDb has no such title{quoted}")
     if _PASSING.search(message):
-        return TemporaryError(f"answered: {message}")
-    return BadAnswer(f"OMDb answered with an unknown error: {message or 'no reason given'}")
+        return errors.TemporaryError(f"answered: {message}")
+    return errors.BadAnswer(f"OMDb answered with an unknown error: {message or 'no reason given'}")
 
 
 def parse_title(answer: Any, imdb_id: str) -> dict[str, Any]:
@@ -120,11 +113,11 @@ def parse_title(answer: Any, imdb_id: str) -> dict[str, Any]:
     answer = expect(answer, dict, "OMDb's answer")
     response = expect(answer.get("Response"), str, "OMDb's answer: Response")
     if response.strip().lower() != "true":
-        raise BadAnswer(f"OMDb's answer for {imdb_id}: Response is {response[:40]!r}")
+        raise errors.BadAnswer(f"OMDb's answer for {imdb_id}: Response is {response[:40]!r}")
     found = expect(answer.get("imdbID"), str, "OMDb's answer: imdbID").strip()
     # The number may have more leading zeros.
     if not _IMDB_ID.fullmatch(found) or int(found[2:]) != int(imdb_id[2:]):
-        raise BadAnswer(f"OMDb was asked for {imdb_id} and answered with {found[:40]!r}")
+        raise errors.BadAnswer(f"OMDb was asked for {imdb_id} and answered with {found[:40]!r}")
     ratings = {
         source.lower(): entry.get("Value")
         for entry in reversed(objects(answer.get("Ratings")))

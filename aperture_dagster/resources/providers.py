@@ -5,16 +5,9 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from aperture_dagster.resources import errors
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.embedder import Embedder, make_embedder
-from aperture_dagster.resources.errors import (
-    BadAnswer,
-    NotFound,
-    Redirected,
-    RequestRejected,
-    ServiceNotConfigured,
-    ServiceRefused,
-)
 from aperture_dagster.resources.home_network import route_to_media_server
 from aperture_dagster.resources.media_server.detect import detect_server_type
 from aperture_dagster.resources.media_server.emby import EmbyReader
@@ -50,7 +43,7 @@ class MediaServers:
             with self._database.transaction() as connection:
                 before = remember_server(connection, asdict(identity))
             if before is not None and before["server_id"] != identity.server_id:
-                raise ServiceRefused(
+                raise errors.ServiceRefused(
                     f"APERTURE_MEDIA_SERVER_URL leads to {identity.name!r}, but {settings.home_path} holds the "
                     f"library of {before['name']!r}; nothing was changed. "
                     "Set APERTURE_HOME to another folder for another server."
@@ -75,12 +68,12 @@ class MediaServers:
         settings = self._settings
         url, key = settings.media_server_url, settings.media_server_api_key
         if url is None:
-            raise ServiceNotConfigured(
+            raise errors.ServiceNotConfigured(
                 "APERTURE_MEDIA_SERVER_URL is not set: set it to the address of the Jellyfin or Emby server, "
                 "or look at the demo with `aperture up --demo`."
             )
         if key is None or not key.get_secret_value():
-            raise ServiceNotConfigured(
+            raise errors.ServiceNotConfigured(
                 "APERTURE_MEDIA_SERVER_API_KEY is not set: make a key on the server "
                 "(Jellyfin: Dashboard, API Keys; Emby: Settings, API Keys)."
             )
@@ -102,10 +95,10 @@ class MediaServers:
 def _identity(server: MediaServerReader, url: str) -> ServerIdentity:
     try:
         return server.identity()
-    except Redirected:
+    except errors.Redirected:
         raise
-    except (NotFound, RequestRejected, BadAnswer) as error:
-        raise ServiceRefused(
+    except (errors.NotFound, errors.RequestRejected, errors.BadAnswer) as error:
+        raise errors.ServiceRefused(
             f"What answers at APERTURE_MEDIA_SERVER_URL ({url}) is neither Jellyfin nor Emby ({error}): set it to the "
             "server's address as a browser shows it, such as http://192.168.1.10:8096, without /web and what follows."
         ) from None

@@ -17,18 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 import tenacity
 
+from aperture_dagster.resources import errors
 from aperture_dagster.resources.deadlines import BoundedBackend
-from aperture_dagster.resources.errors import (
-    BadAnswer,
-    Cancelled,
-    NotFound,
-    Redirected,
-    RequestRejected,
-    ServicePaused,
-    ServiceRefused,
-    ServiceUnavailable,
-    TemporaryError,
-)
 from aperture_dagster.resources.home_network import Route, is_private
 from aperture_dagster.resources.json_text import one_line
 from aperture_dagster.resources.messages import Answer, Request, retry_after_seconds
@@ -175,15 +165,15 @@ class Transport:
         try:
             if answer.body.strip() or answer.status == 204 or request.method == "POST":
                 return answer.json(lenient=lenient)
-        except BadAnswer as error:
+        except errors.BadAnswer as error:
             if "json" in answer.content_type:
-                raise BadAnswer(f"{self._where(request)}: {error}") from None
-        raise TemporaryError(f"the answer is not JSON ({answer.content_type}){self._check_address()}")
+                raise errors.BadAnswer(f"{self._where(request)}: {error}") from None
+        raise errors.TemporaryError(f"the answer is not JSON ({answer.content_type}){self._check_address()}")
 
     def _retry(self, request: Request, attempt: Callable[[Request], T]) -> T:
         """Call ``attempt`` until it succeeds, at most as often as allowed."""
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TemporaryError),
+            retry=tenacity.retry_if_exception_type(errors.TemporaryError),
             stop=tenacity.stop_after_attempt(self._attempts if request.may_repeat else 1),
             wait=self._wait_seconds,
             sleep=self._sleep,
@@ -194,17 +184,17 @@ class Transport:
         )
         try:
             return retrying(attempt, request)
-        except TemporaryError as error:
-            raise ServiceUnavailable(self._clean(f"{self._where(request)}: {error}.")) from None
+        except errors.TemporaryError as error:
+            raise errors.ServiceUnavailable(self._clean(f"{self._where(request)}: {error}.")) from None
 
     def _wait_seconds(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome is not None else None
-        wait = error.wait if isinstance(error, TemporaryError) else None
+        wait = error.wait if isinstance(error, errors.TemporaryError) else None
         return self._backoff(state) if wait is None else wait
 
     def _sleep(self, seconds: float) -> None:
         if self._cancelled.wait(seconds):
-            raise Cancelled(f"{self.service}: the run was stopped")
+            raise errors.Cancelled(f"{self.service}: the run was stopped")
 
     def _send_once(self, request: Request) -> Answer:
         self._check_headers(request.headers)
@@ -234,7 +224,7 @@ class Transport:
                 response.close()
         except (httpx.HTTPError, httpx.InvalidURL, zlib.error) as error:
             if self._cancelled.is_set():
-                raise Cancelled(f"{self.service}: the run was stopped") from None
+                raise errors.Cancelled(f"{self.service}: the run was stopped") from None
             raise self._translate(error) from None
         self._raise_for_status(request, answer)
         return answer
@@ -252,24 +242,26 @@ class Transport:
                 if is_error:
                     # The first words are enough for a message.
                     break
-                raise BadAnswer(f"{self.service}: {request.path} is larger than {limit / 1e6:g} MB; it was not read")
+                raise errors.BadAnswer(
+                    f"{self.service}: {request.path} is larger than {limit / 1e6:g} MB; it was not read"
+                )
         return Answer(response.status_code, response.headers, bytes(body[:limit]))
 
     def _translate(self, error: Exception) -> Exception:
         """Return what a failure of the network, or of the address, means for the request."""
         if isinstance(error, httpx.TimeoutException):
-            return TemporaryError(f"no answer in time ({type(error).__name__}){self._check_address()}")
+            return errors.TemporaryError(f"no answer in time ({type(error).__name__}){self._check_address()}")
         if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol)):
             message = f"{self.service}: {self.base_url} is not a usable address: {error}{self._check_address()}"
-            return ServiceRefused(self._clean(message))
+            return errors.ServiceRefused(self._clean(message))
         reason = str(error) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in reason:
             why = reason.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or "unknown reason"
             message = f"{self.service} at {self.base_url}: its certificate is not trusted ({why})."
-            return ServiceRefused(self._clean(f"{message} {self._route.certificate_advice}".rstrip()))
+            return errors.ServiceRefused(self._clean(f"{message} {self._route.certificate_advice}".rstrip()))
         if "WRONG_VERSION_NUMBER" in reason:
             reason = "it does not speak https: the address begins with http://, or the port is another"
-        return TemporaryError(f"{reason}{self._check_address()}")
+        return errors.TemporaryError(f"{reason}{self._check_address()}")
 
     def _raise_for_status(self, request: Request, answer: Answer) -> None:
         """Raise what an answer means, unless it is the requested one."""
@@ -284,25 +276,27 @@ class Transport:
             if wait is not None and wait > LONGEST_RETRY_AFTER:
                 resumes_at = datetime.now(UTC) + timedelta(seconds=wait)
                 asks = f"asks to be left alone until {resumes_at:%Y-%m-%d %H:%M} UTC"
-                raise ServicePaused(f"{where}: answered {status}{excerpt}, and {asks}", resumes_at)
-            raise TemporaryError(f"answered {status}{excerpt}", wait)
+                raise errors.ServicePaused(f"{where}: answered {status}{excerpt}, and {asks}", resumes_at)
+            raise errors.TemporaryError(f"answered {status}{excerpt}", wait)
         if status in (401, 403):
             advice = f" Check {self._setting}." if self._setting else ""
             if self._route.password_advice and "basic" in answer.headers.get("www-authenticate", "").lower():
                 advice = f" {self._route.password_advice}"
-            raise ServiceRefused(f"{where}: refused ({status}){excerpt}.{advice}")
+            raise errors.ServiceRefused(f"{where}: refused ({status}){excerpt}.{advice}")
         if status == 404:
-            raise NotFound(f"{where}: not found")
+            raise errors.NotFound(f"{where}: not found")
         if status < 400 and (target := answer.headers.get("location")):
             setting = self._address_setting or "the setting"
-            raise Redirected(f"{where}: redirects to {self._clean(target)[:200]}; set {setting} to the final address")
-        raise RequestRejected(f"{where}: answered {status}{excerpt}")
+            raise errors.Redirected(
+                f"{where}: redirects to {self._clean(target)[:200]}; set {setting} to the final address"
+            )
+        raise errors.RequestRejected(f"{where}: answered {status}{excerpt}")
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         for value in headers.values():
             if not value.isascii() or not value.isprintable():
                 # Checked here, because the error that httpx raises shows the key.
-                raise ServiceRefused(
+                raise errors.ServiceRefused(
                     f"{self.service}: {self._setting or 'the key'} contains a character that no key contains."
                 )
 

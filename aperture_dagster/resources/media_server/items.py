@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from aperture_dagster.resources.json_text import as_object, expect
+from aperture_dagster.resources.media_server import values
 from aperture_dagster.resources.media_server.records import (
     ItemState,
     MediaType,
@@ -12,18 +13,6 @@ from aperture_dagster.resources.media_server.records import (
     ServerStudio,
     ServerTitle,
     ServerUser,
-)
-from aperture_dagster.resources.media_server.values import (
-    day_of,
-    moment_of,
-    parse_id,
-    parse_integer,
-    parse_minutes,
-    parse_names,
-    parse_number,
-    parse_text,
-    parse_texts,
-    require_text,
 )
 
 ITEM_TYPES: dict[MediaType, str] = {"movie": "Movie", "series": "Series"}
@@ -34,17 +23,17 @@ def parse_user(item: dict[str, Any]) -> ServerUser:
     policy = policy_of(item)
     folders = policy.get("EnabledFolders")
     return ServerUser(
-        user_id=parse_id(item.get("Id")),
-        name=require_text(item, "Name"),
+        user_id=values.parse_id(item.get("Id")),
+        name=values.require_text(item, "Name"),
         is_administrator=policy.get("IsAdministrator") is True,
         is_hidden=policy.get("IsHidden") is True,
         is_disabled=policy.get("IsDisabled") is True,
-        max_parental_rating=parse_integer(policy, "MaxParentalRating"),
+        max_parental_rating=values.parse_integer(policy, "MaxParentalRating"),
         all_libraries=policy.get("EnableAllFolders", True) is not False,
-        library_ids=tuple(sorted(parse_id(folder) for folder in folders)) if isinstance(folders, list) else (),
-        blocked_tags=parse_texts(policy, "BlockedTags"),
-        allowed_tags=parse_texts(policy, "AllowedTags"),
-        last_activity_at=moment_of(item, "LastActivityDate"),
+        library_ids=tuple(sorted(values.parse_id(folder) for folder in folders)) if isinstance(folders, list) else (),
+        blocked_tags=values.parse_texts(policy, "BlockedTags"),
+        allowed_tags=values.parse_texts(policy, "AllowedTags"),
+        last_activity_at=values.moment_of(item, "LastActivityDate"),
     )
 
 
@@ -61,31 +50,31 @@ def parse_title(item: dict[str, Any]) -> ServerTitle:
         if isinstance(value, str)
     }
     imdb_id = providers.get("imdb", "")
-    taglines = parse_texts(item, "Taglines")
+    taglines = values.parse_texts(item, "Taglines")
     return ServerTitle(
-        server_item_id=parse_id(item.get("Id")),
-        title=require_text(item, "Name"),
-        original_title=parse_text(item, "OriginalTitle"),
-        sort_title=parse_text(item, "SortName"),
-        year=parse_integer(item, "ProductionYear"),
-        premiere_date=day_of(item, "PremiereDate"),
-        end_date=day_of(item, "EndDate"),
-        overview=parse_text(item, "Overview"),
+        server_item_id=values.parse_id(item.get("Id")),
+        title=values.require_text(item, "Name"),
+        original_title=values.parse_text(item, "OriginalTitle"),
+        sort_title=values.parse_text(item, "SortName"),
+        year=values.parse_integer(item, "ProductionYear"),
+        premiere_date=values.day_of(item, "PremiereDate"),
+        end_date=values.day_of(item, "EndDate"),
+        overview=values.parse_text(item, "Overview"),
         tagline=taglines[0] if taglines else None,
-        genres=parse_texts(item, "Genres"),
+        genres=values.parse_texts(item, "Genres"),
         # Emby may give tags in the long form only.
-        tags=parse_texts(item, "Tags") or parse_names(item, "TagItems"),
-        studios=parse_names(item, "Studios"),
-        official_rating=parse_text(item, "OfficialRating"),
-        community_rating=parse_number(item, "CommunityRating"),
-        critic_rating=parse_number(item, "CriticRating"),
-        runtime_minutes=parse_minutes(item),
-        status=parse_text(item, "Status"),
-        path=parse_text(item, "Path"),
+        tags=values.parse_texts(item, "Tags") or values.parse_names(item, "TagItems"),
+        studios=values.parse_names(item, "Studios"),
+        official_rating=values.parse_text(item, "OfficialRating"),
+        community_rating=values.parse_number(item, "CommunityRating"),
+        critic_rating=values.parse_number(item, "CriticRating"),
+        runtime_minutes=values.parse_minutes(item),
+        status=values.parse_text(item, "Status"),
+        path=values.parse_text(item, "Path"),
         tmdb_id=_provider_number(providers.get("tmdb", "")),
         imdb_id=imdb_id if imdb_id.startswith("tt") and imdb_id[2:].isdigit() else None,
         tvdb_id=_provider_number(providers.get("tvdb", "")),
-        added_at=moment_of(item, "DateCreated"),
+        added_at=values.moment_of(item, "DateCreated"),
     )
 
 
@@ -96,15 +85,15 @@ def _provider_number(text: str) -> int | None:
 def parse_episode(item: dict[str, Any]) -> ServerEpisode:
     """Parse an episode. Raises BadAnswer without an id and a series."""
     return ServerEpisode(
-        server_item_id=parse_id(item.get("Id")),
-        series_item_id=parse_id(item.get("SeriesId"), "SeriesId"),
-        title=parse_text(item, "Name") or "",
-        season=parse_integer(item, "ParentIndexNumber"),
-        number=parse_integer(item, "IndexNumber"),
-        number_end=parse_integer(item, "IndexNumberEnd"),
-        air_date=day_of(item, "PremiereDate"),
-        runtime_minutes=parse_minutes(item),
-        path=parse_text(item, "Path"),
+        server_item_id=values.parse_id(item.get("Id")),
+        series_item_id=values.parse_id(item.get("SeriesId"), "SeriesId"),
+        title=values.parse_text(item, "Name") or "",
+        season=values.parse_integer(item, "ParentIndexNumber"),
+        number=values.parse_integer(item, "IndexNumber"),
+        number_end=values.parse_integer(item, "IndexNumberEnd"),
+        air_date=values.day_of(item, "PremiereDate"),
+        runtime_minutes=values.parse_minutes(item),
+        path=values.parse_text(item, "Path"),
     )
 
 
@@ -114,22 +103,22 @@ def parse_state(item: dict[str, Any]) -> ItemState:
     Of a series, only favourite and rating count: its plays are those of its episodes.
     """
     data = expect(item.get("UserData"), dict, "UserData")
-    rating = parse_number(data, "Rating")
+    rating = values.parse_number(data, "Rating")
     item_type = item.get("Type")
     state = ItemState(
-        server_item_id=parse_id(item.get("Id")),
+        server_item_id=values.parse_id(item.get("Id")),
         favorite=data.get("IsFavorite") is True,
         rating=None if rating is None else min(max(rating, 0.0), 10.0),
-        name=parse_text(item, "Name"),
+        name=values.parse_text(item, "Name"),
     )
     if item_type == "Series":
         return state
-    position = parse_number(data, "PlaybackPositionTicks") or 0
-    runtime = parse_number(item, "RunTimeTicks") or 0
-    percentage = parse_number(data, "PlayedPercentage")
+    position = values.parse_number(data, "PlaybackPositionTicks") or 0
+    runtime = values.parse_number(item, "RunTimeTicks") or 0
+    percentage = values.parse_number(data, "PlayedPercentage")
     share = percentage / 100 if percentage is not None else (position / runtime if runtime > 0 else 0.0)
-    played, play_count = data.get("Played") is True, max(parse_integer(data, "PlayCount") or 0, 0)
-    last_played_at = moment_of(data, "LastPlayedDate")
+    played, play_count = data.get("Played") is True, max(values.parse_integer(data, "PlayCount") or 0, 0)
+    last_played_at = values.moment_of(data, "LastPlayedDate")
     # If another version of a film was played, Jellyfin 12 returns nothing but the date of that play.
     is_other_version = last_played_at is not None and not (played or play_count or position)
     if share == 0 and (position > 0 or is_other_version):
@@ -148,9 +137,9 @@ def parse_state(item: dict[str, Any]) -> ItemState:
     return replace(
         state,
         is_episode=True,
-        series_name=parse_text(item, "SeriesName"),
-        season=parse_integer(item, "ParentIndexNumber"),
-        number=parse_integer(item, "IndexNumber"),
+        series_name=values.parse_text(item, "SeriesName"),
+        season=values.parse_integer(item, "ParentIndexNumber"),
+        number=values.parse_integer(item, "IndexNumber"),
     )
 
 
@@ -165,12 +154,12 @@ def parse_studio(item: Any) -> ServerStudio | None:
 
 def parse_tags(item: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Return an item's id and its tags."""
-    return parse_id(item.get("Id")), parse_texts(item, "Tags")
+    return values.parse_id(item.get("Id")), values.parse_texts(item, "Tags")
 
 
 def parse_versions(item: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Return an item's id and the ids of its other versions, which are its media sources."""
     sources = expect(item.get("MediaSources") or [], list, "MediaSources")
     ids = [source.get("Id") for source in sources if isinstance(source, dict)]
-    own = parse_id(item.get("Id"))
-    return own, tuple(sorted({parse_id(one) for one in ids if isinstance(one, str) and one.strip()} - {own}))
+    own = values.parse_id(item.get("Id"))
+    return own, tuple(sorted({values.parse_id(one) for one in ids if isinstance(one, str) and one.strip()} - {own}))

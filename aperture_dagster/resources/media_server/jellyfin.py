@@ -20,17 +20,11 @@ from typing import Any, ClassVar
 
 from aperture_dagster.library.access import clean_tags
 from aperture_dagster.resources.json_text import expect
+from aperture_dagster.resources.media_server import values
 from aperture_dagster.resources.media_server.items import parse_tags, parse_user, parse_versions
 from aperture_dagster.resources.media_server.listing import id_batches, parse_all, parse_page, read_listings
 from aperture_dagster.resources.media_server.reader import SINGLE_TYPES, STATE_OVERLAP, Item, MediaServerReader
 from aperture_dagster.resources.media_server.records import ItemState, Listing, Page, ServerLibrary, ServerUser
-from aperture_dagster.resources.media_server.values import (
-    parse_id,
-    parse_integer,
-    parse_text,
-    parse_texts,
-    require_text,
-)
 
 
 class JellyfinReader(MediaServerReader):
@@ -100,7 +94,7 @@ class JellyfinReader(MediaServerReader):
 
         def parse_and_note(item: dict[str, Any]) -> Item:
             record = parse(item)
-            if (parse_integer(item, "MediaSourceCount") or 1) > 1:
+            if (values.parse_integer(item, "MediaSourceCount") or 1) > 1:
                 with_versions.append(record.server_item_id)
             return record
 
@@ -154,8 +148,8 @@ def apply_library_tags(user: ServerUser, tags: Mapping[str, tuple[str, ...]]) ->
 def parse_library(item: dict[str, Any]) -> ServerLibrary:
     """Parse a library."""
     return ServerLibrary(
-        library_id=parse_id(item["ItemId"]) if item.get("ItemId") is not None else "",
-        name=require_text(item, "Name"),
-        collection_type=parse_text(item, "CollectionType"),
-        locations=parse_texts(item, "Locations"),
+        library_id=values.parse_id(item["ItemId"]) if item.get("ItemId") is not None else "",
+        name=values.require_text(item, "Name"),
+        collection_type=values.parse_text(item, "CollectionType"),
+        locations=values.parse_texts(item, "Locations"),
     )
