@@ -8,7 +8,7 @@ that is known to be missing. Items whose provider ids agree are copies of one *w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ProviderIds:
 
     def present(self) -> list[tuple[str, int | str]]:
         """Return the known ids, the most trusted first."""
-        pairs = (("tmdb", self.tmdb_id), ("imdb", self.imdb_id), ("tvdb", self.tvdb_id))
+        pairs = (("tmdb_id", self.tmdb_id), ("imdb_id", self.imdb_id), ("tvdb_id", self.tvdb_id))
         return [(name, value) for name, value in pairs if value is not None]
 
     def agrees_with(self, other: ProviderIds) -> bool | None:
@@ -35,11 +35,7 @@ class ProviderIds:
 
     def filled_from(self, other: ProviderIds) -> ProviderIds:
         """Return these ids, with missing ones taken from ``other``."""
-        return ProviderIds(
-            self.tmdb_id if self.tmdb_id is not None else other.tmdb_id,
-            self.imdb_id if self.imdb_id is not None else other.imdb_id,
-            self.tvdb_id if self.tvdb_id is not None else other.tvdb_id,
-        )
+        return replace(other, **dict(self.present()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from urllib.parse import quote
 
 from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestRejected
 from aperture_dagster.resources.json_text import expect
-from aperture_dagster.resources.media_server.items import parse_user, policy_of
+from aperture_dagster.resources.media_server.items import parse_library, parse_user, policy_of
 from aperture_dagster.resources.media_server.listing import parse_all, parse_page, read_listing
 from aperture_dagster.resources.media_server.reader import STATE_OVERLAP, MediaServerReader
 from aperture_dagster.resources.media_server.records import ItemState, Listing, Page, ServerLibrary, ServerUser
-from aperture_dagster.resources.media_server.values import parse_id, parse_text, parse_texts, require_text
+from aperture_dagster.resources.media_server.values import parse_id, parse_text, parse_texts
 
 PREFIX = "/emby"
 
@@ -118,7 +118,7 @@ class EmbyReader(MediaServerReader):
             answer = expect(self.transport.get_json("/Library/VirtualFolders/Query"), dict, what).get("Items")
         except (NotFound, RequestRejected):
             answer = self.transport.get_json("/Library/VirtualFolders")
-        return parse_all(answer, parse_library, what)
+        return parse_all(answer, parse_library_with_guid, what)
 
     def changed_states(self, user_id: str, since: datetime, listing: Listing) -> Iterator[list[ItemState]]:
         """Yield all states that were saved since then, unmarked items included."""
@@ -150,13 +150,6 @@ def parse_emby_user(item: dict[str, Any]) -> ServerUser:
     )
 
 
-def parse_library(item: dict[str, Any]) -> tuple[ServerLibrary, str | None]:
+def parse_library_with_guid(item: dict[str, Any]) -> tuple[ServerLibrary, str | None]:
     """Parse a library; return it with its id in users' policies, if it has one."""
-    library_id = item.get("ItemId", item.get("Id"))
-    library = ServerLibrary(
-        library_id=parse_id(library_id) if library_id is not None else "",
-        name=require_text(item, "Name"),
-        collection_type=parse_text(item, "CollectionType"),
-        locations=parse_texts(item, "Locations"),
-    )
-    return library, parse_id(item["Guid"], "Guid") if item.get("Guid") is not None else None
+    return parse_library(item), parse_id(item["Guid"], "Guid") if item.get("Guid") is not None else None

@@ -10,6 +10,7 @@ from aperture_dagster.resources.media_server.records import (
     ItemState,
     MediaType,
     ServerEpisode,
+    ServerLibrary,
     ServerStudio,
     ServerTitle,
     ServerUser,
@@ -40,6 +41,17 @@ def parse_user(item: dict[str, Any]) -> ServerUser:
 def policy_of(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return a user's policy, empty if there is none."""
     return as_object(item.get("Policy"))
+
+
+def parse_library(item: dict[str, Any]) -> ServerLibrary:
+    """Parse a library, which has no id while the server has not assigned one."""
+    library_id = item.get("ItemId", item.get("Id"))
+    return ServerLibrary(
+        library_id=values.parse_id(library_id) if library_id is not None else "",
+        name=values.require_text(item, "Name"),
+        collection_type=values.parse_text(item, "CollectionType"),
+        locations=values.parse_texts(item, "Locations"),
+    )
 
 
 def parse_title(item: dict[str, Any]) -> ServerTitle:

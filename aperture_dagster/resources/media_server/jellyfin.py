@@ -11,7 +11,7 @@ Facts about the API that shaped this module:
 - Version 12 lists only the primary version of a film, yet reports progress under the version that was played.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 from aperture_dagster.library.access import clean_tags
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server import values
-from aperture_dagster.resources.media_server.items import parse_tags, parse_user, parse_versions
-from aperture_dagster.resources.media_server.listing import id_batches, parse_all, parse_page, read_listings
+from aperture_dagster.resources.media_server.items import parse_library, parse_tags, parse_user, parse_versions
+from aperture_dagster.resources.media_server.listing import Parse, id_batches, parse_all, parse_page, read_listings
 from aperture_dagster.resources.media_server.reader import SINGLE_TYPES, STATE_OVERLAP, Item, MediaServerReader
 from aperture_dagster.resources.media_server.records import ItemState, Listing, Page, ServerLibrary, ServerUser
 
@@ -73,17 +73,11 @@ class JellyfinReader(MediaServerReader):
 
     def libraries(self) -> list[ServerLibrary]:
         """Return all libraries; see :meth:`MediaServerReader.libraries`."""
-        return parse_all(
-            self.transport.get_json("/Library/VirtualFolders"), parse_library, "Jellyfin's list of libraries"
-        )
+        answer = self.transport.get_json("/Library/VirtualFolders")
+        return parse_all(answer, parse_library, "Jellyfin's list of libraries")
 
     def _library_items(
-        self,
-        library: ServerLibrary,
-        item_type: str,
-        fields: str,
-        parse: Callable[[dict[str, Any]], Item],
-        listing: Listing,
+        self, library: ServerLibrary, item_type: str, fields: str, parse: Parse[Item], listing: Listing
     ) -> Iterator[list[Item]]:
         """Yield the items of a library with the ids of their other versions.
 
@@ -104,7 +98,7 @@ class JellyfinReader(MediaServerReader):
             with_versions.clear()
 
     def _by_id(
-        self, item_ids: Sequence[str], fields: str, parse: Callable[[dict[str, Any]], tuple[str, tuple[str, ...]]]
+        self, item_ids: Sequence[str], fields: str, parse: Parse[tuple[str, tuple[str, ...]]]
     ) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
         for ids in id_batches(item_ids):
@@ -143,13 +137,3 @@ def apply_library_tags(user: ServerUser, tags: Mapping[str, tuple[str, ...]]) ->
         visible = tags.keys() if user.all_libraries else user.library_ids
         user = replace(user, all_libraries=False, library_ids=tuple(sorted(set(visible) - hidden)))
     return replace(user, open_library_ids=tuple(sorted(one for one, own in tags.items() if allowed & clean_tags(own))))
-
-
-def parse_library(item: dict[str, Any]) -> ServerLibrary:
-    """Parse a library."""
-    return ServerLibrary(
-        library_id=values.parse_id(item["ItemId"]) if item.get("ItemId") is not None else "",
-        name=values.require_text(item, "Name"),
-        collection_type=values.parse_text(item, "CollectionType"),
-        locations=values.parse_texts(item, "Locations"),
-    )

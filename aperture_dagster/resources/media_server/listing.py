@@ -11,6 +11,8 @@ from aperture_dagster.resources.media_server.records import Listing, Page
 from aperture_dagster.resources.media_server.values import parse_id
 
 Record = TypeVar("Record")
+# Makes a record from an item.
+Parse = Callable[[dict[str, Any]], Record]
 
 # As many ids in one query as every proxy accepts in a URL.
 IDS_PER_QUERY = 50
@@ -22,7 +24,7 @@ class WrongType(BadAnswer):
 
 def read_listing(
     fetch: Callable[[int, int], Any],
-    parse: Callable[[dict[str, Any]], Record],
+    parse: Parse[Record],
     listing: Listing,
     *,
     what: str,
@@ -97,7 +99,7 @@ def read_listings(
         listing.unreadable_ids += part.unreadable_ids
 
 
-def parse_page(items: list[Any], parse: Callable[[dict[str, Any]], Record]) -> Page[Record]:
+def parse_page(items: list[Any], parse: Parse[Record]) -> Page[Record]:
     """Parse all items. Those that cannot be parsed become problems; virtual ones are left out."""
     page: Page[Record] = Page(records=[])
     for item in items:
@@ -115,7 +117,7 @@ def parse_page(items: list[Any], parse: Callable[[dict[str, Any]], Record]) -> P
     return page
 
 
-def parse_all(answer: Any, parse: Callable[[dict[str, Any]], Record], what: str) -> list[Record]:
+def parse_all(answer: Any, parse: Parse[Record], what: str) -> list[Record]:
     """Parse a list completely, or raise BadAnswer, since what is missing from it would be taken for deleted."""
     page = parse_page(expect(answer, list, what), parse)
     if page.problems:
@@ -123,7 +125,7 @@ def parse_all(answer: Any, parse: Callable[[dict[str, Any]], Record], what: str)
     return page.records
 
 
-def only_types(item_types: str, parse: Callable[[dict[str, Any]], Record]) -> Callable[[dict[str, Any]], Record]:
+def only_types(item_types: str, parse: Parse[Record]) -> Parse[Record]:
     """Wrap ``parse`` so that it raises WrongType for items of other types than these (comma-separated)."""
     accepted = item_types.split(",")
 

@@ -18,7 +18,7 @@ from aperture_dagster.resources.media_server.items import (
     parse_studio,
     parse_title,
 )
-from aperture_dagster.resources.media_server.listing import id_batches, only_types, read_listing, read_listings
+from aperture_dagster.resources.media_server.listing import Parse, id_batches, only_types, read_listing, read_listings
 from aperture_dagster.resources.media_server.records import (
     ItemState,
     Listing,
@@ -156,25 +156,15 @@ class MediaServerReader(ServiceClient, ABC):
         return self._pages(query, parse, listing, user_id=user_id, page_size=page_size)
 
     def _library_items(
-        self,
-        library: ServerLibrary,
-        item_type: str,
-        fields: str,
-        parse: Callable[[dict[str, Any]], Item],
-        listing: Listing,
+        self, library: ServerLibrary, item_type: str, fields: str, parse: Parse[Item], listing: Listing
     ) -> Iterator[list[Item]]:
-        query = {
-            "ParentId": library.library_id,
-            "IncludeItemTypes": item_type,
-            "Fields": fields,
-            "EnableUserData": "false",
-        }
-        return self._pages(query, only_types(item_type, parse), listing)
+        query = {"ParentId": library.library_id, "IncludeItemTypes": item_type, "Fields": fields}
+        return self._pages(query | {"EnableUserData": "false"}, only_types(item_type, parse), listing)
 
     def _pages(
         self,
         query: Mapping[str, str],
-        parse: Callable[[dict[str, Any]], Record],
+        parse: Parse[Record],
         listing: Listing,
         *,
         user_id: str | None = None,
@@ -182,14 +172,8 @@ class MediaServerReader(ServiceClient, ABC):
         page_size: int | None = None,
     ) -> Iterator[list[Record]]:
         size = page_size or self._page_size
-        base = {
-            "Recursive": "true",
-            "SortBy": "DateCreated,SortName",
-            "SortOrder": "Ascending",
-            "EnableImages": "false",
-            **self.listing_query,
-            **query,
-        }
+        order = {"SortBy": "DateCreated,SortName", "SortOrder": "Ascending"}
+        base = {"Recursive": "true", **order, "EnableImages": "false", **self.listing_query, **query}
 
         def fetch(start: int, overlap: int) -> Any:
             return self._get_items({**base, "StartIndex": start, "Limit": size + overlap}, user_id)
