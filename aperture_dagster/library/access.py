@@ -6,6 +6,8 @@ any; everything below an excluded folder (Emby) is hidden. Tags are compared as 
 ``GetCleanValue``): ignoring case, accents and punctuation.
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,5 +1,7 @@
 """Derive plays from two consecutive states of an item on the server."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import datetime
 

@@ -4,6 +4,8 @@ For every column the sources are asked in the order of their ranks. The first th
 records which one that was. Values of ``joined`` columns are combined.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

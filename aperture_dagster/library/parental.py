@@ -4,6 +4,8 @@ Jellyfin stores a user's limit as a number similar to an age. Titles with an unk
 limit: a child's list should rather miss a title than show one too many.
 """
 
+from __future__ import annotations
+
 import re
 
 AGES = {

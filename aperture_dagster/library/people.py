@@ -1,5 +1,7 @@
 """Which users take part, their partition keys, and the partitions to add and remove."""
 
+from __future__ import annotations
+
 import hashlib
 import re
 import unicodedata

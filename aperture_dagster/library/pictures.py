@@ -1,5 +1,7 @@
 """Check that bytes are a complete picture, regardless of name and content type."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal, cast

@@ -1,5 +1,7 @@
 """Guards against removing titles or history after an incomplete answer of the server."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 

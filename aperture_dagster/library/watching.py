@@ -4,6 +4,8 @@ Copies of an episode and its alternate versions are one episode, and one that wa
 if its file is gone. Specials (season 0) do not count. A file with two episodes counts as two.
 """
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """The clock of the assets."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from datetime import UTC, datetime
 

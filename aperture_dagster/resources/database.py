@@ -1,5 +1,7 @@
 """The product's database as a resource."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 

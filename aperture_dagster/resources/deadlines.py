@@ -1,5 +1,7 @@
 """Network connections with a deadline, for httpx, which limits each read but not a request as a whole."""
 
+from __future__ import annotations
+
 import math
 import ssl
 import threading

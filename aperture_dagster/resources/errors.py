@@ -4,6 +4,8 @@
 ``NotFound`` and ``BadAnswer`` concern one item; the others continue. ``QuotaSpent``: continue tomorrow.
 """
 
+from __future__ import annotations
+
 from datetime import datetime
 
 

@@ -1,5 +1,7 @@
 """How to reach a server at home: its certificate, the reverse proxy in front of it, and no proxy on the way to it."""
 
+from __future__ import annotations
+
 import ipaddress
 import socket
 import ssl

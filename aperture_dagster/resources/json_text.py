@@ -1,5 +1,7 @@
 """Parse JSON as services send it, and check what was parsed."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Iterable

@@ -1,5 +1,7 @@
 """Requests to services and their answers."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import KW_ONLY, dataclass, field

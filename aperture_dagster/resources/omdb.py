@@ -9,6 +9,8 @@ Facts about the API that shaped this module:
   :func:`parse_json`.
 """
 
+from __future__ import annotations
+
 import re
 from contextlib import suppress
 from functools import partial

@@ -1,5 +1,7 @@
 """Parse OMDb's values, all of which are text for human readers: a text that cannot be parsed is None, never 0."""
 
+from __future__ import annotations
+
 import re
 from datetime import date
 from typing import Any, NamedTuple

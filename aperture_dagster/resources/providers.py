@@ -1,5 +1,7 @@
 """The media server and the embedder of the settings, in plain classes that need no Dagster."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict

@@ -1,5 +1,7 @@
 """Daily quotas of services, kept in the database, where all processes and restarts count together."""
 
+from __future__ import annotations
+
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Space requests evenly, just below the rate that a service allows."""
 
+from __future__ import annotations
+
 import threading
 import time
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Redact secrets in messages, in every form in which a service or a library may repeat a key."""
 
+from __future__ import annotations
+
 import html
 import json
 import re

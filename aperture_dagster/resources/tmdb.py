@@ -10,6 +10,8 @@ Facts about the API that shaped this module:
 - The key is sent in a header where possible, because URLs are logged everywhere.
 """
 
+from __future__ import annotations
+
 import math
 from datetime import date
 from typing import Any, Literal

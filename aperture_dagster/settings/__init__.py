@@ -4,6 +4,8 @@ To add a group, write its module and add its class to the bases of ``Settings``;
 that, and says where settings come from.
 """
 
+from __future__ import annotations
+
 import difflib
 import os
 import tomllib

@@ -1,5 +1,7 @@
 """Write ``docs/settings.md`` from the settings themselves: ``python -m aperture_dagster.settings.reference``."""
 
+from __future__ import annotations
+
 import inspect
 from typing import Any
 

@@ -4,6 +4,8 @@ Everything else derives from :data:`SOURCES`: assets and their checks, jobs, the
 How to add one is in ``docs/adding-a-source.md``.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from aperture_dagster.library.merge import SERVER, SERVER_GIVES, MergePlan

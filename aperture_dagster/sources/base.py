@@ -1,5 +1,7 @@
 """What is declared of a title source, a service of facts about titles."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """MDBList: scores of many sites, keywords, and where titles stream."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import timedelta

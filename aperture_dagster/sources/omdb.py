@@ -1,5 +1,7 @@
 """OMDb: ratings of critics and of IMDb's voters, and awards."""
 
+from __future__ import annotations
+
 from datetime import timedelta
 
 from aperture_dagster.library.merge import gives

@@ -1,5 +1,7 @@
 """Services that are asked about items: how each is declared, and what assets get of it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass

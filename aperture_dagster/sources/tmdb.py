@@ -1,5 +1,7 @@
 """TMDb: facts, people, keywords and votes of titles, and the collections that they belong to."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any

@@ -1,5 +1,7 @@
 """TMDb's pictures: the logos of the companies and networks behind the library's titles."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path

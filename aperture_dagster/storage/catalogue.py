@@ -6,6 +6,8 @@ for ``tombstone_days`` after its removal, while lists of past plays still show i
 No row is ever deleted: the item is recognised when the server lists it again, and its history continues.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from sqlalchemy import Connection

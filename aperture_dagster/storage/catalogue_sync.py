@@ -5,6 +5,8 @@ memory stays constant. The merge is one transaction without network access: it i
 that differ, and marks items that a complete listing lacks as removed, unless there are too many.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, fields

@@ -1,5 +1,7 @@
 """A PostgreSQL data directory: the account that its server runs under, access to it, and its lock files."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import os

@@ -4,6 +4,8 @@ One PostgreSQL server, embedded unless ``APERTURE_DATABASE_URL`` names another, 
 Dagster's own.
 """
 
+from __future__ import annotations
+
 import functools
 from typing import Any
 

@@ -4,6 +4,8 @@ Processes coordinate through the lock files of :class:`Cluster`, never through p
 containers.
 """
 
+from __future__ import annotations
+
 import atexit
 import os
 import pwd

@@ -1,5 +1,7 @@
 """Metadata from each source, and the merged view of all of them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Any
 

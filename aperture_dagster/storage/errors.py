@@ -1,5 +1,7 @@
 """Errors of the database, and their messages for the operator."""
 
+from __future__ import annotations
+
 from sqlalchemy.exc import DBAPIError
 
 from aperture_dagster.errors import OperatorError

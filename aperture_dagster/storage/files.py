@@ -1,5 +1,7 @@
 """Files in the home folder: private to their owner, and written atomically."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import pwd

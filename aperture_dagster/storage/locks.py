@@ -3,6 +3,8 @@
 The kernel releases a lock when the last process with its open file description exits, even if it is killed.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """Users of the media server, and the identity of the server."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields

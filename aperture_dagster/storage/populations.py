@@ -1,5 +1,7 @@
 """The sets of items that services are queried for, such as the titles of the library."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal

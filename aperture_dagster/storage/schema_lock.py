@@ -1,5 +1,7 @@
 """Lock for creating databases and changing schemas."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 

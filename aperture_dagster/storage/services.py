@@ -1,5 +1,7 @@
 """State of outside services: leases, health, quota and batch size, shared by all processes."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress

@@ -1,5 +1,7 @@
 """Companies and networks of the library's titles, and their logos."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime

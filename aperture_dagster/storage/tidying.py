@@ -1,5 +1,7 @@
 """Deletion of unused works and vectors. Histories and their titles are never deleted."""
 
+from __future__ import annotations
+
 from sqlalchemy import Connection
 
 from aperture_dagster.storage.queries import execute, lock_until_commit

@@ -1,5 +1,7 @@
 """Data versions: hashes of the content that downstream assets read."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Sequence
 

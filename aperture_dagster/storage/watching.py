@@ -1,5 +1,7 @@
 """The series that users are watching: what the list is made from, and the list itself."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from itertools import groupby

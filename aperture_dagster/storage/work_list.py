@@ -3,6 +3,8 @@
 Items that wait for their first request have a row, too, so that the next batch is read from an index.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,5 +1,7 @@
 """Find out whether Jellyfin or Emby answers at an address. Both say so publicly, without a key."""
 
+from __future__ import annotations
+
 from contextlib import closing
 from typing import Any, Literal
 

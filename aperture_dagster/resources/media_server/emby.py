@@ -11,6 +11,8 @@ Facts about the API that shaped this module:
   included. Versions of a film share user data by their provider ids.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,5 +1,7 @@
 """Parse items, users and user data of both servers: Emby and Jellyfin have a common origin and much the same JSON."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

@@ -11,6 +11,8 @@ Facts about the API that shaped this module:
 - Version 12 lists only the primary version of a film, yet reports progress under the version that was played.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime

@@ -1,5 +1,7 @@
 """Read listings page by page, although items may be added or removed while they are read."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter

@@ -1,5 +1,7 @@
 """Read a media server: what the syncs need, whichever server it is."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta

@@ -4,6 +4,8 @@ A reader skips items that it cannot parse and reports them: :class:`Page` carrie
 listing is *complete*; only a complete one may lead to removals.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime

@@ -3,6 +3,8 @@
 Functions return None (or an empty tuple) for an absent value, and raise BadAnswer for a value of another type.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
