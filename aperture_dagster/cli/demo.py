@@ -56,7 +56,7 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
         warn_of_ignored_database()
         console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}")
         with stand_ins(world, users, server, lists=folder / LISTS) as environment:
-            settings = point_at(environment, folder)
+            settings = point_at(environment, folder, folder / LISTS)
             from aperture_dagster.cli.cycle import run_cycle
 
             result = summarize(settings, run_cycle(settings, console))

@@ -35,7 +35,8 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
         if folder is not None:
             require_writable(folder)
             warn_of_ignored_database()
-            point_at(stack.enter_context(stand_ins(world, users, server, lists=folder / LISTS)), folder)
+            lists = folder / LISTS
+            point_at(stack.enter_context(stand_ins(world, users, server, lists=lists)), folder, lists)
         elif home:
             os.environ["APERTURE_HOME"] = home
         os.environ["DAGSTER_HOME"] = str(project_root())

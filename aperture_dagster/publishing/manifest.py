@@ -69,7 +69,11 @@ class PlacedLibrary:
 
 @dataclass(frozen=True, slots=True)
 class PlacedList:
-    """A collection or playlist that was created, with the server ids that were put into it."""
+    """A collection or playlist that was created.
+
+    ``items`` are the server ids that were put into it, ``others`` those that were added by others. While it is created
+    or changed, ``server_list_id`` is None, and ``others`` may be missing from it.
+    """
 
     list_key: str
     kind: Literal["collection", "playlist"]
@@ -77,6 +81,7 @@ class PlacedList:
     name: str
     server_list_id: str | None = None
     items: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     changed: int = 0
 
 

@@ -73,6 +73,12 @@ class Outcome:
     error: Exception | None = None
 
     @property
+    def owner(self) -> str | None:
+        """Whose list it is, by the key; None: everybody's. A collection of somebody's list belongs to no user."""
+        _, _, rest = self.list_key.partition("/")
+        return self.user_id or (None if rest in ("movie", "series") else rest.partition("/")[0])
+
+    @property
     def changes(self) -> int:
         """How many entries changed."""
         return self.added + self.changed + self.removed

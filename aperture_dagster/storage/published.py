@@ -203,7 +203,14 @@ class StoredManifest:
             rows = connection.execute(select(published_lists).order_by("list_key", "kind", "user_id"))
             return [
                 PlacedList(
-                    row.list_key, row.kind, row.user_id, row.name, row.server_list_id, tuple(row.items), row.changed
+                    row.list_key,
+                    row.kind,
+                    row.user_id,
+                    row.name,
+                    row.server_list_id,
+                    tuple(row.items),
+                    tuple(row.others),
+                    row.changed,
                 )
                 for row in rows
             ]
@@ -211,7 +218,8 @@ class StoredManifest:
     def write_list(self, placed: PlacedList) -> None:
         """Record a collection or playlist."""
         with self._transaction() as connection:
-            upsert(connection, published_lists, [asdict(placed) | {"items": list(placed.items)}])
+            row = asdict(placed) | {"items": list(placed.items), "others": list(placed.others)}
+            upsert(connection, published_lists, [row])
 
     def forget_list(self, placed: PlacedList) -> None:
         """Forget a collection or playlist."""

@@ -100,6 +100,7 @@ class Publishing:
                 "completion": 1.0,
                 "score": 1 / rank,
                 "relaxed": False,
+                "source": "local",
             }
             for rank, title in enumerate(titles, start=1)
         ]

@@ -37,7 +37,7 @@ def series(number: int, *episodes: int, **facts: Any) -> WorldTitle:
 
 
 def home_of(*titles: WorldTitle, users: tuple[str, ...] = ("anna", "ben")) -> World:
-    return World("a home", list(titles), users=[WorldUser(name) for name in users])
+    return World("a home", list(titles), users=[WorldUser(name, is_administrator=name == "anna") for name in users])
 
 
 @contextmanager

@@ -90,6 +90,11 @@ def has_lists(settings: Settings, kind: Kind, list_kind: ListKind) -> bool:
     return settings.publish and switches.get((kind, list_kind), False)
 
 
+def is_published(settings: Settings, kind: Kind) -> bool:
+    """Tell whether lists of a kind are published in any form."""
+    return is_on(settings, kind) or any(has_lists(settings, kind, list_kind) for list_kind in LIST_KINDS)
+
+
 def kind_of(list_key: str) -> Kind:
     """Return what kind of list a key belongs to."""
     return next(kind for kind in KINDS if list_key.startswith(f"{kind}/"))
@@ -256,7 +261,8 @@ class Publication:
                     self._warnings.append(grouped)
                     continue
                 titles = gathered.titles[spec.list_key]
-                items = tuple(item for one in titles if (item := _list_item(one, list_kind)) is not None)
+                as_episode = list_kind == "playlist" and spec.media_type == "series"
+                items = tuple(item for one in titles if (item := _list_item(one, as_episode)) is not None)
                 owners = [""] if list_kind == "collection" else sorted(spec.viewers)
                 # An empty list means that something went wrong before: what is there stays.
                 wanted += [DesiredList(spec.list_key, list_kind, owner, spec.name, items) for owner in owners if items]
@@ -364,12 +370,14 @@ class Publication:
                 self._server.mark_played(row["user_id"], row["server_item_id"], row["last_played_at"])
 
 
-def _list_item(title: ListedTitle, list_kind: ListKind) -> str | None:
-    """What stands for a title in a collection or playlist, by its id on the server."""
+def _list_item(title: ListedTitle, as_episode: bool) -> str | None:
+    """What stands for a title in a collection or playlist, by its id on the server.
+
+    In a playlist, a series is represented by its first episode, since the server would put in all of them.
+    """
     copy = title.copies[0]
-    if not title.episodes or list_kind == "collection":
+    if not as_episode:
         return copy.server_item_id
-    # A playlist would hold all episodes of a series.
     episodes = [one for one in title.episodes[copy.item_id] if one.season > 0]
     first = min(episodes, key=lambda one: (one.season, one.number), default=None)
     return first.server_item_id if first is not None else None

@@ -76,8 +76,11 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
                 version = published_version(connection, [one.list_key for one in outcomes])
             metadata: dict[str, Any] = {}
             for outcome in outcomes:
-                metadata |= list_page(context, settings, database, outcome)
+                if outcome.kind == "library":
+                    metadata |= list_page(context, settings, database, outcome)
             metadata |= numbers(outcomes)
+            if published.warnings:
+                metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {one}" for one in published.warnings))
             metadata |= {"rows_written": sum(one.rows_written for one in outcomes), "requests": published.requests}
             return materialized(context, metadata, version=version)
 

@@ -10,7 +10,7 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.publishing.pages import list_page
-from aperture_dagster.defs.publishing.publication import Kind, Publication, Published, is_on, why_not_published
+from aperture_dagster.defs.publishing.publication import Kind, Publication, Published, is_published, why_not_published
 from aperture_dagster.defs.users import UserOutcome, for_each_user
 from aperture_dagster.library.people import User
 from aperture_dagster.publishing.outcome import Outcome
@@ -50,28 +50,29 @@ def publish_for_users(
     unreported = [published.requests] if published is not None else []
 
     def serve(user: User) -> UserOutcome:
-        if published is None or not is_on(settings, kind):
+        if published is None or not is_published(settings, kind):
             return UserOutcome("off", {"skipped": reason or "skipped: switched off in the settings"})
-        outcomes = [one for one in published.outcomes if one.user_id == user.user_id and not one.retired]
+        outcomes = [one for one in published.outcomes if one.owner == user.user_id and not one.retired]
         for outcome in outcomes:
             if outcome.error is not None:
                 raise outcome.error
         with database.transaction() as connection:
             version = published_version(connection, [one.list_key for one in outcomes])
-        pages = [list_page(context, settings, database, one) for one in outcomes]
+        pages = [list_page(context, settings, database, one) for one in outcomes if one.kind == "library"]
         return UserOutcome(
             version=version,
             metadata={key: value for page in pages for key, value in page.items()} | numbers(outcomes),
             rows_written=sum(one.rows_written for one in outcomes),
             # All users are published together; the first one's turn reports for them.
             requests=unreported.pop() if unreported else 0,
+            record=any(one.changes for one in outcomes),
         )
 
     yield from for_each_user(context, settings, database, serve, quiet=True)
 
 
 def numbers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Count what changed in libraries, for the asset's page."""
+    """Count what changed in libraries, collections and playlists, for the asset's page."""
     shown: dict[str, Any] = {
         "entries": sum(one.entries for one in outcomes),
         "added": sum(one.added for one in outcomes),

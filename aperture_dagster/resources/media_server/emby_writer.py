@@ -145,3 +145,8 @@ class EmbyWriter(MediaServerWriter):
     def keeps_collection_order(self) -> bool:
         """Whether a collection can be shown in the order of its members: never."""
         return False
+
+    @property
+    def lists_collections_in_order(self) -> bool:
+        """Whether the members of a collection are listed in the order of adding: not known."""
+        return False

@@ -137,3 +137,8 @@ class JellyfinWriter(MediaServerWriter):
     def keeps_collection_order(self) -> bool:
         """Whether a collection can be shown in the order of its members."""
         return self.version >= (10, 10) and not (10, 11) <= self.version < (10, 11, 5)
+
+    @property
+    def lists_collections_in_order(self) -> bool:
+        """Whether the members of a collection are listed in the order of adding: before 12."""
+        return self.version < (12,)

@@ -35,8 +35,8 @@ class ListWriter(MediaServerChanges):
         """Return all collections of the server, those of others included."""
         return self._lists("BoxSet", None)
 
-    def playlists(self, user_id: str) -> list[ServerList]:
-        """Return all playlists that a user sees: their own, shared and public ones."""
+    def playlists(self, user_id: str | None) -> list[ServerList]:
+        """Return all playlists that a user sees (their own, shared and public ones); None: those of everybody."""
         return self._lists("Playlist", user_id)
 
     def _lists(self, list_type: ListType, user_id: str | None) -> list[ServerList]:
@@ -120,7 +120,7 @@ class ListWriter(MediaServerChanges):
     def collection_items(self, collection_id: str) -> list[str]:
         """Return the ids of all members, whatever a user sees of them.
 
-        Before Jellyfin 12 they are in the order of adding; later, and on Emby, in no particular order.
+        In the order of adding only with :attr:`lists_collections_in_order`.
         """
         query = {"ParentId": collection_id, "EnableImages": "false"}
         what = f"{self.reader.product}'s list of a collection"
@@ -231,6 +231,11 @@ class ListWriter(MediaServerChanges):
     def keeps_collection_order(self) -> bool:
         """Whether a collection can be shown in the order of its members (``DisplayOrder`` Default)."""
 
+    @property
+    @abstractmethod
+    def lists_collections_in_order(self) -> bool:
+        """Whether :meth:`collection_items` returns members in the order of adding."""
+
     def set_display_order(self, collection_id: str, order: DisplayOrder) -> None:
         """Set the order in which a collection is shown, if it differs and the server knows this order.
 
@@ -282,16 +287,20 @@ class ListWriter(MediaServerChanges):
             Conflict: it has another type or another stamp, and was not deleted.
         """
         item = self._whole_item(list_id, user_id)
-        if item is None:
+        if item is not None:
+            self._check_type(item, expected_type)
+            one = parse_list(item)
+        else:
+            # Emby shows a private playlist to its owner alone, who may have been deleted.
+            one = next((each for each in self._lists(expected_type, None) if each.list_id == list_id), None)
+        if one is None:
             return
-        self._check_type(item, expected_type)
-        found = marker_of(item)
-        if not vouched and (marker is None or found != marker):
+        if not vouched and (marker is None or one.marker != marker):
             raise Conflict(
-                f"The {_NAMES[expected_type]} {item.get('Name')!r} on {self.reader.product} (id {list_id}) is not "
-                f"stamped as {marker!r} but as {found!r}; it was not deleted."
+                f"The {_NAMES[expected_type]} {one.name!r} on {self.reader.product} (id {list_id}) is not "
+                f"stamped as {marker!r} but as {one.marker!r}; it was not deleted."
             )
-        self._delete(parse_list(item), f"delete the {_NAMES[expected_type]} {item.get('Name')!r}")
+        self._delete(one, f"delete the {_NAMES[expected_type]} {one.name!r}")
 
     def _delete(self, one: ServerList, what: str) -> None:
         if one.list_type not in _NAMES:

@@ -712,14 +712,16 @@ CREATE TABLE published_lists (
     name TEXT NOT NULL,
     server_list_id TEXT,
     items TEXT[] NOT NULL,
+    others TEXT[] NOT NULL,
     changed INTEGER NOT NULL,
     CONSTRAINT pk_published_lists PRIMARY KEY (list_key, kind, user_id),
     CONSTRAINT ck_published_lists_kind CHECK (kind IN ('collection', 'playlist'))
 );
 COMMENT ON TABLE published_lists IS 'Collections and playlists on the media server.';
 COMMENT ON COLUMN published_lists.user_id IS 'a playlist''s owner; empty: shared';
-COMMENT ON COLUMN published_lists.server_list_id IS 'null while it is being created';
+COMMENT ON COLUMN published_lists.server_list_id IS 'null while it is being created or changed';
 COMMENT ON COLUMN published_lists.items IS 'server ids that were put into it';
+COMMENT ON COLUMN published_lists.others IS 'server ids that others added to it';
 COMMENT ON COLUMN published_lists.changed IS 'entries that the last run added, moved or removed';
 
 CREATE TABLE published_access (

@@ -1,0 +1,342 @@
+"""Collections and playlists on the media server: ours are as the lists say, and nothing of anybody else is touched."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperture_dagster.defs.publishing.publication import Publication
+from aperture_dagster.publishing.lists import ListPublisher
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.media_server.changes import MediaServerChanges
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster_tests.e2e.publishing import SERVERS, Publishing
+from aperture_dagster_tests.e2e.test_publishing import shelf
+from aperture_dagster_tests.household import failures
+
+pytestmark = pytest.mark.e2e
+
+PICKS, ANNAS = "Top Picks - Movies", "anna's AI Picks - Movies"
+SHOWS = "anna's AI Picks - TV Series"
+every_server = pytest.mark.parametrize("server", SERVERS)
+# Where entries of a playlist can be removed, where it must be created again, and where entries have ids of their own.
+three_servers = pytest.mark.parametrize("server", ["jellyfin@10.10.7", "jellyfin@12.0.0", "emby"])
+BOTH = {"top_picks_collections": True, "top_picks_playlists": True}
+PLAYLISTS = {"recommendation_libraries": False, "recommendation_playlists": True}
+
+
+@contextmanager
+def lists(household: Any, tmp_path: Path, **how: Any) -> Iterator[Publishing]:
+    """The household of `shelf`, without libraries."""
+    with shelf(household, tmp_path, **{"recommendation_libraries": False, **how}) as place:
+        yield place
+
+
+def keeps_order(server: str) -> bool:
+    """Whether collections of the server are shown in rank order."""
+    return server.startswith("jellyfin") and not server.endswith("10.9.11")
+
+
+def found(place: Publishing, kind: str, owner: str | None = None) -> dict[str, Any]:
+    """The lists on the server by name: collections, or the playlists of a user."""
+    owner_id = place.state.user_named(owner).id if owner else None
+    return {
+        item.name: item
+        for item in place.state.catalogue.items(kind)
+        if owner_id is None or (item.ownership is not None and item.ownership.owner == owner_id)
+    }
+
+
+def titles(place: Publishing, kind: str, name: str, owner: str | None = None) -> list[str]:
+    """What a list holds, in its own order."""
+    return [one.item.name for one in place.state.lists.members_of(found(place, kind, owner)[name])]
+
+
+def picks(place: Publishing) -> list[str]:
+    return titles(place, "BoxSet", PICKS)
+
+
+def publish(place: Publishing) -> Any:
+    with place.writer() as writer:
+        log = logging.getLogger("test")
+        return Publication(place.home.settings, place.home.database, writer, Clock(), log).publish_all()
+
+
+@every_server
+def test_top_picks_are_a_collection_and_a_playlist_for_each_user(household: Any, tmp_path: Path, server: str):
+    with lists(household, tmp_path, server=server, **BOTH) as place:
+        place.pick("Film 5", "Film 2", "Film 7", "Film 1")
+        metadata = place.publish_top_picks()
+        expected = ["Film 5", "Film 2", "Film 7", "Film 1"]
+        assert picks(place) == expected
+        with place.writer() as writer:
+            (collection,) = writer.collections()
+        assert collection.display_order == ("Default" if keeps_order(server) else collection.display_order)
+        for user in ("anna", "ben"):
+            assert titles(place, "Playlist", PICKS, user) == expected
+            with place.writer() as writer:
+                assert [one.name for one in writer.playlists(place.state.user_named(user).id)] == [PICKS]
+        assert metadata["added"] == 12
+        place.state.reset_counters()
+        metadata = place.publish_top_picks()
+        assert place.changes() == 0
+        assert (metadata["added"], metadata["changed"], metadata["removed"]) == (0, 0, 0)
+        place.pick("Film 7", "Film 5", "Film 8", "Film 1")
+        metadata = place.publish_top_picks()
+        expected = ["Film 7", "Film 5", "Film 8", "Film 1"]
+        assert picks(place) == expected if keeps_order(server) else sorted(picks(place)) == sorted(expected)
+        for user in ("anna", "ben"):
+            assert titles(place, "Playlist", PICKS, user) == expected
+        assert (metadata["added"], metadata["removed"]) == (3, 3)
+        place.state.reset_counters()
+        place.publish_top_picks()
+        assert place.changes() == 0
+
+
+@every_server
+def test_recommendations_are_playlists_that_only_their_owner_sees(household: Any, tmp_path: Path, server: str):
+    with lists(household, tmp_path, server=server, **PLAYLISTS) as place:
+        recorded = place.must_publish()
+        assert titles(place, "Playlist", ANNAS, "anna") == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
+        assert set(found(place, "Playlist", "anna")) == {ANNAS, SHOWS}
+        # All episodes of a series would flood the list.
+        assert [one.item.kind for one in place.state.lists.members_of(found(place, "Playlist")[SHOWS])] == ["Episode"]
+        assert sorted(one["added"] for one in recorded.values()) == [3, 6]
+        with place.writer() as writer:
+            ben = place.state.user_named("ben").id
+            assert [one.name for one in writer.playlists(ben)] == ["ben's AI Picks - Movies"]
+        place.state.reset_counters()
+        place.must_publish()
+        assert place.changes() == 0
+
+
+@three_servers
+def test_what_the_owner_of_a_playlist_added_stays_and_what_they_removed_returns(
+    household: Any, tmp_path: Path, server: str
+):
+    with lists(household, tmp_path, server=server, **PLAYLISTS) as place:
+        place.recommend("anna", "Film 1", "Film 2", "Film 3")
+        place.must_publish()
+        playlist = found(place, "Playlist", "anna")[ANNAS]
+        place.state.set_members(playlist.id, ["movie:8", "movie:3", "movie:1", "movie:4"])
+        place.state.rename_list(playlist.id, "Sunday")
+        place.must_publish()
+        expected = ["Film 1", "Film 2", "Film 3", "Film 8", "Film 4"]
+        assert titles(place, "Playlist", "Sunday", "anna") == expected
+        # Recommended later, and no longer: it is still what Anna added.
+        place.recommend("anna", "Film 4", "Film 1")
+        place.must_publish()
+        assert titles(place, "Playlist", "Sunday", "anna") == ["Film 4", "Film 1", "Film 8"]
+        place.recommend("anna", "Film 1")
+        place.must_publish()
+        assert titles(place, "Playlist", "Sunday", "anna") == ["Film 1", "Film 4", "Film 8"]
+        place.state.reset_counters()
+        place.must_publish()
+        assert place.changes() == 0
+        assert set(found(place, "Playlist", "anna")) == {"Sunday", SHOWS}
+
+
+@every_server
+def test_what_somebody_added_to_a_collection_stays(household: Any, tmp_path: Path, server: str):
+    with lists(household, tmp_path, server=server, top_picks_collections=True) as place:
+        place.pick("Film 1", "Film 2", "Film 3")
+        place.publish_top_picks()
+        with place.writer() as writer:
+            (collection,) = writer.collections()
+            film = place.home.value("SELECT server_item_id FROM present_titles WHERE title = 'Film 8'")
+            writer.add_to_collection(collection.list_id, [film])
+        place.pick("Film 3", "Film 4")
+        place.publish_top_picks()
+        expected = ["Film 3", "Film 4", "Film 8"]
+        assert picks(place) == expected if keeps_order(server) else sorted(picks(place)) == sorted(expected)
+        place.state.reset_counters()
+        place.publish_top_picks()
+        assert place.changes() == 0
+
+
+@three_servers
+def test_lists_of_others_with_the_same_name_are_not_touched(household: Any, tmp_path: Path, server: str):
+    with lists(household, tmp_path, server=server, **BOTH, **PLAYLISTS | {"recommendation_libraries": False}) as place:
+        theirs = [
+            place.state.create_box_set(PICKS, keys=["movie:8", "movie:1"]),
+            place.state.create_playlist(PICKS, owner="ben", keys=["movie:8"]),
+            place.state.create_playlist(ANNAS, owner="anna", keys=[]),
+        ]
+        before = [place.state.members_of(one) for one in theirs]
+        place.pick("Film 1", "Film 2")
+        for films in (["Film 1", "Film 2"], ["Film 3"]):
+            place.pick(*films)
+            publish(place)
+            assert [place.state.members_of(one) for one in theirs] == before
+            assert titles(place, "BoxSet", f"{PICKS} (Aperture)") == films
+            assert titles(place, "Playlist", f"{PICKS} (Aperture)", "ben") == films
+            assert titles(place, "Playlist", PICKS, "anna") == films
+            assert len(titles(place, "Playlist", f"{ANNAS} (Aperture)", "anna")) == 5
+        place.use(place.home.settings.model_copy(update=dict.fromkeys(BOTH, False)))
+        publish(place)
+        assert set(found(place, "BoxSet")) == {PICKS}
+        assert [place.state.members_of(one) for one in theirs] == before
+
+
+@every_server
+def test_users_who_left_and_lists_that_are_switched_off_lose_ours_only(household: Any, tmp_path: Path, server: str):
+    with lists(household, tmp_path, server=server, **BOTH, **PLAYLISTS) as place:
+        theirs = place.state.create_playlist("Sunday", owner="anna", keys=["movie:8"])
+        series = place.state.create_box_set("A trilogy", keys=["movie:1", "movie:2"])
+        place.pick("Film 1", "Film 2")
+        publish(place)
+        place.state.change_user("ben", is_disabled=True)
+        place.home.must("sync_users")
+        publish(place)
+        assert set(found(place, "Playlist", "ben")) == set()
+        assert set(found(place, "Playlist", "anna")) == {PICKS, ANNAS, SHOWS, "Sunday"}
+        place.use(place.home.settings.model_copy(update=dict.fromkeys((*BOTH, "recommendation_playlists"), False)))
+        publish(place)
+        assert set(found(place, "Playlist")) == {"Sunday"} and set(found(place, "BoxSet")) == {"A trilogy"}
+        assert place.state.members_of(theirs) == ["movie:8"] and place.state.members_of(series) == [
+            "movie:1",
+            "movie:2",
+        ]
+        assert not place.home.rows("SELECT 1 FROM published_lists")
+
+
+@every_server
+def test_lists_of_a_user_who_was_deleted_are_forgotten(household: Any, tmp_path: Path, server: str):
+    with lists(household, tmp_path, server=server, **PLAYLISTS) as place:
+        publish(place)
+        place.state.remove_user("ben")
+        place.home.must("sync_users")
+        assert not [one.error for one in publish(place).outcomes if one.error]
+        assert "ben" not in str(place.home.rows("SELECT name FROM published_lists"))
+        assert "ben's AI Picks - Movies" not in found(place, "Playlist")
+        assert titles(place, "Playlist", ANNAS, "anna") == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
+
+
+@three_servers
+def test_an_original_that_is_deleted_leaves_the_lists(household: Any, tmp_path: Path, server: str):
+    with lists(household, tmp_path, server=server, **BOTH) as place:
+        place.pick("Film 1", "Film 2", "Film 3")
+        place.publish_top_picks()
+        place.state.remove_title("movie:2")
+        place.home.must("sync_movies")
+        place.publish_top_picks()
+        assert picks(place) == titles(place, "Playlist", PICKS, "ben") == ["Film 1", "Film 3"]
+        place.state.reset_counters()
+        place.publish_top_picks()
+        assert place.changes() == 0
+
+
+def test_no_collection_where_it_would_hide_its_titles(household: Any, tmp_path: Path):
+    with lists(household, tmp_path, stand_ins={"group_into_collections": True}, **BOTH) as place:
+        place.pick("Film 1", "Film 2")
+        metadata = place.publish_top_picks()
+        assert found(place, "BoxSet") == {}
+        assert "APERTURE_PUBLISH_GROUPED_COLLECTIONS" in metadata["warnings"]
+        assert titles(place, "Playlist", PICKS, "ben") == ["Film 1", "Film 2"]
+        place.use(place.home.settings.model_copy(update={"publish_grouped_collections": True}))
+        place.publish_top_picks()
+        assert picks(place) == ["Film 1", "Film 2"]
+
+
+def test_a_list_that_is_refused_is_named_and_costs_only_itself(household: Any, tmp_path: Path):
+    with lists(household, tmp_path, **BOTH) as place:
+        place.pick("Film 1", "Film 2")
+        place.state.add_fault(FaultRule("jellyfin", "/Collections", status=500))
+        day = datetime.now(UTC).date().isoformat()
+        result = place.home.run("refresh_top_picks", partition=day, assets=["top_picks_libraries"])
+        assert PICKS in str(failures(result))
+        assert titles(place, "Playlist", PICKS, "ben") == ["Film 1", "Film 2"]
+        place.state.clear_faults()
+        place.publish_top_picks()
+        assert picks(place) == ["Film 1", "Film 2"]
+
+
+def test_each_list_of_the_server_is_read_once(household: Any, tmp_path: Path):
+    with lists(household, tmp_path, **BOTH, **PLAYLISTS) as place:
+        place.pick("Film 1", "Film 2")
+        publish(place)
+        before = len(place.state.arrivals("jellyfin", "ncludeItemTypes="))
+        publish(place)
+        read = [target for target, _ in place.state.arrivals("jellyfin", "ncludeItemTypes=")[before:]]
+        assert len([one for one in read if "includeItemTypes=BoxSet" in one]) == 1
+        assert len([one for one in read if "includeItemTypes=Playlist" in one]) == 2
+
+
+class Killed(BaseException):
+    """The process is gone: nothing catches this."""
+
+
+@contextmanager
+def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Kill at the n-th write to server or manifest: before it on odd numbers, after it on even ones."""
+    done: list[str] = []
+
+    def guarded(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            done.append(str(args[1]))
+            if len(done) * 2 - 1 == step:
+                raise Killed
+            result = original(*args, **kwargs)
+            if len(done) * 2 == step:
+                raise Killed
+            return result
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MediaServerChanges, "_write", guarded(MediaServerChanges._write))
+        patched.setattr(ListPublisher, "_note", guarded(ListPublisher._note))
+        yield done
+
+
+@three_servers
+@pytest.mark.parametrize("begin", ["new", "changed", "renamed"])
+def test_a_killed_run_leaves_no_second_list_and_loses_nothing_of_anybody(
+    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, begin: str
+):
+    with lists(household, tmp_path, server=server, **BOTH) as place:
+        place.state.change_user("ben", is_disabled=True)
+        place.home.must("sync_users")
+        standard = place.home.settings
+        for step in range(1, 60, int(os.environ.get("CRASH_STRIDE", "3"))):
+            expected = ["Film 4", "Film 1", "Film 3"]
+            if begin != "new":
+                place.pick("Film 1", "Film 2", "Film 3")
+                publish(place)
+                playlist, box_set = found(place, "Playlist")[PICKS], found(place, "BoxSet")[PICKS]
+                for one in (playlist, box_set):
+                    place.state.set_members(one.id, ["movie:1", "movie:2", "movie:3", "movie:8"])
+                expected.append("Film 8")
+            name = PICKS
+            if begin == "renamed":
+                name = "Best of - Movies"
+                place.use(standard.model_copy(update={"top_picks_name": "Best of - {type}"}))
+            place.pick("Film 4", "Film 1", "Film 3")
+            with killed_at(step, monkeypatch) as done, suppress(Killed):
+                publish(place)
+            publish(place)
+            where = f"killed at step {step}, {done[-1]}"
+            assert list(found(place, "Playlist")) == list(found(place, "BoxSet")) == [name], where
+            assert titles(place, "Playlist", name) == expected, where
+            members = titles(place, "BoxSet", name)
+            assert members == expected if keeps_order(server) else set(members) == set(expected), where
+            if keeps_order(server):
+                with place.writer() as writer:
+                    assert [one.display_order for one in writer.collections()] == ["Default"], where
+            place.state.reset_counters()
+            publish(place)
+            assert place.changes() == 0, where
+            place.use(standard)
+            with place.writer() as writer:
+                log = logging.getLogger("test")
+                Publication(place.home.settings, place.home.database, writer, Clock(), log).unpublish()
+            assert not found(place, "Playlist") and not found(place, "BoxSet")
+            if len(done) * 2 < step:
+                return
