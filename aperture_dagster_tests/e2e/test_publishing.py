@@ -54,10 +54,24 @@ def shelf(household: Any, tmp_path: Path, *titles: WorldTitle, **how: Any) -> It
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_whole_cycle_publishes_for_each_user_and_a_second_one_changes_nothing(
-    household: Any, tmp_path: Path, server: str
-):
-    with publishing(household, small_world(movies=40, users=3, plays=120), tmp_path, server=server) as place:
+def test_the_right_titles_are_shown_in_order_to_the_right_users(household: Any, tmp_path: Path, server: str):
+    with shelf(household, tmp_path, server=server) as place:
+        place.must_publish()
+        assert place.titles(ANNAS) == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
+        assert place.titles(BENS) == ["Film 6", "Film 3", "Film 7"]
+        assert place.titles(SHOWS, "Series") == ["Series 1"]
+        assert {name for name in place.views("anna") if "AI Picks" in name} == {ANNAS, SHOWS}
+        assert {name for name in place.views("ben") if "AI Picks" in name} == {BENS}
+        files = place.files()
+        place.state.reset_counters()
+        recorded = place.must_publish()
+        assert place.changes() == 0
+        assert place.files() == files
+        assert not any(one.get(name) for one in recorded.values() for name in ("added", "changed", "removed"))
+
+
+def test_a_whole_cycle_publishes_for_each_user_and_a_second_one_changes_nothing(household: Any, tmp_path: Path):
+    with publishing(household, small_world(movies=40, users=3, plays=120), tmp_path) as place:
         place.home.cycle()
         users = [row["name"] for row in place.home.rows("SELECT name FROM users ORDER BY name")]
         for user in users:
