@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.publishing.forms import choose_form, form_warning
+from aperture_dagster.publishing.paths import PathMap, below, root_problems
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
@@ -73,6 +76,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "home": _home(settings),
         "database": _database(database),
         "media server": _media_server(settings, database),
+        "publishing": _publishing(settings, database),
         **{source.label: _title_source(source, settings, database, clock) for source in SOURCES},
         "embedder": _embedder(settings),
         "schedules": _schedules(settings),
@@ -121,6 +125,43 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
     names = ", ".join(one.name if one.library_id else f"{one.name} (not scanned yet)" for one in libraries) or "none"
     about = f"{identity.product} {identity.version} {identity.name!r}, {len(users.records)} users, libraries: {names}"
     yield Finding("media server", "ok" if libraries else "warning", "; ".join([about, *describe_route(settings)]))
+
+
+def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
+    """Whether lists can be published: the folder, how the media server sees it, and what would not play."""
+    if not settings.publish:
+        yield Finding("publishing", "off", "APERTURE_PUBLISH is off: nothing is written to the media server")
+        return
+    if settings.publish_root is None:
+        raise OperatorError("APERTURE_PUBLISH is on, but APERTURE_PUBLISH_ROOT is not set")
+    root = settings.publish_root.expanduser()
+    paths = PathMap(settings.path_map)
+    on_server = paths.to_server(root)
+    with MediaServers(settings, database).open_writer() as writer:
+        server = writer.server()
+        locations = [path for library in writer.libraries() for path in library.locations]
+        try:
+            # A file rather than the folder: an empty one of the same name in a container proves nothing.
+            with tempfile.NamedTemporaryFile(dir=root, prefix=".aperture-doctor-") as probe:
+                is_seen = writer.path_exists(paths.to_server(probe.name))
+        except OSError as error:
+            raise OperatorError(
+                f"{root} cannot be written ({error.strerror}): create it, or set APERTURE_PUBLISH_ROOT to a folder "
+                "that can."
+            ) from None
+    problems = root_problems(on_server, [path for path in locations if not below(path, on_server)])
+    if not is_seen:
+        problems.append(
+            f"{writer.reader.product} does not see the files in {root} at {on_server}: mount the folder there, or "
+            "correct APERTURE_PATH_MAP."
+        )
+    form = choose_form(settings.publish_as, server.product, server.version)
+    warning = form_warning(form, server.product, server.version)
+    about = f"{root}, which {writer.reader.product} sees as {on_server}; titles as {form}"
+    if problems:
+        yield Finding("publishing", "failed", " ".join(problems))
+    else:
+        yield Finding("publishing", "warning" if warning else "ok", warning or about)
 
 
 def _title_source(source: TitleSource[Any], settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import dagster as dg
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.odd_world import odd_world
+from aperture_dagster.simulator.settings import SimulatorSettings
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +41,40 @@ def test_a_service_that_is_not_configured_is_off_and_names_the_setting(settings:
     assert findings["media server"].state == findings["TMDb"].state == "off"
     assert "APERTURE_MEDIA_SERVER_URL" in findings["media server"].message
     assert "TMDB_API_KEY" in findings["TMDb"].message
+
+
+@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+def test_publishing_is_examined_up_to_what_the_media_server_sees(
+    serve: Callable[..., Any], tmp_path: Path, server: Literal["jellyfin", "emby"]
+) -> None:
+    root, elsewhere = tmp_path / "published", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    root.mkdir()
+    stand_ins = SimulatorSettings(media_server=server, volumes={"/srv/lists": root, "/srv/other": elsewhere})
+    with serve(odd_world(datetime.now(UTC)), stand_ins=stand_ins, server=server) as (_, settings):
+
+        def publishing(**changes: Any) -> Finding:
+            return _by_name(settings.model_copy(update={"publish_root": root} | changes))["publishing"]
+
+        seen = {str(root): "/srv/lists"}
+        assert publishing().state == "off"
+        unset = publishing(publish=True, publish_root=None)
+        assert unset.state == "failed" and "APERTURE_PUBLISH_ROOT" in unset.message
+        missing = publishing(publish=True, publish_root=tmp_path / "missing")
+        assert missing.state == "failed" and "create it" in missing.message
+        root.chmod(0o755)
+        found = publishing(publish=True, path_map=seen)
+        assert root.stat().st_mode & 0o777 == 0o755, "the media server must be able to read it"
+        assert found.state == "ok" and "/srv/lists" in found.message
+        # The folder is there, but it is another one.
+        wrong = publishing(publish=True, path_map={str(root): "/srv/other"})
+        assert wrong.state == "failed" and "APERTURE_PATH_MAP" in wrong.message
+        skipped = publishing(publish=True, path_map={str(root): "/srv/lists/@eaDir"})
+        assert skipped.state == "failed" and "@eaDir" in skipped.message
+        form = publishing(publish=True, path_map=seen, publish_as="strm")
+        assert form.state == ("ok" if server == "emby" else "warning")
+        assert ("APERTURE_PUBLISH_AS" in form.message) is (server == "jellyfin")
+        assert list(root.iterdir()) == []
 
 
 def test_a_refused_key_is_reported_with_the_name_of_its_setting_and_without_its_value(
