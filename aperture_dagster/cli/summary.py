@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import zip_longest
@@ -79,6 +80,15 @@ def _published(rows: list[dict[str, Any]], names: Mapping[str, str]) -> dict[str
     return found
 
 
+def _about(published: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say in a line what was published."""
+    types = Counter(one["type"] for one in published.values())
+    names = {"library": "libraries", "collection": "collections", "playlist": "playlists"}
+    counts = " and ".join(f"{types[one]:,} {names[one] if types[one] > 1 else one}" for one in names if types[one])
+    entries, changed = (sum(one[name] for one in published.values()) for name in ("entries", "changed"))
+    return f"Published as {counts} on the media server: {entries:,} entries, {changed:,} of them changed now."
+
+
 def _next_episode(row: Mapping[str, Any]) -> str | None:
     return episode_label(row["next_season"], row["next_number"]) or row["next_title"]
 
@@ -125,6 +135,8 @@ def show(settings: Settings, summary: Mapping[str, Any], console: Console) -> No
         f"{summary['users']:,} users, {summary['plays']:,} plays; "
         f"{sum(summary['rows_written'].values()):,} rows written, {sum(summary['requests'].values()):,} requests sent."
     )
+    if summary["published"]:
+        console.print(_about(summary["published"]))
 
 
 def _of_type(rows: list[dict[str, Any]], media_type: str) -> list[dict[str, Any]]:

@@ -163,6 +163,9 @@ class ListPublisher:
             return list_id
         if stale and not self._server.can_remove_playlist_entries:
             self._delete(one, list_id)
+            if self._server.dry_run:
+                # Its name is still taken.
+                return list_id
             list_id = self._server.create_playlist(shown.name, one.user_id, target)
             self._server.stamp(list_id, one.marker, user_id=one.user_id)
             return list_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from aperture_dagster.cli.demo import demo_home, point_at, stand_ins
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import environment_names, secret_names
 from aperture_dagster.simulator.environment import VOLUME
+from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone
 
@@ -68,6 +70,34 @@ def test_the_media_server_has_a_version_and_sees_the_published_folder(tmp_path: 
             answer = httpx.post(f"{url}/Library/VirtualFolders", params=query, json=sent, headers=headers)
             statuses.append(answer.status_code)
         assert statuses == [204, 400]
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("server", ["jellyfin@10.11", "emby"])
+def test_a_demo_publishes_every_list_and_a_second_one_changes_nothing(tmp_path: Path, server: str):
+    home, summary = tmp_path / "home", tmp_path / "summary.json"
+    world = "generated:movies=30,series=4,episodes=16,users=2,plays=60"
+    command = [sys.executable, "-m", "aperture_dagster.cli.main", "demo", "--home", str(home), "--world", world]
+    command += ["--server", server, "--summary", str(summary)]
+    for run in (1, 2):
+        done = subprocess.run(
+            command, env=environment(home), cwd=PROJECT, capture_output=True, text=True, timeout=180
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        result = json.loads(summary.read_text(encoding="utf-8"))
+        published = result["published"]
+        for user, entries in result["recommendations"].items():
+            for media_type, name in (("movie", "Movies"), ("series", "TV Series")):
+                expected = sum(one["media_type"] == media_type for one in entries)
+                library = published.get(f"{user}'s AI Picks - {name}", {"type": "library", "users": [user]})
+                assert (library["type"], library["users"]) == ("library", [user])
+                assert library.get("entries", 0) == expected
+        assert published["Top Picks - Movies"]["users"] == sorted(result["recommendations"])
+        assert published["Top Picks - Movies"]["entries"] == len(result["top_picks"]["movie"])
+        changed = {one["changed"] for one in published.values()}
+        assert changed == {0} if run == 2 else 0 not in changed
+        assert f"{len(published)} libraries on the media server" in " ".join(done.stdout.split())
+    assert all_gone(tmp_path)
 
 
 def test_stand_ins_that_cannot_start_raise_an_error_with_the_reason():

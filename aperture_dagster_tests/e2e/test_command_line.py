@@ -63,7 +63,7 @@ def demo(home: Path, *arguments: str) -> dict[str, Any]:
 
 def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(home: Path):
     summary = demo(home)
-    lists = {"recommendations", "top_picks", "shows_you_watch"}
+    lists = {"recommendations", "top_picks", "shows_you_watch", "published"}
     assert set(summary) == {*COUNTS, *lists, "seconds", "requests", "rows_written"}
     assert all(type(summary[name]) is int and summary[name] > 0 for name in COUNTS)
     assert summary["users"] >= len(summary["recommendations"]) == 3
@@ -117,6 +117,7 @@ def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(hom
     again = demo(home)
     assert outcome_of(again) == outcome_of(summary)
     assert {name: rows for name, rows in again["rows_written"].items() if rows} == {}
+    assert {one["changed"] for one in again["published"].values()} == {0}
 
 
 def test_on_a_terminal_every_message_of_the_demo_has_a_line_of_its_own(home: Path):

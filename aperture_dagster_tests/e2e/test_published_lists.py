@@ -16,6 +16,7 @@ from aperture_dagster.defs.publishing.publication import Publication
 from aperture_dagster.publishing.lists import ListPublisher
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.media_server.changes import MediaServerChanges
+from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.e2e.publishing import SERVERS, Publishing
 from aperture_dagster_tests.e2e.test_publishing import shelf
@@ -63,10 +64,12 @@ def picks(place: Publishing) -> list[str]:
     return titles(place, "BoxSet", PICKS)
 
 
-def publish(place: Publishing) -> Any:
-    with place.writer() as writer:
+def publish(place: Publishing, *, dry_run: bool = False) -> Any:
+    servers = MediaServers(place.home.settings, place.home.database)
+    with servers.open_writer(dry_run=dry_run) as writer:
         log = logging.getLogger("test")
-        return Publication(place.home.settings, place.home.database, writer, Clock(), log).publish_all()
+        how = {"dry_run": dry_run}
+        return Publication(place.home.settings, place.home.database, writer, Clock(), log, **how).publish_all()
 
 
 @every_server
@@ -132,6 +135,11 @@ def test_what_the_owner_of_a_playlist_added_stays_and_what_they_removed_returns(
         assert titles(place, "Playlist", "Sunday", "anna") == expected
         # Recommended later, and no longer: it is still what Anna added.
         place.recommend("anna", "Film 4", "Film 1")
+        place.state.reset_counters()
+        planned = publish(place, dry_run=True)
+        assert not [one.error for one in planned.outcomes if one.error] and place.changes() == 0
+        assert [(one.removed, one.changed) for one in planned.outcomes if one.changes] == [(2, 3)]
+        assert titles(place, "Playlist", "Sunday", "anna") == expected
         place.must_publish()
         assert titles(place, "Playlist", "Sunday", "anna") == ["Film 4", "Film 1", "Film 8"]
         place.recommend("anna", "Film 1")
