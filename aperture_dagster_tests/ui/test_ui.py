@@ -122,6 +122,21 @@ def test_an_assets_page_shows_its_description_and_a_table(page: Any) -> None:
     _screenshot(page, "top-picks")
 
 
+@pytest.mark.parametrize(
+    ("asset", "query"),
+    [("recommendation_libraries", "view=partitions&partition=Alma"), ("top_picks_libraries", "view=overview")],
+)
+def test_the_page_of_published_libraries_shows_posters(page: Any, asset: str, query: str) -> None:
+    page.goto(f"/assets/{asset}?{query}")
+    posters = page.locator("img[src*='/Images/Primary']")
+    posters.first.wait_for(timeout=40_000)
+    page.wait_for_function(
+        "[...document.querySelectorAll(\"img[src*='/Images/Primary']\")].every(one => one.naturalWidth > 0)"
+    )
+    assert posters.count() >= 10
+    _screenshot(page, asset.replace("_", "-"))
+
+
 def test_a_runs_page_shows_its_steps(page: Any) -> None:
     page.goto("/runs")
     page.get_by_text("generate_recommendations").first.wait_for(timeout=30_000)
