@@ -82,8 +82,8 @@ def plan_access(
         policy["EnableAllFolders"] = False
         policy["EnabledFolders"] = [*others, *(library.policy_id for library in hers)]
         change.noted.append((user_id, ALL_LIBRARIES, "listed"))
-    elif was_listed and (policy.get("EnableAllFolders") or not strict):
-        # Somebody gave all libraries back, or the stricter form was switched off.
+    elif was_listed and (policy.get("EnableAllFolders") or not strict or not own):
+        # Somebody gave all libraries back, the stricter form was switched off, or nothing is published.
         policy["EnableAllFolders"], policy["EnabledFolders"] = True, []
         change.forgotten.append((user_id, ALL_LIBRARIES, "listed"))
     elif policy.get("EnableAllFolders"):

@@ -159,9 +159,14 @@ class LibraryFolder:
     def _create(self, plan: EntryPlan, final: Path, draw: Draw) -> dict[str, PlacedFile]:
         """Build the entry in a hidden folder, then give it its name."""
         hidden = self._hidden(plan.entry.entry_id, "new")
-        self._make_folder(hidden)
-        files = {one.path: self._place(hidden, one, draw) for one in plan.entry.files}
-        hidden.rename(final)
+        try:
+            self._make_folder(hidden)
+            files = {one.path: self._place(hidden, one, draw) for one in plan.entry.files}
+            hidden.rename(final)
+        except OSError:
+            # On a full disk, half of an entry is in the way of others.
+            self._clear(plan.entry.entry_id)
+            raise
         return files
 
     def _change(self, plan: EntryPlan, final: Path, draw: Draw) -> dict[str, PlacedFile]:
@@ -180,17 +185,21 @@ class LibraryFolder:
             self._make_folder(path.parent)
         temporary = path.with_name(f".{path.name[-40:]}.part")
         temporary.unlink(missing_ok=True)
-        if file.kind == "symlink":
-            assert file.target is not None
-            temporary.symlink_to(file.target)
-        elif file.kind == "hardlink":
-            assert file.source is not None
-            os.link(file.source, temporary)
-        else:
-            content = draw(file.picture) if file.picture is not None else file.content
-            assert content is not None
-            self._write(temporary, content)
-        temporary.replace(path)
+        try:
+            if file.kind == "symlink":
+                assert file.target is not None
+                temporary.symlink_to(file.target)
+            elif file.kind == "hardlink":
+                assert file.source is not None
+                os.link(file.source, temporary)
+            else:
+                content = draw(file.picture) if file.picture is not None else file.content
+                assert content is not None
+                self._write(temporary, content)
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
         return replace(_fingerprint(path, file.kind, file.digest), item_id=file.item_id)
 
     def _write(self, path: Path, content: bytes) -> None:

@@ -113,6 +113,11 @@ def list_folder(list_key: str, name: str = "") -> str:
     return (readable[: LIST_FOLDER_CHARACTERS - len(suffix) - 1].strip("-") or "list") + "-" + suffix
 
 
+def is_list_folder(name: str) -> bool:
+    """Tell whether a folder has a name as :func:`list_folder` makes them."""
+    return bool(re.fullmatch(r"[a-z-]+-[bfghjkmnpqrsvwxz]{8}", name))
+
+
 def _letters(text: str, size: int) -> str:
     """Return a hash of ``size`` bytes, written in letters."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest().translate(_LETTERS)

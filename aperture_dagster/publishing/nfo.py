@@ -21,6 +21,7 @@ _OWN_TAGS = ("tmdb", "imdb", "tvdb")
 _SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
 _MARKER = re.compile(
     r"""<uniqueid\b[^>]*?\btype\s*=\s*["']aperture["'][^>]*>\s*([^<\s][^<]*?)\s*(?:<|$)""", re.IGNORECASE
 )
@@ -123,6 +124,12 @@ def read_marker(content: bytes) -> str | None:
     """Return the marker of an NFO that was written here, or None. The rest of the file may be damaged."""
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     found = _MARKER.search(_COMMENT.sub("", content.decode(encoding, "replace")))
+    return html.unescape(found[1]) if found else None
+
+
+def read_title(content: bytes) -> str | None:
+    """Return the title of an NFO that was written here, or None."""
+    found = _TITLE.search(content.decode())
     return html.unescape(found[1]) if found else None
 
 

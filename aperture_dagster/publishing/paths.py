@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from aperture_dagster.publishing.names import LONGEST_BELOW_ROOT
+from aperture_dagster.publishing.names import LONGEST_BELOW_ROOT, is_list_folder
 
 if TYPE_CHECKING:
     from aperture_dagster.settings.publishing import PublishingSettings
@@ -102,12 +102,20 @@ def published_root(settings: PublishingSettings) -> str | None:
     return PathMap(settings.path_map).to_server(settings.publish_root.expanduser())
 
 
-def below(path: str, root: str) -> bool:
-    """Return whether one of the server's paths is below another."""
+def is_published(path: str, root: str) -> bool:
+    """Return whether one of the server's paths is that of a published library below the root.
+
+    Another library may be there as well, if the root was chosen above it by mistake.
+    """
     try:
-        return _split(path).starts_with(_split(root))
+        place, above = _split(path), _split(root)
     except ValueError:
         return False
+    return (
+        len(place.segments) == len(above.segments) + 1
+        and place.starts_with(above)
+        and is_list_folder(place.segments[-1])
+    )
 
 
 def root_problems(root_on_server: str, library_locations: Iterable[str]) -> list[str]:

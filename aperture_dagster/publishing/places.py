@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.manifest import PlacedLibrary
+from aperture_dagster.publishing.nfo import read_title
 from aperture_dagster.publishing.outcome import PublishOptions, ScanTooLong
+from aperture_dagster.publishing.paths import is_published
+from aperture_dagster.publishing.plan import DesiredEntry
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server.records import PublishedLibrary
+    from aperture_dagster.resources.media_server.records import PublishedItem, PublishedLibrary
     from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
 # What servers replace in names of libraries, which are names of folders there.
 _NOT_STORED = '"<>|:*?\\/'
+_LEADING_NUMBER = re.compile(r"\d+")
 
 
 class Places:
@@ -76,15 +81,52 @@ class Places:
         return f"{self._options.root_on_server}{separator(self._options.root_on_server)}{record.folder}"
 
     def is_ours(self, library: PublishedLibrary) -> bool:
-        """Tell whether a library is below the root of published libraries."""
-        root = as_path(self._options.root_on_server)
-        return any(as_path(location).startswith(f"{root}/") for location in library.locations)
+        """Tell whether a library is one of the published ones."""
+        return any(is_published(location, self._options.root_on_server) for location in library.locations)
 
-    def shown_folders(self, library: PublishedLibrary, record: PlacedLibrary) -> set[str]:
-        """The folders of the entries that the server shows in a library."""
+    def shown(self, library: PublishedLibrary, record: PlacedLibrary) -> dict[str, PublishedItem]:
+        """What the server shows of the entries of a library, by their folders."""
         start = len(as_path(self.location(record))) + 1
         items = self._writer.library_items(library, "Movie" if record.media_type == "movie" else "Series")
-        return {as_path(item.path)[start:].partition("/")[0] for item in items if item.path is not None}
+        return {as_path(item.path)[start:].partition("/")[0]: item for item in items if item.path is not None}
+
+    def copies(
+        self, library: PublishedLibrary, record: PlacedLibrary, entries: Iterable[DesiredEntry]
+    ) -> dict[str, int]:
+        """The server's ids of the published copies, with the rows of their originals."""
+        originals: dict[str, int] = {}
+        base = as_path(self.location(record))
+        for entry in entries:
+            originals[f"{base}/{entry.folder}"] = entry.item_id
+            originals |= {f"{base}/{entry.folder}/{one.path}": one.item_id for one in entry.files if one.item_id}
+        items = self._writer.library_items(library, "Movie" if record.media_type == "movie" else "Series,Episode")
+        return {
+            item.server_item_id: originals[as_path(item.path)]
+            for item in items
+            if item.path is not None and as_path(item.path) in originals
+        }
+
+
+def not_read(
+    entries: Iterable[DesiredEntry], shown: Mapping[str, PublishedItem]
+) -> list[tuple[DesiredEntry, PublishedItem]]:
+    """Return the entries that the server shows with another rank or title than their NFO says, and what it shows.
+
+    A server does not read an NFO again that it takes for older than the item, or whose item is locked.
+    """
+    differing = []
+    for entry in entries:
+        item = shown.get(entry.folder)
+        if item is None:
+            continue
+        # The servers pad numbers, ignore case and drop articles in sort names; the number at the start stays.
+        rank = _LEADING_NUMBER.match(item.sort_name or "")
+        nfo = next((one.content for one in entry.files if one.kind == "nfo" and "/" not in one.path), None)
+        title = read_title(nfo) if nfo is not None else None
+        is_renamed = title is not None and title.split() != item.name.split()
+        if is_renamed or (item.sort_name and (rank is None or int(rank[0]) != entry.rank)):
+            differing.append((entry, item))
+    return differing
 
 
 def library_names(name: str) -> Iterator[str]:

@@ -20,11 +20,11 @@ from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLi
 from aperture_dagster.publishing.names import list_folder
 from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, PublishOptions, ScanTooLong
 from aperture_dagster.publishing.paths import root_problems
-from aperture_dagster.publishing.places import Places, as_path, library_names
+from aperture_dagster.publishing.places import Places, as_path, library_names, not_read
 from aperture_dagster.publishing.plan import DesiredLibrary, LibraryPlan, Picture, plan_library, planned_entries
 
 if TYPE_CHECKING:
-    from aperture_dagster.resources.media_server.records import PublishedLibrary
+    from aperture_dagster.resources.media_server.records import PublishedItem, PublishedLibrary
     from aperture_dagster.resources.media_server.writer import MediaServerWriter
 
 # The status of a refresh may read "Idle" for an instant between the queue and its start.
@@ -204,12 +204,13 @@ class Publisher:
         """Notice what the server lost, such as titles whose originals could not be reached for a while."""
         work.is_renamed = work.on_server is not None and work.record.name not in library_names(work.library.name)
         work.needs_scan = (
-            work.on_server is None
-            or not work.on_server.item_id
-            or work.is_renamed
-            or bool(work.plan.changes)
-            or self._shown(work) != _expected(work)
+            work.on_server is None or not work.on_server.item_id or work.is_renamed or bool(work.plan.changes)
         )
+        if not work.needs_scan:
+            shown = self._shown(work)
+            # A run may have been killed after it changed files, and before the server read them.
+            unread = [] if work.plan.waiting else not_read(work.library.entries, shown)
+            work.needs_scan = shown.keys() != _expected(work) or bool(unread)
 
     def _create(self, works: Sequence[_Work]) -> None:
         """Create missing libraries, hidden from everybody where the server can do that."""
@@ -314,44 +315,52 @@ class Publisher:
                 f"folder {self._places.location(work.record)} exists there."
             )
         expected, shown = _expected(work), self._shown(work)
-        if shown != expected:
+        if shown.keys() != expected:
             # The status may have been read between the queue and the start.
             self._places.wait_until_idle(IDLE_POLLS)
             shown = self._shown(work)
-        missing, surplus = expected - shown, shown - expected
+        missing, surplus = expected - shown.keys(), shown.keys() - expected
         if work.record.missing != len(missing):
             work.record = replace(work.record, missing=len(missing))
             self._manifest.write_library(work.record)
         if missing:
             self._log.warning(
-                f"{work.library.name}: the media server shows {len(shown & expected)} of {len(expected)} titles; the "
+                f"{work.library.name}: the media server does not show {len(missing)} of {len(expected)} titles; the "
                 f"first missing one is in {min(missing)}."
             )
         if surplus:
             self._log.warning(f"{work.library.name}: the media server still shows {len(surplus)} titles that are gone.")
-        if missing and not shown & expected:
+        if missing and len(missing) == len(expected):
             raise NotShown(
                 f"The media server shows none of the {len(expected)} titles of {work.library.name!r}: the originals "
                 "cannot be reached under the paths that it reported. Check that their disk is mounted, and "
                 "APERTURE_PATH_MAP."
             )
-        work.outcome.rows_written += self._manifest.write_copies(self._copies(work))
+        self._force(work, shown)
+        copies = self._places.copies(work.on_server, work.record, work.library.entries)
+        work.outcome.rows_written += self._manifest.write_copies(copies)
 
-    def _copies(self, work: _Work) -> dict[str, int]:
-        """The server's ids of the published copies, with the rows of their originals."""
-        assert work.on_server is not None
-        originals: dict[str, int] = {}
-        base = as_path(self._places.location(work.record))
-        for entry in work.library.entries:
-            originals[f"{base}/{entry.folder}"] = entry.item_id
-            originals |= {f"{base}/{entry.folder}/{one.path}": one.item_id for one in entry.files if one.item_id}
-        types = "Movie" if work.library.media_type == "movie" else "Series,Episode"
-        items = self._server.library_items(work.on_server, types)
-        return {
-            item.server_item_id: originals[as_path(item.path)]
-            for item in items
-            if item.path is not None and as_path(item.path) in originals
-        }
+    def _force(self, work: _Work, shown: Mapping[str, PublishedItem]) -> None:
+        """Have the server read again what it did not read, once, and say so if that does not help.
+
+        It compares the times of files with those of its own records, so a clock that was wrong can make it pass over
+        a new NFO.
+        """
+        waiting = {entry.entry_id for entry in work.plan.waiting}
+        entries = [entry for entry in work.library.entries if entry.entry_id not in waiting]
+        unread = not_read(entries, shown)
+        if not unread:
+            return
+        for _, item in unread:
+            self._server.read_again(item)
+        self._places.wait_until_idle(IDLE_POLLS)
+        unread = not_read(entries, self._shown(work))
+        if unread:
+            self.warnings.append(
+                f"{work.library.name}: the media server does not read what changed of {len(unread)} titles, such as "
+                f"{unread[0][0].title}, and shows them in a former order. Unlock their metadata on the server, and set "
+                "its clock right."
+            )
 
     def _delete_libraries(self, leaving: Sequence[PlacedLibrary]) -> None:
         """Delete libraries on the server; their files go after nobody can see them any more."""
@@ -379,15 +388,21 @@ class Publisher:
         viewers = {work.library.list_key: work.library.viewers for work in works}
         gone = {record.list_key for record in leaving}
         own = []
+        retired = {one for record in leaving for one in (record.item_id, record.policy_id) if one}
         for record in self._manifest.libraries().values():
             library = by_place.get(as_path(self._places.location(record)))
             if library is None or not library.item_id or record.list_key in gone:
                 continue
-            if record.item_id != library.item_id:
-                self._manifest.write_library(replace(record, item_id=library.item_id))
+            if (record.item_id, record.policy_id) != (library.item_id, library.policy_id):
+                # Remembered before anybody's policy holds them, so that they can be taken back in any case.
+                retired |= {one for one in (record.item_id, record.policy_id) if one}
+                ids = {"item_id": library.item_id, "policy_id": library.policy_id}
+                self._manifest.write_library(replace(record, **ids))
+                for work in works:
+                    if work.library.list_key == record.list_key:
+                        work.record = replace(work.record, **ids)
             seen_by = viewers[record.list_key] if record.list_key in viewers else self._viewers_of(record)
             own.append(OwnLibrary(library.item_id, library.policy_id, seen_by))
-        retired = {record.item_id for record in leaving if record.item_id}
         others = [one.policy_id for one in listed if not self._places.is_ours(one) and one.policy_id]
         remembered = self._manifest.settings_set()
         unprotected: set[str] = set()
@@ -396,7 +411,7 @@ class Publisher:
                 user,
                 own,
                 others=others,
-                retired=retired,
+                retired=retired - {one for library in own for one in (library.item_id, library.policy_id)},
                 remembered=remembered,
                 strict=self._options.strict_access,
                 hide_own_from_latest=self._options.hide_own_from_latest,
@@ -451,9 +466,9 @@ class Publisher:
                         rest.outcome.error = rest.outcome.error or error
                     return
 
-    def _shown(self, work: _Work) -> set[str]:
+    def _shown(self, work: _Work) -> dict[str, PublishedItem]:
         assert work.on_server is not None
-        return self._places.shown_folders(work.on_server, work.record)
+        return self._places.shown(work.on_server, work.record)
 
     def _server_time(self) -> datetime:
         return self._now() + self._skew

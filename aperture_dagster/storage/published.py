@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select, text
@@ -115,7 +115,7 @@ class StoredManifest:
 
     def libraries(self) -> dict[str, PlacedLibrary]:
         """Read the libraries by list key."""
-        names = ("list_key", "user_id", "media_type", "name", "folder", "item_id", "missing", "changed")
+        names = [one.name for one in fields(PlacedLibrary)]
         with self._transaction() as connection:
             rows = connection.execute(select(*(published_libraries.c[name] for name in names)).order_by("list_key"))
             return {row.list_key: PlacedLibrary(*row) for row in rows}

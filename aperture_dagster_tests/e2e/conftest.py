@@ -6,28 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import dagster as dg
 import pytest
 
-from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldTitle
 from aperture_dagster_tests.e2e.library import NOON, Library
-from aperture_dagster_tests.household import Household, SetClock
+from aperture_dagster_tests.household import SetClock, households
 
 
 @pytest.fixture
 def household(serve: Callable[..., Any]) -> Callable[..., Any]:
     """``with household(world, **settings) as (simulator, home)``: stand-ins, and an empty home that uses them."""
-
-    @contextmanager
-    def living(
-        world: World, parts: dict[str, Any] | None = None, **overrides: Any
-    ) -> Iterator[tuple[RunningSimulator, Household]]:
-        with serve(world, **overrides) as (simulator, settings), dg.DagsterInstance.ephemeral() as instance:
-            yield simulator, Household(settings, instance, **(parts or {}))
-
-    return living
+    return households(serve)
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,9 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.defs.publishing.publication import Publication, Published
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.media_server.records import PublishedItem
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
@@ -106,6 +110,36 @@ class Publishing:
         ]
         with self.home.database.transaction() as connection:
             replace_top_picks(connection, day, "movie", rows)
+
+    @contextmanager
+    def publication(self, *, without: Sequence[str] = (), dry_run: bool = False) -> Iterator[Publication]:
+        """A publication without a run of Dagster; users in ``without`` do not take part."""
+        settings = self.home.settings.model_copy(update={"exclude_users": tuple(without)})
+        with MediaServers(settings, self.home.database).open_writer(dry_run=dry_run) as writer:
+            yield Publication(settings, self.home.database, writer, Clock(), logging.getLogger("test"), dry_run=dry_run)
+
+    def publish_now(self, *, without: Sequence[str] = ()) -> Published:
+        """Publish recommendations without a run of Dagster; every library must succeed."""
+        with self.publication(without=without) as publication:
+            published = publication.publish(["recommendations"])
+        errors = [one.error for one in published.outcomes if one.error is not None]
+        assert not errors, errors
+        return published
+
+    def items(self, library: str, item_type: str = "Movie") -> dict[str, PublishedItem]:
+        """The items of a library by name."""
+        with self.writer() as writer:
+            found = next(one for one in writer.libraries() if one.name == library)
+            return {item.name: item for item in writer.library_items(found, item_type)}
+
+    def owned(self) -> set[str]:
+        """Every file that the manifest knows of, by its path below the root."""
+        rows = self.home.rows(
+            "SELECT l.folder AS list, e.folder, jsonb_object_keys(e.files) AS path FROM published_entries e "
+            "JOIN published_libraries l USING (list_key)"
+        )
+        lists = {row["folder"] for row in self.home.rows("SELECT folder FROM published_libraries")}
+        return {f"{row['list']}/{row['folder']}/{row['path']}" for row in rows} | {f"{one}/about.txt" for one in lists}
 
     def publish_top_picks(self) -> dict[str, Any]:
         """Publish Top Picks; return the metadata."""

@@ -10,7 +10,7 @@ from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server.server import media_server
 from aperture_dagster.defs.reporting import markdown_table, materialized, problems_table, warn_of_unreadable
 from aperture_dagster.instance.pools import MEDIA_SERVER
-from aperture_dagster.publishing.paths import below, published_root
+from aperture_dagster.publishing.paths import is_published, published_root
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import BadAnswer, ServiceError
 from aperture_dagster.resources.media_server.reader import MediaServerReader
@@ -147,7 +147,7 @@ def _libraries(
     listed = [library for library in server.libraries() if library.library_id not in published]
     root = published_root(settings)
     # Found by their folders, too: ids change with names.
-    listed = [one for one in listed if root is None or not any(below(path, root) for path in one.locations)]
+    listed = [one for one in listed if root is None or not any(is_published(path, root) for path in one.locations)]
     if not listed:
         raise BadAnswer("The media server lists no libraries. Nothing was changed.")
     names = {library.name.casefold() for library in listed}

@@ -70,6 +70,7 @@ def gather(
     server: MediaServerWriter,
     *,
     now: datetime,
+    remember: bool = True,
 ) -> Gathered:
     """Read the titles of lists. The server is asked only about files that are not known yet.
 
@@ -79,11 +80,12 @@ def gather(
         database: the catalogue and the lists.
         server: where the files are.
         now: the time.
+        remember: whether to store the server's answers about files.
     """
     with database.transaction() as connection:
         raw = _read(connection, specs)
     visible = {spec.list_key: _visible(spec, raw, access) for spec in specs}
-    files = _files(raw, visible.values(), database, server, now)
+    files = _files(raw, visible.values(), database, server, now, remember=remember)
     result = Gathered()
     for spec in specs:
         titles, skipped = _titles(spec, raw, visible[spec.list_key], files)
@@ -125,6 +127,8 @@ def _files(
     database: Database,
     server: MediaServerWriter,
     now: datetime,
+    *,
+    remember: bool,
 ) -> dict[int, _Files]:
     """The files of all copies and of their episodes by item id: remembered ones, else as the server lists them."""
     wanted: dict[int, tuple[str, str | None]] = {}
@@ -139,7 +143,7 @@ def _files(
     missing = [item_id for item_id in wanted if item_id not in known]
     for start in range(0, len(missing), FILES_BATCH):
         batch = missing[start : start + FILES_BATCH]
-        known |= _fetch(batch, wanted, database, server, now)
+        known |= _fetch(batch, wanted, database, server, now, remember=remember)
     return {item_id: _Files(_sources(row), row["picture_tag"]) for item_id, row in known.items()}
 
 
@@ -149,8 +153,10 @@ def _fetch(
     database: Database,
     server: MediaServerWriter,
     now: datetime,
+    *,
+    remember: bool,
 ) -> dict[int, dict[str, Any]]:
-    """Ask the server about files, and remember its answer."""
+    """Ask the server about files; remember its answer if that is wanted."""
     answers = server.original_files([wanted[item_id][0] for item_id in item_ids])
     rows = []
     for item_id in item_ids:
@@ -167,8 +173,9 @@ def _fetch(
                 "read_at": now,
             }
         )
-    with database.transaction() as connection:
-        write_files(connection, rows)
+    if remember:
+        with database.transaction() as connection:
+            write_files(connection, rows)
     return {row["item_id"]: row for row in rows}
 
 

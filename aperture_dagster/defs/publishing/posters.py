@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aperture_dagster.publishing.plan import Picture
 from aperture_dagster.resources.errors import ServiceError
-from aperture_dagster.storage.files import write_file
+from aperture_dagster.storage.files import FileError, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,5 +73,7 @@ class Posters:
             # The list matters more; the next change of the title draws it again.
             return None
         if content:
-            write_file(path, content)
+            # Kept only so that it need not be downloaded again.
+            with suppress(FileError):
+                write_file(path, content)
         return content

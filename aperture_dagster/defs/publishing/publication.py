@@ -147,7 +147,9 @@ class Publication:
         self._mark_originals()
         specs = [spec for kind in kinds for spec in self._specs(kind, only_users)]
         access = {user.user_id: user.access for user in self.users}
-        gathered = gather(specs, access, self._database, self._server, now=self._clock.now())
+        gathered = gather(
+            specs, access, self._database, self._server, now=self._clock.now(), remember=not self._dry_run
+        )
         records = self.manifest.libraries()
         wanted = {
             spec.list_key: self._build(spec, gathered)

@@ -222,6 +222,16 @@ class MediaServerWriter(ListWriter):
             library: with an ``item_id``.
             replace: whether to read everything again, even if no file changed, and to forget what is in no file.
         """
+        self._refresh(library.item_id, f"refresh the library {library.name!r}", replace=replace)
+
+    def read_again(self, item: PublishedItem) -> None:
+        """Have the server read the files of an item again, even if none changed, and forget what is in no file.
+
+        This returns at once. Only for items of libraries without fetchers and savers, see :meth:`desired_options`.
+        """
+        self._refresh(item.server_item_id, f"read the files of {item.name!r} again", replace=True)
+
+    def _refresh(self, item_id: str, what: str, *, replace: bool) -> None:
         mode = "FullRefresh" if replace else "Default"
         query = {
             # Left out, they mean None: new items would be listed without reading their files.
@@ -231,8 +241,8 @@ class MediaServerWriter(ListWriter):
             "ReplaceAllImages": "false",
             **self._refresh_query,
         }
-        request = self._request("POST", route("/Items/{}/Refresh", library.item_id), query, repeatable=True)
-        self._write("library_refreshed", f"refresh the library {library.name!r}", request)
+        request = self._request("POST", route("/Items/{}/Refresh", item_id), query, repeatable=True)
+        self._write("library_refreshed", what, request)
 
     _refresh_query: ClassVar[Mapping[str, str]] = {}
 

@@ -18,6 +18,7 @@ published_libraries = Table(
     Column("name", Text, nullable=False, comment="on the media server"),
     Column("folder", Text, nullable=False, unique=True, comment="below APERTURE_PUBLISH_ROOT"),
     Column("item_id", Text, comment="the library's id on the media server when last seen"),
+    Column("policy_id", Text, comment="the same in users' policies"),
     Column("missing", Integer, nullable=False, comment="entries that the server did not show after its last scan"),
     Column("changed", Integer, nullable=False, comment="entries that the last run added, changed or removed"),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),

@@ -664,6 +664,7 @@ CREATE TABLE published_libraries (
     name TEXT NOT NULL,
     folder TEXT NOT NULL,
     item_id TEXT,
+    policy_id TEXT,
     missing INTEGER NOT NULL,
     changed INTEGER NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
@@ -677,6 +678,7 @@ COMMENT ON COLUMN published_libraries.user_id IS 'its owner; null: shared';
 COMMENT ON COLUMN published_libraries.name IS 'on the media server';
 COMMENT ON COLUMN published_libraries.folder IS 'below APERTURE_PUBLISH_ROOT';
 COMMENT ON COLUMN published_libraries.item_id IS 'the library''s id on the media server when last seen';
+COMMENT ON COLUMN published_libraries.policy_id IS 'the same in users'' policies';
 COMMENT ON COLUMN published_libraries.missing IS 'entries that the server did not show after its last scan';
 COMMENT ON COLUMN published_libraries.changed IS 'entries that the last run added, changed or removed';
 
