@@ -19,7 +19,7 @@ from rich.text import Text
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.publishing.forms import choose_form, form_warning
-from aperture_dagster.publishing.paths import PathMap, below, root_problems
+from aperture_dagster.publishing.paths import PathMap, is_published, root_problems
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
@@ -149,7 +149,7 @@ def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
                 f"{root} cannot be written ({error.strerror}): create it, or set APERTURE_PUBLISH_ROOT to a folder "
                 "that can."
             ) from None
-    problems = root_problems(on_server, [path for path in locations if not below(path, on_server)])
+    problems = root_problems(on_server, [path for path in locations if not is_published(path, on_server)])
     if not is_seen:
         problems.append(
             f"{writer.reader.product} does not see the files in {root} at {on_server}: mount the folder there, or "
