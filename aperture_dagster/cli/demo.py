@@ -7,10 +7,12 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ START_SECONDS = 60
 # Enough for any world in one day; the real services allow 1,000.
 REQUESTS_A_DAY = 1_000_000
 JELLYFIN_VERSIONS = {"10.9": "10.9.11", "10.10": "10.10.7", "10.11": "10.11.11", "12": "12.0.0"}
+# Below the ports that systems give to outgoing connections.
+FIRST_PORT, PORTS = 20_000, 12_000
 LISTS = "libraries"
 """The folder in the home that the stand-in for the media server can read."""
 
@@ -55,7 +59,7 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
         require_writable(folder)
         warn_of_ignored_database()
         console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}")
-        with stand_ins(world, users, server, lists=folder / LISTS) as environment:
+        with stand_ins(world, users, server, lists=folder / LISTS, port=usual_port(folder)) as environment:
             settings = point_at(environment, folder, folder / LISTS)
             from aperture_dagster.cli.cycle import run_cycle
 
@@ -81,14 +85,26 @@ def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
     return (own / ("demo" if server == "jellyfin" else f"demo-{server.replace('@', '-')}")).resolve()
 
 
+def usual_port(home: Path) -> int:
+    """The port of a home's stand-ins, so that pictures in earlier results are still found there; 0 if it is in use."""
+    port = FIRST_PORT + zlib.crc32(str(home).encode()) % PORTS
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
 @contextlib.contextmanager
 def stand_ins(
-    world: str, users: int | None, server: Server = "jellyfin", *, lists: Path | None = None
+    world: str, users: int | None, server: Server = "jellyfin", *, lists: Path | None = None, port: int = 0
 ) -> Iterator[dict[str, str]]:
     """Run the stand-ins in a process that ends with the block, or by itself when this process dies.
 
     Yields the environment that points every service at them, with ``server`` as the media server. It sees the folder
-    ``lists`` at `VOLUME`, as a server in a container would.
+    ``lists`` at `VOLUME`, as a server in a container would. Port 0 is any free one.
 
     Raises:
         OperatorError: they did not start; with their last line of output.
@@ -101,6 +117,7 @@ def stand_ins(
     generous = SimulatorSettings(**limits)
     command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world, "--parent-pid", str(os.getpid())]
     command += [f"--{service}-daily-limit={REQUESTS_A_DAY}" for service in limited]
+    command += ["--port", str(port)]
     command += ["--users", str(users)] if users is not None else []
     kind, _, version = server.partition("@")
     command += ["--media-server", kind]

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from aperture_dagster.cli.common import Server, operator_errors, require_free_port, require_writable, stand_in_options
-from aperture_dagster.cli.demo import LISTS, demo_home, point_at, stand_ins, warn_of_ignored_database
+from aperture_dagster.cli.demo import LISTS, demo_home, point_at, stand_ins, usual_port, warn_of_ignored_database
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import load_settings, project_root
 
@@ -36,7 +36,8 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
             require_writable(folder)
             warn_of_ignored_database()
             lists = folder / LISTS
-            point_at(stack.enter_context(stand_ins(world, users, server, lists=lists)), folder, lists)
+            running = stand_ins(world, users, server, lists=lists, port=usual_port(folder))
+            point_at(stack.enter_context(running), folder, lists)
         elif home:
             os.environ["APERTURE_HOME"] = home
         os.environ["DAGSTER_HOME"] = str(project_root())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import is_brief
+from aperture_dagster.defs.reporting import is_brief, table
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.plan import DesiredEntry
 from aperture_dagster.resources.database import Database
@@ -15,7 +16,10 @@ from aperture_dagster.storage.publishable import scores_and_reasons
 
 SHOWN = 10
 SHOWN_BRIEFLY = 3
-POSTER_HEIGHT = 120
+POSTER_HEIGHT = 100
+POSTERS = 5
+# The UI shows longer Markdown only after a click.
+LONGEST_MARKDOWN = 999
 LABELS = {"movie": "films", "series": "series"}
 
 
@@ -26,39 +30,43 @@ def list_page(
     with database.transaction() as connection:
         notes = scores_and_reasons(connection, outcome.list_key)
     shown = outcome.listed[: SHOWN_BRIEFLY if is_brief(context) else SHOWN]
-    lines = ["| | | title | | |", "|---|---|---|---|---|"]
+    label = LABELS.get(outcome.list_key.rpartition("/")[2], "series")
+    records = []
     for entry in shown:
         score, reason = notes.get(entry.work_id, (None, ""))
-        rating = "" if score is None else f"{score:.2f}"
-        cells = (
-            str(entry.rank),
-            f"![]({_poster(settings, entry)})",
-            f"{_escaped(entry.title)} {_moved(outcome, entry)}".strip(),
-            rating,
-            _escaped(reason),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
+        record = {"rank": entry.rank, "title": entry.title, "change": _change(outcome, entry), "score": score}
+        records.append(record | {"because": reason})
+    # A column without any value says nothing.
+    columns = [name for name in (records[0] if records else ()) if any(one[name] not in (None, "") for one in records)]
+    page: dict[str, Any] = {}
+    if posters := _posters(settings, shown):
+        page[f"{label}_posters"] = dg.MetadataValue.md(posters)
+    page[label] = table(records, columns)
     if outcome.left:
-        lines += ["", f"Left: {', '.join(map(_escaped, outcome.left[:SHOWN]))}"]
-    name = outcome.list_key.rpartition("/")[2]
-    return {LABELS.get(name, "series"): dg.MetadataValue.md("\n".join(lines) if shown else "*nothing*")}
+        page[f"{label}_left"] = ", ".join(outcome.left[:SHOWN])
+    return page
 
 
-def _poster(settings: Settings, entry: DesiredEntry) -> str:
-    """The address of a poster on the media server, which serves pictures without a key."""
-    picture = next(one.picture for one in entry.files if one.picture is not None)
-    return f"{settings.media_server_url}/Items/{picture.server_item_id}/Images/Primary?maxHeight={POSTER_HEIGHT}"
+def _posters(settings: Settings, entries: Iterable[DesiredEntry]) -> str:
+    """Posters in rank order, as many as the UI shows at once; the media server serves pictures without a key."""
+    posters = ""
+    for entry in entries:
+        picture = next((one.picture for one in entry.files if one.picture is not None), None)
+        if picture is None or picture.tag is None or posters.count("![") == POSTERS:
+            continue
+        title = "".join(one for one in entry.title if one not in "[]\\`")
+        address = f"{settings.media_server_url}/Items/{picture.server_item_id}/Images/Primary"
+        poster = f"![{title}]({address}?maxHeight={POSTER_HEIGHT}) "
+        if len(posters) + len(poster) > LONGEST_MARKDOWN:
+            break
+        posters += poster
+    return posters.rstrip()
 
 
-def _moved(outcome: Outcome, entry: DesiredEntry) -> str:
+def _change(outcome: Outcome, entry: DesiredEntry) -> str:
     before = outcome.ranks_before.get(entry.work_id)
     if before is None:
-        return "**new**" if outcome.ranks_before else ""
+        return "new" if outcome.ranks_before else ""
     if before == entry.rank:
         return ""
-    return f"▲{before - entry.rank}" if before > entry.rank else f"▼{entry.rank - before}"
-
-
-def _escaped(text: str) -> str:
-    """A text that neither ends a cell nor starts a link."""
-    return "".join(f"\\{one}" if one in "\\|[]<>*_`" else one for one in " ".join(text.split()))
+    return f"▲ {before - entry.rank}" if before > entry.rank else f"▼ {entry.rank - before}"
