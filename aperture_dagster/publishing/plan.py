@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -203,3 +203,10 @@ def planned_entries(plan: LibraryPlan) -> Iterator[PlacedEntry]:
         )
     for entry in plan.remove:
         yield replace(entry, state="leaving")
+
+
+def pictures_of(plans: Iterable[LibraryPlan]) -> Iterator[Picture]:
+    """Yield the pictures of the posters that will be written."""
+    for plan in plans:
+        for each in [*plan.change, *plan.add]:
+            yield from (one.picture for one in each.write if one.picture is not None)

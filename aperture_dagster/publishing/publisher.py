@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -21,7 +21,8 @@ from aperture_dagster.publishing.names import list_folder
 from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, PublishOptions, ScanTooLong
 from aperture_dagster.publishing.paths import root_problems
 from aperture_dagster.publishing.places import Places, as_path, library_names, not_read
-from aperture_dagster.publishing.plan import DesiredLibrary, LibraryPlan, Picture, plan_library, planned_entries
+from aperture_dagster.publishing.plan import DesiredLibrary, LibraryPlan, pictures_of, plan_library, planned_entries
+from aperture_dagster.worklist.progress import Progress
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.records import PublishedItem, PublishedLibrary
@@ -179,8 +180,8 @@ class Publisher:
                 self._set_access(works, leaving)
         self._each([work for work in works if work.needs_scan], self._check_originals)
         changing = [work for work in works if work.plan.changes and work.outcome.error is None]
-        self._posters.prepare(_pictures(changing))
-        self._each(changing, self._place)
+        self._posters.prepare(pictures_of(work.plan for work in changing))
+        self._each(changing, self._place, "placed")
         if not self._server.assigns_ids_at_once:
             self._create(works)
         self._scan(works)
@@ -296,10 +297,14 @@ class Publisher:
             for work in changed:
                 work.outcome.error = work.outcome.error or error
         self._find(works)
-        self._each(changed, self._verify)
+        self._each(changed, self._verify, "verified")
 
     def _refresh(self, work: _Work) -> None:
         assert work.on_server is not None
+        if not work.outcome.created:
+            # Somebody may have switched on what would replace our titles and posters.
+            language = self._places.language(work.library.media_type)
+            self._server.correct_options(work.on_server, work.library.media_type, language)
         self._server.refresh_library(work.on_server)
         self.refreshes += 1
 
@@ -448,15 +453,21 @@ class Publisher:
 
     # Helpers
 
-    def _each(self, works: Sequence[_Work], act: Callable[[_Work], None]) -> None:
-        """Act on each library that has not failed; one that fails now is left out of later steps."""
+    def _each(self, works: Sequence[_Work], act: Callable[[_Work], None], done: str = "") -> None:
+        """Act on each library that has not failed; one that fails now is left out of later steps.
+
+        ``done`` is what to log as progress of long work.
+        """
         in_a_row = 0
+        progress = Progress(self._log, f"libraries {done}", len(works))
         for number, work in enumerate(works):
             if work.outcome.error is not None:
                 continue
             try:
                 act(work)
                 in_a_row = 0
+                if done:
+                    progress.add()
             except Exception as error:
                 work.outcome.error = error
                 self._log.warning(f"{work.library.name}: {error}")
@@ -476,13 +487,6 @@ class Publisher:
     def _file_time(self) -> float:
         """The time of new files, by the server's clock if that differs: it compares them with its own."""
         return time.time() + self._skew.total_seconds()
-
-
-def _pictures(works: Iterable[_Work]) -> Iterator[Picture]:
-    """The pictures of the posters that will be written."""
-    for work in works:
-        for plan in [*work.plan.change, *work.plan.add]:
-            yield from (one.picture for one in plan.write if one.picture is not None)
 
 
 def _expected(work: _Work) -> set[str]:

@@ -133,6 +133,20 @@ def test_a_list_that_changes_is_shown_as_it_is_now(household: Any, tmp_path: Pat
         assert [(one["added"], one["removed"]) for one in changed] == [(1, 2)]
 
 
+@pytest.mark.parametrize("server", ["jellyfin@10.11.11", "emby"])
+def test_options_that_somebody_changed_are_put_right_with_the_next_change(household: Any, tmp_path: Path, server: str):
+    with shelf(household, tmp_path, server=server) as place:
+        place.must_publish()
+        before = place.libraries()[ANNAS].options
+        with place.writer() as writer:
+            changed = before | {"EnableRealtimeMonitor": True, "MetadataSavers": ["Nfo"]}
+            writer.set_library_options(place.libraries()[ANNAS], changed)
+        place.state.advance(180)
+        place.recommend("anna", "Film 8", "Film 5")
+        place.must_publish()
+        assert place.libraries()[ANNAS].options == before
+
+
 def test_a_series_holds_its_episodes_in_seasons(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.must_publish()

@@ -23,6 +23,7 @@ from aperture_dagster.resources.errors import (
 )
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import route, stored_name
+from aperture_dagster.resources.media_server.library_options import merge_options
 from aperture_dagster.resources.media_server.list_writer import ListWriter
 from aperture_dagster.resources.media_server.listing import id_batches, only_types, read_listing
 from aperture_dagster.resources.media_server.published import parse_media_source, parse_published_item
@@ -185,6 +186,17 @@ class MediaServerWriter(ListWriter):
             body = {"Id": library.call_id, "LibraryOptions": dict(options)}
             request = self._request("POST", "/Library/VirtualFolders/LibraryOptions", json=body, repeatable=True)
             self._write("library_options", f"change the options of the library {library.name!r}", request)
+
+    def correct_options(
+        self, library: PublishedLibrary, media_type: MediaType, language: tuple[str | None, str | None]
+    ) -> None:
+        """Give a published library the options that it must have; everything else stays as it is.
+
+        Raises:
+            RequestRejected: see :meth:`set_library_options`.
+        """
+        options = merge_options(library.options, self.desired_options(media_type, language))
+        self.set_library_options(library, options)
 
     def delete_library(self, library: PublishedLibrary, *, scan: bool) -> None:
         """Delete a library, not its files; one that is gone is no error.
