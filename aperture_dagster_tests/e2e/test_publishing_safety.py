@@ -21,8 +21,10 @@ from pydantic import SecretStr
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.publishing.publisher import Publisher
 from aperture_dagster.resources.errors import UnknownServerVersion
+from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World, WorldLibrary, WorldUser
+from aperture_dagster.storage import published
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.e2e.publishing import ROOT_ON_SERVER, Publishing, publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, film, shelf
@@ -56,9 +58,9 @@ def test_a_wrong_clock_is_no_obstacle(household: Any, tmp_path: Path, server: st
         place.publish_now()
         place.state.advance(180)
         place.recommend("anna", *reversed(FILMS))
-        published = place.publish_now()
+        result = place.publish_now()
         assert place.titles(ANNAS) == FILMS[::-1]
-        assert published.writes["library_refreshed"] == 1, "nothing had to be forced"
+        assert result.writes["library_refreshed"] == 1, "nothing had to be forced"
 
 
 def test_a_title_that_the_server_does_not_read_again_is_named(household: Any, tmp_path: Path):
@@ -339,3 +341,45 @@ def test_a_user_whose_old_rules_override_everything_is_named(household: Any, tmp
         place.state.user_named("ben").policy.blocked_folders = ("f" * 32,)
         (warning,) = place.publish_now().warnings
         assert "ben has a list of blocked libraries" in warning
+
+
+# What can be seen meanwhile
+
+
+@pytest.mark.parametrize("server", ["jellyfin@10.10.7", "jellyfin@12.0.0"])
+def test_at_no_moment_does_anybody_see_lists_of_others_or_half_of_one(
+    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str
+):
+    write = MediaServerChanges._write
+    seen: list[str] = []
+
+    with shelf(household, tmp_path, server=server) as place:
+
+        def watched(changes: MediaServerChanges, kind: str, *rest: Any) -> Any:
+            if kind == "library_deleted" and ANNAS in place.views("anna"):
+                assert place.titles(ANNAS) == FILMS and any("Film 3" in path for path in place.files())
+            answer = write(changes, kind, *rest)
+            seen.extend(f"{kind}: ben" for _ in range(ANNAS in place.views("ben")))
+            if ANNAS in place.views("anna") and place.titles(ANNAS) != FILMS:
+                seen.append(f"{kind}: {place.titles(ANNAS)}")
+            return answer
+
+        with monkeypatch.context() as patched:
+            patched.setattr(MediaServerChanges, "_write", watched)
+            place.publish_now()
+            place.publish_now(without=["ben"])
+            with place.publication() as publication:
+                publication.unpublish()
+        assert seen == []
+        assert ANNAS not in place.libraries()
+
+
+def test_only_one_process_publishes_at_a_time(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(published, "PATIENCE", "100ms")
+    with shelf(household, tmp_path) as place, place.publication() as other:
+        place.state.reset_counters()
+        with other.manifest.exclusively(), pytest.raises(published.AlreadyPublishing, match="try again"):
+            place.publish_now()
+        assert place.changes() == 0 and place.files() == {}
+        place.publish_now()
+        assert place.titles(ANNAS) == FILMS
