@@ -12,6 +12,8 @@ from aperture_dagster.defs.failures import LONGEST_REASON
 
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3
+# Dagster's UI shows longer Markdown behind a link. A head and one record are always kept.
+LONGEST_INLINE, LEAST_LINES = 1000, 3
 
 
 def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
@@ -26,12 +28,17 @@ def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
 
 
 def markdown_table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
-    """Show records as a table in Markdown: a fifth of the bytes of :func:`table`, for what is recorded often."""
+    """Show records as a table in Markdown: a fifth of the bytes of :func:`table`, for what is recorded often.
+
+    The last records are left out if the UI would hide the whole table behind a link.
+    """
     if not records:
         return dg.MetadataValue.md("*nothing*")
     columns = columns or list(records[0])
     rows = [columns, ["---"] * len(columns), *([_cell(row.get(name)) for name in columns] for row in records)]
-    lines = (" | ".join("" if cell is None else str(cell).replace("|", "\\|") for cell in row) for row in rows)
+    lines = [" | ".join("" if cell is None else str(cell).replace("|", "\\|") for cell in row) for row in rows]
+    while len(lines) > LEAST_LINES and sum(len(line) + 5 for line in lines) >= LONGEST_INLINE:
+        lines.pop()
     return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
 
 

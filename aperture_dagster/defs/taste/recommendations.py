@@ -176,10 +176,12 @@ def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dic
             lines = [f"{row['rank']}. {row['title']} ({row['year']})" for row in top]
             shown[name] = dg.MetadataValue.md("\n".join(lines) or "*nothing*")
         else:
-            parts = [{key: f"{row['components'].get(key, 0):.2f}" for key in COMPONENTS} for row in top]
             because = [{"because": reason(row["because"])} for row in top]
             shown[name] = markdown_table(
-                [row | why | part for row, why, part in zip(top, because, parts, strict=True)],
-                ["rank", "title", "year", "because", "score", *COMPONENTS],
+                [row | why for row, why in zip(top, because, strict=True)], ["rank", "title", "year", "because"]
+            )
+            parts = [{key: f"{row['components'].get(key, 0):.2f}" for key in COMPONENTS} for row in top]
+            shown[f"{name}_score"] = markdown_table(
+                [row | part for row, part in zip(top, parts, strict=True)], ["rank", "score", *COMPONENTS]
             )
     return shown
