@@ -35,9 +35,12 @@ SECONDS = 180
 # Columns and tables that differ between equal results: times, and the cost of the run.
 VOLATILE_COLUMNS = {
     "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at", "due_at",
-    "synced_at", "full_synced_at", "activated_at", "rated_at", "noted_at", "change_id", "unused_since",
+    "synced_at", "full_synced_at", "activated_at", "rated_at", "noted_at", "change_id", "unused_since", "read_at",
+    "changed",
 }  # fmt: skip
-VOLATILE_TABLES = {"services", "quota", "merges"}
+# Published folders and files are named after our ids of works, and dated.
+VOLATILE_TABLES = {"services", "quota", "merges", "published_entries"}
+VOLATILE_FILES = ("postgres", "dagster", "libraries")
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -160,7 +163,7 @@ class DemoHome:
             content: dict[str, Any] = tables(product)
         for path in sorted(self.home.rglob("*")):
             place = path.relative_to(self.home)
-            if place.parts[0] not in ("postgres", "dagster") and path.suffix != ".log":
+            if place.parts[0] not in VOLATILE_FILES and path.suffix != ".log":
                 content[str(place)] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "a folder"
         return content
 
@@ -297,8 +300,11 @@ def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
                 for column in table.columns
                 if column.name not in VOLATILE_COLUMNS
             ]
-            statement = f"SELECT {', '.join(columns)} FROM {table.name} t"
+            ours = " WHERE NOT is_published" if table.name == "item_versions" else ""
+            statement = f"SELECT {', '.join(columns)} FROM {table.name} t{ours}"
             found[table.name] = sorted(connection.execute(statement.encode()).fetchall(), key=str)
+    published = f"SELECT list_key, rank, state, {work.replace('number', 'e.work_id')} FROM published_entries e"
+    found["published"] = sorted(connection.execute(published.encode()).fetchall(), key=str)
     return found
 
 

@@ -53,8 +53,8 @@ class PlacedEntry:
 class PlacedLibrary:
     """A library that was created. ``user_id`` is its owner, None if it is shared.
 
-    ``item_id`` is its id on the server, ``policy_id`` that in users' policies. ``missing`` counts the entries that the
-    server did not show after its last scan, ``changed`` those that the last run changed.
+    ``server_item_id`` is its id on the server, ``policy_id`` that in policies. ``missing`` counts the entries that
+    the server did not show after its last scan, ``changed`` those that the last run changed.
     """
 
     list_key: str
@@ -62,7 +62,7 @@ class PlacedLibrary:
     media_type: MediaType
     name: str
     folder: str
-    item_id: str | None = None
+    server_item_id: str | None = None
     policy_id: str | None = None
     missing: int = 0
     changed: int = 0

@@ -393,15 +393,15 @@ class Publisher:
         viewers = {work.library.list_key: work.library.viewers for work in works}
         gone = {record.list_key for record in leaving}
         own = []
-        retired = {one for record in leaving for one in (record.item_id, record.policy_id) if one}
+        retired = {one for record in leaving for one in (record.server_item_id, record.policy_id) if one}
         for record in self._manifest.libraries().values():
             library = by_place.get(as_path(self._places.location(record)))
             if library is None or not library.item_id or record.list_key in gone:
                 continue
-            if (record.item_id, record.policy_id) != (library.item_id, library.policy_id):
+            if (record.server_item_id, record.policy_id) != (library.item_id, library.policy_id):
                 # Remembered before anybody's policy holds them, so that they can be taken back in any case.
-                retired |= {one for one in (record.item_id, record.policy_id) if one}
-                ids = {"item_id": library.item_id, "policy_id": library.policy_id}
+                retired |= {one for one in (record.server_item_id, record.policy_id) if one}
+                ids = {"server_item_id": library.item_id, "policy_id": library.policy_id}
                 self._manifest.write_library(replace(record, **ids))
                 for work in works:
                     if work.library.list_key == record.list_key:

@@ -39,7 +39,9 @@ def published_version(connection: Connection, list_keys: Iterable[str]) -> str:
 
 def published_library_ids(connection: Connection) -> set[str]:
     """Read the ids of published libraries on the media server."""
-    ids = connection.execute(select(published_libraries.c.item_id).where(published_libraries.c.item_id.is_not(None)))
+    ids = connection.execute(
+        select(published_libraries.c.server_item_id).where(published_libraries.c.server_item_id.is_not(None))
+    )
     return set(ids.scalars())
 
 
@@ -236,12 +238,12 @@ class StoredManifest:
     def settings_set(self) -> set[tuple[str, str, str]]:
         """Read what was set in users' settings: (user id, library id, kind)."""
         with self._transaction() as connection:
-            return {(row.user_id, row.item_id, row.kind) for row in connection.execute(select(published_access))}
+            return {(row.user_id, row.server_item_id, row.kind) for row in connection.execute(select(published_access))}
 
     def note_settings(self, added: Iterable[tuple[str, str, str]], removed: Iterable[tuple[str, str, str]]) -> None:
         """Record what was set in users' settings, and what was taken back."""
         table = published_access
-        names = ("user_id", "item_id", "kind")
+        names = ("user_id", "server_item_id", "kind")
         with self._transaction() as connection:
             for one in removed:
                 matches = (table.c[name] == value for name, value in zip(names, one, strict=True))

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import SHOWN_NAMES, markdown_table, materialized
+from aperture_dagster.defs.reporting import SHOWN_NAMES, markdown_table, materialized, table
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.quota import QuotaLedger
 from aperture_dagster.sources.services import Service
@@ -74,7 +74,7 @@ def source_metadata(
         metadata["resumes_at"] = tally.resumes_at.astimezone(UTC).isoformat(timespec="minutes")
     if tally.asked:
         metadata |= {"coverage_by_kind": coverage_chart(rows), "outcomes": markdown_table(rows)}
-        metadata["not_fetched"] = markdown_table(failed)
+        metadata["not_fetched"] = table(failed)
     if unknowable:
         metadata["without_id"] = markdown_table(unknowable)
     return metadata

@@ -17,7 +17,7 @@ published_libraries = Table(
     Column("media_type", Text, nullable=False),
     Column("name", Text, nullable=False, comment="on the media server"),
     Column("folder", Text, nullable=False, unique=True, comment="below APERTURE_PUBLISH_ROOT"),
-    Column("item_id", Text, comment="the library's id on the media server when last seen"),
+    Column("server_item_id", Text, comment="the library's id on the media server when last seen"),
     Column("policy_id", Text, comment="the same in users' policies"),
     Column("missing", Integer, nullable=False, comment="entries that the server did not show after its last scan"),
     Column("changed", Integer, nullable=False, comment="entries that the last run added, changed or removed"),
@@ -62,7 +62,7 @@ published_access = Table(
     "published_access",
     metadata,
     Column("user_id", Text, primary_key=True),
-    Column("item_id", Text, primary_key=True, comment="a library's id; empty: the user's list of libraries"),
+    Column("server_item_id", Text, primary_key=True, comment="a library's id; empty: the user's list of libraries"),
     Column("kind", Text, primary_key=True),
     one_of("kind", ("view", "latest", "listed")),
     comment="What was set once in users' settings: hidden from a user's view or from Latest, or all libraries replaced "

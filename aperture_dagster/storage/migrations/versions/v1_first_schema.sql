@@ -663,7 +663,7 @@ CREATE TABLE published_libraries (
     media_type TEXT NOT NULL,
     name TEXT NOT NULL,
     folder TEXT NOT NULL,
-    item_id TEXT,
+    server_item_id TEXT,
     policy_id TEXT,
     missing INTEGER NOT NULL,
     changed INTEGER NOT NULL,
@@ -677,7 +677,7 @@ COMMENT ON COLUMN published_libraries.list_key IS 'which list, such as recommend
 COMMENT ON COLUMN published_libraries.user_id IS 'its owner; null: shared';
 COMMENT ON COLUMN published_libraries.name IS 'on the media server';
 COMMENT ON COLUMN published_libraries.folder IS 'below APERTURE_PUBLISH_ROOT';
-COMMENT ON COLUMN published_libraries.item_id IS 'the library''s id on the media server when last seen';
+COMMENT ON COLUMN published_libraries.server_item_id IS 'the library''s id on the media server when last seen';
 COMMENT ON COLUMN published_libraries.policy_id IS 'the same in users'' policies';
 COMMENT ON COLUMN published_libraries.missing IS 'entries that the server did not show after its last scan';
 COMMENT ON COLUMN published_libraries.changed IS 'entries that the last run added, changed or removed';
@@ -728,13 +728,13 @@ COMMENT ON COLUMN published_lists.changed IS 'entries that the last run added, m
 
 CREATE TABLE published_access (
     user_id TEXT NOT NULL,
-    item_id TEXT NOT NULL,
+    server_item_id TEXT NOT NULL,
     kind TEXT NOT NULL,
-    CONSTRAINT pk_published_access PRIMARY KEY (user_id, item_id, kind),
+    CONSTRAINT pk_published_access PRIMARY KEY (user_id, server_item_id, kind),
     CONSTRAINT ck_published_access_kind CHECK (kind IN ('view', 'latest', 'listed'))
 );
 COMMENT ON TABLE published_access IS 'What was set once in users'' settings: hidden from a user''s view or from Latest, or all libraries replaced by a list. What a user changes back stays as it is.';
-COMMENT ON COLUMN published_access.item_id IS 'a library''s id; empty: the user''s list of libraries';
+COMMENT ON COLUMN published_access.server_item_id IS 'a library''s id; empty: the user''s list of libraries';
 
 CREATE TABLE item_files (
     item_id BIGINT NOT NULL,
