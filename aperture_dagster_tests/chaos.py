@@ -40,7 +40,7 @@ VOLATILE_COLUMNS = {
 }  # fmt: skip
 # Published folders and files are named after our ids of works, and dated.
 VOLATILE_TABLES = {"services", "quota", "merges", "published_entries"}
-VOLATILE_FILES = ("postgres", "dagster", "libraries")
+VOLATILE_FILES = ("postgres", "dagster", "libraries", "log-of-plays.json")
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

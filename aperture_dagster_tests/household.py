@@ -183,6 +183,12 @@ def metadata_of(
     return {name: getattr(value, "value", value) for name, value in found[-1].metadata.items()}
 
 
+def markdown_rows(text: str) -> list[dict[str, str]]:
+    """Return the rows of a table in Markdown."""
+    head, _, *rows = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines())
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
 def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     """Return the error description of each failed step."""
     descriptions = {}

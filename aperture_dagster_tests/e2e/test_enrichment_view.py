@@ -12,7 +12,7 @@ from aperture_dagster.ranking.text import title_text
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.storage.vectors import text_rows
 from aperture_dagster_tests.e2e.library import Library, imdb, title, titles
-from aperture_dagster_tests.household import Household, failed_checks, metadata_of
+from aperture_dagster_tests.household import Household, failed_checks, markdown_rows, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -83,8 +83,8 @@ def test_the_metadata_of_a_source_shows_its_coverage(library):
         picture = metadata["coverage_by_kind"]
         assert "`movie      ██████████████████▒▒▒▓▓▓▓▓▓···`" in picture
         assert "6 ok, 1 not found, 2 error, 1 no id" in picture
-        standing = {row.data["outcome"]: row.data["items"] for row in metadata["outcomes"].records}
-        assert standing == {"ok": 6, "not_found": 1, "error": 2, "no_id": 1}
+        standing = {row["outcome"]: row["items"] for row in markdown_rows(metadata["outcomes"])}
+        assert standing == {"ok": "6", "not_found": "1", "error": "2", "no_id": "1"}
         found = here.home.daily_checks()
         covers = found["omdb_ratings.covers_the_library"]
         assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
@@ -159,7 +159,7 @@ def test_a_check_warns_about_titles_that_no_source_can_know(library):
         result = here.home.must("enrich_metadata")
         metadata = metadata_of(result, "tmdb_metadata")
         assert (metadata["fetched"], metadata["not_found"], metadata["no_id"], metadata["coverage"]) == (5, 0, 3, 1.0)
-        assert [row.data["title"] for row in metadata["without_id"].records] == ["Anime 21", "Anime 22", "Cour"]
+        assert [row["title"] for row in markdown_rows(metadata["without_id"])] == ["Anime 21", "Anime 22", "Cour"]
         said = here.log(result)
         assert "Titles without an id that any source knows: 3 (Anime 21, Anime 22, Cour)." in said
         assert "let the media server identify them" in said.lower()
