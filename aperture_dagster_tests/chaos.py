@@ -36,7 +36,7 @@ SECONDS = 180
 VOLATILE_COLUMNS = {
     "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at", "due_at",
     "synced_at", "full_synced_at", "activated_at", "rated_at", "noted_at", "change_id", "unused_since", "read_at",
-    "changed",
+    "changed", "listed_at",
 }  # fmt: skip
 # Published folders and files are named after our ids of works, and dated.
 VOLATILE_TABLES = {"services", "quota", "merges", "published_entries"}

@@ -185,7 +185,7 @@ def metadata_of(
 
 def markdown_rows(text: str) -> list[dict[str, str]]:
     """Return the rows of a table in Markdown."""
-    head, _, *rows = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines())
+    head, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines())
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 

@@ -73,7 +73,7 @@ def test_the_media_server_has_a_version_and_sees_the_published_folder(tmp_path: 
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("server", ["jellyfin@10.11", "emby"])
+@pytest.mark.parametrize("server", ["emby"])
 def test_a_demo_publishes_every_list_and_a_second_one_changes_nothing(tmp_path: Path, server: str):
     home, summary = tmp_path / "home", tmp_path / "summary.json"
     world = "generated:movies=30,series=4,episodes=16,users=2,plays=60"

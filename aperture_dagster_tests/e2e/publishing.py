@@ -25,6 +25,7 @@ from aperture_dagster.simulator.world import World
 from aperture_dagster.storage.lists import replace_recommendations, replace_top_picks
 from aperture_dagster_tests.household import Household, materializations, metadata_of
 
+FEW_SERVERS = ["jellyfin@10.10.7", "jellyfin@12.0.0", "emby"]
 SERVERS = ["jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11", "jellyfin@12.0.0", "emby"]
 ROOT_ON_SERVER = "/srv/aperture"
 FAST = {"publish_poll_seconds": 0.02, "publish_wait_seconds": 20.0}

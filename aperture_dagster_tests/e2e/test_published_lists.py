@@ -103,7 +103,7 @@ def test_top_picks_are_a_collection_and_a_playlist_for_each_user(household: Any,
         assert place.changes() == 0
 
 
-@every_server
+@three_servers
 def test_recommendations_are_playlists_that_only_their_owner_sees(household: Any, tmp_path: Path, server: str):
     with lists(household, tmp_path, server=server, **PLAYLISTS) as place:
         recorded = place.must_publish()
@@ -151,7 +151,7 @@ def test_what_the_owner_of_a_playlist_added_stays_and_what_they_removed_returns(
         assert set(found(place, "Playlist", "anna")) == {"Sunday", SHOWS}
 
 
-@every_server
+@three_servers
 def test_what_somebody_added_to_a_collection_stays(household: Any, tmp_path: Path, server: str):
     with lists(household, tmp_path, server=server, top_picks_collections=True) as place:
         place.pick("Film 1", "Film 2", "Film 3")
@@ -193,7 +193,7 @@ def test_lists_of_others_with_the_same_name_are_not_touched(household: Any, tmp_
         assert [place.state.members_of(one) for one in theirs] == before
 
 
-@every_server
+@three_servers
 def test_users_who_left_and_lists_that_are_switched_off_lose_ours_only(household: Any, tmp_path: Path, server: str):
     with lists(household, tmp_path, server=server, **BOTH, **PLAYLISTS) as place:
         theirs = place.state.create_playlist("Sunday", owner="anna", keys=["movie:8"])
@@ -215,7 +215,7 @@ def test_users_who_left_and_lists_that_are_switched_off_lose_ours_only(household
         assert not place.home.rows("SELECT 1 FROM published_lists")
 
 
-@every_server
+@three_servers
 def test_lists_of_a_user_who_was_deleted_are_forgotten(household: Any, tmp_path: Path, server: str):
     with lists(household, tmp_path, server=server, **PLAYLISTS) as place:
         publish(place)

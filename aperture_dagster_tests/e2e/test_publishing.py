@@ -12,7 +12,7 @@ import pytest
 
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
-from aperture_dagster_tests.e2e.publishing import ROOT_ON_SERVER, SERVERS, Publishing, publishing
+from aperture_dagster_tests.e2e.publishing import FEW_SERVERS, ROOT_ON_SERVER, SERVERS, Publishing, publishing
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import failures
 
@@ -184,7 +184,7 @@ def test_a_user_who_returns_gets_a_new_library(household: Any, tmp_path: Path):
         assert BENS in place.views("ben") and BENS not in place.views("anna")
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", FEW_SERVERS)
 def test_a_renamed_user_gets_a_library_of_the_new_name_with_the_same_items(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server) as place:
         place.must_publish()
@@ -282,7 +282,7 @@ ODD = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", FEW_SERVERS)
 def test_odd_titles_stay_in_their_folders_and_are_not_misread(household: Any, tmp_path: Path, server: str):
     titles = [film(number, title) for number, title in enumerate(ODD, start=1)]
     with shelf(household, tmp_path, *titles, server=server) as place:
@@ -358,7 +358,7 @@ def test_an_empty_list_keeps_the_last_good_one(household: Any, tmp_path: Path):
         assert place.titles(ANNAS) == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", FEW_SERVERS)
 def test_a_play_on_a_published_copy_counts_once_for_the_original(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server, publish_as="symlink") as place:
         place.must_publish()
