@@ -18,7 +18,7 @@ import pytest
 from aperture_dagster.resources.errors import BadAnswer, NotFound
 from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
 from aperture_dagster.resources.media_server.jellyfin_writer import JellyfinWriter
-from aperture_dagster.resources.media_server.records import Listing, PublishedLibrary
+from aperture_dagster.resources.media_server.records import Listing, PublishedItem, PublishedLibrary
 from aperture_dagster.resources.tmdb import Tmdb
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.images import png
@@ -151,8 +151,10 @@ def _write_library(
     writer.create_library("Picks", "movie", folder, language=language, enabled=False, scan=True)
     library = find()
     writer.set_library_options(library, library.options | writer.desired_options("movie", language) | {"Enabled": True})
+    writer.correct_options(find(), "movie", language)
     for replace in (False, True):
         writer.refresh_library(library, replace=replace)
+    writer.read_again(PublishedItem(library.item_id, "CollectionFolder", library.name))
     writer.start_scan()
     writer.scan_is_running()
     writer.delete_library(find(), scan=True)

@@ -49,11 +49,11 @@ def keys(steady: RunningSimulator) -> dict[str, dict[str, str]]:
         ("omdb/?i=tt0000001&r=xml", "r=xml"),
         ("mdblist/imdb/movie/tt0000001?append_to_response=extra", "extra"),
         # Routes, also those that would be taken for an id.
-        ("tmdb/3/movie/popular", "/movie/popular"),
+        ("tmdb/3/movie/upcoming", "/movie/upcoming"),
         ("tmdb/3/tv/on_the_air", "/tv/on_the_air"),
         ("tmdb/3/movie/900000000/account_states", "account_states"),
         ("tmdb/3/search/movie", "/search/movie"),
-        ("mdblist/lists/1/items", "/lists/1/items"),
+        ("mdblist/lists/1/changes", "/lists/1/changes"),
     ],
 )
 def test_unmodelled_requests_are_refused_by_name(
@@ -117,7 +117,7 @@ from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import running_simulator
 
 def ask(root):
-    assert httpx.get(root + "/tmdb/3/movie/popular", params={"api_key": "demo-tmdb-key"}).status_code == 501
+    assert httpx.get(root + "/tmdb/3/movie/upcoming", params={"api_key": "demo-tmdb-key"}).status_code == 501
 
 def test_in_this_process():
     with running_simulator(odd_world(datetime.now(UTC))) as simulator:
@@ -158,4 +158,4 @@ def test_an_unmodelled_request_fails_the_test_whichever_process_serves_it(pytest
     assert [line.partition("::")[2].partition(" ")[0] for line in errors] == [
         "test_in_this_process", "test_in_another_process", "test_marked_without_need",
     ], ran.stdout  # fmt: skip
-    assert ran.stdout.count("AssertionError: the stand-in for tmdb does not model GET /movie/popular") >= 2
+    assert ran.stdout.count("AssertionError: the stand-in for tmdb does not model GET /movie/upcoming") >= 2
