@@ -117,7 +117,7 @@ def test_a_users_partition_shows_their_list_with_reasons(page: Any) -> None:
 
 def test_an_assets_page_shows_its_description_and_a_table(page: Any) -> None:
     page.goto("/assets/top_picks?view=overview")
-    page.get_by_text("What the household watched most").first.wait_for(timeout=30_000)
+    page.get_by_text("What is popular in the household").first.wait_for(timeout=30_000)
     page.get_by_text("viewers").first.wait_for(timeout=20_000)
     _screenshot(page, "top-picks")
 
