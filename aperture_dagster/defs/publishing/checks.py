@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from aperture_dagster.automation import daily
+from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.publishing.publication import KINDS, Kind
 from aperture_dagster.defs.reporting import table
 from aperture_dagster.resources.database import Database
@@ -19,11 +19,10 @@ SHOWN = 20
 def are_shown_completely(kind: Kind) -> dg.AssetChecksDefinition:
     """The check that the media server shows every title of the published libraries of a kind."""
 
-    @dg.asset_check(
+    @daily_check(
         name="are_shown_completely",
         asset=ASSETS[kind],
         description="The media server shows every title that was published.",
-        automation_condition=daily(),
     )
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         with database.transaction() as connection:

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import is_brief, table
+from aperture_dagster.defs.reporting import LONGEST_INLINE, is_brief, table
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.plan import DesiredEntry
 from aperture_dagster.resources.database import Database
@@ -18,8 +18,6 @@ SHOWN = 10
 SHOWN_BRIEFLY = 3
 POSTER_HEIGHT = 100
 POSTERS = 5
-# The UI shows longer Markdown only after a click.
-LONGEST_MARKDOWN = 999
 LABELS = {"movie": "films", "series": "series"}
 
 
@@ -57,7 +55,7 @@ def _posters(settings: Settings, entries: Iterable[DesiredEntry]) -> str:
         title = "".join(one for one in entry.title if one not in "[]\\`")
         address = f"{settings.media_server_url}/Items/{picture.server_item_id}/Images/Primary"
         poster = f"![{title}]({address}?maxHeight={POSTER_HEIGHT}) "
-        if len(posters) + len(poster) > LONGEST_MARKDOWN:
+        if len(posters) + len(poster) >= LONGEST_INLINE:
             break
         posters += poster
     return posters.rstrip()

@@ -1,57 +1,27 @@
 """Each user's recommendations, as libraries on the media server."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 
-from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.media_server import episodes, movies, series, users
-from aperture_dagster.defs.publishing.publication import Kind
-from aperture_dagster.defs.publishing.user_libraries import publish_for_users
+from aperture_dagster.defs.media_server import episodes, movies, series
+from aperture_dagster.defs.publishing.user_libraries import user_libraries_asset
 from aperture_dagster.defs.taste import recommendations
-from aperture_dagster.instance.pools import MEDIA_SERVER
-from aperture_dagster.partitions import users_partitions
-from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings
-from aperture_dagster.sources.services import Services
-
-KIND: Kind = "recommendations"
-# What changes an NFO or adds an episode can wait for the night.
-AT_NIGHT = dg.AssetSelection.assets(movies, series, episodes, enriched_metadata)
 
 
 def recommendation_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
     """The asset; changes request it only while publishing is on."""
-    condition = on_upstream_change(ignoring=AT_NIGHT) if settings.publish else None
-
-    @dg.asset(
-        group_name="publishing",
-        deps=[recommendations, users, movies, series, episodes, enriched_metadata],
-        partitions_def=users_partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        kinds={"jellyfin", "emby"},
-        pool=MEDIA_SERVER,
-        automation_condition=condition,
-        output_required=False,
-        metadata={"dagster/table_name": "published_entries"},
-    )
-    def recommendation_libraries(
-        context: dg.AssetExecutionContext,
-        settings: dg.ResourceParam[Settings],
-        database: dg.ResourceParam[Database],
-        media_servers: dg.ResourceParam[MediaServers],
-        services: dg.ResourceParam[Services],
-        clock: dg.ResourceParam[Clock],
-    ) -> Iterator[dg.MaterializeResult]:
-        """Recommendations as libraries on the media server, one for films and one for series per user, which only that
+    return user_libraries_asset(
+        settings,
+        "recommendations",
+        name="recommendation_libraries",
+        lists=recommendations,
+        at_night=[movies, series, episodes, enriched_metadata],
+        description="""
+        Recommendations as libraries on the media server, one for films and one for series per user, which only that
         user sees.
 
         Only what differs is written, and only what was placed by this product is ever removed. Libraries of users who
         no longer take part are deleted. Only with `APERTURE_PUBLISH`.
-        """
-        yield from publish_for_users(context, KIND, settings, database, media_servers, services, clock)
-
-    return recommendation_libraries
+        """,
+    )

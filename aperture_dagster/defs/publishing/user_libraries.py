@@ -1,17 +1,19 @@
-"""Publish the lists of the users of a run, and report on each of them."""
+"""The libraries of each user: what they have in common, and the loop that publishes and reports on each."""
 
-from __future__ import annotations
-
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.media_server import users
 from aperture_dagster.defs.publishing.pages import list_page
 from aperture_dagster.defs.publishing.publication import Kind, Publication, Published, is_published, why_not_published
-from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
+from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.people import User
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.resources.clock import Clock
@@ -22,6 +24,50 @@ from aperture_dagster.sources.services import Services
 from aperture_dagster.sources.tmdb_images import TMDB_IMAGES
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.published import published_version
+
+
+def user_libraries_asset(
+    settings: Settings,
+    kind: Kind,
+    *,
+    name: str,
+    lists: dg.AssetsDefinition,
+    at_night: Sequence[dg.AssetsDefinition],
+    description: str,
+) -> dg.AssetsDefinition:
+    """Make the asset that publishes the lists of one kind, as libraries with a partition per user.
+
+    Args:
+        settings: changes request the asset only while publishing is on.
+        kind: what is published.
+        name: of the asset.
+        lists: the asset with the lists.
+        at_night: assets whose changes can wait for the night, since they change an NFO or add an episode.
+        description: for the UI; indentation is removed.
+    """
+    ignored = dg.AssetSelection.assets(*at_night)
+
+    @user_asset(
+        name=name,
+        description=inspect.cleandoc(description),
+        group_name="publishing",
+        deps=[lists, users, *at_night],
+        kinds={"jellyfin", "emby"},
+        pool=MEDIA_SERVER,
+        automation_condition=on_upstream_change(ignoring=ignored) if settings.publish else None,
+        metadata={"dagster/table_name": "published_entries"},
+    )
+    def libraries(
+        context: dg.AssetExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        database: dg.ResourceParam[Database],
+        media_servers: dg.ResourceParam[MediaServers],
+        services: dg.ResourceParam[Services],
+        clock: dg.ResourceParam[Clock],
+    ) -> Iterator[dg.MaterializeResult]:
+        yield from publish_for_users(context, kind, settings, database, media_servers, services, clock)
+
+    return libraries
 
 
 def publish_for_users(
