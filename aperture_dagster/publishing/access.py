@@ -15,7 +15,6 @@ from typing import Any, Literal
 SettingKind = Literal["view", "latest", "listed"]
 Setting = tuple[str, str, str]
 HIDDEN_IN: dict[SettingKind, str] = {"view": "MyMediaExcludes", "latest": "LatestItemsExcludes"}
-KINDS: tuple[SettingKind, ...] = ("view", "latest")
 ALL_LIBRARIES = ""
 
 
@@ -70,8 +69,8 @@ def plan_access(
     user_id, name = str(user["Id"]), str(user.get("Name") or user["Id"])
     change = AccessChange(user_id, name)
     policy, configuration = copy.deepcopy(user["Policy"]), copy.deepcopy(user.get("Configuration") or {})
-    hers = [library for library in own if _key(user_id) in {_key(one) for one in library.viewers}]
-    foreign = [library for library in own if library not in hers]
+    theirs = [library for library in own if _key(user_id) in {_key(one) for one in library.viewers}]
+    foreign = [library for library in own if library not in theirs]
     was_listed = (user_id, ALL_LIBRARIES, "listed") in remembered
     if policy.get("BlockedMediaFolders"):
         change.warning = (
@@ -80,24 +79,22 @@ def plan_access(
         )
     if policy.get("EnableAllFolders") and strict and foreign:
         policy["EnableAllFolders"] = False
-        policy["EnabledFolders"] = [*others, *(library.policy_id for library in hers)]
+        policy["EnabledFolders"] = [*others, *(library.policy_id for library in theirs)]
         change.noted.append((user_id, ALL_LIBRARIES, "listed"))
     elif was_listed and (policy.get("EnableAllFolders") or not strict or not own):
         # Somebody gave all libraries back, the stricter form was switched off, or nothing is published.
         policy["EnableAllFolders"], policy["EnabledFolders"] = True, []
         change.forgotten.append((user_id, ALL_LIBRARIES, "listed"))
-    elif policy.get("EnableAllFolders"):
-        pass
-    else:
-        policy["EnabledFolders"] = _enabled(policy, own, hers, retired, others if was_listed else ())
+    elif not policy.get("EnableAllFolders"):
+        policy["EnabledFolders"] = _enabled(policy, own, theirs, retired, others if was_listed else ())
     if policy != user["Policy"]:
         change.policy = policy
     hide: list[tuple[OwnLibrary, SettingKind]] = []
     if policy.get("EnableAllFolders"):
-        hide.extend((library, kind) for library in foreign for kind in KINDS)
+        hide.extend((library, kind) for library in foreign for kind in HIDDEN_IN)
     if hide_own_from_latest:
-        hide.extend((library, "latest") for library in hers)
-    _plan_settings(change, configuration, hide, hers, retired, remembered)
+        hide.extend((library, "latest") for library in theirs)
+    _plan_settings(change, configuration, hide, retired, remembered)
     if configuration != (user.get("Configuration") or {}):
         change.configuration = configuration
     return change
@@ -106,24 +103,23 @@ def plan_access(
 def _enabled(
     policy: Mapping[str, Any],
     own: Sequence[OwnLibrary],
-    hers: Sequence[OwnLibrary],
+    theirs: Sequence[OwnLibrary],
     retired: Collection[str],
     added: Sequence[str],
 ) -> list[str]:
     """A user's list of libraries: the others as they are, in their order, then the published ones that are theirs."""
     current = list(policy.get("EnabledFolders") or [])
-    not_hers = {_key(library.policy_id) for library in own} - {_key(library.policy_id) for library in hers}
-    not_hers |= {_key(one) for one in retired}
-    kept = [one for one in current if _key(one) not in not_hers]
+    not_theirs = {_key(library.policy_id) for library in own} - {_key(library.policy_id) for library in theirs}
+    not_theirs |= {_key(one) for one in retired}
+    kept = [one for one in current if _key(one) not in not_theirs]
     known = {_key(one) for one in kept}
-    return kept + [one for one in (*added, *(each.policy_id for each in hers)) if _key(one) not in known]
+    return kept + [one for one in (*added, *(each.policy_id for each in theirs)) if _key(one) not in known]
 
 
 def _plan_settings(
     change: AccessChange,
     configuration: dict[str, Any],
     hide: Sequence[tuple[OwnLibrary, SettingKind]],
-    hers: Sequence[OwnLibrary],
     retired: Collection[str],
     remembered: Collection[Setting],
 ) -> None:
@@ -133,10 +129,10 @@ def _plan_settings(
     ours = {(item_id, kind) for user_id, item_id, kind in remembered if user_id == change.user_id and item_id}
     for kind, field_name in HIDDEN_IN.items():
         current = list(configuration.get(field_name) or [])
-        kept = [one for one in current if _key(one) not in gone]
         # What we hid and the user may see now, such as their own library after a change of owner.
         unhide = {item_id for item_id, set_kind in ours if set_kind == kind and (_key(item_id), kind) not in wanted}
-        kept = [one for one in kept if one not in unhide and _key(one) not in {_key(each) for each in unhide}]
+        dropped = gone | {_key(item_id) for item_id in unhide}
+        kept = [one for one in current if _key(one) not in dropped]
         there = {_key(one) for one in kept}
         remembered_here = {_key(item_id) for item_id, set_kind in ours if set_kind == kind}
         for (key, wanted_kind), item_id in wanted.items():

@@ -1,4 +1,4 @@
-"""How to publish, what came of it, and what can go wrong."""
+"""Options, outcomes and errors of publishing."""
 
 from __future__ import annotations
 
@@ -69,12 +69,14 @@ class Outcome:
     plan: list[str] = field(default_factory=list)
     created: bool = False
     retired: bool = False
-    left_behind: list[str] = field(default_factory=list)
     error: Exception | None = None
 
     @property
     def owner(self) -> str | None:
-        """Whose list it is, by the key; None: everybody's. A collection of somebody's list belongs to no user."""
+        """The user whose list it is, by its key; None for a list that is for everybody.
+
+        A collection has no ``user_id``, even if it is made from the list of a user.
+        """
         _, _, rest = self.list_key.partition("/")
         return self.user_id or (None if rest in ("movie", "series") else rest.partition("/")[0])
 

@@ -72,10 +72,6 @@ class Places:
         library = next((one for one in libraries if one.collection_type == wanted), None)
         return self._writer.language_of(library) if library is not None else (None, None)
 
-    def by_place(self) -> dict[str, PublishedLibrary]:
-        """All libraries of the server by the paths of their folders."""
-        return {as_path(location): one for one in self._writer.libraries() for location in one.locations}
-
     def location(self, record: PlacedLibrary) -> str:
         """The folder of a published library, as the server sees it."""
         return f"{self._options.root_on_server}{separator(self._options.root_on_server)}{record.folder}"
@@ -127,6 +123,11 @@ def not_read(
         if is_renamed or (item.sort_name and (rank is None or int(rank[0]) != entry.rank)):
             differing.append((entry, item))
     return differing
+
+
+def by_place(libraries: Iterable[PublishedLibrary]) -> dict[str, PublishedLibrary]:
+    """Return libraries of the server by the paths of their folders."""
+    return {as_path(location): one for one in libraries for location in one.locations}
 
 
 def library_names(name: str) -> Iterator[str]:

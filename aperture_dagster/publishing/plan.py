@@ -189,7 +189,6 @@ def planned_entries(plan: LibraryPlan) -> Iterator[PlacedEntry]:
     """The entries with every file that will or may be there."""
     for each in [*plan.change, *plan.add]:
         entry, before = each.entry, each.placed
-        kept = {path: file for path, file in (before.files if before else {}).items()}
         new = {one.path: PlacedFile(one.kind, one.digest) for one in each.write}
         yield PlacedEntry(
             entry_id=entry.entry_id,
@@ -199,7 +198,7 @@ def planned_entries(plan: LibraryPlan) -> Iterator[PlacedEntry]:
             state="planned",
             date_added=entry.date_added,
             nfo_changed_at=before.nfo_changed_at if before else None,
-            files=kept | new,
+            files={**(before.files if before else {}), **new},
         )
     for entry in plan.remove:
         yield replace(entry, state="leaving")

@@ -20,7 +20,7 @@ from aperture_dagster.publishing.manifest import Manifest, PlacedEntry, PlacedLi
 from aperture_dagster.publishing.names import list_folder
 from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, PublishOptions, ScanTooLong
 from aperture_dagster.publishing.paths import root_problems
-from aperture_dagster.publishing.places import Places, as_path, library_names, not_read
+from aperture_dagster.publishing.places import Places, as_path, by_place, library_names, not_read
 from aperture_dagster.publishing.plan import DesiredLibrary, LibraryPlan, pictures_of, plan_library, planned_entries
 from aperture_dagster.worklist.progress import Progress
 
@@ -142,6 +142,9 @@ class Publisher:
         record = record or PlacedLibrary(list_key, library.user_id, library.media_type, library.name, name)
         intact = {key: folder.intact(entry) for key, entry in placed.items()}
         plan = plan_library(library, placed, intact, now=self._server_time())
+        settled = [entry for entry in placed.values() if entry.state != "planned"]
+        leaving = [entry.work_id for entry in plan.remove if entry.work_id is not None]
+        titles = self._title_of(leaving) if leaving else {}
         outcome = Outcome(
             list_key,
             library.name,
@@ -152,14 +155,11 @@ class Publisher:
             removed=len(plan.remove),
             waiting=len(plan.waiting),
             skipped=library.skipped,
+            listed=library.entries,
+            ranks_before={entry.work_id: entry.rank for entry in settled if entry.work_id is not None},
+            left=sorted(titles.values()),
+            plan=plan.lines(titles),
         )
-        outcome.listed = library.entries
-        settled = [entry for entry in placed.values() if entry.state != "planned"]
-        outcome.ranks_before = {entry.work_id: entry.rank for entry in settled if entry.work_id is not None}
-        leaving = [entry.work_id for entry in plan.remove if entry.work_id is not None]
-        titles = self._title_of(leaving) if leaving else {}
-        outcome.left = sorted(titles.values())
-        outcome.plan = plan.lines(titles)
         return _Work(library, record, folder, plan, outcome)
 
     # The order of operations
@@ -197,7 +197,7 @@ class Publisher:
 
     def _find(self, works: Iterable[_Work]) -> None:
         """Find each library on the server by its folder; a name or an id proves nothing."""
-        listed = self._places.by_place()
+        listed = by_place(self._server.libraries())
         for work in works:
             work.on_server = listed.get(as_path(self._places.location(work.record)))
 
@@ -249,11 +249,12 @@ class Publisher:
         """
         targets = [one.target for entry in work.library.entries for one in entry.files if one.target is not None]
         for place in self._foreign_places:
+            there = [target for target in targets if as_path(target).startswith(f"{place}/")]
+            if not there:
+                continue
             if place not in self._reachable:
-                there = [target for target in targets if as_path(target).startswith(f"{place}/")][:CHECKED_ORIGINALS]
-                if there:
-                    self._reachable[place] = any(self._server.path_exists(target) for target in there)
-            if self._reachable.get(place) is False and any(as_path(one).startswith(f"{place}/") for one in targets):
+                self._reachable[place] = any(self._server.path_exists(target) for target in there[:CHECKED_ORIGINALS])
+            if not self._reachable[place]:
                 raise PublishingError(
                     f"The media server does not see the files in {place}: is the disk mounted? {work.library.name!r} "
                     "was left as it is, since a scan would remove its titles."
@@ -275,8 +276,7 @@ class Publisher:
                 replaced = nfos and plan.placed is not None
                 done.append(replace(entry, nfo_changed_at=self._server_time() if replaced else before))
             for entry in work.plan.remove:
-                if not work.folder.remove(entry):
-                    work.outcome.left_behind.append(entry.folder)
+                work.folder.remove(entry)
                 gone.append(entry.entry_id)
         finally:
             work.outcome.rows_written += self._manifest.write_entries(key, done, removed=gone)
@@ -369,7 +369,7 @@ class Publisher:
 
     def _delete_libraries(self, leaving: Sequence[PlacedLibrary]) -> None:
         """Delete libraries on the server; their files go after nobody can see them any more."""
-        listed = self._places.by_place()
+        listed = by_place(self._server.libraries())
         for number, record in enumerate(leaving, start=1):
             self._credit(record, list(self._manifest.entries(record.list_key).values()))
             library = listed.get(as_path(self._places.location(record)))
@@ -389,13 +389,14 @@ class Publisher:
         Every published library is considered, and every user of the server: what somebody else's tool changed is
         repaired, too.
         """
-        listed, by_place = self._server.libraries(), self._places.by_place()
+        libraries = self._server.libraries()
+        listed = by_place(libraries)
         viewers = {work.library.list_key: work.library.viewers for work in works}
         gone = {record.list_key for record in leaving}
         own = []
         retired = {one for record in leaving for one in (record.server_item_id, record.policy_id) if one}
         for record in self._manifest.libraries().values():
-            library = by_place.get(as_path(self._places.location(record)))
+            library = listed.get(as_path(self._places.location(record)))
             if library is None or not library.item_id or record.list_key in gone:
                 continue
             if (record.server_item_id, record.policy_id) != (library.item_id, library.policy_id):
@@ -408,7 +409,8 @@ class Publisher:
                         work.record = replace(work.record, **ids)
             seen_by = viewers[record.list_key] if record.list_key in viewers else self._viewers_of(record)
             own.append(OwnLibrary(library.item_id, library.policy_id, seen_by))
-        others = [one.policy_id for one in listed if not self._places.is_ours(one) and one.policy_id]
+        others = [one.policy_id for one in libraries if not self._places.is_ours(one) and one.policy_id]
+        retired -= {one for library in own for one in (library.item_id, library.policy_id)}
         remembered = self._manifest.settings_set()
         unprotected: set[str] = set()
         for user in self._server.user_objects().values():
@@ -416,7 +418,7 @@ class Publisher:
                 user,
                 own,
                 others=others,
-                retired=retired - {one for library in own for one in (library.item_id, library.policy_id)},
+                retired=retired,
                 remembered=remembered,
                 strict=self._options.strict_access,
                 hide_own_from_latest=self._options.hide_own_from_latest,

@@ -44,7 +44,7 @@ class Source:
 def best_source(sources: Sequence[Source]) -> Source | None:
     """Return the version with the highest resolution, then bitrate, then size; None if none consists of files."""
     usable = [source for source in sources if source.files and all(file.is_usable for file in source.files)]
-    # The path settles ties, so that an unchanged library is never published anew.
+    # Break ties by path, so that an unchanged library is not published again.
     return min(usable, key=_order, default=None)
 
 

@@ -1,4 +1,4 @@
-"""The entries of box sets and playlists, and whose a playlist is."""
+"""The entries of box sets and playlists, and the owners of playlists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ class Member:
 
 @dataclass(slots=True)
 class Ownership:
-    """Whose a playlist is: ``owner`` and the users of ``editors`` (who may edit or not) by id. None: nobody's."""
+    """The owner of a playlist, by id, and the other ``editors``: users by id, and whether they may edit it.
+
+    A playlist without an owner is everyone's to see and to edit.
+    """
 
     owner: str | None
     is_public: bool

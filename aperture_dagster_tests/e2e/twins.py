@@ -107,7 +107,7 @@ class Twins:
         key = self.oldest_first(media_type)[0]
         title = self.state.titles[key]
         change = {"episodes_per_season": (*title.episodes_per_season, 2)} if subject == "episodes" else {}
-        self.state.add_title(replace(title, **change or {"overview": "Told anew."}))
+        self.state.add_title(replace(title, **change or {"overview": "Told again."}))
         (top, *_) = self.state.catalogue.top_items(key)
         return self.entry(top.seasons[-1].episodes[0] if subject == "episodes" else top)
 

@@ -426,8 +426,8 @@ def test_emby_creates_and_changes_collections():
         again = server.client.post("/Collections", params={"Name": "Picks", "Ids": server.item("movie:1")}).json()
         assert again["Id"] == made["Id"]
         assert server.send("POST", f"/Items/{made['Id']}/Delete") == 204
-        anew = server.client.post("/Collections", params={"Name": "Picks", "Ids": server.item("movie:1")}).json()
-        assert anew["Id"] != made["Id"]
+        second = server.client.post("/Collections", params={"Name": "Picks", "Ids": server.item("movie:1")}).json()
+        assert second["Id"] != made["Id"]
         empty = server.client.post("/Collections", params={"Name": "Empty"}).json()
         assert server.names("/Items", Ids=empty["Id"]) == []
     with emby(emby_reuses_box_sets=False, emby_keeps_empty_box_sets=True) as server:

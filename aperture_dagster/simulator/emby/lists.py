@@ -61,7 +61,7 @@ class EmbyListEndpoints:
         return Response(status_code=204)
 
     def create_playlist(self, request: Request) -> Response:
-        """``POST /Playlists``. Without ``UserId``, the playlist is nobody's, and everyone sees it."""
+        """``POST /Playlists``. Without ``UserId``, the playlist has no owner, and everyone sees it."""
         user = self._access.user(request)
         created = self._state.create_playlist(
             self._name(request),
