@@ -114,7 +114,6 @@ def write_all_of_jellyfin(served: RunningSimulator, called: set[str], folder: st
         writer.plugins()
         movies = next(library for library in writer.libraries() if library.collection_type == "movies")
         films = [film.server_item_id for film in writer.library_items(movies, "Movie")][:3]
-        writer.media_sources(films)
         original = writer.original_files(films)[films[0]].sources[0]
         assert writer.path_exists(original.path) and not writer.path_exists(f"{original.path}.nothing")
         writer.picture(films[0])

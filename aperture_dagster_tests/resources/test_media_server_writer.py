@@ -165,7 +165,8 @@ def test_a_film_is_marked_as_played_at_a_time(server: str):
 def test_all_files_of_a_film_are_found(server: str):
     with writing(server) as (_, writer):
         films = film_ids(writer)
-        sources = writer.media_sources([films["Alone"], films["Two Files"], films["Two Parts"]])
+        files = writer.original_files([films["Alone"], films["Two Files"], films["Two Parts"]])
+        sources = {item_id: of.sources for item_id, of in files.items()}
         (single,) = sources[films["Alone"]]
         assert single.path is not None and single.path.startswith("/media/movies/") and single.parts == ()
         assert len({source.path for source in sources[films["Two Files"]]}) == 2

@@ -29,7 +29,6 @@ from aperture_dagster.resources.media_server.listing import id_batches, only_typ
 from aperture_dagster.resources.media_server.published import parse_media_source, parse_published_item
 from aperture_dagster.resources.media_server.records import (
     Listing,
-    MediaSource,
     MediaType,
     OriginalFiles,
     PublishedItem,
@@ -306,14 +305,6 @@ class MediaServerWriter(ListWriter):
             if listing.complete:
                 return items
         raise ServiceUnavailable(f"{what} changed each time it was read; a scan may be running.")
-
-    def media_sources(self, item_ids: Sequence[str]) -> dict[str, list[MediaSource]]:
-        """Return the files of titles by item id: all versions, the parts that continue them, files beside them.
-
-        Items that do not exist, or have no files, are missing from the result.
-        """
-        files = self.original_files(item_ids)
-        return {item_id: list(of.sources) for item_id, of in files.items() if of.sources}
 
     def original_files(self, item_ids: Sequence[str]) -> dict[str, OriginalFiles]:
         """Return files and picture of items by id: all versions, the parts that continue them, files beside them.
