@@ -18,7 +18,6 @@ from aperture_dagster.simulator.item import episode_air_date as episode_air_date
 from aperture_dagster.simulator.item import file_name as file_name
 from aperture_dagster.simulator.item import item_number as item_number
 from aperture_dagster.simulator.item import pad_numbers as pad_numbers
-from aperture_dagster.simulator.item import rating_age as rating_age
 from aperture_dagster.simulator.item import safe_name as safe_name
 from aperture_dagster.simulator.item import sort_name as sort_name
 from aperture_dagster.simulator.item import stable_number as stable_number
@@ -85,14 +84,18 @@ class Catalogue:
         """Whether there are libraries that no user sees."""
         return any(not library.enabled for library in (*self.libraries, *self.removed_libraries))
 
+    def library_named(self, name: str) -> WorldLibrary | None:
+        """Return the library of this name."""
+        return next((each for each in self.libraries if each.name == name), None)
+
     def place(self, library: WorldLibrary) -> int:
-        """Return a number of the library that it keeps, counted from 0, while others come and go."""
+        """Return the library's number, which stays the same when other libraries are added or removed."""
         if not self._places:
             self._places = {each.name: place for place, each in enumerate(self.libraries)}
         return self._places.setdefault(library.name, max(self._places.values(), default=-1) + 1)
 
     def replace_library(self, before: WorldLibrary, after: WorldLibrary) -> None:
-        """Put another description in place of a library, which keeps its items."""
+        """Replace the description of a library. Its items stay."""
         place = self.place(before)
         self._places.pop(before.name, None)
         self._places[after.name] = place
@@ -104,7 +107,7 @@ class Catalogue:
         self.version += 1
 
     def include(self, item: Item) -> None:
-        """Add an item that was made elsewhere. Its slot is the number of all items."""
+        """Add an existing item. Its slot must be the current number of items."""
         self.by_id[item.id] = item
         self._all.append(item)
         self.version += 1

@@ -20,14 +20,14 @@ class Clock:
         self._offsets = [0.0]
         self._moved = threading.Condition()
         self.changes = 0
-        """Number of changes that whoever waits for a time must know."""
+        """Number of changes so far. Waiting threads wake up when it grows."""
 
     def now(self) -> float:
         """Return the media server's time in Unix seconds."""
         return time.time() + self._offsets[-1] + self._skew
 
     def file_time(self, seconds: float) -> float:
-        """Return what a time recorded by this machine's file system would be if time had passed as told."""
+        """Convert a time recorded by this machine's file system to the simulated time."""
         if len(self._offsets) == 1 or seconds > time.time() + 1:
             return seconds
         return seconds + self._offsets[bisect_right(self._moments, seconds) - 1]
@@ -47,13 +47,13 @@ class Clock:
         self.notify()
 
     def notify(self) -> None:
-        """Wake up whoever waits for a time, since there may be an earlier one to wait for."""
+        """Wake up waiting threads, as something may be due earlier now."""
         with self._moved:
             self.changes += 1
             self._moved.notify_all()
 
     def wait_until(self, moment: float | None, changes: int) -> None:
-        """Wait until a moment (None: forever), unless there have been other ``changes`` than so many."""
+        """Wait until a moment (None: forever), or until ``changes`` differs from the given number."""
         with self._moved:
             while self.changes == changes:
                 left = None if moment is None else moment - self.now()

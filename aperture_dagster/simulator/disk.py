@@ -27,15 +27,12 @@ class Entry:
     is_folder: bool
     modified: float
     created: float
-    size: int = 0
     is_link: bool = False
     link_created: float = 0.0
     target: str = ""
     """Of a link: the path of what it leads to in the end."""
     original: Item | None = None
     """Of a link to a file of one of the world's titles: the title's item."""
-    identity: tuple[int, int] = (0, 0)
-    """Device and inode."""
 
 
 class ServerDisk:
@@ -152,7 +149,7 @@ class ServerDisk:
                 plain = self._plain(path, name, found)
                 return Entry(
                     path, name, is_folder=plain.is_folder, modified=plain.modified, created=plain.created,
-                    size=plain.size, is_link=True, link_created=self._created(own), target=followed,
+                    is_link=True, link_created=self._created(own), target=followed,
                 )  # fmt: skip
             target = next_here
         return None
@@ -160,7 +157,7 @@ class ServerDisk:
     def _plain(self, path: str, name: str, found: os.stat_result) -> Entry:
         return Entry(
             path, name, is_folder=stat.S_ISDIR(found.st_mode), modified=self._file_time(found.st_mtime),
-            created=self._created(found), size=found.st_size, identity=(found.st_dev, found.st_ino),
+            created=self._created(found),
         )  # fmt: skip
 
     def _created(self, found: os.stat_result) -> float:

@@ -46,7 +46,7 @@ class LibraryBook:
     def __init__(self, state: SimulatorState) -> None:
         self._state = state
         self._catalogue = state.catalogue
-        self._rules = self.rules = state.settings.rules
+        self.rules = state.settings.rules
         self.disk = ServerDisk(state.settings.volumes, self._originals, state.clock.file_time)
         self.scanner = Scanner(state, self.disk)
         self._unmounted: set[str] = set()
@@ -57,11 +57,11 @@ class LibraryBook:
         self._paths_of: tuple[int, frozenset[str]] | None = None
         for library in self._catalogue.libraries:
             given: dict[str, Any] = {"PathInfos": [{"Path": location} for location in library.locations]}
-            if self._rules.emby:
+            if self.rules.emby:
                 given["ContentType"] = library.collection_type
             else:
                 given["Enabled"] = library.enabled
-            self._options[library.name] = complete(given, self._rules)
+            self._options[library.name] = complete(given, self.rules)
 
     # Files of the world's titles
 
@@ -93,7 +93,7 @@ class LibraryBook:
 
     def named(self, name: str) -> WorldLibrary:
         """Return the library of this name. Raises UnknownLibraryError."""
-        found = next((each for each in self._catalogue.libraries if each.name == name), None)
+        found = self._catalogue.library_named(name)
         if found is None:
             raise UnknownLibraryError(name)
         return found
@@ -104,7 +104,7 @@ class LibraryBook:
         if options is None:
             # The world changed meanwhile: box sets make a library of their own.
             given = {"PathInfos": [{"Path": location} for location in library.locations]}
-            options = self._options[library.name] = complete(given, self._rules)
+            options = self._options[library.name] = complete(given, self.rules)
         return options
 
     def is_made_by_client(self, library: WorldLibrary) -> bool:
@@ -116,8 +116,8 @@ class LibraryBook:
 
         Raises PathMissingError, NullPathsError, OptionsError, Unmodelled.
         """
-        options = complete(given, self._rules)
-        name = _INVALID.sub(" ", name.strip() if self._rules.trims_names else name)
+        options = complete(given, self.rules)
+        name = _INVALID.sub(" ", name.strip() if self.rules.trims_names else name)
         taken = {library.name for library in self._catalogue.libraries}
         original, number = name, 1
         while name in taken:
@@ -127,7 +127,7 @@ class LibraryBook:
         for location in locations:
             if not self.has_folder(location):
                 raise PathMissingError(location)
-        at_once = refresh or self._rules.validates_on_create
+        at_once = refresh or self.rules.validates_on_create
         library = WorldLibrary(
             name, collection_type, tuple(sorted(_trimmed(location) for location in locations)), has_id=at_once,
             enabled=options.get("Enabled", True),
@@ -157,15 +157,15 @@ class LibraryBook:
 
     def set_options(self, library: WorldLibrary, given: dict[str, Any]) -> None:
         """Replace all options. Raises NullPathsError, OptionsError, Unmodelled."""
-        options = complete(given, self._rules)
+        options = complete(given, self.rules)
         if "PathInfos" not in options:
             raise NullPathsError
         before = {info["Path"] for info in self.options_of(library).get("PathInfos", ())}
         added = tuple(info["Path"] for info in options["PathInfos"] if info["Path"] not in before)
         locations = library.locations
-        if added and (self._rules.emby or self._rules.adds_paths_of_options):
+        if added and (self.rules.emby or self.rules.adds_paths_of_options):
             locations = tuple(sorted({*locations, *added}))
-        content = options.get("ContentType", "") if self._rules.emby else library.collection_type
+        content = options.get("ContentType", "") if self.rules.emby else library.collection_type
         after = replace(library, locations=locations, enabled=options.get("Enabled", True), collection_type=content)
         self._options[library.name] = options
         self._catalogue.replace_library(library, after)
@@ -176,7 +176,7 @@ class LibraryBook:
             raise NameTakenError(name)
         after = WorldLibrary(
             name, library.collection_type, library.locations, tags=library.tags, enabled=library.enabled,
-            has_id=library.has_id and self._rules.emby,
+            has_id=library.has_id and self.rules.emby,
         )  # fmt: skip
         self._options[name] = self._options.pop(library.name)
         for names in (self._made, self._unmounted):
@@ -199,13 +199,13 @@ class LibraryBook:
         catalogue = self._catalogue
         for library in [each for each in catalogue.libraries if self.is_made_by_client(each) and not each.has_id]:
             catalogue.replace_library(library, replace(library, has_id=True))
-        if removed or self._rules.removes_on_any_scan:
+        if removed or self.rules.removes_on_any_scan:
             for library in catalogue.removed_libraries:
                 self.scanner.forget(library)
                 for item in catalogue.every_item():
                     if item.library is library:
                         item.present = False
-                if all(each.name != library.name for each in catalogue.libraries):
+                if catalogue.library_named(library.name) is None:
                     self._made.discard(library.name)
             catalogue.removed_libraries.clear()
         conflicts = self._conflicts()
@@ -218,7 +218,7 @@ class LibraryBook:
 
     def _conflicts(self) -> set[str]:
         """Return the locations that the server takes for parts of another library."""
-        if not self._rules.substring_conflicts:
+        if not self.rules.substring_conflicts:
             return set()
         locations = {location for library in self._catalogue.libraries for location in library.locations}
         return {location for location in locations if any(f"{other}/" in location for other in locations)}
@@ -231,14 +231,14 @@ class LibraryBook:
 
     def apply(self, result: ScanResult, only: str | None = None) -> None:
         """Apply what was read, if the library still exists."""
-        library = next((each for each in self._catalogue.libraries if each.name == result.library), None)
+        library = self._catalogue.library_named(result.library)
         if library is not None:
             self.scanner.apply(result, library, self.options_of(library), only)
 
     def series_key(self, series: Item) -> str | None:
         """Return the key by which the server joins series, across libraries; None when this one stays by itself."""
         options = self.options_of(series.library)
-        if not self._rules.groups_series or not options.get("EnableAutomaticSeriesGrouping"):
+        if not self.rules.groups_series or not options.get("EnableAutomaticSeriesGrouping"):
             return None
         keys = series.user_data_keys
         name = keys[0] if len(keys) > 1 else series.name.lower()

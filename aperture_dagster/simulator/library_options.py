@@ -10,9 +10,8 @@ import copy
 from typing import Any
 
 from aperture_dagster.simulator.rules import ServerRules
-from aperture_dagster.simulator.service import Unmodelled
+from aperture_dagster.simulator.service import refuse_other_fields
 
-_NULL = None
 _JELLYFIN: dict[str, Any] = {
     "Enabled": True, "EnablePhotos": True, "EnableRealtimeMonitor": False, "EnableLUFSScan": False,
     "EnableChapterImageExtraction": False, "ExtractChapterImagesDuringLibraryScan": False,
@@ -97,8 +96,7 @@ def complete(given: dict[str, Any], rules: ServerRules) -> dict[str, Any]:
     """
     known = _known(rules)
     everywhere = _EMBY if rules.emby else _JELLYFIN | {name: [] for name in _MISSPELT.values()}
-    if strange := given.keys() - everywhere.keys():
-        raise Unmodelled(f"LibraryOptions with {', '.join(sorted(strange))}")
+    refuse_other_fields(given, everywhere, "LibraryOptions")
     options: dict[str, Any] = {}
     for name, default in known.items():
         value = given[name] if name in given else (None if name in _NULL_BY_DEFAULT else copy.deepcopy(default))
@@ -131,15 +129,13 @@ def _type_options(given: Any, rules: ServerRules) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise OptionsError("TypeOptions")
     names = _TYPE_OPTIONS + (_TYPE_OPTIONS_12 if not rules.emby and rules.version >= (12,) else ())
-    if strange := given.keys() - {*_TYPE_OPTIONS, *_TYPE_OPTIONS_12}:
-        raise Unmodelled(f"TypeOptions with {', '.join(sorted(strange))}")
+    refuse_other_fields(given, (*_TYPE_OPTIONS, *_TYPE_OPTIONS_12), "TypeOptions")
     return {name: given.get(name) or [] for name in names if name != "Type" or given.get("Type")}
 
 
 def _path_info(given: Any, rules: ServerRules) -> dict[str, Any]:
     if not isinstance(given, dict) or not isinstance(given.get("Path"), str):
         raise OptionsError("PathInfos")
-    if strange := given.keys() - {"Path", "NetworkPath"}:
-        raise Unmodelled(f"PathInfos with {', '.join(sorted(strange))}")
+    refuse_other_fields(given, ("Path", "NetworkPath"), "PathInfos")
     keep = rules.emby or rules.version < (10, 10)
     return {name: value for name, value in given.items() if value is not None and (name == "Path" or keep)}

@@ -14,6 +14,7 @@ from aperture_dagster.simulator.catalogue import (
     stable_number,
 )
 from aperture_dagster.simulator.members import Member, Ownership
+from aperture_dagster.simulator.user_data import episodes_of
 from aperture_dagster.simulator.world import BoxSet, WorldLibrary, WorldTitle
 
 PLAYLISTS = WorldLibrary("Playlists", "playlists", ("/config/data/playlists",))
@@ -92,7 +93,7 @@ class Lists:
         return item
 
     def create_playlist(self, name: str, ownership: Ownership) -> Item:
-        """Create an empty playlist. Names may repeat: the folder of all users' playlists has a number of ones added."""
+        """Create an empty playlist. Names may repeat: ``1`` is appended to the folder until it is unique."""
         taken = {item.folder for item in self._catalogue.items("Playlist")}
         folder = file_name(name)
         while f"{PLAYLISTS.locations[0]}/{folder}" in taken:
@@ -124,13 +125,10 @@ class Lists:
         self._catalogue.version += 1
 
     def playable(self, item: Item) -> list[Item]:
-        """Return what an item is in a playlist: of a series or season its episodes, of a box set its members."""
+        """Return the items that a playlist stores for an item.
+
+        These are the episodes of a series or season, or the members of a box set.
+        """
         if item.kind in ("BoxSet", "Playlist"):
             return [one for member in self.members_of(item) for one in self.playable(member.item)]
-        if item.kind == "Series":
-            seasons = item.every_season
-        elif item.kind == "Season" and item.series is not None and item.season is not None:
-            seasons = [item.series.numbered(item.season)]
-        else:
-            return [item]
-        return [episode for season in seasons for episode in season.episodes if not episode.virtual]
+        return episodes_of(item) if item.kind in ("Series", "Season") else [item]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import xml.parsers.expat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -37,7 +38,6 @@ class Nfo:
     provider_ids: dict[str, str] = field(default_factory=dict)
     locked: bool | None = None
     unmodelled: set[str] = field(default_factory=set)
-    broken: bool = False
 
 
 def read_nfo(content: bytes, kind: str) -> Nfo:
@@ -93,10 +93,8 @@ class _Reader:
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
-        try:
+        with suppress(xml.parsers.expat.ExpatError):
             parser.Parse(content.removeprefix(b"\xef\xbb\xbf"), True)
-        except xml.parsers.expat.ExpatError:
-            self._nfo.broken = True
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1

@@ -22,8 +22,6 @@ from aperture_dagster.simulator.world import CastMember, WorldLibrary, WorldTitl
 if TYPE_CHECKING:
     from aperture_dagster.simulator.state import SimulatorState
 
-_IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tbn", ".gif", ".svg")
-_IMAGE_NAMES = ("folder", "poster", "cover", "default")
 # The stand-in does not look into video files.
 _PROBED_MINUTES = 90
 FETCHED = "metadata fetched from the internet"
@@ -182,7 +180,7 @@ class Scanner:
             episodes = [self._keep(each, library, options, result, seen, series) for each in part.children]
             episodes.sort(key=lambda episode: (episode.episode or 0, episode.server_path))
             for episode in episodes:
-                # What an NFO file says of the season does not move the file.
+                # The season in an NFO file does not override the folder.
                 episode.season = season.season
             seasons.append(Season(season, list(episodes)))
         seasons.sort(key=lambda season: season.item.season or 0)

@@ -1,6 +1,6 @@
 """When scans happen: the queue of refreshes, the task that scans everything, and what clients see of both.
 
-What is due is done at the next request, or by a thread of its own. Modelled on jellyfin/jellyfin 10.9 to 12,
+Due work is done at the next request, or by a background thread. Modelled on jellyfin/jellyfin 10.9 to 12,
 ``MediaBrowser.Providers/Manager/ProviderManager.cs`` (``StartProcessingRefreshQueue``, ``GetRefreshProgress``) and
 ``Emby.Server.Implementations/ScheduledTasks``.
 """
@@ -103,8 +103,7 @@ class Scans:
         if self._full is not None:
             spans.append((self._full.starts, self._full.ends))
         if spans:
-            starts, ends = spans[0]
-            return "Active", round(min(99.0, 100.0 * (now - starts) / max(ends - starts, 1e-9)), 2)
+            return "Active", _percent(now, *spans[0])
         queued = any(
             each.library == library.name and each.only is None and now < each.leaves_queue for each in self._queue
         )
@@ -115,8 +114,7 @@ class Scans:
         """The progress of the full scan in percent; None when there is none."""
         if self._full is None:
             return None
-        now, whole = self._state.clock.now(), max(self._full.ends - self._full.starts, 1e-9)
-        return round(min(99.0, 100.0 * (now - self._full.starts) / whole), 2)
+        return _percent(self._state.clock.now(), self._full.starts, self._full.ends)
 
     @property
     def is_idle(self) -> bool:
@@ -126,7 +124,7 @@ class Scans:
     # Doing
 
     def pump(self) -> None:
-        """Do what is due. Whoever calls holds the state's lock."""
+        """Do what is due. The caller must hold the state's lock."""
         while True:
             due, now = self._next(), self._state.clock.now()
             if due is None or due > now:
@@ -151,7 +149,7 @@ class Scans:
             self.last = Execution(full.starts, full.ends, "Completed")
             return
         first = self._queue[0]
-        library = next((each for each in self._state.catalogue.libraries if each.name == first.library), None)
+        library = self._state.catalogue.library_named(first.library)
         if not first.has_started:
             first.has_started = True
             if library is not None and self._book.is_made_by_client(library):
@@ -181,6 +179,10 @@ class Scans:
         self._state.clock.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=10)
+
+
+def _percent(now: float, starts: float, ends: float) -> float:
+    return round(min(99.0, 100.0 * (now - starts) / max(ends - starts, 1e-9)), 2)
 
 
 def is_playable(item: ScannedItem, book: LibraryBook) -> bool:

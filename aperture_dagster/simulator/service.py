@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, KeysView, Sequence
+from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from email.utils import formatdate
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,6 +31,12 @@ class Unmodelled(Exception):
 
     Answered with 501, and recorded, which fails the test that sent the request. Ignoring it would hide the gap.
     """
+
+
+def refuse_other_fields(given: Mapping[str, Any], known: Iterable[str], what: str) -> None:
+    """Raise Unmodelled if an object has fields other than the known ones; ``what`` names the object."""
+    if other := given.keys() - set(known):
+        raise Unmodelled(f"{what} with {', '.join(sorted(other))}")
 
 
 class Query:

@@ -100,7 +100,7 @@ class SimulatorSettings:
     emby_shares_user_data: bool = True
     """Whether Emby shares user data between items with a common provider id, which is not known for 4.9."""
     emby_nfo_tolerance: float = 0.0
-    """Seconds by which an NFO file must be newer than the item for Emby to read it again, which are not known."""
+    """Seconds by which an NFO file must be newer than the item for Emby to read it again; the real value is unknown."""
     emby_scan_key: str = "RefreshLibrary"
     """Key of the task that scans Emby's libraries, which is not known for sure."""
     playlist_duplicates: bool = False

@@ -1,4 +1,4 @@
-"""User data that items share, or leave to others.
+"""User data that items share, or inherit from removed items.
 
 Modelled on jellyfin/jellyfin, ``Emby.Server.Implementations/Library/UserDataManager.cs``: up to 10.10, rows belong to a
 user and a key; items read the row of their first key and write those of all their keys. From 10.11 on
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class UserDataSharing:
-    """Copies user data between the items of a state. Whoever calls holds the state's lock."""
+    """Copies user data between the items of a state. The caller must hold the state's lock."""
 
     def __init__(self, state: SimulatorState) -> None:
         self._state = state

@@ -273,7 +273,7 @@ class SimulatorState(LibraryOperations, ListOperations):
     @locked
     def hide_library(self, name: str) -> None:
         """Hide a library with all its items, as when a disk is not mounted. Raises KeyError when unknown."""
-        if name not in {library.name for library in self.catalogue.libraries}:
+        if self.catalogue.library_named(name) is None:
             raise KeyError(name)
         self.catalogue.hidden_libraries.add(name)
         self.catalogue.version += 1
@@ -281,7 +281,7 @@ class SimulatorState(LibraryOperations, ListOperations):
     @locked
     def change_library(self, name: str, *, has_id: bool) -> None:
         """Take a library's id away, and its items with it, or give it back. Raises KeyError when unknown."""
-        before = next((library for library in self.catalogue.libraries if library.name == name), None)
+        before = self.catalogue.library_named(name)
         if before is None:
             raise KeyError(name)
         self.catalogue.replace_library(before, replace(before, has_id=has_id))

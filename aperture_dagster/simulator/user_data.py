@@ -60,7 +60,7 @@ class Policy:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def allows_library(self, library: WorldLibrary) -> bool:
-        """Return whether a library is visible; a disabled one is to nobody."""
+        """Return whether the user may see a library. No user sees a disabled one."""
         if not library.enabled:
             return False
         if self.blocked_folders:
@@ -94,7 +94,7 @@ class ServerUser:
         self.data: dict[int, UserDatum] = {}
         self.played_episodes: dict[int, int] = {}
         self.touched: dict[int, Item] = {}
-        """Items whose data changed, by slot, until `SimulatorState.settle` is called."""
+        """Items whose data changed, by slot, until `UserDataSharing.settle` is called."""
 
     @property
     def name(self) -> str:

@@ -43,7 +43,7 @@ class EmbyAccess(Access):
             raise NotFoundError(item_id)
         return item
 
-    def library(self, number: str) -> WorldLibrary | None:
+    def library(self, item_id: str) -> WorldLibrary | None:
         """Return the library with this number."""
         catalogue = self.state.catalogue
-        return next((each for each in self.libraries() if ids.library_number(catalogue, each) == number), None)
+        return next((each for each in self.libraries() if ids.library_number(catalogue, each) == item_id), None)

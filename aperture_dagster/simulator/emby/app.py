@@ -27,6 +27,13 @@ from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.jellyfin.libraries import ServerError
 from aperture_dagster.simulator.jellyfin.service import MediaServer
 from aperture_dagster.simulator.jellyfin.studios import PictureError
+from aperture_dagster.simulator.libraries import (
+    NameTakenError,
+    NullPathsError,
+    PathMissingError,
+    UnknownLibraryError,
+)
+from aperture_dagster.simulator.library_options import OptionsError
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Operation, Request, left_out
 from aperture_dagster.simulator.state import SimulatorState
@@ -68,10 +75,12 @@ class EmbyService(MediaServer):
     def client_error(self, error: Exception) -> Response | None:
         """Return the response to a request that cannot be bound, or that asks for what does not exist."""
         match error:
-            case BindingError() | ArgumentError():
+            case BindingError() | ArgumentError() | OptionsError() | PathMissingError() | NameTakenError():
                 return self.error(400)
-            case NotFoundError():
+            case NotFoundError() | UnknownLibraryError():
                 return self.error(404)
+            case NullPathsError():
+                return self.error(500)
             case ServerError() | PictureError():
                 return self.error(error.status)
         return None

@@ -55,7 +55,6 @@ class EmbyItemEndpoints(ItemEndpoints):
 
     def __init__(self, access: EmbyAccess, server_id: str) -> None:
         super().__init__(access, server_id, Listings(access.state, "emby", None))
-        self._access: EmbyAccess = access
 
     def _library_dto(self, library: WorldLibrary, fields: frozenset[str] = frozenset()) -> dict[str, Any]:
         found = dto.library_dto(library, self._catalogue, self._server_id)

@@ -17,18 +17,12 @@ from aperture_dagster.simulator.jellyfin.access import json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.jellyfin.libraries import LibraryEndpoints, ServerError, parse_mode
-from aperture_dagster.simulator.libraries import (
-    COLLECTION_TYPES,
-    NameTakenError,
-    NullPathsError,
-    PathMissingError,
-    UnknownLibraryError,
-)
-from aperture_dagster.simulator.library_options import OptionsError, complete
+from aperture_dagster.simulator.libraries import COLLECTION_TYPES
+from aperture_dagster.simulator.library_options import complete
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.rules import ServerRules, version_numbers
 from aperture_dagster.simulator.scanner import Modes
-from aperture_dagster.simulator.service import Operation, Request, Unmodelled
+from aperture_dagster.simulator.service import Operation, Request, Unmodelled, refuse_other_fields
 from aperture_dagster.simulator.world import WorldLibrary
 
 _BODY = frozenset(("Name", "CollectionType", "RefreshLibrary", "Paths", "LibraryOptions"))
@@ -40,7 +34,6 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
 
     def __init__(self, access: EmbyAccess) -> None:
         super().__init__(access)
-        self._access: EmbyAccess = access
         self._catalogue = access.state.catalogue
         self._own_rules = ServerRules(True, version_numbers(access.state.settings.emby_version))
 
@@ -101,8 +94,7 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
         self._require_emby()
         query = request.query
         content = json_object(request) if request.content.strip() else {}
-        if strange := content.keys() - _BODY:
-            raise Unmodelled(f"a library with {', '.join(sorted(strange))}")
+        refuse_other_fields(content, _BODY, "a library")
         name = content.get("Name") or query.get("name")
         if not isinstance(name, str) or not name.strip():
             raise ServerError(400)
@@ -117,10 +109,7 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
             options = {**options, "PathInfos": [{"Path": path} for path in paths]}
         content_type = str(options.get("ContentType") or "")
         refresh = bool(content.get("RefreshLibrary")) or bool(binding.boolean(query, "refreshLibrary"))
-        try:
-            self._book.create(name, content_type, options, refresh=refresh)
-        except (OptionsError, PathMissingError):
-            raise ServerError(400) from None
+        self._book.create(name, content_type, options, refresh=refresh)
         if refresh:
             self._scans.start()
         return Response(status_code=204)
@@ -137,16 +126,12 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
         self._require_emby()
         if request.method == "POST":
             content = json_object(request)
-            if strange := content.keys() - {"Id", "RefreshLibrary"}:
-                raise Unmodelled(f"the removal of a library with {', '.join(sorted(strange))}")
+            refuse_other_fields(content, ("Id", "RefreshLibrary"), "the removal of a library")
             library, refresh = self._library(content.get("Id")), bool(content.get("RefreshLibrary"))
         else:
             number, name = request.query.get("Id"), request.query.get("name")
             refresh = bool(binding.boolean(request.query, "refreshLibrary"))
-            try:
-                library = self._library(number) if number else self._book.named(name or "")
-            except UnknownLibraryError:
-                raise NotFoundError(name) from None
+            library = self._library(number) if number else self._book.named(name or "")
         self._book.remove(library)
         if refresh:
             self._book.validate(removed=True)
@@ -157,15 +142,11 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
         """``POST /Library/VirtualFolders/Name``."""
         self._require_emby()
         content = json_object(request)
-        if strange := content.keys() - {"Id", "NewName", "RefreshLibrary"}:
-            raise Unmodelled(f"a new name with {', '.join(sorted(strange))}")
+        refuse_other_fields(content, ("Id", "NewName", "RefreshLibrary"), "a new name")
         name = content.get("NewName")
         if not isinstance(name, str) or not name.strip():
             raise ServerError(400)
-        try:
-            self._book.rename(self._library(content.get("Id")), name)
-        except NameTakenError:
-            raise ServerError(400) from None
+        self._book.rename(self._library(content.get("Id")), name)
         return Response(status_code=204)
 
     def set_options(self, request: Request) -> Response:
@@ -175,24 +156,18 @@ class EmbyLibraryEndpoints(LibraryEndpoints):
         """
         self._require_emby()
         content = json_object(request)
-        if strange := content.keys() - {"Id", "LibraryOptions"}:
-            raise Unmodelled(f"options of a library with {', '.join(sorted(strange))}")
+        refuse_other_fields(content, ("Id", "LibraryOptions"), "options of a library")
         library, options = self._library(content.get("Id")), content.get("LibraryOptions")
         if not isinstance(options, dict):
             raise ServerError(500)
         missing = self._book.options_of(library).keys() - options.keys()
         if missing and self._rules.version >= _PARTIAL_REFUSED_FROM:
             raise ServerError(500)
-        try:
-            self._book.set_options(library, options)
-        except OptionsError:
-            raise ServerError(400) from None
-        except NullPathsError:
-            raise ServerError(500) from None
+        self._book.set_options(library, options)
         return Response(status_code=204)
 
     def refresh(self, request: Request, item_id: str) -> Response:
-        """``POST /Items/{item_id}/Refresh``: without ``Recursive``, a library's contents are not looked at."""
+        """``POST /Items/{item_id}/Refresh``: without ``Recursive``, the contents of a library are not scanned."""
         query = request.query
         modes = Modes(
             parse_mode(query, "MetadataRefreshMode"),

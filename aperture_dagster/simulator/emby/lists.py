@@ -17,7 +17,7 @@ from aperture_dagster.simulator.emby.items import EmbyItemEndpoints
 from aperture_dagster.simulator.jellyfin import binding
 from aperture_dagster.simulator.jellyfin.access import json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
-from aperture_dagster.simulator.jellyfin.editing import EDITABLE, EditingEndpoints
+from aperture_dagster.simulator.jellyfin.editing import EditingEndpoints
 from aperture_dagster.simulator.jellyfin.visibility import allowed_to
 from aperture_dagster.simulator.members import Member
 from aperture_dagster.simulator.responses import JSONResponse
@@ -170,20 +170,8 @@ class EmbyListEndpoints:
 class EmbyEditingEndpoints(EditingEndpoints):
     """Endpoints that change and delete items."""
 
-    def __init__(self, access: EmbyAccess) -> None:
-        super().__init__(access)
-        self._access: EmbyAccess = access
-
     def _content(self, request: Request) -> dict[str, Any]:
         content = json_object(request)
         if "TagItems" in content:
             content["Tags"] = [tag["Name"] for tag in content["TagItems"]]
         return content
-
-    def _editable(self, item_id: str) -> Item:
-        if self._access.library(item_id) is not None:
-            raise Unmodelled("changes of a library as an item")
-        item = self._access.item(item_id, None)
-        if item.kind not in EDITABLE:
-            raise Unmodelled(f"changes of a {item.kind}")
-        return item

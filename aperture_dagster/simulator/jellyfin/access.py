@@ -83,6 +83,11 @@ class Access:
             return libraries
         return [library for library in libraries if user.policy.allows_library(library)]
 
+    def library(self, item_id: str) -> WorldLibrary | None:
+        """Return the library with this id, with or without dashes."""
+        wanted = item_id.replace("-", "").lower()
+        return next((each for each in self.libraries() if each.item_id == wanted), None)
+
     def folders(self) -> list[WorldLibrary]:
         """Return all libraries that are not hidden, including those without an id."""
         catalogue = self.state.catalogue

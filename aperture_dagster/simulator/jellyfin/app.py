@@ -22,6 +22,8 @@ from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
 from aperture_dagster.simulator.jellyfin.service import MediaServer
 from aperture_dagster.simulator.jellyfin.studios import PictureError, StudioEndpoints
 from aperture_dagster.simulator.jellyfin.users import UserEndpoints
+from aperture_dagster.simulator.libraries import NullPathsError, PathMissingError, UnknownLibraryError
+from aperture_dagster.simulator.library_options import OptionsError
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Operation, Request, left_out
 from aperture_dagster.simulator.state import SimulatorState
@@ -91,13 +93,17 @@ class JellyfinService(MediaServer):
         match error:
             case BindingError():
                 return error.response()
-            case ArgumentError():
+            case OptionsError():
+                return BindingError(f"$.LibraryOptions.{error.field}", "").response()
+            case ArgumentError() | PathMissingError():
                 return self.error(400)
-            case UnknownUserError():
+            case UnknownUserError() | UnknownLibraryError():
                 # Jellyfin.Api/Middleware/ExceptionMiddleware.cs
                 return self.error(404)
             case NotFoundError():
                 return binding.problem(404)
+            case NullPathsError():
+                return self.error(500)
             case ServerError():
                 return self.error(error.status)
             case PictureError(status=400):

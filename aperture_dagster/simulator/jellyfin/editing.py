@@ -22,8 +22,8 @@ from aperture_dagster.simulator.jellyfin.binding import BindingError
 from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.world import CastMember, WorldTitle
 
-EDITABLE = ("Movie", "Series", "BoxSet", "Playlist")
-"""Types of items whose changes are modelled."""
+# Types of items whose changes are modelled.
+_EDITABLE = ("Movie", "Series", "BoxSet", "Playlist")
 # Written as they are, and cleared when missing.
 _PLAIN = ("CriticRating", "CustomRating", "PreferredMetadataLanguage", "PreferredMetadataCountryCode", "AspectRatio")
 _CREWS = {"Director": "directors", "Writer": "writers", "Composer": "composers", "Creator": "creators"}
@@ -60,10 +60,10 @@ class EditingEndpoints:
         return json_object(request)
 
     def _editable(self, item_id: str) -> Item:
-        if any(library.item_id == item_id.replace("-", "").lower() for library in self._access.libraries()):
+        if self._access.library(item_id) is not None:
             raise Unmodelled("changes of a library as an item")
         item = self._access.item(item_id, None)
-        if item.kind not in EDITABLE:
+        if item.kind not in _EDITABLE:
             raise Unmodelled(f"changes of a {item.kind}")
         return item
 

@@ -166,9 +166,10 @@ class ItemEndpoints:
 
     def _with_pictures(self, dtos: list[dict[str, Any]], numbers: list[str]) -> list[dict[str, Any]]:
         """Add the tags of uploaded pictures."""
+        wanted = set(numbers)
         tags: dict[str, dict[str, str]] = {}
         for (owner, number, image_type), picture in self._access.state.pictures.items():
-            if owner == "item":
+            if owner == "item" and number in wanted:
                 tags.setdefault(number, {})[image_type.capitalize()] = picture.tag
         for one, number in zip(dtos, numbers, strict=True):
             if number in tags:

@@ -14,21 +14,14 @@ from starlette.responses import Response
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
 from aperture_dagster.simulator.jellyfin.binding import BindingError, NotFoundError
-from aperture_dagster.simulator.libraries import (
-    COLLECTION_TYPES,
-    NameTakenError,
-    NullPathsError,
-    PathMissingError,
-    UnknownLibraryError,
-)
-from aperture_dagster.simulator.library_options import OptionsError
+from aperture_dagster.simulator.libraries import COLLECTION_TYPES, NameTakenError, UnknownLibraryError
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.scanner import Modes
-from aperture_dagster.simulator.service import Operation, Query, Request, Unmodelled
+from aperture_dagster.simulator.service import Operation, Query, Request, Unmodelled, refuse_other_fields
 from aperture_dagster.simulator.world import WorldLibrary
 
 _MODES = {mode.lower(): mode for mode in ("None", "ValidationOnly", "Default", "FullRefresh")}
-_BLANK_AROUND = re.compile(r"^(?:\S(?:.*\S)?)$")
+_NO_BLANK_AROUND = re.compile(r"^(?:\S(?:.*\S)?)$")
 _TASK_ID = "7738148ffcd07979c7ceb148e06b3aed"
 
 
@@ -95,7 +88,7 @@ class LibraryEndpoints:
         name = _raw(query, "name")
         if name is None:
             return binding.problem(400, {"name": ["The name field is required."]})
-        if self._rules.refuses_blanks_around_names and not _BLANK_AROUND.match(name):
+        if self._rules.refuses_blanks_around_names and not _NO_BLANK_AROUND.match(name):
             text = "Library name cannot be empty or have leading/trailing spaces."
             return binding.problem(400, {"name": [text]})
         kind = (query.get("collectionType") or "").lower()
@@ -103,8 +96,7 @@ class LibraryEndpoints:
             raise BindingError("collectionType", kind)
         refresh = bool(binding.boolean(query, "refreshLibrary"))
         content = json_object(request) if request.content.strip() else {}
-        if strange := content.keys() - {"LibraryOptions"}:
-            raise Unmodelled(f"a library with {', '.join(sorted(strange))}")
+        refuse_other_fields(content, ("LibraryOptions",), "a library")
         options = content.get("LibraryOptions") or {}
         if not isinstance(options, dict):
             raise BindingError("$.LibraryOptions", str(options))
@@ -112,14 +104,7 @@ class LibraryEndpoints:
             options = {**options, "PathInfos": [{"Path": path} for path in paths]}
         if not name.strip():
             raise ServerError(400)
-        try:
-            self._book.create(name, kind, options, refresh=refresh)
-        except OptionsError as error:
-            raise BindingError(f"$.LibraryOptions.{error.field}", "") from None
-        except PathMissingError:
-            raise ServerError(400) from None
-        except NullPathsError:
-            raise ServerError(500) from None
+        self._book.create(name, kind, options, refresh=refresh)
         if refresh:
             self._scans.start()
         return Response(status_code=204)
@@ -130,10 +115,7 @@ class LibraryEndpoints:
         name, refresh = _raw(request.query, "name"), bool(binding.boolean(request.query, "refreshLibrary"))
         if name is None:
             return binding.problem(400, {"name": ["The name field is required."]})
-        try:
-            self._book.remove(self._book.named(name))
-        except UnknownLibraryError:
-            raise ServerError(404) from None
+        self._book.remove(self._book.named(name))
         if refresh:
             self._book.validate(removed=True)
             self._scans.start()
@@ -164,10 +146,9 @@ class LibraryEndpoints:
         """``POST /Library/VirtualFolders/LibraryOptions``: the whole object is replaced."""
         self._require_jellyfin()
         content = json_object(request)
-        if strange := content.keys() - {"Id", "LibraryOptions"}:
-            raise Unmodelled(f"options of a library with {', '.join(sorted(strange))}")
+        refuse_other_fields(content, ("Id", "LibraryOptions"), "options of a library")
         wanted = binding.as_guid("$.Id", str(content.get("Id") or "0" * 32))
-        library = next((each for each in self._access.libraries() if each.item_id == wanted), None)
+        library = self._access.library(wanted)
         if library is None:
             raise NotFoundError(wanted)
         self._replace_options(library, content.get("LibraryOptions"))
@@ -178,12 +159,7 @@ class LibraryEndpoints:
             raise ServerError(500)
         if not isinstance(options, dict):
             raise BindingError("$.LibraryOptions", str(options))
-        try:
-            self._book.set_options(library, options)
-        except OptionsError as error:
-            raise BindingError(f"$.LibraryOptions.{error.field}", "") from None
-        except NullPathsError:
-            raise ServerError(500) from None
+        self._book.set_options(library, options)
 
     def scan(self, request: Request) -> Response:
         """``POST /Library/Refresh``: a scan of everything; one that is running is cancelled."""
@@ -202,7 +178,7 @@ class LibraryEndpoints:
             if binding.boolean(query, name):
                 raise Unmodelled(f"{name}=true")
         wanted = binding.as_guid("itemId", item_id)
-        library = next((each for each in self._access.libraries() if each.item_id == wanted), None)
+        library = self._access.library(wanted)
         if library is not None:
             self._scans.refresh(library, modes)
         else:
@@ -245,8 +221,7 @@ class LibraryEndpoints:
         """``POST /Environment/ValidatePath``: whether there is a file (``IsFile``), a folder, or either."""
         content = json_object(request)
         path, is_file = content.get("Path"), content.get("IsFile")
-        if strange := content.keys() - {"Path", "IsFile"}:
-            raise Unmodelled(f"the check of a path with {', '.join(sorted(strange))}")
+        refuse_other_fields(content, ("Path", "IsFile"), "the check of a path")
         if not isinstance(path, str) or is_file not in (None, True, False):
             raise BindingError("$.Path", str(path))
         found = (is_file is not False and self._book.has_file(path)) or (

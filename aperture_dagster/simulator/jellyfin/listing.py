@@ -312,19 +312,14 @@ class Listings:
 
     def _joined(self, items: list[Item]) -> list[Item]:
         """Keep one of the series that the server takes for the same, as users see them from 12 on."""
-        kept: dict[str, Item] = {}
+        kept: list[Item] = []
+        first: dict[str, Item] = {}
         for item in items:
             key = self._state.libraries.series_key(item) if item.kind == "Series" else None
-            if key is not None:
-                kept.setdefault(key, item)
-        if not kept:
-            return items
-        keys = {item.slot for item in kept.values()}
-        return [
-            item
-            for item in items
-            if item.kind != "Series" or item.slot in keys or self._state.libraries.series_key(item) is None
-        ]
+            # An item may be listed twice, and then stays twice.
+            if key is None or first.setdefault(key, item) is item:
+                kept.append(item)
+        return kept
 
     def _members(self, parent: Item, query: ItemQuery, user: ServerUser | None) -> list[Item]:
         """Return the members of a box set or playlist.

@@ -26,7 +26,7 @@ from aperture_dagster.simulator.jellyfin.items import ItemEndpoints
 from aperture_dagster.simulator.jellyfin.visibility import allowed_to
 from aperture_dagster.simulator.members import Member
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.service import Request, Unmodelled
+from aperture_dagster.simulator.service import Request, refuse_other_fields
 from aperture_dagster.simulator.user_data import ServerUser
 
 _FIELDS = ("Name", "Ids", "UserId", "MediaType", "Users", "IsPublic")
@@ -45,8 +45,7 @@ class PlaylistEndpoints:
     def create(self, request: Request) -> Response:
         """``POST /Playlists``, with a JSON body, or in the obsolete form, with a query."""
         content, query = json_object(request) if request.content.strip() else {}, request.query
-        if unmodelled := {name for name in content if name not in _FIELDS}:
-            raise Unmodelled(f"POST /Playlists with {', '.join(sorted(unmodelled))}")
+        refuse_other_fields(content, _FIELDS, "POST /Playlists")
         if request.content.strip() and not isinstance(content.get("Name"), str):
             raise BindingError("$.Name", str(content.get("Name")))
         name = query.get("name") or content.get("Name")
@@ -118,7 +117,7 @@ class PlaylistEndpoints:
         return Response(status_code=204)
 
     def remove(self, request: Request, playlist_id: str) -> Response:
-        """``DELETE /Playlists/{playlist_id}/Items``: with an API key from 10.11 on, whoever owns the playlist."""
+        """``DELETE /Playlists/{playlist_id}/Items``: from 10.11 on, an API key may do this for any user's playlist."""
         if self._release < (10, 11):
             return self.refuse_key(request)
         playlist = self._find(playlist_id)

@@ -76,7 +76,6 @@ _OF_USER = (
     "IsAdministrator", "IsHidden", "IsDisabled", "MaxParentalRating", "EnableAllFolders", "EnabledFolders",
     "BlockedTags", "AllowedTags", "IncludeTags", "ExcludedSubFolders", "BlockedMediaFolders", "BlockedChannels",
 )  # fmt: skip
-_ALWAYS_SENT = ("BlockedMediaFolders", "BlockedChannels", "EnableLyricManagement")
 
 
 def policy_dto(user: ServerUser, release: tuple[int, int] | None) -> dict[str, Any]:

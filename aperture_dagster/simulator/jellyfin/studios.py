@@ -18,7 +18,6 @@ from aperture_dagster.simulator.jellyfin.listing import KINDS
 from aperture_dagster.simulator.jellyfin.visibility import visible_to
 from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.state import Picture
-from aperture_dagster.simulator.world import WorldLibrary
 
 # Media types that a client can upload.
 _MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
@@ -114,12 +113,8 @@ class StudioEndpoints:
     def _number(self, item_id: str) -> str | None:
         """Return the id on Jellyfin of an item, or of a library."""
         item = self._item(item_id)
-        library = None if item else self._library(item_id)
+        library = None if item else self._access.library(item_id)
         return item.id if item else library.item_id if library else None
-
-    def _library(self, item_id: str) -> WorldLibrary | None:
-        wanted = binding.as_guid("itemId", item_id)
-        return next((one for one in self._access.libraries() if one.item_id == wanted), None)
 
     def image(self, request: Request, item_id: str, image_type: str) -> Response:
         """``GET /Items/{item_id}/Images/{image_type}``: an uploaded picture, or the default one."""

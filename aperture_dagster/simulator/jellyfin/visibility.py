@@ -22,7 +22,7 @@ def visible_to(user: ServerUser) -> Predicate:
     set is visible if the library of any member is, whether or not the library of box sets is; a playlist to its owner,
     or if it is shared or public.
     """
-    policy = user.policy
+    policy, limit = user.policy, user.facts.max_parental_rating
     excluded = tuple(f"{location}/" for location in policy.excluded_locations)
     allowed = allowed_to(user)
 
@@ -32,16 +32,14 @@ def visible_to(user: ServerUser) -> Predicate:
         if item.kind == "BoxSet":
             members = [member.item for member in item.members if member.item.present]
             seen = [member for member in members if policy.allows_library(member.library)]
-            return allowed(item) and (not members or (bool(seen) and any(allowed_age(member) for member in members)))
+            return allowed(item) and (
+                not members or (bool(seen) and any(_suits_age(member, limit) for member in members))
+            )
         if not policy.allows_library(item.library):
             return False
         if excluded and f"{(item.series or item).folder}/".startswith(excluded):
             return False
         return allowed(item)
-
-    def allowed_age(item: Item) -> bool:
-        limit, age = user.facts.max_parental_rating, item.rating_age
-        return limit is None or age is None or age <= limit
 
     return visible
 
@@ -56,12 +54,16 @@ def allowed_to(user: ServerUser) -> Predicate:
             tags = lower_case(item.tags)
             if blocked & tags or (required and not required & tags):
                 return False
-        if limit is None:
-            return True
-        age = item.rating_age
-        return age is None or age <= limit
+        return _suits_age(item, limit)
 
     return allowed
+
+
+def _suits_age(item: Item, limit: int | None) -> bool:
+    if limit is None:
+        return True
+    age = item.rating_age
+    return age is None or age <= limit
 
 
 def is_limited(user: ServerUser) -> bool:

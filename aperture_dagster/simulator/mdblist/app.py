@@ -194,8 +194,9 @@ class MdblistService(StandIn):
 
     def _list_items(self, request: Request, number: str = "", user: str = "", slug: str = "") -> Response:
         """Return a page of a list, films and series apart; both count for the page."""
-        name = next((name for name in self._lists if list_id(name) == number), f"{user}/{slug}")
-        keys = self._lists.get(name)
+        lists = self._lists
+        name = next((name for name in lists if list_id(name) == number), f"{user}/{slug}")
+        keys = lists.get(name)
         if keys is None:
             return JSONResponse({"error": "List not found"}, 404)
         limit, offset = (_whole(request.query.get(one), usual) for one, usual in (("limit", 100), ("offset", 0)))
