@@ -137,7 +137,8 @@ def write_all_of_jellyfin(served: RunningSimulator, called: set[str], folder: st
         if writer.can_remove_playlist_entries:
             writer.remove_from_playlist(playlist, user_id, entries[:1])
         writer.playlists(user_id)
-        writer.delete_list(playlist, expected_type="Playlist", marker=None, vouched=True)
+        writer.stamp(playlist, "recommendations-movie", user_id=user_id)
+        writer.delete_list(playlist, expected_type="Playlist", marker="recommendations-movie", user_id=user_id)
 
 
 def _write_library(

@@ -168,15 +168,16 @@ def test_only_a_list_of_ours_is_deleted(server: str):
         ours = writer.create_collection("Top Picks", [films["Alone"]])
         parts = next(one for one in writer.collections() if one.name == "Parts Collection").list_id
         with pytest.raises(Conflict, match="Movie"):
-            writer.delete_list(films["Alone"], expected_type="BoxSet", marker=None, vouched=True)
+            writer.delete_list(films["Alone"], expected_type="BoxSet", marker=MARKER)
         with pytest.raises(Conflict, match="not stamped"):
             writer.delete_list(parts, expected_type="BoxSet", marker=MARKER)
         with pytest.raises(Conflict, match="not stamped"):
             writer.delete_list(parts, expected_type="BoxSet", marker=None)
         with pytest.raises(Conflict, match="BoxSet"):
-            writer.delete_list(ours, expected_type="Playlist", marker=None, vouched=True)
+            writer.delete_list(ours, expected_type="Playlist", marker=MARKER)
         assert len(running.state.names_of_lists("BoxSet")) == 2 and film_ids(writer) == films
-        writer.delete_list(ours, expected_type="BoxSet", marker=None, vouched=True)
+        writer.stamp(ours, MARKER)
+        writer.delete_list(ours, expected_type="BoxSet", marker=MARKER)
         writer.delete_list(ours, expected_type="BoxSet", marker=MARKER)
         assert running.state.names_of_lists("BoxSet") == ["Parts Collection"]
         with pytest.raises(NotFound):

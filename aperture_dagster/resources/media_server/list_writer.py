@@ -266,13 +266,7 @@ class ListWriter(MediaServerChanges):
             )
 
     def delete_list(
-        self,
-        list_id: str,
-        *,
-        expected_type: ListType,
-        marker: str | None,
-        user_id: str | None = None,
-        vouched: bool = False,
+        self, list_id: str, *, expected_type: ListType, marker: str | None, user_id: str | None = None
     ) -> None:
         """Delete a collection or playlist of ours; its members remain. One that is gone is no error.
 
@@ -281,7 +275,6 @@ class ListWriter(MediaServerChanges):
             expected_type: its type.
             marker: the stamp that it must have.
             user_id: the owner of a playlist; see :meth:`stamp`.
-            vouched: whether the caller created this id and verified it, so that the stamp does not matter.
 
         Raises:
             Conflict: it has another type or another stamp, and was not deleted.
@@ -295,7 +288,7 @@ class ListWriter(MediaServerChanges):
             one = next((each for each in self._lists(expected_type, None) if each.list_id == list_id), None)
         if one is None:
             return
-        if not vouched and (marker is None or one.marker != marker):
+        if marker is None or one.marker != marker:
             raise Conflict(
                 f"The {_NAMES[expected_type]} {one.name!r} on {self.reader.product} (id {list_id}) is not "
                 f"stamped as {marker!r} but as {one.marker!r}; it was not deleted."
