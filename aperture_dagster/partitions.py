@@ -1,4 +1,4 @@
-"""How assets are cut: by user (they come and go) and by day. Titles are never partitions: there are too many."""
+"""Partitions: by user, which come and go, and by day. There are too many titles to partition by title."""
 
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo

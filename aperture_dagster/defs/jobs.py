@@ -13,9 +13,9 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 
 Scope = Literal["all", "users", "day", "newcomers"]
-# A nightly job has so long, retries included, before it counts as late.
+# How long a nightly job may take, including retries, before it counts as late.
 NIGHTLY_GRACE_HOURS = 3
-# A job runs at least so often, whatever its look says.
+# A job runs at least this often, whatever ``skip_if`` returns.
 FULL_RUN_EVERY = timedelta(hours=23)
 
 

@@ -1,4 +1,4 @@
-"""When jobs start. The clock is a habit: the order of things is in the lineage."""
+"""Schedules of the jobs. They set only the times of starts; the order of assets follows from the lineage."""
 
 from collections.abc import Collection
 from zoneinfo import ZoneInfo
@@ -33,6 +33,6 @@ def build_schedule(
             return dg.SkipReason(reason)
         day = context.scheduled_execution_time.astimezone(ZoneInfo(timezone)).date()
         request = job.run_request(context.instance, settings, day=day)
-        return request or dg.SkipReason("No user takes part yet: run sync_users.")
+        return request or dg.SkipReason("No users take part yet: run sync_users.")
 
     return start

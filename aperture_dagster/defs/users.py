@@ -40,7 +40,7 @@ UNAVAILABLE_IN_A_ROW = 3
 
 @dataclass(slots=True)
 class UserOutcome:
-    """What serving one user gave.
+    """The outcome of serving one user.
 
     ``version`` is a hash of what other assets read of the user's partition, ``metadata`` is that of the partition, and
     ``record`` asks to record it in a quiet run even if nothing changed.
@@ -107,7 +107,7 @@ class _Run:
         self.failed: dict[str, Exception] = {}
 
     def serve_all(self, serve: Callable[[User], UserOutcome]) -> None:
-        """Serve one user after the other until all are, or until it is known to be in vain."""
+        """Serve one user after the other until all are, or until the rest would fail, too."""
         unavailable = 0
         progress = Progress(self._context.log, "users", len(self.keys))
         for number, key in enumerate(self.keys, start=1):

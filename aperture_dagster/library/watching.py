@@ -6,6 +6,7 @@ if its file is gone. Specials (season 0) do not count. A file with two episodes 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,10 +180,12 @@ def watched_series(
 
 def in_order(found: Iterable[WatchedSeries]) -> list[WatchedSeries]:
     """Sort by last activity, the latest first; then by title."""
-    by_title = sorted(found, key=lambda one: (one.title.casefold(), one.work_id))
-    dated = [one for one in by_title if one.last_played_at is not None]
-    undated = [one for one in by_title if one.last_played_at is None]
-    return sorted(dated, key=lambda one: -one.last_played_at.timestamp() if one.last_played_at else 0) + undated
+
+    def place(one: WatchedSeries) -> tuple[float, str, int]:
+        since = -one.last_played_at.timestamp() if one.last_played_at is not None else math.inf
+        return since, one.title.casefold(), one.work_id
+
+    return sorted(found, key=place)
 
 
 def parse_announced(value: Any) -> Announced | None:

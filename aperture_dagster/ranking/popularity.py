@@ -169,9 +169,8 @@ def listed_top_picks(
         Columns ``TOP_PICKS_COLUMNS``; the score is the place on the list, from 1 down, and no row is ``relaxed``.
     """
     picks = _household(plays, _of_type(titles, media_type), as_utc(as_of), window_days)
-    picks = picks.assign(score=_place_scores(works, picks["work_id"]), relaxed=False)
-    picks = picks.dropna(subset="score").sort_values("score", ascending=False, kind="stable")
-    return _ranked(picks.head(limit))
+    picks = picks.assign(score=_place_scores(works, picks["work_id"]), listed=True)
+    return _best(rows_where(picks, picks["score"].notna()), 1, limit)
 
 
 def hybrid_top_picks(
@@ -250,11 +249,7 @@ def _best(picks: pd.DataFrame, min_viewers: int, limit: int) -> pd.DataFrame:
     picks = picks.assign(qualified=qualified, relaxed=qualified < min_viewers).sort_values(
         ["qualified", "score", "rating", "title", "work_id"], ascending=[False, False, False, True, True], kind="stable"
     )
-    return _ranked(picks.head(limit))
-
-
-def _ranked(picks: pd.DataFrame) -> pd.DataFrame:
-    picks = picks.reset_index(drop=True)
+    picks = picks.head(limit).reset_index(drop=True)
     picks["rank"] = np.arange(1, len(picks) + 1)
     types = {name: _TYPES.get(name, "int64") for name in TOP_PICKS_COLUMNS}
     return picks.reindex(columns=list(TOP_PICKS_COLUMNS)).astype(types)

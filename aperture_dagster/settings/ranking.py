@@ -94,7 +94,7 @@ class TopPicksSettings(SettingsGroup):
     top_picks_minimum_viewers: PositiveInt = 2
     """Viewers that a pick needs; lowered automatically when too few titles have them."""
     top_picks_history_days: NonNegativeInt = 30
-    """Days before the installation for which Top Picks can be made, too, as far as the log of plays reaches back."""
+    """Number of days before the installation for which Top Picks can also be made, if the log of plays covers them."""
     top_picks_tmdb_list: Literal["popular", "trending", "top_rated"] = "popular"
     """TMDb's list for the source tmdb; trending is that of the week."""
     top_picks_mdblist_movies: MdblistList = None

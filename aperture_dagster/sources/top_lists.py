@@ -32,9 +32,14 @@ class TopList:
     requests: int
 
 
+def source_of(settings: Settings, media_type: MediaType) -> Literal["local", "hybrid", "tmdb", "mdblist"]:
+    """Return what the Top Picks of a media type are made from."""
+    return settings.top_picks_movies_source if media_type == "movie" else settings.top_picks_series_source
+
+
 def origin_of(settings: Settings, media_type: MediaType) -> Origin | None:
     """Return where the list of a media type comes from; None if only from the household."""
-    source = settings.top_picks_movies_source if media_type == "movie" else settings.top_picks_series_source
+    source = source_of(settings, media_type)
     if source == "local":
         return None
     return settings.top_picks_hybrid_with if source == "hybrid" else source
@@ -43,11 +48,12 @@ def origin_of(settings: Settings, media_type: MediaType) -> Origin | None:
 def read_top_list(
     services: Services,
     settings: Settings,
+    origin: Origin,
     media_type: MediaType,
     library: Sequence[WorkIds],
     *,
     wanted: int,
-    waiting: Callable[[float], None] = lambda seconds: None,
+    waiting: Callable[[float], None],
 ) -> TopList:
     """Read the list of a media type until enough works of the library are found, or to the last page that is read.
 
@@ -56,9 +62,6 @@ def read_top_list(
         ServiceBusy: another run still uses the service after a minute.
         ServiceError: the list could not be read to that point.
     """
-    origin = origin_of(settings, media_type)
-    if origin is None:
-        raise ValueError(f"the {media_type} list has no source outside the household")
     read = _tmdb_pages if origin == "tmdb" else _mdblist_pages
     service = services.get(ORIGINS[origin])
     with service.open(waiting=waiting, patience_seconds=PATIENCE_SECONDS) as client:

@@ -65,13 +65,13 @@ def watch_history(
 ) -> Iterator[dg.MaterializeResult]:
     """What each user has watched: one row per user and item for the state, and an append-only log of plays.
 
-    Only what is new is read, and once a day everything is compared. A server that suddenly knows of no history at all
-    for a user who had one is not believed.
+    Only what is new is read, and once a day everything is compared. If the server suddenly reports
+    no history for a user who had one, the stored history is kept.
     """
     with operator_errors(context, settings), media_servers.open() as server:
         with database.transaction() as connection:
             if not any(catalogue_size(connection).values()):
-                # Read now, nothing would be recognised, and it would pass for read until the next full comparison.
+                # No item would be recognised, and the history would count as read until the next full comparison.
                 raise MissingPrerequisite("There are no titles yet: run sync_movies and sync_series first.")
 
         def serve(user: User) -> UserOutcome:
@@ -95,17 +95,20 @@ def _sync_history(
     with database.transaction() as connection:
         mark = read_mark(connection, user.user_id)
         known = marked_items(connection, user.user_id)
-        versioned = items_with_versions(connection)
+        watermark = mark.watermark
+        full = config.full or config.accept_removals or mark.full_is_due(now, settings.history_full_sync_hours)
+        # A mark in the future was made by a clock that has been set back since, so it does not show what is new.
+        if watermark is None or watermark > now:
+            full = True
+        versioned = items_with_versions(connection) if full else []
 
     def write(page: list[ItemState]) -> PageResult:
         with database.transaction() as connection:
             return write_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
 
-    full = config.full or config.accept_removals or mark.full_is_due(now, settings.history_full_sync_hours)
-    listing, watermark = Listing(), mark.watermark
-    # A mark in the future was made by a clock that has been set back since: what is new cannot be told by it.
-    if full or watermark is None or watermark > now:
-        full, pages = True, server.all_states(user.user_id, listing)
+    listing = Listing()
+    if full or watermark is None:
+        pages = server.all_states(user.user_id, listing)
         # Jellyfin 12 lists no progress in a version that lies in its film's own folder: the film itself hints at it.
         pages = chain(pages, with_content(server.states_of(user.user_id, versioned)))
     else:
@@ -126,7 +129,7 @@ def _sync_history(
         watermark = mark.watermark
     compared = full and listing.complete
     if compared:
-        # What is not listed may have a new id, or be out of this user's sight: only the item itself tells.
+        # What is not listed may have a new id, or be hidden from this user, so the items are requested by id.
         told = [state for page in server.states_of(user.user_id, sorted(known - listed)) for state in page]
         believed = bool(listed) or not (user.access.all_libraries or user.access.library_ids)
         check_history_loss(

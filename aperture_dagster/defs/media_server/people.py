@@ -106,7 +106,7 @@ def ids_on_server(page: Page[ServerUser]) -> set[str] | None:
 
 
 def read_users_once(settings: Settings, database: Database) -> Page[ServerUser]:
-    """Ask the server for its users, without a second attempt: what only looks must not keep a schedule waiting."""
+    """Ask the server for its users, without retries, because a schedule is waiting for the answer."""
     with MediaServers(settings.model_copy(update={"http_attempts": 1}), database).open() as server:
         return server.users()
 

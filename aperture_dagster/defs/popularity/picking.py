@@ -14,7 +14,7 @@ from aperture_dagster.resources.errors import Cancelled, ServiceError
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.services import Services
-from aperture_dagster.sources.top_lists import ORIGINS, TopList, origin_of, read_top_list
+from aperture_dagster.sources.top_lists import ORIGINS, TopList, origin_of, read_top_list, source_of
 from aperture_dagster.storage.history import read_plays
 from aperture_dagster.storage.lists import latest_top_picks_day, replace_top_picks, top_picks_sources
 
@@ -32,7 +32,7 @@ HYBRID_DEPTH = 3
 
 @dataclass(slots=True)
 class Made:
-    """What came of one list of a day.
+    """The outcome of making one list of a day.
 
     Args:
         source: what the list of the day was made from; None: the day has no list of its own.
@@ -76,11 +76,12 @@ class Picker:
             origin = origin_of(self.settings, media_type)
             if origin is None:
                 continue
-            wanted = self.settings.top_picks_per_list * (HYBRID_DEPTH if self._source(media_type) == "hybrid" else 1)
+            depth = HYBRID_DEPTH if source_of(self.settings, media_type) == "hybrid" else 1
+            wanted = self.settings.top_picks_per_list * depth
             label = ORIGINS[origin].label
             try:
                 found = read_top_list(
-                    services, self.settings, media_type, self._works(media_type), wanted=wanted, waiting=waiting
+                    services, self.settings, origin, media_type, self._works(media_type), wanted=wanted, waiting=waiting
                 )
             except Cancelled:
                 raise
@@ -93,7 +94,7 @@ class Picker:
 
     def make(self, connection: Connection, day: date, media_type: MediaType) -> Made:
         """Make and store the list of a day. A list that exists is never replaced by an empty one."""
-        source, before = self._source(media_type), top_picks_sources(connection, day).get(media_type)
+        source, before = source_of(self.settings, media_type), top_picks_sources(connection, day).get(media_type)
         if source == "local":
             return self._store(connection, day, media_type, "local")
         if day < self.today:
@@ -117,10 +118,10 @@ class Picker:
         """Make a past day again. What a list from outside held then is not known, so what was made of it is kept."""
         if source == "hybrid" and before in (None, "local"):
             made = self._store(connection, day, media_type, "local")
-            made.notes.append("What the list from outside held on a past day is not known: made from plays alone.")
+            made.notes.append("A list from outside is only that of today, so this one is made from plays alone.")
             return made
         left = "what was made then is kept" if before else "it has no list"
-        note = f"Top Picks of a past day cannot be made from a list from outside; {left}."
+        note = f"A list from outside is only that of today, so Top Picks of a past day cannot be made from it; {left}."
         return Made(before, kept=True, notes=[note])
 
     def _store(
@@ -136,7 +137,7 @@ class Picker:
         if made.relaxed:
             minimum = self.settings.top_picks_minimum_viewers
             few = f"{made.relaxed} of {len(rows)} picks have fewer than {minimum} viewers"
-            made.notes.append(f"{few}, since too few titles have them.")
+            made.notes.append(f"{few}, because too few titles have that many.")
         return made
 
     def _rank(
@@ -182,10 +183,6 @@ class Picker:
             }
             for pick in found.to_dict("records")
         ]
-
-    def _source(self, media_type: MediaType) -> str:
-        settings = self.settings
-        return settings.top_picks_movies_source if media_type == "movie" else settings.top_picks_series_source
 
     def _works(self, media_type: MediaType) -> list[WorkIds]:
         columns = ("work_id", "media_type", "tmdb_id", "imdb_id")

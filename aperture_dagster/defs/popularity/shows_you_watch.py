@@ -6,12 +6,12 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from aperture_dagster.automation import daily, on_upstream_change
+from aperture_dagster.automation import daily_check, on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import episodes, series, users, watch_history
-from aperture_dagster.defs.reporting import is_brief, table
-from aperture_dagster.defs.users import UserOutcome, for_each_user
+from aperture_dagster.defs.reporting import is_brief, table, warn_unless
+from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.library.access import copies_in_sight
 from aperture_dagster.library.parental import within_limit
 from aperture_dagster.library.people import User
@@ -22,7 +22,7 @@ from aperture_dagster.library.watching import (
     in_order,
     watched_series,
 )
-from aperture_dagster.partitions import USERS, users_partitions
+from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -43,14 +43,11 @@ SHOWN_BRIEFLY = 5
 AT_NIGHT = dg.AssetSelection.assets(series, enriched_metadata)
 
 
-@dg.asset(
+@user_asset(
     group_name="popularity",
     deps=[users, series, episodes, watch_history, enriched_metadata],
-    partitions_def=users_partitions,
-    backfill_policy=dg.BackfillPolicy.single_run(),
     kinds={"postgres"},
     automation_condition=on_upstream_change(ignoring=AT_NIGHT),
-    output_required=False,
     metadata={"dagster/table_name": "shows_you_watch"},
 )
 def shows_you_watch(
@@ -102,10 +99,9 @@ def shows_you_watch(
     yield from for_each_user(context, settings, database, serve)
 
 
-@dg.asset_check(
+@daily_check(
     asset=shows_you_watch,
     description="Every next episode is in the library, and had not been watched when the list was made.",
-    automation_condition=daily(),
 )
 def lead_to_unwatched_episodes(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
@@ -114,14 +110,9 @@ def lead_to_unwatched_episodes(
     with database.transaction() as connection:
         stored = users_of_partitions(connection, context.instance.get_dynamic_partitions(USERS))
         outdated = outdated_shows(connection, [user.user_id for user in stored.values()])
-    return dg.AssetCheckResult(
-        passed=not outdated,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"outdated": len(outdated)} | ({"entries": table(outdated[:SHOWN])} if outdated else {}),
-        description=f"{len(outdated):,} next episodes are gone or were watched: materialize shows_you_watch."
-        if outdated
-        else None,
-    )
+    problem = f"{len(outdated):,} next episodes are gone or were watched: materialize shows_you_watch."
+    metadata = {"outdated": len(outdated)} | ({"entries": table(outdated[:SHOWN])} if outdated else {})
+    return warn_unless(not outdated, problem if outdated else "", metadata)
 
 
 def _row(user: User, rank: int, one: WatchedSeries) -> dict[str, Any]:

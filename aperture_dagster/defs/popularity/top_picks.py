@@ -1,5 +1,6 @@
 """What is popular in the household."""
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
@@ -92,7 +93,7 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
 
 
 class _Days:
-    """The days of a run; what goes wrong with one costs only that day."""
+    """The days of a run; a failure affects only its own day."""
 
     def __init__(
         self, context: dg.AssetExecutionContext, settings: Settings, database: Database, picker: Picker
@@ -129,21 +130,23 @@ class _Days:
                 for note in one.notes:
                     about.setdefault((f"{NOUNS[media_type]}: {note}", one.is_warning), []).append(day)
         for (note, is_warning), days in about.items():
-            named = ", ".join(map(str, days[:NAMED_DAYS])) + (f" and {len(days) - NAMED_DAYS} more" * (len(days) > 3))
-            where = f" ({named})" if len(self.results) > 1 else ""
-            (self._context.log.warning if is_warning else self._context.log.info)(f"{note}{where}")
+            more = f" and {len(days) - NAMED_DAYS} more" if len(days) > NAMED_DAYS else ""
+            where = f" ({', '.join(map(str, days[:NAMED_DAYS]))}{more})" if len(self.results) > 1 else ""
+            self._context.log.log(logging.WARNING if is_warning else logging.INFO, f"{note}{where}")
 
     def metadata(self, day: date, *, with_tables: bool = True) -> dict[str, Any]:
         """The metadata of a day's partition; what a person wants to see first comes first."""
-        made, course = self.results[day], self._courses[day]
+        made = self.results[day]
+        courses: dict[MediaType, list[dict[str, Any]]] = {
+            one: [row for row in self._courses[day] if row["media_type"] == one] for one in MEDIA_TYPES
+        }
         metadata: dict[str, Any] = {}
         if with_tables:
-            for media_type, name in zip(MEDIA_TYPES, ("films", "series"), strict=True):
-                rows = [row for row in course if row["media_type"] == media_type]
-                metadata[name] = table([_narrow(row) for row in rows])
+            for media_type, rows in courses.items():
+                metadata[NOUNS[media_type].lower()] = table([_narrow(row) for row in rows])
         metadata["dagster/row_count"] = sum(one.picks for one in made.values())
         for media_type, one in made.items():
-            rows = [row for row in course if row["media_type"] == media_type]
+            rows = courses[media_type]
             metadata |= {
                 f"{media_type}_picks": one.picks,
                 f"{media_type}_new": sum(row["yesterday"] is None for row in rows),

@@ -6,7 +6,7 @@ import dagster as dg
 
 from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.publishing.publication import KINDS, Kind
-from aperture_dagster.defs.reporting import table
+from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.resources.database import Database
 from aperture_dagster.storage.published import unfinished_libraries
 
@@ -28,12 +28,8 @@ def are_shown_completely(kind: Kind) -> dg.AssetChecksDefinition:
         with database.transaction() as connection:
             unfinished = unfinished_libraries(connection, kind)
         problem = f"{len(unfinished)} libraries are incomplete: publish again, and look at the warnings of the run."
-        return dg.AssetCheckResult(
-            passed=not unfinished,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"libraries": len(unfinished)} | ({"incomplete": table(unfinished[:SHOWN])} if unfinished else {}),
-            description=problem if unfinished else None,
-        )
+        metadata = {"libraries": len(unfinished)} | ({"incomplete": table(unfinished[:SHOWN])} if unfinished else {})
+        return warn_unless(not unfinished, problem if unfinished else "", metadata)
 
     return check
 
