@@ -24,6 +24,7 @@ from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.messages import Answer
 
 CAST_KEPT = 15
+LEADING_CAST = 5
 # For a series, where every episode may have its own director.
 CREW_KEPT = 5
 # A larger number is a mistake, and does not fit any column.
@@ -201,6 +202,11 @@ def parse_title(answer: Any, media_type: MediaType) -> dict[str, Any]:
         "last_episode": _episode(answer.get("last_episode_to_air")),
         "next_episode": _episode(answer.get("next_episode_to_air")),
         "recommended_tmdb_ids": _ids(recommendations.get("results")),
+        "trait_ids": {
+            "genres": _ids_by_name(answer.get("genres")),
+            "keywords": _ids_by_name(keywords.get("keywords") or keywords.get("results")),
+            "people": _people(answer, credits),
+        },
     }
 
 
@@ -236,6 +242,18 @@ def _texts(value: Any, name: str) -> list[str]:
 
 def _names(value: Any) -> list[str]:
     return unique(_texts(value, "name"))
+
+
+def _ids_by_name(value: Any) -> dict[str, int]:
+    entries = [entry for entry in objects(value) if isinstance(entry.get("id"), int)]
+    return {name: entry["id"] for entry in entries if (name := _text(entry.get("name")))}
+
+
+def _people(answer: dict[str, Any], credits: dict[str, Any]) -> dict[str, int]:
+    """Return the ids of those who make a title what it is: directors or creators, and the leading actors."""
+    cast = sorted(objects(credits.get("cast")), key=lambda entry: _number(entry.get("order")) or 0)
+    directors = [entry for entry in objects(credits.get("crew")) if entry.get("job") in JOBS["directors"]]
+    return _ids_by_name([*objects(answer.get("created_by")), *directors, *cast[:LEADING_CAST]])
 
 
 def _episode_minutes(series: dict[str, Any]) -> int | None:

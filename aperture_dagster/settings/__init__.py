@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.settings.discovery import DiscoverySettings, SeerrSettings
 from aperture_dagster.settings.home import HomeSettings, RunSettings
 from aperture_dagster.settings.mdblist import MdblistSettings
 from aperture_dagster.settings.media_server import MediaServerSettings
@@ -31,6 +32,7 @@ from aperture_dagster.settings.omdb import OmdbSettings
 from aperture_dagster.settings.publishing import PublishingSettings, WatchingSettings
 from aperture_dagster.settings.ranking import EmbedderSettings, RecommendationSettings, TopPicksSettings
 from aperture_dagster.settings.tmdb import LogoSettings, TmdbSettings
+from aperture_dagster.settings.trakt import TraktSettings
 from aperture_dagster.settings.types import SettingsGroup, parse_headers
 
 PREFIX = "APERTURE_"
@@ -65,6 +67,9 @@ class Settings(
     TopPicksSettings,
     WatchingSettings,
     PublishingSettings,
+    DiscoverySettings,
+    SeerrSettings,
+    TraktSettings,
 ):
     """All settings, validated. Create them with :func:`load_settings`."""
 

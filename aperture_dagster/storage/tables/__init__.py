@@ -6,6 +6,16 @@ and their ids. ``titles`` and ``episodes`` are the server's items, and share one
 
 from aperture_dagster.storage.tables.base import ColumnSchema, column_schema, item_ids, metadata, written_columns
 from aperture_dagster.storage.tables.catalogue import episodes, item_versions, libraries, titles, works
+from aperture_dagster.storage.tables.discovery import (
+    discovery_candidates,
+    discovery_lists,
+    discovery_pool,
+    discovery_suggestions,
+    discovery_vectors,
+    dismissals,
+    household_candidates,
+    seerr_requests,
+)
 from aperture_dagster.storage.tables.enrichment import (
     enriched_metadata,
     fetches,
@@ -33,8 +43,9 @@ from aperture_dagster.storage.tables.taste import (
     taste_weights,
     top_picks,
 )
+from aperture_dagster.storage.tables.trakt import rating_outbox, trakt_accounts, trakt_ratings
 from aperture_dagster.storage.tables.views import VIEWS
 from aperture_dagster.storage.tables.watching import shows_you_watch
 
 # The newest migration; a database at this revision needs no migration.
-HEAD_REVISION = "v1"
+HEAD_REVISION = "v2"

@@ -82,6 +82,9 @@ tmdb_metadata = sa.Table(
     sa.Column("last_episode", JSONB),
     sa.Column("next_episode", JSONB),
     sa.Column("recommended_tmdb_ids", sa.ARRAY(sa.BigInteger), nullable=False),
+    sa.Column(
+        "trait_ids", JSONB, comment="ids on TMDb: {genres, keywords, people: {name: id}}; null: not fetched since then"
+    ),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     sa.Index("ix_tmdb_metadata_collection_id", "collection_id", postgresql_where=sa.text("collection_id IS NOT NULL")),
     info={"source": "tmdb"},

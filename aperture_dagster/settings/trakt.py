@@ -1,0 +1,30 @@
+"""Settings of Trakt: ratings in step with the operator's own app."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from aperture_dagster.settings.types import Address, Secret, SettingsGroup
+
+
+def _blank_is_none(value: object) -> object:
+    return value.strip() or None if isinstance(value, str) else value
+
+
+class TraktSettings(SettingsGroup):
+    """Trakt, as a personal tool for each user's own ratings."""
+
+    trakt_client_id: Annotated[str | None, BeforeValidator(_blank_is_none)] = Field(
+        default=None, validation_alias="TRAKT_CLIENT_ID"
+    )
+    """Client id of your own Trakt app. Without it, Trakt is off."""
+    trakt_client_secret: Secret = Field(default=None, validation_alias="TRAKT_CLIENT_SECRET")
+    """Client secret of that app."""
+    trakt_url: Address = "https://api.trakt.tv"
+    """Address of Trakt's API."""
+    trakt_auth_url: Address = "https://auth.trakt.tv"
+    """Address at which Trakt signs users in."""
+    trakt_sync_only: bool = False
+    """Whether ratings that came from Trakt are only kept in step, without any influence on tastes and suggestions."""
+    ratings_to_server: bool = False
+    """Whether ratings given on Trakt or on the command line are also written to Jellyfin (Emby has none to write)."""

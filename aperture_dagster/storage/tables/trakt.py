@@ -1,0 +1,61 @@
+"""Trakt: connected accounts, the last synced state of their ratings, and ratings that wait to be pushed."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from aperture_dagster.storage.tables.base import MEDIA_TYPES, Moment, between, metadata, one_of
+
+ACCOUNT_STATES = ("connected", "reconnect", "parked")
+
+trakt_accounts = sa.Table(
+    "trakt_accounts",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("trakt_user", sa.Text, comment="their name on Trakt"),
+    sa.Column("is_vip", sa.Boolean, comment="as Trakt said when last asked"),
+    sa.Column("access_token", sa.Text, nullable=False, comment="encrypted with APERTURE_SECRET_KEY"),
+    sa.Column("refresh_token", sa.Text, nullable=False, comment="encrypted, valid for one use"),
+    sa.Column("issued_at", Moment, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False),
+    sa.Column("installation_id", sa.Text, nullable=False, comment="of the installation that connected it"),
+    sa.Column("state", sa.Text, nullable=False, comment="reconnect: the user must; parked: the user must act on Trakt"),
+    sa.Column("trouble", sa.Text, comment="why it is not connected, as a sentence"),
+    sa.Column("activities", JSONB, comment="Trakt's last activities as of the last complete read"),
+    sa.Column("read_at", Moment, comment="when the ratings were last read completely"),
+    sa.Column("connected_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    one_of("state", ACCOUNT_STATES),
+    comment="Users who connected Trakt.",
+)
+
+trakt_ratings = sa.Table(
+    "trakt_ratings",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("media_type", sa.Text, nullable=False),
+    sa.Column("rating", sa.SmallInteger, nullable=False, comment="1-10"),
+    sa.Column("rated_at", Moment, nullable=False, comment="as Trakt reports it"),
+    sa.Column("trakt_id", sa.BigInteger),
+    sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
+    one_of("media_type", MEDIA_TYPES),
+    between("rating", 1, 10),
+    comment="The ratings of films and series on which this installation and Trakt agreed last.",
+)
+
+rating_outbox = sa.Table(
+    "rating_outbox",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("work_id", sa.BigInteger, sa.ForeignKey("works.work_id"), primary_key=True),
+    sa.Column("rating", sa.SmallInteger, comment="1-10; null: remove it"),
+    sa.Column("rated_at", Moment, nullable=False, comment="sent along, so that a repetition changes nothing"),
+    sa.Column("queued_at", Moment, nullable=False),
+    sa.Column("attempts", sa.SmallInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("attempted_at", Moment),
+    sa.Column("due_at", Moment, nullable=False),
+    sa.Column("detail", sa.Text, comment="why it still waits"),
+    between("rating", 1, 10),
+    between("attempts", 0),
+    comment="Ratings that Trakt has not confirmed yet.",
+)
