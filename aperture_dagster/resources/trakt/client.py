@@ -2,7 +2,7 @@
 
 Facts about the API that shaped this module:
 
-- ``/sync/ratings/{type}`` is paged or not, and both at different times. A limit may be clamped silently, so a short page
+- ``/sync/ratings/{type}`` has been paged at times, and not at others. A limit may be clamped silently, so a short page
   is not the last one. A removed rating shows only by its absence.
 - Thousands of ratings may time out unless they are read by value.
 - Nested titles are old snapshots: only their ids count.
@@ -23,7 +23,7 @@ from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.json_text import as_object, expect, objects
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.messages import Answer, Request
-from aperture_dagster.resources.rate_limit import Pacer
+from aperture_dagster.resources.rate_limit import JITTER_SECONDS, Pacer
 from aperture_dagster.resources.trakt.answers import (
     OUTAGE_WAIT_SECONDS,
     app_refused,
@@ -128,8 +128,9 @@ class Trakt(ServiceClient):
 
     def cancel(self) -> None:
         """End the requests and waits of all threads."""
-        for client in filter(None, (super(), self._writer)):
-            client.cancel()
+        super().cancel()
+        if self._writer is not None:
+            self._writer.cancel()
 
     def close(self) -> None:
         """Close the connections."""
@@ -151,10 +152,12 @@ class Trakt(ServiceClient):
         The values are to be compared for inequality only, and a media type may be missing.
         """
         activities = expect(_json(self._get("/sync/last_activities")), dict, "Trakt's activities")
-        found = {
-            media_type: as_object(activities.get(plural)).get("rated_at") for media_type, plural in PLURALS.items()
-        }
-        return {media_type: value for media_type, value in found.items() if isinstance(value, str) and value}
+        found: dict[MediaType, str] = {}
+        for media_type, plural in PLURALS.items():
+            rated_at = as_object(activities.get(plural)).get("rated_at")
+            if isinstance(rated_at, str) and rated_at:
+                found[media_type] = rated_at
+        return found
 
     def ratings(self, media_type: MediaType) -> RatingsList:
         """Request all ratings of a media type. If that takes Trakt too long, they are requested by value."""
@@ -252,7 +255,7 @@ class Trakt(ServiceClient):
         )
         if self._writer is None:
             # The first write waits, too: another process may have just sent one.
-            pacer = _pacer(self._write_seconds)
+            pacer = Pacer(1, self._write_seconds - JITTER_SECONDS)
             self._writer = ServiceClient("Trakt", self._url, pacer=pacer, **self._options)
         try:
             answer = self._send(request, self._writer)
@@ -302,12 +305,6 @@ class Trakt(ServiceClient):
                 raise ActionNeeded(self._user, "Trakt allows this to VIP members only (426)")
             case _:
                 return answer
-
-
-def _pacer(spacing: float) -> Pacer:
-    pacer = Pacer(1, 0)
-    pacer.spacing = spacing
-    return pacer
 
 
 def _json(answer: Answer) -> Any:

@@ -250,8 +250,9 @@ def _rating(value: Any) -> int | None:
 def _id(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:20])
-    is_usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST_ID
-    return value if is_usable else None
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 < value <= LARGEST_ID else None
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

@@ -19,13 +19,14 @@ from aperture_dagster.resources import errors
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.messages import Answer, Request
 from aperture_dagster.resources.trakt.answers import OUTAGE_WAIT_SECONDS, app_refused, headers, inspector, utc_now
-from aperture_dagster.resources.trakt.errors import AppRefused, InvalidGrant, SignInDenied, SignInExpired
+from aperture_dagster.resources.trakt.errors import InvalidGrant, SignInDenied, SignInExpired
 from aperture_dagster.resources.trakt.records import DeviceCode, TokenPair, parse_code, parse_tokens
 
 REDIRECT_URI = "urn:ietf:wg:oauth:2.0:oob"
 # A lost answer is asked for once more with the same token: if that is void, no repetition helps.
 REFRESH_ATTEMPTS = 2
-_REFUSALS = (400, 401, 403, 404)
+# Not 404, which is the answer of another address.
+_REFUSALS = (400, 401, 403)
 _POLL_STATUSES = (400, 404, 409, 410, 418, 429)
 _APP_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
 
@@ -33,8 +34,8 @@ _APP_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
 class TraktSignIn(ServiceClient):
     """Trakt's sign-in, for the operator's app; ``options`` are passed to the transport.
 
-    Every method raises AppRefused if Trakt does not know or accept the app, EdgeBlocked for a web page, BadAnswer for an
-    answer that is not as documented, and ServiceUnavailable. No message holds a token or a code.
+    Every method raises AppRefused if Trakt does not know or accept the app, EdgeBlocked for a web page, BadAnswer for
+    an answer that is not as documented, and ServiceUnavailable. No message holds a token or a code.
     """
 
     def __init__(
@@ -125,7 +126,9 @@ class TraktSignIn(ServiceClient):
             reason = _error_in(answer)
             if reason in _APP_ERRORS or answer.status == 403:
                 raise app_refused(answer.status, reason)
-            raise InvalidGrant(f"Trakt: the refresh token is void ({answer.status} {reason})".replace(" )", ")"))
+            if reason not in ("", "invalid_grant"):
+                raise errors.RequestRejected(f"Trakt: the refresh of a token was refused ({answer.status}: {reason})")
+            raise InvalidGrant(f"Trakt: the refresh token is void ({answer.status})")
         return parse_tokens(_json(answer), self._now())
 
     def revoke(self, token: str) -> None:
@@ -184,6 +187,3 @@ def _json(answer: Answer) -> Any:
         return answer.json()
     except errors.BadAnswer as error:
         raise errors.BadAnswer(f"Trakt's sign-in: {error}") from None
-
-
-__all__ = ["AppRefused", "TraktSignIn"]
