@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -129,8 +130,10 @@ def _show_code(console: Console, user: User, code: DeviceCode) -> None:
     if console.is_terminal:
         import segno
 
+        drawn = io.StringIO()
+        segno.make(code.link, error="l").terminal(out=drawn, border=2, compact=True)
         console.print()
-        segno.make(code.link, error="l").terminal(out=console.file, border=2, compact=True)
+        console.file.write(drawn.getvalue())
 
 
 @contextmanager
