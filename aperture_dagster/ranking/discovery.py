@@ -48,6 +48,8 @@ from aperture_dagster.ranking.taste import taste_weights
 DISCOVERY_COMPONENTS = ("similarity", "co_watch", "agreement", "quality", "recency")
 DISCOVERY_COLUMNS = ("rank", "work_id", "media_type", "score", *DISCOVERY_COMPONENTS, "because")
 HOUSEHOLD_COLUMNS = ("media_type", "rank", "work_id", "score", "user_ids")
+USUAL_FONDNESS = 0.5
+"""Fondness of new releases (see ``DiscoveryModel.fondness``) at which recency has its own weight."""
 RECOMMENDATIONS = "recommendations"
 """The source of suggestions whose seed is the ``work_id`` of a title that the user liked."""
 
@@ -56,11 +58,12 @@ RECOMMENDATIONS = "recommendations"
 class DiscoveryWeights:
     """Weight of each component for a user with a long history (co-watch: among very many people)."""
 
-    similarity: float = 0.5
+    similarity: float = 1.0
     co_watch: float = 1.0
     agreement: float = 1.0
-    quality: float = 0.7
+    quality: float = 0.5
     recency: float = 0.05
+    """Small, and scaled by how new a user's liked titles were when they were watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,9 @@ class DiscoveryConfig:
     """Titles per user and media type."""
     weights: DiscoveryWeights = field(default_factory=DiscoveryWeights)
     mix: TasteMix = field(default_factory=TasteMix)
-    second_order: float = 0.3
-    """Weight of "recommended from what is recommended from liked titles" within agreement; direct links have 1."""
+    second_order: float = 2.0
+    """Weight of "recommended from what is recommended from liked titles" within agreement; direct links have 1. The
+    short lists of few liked titles miss much of what belongs together."""
     lists: float = 0.2
     """Weight of the other lists within agreement: discover queries, Trakt."""
     votes: float = 1.0
@@ -113,7 +117,7 @@ class DiscoveryInputs:
     items: pd.DataFrame
     pool: pd.DataFrame
     histories: pd.DataFrame
-    """Columns of ``tidy_histories``; works may be in the library or (rated elsewhere) in the pool, others are ignored."""
+    """Columns of ``tidy_histories``; works are in the library or (rated elsewhere) in the pool, others are ignored."""
     as_of: datetime | pd.Timestamp
     vectors: NDArray[Any] | None = None
     vector_mask: NDArray[np.bool_] | None = None
@@ -163,6 +167,8 @@ class DiscoveryModel:
     """Scores by other lists, shape (n, users)."""
     freshness: Doubles
     """1 for a release at ``as_of``, falling to 0 with age, shape (n,)."""
+    fondness: Doubles
+    """How new the titles that each user liked were when they watched them, on average, 0-1, shape (users,)."""
 
     def for_user(self, user_id: Hashable) -> pd.DataFrame:
         """Return the list of one user, ranked within each media type, with ``DISCOVERY_COLUMNS``.
@@ -210,7 +216,8 @@ class DiscoveryModel:
         if not len(candidates) or config.limit < 1:
             return _empty(DISCOVERY_COLUMNS)
         components = self._components(user_id, titles, media_type, candidates)
-        shares = discovery_shares(config, len(titles.rows), self.co_watchers)
+        fondness = float(self.fondness[self.column[user_id]]) if user_id in self.column else USUAL_FONDNESS
+        shares = discovery_shares(config, len(titles.rows), self.co_watchers, fondness)
         blend = np.zeros(len(candidates))
         for name, values in components.items():
             blend += shares[name] * values
@@ -276,6 +283,9 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
     watched = np.zeros((len(users), n), dtype=np.float32)
     watched[liked_columns[asked], liked["row"].to_numpy(dtype=np.int64)[asked]] = liked["liking"].to_numpy()[asked]
 
+    tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
+    tidy = tidy.assign(row=positions(tidy["work_id"], index))
+    tidy = rows_where(tidy, tidy["row"] >= 0)
     links = links_of(_edges(inputs), index, n)
     linked = links.spread(weights)
     pool = {media_type: rows[is_pool[rows]] for media_type, rows in library.rows.items()}
@@ -287,7 +297,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
         users=users,
         column=column,
         titles=titles,
-        closed=_closed(inputs, index, pool_row, is_pool),
+        closed=_closed(inputs, tidy, pool_row, is_pool),
         co_watchers=ease.users,
         similarity=similarities(
             library, titles, users, other_type=config.other_type, limit=config.history_limit, candidates=pool
@@ -298,11 +308,18 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
         linked_twice=links.spread(np.maximum(linked, 0.0)),
         listed=_listed(inputs.suggestions, index, column, n),
         freshness=_freshness(items, as_utc(inputs.as_of), config.half_life_years),
+        fondness=_fondness(items, tidy, titles, column, config.half_life_years),
     )
 
 
-def discovery_shares(config: DiscoveryConfig, known: int, co_watchers: int) -> dict[str, float]:
-    """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people."""
+def discovery_shares(
+    config: DiscoveryConfig, known: int, co_watchers: int, fondness: float = USUAL_FONDNESS
+) -> dict[str, float]:
+    """Return the weight of each component for a user with ``known`` titles among ``co_watchers`` people.
+
+    What depends on the user's titles grows with their number. Recency grows with ``fondness`` (0-1), up to twice its
+    weight: whoever likes old films gets no bonus for new ones.
+    """
     base = config.weights
     taste = known / (known + config.half_known)
     others = max(co_watchers - 1, 0)
@@ -312,7 +329,7 @@ def discovery_shares(config: DiscoveryConfig, known: int, co_watchers: int) -> d
         "co_watch": base.co_watch * crowd,
         "agreement": base.agreement * taste,
         "quality": base.quality,
-        "recency": base.recency,
+        "recency": base.recency * (1.0 - taste + taste * fondness / USUAL_FONDNESS),
     }
 
 
@@ -435,8 +452,33 @@ def _freshness(items: pd.DataFrame, as_of: pd.Timestamp, half_life_years: float)
     return np.where(known, fresh, fresh[known].mean() if known.any() else 0.0)
 
 
+def _fondness(
+    items: pd.DataFrame,
+    tidy: pd.DataFrame,
+    titles: Mapping[Hashable, UserTitles],
+    column: Mapping[Hashable, int],
+    half_life_years: float,
+) -> Doubles:
+    """Return how new each user's liked titles were when watched, 0-1, shape (users,); usual where dates are unknown."""
+    found = np.full(len(column), USUAL_FONDNESS)
+    years = number_column(items, "year")
+    for user, watched in tidy.groupby("user_id"):
+        own = titles.get(user, NO_TITLES)
+        if user not in column or not (own.weights > 0).any():
+            continue
+        liking = np.zeros(len(items))
+        liking[own.rows] = np.maximum(own.weights, 0.0)
+        rows = watched["row"].to_numpy(dtype=np.int64)
+        age = watched["last_played_at"].dt.year.to_numpy(dtype=np.float64) - years[rows]
+        weight = np.where(np.isfinite(age), liking[rows], 0.0)
+        if weight.sum() > 0:
+            new = np.exp2(-np.maximum(np.nan_to_num(age), 0.0) / half_life_years)
+            found[column[user]] = float((weight * new).sum() / weight.sum())
+    return found
+
+
 def _closed(
-    inputs: DiscoveryInputs, index: Mapping[int, int], pool_row: Rows, is_pool: NDArray[np.bool_]
+    inputs: DiscoveryInputs, tidy: pd.DataFrame, pool_row: Rows, is_pool: NDArray[np.bool_]
 ) -> dict[Hashable, NDArray[np.bool_]]:
     """Return the titles that are not suggested to each user: excluded, or in their own history."""
     n = len(pool_row)
@@ -444,10 +486,7 @@ def _closed(
     for user, mask in inputs.excluded.items():
         closed[user] = np.zeros(n, dtype=bool)
         closed[user][is_pool] = np.asarray(mask, dtype=bool)[pool_row[is_pool]]
-    tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
-    tidy = tidy.assign(row=positions(tidy["work_id"], index))
-    known = rows_where(tidy, started(tidy) & (tidy["row"].to_numpy() >= 0))
-    for user, group in known.groupby("user_id"):
+    for user, group in rows_where(tidy, started(tidy)).groupby("user_id"):
         closed.setdefault(user, np.zeros(n, dtype=bool))[group["row"].to_numpy(dtype=np.int64)] = True
     return closed
 
