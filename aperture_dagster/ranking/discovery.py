@@ -81,7 +81,7 @@ class DiscoveryConfig:
     """Weight of the other lists within agreement: discover queries, Trakt."""
     votes: float = 1.0
     """Weight of the number of votes within quality; the Bayesian average has 1."""
-    half_known: float = 8.0
+    half_known: float = 6.0
     """Number of watched titles at which similarity and agreement have half of their weights."""
     half_known_co_watch: float = 20.0
     """The same for co-watch, which needs more titles."""
