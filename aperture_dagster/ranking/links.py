@@ -53,7 +53,7 @@ def links_of(edges: pd.DataFrame, index: dict[int, int], n: int) -> Links:
     lower its rank, and is divided by the square root of the title's degree, so that titles on every list do not lead.
     Of several edges of a pair, the best counts.
     """
-    start, end = positions(edges.get("work_id", []), index), positions(edges.get("recommended_work_id", []), index)
+    start, end = positions(edges["work_id"], index), positions(edges["recommended_work_id"], index)
     rank = np.maximum(np.nan_to_num(number_column(edges, "rank"), nan=float(LINK_DEPTH)), 1.0)
     keep = (start >= 0) & (end >= 0) & (start != end) & (rank <= LINK_DEPTH)
     start, end, rank = start[keep], end[keep], rank[keep]
