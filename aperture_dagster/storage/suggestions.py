@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from aperture_dagster.library.identity import ProviderIds
 from aperture_dagster.library.suitability import PoolTitle
-from aperture_dagster.storage.bulk import WriteCounts, upsert
+from aperture_dagster.storage.bulk import WriteCounts
 from aperture_dagster.storage.discovery import owned_under_any_id, settled_titles
-from aperture_dagster.storage.lists import replace_rows
+from aperture_dagster.storage.lists import reason, replace_rows
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows
-from aperture_dagster.storage.tables import discovery_candidates, dismissals, household_candidates
+from aperture_dagster.storage.tables import discovery_candidates, household_candidates
 
 if TYPE_CHECKING:
     import pandas as pd
+
+REASONS = 2
+# Ways to watch without paying for the single title.
+INCLUDED = ("flatrate", "free", "ads")
 
 
 def read_pool(connection: Connection) -> pd.DataFrame:
@@ -189,47 +192,35 @@ def listed_facts(connection: Connection, user_ids: Sequence[str]) -> dict[str, s
     return found
 
 
-def dismiss(
-    connection: Connection,
-    user_id: str,
-    work_id: int,
-    media_type: str,
-    title: str,
-    ids: ProviderIds,
-    *,
-    now: datetime,
-) -> bool:
+# All ids of a work.
+_IDS = """
+    SELECT w.work_id, w.media_type, coalesce(p.tmdb_id, w.tmdb_id) AS tmdb_id,
+    coalesce(w.imdb_id, p.imdb_id) AS imdb_id, coalesce(w.tvdb_id, p.tvdb_id) AS tvdb_id FROM work_ids w LEFT JOIN discovery_pool p USING (work_id)
+    WHERE w.work_id = :work"""
+
+
+def dismiss(connection: Connection, user_id: str, work_id: int, title: str, *, now: datetime) -> bool:
     """Dismiss a title for a user, under all of its ids, and take it off their list at once; False if it was already."""
     lock_until_commit(connection, f"dismissals:{user_id}")
-    row = {
-        "user_id": user_id,
-        "work_id": work_id,
-        "media_type": media_type,
-        "tmdb_id": ids.tmdb_id,
-        "imdb_id": ids.imdb_id,
-        "tvdb_id": ids.tvdb_id,
-        "title": title,
-        "dismissed_at": now,
-    }
-    known = execute(
-        connection, "SELECT 1 FROM dismissals WHERE user_id = :user AND work_id = :work", user=user_id, work=work_id
-    ).first()
-    if known is None:
-        upsert(connection, dismissals, [row])
+    statement = f"""
+        INSERT INTO dismissals (user_id, work_id, media_type, tmdb_id, imdb_id, tvdb_id, title, dismissed_at)
+        SELECT :user, work_id, media_type, tmdb_id, imdb_id, tvdb_id, :title, :now FROM ({_IDS}) i
+        ON CONFLICT DO NOTHING"""
+    is_new = execute(connection, statement, user=user_id, work=work_id, title=title, now=now).rowcount > 0
     settled = settled_titles(connection, [user_id])[user_id] | {work_id}
     statement = "DELETE FROM discovery_candidates WHERE user_id = :user AND work_id = ANY(:works)"
     execute(connection, statement, user=user_id, works=list(settled))
-    return known is None
+    return is_new
 
 
-def undo_dismissal(connection: Connection, user_id: str, work_id: int, media_type: str, ids: ProviderIds) -> int:
+def undo_dismissal(connection: Connection, user_id: str, work_id: int) -> int:
     """Forget that a user dismissed a title, under whichever id; return how many dismissals are forgotten."""
     lock_until_commit(connection, f"dismissals:{user_id}")
-    statement = """
-        DELETE FROM dismissals WHERE user_id = :user AND (work_id = :work OR imdb_id = :imdb
-        OR (media_type = :media_type AND (tmdb_id = :tmdb OR tvdb_id = :tvdb)))"""
-    values = {"tmdb": ids.tmdb_id, "imdb": ids.imdb_id, "tvdb": ids.tvdb_id, "media_type": media_type}
-    return execute(connection, statement, user=user_id, work=work_id, **values).rowcount
+    statement = f"""
+        DELETE FROM dismissals d USING ({_IDS}) i WHERE d.user_id = :user AND (d.work_id = i.work_id
+        OR d.imdb_id = i.imdb_id
+        OR (d.media_type = i.media_type AND (d.tmdb_id = i.tmdb_id OR d.tvdb_id = i.tvdb_id)))"""
+    return execute(connection, statement, user=user_id, work=work_id).rowcount
 
 
 def dismissed_titles(connection: Connection, user_id: str) -> list[dict[str, Any]]:
@@ -238,3 +229,21 @@ def dismissed_titles(connection: Connection, user_id: str) -> list[dict[str, Any
         SELECT work_id, media_type, title, tmdb_id, imdb_id, dismissed_at FROM dismissals WHERE user_id = :user
         ORDER BY dismissed_at DESC, title"""
     return read_rows(connection, statement, user=user_id)
+
+
+def why_suggested(row: Mapping[str, Any]) -> str:
+    """Return why a title is suggested: at most two liked titles, or else the trait whose list it is on."""
+    if row["because"]:
+        return reason(row["because"][:REASONS])
+    traits = [one.partition(":")[2] for one in row["suggested_by"] if ":" in one]
+    return f"Because you like {traits[0]}" if traits else reason(())
+
+
+def where_to_stream(providers: Mapping[str, Sequence[str]] | None, most: int = 2) -> str:
+    """Name services that stream a title, those without an extra price first; empty if none is known."""
+    offers = providers or {}
+    included = [name for way in INCLUDED for name in offers.get(way, ())]
+    if included:
+        return ", ".join(list(dict.fromkeys(included))[:most])
+    paid = [name for way in ("rent", "buy") for name in offers.get(way, ())]
+    return f"rent or buy: {paid[0]}" if paid else ""

@@ -7,14 +7,11 @@ import dagster as dg
 
 from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.lists import reason
+from aperture_dagster.storage.suggestions import where_to_stream, why_suggested
 
 SHOWN, SHOWN_SCORES = 4, 8
 POSTER = "w92"
 LONGEST_TITLE = 40
-# Ways to watch without paying for the single title come first.
-INCLUDED = ("flatrate", "free", "ads")
-REASONS = 2
 
 
 def shown_lists(
@@ -61,24 +58,6 @@ def household_lists(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> di
     return shown
 
 
-def why(row: Mapping[str, Any]) -> str:
-    """Return why a title is suggested: at most two liked titles, or else the lists that it is on."""
-    if row["because"]:
-        return reason(row["because"][:REASONS])
-    traits = [one.partition(":")[2] for one in row["suggested_by"] if ":" in one]
-    return f"Because you like {traits[0]}" if traits else reason(())
-
-
-def where_to_stream(providers: Mapping[str, Sequence[str]] | None, most: int = 2) -> str:
-    """Name services that stream a title, those without an extra price first; empty if none is known."""
-    offers = providers or {}
-    included = [name for way in INCLUDED for name in offers.get(way, ())]
-    if included:
-        return ", ".join(dict.fromkeys(included[:most]))
-    paid = [name for way in ("rent", "buy") for name in offers.get(way, ())]
-    return f"rent: {paid[0]}" if paid else ""
-
-
 def poster(settings: Settings, path: str | None) -> str:
     """Return Markdown that shows a small poster from TMDb; empty without one."""
     return f"![]({settings.tmdb_image_url}/{POSTER}{path})" if path else ""
@@ -90,7 +69,7 @@ def _described(settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
         "poster": poster(settings, row["poster_path"]),
         "title": _short(row["title"]),
         "year": row["year"],
-        "why": why(row),
+        "why": why_suggested(row),
         "stream": where_to_stream(row["providers"]),
     }
 
