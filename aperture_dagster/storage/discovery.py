@@ -128,7 +128,7 @@ def admit(connection: Connection, plan: DetailsPlan, *, now: datetime) -> int:
 
     A title whose ids point to two different works is left out.
     """
-    connection.exec_driver_sql(f"UPDATE discovery_pool SET priority = {NOT_NOW} WHERE priority <> {NOT_NOW}")
+    clear_priorities(connection)
     places = {one.key: place for place, one in enumerate(plan.request)}
     rows: list[dict[str, Any]] = []
     taken: set[int] = set()
@@ -162,6 +162,11 @@ def admit(connection: Connection, plan: DetailsPlan, *, now: datetime) -> int:
         row["work_id"] = there.get((row["media_type"], row["tmdb_id"]), row["work_id"])
     columns = ("work_id", "media_type", "tmdb_id", "wanted_at", "priority")
     return upsert(connection, discovery_pool, rows, columns=columns).inserted
+
+
+def clear_priorities(connection: Connection) -> None:
+    """Request no more details in this run."""
+    connection.exec_driver_sql(f"UPDATE discovery_pool SET priority = {NOT_NOW} WHERE priority <> {NOT_NOW}")
 
 
 def pool_works(connection: Connection) -> dict[tuple[MediaType, int], int]:

@@ -38,6 +38,7 @@ from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.storage.discovery import (
     DETAILS,
     admit,
+    clear_priorities,
     details_requested,
     forget_old,
     forget_owned,
@@ -122,6 +123,7 @@ class _Pool:
             tally = work_through(work, self._database, self._clock, self._context.log)
         with self._database.transaction() as connection:
             forgotten = forget_old(connection, wanted_before=now - timedelta(days=settings.discovery_kept_days))
+            clear_priorities(connection)
             sizes = pool_summary(connection)
         if chosen.left_out:
             self._context.log.info(
