@@ -7,7 +7,7 @@ that is known to be missing. Items whose provider ids agree are copies of one *w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 
@@ -168,6 +168,19 @@ def assign_identities(
         item_id = title.item_id if title is not None else new_item_id()
         assignments.append(Assignment(server_item_id, item_id, work_ids[server_item_id]))
     return Identities(assignments, changed, len(recognised))
+
+
+def choose_work(ids: ProviderIds, by_id: Mapping[tuple[str, int | str], Sequence[int]]) -> tuple[int | None, bool]:
+    """Return the work that these ids point to, None if no work has any of them, and whether they contradict each other.
+
+    ``by_id``: the works that have an id, those to be preferred first. Several works may share one; the one that most
+    ids agree on is meant.
+    """
+    pointed = [by_id[pair] for pair in ids.present() if by_id.get(pair)]
+    if not pointed:
+        return None, False
+    agreed = [work_id for work_id in pointed[0] if all(work_id in others for others in pointed[1:])]
+    return (agreed[0], False) if agreed else (None, True)
 
 
 def _recognise(newcomers: Sequence[Incoming], unmatched: Sequence[Known]) -> dict[str, Known]:
