@@ -1,0 +1,337 @@
+"""Measure how well discovery finds what people liked later, and what it costs, with the product on real histories.
+
+    python benchmarks/discovery.py [--data ../shared/data] [--seed 1]
+
+The library holds 70 % of the films. TMDb's stand-in knows all of them, and recommends what users 1-200 liked together.
+Users 201-300 are the household; the last 20 % of their ratings by time have not happened yet, and there is no crowd.
+Relevant is what they rate at least 4 of 5 then and the library does not have. The real jobs run on a home of their own,
+over HTTP and with its database; recall@50 of the films suggested is compared with that of the films with the most votes
+on TMDb (a) outside the library and (b) among those also released by the user's last known activity, with the
+suggestions restricted alike. Neither side knows which films outside the library a user has seen before; the figures
+without those on either side are printed, too.
+
+Then it prints what one run costs for 1, 50 and all users: requests, and CPU seconds of a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+from recommendation_quality import read_histories, recall_at
+
+from aperture_dagster.partitions import USERS
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.simulator.folder_world import later_plays, load_folder_world
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World
+from aperture_dagster.storage.embedded import release_embedded_server
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+
+from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of  # noqa: E402
+
+DATA = PROJECT.parent / "shared" / "data"
+NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
+OWNED, PLAYED = 0.7, 0.8
+ASKED, OTHERS = range(201, 301), range(1, 201)
+LIKED = 8.0
+LISTED, LONGEST = 50, 500
+JOB = "generate_discovery_suggestions"
+BEFORE = ("sync_users", "sync_movies", "sync_watch_history", "enrich_metadata", "generate_embeddings")
+LIMITS = {"most voted": 1.5, "most voted, released": 1.15, "requests": 3.0, "cpu": 10.0, "varies": 0.03}
+
+Lists = Mapping[str, Sequence[str]]
+"""Keys of films by user, best first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is to be found, and what both sides may suggest."""
+
+    votes: dict[str, float]
+    """Of the films outside the library by key, most voted first."""
+    released: dict[str, date]
+    """When these films came out; the end of their year where only that is known."""
+    relevant: dict[str, set[str]]
+    last: dict[str, date]
+    """Day of each user's last known activity."""
+    seen: dict[str, set[str]]
+    """Films outside the library that each user rated before."""
+
+    def most_voted(self, user: str, *, released: bool, unseen: bool) -> list[str]:
+        """Return the baseline's list of a user."""
+        return self.restricted(list(self.votes), user, released=released, unseen=unseen)
+
+    def restricted(self, keys: Sequence[str], user: str, *, released: bool, unseen: bool) -> list[str]:
+        """Return the first 50 of a list, without films from after a user's last activity or seen before."""
+        late = {key for key in keys if self.released.get(key, date.max) > self.last[user]} if released else set()
+        out = late | (self.seen.get(user, set()) if unseen else set())
+        return [key for key in keys if key not in out][:LISTED]
+
+    def recall(self, lists: Lists) -> float:
+        """Return the mean recall@50 of all users who have something to find."""
+        return float(np.mean([recall_at(lists.get(user, []), self.relevant[user], LISTED) for user in self.relevant]))
+
+    def mean_votes(self, lists: Lists) -> float:
+        """Return the mean number of votes of all films on the lists."""
+        return float(np.mean([self.votes[key] for user in self.relevant for key in lists.get(user, [])]))
+
+
+def ask(data: Path, world: World) -> Question:
+    """Read from the data what the users like later, and what is known of the films."""
+    outside = [title for title in world.titles if not title.copies]
+    votes = {title.key: float(title.vote_count or 0) for title in outside}
+    released = {
+        title.key: date.fromisoformat(title.release_date) if title.release_date else date(title.year, 12, 31)
+        for title in outside
+        if title.release_date or title.year
+    }
+    relevant: dict[str, set[str]] = {}
+    later: set[tuple[str, str]] = set()
+    for play in later_plays(data, users=ASKED, now=NOW, played=PLAYED):
+        later.add((play.user, play.title_key))
+        if play.title_key in votes and play.rating is not None and play.rating >= LIKED:
+            relevant.setdefault(play.user, set()).add(play.title_key)
+    seen: dict[str, set[str]] = {}
+    last: dict[str, date] = {}
+    histories = read_histories(data)
+    for row in histories[histories["user_id"].isin(ASKED)].itertuples():
+        user, key = str(row.user_id), f"movie:{row.work_id}"
+        if (user, key) not in later:
+            last[user] = max(last.get(user, date.min), row.last_played_at.date())
+            if key in votes:
+                seen.setdefault(user, set()).add(key)
+    return Question(
+        votes=dict(sorted(votes.items(), key=lambda one: -one[1])),
+        released=released,
+        relevant=relevant,
+        last=last,
+        seen=seen,
+    )
+
+
+# The product
+
+
+class Home:
+    """A home whose jobs run here until the taste is known, and then in processes of their own."""
+
+    def __init__(self, world: World, simulator: RunningSimulator, settings: dict[str, Any]) -> None:
+        self.world, self.simulator, self.settings = world, simulator, settings
+        self.now = NOW
+
+    def fill(self) -> None:
+        """Read the media server and TMDb, embed the titles, and learn the tastes."""
+        with dg.DagsterInstance.ephemeral() as instance:
+            home = Household(load_settings(**self.settings), instance, clock=SetClock(NOW))
+            for job in BEFORE:
+                home.must(job, users=home.everyone() if job == "sync_watch_history" else None)
+            home.must("generate_recommendations", users=home.everyone(), assets=["taste_profiles"])
+
+    def rows(self, statement: str) -> list[dict[str, Any]]:
+        """Return the rows of a query."""
+        with dg.DagsterInstance.ephemeral() as instance:
+            return Household(load_settings(**self.settings), instance).rows(statement)
+
+    def forget(self) -> None:
+        """Empty the pool and all that came of it, and let a day pass."""
+        from sqlalchemy import text
+
+        with dg.DagsterInstance.ephemeral() as instance:
+            home = Household(load_settings(**self.settings), instance)
+        with home.database.transaction() as connection:
+            for table in ("household_candidates", "discovery_candidates", "discovery_suggestions", "discovery_vectors",
+                          "discovery_lists", "discovery_pool"):  # fmt: skip
+                connection.execute(text(f"DELETE FROM {table}"))
+            connection.execute(text("DELETE FROM fetches WHERE source = 'tmdb_discovery'"))
+        self.now += timedelta(days=1)
+
+    def discover(self, users: Sequence[str], *assets: str, **settings: Any) -> dict[str, Any]:
+        """Run the job for these partitions in a process of its own; return its figures."""
+        before = self.simulator.state.requests("tmdb")
+        order = {"settings": self.settings | settings, "users": users, "assets": assets, "now": self.now.isoformat()}
+        done = subprocess.run(
+            [sys.executable, __file__, "--inside"],
+            input=json.dumps(order),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=PROJECT,
+        )
+        if done.returncode:
+            raise SystemExit(f"the run failed: {done.stdout or done.stderr}")
+        return json.loads(done.stdout.splitlines()[-1]) | {"requests": self.simulator.state.requests("tmdb") - before}
+
+    def lists(self) -> dict[str, list[tuple[str, float]]]:
+        """Return the stored suggestions by user, best first: the film's key and its similarity."""
+        keys = {title.tmdb_id: title.key for title in self.world.titles if title.tmdb_id is not None}
+        found: dict[str, list[tuple[str, float]]] = {}
+        for row in self.rows(
+            "SELECT u.name, p.tmdb_id, (c.components->>'similarity')::float8 AS similarity FROM discovery_candidates c "
+            "JOIN users u USING (user_id) JOIN discovery_pool p USING (work_id) ORDER BY u.name, c.media_type, c.rank"
+        ):
+            found.setdefault(row["name"], []).append((keys[row["tmdb_id"]], row["similarity"]))
+        return found
+
+
+def run_inside(order: dict[str, Any]) -> int:
+    """Run the job for some users, and print its CPU seconds and what it requested."""
+    settings: Settings = load_settings(**order["settings"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        home = Household(settings, instance, clock=SetClock(datetime.fromisoformat(order["now"])))
+        instance.add_dynamic_partitions(USERS, order["users"])
+        users = home.everyone()
+        started, moment = time.process_time(), time.monotonic()
+        result = home.run(JOB, users=users, assets=order["assets"])
+        figures: dict[str, Any] = {"cpu": time.process_time() - started, "seconds": time.monotonic() - moment}
+        if not result.success:
+            print(json.dumps(failures(result)))
+            return 1
+        if not order["assets"]:
+            pool = metadata_of(result, "discovery_pool")
+            figures |= {name: pool[name] for name in ("films", "lists_requested", "details_requested")}
+    print(json.dumps(figures))
+    return 0
+
+
+@contextlib.contextmanager
+def furnished(world: World) -> Iterator[Home]:
+    """Open the stand-ins and an empty home that uses them."""
+    stand_ins = SimulatorSettings()
+    with (
+        tempfile.TemporaryDirectory(prefix="aperture-discovery-", ignore_cleanup_errors=True) as folder,
+        running_simulator(world, stand_ins) as simulator,
+    ):
+        settings = {
+            "home": f"{folder}/home",
+            "timezone": "UTC",
+            "media_server_url": simulator.jellyfin_url,
+            "media_server_api_key": stand_ins.jellyfin_key,
+            "tmdb_url": simulator.tmdb_url,
+            "tmdb_api_key": stand_ins.tmdb_key,
+            "tmdb_requests": 900,
+            "tmdb_period_seconds": 1,
+        }
+        try:
+            yield Home(world, simulator, settings)
+        finally:
+            release_embedded_server(Path(folder) / "home" / "postgres")
+
+
+# Results
+
+
+def compare(name: str, question: Question, ours: Lists, *, released: bool, limit: float) -> bool:
+    """Print recall@50 of both sides, with and without films seen before; return whether the limit is kept."""
+    ratios = []
+    for unseen in (False, True):
+        how: dict[str, bool] = {"released": released, "unseen": unseen}
+        found = {user: question.restricted(ours.get(user, []), user, **how) for user in question.relevant}
+        usual = {user: question.most_voted(user, **how) for user in question.relevant}
+        recall, baseline = question.recall(found), question.recall(usual)
+        ratios.append(recall / baseline)
+        print(
+            f"{name + (', unseen' if unseen else ''):34}{recall:7.4f} {baseline:9.4f} {ratios[-1]:6.2f}x"
+            f"{question.mean_votes(found):9,.0f} {question.mean_votes(usual):9,.0f}",
+            flush=True,
+        )
+    print(f"{'':34}limit {limit:.2f}x, {ratios[0] / limit:.2f} of it: {'kept' if ratios[0] >= limit else 'MISSED'}")
+    return ratios[0] >= limit
+
+
+def quality(home: Home, question: Question, users: Sequence[str]) -> bool:
+    """Run for everybody, compare the lists, and return whether all limits are kept."""
+    first = home.lists()
+    short = {user: [key for key, _ in listed] for user, listed in first.items()}
+    spread = [float(np.std([similarity for _, similarity in listed])) for listed in first.values()]
+    home.discover(users, "discovery_candidates", discovery_per_list=LONGEST)
+    long = {user: [key for key, _ in listed] for user, listed in home.lists().items()}
+    found = sum(len(keys) for keys in question.relevant.values())
+    print(
+        f"{len(question.relevant)} of {len(users)} users like {found} films outside the library later; "
+        f"{len(question.votes):,} films are outside, lists have {min(map(len, short.values()))} films or more"
+    )
+    print(f"{'recall@50':34}{'ours':>7} {'most voted':>9} {'ratio':>6} {'votes':>9} {'votes':>9}")
+    kept = compare("outside the library", question, short, released=False, limit=LIMITS["most voted"])
+    kept &= compare("released", question, long, released=True, limit=LIMITS["most voted, released"])
+    varies = min(spread) > LIMITS["varies"]
+    print(
+        f"standard deviation of similarity among a user's suggestions: at least {min(spread):.3f}, "
+        f"on average {np.mean(spread):.3f}; limit {LIMITS['varies']}: {'kept' if varies else 'MISSED'}"
+    )
+    return kept and varies
+
+
+def costs(home: Home, users: Sequence[str]) -> bool:
+    """Fill the pool anew for 1, 50 and all users; return whether 50 cost little more than one, and again nothing."""
+    figures: dict[int, dict[str, Any]] = {}
+    print(f"\n{'users':>5} {'requests':>9} {'lists':>6} {'details':>8} {'films':>6} {'CPU s':>6} {'s':>6}")
+    for count in (1, 50, len(users)):
+        home.forget()
+        one = figures[count] = home.discover(users[:count])
+        print(
+            f"{count:5} {one['requests']:9,} {one['lists_requested']:6,} {one['details_requested']:8,} "
+            f"{one['films']:6,} {one['cpu']:6.1f} {one['seconds']:6.1f}",
+            flush=True,
+        )
+    kept = True
+    for name in ("requests", "cpu"):
+        ratio = figures[50][name] / figures[1][name]
+        kept &= ratio < LIMITS[name]
+        print(
+            f"{name} of 50 users: {ratio:.2f} times those of one; limit {LIMITS[name]:.0f}, "
+            f"{ratio / LIMITS[name]:.2f} of it: {'kept' if ratio < LIMITS[name] else 'MISSED'}"
+        )
+    again = home.discover(users)
+    nothing = again["requests"] == 0
+    print(f"again on the same day: {again['requests']} requests: {'kept' if nothing else 'MISSED'}\n", flush=True)
+    return kept and nothing
+
+
+def main() -> int:
+    """Run the benchmark, print its figures, and return 0 if all limits are kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with movies.jsonl.gz and ratings.csv.gz")
+    parser.add_argument("--seed", type=int, default=1, help="chooses the films of the library")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    # Hide Dagster's log, which has a line for every event of every run.
+    with contextlib.redirect_stderr(io.StringIO()):
+        if options.inside:
+            return run_inside(json.load(sys.stdin))
+        if not (options.data / "ratings.csv.gz").exists():
+            print(f"skipped: there is no data in {options.data}")
+            return 0
+        started = time.monotonic()
+        world = load_folder_world(
+            options.data, users=ASKED, now=NOW, owned=OWNED, seed=options.seed, played=PLAYED, neighbours_of=OTHERS
+        )
+        question = ask(options.data, world)
+        with furnished(world) as home:
+            home.fill()
+            print(f"the library is known after {time.monotonic() - started:.0f} s", flush=True)
+            users = [row["partition_key"] for row in home.rows("SELECT partition_key FROM present_users ORDER BY 1")]
+            kept = costs(home, users)
+            kept &= quality(home, question, users)
+        print(f"\n{time.monotonic() - started:.0f} s\n{'PASS' if kept else 'FAIL'}")
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
