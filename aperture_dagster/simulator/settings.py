@@ -86,6 +86,18 @@ class SimulatorSettings:
     """Share of titles that Trakt does not know, chosen by their keys."""
     trakt_missing_ids_share: float = 0.1
     """Share of titles of which it lacks the IMDb id (films) or the TVDb id (shows), chosen by their keys."""
+    seerr_key: str = "demo-seerr-key"
+    seerr_version: str = "3.0.1"
+    seerr_without: tuple[str, ...] = ()
+    """Names of users of the media server that were not imported into Seerr."""
+    seerr_permissions: int = 32
+    """Permissions of imported users: they may make requests, which wait for approval."""
+    seerr_movie_quota: tuple[int, int] | None = None
+    """Films that a user may request in so many days; None: as many as they like."""
+    seerr_tv_quota: tuple[int, int] | None = None
+    """The same for seasons of series."""
+    seerr_csrf: bool = False
+    """Whether its protection against forged requests is on, which refuses writes with the key."""
     openai_key: str = "demo-openai-key"
     """If empty, no key is required, as with a local model server."""
     embedding_models: Mapping[str, int] = field(default_factory=_embedding_models)

@@ -22,6 +22,8 @@ from aperture_dagster.simulator.list_operations import ListOperations
 from aperture_dagster.simulator.lists import Lists
 from aperture_dagster.simulator.locking import locked
 from aperture_dagster.simulator.scans import Scans
+from aperture_dagster.simulator.seerr.book import SeerrBook
+from aperture_dagster.simulator.seerr.operations import SeerrOperations
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.sharing import UserDataSharing
 from aperture_dagster.simulator.trakt.book import TraktBook
@@ -43,7 +45,7 @@ class Picture:
         return hashlib.md5(self.content, usedforsecurity=False).hexdigest()
 
 
-class SimulatorState(LibraryOperations, ListOperations, TraktOperations):
+class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOperations):
     """The media server's items and users, and every service's counters, limits and faults."""
 
     def __init__(self, world: World, settings: SimulatorSettings | None = None) -> None:
@@ -97,6 +99,10 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations):
         self._user_generations: dict[str, int] = {}
         for user in world.users:
             self._create_user(user)
+        self.seerr = SeerrBook(self.settings, self.clock.now, self.titles, self.catalogue)
+        for user in self.users.values():
+            if user.name not in self.settings.seerr_without:
+                self.seerr.add_user(user.name, user.id)
         for play in plays:
             self._apply(play)
         for user in self.users.values():
