@@ -335,3 +335,12 @@ def pool_text_rows(connection: Connection, after: int, batch: int) -> list[dict[
         directors, creators, "cast", companies, networks, countries, original_language AS language, overview
         FROM discovery_pool WHERE fetched_at IS NOT NULL AND work_id > :last ORDER BY work_id LIMIT :n"""
     return read_rows(connection, statement, last=after, n=batch)
+
+
+def vectors_of_pool(connection: Connection, model_key: str | None) -> tuple[int, int]:
+    """Count the titles with details, and those of them without a vector of a model."""
+    statement = """
+        SELECT count(*), count(*) FILTER (WHERE v.work_id IS NULL) FROM discovery_pool p
+        LEFT JOIN discovery_vectors v ON (v.model_key, v.work_id) = (:key, p.work_id) WHERE p.fetched_at IS NOT NULL"""
+    titles, without = execute(connection, statement, key=model_key).one()
+    return titles, without
