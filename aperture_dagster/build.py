@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs import enrichment, media_server, popularity, publishing, taste
+from aperture_dagster.defs import discovery, enrichment, media_server, popularity, publishing, taste
 from aperture_dagster.defs.gates import blocking_checks, upstream_keys
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job
@@ -84,6 +84,7 @@ def build_groups(settings: Settings) -> list[Group]:
         enrichment.GROUP,
         taste.GROUP,
         popularity.group(settings),
+        discovery.GROUP,
         # Last: it shows what the others made.
         publishing.group(settings),
     ]
