@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NoReturn
 
 from aperture_dagster.resources import errors
@@ -23,6 +24,7 @@ from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.json_text import as_object, expect, objects, one_line
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.messages import Answer, Request
+from aperture_dagster.resources.redaction import redact
 
 RequestStatus = Literal["pending", "approved", "declined", "failed", "completed"]
 MediaStatus = Literal["unknown", "pending", "processing", "partly available", "available", "blocklisted", "deleted"]
@@ -122,7 +124,7 @@ class Seerr(ServiceClient):
             "Seerr",
             url,
             headers={"X-Api-Key": api_key},
-            inspect=inspect,
+            inspect=partial(inspect, api_key),
             secrets=[api_key],
             setting="SEERR_API_KEY",
             address_setting="APERTURE_SEERR_URL",
@@ -294,12 +296,13 @@ class _Refused(Exception):
         return errors.ServiceRefused(f"Seerr: the key was refused ({self.status}){message}. Check SEERR_API_KEY.")
 
 
-def inspect(answer: Answer) -> None:
+def inspect(api_key: str, answer: Answer) -> None:
     """Raise what an answer of Seerr means beyond its status; a hook for :class:`Transport`."""
-    if answer.status in (401, 403, 409):
-        raise _Refused(answer.status, answer.message("message", "error")[:200].rstrip("."))
-    if answer.status == 500:
-        message = answer.message("message", "error")
+    if answer.status in (401, 403, 409, 500):
+        # Redacted before it is cut, since half a key would not be found.
+        message = redact(answer.message("message", "error"), [api_key])[:200].rstrip(".")
+        if answer.status != 500:
+            raise _Refused(answer.status, message)
         if message.startswith("Unable to retrieve"):
             raise errors.NotFound(f"Seerr cannot look the title up on TMDb: {message}")
 
