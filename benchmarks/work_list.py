@@ -33,7 +33,7 @@ from sqlalchemy import text
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import MediaType, ServerLibrary, ServerTitle
-from aperture_dagster.resources.tmdb import parse_title
+from aperture_dagster.resources.tmdb_title import parse_title
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources import SERVICES, merge_plan
 from aperture_dagster.sources.base import store_titles

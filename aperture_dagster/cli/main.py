@@ -1,4 +1,4 @@
-"""The command line: ``aperture demo``, ``up``, ``doctor``, ``publish``, ``request``, ``simulate``, …"""
+"""The command line: ``aperture demo``, ``up``, ``doctor``, ``discover``, ``request``, ``publish``, …"""
 
 import sys
 
@@ -6,6 +6,7 @@ import click
 
 from aperture_dagster.cli.common import require_free_port, stand_in_options
 from aperture_dagster.cli.demo import demo
+from aperture_dagster.cli.discover import discover, dismiss
 from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.requests import request, requests
@@ -31,7 +32,7 @@ def simulate(world: str, users: int | None, port: int) -> None:
     sys.exit(serve(["--world", world, "--port", str(port), *(["--users", str(users)] if users else [])]))
 
 
-for command in (demo, up, doctor, publish, unpublish, request, requests):
+for command in (demo, up, doctor, publish, unpublish, discover, dismiss, request, requests):
     main.add_command(command)
 
 if __name__ == "__main__":

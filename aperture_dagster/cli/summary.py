@@ -21,9 +21,10 @@ from aperture_dagster.storage.history import count_plays
 from aperture_dagster.storage.lists import profile_table, reason, recommendation_table, top_picks_table
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.published import published_summary
+from aperture_dagster.storage.suggestions import candidate_table, why_suggested
 from aperture_dagster.storage.watching import shows_table
 
-SHOWN_USERS, SHOWN_FILMS, SHOWN_SERIES, SHOWN_WATCHED = 3, 7, 3, 3
+SHOWN_USERS, SHOWN_FILMS, SHOWN_SERIES, SHOWN_WATCHED, SHOWN_OUTSIDE = 3, 7, 3, 3, 2
 
 
 def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,6 +34,9 @@ def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
         users = [user for user in read_users(connection) if not user.gone]
         active = [user for user in users if not user.is_disabled]
         lists = {user.name: recommendation_table(connection, user.user_id) for user in active}
+        suggestions = {
+            user.name: candidate_table(connection, user.user_id, country=settings.country) for user in active
+        }
         shows = {user.name: shows_table(connection, user.user_id, today=today) for user in active}
         picks = top_picks_table(connection, today)
         published = _published(published_summary(connection), {user.user_id: user.name for user in active})
@@ -46,6 +50,14 @@ def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
                 for row in rows
             ]
             for name, rows in lists.items()
+        },
+        "discovery": {
+            name: [
+                {key: row[key] for key in ("media_type", "title", "year", "tmdb_id")}
+                | {"score": round(row["score"], 4), "because": why_suggested(row)}
+                for row in rows
+            ]
+            for name, rows in suggestions.items()
         },
         "top_picks": {
             media_type: [
@@ -129,6 +141,9 @@ def show(settings: Settings, summary: Mapping[str, Any], console: Console) -> No
         if name == by_history[0]:
             for row in summary["shows_you_watch"][name][:SHOWN_WATCHED]:
                 table.add_row(Text("watching", "dim"), Text(row["title"]), Text(_progress(row), "dim"))
+        outside = summary["discovery"][name]
+        for row in _of_type(outside, "movie")[:SHOWN_OUTSIDE] + _of_type(outside, "series")[:SHOWN_OUTSIDE]:
+            table.add_row(Text("not here", "dim"), _title(row), Text(row["because"], "dim"))
         console.print(table)
     console.print(
         f"\n{summary['movies']:,} films, {summary['series']:,} series, {summary['episodes']:,} episodes, "

@@ -8,6 +8,7 @@ any; everything below an excluded folder (Emby) is hidden. Tags are compared as 
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -88,6 +89,8 @@ def clean_tags(tags: Iterable[str]) -> frozenset[str]:
     return frozenset(cleaned for tag in tags if (cleaned := _clean(tag)))
 
 
+# Genres and keywords of thousands of titles are a few thousand different ones.
+@functools.lru_cache(50_000)
 def _clean(tag: str) -> str:
     letters = "".join(letter for letter in unicodedata.normalize("NFKD", tag) if not unicodedata.combining(letter))
     return _NOT_ALPHANUMERIC.sub(" ", letters.lower()).strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,55 @@ class ListPage:
 
     titles: tuple[ListedTitle, ...]
     has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestedTitle:
+    """An entry of a list of suggestions, with what the list says about the title; None where it says nothing."""
+
+    tmdb_id: int | None = None
+    imdb_id: str | None = None
+    tvdb_id: int | None = None
+    votes: int | None = None
+    language: str | None = None
+    released: date | None = None
+    is_adult: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestedPage:
+    """A page of a list of suggestions, of one media type, and whether another page follows."""
+
+    entries: tuple[SuggestedTitle, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoverFilters:
+    """What titles to look for on TMDb: those with all of these traits (by TMDb's ids), by number of votes.
+
+    People are for films only. ``within_days`` looks for what came out in the last days, by popularity.
+    """
+
+    genre_ids: tuple[int, ...] = ()
+    keyword_ids: tuple[int, ...] = ()
+    person_ids: tuple[int, ...] = ()
+    language: str | None = None
+    minimum_votes: int = 0
+    within_days: int | None = None
+
+    @property
+    def key(self) -> str:
+        """A text that is the same for equal filters."""
+        parts = {
+            "genres": ",".join(map(str, sorted(self.genre_ids))),
+            "keywords": ",".join(map(str, sorted(self.keyword_ids))),
+            "people": ",".join(map(str, sorted(self.person_ids))),
+            "language": self.language,
+            "votes": self.minimum_votes,
+            "days": self.within_days,
+        }
+        return "&".join(f"{name}={value}" for name, value in parts.items() if value)
 
 
 @dataclass(frozen=True, slots=True)

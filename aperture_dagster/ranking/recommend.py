@@ -11,14 +11,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aperture_dagster.ranking.collaborative import Ease, fit_ease, recommended_from, ridge_for
+from aperture_dagster.ranking.collaborative import recommended_from
 from aperture_dagster.ranking.config import COLUMNS, COMPONENTS, RankingConfig, RankingInputs
 from aperture_dagster.ranking.diversity import mmr
 from aperture_dagster.ranking.features import signed_root
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, positions, rows_where, started, tidy_histories
 from aperture_dagster.ranking.library import NO_ROWS, NO_TITLES, Library, UserTitles, library_of
 from aperture_dagster.ranking.popularity import quantile_rank
-from aperture_dagster.ranking.similarity import history_similarity, nearest_liked
+from aperture_dagster.ranking.signals import (
+    fit_people,
+    in_library,
+    mixed_similarity,
+    similarities,
+    standardise,
+    titles_by_user,
+    weight_matrix,
+)
+from aperture_dagster.ranking.similarity import nearest_liked
 from aperture_dagster.ranking.taste import taste_weights
 
 
@@ -62,25 +71,21 @@ class RankingModel:
         """Return each component for the candidates (rows of one media type, ascending), standardised among them."""
         config = self.config
         found = {name: np.zeros(len(candidates)) for name in COMPONENTS}
-        found["rating"] = _standardise(self.library.priors.rating[candidates])
+        found["rating"] = standardise(self.library.priors.rating[candidates])
         found["popularity"] = self._popularity(titles, candidates)
         if not len(titles.rows):
             return found
-        type_rows = self.library.rows[media_type]
-        dense = np.zeros(len(self.library.work_ids))
-        dense[titles.rows] = titles.weights * np.where(np.isin(titles.rows, type_rows), 1.0, config.other_type)
-        near = config.mix.era * _standardise(self.library.features.era(dense)[candidates])
-        for field, names in self.library.features.fields.items():
-            near += getattr(config.mix, field) * _standardise(signed_root(names.affinity(dense)[candidates]))
+        described = None
         if user_id in self.column:
             column = self.column[user_id]
-            described = self.similarity[media_type][np.searchsorted(type_rows, candidates), column]
-            near += config.mix.description * _standardise(signed_root(described))
-            found["co_watch"] = _standardise(signed_root(self.co_watch[column, candidates]))
+            described = self.similarity[media_type][np.searchsorted(self.library.rows[media_type], candidates), column]
+            found["co_watch"] = standardise(signed_root(self.co_watch[column, candidates]))
             if self.recommended_from is not None:
-                found["recommended_from"] = _standardise(signed_root(self.recommended_from[candidates, column]))
-        found["similarity"] = _standardise(near)
-        found["novelty"] = _standardise(self.library.features.novelty(titles.rows)[candidates])
+                found["recommended_from"] = standardise(signed_root(self.recommended_from[candidates, column]))
+        found["similarity"] = mixed_similarity(
+            self.library, titles, described, candidates, media_type, config.mix, other_type=config.other_type
+        )
+        found["novelty"] = standardise(self.library.features.novelty(titles.rows)[candidates])
         return found
 
     def _popularity(self, titles: UserTitles, candidates: Rows) -> Doubles:
@@ -89,9 +94,9 @@ class RankingModel:
         local = others / (others + self.config.half_local)
         liked = self.liked_by.copy()
         liked[titles.rows[titles.weights > 0]] -= 1.0
-        votes = _standardise(self.library.priors.votes[candidates])
-        counts = _standardise(np.log1p(np.maximum(liked[candidates], 0.0)))
-        return _standardise((1.0 - local) * votes + local * counts)
+        votes = standardise(self.library.priors.votes[candidates])
+        counts = standardise(np.log1p(np.maximum(liked[candidates], 0.0)))
+        return standardise((1.0 - local) * votes + local * counts)
 
     def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
         config, titles = self.config, self.titles.get(user_id, NO_TITLES)
@@ -154,21 +159,17 @@ def prepare(
         if np.shape(mask) != (n,):
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({n},)")
 
-    learned = _in_library(taste_weights(inputs.histories, as_of=inputs.as_of), index)
-    titles = _user_titles(learned if inputs.weights is None else _in_library(inputs.weights, index))
+    learned = in_library(taste_weights(inputs.histories, as_of=inputs.as_of), index)
+    titles = titles_by_user(learned if inputs.weights is None else in_library(inputs.weights, index))
     users = list(dict.fromkeys(inputs.users)) if inputs.users is not None else sorted(titles, key=str)
     column = {user: number for number, user in enumerate(users)}
     linked = None
     if inputs.edges is not None:
-        weights = np.zeros((n, len(users)), dtype=np.float32)
-        for user, number in column.items():
-            own = titles.get(user, NO_TITLES)
-            weights[own.rows, number] = own.weights
-        linked = recommended_from(inputs.edges, index, weights)
+        linked = recommended_from(inputs.edges, index, weight_matrix(titles, users, n))
 
     liked = rows_where(learned, learned["liking"] > 0)
     liked_rows = liked["row"].to_numpy(dtype=np.int64)
-    ease = _fit(liked, inputs, index, n, config)
+    ease = fit_people(liked, inputs.crowd, index, n, as_of=inputs.as_of, crowd_limit=config.crowd_limit)
     liked_columns = positions(liked["user_id"], column)
     asked = liked_columns >= 0
     watched = np.zeros((len(users), n), dtype=np.float32)
@@ -188,7 +189,7 @@ def prepare(
         co_watchers=ease.users,
         household=len(set(learned["user_id"])),
         liked_by=np.bincount(liked_rows, minlength=n).astype(np.float64),
-        similarity=_similarities(library, titles, users, config),
+        similarity=similarities(library, titles, users, other_type=config.other_type, limit=config.history_limit),
         co_watch=ease.score(watched),
         recommended_from=linked,
     )
@@ -217,67 +218,6 @@ def blend_shares(config: RankingConfig, known: int, co_watchers: int) -> dict[st
     scale = min(1.0, bound / total) if total > 0 and bound > 0 else 1.0
     general = {"rating": base.rating, "popularity": base.popularity}
     return {name: weight * scale for name, weight in personal.items()} | general
-
-
-def _standardise(values: NDArray[np.floating]) -> Doubles:
-    """Scale values to mean 0 and deviation 1, clipped to ±8; a constant becomes zeros."""
-    numbers = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    deviation = float(numbers.std()) if len(numbers) else 0.0
-    if deviation < 1e-9:
-        return np.zeros(len(numbers))
-    return np.clip((numbers - numbers.mean()) / deviation, -8.0, 8.0)
-
-
-def _in_library(weights: pd.DataFrame, index: dict[int, int]) -> pd.DataFrame:
-    """Return the non-zero weights of works in the item table, with their ``row``."""
-    found = weights.assign(row=positions(weights["work_id"], index))
-    return rows_where(found, (found["row"] >= 0) & (found["weight"].fillna(0.0) != 0))
-
-
-def _user_titles(weights: pd.DataFrame) -> dict[Hashable, UserTitles]:
-    heaviest = weights.assign(size=weights["weight"].abs())
-    heaviest = heaviest.sort_values(["size", "work_id"], ascending=[False, True], kind="stable")
-    return {
-        user: UserTitles(group["row"].to_numpy(dtype=np.int64), group["weight"].to_numpy(dtype=np.float64))
-        for user, group in heaviest.groupby("user_id", sort=True)
-    }
-
-
-def _fit(liked: pd.DataFrame, inputs: RankingInputs, index: dict[int, int], n: int, config: RankingConfig) -> Ease:
-    """Fit EASE to the liked titles of the household, and of the external crowd if there is one."""
-    pairs = liked.reindex(columns=["user_id", "row", "liking"]).assign(outside=False)
-    if inputs.crowd is not None and len(inputs.crowd):
-        crowd = _in_library(taste_weights(inputs.crowd, as_of=inputs.as_of), index)
-        crowd = rows_where(crowd, crowd["liking"] > 0)
-        # The most active people say most about what goes together.
-        person, people = pd.factorize(crowd["user_id"], sort=True)
-        sizes = np.bincount(person, minlength=len(people))
-        active = np.argsort(-sizes, kind="stable")[: config.crowd_limit]
-        crowd = rows_where(crowd, np.isin(person, active)).assign(outside=True)
-        pairs = pd.concat([pairs, crowd.reindex(columns=pairs.columns)], ignore_index=True)
-    person = pairs.groupby(["outside", "user_id"], sort=True).ngroup().to_numpy(dtype=np.int64)
-    value = pairs["liking"].to_numpy(dtype=np.float64)
-    people = int(person.max()) + 1 if len(person) else 0
-    # The ridge follows the scale of the values: plays without a rating have half the value of the best rating.
-    ridge = ridge_for(people) * (float(np.mean(value**2)) if len(value) else 1.0)
-    return fit_ease(person, pairs["row"].to_numpy(dtype=np.int64), value, users=people, n=n, ridge=ridge)
-
-
-def _similarities(
-    library: Library, titles: Mapping[Hashable, UserTitles], users: list[Hashable], config: RankingConfig
-) -> dict[str, Floats]:
-    """Return Σ w · sim³ of all users; their titles are pooled, so that each similarity is computed once."""
-    kept = [titles.get(user, NO_TITLES) for user in users]
-    kept = [UserTitles(one.rows[: config.history_limit], one.weights[: config.history_limit]) for one in kept]
-    pooled = np.unique(np.concatenate([NO_ROWS, *(one.rows for one in kept)]))
-    weights = np.zeros((len(pooled), len(users)), dtype=np.float32)
-    for column, one in enumerate(kept):
-        weights[np.searchsorted(pooled, one.rows), column] = one.weights
-    found: dict[str, Floats] = {}
-    for media_type, rows in library.rows.items():
-        scaled = np.where(np.isin(pooled, rows)[:, None], weights, weights * np.float32(config.other_type))
-        found[media_type] = history_similarity(library.centred, pooled, scaled, candidates=rows)
-    return found
 
 
 def _empty_list() -> pd.DataFrame:

@@ -23,6 +23,29 @@ class CastMember:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """A release of a film in a country (ISO 3166-1), as the metadata services list it.
+
+    ``type`` is TMDb's: 1 premiere, 2 limited, 3 theatrical, 4 digital, 5 physical, 6 television.
+    """
+
+    country: str
+    type: int
+    day: str
+    certification: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A way to watch a title in a country (ISO 3166-1): ``kind`` is flatrate, free, ads, rent or buy."""
+
+    country: str
+    kind: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorldTitle:
     """A film or series, with everything that the media server and the metadata services know about it.
 
@@ -87,6 +110,14 @@ class WorldTitle:
     """Whether the film is a folder of a disc, or an image of one, rather than a video file."""
     heights: tuple[int, ...] = (1080,)
     """Lines of the picture, by copy and then by version; the last one counts for the rest."""
+    adult: bool = False
+    """Whether TMDb marks it as adult. Not every erotic title is marked."""
+    certifications: tuple[tuple[str, str], ...] | None = None
+    """Certification by country; None: derived from the official rating, which is that of the US."""
+    releases: tuple[Release, ...] | None = None
+    """Releases of a film; None: derived from its release date and certifications."""
+    offers: tuple[Offer, ...] | None = None
+    """Where it can be watched; None: derived from its releases."""
 
     @property
     def server_tags(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def profile_table(connection: Connection, user_ids: Sequence[str]) -> list[dict[
 
 def replace_recommendations(connection: Connection, user_id: str, rows: Sequence[dict[str, Any]]) -> WriteCounts:
     """Replace a user's lists; equal lists are not written and keep their date."""
-    return _replace(connection, recommendations, rows, user_id=user_id)
+    return replace_rows(connection, recommendations, rows, user_id=user_id)
 
 
 def replace_top_picks(
@@ -117,10 +117,10 @@ def replace_top_picks(
     """
     if not rows:
         raise ValueError("a list of Top Picks is never replaced by an empty one")
-    return _replace(connection, top_picks, rows, day=day, media_type=media_type)
+    return replace_rows(connection, top_picks, rows, day=day, media_type=media_type)
 
 
-def _replace(connection: Connection, target: Table, rows: Sequence[dict[str, Any]], **of: Any) -> WriteCounts:
+def replace_rows(connection: Connection, target: Table, rows: Sequence[dict[str, Any]], **of: Any) -> WriteCounts:
     """Replace the rows of ``target`` with the values ``of`` these columns, unless they are equal, under a lock."""
     lock_until_commit(connection, f"{target.name}:{'/'.join(map(str, of.values()))}")
     where = " AND ".join(f"{name} = :{name}" for name in of)

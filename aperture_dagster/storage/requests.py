@@ -154,16 +154,6 @@ def candidates_to_request(
     return [Candidate(**row) for row in rows]
 
 
-def requested_works(connection: Connection, user_id: str) -> set[int]:
-    """Return the works that need no suggestion to a user: those that were requested for them, or declined for anybody.
-
-    What Seerr refused was not requested.
-    """
-    statement = """
-        SELECT work_id FROM seerr_requests WHERE state = 'declined' OR (user_id = :user AND state <> 'refused')"""
-    return set(execute(connection, statement, user=user_id).scalars())
-
-
 def requests_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
     """List a user's requests, for the asset's page."""
     statement = """

@@ -54,6 +54,6 @@ def forget_old_models(connection: Connection, *, in_use: str | None, filling: st
         AND coalesce((SELECT min(n.activated_at) FROM embedding_models n WHERE n.activated_at > m.activated_at),
           m.created_at) < now() - interval '{KEPT_DAYS} days'"""
     old = list(execute(connection, statement, filling=filling, in_use=in_use).scalars())
-    for table in ("embeddings", "embedding_models"):
+    for table in ("embeddings", "discovery_vectors", "embedding_models"):
         execute(connection, f"DELETE FROM {table} WHERE model_key = ANY(:old)", old=old)
     return old

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pgvector import HalfVector
 from sqlalchemy import Connection
@@ -16,6 +16,9 @@ from aperture_dagster.storage.queries import execute, read_rows, read_value
 
 if TYPE_CHECKING:
     import numpy as np
+
+# The vectors of the library's works, and of titles outside it.
+VectorTable = Literal["embeddings", "discovery_vectors"]
 
 
 def text_hash(content: str, model_key: str) -> str:
@@ -58,14 +61,19 @@ def text_rows(connection: Connection, *, after: int = 0, batch: int = 2000) -> I
         yield rows
 
 
-def stored_hashes(connection: Connection, model_key: str) -> dict[int, str]:
+def stored_hashes(connection: Connection, model_key: str, table: VectorTable = "embeddings") -> dict[int, str]:
     """Return the hash of the text behind each vector of a model, by work."""
-    rows = execute(connection, "SELECT work_id, text_hash FROM embeddings WHERE model_key = :key", key=model_key)
+    rows = execute(connection, f"SELECT work_id, text_hash FROM {table} WHERE model_key = :key", key=model_key)
     return {row.work_id: row.text_hash for row in rows}
 
 
 def write_vectors(
-    connection: Connection, model_key: str, work_ids: Sequence[int], hashes: Sequence[str], vectors: np.ndarray
+    connection: Connection,
+    model_key: str,
+    work_ids: Sequence[int],
+    hashes: Sequence[str],
+    vectors: np.ndarray,
+    table: VectorTable = "embeddings",
 ) -> WriteCounts:
     """Write vectors (float32, (n, d)) of works, replacing older ones."""
     connection.exec_driver_sql(
@@ -78,8 +86,8 @@ def write_vectors(
         copy.set_types(["int8", "text", "halfvec"])
         for work_id, text_hash, vector in zip(work_ids, hashes, vectors, strict=True):
             copy.write_row((work_id, text_hash, HalfVector(vector)))
-    statement = """
-        WITH written AS (INSERT INTO embeddings (model_key, work_id, text_hash, vector)
+    statement = f"""
+        WITH written AS (INSERT INTO {table} (model_key, work_id, text_hash, vector)
           SELECT :key, work_id, text_hash, vector FROM incoming_vectors ON CONFLICT (model_key, work_id) DO UPDATE
           SET text_hash = excluded.text_hash, vector = excluded.vector, updated_at = now()
           RETURNING (xmax = 0) AS fresh)
@@ -89,7 +97,9 @@ def write_vectors(
     return WriteCounts(inserted, updated)
 
 
-def read_vectors(connection: Connection, model_key: str, work_ids: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+def read_vectors(
+    connection: Connection, model_key: str, work_ids: Iterable[int], table: VectorTable = "embeddings"
+) -> tuple[np.ndarray, np.ndarray]:
     """Read vectors of works in the given order: float32 (n, d), and a mask (n,) of those found; others are zero."""
     import numpy as np
 
@@ -99,9 +109,7 @@ def read_vectors(connection: Connection, model_key: str, work_ids: Iterable[int]
     vectors = np.zeros((len(rows), dimensions), dtype=np.float32)
     mask = np.zeros(len(rows), dtype=bool)
     with driver_cursor(connection, binary=True) as cursor:
-        for work_id, vector in cursor.stream(
-            "SELECT work_id, vector FROM embeddings WHERE model_key = %s", (model_key,)
-        ):
+        for work_id, vector in cursor.stream(f"SELECT work_id, vector FROM {table} WHERE model_key = %s", (model_key,)):
             place = rows.get(work_id)
             if place is not None:
                 vectors[place] = vector.to_numpy()

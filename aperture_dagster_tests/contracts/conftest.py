@@ -12,6 +12,7 @@ from aperture_dagster_tests.conftest import SHARED_SPECS
 from aperture_dagster_tests.contracts import traffic
 from aperture_dagster_tests.contracts.recorder import recorded
 from aperture_dagster_tests.contracts.specification import Specification
+from aperture_dagster_tests.contracts.tmdb_routes import TMDB_ROUTES
 from aperture_dagster_tests.contracts.traffic import NOW, Traffic
 from aperture_dagster_tests.habits import VERSIONS, small_world
 
@@ -56,7 +57,7 @@ def recording(specifications: dict[str, Specification], tmp_path_factory: pytest
         traffic.read_all_of_tmdb(served, kept.called, every=2)
         kept.clients += recorder.exchanges
         recorder.exchanges = []
-        traffic.ask_tmdb(served, traffic.TMDB_ROUTES, traffic.tmdb_names(served))
+        traffic.ask_tmdb(served, TMDB_ROUTES, traffic.tmdb_names(served))
         traffic.ask_jellyfin(served, traffic.JELLYFIN_ROUTES, traffic.jellyfin_names(served))
         kept.routes += recorder.exchanges
         recorder.exchanges = []

@@ -161,6 +161,21 @@ def _as_similar(specification: Specification, exchange: Exchange) -> Iterable[Ex
     yield exchange.but(path=exchange.path.replace("recommendations", "similar"), content=content)
 
 
+_OFFERS = ("flatrate", "free", "ads", "rent", "buy")
+
+
+def _as_flatrate(specification: Specification, exchange: Exchange) -> Iterable[Exchange]:
+    """Yield the response with each kind of offer in place of flat rates, which are declared everywhere."""
+    content = exchange.json()
+    for kind in _OFFERS:
+        results = {
+            country: {"link": offers["link"], "flatrate": offers[kind]}
+            for country, offers in content["results"].items()
+            if set(offers) <= {"link", *_OFFERS} and kind in offers
+        }
+        yield exchange.but(content=content | {"results": results})
+
+
 # The list
 
 _MOVIE, _TV = "GET /3/movie/{movie_id}", "GET /3/tv/{series_id}"
@@ -279,6 +294,14 @@ DEVIATIONS: tuple[Deviation, ...] = (
         holds=lambda difference: difference.value == [],
     ),
     Deviation(
+        "tmdb", "request", "CastError",
+        where=("GET /3/discover/movie query.with_release_type",),
+        differs="several types of releases are joined",
+        because="Its description allows lists with , and |; only the type is that of one.",
+        holds=lambda difference: re.fullmatch(r"[1-6](\|[1-6])*", dict(difference.exchange.query)["with_release_type"])
+        is not None,
+    ),
+    Deviation(
         "tmdb", "request", "SecurityNotFound",
         where=("* header.authorization",),
         differs="a version 3 key is in the query",
@@ -344,6 +367,20 @@ DEVIATIONS: tuple[Deviation, ...] = (
         differs="not every country is present",
         because="Countries are keys; those without offers are left out.",
         holds=lambda difference: re.fullmatch("results.[A-Z]{2}", difference.place) is not None,
+    ),
+    Deviation(
+        "tmdb", "answer", "absent",
+        where=(f"{_MOVIE}/watch/providers results.??.*", f"{_TV}/watch/providers results.??.*"),
+        differs="not every kind of offer is present",
+        because="Kinds of offers are keys; those without services are left out.",
+        holds=lambda difference: difference.place.rpartition(".")[2] in _OFFERS,
+    ),
+    Deviation(
+        "tmdb", "answer", "undeclared",
+        where=(f"{_TV}/watch/providers results.??.*",),
+        differs="more kinds of offers are present",
+        because="The same five kinds exist in every country; the example of the specification had some of them.",
+        instead=_as_flatrate,
     ),
     Deviation(
         "tmdb", "answer", "type",

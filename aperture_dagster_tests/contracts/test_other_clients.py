@@ -21,13 +21,13 @@ FILM = WorldTitle(
     "movie:1", "movie", "First", year=2001, tmdb_id=101, imdb_id="tt0000101", genres=("Drama",), overview="A plot.",
     cast=(CastMember("Ann Actor", "Hero"),), directors=("Di Rector",), companies=("Stu Dio",),
     release_date="2001-02-03", collection=(55, "Firsts"), vote_average=7.5, vote_count=1_000, popularity=5.0,
-    recommended_tmdb_ids=(102,), keywords=("heist",), runtime_minutes=100,
+    recommended_tmdb_ids=(102,), keywords=("heist",), runtime_minutes=100, official_rating="R",
 )  # fmt: skip
 SECOND = WorldTitle("movie:2", "movie", "Second", year=2005, tmdb_id=102, imdb_id="tt0000102", genres=("Drama",))
 SHOW = WorldTitle(
     "series:1", "series", "Show", year=2010, tmdb_id=101, imdb_id="tt0000201", tvdb_id=77, networks=("Net Work",),
     cast=(CastMember("Lead", "Mayor"), CastMember("Second")), episodes_per_season=(2, 3), keywords=("town",),
-    release_date="2010-01-10", runtime_minutes=45,
+    release_date="2010-01-10", runtime_minutes=45, official_rating="TV-14",
 )  # fmt: skip
 
 
@@ -86,6 +86,29 @@ def test_themoviedb_finds_discovers_and_reports_unknown_ids(tmdb: TMDb) -> None:
     assert [one.name for one in tmdb.genres().movie().genres] == ["Drama"]
     with pytest.raises(TMDbHTTPError, match="404"):
         tmdb.movie(7).details()
+
+
+def test_themoviedb_discovers_what_suits_somebody(tmdb: TMDb) -> None:
+    heist, person = tmdb.movie(101).keywords()[0].id, tmdb.movie(101).credits().cast[0].id
+    films = tmdb.discover().movie(
+        with_keywords=f"{heist}|1", with_people=str(person), vote_count__gte=100, vote_average__lte=9,
+        primary_release_date__lte="2010-01-01", with_original_language="en", without_genres="27",
+        certification_country="US", certification__lte="R", include_adult=False, sort_by="vote_count.desc",
+        watch_region="US", with_watch_monetization_types="flatrate|rent|buy",
+    )  # fmt: skip
+    assert [one.id for one in films] == [101]
+    assert films[0].vote_count == 1_000 and films[0].genre_ids == [18]
+    series = tmdb.discover().tv(with_keywords="1", first_air_date__gte="2000-01-01")
+    assert list(series) == []
+
+
+def test_themoviedb_reads_certifications_releases_and_offers(tmdb: TMDb) -> None:
+    by_country = {one.iso_3166_1: one.release_dates or [] for one in tmdb.movie(101).release_dates()}
+    assert {one.certification for one in by_country["US"]} == {"", "R"}
+    assert {one.type for one in by_country["US"]} >= {3, 4, 5}
+    assert {one.iso_3166_1: one.rating for one in tmdb.tv(101).content_ratings()}["US"] == "TV-14"
+    offers = tmdb.movie(101).watch_providers().results["US"]
+    assert "Apple TV" in [one.provider_name for one in offers.buy or []]
 
 
 def test_omdb_reads_titles_by_id_and_by_name(simulator: RunningSimulator) -> None:

@@ -25,7 +25,6 @@ from aperture_dagster.simulator.images import png
 from aperture_dagster.simulator.jellyfin.dto import name_id
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.tmdb.ids import named_id
-from aperture_dagster.simulator.tmdb.payloads import APPENDABLE
 from aperture_dagster_tests.contracts.recorder import Exchange
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
@@ -373,46 +372,6 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
 }
 """Requests to each operation of the media server, in this order."""
 
-_EVERY_PART = {kind: ",".join(parts) for kind, parts in APPENDABLE.items()}
-# Routes of their own.
-_PARTS = {kind: [part for part in parts if "/" not in part] for kind, parts in APPENDABLE.items()}
-_SORTED = {"sort_by": "vote_average.desc", "vote_count.gte": 100, "vote_average.gte": 6, "page": 1}
-TMDB_ROUTES: dict[str, list[Ask]] = {
-    "GET /configuration": [Ask()],
-    "GET /genre/movie/list": [Ask({"language": "en-US"})],
-    "GET /genre/tv/list": [Ask()],
-    "GET /discover/movie": [Ask(), Ask({"with_genres": "18|35", "primary_release_date.gte": "2000-01-01", **_SORTED})],
-    "GET /discover/tv": [Ask(), Ask({"with_genres": "18,80", "first_air_date.gte": "2000-01-01", **_SORTED})],
-    "GET /movie/popular": [Ask(), Ask({"language": "en-US", "page": 2})],
-    "GET /tv/popular": [Ask()],
-    "GET /movie/top_rated": [Ask()],
-    "GET /tv/top_rated": [Ask()],
-    "GET /trending/movie/{time_window}": [Ask(where={"time_window": "week"}), Ask(where={"time_window": "day"})],
-    "GET /trending/tv/{time_window}": [Ask(where={"time_window": "week"})],
-    "GET /movie/{tmdb_id}": [
-        Ask(where={"tmdb_id": "{film}"}),
-        Ask({"append_to_response": _EVERY_PART["movie"]}, where={"tmdb_id": "{film}"}),
-    ],
-    "GET /tv/{tmdb_id}": [
-        Ask(where={"tmdb_id": "{show}"}),
-        Ask({"append_to_response": _EVERY_PART["series"]}, where={"tmdb_id": "{show}"}),
-    ],
-    "GET /find/{external_id}": [
-        Ask({"external_source": "imdb_id"}),
-        Ask({"external_source": "tvdb_id"}, where={"external_id": "{tvdb_id}"}),
-    ],
-    "GET /collection/{tmdb_id}": [Ask({"language": "en-US"}, where={"tmdb_id": "{collection}"})],
-    "GET /company/{tmdb_id}": [Ask(where={"tmdb_id": "{company}"})],
-    "GET /network/{tmdb_id}": [Ask(where={"tmdb_id": "{network}"})],
-    "GET /tv/{tmdb_id}/season/{season}": [Ask(where={"tmdb_id": "{show}"})],
-    "GET /movie/{tmdb_id}/watch/providers": [Ask(where={"tmdb_id": "{film}"})],
-    "GET /tv/{tmdb_id}/watch/providers": [Ask(where={"tmdb_id": "{show}"})],
-    "GET /movie/{tmdb_id}/{part}": [Ask(where={"tmdb_id": "{film}", "part": part}) for part in _PARTS["movie"]]
-    + [Ask({"page": 2}, where={"tmdb_id": "{film}", "part": "similar"})],
-    "GET /tv/{tmdb_id}/{part}": [Ask(where={"tmdb_id": "{show}", "part": part}) for part in _PARTS["series"]],
-}
-"""Requests to each operation of TMDb."""
-
 
 def jellyfin_names(served: RunningSimulator) -> dict[str, str]:
     """Return ids for the placeholders of the media server's paths."""
@@ -437,12 +396,14 @@ def tmdb_names(served: RunningSimulator) -> dict[str, str]:
     """Return ids for the placeholders of TMDb's paths: titles with many facts, the film in a collection."""
     titles = [title for title in served.state.titles.values() if title.tmdb_id is not None]
     film = next(title for title in titles if title.collection and title.companies and title.recommended_tmdb_ids)
+    assert film.keywords and film.cast
     show = next(title for title in titles if title.networks and title.creators and title.episodes_per_season)
     assert film.collection is not None
     return {
         "film": str(film.tmdb_id), "show": str(show.tmdb_id), "collection": str(film.collection[0]),
         "external_id": str(film.imdb_id), "tvdb_id": str(show.tvdb_id), "season": "1",
         "company": str(named_id("company", film.companies[0])), "network": str(named_id("network", show.networks[0])),
+        "keyword": str(named_id("keyword", film.keywords[0])), "person": str(named_id("person", film.cast[0].name)),
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster.library.parental import age_of, within_limit
+from aperture_dagster.library.parental import age_of, certified_age, within_limit
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,31 @@ def test_a_limit_hides_titles_with_a_higher_or_unknown_rating():
 def test_without_a_limit_every_title_is_visible():
     assert within_limit("X", None)
     assert within_limit(None, None)
+
+
+@pytest.mark.parametrize(
+    ("country", "rating", "age"),
+    [
+        ("GB", "PG", 8), ("GB", "15", 15), ("GB", "R18", 18), ("AU", "M", 15), ("AU", "R", 18), ("CA", "14A", 14),
+        ("MX", "B-15", 15), ("MX", "A", 0), ("IN", "A", 18), ("IT", "VM14", 14), ("PT", "M/12", 12), ("FR", "TP", 0),
+        ("DE", "16", 16), ("US", "PG-13", 13), ("SE", "Btl", 0), ("XX", "12", 12), ("US", "A", None),
+    ],
+)  # fmt: skip
+def test_a_rating_means_what_it_means_in_its_country(country: str, rating: str, age: int | None):
+    assert age_of(rating, country) == age
+
+
+@pytest.mark.parametrize(
+    ("certifications", "age"),
+    [
+        ({"DE": ["12", "16", "6"]}, 16),
+        ({"DE": ["12"], "US": ["R"]}, 12),
+        ({"US": ["PG-13", "NR"]}, 13),
+        ({"DE": ["", "NR"], "US": ["PG"]}, 10),
+        ({"GB": ["U"]}, None),
+        ({"DE": ["12", "indiziert"]}, None),
+        ({}, None),
+    ],
+)
+def test_of_the_certifications_of_a_country_the_strictest_counts(certifications: dict[str, list[str]], age: int | None):
+    assert certified_age(certifications, ["DE", "US"]) == age

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from aperture_dagster.resources.errors import BadAnswer, NotFound, ServiceRefused, ServiceUnavailable
-from aperture_dagster.resources.tmdb import CAST_KEPT, Tmdb, parse_title
+from aperture_dagster.resources.tmdb import Tmdb
+from aperture_dagster.resources.tmdb_title import CAST_KEPT, parse_title
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.world import CastMember, World, WorldTitle
 from aperture_dagster.storage.tables import tmdb_metadata

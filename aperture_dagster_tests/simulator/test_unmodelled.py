@@ -38,13 +38,18 @@ def keys(steady: RunningSimulator) -> dict[str, dict[str, str]]:
     [
         # Parameters.
         ("tmdb/3/movie/900000000?region=DE", "region"),
-        ("tmdb/3/discover/movie?with_keywords=1", "with_keywords"),
+        ("tmdb/3/discover/movie?include_video=true", "include_video"),
+        # Of series, the real service ignores it, and the list is too long.
+        ("tmdb/3/discover/tv?with_people=1", "with_people"),
         ("omdb/?s=Alien", "s"),
         ("omdb/?i=tt0000001&Season=1", "season"),
         ("mdblist/imdb/movie/tt0000001?unified=true", "unified"),
         # Values.
         ("tmdb/3/movie/900000000?append_to_response=credits,nonsense", "nonsense"),
         ("tmdb/3/discover/tv?sort_by=name.asc", "name.asc"),
+        ("tmdb/3/discover/movie?with_watch_providers=8", "watch_region"),
+        ("tmdb/3/discover/movie?certification.lte=PG", "certification_country"),
+        ("tmdb/3/discover/movie?with_genres=18,35|80", "with_genres"),
         ("tmdb/3/find/1?external_source=facebook_id", "facebook_id"),
         ("omdb/?i=tt0000001&r=xml", "r=xml"),
         ("mdblist/imdb/movie/tt0000001?append_to_response=extra", "extra"),

@@ -20,7 +20,7 @@ from aperture_dagster.resources.media_server.records import (
     ServerLibrary,
     ServerTitle,
 )
-from aperture_dagster.resources.tmdb import parse_title
+from aperture_dagster.resources.tmdb_title import parse_title
 from aperture_dagster.storage.catalogue import known_libraries
 from aperture_dagster.storage.catalogue_sync import (
     CatalogueResult,

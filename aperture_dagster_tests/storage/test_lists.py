@@ -325,7 +325,7 @@ def test_an_empty_library_has_the_same_columns(shelf: Shelf):
 
 def test_tmdb_recommendations_lead_to_works_of_the_same_media_type(shelf: Shelf):
     from aperture_dagster.resources.media_server.records import ServerTitle
-    from aperture_dagster.resources.tmdb import parse_title
+    from aperture_dagster.resources.tmdb_title import parse_title
     from aperture_dagster.storage.enrichment import write_answers
 
     shelf.films(film(1), film(2), film(3))
@@ -341,7 +341,7 @@ def test_tmdb_recommendations_lead_to_works_of_the_same_media_type(shelf: Shelf)
 
 def test_tmdb_recommendations_are_between_works_of_the_library(shelf: Shelf):
     """Edges of removed works were read, too."""
-    from aperture_dagster.resources.tmdb import parse_title
+    from aperture_dagster.resources.tmdb_title import parse_title
     from aperture_dagster.storage.enrichment import write_answers
 
     shelf.films(*(film(n) for n in (1, 2, 3)))

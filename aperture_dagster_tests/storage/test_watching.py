@@ -10,7 +10,7 @@ import pytest
 
 from aperture_dagster.library.watching import Announced, Episode
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerTitle
-from aperture_dagster.resources.tmdb import parse_title
+from aperture_dagster.resources.tmdb_title import parse_title
 from aperture_dagster.sources import merge_plan
 from aperture_dagster.storage.enrichment import write_answers, write_enriched
 from aperture_dagster.storage.watching import outdated_shows, read_episodes, read_series, replace_shows, shows_table

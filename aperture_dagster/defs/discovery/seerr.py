@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.defs.discovery.candidates import discovery_candidates
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.media_server import users
@@ -42,7 +43,7 @@ SEND_REQUESTS = Job(
 
 @user_asset(
     group_name="discovery",
-    deps=[users, dg.AssetKey("discovery_candidates")],
+    deps=[users, discovery_candidates],
     kinds={"postgres"},
     metadata={"dagster/table_name": "seerr_requests"},
 )

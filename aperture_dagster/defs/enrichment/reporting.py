@@ -80,13 +80,15 @@ def source_metadata(
     return metadata
 
 
-def skipped(context: dg.AssetExecutionContext, service: Service, version: str) -> dg.MaterializeResult:
-    """Return the result of a service that has no key, after logging what is missing without it.
+def skipped(
+    context: dg.AssetExecutionContext, service: Service, version: str, *, without: str | None = None
+) -> dg.MaterializeResult:
+    """Return the result of a service that has no key, after logging what is missing ``without`` it.
 
     The asset counts as materialized, with the ``version`` of the rows that are there, so what waits for it continues.
     """
     reason = f"skipped: {service.key_setting} is not set"
-    context.log.warning(f"{reason}; {service.without_key}.")
+    context.log.warning(f"{reason}; {without or service.without_key}.")
     return materialized(context, {"skipped": reason, "rows_written": 0, "requests": 0}, version=version)
 
 

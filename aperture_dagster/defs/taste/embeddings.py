@@ -1,5 +1,7 @@
 """Vectors of the titles."""
 
+from typing import TYPE_CHECKING, Any
+
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
@@ -7,10 +9,9 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import materialized, table
+from aperture_dagster.defs.taste.embedding import embed_changed, model_key_of
 from aperture_dagster.instance.pools import EMBEDDER
-from aperture_dagster.ranking.text import RECIPE, title_text
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.embedder import Embedder
 from aperture_dagster.resources.providers import Embedders
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.tidying import forget_old_models
@@ -20,16 +21,12 @@ from aperture_dagster.storage.vectors import (
     missing_vectors,
     model_table,
     register_model,
-    stored_hashes,
-    text_hash,
     text_rows,
-    write_vectors,
 )
 from aperture_dagster.storage.versions import content_version
-from aperture_dagster.worklist.progress import Progress
 
-# Vectors may cost money: no more than these are lost when the service gives up.
-BATCH = 500
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 @dg.asset(
@@ -55,11 +52,13 @@ def embeddings(
     with operator_errors(context, settings):
         embedder = embedders.get()
         sent_before = embedder.requests
-        model_key = f"{embedder.name}-recipe{RECIPE}"
+        model_key = model_key_of(embedder)
         with database.transaction() as connection:
             before = active_model(connection)
             register_model(connection, model_key, embedder.dimensions)
-        embedded, refused = _embed_changed(context, database, embedder, model_key)
+        embedded, refused, titles = embed_changed(context.log, database, embedder, model_key, _library_rows)
+        if not titles:
+            raise MissingPrerequisite("There is nothing to embed: materialize enriched_metadata first.")
         with database.transaction() as connection:
             missing = missing_vectors(connection, model_key)
             # What the model refuses today it will refuse tomorrow: the others do not wait for it. Some of these may
@@ -90,41 +89,5 @@ def embeddings(
     return materialized(context, metadata, version=f"{in_use}:{version}")
 
 
-def _embed_changed(
-    context: dg.AssetExecutionContext, database: Database, embedder: Embedder, model_key: str
-) -> tuple[int, list[dict[str, str]]]:
-    """Embed new and changed texts in batches; return how many, and the titles that the model refuses, with reasons."""
-    with database.transaction() as connection:
-        known = stored_hashes(connection, model_key)
-    embedded = last = 0
-    refused: list[dict[str, str]] = []
-    progress = Progress(context.log, "titles embedded")
-    while True:
-        with database.transaction() as connection:
-            rows = next(text_rows(connection, after=last, batch=BATCH), None)
-        if rows is None:
-            break
-        last = rows[-1]["work_id"]
-        titles = {row["work_id"]: row["title"] for row in rows}
-        texts = {row["work_id"]: title_text(row) for row in rows}
-        hashes = {work_id: text_hash(text, model_key) for work_id, text in texts.items()}
-        changed = [work_id for work_id in texts if known.get(work_id) != hashes[work_id]]
-        if changed:
-            embedding = embedder.embed([texts[work_id] for work_id in changed])
-            refused += [{"title": titles[changed[place]], "why": why} for place, why in embedding.refused.items()]
-            taken = [place for place in range(len(changed)) if place not in embedding.refused]
-            works = [changed[place] for place in taken]
-            with database.transaction() as connection:
-                write_vectors(
-                    connection, model_key, works, [hashes[work_id] for work_id in works], embedding.vectors[taken]
-                )
-            embedded += len(works)
-        progress.add(len(changed))
-    if not last:
-        raise MissingPrerequisite("There is nothing to embed: materialize enriched_metadata first.")
-    if refused:
-        context.log.warning(
-            f"The model refuses the texts of {len(refused):,} titles, which have no vector. "
-            f"The first is {refused[0]['title']}: {refused[0]['why']}"
-        )
-    return embedded, refused
+def _library_rows(connection: "Connection", after: int, batch: int) -> list[dict[str, Any]]:
+    return next(text_rows(connection, after=after, batch=batch), [])

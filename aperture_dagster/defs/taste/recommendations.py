@@ -10,6 +10,7 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.reporting import is_brief, markdown_table
+from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
@@ -17,7 +18,6 @@ from aperture_dagster.library.access import visible_copies
 from aperture_dagster.library.parental import within_limit
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.crowd import read_crowd
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.history import read_histories
@@ -118,24 +118,10 @@ def _ranking_model(
         users=[user.user_id for user in asked],
         excluded={user.user_id: _excluded(user, items, visible[user.user_id]) for user in asked},
         edges=edges if len(edges) else None,
-        crowd=_crowd(context, settings, items),
+        crowd=read_configured_crowd(context, settings, items),
     )
     config = RankingConfig(limit=settings.recommendations_per_list, diversity=settings.diversity)
     return prepare(inputs, config), visible
-
-
-def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: "pd.DataFrame") -> "pd.DataFrame | None":
-    """Read what other people watched together, when the operator points to it."""
-    if settings.crowd_folder is None:
-        return None
-    films = items[items["media_type"] == "movie"]
-    works = films["work_id"]
-    by_tmdb_id = {int(tmdb): work for work, tmdb in zip(works, films["tmdb_id"], strict=True) if tmdb == tmdb}
-    by_imdb_id = {imdb: work for work, imdb in zip(works, films["imdb_id"], strict=True) if imdb}
-    crowd = read_crowd(settings.crowd_folder.expanduser(), by_tmdb_id, by_imdb_id)
-    people = crowd["user_id"].nunique()
-    context.log.info(f"{people:,} people from outside, {len(crowd):,} ratings of films in the library")
-    return crowd
 
 
 def _excluded(user: User, items: "pd.DataFrame", visible: Mapping[int, int]) -> Any:

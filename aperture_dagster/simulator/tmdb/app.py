@@ -10,6 +10,9 @@ It follows version 3 as of June 2026 (``specs/tmdb-api.2026-06.json``). Beyond t
 - ``/trending`` has pages, as its ``total_pages`` says, although the parameter is not specified.
 - ``top_rated`` leaves out titles with few votes (developer.themoviedb.org, movie-top-rated-list: it is
   ``/discover`` by average, with at least 200 votes).
+- ``recommendations`` has two pages, whatever ``total_pages`` says (sct/overseerr issue 2749). Pages of it and of
+  ``/discover`` repeat a title of the page before (seerr-team/seerr issue 708).
+- ``include_adult=false`` only drops what is marked as adult, and only from ``/discover`` (sct/overseerr issue 4177).
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, date
 from typing import Any
 
 from starlette.responses import Response
@@ -29,7 +32,7 @@ from aperture_dagster.simulator.opinions import share
 from aperture_dagster.simulator.responses import JSONResponse, html_page
 from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled, left_out
 from aperture_dagster.simulator.state import SimulatorState
-from aperture_dagster.simulator.tmdb import payloads
+from aperture_dagster.simulator.tmdb import discover, payloads
 from aperture_dagster.simulator.tmdb.ids import genre_id, logo_path, picture_names
 from aperture_dagster.simulator.tmdb.library import TitleIndex
 from aperture_dagster.simulator.world import WorldTitle
@@ -59,7 +62,6 @@ _FIRST_SEGMENTS = {
 _LISTS_OF_FILMS = ("changes", "latest", "now_playing", "upcoming")
 _LISTS_OF_SERIES = ("airing_today", "changes", "latest", "on_the_air")
 _LEAST_VOTES = 200
-_FILTERS = ("with_genres", "vote_count.gte", "vote_average.gte", "sort_by", "page", "language")
 _SIZES = {
     "backdrop_sizes": ["w300", "w780", "w1280", "original"],
     "logo_sizes": ["w45", "w92", "w154", "w185", "w300", "w500", "original"],
@@ -84,6 +86,7 @@ class TmdbService(StandIn):
     def __init__(self, state: SimulatorState) -> None:
         self._bearer = f"Bearer {state.settings.tmdb_key}"
         self._index: TitleIndex | None = None
+        self._discovery: discover.Discovery | None = None
         self._index_version = -1
         self._answers: OrderedDict[tuple[str, str], Response] = OrderedDict()
         details, part = ("append_to_response", "language", "include_image_language"), ("language", "page")
@@ -91,8 +94,8 @@ class TmdbService(StandIn):
             ("/configuration", self._configuration, ()),
             ("/genre/movie/list", self._genres, ("language",)),
             ("/genre/tv/list", self._genres, ("language",)),
-            ("/discover/movie", self._discover, (*_FILTERS, "primary_release_date.gte", "primary_release_date.lte")),
-            ("/discover/tv", self._discover, (*_FILTERS, "first_air_date.gte", "first_air_date.lte")),
+            ("/discover/movie", self._discover, discover.parameters("movie")),
+            ("/discover/tv", self._discover, discover.parameters("series")),
             ("/movie/popular", self._popular, part),
             ("/tv/popular", self._popular, part),
             ("/movie/top_rated", self._top_rated, part),
@@ -149,11 +152,16 @@ class TmdbService(StandIn):
         return request.query.get("api_key") == self._state.settings.tmdb_key
 
     @property
+    def _today(self) -> date:
+        return self._state.today.astimezone(UTC).date()
+
+    @property
     def _titles(self) -> TitleIndex:
         if self._index is None or self._index_version != self._state.titles_version:
             moved = self._state.settings.tmdb_moved
             titles = self._state.titles.values()
-            self._index = TitleIndex(_moved(title, moved) for title in titles) if moved else TitleIndex(titles)
+            self._index = TitleIndex((_moved(title, moved) for title in titles) if moved else titles, self._today)
+            self._discovery = None
             self._index_version = self._state.titles_version
             self._answers.clear()
         return self._index
@@ -178,9 +186,7 @@ class TmdbService(StandIn):
         if len(appended) > _MOST_APPENDED:
             return error_response(400, 27)
         is_movie = title.media_type == "movie"
-        content = (
-            payloads.movie(title) if is_movie else payloads.series(title, self._state.today.astimezone(UTC).date())
-        )
+        content = payloads.movie(title) if is_movie else payloads.series(title, self._today)
         self._translate(content, title, request.query.get("language"))
         parts = payloads.APPENDABLE[title.media_type]
         for name in appended:
@@ -328,30 +334,11 @@ class TmdbService(StandIn):
         page = _page(request)
         if page is None:
             return error_response(400, 22)
-        query = request.query
-        is_movie = request.path.endswith("/movie")
-        found = self._titles.popular("movie" if is_movie else "series")
-        genres = query.get("with_genres")
-        if genres:
-            needs_all = "|" not in genres
-            wanted = {int(part) for part in re.split(r"[,|]", genres) if part.isdecimal()}
-            found = [title for title in found if _has_genres(set(self._titles.genre_ids(title)), wanted, needs_all)]
-        votes, average = query.get("vote_count.gte"), query.get("vote_average.gte")
-        if votes:
-            found = [title for title in found if (title.vote_count or 0) >= float(votes)]
-        if average:
-            found = [title for title in found if (title.vote_average or 0.0) >= float(average)]
-        day = "primary_release_date" if is_movie else "first_air_date"
-        if first := query.get(f"{day}.gte"):
-            found = [title for title in found if (title.release_date or "") >= first]
-        if last := query.get(f"{day}.lte"):
-            found = [title for title in found if title.release_date and title.release_date <= last]
-        order = query.get("sort_by") or "popularity.desc"
-        if order not in ("popularity.desc", "vote_average.desc"):
-            raise Unmodelled(f"sort_by={order}")
-        if order == "vote_average.desc":
-            found = sorted(found, key=lambda title: -(title.vote_average or 0.0))
-        return JSONResponse(payloads.result_page(found, page, entry=payloads.discovered))
+        titles = self._titles
+        if self._discovery is None:
+            self._discovery = discover.Discovery(titles)
+        found = self._discovery.find(_media_type(request), request.query)
+        return JSONResponse(payloads.result_page(found, page, entry=payloads.discovered, repeats=True))
 
 
 def _media_type(request: Request) -> str:
@@ -361,10 +348,6 @@ def _media_type(request: Request) -> str:
 def _moved(title: WorldTitle, moved: Mapping[int, int]) -> WorldTitle:
     """Return a title with its current TMDb id."""
     return title if title.tmdb_id is None else replace(title, tmdb_id=moved.get(title.tmdb_id, title.tmdb_id))
-
-
-def _has_genres(ids: set[int], wanted: set[int], needs_all: bool) -> bool:
-    return wanted <= ids if needs_all else bool(wanted & ids)
 
 
 _CACHED = {"Cache-Control": "public, max-age=21600"}

@@ -16,6 +16,17 @@ _GENRES = {
     "kids": 10762, "news": 10763, "reality": 10764, "sci-fi & fantasy": 10765, "soap": 10766, "talk": 10767,
     "war & politics": 10768,
 }  # fmt: skip
+COUNTRIES = {
+    "AR": "Argentina", "AT": "Austria", "AU": "Australia", "BE": "Belgium", "BR": "Brazil", "CA": "Canada",
+    "CH": "Switzerland", "CN": "China", "DE": "Germany", "DK": "Denmark", "ES": "Spain", "FI": "Finland",
+    "FR": "France", "GB": "United Kingdom", "GR": "Greece", "HK": "Hong Kong", "HU": "Hungary", "ID": "Indonesia",
+    "IE": "Ireland", "IL": "Israel", "IN": "India", "IR": "Iran", "IS": "Iceland", "IT": "Italy", "JP": "Japan",
+    "KR": "South Korea", "MX": "Mexico", "NL": "Netherlands", "NO": "Norway", "NZ": "New Zealand", "PL": "Poland",
+    "RU": "Russia", "SE": "Sweden", "SU": "Soviet Union", "TW": "Taiwan", "US": "United States of America",
+    "XG": "West Germany", "ZA": "South Africa",
+}  # fmt: skip
+"""Names of countries by ISO 3166-1 code; those that no longer exist have TMDb's codes."""
+_CODES = {name: code for code, name in COUNTRIES.items()}
 
 
 @lru_cache(maxsize=262_144)
@@ -27,6 +38,11 @@ def named_id(kind: str, name: str) -> int:
 def genre_id(name: str) -> int:
     """Return TMDb's id of a genre, or one made from the name."""
     return _GENRES.get(name.lower()) or named_id("genre", name)
+
+
+def country_code(country: str) -> str:
+    """Return the code of a country that a world gives by name or by code."""
+    return _CODES.get(country, country)
 
 
 def credit_id(*parts: object) -> str:
@@ -51,7 +67,8 @@ def picture_names(titles: Iterable[WorldTitle]) -> Iterator[str]:
     """Yield the file names of all pictures of these titles."""
     organisations: set[tuple[str, str]] = set()
     for title in titles:
-        keys = [title.key, *(f"{title.key}|{season}" for season in range(1, len(title.episodes_per_season) + 1))]
+        first = 0 if title.specials else 1
+        keys = [title.key, *(f"{title.key}|{season}" for season in range(first, len(title.episodes_per_season) + 1))]
         if title.collection is not None:
             keys.append(f"collection:{title.collection[0]}")
         yield from (picture_path(key, use)[1:] for key in keys for use in ("poster", "backdrop"))

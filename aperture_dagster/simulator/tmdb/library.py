@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 
-from aperture_dagster.simulator.tmdb.ids import genre_id, named_id
+from aperture_dagster.simulator.tmdb.ids import named_id
 from aperture_dagster.simulator.world import WorldTitle
 
 _SIMILAR = 20
+_RECOMMENDED_AT_MOST = 40
 
 
 class TitleIndex:
-    """Titles by TMDb, IMDb and TVDb id, collections, companies and networks. Rebuilt when the titles change."""
+    """Titles by TMDb, IMDb and TVDb id, collections, companies and networks. Rebuilt when the titles change.
 
-    def __init__(self, titles: Iterable[WorldTitle]) -> None:
+    ``today`` decides what is available by now.
+    """
+
+    def __init__(self, titles: Iterable[WorldTitle], today: date) -> None:
+        self.today = today
         self.movies: dict[int, WorldTitle] = {}
         self.series: dict[int, WorldTitle] = {}
         self.by_imdb: dict[str, WorldTitle] = {}
@@ -48,9 +54,10 @@ class TitleIndex:
         return self.movies if media_type == "movie" else self.series
 
     def recommended(self, title: WorldTitle) -> list[WorldTitle]:
-        """Return the world's recommendations for a title, as far as TMDb knows them, of the same media type."""
+        """Return the world's recommendations for a title: at most 40 that TMDb knows, of the same media type."""
         known: Mapping[int, WorldTitle] = self._of(title.media_type)
-        return [known[tmdb_id] for tmdb_id in title.recommended_tmdb_ids if tmdb_id in known]
+        found = [known[tmdb_id] for tmdb_id in title.recommended_tmdb_ids if tmdb_id in known]
+        return found[:_RECOMMENDED_AT_MOST]
 
     def similar(self, title: WorldTitle) -> list[WorldTitle]:
         """Return up to 20 titles of the same first genre and similar popularity."""
@@ -67,7 +74,3 @@ class TitleIndex:
             found = sorted(self._of(media_type).values(), key=lambda title: -(title.popularity or 0.0))
             self._popular[media_type] = found
         return found
-
-    def genre_ids(self, title: WorldTitle) -> list[int]:
-        """Return the ids of a title's genres."""
-        return [genre_id(name) for name in title.genres]

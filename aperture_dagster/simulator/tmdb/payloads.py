@@ -8,12 +8,23 @@ from functools import partial
 from typing import Any
 
 from aperture_dagster.simulator.catalogue import episode_air_date, stable_number
-from aperture_dagster.simulator.tmdb.ids import credit_id, genre_id, logo_path, named_id, picture_path
+from aperture_dagster.simulator.opinions import share
+from aperture_dagster.simulator.tmdb.ids import (
+    COUNTRIES,
+    country_code,
+    credit_id,
+    genre_id,
+    logo_path,
+    named_id,
+    picture_path,
+)
 from aperture_dagster.simulator.tmdb.library import TitleIndex
+from aperture_dagster.simulator.tmdb.offers import watch_providers
+from aperture_dagster.simulator.tmdb.releases import content_ratings, release_dates
 from aperture_dagster.simulator.world import WorldTitle
 
-_COUNTRIES = {"US": "United States of America", "GB": "United Kingdom", "FR": "France", "DE": "Germany", "JP": "Japan"}
 _LANGUAGES = {"en": "English", "fr": "French", "de": "German", "ja": "Japanese", "es": "Spanish", "it": "Italian"}
+_PER_PAGE = 20
 
 
 def list_item(title: WorldTitle, *, with_media_type: bool = True) -> dict[str, Any]:
@@ -23,7 +34,7 @@ def list_item(title: WorldTitle, *, with_media_type: bool = True) -> dict[str, A
         ("title", "original_title", "release_date") if is_movie else ("name", "original_name", "first_air_date")
     )
     item: dict[str, Any] = {
-        "adult": False,
+        "adult": title.adult,
         "backdrop_path": picture_path(title.key, "backdrop"),
         "id": title.tmdb_id,
         name: title.title,
@@ -40,7 +51,7 @@ def list_item(title: WorldTitle, *, with_media_type: bool = True) -> dict[str, A
     if is_movie:
         item["video"] = False
     else:
-        item["origin_country"] = list(title.countries)
+        item["origin_country"] = _countries(title)
     if with_media_type:
         item["media_type"] = "movie" if is_movie else "tv"
     return item
@@ -61,19 +72,32 @@ def discovered(title: WorldTitle) -> dict[str, Any]:
 
 
 def result_page(
-    titles: Sequence[WorldTitle], page: int = 1, *, entry: Callable[[WorldTitle], dict[str, Any]] = list_item
+    titles: Sequence[WorldTitle],
+    page: int = 1,
+    *,
+    entry: Callable[[WorldTitle], dict[str, Any]] = list_item,
+    repeats: bool = False,
 ) -> dict[str, Any]:
-    """Return a page of 20 titles of a result list, each made by ``entry``."""
-    shown = titles[(page - 1) * 20 : page * 20]
+    """Return a page of 20 titles of a result list, each made by ``entry``.
+
+    A list that ``repeats`` has moved on when an even page is read, as a title rose in it: the page begins with the last
+    title of the page before, and the title that would have been its last one is not seen.
+    """
+    start = (page - 1) * _PER_PAGE - (1 if repeats and page % 2 == 0 else 0)
     return {
         "page": page,
-        "results": [entry(title) for title in shown],
-        "total_pages": min(500, (len(titles) + 19) // 20),
+        "results": [entry(title) for title in titles[start : start + _PER_PAGE]],
+        "total_pages": min(500, (len(titles) + _PER_PAGE - 1) // _PER_PAGE),
         "total_results": len(titles),
     }
 
 
-def _organisations(kind: str, names: Sequence[str], country: str) -> list[dict[str, Any]]:
+def _countries(title: WorldTitle) -> list[str]:
+    return [country_code(country) for country in title.countries]
+
+
+def _organisations(kind: str, names: Sequence[str], countries: Sequence[str]) -> list[dict[str, Any]]:
+    country = countries[0] if countries else ""
     return [
         {"id": named_id(kind, name), "logo_path": logo_path(kind, name), "name": name, "origin_country": country}
         for name in names
@@ -81,22 +105,22 @@ def _organisations(kind: str, names: Sequence[str], country: str) -> list[dict[s
 
 
 def _common(title: WorldTitle) -> dict[str, Any]:
-    country = title.countries[0] if title.countries else ""
+    countries = _countries(title)
     language = title.language or "en"
     language_name = _LANGUAGES.get(language, language)
     return {
-        "adult": False,
+        "adult": title.adult,
         "backdrop_path": picture_path(title.key, "backdrop"),
         "genres": [{"id": genre_id(name), "name": name} for name in title.genres],
         "homepage": "",
         "id": title.tmdb_id,
-        "origin_country": list(title.countries),
+        "origin_country": countries,
         "original_language": language,
         "overview": title.overview,
         "popularity": title.popularity or 0.0,
         "poster_path": picture_path(title.key, "poster"),
-        "production_companies": _organisations("company", title.companies, country),
-        "production_countries": [{"iso_3166_1": code, "name": _COUNTRIES.get(code, code)} for code in title.countries],
+        "production_companies": _organisations("company", title.companies, countries),
+        "production_countries": [{"iso_3166_1": code, "name": COUNTRIES.get(code, code)} for code in countries],
         "spoken_languages": [{"english_name": language_name, "iso_639_1": language, "name": language_name}],
         "tagline": title.tagline,
         "vote_average": title.vote_average or 0.0,
@@ -144,7 +168,6 @@ def series(title: WorldTitle, today: date) -> dict[str, Any]:
     airing = status in ("Returning Series", "In Production")
     last = _episode(title, len(counts), counts[-1]) if counts and counts[-1] else None
     runtimes = [title.runtime_minutes] if title.runtime_minutes and stable_number(title.key) % 2 else []
-    country = title.countries[0] if title.countries else ""
     return _common(title) | {
         "created_by": [
             {
@@ -163,15 +186,21 @@ def series(title: WorldTitle, today: date) -> dict[str, Any]:
         "last_air_date": last["air_date"] if last else None,
         "last_episode_to_air": last,
         "name": title.title,
-        "networks": _organisations("network", title.networks, country),
+        "networks": _organisations("network", title.networks, _countries(title)),
         "next_episode_to_air": _next_episode(title, today) if airing and counts else None,
         "number_of_episodes": sum(counts),
         "number_of_seasons": len(counts),
         "original_name": title.original_title or title.title,
-        "seasons": [_season_stub(title, number, count) for number, count in enumerate(counts, start=1)],
+        "seasons": [_season_stub(title, number, count) for number, count in _seasons(title)],
         "status": status,
         "type": "Scripted",
     }
+
+
+def _seasons(title: WorldTitle) -> list[tuple[int, int]]:
+    """Return numbers of seasons and of their episodes. Specials are season 0, which is not counted anywhere."""
+    specials = [(0, title.specials)] if title.specials else []
+    return [*specials, *enumerate(title.episodes_per_season, start=1)]
 
 
 def _season_stub(title: WorldTitle, number: int, count: int) -> dict[str, Any]:
@@ -179,7 +208,7 @@ def _season_stub(title: WorldTitle, number: int, count: int) -> dict[str, Any]:
         "air_date": episode_air_date(title, number, 1),
         "episode_count": count,
         "id": named_id("season", f"{title.key}|{number}"),
-        "name": f"Season {number}",
+        "name": f"Season {number}" if number else "Specials",
         "overview": "",
         "poster_path": picture_path(f"{title.key}|{number}", "poster"),
         "season_number": number,
@@ -212,16 +241,16 @@ def _next_episode(title: WorldTitle, today: date) -> dict[str, Any]:
 
 def season(title: WorldTitle, number: int) -> dict[str, Any] | None:
     """Return a season with its episodes; None when it does not exist."""
-    if not 1 <= number <= len(title.episodes_per_season):
+    count = dict(_seasons(title)).get(number)
+    if count is None:
         return None
-    count = title.episodes_per_season[number - 1]
     content = _season_stub(title, number, count) | {
         "_id": credit_id(title.key, "season", number),
         "episodes": [
             _episode(title, number, each) | {"episode_type": "standard", "crew": [], "guest_stars": []}
             for each in range(1, count + 1)
         ],
-        "networks": _organisations("network", title.networks, title.countries[0] if title.countries else ""),
+        "networks": _organisations("network", title.networks, _countries(title)),
     }
     del content["episode_count"]
     return content
@@ -309,20 +338,6 @@ def _images(title: WorldTitle) -> dict[str, Any]:
     }
 
 
-def _release_dates(title: WorldTitle) -> dict[str, Any]:
-    if not title.official_rating or not title.release_date:
-        return {"results": []}
-    release = {"certification": title.official_rating, "descriptors": [], "iso_639_1": "", "note": "", "type": 3}
-    release["release_date"] = f"{title.release_date}T00:00:00.000Z"
-    return {"results": [{"iso_3166_1": "US", "release_dates": [release]}]}
-
-
-def _content_ratings(title: WorldTitle) -> dict[str, Any]:
-    if not title.official_rating:
-        return {"results": []}
-    return {"results": [{"descriptors": [], "iso_3166_1": "US", "rating": title.official_rating}]}
-
-
 def keywords(title: WorldTitle) -> dict[str, Any]:
     """Return keywords, for films under ``keywords`` and for series under ``results``."""
     entries = [{"id": named_id("keyword", name), "name": name} for name in title.keywords]
@@ -330,8 +345,13 @@ def keywords(title: WorldTitle) -> dict[str, Any]:
 
 
 def recommendations(title: WorldTitle, index: TitleIndex, page: int = 1) -> dict[str, Any]:
-    """Return recommendations, with their media types."""
-    return result_page(index.recommended(title), page)
+    """Return recommendations, with their media types; two pages at most, whatever ``total_pages`` says."""
+    found = index.recommended(title)
+    answer = result_page(found, page, repeats=share(title.key, "recommendations") < 0.5)
+    if len(found) > _PER_PAGE:
+        answer["total_pages"] += 1
+        answer["total_results"] += _PER_PAGE
+    return answer
 
 
 def similar(title: WorldTitle, index: TitleIndex, page: int = 1) -> dict[str, Any]:
@@ -348,16 +368,16 @@ _BOTH: dict[str, _Appendable] = {
     "recommendations": recommendations,
     "similar": similar,
     "videos": lambda title, _: {"results": []},
-    "watch/providers": lambda title, _: {"results": {}},
+    "watch/providers": lambda title, index: watch_providers(title, index.today),
     "translations": lambda title, _: {"translations": []},
     "alternative_titles": lambda title, _: {"titles" if title.media_type == "movie" else "results": []},
     "reviews": lambda title, _: {"page": 1, "results": [], "total_pages": 0, "total_results": 0},
 }
 APPENDABLE: dict[str, dict[str, _Appendable]] = {
-    "movie": _BOTH | {"release_dates": lambda title, _: _release_dates(title)},
+    "movie": _BOTH | {"release_dates": lambda title, _: release_dates(title)},
     "series": _BOTH
     | {
-        "content_ratings": lambda title, _: _content_ratings(title),
+        "content_ratings": lambda title, _: content_ratings(title),
         "aggregate_credits": lambda title, _: _aggregate_credits(title),
     },
 }

@@ -1,0 +1,78 @@
+"""How suggestions are shown on the assets' pages."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.defs.reporting import is_brief, markdown_table
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.suggestions import where_to_stream, why_suggested
+
+SHOWN, SHOWN_SCORES = 4, 8
+POSTER = "w92"
+LONGEST_TITLE = 40
+
+
+def shown_lists(
+    context: dg.AssetExecutionContext, settings: Settings, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Show the top of a user's films and series: posters, reasons and services; only titles in runs of automation."""
+    from aperture_dagster.ranking.discovery import DISCOVERY_COMPONENTS
+
+    shown: dict[str, Any] = {}
+    for media_type, name in (("movie", "suggested_films"), ("series", "suggested_series")):
+        own = [row for row in rows if row["media_type"] == media_type]
+        if is_brief(context):
+            lines = [f"{row['rank']}. {row['title']} ({row['year']})" for row in own[:SHOWN]]
+            shown[name] = dg.MetadataValue.md("\n".join(lines) or "*nothing*")
+            continue
+        shown[name] = markdown_table([_described(settings, row) for row in own[:SHOWN]])
+        parts = [
+            {"rank": row["rank"], "title": _short(row["title"]), "score": row["score"]}
+            | {part: f"{row['components'].get(part, 0):.2f}" for part in DISCOVERY_COMPONENTS}
+            for row in own[:SHOWN_SCORES]
+        ]
+        shown[f"{name}_score"] = markdown_table(parts)
+    return shown
+
+
+def household_lists(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Show the top of the household's films and series, and whom each would please."""
+    shown: dict[str, Any] = {}
+    for media_type, name in (("movie", "films"), ("series", "series")):
+        own = [row for row in rows if row["media_type"] == media_type]
+        shown[name] = markdown_table(
+            [
+                {
+                    "rank": row["rank"],
+                    "poster": poster(settings, row["poster_path"]),
+                    "title": _short(row["title"]),
+                    "year": row["year"],
+                    "would please": ", ".join(row["users"][:3]) + (" …" if len(row["users"]) > 3 else ""),
+                    "stream": where_to_stream(row["providers"]),
+                }
+                for row in own[:SHOWN]
+            ]
+        )
+    return shown
+
+
+def poster(settings: Settings, path: str | None) -> str:
+    """Return Markdown that shows a small poster from TMDb; empty without one."""
+    return f"![]({settings.tmdb_image_url}/{POSTER}{path})" if path else ""
+
+
+def _described(settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "rank": row["rank"],
+        "poster": poster(settings, row["poster_path"]),
+        "title": _short(row["title"]),
+        "year": row["year"],
+        "why": why_suggested(row),
+        "stream": where_to_stream(row["providers"]),
+    }
+
+
+def _short(title: str) -> str:
+    return title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…"

@@ -1,0 +1,27 @@
+"""What other people watched together, from a folder of the operator."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from aperture_dagster.resources.crowd import read_crowd
+from aperture_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_configured_crowd(
+    context: dg.AssetExecutionContext, settings: Settings, items: "pd.DataFrame"
+) -> "pd.DataFrame | None":
+    """Read what other people watched together, as far as it is in ``items``, when the operator points to it."""
+    if settings.crowd_folder is None:
+        return None
+    films = items[items["media_type"] == "movie"]
+    works = films["work_id"]
+    by_tmdb_id = {int(tmdb): work for work, tmdb in zip(works, films["tmdb_id"], strict=True) if tmdb == tmdb}
+    by_imdb_id = {imdb: work for work, imdb in zip(works, films["imdb_id"], strict=True) if imdb}
+    crowd = read_crowd(settings.crowd_folder.expanduser(), by_tmdb_id, by_imdb_id)
+    people = crowd["user_id"].nunique()
+    context.log.info(f"{people:,} people from outside, {len(crowd):,} ratings of known films")
+    return crowd

@@ -1,0 +1,84 @@
+"""Embed the texts of titles that are new or changed."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from aperture_dagster.ranking.text import RECIPE, title_text
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.embedder import Embedder
+from aperture_dagster.storage.vectors import VectorTable, stored_hashes, text_hash, write_vectors
+from aperture_dagster.worklist.progress import Progress
+
+if TYPE_CHECKING:
+    import logging
+
+    from sqlalchemy import Connection
+
+# Vectors may cost money: no more than these are lost when the service gives up.
+BATCH = 500
+
+
+def model_key_of(embedder: Embedder) -> str:
+    """Return the key of vectors that this embedder makes by the recipe in use."""
+    return f"{embedder.name}-recipe{RECIPE}"
+
+
+def embed_changed(
+    log: "logging.Logger",
+    database: Database,
+    embedder: Embedder,
+    model_key: str,
+    rows_after: "Callable[[Connection, int, int], list[dict[str, Any]]]",
+    vectors: VectorTable = "embeddings",
+) -> tuple[int, list[dict[str, str]], int]:
+    """Embed new and changed texts in batches.
+
+    Args:
+        log: for progress, and titles that the model refuses.
+        database: where the vectors are stored.
+        embedder: of the texts.
+        model_key: of the vectors; the model is registered.
+        rows_after: returns the titles after a work id, at most so many, by work id.
+        vectors: the table of the vectors.
+
+    Returns:
+        How many were embedded, the titles that the model refuses, with reasons, and how many titles there are.
+    """
+    with database.transaction() as connection:
+        known = stored_hashes(connection, model_key, vectors)
+    embedded = last = seen = 0
+    refused: list[dict[str, str]] = []
+    progress = Progress(log, "titles embedded")
+    while True:
+        with database.transaction() as connection:
+            rows = rows_after(connection, last, BATCH)
+        if not rows:
+            break
+        seen += len(rows)
+        last = rows[-1]["work_id"]
+        titles = {row["work_id"]: row["title"] for row in rows}
+        texts = {row["work_id"]: title_text(row) for row in rows}
+        hashes = {work_id: text_hash(text, model_key) for work_id, text in texts.items()}
+        changed = [work_id for work_id in texts if known.get(work_id) != hashes[work_id]]
+        if changed:
+            embedding = embedder.embed([texts[work_id] for work_id in changed])
+            refused += [{"title": titles[changed[place]], "why": why} for place, why in embedding.refused.items()]
+            taken = [place for place in range(len(changed)) if place not in embedding.refused]
+            works = [changed[place] for place in taken]
+            with database.transaction() as connection:
+                write_vectors(
+                    connection,
+                    model_key,
+                    works,
+                    [hashes[work_id] for work_id in works],
+                    embedding.vectors[taken],
+                    vectors,
+                )
+            embedded += len(works)
+        progress.add(len(changed))
+    if refused:
+        log.warning(
+            f"The model refuses the texts of {len(refused):,} titles, which have no vector. "
+            f"The first is {refused[0]['title']}: {refused[0]['why']}"
+        )
+    return embedded, refused, seen

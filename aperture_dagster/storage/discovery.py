@@ -1,0 +1,332 @@
+"""The pool of discovery: titles outside the library, the lists that suggested them, and who was suggested what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from aperture_dagster.library.discovery import DetailsPlan, KnownList, MediaType, Wanted
+from aperture_dagster.library.identity import ProviderIds
+from aperture_dagster.library.listed import SuggestedPage, SuggestedTitle
+from aperture_dagster.storage.bulk import WriteCounts, storable, upsert
+from aperture_dagster.storage.lists import replace_rows
+from aperture_dagster.storage.populations import Population
+from aperture_dagster.storage.queries import execute, read_rows, read_value
+from aperture_dagster.storage.tables import discovery_lists, discovery_pool, discovery_suggestions
+from aperture_dagster.storage.works import works_for
+
+# The name of TMDb's list of the pool in ``fetches``.
+POOL_SOURCE = "tmdb_discovery"
+# Priority of titles whose details are not requested now.
+NOT_NOW = 2_000_000_000
+# Columns that are answers of TMDb.
+DETAILS = tuple(
+    column.name
+    for column in discovery_pool.columns
+    if column.name not in ("work_id", "media_type", "wanted_at", "priority", "fetched_at")
+)
+# Ids, of any kind, of what the library has.
+_OWNED = """
+    SELECT media_type, tmdb_id, imdb_id, tvdb_id FROM present_titles
+    UNION ALL SELECT media_type, tmdb_id, imdb_id, tvdb_id FROM work_ids w
+      WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)"""
+
+
+def pool_population(budget: int) -> Population:
+    """Return the titles of the pool whose details are requested in this run: ``budget`` is how many were chosen."""
+    chosen = f"p.priority < {int(budget)}"
+    return Population(
+        kinds=("movie", "series"),
+        members="SELECT p.media_type AS kind, p.work_id AS item, p.wanted_at AS added_at FROM discovery_pool p "
+        f"WHERE {chosen} AND {{askable}}",
+        has_member=f"EXISTS (SELECT 1 FROM discovery_pool p WHERE p.work_id = f.item AND {chosen})",
+        name="SELECT coalesce(p.title, p.media_type || ' ' || p.tmdb_id) AS name, "
+        "extract(year FROM p.release_date)::int AS year FROM discovery_pool p WHERE p.work_id = f.item",
+        columns=("p.tmdb_id", "p.imdb_id", "p.tvdb_id"),
+        joins="JOIN discovery_pool p ON p.work_id = f.item",
+    )
+
+
+# Lists
+
+
+def read_lists(connection: Connection, *, since: datetime, today: datetime) -> dict[str, KnownList]:
+    """Read the lists that were read after ``since``, by request; ``today`` is when the day began."""
+    statement = "SELECT request, entries, read_at FROM discovery_lists WHERE read_at >= :since"
+    return {
+        row.request: KnownList(
+            tuple(_entry(one) for one in row.entries["titles"]), row.entries["more"], row.read_at >= today
+        )
+        for row in execute(connection, statement, since=since)
+    }
+
+
+def write_list(connection: Connection, request: str, media_type: str, page: SuggestedPage, *, now: datetime) -> None:
+    """Remember a page of a list that was read."""
+    entries = {"titles": [_as_json(one) for one in page.entries], "more": page.has_more}
+    upsert(connection, discovery_lists, [
+        {"request": request, "media_type": media_type, "entries": entries, "read_at": now}
+    ])  # fmt: skip
+
+
+def lists_read(connection: Connection, *, since: datetime) -> int:
+    """Count the lists that were requested from TMDb since then."""
+    statement = "SELECT count(*) FROM discovery_lists WHERE read_at >= :since AND request NOT LIKE 'trakt/%'"
+    return read_value(connection, statement, since=since)
+
+
+def _as_json(one: SuggestedTitle) -> dict[str, Any]:
+    values = {
+        "tmdb": one.tmdb_id,
+        "imdb": one.imdb_id,
+        "tvdb": one.tvdb_id,
+        "votes": one.votes,
+        "language": one.language,
+        "released": one.released.isoformat() if one.released is not None else None,
+        "adult": one.is_adult or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _entry(one: Mapping[str, Any]) -> SuggestedTitle:
+    released = one.get("released")
+    return SuggestedTitle(
+        one.get("tmdb"),
+        one.get("imdb"),
+        one.get("tvdb"),
+        one.get("votes"),
+        one.get("language"),
+        date.fromisoformat(released) if released else None,
+        bool(one.get("adult")),
+    )
+
+
+# The pool
+
+
+def known_titles(connection: Connection, *, now: datetime) -> dict[tuple[str, int], bool]:
+    """Return the titles of the pool by media type and TMDb id, and whether their details are due."""
+    statement = """
+        SELECT p.media_type, p.tmdb_id, f.item IS NULL OR f.outcome = 'waiting' OR f.due_at <= :now AS is_due
+        FROM discovery_pool p LEFT JOIN fetches f ON (f.source, f.kind, f.item) = (:source, p.media_type, p.work_id)"""
+    found = execute(connection, statement, source=POOL_SOURCE, now=now)
+    return {(row.media_type, row.tmdb_id): row.is_due for row in found}
+
+
+def details_requested(connection: Connection, *, since: datetime) -> int:
+    """Count the titles of the pool whose details were requested since then."""
+    statement = "SELECT count(*) FROM fetches WHERE source = :source AND attempted_at >= :since"
+    return read_value(connection, statement, source=POOL_SOURCE, since=since)
+
+
+def admit(connection: Connection, plan: DetailsPlan, *, now: datetime) -> int:
+    """Add new titles to the pool, and note what is wanted now and in which order; return how many are new.
+
+    A title whose ids point to two different works is left out.
+    """
+    connection.exec_driver_sql(f"UPDATE discovery_pool SET priority = {NOT_NOW} WHERE priority <> {NOT_NOW}")
+    places = {one.key: place for place, one in enumerate(plan.request)}
+    rows: list[dict[str, Any]] = []
+    taken: set[int] = set()
+    for media_type in ("movie", "series"):
+        own = [one for one in (*plan.request, *plan.keep) if one.media_type == media_type]
+        ids = [ProviderIds(one.ids.tmdb_id, one.ids.imdb_id, one.ids.tvdb_id) for one in own]
+        for one, work_id in zip(own, works_for(connection, media_type, ids) if own else [], strict=True):
+            if work_id is None or work_id in taken:
+                continue
+            taken.add(work_id)
+            rows.append(
+                {
+                    "work_id": work_id,
+                    "media_type": media_type,
+                    "tmdb_id": one.ids.tmdb_id,
+                    "wanted_at": now,
+                    "priority": places.get(one.key, NOT_NOW),
+                }
+            )
+    # What another row of the pool already has under this id stays there.
+    statement = """
+        SELECT work_id, media_type, tmdb_id FROM discovery_pool p
+        WHERE (media_type, tmdb_id) IN (SELECT * FROM unnest(CAST(:types AS text[]), CAST(:ids AS bigint[])))"""
+    there = {
+        (row.media_type, row.tmdb_id): row.work_id
+        for row in execute(
+            connection, statement, types=[row["media_type"] for row in rows], ids=[row["tmdb_id"] for row in rows]
+        )
+    }
+    for row in rows:
+        row["work_id"] = there.get((row["media_type"], row["tmdb_id"]), row["work_id"])
+    columns = ("work_id", "media_type", "tmdb_id", "wanted_at", "priority")
+    return upsert(connection, discovery_pool, rows, columns=columns).inserted
+
+
+def pool_works(connection: Connection) -> dict[tuple[MediaType, int], int]:
+    """Return the work of each title of the pool by media type and TMDb id."""
+    found = execute(connection, "SELECT media_type, tmdb_id, work_id FROM discovery_pool")
+    return {(row.media_type, row.tmdb_id): row.work_id for row in found}
+
+
+def write_suggestions(
+    connection: Connection, user_id: str, wanted: Sequence[Wanted], works: Mapping[tuple[MediaType, int], int]
+) -> WriteCounts:
+    """Replace what lists suggested to a user, as far as it is in the pool; equal rows are not written."""
+    rows = {
+        (works[one.key], each.source, each.seed): {
+            "user_id": user_id,
+            "work_id": works[one.key],
+            "source": each.source,
+            "seed": each.seed,
+            "rank": min(each.rank, 32_767),
+        }
+        for one in wanted
+        if one.key in works
+        for each in one.suggestions
+    }
+    return replace_rows(connection, discovery_suggestions, list(rows.values()), user_id=user_id)
+
+
+def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]], *, now: datetime) -> int:
+    """Write details of titles of the pool by work; return how many rows were written.
+
+    If TMDb has another number for a title by now, so does the pool. If that is a title of the pool already, the old one
+    leaves it. What users have dismissed stays dismissed: dismissals know a title by all of its ids.
+    """
+    written = 0
+    for work_id, answer in answers.items():
+        key = {"work": work_id, "tmdb_id": answer["tmdb_id"]}
+        statement = """
+            SELECT p.tmdb_id, p.media_type, EXISTS (SELECT 1 FROM discovery_pool o WHERE o.media_type = p.media_type
+              AND o.tmdb_id = :tmdb_id AND o.work_id <> p.work_id) AS is_known
+            FROM discovery_pool p WHERE work_id = :work FOR UPDATE"""
+        row = execute(connection, statement, **key).first()
+        if row is None:
+            continue
+        if row.is_known:
+            forget(connection, [work_id])
+            continue
+        if row.tmdb_id != answer["tmdb_id"]:
+            # Of the library's works, the library says the ids.
+            statement = """
+                UPDATE works w SET tmdb_id = :tmdb_id WHERE work_id = :work
+                AND NOT EXISTS (SELECT 1 FROM titles t WHERE t.work_id = w.work_id)
+                AND NOT EXISTS (SELECT 1 FROM works o
+                  WHERE o.media_type = w.media_type AND o.tmdb_id = :tmdb_id AND o.work_id <> w.work_id)"""
+            execute(connection, statement, **key)
+        written += 1
+        values = {name: storable(answer[name]) for name in DETAILS}
+        columns = ", ".join(f'"{name}"' for name in DETAILS)
+        statement = f"""
+            UPDATE discovery_pool p SET ({columns}, fetched_at) = (SELECT {columns}, CAST(:now AS timestamptz)
+            FROM jsonb_populate_record(NULL::discovery_pool, CAST(:answer AS jsonb))) WHERE p.work_id = :work"""
+        execute(connection, statement, now=now, answer=json.dumps(values, default=str), work=work_id)
+    return written
+
+
+def forget(connection: Connection, works: Sequence[int]) -> int:
+    """Delete titles from the pool and from all lists made of it; return how many."""
+    for table in ("discovery_suggestions", "discovery_candidates", "household_candidates", "discovery_vectors"):
+        execute(connection, f"DELETE FROM {table} WHERE work_id = ANY(:works)", works=list(works))
+    statement = "DELETE FROM fetches WHERE source = :source AND item = ANY(:works)"
+    execute(connection, statement, source=POOL_SOURCE, works=list(works))
+    return execute(connection, "DELETE FROM discovery_pool WHERE work_id = ANY(:works)", works=list(works)).rowcount
+
+
+def forget_owned(connection: Connection) -> int:
+    """Delete titles from the pool that the library has got; return how many."""
+    statement = (
+        """
+        SELECT p.work_id FROM discovery_pool p
+        WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = p.work_id)
+        OR (p.media_type, p.tmdb_id) IN (SELECT o.media_type, o.tmdb_id FROM ("""
+        + _OWNED
+        + ") o)"
+    )
+    return forget(connection, list(execute(connection, statement).scalars()))
+
+
+def forget_old(connection: Connection, *, wanted_before: datetime) -> int:
+    """Delete titles and lists that were last wanted or read before then; return how many titles."""
+    execute(connection, "DELETE FROM discovery_lists WHERE read_at < :before", before=wanted_before)
+    statement = "SELECT work_id FROM discovery_pool WHERE wanted_at < :before"
+    return forget(connection, list(execute(connection, statement, before=wanted_before).scalars()))
+
+
+def owned_under_any_id(connection: Connection) -> set[int]:
+    """Return the titles of the pool that the library has under another id, or as another copy."""
+    statement = f"""
+        WITH owned AS MATERIALIZED ({_OWNED})
+        SELECT work_id FROM discovery_pool p
+        WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = p.work_id)
+        OR (p.media_type, p.tmdb_id) IN (SELECT media_type, tmdb_id FROM owned)
+        OR p.imdb_id IN (SELECT imdb_id FROM owned)
+        OR (p.media_type = 'series' AND p.tvdb_id IN (SELECT tvdb_id FROM owned WHERE media_type = 'series'))"""
+    return set(execute(connection, statement).scalars())
+
+
+# What a user has watched anywhere, rated, dismissed or requested, under all ids known. Requests that failed or were
+# refused did not reach anybody.
+_SETTLED = """
+    SELECT k.user_id, k.work_id, i.media_type, i.tmdb_id, i.imdb_id, i.tvdb_id FROM (
+      SELECT user_id, work_id FROM watch_state WHERE played OR play_count > 0 OR position_share > 0
+      UNION SELECT user_id, work_id FROM plays UNION SELECT user_id, work_id FROM ratings WHERE rating IS NOT NULL
+      UNION SELECT user_id, work_id FROM trakt_ratings) k
+    JOIN (SELECT work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM work_ids
+      UNION SELECT work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM titles) i USING (work_id)
+    WHERE user_id = ANY(:users)
+    UNION SELECT user_id, work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM dismissals WHERE user_id = ANY(:users)
+    UNION SELECT user_id, work_id, media_type, tmdb_id, NULL, NULL FROM seerr_requests
+      WHERE user_id = ANY(:users) AND state NOT IN ('failed', 'refused')"""
+
+
+def settled_titles(connection: Connection, user_ids: Sequence[str]) -> dict[str, set[int]]:
+    """Return by user the titles of the pool that they watched or rated anywhere, dismissed, or requested."""
+    statement = f"""
+        WITH settled AS MATERIALIZED ({_SETTLED})
+        SELECT s.user_id, p.work_id FROM settled s JOIN discovery_pool p ON p.work_id = s.work_id
+        UNION SELECT s.user_id, p.work_id FROM settled s JOIN discovery_pool p USING (media_type, tmdb_id)
+        UNION SELECT s.user_id, p.work_id FROM settled s JOIN discovery_pool p ON p.imdb_id = s.imdb_id
+        UNION SELECT s.user_id, p.work_id FROM settled s JOIN discovery_pool p
+          ON p.tvdb_id = s.tvdb_id AND (p.media_type, s.media_type) = ('series', 'series')"""
+    found: dict[str, set[int]] = {user_id: set() for user_id in user_ids}
+    for row in execute(connection, statement, users=list(user_ids)):
+        found[row.user_id].add(row.work_id)
+    return found
+
+
+def owned_ids(connection: Connection) -> dict[str, set[int]]:
+    """Return the TMDb ids of what the library has, by media type."""
+    owned: dict[str, set[int]] = {"movie": set(), "series": set()}
+    for row in execute(connection, f"SELECT media_type, tmdb_id FROM ({_OWNED}) o WHERE tmdb_id IS NOT NULL"):
+        owned[row.media_type].add(row.tmdb_id)
+    return owned
+
+
+def settled_ids(connection: Connection, user_ids: Sequence[str]) -> dict[str, dict[str, set[int]]]:
+    """Return by user and media type the TMDb ids of what is settled for them, as in :func:`settled_titles`."""
+    settled = {user_id: {"movie": set[int](), "series": set[int]()} for user_id in user_ids}
+    statement = f"SELECT user_id, media_type, tmdb_id FROM ({_SETTLED}) s WHERE tmdb_id IS NOT NULL"
+    for row in execute(connection, statement, users=list(user_ids)):
+        settled[row.user_id][row.media_type].add(row.tmdb_id)
+    return settled
+
+
+def pool_summary(connection: Connection) -> dict[str, int]:
+    """Count the titles of the pool: films and series with details, those that wait for them, and unknown ones."""
+    statement = """
+        SELECT count(*) FILTER (WHERE media_type = 'movie' AND fetched_at IS NOT NULL) AS films,
+        count(*) FILTER (WHERE media_type = 'series' AND fetched_at IS NOT NULL) AS series,
+        count(*) FILTER (WHERE fetched_at IS NULL) AS without_details FROM discovery_pool"""
+    return read_rows(connection, statement)[0]
+
+
+def pool_text_rows(connection: Connection, after: int, batch: int) -> list[dict[str, Any]]:
+    """Return a batch of titles with details, as the input of their texts: the columns of the library's titles."""
+    statement = """
+        SELECT work_id, media_type, title, extract(year FROM release_date)::int AS year, tagline, genres, keywords,
+        directors, creators, "cast", companies, networks, countries, original_language AS language, overview
+        FROM discovery_pool WHERE fetched_at IS NOT NULL AND work_id > :last ORDER BY work_id LIMIT :n"""
+    return read_rows(connection, statement, last=after, n=batch)
