@@ -18,7 +18,7 @@ from aperture_dagster.simulator.seerr.records import Permission
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.e2e.requesting import FILMS, ON, OWNED, SHOW, requesting
 from aperture_dagster_tests.e2e.test_publishing_safety import environment
-from aperture_dagster_tests.household import Household, failures
+from aperture_dagster_tests.household import Household, failures, run_check
 
 pytestmark = pytest.mark.e2e
 
@@ -240,7 +240,12 @@ def test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run(open_pla
     with open_place(**ON, requests_per_week=1) as place:
         place.suggest("ann", *FILMS[:2])
         place.note("ann", FILMS[0], "sending")
+        assert run_check(place.home, "seerr_requests", "were_answered").passed
+        place.later(days=1.1)
+        found = run_check(place.home, "seerr_requests", "were_answered")
+        assert not found.passed and "no known answer" in (found.description or "")
         assert place.send() == [("ann", "movie:1")]
+        assert run_check(place.home, "seerr_requests", "were_answered").passed
         assert place.send() == []
         assert place.states("ann") == {"Film 1 (2001)": "pending"}
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.discovery.candidates import discovery_candidates
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.media_server import users
-from aperture_dagster.defs.reporting import table
+from aperture_dagster.defs.reporting import SHOWN_PROBLEMS, table, warn_unless
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
@@ -20,8 +22,10 @@ from aperture_dagster.sources.automatic_requests import AutomaticRequests, reque
 from aperture_dagster.sources.requests import RequestDesk
 from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import Services
-from aperture_dagster.storage.requests import requests_table
+from aperture_dagster.storage.requests import read_requests, requests_table
 from aperture_dagster.storage.versions import content_version
+
+UNANSWERED_FOR = timedelta(days=1)
 
 
 def requests_are_off(settings: Settings) -> str | None:
@@ -83,6 +87,27 @@ def seerr_requests(
             return UserOutcome(version, _metadata(settings, result, shown), result.changes, requests=sent)
 
         yield from for_each_user(context, settings, database, serve)
+
+
+@daily_check(asset=seerr_requests, description="Seerr answered every request, and passed on what was approved.")
+def were_answered(
+    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
+) -> dg.AssetCheckResult:
+    """Warn of requests without a known answer for a day, and of those that failed on Seerr."""
+    with database.transaction() as connection:
+        stored = read_requests(connection, states=("sending", "failed"))
+    unknown = [one for one in stored if one.state == "sending" and clock.now() - one.requested_at > UNANSWERED_FOR]
+    failed = [one for one in stored if one.state == "failed"]
+    problems = []
+    if unknown:
+        problems.append(f"{len(unknown)} requests have no known answer: run `aperture requests`, which asks Seerr.")
+    if failed:
+        problems.append(f"{len(failed)} failed on Seerr, which could not pass them on: retry them there.")
+    metadata: dict[str, Any] = {"unanswered": len(unknown), "failed": len(failed)}
+    if unknown or failed:
+        rows = [{"title": one.title, "state": one.state, "detail": one.detail} for one in (*unknown, *failed)]
+        metadata["requests"] = table(rows[:SHOWN_PROBLEMS])
+    return warn_unless(not problems, " ".join(problems), metadata)
 
 
 def _log(context: dg.AssetExecutionContext, user: User, result: AutomaticRequests) -> None:
