@@ -18,6 +18,7 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.library.people import participants
 from aperture_dagster.publishing.forms import choose_form, form_warning
 from aperture_dagster.publishing.paths import PathMap, is_published, root_problems
 from aperture_dagster.resources.clock import Clock
@@ -26,13 +27,16 @@ from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceEr
 from aperture_dagster.resources.home_network import describe_route
 from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
+from aperture_dagster.resources.seerr import comparable_id
 from aperture_dagster.settings import Settings, load_settings, project_root
 from aperture_dagster.sources import SOURCES, TitleSource
+from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import MeteredService
 from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.people import read_users
 
 LEAST_FREE_BYTES = 1_000_000_000
 
@@ -80,6 +84,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "publishing": _publishing(settings, database),
         **{source.label: _title_source(source, settings, database, clock) for source in SOURCES},
         "Trakt": _trakt(settings, database, clock),
+        "Seerr": _seerr(settings, database, clock),
         "embedder": _embedder(settings),
         "schedules": _schedules(settings),
     }
@@ -206,6 +211,36 @@ def _trakt(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
         yield Finding("Trakt", "warning", "; ".join([about, *troubled, advice]))
     else:
         yield Finding("Trakt", "ok", about)
+
+
+def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
+    """Whether Seerr accepts the key, who has no user there, and what the job would do."""
+    missing = why_not_configured(settings)
+    if missing is not None:
+        yield Finding("Seerr", "failed" if settings.send_requests else "off", missing)
+        return
+    service, people = MeteredService(SEERR, settings, database, clock), []
+    try:
+        with service.open(patience_seconds=0) as client:
+            version, accounts = client.check()
+        with database.transaction() as connection:
+            people = participants(
+                read_users(connection), include=settings.include_users, exclude=settings.exclude_users
+            )
+    except ServiceBusy as error:
+        yield Finding("Seerr", "ok", str(error).rstrip("."))
+        return
+    except DatabaseError:
+        # Reported already, and the key can be examined without it.
+        with service.open_without_database() as client:
+            version, accounts = client.check()
+    known = {one.server_user_id for one in accounts}
+    strangers = [one.name for one in people if comparable_id(one.user_id) not in known]
+    mode = "off" if not settings.send_requests else "dry run" if settings.requests_dry_run else "on"
+    message = f"{version}, the key is accepted, {len(accounts)} users; automatic requests: {mode}"
+    if strangers:
+        message += f"; without a user there, so nothing can be requested for them: {', '.join(strangers)}"
+    yield Finding("Seerr", "warning" if strangers else "ok", message)
 
 
 def _embedder(settings: Settings) -> Iterator[Finding]:

@@ -10,11 +10,14 @@ from typing import Any, Literal
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 
 from aperture_dagster.cli.doctor import Finding, examine
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World, WorldUser
+from aperture_dagster_tests.household import Household
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +33,9 @@ def _by_name(settings: Settings) -> dict[str, Finding]:
 def test_a_working_system_is_reported_as_ok(serve: Callable[..., Any]) -> None:
     with serve(odd_world(datetime.now(UTC))) as (_, settings):
         findings = _by_name(settings)
-    assert {findings[what].state for what in ("home", "database", "media server", "TMDb", "embedder")} == {"ok"}
+    assert {findings[what].state for what in ("home", "database", "media server", "TMDb", "Seerr", "embedder")} == {
+        "ok"
+    }
     assert "12.0.0" in findings["media server"].message
     assert "pgvector 0." in findings["database"].message
     assert findings["sync_users_schedule"].state == "ok" and "next 20" in findings["sync_users_schedule"].message
@@ -87,6 +92,21 @@ def test_a_refused_key_is_reported_with_the_name_of_its_setting_and_without_its_
     assert "APERTURE_MEDIA_SERVER_API_KEY" in findings["media server"].message
     assert "TMDB_API_KEY" in findings["TMDb"].message
     assert "secret-of" not in str(findings)
+
+
+def test_seerr_is_examined_and_users_without_an_account_there_are_named(serve: Callable[..., Any]) -> None:
+    people = [WorldUser("ann", is_administrator=True), WorldUser("cy")]
+    known = SimulatorSettings(seerr_without=("cy",))
+    with serve(World("wishes", [], people), stand_ins=known, send_requests=True) as (_, settings):
+        with dg.DagsterInstance.ephemeral() as instance:
+            Household(settings, instance).must("sync_users")
+        found = _by_name(settings)["Seerr"]
+        assert found.state == "warning" and "cy" in found.message and "dry run" in found.message
+        assert "ann" not in found.message
+        refused = _by_name(settings.model_copy(update={"seerr_api_key": SecretStr("secret-of-seerr")}))["Seerr"]
+        assert refused.state == "failed" and "SEERR_API_KEY" in refused.message and "secret-of" not in refused.message
+        missing = _by_name(settings.model_copy(update={"seerr_url": None}))["Seerr"]
+        assert missing.state == "failed" and "APERTURE_SEERR_URL" in missing.message
 
 
 def test_an_unreachable_database_hides_no_other_finding(make_settings: Callable[..., Settings]) -> None:

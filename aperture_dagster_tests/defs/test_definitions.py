@@ -114,7 +114,7 @@ def test_jobs_begin_with_a_verb_and_say_what_they_do(definitions: dg.Definitions
     for job in definitions.get_repository_def().get_all_jobs():
         if job.name.startswith("__"):
             continue
-        assert job.name.split("_")[0] in ("sync", "enrich", "generate", "refresh", "first", "run"), job.name
+        assert job.name.split("_")[0] in ("sync", "enrich", "generate", "refresh", "send", "first", "run"), job.name
         assert job.description and job.description.endswith("."), job.name
 
 

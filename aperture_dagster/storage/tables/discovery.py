@@ -155,7 +155,7 @@ seerr_requests = sa.Table(
     sa.Column("seasons", sa.SmallInteger, comment="requested, of a series"),
     sa.Column("is_automatic", sa.Boolean, nullable=False, comment="sent by the job, not by a command"),
     sa.Column("requested_at", Moment, nullable=False),
-    sa.Column("read_at", Moment, comment="when the state was last read"),
+    sa.Column("read_at", Moment, comment="since when Seerr is known to say so"),
     sa.Column("detail", sa.Text, comment="Seerr's words"),
     one_of("media_type", MEDIA_TYPES),
     one_of("state", REQUEST_STATES),

@@ -180,7 +180,7 @@ COMMENT ON COLUMN seerr_requests.request_id IS 'on Seerr; null: not confirmed';
 COMMENT ON COLUMN seerr_requests.state IS 'sending: the answer is not known yet; else what Seerr says';
 COMMENT ON COLUMN seerr_requests.seasons IS 'requested, of a series';
 COMMENT ON COLUMN seerr_requests.is_automatic IS 'sent by the job, not by a command';
-COMMENT ON COLUMN seerr_requests.read_at IS 'when the state was last read';
+COMMENT ON COLUMN seerr_requests.read_at IS 'since when Seerr is known to say so';
 COMMENT ON COLUMN seerr_requests.detail IS 'Seerr''s words';
 
 CREATE TABLE trakt_accounts (

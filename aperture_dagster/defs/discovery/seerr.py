@@ -1,0 +1,142 @@
+"""Requests for each user's best suggestions through Seerr, which nobody gets unless the operator turns it on."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.automation import daily_check
+from aperture_dagster.defs.discovery.candidates import discovery_candidates
+from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.jobs import Job
+from aperture_dagster.defs.media_server import users
+from aperture_dagster.defs.reporting import SHOWN_PROBLEMS, table, warn_unless
+from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
+from aperture_dagster.library.people import User
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources.automatic_requests import AutomaticRequests, request_best
+from aperture_dagster.sources.requests import RequestDesk
+from aperture_dagster.sources.seerr import SEERR, why_not_configured
+from aperture_dagster.sources.services import Services
+from aperture_dagster.storage.requests import read_requests, requests_table
+from aperture_dagster.storage.versions import content_version
+
+UNANSWERED_FOR = timedelta(days=1)
+
+
+def requests_are_off(settings: Settings) -> str | None:
+    """Say why nothing is requested automatically; None while it is."""
+    if not settings.send_requests:
+        return "Automatic requests are off: set APERTURE_SEND_REQUESTS to request each user's best suggestions."
+    return why_not_configured(settings)
+
+
+SEND_REQUESTS = Job(
+    "send_requests",
+    "Request each user's best suggestions through Seerr, a few per week, if that is turned on.",
+    ("seerr_requests",),
+    cron="0 9 * * *",
+    scope="users",
+    off_if=requests_are_off,
+)
+
+
+@user_asset(
+    group_name="discovery",
+    deps=[users, discovery_candidates],
+    kinds={"postgres"},
+    metadata={"dagster/table_name": "seerr_requests"},
+)
+def seerr_requests(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    services: dg.ResourceParam[Services],
+    clock: dg.ResourceParam[Clock],
+) -> Iterator[dg.MaterializeResult]:
+    """What was requested on Seerr for each user and what became of it, one row per user and title.
+
+    Sends the best suggestions as that user, within a limit per week and the user's quota on Seerr. Off unless
+    `send_requests` is set; with `requests_dry_run`, only shows what would be sent.
+    """
+    off = requests_are_off(settings)
+    if off is not None:
+        context.log.info(off)
+    with ExitStack() as stack:
+        desk: RequestDesk | None = None
+        if off is None:
+            with operator_errors(context, settings):
+                client = stack.enter_context(services.get(SEERR).open())
+                desk = RequestDesk(client, database, clock)
+        sent_before = 0
+
+        def serve(user: User) -> UserOutcome:
+            nonlocal sent_before
+            if desk is None:
+                return UserOutcome("off", {"skipped": off or "off"})
+            result = request_best(desk, database, clock, settings, user)
+            _log(context, user, result)
+            with database.transaction() as connection:
+                shown = requests_table(connection, user.user_id)
+                version = content_version(connection, "seerr_requests", user_id=user.user_id)
+            sent_before, sent = desk.http_requests, desk.http_requests - sent_before
+            return UserOutcome(version, _metadata(settings, result, shown), result.changes, requests=sent)
+
+        yield from for_each_user(context, settings, database, serve)
+
+
+@daily_check(asset=seerr_requests, description="Seerr answered every request, and passed on what was approved.")
+def were_answered(
+    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
+) -> dg.AssetCheckResult:
+    """Warn of requests without a known answer for a day, and of those that failed on Seerr."""
+    with database.transaction() as connection:
+        stored = read_requests(connection, states=("sending", "failed"))
+    unknown = [one for one in stored if one.state == "sending" and clock.now() - one.requested_at > UNANSWERED_FOR]
+    failed = [one for one in stored if one.state == "failed"]
+    problems = []
+    if unknown:
+        problems.append(f"{len(unknown)} requests have no known answer: run `aperture requests`, which asks Seerr.")
+    if failed:
+        problems.append(f"{len(failed)} failed on Seerr, which could not pass them on: retry them there.")
+    metadata: dict[str, Any] = {"unanswered": len(unknown), "failed": len(failed)}
+    if unknown or failed:
+        rows = [{"title": one.title, "state": one.state, "detail": one.detail} for one in (*unknown, *failed)]
+        metadata["requests"] = table(rows[:SHOWN_PROBLEMS])
+    return warn_unless(not problems, " ".join(problems), metadata)
+
+
+def _log(context: dg.AssetExecutionContext, user: User, result: AutomaticRequests) -> None:
+    for sent in result.sent:
+        context.log.info(f"Requested {sent.title} for {user.name}: {sent.state}.")
+    for planned in result.planned:
+        context.log.info(f"Would request {planned.title} for {user.name} ({planned.approval_text}).")
+    for reason in result.reasons:
+        context.log.info(f"{user.name}: {reason}")
+
+
+def _metadata(settings: Settings, result: AutomaticRequests, shown: list[dict[str, Any]]) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "requests_sent": len(result.sent),
+        "dagster/row_count": len(shown),
+        "states": table(shown),
+    }
+    if settings.requests_dry_run:
+        rows = [
+            {
+                "title": one.title,
+                "as": one.account.name,
+                "seasons": one.season_text,
+                "quota": one.quota_text,
+                "approval": one.approval_text,
+            }
+            for one in result.planned
+        ]
+        metadata |= {"would_be_sent": table(rows), "dry_run": True}
+    if result.reasons:
+        metadata["reasons"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in result.reasons[:20]))
+    return metadata

@@ -1,0 +1,371 @@
+"""A client of Seerr (Jellyseerr, Overseerr): users, quota, what became of a title, and requests for titles.
+
+Facts about the API that shaped this module:
+
+- The key alone acts as the first user, the owner, whose requests are approved at once. With ``X-API-User`` the rights,
+  the quota and the approval are those of that user; ``userId`` in the body only changes the name on the request.
+- 201: created. 202: no season is left to request, and nothing was created. 409: somebody requested it before. 403: the
+  permission, the quota, the blocklist or the protection against CSRF, told apart only by the text.
+- ``is4k`` is optional, but the search for duplicates compares with it. Series need ``seasons``; "all" is without
+  specials.
+- An available film can be requested again, and so can what was declined.
+- The quota of series counts seasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NoReturn
+
+from aperture_dagster.resources import errors
+from aperture_dagster.resources.client import ServiceClient
+from aperture_dagster.resources.json_text import as_object, expect, objects, one_line
+from aperture_dagster.resources.media_server.records import MediaType
+from aperture_dagster.resources.messages import Answer, Request
+from aperture_dagster.resources.redaction import redact
+
+RequestStatus = Literal["pending", "approved", "declined", "failed", "completed"]
+MediaStatus = Literal["unknown", "pending", "processing", "partly available", "available", "blocklisted", "deleted"]
+Reason = Literal["permission", "quota", "blocklist", "duplicate", "no seasons", "other"]
+TYPES: dict[MediaType, str] = {"movie": "movie", "series": "tv"}
+PAGE_SIZE = 100
+# 100 pages are more users than any household has; the end of a list that never ends.
+MOST_PAGES = 100
+_REQUEST_STATUSES: dict[Any, RequestStatus] = dict(
+    enumerate(("pending", "approved", "declined", "failed", "completed"), start=1)
+)
+_MEDIA_STATUSES: dict[Any, MediaStatus] = dict(
+    enumerate(
+        ("unknown", "pending", "processing", "partly available", "available", "blocklisted", "deleted"), start=1
+    )
+)  # fmt: skip
+_ADMIN, _MANAGE_REQUESTS = 1 << 1, 1 << 4
+_REQUEST: dict[MediaType, int] = {"movie": 1 << 5 | 1 << 18, "series": 1 << 5 | 1 << 19}
+_AUTO_APPROVE: dict[MediaType, int] = {"movie": 1 << 7 | 1 << 8, "series": 1 << 7 | 1 << 9}
+
+
+class RequestRefused(errors.ServiceError):
+    """Seerr created no request, for a reason that concerns this user or this title alone."""
+
+    def __init__(self, message: str, reason: Reason) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+class WrongRequester(errors.ServiceRefused):
+    """Seerr created the request as somebody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeerrUser:
+    """A user of Seerr. ``server_user_id`` is the user's id on the media server, without dashes and in lower case."""
+
+    seerr_id: int
+    name: str
+    server_user_id: str | None
+    permissions: int
+
+    def may_request(self, media_type: MediaType) -> bool:
+        """Whether the user may request titles of this type."""
+        return bool(self.permissions & (_ADMIN | _REQUEST[media_type]))
+
+    def is_approved_at_once(self, media_type: MediaType) -> bool:
+        """Whether nobody has to approve the user's requests."""
+        return bool(self.permissions & (_ADMIN | _MANAGE_REQUESTS | _AUTO_APPROVE[media_type]))
+
+
+@dataclass(frozen=True, slots=True)
+class RequestQuota:
+    """How much a user may request within ``days``, in films or in seasons; ``remaining`` is None without a limit."""
+
+    limit: int | None
+    used: int
+    remaining: int | None
+    days: int | None
+
+    def allows(self, count: int) -> bool:
+        """Whether so many films or seasons are left."""
+        return self.remaining is None or self.remaining >= count
+
+
+@dataclass(frozen=True, slots=True)
+class SeerrRequest:
+    """A request on Seerr, and the status of what was requested."""
+
+    request_id: int
+    status: RequestStatus
+    seerr_user_id: int | None
+    seasons: tuple[int, ...] = ()
+    media_status: MediaStatus = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class SeerrTitle:
+    """What Seerr knows of a title.
+
+    ``seasons`` are the numbers of all seasons but the specials, ``open_seasons`` those that can still be requested, and
+    ``requests`` all that were made for it, by anybody, in order; those in 4K are left out everywhere.
+    """
+
+    name: str | None
+    status: MediaStatus
+    seasons: tuple[int, ...] = ()
+    open_seasons: tuple[int, ...] = ()
+    requests: tuple[SeerrRequest, ...] = ()
+
+
+class Seerr(ServiceClient):
+    """Seerr; ``options`` are passed to the transport."""
+
+    def __init__(self, url: str, api_key: str, **options: Any) -> None:
+        super().__init__(
+            "Seerr",
+            url,
+            headers={"X-Api-Key": api_key},
+            inspect=partial(inspect, api_key),
+            secrets=[api_key],
+            setting="SEERR_API_KEY",
+            address_setting="APERTURE_SEERR_URL",
+            **options,
+        )
+
+    def check(self) -> tuple[str, list[SeerrUser]]:
+        """Verify the address and the key; return Seerr's version and its users.
+
+        Raises:
+            ServiceRefused: the key is refused, or another program answers.
+            ServiceUnavailable: see :class:`Transport`.
+        """
+        try:
+            version = one_line(as_object(self.transport.get_json("/api/v1/status")).get("version"))
+        except (errors.NotFound, errors.RequestRejected) as error:
+            version, reason = None, f" ({error})"
+        else:
+            reason = ""
+        if version is None:
+            raise errors.ServiceRefused(
+                f"What answers at {self.transport.base_url} is no Seerr{reason}: set APERTURE_SEERR_URL to its address "
+                "as a browser shows it, such as http://192.168.1.10:5055."
+            )
+        return version, self.users()
+
+    def users(self) -> list[SeerrUser]:
+        """Read all users, in the order of their ids.
+
+        Raises:
+            ServiceRefused: the key is refused.
+            BadAnswer: the answer is not a list of users.
+            ServiceUnavailable: see :class:`Transport`.
+        """
+        found = {}
+        for entry in self._pages("/api/v1/user"):
+            number, name = entry.get("id"), entry.get("displayName")
+            if isinstance(number, int):
+                server_id, permissions = entry.get("jellyfinUserId"), entry.get("permissions")
+                found[number] = SeerrUser(
+                    number,
+                    one_line(name) or f"user {number}",
+                    comparable_id(server_id) if isinstance(server_id, str) and server_id.strip() else None,
+                    permissions if isinstance(permissions, int) else 0,
+                )
+        return list(found.values())
+
+    def quota(self, seerr_user_id: int) -> dict[MediaType, RequestQuota]:
+        """Read how much a user may still request, by media type.
+
+        Raises:
+            RequestRefused: Seerr no longer lets the user in.
+            ServiceRefused, BadAnswer, ServiceUnavailable: see :meth:`users`.
+        """
+        answer = self._get(f"/api/v1/user/{seerr_user_id}/quota", seerr_user_id)
+        return {media_type: _quota(as_object(answer.get(name))) for media_type, name in TYPES.items()}
+
+    def title(self, media_type: MediaType, tmdb_id: int, seerr_user_id: int) -> SeerrTitle:
+        """Read what Seerr knows of a title, and who requested it.
+
+        Raises:
+            NotFound: Seerr cannot look the title up on TMDb.
+            RequestRefused, ServiceRefused, BadAnswer, ServiceUnavailable: see :meth:`quota`.
+        """
+        return parse_title(self._get(f"/api/v1/{TYPES[media_type]}/{tmdb_id}", seerr_user_id))
+
+    def read_request(self, request_id: int, seerr_user_id: int) -> SeerrRequest:
+        """Read a request of a user.
+
+        Raises:
+            NotFound: it was deleted.
+            RequestRefused, ServiceRefused, BadAnswer, ServiceUnavailable: see :meth:`quota`.
+        """
+        found = parse_request(self._get(f"/api/v1/request/{request_id}", seerr_user_id))
+        if found is None:
+            raise errors.BadAnswer(f"Seerr: the answer does not describe request {request_id}")
+        return found
+
+    def request(
+        self, seerr_user_id: int, media_type: MediaType, tmdb_id: int, *, seasons: Sequence[int] | None = None
+    ) -> SeerrRequest:
+        """Request a title as a user; ``seasons`` of a series are all but the specials unless given. Never repeated.
+
+        Raises:
+            RequestRefused: nothing was created; ``reason`` says why.
+            WrongRequester: it was created as somebody else.
+            ServiceRefused: the key is refused, or Seerr demands a CSRF token.
+            BadAnswer, ServiceUnavailable: it is not known whether the request was created.
+        """
+        body: dict[str, Any] = {"mediaType": TYPES[media_type], "mediaId": tmdb_id, "is4k": False}
+        if media_type == "series":
+            body["seasons"] = list(seasons) if seasons else "all"
+        try:
+            answer = self.transport.send(
+                Request("POST", "/api/v1/request", json=body, headers=_as_user(seerr_user_id), repeatable=False)
+            )
+        except _Refused as refused:
+            refused.explain()
+        if answer.status == 202:
+            raise RequestRefused("Seerr: no season is left to request; nothing was created.", "no seasons")
+        created = parse_request(answer.json()) if answer.status == 201 else None
+        if created is None:
+            raise errors.BadAnswer(f"Seerr: answered {answer.status} without a request")
+        if created.seerr_user_id not in (None, seerr_user_id):
+            raise WrongRequester(
+                f"Seerr made request {created.request_id} as user {created.seerr_user_id} instead of {seerr_user_id}: "
+                "something on the way removes the header X-API-User. Remove the request on Seerr, and set "
+                "APERTURE_SEERR_URL to Seerr's own address."
+            )
+        return created
+
+    def _get(self, path: str, seerr_user_id: int) -> dict[str, Any]:
+        def send() -> Any:
+            return self.transport.send(Request("GET", path, headers=_as_user(seerr_user_id))).json()
+
+        try:
+            return expect(send(), dict, f"Seerr's answer to {path}")
+        except _Refused as refused:
+            refused.explain()
+
+    def _pages(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield the entries of all pages, read as the owner. A short page is not the last one: the total decides."""
+        read = 0
+        for _ in range(MOST_PAGES):
+            try:
+                answer = self.transport.get_json(path, {"take": PAGE_SIZE, "skip": read})
+            except _Refused as refused:
+                raise refused.key_error() from None
+            answer = expect(answer, dict, f"Seerr's answer to {path}")
+            entries = expect(answer.get("results"), list, f"Seerr's answer to {path}: results")
+            yield from objects(entries)
+            read += len(entries)
+            total = as_object(answer.get("pageInfo")).get("results")
+            if not entries or (isinstance(total, int) and read >= total):
+                return
+
+
+class _Refused(Exception):
+    """A refusal (401, 403, 409) whose meaning depends on the request."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status, message)
+        self.status, self.message = status, message
+
+    def explain(self) -> NoReturn:
+        """Raise what it means for a request as a user, after the key was accepted."""
+        text = self.message.lower()
+        if "csrf" in text:
+            raise errors.ServiceRefused(
+                "Seerr: refused, because its protection against CSRF is on, which no key can satisfy. Switch off "
+                "'Enable CSRF Protection' in Seerr's Settings, Network, and restart Seerr."
+            ) from None
+        if self.status == 401:
+            raise self.key_error() from None
+        reason: Reason = "other"
+        if self.status == 409:
+            reason = "duplicate"
+        elif "quota" in text:
+            reason = "quota"
+        elif "blocklist" in text or "blacklist" in text:
+            reason = "blocklist"
+        elif "permission" in text:
+            reason = "permission"
+        raise RequestRefused(f"Seerr: {self.message or f'answered {self.status}'}", reason) from None
+
+    def key_error(self) -> errors.ServiceRefused:
+        """Return what it means for a request as the owner."""
+        message = f": {self.message}" if self.message else ""
+        return errors.ServiceRefused(f"Seerr: the key was refused ({self.status}){message}. Check SEERR_API_KEY.")
+
+
+def inspect(api_key: str, answer: Answer) -> None:
+    """Raise what an answer of Seerr means beyond its status; a hook for :class:`Transport`."""
+    if answer.status in (401, 403, 409, 500):
+        # Redacted before it is cut, since half a key would not be found.
+        message = redact(answer.message("message", "error"), [api_key])[:200].rstrip(".")
+        if answer.status != 500:
+            raise _Refused(answer.status, message)
+        if message.startswith("Unable to retrieve"):
+            raise errors.NotFound(f"Seerr cannot look the title up on TMDb: {message}")
+
+
+def comparable_id(server_user_id: str) -> str:
+    """Return an id of the media server as Seerr and the server may both write it."""
+    return server_user_id.strip().replace("-", "").casefold()
+
+
+def parse_request(answer: Any) -> SeerrRequest | None:
+    """Parse a request; None if it is not one."""
+    entry = as_object(answer)
+    number, status = entry.get("id"), _REQUEST_STATUSES.get(entry.get("status"))
+    if not isinstance(number, int) or status is None:
+        return None
+    by = as_object(entry.get("requestedBy")).get("id")
+    seasons = [one.get("seasonNumber") for one in objects(entry.get("seasons"))]
+    return SeerrRequest(
+        number,
+        status,
+        by if isinstance(by, int) else None,
+        tuple(season for season in seasons if isinstance(season, int)),
+        _MEDIA_STATUSES.get(as_object(entry.get("media")).get("status"), "unknown"),
+    )
+
+
+def parse_title(answer: Any) -> SeerrTitle:
+    """Parse the details of a film or a series."""
+    entry = as_object(answer)
+    media = as_object(entry.get("mediaInfo"))
+    requests = [
+        parsed
+        for one in objects(media.get("requests"))
+        if not one.get("is4k") and (parsed := parse_request(one)) is not None
+    ]
+    status = _MEDIA_STATUSES.get(media.get("status"), "unknown")
+    taken = {
+        season.get("seasonNumber")
+        for season in objects(media.get("seasons"))
+        if _MEDIA_STATUSES.get(season.get("status"), "unknown") not in ("unknown", "deleted")
+    }
+    taken |= {season for one in requests if one.status not in ("declined", "completed") for season in one.seasons}
+    numbers = [one.get("seasonNumber") for one in objects(entry.get("seasons"))]
+    seasons = tuple(number for number in numbers if isinstance(number, int) and number > 0)
+    return SeerrTitle(
+        one_line(entry.get("title")) or one_line(entry.get("name")),
+        status,
+        seasons,
+        tuple(number for number in seasons if number not in taken),
+        tuple(sorted(requests, key=lambda one: one.request_id)),
+    )
+
+
+def _quota(entry: dict[str, Any]) -> RequestQuota:
+    limit, used, remaining, days = (
+        value if isinstance(value := entry.get(name), int) and not isinstance(value, bool) else None
+        for name in ("limit", "used", "remaining", "days")
+    )
+    if not limit:
+        return RequestQuota(None, used or 0, None, days)
+    left = remaining if remaining is not None else max(0, limit - (used or 0))
+    return RequestQuota(limit, used or 0, 0 if entry.get("restricted") else left, days)
+
+
+def _as_user(seerr_user_id: int) -> dict[str, str]:
+    return {"X-API-User": str(seerr_user_id)}

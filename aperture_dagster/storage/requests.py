@@ -1,0 +1,162 @@
+"""Requests for titles that the library lacks: what was sent to Seerr for whom, and what may be sent next."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from aperture_dagster.library.references import MediaType
+from aperture_dagster.storage.bulk import upsert
+from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
+from aperture_dagster.storage.tables import seerr_requests
+
+# States that Seerr may still change, and that of a request whose answer is not known.
+OPEN_STATES = ("sending", "pending", "approved", "failed")
+WEEK = timedelta(days=7)
+# What Seerr refused may be tried again by the job after this time: a quota or a blocklist changes.
+REFUSED_FOR = timedelta(days=7)
+# The job sends nothing while so many titles of its requests have been available for so long and were not started.
+UNWATCHED_FOR = timedelta(days=30)
+UNWATCHED_TITLES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """A row of ``seerr_requests``: one per user and title, that of the last request."""
+
+    user_id: str
+    work_id: int
+    media_type: MediaType
+    tmdb_id: int
+    title: str
+    state: str
+    is_automatic: bool
+    requested_at: datetime
+    request_id: int | None = None
+    seasons: int | None = None
+    read_at: datetime | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A suggestion that may be requested; ``title`` has the year, ``seasons`` are those of a series, if known."""
+
+    work_id: int
+    media_type: MediaType
+    tmdb_id: int
+    title: str
+    score: float
+    seasons: int | None
+
+
+def read_requests(
+    connection: Connection, user_ids: Collection[str] | None = None, *, states: Collection[str] | None = None
+) -> list[StoredRequest]:
+    """Read the requests of users (None: of all) in some states (None: in any), the latest first."""
+    names = ", ".join(StoredRequest.__dataclass_fields__)
+    statement = f"""
+        SELECT {names} FROM seerr_requests WHERE (CAST(:users AS text[]) IS NULL OR user_id = ANY(:users))
+        AND (CAST(:states AS text[]) IS NULL OR state = ANY(:states)) ORDER BY requested_at DESC, title, work_id"""
+    values = {"users": None if user_ids is None else list(user_ids), "states": states and list(states)}
+    return [StoredRequest(**row) for row in read_rows(connection, statement, **values)]
+
+
+def read_request(connection: Connection, user_id: str, work_id: int) -> StoredRequest | None:
+    """Read the request of a user for a title; None if there was none."""
+    return next((one for one in read_requests(connection, [user_id]) if one.work_id == work_id), None)
+
+
+def write_request(connection: Connection, request: StoredRequest) -> int:
+    """Write a request; return 1 if that changed anything, else 0."""
+    row = {name: getattr(request, name) for name in StoredRequest.__dataclass_fields__}
+    return upsert(connection, seerr_requests, [row]).written
+
+
+def begin_request(connection: Connection, request: StoredRequest, *, per_week: int | None) -> bool:
+    """Note a request in the state ``sending``, before it is sent; False if the user's week has no room for it.
+
+    ``per_week``: how many automatic requests a user has within seven days; None: no limit. Concurrent calls for one
+    user wait for each other, so that the limit holds.
+    """
+    lock_until_commit(connection, f"seerr_requests:{request.user_id}")
+    if per_week is not None and automatic_since(connection, request.user_id, request.requested_at - WEEK) >= per_week:
+        return False
+    write_request(connection, request)
+    return True
+
+
+def withdraw_request(connection: Connection, request: StoredRequest, previous: StoredRequest | None) -> None:
+    """Take back a note of :func:`begin_request`, since nothing was created: restore what was there before."""
+    if previous is not None:
+        write_request(connection, previous)
+        return
+    statement = "DELETE FROM seerr_requests WHERE (user_id, work_id) = (:user, :work) AND state = 'sending'"
+    execute(connection, statement, user=request.user_id, work=request.work_id)
+
+
+def automatic_since(connection: Connection, user_id: str, moment: datetime) -> int:
+    """Count what the job requested for a user after a moment, whatever became of it, unless nothing was created."""
+    statement = """
+        SELECT count(*) FROM seerr_requests WHERE user_id = :user AND is_automatic AND requested_at > :moment
+        AND (state = 'sending' OR (request_id IS NOT NULL AND state <> 'refused'))"""
+    return read_value(connection, statement, user=user_id, moment=moment)
+
+
+def unwatched_requests(connection: Connection, user_id: str, *, available_before: datetime) -> list[str]:
+    """List the titles that the job requested for a user, that became available before a moment, and that they did not
+    start.
+    """
+    statement = """
+        SELECT r.title FROM seerr_requests r WHERE r.user_id = :user AND r.is_automatic AND r.state = 'available'
+        AND r.read_at < :before AND NOT EXISTS (
+          SELECT 1 FROM watch_state s JOIN work_ids w ON w.work_id = s.work_id
+          WHERE s.user_id = r.user_id AND (s.played OR s.play_count > 0 OR s.position_share > 0)
+          AND (w.work_id = r.work_id OR (w.media_type, w.tmdb_id) = (r.media_type, r.tmdb_id)))
+        ORDER BY r.read_at, r.title"""
+    return list(execute(connection, statement, user=user_id, before=available_before).scalars())
+
+
+def candidates_to_request(
+    connection: Connection, user_id: str, *, minimum_score: float, refused_after: datetime
+) -> list[Candidate]:
+    """List a user's suggestions that may be requested for them, the best first.
+
+    Left out is what is in the library under any id, what the user dismissed, and what was requested for anybody before,
+    except what Seerr refused before ``refused_after``.
+    """
+    statement = """
+        SELECT c.work_id, c.media_type, w.tmdb_id, c.score::float8 AS score, p.seasons,
+        coalesce(p.title || coalesce(' (' || extract(year FROM p.release_date)::int || ')', ''),
+          'tmdb:' || c.media_type || ':' || w.tmdb_id) AS title
+        FROM discovery_candidates c JOIN LATERAL (
+          SELECT coalesce(p.tmdb_id, i.tmdb_id) AS tmdb_id, coalesce(p.imdb_id, i.imdb_id) AS imdb_id,
+          coalesce(p.tvdb_id, i.tvdb_id) AS tvdb_id FROM work_ids i LEFT JOIN discovery_pool p USING (work_id)
+          WHERE i.work_id = c.work_id) w ON w.tmdb_id IS NOT NULL
+        LEFT JOIN discovery_pool p USING (work_id)
+        WHERE c.user_id = :user AND c.score >= :minimum
+        AND NOT EXISTS (
+          SELECT 1 FROM seerr_requests r
+          WHERE (r.work_id = c.work_id OR (r.media_type, r.tmdb_id) = (c.media_type, w.tmdb_id))
+          AND NOT (r.state = 'refused' AND r.requested_at < :refused_after))
+        AND NOT EXISTS (
+          SELECT 1 FROM dismissals d WHERE d.user_id = :user AND d.media_type = c.media_type
+          AND (d.work_id = c.work_id OR d.tmdb_id = w.tmdb_id OR d.imdb_id = w.imdb_id OR d.tvdb_id = w.tvdb_id))
+        AND NOT EXISTS (
+          SELECT 1 FROM present_titles t JOIN work_ids o USING (work_id) WHERE o.media_type = c.media_type
+          AND (o.work_id = c.work_id OR o.tmdb_id = w.tmdb_id OR o.imdb_id = w.imdb_id OR o.tvdb_id = w.tvdb_id))
+        ORDER BY c.score DESC, c.rank, c.work_id"""
+    rows = read_rows(connection, statement, user=user_id, minimum=minimum_score, refused_after=refused_after)
+    return [Candidate(**row) for row in rows]
+
+
+def requests_table(connection: Connection, user_id: str) -> list[dict[str, Any]]:
+    """List a user's requests, for the asset's page."""
+    statement = """
+        SELECT title, media_type, state, is_automatic AS automatic, requested_at::date AS requested, detail
+        FROM seerr_requests WHERE user_id = :user ORDER BY requested_at DESC, title LIMIT 20"""
+    return read_rows(connection, statement, user=user_id)

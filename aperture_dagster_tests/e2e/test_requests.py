@@ -1,0 +1,358 @@
+"""Requests through Seerr: as the user, sent once, within the week, and never what nobody wants."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.resources.seerr import RequestRefused
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.seerr.records import Permission
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.e2e.requesting import FILMS, ON, OWNED, SHOW, requesting
+from aperture_dagster_tests.e2e.test_publishing_safety import environment
+from aperture_dagster_tests.household import Household, failures, run_check
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def open_place(household: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    return lambda **how: requesting(household, monkeypatch, **how)
+
+
+# The job
+
+
+def test_the_best_suggestions_are_requested_as_each_user_and_only_so_many_a_week(open_place: Any):
+    with open_place(**ON, requests_per_week=2) as place:
+        place.suggest("ann", *FILMS[:5])
+        place.suggest("bob", FILMS[0], FILMS[5])
+        place.suggest("cy", FILMS[1])
+        assert place.send() == [("ann", "movie:1"), ("ann", "movie:2"), ("bob", "movie:6")]
+        assert "no user on Seerr" in place.page("cy")["reasons"]
+        assert place.states("ann") == {"Film 1 (2001)": "pending", "Film 2 (2002)": "pending"}
+        for days in (1, 5.9):
+            place.later(days=days)
+            assert place.send() == []
+        assert "2 requests" in place.page("ann")["reasons"]
+        place.later(days=0.2)
+        assert place.send() == [("ann", "movie:3"), ("ann", "movie:4")]
+
+
+def test_two_runs_at_once_send_each_request_once(open_place: Any):
+    with open_place(**ON, requests_per_week=1) as place:
+        place.suggest("ann", *FILMS)
+
+        def once(_: int) -> bool:
+            with dg.DagsterInstance.ephemeral() as instance:
+                home = Household(place.home.settings, instance, clock=place.clock)
+                for key in place.home.everyone():
+                    instance.add_dynamic_partitions("users", [key])
+                return home.run("send_requests", users=place.home.everyone()).success
+
+        with ThreadPoolExecutor(2) as pool:
+            assert all(pool.map(once, range(2)))
+        assert place.on_seerr() == [("ann", "movie:1")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"requests_dry_run": True}, None), ({"send_requests": False}, "are off"), ({"seerr_url": None}, "SEERR_URL")],
+)
+def test_nothing_is_sent_unless_both_switches_and_the_address_are_set(open_place: Any, changes: Any, reason: Any):
+    with open_place(**ON | changes) as place:
+        place.suggest("ann", *FILMS[:3], SHOW)
+        tables = place.home.snapshot()
+        assert place.send() == []
+        assert place.home.snapshot() == tables
+        page = place.page("ann")
+        if reason is None:
+            rows = [record.data for record in page["would_be_sent"].records]
+            assert [row["title"] for row in rows] == ["Film 1 (2001)", "Film 2 (2002)"]
+            assert {row["as"] for row in rows} == {"ann"}
+        else:
+            assert reason in page["skipped"] and place.state.counters.total("seerr") == 0
+
+
+def test_never_what_is_owned_dismissed_requested_or_declined(open_place: Any):
+    with open_place(**ON, requests_per_week=10) as place:
+        place.suggest("ann", *FILMS, OWNED)
+        place.suggest("bob", FILMS[2])
+        place.home.must("sync_movies")
+        ann = place.user("ann").user_id
+        dismissed = "INSERT INTO dismissals VALUES (:user, :work, 'movie', 1, NULL, NULL, 'Film 1', now()) RETURNING 1"
+        # Another work with the same id, as after a correction.
+        other = place.home.value("INSERT INTO works (media_type, tmdb_id) VALUES ('movie', 1) RETURNING work_id")
+        place.home.rows(dismissed, user=ann, work=other)
+        place.state.seerr_mark("movie:2", "blocklisted")
+        place.state.seerr_make_available("movie:4")
+        assert place.send("bob") == [("bob", "movie:3")]
+        place.decide("movie:3", "declined")
+        place.send("bob")
+        assert place.states("bob") == {"Film 3 (2003)": "declined"}
+        assert place.send("ann") == [("ann", "movie:5"), ("ann", "movie:6")]
+        # Declined by hand on Seerr, before this program knew of it.
+        assert "blocklist" in place.page("ann")["reasons"] and "available" in place.page("ann")["reasons"]
+        asked = place.state.counters.total("seerr")
+        assert place.send("ann") == []
+        assert place.state.counters.total("seerr") - asked <= 3, "what stood in the way is remembered"
+
+
+def test_what_was_declined_on_seerr_for_somebody_else_stays_away(open_place: Any):
+    with open_place(**ON) as place:
+        place.suggest("bob", FILMS[0])
+        assert place.send("bob") == [("bob", "movie:1")]
+        place.decide("movie:1", "declined")
+        place.home.rows("DELETE FROM seerr_requests RETURNING 1")
+        place.suggest("ann", FILMS[0], FILMS[1])
+        assert place.send("ann") == [("ann", "movie:2")]
+        assert place.states("ann")["Film 1 (2001)"] == "declined"
+
+
+def test_states_are_read_back_and_a_deleted_request_counts_as_declined(open_place: Any):
+    with open_place(**ON, requests_per_week=5) as place:
+        place.suggest("ann", *FILMS[:4])
+        place.send()
+        place.decide("movie:1", "approved")
+        place.decide("movie:2", "failed")
+        place.decide("movie:3", "approved")
+        place.state.seerr_make_available("movie:3")
+        place.state.seerr.remove_request(place.state.seerr.requests[4])
+        place.send()
+        assert place.states("ann") == {
+            "Film 1 (2001)": "approved", "Film 2 (2002)": "failed", "Film 3 (2003)": "available",
+            "Film 4 (2004)": "declined",
+        }  # fmt: skip
+        tables = place.home.snapshot()
+        place.later(hours=1)
+        assert place.send() == [] and place.home.snapshot() == tables
+
+
+def test_nothing_more_while_earlier_requests_lie_unwatched(open_place: Any):
+    with open_place(**ON, requests_per_week=2) as place:
+        place.suggest("ann", *FILMS)
+        place.send()
+        for key in ("movie:1", "movie:2"):
+            place.state.seerr_make_available(key)
+        place.later(days=8)
+        assert place.send() == [("ann", "movie:3"), ("ann", "movie:4")]
+        place.later(days=29)
+        assert place.send() == [("ann", "movie:5"), ("ann", "movie:6")]
+        place.suggest("bob", SHOW)
+        place.home.rows(
+            "DELETE FROM discovery_candidates WHERE user_id = :ann RETURNING 1", ann=place.user("ann").user_id
+        )
+        place.home.rows("UPDATE discovery_candidates SET user_id = :ann RETURNING 1", ann=place.user("ann").user_id)
+        place.later(days=8)
+        assert place.send() == []
+        assert "lie unwatched: Film 1 (2001), Film 2 (2002)" in place.page("ann")["reasons"]
+        started = """
+            INSERT INTO watch_state VALUES (:user, 1, :work, false, false, 0, 0.1, now(), false, now()) RETURNING 1"""
+        place.home.rows(started, user=place.user("ann").user_id, work=place.works["movie:2"])
+        assert place.send() == [("ann", "series:8")]
+
+
+def test_a_quota_of_seasons_is_respected_and_shown(open_place: Any):
+    with open_place(**ON) as place:
+        place.suggest("ann", SHOW)
+        place.state.seerr_user("ann", tv_quota=(2, 7))
+        assert place.send() == []
+        assert "2 of 2 seasons left in 7 days, and 3 are needed" in place.page("ann")["reasons"]
+        place.state.seerr_user("ann", tv_quota=(3, 7))
+        assert place.send() == [("ann", "series:8")]
+        (made,) = place.state.seerr_requests()
+        assert made["seasons"] == [1, 2, 3]
+
+
+def test_one_users_refusal_costs_only_that_user_and_nothing_of_theirs(open_place: Any):
+    with open_place(**ON) as place:
+        place.suggest("ann", FILMS[0])
+        place.suggest("bob", FILMS[1])
+        place.state.seerr_user("ann", permissions=0)
+        assert place.send() == [("bob", "movie:2")]
+        assert "may not request films" in place.page("ann")["reasons"]
+        place.state.seerr_user("ann", permissions=Permission.REQUEST)
+        # Something that only this user meets, and nobody foresaw.
+        place.state.add_fault(FaultRule("seerr", "/api/v1/request", status=403, times=1))
+        place.suggest("cy", FILMS[2])
+        place.state.seerr_import("cy")
+        result = place.run()
+        assert "1 of 3 users" in failures(result)["seerr_requests"]
+        assert place.on_seerr() == [("bob", "movie:2"), ("cy", "movie:3")]
+        assert place.send() == [("ann", "movie:1")], "the title was not used up"
+
+
+def test_seerr_down_fails_the_run_with_a_sentence_and_keeps_everything(open_place: Any):
+    with open_place(**ON) as place:
+        place.suggest("ann", FILMS[0])
+        place.send()
+        tables = place.home.snapshot()
+        place.state.add_fault(FaultRule("seerr", status=503))
+        result = place.run()
+        assert not result.success
+        message = failures(result)["seerr_requests"]
+        assert "Seerr" in message and "kept" in message
+        assert place.home.snapshot() == tables
+
+
+def test_csrf_is_named_and_the_titles_are_requested_after_it_was_switched_off(open_place: Any):
+    with open_place(**ON) as place:
+        place.suggest("ann", FILMS[0])
+        place.suggest("bob", FILMS[1])
+        place.state.seerr_csrf(True)
+        assert "Enable CSRF Protection" in failures(place.run())["seerr_requests"]
+        assert place.states("ann") == {}
+        place.state.seerr_csrf(False)
+        assert place.send() == [("ann", "movie:1"), ("bob", "movie:2")]
+
+
+# Sent once
+
+
+def test_a_command_killed_before_the_answer_is_completed_without_a_second_request(open_place: Any):
+    with open_place(**ON, requests_per_week=1) as place:
+        place.suggest("ann", *FILMS[:2])
+        # The request arrives, and its answer is held back.
+        fault = place.state.add_fault(FaultRule("seerr", "/api/v1/request", "slow", delay_seconds=60))
+        command = [sys.executable, "-m", "aperture_dagster.cli.main", "request", "ann", "Film 1", "--yes"]
+        with subprocess.Popen(command, env=environment(place.home.settings), cwd=PROJECT) as process:
+            deadline = time.monotonic() + 60
+            while not place.on_seerr() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.kill()
+        assert place.states("ann") == {"Film 1 (2001)": "sending"}
+        place.state.remove_fault(fault)
+        again = place.command("request", "ann", "Film 1", "--yes")
+        assert again.exit_code == 0 and "already: pending" in again.output
+        assert place.send() == [("ann", "movie:2")]
+        assert place.on_seerr() == [("ann", "movie:1"), ("ann", "movie:2")]
+
+
+def test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run(open_place: Any):
+    with open_place(**ON, requests_per_week=1) as place:
+        place.suggest("ann", *FILMS[:2])
+        place.note("ann", FILMS[0], "sending")
+        assert run_check(place.home, "seerr_requests", "were_answered").passed
+        place.later(days=1.1)
+        found = run_check(place.home, "seerr_requests", "were_answered")
+        assert not found.passed and "no known answer" in (found.description or "")
+        assert place.send() == [("ann", "movie:1")]
+        assert run_check(place.home, "seerr_requests", "were_answered").passed
+        assert place.send() == []
+        assert place.states("ann") == {"Film 1 (2001)": "pending"}
+
+
+def test_an_answer_that_is_lost_is_found_and_an_error_is_not_repeated_every_day(open_place: Any):
+    with open_place(**ON, requests_per_week=1) as place:
+        place.suggest("ann", *FILMS[:2])
+        post = {"service": "seerr", "path_contains": "/api/v1/request", "times": 1}
+        place.state.add_fault(FaultRule(**post, kind="cut_off"))
+        assert not place.run().success
+        assert place.send() == [] and place.states("ann") == {"Film 1 (2001)": "pending"}
+        place.suggest("bob", FILMS[2], FILMS[3])
+        place.state.add_fault(FaultRule(**post, status=500))
+        assert not place.run("bob").success
+        assert place.send("bob") == [("bob", "movie:4")]
+        assert place.states("bob")["Film 3 (2003)"] == "refused"
+
+
+def test_what_others_requested_in_the_meantime_is_no_success(open_place: Any):
+    with open_place(**ON) as place:
+        place.suggest("ann", FILMS[0], SHOW)
+        ann, bob = place.user("ann"), place.user("bob")
+        for title in (FILMS[0], SHOW):
+            with place.desk() as desk:
+                wanted = (place.works[title.key], title.media_type, title.tmdb_id, title.title)
+                early, late = (desk.plan(desk.account_of(one), *wanted) for one in (bob, ann))
+                assert desk.send(bob, early) is not None
+                with pytest.raises(RequestRefused) as refused:
+                    desk.send(ann, late)
+                assert refused.value.reason == ("duplicate" if title is FILMS[0] else "no seasons")
+        assert place.states("ann") == {"Film 1": "refused", "Show": "refused"}
+        assert place.on_seerr() == [("bob", "movie:1"), ("bob", "series:8")]
+
+
+# The commands
+
+
+def test_a_request_by_command_shows_what_is_sent_and_asks(open_place: Any):
+    with open_place() as place:
+        place.suggest("ann", FILMS[0])
+        place.state.seerr_user("ann", movie_quota=(5, 7))
+        refused = place.command("request", "ann", "film 1", answer="n\n")
+        assert refused.exit_code == 1 and place.on_seerr() == []
+        for words in (
+            "for ann, as ann (user 2 on Seerr)",
+            "tmdb:movie:1  Film 1 (2001)",
+            "5 of 5 films left in 7 days",
+        ):
+            assert words in refused.output
+        assert "somebody approves" in refused.output
+        assert place.states("ann") == {}
+        sent = place.command("request", "ann", "film 1", answer="y\n")
+        assert sent.exit_code == 0 and "pending" in sent.output
+        assert place.on_seerr() == [("ann", "movie:1")]
+        again = place.command("request", "ann", "film 1", "--yes")
+        assert again.exit_code == 0 and "already" in again.output and len(place.on_seerr()) == 1
+        place.decide("movie:1", "approved")
+        assert "approved" in place.command("requests", "ann").output
+        assert "Nothing was requested" in place.command("requests", "bob").output
+
+
+def test_a_series_is_requested_as_a_whole_or_by_seasons_even_if_unknown_so_far(open_place: Any):
+    with open_place() as place:
+        place.state.seerr_user("bob", permissions=Permission.REQUEST | Permission.AUTO_APPROVE)
+        some = place.command("request", "bob", "tmdb:tv:8", "--seasons", "1,3", "--yes")
+        assert some.exit_code == 0, some.output
+        assert "Show" in some.output and "1, 3" in some.output and "approved at once" in some.output
+        rest = place.command("request", "bob", "tmdb:series:8", "--yes")
+        assert rest.exit_code == 0, rest.output
+        assert [one["seasons"] for one in place.state.seerr_requests()] == [[1, 3], [2]]
+        none = place.command("request", "bob", "tmdb:series:8", "--yes")
+        assert none.exit_code == 0 and "No season" in none.output
+        assert place.command("request", "bob", "tmdb:series:8", "--seasons", "0").exit_code == 2
+
+
+def test_what_is_in_the_library_and_users_without_an_account_send_nothing(open_place: Any):
+    with open_place() as place:
+        place.home.must("sync_movies")
+        there = place.command("request", "ann", "Owned (1999)", "--yes")
+        assert there.exit_code == 0 and "in the library already" in there.output
+        stranger = place.command("request", "cy", "tmdb:movie:1", "--yes")
+        assert stranger.exit_code == 1 and "no user on Seerr" in stranger.output
+        unknown = place.command("request", "dora", "tmdb:movie:1", "--yes")
+        assert unknown.exit_code == 1 and "Did you mean" in unknown.output
+        assert place.on_seerr() == []
+
+
+def test_a_declined_title_can_be_requested_again_by_command_and_says_so(open_place: Any):
+    with open_place() as place:
+        place.command("request", "ann", "tmdb:movie:1", "--yes")
+        place.decide("movie:1", "declined")
+        again = place.command("request", "ann", "tmdb:movie:1", "--yes")
+        assert again.exit_code == 0 and "declined before" in again.output
+        assert len(place.on_seerr()) == 2 and place.states("ann") == {"Film 1": "pending"}
+
+
+def test_requests_can_be_listed_while_seerr_is_down_and_never_show_the_key(open_place: Any):
+    with open_place() as place:
+        place.command("request", "ann", "tmdb:movie:1", "--yes")
+        place.state.add_fault(FaultRule("seerr", status=503))
+        listed = place.command("requests")
+        assert listed.exit_code == 0 and "Film 1" in listed.output and "last look" in listed.output
+        failed = place.command("request", "ann", "tmdb:movie:2", "--yes")
+        assert failed.exit_code == 1 and "demo-seerr-key" not in failed.output + listed.output
+
+
+def test_without_seerr_the_command_names_the_setting(open_place: Any):
+    with open_place(seerr_api_key=None) as place:
+        result = place.command("request", "ann", "tmdb:movie:1", "--yes")
+        assert result.exit_code == 1 and "SEERR_API_KEY" in result.output
