@@ -7,10 +7,10 @@ does not have is pushed. Ratings wait in the outbox until a later read shows the
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -33,20 +33,17 @@ from aperture_dagster.library.ratings import (
 from aperture_dagster.library.removal import RemovalRefused
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceBusy, ServiceError, ServicePaused
+from aperture_dagster.resources.errors import ServiceBusy, ServiceError
 from aperture_dagster.resources.media_server.records import MediaType
-from aperture_dagster.resources.trakt.errors import UserPaused
-from aperture_dagster.resources.trakt.records import RatingsList, TraktIds, TraktRating, TraktTitle, WriteResult
+from aperture_dagster.resources.trakt.records import RatingsList
+from aperture_dagster.sources.trakt_outbox import RatingsClient, TraktOutbox
 from aperture_dagster.storage.ratings import TRAKT, give_rating, lock_ratings, ratings_in_force
 from aperture_dagster.storage.trakt_ratings import (
     ReadState,
     Waiting,
-    WorkIds,
     change_base,
     echoes_of,
-    note_attempt,
     note_read,
-    note_sending,
     postpone,
     read_base,
     read_outbox,
@@ -57,38 +54,12 @@ from aperture_dagster.storage.trakt_ratings import (
 from aperture_dagster.storage.works import works_for
 
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
-BATCH = 100
 # Trakt's own activities may miss a change.
 READ_EVERY = timedelta(days=1)
 PATIENCE_SECONDS = 300.0
-FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=2)
-# A title that Trakt does not have may be added there some day.
-PARKED_FOR = timedelta(days=30)
-# Attempts that Trakt accepts and does not show before a rating is parked.
-UNCONFIRMED_ATTEMPTS = 4
 # The limit of ratings of an account without membership, and when to warn of it.
 FREE_LIMIT, NEARLY_FULL = 10_000, 0.95
 SHOWN = 20
-
-
-class RatingsClient(Protocol):
-    """What is needed of Trakt: see :class:`aperture_dagster.resources.trakt.client.Trakt`."""
-
-    def last_activities(self) -> dict[MediaType, str]:
-        """Request when ratings last changed."""
-        ...
-
-    def ratings(self, media_type: MediaType) -> RatingsList:
-        """Request all ratings of a media type."""
-        ...
-
-    def push_ratings(self, batch: Sequence[TraktRating]) -> WriteResult[TraktRating]:
-        """Set ratings."""
-        ...
-
-    def remove_ratings(self, batch: Sequence[TraktTitle]) -> WriteResult[TraktTitle]:
-        """Remove ratings."""
-        ...
 
 
 @dataclass(slots=True)
@@ -181,26 +152,21 @@ class RatingsSync:
             raise ServiceBusy(f"another run is syncing the ratings of {self._user.name} with Trakt") from None
 
     def _run(self) -> RatingsReport:
+        outbox = TraktOutbox(self._database, self._clock, self._user, self._trakt)
         try:
-            consented = self._merge(self._read(again=self._was_interrupted()))
-            sent = self._push() if consented else {}
+            consented = self._merge(self._read(again=outbox.is_uncertain()))
+            sent = outbox.push() if consented else {}
             if sent:
                 # A change that was made during the push belongs to the next look: the activities are requested first.
                 self._merge(self._read(again=True))
-                self._confirm(sent)
+                self._tell_confirmed(outbox.confirm(sent))
         except ServiceError as error:
-            self._wait_after(error)
+            outbox.wait_after(error)
             raise
         self._count()
         return self._report
 
     # Reading
-
-    def _was_interrupted(self) -> bool:
-        """Return whether ratings were pushed without being confirmed, which a changed activity need not show."""
-        with self._database.transaction() as connection:
-            waiting = read_outbox(connection, self._user.user_id)
-        return any(one.attempted_at is not None for one in waiting.values())
 
     def _read(self, *, again: bool) -> _Lists | None:
         """Read the ratings on Trakt; None if they are those that were last read."""
@@ -210,7 +176,9 @@ class RatingsSync:
         if not (again or self._accept_removals) and _is_current(state, activities, self._clock.now()):
             return None
         self._report.was_read = True
-        lists = {media_type: self._trakt.ratings(media_type) for media_type in MEDIA_TYPES}
+        lists: dict[MediaType, RatingsList] = {
+            media_type: self._trakt.ratings(media_type) for media_type in MEDIA_TYPES
+        }
         incomplete = next((one.incomplete for one in lists.values() if one.incomplete), None)
         found: dict[int, list[SyncedRating]] = {}
         unmatched = 0
@@ -247,7 +215,8 @@ class RatingsSync:
             base, here = read_base(connection, user_id), ratings_in_force(connection, user_id)
             outbox, state = read_outbox(connection, user_id), read_state(connection, user_id)
             there = lists.ratings if lists is not None else base
-            news = {work: one for work, one in there.items() if base.get(work) != one}
+            maybe_pushed = {work for work, one in outbox.items() if one.attempted_at is not None}
+            news = {work: one for work, one in there.items() if work in maybe_pushed and base.get(work) != one}
             merge = merge_ratings(
                 base,
                 here,
@@ -344,94 +313,14 @@ class RatingsSync:
                 "If it is right, run trakt_ratings with the config accept_removals: true."
             )
 
-    # Pushing
-
-    def _push(self) -> dict[int, Edit]:
-        """Push what is due; return what Trakt did not refuse."""
-        now, user_id = self._clock.now(), self._user.user_id
+    def _tell_confirmed(self, confirmed: Mapping[int, Edit]) -> None:
         with self._database.transaction() as connection:
-            base = read_base(connection, user_id)
-            due = {work: one for work, one in read_outbox(connection, user_id).items() if one.due_at <= now}
-            works = works_to_push(connection, due)
-        sent: dict[int, Edit] = {}
-        unknown: list[int] = []
-        entries = [(work, one, _ids_in_turn(works[work], base.get(work))) for work, one in due.items()]
-        unknown += [work for work, _, ids in entries if not ids]
-        entries = [entry for entry in entries if entry[2]]
-        with self._database.transaction() as connection:
-            note_sending(connection, user_id, [work for work, _, _ in entries], now=now)
-        for removing in (False, True):
-            chosen = [entry for entry in entries if (entry[1].rating is None) == removing]
-            for start in range(0, len(chosen), BATCH):
-                batch = chosen[start : start + BATCH]
-                missing = self._send(batch, works, turn=0)
-                # Under its other ids, Trakt may know it.
-                rest = [entry for entry in batch if entry[0] in missing and len(entry[2]) > 1]
-                missing = missing - {work for work, _, _ in rest} | (self._send(rest, works, turn=1) if rest else set())
-                sent |= {
-                    work: Edit(one.rating, one.rated_at) for work, one, _ in batch if removing or work not in missing
-                }
-                unknown += [] if removing else sorted(missing)
-        if unknown:
-            with self._database.transaction() as connection:
-                note_attempt(
-                    connection, user_id, unknown, now=now, due_at=now + PARKED_FOR,
-                    detail="Trakt does not know this title under any id known here; the rating is kept here.",
-                )  # fmt: skip
-        return sent
-
-    def _send(self, batch: Sequence[tuple[int, Waiting, list[TraktIds]]], works: Mapping[int, WorkIds], turn: int) -> set[int]:
-        """Send entries with the ids of their turn; return the works that Trakt did not find."""
-        ratings: dict[int, TraktRating] = {}
-        titles: dict[int, TraktTitle] = {}
-        for work, one, ids in batch:
-            media_type = works[work].media_type
-            if one.rating is None:
-                titles[work] = TraktTitle(media_type, ids[turn])
-            else:
-                ratings[work] = TraktRating(media_type, ids[turn], one.rating, one.rated_at)
-        missing: set[int] = set()
-        if ratings:
-            lost: Collection[TraktTitle] = self._trakt.push_ratings(list(ratings.values())).not_found
-            missing |= {work for work, entry in ratings.items() if entry in lost}
-        if titles:
-            lost = self._trakt.remove_ratings(list(titles.values())).not_found
-            missing |= {work for work, entry in titles.items() if entry in lost}
-        return missing
-
-    def _confirm(self, sent: Mapping[int, Edit]) -> None:
-        """Count what Trakt shows by now, and let the rest wait."""
-        now, user_id = self._clock.now(), self._user.user_id
-        with self._database.transaction() as connection:
-            left = read_outbox(connection, user_id)
-            open_still = {
-                work: one
-                for work, one in left.items()
-                if work in sent and Edit(one.rating, one.rated_at) == sent[work]
-            }
-            for work, one in open_still.items():
-                parked = one.attempts + 1 >= UNCONFIRMED_ATTEMPTS
-                note_attempt(
-                    connection, user_id, [work], now=now, due_at=now + (PARKED_FOR if parked else _wait(one.attempts)),
-                    detail="Trakt accepted this and does not show it.",
-                )  # fmt: skip
-            works = works_to_push(connection, sent)
-        for work, edit in sent.items():
-            if work not in open_still:
-                self._report.pushed += edit.value is not None
-                self._report.removed_there += edit.value is None
-                what = "to Trakt" if edit.value is not None else "removed there"
-                self._note_change(works[work].title, what, edit.value)
-
-    def _wait_after(self, error: ServiceError) -> None:
-        """Let what is due wait after a failure: each time twice as long, or as long as Trakt asks."""
-        now, user_id = self._clock.now(), self._user.user_id
-        until = error.resumes_at if isinstance(error, (ServicePaused, UserPaused)) else now
-        with self._database.transaction() as connection:
-            for work, one in read_outbox(connection, user_id).items():
-                if one.due_at <= now:
-                    due_at = max(until, now + _wait(one.attempts))
-                    note_attempt(connection, user_id, [work], now=now, due_at=due_at, detail=str(error))
+            works = works_to_push(connection, confirmed)
+        for work, edit in confirmed.items():
+            self._report.pushed += edit.value is not None
+            self._report.removed_there += edit.value is None
+            what = "to Trakt" if edit.value is not None else "removed there"
+            self._note_change(works[work].title, what, edit.value)
 
     def _count(self) -> None:
         with self._database.transaction() as connection:
@@ -449,17 +338,3 @@ def _is_current(state: ReadState, activities: Mapping[str, str], now: datetime) 
         return False
     # Any other value is a change, also an earlier one; what Trakt does not tell may have changed.
     return all(name in activities for name in MEDIA_TYPES) and dict(state.activities or {}) == dict(activities)
-
-
-def _ids_in_turn(work: WorkIds, known: SyncedRating | None) -> list[TraktIds]:
-    """Return the ids under which to push a work: those that identify it best, and others if those are not found."""
-    ids = work.ids
-    first = TraktIds(tmdb=ids.tmdb_id) if ids.tmdb_id is not None else TraktIds()
-    others = TraktIds(imdb=ids.imdb_id, tvdb=ids.tvdb_id if work.media_type == "series" else None)
-    if known is not None and known.trakt_id is not None:
-        first, others = TraktIds(trakt=known.trakt_id), TraktIds(imdb=others.imdb, tmdb=ids.tmdb_id, tvdb=others.tvdb)
-    return [one for one in (first, others) if one.known()]
-
-
-def _wait(attempts: int) -> timedelta:
-    return min(FIRST_WAIT * 2 ** min(attempts, 10), LONGEST_WAIT)

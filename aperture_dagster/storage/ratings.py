@@ -9,7 +9,7 @@ Writers hold the user's lock until the end of their transaction, which is that o
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +53,14 @@ class ServerRating:
     rating: float | None
 
 
+@dataclass(slots=True)
+class ServerChanges:
+    """Number of items whose rating changed on the media server, and the works among them, without those of episodes."""
+
+    changes: int = 0
+    works: list[int] = field(default_factory=list)
+
+
 def lock_ratings(connection: Connection, user_id: str) -> None:
     """Let no other process write this user's ratings or history until the end of the transaction.
 
@@ -93,8 +101,8 @@ def give_rating(
 
 def write_server_ratings(
     connection: Connection, user_id: str, reported: Iterable[ServerRating], *, now: datetime
-) -> list[int]:
-    """Write ratings of items as the media server reports them; return the works of which a rating changed.
+) -> ServerChanges:
+    """Write ratings of items as the media server reports them.
 
     An equal value keeps its date, which is when it was first seen. A value that equals the one in force only confirms
     it. If the one in force is removed on the server, it is removed altogether. The caller holds the lock.
@@ -105,7 +113,7 @@ def write_server_ratings(
     known = _stored(connection, user_id, SERVER, [item for _, item in rated])
     changed = [key for key in rated if values[key] != known.get(key)]
     if not changed:
-        return []
+        return ServerChanges()
     in_force = _rows_in_force(connection, user_id, {work for work, _ in changed})
     elsewhere = _works_rated_elsewhere(connection, user_id, in_force)
     stamp = _next_stamp(connection, user_id)
@@ -139,7 +147,7 @@ def write_server_ratings(
         for work_id, item_id in changed
     ]
     connection.execute(insert(rating_changes), log)
-    return sorted({work for work, item in changed if not rated[work, item].is_episode})
+    return ServerChanges(len(changed), sorted({one.work_id for key in changed if not (one := rated[key]).is_episode}))
 
 
 def _stored(connection: Connection, user_id: str, source: str, items: Sequence[int]) -> dict[tuple[int, int], Any]:

@@ -108,7 +108,7 @@ def write_outbox(
 
 
 def queue_rating(connection: Connection, user_id: str, work_id: int, edit: Edit, *, now: datetime) -> None:
-    """Let a rating, or its removal, wait to be pushed at once."""
+    """Let a rating, or its removal, wait to be pushed at once; what waited before may have been pushed already."""
     _queue(connection, user_id, work_id, edit, now)
 
 
@@ -117,7 +117,7 @@ def _queue(connection: Connection, user_id: str, work_id: int, edit: Edit, now: 
         INSERT INTO rating_outbox AS o (user_id, work_id, rating, rated_at, queued_at, due_at)
         VALUES (:user, :work, CAST(:rating AS smallint), :rated_at, :now, :now)
         ON CONFLICT (user_id, work_id) DO UPDATE SET rating = excluded.rating, rated_at = excluded.rated_at,
-        queued_at = excluded.queued_at, attempts = 0, attempted_at = NULL, due_at = excluded.due_at, detail = NULL
+        queued_at = excluded.queued_at, attempts = 0, due_at = excluded.due_at, detail = NULL
         WHERE o.rating IS DISTINCT FROM excluded.rating
           OR (excluded.rating IS NOT NULL AND o.rated_at <> excluded.rated_at)"""
     values = {"user": user_id, "work": work_id, "rating": edit.value, "rated_at": edit.rated_at, "now": now}
@@ -156,7 +156,8 @@ def note_attempt(
 ) -> None:
     """Record that ratings were not pushed, or not confirmed, and when that is tried again."""
     statement = """
-        UPDATE rating_outbox SET attempts = least(attempts + 1, 1000), attempted_at = :now, due_at = :due, detail = :detail
+        UPDATE rating_outbox
+        SET attempts = least(attempts + 1, 1000), attempted_at = :now, due_at = :due, detail = :detail
         WHERE user_id = :user AND work_id = ANY(:works)"""
     values = {"user": user_id, "works": list(works), "now": now, "due": due_at, "detail": detail[:500]}
     execute(connection, statement, **values)

@@ -53,7 +53,7 @@ def taste_profiles(
         model_key = model_in_use(connection)
         items = read_items(connection)
         vectors, mask = read_vectors(connection, model_key, items["work_id"])
-        histories = read_histories(connection)
+        histories = read_histories(connection, without=settings.ignored_ratings)
     centred = centre(vectors, mask)
     weights = taste_weights(histories, as_of=clock.now())
     media_types = dict(zip(items["work_id"], items["media_type"], strict=True))

@@ -100,7 +100,7 @@ def _ranking_model(
         model_key = model_in_use(connection)
         items = read_items(connection)
         vectors, mask = read_vectors(connection, model_key, items["work_id"])
-        histories = read_histories(connection)
+        histories = read_histories(connection, without=settings.ignored_ratings)
         weights = read_weights(connection)
         edges = read_edges(connection)
         copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []
