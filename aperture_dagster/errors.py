@@ -9,4 +9,10 @@ class OperatorError(click.ClickException):
     """Something outside the program must change first; the message says what to do, and never holds a secret.
 
     A ``ClickException``, so that every command, ours and Dagster's, prints the message without a stack trace.
+    ``exit_code`` is that of the command: 1, or 2 where it must be repeated with another argument.
     """
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        # Click declares it per class, and reads it from the instance.
+        self.exit_code = exit_code  # pyright: ignore[reportAttributeAccessIssue]
