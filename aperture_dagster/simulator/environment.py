@@ -12,6 +12,8 @@ TMDB_IMAGES_PATH = "/tmdb-images"
 OPENAI_PATH = "/openai/v1"
 OMDB_PATH = "/omdb"
 MDBLIST_PATH = "/mdblist"
+TRAKT_PATH = "/trakt"
+TRAKT_AUTH_PATH = "/trakt-auth"
 VOLUME = "/data/aperture"
 """Where the media server of a demo sees the folder for published libraries."""
 
@@ -42,6 +44,10 @@ def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings
         PREFIX + "MDBLIST_DAILY_LIMIT": str(settings.mdblist_daily_limit),
         PREFIX + "MDBLIST_REQUESTS": _within(mdblist_requests),
         PREFIX + "MDBLIST_PERIOD_SECONDS": f"{mdblist_seconds:g}",
+        "TRAKT_CLIENT_ID": settings.trakt_client_id,
+        "TRAKT_CLIENT_SECRET": settings.trakt_client_secret,
+        PREFIX + "TRAKT_URL": root + TRAKT_PATH,
+        PREFIX + "TRAKT_AUTH_URL": root + TRAKT_AUTH_PATH,
     }
 
 

@@ -24,6 +24,8 @@ from aperture_dagster.simulator.locking import locked
 from aperture_dagster.simulator.scans import Scans
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.sharing import UserDataSharing
+from aperture_dagster.simulator.trakt.book import TraktBook
+from aperture_dagster.simulator.trakt.operations import TraktOperations
 from aperture_dagster.simulator.user_data import ServerUser, user_id
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 
@@ -41,7 +43,7 @@ class Picture:
         return hashlib.md5(self.content, usedforsecurity=False).hexdigest()
 
 
-class SimulatorState(LibraryOperations, ListOperations):
+class SimulatorState(LibraryOperations, ListOperations, TraktOperations):
     """The media server's items and users, and every service's counters, limits and faults."""
 
     def __init__(self, world: World, settings: SimulatorSettings | None = None) -> None:
@@ -58,6 +60,7 @@ class SimulatorState(LibraryOperations, ListOperations):
             "omdb": Arrivals(),
             "mdblist": self.mdblist_rate,
             "tmdb_images": Arrivals(),
+            "trakt": Arrivals(),
         }
         self.quotas = {
             "omdb": DailyQuota(self.settings.omdb_daily_limit),
@@ -71,6 +74,7 @@ class SimulatorState(LibraryOperations, ListOperations):
                 raise ValueError(f"two titles of the world share the key {title.key!r}")
             self.titles[title.key] = title
         self.titles_version = 0
+        self.trakt = TraktBook(self.settings, self.clock.now, self.titles, lambda: self.titles_version)
         plays = sorted(world.plays, key=lambda play: play.played_at)
         self.today = self.settings.today or (plays[-1].played_at if plays else datetime.now(UTC))
         self.catalogue = Catalogue(
@@ -158,7 +162,7 @@ class SimulatorState(LibraryOperations, ListOperations):
     def most_in_window(self, service: str, seconds: float | None = None) -> int:
         """Return the most requests to a service in any window of this many seconds (default: its limit's, else 1).
 
-        Raises KeyError for a service other than tmdb, omdb, mdblist and tmdb_images.
+        Raises KeyError for a service other than tmdb, omdb, mdblist, tmdb_images and trakt.
         """
         return self.rates[service].most_in_window(seconds)
 

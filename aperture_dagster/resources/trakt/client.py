@@ -139,8 +139,8 @@ class Trakt(ServiceClient):
             self._writer.close()
 
     def check_app(self) -> None:
-        """Request something public, to verify that Trakt accepts the app; tokens prove nothing about that."""
-        self._get("/genres/movies")
+        """Verify that Trakt accepts the app, without a token: it then asks for one. Tokens prove nothing about that."""
+        self._get("/sync/last_activities", accept=[401])
 
     def settings(self) -> TraktUser:
         """Request who the token belongs to."""
@@ -199,10 +199,10 @@ class Trakt(ServiceClient):
 
     def _ratings(self, path: str, media_type: MediaType) -> RatingsList:
         """Read a list to its end: the last page that Trakt counts, an empty page, or one that begins anew."""
-        rows: list[Any] = []
+        ratings: list[TraktRating] = []
         first: list[Any] = []
         counts: set[int | None] = set()
-        pages = None
+        rows, pages, page = 0, None, 0
         for page in range(1, MOST_PAGES + 1):
             answer = self._get(path, {"page": page, "limit": PAGE_SIZE}, accept=[_TOO_SLOW])
             if answer.status == _TOO_SLOW:
@@ -214,12 +214,14 @@ class Trakt(ServiceClient):
             if not found or (pages is None and found == first):
                 break
             first = first or found
-            rows += found
-            if pages is not None and page >= pages:
+            rows += len(found)
+            ratings += [rating for row in found if (rating := parse_rating(media_type, row))]
+            if (pages is not None and page >= pages) or (pages is None and _doubles(ratings)):
                 break
-        parsed = [parse_rating(media_type, row) for row in rows]
-        ratings = tuple(rating for rating in parsed if rating is not None)
-        return RatingsList(ratings, _why_incomplete(len(rows), len(ratings), counts) or _doubles(ratings))
+        incomplete = _why_incomplete(rows, len(ratings), counts) or _doubles(ratings)
+        if pages is not None and page < pages:
+            incomplete = incomplete or f"page {page} of {pages} is empty"
+        return RatingsList(tuple(ratings), incomplete)
 
     def _write(self, path: str, batch: Sequence[Entry]) -> WriteResult[Entry]:
         if len(batch) > LARGEST_BATCH:
@@ -283,7 +285,7 @@ class Trakt(ServiceClient):
                 elif answer.status == 403 and not forbidden:
                     forbidden = True
                 else:
-                    return self._accepted(answer)
+                    return answer if answer.status in request.accept else self._accepted(answer)
         except (AppRefused, EdgeBlocked, ReconnectNeeded, ActionNeeded) as error:
             if access is not None:
                 access.report(error)
