@@ -1,4 +1,4 @@
-"""The command line: ``aperture demo``, ``up``, ``doctor``, ``publish``, ``unpublish``, ``trakt``, ``simulate``."""
+"""The command line: ``aperture demo``, ``up``, ``doctor``, ``publish``, ``unpublish``, ``trakt``, ``rate``, ``simulate``."""
 
 import sys
 
@@ -8,6 +8,7 @@ from aperture_dagster.cli.common import require_free_port, stand_in_options
 from aperture_dagster.cli.demo import demo
 from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.publish import publish, unpublish
+from aperture_dagster.cli.ratings import rate
 from aperture_dagster.cli.trakt import trakt
 from aperture_dagster.cli.up import up
 
@@ -31,7 +32,7 @@ def simulate(world: str, users: int | None, port: int) -> None:
     sys.exit(serve(["--world", world, "--port", str(port), *(["--users", str(users)] if users else [])]))
 
 
-for command in (demo, up, doctor, publish, unpublish, trakt):
+for command in (demo, up, doctor, publish, unpublish, trakt, rate):
     main.add_command(command)
 
 if __name__ == "__main__":

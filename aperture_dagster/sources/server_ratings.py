@@ -26,6 +26,12 @@ class ServerWrites:
     note: str | None = None
 
 
+def lacks_ratings(database: Database, user: User) -> bool:
+    """Return whether a copy on the media server lacks a rating of the user, as far as is known."""
+    with database.transaction() as connection:
+        return bool(copies_to_rate(connection, user.user_id))
+
+
 def rate_on_server(
     database: Database,
     clock: Clock,

@@ -38,12 +38,12 @@ from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.trakt.records import RatingsList
 from aperture_dagster.sources.trakt_outbox import RatingsClient, TraktOutbox
 from aperture_dagster.storage.ratings import TRAKT, give_rating, lock_ratings, ratings_in_force
+from aperture_dagster.storage.trakt import write_activities
 from aperture_dagster.storage.trakt_ratings import (
     ReadState,
     Waiting,
     change_base,
     echoes_of,
-    note_read,
     postpone,
     read_base,
     read_outbox,
@@ -154,7 +154,11 @@ class RatingsSync:
     def _run(self) -> RatingsReport:
         outbox = TraktOutbox(self._database, self._clock, self._user, self._trakt)
         try:
-            consented = self._merge(self._read(again=outbox.is_uncertain()))
+            lists = self._read(again=outbox.is_uncertain())
+            consented = self._merge(lists)
+            if lists is not None and consented:
+                # Reading takes a while, and what is pushed replaces what was rated meanwhile.
+                self._merge(self._read(again=False))
             sent = outbox.push() if consented else {}
             if sent:
                 # A change that was made during the push belongs to the next look: the activities are requested first.
@@ -234,7 +238,8 @@ class RatingsSync:
             self._apply(connection, merge, base, outbox, now)
             if lists is not None and lists.incomplete is None:
                 held = merge.held_here or merge.held_on_trakt
-                note_read(connection, user_id, None if held else lists.activities, now=now)
+                # What was held back must be found again by the next look.
+                write_activities(connection, user_id, {} if held else lists.activities, read_at=now)
         self._tell(merge, lists, state)
         return True
 

@@ -186,9 +186,9 @@ def _put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def rated_since(connection: Connection, user_id: str, moment: datetime) -> bool:
-    """Return whether the user rated something on the command line after a moment."""
-    statement = "SELECT 1 FROM ratings WHERE user_id = :user AND source = :source AND rated_at > :moment LIMIT 1"
-    return read_value(connection, statement, user=user_id, source=OWN, moment=moment) is not None
+    """Return whether the user rated something on the command line after a moment, or in its second."""
+    statement = "SELECT 1 FROM ratings WHERE user_id = :user AND source = :source AND rated_at >= :moment LIMIT 1"
+    return read_value(connection, statement, user=user_id, source=OWN, moment=whole_second(moment)) is not None
 
 
 def ratings_version(connection: Connection, user_id: str, *sources: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,18 +71,6 @@ def change_base(
     statement = "DELETE FROM trakt_ratings WHERE user_id = :user AND work_id = ANY(:works)"
     deleted = execute(connection, statement, user=user_id, works=list(gone)).rowcount
     return deleted + upsert(connection, trakt_ratings, rows).written
-
-
-def forget_base(connection: Connection, user_id: str) -> None:
-    """Forget what is known of a user's ratings on Trakt, as they connect another account there.
-
-    Otherwise everything that the other account has not rated would count as removed.
-    """
-    for table in ("trakt_ratings", "rating_outbox"):
-        execute(connection, f"DELETE FROM {table} WHERE user_id = :user", user=user_id)
-    execute(
-        connection, "UPDATE trakt_accounts SET activities = NULL, read_at = NULL WHERE user_id = :user", user=user_id
-    )
 
 
 def read_outbox(connection: Connection, user_id: str) -> dict[int, Waiting]:
@@ -199,28 +186,12 @@ def read_state(connection: Connection, user_id: str) -> ReadState:
     return ReadState(row.read_at, row.activities, row.is_vip) if row else ReadState(None, None, None)
 
 
-def note_read(connection: Connection, user_id: str, activities: Mapping[str, str] | None, *, now: datetime) -> None:
-    """Record that the ratings were read completely, and what Trakt's last activities were before; None: look again."""
+def due_partitions(connection: Connection, user_ids: Collection[str], *, now: datetime) -> list[str]:
+    """Return the partitions of those users for whom a rating is due to be pushed."""
     statement = """
-        UPDATE trakt_accounts SET activities = CAST(:activities AS jsonb), read_at = :now, updated_at = now()
-        WHERE user_id = :user"""
-    text = None if activities is None else json.dumps(dict(activities))
-    execute(connection, statement, user=user_id, activities=text, now=now)
-
-
-def due_partitions(connection: Connection, *, now: datetime) -> list[str]:
-    """Return the partitions of connected users for whom a rating is due to be pushed."""
-    statement = """
-        SELECT DISTINCT u.partition_key FROM rating_outbox o JOIN trakt_accounts a USING (user_id)
-        JOIN present_users u USING (user_id) WHERE a.state = 'connected' AND o.due_at <= :now ORDER BY 1"""
-    return list(execute(connection, statement, now=now).scalars())
-
-
-def anybody_is_connected(connection: Connection) -> bool:
-    """Return whether Trakt works for any user."""
-    statement = """
-        SELECT 1 FROM trakt_accounts JOIN present_users USING (user_id) WHERE state = 'connected' LIMIT 1"""
-    return read_value(connection, statement) is not None
+        SELECT DISTINCT u.partition_key FROM rating_outbox o JOIN present_users u USING (user_id)
+        WHERE user_id = ANY(:users) AND o.due_at <= :now ORDER BY 1"""
+    return list(execute(connection, statement, users=list(user_ids), now=now).scalars())
 
 
 def works_to_push(connection: Connection, works: Collection[int]) -> dict[int, WorkIds]:
@@ -248,11 +219,3 @@ def waiting_ratings(connection: Connection, *, queued_before: datetime) -> list[
         FROM rating_outbox o JOIN present_users u USING (user_id) LEFT JOIN work_names n USING (work_id)
         WHERE o.queued_at < :before ORDER BY o.queued_at, o.work_id"""
     return read_rows(connection, statement, before=queued_before)
-
-
-def troubled_accounts(connection: Connection) -> list[dict[str, Any]]:
-    """List the accounts of present users that do not work, and why."""
-    statement = """
-        SELECT u.partition_key AS partition, u.name AS user, a.state, a.trouble FROM trakt_accounts a
-        JOIN present_users u USING (user_id) WHERE a.state <> 'connected' ORDER BY u.name"""
-    return read_rows(connection, statement)
