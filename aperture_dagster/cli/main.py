@@ -1,4 +1,4 @@
-"""The command line: ``aperture demo``, ``up``, ``doctor``, ``publish``, ``unpublish``, ``trakt``, ``rate``, ``simulate``."""
+"""The command line: each command is defined in a module of its own."""
 
 import sys
 
