@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -54,7 +55,7 @@ def connect(user: str) -> None:
         console.print(Text(POLICY.format(user=found.name, sync_only=sync_only), "dim"))
         with accounts.sign_in() as client:
             code = client.start()
-            _show_code(console, found, code)
+            _show_code(console, found.name, code)
             with _countdown(console) as waiting:
                 tokens = client.wait(code, waiting=waiting)
         owner = accounts.connect(found.user_id, tokens)
@@ -123,14 +124,16 @@ def _find(user: str) -> tuple[Settings, TraktAccounts, User]:
     return settings, TraktAccounts(settings, database, Clock()), found
 
 
-def _show_code(console: Console, user: User, code: DeviceCode) -> None:
-    console.print(Text(f"\nIn a browser in which {user.name} is signed in to Trakt, open\n\n  {code.link}\n"))
+def _show_code(console: Console, user: str, code: DeviceCode) -> None:
+    console.print(Text(f"\nIn a browser in which {user} is signed in to Trakt, open\n\n  {code.link}\n"))
     console.print(Text(f"or enter the code {code.user_code} at {code.verification_url}."))
     if console.is_terminal:
         import segno
 
+        drawn = io.StringIO()
+        segno.make(code.link, error="l").terminal(out=drawn, border=2, compact=True)
         console.print()
-        segno.make(code.link, error="l").terminal(out=console.file, border=2, compact=True)
+        console.file.write(drawn.getvalue())
 
 
 @contextmanager

@@ -19,6 +19,8 @@ SINGULARS: dict[MediaType, str] = {"movie": "movie", "series": "show"}
 LARGEST_ID = 2**31 - 1
 # A tenth of a token's life is left for the refresh.
 REFRESH_SHARE = 0.1
+USUAL_INTERVAL = 5.0
+SHORTEST_INTERVAL = 0.2
 Entry = TypeVar("Entry", bound="TraktTitle")
 
 
@@ -209,17 +211,17 @@ def parse_code(value: Any) -> DeviceCode:
         raise BadAnswer("Trakt's code: verification_url is not an address")
     seconds = _seconds(fields, "expires_in")
     interval = fields.get("interval")
-    is_usable = isinstance(interval, (int, float)) and 0 < interval < seconds
-    return DeviceCode(
-        _text(fields, "device_code"), _text(fields, "user_code"), link, seconds, interval if is_usable else 5
-    )
+    if isinstance(interval, bool) or not isinstance(interval, (int, float)) or not 0 <= interval < seconds:
+        interval = USUAL_INTERVAL
+    interval = max(interval, SHORTEST_INTERVAL)
+    return DeviceCode(_text(fields, "device_code"), _text(fields, "user_code"), link, seconds, interval)
 
 
 def parse_tokens(value: Any, now: datetime) -> TokenPair:
     """Parse a pair of tokens; raises BadAnswer, which names fields and no values."""
     fields = expect(value, dict, "Trakt's tokens")
     created, life = fields.get("created_at"), _seconds(fields, "expires_in")
-    is_usable = isinstance(created, (int, float)) and 0 < created < 2**33
+    is_usable = isinstance(created, (int, float)) and not isinstance(created, bool) and 0 < created < 2**33
     issued = datetime.fromtimestamp(created, UTC) if is_usable else now
     expires = issued + timedelta(seconds=min(life, 2**30))
     return TokenPair(_text(fields, "access_token"), _text(fields, "refresh_token"), issued, expires)
