@@ -14,7 +14,7 @@ from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import FoundTitle, find_title, find_user
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import User
-from aperture_dagster.library.ratings import HIGHEST, LOWEST, Edit, whole_second
+from aperture_dagster.library.ratings import HIGHEST, LOWEST
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError
@@ -23,8 +23,7 @@ from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources.server_ratings import lacks_ratings, rate_on_server
 from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.errors import DatabaseError
-from aperture_dagster.storage.ratings import OWN, give_rating, lock_ratings, ratings_in_force
-from aperture_dagster.storage.trakt_ratings import has_account, queue_rating
+from aperture_dagster.storage.trakt_ratings import rate_here
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,10 @@ def rate(user: str, title: str, rating: int | None, remove: bool) -> None:
         with database.transaction() as connection:
             found_user = find_user(connection, user)
             found_title = find_title(connection, title, create=not remove)
-        if not _rate(database, clock, found_user, found_title, rating):
+        # Another transaction: the lock of the catalogue, under which a title is found, comes after that of ratings.
+        with database.transaction() as connection:
+            rated = rate_here(connection, found_user.user_id, found_title.work_id, rating, now=clock.now())
+        if not rated:
             console.print(f"{found_user.name} has not rated {found_title.label}.", markup=False)
             return
         what = "no longer rates" if rating is None else "rates"
@@ -63,22 +65,6 @@ def _errors() -> Iterator[None]:
             yield
     except (ServiceError, DatabaseError) as error:
         raise OperatorError(str(error)) from None
-
-
-def _rate(database: Database, clock: Clock, user: User, title: FoundTitle, rating: int | None) -> bool:
-    """Give or remove the rating, and let it wait for Trakt; return False if there is none to remove."""
-    now = clock.now()
-    edit = Edit(rating, whole_second(now))
-    # Only now: the lock of the catalogue, under which the title was found, comes after this one.
-    with database.transaction() as connection:
-        lock_ratings(connection, user.user_id)
-        before = ratings_in_force(connection, user.user_id, works=[title.work_id]).get(title.work_id)
-        if rating is None and (before is None or before.value is None):
-            return False
-        give_rating(connection, user.user_id, title.work_id, rating, source=OWN, rated_at=edit.rated_at)
-        if has_account(connection, user.user_id):
-            queue_rating(connection, user.user_id, title.work_id, edit, now=now)
-    return True
 
 
 def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User) -> str:

@@ -14,7 +14,7 @@ from aperture_dagster.library.ratings import Edit, SyncedRating, is_same_rating,
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.storage.bulk import upsert
 from aperture_dagster.storage.queries import execute, read_rows, read_value
-from aperture_dagster.storage.ratings import ratings_in_force
+from aperture_dagster.storage.ratings import OWN, give_rating, lock_ratings, ratings_in_force
 from aperture_dagster.storage.tables import trakt_ratings
 
 
@@ -109,6 +109,23 @@ def _queue(connection: Connection, user_id: str, work_id: int, edit: Edit, now: 
           OR (excluded.rating IS NOT NULL AND o.rated_at <> excluded.rated_at)"""
     values = {"user": user_id, "work": work_id, "rating": edit.value, "rated_at": edit.rated_at, "now": now}
     return execute(connection, statement, **values).rowcount
+
+
+def rate_here(connection: Connection, user_id: str, work_id: int, rating: int | None, *, now: datetime) -> bool:
+    """Give a rating by hand, or remove the one in force, and let it wait for Trakt if the user has an account there.
+
+    Returns:
+        False if there is none to remove.
+    """
+    lock_ratings(connection, user_id)
+    before = ratings_in_force(connection, user_id, works=[work_id]).get(work_id)
+    if rating is None and (before is None or before.value is None):
+        return False
+    edit = Edit(rating, whole_second(now))
+    give_rating(connection, user_id, work_id, rating, source=OWN, rated_at=edit.rated_at)
+    if has_account(connection, user_id):
+        queue_rating(connection, user_id, work_id, edit, now=now)
+    return True
 
 
 def queue_server_ratings(connection: Connection, user_id: str, works: Sequence[int], *, now: datetime) -> None:
