@@ -15,12 +15,18 @@ RETRY_CRON = "17 * * * *"
 DAILY_CRON = "30 8 * * *"
 
 
-def on_upstream_change(*, optional: AssetSelection | None = None, ignoring: AssetSelection | None = None) -> Condition:
+def on_upstream_change(
+    *,
+    optional: AssetSelection | None = None,
+    ignoring: AssetSelection | None = None,
+    additional: AssetSelection | None = None,
+) -> Condition:
     """Request an asset when the data version of something it reads changed, or when it could be made and never was.
 
     It waits while an upstream asset is missing, being materialized, or has a blocking check that did not pass. A failed
     attempt is repeated at the next tick of ``RETRY_CRON``, or at the next change. ``optional`` assets may be missing if
-    they failed; before their first attempt they are waited for. Changes of ``ignoring`` assets wait for the night.
+    they failed; before their first attempt they are waited for. ``additional`` assets are never waited for: they may be
+    turned off. Changes of ``ignoring`` assets wait for the night.
     """
     new_version = Condition.data_version_changed() & ~Condition.executed_with_root_target()
     changed = Condition.any_deps_match(new_version)
@@ -29,6 +35,8 @@ def on_upstream_change(*, optional: AssetSelection | None = None, ignoring: Asse
     under_way = Condition.any_deps_match(Condition.in_progress() | Condition.will_be_requested())
     if ignoring is not None:
         changed, missing, under_way = (part.ignore(ignoring) for part in (changed, missing, under_way))
+    if additional is not None:
+        missing = missing.ignore(additional)
     if optional is not None:
         untried = Condition.any_deps_match(Condition.missing() & ~Condition.execution_failed()).allow(optional)
         missing = missing.ignore(optional) | untried

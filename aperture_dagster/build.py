@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs import discovery, enrichment, media_server, popularity, publishing, taste
+from aperture_dagster.defs import discovery, enrichment, media_server, popularity, publishing, ratings, taste
 from aperture_dagster.defs.gates import blocking_checks, upstream_keys
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job
@@ -17,6 +17,7 @@ from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.sensors import build_sensors
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources.services import Services
+from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.tables.base import column_schema
 
 
@@ -40,6 +41,7 @@ def build_definitions(
         "database": database,
         "media_servers": MediaServers(settings, database),
         "services": Services(settings, database, clock),
+        "trakt": TraktAccounts(settings, database, clock),
         "embedders": Embedders(settings),
         "clock": clock,
     }
@@ -82,6 +84,7 @@ def build_groups(settings: Settings) -> list[Group]:
     return [
         media_server.GROUP,
         enrichment.GROUP,
+        ratings.GROUP,
         taste.GROUP,
         popularity.group(settings),
         discovery.GROUP,

@@ -30,3 +30,8 @@ class TraktSettings(SettingsGroup):
     """Whether ratings that came from Trakt are only kept in step, without any influence on tastes and suggestions."""
     ratings_to_server: bool = False
     """Whether ratings given on Trakt or on the command line are also written to Jellyfin (Emby has none to write)."""
+
+    @property
+    def ignored_ratings(self) -> tuple[str, ...]:
+        """Sources of ratings that have no influence on tastes and suggestions."""
+        return ("trakt",) if self.trakt_sync_only else ()

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from aperture_dagster.library.history import Viewing, ViewState, viewing_between
 from aperture_dagster.resources.media_server.records import ItemState
 from aperture_dagster.storage.bulk import WriteCounts, storable, upsert
 from aperture_dagster.storage.catalogue import GONE
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_frame, read_rows, read_value
-from aperture_dagster.storage.tables import history_syncs, plays, rating_changes, ratings, watch_state
+from aperture_dagster.storage.ratings import (
+    COUNTED_RATINGS,
+    SERVER,
+    ServerRating,
+    lock_ratings,
+    write_server_ratings,
+)
+from aperture_dagster.storage.tables import history_syncs, plays, watch_state
+from aperture_dagster.storage.trakt_ratings import queue_server_ratings
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# The source of ratings that were read from the media server.
-SERVER = "server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ def write_states(
     the catalogue was read. The next full comparison reads it again.
     """
     # Prevent two processes from logging the same play, and items from moving to another work meanwhile.
-    lock_until_commit(connection, f"history:{user_id}")
+    lock_ratings(connection, user_id)
     lock_until_commit(connection, "catalogue", shared=True)
     listed = {state.server_item_id: state for state in states}
     statement = f"""
@@ -103,9 +108,13 @@ def write_states(
         if viewing is not None:
             viewings.append((row, viewing))
     counts = upsert(connection, watch_state, state_rows)
-    rated = _write_ratings(connection, user_id, rows, listed, now)
+    reported = [
+        ServerRating(row.work_id, row.item_id, row.is_episode, listed[row.server_item_id].rating) for row in rows
+    ]
+    rated = write_server_ratings(connection, user_id, reported, now=now)
+    queue_server_ratings(connection, user_id, rated.works, now=now)
     logged = upsert(connection, plays, _play_rows(connection, user_id, viewings))
-    return PageResult(counts, logged.written, len(listed) - len(rows), rated)
+    return PageResult(counts, logged.written, len(listed) - len(rows), rated.changes)
 
 
 def _is_same_item(row: Any, state: ItemState) -> bool:
@@ -167,39 +176,6 @@ def _subject(row: Any) -> tuple[Any, ...]:
     return (row.work_id, row.season, row.number)
 
 
-def _write_ratings(
-    connection: Connection, user_id: str, rows: Sequence[Any], listed: Mapping[str, ItemState], now: datetime
-) -> int:
-    """Write the server's ratings with the time at which each was first seen; return how many changed.
-
-    An equal value keeps its date. Every change and every removal is recorded in ``rating_changes``.
-    """
-    of_items = "user_id = :user AND source = :source AND item_id = ANY(:items)"
-    key = {"user": user_id, "source": SERVER}
-    statement = f"SELECT item_id, rating FROM ratings WHERE {of_items}"
-    found = execute(connection, statement, items=[row.item_id for row in rows], **key)
-    known = {row.item_id: row.rating for row in found}
-    changed = [
-        {
-            "user_id": user_id,
-            "source": SERVER,
-            "work_id": row.work_id,
-            "item_id": row.item_id,
-            "rating": rating,
-            "rated_at": now,
-            "previous": known.get(row.item_id),
-        }
-        for row in rows
-        if (rating := listed[row.server_item_id].rating) != known.get(row.item_id)
-    ]
-    if changed:
-        upsert(connection, ratings, (row for row in changed if row["rating"] is not None))
-        gone = [row["item_id"] for row in changed if row["rating"] is None]
-        execute(connection, f"DELETE FROM ratings WHERE {of_items}", items=gone, **key)
-        connection.execute(insert(rating_changes), changed)
-    return len(changed)
-
-
 def items_with_versions(connection: Connection) -> list[str]:
     """Return the server ids of films and episodes that have alternate versions."""
     statement = """
@@ -219,21 +195,24 @@ def marked_items(connection: Connection, user_id: str) -> set[str]:
         WHERE w.user_id = :user AND i.removed_at IS NULL AND NOT i.is_published
           AND (w.played OR w.favorite OR w.position_share > 0
             OR EXISTS (SELECT 1 FROM ratings r WHERE r.user_id = w.user_id AND r.source = :source
-              AND r.work_id = w.work_id AND r.item_id = w.item_id))"""
+              AND r.work_id = w.work_id AND r.item_id = w.item_id AND r.rating IS NOT NULL))"""
     return set(execute(connection, statement, user=user_id, source=SERVER).scalars())
 
 
-def read_histories(connection: Connection) -> pd.DataFrame:
+def read_histories(connection: Connection, *, without: Collection[str] = ()) -> pd.DataFrame:
     """Read the histories of all users, a row per user and work, in the columns of the ranking.
+
+    Works that were only rated are part of them, in the library or not. Ratings from sources in ``without`` do not
+    count.
 
     All copies of a film or episode count as one. Some servers share the state between copies and others do not, so
     ``plays`` is the largest count of a copy, or the number of dates on which a copy was finished if that is larger.
-    ``episodes_played`` and ``episodes_total`` count by season and number, without specials. ``rating`` is the latest of
-    any copy or, for a series without one, the mean of its episodes'. Series have no completion, films no episodes.
+    ``episodes_played`` and ``episodes_total`` count by season and number, without specials. ``rating`` is the one in
+    force or, for a series without one, the mean of its episodes'. Series have no completion, films no episodes.
     """
     import pandas as pd
 
-    statement = """
+    statement = f"""
         WITH totals AS (
           SELECT work_id, count(DISTINCT (coalesce(season, -1), coalesce(number, -item_id)))::float8 AS episodes_total
           FROM present_episodes WHERE coalesce(season, 1) > 0 GROUP BY work_id),
@@ -259,16 +238,17 @@ def read_histories(connection: Connection) -> pd.DataFrame:
           CASE WHEN bool_or(is_episode) THEN count(*) FILTER (WHERE is_episode AND season <> 0
             AND (plays > 0 OR completion > 0))::float8 END AS episodes_played
           FROM subjects GROUP BY user_id, work_id),
+        of_episodes AS (
+          SELECT r.user_id, r.work_id, avg(rating) AS rating FROM ratings r LEFT JOIN item_versions v USING (item_id)
+          JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, r.item_id) GROUP BY r.user_id, r.work_id),
         rated AS (
-          SELECT r.user_id, r.work_id, coalesce(
-            (array_agg(rating ORDER BY rated_at DESC, r.item_id) FILTER (WHERE e.item_id IS NULL))[1], avg(rating)
-          ) AS rating FROM ratings r LEFT JOIN item_versions v USING (item_id)
-          LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, r.item_id) GROUP BY r.user_id, r.work_id)
+          SELECT user_id, work_id, coalesce(f.rating, o.rating) AS rating
+          FROM ({COUNTED_RATINGS}) f FULL JOIN of_episodes o USING (user_id, work_id))
         SELECT user_id, work_id, coalesce(plays, 0) AS plays, completion, coalesce(favorite, false) AS favorite, rating,
         last_played_at, episodes_played, episodes_total
         FROM watched FULL JOIN rated USING (user_id, work_id) LEFT JOIN totals USING (work_id)
         WHERE has_activity OR rating IS NOT NULL"""
-    frame = read_frame(connection, statement)
+    frame = read_frame(connection, statement, without=list(without))
     for name in ("plays", "completion", "rating", "episodes_played", "episodes_total"):
         frame[name] = pd.to_numeric(frame[name])
     return frame

@@ -122,6 +122,8 @@ def write_all_of_jellyfin(served: RunningSimulator, called: set[str], folder: st
         writer.set_configuration(user_id, user["Configuration"] | {"LatestItemsExcludes": [movies.item_id]})
         writer.views(user_id, hidden=True)
         writer.mark_played(user_id, films[0], NOW)
+        for rating in (7, None):
+            writer.set_rating(user_id, films[0], rating)
         collection = writer.create_collection("Top Picks", films[:2])
         writer.add_to_collection(collection, films[2:])
         writer.remove_from_collection(collection, films[:1])

@@ -175,6 +175,16 @@ def test_a_play_moves_the_taste_and_list_of_that_user_alone(settled: Automation)
     ]
 
 
+def test_ratings_from_trakt_move_the_taste_of_that_user_alone_and_are_not_waited_for(settled: Automation):
+    """Nobody had any before: most users are not connected."""
+    settled.materialized("trakt_ratings", users=("Bruno",), version="rated")
+    assert settled.follow() == [{"taste_profiles": {"Bruno"}}, {"recommendations": {"Bruno"}}]
+    settled.materialized("trakt_ratings", users=("Bruno",), version="rated")
+    assert settled.follow() == []
+    settled.materialized("trakt_ratings", users=("Bruno",), version="rated anew")
+    assert settled.follow() == [{"taste_profiles": {"Bruno"}}, {"recommendations": {"Bruno"}}]
+
+
 def test_a_changed_access_right_renews_the_lists_and_no_taste(settled: Automation):
     settled.materialized("users")
     assert settled.follow() == [{"recommendations": set(EVERYBODY), "shows_you_watch": set(EVERYBODY)}]

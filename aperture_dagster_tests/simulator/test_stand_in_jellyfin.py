@@ -295,6 +295,20 @@ def test_written_user_data_can_be_read(jellyfin: httpx.Client) -> None:
     assert jellyfin.post(f"/UserItems/{number}/Rating", params={**owner, "likes": "false"}).json()["Likes"] is False
 
 
+def test_a_rating_is_cleared_by_its_own_route_alone(jellyfin: httpx.Client) -> None:
+    number, owner = first_film(jellyfin), {"userId": user_id(jellyfin, "never played")}
+
+    def write(rating: float | None) -> int:
+        return jellyfin.post(f"/UserItems/{number}/UserData", params=owner, json={"Rating": rating}).status_code
+
+    def shown() -> float | None:
+        return jellyfin.get(f"/UserItems/{number}/UserData", params=owner).json().get("Rating")
+
+    assert [write(rating) for rating in (0, 10, -0.1, 10.1, 3)] == [200, 200, 400, 400, 200]
+    assert (write(None), shown()) == (200, 3)
+    assert jellyfin.delete(f"/UserItems/{number}/Rating", params=owner).status_code == 200 and shown() is None
+
+
 def test_a_manual_mark_can_lack_count_and_date(simulator: RunningSimulator, jellyfin: httpx.Client) -> None:
     simulator.state.mark_played("never played", "movie:900000005", bare=True)
     (item,) = items(jellyfin, userId=user_id(jellyfin, "never played"), isPlayed="true")

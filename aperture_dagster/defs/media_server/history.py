@@ -33,6 +33,7 @@ from aperture_dagster.storage.history import (
     write_states,
 )
 from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.ratings import OWN, SERVER, rated_since, ratings_version
 from aperture_dagster.storage.versions import content_version
 
 # Servers note a user's activity about once a minute, so the end of a play may be later than what they say.
@@ -63,7 +64,7 @@ def watch_history(
     media_servers: dg.ResourceParam[MediaServers],
     clock: dg.ResourceParam[Clock],
 ) -> Iterator[dg.MaterializeResult]:
-    """What each user has watched: one row per user and item for the state, and an append-only log of plays.
+    """What each user has watched and rated: one row per user and item for the state, and an append-only log of plays.
 
     Only what is new is read, and once a day everything is compared. If the server suddenly reports
     no history for a user who had one, the stored history is kept.
@@ -149,9 +150,14 @@ def _sync_history(
         shown = latest_plays(
             connection, [user.user_id], timezone=settings.schedule_timezone, tombstone_days=settings.tombstone_days
         )
-        version = content_version(connection, "watch_state", "ratings", user_id=user.user_id)
+        # Those from Trakt have an asset of their own, which also carries those of the command line, but is optional.
+        versions = (
+            content_version(connection, "watch_state", user_id=user.user_id),
+            ratings_version(connection, user.user_id, SERVER, OWN),
+        )
+        rated = mark.synced_at is not None and rated_since(connection, user.user_id, mark.synced_at)
     return UserOutcome(
-        version,
+        "-".join(versions),
         rows_written=written + plays + unmarked + ratings,
         metadata={
             "dagster/row_count": marked,
@@ -165,7 +171,7 @@ def _sync_history(
         }
         | problems_table(listing.problems),
         # Once a day everybody is recorded, so that the asset stays fresh in a household that watches nothing.
-        record=compared,
+        record=compared or rated,
     )
 
 
@@ -183,10 +189,17 @@ def nobody_was_active(settings: Settings, clock: Clock) -> str | None:
         stored = read_users(connection)
         taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
         marks = {user.user_id: read_mark(connection, user.user_id) for user in taking_part}
+        rated = {
+            user_id
+            for user_id, mark in marks.items()
+            if mark.synced_at is not None and rated_since(connection, user_id, mark.synced_at)
+        }
     for user_id, mark in marks.items():
         last = active_at.get(user_id)
         if mark.synced_at is None or mark.full_is_due(clock.now(), settings.history_full_sync_hours):
             return None
         if last is not None and last > mark.synced_at - ACTIVITY_LAG:
+            return None
+        if user_id in rated:
             return None
     return "Nobody was active since their history was read."

@@ -10,6 +10,7 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, watch_history
+from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
@@ -31,9 +32,12 @@ MEDIA_TYPES = ("movie", "series")
 
 @user_asset(
     group_name="taste",
-    deps=[movies, series, watch_history, enriched_metadata, embeddings],
+    deps=[movies, series, watch_history, trakt_ratings, enriched_metadata, embeddings],
     # Facts about titles change with every vote; those that matter to a taste are in the vectors.
-    automation_condition=on_upstream_change(ignoring=dg.AssetSelection.assets(movies, series, enriched_metadata)),
+    automation_condition=on_upstream_change(
+        ignoring=dg.AssetSelection.assets(movies, series, enriched_metadata),
+        additional=dg.AssetSelection.assets(trakt_ratings),
+    ),
     kinds={"numpy", "postgres"},
     metadata={"dagster/table_name": "taste_profiles"},
 )
@@ -53,7 +57,7 @@ def taste_profiles(
         model_key = model_in_use(connection)
         items = read_items(connection)
         vectors, mask = read_vectors(connection, model_key, items["work_id"])
-        histories = read_histories(connection)
+        histories = read_histories(connection, without=settings.ignored_ratings)
     centred = centre(vectors, mask)
     weights = taste_weights(histories, as_of=clock.now())
     media_types = dict(zip(items["work_id"], items["media_type"], strict=True))

@@ -9,6 +9,7 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
+from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
@@ -42,13 +43,13 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 # New votes and what others watched move a list only a little, so they can wait for the night. A new title reaches the
-# lists through its vector, a play through the taste.
-AT_NIGHT = dg.AssetSelection.assets(movies, series, enriched_metadata, watch_history)
+# lists through its vector, a play or rating through the taste.
+AT_NIGHT = dg.AssetSelection.assets(movies, series, enriched_metadata, watch_history, trakt_ratings)
 
 
 @user_asset(
     group_name="taste",
-    deps=[users, movies, series, watch_history, enriched_metadata, embeddings, taste_profiles],
+    deps=[users, movies, series, watch_history, trakt_ratings, enriched_metadata, embeddings, taste_profiles],
     kinds={"numpy", "postgres"},
     automation_condition=on_upstream_change(ignoring=AT_NIGHT),
     metadata={"dagster/table_name": "recommendations"},
@@ -100,7 +101,7 @@ def _ranking_model(
         model_key = model_in_use(connection)
         items = read_items(connection)
         vectors, mask = read_vectors(connection, model_key, items["work_id"])
-        histories = read_histories(connection)
+        histories = read_histories(connection, without=settings.ignored_ratings)
         weights = read_weights(connection)
         edges = read_edges(connection)
         copies = read_copies(connection) if any(user.access.is_limited for user in asked) else []

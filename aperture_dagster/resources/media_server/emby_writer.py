@@ -132,6 +132,15 @@ class EmbyWriter(MediaServerWriter):
         request = self._request("POST", route("/Users/{}/PlayedItems/{}", user_id, item_id), query, repeatable=True)
         self._write("played", f"mark {item_id} as played by user {user_id}", request)
 
+    @property
+    def keeps_ratings(self) -> bool:
+        """Never: Emby has thumbs, and what a number would do is not known."""
+        return False
+
+    def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
+        """Raise RequestRejected."""
+        raise RequestRejected("Emby keeps no ratings from 0 to 10, so none was written.")
+
     def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str], media_type: str) -> Request:
         query = {"Name": name, "Ids": ",".join(item_ids) or None, "MediaType": media_type, "UserId": user_id}
         return self._request("POST", "/Playlists", query, repeatable=False, patient=True)

@@ -7,6 +7,8 @@ Facts about the API that shaped this module (jellyfin/jellyfin v10.9.11 to v12.0
 - Paths in the query of a creation are split at commas; those in its body are not.
 - Before 12.1, a folder counts as part of another one if its path *contains* that one's path.
 - Entries of a playlist can be removed with an API key from 10.11 on.
+- ``Rating: null`` leaves a rating as it is; only ``DELETE /UserItems/{id}/Rating`` removes it. A user's token may
+  write to its own user instead of ``userId`` (jellyfin/jellyfin#15733).
 - ``DisplayOrder`` Default exists since 10.10, and 10.11.0 to 10.11.4 ignored it (jellyfin/jellyfin#15179).
 """
 
@@ -16,12 +18,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from aperture_dagster.resources.errors import BadAnswer
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import route
 from aperture_dagster.resources.media_server.library_options import COLLECTION_TYPES, jellyfin_options
 from aperture_dagster.resources.media_server.published import parse_published_library
 from aperture_dagster.resources.media_server.records import MediaType, PublishedLibrary
-from aperture_dagster.resources.media_server.values import parse_id
+from aperture_dagster.resources.media_server.values import parse_id, parse_number
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.messages import Request
 
@@ -119,6 +122,31 @@ class JellyfinWriter(MediaServerWriter):
         query = {"UserId": user_id, "DatePlayed": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"}
         request = self._request("POST", route("/UserPlayedItems/{}", item_id), query, repeatable=True)
         self._write("played", f"mark {item_id} as played by user {user_id}", request)
+
+    @property
+    def keeps_ratings(self) -> bool:
+        """Always."""
+        return True
+
+    def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
+        """Set or remove a user's rating of an item; see :meth:`MediaServerWriter.set_rating`."""
+        query = {"UserId": user_id}
+        if rating is None:
+            request = self._request("DELETE", route("/UserItems/{}/Rating", item_id), query, repeatable=True)
+        else:
+            path = route("/UserItems/{}/UserData", item_id)
+            request = self._request("POST", path, query, json={"Rating": float(rating)}, repeatable=True)
+        what = "remove the rating" if rating is None else f"set the rating {rating:g}"
+        self._write("rating", f"{what} of {item_id} by user {user_id}", request)
+        if self.dry_run:
+            return
+        found = self._get(route("/UserItems/{}/UserData", item_id), query)
+        shown = parse_number(expect(found, dict, "Jellyfin's user data"), "Rating")
+        if shown != rating:
+            raise BadAnswer(
+                f"Jellyfin shows {shown or 'no rating'} instead of {rating or 'none'} for user {user_id} after it was "
+                "written. Use an API key of the dashboard, not the token of a user."
+            )
 
     def _playlist_request(self, name: str, user_id: str, item_ids: Sequence[str], media_type: str) -> Request:
         # Left out, IsPublic is true.

@@ -353,6 +353,21 @@ class MediaServerWriter(ListWriter):
     def mark_played(self, user_id: str, item_id: str, at: datetime) -> None:
         """Mark an item as played by a user at a time."""
 
+    @property
+    @abstractmethod
+    def keeps_ratings(self) -> bool:
+        """Whether a user's ratings from 0 to 10 can be written."""
+
+    @abstractmethod
+    def set_rating(self, user_id: str, item_id: str, rating: float | None) -> None:
+        """Set a user's rating (0-10) of an item, or (None) remove it, and read it back.
+
+        Raises:
+            BadAnswer: the server does not show it afterwards.
+            NotFound: there is no such item, or the user does not see it.
+            RequestRejected: the server keeps no such ratings.
+        """
+
     def set_picture(self, server_item_id: str, content: bytes, content_type: str) -> None:
         """Make ``content`` the primary picture of an item or a studio.
 

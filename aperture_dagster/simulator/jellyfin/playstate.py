@@ -9,7 +9,7 @@ from starlette.responses import Response
 from aperture_dagster.simulator.catalogue import Item
 from aperture_dagster.simulator.jellyfin import binding, dto
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
-from aperture_dagster.simulator.jellyfin.binding import BindingError
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, BindingError
 from aperture_dagster.simulator.responses import JSONResponse
 from aperture_dagster.simulator.service import Request
 from aperture_dagster.simulator.user_data import ServerUser
@@ -66,13 +66,16 @@ class PlaystateEndpoints:
 
 
 def write_user_data(user: ServerUser, item: Item, given: dict[str, Any]) -> None:
-    """Change the given fields of an item's user data. Raises BindingError."""
+    """Change the given fields of an item's user data; null leaves one as it is. Raises BindingError, ArgumentError."""
     content = {name: value for name, value in given.items() if value is not None}
     try:
         position, count = int(content.get("PlaybackPositionTicks", -1)), int(content.get("PlayCount", -1))
         rating = float(content["Rating"]) if "Rating" in content else None
     except (TypeError, ValueError) as error:
         raise BindingError("$", str(error)) from None
+    if rating is not None and not 0 <= rating <= 10:
+        # The setter of MediaBrowser.Controller/Entities/UserItemData.cs throws; it does so for NaN, too.
+        raise ArgumentError(f"Rating {rating}")
     datum = user.edit(item)
     if "PlaybackPositionTicks" in content:
         datum.position = position

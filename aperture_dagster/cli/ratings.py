@@ -1,0 +1,103 @@
+"""``aperture rate``: rate a film or series, or take a rating back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.references import FoundTitle, find_title, find_user
+from aperture_dagster.errors import OperatorError
+from aperture_dagster.library.people import User
+from aperture_dagster.library.ratings import HIGHEST, LOWEST
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import ServiceError
+from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.sources.server_ratings import lacks_ratings, rate_on_server
+from aperture_dagster.sources.trakt import TraktAccounts
+from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.trakt_ratings import rate_here
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.argument("user")
+@click.argument("title")
+@click.argument("rating", type=click.IntRange(LOWEST, HIGHEST), required=False)
+@click.option("--remove", is_flag=True, help="Take the rating back.")
+def rate(user: str, title: str, rating: int | None, remove: bool) -> None:
+    """Rate TITLE as USER, from 1 to 10; titles outside the library are named by an id, such as tmdb:movie:603."""
+    if (rating is None) != remove:
+        raise click.UsageError("Give either a rating from 1 to 10, or --remove.")
+    console = Console(highlight=False)
+    with _errors():
+        settings, clock = load_settings(), Clock()
+        database = Database(settings)
+        with database.transaction() as connection:
+            found_user = find_user(connection, user)
+            found_title = find_title(connection, title, create=not remove)
+        # Another transaction: the lock of the catalogue, under which a title is found, comes after that of ratings.
+        with database.transaction() as connection:
+            rated = rate_here(connection, found_user.user_id, found_title.work_id, rating, now=clock.now())
+        if not rated:
+            console.print(f"{found_user.name} has not rated {found_title.label}.", markup=False)
+            return
+        what = "no longer rates" if rating is None else "rates"
+        given = "" if rating is None else f": {rating} of {HIGHEST}"
+        console.print(f"{found_user.name} {what} {found_title.label}{given}.", markup=False)
+        console.print(Text(_trakt_news(settings, database, clock, found_user), "dim"))
+        if settings.ratings_to_server:
+            console.print(Text(_server_news(settings, database, clock, found_user, found_title), "dim"))
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        with operator_errors():
+            yield
+    except (ServiceError, DatabaseError) as error:
+        raise OperatorError(str(error)) from None
+
+
+def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User) -> str:
+    """Say when Trakt gets it."""
+    trakt = TraktAccounts(settings, database, clock)
+    account = next((one for one in trakt.accounts() if one.user_id == user.user_id), None)
+    if account is None:
+        return f"{user.name} is not connected to Trakt; it stays here."
+    reason = trakt.why_off()
+    if reason is None and account.state != "connected":
+        reason = f"{account.trouble}. Run `aperture trakt connect {user.name}`."
+        if account.state == "parked":
+            reason = f"{account.trouble}; see trakt.tv."
+    pause = trakt.pause()
+    if reason is None and pause is not None:
+        reason = str(pause)
+    if reason is not None:
+        return f"It waits for Trakt: {reason}"
+    if not settings.schedules_enabled:
+        return "It waits for Trakt: schedules are off, so run sync_trakt_ratings."
+    return "It is on Trakt within a minute, while `aperture up` is running."
+
+
+def _server_news(settings: Settings, database: Database, clock: Clock, user: User, title: FoundTitle) -> str:
+    """Write the rating to the media server, and say how that went."""
+    if not title.in_library or not lacks_ratings(database, user):
+        return "Nothing to change on the media server."
+    try:
+        with MediaServers(settings, database).open_writer() as writer:
+            written = rate_on_server(database, clock, writer, user, log=log, works=[title.work_id])
+    except ServiceError as error:
+        return f"Not on the media server yet: {error}. The next run of sync_trakt_ratings tries again."
+    if written.note is not None:
+        return written.note
+    left = f"; {written.left_alone} left alone, as they were rated there meanwhile" if written.left_alone else ""
+    return f"Copies rated on the media server: {written.written}{left}."

@@ -1,0 +1,34 @@
+"""When ratings are compared with Trakt."""
+
+from aperture_dagster.defs.jobs import Job
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources.trakt import TraktAccounts
+
+SYNC_JOB = "sync_trakt_ratings"
+
+
+def why_no_sync(settings: Settings) -> str | None:
+    """Say why there is nothing to keep in step: Trakt is off, or nobody has a working connection."""
+    if settings.ratings_to_server:
+        return None
+    accounts = TraktAccounts(settings, Database(settings), Clock())
+    reason = accounts.why_off()
+    if reason is not None:
+        return reason
+    connected = [one for one in accounts.accounts() if one.state == "connected" and not one.gone]
+    return None if connected else "Nobody is connected to Trakt: run `aperture trakt connect USER`."
+
+
+JOBS = (
+    Job(
+        SYNC_JOB,
+        "Keep the ratings of connected users in step with Trakt, both ways.",
+        ("trakt_ratings",),
+        cron="0 */2 * * *",
+        scope="users",
+        quiet=True,
+        off_if=why_no_sync,
+    ),
+)

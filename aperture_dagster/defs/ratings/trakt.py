@@ -1,0 +1,150 @@
+"""The ratings of each user, in step with Trakt."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import dagster as dg
+
+from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.media_server import users, watch_history
+from aperture_dagster.defs.reporting import markdown_table
+from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
+from aperture_dagster.instance.pools import TRAKT
+from aperture_dagster.library.people import User
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import ServiceError
+from aperture_dagster.resources.media_server.writer import MediaServerWriter
+from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources.server_ratings import lacks_ratings, rate_on_server
+from aperture_dagster.sources.trakt import TraktAccount, TraktAccounts
+from aperture_dagster.sources.trakt_ratings import RatingsReport, RatingsSync
+from aperture_dagster.storage.ratings import OWN, ratings_version
+from aperture_dagster.storage.ratings import TRAKT as FROM_TRAKT
+
+SHOWN = 20
+
+trakt = dg.AssetSpec(
+    "trakt",
+    group_name="ratings",
+    description="Trakt itself: where users rate films and series, too.",
+    kinds={"trakt"},
+)
+
+
+class TraktRatingsConfig(dg.Config):
+    """Run configuration of the ratings on Trakt."""
+
+    accept_first_sync: bool = False
+    """Push any number of ratings in a user's first sync."""
+    accept_removals: bool = False
+    """Remove any number of ratings at once."""
+
+
+@user_asset(
+    group_name="ratings",
+    deps=[trakt, users, watch_history],
+    kinds={"trakt", "postgres"},
+    pool=TRAKT,
+    metadata={"dagster/table_name": "trakt_ratings"},
+)
+def trakt_ratings(
+    context: dg.AssetExecutionContext,
+    config: TraktRatingsConfig,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    trakt: dg.ResourceParam[TraktAccounts],
+    media_servers: dg.ResourceParam[MediaServers],
+    clock: dg.ResourceParam[Clock],
+) -> Iterator[dg.MaterializeResult]:
+    """The ratings of films and series of each user who connected Trakt, one row per user and work, as both sides agree.
+
+    The newest edit wins, removals travel both ways, and equal ratings are never written. A rating from here waits until
+    Trakt shows it. Users without a connection are left out.
+    """
+    with operator_errors(context, settings), ExitStack() as stack:
+        off, accounts = trakt.why_off(), {one.user_id: one for one in trakt.accounts()}
+        writers: list[MediaServerWriter] = []
+
+        def serve(user: User) -> UserOutcome:
+            report = RatingsReport()
+            note, requests = why_left_out(off, accounts.get(user.user_id)), 0
+            if note is None:
+                with trakt.open(user.user_id) as client:
+                    sync = RatingsSync(
+                        database,
+                        clock,
+                        user,
+                        client,
+                        log=context.log,
+                        accept_first_sync=config.accept_first_sync,
+                        accept_removals=config.accept_removals,
+                    )
+                    report = sync.run()
+                    requests = client.requests
+            else:
+                report.notes.append(note)
+            if settings.ratings_to_server:
+                _rate_on_server(user, report)
+            if report.refusal is not None:
+                raise report.refusal
+            with database.transaction() as connection:
+                version = ratings_version(connection, user.user_id, OWN, FROM_TRAKT)
+            return UserOutcome(
+                version,
+                _shown(report),
+                rows_written=report.rows_written,
+                requests=requests,
+                record=report.was_read or bool(report.notes and note is None),
+            )
+
+        def _rate_on_server(user: User, report: RatingsReport) -> None:
+            if not lacks_ratings(database, user):
+                return
+            try:
+                if not writers:
+                    writers.append(stack.enter_context(media_servers.open_writer()))
+                written = rate_on_server(database, clock, writers[0], user, log=context.log)
+            except ServiceError as error:
+                # Ratings on Trakt do not wait for the media server; the next run writes what is missing.
+                context.log.warning(f"{user.name}: ratings were not written to the media server: {error}")
+                report.notes.append(f"Not written to the media server: {error}")
+                return
+            report.rows_written += written.written
+            if written.note is not None:
+                report.notes.append(written.note)
+
+        yield from for_each_user(context, settings, database, serve, quiet=True)
+
+
+def why_left_out(off: str | None, account: TraktAccount | None) -> str | None:
+    """Say why a user's ratings are not compared with Trakt; None if they are."""
+    if off is not None:
+        return off
+    if account is None:
+        return "Not connected to Trakt: run `aperture trakt connect`."
+    if account.state == "reconnect":
+        return f"Must connect to Trakt again (`aperture trakt connect`): {account.trouble}."
+    if account.state == "parked":
+        return f"Must act on trakt.tv first: {account.trouble}."
+    return None
+
+
+def _shown(report: RatingsReport) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "dagster/row_count": report.there,
+        "ratings_here": report.here,
+        "ratings_on_trakt": report.there,
+        "pushed": report.pushed,
+        "pulled": report.pulled,
+        "removed": report.removed_here + report.removed_there,
+        "waiting": report.waiting,
+        "conflicts": len(report.conflicts),
+        "unmatched": report.unmatched,
+    }
+    if report.changes:
+        shown["changes"] = markdown_table(report.changes[:SHOWN], ["title", "change", "rating"])
+    if report.notes:
+        shown["note"] = " ".join(report.notes)
+    return shown

@@ -1,0 +1,233 @@
+"""Ratings of films and series in whole steps, and the merge of those here with those on Trakt.
+
+The merge compares three states of each work: what was last read from Trakt (``base``), the rating in force here, and
+what is on Trakt now. The side that changed wins; if both did, the newest edit. Values that are equal are never written,
+whatever their dates, since that would overwrite the date on Trakt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import floor
+from typing import Literal
+
+Side = Literal["here", "trakt"]
+LOWEST, HIGHEST = 1, 10
+# Dates are compared in whole seconds, and may have been rounded on the way.
+TOLERANCE = timedelta(seconds=2)
+# Fewer removals, and fewer ratings pushed at first, are never too many.
+MANY_REMOVALS, MANY_PUSHES = 10, 25
+LARGE_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRating:
+    """The rating in force here. ``value`` None: it was removed.
+
+    ``is_observed``: the date is when the value was first seen on the media server, which tells no date.
+    """
+
+    value: int | None
+    rated_at: datetime
+    is_observed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SyncedRating:
+    """A rating on Trakt; ``trakt_id`` is its title's id there."""
+
+    value: int
+    rated_at: datetime
+    trakt_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A rating to write; ``value`` None: to remove."""
+
+    value: int | None
+    rated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RatingConflict:
+    """A work that was rated on both sides since the last sync, and whose rating was kept."""
+
+    work_id: int
+    here: int | None
+    trakt: int | None
+    kept: Side
+
+
+@dataclass(slots=True)
+class RatingMerge:
+    """What a merge results in.
+
+    Attributes:
+        base: all ratings on Trakt as they are known now, by work.
+        write: ratings to write here.
+        push: ratings to write on Trakt; all others that waited for that have no need to.
+        unknown: works that an incomplete list does not mention, for which nothing was decided.
+        conflicts: what was rated on both sides.
+        held_here, held_on_trakt: number of removals that were left out because there are too many at once.
+    """
+
+    base: dict[int, SyncedRating] = field(default_factory=dict)
+    write: dict[int, Edit] = field(default_factory=dict)
+    push: dict[int, Edit] = field(default_factory=dict)
+    unknown: set[int] = field(default_factory=set)
+    conflicts: list[RatingConflict] = field(default_factory=list)
+    held_here: int = 0
+    held_on_trakt: int = 0
+
+
+def whole_step(rating: float | None) -> int | None:
+    """Round a rating on the scale from 0 to 10 half up to a whole number from 1 to 10; None if it means no rating.
+
+    0 and everything that would round to it mean that there is none.
+    """
+    if rating is None or not rating >= LOWEST / 2:
+        return None
+    return min(HIGHEST, floor(rating + 0.5))
+
+
+def whole_second(moment: datetime) -> datetime:
+    """Return a moment in UTC, without its fraction of a second."""
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
+def merge_ratings(
+    base: Mapping[int, SyncedRating],
+    here: Mapping[int, LocalRating],
+    trakt: Mapping[int, SyncedRating],
+    *,
+    now: datetime,
+    is_complete: bool,
+    edited: Collection[int] = (),
+    echoes: Collection[int] = (),
+    listed_ids: Collection[int] = (),
+    accept_removals: bool = False,
+) -> RatingMerge:
+    """Merge the ratings of a user, all by work.
+
+    Args:
+        base: those on Trakt when they were last merged.
+        here: those in force here, in whole steps.
+        trakt: those on Trakt now.
+        now: the current time; later dates count as now.
+        is_complete: whether ``trakt`` is certainly all of them. If not, nothing is concluded from what is missing.
+        edited: works with a local rating or removal that waits to be pushed, even if it equals the base.
+        echoes: works whose rating on Trakt is an earlier one from here, which a run pushed and did not live to confirm.
+        listed_ids: all ids of titles that Trakt listed, also of those that were not matched to one work. A title that
+            is still listed was not removed; it may only belong to another work by now.
+        accept_removals: whether to remove any number of ratings.
+    """
+    merge = RatingMerge()
+    for work in base.keys() | here.keys() | trakt.keys():
+        before, mine, theirs = base.get(work), here.get(work), trakt.get(work)
+        if theirs is None and before is not None and before.trakt_id is not None and before.trakt_id in listed_ids:
+            theirs = before
+        elif theirs is None and not is_complete:
+            merge.unknown.add(work)
+            if before is not None:
+                merge.base[work] = before
+            continue
+        if theirs is not None:
+            merge.base[work] = theirs
+        if work in echoes:
+            before = theirs
+        is_edited = work in edited or work in echoes
+        _merge_one(merge, work, before, mine, theirs, is_edited=is_edited, now=now)
+    if not accept_removals:
+        _hold_removals(merge, base, here, trakt)
+    return merge
+
+
+def _merge_one(
+    merge: RatingMerge,
+    work: int,
+    before: SyncedRating | None,
+    mine: LocalRating | None,
+    theirs: SyncedRating | None,
+    *,
+    is_edited: bool,
+    now: datetime,
+) -> None:
+    value_before = None if before is None else before.value
+    value_here = None if mine is None else mine.value
+    value_there = None if theirs is None else theirs.value
+    if value_here == value_there:
+        return
+    pull = Edit(value_there, now if theirs is None else min(theirs.rated_at, now))
+    push = Edit(value_here, now if mine is None else min(mine.rated_at, now))
+    # The same value with a later date was given again.
+    again = before is not None and theirs is not None and theirs.rated_at > before.rated_at + TOLERANCE
+    changed_there = value_there != value_before
+    if not is_edited and value_here == value_before:
+        merge.write[work] = pull
+    elif not changed_there and not again:
+        merge.push[work] = push
+    else:
+        here_wins = _is_newer_here(mine, theirs, changed_there=changed_there, now=now)
+        (merge.push if here_wins else merge.write)[work] = push if here_wins else pull
+        merge.conflicts.append(RatingConflict(work, value_here, value_there, "here" if here_wins else "trakt"))
+
+
+def _is_newer_here(
+    mine: LocalRating | None, theirs: SyncedRating | None, *, changed_there: bool, now: datetime
+) -> bool:
+    """Return whether the local edit wins over that on Trakt, which has a different value."""
+    if theirs is None:
+        # Trakt does not tell when a rating was removed, and a rating is worth more than its absence.
+        return True
+    if mine is None or (mine.value is None and mine.is_observed):
+        return False
+    mine_at, theirs_at = min(mine.rated_at, now), min(theirs.rated_at, now)
+    if not changed_there:
+        return not theirs_at > mine_at + TOLERANCE
+    return not mine.is_observed and mine_at > theirs_at + TOLERANCE
+
+
+def _hold_removals(
+    merge: RatingMerge,
+    base: Mapping[int, SyncedRating],
+    here: Mapping[int, LocalRating],
+    trakt: Mapping[int, SyncedRating],
+) -> None:
+    """Leave out the removals of a direction if they are too many; the next merge finds them again."""
+    rated_here = sum(one.value is not None for one in here.values())
+    removed_here = [work for work, edit in merge.write.items() if edit.value is None]
+    if is_large(len(removed_here), rated_here, MANY_REMOVALS):
+        merge.held_here = len(removed_here)
+        for work in removed_here:
+            del merge.write[work]
+            if work in base:
+                merge.base[work] = base[work]
+    removed_there = [work for work, edit in merge.push.items() if edit.value is None]
+    if is_large(len(removed_there), max(len(trakt), len(merge.base)), MANY_REMOVALS):
+        merge.held_on_trakt = len(removed_there)
+        for work in removed_there:
+            del merge.push[work]
+
+
+def needs_consent(merge: RatingMerge, here: Mapping[int, LocalRating]) -> bool:
+    """Return whether a first merge would push so many of the local ratings that the operator should be asked."""
+    pushed = sum(edit.value is not None for edit in merge.push.values())
+    return is_large(pushed, sum(one.value is not None for one in here.values()), MANY_PUSHES)
+
+
+def is_large(count: int, total: int, many: int) -> bool:
+    """Return whether a change concerns more than ``many`` ratings, and more than a fifth of them all."""
+    return count > many and count > LARGE_SHARE * total
+
+
+def is_same_rating(one: SyncedRating, value: int | None, rated_at: datetime) -> bool:
+    """Return whether a rating on Trakt is that of a value and date from here."""
+    return one.value == value and abs(one.rated_at - rated_at) <= TOLERANCE
+
+
+def newest(ratings: Iterable[SyncedRating]) -> SyncedRating:
+    """Return the rating that counts when several titles on Trakt are the same work: the newest, then the highest."""
+    return max(ratings, key=lambda one: (one.rated_at, one.value, one.trakt_id or 0))

@@ -1,0 +1,46 @@
+"""Ratings that wait for Trakt: pushed at once, and again after a failure when they are due."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.defs.ratings.jobs import SYNC_JOB
+from aperture_dagster.instance.runs import UNFINISHED
+from aperture_dagster.partitions import USERS, range_tags
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.sensors.new_users import contiguous_ranges
+from aperture_dagster.sources.trakt import TraktAccounts
+from aperture_dagster.storage.trakt_ratings import due_partitions
+
+
+def build_outbox_sensor(built: Mapping[str, Any], status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    """Define the sensor; it is for installations with Trakt only."""
+
+    @dg.sensor(
+        name="ratings_outbox_sensor",
+        job=built[SYNC_JOB],
+        minimum_interval_seconds=30,
+        default_status=status,
+        description="Pushes ratings that wait for Trakt, while somebody is connected.",
+    )
+    def ratings_outbox_sensor(
+        context: dg.SensorEvaluationContext,
+        database: dg.ResourceParam[Database],
+        trakt: dg.ResourceParam[TraktAccounts],
+        clock: dg.ResourceParam[Clock],
+    ) -> dg.SensorResult | dg.SkipReason:
+        connected = trakt.connected_users()
+        if not connected:
+            return dg.SkipReason("Nobody is connected to Trakt, or Trakt is paused.")
+        with database.transaction() as connection:
+            due = due_partitions(connection, connected, now=clock.now())
+        ranges = contiguous_ranges(context.instance.get_dynamic_partitions(USERS), due) if due else []
+        if not ranges:
+            return dg.SkipReason("No rating is due.")
+        if context.instance.get_runs(dg.RunsFilter(job_name=SYNC_JOB, statuses=UNFINISHED), limit=1):
+            return dg.SkipReason(f"{SYNC_JOB} is running or queued.")
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags=range_tags(first, last)) for first, last in ranges])
+
+    return ratings_outbox_sensor

@@ -1,0 +1,165 @@
+"""The outbox of one user: pushes ratings to Trakt, and lets those wait that it refused, or does not show afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from aperture_dagster.library.people import User
+from aperture_dagster.library.ratings import Edit, SyncedRating
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import ServiceError, ServicePaused
+from aperture_dagster.resources.media_server.records import MediaType
+from aperture_dagster.resources.trakt.errors import UserPaused
+from aperture_dagster.resources.trakt.records import RatingsList, TraktIds, TraktRating, TraktTitle, WriteResult
+from aperture_dagster.storage.trakt_ratings import (
+    Waiting,
+    WorkIds,
+    note_attempt,
+    note_sending,
+    read_base,
+    read_outbox,
+    works_to_push,
+)
+
+BATCH = 100
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=2)
+# A title that Trakt does not have may be added there some day.
+PARKED_FOR = timedelta(days=30)
+NOT_FOUND = "Trakt does not know this title under any id known here; the rating is kept here."
+NOT_SHOWN = "Trakt accepted this and does not show it."
+# Attempts that Trakt accepts and does not show before a rating is parked.
+UNCONFIRMED_ATTEMPTS = 4
+
+
+class RatingsClient(Protocol):
+    """What is needed of Trakt: see :class:`aperture_dagster.resources.trakt.client.Trakt`."""
+
+    def last_activities(self) -> dict[MediaType, str]:
+        """Request when ratings last changed."""
+        ...
+
+    def ratings(self, media_type: MediaType) -> RatingsList:
+        """Request all ratings of a media type."""
+        ...
+
+    def push_ratings(self, batch: Sequence[TraktRating]) -> WriteResult[TraktRating]:
+        """Set ratings."""
+        ...
+
+    def remove_ratings(self, batch: Sequence[TraktTitle]) -> WriteResult[TraktTitle]:
+        """Remove ratings."""
+        ...
+
+
+class _Entry:
+    """An entry of the outbox with the ids to push it by: those that identify it best, then others."""
+
+    def __init__(self, waiting: Waiting, work: WorkIds, known: SyncedRating | None) -> None:
+        self.work_id, self.waiting = waiting.work_id, waiting
+        self.media_type: MediaType = work.media_type
+        ids = work.ids
+        first = TraktIds(tmdb=ids.tmdb_id)
+        others = TraktIds(imdb=ids.imdb_id, tvdb=ids.tvdb_id if work.media_type == "series" else None)
+        if known is not None and known.trakt_id is not None:
+            first, others = (
+                TraktIds(trakt=known.trakt_id),
+                TraktIds(imdb=others.imdb, tmdb=first.tmdb, tvdb=others.tvdb),
+            )
+        self.ids = [one for one in (first, others) if one.known()]
+
+    @property
+    def edit(self) -> Edit:
+        return Edit(self.waiting.rating, self.waiting.rated_at)
+
+
+class TraktOutbox:
+    """Pushes what a user's outbox holds. The caller reads Trakt before, and again between pushing and confirming.
+
+    Args:
+        database: the product's.
+        clock: the time.
+        user: whose ratings.
+        trakt: a client of that user.
+    """
+
+    def __init__(self, database: Database, clock: Clock, user: User, trakt: RatingsClient) -> None:
+        self._database, self._clock = database, clock
+        self._user_id, self._trakt = user.user_id, trakt
+
+    def is_uncertain(self) -> bool:
+        """Return whether something is due that may have been pushed already, which activities need not show."""
+        return any(one.attempted_at is not None for one in self._due().values())
+
+    def push(self) -> dict[int, Edit]:
+        """Push what is due, in batches; return what Trakt did not refuse, by work."""
+        now, due = self._clock.now(), self._due()
+        with self._database.transaction() as connection:
+            base, works = read_base(connection, self._user_id), works_to_push(connection, due)
+            entries = [_Entry(one, works[work], base.get(work)) for work, one in due.items()]
+            # From here on, they may have reached Trakt.
+            note_sending(connection, self._user_id, [entry.work_id for entry in entries if entry.ids], now=now)
+        sent: dict[int, Edit] = {}
+        unknown = [entry.work_id for entry in entries if not entry.ids]
+        for is_removal in (False, True):
+            chosen = [entry for entry in entries if entry.ids and (entry.waiting.rating is None) == is_removal]
+            for start in range(0, len(chosen), BATCH):
+                batch = chosen[start : start + BATCH]
+                missing = self._send(batch, turn=0)
+                if rest := [entry for entry in batch if entry.work_id in missing and len(entry.ids) > 1]:
+                    missing -= {entry.work_id for entry in rest} - self._send(rest, turn=1)
+                # A removal that is not found has happened.
+                gone = set() if is_removal else missing
+                sent |= {entry.work_id: entry.edit for entry in batch if entry.work_id not in gone}
+                unknown += gone
+        with self._database.transaction() as connection:
+            note_attempt(connection, self._user_id, unknown, now=now, due_at=now + PARKED_FOR, detail=NOT_FOUND)
+        return sent
+
+    def _send(self, batch: Sequence[_Entry], *, turn: int) -> set[int]:
+        """Send ratings, or removals, by the ids of a turn; return the works that Trakt did not find."""
+        if batch[0].waiting.rating is None:
+            titles = [TraktTitle(entry.media_type, entry.ids[turn]) for entry in batch]
+            lost: Collection[TraktTitle] = self._trakt.remove_ratings(titles).not_found
+        else:
+            titles = [
+                TraktRating(entry.media_type, entry.ids[turn], entry.waiting.rating, entry.waiting.rated_at)
+                for entry in batch
+                if entry.waiting.rating is not None
+            ]
+            lost = self._trakt.push_ratings(titles).not_found
+        missing = {(title.media_type, title.ids) for title in lost}
+        return {entry.work_id for entry in batch if (entry.media_type, entry.ids[turn]) in missing}
+
+    def confirm(self, sent: Mapping[int, Edit]) -> dict[int, Edit]:
+        """Return what no longer waits, since Trakt shows it by now; the rest waits for another attempt."""
+        now = self._clock.now()
+        with self._database.transaction() as connection:
+            left = read_outbox(connection, self._user_id)
+            unconfirmed = {work for work, one in left.items() if Edit(one.rating, one.rated_at) == sent.get(work)}
+            for work in unconfirmed:
+                attempts = left[work].attempts
+                wait = PARKED_FOR if attempts + 1 >= UNCONFIRMED_ATTEMPTS else _wait(attempts)
+                note_attempt(connection, self._user_id, [work], now=now, due_at=now + wait, detail=NOT_SHOWN)
+        return {work: edit for work, edit in sent.items() if work not in unconfirmed}
+
+    def wait_after(self, error: ServiceError) -> None:
+        """Let what is due wait after a failure: each time twice as long, or as long as Trakt asks."""
+        now, due = self._clock.now(), self._due()
+        until = error.resumes_at if isinstance(error, (ServicePaused, UserPaused)) else now
+        with self._database.transaction() as connection:
+            for work, one in due.items():
+                due_at = max(until, now + _wait(one.attempts))
+                note_attempt(connection, self._user_id, [work], now=now, due_at=due_at, detail=str(error))
+
+    def _due(self) -> dict[int, Waiting]:
+        now = self._clock.now()
+        with self._database.transaction() as connection:
+            waiting = read_outbox(connection, self._user_id)
+        return {work: one for work, one in waiting.items() if one.due_at <= now}
+
+
+def _wait(attempts: int) -> timedelta:
+    return min(FIRST_WAIT * 2 ** min(attempts, 10), LONGEST_WAIT)

@@ -1,0 +1,345 @@
+"""Ratings in step with Trakt, for one user: read, merge, write here, push, and read again to confirm.
+
+Every step can be the last one: what was not confirmed is read and merged again by the next run, and only what Trakt
+does not have is pushed. Ratings wait in the outbox until a later read shows them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from aperture_dagster.library.identity import ProviderIds
+from aperture_dagster.library.people import User
+from aperture_dagster.library.ratings import (
+    LARGE_SHARE,
+    MANY_PUSHES,
+    MANY_REMOVALS,
+    Edit,
+    LocalRating,
+    RatingConflict,
+    RatingMerge,
+    SyncedRating,
+    merge_ratings,
+    needs_consent,
+    newest,
+    whole_second,
+)
+from aperture_dagster.library.removal import RemovalRefused
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import ServiceBusy, ServiceError
+from aperture_dagster.resources.media_server.records import MediaType
+from aperture_dagster.resources.trakt.records import RatingsList
+from aperture_dagster.sources.trakt_outbox import RatingsClient, TraktOutbox
+from aperture_dagster.storage.ratings import TRAKT, give_rating, lock_ratings, ratings_in_force
+from aperture_dagster.storage.trakt import write_activities
+from aperture_dagster.storage.trakt_ratings import (
+    ReadState,
+    Waiting,
+    change_base,
+    echoes_of,
+    postpone,
+    read_base,
+    read_outbox,
+    read_state,
+    works_to_push,
+    write_outbox,
+)
+from aperture_dagster.storage.works import works_for
+
+MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
+# Trakt's own activities may miss a change.
+READ_EVERY = timedelta(days=1)
+PATIENCE_SECONDS = 300.0
+# The limit of ratings of an account without membership, and when to warn of it.
+FREE_LIMIT, NEARLY_FULL = 10_000, 0.95
+SHOWN = 20
+
+
+@dataclass(slots=True)
+class RatingsReport:
+    """What a sync of one user's ratings did.
+
+    Attributes:
+        here, there: number of ratings in force here, and on Trakt.
+        pulled, removed_here: ratings written and removed here.
+        pushed, removed_there: ratings that Trakt has since shown, or no longer shows.
+        waiting: ratings that wait to be pushed.
+        unmatched: titles on Trakt whose ids are unknown or belong to several works here.
+        conflicts: works that were rated on both sides.
+        changes: what changed, with ``title``, ``change`` and ``rating``.
+        notes: sentences for the operator.
+        rows_written: number of rows written in the database.
+        was_read: whether the lists were read, and not only Trakt's last activities.
+        refusal: removals that were held back, to be raised after everything else is done.
+    """
+
+    here: int = 0
+    there: int = 0
+    pulled: int = 0
+    removed_here: int = 0
+    pushed: int = 0
+    removed_there: int = 0
+    waiting: int = 0
+    unmatched: int = 0
+    conflicts: list[RatingConflict] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    rows_written: int = 0
+    was_read: bool = False
+    refusal: RemovalRefused | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """Ratings on Trakt by work, with the ids of all titles listed there, and the activities before they were read."""
+
+    ratings: Mapping[int, SyncedRating]
+    ids: Collection[int]
+    activities: Mapping[str, str]
+    incomplete: str | None
+    unmatched: int
+
+
+class RatingsSync:
+    """Keeps the ratings of one user in step with Trakt.
+
+    Args:
+        database: the product's.
+        clock: the time.
+        user: whose ratings.
+        trakt: a client of that user.
+        log: for what was decided on both sides.
+        accept_first_sync: whether a first sync may push any number of ratings.
+        accept_removals: whether any number of ratings may be removed at once.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        user: User,
+        trakt: RatingsClient,
+        *,
+        log: logging.Logger,
+        accept_first_sync: bool = False,
+        accept_removals: bool = False,
+    ) -> None:
+        self._database, self._clock, self._log = database, clock, log
+        self._user, self._trakt = user, trakt
+        self._accept_first_sync, self._accept_removals = accept_first_sync, accept_removals
+        self._report = RatingsReport()
+
+    def run(self) -> RatingsReport:
+        """Sync once. One process at a time serves a user.
+
+        Raises:
+            ServiceBusy: another process does so.
+            ServiceError: Trakt cannot be used; what waits is tried again later.
+        """
+        try:
+            with self._database.lease(
+                f"trakt ratings of {self._user.user_id}", waiting=lambda _: None, patience_seconds=PATIENCE_SECONDS
+            ):
+                return self._run()
+        except TimeoutError:
+            raise ServiceBusy(f"another run is syncing the ratings of {self._user.name} with Trakt") from None
+
+    def _run(self) -> RatingsReport:
+        outbox = TraktOutbox(self._database, self._clock, self._user, self._trakt)
+        try:
+            lists = self._read(again=outbox.is_uncertain())
+            consented = self._merge(lists)
+            if lists is not None and consented:
+                # Reading takes a while, and what is pushed replaces what was rated meanwhile.
+                self._merge(self._read(again=False))
+            sent = outbox.push() if consented else {}
+            if sent:
+                # A change that was made during the push belongs to the next look: the activities are requested first.
+                self._merge(self._read(again=True))
+                self._tell_confirmed(outbox.confirm(sent))
+        except ServiceError as error:
+            outbox.wait_after(error)
+            raise
+        self._count()
+        return self._report
+
+    # Reading
+
+    def _read(self, *, again: bool) -> _Lists | None:
+        """Read the ratings on Trakt; None if they are those that were last read."""
+        with self._database.transaction() as connection:
+            state = read_state(connection, self._user.user_id)
+        activities = {str(name): value for name, value in self._trakt.last_activities().items()}
+        if not (again or self._accept_removals) and _is_current(state, activities, self._clock.now()):
+            return None
+        self._report.was_read = True
+        lists: dict[MediaType, RatingsList] = {
+            media_type: self._trakt.ratings(media_type) for media_type in MEDIA_TYPES
+        }
+        incomplete = next((one.incomplete for one in lists.values() if one.incomplete), None)
+        found: dict[int, list[SyncedRating]] = {}
+        unmatched = 0
+        with self._database.transaction() as connection:
+            for media_type, one in lists.items():
+                ids: list[ProviderIds] = [rating.ids.elsewhere for rating in one.ratings]
+                for work, rating in zip(works_for(connection, media_type, ids), one.ratings, strict=True):
+                    if work is None:
+                        unmatched += 1
+                    else:
+                        synced = SyncedRating(rating.rating, whole_second(rating.rated_at), rating.ids.trakt)
+                        found.setdefault(work, []).append(synced)
+        if unmatched:
+            self._log.warning(
+                f"{self._user.name}: {unmatched:,} ratings on Trakt are of titles whose ids are unknown, or belong to "
+                "several titles here; they were left alone."
+            )
+        trakt_ids = {rating.ids.trakt for one in lists.values() for rating in one.ratings}
+        return _Lists(
+            {work: newest(ratings) for work, ratings in found.items()},
+            {one for one in trakt_ids if one is not None},
+            activities,
+            incomplete,
+            unmatched,
+        )
+
+    # Merging
+
+    def _merge(self, lists: _Lists | None) -> bool:
+        """Merge in one transaction; return False if the operator has to agree to a first sync."""
+        now, user_id = whole_second(self._clock.now()), self._user.user_id
+        with self._database.transaction() as connection:
+            lock_ratings(connection, user_id)
+            base, here = read_base(connection, user_id), ratings_in_force(connection, user_id)
+            outbox, state = read_outbox(connection, user_id), read_state(connection, user_id)
+            there = lists.ratings if lists is not None else base
+            maybe_pushed = {work for work, one in outbox.items() if one.attempted_at is not None}
+            news = {work: one for work, one in there.items() if work in maybe_pushed and base.get(work) != one}
+            merge = merge_ratings(
+                base,
+                here,
+                there,
+                now=now,
+                is_complete=lists is None or lists.incomplete is None,
+                edited=outbox.keys(),
+                echoes=echoes_of(connection, user_id, news) if news else (),
+                listed_ids=lists.ids if lists is not None else (),
+                accept_removals=self._accept_removals,
+            )
+            if state.read_at is None and not self._accept_first_sync and needs_consent(merge, here):
+                self._ask(connection, merge, here)
+                return False
+            self._apply(connection, merge, base, outbox, now)
+            if lists is not None and lists.incomplete is None:
+                held = merge.held_here or merge.held_on_trakt
+                # What was held back must be found again by the next look.
+                write_activities(connection, user_id, {} if held else lists.activities, read_at=now)
+        self._tell(merge, lists, state)
+        return True
+
+    def _apply(
+        self,
+        connection: Connection,
+        merge: RatingMerge,
+        base: Mapping[int, SyncedRating],
+        outbox: Mapping[int, Waiting],
+        now: datetime,
+    ) -> None:
+        user_id, report = self._user.user_id, self._report
+        for work, edit in merge.write.items():
+            give_rating(connection, user_id, work, edit.value, source=TRAKT, rated_at=edit.rated_at)
+        changed = {work: one for work, one in merge.base.items() if base.get(work) != one}
+        works = works_to_push(connection, changed.keys() | merge.write.keys())
+        media_types = {work: one.media_type for work, one in works.items()}
+        report.rows_written += len(merge.write)
+        report.rows_written += change_base(connection, user_id, changed, base.keys() - merge.base.keys(), media_types)
+        report.rows_written += write_outbox(
+            connection, user_id, merge.push, keep=merge.unknown & outbox.keys(), now=now
+        )
+        report.there = len(merge.base)
+        for work, edit in merge.write.items():
+            report.pulled += edit.value is not None
+            report.removed_here += edit.value is None
+            what = "removed on Trakt" if edit.value is None else "from Trakt"
+            self._note_change(works[work].title, what, edit.value)
+
+    def _ask(self, connection: Connection, merge: RatingMerge, here: Mapping[int, LocalRating]) -> None:
+        """Report what a first sync would do, and let everything wait."""
+        pushed = sum(edit.value is not None for edit in merge.push.values())
+        pulled = sum(edit.value is not None for edit in merge.write.values())
+        note = (
+            f"The first sync would push {pushed:,} of {sum(one.value is not None for one in here.values()):,} ratings "
+            f"to Trakt, and take over {pulled:,} from there. That is more than {MANY_PUSHES} and more than "
+            f"{LARGE_SHARE:.0%}, so nothing was written on either side. If it is right, run trakt_ratings for "
+            f"{self._user.name} with the config accept_first_sync: true."
+        )
+        self._report.notes.append(note)
+        self._log.warning(f"{self._user.name}: {note}")
+        postpone(
+            connection,
+            self._user.user_id,
+            due_at=self._clock.now() + READ_EVERY,
+            detail="The first sync waits for the operator: run trakt_ratings with accept_first_sync: true.",
+        )
+
+    def _tell(self, merge: RatingMerge, lists: _Lists | None, state: ReadState) -> None:
+        report, name = self._report, self._user.name
+        report.conflicts += merge.conflicts
+        for one in merge.conflicts[:SHOWN]:
+            self._log.info(
+                f"{name}: work {one.work_id} was rated {one.here or 'no more'} here and {one.trakt or 'no more'} on "
+                f"Trakt; kept that {'here' if one.kept == 'here' else 'on Trakt'}."
+            )
+        if lists is not None:
+            report.unmatched = lists.unmatched
+            if lists.incomplete is not None:
+                note = f"Trakt's list is not complete ({lists.incomplete}), so nothing missing from it was removed."
+                report.notes.append(note)
+                self._log.warning(f"{name}: {note}")
+        if not state.is_vip and report.there >= NEARLY_FULL * FREE_LIMIT:
+            note = f"{report.there:,} ratings on Trakt: an account without membership holds {FREE_LIMIT:,}."
+            report.notes.append(note)
+            self._log.warning(f"{name}: {note}")
+        held = [
+            f"{count} ratings {where}"
+            for count, where in ((merge.held_here, "here"), (merge.held_on_trakt, "on Trakt"))
+            if count
+        ]
+        if held:
+            report.refusal = RemovalRefused(
+                f"The ratings that {name} has no longer given would remove {' and '.join(held)}. That is more than "
+                f"{MANY_REMOVALS} and more than {LARGE_SHARE:.0%}, so none was removed; everything else is in step. "
+                "If it is right, run trakt_ratings with the config accept_removals: true."
+            )
+
+    def _tell_confirmed(self, confirmed: Mapping[int, Edit]) -> None:
+        with self._database.transaction() as connection:
+            works = works_to_push(connection, confirmed)
+        for work, edit in confirmed.items():
+            self._report.pushed += edit.value is not None
+            self._report.removed_there += edit.value is None
+            what = "to Trakt" if edit.value is not None else "removed there"
+            self._note_change(works[work].title, what, edit.value)
+
+    def _count(self) -> None:
+        with self._database.transaction() as connection:
+            here = ratings_in_force(connection, self._user.user_id)
+            self._report.waiting = len(read_outbox(connection, self._user.user_id))
+        self._report.here = sum(one.value is not None for one in here.values())
+
+    def _note_change(self, title: str, what: str, rating: int | None) -> None:
+        self._report.changes.append({"title": title, "change": what, "rating": rating})
+
+
+def _is_current(state: ReadState, activities: Mapping[str, str], now: datetime) -> bool:
+    """Return whether the ratings on Trakt are certainly those that were last read."""
+    if state.read_at is None or not timedelta(0) <= now - state.read_at < READ_EVERY:
+        return False
+    # Any other value is a change, also an earlier one; what Trakt does not tell may have changed.
+    return all(name in activities for name in MEDIA_TYPES) and dict(state.activities or {}) == dict(activities)

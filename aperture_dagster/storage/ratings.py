@@ -1,0 +1,219 @@
+"""Ratings per user, source and work, and which of them is in force.
+
+Of the ratings of a film or series by one user, the one that was written last is in force, from whatever source. A row
+without a rating says that it was removed, whatever other sources have. Ratings of episodes are rows of their own.
+
+Writers hold the user's lock until the end of their transaction, which is that of the watch history, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, text
+
+from aperture_dagster.library.ratings import LocalRating, whole_second, whole_step
+from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
+from aperture_dagster.storage.tables import rating_changes
+from aperture_dagster.storage.versions import content_version
+
+# The sources of ratings: the media server, the command line, and Trakt.
+SERVER, OWN, TRAKT = "server", "own", "trakt"
+SOURCES = (SERVER, OWN, TRAKT)
+# The item of ratings that are about a work, not one of its copies.
+WHOLE_WORK = 0
+
+# Rows of ``ratings`` that count, the one in force first: of copies with equal dates, the oldest item's. What the media
+# server confirms has the dates of the rating that it confirms, which goes first.
+_OF_TITLES = """
+    FROM ratings r LEFT JOIN item_versions v USING (item_id)
+    LEFT JOIN episodes e ON e.item_id = coalesce(v.primary_item_id, r.item_id) WHERE e.item_id IS NULL"""
+_NEWEST_FIRST = "r.updated_at DESC, r.rated_at DESC, r.source = 'server', r.source, r.item_id"
+# Of what the media server confirms, a rating from a source that does not count does not count either.
+_COUNTING = """
+    NOT r.source = ANY(:without) AND NOT (r.source = 'server' AND EXISTS (
+      SELECT 1 FROM ratings o WHERE o.user_id = r.user_id AND o.work_id = r.work_id AND o.source = ANY(:without)
+      AND (o.updated_at, o.rated_at) = (r.updated_at, r.rated_at)))"""
+# Ratings in force of all users, without those of the sources ``:without``.
+COUNTED_RATINGS = f"""
+    SELECT DISTINCT ON (r.user_id, r.work_id) r.user_id, r.work_id, r.rating
+    {_OF_TITLES} AND {_COUNTING} ORDER BY r.user_id, r.work_id, {_NEWEST_FIRST}"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRating:
+    """The rating of one item as the media server reports it; None: there is none."""
+
+    work_id: int
+    item_id: int
+    is_episode: bool
+    rating: float | None
+
+
+@dataclass(slots=True)
+class ServerChanges:
+    """Number of items whose rating changed on the media server, and the works among them, without those of episodes."""
+
+    changes: int = 0
+    works: list[int] = field(default_factory=list)
+
+
+def lock_ratings(connection: Connection, user_id: str) -> None:
+    """Let no other process write this user's ratings or history until the end of the transaction.
+
+    Whoever needs the lock of the catalogue, too, takes it afterwards.
+    """
+    lock_until_commit(connection, f"history:{user_id}")
+
+
+def ratings_in_force(
+    connection: Connection, user_id: str, *, works: Collection[int] | None = None
+) -> dict[int, LocalRating]:
+    """Return a user's ratings in force in whole steps, by work; ``works``: only of these."""
+    return {
+        work: LocalRating(whole_step(row.rating), whole_second(row.rated_at), row.source == SERVER)
+        for work, row in _rows_in_force(connection, user_id, works).items()
+    }
+
+
+def _rows_in_force(connection: Connection, user_id: str, works: Collection[int] | None) -> dict[int, Any]:
+    chosen = "" if works is None else "AND r.work_id = ANY(:works)"
+    statement = f"""
+        SELECT DISTINCT ON (r.work_id) r.work_id, r.rating, r.rated_at, r.updated_at, r.source
+        {_OF_TITLES} AND r.user_id = :user {chosen} ORDER BY r.work_id, {_NEWEST_FIRST}"""
+    rows = execute(connection, statement, user=user_id, **({} if works is None else {"works": list(works)}))
+    return {row.work_id: row for row in rows}
+
+
+def give_rating(
+    connection: Connection, user_id: str, work_id: int, rating: float | None, *, source: str, rated_at: datetime
+) -> None:
+    """Put a user's rating of a work (None: no rating any more) from a source in force. The caller holds the lock."""
+    key = {"user_id": user_id, "source": source, "work_id": work_id, "item_id": WHOLE_WORK}
+    previous = _stored(connection, user_id, source, [WHOLE_WORK]).get((work_id, WHOLE_WORK))
+    given = key | {"rating": rating, "rated_at": rated_at}
+    _put(connection, [given | {"updated_at": _next_stamp(connection, user_id)}])
+    connection.execute(insert(rating_changes), [given | {"previous": previous}])
+
+
+def write_server_ratings(
+    connection: Connection, user_id: str, reported: Iterable[ServerRating], *, now: datetime
+) -> ServerChanges:
+    """Write ratings of items as the media server reports them.
+
+    An equal value keeps its date, which is when it was first seen. A value that equals the one in force only confirms
+    it. If the one in force is removed on the server, it is removed altogether. The caller holds the lock.
+    """
+    # As everywhere, 0 means that there is no rating.
+    rated = {(one.work_id, one.item_id): one for one in reported}
+    values = {key: one.rating if whole_step(one.rating) is not None else None for key, one in rated.items()}
+    known = _stored(connection, user_id, SERVER, [item for _, item in rated])
+    changed = [key for key in rated if values[key] != known.get(key)]
+    if not changed:
+        return ServerChanges()
+    in_force = _rows_in_force(connection, user_id, {work for work, _ in changed})
+    elsewhere = _works_rated_elsewhere(connection, user_id, in_force)
+    stamp = _next_stamp(connection, user_id)
+    written: list[dict[str, Any]] = []
+    removed: list[int] = []
+    for key in changed:
+        work_id, item_id = key
+        value, current = values[key], None if rated[key].is_episode else in_force.get(work_id)
+        confirms = current is not None and whole_step(value) == whole_step(current.rating)
+        was_in_force = current is not None and whole_step(known.get(key)) == whole_step(current.rating)
+        row = {"user_id": user_id, "source": SERVER, "work_id": work_id, "item_id": item_id, "rating": value}
+        if value is None and not (was_in_force and work_id in elsewhere):
+            removed.append(item_id)
+        elif confirms and current is not None:
+            written.append(row | {"rated_at": current.rated_at, "updated_at": current.updated_at})
+        else:
+            written.append(row | {"rated_at": now, "updated_at": stamp})
+    _put(connection, written)
+    statement = "DELETE FROM ratings WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"
+    execute(connection, statement, user=user_id, source=SERVER, items=removed)
+    log = [
+        {
+            "user_id": user_id,
+            "source": SERVER,
+            "work_id": work_id,
+            "item_id": item_id,
+            "rating": values[work_id, item_id],
+            "previous": known.get((work_id, item_id)),
+            "rated_at": now,
+        }
+        for work_id, item_id in changed
+    ]
+    connection.execute(insert(rating_changes), log)
+    return ServerChanges(len(changed), sorted({one.work_id for key in changed if not (one := rated[key]).is_episode}))
+
+
+def _stored(connection: Connection, user_id: str, source: str, items: Sequence[int]) -> dict[tuple[int, int], Any]:
+    """Return stored ratings of a source by work and item."""
+    statement = """
+        SELECT work_id, item_id, rating FROM ratings
+        WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"""
+    rows = execute(connection, statement, user=user_id, source=source, items=list(items))
+    return {(row.work_id, row.item_id): row.rating for row in rows}
+
+
+def _works_rated_elsewhere(connection: Connection, user_id: str, works: Iterable[int]) -> set[int]:
+    """Return which works have a rating from another source than the media server."""
+    statement = """
+        SELECT work_id FROM ratings
+        WHERE user_id = :user AND source <> :source AND work_id = ANY(:works) AND rating IS NOT NULL"""
+    return set(execute(connection, statement, user=user_id, source=SERVER, works=list(works)).scalars())
+
+
+def _next_stamp(connection: Connection, user_id: str) -> datetime:
+    """Return the time, but later than that of all the user's ratings: a transaction may have begun before others."""
+    statement = """
+        SELECT greatest(clock_timestamp(), max(updated_at) + interval '1 microsecond')
+        FROM ratings WHERE user_id = :user"""
+    return read_value(connection, statement, user=user_id)
+
+
+def _put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    statement = """
+        INSERT INTO ratings (user_id, source, work_id, item_id, rating, rated_at, updated_at)
+        VALUES (:user_id, :source, :work_id, :item_id, :rating, :rated_at, :updated_at)
+        ON CONFLICT (user_id, source, work_id, item_id) DO UPDATE
+        SET rating = excluded.rating, rated_at = excluded.rated_at, updated_at = excluded.updated_at"""
+    if rows:
+        connection.execute(text(statement), rows)
+
+
+def rated_since(connection: Connection, user_id: str, moment: datetime) -> bool:
+    """Return whether the user rated something on the command line after a moment, or in its second."""
+    statement = "SELECT 1 FROM ratings WHERE user_id = :user AND source = :source AND rated_at >= :moment LIMIT 1"
+    return read_value(connection, statement, user=user_id, source=OWN, moment=whole_second(moment)) is not None
+
+
+def ratings_version(connection: Connection, user_id: str, *sources: str) -> str:
+    """Return a hash of a user's ratings from some sources."""
+    versions = (content_version(connection, "ratings", user_id=user_id, source=source) for source in sources)
+    return "-".join(versions)
+
+
+def copies_to_rate(
+    connection: Connection, user_id: str, *, works: Collection[int] | None = None
+) -> list[dict[str, Any]]:
+    """List the copies on the media server that lack the rating in force of a user, as far as they are known.
+
+    Only ratings from the command line or Trakt; ``works``: only of these. The rows have ``work_id``, ``item_id``,
+    ``server_item_id``, ``title``, ``wanted`` (a whole step; None: no rating) and ``known``, the rating on the server
+    when it was last read.
+    """
+    wanted = {
+        work: row for work, row in _rows_in_force(connection, user_id, works).items() if row.source in (OWN, TRAKT)
+    }
+    statement = """
+        SELECT t.work_id, t.item_id, t.server_item_id, t.title, r.rating AS known FROM present_titles t
+        LEFT JOIN ratings r ON r.user_id = :user AND r.source = 'server' AND r.work_id = t.work_id
+          AND r.item_id = t.item_id
+        WHERE t.work_id = ANY(:works) AND t.server_item_id IS NOT NULL ORDER BY t.item_id"""
+    rows = read_rows(connection, statement, user=user_id, works=list(wanted))
+    copies = [row | {"wanted": whole_step(wanted[row["work_id"]].rating)} for row in rows]
+    return [row for row in copies if row["wanted"] != whole_step(row["known"])]

@@ -1,0 +1,336 @@
+"""Ratings in step with Trakt, from the command line and the media server, by real runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+from pydantic import SecretStr
+
+from aperture_dagster.build import build_definitions
+from aperture_dagster.cli.main import main
+from aperture_dagster.defs.users import VERSION_TAG
+from aperture_dagster.resources.trakt.records import parse_tokens
+from aperture_dagster.settings import Settings, environment_names, load_settings
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
+from aperture_dagster.sources.trakt import TraktAccounts
+from aperture_dagster_tests.household import (
+    Household,
+    SetClock,
+    failures,
+    markdown_rows,
+    materializations,
+    metadata_of,
+    run_check,
+)
+from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
+
+pytestmark = pytest.mark.e2e
+
+JOB = "sync_trakt_ratings"
+FILM, TWICE, ELSEWHERE = "movie:1", "movie:2", "movie:9"
+TRAKT: dict[str, Any] = {
+    "trakt_client_id": "demo-trakt-client-id",
+    "trakt_client_secret": "demo-trakt-client-secret",
+    "trakt_write_seconds": 0.01,
+    "secret_key": "a key with which tokens are encrypted",
+}
+
+
+def film(number: int, **facts: Any) -> WorldTitle:
+    ids: dict[str, Any] = {"tmdb_id": number, "imdb_id": f"tt{number:07}"}
+    return WorldTitle(f"movie:{number}", "movie", f"Film {number}", 2000, **ids | facts)
+
+
+TITLES = [film(1), film(2, copies=2), film(3), film(4), film(9, copies=0)]
+USERS = ["ann", "bob", "cy"]
+
+
+class Raters:
+    """Three users of a library, of whom some are connected to Trakt."""
+
+    def __init__(self, simulator: Any, home: Household, clock: SetClock) -> None:
+        self.state, self.home, self.clock = simulator.state, home, clock
+        self.trakt = TraktAccounts(home.settings, home.database, clock)
+        for job in ("sync_users", "sync_movies"):
+            home.must(job)
+        self.ids = {row["name"]: row["user_id"] for row in home.rows("SELECT name, user_id FROM users")}
+        self.read_server()
+
+    def connect(self, *users: str) -> None:
+        for user in users:
+            tokens = parse_tokens(self.state.trakt_connect(user), self.clock.now())
+            self.trakt.connect(self.ids[user], tokens)
+
+    def use(self, **changed: Any) -> None:
+        settings = self.home.settings
+        given = {name: getattr(settings, name) for name in settings.model_fields_set} | changed
+        self.home = Household(load_settings(**given), self.home.instance, clock=self.clock)
+        self.trakt = TraktAccounts(self.home.settings, self.home.database, self.clock)
+
+    def read_server(self) -> None:
+        config = {"watch_history": {"full": True}}
+        self.home.must("sync_watch_history", users=self.home.everyone(), config=config)
+
+    def sync(self, *, scheduled: bool = False, **config: Any) -> dict[str, dict[str, Any]]:
+        """Sync everybody; return the metadata of each, with the data version."""
+        given = {"trakt_ratings": config} if config else None
+        result = self.home.must(JOB, users=self.home.everyone(), scheduled=scheduled, config=given)
+        return {
+            one.partition or "": metadata_of(result, "trakt_ratings", one.partition)
+            | {"version": (one.tags or {})[VERSION_TAG]}
+            for one in materializations(result)
+        }
+
+    def catch_up(self) -> None:
+        """Set the clock to that of commands, which is the real one."""
+        self.clock.moment = max(self.clock.moment, datetime.now(UTC))
+
+    def tick(self) -> Any:
+        """One look of the sensor."""
+        self.catch_up()
+        repository = self.home.definitions.get_repository_def()
+        parts = {"database": self.home.database, "trakt": self.trakt, "clock": self.clock}
+        with dg.build_sensor_context(
+            instance=self.home.instance, definitions=self.home.definitions, resources=parts
+        ) as context:
+            return repository.get_sensor_def("ratings_outbox_sensor").evaluate_tick(context)
+
+    def there(self, user: str) -> dict[str, int]:
+        return {key: one["rating"] for key, one in self.state.trakt_ratings(user).items()}
+
+    def here(self, user: str) -> dict[str, float | None]:
+        rows = self.home.rows(
+            "SELECT DISTINCT ON (work_id) 'movie:' || w.tmdb_id AS key, rating "
+            "FROM ratings JOIN works w USING (work_id) WHERE user_id = :user ORDER BY work_id, ratings.updated_at DESC",
+            user=self.ids[user],
+        )
+        return {row["key"]: row["rating"] for row in rows}
+
+    def on_server(self, user: str, key: str) -> list[float | None]:
+        """Return the ratings of all copies."""
+        owner = self.state.owner(user)
+        return [owner.of(item).rating for item in self.state.catalogue.top_items(key)]
+
+
+@pytest.fixture
+def raters(household: Callable[..., Any]) -> Callable[..., Any]:
+    @contextmanager
+    def living(**overrides: Any) -> Iterator[Raters]:
+        now = datetime.now(UTC).replace(microsecond=0)
+        clock = SetClock(now)
+        plays = [Play(user, FILM, now - timedelta(days=9)) for user in USERS]
+        world = World("rated", TITLES, [WorldUser(one) for one in USERS], plays)
+        stand_ins = SimulatorSettings(trakt_writes=(1000, 1.0), trakt_unknown_share=0.0, trakt_missing_ids_share=0.0)
+        with household(world, parts={"clock": clock}, stand_ins=stand_ins, **TRAKT | overrides) as (simulator, home):
+            settings = home.settings
+            given = {name: getattr(settings, name) for name in settings.model_fields_set}
+            urls = {"trakt_url": simulator.trakt_url, "trakt_auth_url": simulator.trakt_auth_url}
+            home = Household(load_settings(**given | urls), home.instance, clock=clock)
+            yield Raters(simulator, home, clock)
+
+    return living
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a command with the settings of a household."""
+
+    def run(place: Raters, *arguments: str) -> Result:
+        settings: Settings = place.home.settings
+        with monkeypatch.context() as patched:
+            for name in settings.model_fields_set:
+                value = getattr(settings, name)
+                text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+                patched.setenv(environment_names(name)[0], text)
+            # Wide enough for every message on one line.
+            patched.setenv("COLUMNS", "400")
+            return CliRunner().invoke(main, list(arguments))
+
+    return run
+
+
+def test_a_rating_given_on_the_command_line_is_on_trakt_after_the_sensors_tick(
+    raters: Any, command: Callable[..., Result]
+):
+    with raters() as place:
+        place.connect("ann", "bob")
+        place.sync()
+        assert place.tick().skip_message == "No rating is due."
+        done = command(place, "rate", "ann", "Film 1", "8")
+        assert done.exit_code == 0, done.output
+        assert "ann rates Film 1 (2000): 8 of 10." in done.output and "on Trakt within a minute" in done.output
+        outside = command(place, "rate", "ann", "tmdb:movie:9", "3")
+        assert outside.exit_code == 0, outside.output
+        (request,) = place.tick().run_requests
+        add_run(place.home.instance, JOB, UNFINISHED[0])
+        assert place.tick().skip_message == f"{JOB} is running or queued."
+        assert {value for name, value in request.tags.items() if "range" in name} == {"ann"}
+        place.home.must(JOB, users=["ann"])
+        assert place.there("ann") == {FILM: 8, ELSEWHERE: 3}
+        assert place.tick().skip_message == "No rating is due."
+        taken = command(place, "rate", "ann", "tmdb:movie:9", "--remove")
+        assert "ann no longer rates" in taken.output
+        again = command(place, "rate", "ann", "tmdb:movie:9", "--remove")
+        assert again.exit_code == 0 and "has not rated" in again.output
+        place.catch_up()
+        place.home.must(JOB, users=["ann"])
+        assert place.there("ann") == {FILM: 8}
+
+
+def test_the_command_says_what_happens_next(raters: Any, command: Callable[..., Result]):
+    with raters() as place:
+        assert "not connected to Trakt" in command(place, "rate", "cy", "Film 1", "8").output
+        place.connect("cy")
+        place.home.rows("UPDATE trakt_accounts SET state = 'reconnect', trouble = 'revoked' RETURNING 1")
+        said = command(place, "rate", "cy", "Film 1", "9").output
+        assert "It waits for Trakt: revoked. Run `aperture trakt connect cy`." in said
+        for wrong in (("11",), ("0",), ("8", "--remove"), ()):
+            assert command(place, "rate", "cy", "Film 1", *wrong).exit_code == 2
+        assert command(place, "rate", "cy", "Film", "8").exit_code == 1
+        assert place.here("cy") == {FILM: 9}
+
+
+def test_the_sensor_looks_at_nothing_unless_somebody_is_connected(raters: Any, settings: Settings):
+    without = build_definitions(settings).get_repository_def()
+    assert "ratings_outbox_sensor" not in {one.name for one in without.sensor_defs}
+    with raters() as place:
+        message = "Nobody is connected to Trakt, or Trakt is paused."
+        assert place.tick().skip_message == message
+        place.connect("ann")
+        place.home.rows(
+            "INSERT INTO rating_outbox (user_id, work_id, rating, rated_at, queued_at, due_at) "
+            "SELECT user_id, 1, 8, now(), now(), now() - interval '1 hour' FROM users RETURNING 1"
+        )
+        (request,) = place.tick().run_requests
+        assert request.tags["dagster/asset_partition_range_end"] == "ann", "the others are not connected"
+        place.home.rows("UPDATE trakt_accounts SET state = 'reconnect' RETURNING 1")
+        assert place.tick().skip_message == message
+
+
+def test_users_without_a_connection_are_left_out_and_the_job_says_so(raters: Any):
+    with raters() as place:
+        (job,) = (one for one in _jobs(place) if one.name == JOB)
+        assert "Nobody is connected" in (job.off_if(place.home.settings) or "")
+        place.connect("ann")
+        assert job.off_if(place.home.settings) is None
+        place.state.trakt_rate("ann", FILM, 4)
+        made = place.sync()
+        assert (made["ann"]["pulled"], made["ann"]["ratings_here"]) == (1, 1)
+        assert markdown_rows(made["ann"]["changes"]) == [{"title": "Film 1", "change": "from Trakt", "rating": "4"}]
+        assert "Not connected to Trakt" in made["bob"]["note"]
+        assert place.sync(scheduled=True) == {}, "nothing new is recorded"
+    with raters(trakt_client_id=None) as place:
+        assert "TRAKT_CLIENT_ID is not set" in (job.off_if(place.home.settings) or "")
+        assert all("TRAKT_CLIENT_ID is not set" in one["note"] for one in place.sync().values())
+
+
+def test_a_user_who_must_connect_again_is_named_and_the_others_go_on(raters: Any):
+    with raters() as place:
+        place.connect("ann", "bob")
+        place.sync()
+        place.state.trakt_invalidate("ann")
+        place.state.trakt_rate("bob", FILM, 4)
+        place.state.trakt_rate("ann", FILM, 4)
+        result = place.home.run(JOB, users=place.home.everyone())
+        assert not result.success
+        assert "1 of 3 users" in failures(result)["trakt_ratings"] and "ann" in failures(result)["trakt_ratings"]
+        assert place.here("bob") == {FILM: 4}
+        made = place.sync()
+        assert "Must connect to Trakt again" in made["ann"]["note"] and "note" not in made["bob"]
+        check = run_check(place.home, "trakt_ratings", "have_working_connections")
+        assert not check.passed and (check.description or "").startswith("ann: ")
+
+
+def test_ratings_that_wait_for_more_than_a_day_are_named(raters: Any):
+    with raters() as place:
+        place.connect("ann")
+        place.sync()
+        name = ("trakt_ratings", "reach_trakt_within_a_day")
+        place.state.rate("ann", FILM, 8)
+        place.read_server()
+        place.state.add_fault(FaultRule(service="trakt", status=503))
+        assert not place.home.run(JOB, users=["ann"]).success
+        assert run_check(place.home, *name).passed
+        place.clock.moment += timedelta(hours=25)
+        found = run_check(place.home, *name)
+        assert not found.passed and "1 ratings have waited" in (found.description or "")
+        place.state.clear_faults()
+        place.sync()
+        assert run_check(place.home, *name).passed and place.there("ann") == {FILM: 8}
+
+
+def test_the_data_version_changes_with_the_ratings_alone(raters: Any):
+    with raters() as place:
+        place.connect("ann")
+        first = place.sync()["ann"]["version"]
+        assert place.sync()["ann"]["version"] == first
+        place.state.trakt_rate("ann", FILM, 4)
+        second = place.sync()["ann"]["version"]
+        assert second != first and place.sync()["ann"]["version"] == second
+
+
+def test_ratings_from_trakt_reach_every_copy_on_jellyfin_and_do_not_come_back(raters: Any):
+    with raters(ratings_to_server=True) as place:
+        place.connect("ann")
+        place.state.trakt_rate("ann", TWICE, 8)
+        place.sync()
+        assert place.on_server("ann", TWICE) == [8, 8] and place.on_server("bob", TWICE) == [None, None]
+        writes = _server_writes(place)
+        place.read_server()
+        place.sync()
+        assert _server_writes(place) == writes and place.state.trakt_pushed("ann") == []
+        place.state.trakt_unrate("ann", TWICE)
+        place.sync()
+        assert place.on_server("ann", TWICE) == [None, None]
+        place.read_server()
+        assert place.here("ann") == {TWICE: None}
+
+
+def test_a_rating_given_on_the_server_meanwhile_is_not_overwritten(raters: Any):
+    with raters(ratings_to_server=True) as place:
+        place.connect("ann")
+        place.state.trakt_rate("ann", FILM, 8)
+        place.state.rate("ann", FILM, 3)
+        place.sync()
+        assert place.on_server("ann", FILM) == [3], "it has not been read yet"
+        place.read_server()
+        place.sync()
+        assert (place.on_server("ann", FILM), place.there("ann")) == ([3], {FILM: 3})
+
+
+def test_the_command_rates_on_jellyfin_too(raters: Any, command: Callable[..., Result]):
+    with raters(ratings_to_server=True) as place:
+        said = command(place, "rate", "bob", "Film 2", "7").output
+        assert "Copies rated on the media server: 2." in said
+        assert place.on_server("bob", TWICE) == [7, 7]
+        command(place, "rate", "bob", "Film 2", "--remove")
+        assert place.on_server("bob", TWICE) == [None, None]
+
+
+def test_the_command_never_rates_on_emby(raters: Any, command: Callable[..., Result]):
+    with raters(ratings_to_server=True, server="emby") as place:
+        said = command(place, "rate", "bob", "Film 2", "7").output
+        assert "Emby keeps no ratings" in said and _server_writes(place) == 0
+
+
+def _jobs(place: Raters) -> list[Any]:
+    from aperture_dagster.build import all_jobs
+
+    return all_jobs(place.home.settings)
+
+
+def _server_writes(place: Raters) -> int:
+    return sum(
+        count
+        for service in ("jellyfin", "emby")
+        for operation, count in place.state.counters.requests.get(service, {}).items()
+        if not operation.startswith("GET")
+    )
