@@ -237,11 +237,15 @@ def furnished(world: World) -> Iterator[Home]:
 # Results
 
 
-def compare(name: str, question: Question, ours: Lists, *, released: bool, limit: float) -> bool:
-    """Print recall@50 of both sides, with and without films seen before; return whether the limit is kept."""
+def compare(name: str, question: Question, lists: Lists, long: Lists, *, released: bool, limit: float) -> bool:
+    """Print recall@50 of both sides, with and without films seen before; return whether the limit is kept.
+
+    ``long`` are lists from which films are left out.
+    """
     ratios = []
     for unseen in (False, True):
         how: dict[str, bool] = {"released": released, "unseen": unseen}
+        ours = long if released or unseen else lists
         found = {user: question.restricted(ours.get(user, []), user, **how) for user in question.relevant}
         usual = {user: question.most_voted(user, **how) for user in question.relevant}
         recall, baseline = question.recall(found), question.recall(usual)
@@ -268,8 +272,8 @@ def quality(home: Home, question: Question, users: Sequence[str]) -> bool:
         f"{len(question.votes):,} films are outside, lists have {min(map(len, short.values()))} films or more"
     )
     print(f"{'recall@50':34}{'ours':>7} {'most voted':>9} {'ratio':>6} {'votes':>9} {'votes':>9}")
-    kept = compare("outside the library", question, short, released=False, limit=LIMITS["most voted"])
-    kept &= compare("released", question, long, released=True, limit=LIMITS["most voted, released"])
+    kept = compare("outside the library", question, short, long, released=False, limit=LIMITS["most voted"])
+    kept &= compare("released", question, short, long, released=True, limit=LIMITS["most voted, released"])
     varies = min(spread) > LIMITS["varies"]
     print(
         f"standard deviation of similarity among a user's suggestions: at least {min(spread):.3f}, "
