@@ -55,14 +55,17 @@ def pool_population(budget: int) -> Population:
 
 
 def read_lists(connection: Connection, *, since: datetime, today: datetime) -> dict[str, KnownList]:
-    """Read the lists that were read after ``since``, by request; ``today`` is when the day began."""
-    statement = "SELECT request, entries, read_at FROM discovery_lists WHERE read_at >= :since"
-    return {
-        row.request: KnownList(
-            tuple(_entry(one) for one in row.entries["titles"]), row.entries["more"], row.read_at >= today
-        )
-        for row in execute(connection, statement, since=since)
-    }
+    """Read TMDb's lists that were read after ``since``, by request; ``today`` is when the day began."""
+    statement = """
+        SELECT request, entries, read_at FROM discovery_lists WHERE read_at >= :since AND request NOT LIKE 'trakt/%'"""
+    return {row.request: _known_list(row, today) for row in execute(connection, statement, since=since)}
+
+
+def read_list(connection: Connection, request: str, *, today: datetime) -> KnownList | None:
+    """Read one list as it was last read; None if it never was."""
+    statement = "SELECT request, entries, read_at FROM discovery_lists WHERE request = :request"
+    row = execute(connection, statement, request=request).first()
+    return _known_list(row, today) if row is not None else None
 
 
 def write_list(connection: Connection, request: str, media_type: str, page: SuggestedPage, *, now: datetime) -> None:
@@ -77,6 +80,10 @@ def lists_read(connection: Connection, *, since: datetime) -> int:
     """Count the lists that were requested from TMDb since then."""
     statement = "SELECT count(*) FROM discovery_lists WHERE read_at >= :since AND request NOT LIKE 'trakt/%'"
     return read_value(connection, statement, since=since)
+
+
+def _known_list(row: Any, today: datetime) -> KnownList:
+    return KnownList(tuple(_entry(one) for one in row.entries["titles"]), row.entries["more"], row.read_at >= today)
 
 
 def _as_json(one: SuggestedTitle) -> dict[str, Any]:
