@@ -32,6 +32,7 @@ from aperture_dagster.settings import Settings, load_settings, project_root
 from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import MeteredService
+from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
@@ -83,6 +84,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "publishing": _publishing(settings, database),
         **{source.label: _title_source(source, settings, database, clock) for source in SOURCES},
         "Seerr": _seerr(settings, database, clock),
+        "Trakt": _trakt(settings, database, clock),
         "embedder": _embedder(settings),
         "schedules": _schedules(settings),
     }
@@ -221,6 +223,24 @@ def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
     if strangers:
         message += f"; without a user there, so nothing can be requested for them: {', '.join(strangers)}"
     yield Finding("Seerr", "warning" if strangers else "ok", message)
+
+
+def _trakt(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
+    """Whether Trakt accepts the app, and who must do something about their account."""
+    accounts = TraktAccounts(settings, database, clock)
+    reason = accounts.why_off()
+    if reason is not None:
+        yield Finding("Trakt", "off" if settings.trakt_client_id is None else "warning", reason)
+        return
+    accounts.check_app()
+    users = [one for one in accounts.accounts() if not one.gone]
+    troubled = [f"{one.name}: {one.trouble}" for one in users if one.trouble is not None]
+    about = f"the app is accepted at {settings.trakt_url}; {len(users)} users have connected"
+    if troubled:
+        advice = "`aperture trakt status` says who has to do what"
+        yield Finding("Trakt", "warning", "; ".join([about, *troubled, advice]))
+    else:
+        yield Finding("Trakt", "ok", about)
 
 
 def _embedder(settings: Settings) -> Iterator[Finding]:

@@ -117,7 +117,7 @@ class UserPlan:
     user_id: str
     seeds: Sequence[LikedTitle] = ()
     queries: Sequence[ListQuery] = ()
-    trakt: Mapping[str, Sequence[SuggestedTitle]] = field(default_factory=dict)
+    trakt: Mapping[MediaType, Sequence[SuggestedTitle]] = field(default_factory=dict)
     hidden: Mapping[str, Collection[int]] = field(default_factory=dict)
     languages: frozenset[str] = frozenset({ENGLISH})
 

@@ -1,10 +1,14 @@
 """The packaged demo world: some 400 well-known films, 60 series, and a household of users with different tastes.
 
+Some 200 more films and 60 series are known to the metadata services alone, so that there is something to discover.
+
 Ids and genres of the films follow MovieLens ml-latest-small (F. Maxwell Harper and Joseph A. Konstan, 2015, "The
 MovieLens Datasets", ACM TiiS 5, 4: 19), their other facts public TMDb tables. The overviews, the users and every play
-are invented. Series have ids from the stand-in's own range, never real ones.
+are invented, and so are a few titles for cases that famous ones do not have: not yet released, only in cinemas, for
+adults. Series and invented films have ids from the stand-in's own range, never real ones.
 
-The world is the same every day, except that the plays move with the date, so that the last ones are recent.
+The world is the same every day, except that the plays and the releases of a few invented titles move with the date, so
+that the last ones are recent.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from importlib import resources
 from itertools import islice
@@ -27,6 +31,7 @@ from aperture_dagster.simulator.world import (
     CastMember,
     MediaType,
     Play,
+    Release,
     World,
     WorldLibrary,
     WorldTitle,
@@ -42,7 +47,8 @@ ANIME = WorldLibrary("Anime", "movies", ("/media/anime",))
 
 _SEED = 20
 _RECENT_DAYS = 28
-_RECOMMENDED_PER_TITLE = 10
+_RECOMMENDED_PER_TITLE = 20
+_COUNTRIES_OF_CINEMAS = ("US", "DE", "GB", "FR")
 _EPISODES_AT_MOST = 70
 _SECONDS_A_DAY = 86_400
 # Minimum age by official rating, as on the media server. A title without a rating is for adults.
@@ -79,9 +85,10 @@ def load_demo_world(*, now: datetime, users: int | None = None) -> World:
     """
     if now.tzinfo is None:
         raise ValueError("now must be timezone-aware")
-    titles = demo_titles()
+    today = now.astimezone(UTC).date()
+    titles = demo_titles(today)
     tastes = demo_tastes()
-    midnight = datetime.combine(now.astimezone(UTC).date(), time(), tzinfo=UTC)
+    midnight = datetime.combine(today, time(), tzinfo=UTC)
     plays = _Household(titles, tastes, _popular_titles(), midnight).plays()
     kept = tastes if users is None else tastes[:users]
     names = {taste.name for taste in kept}
@@ -103,11 +110,13 @@ def load_demo_world(*, now: datetime, users: int | None = None) -> World:
     )
 
 
-@lru_cache(maxsize=1)
-def demo_titles() -> tuple[WorldTitle, ...]:
-    """Return all films, then all series, with their recommendations."""
+@lru_cache(maxsize=2)
+def demo_titles(today: date) -> tuple[WorldTitle, ...]:
+    """Return all films, then all series, with their recommendations. A few were or will be released around today."""
     movies = [_title("movie", row) for row in _rows("movies.jsonl")]
+    movies += [_title("movie", _dated(row, today)) for row in _rows("unowned_movies.jsonl")]
     series = [_title("series", row) for row in _rows("series.jsonl")]
+    series += [_title("series", _dated(row, today)) for row in _rows("unowned_series.jsonl")]
     return (*_with_recommendations(movies), *_with_recommendations(series))
 
 
@@ -175,8 +184,20 @@ def _popular_titles() -> dict[MediaType, list[str]]:
     return {"movie": popular["movies"], "series": popular["series"]}
 
 
+def _dated(row: dict[str, Any], today: date) -> dict[str, Any]:
+    """Return a row of a title that nobody owns, with the dates of what is released some days from today."""
+    row = row | {"copies": 0}
+    if "released_in_days" in row:
+        day = today + timedelta(days=row["released_in_days"])
+        row |= {"release_date": day.isoformat(), "year": day.year}
+        if row.get("only_in_cinemas"):
+            row["releases"] = [[country, 3, day.isoformat()] for country in _COUNTRIES_OF_CINEMAS]
+            row["releases"][0].append(row["official_rating"])
+    return row
+
+
 def _title(media_type: MediaType, row: dict[str, Any]) -> WorldTitle:
-    collection = row.get("collection")
+    collection, releases, certifications = (row.get(name) for name in ("collection", "releases", "certifications"))
     return WorldTitle(
         key=f"{media_type}:{row['tmdb_id']}",
         media_type=media_type,
@@ -212,6 +233,9 @@ def _title(media_type: MediaType, row: dict[str, Any]) -> WorldTitle:
         specials=row.get("specials", 0),
         missing_episodes=tuple((season, number) for season, number in row.get("missing_episodes", ())),
         double_episodes=tuple((season, number) for season, number in row.get("double_episodes", ())),
+        adult=row.get("adult", False),
+        certifications=None if certifications is None else tuple((code, value) for code, value in certifications),
+        releases=None if releases is None else tuple(Release(*release) for release in releases),
     )
 
 

@@ -17,6 +17,8 @@ TRAKT_AUTH_PATH = "/trakt-auth"
 SEERR_PATH = "/seerr"
 VOLUME = "/data/aperture"
 """Where the media server of a demo sees the folder for published libraries."""
+SECRET_KEY = "demo-secret-key-of-the-stand-ins"
+"""Encrypts tokens of the stand-in for Trakt, which are not secret."""
 
 
 def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings | None = None) -> dict[str, str]:
@@ -49,6 +51,7 @@ def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings
         "TRAKT_CLIENT_SECRET": settings.trakt_client_secret,
         PREFIX + "TRAKT_URL": root + TRAKT_PATH,
         PREFIX + "TRAKT_AUTH_URL": root + TRAKT_AUTH_PATH,
+        PREFIX + "SECRET_KEY": SECRET_KEY,
         PREFIX + "SEERR_URL": root + SEERR_PATH,
         "SEERR_API_KEY": settings.seerr_key,
     }

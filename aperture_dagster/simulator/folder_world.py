@@ -1,4 +1,8 @@
-"""A world from a folder of films and real ratings: every rater is a user of the media server, every rating a play."""
+"""A world from a folder of films and real ratings: every rater is a user of the media server, every rating a play.
+
+To try discovery, the library may own only some of the films, the server may have only the early plays of some of the
+users, and TMDb's recommendations may come from what other users of the folder liked.
+"""
 
 from __future__ import annotations
 
@@ -6,47 +10,142 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from aperture_dagster.simulator.catalogue import stable_number
+from aperture_dagster.simulator.neighbours import neighbours
 from aperture_dagster.simulator.world import CastMember, Play, World, WorldTitle, WorldUser
+
+_LIKED = 4.0
+_Rating = tuple[int, int, str, float]
 
 
 class WorldFileError(ValueError):
     """A file of the folder is missing or invalid. The message has the file and, if known, the line."""
 
 
-def load_folder_world(folder: Path, *, users: int | None = None, now: datetime) -> World:
+def load_folder_world(
+    folder: Path,
+    *,
+    users: int | range | None = None,
+    now: datetime,
+    owned: float = 1.0,
+    seed: int = 1,
+    played: float = 1.0,
+    neighbours_of: range | None = None,
+) -> World:
     """Load films from ``movies.jsonl[.gz]`` and plays from ``ratings.csv[.gz]`` (userId, movieId, rating, timestamp).
 
     A rating (0.5-5) becomes a complete play with a rating, doubled to the server's scale of 0-10. All times are shifted
-    by the same amount, so that the last one of the file is the first moment of the day of ``now`` (UTC). ``users``
-    limits the users to the first ones by number, and changes nothing else. TMDb's recommendations stay empty, lest the
-    histories leak into the metadata.
+    by the same amount, so that the last one of the file is the first moment of the day of ``now`` (UTC).
 
-    Raises WorldFileError.
+    Args:
+        folder: the folder of the two files.
+        users: the users of the server: the first ones by number, or those whose number is in the range; None: all. It
+            changes nothing else.
+        now: the present.
+        owned: share of the films that the library owns. Whether it owns one depends on its movieId and ``seed`` alone.
+        seed: chooses another share of the films.
+        played: share of each user's plays, the earliest ones, that have happened (rounded down). :func:`later_plays`
+            returns the others. Plays of films that nobody owns are not on the server.
+        neighbours_of: numbers of the users from whose likes TMDb's recommendations are made, at most 40 per film. None:
+            there are none, lest the histories leak into the metadata.
+
+    Raises:
+        WorldFileError: a file is missing or invalid.
+        ValueError: a share is not from 0 to 1.
     """
-    titles = _read_titles(_file(folder, "movies.jsonl"))
-    ratings, last = _read_ratings(_file(folder, "ratings.csv"), {title.key for title in titles})
-    user_ids = sorted({rating[1] for rating in ratings})
-    if users is not None:
-        user_ids = user_ids[:users]
-    chosen = {user_id: str(user_id) for user_id in user_ids}
-    shift = _shift(last, now)
-    plays = [
-        Play(chosen[user_id], key, datetime.fromtimestamp(timestamp + shift, UTC), rating=rating * 2)
-        for timestamp, user_id, key, rating in ratings
-        if user_id in chosen
-    ]
+    titles, ratings, shift = _read(folder, now)
+    chosen = _chosen(ratings, users)
+    titles = [title if is_owned(title.key, owned, seed) else replace(title, copies=0) for title in titles]
+    at_home = {title.key for title in titles if title.copies}
+    if neighbours_of is not None:
+        titles = _with_neighbours(titles, ratings, neighbours_of)
+    early, _ = _split((rating for rating in ratings if rating[1] in chosen), played)
     return World(
         name=f"folder:{folder.name}",
         titles=titles,
-        users=[WorldUser(name, is_administrator=place == 0) for place, name in enumerate(chosen.values())],
-        plays=plays,
+        users=[WorldUser(str(number), is_administrator=place == 0) for place, number in enumerate(chosen)],
+        plays=[_play(rating, shift) for rating in early if rating[2] in at_home],
     )
+
+
+def later_plays(folder: Path, *, users: int | range | None = None, now: datetime, played: float) -> list[Play]:
+    """Return the plays that :func:`load_folder_world` leaves out as not ``played`` yet, of all films, owned or not.
+
+    Raises:
+        WorldFileError, ValueError: as there.
+    """
+    _, ratings, shift = _read(folder, now)
+    chosen = _chosen(ratings, users)
+    _, late = _split((rating for rating in ratings if rating[1] in chosen), played)
+    return [_play(rating, shift) for rating in late]
+
+
+def is_owned(key: str, owned: float, seed: int = 1) -> bool:
+    """Return whether a library that owns this share of the films owns the one with this key."""
+    if not 0 <= owned <= 1:
+        raise ValueError(f"owned is {owned}, which is no share from 0 to 1")
+    return stable_number(f"{seed}|{key}") < owned * 2.0**64
+
+
+def _read(folder: Path, now: datetime) -> tuple[list[WorldTitle], list[_Rating], int]:
+    """Return films, ratings in chronological order, and the seconds by which their times are to be shifted."""
+    titles = _read_titles(_file(folder, "movies.jsonl"))
+    ratings, last = _read_ratings(_file(folder, "ratings.csv"), {title.key for title in titles})
+    return titles, ratings, _shift(last, now)
+
+
+def _chosen(ratings: Iterable[_Rating], users: int | range | None) -> dict[int, None]:
+    """Return the numbers of the chosen users, in order."""
+    numbers = sorted({rating[1] for rating in ratings})
+    if isinstance(users, range):
+        return dict.fromkeys(number for number in numbers if number in users)
+    return dict.fromkeys(numbers[:users])
+
+
+def _split(ratings: Iterable[_Rating], played: float) -> tuple[list[_Rating], list[_Rating]]:
+    """Split each user's ratings by time. Both parts stay in chronological order."""
+    if not 0 <= played <= 1:
+        raise ValueError(f"played is {played}, which is no share from 0 to 1")
+    given = list(ratings)
+    left: dict[int, int] = {}
+    for _, user_id, _, _ in given:
+        left[user_id] = left.get(user_id, 0) + 1
+    # A share such as 0.8 of 5 must not become 3.999.
+    left = {user_id: math.floor(count * played + 1e-9) for user_id, count in left.items()}
+    early: list[_Rating] = []
+    late: list[_Rating] = []
+    for rating in given:
+        left[rating[1]] -= 1
+        (early if left[rating[1]] >= 0 else late).append(rating)
+    return early, late
+
+
+def _play(rating: _Rating, shift: int) -> Play:
+    timestamp, user_id, key, stars = rating
+    return Play(str(user_id), key, datetime.fromtimestamp(timestamp + shift, UTC), rating=stars * 2)
+
+
+def _with_neighbours(titles: list[WorldTitle], ratings: Iterable[_Rating], users: range) -> list[WorldTitle]:
+    likes: dict[int, list[str]] = {}
+    known = {title.key: title.tmdb_id for title in titles if title.tmdb_id is not None}
+    for _, user_id, key, stars in ratings:
+        if user_id in users and stars >= _LIKED and key in known:
+            likes.setdefault(user_id, []).append(key)
+    nearest = neighbours(likes.values())
+    return [
+        replace(title, recommended_tmdb_ids=tuple(known[key] for key in nearest[title.key]))
+        if title.key in nearest
+        else title
+        for title in titles
+    ]
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -107,7 +206,7 @@ def _title(row: dict[str, Any]) -> WorldTitle:
         companies=tuple(row.get("companies") or ()),
         language=row.get("language"),
         runtime_minutes=int(runtime) if runtime else None,
-        release_date=row.get("release_date"),
+        release_date=_iso_day(row.get("release_date"), row.get("year")),
         vote_average=row.get("vote_average"),
         vote_count=None if votes is None else int(votes),
         popularity=row.get("popularity"),
@@ -116,15 +215,25 @@ def _title(row: dict[str, Any]) -> WorldTitle:
     )
 
 
+def _iso_day(text: str | None, year: int | None) -> str | None:
+    """Return a day as TMDb writes it. Some are ``M/D/YY``, in a century that the film's year knows."""
+    parts = (text or "").split("/")
+    if len(parts) != 3 or year is None:
+        return text
+    # It came out in the year of the film, or in one next to it.
+    nearest = min((century + int(parts[2]) for century in (1800, 1900, 2000)), key=lambda one: abs(one - year))
+    return f"{nearest}-{int(parts[0]):02}-{int(parts[1]):02}"
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
 
 
-def _read_ratings(path: Path, known: set[str]) -> tuple[list[tuple[int, int, str, float]], int]:
+def _read_ratings(path: Path, known: set[str]) -> tuple[list[_Rating], int]:
     """Return rows of (timestamp, user, title key, rating) in chronological order, and the file's last timestamp."""
-    rows: list[tuple[int, int, str, float]] = []
+    rows: list[_Rating] = []
     keys = {int(key.removeprefix("movie:")): key for key in known}
     with _opened(path) as file:
         reader = csv.reader(file)

@@ -92,7 +92,7 @@ def read_pages(
             total.failed += 1
             log.warning(f"{request} could not be read and is left out: {error}")
             continue
-        if query.filters is not None and page == 1 and not answer.entries:
+        if query.filters is not None and query.filters.within_days is None and page == 1 and not answer.entries:
             # TMDb answers filters that it does not know in this way, too.
             total.suspicious += 1
             log.warning(f"TMDb found no title for {query.seed} ({request}).")

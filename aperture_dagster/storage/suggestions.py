@@ -195,8 +195,8 @@ def listed_facts(connection: Connection, user_ids: Sequence[str]) -> dict[str, s
 # All ids of a work.
 _IDS = """
     SELECT w.work_id, w.media_type, coalesce(p.tmdb_id, w.tmdb_id) AS tmdb_id,
-    coalesce(w.imdb_id, p.imdb_id) AS imdb_id, coalesce(w.tvdb_id, p.tvdb_id) AS tvdb_id FROM work_ids w LEFT JOIN discovery_pool p USING (work_id)
-    WHERE w.work_id = :work"""
+    coalesce(w.imdb_id, p.imdb_id) AS imdb_id, coalesce(w.tvdb_id, p.tvdb_id) AS tvdb_id FROM work_ids w
+    LEFT JOIN discovery_pool p USING (work_id) WHERE w.work_id = :work"""
 
 
 def dismiss(connection: Connection, user_id: str, work_id: int, title: str, *, now: datetime) -> bool:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.simulator.folder_world import WorldFileError, load_folder_world
+from aperture_dagster.simulator.folder_world import WorldFileError, is_owned, later_plays, load_folder_world
+from aperture_dagster.simulator.neighbours import neighbours
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 FILMS = [
@@ -83,6 +84,116 @@ def test_compressed_files_are_read_like_plain_ones(folder: Path, now: datetime) 
     assert load_folder_world(folder, now=now) == plain
 
 
+def test_american_dates_are_read_in_the_century_of_the_film(folder: Path, now: datetime) -> None:
+    films = [
+        {"movieId": number, "title": "A", "year": year, "release_date": day}
+        for number, (day, year) in enumerate([("5/7/99", 1999), ("12/25/03", 1903), ("1/2/00", 1999)])
+    ]
+    (folder / "movies.jsonl").write_text("".join(json.dumps(film) + "\n" for film in films))
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n")
+    dates = [title.release_date for title in load_folder_world(folder, now=now).titles]
+    assert dates == ["1999-05-07", "1903-12-25", "2000-01-02"]
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A folder of 200 films, of which ten users rated 20 each, one a minute, the even users liking even films."""
+    films = [{"movieId": number, "title": f"Film {number}", "tmdbId": 1_000 + number} for number in range(200)]
+    rows: list[str] = []
+    for user in range(1, 11):
+        for place in range(20):
+            film = (user * 20 + 3 * place) % 200
+            stars = 5.0 if film % 2 == user % 2 else 2.0
+            rows.append(f"{user},{film},{stars},{user + 60 * place}")
+    (tmp_path / "movies.jsonl").write_text("".join(json.dumps(film) + "\n" for film in films))
+    (tmp_path / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *rows]) + "\n")
+    return tmp_path
+
+
+def test_the_library_owns_a_share_of_the_films_and_nobody_plays_the_others(large: Path, now: datetime) -> None:
+    whole = load_folder_world(large, now=now)
+    world = load_folder_world(large, now=now, owned=0.7)
+    owned = {title.key for title in world.titles if title.copies}
+    assert 0.55 < len(owned) / len(world.titles) < 0.85
+    assert world.plays == [play for play in whole.plays if play.title_key in owned]
+    assert [title.tmdb_id for title in world.titles] == [title.tmdb_id for title in whole.titles]
+    assert owned == {
+        title.key for title in load_folder_world(large, now=now, owned=0.7, users=3).titles if title.copies
+    }
+    other = load_folder_world(large, now=now, owned=0.7, seed=2)
+    assert owned != {title.key for title in other.titles if title.copies}
+    assert {key for key in owned if is_owned(key, 0.4)} == {
+        title.key for title in whole.titles if is_owned(title.key, 0.4)
+    }
+
+
+def test_a_range_of_users_is_served(large: Path, now: datetime) -> None:
+    world = load_folder_world(large, now=now, users=range(9, 99))
+    assert [(user.name, user.is_administrator) for user in world.users] == [("9", True), ("10", False)]
+    whole = load_folder_world(large, now=now)
+    assert world.plays == [play for play in whole.plays if play.user in ("9", "10")]
+
+
+def test_only_the_early_plays_of_each_user_have_happened(large: Path, now: datetime) -> None:
+    whole = load_folder_world(large, now=now)
+    world = load_folder_world(large, now=now, played=0.8)
+    late = later_plays(large, now=now, played=0.8)
+    for user in world.users:
+        early = [play for play in world.plays if play.user == user.name]
+        later = [play for play in late if play.user == user.name]
+        assert (len(early), len(later)) == (16, 4)
+        assert max(play.played_at for play in early) < min(play.played_at for play in later)
+    assert sorted([*world.plays, *late], key=lambda play: (play.played_at, int(play.user))) == whole.plays
+
+
+def test_what_comes_later_includes_films_that_nobody_owns(large: Path, now: datetime) -> None:
+    world = load_folder_world(large, now=now, played=0.8, owned=0.7)
+    owned = {title.key for title in world.titles if title.copies}
+    late = later_plays(large, now=now, played=0.8)
+    assert len(late) == 40 and any(play.title_key not in owned for play in late)
+    # The share is of everything that a user has rated, not of what the library owns.
+    everything = load_folder_world(large, now=now, played=0.8).plays
+    assert world.plays == [play for play in everything if play.title_key in owned]
+
+
+def test_recommendations_come_from_the_likes_of_the_given_users_alone(large: Path, now: datetime) -> None:
+    before = load_folder_world(large, now=now, neighbours_of=range(1, 6))
+    with (large / "ratings.csv").open("a") as file:
+        file.writelines(f"9,{film},5.0,{5_000 + film}\n" for film in range(0, 200, 7))
+    after = load_folder_world(large, now=now, neighbours_of=range(1, 6), users=range(9, 10), owned=0.5, played=0.5)
+    lists = {title.tmdb_id: title.recommended_tmdb_ids for title in before.titles}
+    assert lists == {title.tmdb_id: title.recommended_tmdb_ids for title in after.titles}
+    liked = {number for number, found in lists.items() if found}
+    assert len(liked) > 20
+    # Everybody likes films with even numbers, or with odd ones.
+    assert all(number % 2 == other % 2 for number, found in lists.items() if number for other in found)
+    for user in range(1, 6):
+        mine = {1_000 + (user * 20 + 3 * place) % 200 for place in range(20)}
+        mine = {number for number in mine if number % 2 == user % 2}
+        for number in mine:
+            assert set(lists[number]) >= mine - {number} or len(lists[number]) == 40
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_beyond_the_whole_is_refused(large: Path, now: datetime, share: float) -> None:
+    with pytest.raises(ValueError, match="owned"):
+        load_folder_world(large, now=now, owned=share)
+    with pytest.raises(ValueError, match="played"):
+        later_plays(large, now=now, played=share)
+
+
+def test_neighbours_are_liked_by_the_same_people_and_by_more_than_one_first() -> None:
+    found = neighbours([["a", "b"], ["a", "b", "c"], ["a", "b"], ["d"], ["a", "c"], ["c"], ["c"]])
+    assert found["a"] == ("b", "c")
+    assert found["c"] == ("a", "b")
+    assert "d" not in found
+    many = neighbours([[f"{number:03}" for number in range(100)]])
+    assert {len(each) for each in many.values()} == {40}
+    # One person who likes two obscure titles proves less than many who like two known ones.
+    crowd = [["known", "other"]] * 4 + [["known"]] * 5 + [["other"]] * 16 + [["known", "rare"]]
+    assert neighbours(crowd)["known"] == ("other", "rare")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
@@ -127,3 +238,13 @@ def test_the_real_folder_loads_completely_and_fast(now: datetime) -> None:
     world = load_folder_world(DATA, now=now)
     assert time.process_time() - start < 4.0
     assert (len(world.titles), len(world.users), len(world.plays)) == (9_742, 400, 61_199)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"real histories are not at {DATA}")
+def test_a_part_of_the_real_folder_with_recommendations_loads_fast(now: datetime) -> None:
+    start = time.process_time()
+    world = load_folder_world(DATA, now=now, users=range(201, 301), owned=0.7, played=0.8, neighbours_of=range(1, 201))
+    assert time.process_time() - start < 6.0
+    assert len(world.users) == 100
+    assert sum(title.copies > 0 for title in world.titles) / len(world.titles) == pytest.approx(0.7, abs=0.02)
+    assert sum(bool(title.recommended_tmdb_ids) for title in world.titles) > 3_000

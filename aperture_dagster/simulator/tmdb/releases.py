@@ -56,11 +56,11 @@ def certifications(title: WorldTitle) -> dict[str, str]:
 
 
 def releases(title: WorldTitle) -> tuple[Release, ...]:
-    """Return all releases of a film, by country. Without a release date, there are none."""
+    """Return all releases of a film, by country. Without a release date, they follow from the year, if it is known."""
     if title.releases is not None:
         return title.releases
     try:
-        first = date.fromisoformat(title.release_date or "")
+        first = date.fromisoformat(title.release_date or f"{title.year or ''}-07-01")
     except ValueError:
         return ()
     rated = certifications(title)
