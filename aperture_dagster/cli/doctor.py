@@ -83,8 +83,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "media server": _media_server(settings, database),
         "publishing": _publishing(settings, database),
         **{source.label: _title_source(source, settings, database, clock) for source in SOURCES},
-        "Trakt": _trakt(settings, database, clock),
         "Seerr": _seerr(settings, database, clock),
+        "Trakt": _trakt(settings, database, clock),
         "embedder": _embedder(settings),
         "schedules": _schedules(settings),
     }
@@ -195,24 +195,6 @@ def _title_source(source: TitleSource[Any], settings: Settings, database: Databa
     yield Finding(source.label, "ok", message)
 
 
-def _trakt(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
-    """Whether Trakt accepts the app, and who must do something about their account."""
-    accounts = TraktAccounts(settings, database, clock)
-    reason = accounts.why_off()
-    if reason is not None:
-        yield Finding("Trakt", "off" if settings.trakt_client_id is None else "warning", reason)
-        return
-    accounts.check_app()
-    users = [one for one in accounts.accounts() if not one.gone]
-    troubled = [f"{one.name}: {one.trouble}" for one in users if one.trouble is not None]
-    about = f"the app is accepted at {settings.trakt_url}; {len(users)} users have connected"
-    if troubled:
-        advice = "`aperture trakt status` says who has to do what"
-        yield Finding("Trakt", "warning", "; ".join([about, *troubled, advice]))
-    else:
-        yield Finding("Trakt", "ok", about)
-
-
 def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
     """Whether Seerr accepts the key, who has no user there, and what the job would do."""
     missing = why_not_configured(settings)
@@ -241,6 +223,24 @@ def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
     if strangers:
         message += f"; without a user there, so nothing can be requested for them: {', '.join(strangers)}"
     yield Finding("Seerr", "warning" if strangers else "ok", message)
+
+
+def _trakt(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
+    """Whether Trakt accepts the app, and who must do something about their account."""
+    accounts = TraktAccounts(settings, database, clock)
+    reason = accounts.why_off()
+    if reason is not None:
+        yield Finding("Trakt", "off" if settings.trakt_client_id is None else "warning", reason)
+        return
+    accounts.check_app()
+    users = [one for one in accounts.accounts() if not one.gone]
+    troubled = [f"{one.name}: {one.trouble}" for one in users if one.trouble is not None]
+    about = f"the app is accepted at {settings.trakt_url}; {len(users)} users have connected"
+    if troubled:
+        advice = "`aperture trakt status` says who has to do what"
+        yield Finding("Trakt", "warning", "; ".join([about, *troubled, advice]))
+    else:
+        yield Finding("Trakt", "ok", about)
 
 
 def _embedder(settings: Settings) -> Iterator[Finding]:

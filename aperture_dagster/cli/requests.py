@@ -19,7 +19,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.sources.requests import PlannedRequest, RequestDesk
+from aperture_dagster.sources.requests import NoSeerrUser, PlannedRequest, RequestDesk
 from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import Services
 from aperture_dagster.storage.people import read_users
@@ -104,7 +104,10 @@ def requests(user: str | None) -> None:
             try:
                 with _desk(settings, database, clock) as desk:
                     for person in (one for one in people if one.user_id in asked):
-                        desk.read_back(person, desk.account_of(person))
+                        try:
+                            desk.read_back(person, desk.account_of(person))
+                        except NoSeerrUser as error:
+                            console.print(Text(str(error), "yellow"))
             except (ServiceError, OperatorError) as error:
                 console.print(Text(f"The states are those of the last look: {error}", "yellow"))
         with database.transaction() as connection:

@@ -1,0 +1,65 @@
+"""Notes of requests: the week's limit holds without any other lock."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from aperture_dagster.library.identity import ProviderIds
+from aperture_dagster.storage.requests import (
+    WEEK,
+    StoredRequest,
+    automatic_since,
+    begin_request,
+    read_request,
+    withdraw_request,
+    write_request,
+)
+from aperture_dagster.storage.works import works_for
+from aperture_dagster_tests.storage.conftest import NOW, Shelf
+
+
+def note(work_id: int, **columns: object) -> StoredRequest:
+    usual = {"state": "sending", "is_automatic": True, "requested_at": NOW}
+    return StoredRequest("ann", work_id, "movie", work_id, "A film", **usual | columns)  # pyright: ignore[reportArgumentType]
+
+
+def works(shelf: Shelf, count: int) -> list[int]:
+    shelf.users("ann")
+    with shelf.open() as connection:
+        return [one for one in works_for(connection, "movie", [ProviderIds(n + 1) for n in range(count)]) if one]
+
+
+def test_of_notes_at_once_only_as_many_are_written_as_the_week_has_room_for(shelf: Shelf):
+    def begin(work_id: int) -> bool:
+        with shelf.open() as connection:
+            return begin_request(connection, note(work_id), per_week=2)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(begin, works(shelf, 6))) == 2
+    assert shelf.value("SELECT count(*) FROM seerr_requests") == 2
+
+
+def test_only_automatic_requests_that_may_exist_count_for_the_week(shelf: Shelf):
+    made = works(shelf, 6)
+    old = NOW - WEEK - timedelta(minutes=1)
+    rows = [
+        note(made[0]), note(made[1], state="declined", request_id=1), note(made[2], state="declined"),
+        note(made[3], state="refused", request_id=2), note(made[4], state="pending", request_id=3, is_automatic=False),
+        note(made[5], state="available", request_id=4, requested_at=old),
+    ]  # fmt: skip
+    with shelf.open() as connection:
+        for row in rows:
+            write_request(connection, row)
+        assert automatic_since(connection, "ann", NOW - WEEK) == 2
+
+
+def test_taking_back_a_note_restores_what_was_there(shelf: Shelf):
+    first, second = works(shelf, 2)
+    before = note(first, state="declined", request_id=7, detail="No.")
+    with shelf.open() as connection:
+        write_request(connection, before)
+        for work_id, previous in ((first, before), (second, None)):
+            assert begin_request(connection, note(work_id), per_week=None)
+            withdraw_request(connection, note(work_id), previous)
+            assert read_request(connection, "ann", work_id) == previous
