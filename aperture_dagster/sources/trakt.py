@@ -107,7 +107,7 @@ class TraktAccounts:
         with closing(self._client(access.name, access)) as client:
             yield client
             if client.requests and not access.has_trouble:
-                self._store.note_state(user_id, None)
+                self._store.note_success(user_id)
                 self._clear_pause()
 
     def check_app(self) -> None:

@@ -84,14 +84,18 @@ class TokenStore:
         with self._database.transaction() as connection:
             stored.write_tokens(connection, user_id, **self.encrypt(tokens))
 
-    def note_state(self, user_id: str, problem: UserProblem | None) -> None:
-        """Record what is wrong with an account; None: nothing."""
-        state: AccountState = "connected"
-        if problem is not None:
-            state = "reconnect" if isinstance(problem, ReconnectNeeded) else "parked"
-        reason = problem.reason if problem is not None else None
+    def note_problem(self, user_id: str, tokens: TokenPair, problem: UserProblem) -> None:
+        """Record what is wrong with an account, unless other tokens than those it was learned with are stored now."""
+        state: AccountState = "reconnect" if isinstance(problem, ReconnectNeeded) else "parked"
         with self._database.transaction() as connection:
-            stored.set_state(connection, user_id, state, reason, now=self.clock.now())
+            stored.set_state(
+                connection, user_id, state, problem.reason, now=self.clock.now(), issued_at=tokens.issued_at
+            )
+
+    def note_success(self, user_id: str) -> None:
+        """Record that Trakt serves an account. One that must be connected again still must: another token is void."""
+        with self._database.transaction() as connection:
+            stored.unpark(connection, user_id, now=self.clock.now())
 
     @contextmanager
     def lease(self, user_id: str) -> Iterator[None]:
@@ -182,17 +186,20 @@ class UserAccess:
         """Record what a failure means for the account, or for everybody."""
         self.has_trouble = True
         if isinstance(error, UserProblem):
-            self._store.note_state(self._user_id, error)
+            self._store.note_problem(self._user_id, self._tokens, error)
         elif isinstance(error, (AppRefused, EdgeBlocked)):
             self._note_pause(error)
 
     def _renew(self, refused: str | None) -> None:
         """Renew the tokens, unless another process has done so since they were read."""
-        with self._store.lease(self._user_id):
-            _, tokens = self._store.read(self._user_id)
-            if tokens.access_token == refused or tokens.is_due(self._store.clock.now()):
-                tokens = self._exchange(tokens)
-        self._tokens = tokens
+        try:
+            with self._store.lease(self._user_id):
+                _, self._tokens = self._store.read(self._user_id)
+                if self._tokens.access_token == refused or self._tokens.is_due(self._store.clock.now()):
+                    self._tokens = self._exchange(self._tokens)
+        except ServiceError:
+            self.has_trouble = True
+            raise
 
     def _exchange(self, tokens: TokenPair) -> TokenPair:
         try:

@@ -109,12 +109,31 @@ def write_tokens(
     )
 
 
-def set_state(connection: Connection, user_id: str, state: AccountState, trouble: str | None, *, now: datetime) -> None:
-    """Record the state of an account, and why it is not connected."""
+def set_state(
+    connection: Connection,
+    user_id: str,
+    state: AccountState,
+    trouble: str | None,
+    *,
+    now: datetime,
+    issued_at: datetime | None = None,
+) -> None:
+    """Record the state of an account, and why it is not connected.
+
+    ``issued_at``: of the tokens that this was learned with; if others were stored since, it says nothing about them.
+    """
     statement = """
         UPDATE trakt_accounts SET state = :state, trouble = :trouble, updated_at = :now
-        WHERE user_id = :user AND (state <> 'connected' OR :state <> 'connected')"""
-    execute(connection, statement, user=user_id, state=state, trouble=trouble, now=now)
+        WHERE user_id = :user AND issued_at = coalesce(CAST(:issued_at AS timestamptz), issued_at)"""
+    execute(connection, statement, user=user_id, state=state, trouble=trouble, now=now, issued_at=issued_at)
+
+
+def unpark(connection: Connection, user_id: str, *, now: datetime) -> None:
+    """Record that Trakt serves an account again that was parked; others are left alone."""
+    statement = """
+        UPDATE trakt_accounts SET state = 'connected', trouble = NULL, updated_at = :now
+        WHERE user_id = :user AND state = 'parked'"""
+    execute(connection, statement, user=user_id, now=now)
 
 
 def forget_synced_state(connection: Connection, user_id: str) -> None:

@@ -52,6 +52,8 @@ PAGE_SIZE = 100
 MOST_PAGES = 2000
 MOST_RECOMMENDATIONS = 100
 WRITE_TIMEOUT_SECONDS = 60.0
+# What is not written now waits; a batch that times out is halved rather than sent for many minutes.
+WRITE_ATTEMPTS = 3
 # Interpreted here, with the token in mind.
 _INTERPRETED = (401, 403, 420, 423, 426)
 _TOO_SLOW = 504
@@ -258,7 +260,9 @@ class Trakt(ServiceClient):
         if self._writer is None:
             # The first write waits, too: another process may have just sent one.
             pacer = Pacer(1, self._write_seconds - JITTER_SECONDS)
-            self._writer = ServiceClient("Trakt", self._url, pacer=pacer, **self._options)
+            attempts = min(self._options.get("attempts", WRITE_ATTEMPTS), WRITE_ATTEMPTS)
+            options = {**self._options, "attempts": attempts}
+            self._writer = ServiceClient("Trakt", self._url, pacer=pacer, **options)
         try:
             answer = self._send(request, self._writer)
         except errors.ServiceTimedOut:
