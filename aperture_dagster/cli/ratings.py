@@ -83,6 +83,8 @@ def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User
         reason = str(pause)
     if reason is not None:
         return f"It waits for Trakt: {reason}"
+    if account.read_at is None:
+        return "It is on Trakt after the first sync, unless that has to be accepted: see the asset trakt_ratings."
     if not settings.schedules_enabled:
         return "It waits for Trakt: schedules are off, so run sync_trakt_ratings."
     return "It is on Trakt within a minute, while `aperture up` is running."

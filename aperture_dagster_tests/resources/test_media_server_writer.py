@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from aperture_dagster.resources.errors import (
+    BadAnswer,
     RequestRejected,
     UnknownServerVersion,
 )
@@ -107,6 +108,47 @@ def test_every_change_is_logged_without_a_secret(server: str, caplog: pytest.Log
         settings = running.state.settings
         assert f"change the policy of user {bo}" in caplog.text
         assert settings.jellyfin_key not in caplog.text and settings.emby_key not in caplog.text
+
+
+# Ratings
+
+
+@pytest.mark.parametrize("server", [one for one in SERVERS if one != "emby"])
+def test_a_rating_is_set_and_removed_for_one_user(server: str):
+    with writing(server) as (_, writer):
+        film, bo = film_ids(writer)["Alone"], user_id(writer, "bo")
+
+        def shown(name: str) -> float | None:
+            (states,) = writer.reader.states_of(user_id(writer, name), [film])
+            return states[0].rating
+
+        assert writer.keeps_ratings
+        for rating in (7, 10, None, None):
+            writer.set_rating(bo, film, rating)
+            assert (shown("bo"), shown("cleo")) == (rating, None)
+        assert writer.writes["rating"] == 4
+        with pytest.raises(RequestRejected):
+            writer.set_rating(bo, film, 11)
+
+
+def test_a_rating_that_landed_elsewhere_is_noticed(scripted: Scripted):
+    """The server may write to the owner of a token in place of the user."""
+    scripted.say(Answer({"Id": "server", "Version": "10.11.0"}), Answer({"Rating": 7}), Answer({"Played": False}))
+    writer = JellyfinWriter(JellyfinReader(scripted.url, "key", attempts=1))
+    try:
+        with pytest.raises(BadAnswer, match="API key of the dashboard"):
+            writer.set_rating("bo", "film", 7)
+    finally:
+        writer.close()
+
+
+def test_emby_is_never_rated():
+    with writing("emby") as (running, writer):
+        running.state.reset_counters()
+        assert not writer.keeps_ratings
+        with pytest.raises(RequestRejected):
+            writer.set_rating("1", "2", 7)
+        assert running.state.requests("emby") == 0
 
 
 # Users
