@@ -13,11 +13,13 @@ from aperture_dagster.settings import (
     Settings,
     SettingsError,
     environment_names,
+    groups,
     load_settings,
     project_root,
     secret_names,
 )
 from aperture_dagster.settings.home import host_timezone
+from aperture_dagster.settings.reference import descriptions
 
 SECRET = "hush-very-secret"
 
@@ -275,9 +277,10 @@ def test_settings_are_immutable():
 
 
 def test_every_setting_has_a_description():
-    for name, field in Settings.model_fields.items():
-        assert field.description, name
-        assert field.description.endswith((".", ")")), name
+    found = {name: text for group in groups() for name, text in descriptions(group).items()}
+    assert found.keys() == Settings.model_fields.keys()
+    for name, text in found.items():
+        assert text.endswith((".", ")")), name
 
 
 # Top Picks

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import textwrap
 from typing import Any
 
 from aperture_dagster.settings import Settings, environment_names, groups, project_root, secret_names
@@ -24,14 +26,30 @@ def reference() -> str:
     for group in groups():
         heading = (inspect.getdoc(group) or "").removesuffix(".")
         parts.append(f"\n## {heading}\n\n| setting | environment | default | description |\n|---|---|---|---|")
-        parts += [_row(name) for name in group.model_fields]
+        described = descriptions(group)
+        parts += [_row(name, described[name]) for name in group.model_fields]
     return "\n".join(parts) + "\n"
 
 
-def _row(name: str) -> str:
+def descriptions(group: type) -> dict[str, str]:
+    """Read the docstrings of a group's fields from its source: pydantic would do so each time a program starts."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(group))).body
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in zip(definition.body, definition.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+
+def _row(name: str, description: str) -> str:
     field = Settings.model_fields[name]
     environment = ", ".join(f"`{variable}`" for variable in environment_names(name))
-    description = " ".join((field.description or "").split())
+    description = " ".join(description.split())
     secret = " **Secret**, environment only." if name in secret_names() else ""
     return (
         f"| `{name}` | {environment} | {_shown(field.get_default(call_default_factory=True))} | {description}{secret} |"

@@ -16,7 +16,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode
 
 
 def _blank_is_none(value: Any) -> Any:
@@ -101,5 +101,3 @@ SecretHeaders = Annotated[Secret, AfterValidator(_check_headers)]
 
 class SettingsGroup(BaseSettings):
     """A group of settings; ``docs/settings.md`` shows its docstring as heading and those of its fields beside them."""
-
-    model_config = SettingsConfigDict(use_attribute_docstrings=True)
