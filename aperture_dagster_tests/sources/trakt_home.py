@@ -9,7 +9,7 @@ from typing import Any
 
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.trakt.records import TokenPair, parse_tokens
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.simulator.server import RunningSimulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldTitle
@@ -111,7 +111,5 @@ def trakt_home(serve: Callable[..., Any], *, stand_ins: Any = None, **overrides:
             "secret_key": SECRET_KEY,
             "http_retry_wait_seconds": 0.001,
         }
-        from aperture_dagster.settings import load_settings
-
         given = {name: getattr(settings, name) for name in settings.model_fields_set}
         yield TraktHome(simulator, load_settings(**given | values | overrides))
