@@ -36,7 +36,15 @@ def test_try(discovering: Any) -> None:
         print(home.discover(), home.asked() - before, home.lists(), sum(home.details().values()))
         for user in ("ann", "bob"):
             for row in home.rows(user)[:6]:
-                print(user, row["rank"], row["title"], row["score"], row["components"], row["because"], row["suggested_by"])
+                print(
+                    user,
+                    row["rank"],
+                    row["title"],
+                    row["score"],
+                    row["components"],
+                    row["because"],
+                    row["suggested_by"],
+                )
             print(user, len(home.titles(user)), home.titles(user, "series")[:5])
         before = home.asked()
         print(home.discover(), home.asked() - before)
