@@ -80,7 +80,7 @@ class Question:
 
     def restricted(self, keys: Sequence[str], user: str, *, released: bool, unseen: bool) -> list[str]:
         """Return the first 50 of a list, without films from after a user's last activity or seen before."""
-        late = {key for key in keys if self.released.get(key, date.max) > self.last[user]} if released else set()
+        late = {key for key in keys if self.released[key] > self.last[user]} if released else set()
         out = late | (self.seen.get(user, set()) if unseen else set())
         return [key for key in keys if key not in out][:LISTED]
 
@@ -98,9 +98,8 @@ def ask(data: Path, world: World) -> Question:
     outside = [title for title in world.titles if not title.copies]
     votes = {title.key: float(title.vote_count or 0) for title in outside}
     released = {
-        title.key: date.fromisoformat(title.release_date) if title.release_date else date(title.year, 12, 31)
+        title.key: date.fromisoformat(title.release_date) if title.release_date else date(title.year or 9999, 12, 31)
         for title in outside
-        if title.release_date or title.year
     }
     relevant: dict[str, set[str]] = {}
     later: set[tuple[str, str]] = set()
@@ -111,10 +110,13 @@ def ask(data: Path, world: World) -> Question:
     seen: dict[str, set[str]] = {}
     last: dict[str, date] = {}
     histories = read_histories(data)
-    for row in histories[histories["user_id"].isin(ASKED)].itertuples():
-        user, key = str(row.user_id), f"movie:{row.work_id}"
+    histories = histories[histories["user_id"].isin(ASKED)]
+    for number, work_id, moment in zip(
+        histories["user_id"], histories["work_id"], histories["last_played_at"], strict=True
+    ):
+        user, key = str(number), f"movie:{work_id}"
         if (user, key) not in later:
-            last[user] = max(last.get(user, date.min), row.last_played_at.date())
+            last[user] = max(last.get(user, date.min), moment.date())
             if key in votes:
                 seen.setdefault(user, set()).add(key)
     return Question(

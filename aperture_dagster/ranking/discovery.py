@@ -139,7 +139,7 @@ class DiscoveryInputs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DiscoveryModel:
-    """Data shared by all users of a run; rows are those of library and pool together, in the order of work ids."""
+    """Data shared by all users of a run; the n rows are those of the library, then those of the pool."""
 
     config: DiscoveryConfig
     library: Library
@@ -267,7 +267,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
     for user, mask in inputs.excluded.items():
         if np.shape(mask) != (len(inputs.pool),):
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({len(inputs.pool)},)")
-    library, items, is_pool, pool_row = _all_titles(inputs)
+    library, items, fresh = _all_titles(inputs)
     index, n = library.index, len(library.work_ids)
 
     learned = in_library(taste_weights(inputs.histories, as_of=inputs.as_of), index)
@@ -288,7 +288,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
     tidy = rows_where(tidy, tidy["row"] >= 0)
     links = links_of(_edges(inputs), index, n)
     linked = links.spread(weights)
-    pool = {media_type: rows[is_pool[rows]] for media_type, rows in library.rows.items()}
+    pool = {media_type: rows[rows >= len(inputs.items)] for media_type, rows in library.rows.items()}
     pool = {media_type: rows for media_type, rows in pool.items() if len(rows)}
     return DiscoveryModel(
         config=config,
@@ -297,7 +297,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
         users=users,
         column=column,
         titles=titles,
-        closed=_closed(inputs, tidy, pool_row, is_pool),
+        closed=_closed(inputs, tidy, fresh),
         co_watchers=ease.users,
         similarity=similarities(
             library, titles, users, other_type=config.other_type, limit=config.history_limit, candidates=pool
@@ -305,7 +305,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
         co_watch=ease.score(watched),
         links=links,
         linked=linked,
-        linked_twice=links.spread(np.maximum(linked, 0.0)),
+        linked_twice=links.spread(linked),
         listed=_listed(inputs.suggestions, index, column, n),
         freshness=_freshness(items, as_utc(inputs.as_of), config.half_life_years),
         fondness=_fondness(items, tidy, titles, column, config.half_life_years),
@@ -371,21 +371,14 @@ def household(
     return together.reindex(columns=list(HOUSEHOLD_COLUMNS)).reset_index(drop=True)
 
 
-def _all_titles(
-    inputs: DiscoveryInputs,
-) -> tuple[Library, pd.DataFrame, NDArray[np.bool_], Rows]:
-    """Return library and pool as one table in the order of work ids, which rows are the pool's, and which of its."""
+def _all_titles(inputs: DiscoveryInputs) -> tuple[Library, pd.DataFrame, NDArray[np.bool_]]:
+    """Return library and pool, in this order, as one table; and which rows of the pool are in it, shape (m,)."""
     owned = index_of(inputs.items["work_id"])
-    fresh = np.array([int(work) not in owned for work in inputs.pool["work_id"]], dtype=bool)
     index_of(inputs.pool["work_id"])
-    tables = [inputs.items, rows_where(inputs.pool, fresh)]
-    tables = [table for table in tables if len(table)]
+    fresh = np.array([int(work) not in owned for work in inputs.pool["work_id"]], dtype=bool)
+    tables = [table for table in (inputs.items, rows_where(inputs.pool, fresh)) if len(table)]
     together = pd.concat(tables, ignore_index=True) if tables else inputs.items.reset_index(drop=True)
-    order = np.argsort(together["work_id"].to_numpy(dtype=np.int64), kind="stable")
-    vectors, mask = _all_vectors(inputs, fresh)
-    pool_row = np.concatenate([np.full(len(inputs.items), -1), np.flatnonzero(fresh)])[order]
-    items = together.iloc[order].reset_index(drop=True)
-    return library_of(items, vectors[order], mask[order]), items, pool_row >= 0, pool_row
+    return library_of(together, *_all_vectors(inputs, fresh)), together, fresh
 
 
 def _all_vectors(inputs: DiscoveryInputs, fresh: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -399,7 +392,7 @@ def _all_vectors(inputs: DiscoveryInputs, fresh: NDArray[np.bool_]) -> tuple[NDA
         known = np.full(len(table), vectors is not None) if mask is None else np.asarray(mask, dtype=bool)
         if known.shape != (len(table),):
             raise ValueError(f"mask {known.shape} does not fit {len(table)} {name}")
-        given.append((vectors, known & (vectors is not None)))
+        given.append((vectors, known))
     size = next((np.shape(vectors)[1] for vectors, _ in given if vectors is not None and np.ndim(vectors) == 2), 1)
     parts = [
         np.zeros((len(known), size), dtype=np.float32) if vectors is None else np.asarray(vectors)
@@ -477,17 +470,16 @@ def _fondness(
     return found
 
 
-def _closed(
-    inputs: DiscoveryInputs, tidy: pd.DataFrame, pool_row: Rows, is_pool: NDArray[np.bool_]
-) -> dict[Hashable, NDArray[np.bool_]]:
+def _closed(inputs: DiscoveryInputs, tidy: pd.DataFrame, fresh: NDArray[np.bool_]) -> dict[Hashable, NDArray[np.bool_]]:
     """Return the titles that are not suggested to each user: excluded, or in their own history."""
-    n = len(pool_row)
-    closed: dict[Hashable, NDArray[np.bool_]] = {}
-    for user, mask in inputs.excluded.items():
-        closed[user] = np.zeros(n, dtype=bool)
-        closed[user][is_pool] = np.asarray(mask, dtype=bool)[pool_row[is_pool]]
+    of_library = np.zeros(len(inputs.items), dtype=bool)
+    closed: dict[Hashable, NDArray[np.bool_]] = {
+        user: np.concatenate([of_library, np.asarray(mask, dtype=bool)[fresh]])
+        for user, mask in inputs.excluded.items()
+    }
+    none = np.concatenate([of_library, np.zeros(int(fresh.sum()), dtype=bool)])
     for user, group in rows_where(tidy, started(tidy)).groupby("user_id"):
-        closed.setdefault(user, np.zeros(n, dtype=bool))[group["row"].to_numpy(dtype=np.int64)] = True
+        closed.setdefault(user, none.copy())[group["row"].to_numpy(dtype=np.int64)] = True
     return closed
 
 

@@ -217,6 +217,39 @@ def test_other_users_suggestions_are_not_mine(given):
     assert suggestions_of(given)["work_id"].tolist() == [200, 201]
 
 
+def test_a_title_without_a_date_is_neither_new_nor_old(given):
+    given = twins(given)
+    pool = pd.concat([given.pool, given.pool.assign(work_id=[202, 203])], ignore_index=True)
+    pool["release_date"] = [days_ago(9_000), pd.NaT, days_ago(9_000), days_ago(10)]
+    found = suggestions_of(replace(given, pool=pool, pool_vectors=np.zeros((4, 12))))
+    assert found["work_id"].tolist() == [203, 201, 200, 202]
+
+
+@pytest.mark.parametrize("by", ["vectors", "names"])
+def test_films_count_less_for_series_and_series_less_for_films(given, by):
+    kinds = np.where(np.arange(OWNED) % 3 == 1, "series", "movie")
+    pool = pd.DataFrame(
+        {
+            "work_id": range(200, 204),
+            "media_type": ["movie", "movie", "series", "series"],
+            "directors": [[f"director of {topic}"] for topic in ("love", "space", "space", "love")],
+        }
+    )
+    vectors = given.vectors[[1, 0, 0, 1]]
+    if by == "vectors":
+        pool = pool.drop(columns="directors")
+    names = [] if by == "vectors" else ["directors"]
+    given = replace(
+        given,
+        items=given.items.assign(media_type=kinds)[["work_id", "media_type", *names]],
+        vectors=given.vectors if by == "vectors" else None,
+        pool=pool,
+        pool_vectors=vectors if by == "vectors" else None,
+        histories=pd.concat([watched("ann", SPACE[:5]), watched("ann", LOVE[:5])]),
+    )
+    assert suggestions_of(given)["work_id"].tolist() == [201, 200, 203, 202]
+
+
 def test_who_likes_old_films_gets_no_bonus_for_new_ones(given):
     def weight_of_recency(year: int) -> float:
         model = prepare_discovery(replace(given, items=given.items.assign(year=year)))
