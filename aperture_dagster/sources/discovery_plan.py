@@ -75,6 +75,9 @@ def plan_users(
         accepted, ordered = languages[user_id]
         queries = []
         for media_type in MEDIA_TYPES:
+            if not sizes.get(media_type):
+                # Who has no series here does not look for any.
+                continue
             own = seeds[user_id, media_type]
             traits = _traits(summaries.get((user_id, media_type), {}), ids, media_type)
             if media_type == "movie":

@@ -67,7 +67,7 @@ def test_queries_follow_from_traits_and_only_films_are_looked_for_by_people():
     seeds = [liked(1, 1.0), liked(2, 2.0)]
     films = list_queries("movie", seeds, first, traits, ["de", "en"], minimum_votes=50)
     deep = [one for one in films if one.filters is None]
-    assert [(one.seed, list(one.pages)) for one in deep] == [("1", [2])], "only lists with a full first page go on"
+    assert [(one.seed, list(one.pages())) for one in deep] == [("1", [2])], "only lists with a full first page go on"
     by_seed = {one.seed: one.filters for one in films if one.filters is not None}
     assert by_seed["genre:Drama"] == DiscoverFilters(genre_ids=(18,), language="de", minimum_votes=10)
     both = by_seed["genre:Drama + genre:Crime"]
@@ -93,14 +93,31 @@ def test_the_same_list_is_read_once_for_all_users_and_a_page_a_day():
     ], "first pages come before later ones, and nothing comes after the last"  # fmt: skip
 
 
-def test_reading_again_on_a_day_goes_deeper_up_to_a_depth():
+def test_a_list_goes_a_page_deeper_every_day_up_to_a_depth_and_on_days_with_few_titles_to_its_end():
     plans, known = [UserPlan("ann", queries=[query(1)])], {}
     for number in range(1, DEPTH + 1):
-        ((one, place),) = next_requests(plans, known, again=True)
+        ((one, place),) = next_requests(plans, known)
         assert place == number
         known[one.request(place)] = page(number)
         assert list(next_requests(plans, known)) == []
+        known[one.request(place)] = page(number, today=False)
+    assert list(next_requests(plans, known)) == []
+    for number in range(DEPTH + 1, 9):
+        ((one, place),) = next_requests(plans, known, again=True)
+        assert place == number
+        known[one.request(place)] = page(number, more=number < 8)
     assert list(next_requests(plans, known, again=True)) == []
+    assert len(wanted_titles(plans[0], {}, known, {}, minimum_votes=0)) == 8
+
+
+def test_what_is_well_known_is_read_only_while_there_are_few_titles_and_comes_last():
+    (filler,) = list_queries("movie", [], {}, [], ["en"], minimum_votes=50)
+    assert filler.filters == DiscoverFilters(language="en", minimum_votes=50)
+    plan = UserPlan("ann", queries=[filler, query(1)])
+    assert [one.seed for one, _ in next_requests([plan], {})] == ["genre:Drama"]
+    assert len(list(next_requests([plan], {}, again=True))) == 2
+    known = {filler.request(1): page(7, 8), query(1).request(1): page(9, 8)}
+    assert ids(wanted_titles(plan, {}, known, {}, minimum_votes=0)) == [8, 9, 7]
 
 
 def test_titles_on_several_lists_come_first_and_what_is_known_or_unsuitable_is_left_out():
