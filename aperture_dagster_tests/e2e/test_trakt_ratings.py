@@ -198,6 +198,25 @@ def test_the_command_says_what_happens_next(raters: Any, command: Callable[..., 
         assert place.here("cy") == {FILM: 9}
 
 
+def test_without_trakt_a_rating_reaches_the_taste_with_the_next_look_at_histories(
+    raters: Any, command: Callable[..., Result]
+):
+    with raters(trakt_client_id=None) as place:
+        history = next(one for one in _jobs(place) if one.name == "sync_watch_history")
+
+        def recorded() -> list[str | None]:
+            place.catch_up()
+            made = place.home.must(history.name, users=place.home.everyone(), scheduled=True)
+            return [one.partition for one in materializations(made)]
+
+        assert recorded() == [] and history.skip_if(place.home.settings, place.clock) is not None
+        assert command(place, "rate", "ann", "Film 1", "2").exit_code == 0
+        assert history.skip_if(place.home.settings, place.clock) is None
+        # Otherwise it was given in the second of the look.
+        place.clock.moment += timedelta(minutes=1)
+        assert (recorded(), recorded()) == (["ann"], [])
+
+
 def test_the_sensor_looks_at_nothing_unless_somebody_is_connected(raters: Any, settings: Settings):
     without = build_definitions(settings).get_repository_def()
     assert "ratings_outbox_sensor" not in {one.name for one in without.sensor_defs}

@@ -216,6 +216,31 @@ def test_a_push_without_an_answer_is_read_before_it_is_repeated(rated: RatedHome
     assert len(rated.pushed()) == 1 and rated.outbox() == []
 
 
+def test_the_same_rating_given_again_here_is_an_edit(rated: RatedHome):
+    rated.rate("ada", FILM, 7)
+    rated.sync()
+    rated.home.wait(60)
+    rated.rate_on_trakt("ada", FILM, 8)
+    rated.home.wait(60)
+    rated.rate("ada", FILM, 7)
+    rated.sync()
+    assert rated.values() == rated.values_there() == {FILM: 7}
+
+
+def test_a_rating_taken_back_after_a_push_that_was_not_confirmed_stays_taken_back(rated: RatedHome):
+    rated.rate_on_server("ada", FILM, 7)
+    rated.sync()
+    rated.home.wait(60)
+    rated.rate_on_server("ada", FILM, 8)
+    kills = iter(range(1, 100))
+    while len(rated.pushed()) < 2:
+        assert rated.sync_until("ada", next(kills))
+    rated.home.wait(60)
+    rated.rate_on_server("ada", FILM, 7)
+    rated.sync()
+    assert rated.values() == rated.values_there() == {FILM: 7}
+
+
 def test_a_title_that_trakt_does_not_know_waits_in_sight_and_the_rating_stays(rated: RatedHome):
     rated.state.trakt_change_ids(FILM, None)
     rated.rate("ada", FILM, 8)
