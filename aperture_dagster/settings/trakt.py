@@ -27,7 +27,9 @@ class TraktSettings(SettingsGroup):
     trakt_write_seconds: PositiveFloat = 1.1
     """Least time between two changes for a user; Trakt allows one per second."""
     trakt_sync_only: bool = False
-    """Whether ratings that came from Trakt are only kept in step, without any influence on tastes and suggestions."""
+    """Whether ratings that came from Trakt are only kept in step: they do not shape tastes, and Trakt suggests nothing.
+    What was rated there counts as seen in any case.
+    """
     ratings_to_server: bool = False
     """Whether ratings given on Trakt or on the command line are also written to Jellyfin (Emby has none to write)."""
 

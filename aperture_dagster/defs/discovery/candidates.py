@@ -14,6 +14,7 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
+from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import markdown_table
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
@@ -54,15 +55,15 @@ if TYPE_CHECKING:
 TMDB_METADATA = tuple(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table)
 # The pool is filled at night with the day's tastes; what else has changed can wait for the next one.
 AT_NIGHT = dg.AssetSelection.assets(
-    users, movies, series, watch_history, enriched_metadata, *TMDB_METADATA, embeddings, taste_profiles
+    users, movies, series, watch_history, enriched_metadata, *TMDB_METADATA, embeddings, taste_profiles, trakt_ratings
 )
 
 
 @user_asset(
     group_name="discovery",
     deps=[
-        users, movies, series, watch_history, *TMDB_METADATA, enriched_metadata, embeddings, taste_profiles,
-        discovery_pool,
+        users, movies, series, watch_history, trakt_ratings, *TMDB_METADATA, enriched_metadata, embeddings,
+        taste_profiles, discovery_pool,
     ],
     kinds={"numpy", "postgres"},
     automation_condition=on_upstream_change(ignoring=AT_NIGHT),
@@ -123,7 +124,8 @@ class _Night:
             items, pool = read_items(connection), read_pool(connection)
             vectors, mask = read_vectors(connection, model_key, items["work_id"])
             pool_vectors, pool_mask = read_vectors(connection, model_key, pool["work_id"], "discovery_vectors")
-            histories, weights = read_histories(connection), read_weights(connection)
+            histories = read_histories(connection, without=settings.ignored_ratings)
+            weights = read_weights(connection)
             edges, suggestions = read_pool_edges(connection), read_suggestions(connection)
             self.titles = read_pool_facts(connection)
             owned = owned_under_any_id(connection)
