@@ -60,7 +60,7 @@ from aperture_dagster.worklist.engine import Tally, work_through
 @dg.asset(
     group_name="discovery",
     deps=[users, movies, series, watch_history, *(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table),
-          taste_profiles, TMDB.name, "trakt"],
+          taste_profiles, TMDB.name],
     kinds={"tmdb", "numpy", "postgres"},
     pool=TMDB.name,
     metadata={"dagster/table_name": "discovery_pool"},
