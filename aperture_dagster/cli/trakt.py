@@ -28,8 +28,8 @@ POLICY = """\
 This connects {user}'s own Trakt account through your own Trakt app, as a personal tool: ratings are kept in step both \
 ways. Trakt's API Use Policy allows a personal tool for a user's own data; it does not allow feeding ratings into \
 another service's recommendation engine. {sync_only}"""
-ON = "APERTURE_TRAKT_SYNC_ONLY is on: ratings from Trakt have no influence on tastes and suggestions."
-OFF = "With APERTURE_TRAKT_SYNC_ONLY=true, ratings from Trakt have no influence on tastes and suggestions."
+ON = "APERTURE_TRAKT_SYNC_ONLY is on: ratings from Trakt do not shape tastes."
+OFF = "With APERTURE_TRAKT_SYNC_ONLY=true, ratings from Trakt do not shape tastes."
 STYLES = {"connected": "green", "reconnect": "red", "parked": "yellow"}
 STATES = {"connected": "connected", "reconnect": "connect again", "parked": "parked"}
 

@@ -35,5 +35,5 @@ class TraktSettings(SettingsGroup):
 
     @property
     def ignored_ratings(self) -> tuple[str, ...]:
-        """Sources of ratings that have no influence on tastes and suggestions."""
+        """Sources of ratings that do not shape tastes."""
         return ("trakt",) if self.trakt_sync_only else ()
