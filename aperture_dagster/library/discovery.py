@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
@@ -28,6 +28,10 @@ PAGE = 20
 GENRES, KEYWORDS, PEOPLE, LANGUAGES = 4, 5, 5, 3
 # Pages of a query: one a day, so that every day brings titles that were not there before.
 DEPTH = 5
+# TMDb refuses pages beyond this one.
+LAST_PAGE = 500
+# How much lists count that somebody's taste led to, against the strongest seed's, and lists of what is well known.
+BY_TRAIT, WELL_KNOWN = 0.5, 0.05
 # Titles per user and media type that are kept in the pool for them.
 WANTED = 600
 # With fewer titles for everybody together, more pages are read on the same day.
@@ -73,23 +77,29 @@ class Trait:
 class ListQuery:
     """A list on TMDb: recommendations from a title (``tmdb_id``), or titles that pass ``filters``.
 
-    ``seed`` says why it is read for a user, and does not belong to the identity of the list.
+    ``seed`` says why it is read for a user, and does not belong to the identity of the list. A ``filler`` is about no
+    taste, and is read only while there are few titles.
     """
 
     media_type: MediaType
     seed: str = field(compare=False)
     tmdb_id: int | None = None
     filters: DiscoverFilters | None = None
+    is_filler: bool = field(default=False, compare=False)
 
     @property
     def source(self) -> Source:
         """The source of its suggestions."""
         return "discover" if self.filters is not None else "recommendations"
 
-    @property
-    def pages(self) -> range:
-        """The pages to read. The first page of recommendations comes with the details of their title."""
-        return range(1, DEPTH + 1) if self.filters is not None else range(2, 3)
+    def pages(self, *, again: bool = True) -> range:
+        """Return the pages to read, those of usual days or ``again``, of days with few titles.
+
+        The first page of recommendations comes with the details of their title, and there are two.
+        """
+        if self.filters is None:
+            return range(2, 3)
+        return range(1, (LAST_PAGE if again else 0 if self.is_filler else DEPTH) + 1)
 
     def request(self, page: int) -> str:
         """Name the request for a page, the same for all users."""
@@ -117,7 +127,7 @@ class UserPlan:
     user_id: str
     seeds: Sequence[LikedTitle] = ()
     queries: Sequence[ListQuery] = ()
-    trakt: Mapping[str, Sequence[SuggestedTitle]] = field(default_factory=dict)
+    trakt: Mapping[MediaType, Sequence[SuggestedTitle]] = field(default_factory=dict)
     hidden: Mapping[str, Collection[int]] = field(default_factory=dict)
     languages: frozenset[str] = frozenset({ENGLISH})
 
@@ -233,6 +243,7 @@ def list_queries(
         for language in others[: LANGUAGES - 1]
         for one in genres[:1]
     ]
+    well_known = query(language=main)
     by_person = [query(one, language=None) for one in kinds["person"]] if media_type == "movie" else []
     return list(
         take_turns(
@@ -242,6 +253,7 @@ def list_queries(
                 [query(one, language=main) for one in kinds["keyword"]],
                 by_person,
                 [*recent, *elsewhere],
+                [replace(well_known, seed="well known", is_filler=True)],
             ]
         )
     )
@@ -252,7 +264,7 @@ def next_page(query: ListQuery, known: Mapping[str, KnownList], *, again: bool =
 
     ``again``: read more than one page of it a day.
     """
-    for page in query.pages:
+    for page in query.pages(again=again):
         found = known.get(query.request(page))
         if found is None:
             return page
@@ -322,7 +334,8 @@ def wanted_titles(
         add(media_type, "recommendations", str(one.work_id), one.weight / strongest, titles)
     for query in plan.queries:
         if query.filters is not None:
-            add(query.media_type, "discover", query.seed, 0.5, _entries(query, known))
+            weight = WELL_KNOWN if query.is_filler else BY_TRAIT
+            add(query.media_type, "discover", query.seed, weight, _entries(query, known))
     for media_type in MEDIA_TYPES:
         add(media_type, "trakt", "", 1.0, plan.trakt.get(media_type, ()))
     ordered = sorted(found.values(), key=lambda one: (-round(one.score, 9), -(one.ids.votes or 0), one.key))
@@ -336,8 +349,14 @@ def wanted_titles(
 
 
 def _entries(query: ListQuery, known: Mapping[str, KnownList]) -> list[SuggestedTitle]:
-    pages = (known.get(query.request(page)) for page in query.pages)
-    return [entry for page in pages if page is not None for entry in page.entries]
+    found: list[SuggestedTitle] = []
+    for number in query.pages():
+        page = known.get(query.request(number))
+        # Pages age one by one, so that an early one may be missing.
+        if page is None and number > DEPTH:
+            break
+        found += page.entries if page is not None else ()
+    return found
 
 
 def _may_be_suitable(title: SuggestedTitle, languages: frozenset[str], minimum_votes: int) -> bool:

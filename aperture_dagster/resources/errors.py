@@ -17,6 +17,10 @@ class ServiceUnavailable(ServiceError):
     """The service did not answer, or reported a temporary failure, after all retries."""
 
 
+class ServiceTimedOut(ServiceUnavailable):
+    """The service took a request and did not answer in time; it may have carried it out."""
+
+
 class ServicePaused(ServiceUnavailable):
     """The service asks for a pause that is too long to wait for; it ends at ``resumes_at`` (UTC)."""
 
@@ -31,6 +35,10 @@ class TemporaryError(Exception):
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
         self.wait = wait
+
+
+class AnswerTimedOut(TemporaryError):
+    """An attempt was sent, and no answer came in time."""
 
 
 class Cancelled(ServiceError):

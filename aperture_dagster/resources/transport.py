@@ -129,11 +129,16 @@ class Transport:
         self.cancel()
         self._client.close()
 
+    def hide(self, *secrets: str) -> None:
+        """Redact more secrets in all messages, besides those that the transport was made with."""
+        self._secrets += [secret for secret in secrets if secret and secret not in self._secrets]
+
     def send(self, request: Request) -> Answer:
         """Send a request and return the complete answer.
 
         Raises:
             ServiceUnavailable: no usable answer after all attempts (network, timeout, 429, 5xx, cut off).
+            ServiceTimedOut: the same, and the last attempt was sent and not answered in time.
             ServicePaused: the service asks for a pause of more than two minutes.
             ServiceRefused: 401, 403, or a certificate that is not trusted.
             NotFound: 404.
@@ -185,7 +190,9 @@ class Transport:
         try:
             return retrying(attempt, request)
         except errors.TemporaryError as error:
-            raise errors.ServiceUnavailable(self._clean(f"{self._where(request)}: {error}.")) from None
+            is_late = isinstance(error, errors.AnswerTimedOut)
+            meaning = errors.ServiceTimedOut if is_late else errors.ServiceUnavailable
+            raise meaning(self._clean(f"{self._where(request)}: {error}.")) from None
 
     def _wait_seconds(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome is not None else None
@@ -198,7 +205,7 @@ class Transport:
 
     def _send_once(self, request: Request) -> Answer:
         self._check_headers(request.headers)
-        self._secrets += [token for token in _tokens(request.headers) if token not in self._secrets]
+        self.hide(*_tokens(request.headers))
         if self._quota is not None:
             self._quota.spend()
         if self._pacer is not None:
@@ -250,7 +257,9 @@ class Transport:
     def _translate(self, error: Exception) -> Exception:
         """Return what a failure of the network, or of the address, means for the request."""
         if isinstance(error, httpx.TimeoutException):
-            return errors.TemporaryError(f"no answer in time ({type(error).__name__}){self._check_address()}")
+            is_sent = isinstance(error, (httpx.ReadTimeout, httpx.WriteTimeout))
+            meaning = errors.AnswerTimedOut if is_sent else errors.TemporaryError
+            return meaning(f"no answer in time ({type(error).__name__}){self._check_address()}")
         if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol)):
             message = f"{self.service}: {self.base_url} is not a usable address: {error}{self._check_address()}"
             return errors.ServiceRefused(self._clean(message))

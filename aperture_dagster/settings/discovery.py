@@ -26,7 +26,7 @@ class DiscoverySettings(SettingsGroup):
     discovery_per_list: int = Field(default=50, ge=1, le=500)
     """Suggestions per user and media type."""
     discovery_details_per_run: PositiveInt = 1500
-    """Titles whose details one run may request from TMDb, for all users together; the next run continues."""
+    """Titles whose details may be requested from TMDb per day, for all users together; the next day's run continues."""
     discovery_ttl_days: PositiveFloat = 14
     """Days after which the details of a title that is still suggested are refreshed."""
     discovery_kept_days: int = Field(default=60, ge=1, le=150)

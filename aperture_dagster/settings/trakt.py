@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PositiveFloat
 
 from aperture_dagster.settings.types import Address, Secret, SettingsGroup
 
@@ -24,6 +24,8 @@ class TraktSettings(SettingsGroup):
     """Address of Trakt's API."""
     trakt_auth_url: Address = "https://auth.trakt.tv"
     """Address at which Trakt signs users in."""
+    trakt_write_seconds: PositiveFloat = 1.1
+    """Least time between two changes for a user; Trakt allows one per second."""
     trakt_sync_only: bool = False
     """Whether ratings that came from Trakt are only kept in step, without any influence on tastes and suggestions."""
     ratings_to_server: bool = False

@@ -136,6 +136,13 @@ class RateLimit(Arrivals):
         self._accepted.append(now)
         return True
 
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the limit admits a request."""
+        if len(self._accepted) < self.requests:
+            return 0.0
+        return max(0.0, self._accepted[0] + self.seconds - self._clock())
+
 
 class DailyQuota:
     """A number of requests per day (UTC). Tests can start the next day early."""

@@ -12,8 +12,13 @@ TMDB_IMAGES_PATH = "/tmdb-images"
 OPENAI_PATH = "/openai/v1"
 OMDB_PATH = "/omdb"
 MDBLIST_PATH = "/mdblist"
+TRAKT_PATH = "/trakt"
+TRAKT_AUTH_PATH = "/trakt-auth"
+SEERR_PATH = "/seerr"
 VOLUME = "/data/aperture"
 """Where the media server of a demo sees the folder for published libraries."""
+SECRET_KEY = "demo-secret-key-of-the-stand-ins"
+"""Encrypts tokens of the stand-in for Trakt, which are not secret."""
 
 
 def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings | None = None) -> dict[str, str]:
@@ -42,6 +47,13 @@ def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings
         PREFIX + "MDBLIST_DAILY_LIMIT": str(settings.mdblist_daily_limit),
         PREFIX + "MDBLIST_REQUESTS": _within(mdblist_requests),
         PREFIX + "MDBLIST_PERIOD_SECONDS": f"{mdblist_seconds:g}",
+        "TRAKT_CLIENT_ID": settings.trakt_client_id,
+        "TRAKT_CLIENT_SECRET": settings.trakt_client_secret,
+        PREFIX + "TRAKT_URL": root + TRAKT_PATH,
+        PREFIX + "TRAKT_AUTH_URL": root + TRAKT_AUTH_PATH,
+        PREFIX + "SECRET_KEY": SECRET_KEY,
+        PREFIX + "SEERR_URL": root + SEERR_PATH,
+        "SEERR_API_KEY": settings.seerr_key,
     }
 
 

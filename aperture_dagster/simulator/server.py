@@ -20,9 +20,12 @@ from aperture_dagster.simulator.emby import EmbyService
 from aperture_dagster.simulator.jellyfin import JellyfinService
 from aperture_dagster.simulator.mdblist import MdblistService
 from aperture_dagster.simulator.omdb import OmdbService
+from aperture_dagster.simulator.seerr.app import SeerrService
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.tmdb import TmdbImageService, TmdbService
+from aperture_dagster.simulator.trakt.api import TraktService
+from aperture_dagster.simulator.trakt.auth import TraktAuthService
 from aperture_dagster.simulator.world import World
 
 _START_SECONDS = 30.0
@@ -45,6 +48,9 @@ class Simulator:
                 Route(environment.OMDB_PATH, omdb),
                 Mount(environment.MDBLIST_PATH, MdblistService(self.state)),
                 Mount(environment.TMDB_IMAGES_PATH, TmdbImageService(self.state)),
+                Mount(environment.TRAKT_PATH, TraktService(self.state)),
+                Mount(environment.TRAKT_AUTH_PATH, TraktAuthService(self.state)),
+                Mount(environment.SEERR_PATH, SeerrService(self.state)),
                 control_route(self.state),
             ],
             redirect_slashes=False,
@@ -97,6 +103,21 @@ class RunningSimulator:
     def mdblist_url(self) -> str:
         """Base URL of MDBList."""
         return self.url + environment.MDBLIST_PATH
+
+    @property
+    def trakt_url(self) -> str:
+        """Base URL of Trakt's API."""
+        return self.url + environment.TRAKT_PATH
+
+    @property
+    def trakt_auth_url(self) -> str:
+        """Base URL of Trakt's host for OAuth."""
+        return self.url + environment.TRAKT_AUTH_PATH
+
+    @property
+    def seerr_url(self) -> str:
+        """Address of Seerr, without the path of its API."""
+        return self.url + environment.SEERR_PATH
 
     @property
     def tmdb_images_url(self) -> str:

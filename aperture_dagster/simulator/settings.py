@@ -68,6 +68,36 @@ class SimulatorSettings:
     """Report a spent quota with status 200 and ``"response": false`` instead of 429."""
     mdblist_batch_path: Literal["any", "slash_by_redirect", "slash_only"] = "any"
     """Whether the path of a batch may lack its trailing slash; otherwise such a request is answered with 301 or 404."""
+    trakt_client_id: str = "demo-trakt-client-id"
+    trakt_client_secret: str = "demo-trakt-client-secret"
+    trakt_token_seconds: int = 604_800
+    """Life of an access token; it was three months once, and then a day."""
+    trakt_device_seconds: int = 600
+    """Life of a device code."""
+    trakt_device_interval: int = 5
+    """Seconds between two polls for a token."""
+    trakt_reads: tuple[int, float] = (500, 300.0)
+    """Reads allowed per user in any window of this many seconds."""
+    trakt_writes: tuple[int, float] = (1, 1.0)
+    """Writes allowed per user in any window of this many seconds."""
+    trakt_ratings_limits: tuple[int, int] = (10_000, 20_000)
+    """Ratings that an account can hold, free and VIP."""
+    trakt_unknown_share: float = 0.02
+    """Share of titles that Trakt does not know, chosen by their keys."""
+    trakt_missing_ids_share: float = 0.1
+    """Share of titles of which it lacks the IMDb id (films) or the TVDb id (shows), chosen by their keys."""
+    seerr_key: str = "demo-seerr-key"
+    seerr_version: str = "3.0.1"
+    seerr_without: tuple[str, ...] = ()
+    """Names of users of the media server that were not imported into Seerr."""
+    seerr_permissions: int = 32
+    """Permissions of imported users: they may make requests, which wait for approval."""
+    seerr_movie_quota: tuple[int, int] | None = None
+    """Films that a user may request in so many days; None: as many as they like."""
+    seerr_tv_quota: tuple[int, int] | None = None
+    """The same for seasons of series."""
+    seerr_csrf: bool = False
+    """Whether its protection against forged requests is on, which refuses writes with the key."""
     openai_key: str = "demo-openai-key"
     """If empty, no key is required, as with a local model server."""
     embedding_models: Mapping[str, int] = field(default_factory=_embedding_models)

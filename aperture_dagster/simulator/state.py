@@ -22,8 +22,12 @@ from aperture_dagster.simulator.list_operations import ListOperations
 from aperture_dagster.simulator.lists import Lists
 from aperture_dagster.simulator.locking import locked
 from aperture_dagster.simulator.scans import Scans
+from aperture_dagster.simulator.seerr.book import SeerrBook
+from aperture_dagster.simulator.seerr.operations import SeerrOperations
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.sharing import UserDataSharing
+from aperture_dagster.simulator.trakt.book import TraktBook
+from aperture_dagster.simulator.trakt.operations import TraktOperations
 from aperture_dagster.simulator.user_data import ServerUser, user_id
 from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
 
@@ -41,7 +45,7 @@ class Picture:
         return hashlib.md5(self.content, usedforsecurity=False).hexdigest()
 
 
-class SimulatorState(LibraryOperations, ListOperations):
+class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOperations):
     """The media server's items and users, and every service's counters, limits and faults."""
 
     def __init__(self, world: World, settings: SimulatorSettings | None = None) -> None:
@@ -58,6 +62,7 @@ class SimulatorState(LibraryOperations, ListOperations):
             "omdb": Arrivals(),
             "mdblist": self.mdblist_rate,
             "tmdb_images": Arrivals(),
+            "trakt": Arrivals(),
         }
         self.quotas = {
             "omdb": DailyQuota(self.settings.omdb_daily_limit),
@@ -71,6 +76,7 @@ class SimulatorState(LibraryOperations, ListOperations):
                 raise ValueError(f"two titles of the world share the key {title.key!r}")
             self.titles[title.key] = title
         self.titles_version = 0
+        self.trakt = TraktBook(self.settings, self.clock.now, self.titles, lambda: self.titles_version)
         plays = sorted(world.plays, key=lambda play: play.played_at)
         self.today = self.settings.today or (plays[-1].played_at if plays else datetime.now(UTC))
         self.catalogue = Catalogue(
@@ -93,6 +99,10 @@ class SimulatorState(LibraryOperations, ListOperations):
         self._user_generations: dict[str, int] = {}
         for user in world.users:
             self._create_user(user)
+        self.seerr = SeerrBook(self.settings, self.clock.now, self.titles, self.catalogue)
+        for user in self.users.values():
+            if user.name not in self.settings.seerr_without:
+                self.seerr.add_user(user.name, user.id)
         for play in plays:
             self._apply(play)
         for user in self.users.values():
@@ -158,7 +168,7 @@ class SimulatorState(LibraryOperations, ListOperations):
     def most_in_window(self, service: str, seconds: float | None = None) -> int:
         """Return the most requests to a service in any window of this many seconds (default: its limit's, else 1).
 
-        Raises KeyError for a service other than tmdb, omdb, mdblist and tmdb_images.
+        Raises KeyError for a service other than tmdb, omdb, mdblist, tmdb_images and trakt.
         """
         return self.rates[service].most_in_window(seconds)
 

@@ -16,6 +16,7 @@ from aperture_dagster.library.discovery import (
     distinctive_people,
     list_queries,
 )
+from aperture_dagster.library.listed import SuggestedTitle
 from aperture_dagster.library.people import User
 from aperture_dagster.library.suitability import languages_of
 from aperture_dagster.settings import Settings
@@ -46,9 +47,15 @@ def user_languages(
 
 
 def plan_users(
-    connection: Connection, users: Sequence[User], settings: Settings
+    connection: Connection,
+    users: Sequence[User],
+    settings: Settings,
+    trakt: Mapping[str, Mapping[MediaType, Sequence[SuggestedTitle]]],
 ) -> tuple[list[UserPlan], dict[int, list[int]]]:
-    """Plan what is read for each user; also return the first pages of the recommendations of their seeds, by work."""
+    """Plan what is read for each user, to whom ``trakt`` recommends titles, by media type.
+
+    Also return the first pages of the recommendations of their seeds, by work.
+    """
     user_ids = [user.user_id for user in users]
     liked = liked_titles(connection, user_ids)
     seeds = {
@@ -68,6 +75,9 @@ def plan_users(
         accepted, ordered = languages[user_id]
         queries = []
         for media_type in MEDIA_TYPES:
+            if not sizes.get(media_type):
+                # Who has no series here does not look for any.
+                continue
             own = seeds[user_id, media_type]
             traits = _traits(summaries.get((user_id, media_type), {}), ids, media_type)
             if media_type == "movie":
@@ -80,6 +90,7 @@ def plan_users(
                 user_id,
                 seeds=[one for media_type in MEDIA_TYPES for one in seeds[user_id, media_type]],
                 queries=queries,
+                trakt=trakt.get(user_id, {}),
                 hidden=settled[user_id],
                 languages=accepted,
             )

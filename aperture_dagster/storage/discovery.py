@@ -55,14 +55,17 @@ def pool_population(budget: int) -> Population:
 
 
 def read_lists(connection: Connection, *, since: datetime, today: datetime) -> dict[str, KnownList]:
-    """Read the lists that were read after ``since``, by request; ``today`` is when the day began."""
-    statement = "SELECT request, entries, read_at FROM discovery_lists WHERE read_at >= :since"
-    return {
-        row.request: KnownList(
-            tuple(_entry(one) for one in row.entries["titles"]), row.entries["more"], row.read_at >= today
-        )
-        for row in execute(connection, statement, since=since)
-    }
+    """Read TMDb's lists that were read after ``since``, by request; ``today`` is when the day began."""
+    statement = """
+        SELECT request, entries, read_at FROM discovery_lists WHERE read_at >= :since AND request NOT LIKE 'trakt/%'"""
+    return {row.request: _known_list(row, today) for row in execute(connection, statement, since=since)}
+
+
+def read_list(connection: Connection, request: str, *, today: datetime) -> KnownList | None:
+    """Read one list as it was last read; None if it never was."""
+    statement = "SELECT request, entries, read_at FROM discovery_lists WHERE request = :request"
+    row = execute(connection, statement, request=request).first()
+    return _known_list(row, today) if row is not None else None
 
 
 def write_list(connection: Connection, request: str, media_type: str, page: SuggestedPage, *, now: datetime) -> None:
@@ -77,6 +80,10 @@ def lists_read(connection: Connection, *, since: datetime) -> int:
     """Count the lists that were requested from TMDb since then."""
     statement = "SELECT count(*) FROM discovery_lists WHERE read_at >= :since AND request NOT LIKE 'trakt/%'"
     return read_value(connection, statement, since=since)
+
+
+def _known_list(row: Any, today: datetime) -> KnownList:
+    return KnownList(tuple(_entry(one) for one in row.entries["titles"]), row.entries["more"], row.read_at >= today)
 
 
 def _as_json(one: SuggestedTitle) -> dict[str, Any]:
@@ -335,3 +342,12 @@ def pool_text_rows(connection: Connection, after: int, batch: int) -> list[dict[
         directors, creators, "cast", companies, networks, countries, original_language AS language, overview
         FROM discovery_pool WHERE fetched_at IS NOT NULL AND work_id > :last ORDER BY work_id LIMIT :n"""
     return read_rows(connection, statement, last=after, n=batch)
+
+
+def vectors_of_pool(connection: Connection, model_key: str | None) -> tuple[int, int]:
+    """Count the titles with details, and those of them without a vector of a model."""
+    statement = """
+        SELECT count(*), count(*) FILTER (WHERE v.work_id IS NULL) FROM discovery_pool p
+        LEFT JOIN discovery_vectors v ON (v.model_key, v.work_id) = (:key, p.work_id) WHERE p.fetched_at IS NOT NULL"""
+    titles, without = execute(connection, statement, key=model_key).one()
+    return titles, without

@@ -93,6 +93,7 @@ def test_every_check_is_on_an_asset_that_is_made_here(definitions: dg.Definition
         dg.AssetKey("users"),
         dg.AssetKey("taste_profiles"),
         dg.AssetKey("top_picks"),
+        dg.AssetKey("household_candidates"),
     }
 
 

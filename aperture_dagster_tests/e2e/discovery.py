@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.simulator.server import RunningSimulator
-from aperture_dagster.simulator.world import CastMember, Play, World, WorldTitle, WorldUser
+from aperture_dagster.simulator.world import CastMember, Play, Release, World, WorldTitle, WorldUser
 from aperture_dagster_tests.household import Household, SetClock, metadata_of
 
 NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
@@ -31,8 +31,9 @@ WORDS = {"heist": "bank vault robbers safe", "ghost": "haunted spirit cellar", "
 def title(number: int, theme: str, media_type: str = "movie", **fields: Any) -> WorldTitle:
     """A title of a theme that everybody may see; numbers from ``OUTSIDE`` on are not in the library."""
     recommended = tuple(range(OUTSIDE + number * 10, OUTSIDE + number * 10 + 6)) if number < OUTSIDE else ()
+    name = f"{theme.title()} {number}" if media_type == "movie" else f"{theme.title()} Series {number}"
     usual: dict[str, Any] = {
-        "title": f"{theme.title()} {number}", "year": 2010, "release_date": "2010-03-01", "vote_average": 7.0,
+        "title": name, "year": 2010, "release_date": "2010-03-01", "vote_average": 7.0,
         "vote_count": 900 - number % 700, "popularity": 50.0, "tmdb_id": number, "official_rating": "PG",
         "language": "en", "imdb_id": f"tt{number + (0 if media_type == 'movie' else 500_000):07}",
         "overview": f"{WORDS[theme]} number {number}", "cast": (CastMember(f"Star of {theme}"),),
@@ -85,6 +86,37 @@ def world(
             *watched("bob", 1, 4, 7), *watched("bob", 1, 4, media_type="series"),
         ]  # fmt: skip
     return World("discovery", list(titles.values()), list(users), list(plays))
+
+
+# Films that are recommended from what ann and kid like, each with something against it.
+ODD = {
+    "Adult": {"adult": True},
+    "Erotic": {"keywords": ("heist", "softcore")},
+    "Unreleased": {"release_date": "2027-01-01", "status": "Post Production"},
+    "In Cinemas": {
+        "release_date": "2026-04-20", "releases": (Release("DE", 3, "2026-04-20", "12"),), "offers": (),
+    },
+    "Few Votes": {"vote_count": 49},
+    "Korean": {"language": "ko"},
+    "For Adults": {"certifications": (("DE", "16"), ("US", "PG"))},
+    "Unrated": {"certifications": ()},
+    "Documentary": {"genres": ("Documentary",)},
+    "Owned As Another": {"imdb_id": "tt0099999"},
+}  # fmt: skip
+
+
+def odd_world(**options: Any) -> World:
+    """The usual world, with films that have something against them, for ann, bob and kid, who may see up to 12."""
+    odd = {name: title(2001 + place, "heist", title=name, **fields) for place, (name, fields) in enumerate(ODD.items())}
+    usual = title(3, "heist")
+    favourite = title(3, "heist", recommended_tmdb_ids=(*usual.recommended_tmdb_ids, *range(2001, 2001 + len(ODD))))
+    other_copy = title(50, "space", tmdb_id=None, imdb_id="tt0099999")
+    users = (WorldUser("ann", is_administrator=True), WorldUser("bob"), WorldUser("kid", max_parental_rating=12))
+    plays = [
+        *watched("ann", 3, 6, 9), *watched("ann", 3, 6, media_type="series"),
+        *watched("bob", 1, 4, 7), *watched("bob", 1, 4, media_type="series"), *watched("kid", 3, 6),
+    ]  # fmt: skip
+    return world(favourite, other_copy, *odd.values(), users=users, plays=plays, **options)
 
 
 @dataclass

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,20 @@ from typing import Any
 import dagster as dg
 from pydantic import SecretStr
 
+from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster_tests.household import Household, SetClock, failures
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def start(settings: Settings, job: str, *assets: str, now: datetime) -> subprocess.Popen[str]:
-    """Start a process that runs a job, or some of its assets, at a simulated time."""
+def start(
+    settings: Settings, job: str, *assets: str, now: datetime, users: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """Start a process that runs a job, or some of its assets, at a simulated time; ``users`` take part."""
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     order = {"job": job, "assets": assets, "now": now.isoformat(), "settings": {k: _plain(v) for k, v in given.items()}}
+    order["users"] = list(users)
     # Temporary files of a killed process stay here, in the folder of the test.
     temporary = settings.home_path.parent / "temporary"
     temporary.mkdir(exist_ok=True)
@@ -57,6 +62,7 @@ def main() -> None:
     order = json.load(sys.stdin)
     clock = SetClock(datetime.fromisoformat(order["now"]))
     with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(USERS, order["users"])
         home = Household(load_settings(**order["settings"]), instance, clock=clock)
         result = home.run(order["job"], assets=order["assets"])
     print(json.dumps({"success": result.success, "failures": failures(result)}))

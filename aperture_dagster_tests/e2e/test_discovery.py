@@ -2,51 +2,437 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import dagster as dg
 import pytest
+from sqlalchemy import create_engine, text
 
-from aperture_dagster.simulator.world import World
-from aperture_dagster_tests.e2e.discovery import NOW, Discovering, world
-from aperture_dagster_tests.household import SetClock
+from aperture_dagster.partitions import USERS
+from aperture_dagster.settings import load_settings
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster.simulator.server import running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.storage.connection import close_engine
+from aperture_dagster_tests.e2e import one_run
+from aperture_dagster_tests.e2e.discovery import DAY, JOB, NOW, ODD, Discovering, odd_world, outside, title
+from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of, run_check
 
 pytestmark = pytest.mark.e2e
 
+WORLD = odd_world()
+PEOPLE = ("ann", "bob", "kid")
+MADE = ("discovery_candidates", "household_candidates", "discovery_suggestions", "discovery_vectors", "discovery_pool")
+
+
+@pytest.fixture(scope="module")
+def prepared(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database of a household that has discovered titles once; its name."""
+    name = f"prepared_{uuid.uuid4().hex[:12]}"
+    admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_aperture"))
+    url = admin.url.set(database=name).render_as_string(hide_password=False)
+    with running_simulator(WORLD) as simulator, dg.DagsterInstance.ephemeral() as instance:
+        settings = load_settings(
+            home=tmp_path_factory.mktemp("prepared"),
+            database_url=url.replace("postgresql+psycopg://", "postgresql://"),
+            timezone="UTC",
+            country="DE",
+            discovery_per_list=200,
+            media_server_url=simulator.jellyfin_url,
+            media_server_api_key="demo-jellyfin-key",
+            tmdb_url=simulator.tmdb_url,
+            tmdb_api_key="demo-tmdb-key",
+            tmdb_requests=900,
+            tmdb_period_seconds=1,
+            embedder_url=simulator.openai_url,
+            embedder_api_key="demo-openai-key",
+            embedder_model="demo-embedding",
+        )
+        clock = SetClock(NOW)
+        home = Discovering(simulator, Household(settings, instance, clock=clock), clock)
+        home.prepare()
+        home.discover()
+    close_engine(url)
+    try:
+        yield name
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
 
 @pytest.fixture
-def discovering(household: Any) -> Any:
-    """``with discovering(world, **settings) as home``: users with tastes, and nothing discovered yet."""
+def database_url(postgres: str, prepared: str) -> Iterator[str]:
+    """A copy of the prepared database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {prepared}"))
+    url = admin.url.set(database=name).render_as_string(hide_password=False)
+    try:
+        yield url.replace("postgresql+psycopg://", "postgresql://")
+    finally:
+        close_engine(url)
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+@pytest.fixture
+def discovered(household: Any) -> Any:
+    """``with discovered(**settings) as home``: some minutes after the first discovery.
+
+    ``undone``: before the first discovery.
+    """
 
     @contextmanager
-    def living(one: World, **overrides: Any) -> Iterator[Discovering]:
+    def living(*, undone: bool = False, stand_ins: Any = None, **overrides: Any) -> Iterator[Discovering]:
         clock = SetClock(NOW)
-        with household(one, {"clock": clock}, http_attempts=1, **overrides) as (simulator, home):
-            found = Discovering(simulator, home, clock)
-            found.prepare()
-            yield found
+        overrides = {"country": "DE", "http_attempts": 1, "discovery_per_list": 200} | overrides
+        stand_ins = SimulatorSettings(**stand_ins) if stand_ins else None
+        with household(WORLD, {"clock": clock}, stand_ins=stand_ins, **overrides) as (simulator, home):
+            home.instance.add_dynamic_partitions(USERS, list(PEOPLE))
+            if undone:
+                for table in (*MADE, "discovery_lists"):
+                    home.rows(f"DELETE FROM {table} RETURNING 1")
+                home.rows("DELETE FROM fetches WHERE source = 'tmdb_discovery' RETURNING 1")
+            yield Discovering(simulator, home, clock)
 
     return living
 
 
-def test_try(discovering: Any) -> None:
-    with discovering(world()) as home:
-        before = home.asked()
-        print(home.discover(), home.asked() - before, home.lists(), sum(home.details().values()))
-        for user in ("ann", "bob"):
-            for row in home.rows(user)[:6]:
-                print(
-                    user,
-                    row["rank"],
-                    row["title"],
-                    row["score"],
-                    row["components"],
-                    row["because"],
-                    row["suggested_by"],
-                )
-            print(user, len(home.titles(user)), home.titles(user, "series")[:5])
-        before = home.asked()
-        print(home.discover(), home.asked() - before)
-        print(home.home.rows("select * from household_candidates order by 1,2 limit 5"))
-        assert 0
+# What is suggested
+
+
+def test_people_get_what_resembles_their_taste_and_nothing_with_something_against_it(discovered: Any) -> None:
+    with discovered() as home:
+        ann, bob, kid = (home.titles(user) for user in PEOPLE)
+        assert {one.split()[0] for one in ann[:10]} <= {"Heist", "For", "Unrated", "Documentary"}
+        assert {one.split()[0] for one in bob[:10]} == {"Ghost"}
+        for one in (ann, bob, kid):
+            assert not {"Adult", "Erotic", "Unreleased", "In Cinemas", "Few Votes", "Korean"} & set(one)
+            assert "Owned As Another" not in one and len(set(one)) == len(one)
+        assert {"For Adults", "Unrated"} <= set(ann)
+        assert not {"For Adults", "Unrated"} & set(kid) and "Heist 1030" in kid
+        assert home.titles("ann", "series")[0].startswith("Heist")
+
+
+def test_a_suggestion_says_why_and_where_to_stream(discovered: Any) -> None:
+    with discovered() as home:
+        (top, *_) = home.rows("ann")
+        assert "recommendations" in top["suggested_by"] and "keyword:heist" in top["suggested_by"]
+        names = home.home.rows("SELECT title FROM work_names WHERE work_id = ANY(:works)", works=top["because"])
+        assert any(row["title"].startswith("Heist") for row in names)
+        assert set(top["components"]) == {"similarity", "co_watch", "agreement", "quality", "recency"}
+        home.clock.moment += DAY
+        result = home.home.must(JOB, users=list(PEOPLE))
+        shown = metadata_of(result, "discovery_candidates", "ann")
+        row = shown["suggested_films"].splitlines()[2]
+        assert "Because you liked Heist" in row and "![](" in row and "/w92/" in row, row
+        assert len(shown["suggested_films"]) < 1000
+        assert shown["left_out"].count("|") > 8
+        together = metadata_of(result, "household_candidates")
+        assert "ann" in together["films"] and together["users"] == 3
+
+
+def test_what_the_household_would_like_is_liked_by_most(discovered: Any) -> None:
+    with discovered() as home:
+        rows = home.home.rows("SELECT * FROM household_candidates WHERE media_type = 'movie' ORDER BY rank")
+        assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+        assert len(rows[0]["user_ids"]) >= 2
+
+
+def test_settings_leave_out_genres_and_let_in_cinemas_and_languages(discovered: Any) -> None:
+    open_minded = {"discovery_only_available": False, "discovery_other_languages": 0.0}
+    with discovered(discovery_exclude_genres="Documentary", discovery_minimum_votes=40, **open_minded) as home:
+        home.discover()
+        ann = set(home.titles("ann"))
+        assert {"In Cinemas", "Few Votes"} <= ann and not {"Documentary", "Unreleased"} & ann
+        assert "Korean" not in ann, "nobody here watches anything in Korean"
+        home.home.rows("UPDATE tmdb_metadata SET original_language = 'ko' WHERE tmdb_id = 9 RETURNING 1")
+        home.suggest()
+        assert "Korean" in home.titles("ann") and "Korean" not in home.titles("bob")
+
+
+# Requests
+
+
+def test_a_second_run_on_a_day_requests_nothing_and_changes_nothing(discovered: Any) -> None:
+    with discovered() as home:
+        before = home.home.snapshot()
+        home.clock.moment += DAY / 3
+        metadata = home.discover()
+        assert home.asked() == metadata["requests"] == 0
+        assert metadata["rows_written"] == metadata["embedded"] == 0
+        assert home.home.snapshot() == before
+
+
+def test_a_day_later_only_what_is_new_or_old_is_requested(discovered: Any) -> None:
+    with discovered() as home:
+        home.clock.moment += DAY
+        metadata = home.discover()
+        assert metadata["details_requested"] == 0 and home.lists() == 0, "all pages are known for some days"
+        home.state.add_title(title(2050, "heist", title="Newcomer", vote_count=5000))
+        home.clock.moment += 14 * DAY
+        metadata = home.discover()
+        assert "Newcomer" in home.titles("ann")
+        assert max(home.details().values()) == 1
+        assert metadata["details_requested"] == metadata["dagster/row_count"]
+        assert metadata["embedded"] == 1, "equal texts are not embedded again"
+
+
+def test_details_have_a_budget_that_users_share_in_turns_and_the_next_day_continues(discovered: Any) -> None:
+    with discovered(undone=True, discovery_details_per_run=12) as home:
+        metadata = home.discover()
+        assert sum(home.details().values()) == 12 and metadata["left_for_another_day"] > 20
+        first = {user: len(home.titles(user)) + len(home.titles(user, "series")) for user in PEOPLE}
+        assert home.titles("ann")[0] == "Heist 1030" and home.titles("bob")[0] == "Ghost 1010"
+        assert min(first.values()) >= 3
+        assert home.discover()["details_requested"] == 0, "the budget is that of a day"
+        home.clock.moment += DAY
+        home.discover()
+        assert sum(home.details().values()) == 24 and max(home.details().values()) == 1
+
+
+def test_without_a_key_the_job_says_so_and_keeps_what_there_is(discovered: Any) -> None:
+    with discovered(tmdb_api_key=None) as home:
+        before = home.titles("ann")
+        metadata = home.discover()
+        assert "TMDB_API_KEY is not set" in metadata["skipped"] and home.asked() == 0
+        assert home.titles("ann") == before
+
+
+# What users and the library have
+
+
+def dismiss(home: Discovering, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """Run ``aperture dismiss``; return what it says."""
+    from click.testing import CliRunner
+
+    from aperture_dagster.cli.main import main
+
+    with monkeypatch.context() as patched:
+        settings = home.home.settings
+        patched.setenv("APERTURE_HOME", str(settings.home_path))
+        patched.setenv("APERTURE_DATABASE_URL", str(settings.database_url.get_secret_value()))
+        result = CliRunner().invoke(main, ["dismiss", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_dismissed_title_leaves_at_once_for_its_user_alone_and_comes_back_when_undone(
+    discovered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with discovered(discovery_per_list=10) as home:
+        home.suggest()
+        before = home.titles("ann")
+        said = dismiss(home, monkeypatch, "ann", "Heist 1030 (2010)")
+        assert "Heist 1030 (2010) is not suggested to ann any more" in said
+        assert home.titles("ann") == before[1:] and "Heist 1030" in home.titles("kid")
+        home.suggest()
+        after = home.titles("ann")
+        assert len(after) == 10 and "Heist 1030" not in after, "another one takes its place"
+        # TMDb gives the title a new number; the dismissal knows it by its IMDb id, too.
+        home.home.rows("UPDATE discovery_pool SET tmdb_id = 77777 WHERE title = 'Heist 1030' RETURNING 1")
+        home.home.rows("UPDATE dismissals SET work_id = (SELECT min(work_id) FROM works) RETURNING 1")
+        home.suggest()
+        assert "Heist 1030" not in home.titles("ann")
+        assert "may be suggested to ann again" in dismiss(home, monkeypatch, "ann", "imdb:tt0001030", "--undo")
+        home.suggest()
+        assert home.titles("ann") == before
+
+
+def test_what_was_requested_or_declined_stays_away_and_nothing_is_requested_by_itself(discovered: Any) -> None:
+    with discovered() as home:
+        assert home.home.value("SELECT count(*) FROM seerr_requests") == 0
+        first, second, third, *_ = home.rows("ann")
+        for row, state in ((first, "declined"), (second, "pending"), (third, "failed")):
+            home.home.rows(
+                "INSERT INTO seerr_requests SELECT c.user_id, c.work_id, c.media_type, p.tmdb_id, p.title, 1, :state, "
+                "NULL, false, now(), now(), NULL FROM discovery_candidates c JOIN discovery_pool p USING (work_id) "
+                "JOIN users u USING (user_id) WHERE u.name = 'ann' AND c.work_id = :work RETURNING 1",
+                state=state,
+                work=row["work_id"],
+            )
+        home.clock.moment += DAY
+        home.discover()
+        titles = home.titles("ann")
+        assert first["title"] not in titles and second["title"] not in titles and third["title"] in titles
+        assert first["title"] in home.titles("kid")
+
+
+def test_what_was_watched_or_rated_elsewhere_is_not_suggested(discovered: Any) -> None:
+    with discovered() as home:
+        first, second, *_ = home.rows("ann")
+        home.home.rows(
+            "INSERT INTO ratings (user_id, source, work_id, item_id, rating, rated_at) "
+            "VALUES (:user, 'trakt', :work, 0, 8, now()) RETURNING 1",
+            user=first["user_id"],
+            work=first["work_id"],
+        )
+        # Watched under another number, which has the same IMDb id, and then removed from the library.
+        home.home.rows(
+            "WITH w AS (INSERT INTO works (media_type, tmdb_id, imdb_id) SELECT 'movie', 88888, imdb_id "
+            "FROM discovery_pool WHERE work_id = :work RETURNING work_id) INSERT INTO watch_state "
+            "SELECT :user, 999999, work_id, false, true, 1, 0, now(), false, now() FROM w RETURNING 1",
+            user=first["user_id"],
+            work=second["work_id"],
+        )
+        home.discover()
+        assert not {first["title"], second["title"]} & set(home.titles("ann"))
+        assert {first["title"], second["title"]} <= set(home.titles("kid"))
+
+
+def test_what_the_library_gets_leaves_all_lists_and_the_pool(discovered: Any) -> None:
+    with discovered() as home:
+        home.state.add_title(outside(3, "heist", copies=2))
+        home.home.must("sync_movies")
+        found = run_check(home.home, "discovery_candidates", "hold_nothing_known")
+        assert not found.passed and (found.description or "").startswith("3 suggestions")
+        metadata = home.discover()
+        assert metadata["now_in_library"] == 1
+        assert home.home.rows("SELECT 1 FROM discovery_pool WHERE title = 'Heist 1030'") == []
+        assert "Heist 1030" not in {*home.titles("ann"), *home.titles("kid")}
+        assert run_check(home.home, "discovery_candidates", "hold_nothing_known").passed
+
+
+def test_a_title_that_the_library_has_under_another_id_is_not_suggested(discovered: Any) -> None:
+    with discovered(undone=True) as home:
+        # Enrichment has not found its number on TMDb yet.
+        home.home.rows(
+            "DELETE FROM tmdb_metadata WHERE tmdb_id = :id RETURNING 1", id=2001 + list(ODD).index("Owned As Another")
+        )
+        home.discover()
+        pool = home.home.rows("SELECT imdb_id FROM discovery_pool WHERE title = 'Owned As Another'")
+        assert pool == [{"imdb_id": "tt0099999"}], "its details tell who it is"
+        assert "Owned As Another" not in home.titles("ann")
+        home.clock.moment += DAY
+        home.discover()
+        assert max(home.details().values()) == 1, "it is not requested anew every day"
+
+
+def test_a_lower_limit_takes_titles_off_the_list_and_the_check_sees_it_before(discovered: Any) -> None:
+    with discovered() as home:
+        assert run_check(home.home, "discovery_candidates", "stay_within_parental_limits").passed
+        home.home.rows("UPDATE users SET max_parental_rating = 5 WHERE name = 'kid' RETURNING 1")
+        assert not run_check(home.home, "discovery_candidates", "stay_within_parental_limits").passed
+        home.discover()
+        assert home.titles("kid") == []
+        assert run_check(home.home, "discovery_candidates", "stay_within_parental_limits").passed
+
+
+def test_blocked_tags_are_compared_with_genres_and_keywords(discovered: Any) -> None:
+    with discovered() as home:
+        home.home.rows("UPDATE users SET blocked_tags = '{Robbery}' WHERE name = 'bob' RETURNING 1")
+        home.home.rows("UPDATE users SET allowed_tags = '{HORROR!}' WHERE name = 'ann' RETURNING 1")
+        home.suggest()
+        assert not [one for one in home.titles("bob") if one.startswith("Heist")]
+        assert {one.split()[0] for one in home.titles("ann")} == {"Ghost"}
+
+
+# Trouble
+
+
+def test_when_tmdb_is_down_everything_is_kept_and_the_next_run_goes_on(discovered: Any) -> None:
+    with discovered() as home:
+        before = home.home.snapshot()
+        home.clock.moment += 15 * DAY
+        home.state.add_fault(FaultRule("tmdb", status=503))
+        result = home.run()
+        assert not result.success and "503" in failures(result)["discovery_pool"]
+        after = home.home.snapshot()
+        for table in ("discovery_candidates", "household_candidates", "discovery_suggestions", "discovery_lists"):
+            assert after[table] == before[table]
+        assert len(after["discovery_pool"]) == len(before["discovery_pool"])
+        home.state.clear_faults()
+        assert home.discover()["details_requested"] > 0
+
+
+def test_a_list_or_title_that_fails_costs_only_itself(discovered: Any) -> None:
+    with discovered(undone=True) as home:
+        home.state.add_fault(FaultRule("tmdb", path_contains="/movie/1030", status=500))
+        home.state.add_fault(FaultRule("tmdb", path_contains="/discover/tv", status=500, times=1))
+        metadata = home.discover()
+        assert metadata["errors"] == 1 and metadata["lists_failed"] == 1
+        assert "Heist 1030" not in home.titles("ann") and "Heist 1031" in home.titles("ann")
+
+
+def test_a_user_who_fails_costs_only_that_user(discovered: Any) -> None:
+    with discovered() as home:
+        before = home.titles("bob")
+        home.home.rows(
+            "DELETE FROM taste_profiles WHERE user_id = (SELECT user_id FROM users WHERE name = 'bob') RETURNING 1"
+        )
+        home.home.rows("UPDATE discovery_pool SET vote_count = 3 WHERE title = 'Heist 1030' RETURNING 1")
+        result = home.run()
+        assert not result.success and failures(result)["discovery_candidates"].startswith("1 of 3 users")
+        assert home.titles("bob") == before and "Heist 1030" not in home.titles("ann")
+
+
+@pytest.mark.parametrize("requests", [3, 60])
+def test_a_killed_run_is_completed_by_the_next(discovered: Any, requests: int) -> None:
+    with discovered() as home:
+        complete = {user: home.titles(user) for user in PEOPLE}
+    with discovered(undone=True, tmdb_requests=40, tmdb_period_seconds=1) as home:
+        process = one_run.start(home.home.settings, JOB, "discovery_pool", now=NOW, users=PEOPLE)
+        _wait(home, requests, process)
+        process.kill()
+        process.communicate()
+        home.discover()
+        # What was under way is asked again.
+        assert sum(count - 1 for count in home.details().values()) <= home.home.settings.tmdb_concurrency
+        assert {user: home.titles(user) for user in PEOPLE} == complete
+
+
+def _wait(home: Discovering, requests: int, process: Any) -> None:
+    import time
+
+    deadline = time.monotonic() + 60
+    while home.asked() < requests:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_merged_id_is_found_by_its_imdb_id_and_stays_dismissed(
+    discovered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with discovered(stand_ins={"tmdb_moved": {1030: 5030, 1031: 5031}}) as home:
+        dismiss(home, monkeypatch, "ann", "tmdb:movie:1030")
+        home.clock.moment += 15 * DAY
+        metadata = home.discover()
+        assert metadata["details_not_found"] == 0
+        (row,) = home.home.rows("SELECT tmdb_id, work_id FROM discovery_pool WHERE title = 'Heist 1031'")
+        assert row["tmdb_id"] == 5031
+        assert "Heist 1031" in home.titles("ann") and "Heist 1030" not in home.titles("ann")
+        assert "Heist 1030" in home.titles("kid")
+
+
+def test_old_titles_are_deleted_and_vectors_follow_the_model(discovered: Any) -> None:
+    with discovered() as home:
+        home.clock.moment += 61 * DAY
+        home.home.rows("UPDATE discovery_pool SET wanted_at = :then WHERE title LIKE 'Space%' RETURNING 1", then=NOW)
+        home.home.rows("UPDATE tmdb_metadata SET recommended_tmdb_ids = '{}' RETURNING 1")
+        home.home.rows("UPDATE taste_profiles SET summary = '{}' RETURNING 1")
+        home.home.rows("DELETE FROM taste_weights RETURNING 1")
+        home.home.rows("DELETE FROM discovery_lists RETURNING 1")
+        metadata = home.discover()
+        assert metadata["pruned"] > 100 and metadata["dagster/row_count"] == 0
+        assert all(home.titles(user) == [] for user in PEOPLE)
+        assert home.home.rows("SELECT 1 FROM discovery_vectors") == []
+        assert home.home.rows("SELECT 1 FROM fetches WHERE source = 'tmdb_discovery'") == []
+
+
+def test_another_model_embeds_the_pool_again(discovered: Any) -> None:
+    with discovered(embedder="openai", embedder_model="text-embedding-3-small") as home:
+        home.home.must("generate_embeddings")
+        assert not run_check(home.home, "discovery_pool", "have_vectors").passed
+        metadata = home.discover()
+        assert metadata["embedded"] == metadata["dagster/row_count"] > 100 and home.asked() == 0
+        assert run_check(home.home, "discovery_pool", "have_vectors").passed
+        assert home.titles("ann")[0].startswith("Heist")

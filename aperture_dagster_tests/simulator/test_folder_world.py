@@ -165,6 +165,8 @@ def test_recommendations_come_from_the_likes_of_the_given_users_alone(large: Pat
     assert lists == {title.tmdb_id: title.recommended_tmdb_ids for title in after.titles}
     liked = {number for number, found in lists.items() if found}
     assert len(liked) > 20
+    # Everybody likes films with even numbers, or with odd ones.
+    assert all(number % 2 == other % 2 for number, found in lists.items() if number for other in found)
     for user in range(1, 6):
         mine = {1_000 + (user * 20 + 3 * place) % 200 for place in range(20)}
         mine = {number for number in mine if number % 2 == user % 2}
@@ -188,7 +190,7 @@ def test_neighbours_are_liked_by_the_same_people_and_by_more_than_one_first() ->
     many = neighbours([[f"{number:03}" for number in range(100)]])
     assert {len(each) for each in many.values()} == {40}
     # One person who likes two obscure titles proves less than many who like two known ones.
-    crowd = [["known", "other"]] * 8 + [["known"]] * 2 + [["known", "rare"]]
+    crowd = [["known", "other"]] * 4 + [["known"]] * 5 + [["other"]] * 16 + [["known", "rare"]]
     assert neighbours(crowd)["known"] == ("other", "rare")
 
 

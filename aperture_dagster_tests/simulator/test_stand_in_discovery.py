@@ -173,6 +173,7 @@ def test_films_are_discovered_by_any_certification_in_a_country(tmdb: httpx.Clie
     # The stricter edition does not count.
     assert 3 in found(tmdb, certification_country="DE", certification__lte="12")
     assert found(tmdb, certification_country="US", certification__lte="nonsense") == []
+    assert 3 not in found(tmdb, certification_country="FR", certification="12"), "another country's"
 
 
 def test_recommendations_end_after_40_titles_whatever_the_total_says(tmdb: httpx.Client) -> None:
@@ -229,5 +230,8 @@ def test_most_rated_films_have_a_certification_in_another_country_and_some_do_no
     assert set(in_germany) == {None, "12", "16"}
     several = [{one.certification for one in releases(film) if one.country == "DE"} - {""} for film in films]
     assert sum(len(one) > 1 for one in several) > 5, "some have an edition with another certification"
+    cinema = [one for film in films for one in releases(film) if one.type == 3 and one.country == "US"]
+    assert 0.1 < sum(not one.certification for one in cinema) / len(cinema) < 0.4
+    assert all({one.certification for one in releases(film)} >= {"PG-13"} for film in films)
     unrated = WorldTitle("movie:x", "movie", "X", release_date="2012-01-01")
     assert {one.certification for one in releases(unrated)} == {""}

@@ -6,14 +6,17 @@ import dagster as dg
 
 from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.discovery.candidates import discovery_candidates, user_rules
+from aperture_dagster.defs.discovery.pool import discovery_pool
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.library.suitability import why_not_for_user
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.discovery_plan import user_languages
+from aperture_dagster.storage.discovery import vectors_of_pool
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.suggestions import candidate_sizes, listed_facts, misplaced_candidates, read_pool_facts
+from aperture_dagster.storage.vectors import active_model
 
 SHOWN = 20
 
@@ -80,4 +83,13 @@ def _user_ids(context: dg.AssetCheckExecutionContext, connection: Any) -> list[s
     return [user.user_id for user in found.values()]
 
 
-CHECKS = (hold_nothing_known, stay_within_parental_limits, exist_for_every_user)
+@daily_check(asset=discovery_pool, description="Every title of the pool with details has a vector.")
+def have_vectors(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    """Warn of titles without a vector of the model in use: similarity is blind to them."""
+    with database.transaction() as connection:
+        titles, without = vectors_of_pool(connection, active_model(connection))
+    found = f"{without:,} of {titles:,} titles have no vector of the model in use: materialize discovery_pool."
+    return warn_unless(not without, found if without else "", {"titles": titles, "without_a_vector": without})
+
+
+CHECKS = (have_vectors, hold_nothing_known, stay_within_parental_limits, exist_for_every_user)

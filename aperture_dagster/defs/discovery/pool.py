@@ -24,7 +24,6 @@ from aperture_dagster.library.discovery import (
     plan_details,
     wanted_titles,
 )
-from aperture_dagster.library.people import User
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -33,6 +32,7 @@ from aperture_dagster.resources.tmdb import Tmdb
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.discovery import ListsRead, pool_details, read_pages
 from aperture_dagster.sources.discovery_plan import plan_users
+from aperture_dagster.sources.discovery_trakt import TraktLists, read_trakt
 from aperture_dagster.sources.services import MeteredService, Services
 from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.storage.discovery import (
@@ -81,10 +81,12 @@ def discovery_pool(
     service = services.get(TMDB)
     if not service.configured:
         return skipped(context, TMDB, _version(database), without="nothing outside the library is suggested")
-    with operator_errors(context, settings), service.open(waiting=log_waiting(context, TMDB)) as client:
+    with operator_errors(context, settings):
         pool = _Pool(context, settings, database, clock)
-        metadata = pool.fill(service, client)
-        metadata["requests"] = client.requests
+        pool.read_trakt()
+        with service.open(waiting=log_waiting(context, TMDB)) as client:
+            metadata = pool.fill(service, client)
+            metadata["requests"] = client.requests
     with operator_errors(context, settings):
         metadata |= _embed(context, database, embedders)
         return materialized(context, metadata, version=_version(database))
@@ -98,6 +100,17 @@ class _Pool:
         self._now = clock.now()
         zone = ZoneInfo(settings.schedule_timezone)
         self._today = datetime.combine(self._now.astimezone(zone).date(), time(), zone)
+        with database.transaction() as connection:
+            keys = context.instance.get_dynamic_partitions(USERS)
+            self._people = list(users_of_partitions(connection, keys).values())
+        self._trakt = TraktLists()
+
+    def read_trakt(self) -> None:
+        """Read Trakt's recommendations for those who connected it."""
+        user_ids = [user.user_id for user in self._people]
+        self._trakt = read_trakt(
+            self._settings, self._database, self._clock, user_ids, self._context.log, today=self._today
+        )
 
     def fill(self, service: MeteredService[Tmdb], client: Tmdb) -> dict[str, Any]:
         """Bring the pool up to date; return the metadata."""
@@ -105,8 +118,7 @@ class _Pool:
         day_began = self._today.astimezone(UTC)
         with self._database.transaction() as connection:
             owned_now = forget_owned(connection)
-            people = self._participants(connection)
-            plans, first_pages = plan_users(connection, people, settings)
+            plans, first_pages = plan_users(connection, self._people, settings, self._trakt.lists)
             owned = owned_ids(connection)
             known = read_lists(connection, since=now - timedelta(days=settings.discovery_ttl_days), today=day_began)
             lists_left = LISTS_PER_DAY - lists_read(connection, since=day_began)
@@ -134,8 +146,9 @@ class _Pool:
             "dagster/row_count": sizes["films"] + sizes["series"],
             **sizes,
             "lists_requested": found.read,
-            "lists_failed": found.failed,
+            "lists_failed": found.failed + self._trakt.failed,
             "lists_empty": found.suspicious,
+            "requests_to_trakt": self._trakt.requests,
             "details_requested": tally.asked,
             "details_not_found": tally.not_found,
             "errors": tally.error,
@@ -145,10 +158,6 @@ class _Pool:
             "now_in_library": owned_now,
             "rows_written": tally.rows + added + rows,
         }
-
-    def _participants(self, connection: Any) -> list[User]:
-        keys = self._context.instance.get_dynamic_partitions(USERS)
-        return list(users_of_partitions(connection, keys).values())
 
     def _read(
         self,

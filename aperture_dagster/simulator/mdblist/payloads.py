@@ -8,6 +8,7 @@ from typing import Any
 from aperture_dagster.simulator.catalogue import episode_air_date, stable_number
 from aperture_dagster.simulator.opinions import SCALES, Opinion, opinions, share
 from aperture_dagster.simulator.tmdb.ids import named_id, picture_path
+from aperture_dagster.simulator.trakt.titles import trakt_id
 from aperture_dagster.simulator.world import WorldTitle
 
 _STREAMS = {8: "Netflix", 9: "Amazon Prime Video", 337: "Disney Plus", 1899: "Max", 350: "Apple TV Plus", 11: "MUBI"}
@@ -24,7 +25,7 @@ def ids_of(title: WorldTitle) -> dict[str, str | int | None]:
     """Return a title's ids by provider, or null."""
     return {
         "imdb": title.imdb_id or None,
-        "trakt": 1 + stable_number(f"{title.key}|trakt") % 1_000_000_000,
+        "trakt": trakt_id(title.key),
         "tmdb": title.tmdb_id,
         "tvdb": title.tvdb_id,
         "mal": None,

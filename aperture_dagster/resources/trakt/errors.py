@@ -1,0 +1,66 @@
+"""Failures of Trakt, by who has to do something about them.
+
+Nobody: :class:`EdgeBlocked`, :class:`UserPaused`. The operator: :class:`AppRefused`. One user: :class:`ReconnectNeeded`
+and :class:`ActionNeeded`; the other users go on.
+"""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+
+from aperture_dagster.resources.errors import ServiceError, ServicePaused, ServiceRefused, ServiceUnavailable
+
+
+class AppRefused(ServiceRefused):
+    """Trakt blocks or does not know the operator's app. It concerns everybody, and no user has to connect again."""
+
+
+class EdgeBlocked(ServicePaused):
+    """A page of Trakt's edge (Cloudflare) came instead of an answer: this network is blocked for a while."""
+
+
+class UserPaused(ServiceUnavailable):
+    """Trakt asks for a pause of one user's requests; it ends at ``resumes_at`` (UTC)."""
+
+    def __init__(self, message: str, resumes_at: datetime) -> None:
+        super().__init__(message)
+        self.resumes_at = resumes_at
+
+
+class UserProblem(ServiceError):
+    """A failure that concerns one user only. ``reason`` is the sentence to keep with the account."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ReconnectNeeded(UserProblem):
+    """Trakt no longer accepts the user's connection, or it cannot be used here: the user must connect again."""
+
+    def __init__(self, user: str, reason: str) -> None:
+        super().__init__(
+            f"Trakt: {user} must connect again: {reason}. Run `aperture trakt connect {shlex.quote(user)}`; "
+            "ratings are kept meanwhile.",
+            reason,
+        )
+
+
+class ActionNeeded(UserProblem):
+    """Trakt asks for something that the user can only do on its site; until then, the account is parked."""
+
+    def __init__(self, user: str, reason: str) -> None:
+        super().__init__(f"Trakt: {user} must act on trakt.tv: {reason}. Ratings are kept meanwhile.", reason)
+
+
+class InvalidGrant(ServiceError):
+    """A refresh token was refused: it has been used before, or was revoked."""
+
+
+class SignInExpired(ServiceError):
+    """Nobody entered the code in time, or it was used already: start again."""
+
+
+class SignInDenied(ServiceError):
+    """The user refused access on Trakt's page."""

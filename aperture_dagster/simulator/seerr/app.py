@@ -1,0 +1,302 @@
+"""The Seerr stand-in: its users, quotas and requests.
+
+It follows seerr-team/seerr as of February 2026 (``server/entity/MediaRequest.ts``, ``server/entity/User.ts``,
+``server/routes``, ``server/middleware/auth.ts``, ``seerr-api.yml``), also where that hurts:
+
+- With the key alone, a call acts as the owner, whose requests are approved at once; ``userId`` in the body changes
+  only the name on the request. With ``X-API-User``, it acts as that user.
+- A request for a series without seasons is an internal error, and one without a season left is 202.
+- Without ``is4k``, the comparison with earlier requests finds none, so that duplicates get through.
+- The protection against forged requests refuses every write with the key.
+
+Titles of the media server are available at once; the real one looks for them every few minutes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+
+from aperture_dagster.simulator.responses import JSONResponse
+from aperture_dagster.simulator.seerr import payloads
+from aperture_dagster.simulator.seerr.book import Refused, Wish
+from aperture_dagster.simulator.seerr.records import (
+    MEDIA_KINDS,
+    OWNER_ID,
+    MediaKind,
+    MediaRequest,
+    MediaStatus,
+    Permission,
+    RequestStatus,
+    SeerrUser,
+)
+from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled, refuse_other_fields
+from aperture_dagster.simulator.state import SimulatorState
+
+_T = TypeVar("_T")
+_ROOT = "/api/v1"
+_PAGES = {"take": 10, "skip": 0}
+_FIELDS = ("mediaType", "mediaId", "seasons", "is4k", "userId")
+_LIST = ("take", "skip", "filter", "sort", "sortDirection", "requestedBy", "mediaType")
+_NOT_ALLOWED = {"status": 403, "error": "You do not have permission to access this endpoint"}
+_WAITING = {
+    MediaStatus.UNKNOWN, MediaStatus.PENDING, MediaStatus.PROCESSING, MediaStatus.PARTIALLY_AVAILABLE,
+}  # fmt: skip
+_USUAL_MEDIA = {*_WAITING, MediaStatus.AVAILABLE, MediaStatus.DELETED}
+_FILTERS: dict[str, tuple[set[RequestStatus], set[MediaStatus]]] = {
+    "all": (set(RequestStatus), _USUAL_MEDIA),
+    "approved": ({RequestStatus.APPROVED}, _USUAL_MEDIA),
+    "pending": ({RequestStatus.PENDING}, _USUAL_MEDIA),
+    "failed": ({RequestStatus.FAILED}, _USUAL_MEDIA),
+    "completed": ({RequestStatus.COMPLETED}, _USUAL_MEDIA),
+    "processing": ({RequestStatus.APPROVED}, _WAITING),
+    "unavailable": ({RequestStatus.PENDING, RequestStatus.APPROVED}, _WAITING),
+    "available": ({RequestStatus.COMPLETED}, {MediaStatus.AVAILABLE}),
+    "deleted": ({RequestStatus.COMPLETED}, {MediaStatus.DELETED}),
+}
+
+
+class SeerrService(StandIn):
+    """Seerr over a state."""
+
+    name = "seerr"
+
+    def __init__(self, state: SimulatorState) -> None:
+        self._book = state.seerr
+        operations: list[tuple[str, str, Callable[..., Response], tuple[str, ...]]] = [
+            ("GET", "/user", self._users, ("take", "skip")),
+            ("GET", "/user/{number}", self._user, ()),
+            ("GET", "/user/{number}/quota", self._quota, ()),
+            ("GET", "/movie/{number}", self._movie, ()),
+            ("GET", "/tv/{number}", self._series, ()),
+            ("GET", "/request", self._requests, _LIST),
+            ("POST", "/request", self._create, ()),
+            ("GET", "/request/{number}", self._request, ()),
+            ("DELETE", "/request/{number}", self._delete, ()),
+        ]
+        super().__init__(
+            state,
+            [
+                Operation("GET", f"{_ROOT}/status", self._status, public=True),
+                *(Operation(method, _ROOT + path, handler, names) for method, path, handler, names in operations),
+            ],
+        )
+
+    def refuse(self, request: Request, operation: Operation | None) -> Response | None:
+        """Refuse writes while the protection against forged requests is on, and requests without a valid key."""
+        if self._book.csrf and request.method not in ("GET", "HEAD", "OPTIONS"):
+            return _message(403, "invalid csrf token")
+        if operation is not None and operation.public:
+            return None
+        key = request.headers.get("x-api-key")
+        if key is None:
+            text = "cookie 'connect.sid' required"
+            return JSONResponse({"message": text, "errors": [{"path": request.path, "message": text}]}, 401)
+        return None if self._caller(request) is not None else JSONResponse(_NOT_ALLOWED, 403)
+
+    def error(self, status: int) -> Response:
+        """Return an error as Seerr formats it."""
+        return _message(status, "Something went wrong.")
+
+    def client_error(self, error: Exception) -> Response | None:
+        """Answer refusals, what breaks the specification, and what is no JSON."""
+        if isinstance(error, Refused):
+            return _message(error.status, str(error))
+        if isinstance(error, _InvalidRequest):
+            return error.response
+        return _message(400, "Unexpected token in JSON") if isinstance(error, json.JSONDecodeError) else None
+
+    def _caller(self, request: Request) -> SeerrUser | None:
+        """Return the user as whom a request acts; None for a wrong key or an unknown user."""
+        if request.headers.get("x-api-key") != self._state.settings.seerr_key:
+            return None
+        named = request.headers.get("x-api-user", "").strip()
+        if not named:
+            return self._book.users.get(OWNER_ID)
+        return self._book.users.get(int(named)) if named.isdecimal() else None
+
+    def _acting(self, request: Request) -> SeerrUser:
+        caller = self._caller(request)
+        assert caller is not None, "refused before"
+        return caller
+
+    def _status(self, request: Request) -> Response:
+        return JSONResponse(
+            {
+                "version": self._state.settings.seerr_version,
+                "commitTag": "local",
+                "updateAvailable": False,
+                "commitsBehind": 0,
+                "restartRequired": False,
+            }
+        )
+
+    # Users
+
+    def _users(self, request: Request) -> Response:
+        take, skip = _paging(request)
+        users = list(self._book.users.values())
+        whole = self._acting(request).may(Permission.MANAGE_USERS)
+        shown = [payloads.user(self._book, user, whole=whole) for user in users[skip : skip + take]]
+        return JSONResponse(payloads.page(shown, len(users), take, skip))
+
+    def _user(self, request: Request, number: str) -> Response:
+        user, caller = self._book.users.get(_number(number, "userId")), self._acting(request)
+        if user is None:
+            return _message(404, "User not found.")
+        whole = user is caller or caller.may(Permission.MANAGE_USERS)
+        return JSONResponse(payloads.user(self._book, user, whole=whole))
+
+    def _quota(self, request: Request, number: str) -> Response:
+        user, caller = self._book.users.get(_number(number, "userId")), self._acting(request)
+        manages = caller.may(Permission.MANAGE_USERS) and caller.may(Permission.MANAGE_REQUESTS)
+        if user is not caller and not manages:
+            return _message(403, "You do not have permission to view this user's request limits.")
+        if user is None:
+            return _message(404, 'Could not find any entity of type "User" matching the id')
+        return JSONResponse({kind: self._book.quota(user, kind) for kind in MEDIA_KINDS})
+
+    # Titles
+
+    def _movie(self, request: Request, number: str) -> Response:
+        return self._details("movie", _number(number, "movieId"), "Unable to retrieve movie.")
+
+    def _series(self, request: Request, number: str) -> Response:
+        return self._details("tv", _number(number, "tvId"), "Unable to retrieve series.")
+
+    def _details(self, kind: MediaKind, number: int, failure: str) -> Response:
+        title = self._book.title(kind, number)
+        return _message(500, failure) if title is None else JSONResponse(payloads.details(self._book, title))
+
+    # Requests
+
+    def _create(self, request: Request) -> Response:
+        wish = _parse_wish(request)
+        created = self._book.request(wish, self._acting(request))
+        # The title follows after the answer was made.
+        content = payloads.request(self._book, created)
+        self._book.settle(created)
+        return JSONResponse(content, 201)
+
+    def _requests(self, request: Request) -> Response:
+        take, skip = _paging(request)
+        query, caller = request.query, self._acting(request)
+        statuses, media = _choice(query.get("filter"), "filter", _FILTERS, "all")
+        by_change = _choice(query.get("sort"), "sort", {"added": False, "modified": True}, "added")
+        backwards = _choice(query.get("sortDirection"), "sortDirection", {"asc": False, "desc": True}, "desc")
+        kinds = {"all": MEDIA_KINDS, "movie": ("movie",), "tv": ("tv",)}
+        kind = _choice(query.get("mediaType"), "mediaType", kinds, "all")
+        named = query.get("requestedBy")
+        wanted = None if named is None else _number(named, "requestedBy")
+        if not caller.may(Permission.MANAGE_REQUESTS, Permission.REQUEST_VIEW):
+            if wanted not in (None, caller.id):
+                return _message(403, "You do not have permission to view this user's requests.")
+            wanted = caller.id
+        self._look_into_the_library()
+        found = [
+            one
+            for one in self._book.requests.values()
+            if one.status in statuses
+            and one.media.status[one.is_4k] in media
+            and one.media.kind in kind
+            and wanted in (None, one.requested_by.id)
+        ]
+        found.sort(key=lambda one: (one.updated_at if by_change else 0.0, one.id), reverse=backwards)
+        shown = [payloads.request(self._book, one) for one in found[skip : skip + take]]
+        none = {"serviceErrors": {"radarr": [], "sonarr": []}}
+        return JSONResponse(payloads.page(shown, len(found), take, skip) | none)
+
+    def _request(self, request: Request, number: str) -> Response:
+        self._look_into_the_library()
+        found, caller = self._find(number), self._acting(request)
+        if found is None:
+            return _message(404, "Request not found.")
+        may_view = caller.may(Permission.MANAGE_REQUESTS, Permission.REQUEST_VIEW)
+        if found.requested_by is not caller and not may_view:
+            return _message(403, "You do not have permission to view this request.")
+        return JSONResponse(payloads.request(self._book, found))
+
+    def _delete(self, request: Request, number: str) -> Response:
+        found, caller = self._find(number), self._acting(request)
+        if found is None:
+            return _message(404, "Request not found.")
+        is_theirs = caller.may(Permission.MANAGE_REQUESTS) or found.requested_by is caller
+        # The real check lets anyone delete a request that waits for approval.
+        if not is_theirs and found.status != RequestStatus.PENDING:
+            return _message(401, "You do not have permission to delete this request.")
+        self._book.remove_request(found)
+        return Response(status_code=204)
+
+    def _find(self, number: str) -> MediaRequest | None:
+        return self._book.requests.get(int(number)) if number.isdecimal() else None
+
+    def _look_into_the_library(self) -> None:
+        for one in self._book.requests.values():
+            self._book.media_of(self._state.titles[one.media.key])
+
+
+class _InvalidRequest(Exception):
+    """The request breaks Seerr's own specification, against which it checks them all."""
+
+    def __init__(self, place: str, text: str) -> None:
+        super().__init__(text)
+        errors = [{"path": f".{place}", "message": text, "errorCode": "type.openapi.validation"}]
+        self.response = JSONResponse({"message": f"request.{place} {text}", "errors": errors}, 400)
+
+
+def _message(status: int, text: str) -> Response:
+    return JSONResponse({"message": text}, status)
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isdecimal():
+        raise _InvalidRequest(f"params.{name}", "should be number")
+    return int(text)
+
+
+def _paging(request: Request) -> tuple[int, int]:
+    """Return ``take`` and ``skip``."""
+    take, skip = (_number(request.query.get(name) or str(usual), name) for name, usual in _PAGES.items())
+    if take == 0:
+        raise Unmodelled("take=0")
+    return take, skip
+
+
+def _choice(text: str | None, name: str, known: Mapping[str, _T], usual: str) -> _T:
+    if text is not None and text not in known:
+        raise _InvalidRequest(f"query.{name}", "should be equal to one of the allowed values")
+    return known[text or usual]
+
+
+def _parse_wish(request: Request) -> Wish:
+    body = request.parse_json()
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        raise Unmodelled("a request whose body is not JSON")
+    if not isinstance(body, dict):
+        raise _InvalidRequest("body", "should be object")
+    refuse_other_fields(body, _FIELDS, "a request")
+    kind: MediaKind | None = next((one for one in MEDIA_KINDS if one == body.get("mediaType")), None)
+    if kind is None:
+        raise _InvalidRequest("body.mediaType", _problem(body, "mediaType", "be equal to one of the allowed values"))
+    if not _is_number(body.get("mediaId")):
+        raise _InvalidRequest("body.mediaId", _problem(body, "mediaId", "be number"))
+    seasons, is_4k, user_id = body.get("seasons"), body.get("is4k"), body.get("userId")
+    is_list = isinstance(seasons, list) and all(_is_number(season) for season in seasons)
+    if "seasons" in body and seasons != "all" and not is_list:
+        raise _InvalidRequest("body.seasons", "should match exactly one schema in oneOf")
+    if "is4k" in body and not isinstance(is_4k, bool):
+        raise _InvalidRequest("body.is4k", "should be boolean")
+    if user_id is not None and not _is_number(user_id):
+        raise _InvalidRequest("body.userId", "should be number")
+    return Wish(kind, body["mediaId"], seasons, is_4k, user_id)
+
+
+def _problem(body: dict[str, Any], name: str, expected: str) -> str:
+    return f"should {expected}" if name in body else f"should have required property '{name}'"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,0 +1,281 @@
+"""Seerr's rules for requests: permissions, quotas, duplicates, seasons, approval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aperture_dagster.simulator.catalogue import Catalogue
+from aperture_dagster.simulator.seerr.records import (
+    Media,
+    MediaKind,
+    MediaRequest,
+    MediaStatus,
+    Permission,
+    RequestStatus,
+    SeerrUser,
+)
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import WorldTitle
+
+_DAY = 86_400
+_AVAILABLE = (MediaStatus.AVAILABLE, MediaStatus.PARTIALLY_AVAILABLE)
+
+
+class Refused(Exception):
+    """Seerr does not create the request, for which it has a status and a message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The body of a request. ``seasons`` are numbers, or ``all``."""
+
+    kind: MediaKind
+    tmdb_id: int
+    seasons: str | list[int] | None = None
+    is_4k: bool | None = None
+    user_id: int | None = None
+
+
+class SeerrBook:
+    """Users, media and requests, by id."""
+
+    def __init__(
+        self,
+        settings: SimulatorSettings,
+        clock: Callable[[], float],
+        titles: Mapping[str, WorldTitle],
+        catalogue: Catalogue,
+    ) -> None:
+        self._settings = settings
+        self.clock = clock
+        self._titles = titles
+        self._catalogue = catalogue
+        self.csrf = settings.seerr_csrf
+        """Whether its protection against forged requests is on, which refuses every write with the key."""
+        self.users: dict[int, SeerrUser] = {}
+        self.media: dict[tuple[MediaKind, int], Media] = {}
+        self.requests: dict[int, MediaRequest] = {}
+        self._last_user = self._last_request = 0
+        self.add_user("owner", None, Permission.ADMIN)
+
+    # Users
+
+    def add_user(self, name: str, jellyfin_id: str | None, permissions: Permission | None = None) -> SeerrUser:
+        """Add a user; the first one is the owner. Users of the media server are known by their id there."""
+        self._last_user += 1
+        given = Permission(self._settings.seerr_permissions) if permissions is None else permissions
+        user = SeerrUser(self._last_user, name, jellyfin_id, given, self.clock())
+        self.users[user.id] = user
+        return user
+
+    def remove_user(self, user: SeerrUser) -> None:
+        """Remove a user with their requests."""
+        for request in [one for one in self.requests.values() if one.requested_by is user]:
+            self.remove_request(request)
+        del self.users[user.id]
+
+    def user_named(self, name: str) -> SeerrUser:
+        """Return a user by name. Raises KeyError."""
+        found = next((user for user in self.users.values() if user.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def quota(self, user: SeerrUser, kind: MediaKind) -> dict[str, Any]:
+        """Return what a user may still request of a kind. Without a limit, there are no days and no remainder."""
+        own = user.movie_quota if kind == "movie" else user.tv_quota
+        usual = self._settings.seerr_movie_quota if kind == "movie" else self._settings.seerr_tv_quota
+        limit, days = own or usual or (None, None)
+        if user.may(Permission.MANAGE_USERS):
+            limit = 0
+        used = self._used(user, kind, days or 0) if limit else 0
+        quota: dict[str, Any] = {"used": used, "restricted": bool(limit) and used >= limit}
+        quota |= {} if days is None else {"days": days}
+        quota |= {} if limit is None else {"limit": limit}
+        return quota | ({"remaining": max(0, limit - used)} if limit else {})
+
+    def _used(self, user: SeerrUser, kind: MediaKind, days: int) -> int:
+        counted = [
+            one
+            for one in self.requests.values()
+            if one.requested_by is user
+            and one.media.kind == kind
+            and one.created_at > self.clock() - days * _DAY
+            and one.status != RequestStatus.DECLINED
+        ]
+        return len(counted) if kind == "movie" else sum(len(one.seasons) for one in counted)
+
+    # Media
+
+    def title(self, kind: MediaKind, tmdb_id: int) -> WorldTitle | None:
+        """Return the title with this TMDb id; None when TMDb does not know it."""
+        media_type = "movie" if kind == "movie" else "series"
+        found = (one for one in self._titles.values() if one.tmdb_id == tmdb_id and one.media_type == media_type)
+        return next(found, None)
+
+    def media_of(self, title: WorldTitle) -> Media | None:
+        """Return what Seerr has of a title, after a look into the library; None when it never met it."""
+        media = self.media.get(_place(title))
+        is_owned = any(item.present for item in self._catalogue.top_items(title.key))
+        if is_owned and (media is None or media.status[False] not in (*_AVAILABLE, MediaStatus.BLOCKLISTED)):
+            media = self.meet(title)
+            self.make_available(media, seasons_of(title))
+        return media
+
+    def meet(self, title: WorldTitle) -> Media:
+        """Return what Seerr has of a title, from now on if it has nothing yet. Raises ValueError without a TMDb id."""
+        kind, tmdb_id = _place(title)
+        if tmdb_id == 0:
+            raise ValueError(f"{title.key!r} has no TMDb id")
+        if (kind, tmdb_id) not in self.media:
+            now = self.clock()
+            number = len(self.media) + 1
+            self.media[kind, tmdb_id] = Media(number, kind, title.key, tmdb_id, title.tvdb_id, now, now)
+        return self.media[kind, tmdb_id]
+
+    def make_available(self, media: Media, seasons: list[int]) -> None:
+        """Note that the library has a film, or these seasons of a series; this completes requests for them."""
+        now = media.updated_at = self.clock()
+        was_pending = media.status[False] == MediaStatus.PENDING
+        media.seasons |= dict.fromkeys(seasons, MediaStatus.AVAILABLE)
+        wanted = seasons_of(self._titles[media.key]) if media.kind == "tv" else []
+        is_whole = all(media.seasons.get(season) == MediaStatus.AVAILABLE for season in wanted)
+        media.status[False] = MediaStatus.AVAILABLE if is_whole else MediaStatus.PARTIALLY_AVAILABLE
+        for request in self.requests_for(media, is_4k=False):
+            if request.status == RequestStatus.PENDING and was_pending and is_whole:
+                request.move(RequestStatus.APPROVED, now)
+            if request.status != RequestStatus.APPROVED:
+                continue
+            ready = [one for one in request.seasons if media.seasons.get(one) == MediaStatus.AVAILABLE]
+            if len(ready) == len(request.seasons):
+                request.move(RequestStatus.COMPLETED, now)
+            else:
+                request.move(RequestStatus.APPROVED, now)
+                request.seasons |= dict.fromkeys(ready, RequestStatus.COMPLETED)
+
+    # Requests
+
+    def requests_for(self, media: Media, *, is_4k: bool | None) -> list[MediaRequest]:
+        """Return the requests for a title, the oldest first.
+
+        With ``is_4k`` None there are none: that is what its comparison with a missing value finds.
+        """
+        return [one for one in self.requests.values() if one.media is media and one.is_4k is is_4k]
+
+    def request(self, wish: Wish, user: SeerrUser) -> MediaRequest:
+        """Create a request as a user. Raises Refused."""
+        requester = self._requester(wish, user)
+        quota = self.quota(requester, wish.kind)
+        exceeded = f"{'Movie' if wish.kind == 'movie' else 'Series'} Quota exceeded."
+        if quota["restricted"]:
+            raise Refused(403, exceeded)
+        title = self.title(wish.kind, wish.tmdb_id)
+        if title is None:
+            what = "movie" if wish.kind == "movie" else "TV show"
+            raise Refused(500, f"[TMDB] Failed to fetch {what} details: Request failed with status code 404")
+        media = self.media_of(title)
+        if media is not None and media.status[False] == MediaStatus.BLOCKLISTED:
+            raise Refused(403, "This media is blocklisted.")
+        before = [] if media is None else self.requests_for(media, is_4k=wish.is_4k)
+        if wish.kind == "movie" and before and before[0].is_open:
+            raise Refused(409, "Request for this media already exists.")
+        seasons = [] if wish.kind == "movie" else self._seasons(wish, title, media, before)
+        if quota.get("limit") and len(seasons) > quota["remaining"]:
+            raise Refused(403, exceeded)
+        return self._create(wish, title, user, requester, seasons)
+
+    def _requester(self, wish: Wish, user: SeerrUser) -> SeerrUser:
+        requester: SeerrUser | None = user
+        if wish.user_id:
+            if not (user.may(Permission.MANAGE_USERS) and user.may(Permission.MANAGE_REQUESTS)):
+                raise Refused(403, "You do not have permission to modify the request user.")
+            requester = self.users.get(wish.user_id)
+            if requester is None:
+                raise Refused(500, 'Could not find any entity of type "User" matching the id')
+        name = {"movie": "movie", "tv": "series"}[wish.kind]
+        either = (
+            [Permission.REQUEST_4K, Permission.REQUEST_4K_MOVIE if wish.kind == "movie" else Permission.REQUEST_4K_TV]
+            if wish.is_4k
+            else [Permission.REQUEST, Permission.REQUEST_MOVIE if wish.kind == "movie" else Permission.REQUEST_TV]
+        )
+        if not requester.may(*either):
+            raise Refused(403, f"You do not have permission to make {'4K ' if wish.is_4k else ''}{name} requests.")
+        return requester
+
+    def _seasons(self, wish: Wish, title: WorldTitle, media: Media | None, before: list[MediaRequest]) -> list[int]:
+        if wish.seasons is None:
+            raise Refused(500, "Cannot read properties of undefined (reading 'filter')")
+        wanted = seasons_of(title) if isinstance(wish.seasons, str) else wish.seasons
+        taken = {season for request in before if request.is_open for season in request.seasons}
+        if media is not None and not wish.is_4k:
+            free = (MediaStatus.UNKNOWN, MediaStatus.DELETED)
+            taken |= {season for season, status in media.seasons.items() if status not in free}
+        # Specials are refused unless a setting allows them.
+        left = [season for season in wanted if season > 0 and season not in taken]
+        if not left:
+            raise Refused(202, "No seasons available to request")
+        return left
+
+    def _create(
+        self, wish: Wish, title: WorldTitle, user: SeerrUser, requester: SeerrUser, seasons: list[int]
+    ) -> MediaRequest:
+        is_4k, now = bool(wish.is_4k), self.clock()
+        media = self.meet(title)
+        if media.status[is_4k] == MediaStatus.UNKNOWN:
+            media.status[is_4k] = MediaStatus.PENDING
+        is_approved = user.may(*_auto_approval(wish.kind, is_4k))
+        status = RequestStatus.APPROVED if is_approved else RequestStatus.PENDING
+        self._last_request += 1
+        request = MediaRequest(
+            self._last_request, media, requester, user if is_approved else None, status, is_4k, now, now,
+            dict.fromkeys(seasons, status),
+        )  # fmt: skip
+        self.requests[request.id] = request
+        return request
+
+    def settle(self, request: MediaRequest) -> None:
+        """Let the title follow its request's status, as Seerr does after it has stored the request."""
+        media, is_4k = request.media, request.is_4k
+        status = media.status[is_4k]
+        if request.status == RequestStatus.APPROVED and status not in (*_AVAILABLE, MediaStatus.PROCESSING):
+            media.status[is_4k] = MediaStatus.PROCESSING
+        elif request.status == RequestStatus.DECLINED:
+            others = self.requests_for(media, is_4k=is_4k)
+            if media.kind == "movie":
+                is_free = status != MediaStatus.DELETED
+            else:
+                is_waiting = any(one.status == RequestStatus.PENDING for one in others if one is not request)
+                is_free = status == MediaStatus.PENDING and not is_waiting
+            if is_free:
+                media.status[is_4k] = MediaStatus.UNKNOWN
+
+    def remove_request(self, request: MediaRequest) -> None:
+        """Delete a request. A title that nobody requests any more is unknown again, unless it is available."""
+        del self.requests[request.id]
+        media = request.media
+        for is_4k in (False, True):
+            if not self.requests_for(media, is_4k=is_4k) and media.status[is_4k] != MediaStatus.AVAILABLE:
+                media.status[is_4k] = MediaStatus.UNKNOWN
+
+
+def seasons_of(title: WorldTitle) -> list[int]:
+    """Return the numbers of a series' seasons, without the specials."""
+    return list(range(1, len(title.episodes_per_season) + 1))
+
+
+def _place(title: WorldTitle) -> tuple[MediaKind, int]:
+    return ("movie" if title.media_type == "movie" else "tv"), title.tmdb_id or 0
+
+
+def _auto_approval(kind: MediaKind, is_4k: bool) -> list[Permission]:
+    if is_4k:
+        own = Permission.AUTO_APPROVE_4K_MOVIE if kind == "movie" else Permission.AUTO_APPROVE_4K_TV
+        return [Permission.AUTO_APPROVE_4K, own, Permission.MANAGE_REQUESTS]
+    own = Permission.AUTO_APPROVE_MOVIE if kind == "movie" else Permission.AUTO_APPROVE_TV
+    return [Permission.AUTO_APPROVE, own, Permission.MANAGE_REQUESTS]

@@ -1,0 +1,127 @@
+"""Operations on Seerr, as its administrators and the programs behind it perform them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from aperture_dagster.simulator.locking import locked
+from aperture_dagster.simulator.seerr.book import SeerrBook, seasons_of
+from aperture_dagster.simulator.seerr.records import OWNER_ID, Media, MediaStatus, Permission, RequestStatus
+from aperture_dagster.simulator.user_data import ServerUser
+from aperture_dagster.simulator.world import WorldTitle
+
+if TYPE_CHECKING:
+    from aperture_dagster.simulator.scans import Scans
+    from aperture_dagster.simulator.sharing import UserDataSharing
+
+
+class SeerrOperations:
+    """The part of the state that concerns Seerr. Titles are named by their keys in the world."""
+
+    lock: threading.RLock
+    scans: Scans
+    sharing: UserDataSharing
+    titles: dict[str, WorldTitle]
+    seerr: SeerrBook
+
+    def user_named(self, name: str) -> ServerUser:
+        """Return the media server's user of exactly this name. Raises KeyError when there is none."""
+        raise NotImplementedError
+
+    @locked
+    def seerr_import(self, name: str, *, jellyfin_id: str | None = None) -> int:
+        """Import a user of the media server, by default under their id there, and return the id on Seerr.
+
+        Raises KeyError for a name that the media server does not have, unless an id is given.
+        """
+        return self.seerr.add_user(name, jellyfin_id or self.user_named(name).id).id
+
+    @locked
+    def seerr_remove(self, name: str) -> None:
+        """Delete a user with their requests. Raises KeyError."""
+        self.seerr.remove_user(self.seerr.user_named(name))
+
+    @locked
+    def seerr_user(
+        self,
+        name: str,
+        *,
+        permissions: int | None = None,
+        movie_quota: Iterable[int] | None = None,
+        tv_quota: Iterable[int] | None = None,
+    ) -> int:
+        """Change a user's permissions or quotas (None: as they are), and return the id. Raises KeyError.
+
+        A quota is a number of films or seasons, and days.
+        """
+        user = self.seerr.user_named(name)
+        if permissions is not None:
+            user.permissions = Permission(permissions)
+        if movie_quota is not None:
+            user.movie_quota = _pair(movie_quota)
+        if tv_quota is not None:
+            user.tv_quota = _pair(tv_quota)
+        return user.id
+
+    @locked
+    def seerr_csrf(self, on: bool) -> None:
+        """Switch the protection against forged requests on or off."""
+        self.seerr.csrf = on
+
+    @locked
+    def seerr_requests(self) -> list[dict[str, Any]]:
+        """Return all requests, the oldest first: id, key, user, status in words, seasons, is_4k."""
+        return [
+            {
+                "id": request.id,
+                "key": request.media.key,
+                "user": request.requested_by.name,
+                "status": request.status.name.lower(),
+                "seasons": sorted(request.seasons),
+                "is_4k": request.is_4k,
+            }
+            for request in self.seerr.requests.values()
+        ]
+
+    @locked
+    def seerr_decide(self, request_id: int, status: str) -> None:
+        """Approve, decline or fail a request: ``approved``, ``declined``, ``failed`` or ``pending``.
+
+        Raises KeyError for an unknown request, and ValueError for another status.
+        """
+        statuses: Mapping[str, RequestStatus] = {
+            one.name.lower(): one for one in RequestStatus if one is not RequestStatus.COMPLETED
+        }
+        if status not in statuses:
+            raise ValueError(f"a request becomes {', '.join(statuses)}, not {status!r}")
+        request = self.seerr.requests[request_id]
+        request.move(statuses[status], self.seerr.clock())
+        request.modified_by = self.seerr.users[OWNER_ID]
+        self.seerr.settle(request)
+
+    @locked
+    def seerr_make_available(self, key: str, seasons: Iterable[int] | None = None) -> None:
+        """Let the library have a title, or some seasons of it (None: all), whatever the media server owns.
+
+        Raises KeyError for an unknown title.
+        """
+        chosen = seasons_of(self.titles[key]) if seasons is None else list(seasons)
+        self.seerr.make_available(self._media(key), chosen)
+
+    @locked
+    def seerr_mark(self, key: str, status: str) -> None:
+        """Mark a title as ``blocklisted`` or ``deleted``. Raises KeyError for an unknown title, and ValueError."""
+        marks = {"blocklisted": MediaStatus.BLOCKLISTED, "deleted": MediaStatus.DELETED}
+        if status not in marks:
+            raise ValueError(f"a title is marked as {' or '.join(marks)}, not {status!r}")
+        self._media(key).status[False] = marks[status]
+
+    def _media(self, key: str) -> Media:
+        return self.seerr.meet(self.titles[key])
+
+
+def _pair(numbers: Iterable[int]) -> tuple[int, int]:
+    limit, days = numbers
+    return limit, days

@@ -1,0 +1,117 @@
+"""Trakt's JSON for settings, activities, ratings and recommendations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aperture_dagster.simulator.trakt.accounts import Account, Rated, Rating, timestamp
+from aperture_dagster.simulator.trakt.titles import TraktTitle, child_id
+
+_SINGULAR = {"movies": "movie", "shows": "show", "seasons": "season", "episodes": "episode"}
+_ACTIVITIES: dict[str, tuple[str, ...]] = {
+    "movies": (
+        "watched_at", "collected_at", "rated_at", "watchlisted_at", "favorited_at", "commented_at", "paused_at",
+        "hidden_at",
+    ),
+    "episodes": ("watched_at", "collected_at", "rated_at", "watchlisted_at", "commented_at", "paused_at"),
+    "shows": ("rated_at", "watchlisted_at", "favorited_at", "commented_at", "hidden_at", "dropped_at"),
+    "seasons": ("rated_at", "watchlisted_at", "commented_at", "hidden_at"),
+    "comments": ("liked_at", "reacted_at", "blocked_at"),
+    "lists": ("liked_at", "reacted_at", "updated_at", "commented_at"),
+    "watchlist": ("updated_at",),
+    "favorites": ("updated_at",),
+    "collaborations": ("updated_at",),
+    "account": ("settings_at", "followed_at", "following_at", "pending_at", "requested_at"),
+    "saved_filters": ("updated_at",),
+    "notes": ("updated_at",),
+}  # fmt: skip
+
+
+def settings_of(account: Account) -> dict[str, Any]:
+    """Return ``/users/settings``, which has no e-mail address."""
+    avatar = {"avatar": {"full": f"https://walter.trakt.tv/images/users/{account.number:09}/avatars/large/0.jpg"}}
+    many = 5_000 if account.vip else 100
+    return {
+        "user": {
+            "username": account.name,
+            "private": False,
+            "name": account.name,
+            "vip": account.vip,
+            "vip_ep": False,
+            "director": False,
+            "ids": {"slug": account.name.lower(), "trakt": account.number, "uuid": f"{account.number:032x}"},
+            "joined_at": timestamp(account.joined_at),
+            "location": None,
+            "about": None,
+            "gender": None,
+            "age": None,
+            "images": avatar,
+            "vip_og": False,
+            "vip_years": int(account.vip),
+            "vip_cover_image": None,
+        },
+        "permissions": {"commenting": True, "liking": True, "following": True},
+        "account": {
+            "timezone": "Europe/Berlin",
+            "date_format": "dmy",
+            "time_24hr": True,
+            "cover_image": None,
+            "token": None,
+            "display_ads": not account.vip,
+        },
+        "limits": {
+            "list": {"count": 2, "item_count": many},
+            "watchlist": {"item_count": many},
+            "favorites": {"item_count": many},
+        },
+    }
+
+
+def activities_of(account: Account) -> dict[str, Any]:
+    """Return ``/sync/last_activities``: only ratings ever change."""
+    content: dict[str, Any] = {"all": timestamp(max([account.joined_at, *account.changed_at.values()]))}
+    for part, names in _ACTIVITIES.items():
+        content[part] = dict.fromkeys(names, timestamp(account.joined_at))
+        if "rated_at" in names:
+            content[part]["rated_at"] = timestamp(account.changed_at.get(part, account.joined_at))
+    return content
+
+
+def rating_row(rated: Rated, rating: Rating, known: TraktTitle) -> dict[str, Any]:
+    """Return a row of ``/sync/ratings``. Seasons and episodes come with their show."""
+    row: dict[str, Any] = {
+        "rated_at": timestamp(rating.rated_at),
+        "rating": rating.value,
+        "type": _SINGULAR[rated.kind],
+    }
+    if rated.season is None:
+        return row | {_SINGULAR[rated.kind]: known.summary()}
+    number = child_id(rated.key, rated.season, rated.episode)
+    if rated.episode is None:
+        child = {"season": {"number": rated.season, "ids": {"trakt": number, "tvdb": None, "tmdb": None}}}
+    else:
+        ids = {"trakt": number, "tvdb": None, "imdb": None, "tmdb": None}
+        title = f"Episode {rated.episode}"
+        child = {"episode": {"season": rated.season, "number": rated.episode, "title": title, "ids": ids}}
+    return row | child | {"show": known.summary()}
+
+
+def recommended(known: TraktTitle, *, full: bool) -> dict[str, Any]:
+    """Return a recommendation, with ``full`` as ``extended=full`` has it."""
+    title, content = known.title, known.summary()
+    if full:
+        content |= {
+            "tagline": title.tagline or None,
+            "overview": title.overview or None,
+            "runtime": title.runtime_minutes,
+            "country": None,
+            "status": (title.status or "Released").lower(),
+            "rating": title.vote_average,
+            "votes": title.vote_count,
+            "language": title.language,
+            "genres": [genre.lower().replace(" ", "-") for genre in title.genres],
+            "certification": title.official_rating,
+            "original_title": title.original_title or title.title,
+            "released" if title.media_type == "movie" else "first_aired": title.release_date,
+        }
+    return content | {"favorited_by": [], "recommended_by": None}

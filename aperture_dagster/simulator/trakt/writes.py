@@ -1,0 +1,122 @@
+"""The body of a write to ``/sync/ratings``: which ratings it sets or removes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aperture_dagster.simulator.service import Unmodelled, refuse_other_fields
+from aperture_dagster.simulator.trakt.accounts import RATED, Rated, Rating, whole_seconds
+from aperture_dagster.simulator.trakt.titles import ID_NAMES, TitleBook, has_child
+
+_CHILD_IDS: Mapping[str, tuple[str, ...]] = {"seasons": ("trakt", "tmdb", "tvdb"), "episodes": ("trakt", "tvdb")}
+_TEXT_IDS = ("slug", "imdb")
+
+
+class InvalidEntry(Exception):
+    """The body breaks the contract. Nothing of it is applied."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """The entries of a write: what they are for with their rating (None when removed), and those without a match."""
+
+    size: int = 0
+    found: list[tuple[Rated, Rating | None]] = field(default_factory=list)
+    not_found: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in RATED})
+
+
+def parse_batch(body: object, titles: TitleBook, now: float, *, removes: bool) -> Batch:
+    """Parse a body. Raises InvalidEntry, and Unmodelled for fields that the stand-in does not model."""
+    if not isinstance(body, dict):
+        raise InvalidEntry("the body must be an object")
+    refuse_other_fields(body, RATED, "a write of ratings")
+    batch = Batch()
+    for kind in RATED:
+        for entry in _objects(body.get(kind)):
+            batch.size += 1
+            _parse_entry(batch, kind, entry, titles, now, removes)
+    return batch
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise InvalidEntry("expected a list of objects")
+    return value
+
+
+def _parse_entry(batch: Batch, kind: str, entry: dict[str, Any], titles: TitleBook, now: float, removes: bool) -> None:
+    nested = entry.get("seasons") if kind == "shows" else None
+    fields = ("ids",) if removes else ("ids", "rating", "rated_at")
+    refuse_other_fields(entry, (*fields, "seasons") if kind == "shows" else fields, f"an entry of {kind}")
+    ids = _ids(kind, entry)
+    if nested is not None and "rating" in entry:
+        raise Unmodelled("a rating of a show beside ratings of its seasons")
+    rating = None if removes or nested is not None else _rating(entry, now)
+    if kind in ID_NAMES:
+        known = titles.find(kind, ids)
+        if known is None:
+            batch.not_found[kind].append(entry)
+        elif nested is None:
+            batch.found.append((Rated(kind, known.key), rating))
+        else:
+            for rated, child in _children(known.key, nested, now, removes):
+                if not has_child(known.title, rated.season or 0, rated.episode):
+                    raise Unmodelled("ratings of seasons or episodes that do not exist")
+                batch.found.append((rated, child))
+        return
+    place = titles.child(kind, ids["trakt"]) if "trakt" in ids else None
+    if place is None:
+        batch.not_found[kind].append(entry)
+    else:
+        batch.found.append((Rated(kind, *place), rating))
+
+
+def _children(key: str, seasons: object, now: float, removes: bool) -> Iterator[tuple[Rated, Rating | None]]:
+    fields = ("number",) if removes else ("number", "rating", "rated_at")
+    for season in _objects(seasons):
+        refuse_other_fields(season, (*fields, "episodes"), "a season")
+        if "episodes" not in season or "rating" in season:
+            yield Rated("seasons", key, _number(season)), None if removes else _rating(season, now)
+        for episode in _objects(season.get("episodes")):
+            refuse_other_fields(episode, fields, "an episode")
+            rated = Rated("episodes", key, _number(season), _number(episode))
+            yield rated, None if removes else _rating(episode, now)
+
+
+def _number(entry: dict[str, Any]) -> int:
+    number = entry.get("number")
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise InvalidEntry("number must be an integer")
+    return number
+
+
+def _ids(kind: str, entry: dict[str, Any]) -> dict[str, Any]:
+    ids = entry.get("ids")
+    if not isinstance(ids, dict):
+        raise Unmodelled(f"an entry of {kind} without ids")
+    refuse_other_fields(ids, ID_NAMES.get(kind) or _CHILD_IDS[kind], f"ids of {kind}")
+    given = {name: value for name, value in ids.items() if value is not None}
+    for name, value in given.items():
+        kind_of_value = str if name in _TEXT_IDS else int
+        if not isinstance(value, kind_of_value) or isinstance(value, bool):
+            raise InvalidEntry(f"{name} has the wrong type")
+    if not given:
+        raise InvalidEntry("an entry needs an id")
+    return given
+
+
+def _rating(entry: dict[str, Any], now: float) -> Rating:
+    value = entry.get("rating")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10:
+        raise InvalidEntry("rating must be an integer from 1 to 10")
+    rated_at = entry.get("rated_at")
+    if rated_at is not None and not isinstance(rated_at, str):
+        raise InvalidEntry("rated_at must be a time")
+    try:
+        return Rating(value, whole_seconds(rated_at, now))
+    except ValueError:
+        raise InvalidEntry("rated_at must be a time") from None

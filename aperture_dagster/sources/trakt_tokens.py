@@ -1,0 +1,214 @@
+"""Users' tokens of Trakt: encrypted in the database, renewed by one process at a time, stored before they are used."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import timedelta
+from typing import Any
+
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import (
+    ServiceBusy,
+    ServiceError,
+    ServiceNotConfigured,
+    ServicePaused,
+    ServiceUnavailable,
+)
+from aperture_dagster.resources.trakt.errors import (
+    ActionNeeded,
+    AppRefused,
+    EdgeBlocked,
+    InvalidGrant,
+    ReconnectNeeded,
+    UserProblem,
+)
+from aperture_dagster.resources.trakt.records import TokenPair
+from aperture_dagster.resources.trakt.sign_in import TraktSignIn
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage import trakt as stored
+from aperture_dagster.storage.secrets import Cipher, WrongKey
+from aperture_dagster.storage.trakt import AccountState, StoredAccount
+
+log = logging.getLogger(__name__)
+
+# One attempt a day shows whether a user did what Trakt asked for.
+PARKED_FOR = timedelta(days=1)
+LEASE_PATIENCE_SECONDS = 300.0
+
+
+class TokenStore:
+    """The accounts with their tokens."""
+
+    def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
+        self._settings, self._database, self.clock = settings, database, clock
+        self._cipher: Cipher | None = None
+
+    def read(self, user_id: str) -> tuple[StoredAccount, TokenPair]:
+        """Read the account of a user, and its tokens in clear.
+
+        Raises:
+            ServiceNotConfigured: the user has not connected.
+            ReconnectNeeded, ActionNeeded: see :meth:`tokens`.
+        """
+        with self._database.transaction() as connection:
+            account, installation = stored.read_account(connection, user_id), stored.installation_id(connection)
+        if account is None:
+            raise ServiceNotConfigured("This user has not connected Trakt: run `aperture trakt connect USER`.")
+        return account, self.tokens(account, installation)
+
+    def tokens(self, account: StoredAccount, installation: str) -> TokenPair:
+        """Return the tokens of an account in clear.
+
+        Raises:
+            ReconnectNeeded: they are void, belong to another installation, or were stored with another key.
+            ActionNeeded: Trakt asked the user for something less than a day ago.
+        """
+        if account.installation_id != installation:
+            reason = "another installation connected it, of which this one is a copy or a restored backup"
+            raise ReconnectNeeded(account.name, reason)
+        if account.state == "reconnect":
+            raise ReconnectNeeded(account.name, account.trouble or "its tokens are void")
+        if account.state == "parked" and self.clock.now() < account.changed_at + PARKED_FOR:
+            raise ActionNeeded(account.name, account.trouble or "Trakt refuses the account")
+        try:
+            return self.decrypt(account)
+        except WrongKey:
+            reason = "its tokens were stored with another APERTURE_SECRET_KEY (setting that one again helps, too)"
+            raise ReconnectNeeded(account.name, reason) from None
+
+    def write(self, user_id: str, tokens: TokenPair) -> None:
+        """Store new tokens of a user; they are committed at the end."""
+        with self._database.transaction() as connection:
+            stored.write_tokens(connection, user_id, **self.encrypt(tokens))
+
+    def note_state(self, user_id: str, problem: UserProblem | None) -> None:
+        """Record what is wrong with an account; None: nothing."""
+        state: AccountState = "connected"
+        if problem is not None:
+            state = "reconnect" if isinstance(problem, ReconnectNeeded) else "parked"
+        reason = problem.reason if problem is not None else None
+        with self._database.transaction() as connection:
+            stored.set_state(connection, user_id, state, reason, now=self.clock.now())
+
+    @contextmanager
+    def lease(self, user_id: str) -> Iterator[None]:
+        """Use the tokens of a user alone among all processes, so that none is spent twice.
+
+        Raises:
+            ServiceBusy: another process uses them for minutes.
+        """
+        patience = LEASE_PATIENCE_SECONDS
+        with ExitStack() as stack:
+            try:
+                lease = self._database.lease(
+                    f"trakt:{user_id}", waiting=lambda seconds: None, patience_seconds=patience
+                )
+                stack.enter_context(lease)
+            except TimeoutError:
+                raise ServiceBusy("Another process has been renewing the tokens of this user for minutes.") from None
+            yield
+
+    def encrypt(self, tokens: TokenPair) -> dict[str, Any]:
+        """Return tokens as columns of the table."""
+        cipher = self._get_cipher()
+        return {
+            "access_token": cipher.encrypt(tokens.access_token),
+            "refresh_token": cipher.encrypt(tokens.refresh_token),
+            "issued_at": tokens.issued_at,
+            "expires_at": tokens.expires_at,
+        }
+
+    def decrypt(self, account: StoredAccount) -> TokenPair:
+        """Return the tokens of an account. Raises WrongKey."""
+        cipher = self._get_cipher()
+        access_token, refresh_token = cipher.decrypt(account.access_token), cipher.decrypt(account.refresh_token)
+        return TokenPair(access_token, refresh_token, account.issued_at, account.expires_at)
+
+    def _get_cipher(self) -> Cipher:
+        if self._cipher is None:
+            key = self._settings.secret_key
+            if key is None:
+                raise WrongKey
+            self._cipher = Cipher(key.get_secret_value())
+        return self._cipher
+
+
+class UserAccess:
+    """A user's access to Trakt: the token of the moment. Raises as :meth:`TokenStore.read`.
+
+    Args:
+        sign_in: connects to Trakt's sign-in.
+        note_pause: is told of failures that concern everybody.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        user_id: str,
+        sign_in: Callable[[], AbstractContextManager[TraktSignIn]],
+        note_pause: Callable[[AppRefused | EdgeBlocked], None],
+    ) -> None:
+        self._store, self._user_id = store, user_id
+        self._sign_in, self._note_pause = sign_in, note_pause
+        account, self._tokens = store.read(user_id)
+        self.name = account.name
+        self.has_trouble = False
+        self._is_postponed = False
+
+    def token(self) -> str:
+        """Return an access token with more than a tenth of its life left, if Trakt renews it, or else a valid one."""
+        now = self._store.clock.now()
+        if self._tokens.is_due(now) and not (self._is_postponed and now < self._tokens.expires_at):
+            try:
+                self._renew(None)
+            except ServicePaused:
+                raise
+            except ServiceUnavailable as error:
+                if now >= self._tokens.expires_at:
+                    raise
+                self._is_postponed = True
+                log.info("%s; the token of %s is still valid and will be renewed later", error, self.name)
+        return self._tokens.access_token
+
+    def renew(self, refused: str) -> str:
+        """Return another token than the one that Trakt refused."""
+        self._renew(refused)
+        return self._tokens.access_token
+
+    def report(self, error: ServiceError) -> None:
+        """Record what a failure means for the account, or for everybody."""
+        self.has_trouble = True
+        if isinstance(error, UserProblem):
+            self._store.note_state(self._user_id, error)
+        elif isinstance(error, (AppRefused, EdgeBlocked)):
+            self._note_pause(error)
+
+    def _renew(self, refused: str | None) -> None:
+        """Renew the tokens, unless another process has done so since they were read."""
+        with self._store.lease(self._user_id):
+            _, tokens = self._store.read(self._user_id)
+            if tokens.access_token == refused or tokens.is_due(self._store.clock.now()):
+                tokens = self._exchange(tokens)
+        self._tokens = tokens
+
+    def _exchange(self, tokens: TokenPair) -> TokenPair:
+        try:
+            with self._sign_in() as client:
+                renewed = client.refresh(tokens.refresh_token)
+        except InvalidGrant:
+            # Another installation of an older version, or a database without working locks, may have been faster.
+            _, newer = self._store.read(self._user_id)
+            if newer.refresh_token != tokens.refresh_token:
+                return newer
+            reason = (
+                "Trakt no longer knows its tokens (access was revoked there, or Trakt's answer with new ones was lost)"
+            )
+            problem = ReconnectNeeded(self.name, reason)
+            self.report(problem)
+            raise problem from None
+        # Committed before the first use: a token that was used and then lost could not be renewed.
+        self._store.write(self._user_id, renewed)
+        return renewed

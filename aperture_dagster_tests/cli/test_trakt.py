@@ -1,0 +1,194 @@
+"""``aperture trakt``: a user connects with a code, sees how the account stands, and disconnects."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from aperture_dagster.cli.doctor import Finding, examine
+from aperture_dagster.cli.main import main
+from aperture_dagster.cli.trakt import _show_code
+from aperture_dagster.resources.trakt.records import DeviceCode
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster_tests.sources.trakt_home import TraktHome, trakt_home
+
+Run = Callable[..., Result]
+QUICK = {"trakt_device_interval": 0}
+
+
+@pytest.fixture
+def home(serve: Callable[..., Any]) -> Iterator[TraktHome]:
+    with trakt_home(serve, stand_ins=QUICK) as opened:
+        yield opened
+
+
+@pytest.fixture
+def run(home: TraktHome, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run commands with the settings of the home; None unsets one."""
+    settings = home.settings
+    variables = {
+        "APERTURE_HOME": str(settings.home),
+        "APERTURE_DATABASE_URL": settings.database_url.get_secret_value() if settings.database_url else "",
+        "APERTURE_SECRET_KEY": settings.secret_key.get_secret_value() if settings.secret_key else "",
+        "APERTURE_TRAKT_URL": settings.trakt_url,
+        "APERTURE_TRAKT_AUTH_URL": settings.trakt_auth_url,
+        "APERTURE_HTTP_ATTEMPTS": "1",
+        "TRAKT_CLIENT_ID": settings.trakt_client_id or "",
+        "TRAKT_CLIENT_SECRET": settings.trakt_client_secret.get_secret_value() if settings.trakt_client_secret else "",
+    }
+
+    def running(*arguments: str, **changed: str) -> Result:
+        with monkeypatch.context() as patched:
+            for name, value in {**variables, **changed}.items():
+                patched.setenv(name, value)
+            # Wide enough for every message on one line.
+            patched.setenv("COLUMNS", "400")
+            return CliRunner().invoke(main, ["trakt", *arguments])
+
+    return running
+
+
+def answered(home: TraktHome, answer: Callable[[str], None]) -> threading.Thread:
+    """Answer the next code that waits on Trakt's page."""
+
+    def answering() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if codes := home.state.trakt_codes():
+                # The program sees at least one "not yet".
+                time.sleep(0.3)
+                answer(codes[-1])
+                return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=answering)
+    thread.start()
+    return thread
+
+
+def test_a_user_connects_with_a_code_and_disconnects(
+    home: TraktHome, run: Run, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+):
+    caplog.set_level(logging.DEBUG)
+    entered: list[str] = []
+
+    def enter(code: str) -> None:
+        entered.append(code)
+        home.state.trakt_approve("ada-on-trakt", code)
+
+    thread = answered(home, enter)
+    done = run("connect", "ADA")
+    thread.join()
+    assert done.exit_code == 0, done.output
+    (code,) = entered
+    assert f"/activate/{code}" in done.output and f"the code {code} at" in done.output
+    assert "ada is connected to the account ada-on-trakt" in done.output
+    assert "personal tool" in done.output and "APERTURE_TRAKT_SYNC_ONLY=true" in done.output
+    assert home.look("ada") == "ada-on-trakt"
+    shown = run("status")
+    assert shown.exit_code == 0, shown.output
+    assert "ada-on-trakt" in shown.output and "Trakt accepts the app" in shown.output
+    sessions = home.state.trakt.sessions_of(home.state.trakt.account("ada-on-trakt"))
+    secrets = [token for one in sessions for token in (one.access_token, one.refresh_token)]
+    secrets += [*home.settings.secret_values(), *home.state.trakt.codes]
+    everything = done.output + shown.output + caplog.text + "".join(capfd.readouterr())
+    assert not [secret for secret in secrets if secret in everything]
+    assert code not in caplog.text
+    gone = run("disconnect", "ada")
+    assert gone.exit_code == 0 and "ratings are kept" in gone.output
+    assert home.states() == {} and not home.state.trakt.is_valid(sessions[-1])
+    again = run("disconnect", "ada")
+    assert again.exit_code == 1 and "ada has not connected" in again.output
+
+
+def test_a_denied_code_connects_nobody(home: TraktHome, run: Run):
+    thread = answered(home, home.state.trakt_deny)
+    done = run("connect", "ada")
+    thread.join()
+    assert done.exit_code == 1 and "refused on Trakt's page" in done.output
+    assert home.states() == {}
+
+
+def test_two_users_on_one_account_are_pointed_out(home: TraktHome, run: Run):
+    home.accounts.connect("ben", home.grant("family"))
+    thread = answered(home, lambda code: home.state.trakt_approve("family", code))
+    done = run("connect", "ada", APERTURE_TRAKT_SYNC_ONLY="true")
+    thread.join()
+    assert done.exit_code == 0 and "ben is connected to the same account" in done.output
+    assert "APERTURE_TRAKT_SYNC_ONLY is on" in done.output
+
+
+@pytest.mark.parametrize("setting", ["TRAKT_CLIENT_ID", "TRAKT_CLIENT_SECRET", "APERTURE_SECRET_KEY"])
+def test_without_a_setting_nothing_is_sent_and_it_is_named(home: TraktHome, run: Run, setting: str):
+    for command in (["connect", "ada"], ["status"]):
+        refused = run(*command, **{setting: ""})
+        assert refused.exit_code == 1 and f"{setting} is not set" in refused.output
+    if setting == "APERTURE_SECRET_KEY":
+        assert "secrets.token_urlsafe(32)" in refused.output
+    assert home.count() == 0
+
+
+def test_an_unknown_user_is_named_before_a_code_is_made(home: TraktHome, run: Run):
+    refused = run("connect", "adda")
+    assert refused.exit_code == 1 and "Did you mean ada" in refused.output
+    assert home.count() == 0
+
+
+def test_the_status_says_who_has_to_do_what(home: TraktHome, run: Run):
+    assert "Nobody has connected" in run("status").output
+    home.connect("ada", "ben")
+    home.do("INSERT INTO works (work_id, media_type) VALUES (1, 'movie')")
+    home.do(
+        "INSERT INTO rating_outbox (user_id, work_id, rating, rated_at, queued_at, due_at) "
+        "VALUES ('ben', 1, 9, now(), now(), now())"
+    )
+    shown = run("status", APERTURE_SECRET_KEY="another key")
+    assert shown.exit_code == 1
+    assert shown.output.count("connect again") == 2 and "another APERTURE_SECRET_KEY" in shown.output
+    home.state.trakt_invalidate("ada")
+    with pytest.raises(Exception, match="connect again"):
+        home.look("ada")
+    shown = run("status")
+    lines = {line.split()[0]: line for line in shown.output.splitlines() if line.strip()}
+    assert shown.exit_code == 1 and "connect again" in lines["ada"] and "no longer knows" in lines["ada"]
+    assert " connected " in lines["ben"] and " 1 " in lines["ben"]
+    home.state.trakt_set(app="deleted")
+    refused = run("status")
+    assert refused.exit_code == 1 and "no user has to connect again" in refused.output
+    home.state.trakt_set(app=None)
+    home.state.add_fault(FaultRule("trakt", status=500))
+    down = run("status", APERTURE_HTTP_RETRY_WAIT_SECONDS="0.001")
+    assert down.exit_code == 1 and "answered 500" in down.output and "ben" in down.output
+
+
+def test_the_doctor_examines_the_app_and_the_accounts(home: TraktHome):
+    def finding() -> Finding:
+        return next(one for one in examine(home.settings) if one.what == "Trakt")
+
+    home.connect("ada", "ben")
+    assert finding().state == "ok" and "2 users" in finding().message
+    home.do("UPDATE trakt_accounts SET installation_id = 'another' WHERE user_id = 'ada'")
+    assert finding().state == "warning" and "ada: another installation" in finding().message
+    home.state.trakt_set(app="blocked")
+    assert finding().state == "failed" and "TRAKT_CLIENT_ID" in finding().message
+    settings = home.settings
+    home.use(settings.model_copy(update={"secret_key": None}))
+    assert finding().state == "warning" and "APERTURE_SECRET_KEY" in finding().message
+    home.use(settings.model_copy(update={"trakt_client_id": None}))
+    assert finding().state == "off"
+
+
+def test_a_terminal_gets_a_code_to_scan(capsys: pytest.CaptureFixture[str]):
+    code = DeviceCode("device", "ABCD1234", "https://auth.trakt.tv/activate", 600, 5)
+    for is_terminal in (True, False):
+        _show_code(Console(force_terminal=is_terminal), "ada", code)
+        shown = capsys.readouterr().out
+        assert "https://auth.trakt.tv/activate/ABCD1234" in shown
+        assert ("▄" in shown) is is_terminal
