@@ -27,6 +27,7 @@ from aperture_dagster.storage.suggestions import (
     dismiss as dismiss_title,
 )
 
+SHOWN_USERS = 3
 HEADINGS = (("movie", "Films"), ("series", "Series"))
 NOTHING = "Nothing is suggested yet: run the job generate_discovery_suggestions, which needs a TMDb key."
 # TMDb's terms ask for both.
@@ -47,7 +48,7 @@ def discover(user: str | None, count: int, dismissed: bool) -> None:
         with Database(settings).transaction() as connection:
             if user is None:
                 rows = household_table(connection, country=settings.country)
-                last = [("Would please", lambda row: ", ".join(row["users"]))]
+                last = [("Would please", _pleased)]
             else:
                 person = find_user(connection, user)
                 if dismissed:
@@ -108,6 +109,12 @@ def _show_dismissed(console: Console, rows: Sequence[Mapping[str, Any]]) -> None
     for row in rows:
         name = f"tmdb:{row['media_type']}:{row['tmdb_id']}" if row["tmdb_id"] else f"imdb:{row['imdb_id']}"
         console.print(Text(f"{row['dismissed_at']:%Y-%m-%d}  {row['title']}  {name}"))
+
+
+def _pleased(row: Mapping[str, Any]) -> str:
+    """Name those whom a title would please most, and count the others."""
+    names, others = row["users"][:SHOWN_USERS], len(row["users"]) - SHOWN_USERS
+    return ", ".join(names) + (f" and {others} more" if others > 0 else "")
 
 
 def _title(row: Mapping[str, Any]) -> Text:

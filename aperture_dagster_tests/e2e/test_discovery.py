@@ -9,8 +9,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
+from aperture_dagster.cli.main import main
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.faults import FaultRule
@@ -122,6 +124,20 @@ def test_people_get_what_resembles_their_taste_and_nothing_with_something_agains
         assert home.titles("ann", "series")[0].startswith("Heist")
 
 
+def test_the_command_shows_lists_with_reasons_and_where_to_stream(
+    discovered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with discovered() as home:
+        said = command(home, monkeypatch, "discover", "ann", "--count", "3")
+        rows = [line for line in said.splitlines() if "Heist" in line]
+        assert len(rows) == 6 and all("Because you liked Heist" in line for line in rows)
+        assert "Where to stream (DE)" in said and "JustWatch" in said and "TMDb" in said
+        together = command(home, monkeypatch, "discover", "--count", "1")
+        assert "Would please" in together and "ann" in together
+        dismiss(home, monkeypatch, "kid", "Heist 1031")
+        assert "tmdb:movie:1031" in command(home, monkeypatch, "discover", "kid", "--dismissed")
+
+
 def test_a_suggestion_says_why_and_where_to_stream(discovered: Any) -> None:
     with discovered() as home:
         (top, *_) = home.rows("ann")
@@ -212,15 +228,18 @@ def test_without_a_key_the_job_says_so_and_keeps_what_there_is(discovered: Any) 
 
 def dismiss(home: Discovering, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
     """Run ``aperture dismiss``; return what it says."""
-    from click.testing import CliRunner
+    return command(home, monkeypatch, "dismiss", *arguments)
 
-    from aperture_dagster.cli.main import main
 
+def command(home: Discovering, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """Run a command that succeeds; return what it says."""
     with monkeypatch.context() as patched:
         settings = home.home.settings
         patched.setenv("APERTURE_HOME", str(settings.home_path))
         patched.setenv("APERTURE_DATABASE_URL", str(settings.database_url.get_secret_value()))
-        result = CliRunner().invoke(main, ["dismiss", *arguments])
+        patched.setenv("APERTURE_COUNTRY", "DE")
+        patched.setenv("COLUMNS", "200")
+        result = CliRunner().invoke(main, list(arguments))
     assert result.exit_code == 0, result.output
     return result.output
 
