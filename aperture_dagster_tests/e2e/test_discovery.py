@@ -302,6 +302,8 @@ def test_what_was_watched_or_rated_elsewhere_is_not_suggested(discovered: Any) -
             user=first["user_id"],
             work=second["work_id"],
         )
+        found = run_check(home.home, "discovery_candidates", "hold_nothing_known")
+        assert (found.description or "").startswith("2 suggestions")
         home.discover()
         assert not {first["title"], second["title"]} & set(home.titles("ann"))
         assert {first["title"], second["title"]} <= set(home.titles("kid"))
