@@ -198,8 +198,9 @@ def test_a_day_later_only_what_is_new_or_old_is_requested(discovered: Any) -> No
         metadata = home.discover()
         assert "Newcomer" in home.titles("ann")
         assert max(home.details().values()) == 1
-        assert metadata["details_requested"] == metadata["dagster/row_count"]
-        assert metadata["embedded"] == 1, "equal texts are not embedded again"
+        # At the border of two pages, a list repeats one title and hides another.
+        assert metadata["details_requested"] >= metadata["dagster/row_count"] - 2
+        assert metadata["embedded"] == metadata["added"] <= 3, "equal texts are not embedded again"
 
 
 def test_details_have_a_budget_that_users_share_in_turns_and_the_next_day_continues(discovered: Any) -> None:
@@ -302,6 +303,8 @@ def test_what_was_watched_or_rated_elsewhere_is_not_suggested(discovered: Any) -
             user=first["user_id"],
             work=second["work_id"],
         )
+        found = run_check(home.home, "discovery_candidates", "hold_nothing_known")
+        assert (found.description or "").startswith("2 suggestions")
         home.discover()
         assert not {first["title"], second["title"]} & set(home.titles("ann"))
         assert {first["title"], second["title"]} <= set(home.titles("kid"))
@@ -432,8 +435,8 @@ def test_a_merged_id_is_found_by_its_imdb_id_and_stays_dismissed(
         assert "Heist 1030" in home.titles("kid")
 
 
-def test_old_titles_are_deleted_and_vectors_follow_the_model(discovered: Any) -> None:
-    with discovered() as home:
+def test_titles_that_nobody_is_suggested_any_more_are_deleted_with_all_that_is_made_of_them(discovered: Any) -> None:
+    with discovered(discovery_minimum_votes=100_000) as home:
         home.clock.moment += 61 * DAY
         home.home.rows("UPDATE discovery_pool SET wanted_at = :then WHERE title LIKE 'Space%' RETURNING 1", then=NOW)
         home.home.rows("UPDATE tmdb_metadata SET recommended_tmdb_ids = '{}' RETURNING 1")

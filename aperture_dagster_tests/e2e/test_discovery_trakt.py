@@ -41,6 +41,7 @@ def connected(household: Any) -> Any:
                 "trakt_client_secret": simulator.state.settings.trakt_client_secret,
                 "secret_key": "a key with which tokens are encrypted",
                 "http_attempts": 1,
+                "discovery_per_list": 200,
             }
             settings = load_settings(**home.settings.model_dump(exclude_unset=True) | trakt | overrides)
             found = Discovering(simulator, Household(settings, home.instance, clock=clock), clock)
