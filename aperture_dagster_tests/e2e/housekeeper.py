@@ -1,8 +1,8 @@
 """A program that runs jobs from stdin, one JSON object per line, with the settings of its environment.
 
 ``{"job": name}`` runs a job for all users. ``settings`` overrides some settings, ``crash`` makes the embedder fail
-half-way with an error that contains every secret, and ``ticks`` evaluates the sensors afterwards. A line on stdout
-answers each object.
+half-way with an error that contains every secret, ``connect`` connects a user to Trakt with these tokens, and ``ticks``
+evaluates the sensors afterwards. A line on stdout answers each object.
 """
 
 from __future__ import annotations
@@ -15,11 +15,17 @@ from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import Embedders
+from aperture_dagster.resources.trakt.records import parse_tokens
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.sources.trakt import TraktAccounts
+from aperture_dagster.storage.people import read_users
 from aperture_dagster_tests.household import Household
 
 ANSWER = "housekeeper: "
+PER_USER = ("sync_watch_history", "generate_recommendations", "sync_trakt_ratings", "send_requests")
 
 
 class Careless:
@@ -43,8 +49,13 @@ def obey(order: dict[str, Any], instance: dg.DagsterInstance) -> dict[str, Any]:
     parts = {"embedders": Embedders(settings, make=Careless)} if order.get("crash") else {}
     house = Household(settings, instance, **parts)
     answer: dict[str, Any] = {}
+    if "connect" in order:
+        database, clock = Database(settings), Clock()
+        with database.transaction() as connection:
+            user = read_users(connection)[0]
+        TraktAccounts(settings, database, clock).connect(user.user_id, parse_tokens(order["connect"], clock.now()))
     if "job" in order:
-        per_user = order["job"] in ("sync_watch_history", "generate_recommendations")
+        per_user = order["job"] in PER_USER
         result = house.run(order["job"], users=house.everyone() if per_user else None)
         answer["success"] = result.success
     if order.get("ticks"):

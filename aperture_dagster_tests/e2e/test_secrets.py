@@ -45,7 +45,12 @@ DATABASES = [name for name in secret_names() if name.endswith("database_url")]
 KEYS = [name for name in secret_names() if name not in DATABASES]
 # The stand-in's name of a key, by setting.
 STAND_INS_KEYS = {"media_server_api_key": "jellyfin_key", "embedder_api_key": "openai_key"}
-ADDRESSES = ("media_server_url", "tmdb_url", "tmdb_image_url", "omdb_url", "mdblist_url", "embedder_url")
+ADDRESSES = (
+    "media_server_url", "tmdb_url", "tmdb_image_url", "omdb_url", "mdblist_url", "embedder_url", "trakt_url",
+    "trakt_auth_url", "seerr_url",
+)  # fmt: skip
+# Only used here, never sent to a service.
+OWN_KEYS = ("secret_key",)
 
 
 def core(name: str) -> str:
@@ -171,11 +176,12 @@ class Echo:
 
     @property
     def heard(self) -> str:
-        return "\n".join(f"{asked.target} {asked.headers}" for asked in self._scripted.asked)
+        return "\n".join(f"{asked.target} {asked.headers} {asked.body}" for asked in self._scripted.asked)
 
     def answer(self, kind: str) -> None:
         def say(asked: Asked) -> Answer:
-            said = f"{asked.target} {asked.headers.get('authorization', '')} {asked.headers.get('x-emby-token', '')}"
+            keys = (asked.headers.get(name, "") for name in ("authorization", "x-emby-token", "x-api-key"))
+            said = f"{asked.target} {' '.join(keys)} {json.dumps(asked.body)}"
             page = {"content-type": "text/html"}
             if kind == "redirect":
                 return Answer(said, 302, {"location": f"http://elsewhere.example/{quote(said)}", **page})
@@ -190,7 +196,15 @@ class Echo:
         self._scripted.say(say)
 
 
-FAILING_JOBS = ("sync_users", "enrich_metadata", "enrich_mdblist", "generate_embeddings")
+FAILING_JOBS = (
+    "sync_users", "enrich_metadata", "enrich_mdblist", "generate_embeddings", "sync_trakt_ratings", "send_requests",
+)  # fmt: skip
+# A user's token of Trakt is about to end, whatever became of the account and of the app before.
+OLD_TOKEN = (
+    "UPDATE trakt_accounts SET state = 'connected', trouble = NULL, expires_at = now() + interval '1 second'",
+    "DELETE FROM facts WHERE name = 'trakt_pause'",
+)
+REQUESTS_ON = {"send_requests": True, "requests_dry_run": False}
 
 
 @pytest.fixture
@@ -230,6 +244,9 @@ def test_no_secret_is_left_behind(database_url: str, postgres: str, echo: Echo, 
             "omdb_url": simulator.omdb_url,
             "mdblist_url": simulator.mdblist_url,
             "embedder_url": simulator.openai_url,
+            "trakt_url": simulator.trakt_url,
+            "trakt_auth_url": simulator.trakt_auth_url,
+            "seerr_url": simulator.seerr_url,
         }
         assert set(well) == set(ADDRESSES)
         environment = {
@@ -248,6 +265,7 @@ def test_no_secret_is_left_behind(database_url: str, postgres: str, echo: Echo, 
             "APERTURE_TMDB_REQUESTS": "900",
             "APERTURE_TMDB_PERIOD_SECONDS": "1",
             "APERTURE_MDBLIST_REQUESTS": "900",
+            "TRAKT_CLIENT_ID": stand_ins.trakt_client_id,
             **{environment_names(name)[0]: value for name, value in secrets.items()},
             **{environment_names(name)[0]: value for name, value in well.items()},
         }
@@ -255,11 +273,20 @@ def test_no_secret_is_left_behind(database_url: str, postgres: str, echo: Echo, 
         try:
             for job in ("sync_users", "sync_movies", "sync_series"):
                 assert house.do(job)["success"], job
+            tokens = simulator.state.trakt_connect("somebody")
+            house.do(connect=tokens)
+            assert house.do("sync_trakt_ratings")["success"]
             wrong = dict.fromkeys(ADDRESSES, echo.url)
             for kind in ("401", "429", "redirect", "page", "cut off", "wrong shape"):
                 echo.answer(kind)
-                outcomes = {job: house.do(job, settings=wrong)["success"] for job in FAILING_JOBS}
+                run_statements(database_url, *OLD_TOKEN)
+                outcomes = {job: house.do(job, settings=wrong | REQUESTS_ON)["success"] for job in FAILING_JOBS}
                 assert not outcomes["sync_users"] and not outcomes["generate_embeddings"], (kind, outcomes)
+                # An expired token reached the sign-in, a valid one the service.
+                run_statements(
+                    database_url, *OLD_TOKEN, "UPDATE trakt_accounts SET expires_at = now() + interval '9 h'"
+                )
+                house.do("sync_trakt_ratings", settings=wrong)
                 # Make failed titles due again at once.
                 run_statements(database_url, "UPDATE fetches SET due_at = now() - interval '1 second'")
             assert not house.do("generate_embeddings", crash=True)["success"]
@@ -270,16 +297,20 @@ def test_no_secret_is_left_behind(database_url: str, postgres: str, echo: Echo, 
                 echo.answer("401")
                 said += doctor(environment | {"APERTURE_DATABASE_URL": refused} | in_environment(wrong))
             house.do(ticks=True)
+            house.do(connect=simulator.state.trakt_connect("somebody"))
             for job in (*FAILING_JOBS, "sync_watch_history", "generate_recommendations"):
                 assert house.do(job)["success"], job
             said += doctor(environment)
+            said.append(("the arguments of all processes", "\n".join(arguments())))
         finally:
             house.close()
     assert all_gone(tmp_path), processes_of(tmp_path)
 
     heard = echo.heard
-    unheard = [name for name in KEYS if core(name) not in heard]
-    assert not unheard, "the services of this test must receive the key of each setting"
+    unheard = [name for name in KEYS if core(name) not in heard and name not in OWN_KEYS]
+    assert not unheard, f"the services of this test must receive the key of each setting: {unheard}"
+    of_user = [tokens["access_token"], tokens["refresh_token"]]
+    assert all(token in heard for token in of_user), "they must receive the tokens of a user, too"
     said += [("stdout", house.said), *files_below(tmp_path), *tables_of(database_url)]
     said += tables_of(aside.render_as_string(hide_password=False))
     log = data_directory(postgres) / "log"
@@ -288,6 +319,7 @@ def test_no_secret_is_left_behind(database_url: str, postgres: str, echo: Echo, 
     for place in ("stdout", "table event_logs", "table users", str(home / "failures.log"), str(outside / "stderr")):
         assert everything[place], f"nothing was read from {place}"
     assert "***" in everything["table event_logs"], "repeated keys are masked"
+    assert not [place for place, content in said if any(token in content for token in of_user)]
     leaks = {place: secrets for place, content in said if (secrets := found_in(content))}
     assert not leaks, {place: (names, passage(dict(said)[place], names[0])) for place, names in leaks.items()}
 
@@ -296,6 +328,14 @@ def passage(content: str, name: str) -> str:
     """Return the text around a secret."""
     place = min(found for trace in TRACES[name] if (found := content.find(trace)) >= 0)
     return content[max(place - 200, 0) : place + 60]
+
+
+def arguments() -> Iterator[str]:
+    """Yield the arguments of every process on the machine."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        # A process may end while this looks at it.
+        with contextlib.suppress(OSError):
+            yield path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
 
 
 def in_environment(settings: dict[str, str]) -> dict[str, str]:
