@@ -377,7 +377,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
     ),
     Deviation(
         "tmdb", "answer", "undeclared",
-        where=(f"{_TV}/watch/providers results.??.*",),
+        where=(f"{_MOVIE}/watch/providers results.??.*", f"{_TV}/watch/providers results.??.*"),
         differs="more kinds of offers are present",
         because="The same five kinds exist in every country; the example of the specification had some of them.",
         instead=_as_flatrate,

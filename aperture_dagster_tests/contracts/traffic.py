@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from aperture_dagster.library.listed import DiscoverFilters
 from aperture_dagster.resources.errors import BadAnswer, NotFound
 from aperture_dagster.resources.media_server.jellyfin import JellyfinReader
 from aperture_dagster.resources.media_server.jellyfin_writer import JellyfinWriter
@@ -173,6 +174,8 @@ def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int =
             # A blank title is refused by the client: its answer is recorded all the same.
             with nullcontext() if title.title.strip() else pytest.raises(BadAnswer):
                 tmdb.title(title.media_type, title.tmdb_id)
+                tmdb.pool_title(title.media_type, title.tmdb_id)
+            tmdb.recommendations(title.media_type, title.tmdb_id, 2)
             tmdb.find(title.media_type, imdb_id=title.imdb_id, tvdb_id=title.tvdb_id)
         for number in sorted({title.collection[0] for title in titles if title.collection})[::every]:
             tmdb.collection(number)
@@ -180,6 +183,11 @@ def read_all_of_tmdb(served: RunningSimulator, called: set[str], *, every: int =
             for name in ("popular", "top_rated", "trending"):
                 tmdb.listed(media_type, name, 1)
                 tmdb.listed(media_type, name, 2)
+            for filters in (
+                DiscoverFilters(genre_ids=(18, 35), keyword_ids=(1,), person_ids=(2,), language="en"),
+                DiscoverFilters(within_days=90),
+            ):
+                tmdb.discover(media_type, filters, 2, today=served.state.today.date())
         assert tmdb.find("movie", imdb_id="tt0") is None
         for ask in (partial(tmdb.title, "movie"), tmdb.collection):
             with pytest.raises(NotFound):
