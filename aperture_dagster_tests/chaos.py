@@ -36,8 +36,11 @@ SECONDS = 180
 VOLATILE_COLUMNS = {
     "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at", "due_at",
     "synced_at", "full_synced_at", "activated_at", "rated_at", "noted_at", "change_id", "unused_since", "read_at",
-    "changed", "listed_at",
+    "changed", "listed_at", "wanted_at", "listed_since",
 }  # fmt: skip
+# Of these tables only; rows of ``facts`` that every home makes up for itself.
+VOLATILE_ELSEWHERE = {("fetches", "added_at")}
+VOLATILE_FACTS = "name <> 'installation'"
 # Published folders and files are named after our ids of works, and dated.
 VOLATILE_TABLES = {"services", "quota", "merges", "published_entries"}
 VOLATILE_FILES = ("postgres", "dagster", "libraries", "log-of-plays.json")
@@ -272,11 +275,14 @@ def _name_of(process: psutil.Process) -> str:
 def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
     """Return the sorted rows of all tables, with the media server's ids instead of the ids of works and items.
 
-    Our own ids may differ after a kill.
+    Our own ids may differ after a kill. Works outside the library are named by TMDb's ids.
     """
     from aperture_dagster.storage.tables import metadata
 
-    work = "(SELECT min(server_item_id) FROM titles named WHERE named.work_id = number)"
+    work = (
+        "coalesce((SELECT min(server_item_id) FROM titles named WHERE named.work_id = number), "
+        "(SELECT media_type || ' ' || tmdb_id FROM works named WHERE named.work_id = number))"
+    )
     item = "(SELECT server_item_id FROM all_items named WHERE named.item_id = number)"
     connection.execute(
         "CREATE TEMPORARY VIEW all_items AS SELECT item_id, server_item_id FROM titles UNION ALL "
@@ -298,10 +304,10 @@ def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
             columns = [
                 "(" + re.sub(r"\bnumber\b", f't."{column.name}"', named.get(column.name, "number")) + ")::text"
                 for column in table.columns
-                if column.name not in VOLATILE_COLUMNS
+                if column.name not in VOLATILE_COLUMNS and (table.name, column.name) not in VOLATILE_ELSEWHERE
             ]
-            ours = " WHERE NOT is_published" if table.name == "item_versions" else ""
-            statement = f"SELECT {', '.join(columns)} FROM {table.name} t{ours}"
+            compared = {"item_versions": "NOT is_published", "facts": VOLATILE_FACTS}.get(table.name, "true")
+            statement = f"SELECT {', '.join(columns)} FROM {table.name} t WHERE {compared}"
             found[table.name] = sorted(connection.execute(statement.encode()).fetchall(), key=str)
     published = f"SELECT list_key, rank, state, {work.replace('number', 'e.work_id')} FROM published_entries e"
     found["published"] = sorted(connection.execute(published.encode()).fetchall(), key=str)

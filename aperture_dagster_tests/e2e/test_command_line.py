@@ -63,7 +63,7 @@ def demo(home: Path, *arguments: str) -> dict[str, Any]:
 
 def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(home: Path):
     summary = demo(home)
-    lists = {"recommendations", "top_picks", "shows_you_watch", "published"}
+    lists = {"recommendations", "top_picks", "shows_you_watch", "discovery", "published"}
     assert set(summary) == {*COUNTS, *lists, "seconds", "requests", "rows_written"}
     assert all(type(summary[name]) is int and summary[name] > 0 for name in COUNTS)
     assert summary["users"] >= len(summary["recommendations"]) == 3
