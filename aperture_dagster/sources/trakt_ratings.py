@@ -25,6 +25,7 @@ from aperture_dagster.library.ratings import (
     RatingConflict,
     RatingMerge,
     SyncedRating,
+    TitleId,
     merge_ratings,
     needs_consent,
     newest,
@@ -101,7 +102,7 @@ class _Lists:
     """Ratings on Trakt by work, with the ids of all titles listed there, and the activities before they were read."""
 
     ratings: Mapping[int, SyncedRating]
-    ids: Collection[int]
+    ids: Collection[TitleId]
     activities: Mapping[str, str]
     incomplete: str | None
     unmatched: int
@@ -193,17 +194,22 @@ class RatingsSync:
                     if work is None:
                         unmatched += 1
                     else:
-                        synced = SyncedRating(rating.rating, whole_second(rating.rated_at), rating.ids.trakt)
+                        rated_at = whole_second(rating.rated_at)
+                        synced = SyncedRating(rating.rating, rated_at, rating.ids.trakt, media_type)
                         found.setdefault(work, []).append(synced)
         if unmatched:
             self._log.warning(
                 f"{self._user.name}: {unmatched:,} ratings on Trakt are of titles whose ids are unknown, or belong to "
                 "several titles here; they were left alone."
             )
-        trakt_ids = {rating.ids.trakt for one in lists.values() for rating in one.ratings}
         return _Lists(
             {work: newest(ratings) for work, ratings in found.items()},
-            {one for one in trakt_ids if one is not None},
+            {
+                (media_type, rating.ids.trakt)
+                for media_type, one in lists.items()
+                for rating in one.ratings
+                if rating.ids.trakt is not None
+            },
             activities,
             incomplete,
             unmatched,

@@ -44,9 +44,11 @@ class WorkIds:
 
 def read_base(connection: Connection, user_id: str) -> dict[int, SyncedRating]:
     """Return a user's ratings on Trakt as they were last read and merged, by work."""
-    statement = "SELECT work_id, rating, rated_at, trakt_id FROM trakt_ratings WHERE user_id = :user"
+    statement = "SELECT work_id, rating, rated_at, trakt_id, media_type FROM trakt_ratings WHERE user_id = :user"
     rows = execute(connection, statement, user=user_id)
-    return {row.work_id: SyncedRating(row.rating, whole_second(row.rated_at), row.trakt_id) for row in rows}
+    return {
+        row.work_id: SyncedRating(row.rating, whole_second(row.rated_at), row.trakt_id, row.media_type) for row in rows
+    }
 
 
 def change_base(

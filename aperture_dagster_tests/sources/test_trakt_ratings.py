@@ -96,6 +96,17 @@ def test_removals_travel_both_ways(rated: RatedHome):
     assert rated.sync().rows_written == 0
 
 
+def test_a_removal_on_trakt_is_seen_though_a_series_has_the_films_number_there(rated: RatedHome):
+    rated.rate("ada", FILM, 8)
+    rated.rate("ada", SHOW, 7)
+    rated.sync()
+    titles = rated.state.trakt.titles
+    assert titles.of_key(FILM).number == titles.of_key(SHOW).number  # pyright: ignore[reportOptionalMemberAccess]
+    rated.rate_on_trakt("ada", FILM, None)
+    rated.sync()
+    assert rated.values() == rated.values_there() == {SHOW: 7}
+
+
 def test_a_rating_from_here_that_is_removed_there_stays_removed_whatever_the_server_has(rated: RatedHome):
     rated.rate_on_server("ada", FILM, 8)
     rated.sync()
