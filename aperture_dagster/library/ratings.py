@@ -77,7 +77,7 @@ class RatingMerge:
         base: all ratings on Trakt as they are known now, by work.
         write: ratings to write here.
         push: ratings to write on Trakt; all others that waited for that have no need to.
-        unknown: works that an incomplete list does not mention, for which nothing was decided.
+        unknown: works for which nothing was decided: an incomplete list does not mention them, or they are unclear.
         conflicts: what was rated on both sides.
         held_here, held_on_trakt: number of removals that were left out because there are too many at once.
     """
@@ -116,6 +116,7 @@ def merge_ratings(
     edited: Collection[int] = (),
     echoes: Collection[int] = (),
     listed_ids: Collection[TitleId] = (),
+    unclear: Collection[int] = (),
     accept_removals: bool = False,
 ) -> RatingMerge:
     """Merge the ratings of a user, all by work.
@@ -130,14 +131,16 @@ def merge_ratings(
         echoes: works whose rating on Trakt is an earlier one from here, which a run pushed and did not live to confirm.
         listed_ids: all titles that Trakt listed, also of those that were not matched to one work. A title that
             is still listed was not removed; it may only belong to another work by now.
+        unclear: works that a title on Trakt may be whose ids belong to several works.
         accept_removals: whether to remove any number of ratings.
     """
     merge = RatingMerge()
     for work in base.keys() | here.keys() | trakt.keys():
         before, mine, theirs = base.get(work), here.get(work), trakt.get(work)
-        if theirs is None and before is not None and before.title_id in listed_ids:
+        is_listed = before is not None and before.title_id in listed_ids
+        if theirs is None and work not in unclear and is_listed:
             theirs = before
-        elif theirs is None and not is_complete:
+        elif theirs is None and (work in unclear or not is_complete):
             merge.unknown.add(work)
             if before is not None:
                 merge.base[work] = before

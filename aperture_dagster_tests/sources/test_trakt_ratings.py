@@ -326,7 +326,7 @@ def test_many_removals_stop_with_the_number_and_everything_else_goes_on(rated: R
     rated.rate_on_trakt("ada", SHOW, 3)
     for _ in range(2):
         report = rated.sync()
-        assert isinstance(report.refusal, RemovalRefused) and "12 ratings here" in str(report.refusal)
+        assert isinstance(report.refusal, RemovalRefused) and "would remove 12 here" in str(report.refusal)
         assert len(rated.values()) == 21 and rated.values()[SHOW] == 3
     assert rated.sync(accept_removals=True).removed_here == 12
     assert rated.values() == rated.values_there() and len(rated.values()) == 9
