@@ -334,10 +334,9 @@ class RatingsSync:
         ]
         if held:
             report.refusal = RemovalRefused(
-                f"Ratings that disappeared on one side would remove {' and '.join(held)} of {name}'s ratings. That is "
-                f"more than {MANY_REMOVALS} and more than {LARGE_SHARE:.0%}, so none was removed; everything else is "
-                f"in step. If it is right, materialize trakt_ratings for {name} with the config accept_removals: true "
-                f"{IN_THE_UI}."
+                f"Ratings that disappeared on one side would remove {' and '.join(held)} of {name}'s ratings: more than "
+                f"{MANY_REMOVALS} and {LARGE_SHARE:.0%}. None was removed, the rest is in step. If it is right, "
+                f"materialize it for {name} with accept_removals: true {IN_THE_UI}."
             )
 
     def _tell_confirmed(self, confirmed: Mapping[int, Edit]) -> None:
