@@ -334,8 +334,8 @@ class RatingsSync:
         ]
         if held:
             report.refusal = RemovalRefused(
-                f"Ratings that disappeared on one side would remove {' and '.join(held)} of {name}'s ratings: more than "
-                f"{MANY_REMOVALS} and {LARGE_SHARE:.0%}. None was removed, the rest is in step. If it is right, "
+                f"Ratings that disappeared on one side would remove {' and '.join(held)} of {name}'s ratings: more "
+                f"than {MANY_REMOVALS} and {LARGE_SHARE:.0%}. None was removed, the rest is in step. If it is right, "
                 f"materialize it for {name} with accept_removals: true {IN_THE_UI}."
             )
 
