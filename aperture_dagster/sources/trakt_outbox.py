@@ -32,7 +32,9 @@ PARKED_FOR = timedelta(days=30)
 NOT_FOUND = "Trakt does not know this title under any id known here; the rating is kept here."
 NOT_SHOWN = "Trakt accepted this and does not show it."
 UNSEEN = "Trakt accepted this; its list of ratings is not complete, so nobody knows whether it shows it."
-UNSURE = "Trakt's list of ratings is not complete, and this one may have been removed there."
+UNSURE = "Trakt's list of ratings is not complete, and this one may have changed there."
+# Some lists are never complete, which must not keep new ratings from Trakt for good.
+UNSURE_FOR = timedelta(days=1)
 UNCLEAR = "Trakt lists a title with the ids of several titles here, of which this is one; correct the ids first."
 REJECTED = "Trakt rejects this rating."
 INVALID = (400, 422)
@@ -115,14 +117,19 @@ class TraktOutbox:
 
         Args:
             unclear: works that Trakt lists under ids of several works; they wait.
-            unsure: works that an incomplete list does not mention; those that may have been removed there wait.
+            unsure: works that an incomplete list does not mention. They wait for a complete one: new ratings a day,
+                and those that Trakt had already, which may have been removed there, for as long as it takes.
         """
         now, due = self._clock.now(), self._due()
         with self._database.transaction() as connection:
             base, works = read_base(connection, self._user_id), works_to_push(connection, due)
             held = {
                 UNCLEAR: due.keys() & set(unclear),
-                UNSURE: {work for work in due.keys() & set(unsure) if _is_known(due[work], base.get(work))},
+                UNSURE: {
+                    work
+                    for work in due.keys() & (set(unsure) - set(unclear))
+                    if _is_known(due[work], base.get(work)) or now - due[work].queued_at < UNSURE_FOR
+                },
             }
             for detail, chosen in held.items():
                 postpone(connection, self._user_id, due_at=now + LONGEST_WAIT, detail=detail, works=chosen)

@@ -66,6 +66,20 @@ def test_a_rating_that_an_incomplete_list_lacks_is_not_given_again(rated: RatedH
     assert "not complete" in entry["detail"]
 
 
+def test_a_newer_rating_in_the_missing_part_of_a_list_is_not_pushed_over(rated: RatedHome):
+    rated.rate("ada", FILM, 8)
+    rated.sync()
+    rated.rate("ada", FILM, 3)
+    rated.home.wait(60)
+    rated.rate_on_trakt("ada", FILM, 6)
+    rated.state.trakt_set(paged=True, lost_rows=1)
+    rated.sync()
+    assert rated.values_there() == {FILM: 6}
+    rated.state.trakt_set(lost_rows=0)
+    rated.sync()
+    assert rated.values() == rated.values_there() == {FILM: 6}
+
+
 def test_a_list_that_is_never_complete_blocks_neither_edits_nor_removals(rated: RatedHome):
     rated.rate("ada", FILM, 8)
     rated.sync()
@@ -73,6 +87,9 @@ def test_a_list_that_is_never_complete_blocks_neither_edits_nor_removals(rated: 
     rated.rate("ada", FILM, None)
     rated.rate("ada", OTHER, 6)
     rated.rate_on_trakt("ada", THIRD, 4)
+    rated.sync()
+    assert rated.values_there() == {THIRD: 4}
+    rated.home.wait(90_000)
     rated.state.reset_counters()
     rated.sync()
     assert rated.home.count("GET /sync/ratings/{kind}") == 4, "once before and once after the push"
