@@ -133,13 +133,7 @@ class _Run:
         for key, outcome in self.served.items():
             if only_changed and not outcome.rows_written and not outcome.record:
                 continue
-            metadata = {"user": self._name(key)} | outcome.metadata | {"rows_written": outcome.rows_written}
-            if outcome.requests:
-                metadata["requests"] = outcome.requests
-            tags = {VERSION_TAG: outcome.version}
-            self._context.log_event(
-                dg.AssetMaterialization(self._context.asset_key, partition=key, metadata=metadata, tags=tags)
-            )
+            record_user(self._context, key, self._name(key), outcome)
 
     def failure(self) -> dg.Failure:
         """Describe the failure of a step that served some users and others not."""
@@ -161,6 +155,15 @@ class _Run:
 
     def _name(self, key: str) -> str:
         return self._users[key].name if key in self._users else key
+
+
+def record_user(context: dg.AssetExecutionContext, key: str, name: str, outcome: UserOutcome) -> None:
+    """Log a materialization of a user's partition, with its own data version."""
+    metadata = {"user": name} | outcome.metadata | {"rows_written": outcome.rows_written}
+    if outcome.requests:
+        metadata["requests"] = outcome.requests
+    tags = {VERSION_TAG: outcome.version}
+    context.log_event(dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags))
 
 
 def _last_run_succeeded(context: dg.AssetExecutionContext) -> bool:

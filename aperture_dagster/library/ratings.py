@@ -14,6 +14,8 @@ from math import floor
 from typing import Literal
 
 Side = Literal["here", "trakt"]
+# A title on Trakt by media type and id: films and series are numbered separately there.
+TitleId = tuple[str, int]
 LOWEST, HIGHEST = 1, 10
 # Dates are compared in whole seconds, and may have been rounded on the way.
 TOLERANCE = timedelta(seconds=2)
@@ -36,11 +38,17 @@ class LocalRating:
 
 @dataclass(frozen=True, slots=True)
 class SyncedRating:
-    """A rating on Trakt; ``trakt_id`` is its title's id there."""
+    """A rating on Trakt; ``trakt_id`` is its title's id there, which is unique among titles of a media type."""
 
     value: int
     rated_at: datetime
     trakt_id: int | None = None
+    media_type: str = "movie"
+
+    @property
+    def title_id(self) -> TitleId | None:
+        """What identifies the title on Trakt; None if its id there is unknown."""
+        return None if self.trakt_id is None else (self.media_type, self.trakt_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class RatingMerge:
         base: all ratings on Trakt as they are known now, by work.
         write: ratings to write here.
         push: ratings to write on Trakt; all others that waited for that have no need to.
-        unknown: works that an incomplete list does not mention, for which nothing was decided.
+        unknown: works for which nothing was decided: an incomplete list does not mention them, or they are unclear.
         conflicts: what was rated on both sides.
         held_here, held_on_trakt: number of removals that were left out because there are too many at once.
     """
@@ -107,7 +115,8 @@ def merge_ratings(
     is_complete: bool,
     edited: Collection[int] = (),
     echoes: Collection[int] = (),
-    listed_ids: Collection[int] = (),
+    listed_ids: Collection[TitleId] = (),
+    unclear: Collection[int] = (),
     accept_removals: bool = False,
 ) -> RatingMerge:
     """Merge the ratings of a user, all by work.
@@ -120,16 +129,18 @@ def merge_ratings(
         is_complete: whether ``trakt`` is certainly all of them. If not, nothing is concluded from what is missing.
         edited: works with a local rating or removal that waits to be pushed, even if it equals the base.
         echoes: works whose rating on Trakt is an earlier one from here, which a run pushed and did not live to confirm.
-        listed_ids: all ids of titles that Trakt listed, also of those that were not matched to one work. A title that
+        listed_ids: all titles that Trakt listed, also of those that were not matched to one work. A title that
             is still listed was not removed; it may only belong to another work by now.
+        unclear: works that a title on Trakt may be whose ids belong to several works.
         accept_removals: whether to remove any number of ratings.
     """
     merge = RatingMerge()
     for work in base.keys() | here.keys() | trakt.keys():
         before, mine, theirs = base.get(work), here.get(work), trakt.get(work)
-        if theirs is None and before is not None and before.trakt_id is not None and before.trakt_id in listed_ids:
+        is_listed = before is not None and before.title_id in listed_ids
+        if theirs is None and work not in unclear and is_listed:
             theirs = before
-        elif theirs is None and not is_complete:
+        elif theirs is None and (work in unclear or not is_complete):
             merge.unknown.add(work)
             if before is not None:
                 merge.base[work] = before

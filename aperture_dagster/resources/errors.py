@@ -73,7 +73,11 @@ class NotFound(ServiceError):
 
 
 class RequestRejected(ServiceError):
-    """The service considers the request itself wrong (4xx): our bug, never retried."""
+    """The service considers the request itself wrong (4xx, in ``status`` if known): our bug, never retried."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Redirected(RequestRejected):

@@ -299,7 +299,7 @@ class Transport:
             raise errors.Redirected(
                 f"{where}: redirects to {self._clean(target)[:200]}; set {setting} to the final address"
             )
-        raise errors.RequestRejected(f"{where}: answered {status}{excerpt}")
+        raise errors.RequestRejected(f"{where}: answered {status}{excerpt}", status)
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         for value in headers.values():

@@ -1,6 +1,7 @@
 """Ratings that wait for Trakt: pushed at once, and again after a failure when they are due."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -13,6 +14,9 @@ from aperture_dagster.resources.database import Database
 from aperture_dagster.sensors.new_users import contiguous_ranges
 from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.trakt_ratings import due_partitions
+
+# What fails for a reason that nobody foresaw must not fail again every half minute.
+AFTER_FAILURE = timedelta(minutes=10)
 
 
 def build_outbox_sensor(built: Mapping[str, Any], status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
@@ -41,6 +45,11 @@ def build_outbox_sensor(built: Mapping[str, Any], status: dg.DefaultSensorStatus
             return dg.SkipReason("No rating is due.")
         if context.instance.get_runs(dg.RunsFilter(job_name=SYNC_JOB, statuses=UNFINISHED), limit=1):
             return dg.SkipReason(f"{SYNC_JOB} is running or queued.")
+        last = context.instance.get_run_records(dg.RunsFilter(job_name=SYNC_JOB), limit=1)
+        if last and last[0].dagster_run.status == dg.DagsterRunStatus.FAILURE and last[0].end_time is not None:
+            wait = AFTER_FAILURE.total_seconds() - (clock.now().timestamp() - last[0].end_time)
+            if wait > 0:
+                return dg.SkipReason(f"The last {SYNC_JOB} failed; the next one comes in {wait / 60:.0f} min.")
         return dg.SensorResult(run_requests=[dg.RunRequest(tags=range_tags(first, last)) for first, last in ranges])
 
     return ratings_outbox_sensor

@@ -25,6 +25,7 @@ from aperture_dagster.library.ratings import (
     RatingConflict,
     RatingMerge,
     SyncedRating,
+    TitleId,
     merge_ratings,
     needs_consent,
     newest,
@@ -33,7 +34,7 @@ from aperture_dagster.library.ratings import (
 from aperture_dagster.library.removal import RemovalRefused
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceBusy, ServiceError
+from aperture_dagster.resources.errors import ServiceBusy
 from aperture_dagster.resources.media_server.records import MediaType
 from aperture_dagster.resources.trakt.records import RatingsList
 from aperture_dagster.sources.trakt_outbox import RatingsClient, TraktOutbox
@@ -51,7 +52,7 @@ from aperture_dagster.storage.trakt_ratings import (
     works_to_push,
     write_outbox,
 )
-from aperture_dagster.storage.works import works_for
+from aperture_dagster.storage.works import works_for, works_sharing_ids
 
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 # Trakt's own activities may miss a change.
@@ -60,6 +61,7 @@ PATIENCE_SECONDS = 300.0
 # The limit of ratings of an account without membership, and when to warn of it.
 FREE_LIMIT, NEARLY_FULL = 10_000, 0.95
 SHOWN = 20
+IN_THE_UI = "(in the Dagster UI: asset trakt_ratings, Materialize, Open launchpad)"
 
 
 @dataclass(slots=True)
@@ -98,13 +100,17 @@ class RatingsReport:
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
-    """Ratings on Trakt by work, with the ids of all titles listed there, and the activities before they were read."""
+    """Ratings on Trakt by work, with the ids of all titles listed there, and the activities before they were read.
+
+    ``unclear``: works that an unmatched title may be.
+    """
 
     ratings: Mapping[int, SyncedRating]
-    ids: Collection[int]
+    ids: Collection[TitleId]
     activities: Mapping[str, str]
     incomplete: str | None
     unmatched: int
+    unclear: Collection[int]
 
 
 class RatingsSync:
@@ -135,6 +141,9 @@ class RatingsSync:
         self._user, self._trakt = user, trakt
         self._accept_first_sync, self._accept_removals = accept_first_sync, accept_removals
         self._report = RatingsReport()
+        # Of the last merge: works for which nothing was decided, and why.
+        self._unknown: Collection[int] = ()
+        self._unclear: Collection[int] = ()
 
     def run(self) -> RatingsReport:
         """Sync once. One process at a time serves a user.
@@ -156,15 +165,17 @@ class RatingsSync:
         try:
             lists = self._read(again=outbox.is_uncertain())
             consented = self._merge(lists)
-            if lists is not None and consented:
+            if lists is not None and lists.incomplete is None and consented:
                 # Reading takes a while, and what is pushed replaces what was rated meanwhile.
                 self._merge(self._read(again=False))
-            sent = outbox.push() if consented else {}
+            sent = outbox.push(unclear=self._unclear, unsure=self._unknown) if consented else {}
+            if outbox.full is not None:
+                self._warn(outbox.full)
             if sent:
                 # A change that was made during the push belongs to the next look: the activities are requested first.
                 self._merge(self._read(again=True))
-                self._tell_confirmed(outbox.confirm(sent))
-        except ServiceError as error:
+                self._tell_confirmed(outbox.confirm(sent, unseen=self._unknown))
+        except Exception as error:
             outbox.wait_after(error)
             raise
         self._count()
@@ -185,28 +196,37 @@ class RatingsSync:
         }
         incomplete = next((one.incomplete for one in lists.values() if one.incomplete), None)
         found: dict[int, list[SyncedRating]] = {}
-        unmatched = 0
+        unmatched, unclear = 0, set[int]()
         with self._database.transaction() as connection:
             for media_type, one in lists.items():
                 ids: list[ProviderIds] = [rating.ids.elsewhere for rating in one.ratings]
+                lost: list[ProviderIds] = []
                 for work, rating in zip(works_for(connection, media_type, ids), one.ratings, strict=True):
                     if work is None:
-                        unmatched += 1
+                        lost.append(rating.ids.elsewhere)
                     else:
-                        synced = SyncedRating(rating.rating, whole_second(rating.rated_at), rating.ids.trakt)
+                        rated_at = whole_second(rating.rated_at)
+                        synced = SyncedRating(rating.rating, rated_at, rating.ids.trakt, media_type)
                         found.setdefault(work, []).append(synced)
+                unmatched += len(lost)
+                unclear |= works_sharing_ids(connection, media_type, lost)
         if unmatched:
             self._log.warning(
                 f"{self._user.name}: {unmatched:,} ratings on Trakt are of titles whose ids are unknown, or belong to "
                 "several titles here; they were left alone."
             )
-        trakt_ids = {rating.ids.trakt for one in lists.values() for rating in one.ratings}
         return _Lists(
             {work: newest(ratings) for work, ratings in found.items()},
-            {one for one in trakt_ids if one is not None},
+            {
+                (media_type, rating.ids.trakt)
+                for media_type, one in lists.items()
+                for rating in one.ratings
+                if rating.ids.trakt is not None
+            },
             activities,
             incomplete,
             unmatched,
+            unclear,
         )
 
     # Merging
@@ -230,15 +250,18 @@ class RatingsSync:
                 edited=outbox.keys(),
                 echoes=echoes_of(connection, user_id, news) if news else (),
                 listed_ids=lists.ids if lists is not None else (),
+                unclear=lists.unclear if lists is not None else (),
                 accept_removals=self._accept_removals,
             )
             if state.read_at is None and not self._accept_first_sync and needs_consent(merge, here):
                 self._ask(connection, merge, here)
                 return False
             self._apply(connection, merge, base, outbox, now)
+            self._unknown = merge.unknown
+            self._unclear = merge.unknown & set(lists.unclear) if lists is not None else ()
             if lists is not None and lists.incomplete is None:
-                held = merge.held_here or merge.held_on_trakt
-                # What was held back must be found again by the next look.
+                held = merge.held_here or merge.held_on_trakt or lists.unclear
+                # What was held back, and what is unclear, must be found again by the next look.
                 write_activities(connection, user_id, {} if held else lists.activities, read_at=now)
         self._tell(merge, lists, state)
         return True
@@ -276,16 +299,16 @@ class RatingsSync:
         note = (
             f"The first sync would push {pushed:,} of {sum(one.value is not None for one in here.values()):,} ratings "
             f"to Trakt, and take over {pulled:,} from there. That is more than {MANY_PUSHES} and more than "
-            f"{LARGE_SHARE:.0%}, so nothing was written on either side. If it is right, run trakt_ratings for "
-            f"{self._user.name} with the config accept_first_sync: true."
+            f"{LARGE_SHARE:.0%}, so nothing was written on either side. If it is right, materialize trakt_ratings "
+            f"for {self._user.name} with the config accept_first_sync: true {IN_THE_UI}."
         )
-        self._report.notes.append(note)
-        self._log.warning(f"{self._user.name}: {note}")
+        self._warn(note)
         postpone(
             connection,
             self._user.user_id,
             due_at=self._clock.now() + READ_EVERY,
-            detail="The first sync waits for the operator: run trakt_ratings with accept_first_sync: true.",
+            detail="The first sync waits for the operator: materialize trakt_ratings with accept_first_sync: true "
+            f"{IN_THE_UI}.",
         )
 
     def _tell(self, merge: RatingMerge, lists: _Lists | None, state: ReadState) -> None:
@@ -299,23 +322,21 @@ class RatingsSync:
         if lists is not None:
             report.unmatched = lists.unmatched
             if lists.incomplete is not None:
-                note = f"Trakt's list is not complete ({lists.incomplete}), so nothing missing from it was removed."
-                report.notes.append(note)
-                self._log.warning(f"{name}: {note}")
+                self._warn(
+                    f"Trakt's list is not complete ({lists.incomplete}), so nothing missing from it was removed."
+                )
         if not state.is_vip and report.there >= NEARLY_FULL * FREE_LIMIT:
-            note = f"{report.there:,} ratings on Trakt: an account without membership holds {FREE_LIMIT:,}."
-            report.notes.append(note)
-            self._log.warning(f"{name}: {note}")
+            self._warn(f"{report.there:,} ratings on Trakt: an account without membership holds {FREE_LIMIT:,}.")
         held = [
-            f"{count} ratings {where}"
+            f"{count} {where}"
             for count, where in ((merge.held_here, "here"), (merge.held_on_trakt, "on Trakt"))
             if count
         ]
         if held:
             report.refusal = RemovalRefused(
-                f"The ratings that {name} has no longer given would remove {' and '.join(held)}. That is more than "
-                f"{MANY_REMOVALS} and more than {LARGE_SHARE:.0%}, so none was removed; everything else is in step. "
-                "If it is right, run trakt_ratings with the config accept_removals: true."
+                f"Ratings that disappeared on one side would remove {' and '.join(held)} of {name}'s ratings: more "
+                f"than {MANY_REMOVALS} and {LARGE_SHARE:.0%}. None was removed, the rest is in step. If it is right, "
+                f"materialize it for {name} with accept_removals: true {IN_THE_UI}."
             )
 
     def _tell_confirmed(self, confirmed: Mapping[int, Edit]) -> None:
@@ -332,6 +353,11 @@ class RatingsSync:
             here = ratings_in_force(connection, self._user.user_id)
             self._report.waiting = len(read_outbox(connection, self._user.user_id))
         self._report.here = sum(one.value is not None for one in here.values())
+
+    def _warn(self, note: str) -> None:
+        if note not in self._report.notes:
+            self._report.notes.append(note)
+            self._log.warning(f"{self._user.name}: {note}")
 
     def _note_change(self, title: str, what: str, rating: int | None) -> None:
         self._report.changes.append({"title": title, "change": what, "rating": rating})

@@ -44,9 +44,11 @@ class WorkIds:
 
 def read_base(connection: Connection, user_id: str) -> dict[int, SyncedRating]:
     """Return a user's ratings on Trakt as they were last read and merged, by work."""
-    statement = "SELECT work_id, rating, rated_at, trakt_id FROM trakt_ratings WHERE user_id = :user"
+    statement = "SELECT work_id, rating, rated_at, trakt_id, media_type FROM trakt_ratings WHERE user_id = :user"
     rows = execute(connection, statement, user=user_id)
-    return {row.work_id: SyncedRating(row.rating, whole_second(row.rated_at), row.trakt_id) for row in rows}
+    return {
+        row.work_id: SyncedRating(row.rating, whole_second(row.rated_at), row.trakt_id, row.media_type) for row in rows
+    }
 
 
 def change_base(
@@ -167,11 +169,15 @@ def note_attempt(
     execute(connection, statement, **values)
 
 
-def postpone(connection: Connection, user_id: str, *, due_at: datetime, detail: str) -> None:
-    """Let all of a user's ratings wait until then, without an attempt."""
-    statement = """
-        UPDATE rating_outbox SET due_at = greatest(due_at, :due), detail = :detail WHERE user_id = :user"""
-    execute(connection, statement, user=user_id, due=due_at, detail=detail[:500])
+def postpone(
+    connection: Connection, user_id: str, *, due_at: datetime, detail: str, works: Collection[int] | None = None
+) -> None:
+    """Let a user's ratings wait until then, without an attempt; ``works``: only of these."""
+    chosen = "" if works is None else "AND work_id = ANY(:works)"
+    statement = f"""
+        UPDATE rating_outbox SET due_at = greatest(due_at, :due), detail = :detail WHERE user_id = :user {chosen}"""
+    values = {"user": user_id, "due": due_at, "detail": detail[:500]}
+    execute(connection, statement, **values, **({} if works is None else {"works": list(works)}))
 
 
 def echoes_of(connection: Connection, user_id: str, ratings: Mapping[int, SyncedRating]) -> set[int]:

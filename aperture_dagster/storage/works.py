@@ -50,6 +50,11 @@ def works_for(connection: Connection, media_type: MediaType, ids: Sequence[Provi
     return found
 
 
+def works_sharing_ids(connection: Connection, media_type: MediaType, ids: Sequence[ProviderIds]) -> set[int]:
+    """Return all works that have any of these ids."""
+    return set(_works_with(connection, media_type, ids)[0]) if ids else set()
+
+
 def _works_with(
     connection: Connection, media_type: MediaType, ids: Sequence[ProviderIds]
 ) -> tuple[dict[int, ProviderIds], set[int]]:

@@ -244,7 +244,7 @@ def test_users_without_a_connection_are_left_out_and_the_job_says_so(raters: Any
         made = place.sync()
         assert (made["ann"]["pulled"], made["ann"]["ratings_here"]) == (1, 1)
         assert markdown_rows(made["ann"]["changes"]) == [{"title": "Film 1", "change": "from Trakt", "rating": "4"}]
-        assert "Not connected to Trakt" in made["bob"]["note"]
+        assert made["bob"]["note"] == "Not connected to Trakt: run `aperture trakt connect bob`."
         assert place.sync(scheduled=True) == {}, "nothing new is recorded"
     with raters(trakt_client_id=None) as place:
         assert "TRAKT_CLIENT_ID is not set" in (job.off_if(place.home.settings) or "")
@@ -266,6 +266,7 @@ def test_a_user_who_must_connect_again_is_named_and_the_others_go_on(raters: Any
         assert "Must connect to Trakt again" in made["ann"]["note"] and "note" not in made["bob"]
         check = run_check(place.home, "trakt_ratings", "have_working_connections")
         assert not check.passed and (check.description or "").startswith("ann: ")
+        assert (check.description or "").endswith(". Run `aperture trakt connect ann`.")
 
 
 def test_ratings_that_wait_for_more_than_a_day_are_named(raters: Any):
@@ -284,6 +285,54 @@ def test_ratings_that_wait_for_more_than_a_day_are_named(raters: Any):
         place.state.clear_faults()
         place.sync()
         assert run_check(place.home, *name).passed and place.there("ann") == {FILM: 8}
+
+
+def test_a_title_that_trakt_does_not_know_is_counted_apart(raters: Any):
+    with raters() as place:
+        place.connect("ann")
+        place.state.trakt_change_ids(FILM, None)
+        place.state.rate("ann", FILM, 8)
+        place.read_server()
+        place.sync()
+        place.clock.moment += timedelta(hours=25)
+        found = run_check(place.home, "trakt_ratings", "reach_trakt_within_a_day")
+        assert found.passed and found.metadata["unknown_to_trakt"].value == 1
+
+
+def test_what_was_written_while_removals_are_held_back_is_recorded(raters: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("aperture_dagster.library.ratings.MANY_REMOVALS", 1)
+    with raters() as place:
+        place.connect("ann")
+        for key in (FILM, "movie:3", "movie:4"):
+            place.state.trakt_rate("ann", key, 8)
+        before = place.sync()["ann"]["version"]
+        place.state.trakt_unrate("ann", "movie:3")
+        place.state.trakt_unrate("ann", "movie:4")
+        place.state.trakt_rate("ann", TWICE, 3)
+        result = place.home.run(JOB, users=place.home.everyone())
+        said = failures(result)["trakt_ratings"]
+        assert "would remove 2 here of ann's ratings" in said and "Open launchpad" in said
+        assert place.here("ann")[TWICE] == 3
+        (made,) = (one for one in materializations(result) if one.partition == "ann")
+        assert (made.tags or {})[VERSION_TAG] != before
+
+
+def test_after_a_failure_the_sensor_waits(raters: Any, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyError
+
+    with raters() as place:
+        place.connect("ann")
+        place.state.rate("ann", FILM, 8)
+        place.read_server()
+        assert place.tick().run_requests
+        with monkeypatch.context() as patched:
+            patched.setattr("aperture_dagster.sources.trakt_ratings.merge_ratings", fail)
+            assert not place.home.run(JOB, users=["ann"]).success
+        place.home.rows("UPDATE rating_outbox SET due_at = now() - interval '1 hour' RETURNING 1")
+        assert "failed" in place.tick().skip_message
+        place.clock.moment += timedelta(minutes=11)
+        assert place.tick().run_requests
 
 
 def test_the_data_version_changes_with_the_ratings_alone(raters: Any):

@@ -123,12 +123,13 @@ def test_nothing_is_concluded_from_what_an_incomplete_list_lacks():
 
 
 def test_a_title_with_another_work_by_now_was_not_removed():
-    assert decision(there(8, trakt_id=77), here(8), None, listed_ids={77}) == "nothing"
-    assert decision(there(8, trakt_id=77), here(8), None, listed_ids={78}) == "pull None"
+    assert decision(there(8, trakt_id=77), here(8), None, listed_ids={("movie", 77)}) == "nothing"
+    assert decision(there(8, trakt_id=77), here(8), None, listed_ids={("movie", 78)}) == "pull None"
+    assert decision(there(8, trakt_id=77), here(8), None, listed_ids={("series", 77)}) == "pull None"
 
 
 def test_another_trakt_id_of_the_same_work_is_a_move():
-    merge = merged(there(8, trakt_id=77), here(8), there(8, trakt_id=78), listed_ids={78})
+    merge = merged(there(8, trakt_id=77), here(8), there(8, trakt_id=78), listed_ids={("movie", 78)})
     assert (merge.write, merge.push, merge.base) == ({}, {}, {WORK: there(8, trakt_id=78)})
 
 

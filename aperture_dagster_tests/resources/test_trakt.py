@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from aperture_dagster.resources.errors import BadAnswer, ServiceError, ServiceUnavailable
 from aperture_dagster.resources.trakt.client import Trakt
 from aperture_dagster.resources.trakt.errors import (
+    AccountFull,
     ActionNeeded,
     AppRefused,
     EdgeBlocked,
@@ -180,7 +181,6 @@ def test_only_two_403s_in_a_row_refuse_the_app(scripted: Scripted, trakt: Trakt,
 @pytest.mark.parametrize(
     ("status", "headers", "words"),
     [
-        (420, {}, "limit"),
         (423, {"x-account-locked": "true"}, "locked"),
         (423, {"x-account-deactivated": "true"}, "deactivated"),
         (426, {}, "VIP"),
@@ -193,6 +193,13 @@ def test_what_a_user_must_settle_with_trakt_is_not_retried(
     with pytest.raises(ActionNeeded, match=f"ada must act.*{words}") as raised:
         trakt.push_ratings([film(1)])
     assert len(scripted.asked) == 1 and access.reported == [raised.value]
+
+
+def test_a_full_account_concerns_the_push_alone(scripted: Scripted, trakt: Trakt, access: Tokens):
+    scripted.say(Answer(b"", 420))
+    with pytest.raises(AccountFull, match="ada"):
+        trakt.push_ratings([film(1)])
+    assert len(scripted.asked) == 1 and not access.reported
 
 
 def test_a_refused_token_is_renewed_once(scripted: Scripted, trakt: Trakt, access: Tokens):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -94,6 +95,17 @@ def test_removals_travel_both_ways(rated: RatedHome):
     assert (report.removed_there, report.removed_here) == (2, 1)
     assert rated.values() == rated.values_there() == {OTHER: 8}
     assert rated.sync().rows_written == 0
+
+
+def test_a_removal_on_trakt_is_seen_though_a_series_has_the_films_number_there(rated: RatedHome):
+    rated.rate("ada", FILM, 8)
+    rated.rate("ada", SHOW, 7)
+    rated.sync()
+    titles = rated.state.trakt.titles
+    assert titles.of_key(FILM).number == titles.of_key(SHOW).number  # pyright: ignore[reportOptionalMemberAccess]
+    rated.rate_on_trakt("ada", FILM, None)
+    rated.sync()
+    assert rated.values() == rated.values_there() == {SHOW: 7}
 
 
 def test_a_rating_from_here_that_is_removed_there_stays_removed_whatever_the_server_has(rated: RatedHome):
@@ -315,7 +327,7 @@ def test_many_removals_stop_with_the_number_and_everything_else_goes_on(rated: R
     rated.rate_on_trakt("ada", SHOW, 3)
     for _ in range(2):
         report = rated.sync()
-        assert isinstance(report.refusal, RemovalRefused) and "12 ratings here" in str(report.refusal)
+        assert isinstance(report.refusal, RemovalRefused) and "would remove 12 here" in str(report.refusal)
         assert len(rated.values()) == 21 and rated.values()[SHOW] == 3
     assert rated.sync(accept_removals=True).removed_here == 12
     assert rated.values() == rated.values_there() and len(rated.values()) == 9
@@ -350,12 +362,14 @@ ratings = st.sampled_from([2, 7, 8])
 edits = st.tuples(st.sampled_from(["own", "trakt"]), st.sampled_from([FILM, SHOW]), ratings)
 undated = st.tuples(st.sampled_from(["own", "server", "trakt"]), st.sampled_from([FILM, SHOW]), st.none() | ratings)
 syncs = st.tuples(st.just("sync"), st.none(), st.integers(1, 25))
-steps = edits | syncs | undated.map(lambda edit: ("undated", *edit))
+failures = st.tuples(st.just("failing sync"), st.none(), st.integers(0, 8))
+losses = st.tuples(st.just("lossy sync"), st.none(), st.integers(1, 2))
+steps = edits | syncs | failures | losses | undated.map(lambda edit: ("undated", *edit))
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(story=st.lists(steps, min_size=2, max_size=8))
-def test_edits_and_kills_in_any_order_end_in_step(rated: RatedHome, story: list[Any]):
+def test_edits_failures_and_kills_in_any_order_end_in_step(rated: RatedHome, story: list[Any]):
     """The rules are tested with a model; here it is that the real sync carries them out."""
     user = f"user {next(people)}"
     with rated.home.database.transaction() as connection:
@@ -368,8 +382,18 @@ def test_edits_and_kills_in_any_order_end_in_step(rated: RatedHome, story: list[
         match what, details:
             case "sync", [_, kill_at]:
                 rated.sync_until(user, kill_at)
+            case "failing sync", [_, after]:
+                rated.state.add_fault(FaultRule(service="trakt", after=after))
+                with suppress(ServiceError):
+                    rated.sync(user)
+                rated.state.clear_faults()
+            case "lossy sync", [_, lost]:
+                rated.state.trakt_set(paged=True, lost_rows=lost)
+                rated.sync(user)
+                rated.state.trakt_set(lost_rows=0)
             case "undated", [side, key, value]:
-                # It would lose to an edit on the other side that is not known yet.
+                # It would lose to an edit on the other side that is not known yet, or waits after a failure.
+                rated.home.wait(3 * 3600)
                 rated.sync(user)
                 before = rated.tables()[3]
                 edit[side](user, key, value)
@@ -380,7 +404,7 @@ def test_edits_and_kills_in_any_order_end_in_step(rated: RatedHome, story: list[
                 edit[side](user, key, value)
                 last[key] = value
     wanted = {key: value for key, value in last.items() if value is not None}
-    rated.home.wait(60)
+    rated.home.wait(3 * 3600)
     rated.sync(user)
     assert rated.values(user) == rated.values_there(user) == wanted
     before, pushed = rated.tables(), list(rated.pushed(user))

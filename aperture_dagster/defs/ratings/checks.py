@@ -1,5 +1,6 @@
 """What must hold of ratings: none waits for long, and every connection works."""
 
+import shlex
 from datetime import timedelta
 
 import dagster as dg
@@ -10,6 +11,7 @@ from aperture_dagster.defs.reporting import markdown_table, warn_unless
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.sources.trakt import TraktAccounts
+from aperture_dagster.sources.trakt_outbox import NOT_FOUND
 from aperture_dagster.storage.trakt_ratings import waiting_ratings
 
 WAITS_FOR = timedelta(days=1)
@@ -20,12 +22,14 @@ SHOWN = 10
 def reach_trakt_within_a_day(
     database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
-    """Warn of ratings that wait, and say why."""
+    """Warn of ratings that wait, and say why. Titles that Trakt does not know are only counted."""
     with database.transaction() as connection:
-        waiting = waiting_ratings(connection, queued_before=clock.now() - WAITS_FOR)
+        old = waiting_ratings(connection, queued_before=clock.now() - WAITS_FOR)
+    waiting = [one for one in old if one["detail"] != NOT_FOUND]
     found = f"{len(waiting):,} ratings have waited for more than a day. {waiting[0]['detail'] or ''}" if waiting else ""
     table = markdown_table(waiting[:SHOWN], ["user", "title", "rating", "attempts", "detail"])
-    return warn_unless(not waiting, found.strip(), {"waiting": len(waiting), "ratings": table})
+    metadata = {"waiting": len(waiting), "unknown_to_trakt": len(old) - len(waiting), "ratings": table}
+    return warn_unless(not waiting, found.strip(), metadata)
 
 
 @daily_check(asset=trakt_ratings, description="Every user who connected Trakt is still connected.")
@@ -34,6 +38,10 @@ def have_working_connections(trakt: dg.ResourceParam[TraktAccounts]) -> dg.Asset
     accounts = [one for one in trakt.accounts() if not one.gone]
     broken = [one for one in accounts if one.state != "connected"]
     found = "; ".join(f"{one.name}: {one.trouble}" for one in broken[:SHOWN])
+    if broken:
+        (first, *others) = broken
+        is_clear = first.state == "reconnect" and not others
+        found += f". Run `aperture trakt {f'connect {shlex.quote(first.name)}' if is_clear else 'status'}`."
     off = trakt.why_off()
     if accounts and off is not None:
         found = off

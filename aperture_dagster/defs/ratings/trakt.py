@@ -1,5 +1,6 @@
 """The ratings of each user, in step with Trakt."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -8,7 +9,7 @@ import dagster as dg
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server import users, watch_history
 from aperture_dagster.defs.reporting import markdown_table
-from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
+from aperture_dagster.defs.users import UserOutcome, for_each_user, record_user, user_asset
 from aperture_dagster.instance.pools import TRAKT
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
@@ -69,7 +70,7 @@ def trakt_ratings(
 
         def serve(user: User) -> UserOutcome:
             report = RatingsReport()
-            note, requests = why_left_out(off, accounts.get(user.user_id)), 0
+            note, requests = why_left_out(off, user.name, accounts.get(user.user_id)), 0
             if note is None:
                 with trakt.open(user.user_id) as client:
                     sync = RatingsSync(
@@ -87,17 +88,20 @@ def trakt_ratings(
                 report.notes.append(note)
             if settings.ratings_to_server:
                 _rate_on_server(user, report)
-            if report.refusal is not None:
-                raise report.refusal
             with database.transaction() as connection:
                 version = ratings_version(connection, user.user_id, OWN, FROM_TRAKT)
-            return UserOutcome(
+            outcome = UserOutcome(
                 version,
                 _shown(report),
                 rows_written=report.rows_written,
                 requests=requests,
                 record=report.was_read or bool(report.notes and note is None),
             )
+            if report.refusal is not None:
+                # Everything but the removals was written, and tastes must see it.
+                record_user(context, user.partition_key, user.name, outcome)
+                raise report.refusal
+            return outcome
 
         def _rate_on_server(user: User, report: RatingsReport) -> None:
             if not lacks_ratings(database, user):
@@ -118,14 +122,15 @@ def trakt_ratings(
         yield from for_each_user(context, settings, database, serve, quiet=True)
 
 
-def why_left_out(off: str | None, account: TraktAccount | None) -> str | None:
+def why_left_out(off: str | None, name: str, account: TraktAccount | None) -> str | None:
     """Say why a user's ratings are not compared with Trakt; None if they are."""
     if off is not None:
         return off
+    command = f"`aperture trakt connect {shlex.quote(name)}`"
     if account is None:
-        return "Not connected to Trakt: run `aperture trakt connect`."
+        return f"Not connected to Trakt: run {command}."
     if account.state == "reconnect":
-        return f"Must connect to Trakt again (`aperture trakt connect`): {account.trouble}."
+        return f"Must connect to Trakt again ({command}): {account.trouble}."
     if account.state == "parked":
         return f"Must act on trakt.tv first: {account.trouble}."
     return None

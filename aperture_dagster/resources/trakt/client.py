@@ -32,7 +32,7 @@ from aperture_dagster.resources.trakt.answers import (
     inspector,
     utc_now,
 )
-from aperture_dagster.resources.trakt.errors import ActionNeeded, AppRefused, EdgeBlocked, ReconnectNeeded
+from aperture_dagster.resources.trakt.errors import AccountFull, ActionNeeded, AppRefused, EdgeBlocked, ReconnectNeeded
 from aperture_dagster.resources.trakt.records import (
     PLURALS,
     Entry,
@@ -58,6 +58,7 @@ WRITE_ATTEMPTS = 3
 _INTERPRETED = (401, 403, 420, 423, 426)
 _TOO_SLOW = 504
 _TOO_LARGE = 413
+_FULL = 420
 
 
 class Access(Protocol):
@@ -180,6 +181,8 @@ class Trakt(ServiceClient):
         """Set up to 100 ratings, with their dates; a batch that Trakt cannot take at once is halved.
 
         Raises:
+            AccountFull: Trakt takes no more ratings of this user.
+            RequestRejected: Trakt considers an entry invalid (400, 422); none of its part was applied.
             ValueError: the batch is too large.
         """
         return self._write("/sync/ratings", batch)
@@ -254,7 +257,7 @@ class Trakt(ServiceClient):
             json=body,
             # The same rating with the same date changes nothing.
             repeatable=True,
-            accept=[_TOO_LARGE, _TOO_SLOW],
+            accept=[_TOO_LARGE, _TOO_SLOW, _FULL],
             timeout_seconds=WRITE_TIMEOUT_SECONDS,
         )
         if self._writer is None:
@@ -269,6 +272,8 @@ class Trakt(ServiceClient):
             if len(part) == 1:
                 raise
             return None
+        if answer.status == _FULL:
+            raise AccountFull(self._user)
         return None if answer.status in (_TOO_LARGE, _TOO_SLOW) else answer
 
     def _get(self, path: str, params: dict[str, Any] | None = None, accept: Sequence[int] = ()) -> Answer:

@@ -54,6 +54,16 @@ class ActionNeeded(UserProblem):
         super().__init__(f"Trakt: {user} must act on trakt.tv: {reason}. Ratings are kept meanwhile.", reason)
 
 
+class AccountFull(ServiceError):
+    """Trakt takes no more ratings of the user (420); reading goes on, so the account is not parked."""
+
+    def __init__(self, user: str) -> None:
+        super().__init__(
+            f"Trakt: the limit of {user}'s account is reached (420), so ratings wait here: {user} must remove some on "
+            "trakt.tv, or become a VIP member."
+        )
+
+
 class InvalidGrant(ServiceError):
     """A refresh token was refused: it has been used before, or was revoked."""
 

@@ -44,8 +44,12 @@ class TraktTitle:
 
 
 def trakt_id(key: str, generation: int = 0) -> int:
-    """Return Trakt's id of a title. A title whose duplicate was merged has the id of another generation."""
-    return 1 + stable_number(f"{key}|trakt" + (f"|{generation}" if generation else "")) % 1_000_000_000
+    """Return Trakt's id of a title. A title whose duplicate was merged has the id of another generation.
+
+    Trakt numbers films and shows separately: ``movie:1`` and ``series:1`` have the same id.
+    """
+    name = key.partition(":")[2] or key
+    return 1 + stable_number(f"{name}|trakt" + (f"|{generation}" if generation else "")) % 1_000_000_000
 
 
 def child_id(key: str, season: int, episode: int | None) -> int:
