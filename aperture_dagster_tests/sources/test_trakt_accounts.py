@@ -290,6 +290,31 @@ def test_a_block_by_the_edge_pauses_everybody_for_an_hour(home: TraktHome, edge:
     assert [home.look(user) for user in ("ada", "ben")] == ["ada", "ben"]
 
 
+def test_a_success_elsewhere_does_not_lift_a_block_nor_what_concerns_another_app(home: TraktHome):
+    home.connect("ada")
+    home.wait(1)
+    with home.accounts.open("ada") as client:
+        client.settings()
+        # Another process meets it meanwhile.
+        home.state.trakt_set(edge="blocked")
+        with pytest.raises(EdgeBlocked):
+            home.look("ada")
+        home.state.trakt_set(edge=None)
+    assert isinstance(home.accounts.pause(), EdgeBlocked)
+    home.clock.moment += timedelta(hours=2)
+    before = home.settings
+    home.use(before.model_copy(update={"trakt_client_id": "another"}))
+    home.state.trakt_set(app="blocked")
+    with pytest.raises(AppRefused):
+        home.look("ada")
+    assert isinstance(home.accounts.pause(), AppRefused)
+    home.state.trakt_set(app=None)
+    home.use(before)
+    assert home.look("ada") == "ada"
+    home.use(before.model_copy(update={"trakt_client_id": "another"}))
+    assert isinstance(home.accounts.pause(), AppRefused)
+
+
 @pytest.mark.parametrize("trouble", ["locked", "deactivated"])
 def test_a_user_who_must_act_on_trakt_is_parked_for_a_day(home: TraktHome, trouble: str):
     home.connect("ada", "ben")
@@ -331,7 +356,7 @@ def test_an_older_session_neither_lifts_nor_causes_what_concerns_other_tokens(ho
     home.connect("ada")
     with home.accounts.open("ada") as client:
         home.wait(60)
-        home.connect("ada")
+        TokenStore(home.settings, home.database, home.clock).write("ada", home.grant("ada"))
         home.state.trakt_account("ada", trouble="locked")
         with pytest.raises(ActionNeeded):
             client.settings()
