@@ -80,6 +80,12 @@ class TraktAccounts:
             rows, installation = stored.read_accounts(connection), stored.installation_id(connection)
         return [self._judge(row, installation) for row in rows]
 
+    def account(self, user_id: str) -> TraktAccount | None:
+        """Read the account of a user; None if there is none."""
+        with self._database.transaction() as connection:
+            row, installation = stored.read_account(connection, user_id), stored.installation_id(connection)
+        return self._judge(row, installation) if row is not None else None
+
     def connected_users(self) -> list[str]:
         """Return the ids of the users whose ratings can be kept in step now; none while Trakt is off or paused."""
         if self.why_off() is not None or self.pause() is not None:
@@ -231,6 +237,12 @@ class TraktAccounts:
             with self._database.transaction() as connection:
                 stored.delete_account(connection, user_id)
         return left
+
+    def ask_for_membership(self, user_id: str, client: Trakt) -> None:
+        """Ask Trakt whether a user has a membership now. Raises ServiceError: it did not say."""
+        owner = client.settings()
+        with self._database.transaction() as connection:
+            stored.write_vip(connection, user_id, trakt_user=owner.name, is_vip=owner.is_vip)
 
     def _revoke(self, account: StoredAccount, installation: str) -> str | None:
         if account.installation_id != installation:

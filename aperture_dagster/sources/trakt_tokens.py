@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -29,6 +32,7 @@ from aperture_dagster.resources.trakt.records import TokenPair
 from aperture_dagster.resources.trakt.sign_in import TraktSignIn
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import trakt as stored
+from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.secrets import Cipher, WrongKey
 from aperture_dagster.storage.trakt import AccountState, StoredAccount
 
@@ -39,6 +43,7 @@ PARKED_FOR = timedelta(days=1)
 LEASE_PATIENCE_SECONDS = 300.0
 # A first sync pushes for minutes, and a user who has just confirmed a code should not have to do so again.
 SYNC_PATIENCE_SECONDS = 1800.0
+WRITE_WAITS_SECONDS = (0.5, 2.0, 5.0, 10.0)
 
 
 class TokenStore:
@@ -87,9 +92,21 @@ class TokenStore:
             return stored.read_connected_at(connection, user_id)
 
     def write(self, user_id: str, tokens: TokenPair) -> None:
-        """Store new tokens of a user; they are committed at the end."""
-        with self._database.transaction() as connection:
-            stored.write_tokens(connection, user_id, **self.encrypt(tokens))
+        """Store new tokens of a user; they are committed at the end.
+
+        A failure of the database is waited for: Trakt has voided the earlier tokens, and these exist nowhere else.
+        """
+        encrypted = self.encrypt(tokens)
+        for wait in (*WRITE_WAITS_SECONDS, None):
+            try:
+                with self._database.transaction() as connection:
+                    stored.write_tokens(connection, user_id, **encrypted)
+                return
+            except (DatabaseError, SQLAlchemyError) as error:
+                if wait is None:
+                    raise
+                log.warning("new tokens of Trakt could not be stored (%s); trying again", type(error).__name__)
+                time.sleep(wait)
 
     def note_problem(self, user_id: str, tokens: TokenPair, problem: UserProblem) -> None:
         """Record what is wrong with an account, unless other tokens than those it was learned with are stored now."""
@@ -209,7 +226,7 @@ class UserAccess:
                 self._renew(None)
             except ServicePaused:
                 raise
-            except ServiceUnavailable as error:
+            except (ServiceUnavailable, ServiceBusy) as error:
                 if now >= self._tokens.expires_at:
                     raise
                 self._is_postponed = True

@@ -122,7 +122,7 @@ def test_two_users_on_one_account_need_an_option(home: TraktHome, run: Run):
         thread = answered(home, lambda code: home.state.trakt_approve("family", code))
         done = run("connect", "ada", *options, APERTURE_TRAKT_SYNC_ONLY="true")
         thread.join()
-        assert done.exit_code == refused and ("ben already uses the account family" in done.output) == refused
+        assert done.exit_code == refused and ("family on Trakt is already used by ben;" in done.output) == refused
         assert ("aperture trakt connect --shared ada" in done.output) == refused
     assert home.states() == {"ada": "connected", "ben": "connected"}
     assert "first sync comes with the next run of sync_trakt_ratings" in done.output

@@ -182,7 +182,7 @@ def test_an_account_of_another_user_is_refused_unless_it_is_to_be_shared(home: T
     home.connect("ada")
     stored = home.rows("SELECT * FROM trakt_accounts")
     tokens = home.grant("family")
-    with pytest.raises(AccountShared, match="ben already uses the account family"):
+    with pytest.raises(AccountShared, match="family on Trakt is already used by ben;"):
         home.accounts.connect("ada", tokens)
     assert home.rows("SELECT * FROM trakt_accounts") == stored
     assert not home.state.trakt.is_valid(home.state.trakt.sessions_of(home.state.trakt.account("family"))[-1])

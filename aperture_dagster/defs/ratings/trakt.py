@@ -16,6 +16,7 @@ from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.resources.trakt.client import Trakt
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.server_ratings import lacks_ratings, rate_on_server
 from aperture_dagster.sources.trakt import TraktAccount, TraktAccounts
@@ -64,12 +65,13 @@ def trakt_ratings(
     Trakt shows it. Users without a connection are left out.
     """
     with operator_errors(context, settings), ExitStack() as stack:
-        off, accounts = trakt.why_off(), {one.user_id: one for one in trakt.accounts()}
+        off = trakt.why_off()
         writers: list[MediaServerWriter] = []
 
         def serve(user: User) -> UserOutcome:
             report = RatingsReport()
-            note, requests = why_left_out(off, accounts.get(user.user_id)), 0
+            # Read for each user, since one may connect or disconnect during the run.
+            note, requests = why_left_out(off, trakt.account(user.user_id)), 0
             if note is None:
                 with trakt.open(user.user_id) as client:
                     sync = RatingsSync(
@@ -82,6 +84,8 @@ def trakt_ratings(
                         accept_removals=config.accept_removals,
                     )
                     report = sync.run()
+                    if report.was_read:
+                        _ask_for_membership(user, client)
                     requests = client.requests
             else:
                 report.notes.append(note)
@@ -98,6 +102,13 @@ def trakt_ratings(
                 requests=requests,
                 record=report.was_read or bool(report.notes and note is None),
             )
+
+        def _ask_for_membership(user: User, client: Trakt) -> None:
+            try:
+                trakt.ask_for_membership(user.user_id, client)
+            except ServiceError as error:
+                # It only decides about a warning.
+                context.log.info(f"{user.name}: Trakt did not say whether they have a membership: {error}")
 
         def _rate_on_server(user: User, report: RatingsReport) -> None:
             if not lacks_ratings(database, user):

@@ -63,7 +63,9 @@ class AccountShared(ServiceError):
     """Another user here is connected to the same account on Trakt. ``others`` are their names."""
 
     def __init__(self, account: str, others: Sequence[str]) -> None:
-        super().__init__(f"{', '.join(others)} already uses the account {account} on Trakt; nothing was connected.")
+        super().__init__(
+            f"The account {account} on Trakt is already used by {', '.join(others)}; nothing was connected."
+        )
         self.others = tuple(others)
 
 
