@@ -237,9 +237,9 @@ def test_the_sensor_looks_at_nothing_unless_somebody_is_connected(raters: Any, s
 def test_users_without_a_connection_are_left_out_and_the_job_says_so(raters: Any):
     with raters() as place:
         (job,) = (one for one in _jobs(place) if one.name == JOB)
-        assert "Nobody is connected" in (job.off_if(place.home.settings) or "")
+        assert "Nobody is connected" in (job.why_skip(place.home.instance, place.home.settings, place.clock) or "")
         place.connect("ann")
-        assert job.off_if(place.home.settings) is None
+        assert job.why_skip(place.home.instance, place.home.settings, place.clock) is None
         place.state.trakt_rate("ann", FILM, 4)
         made = place.sync()
         assert (made["ann"]["pulled"], made["ann"]["ratings_here"]) == (1, 1)
@@ -311,6 +311,14 @@ def test_ratings_from_trakt_reach_every_copy_on_jellyfin_and_do_not_come_back(ra
         assert place.on_server("ann", TWICE) == [None, None]
         place.read_server()
         assert place.here("ann") == {TWICE: None}
+
+
+def test_a_copy_to_the_server_alone_is_recorded_once_a_day(raters: Any):
+    with raters(ratings_to_server=True, trakt_client_id=None) as place:
+        place.sync()
+        assert place.sync(scheduled=True) == {}
+        place.clock.moment += timedelta(hours=24)
+        assert place.sync(scheduled=True).keys() == set(USERS)
 
 
 def test_a_rating_given_on_the_server_meanwhile_is_not_overwritten(raters: Any):

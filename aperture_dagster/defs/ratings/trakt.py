@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 
 import dagster as dg
 
@@ -25,6 +26,7 @@ from aperture_dagster.storage.ratings import OWN, ratings_version
 from aperture_dagster.storage.ratings import TRAKT as FROM_TRAKT
 
 SHOWN = 20
+RECORD_EVERY = timedelta(hours=20)
 
 trakt = dg.AssetSpec(
     "trakt",
@@ -65,7 +67,7 @@ def trakt_ratings(
     Trakt shows it. Users without a connection are left out.
     """
     with operator_errors(context, settings), ExitStack() as stack:
-        off = trakt.why_off()
+        off, is_due = trakt.why_off(), _is_due(context, clock)
         writers: list[MediaServerWriter] = []
 
         def serve(user: User) -> UserOutcome:
@@ -100,7 +102,9 @@ def trakt_ratings(
                 _shown(report),
                 rows_written=report.rows_written,
                 requests=requests,
-                record=report.was_read or bool(report.notes and note is None),
+                record=report.was_read
+                or bool(report.notes and note is None)
+                or (settings.ratings_to_server and is_due),
             )
 
         def _ask_for_membership(user: User, client: Trakt) -> None:
@@ -127,6 +131,12 @@ def trakt_ratings(
                 report.notes.append(written.note)
 
         yield from for_each_user(context, settings, database, serve, quiet=True)
+
+
+def _is_due(context: dg.AssetExecutionContext, clock: Clock) -> bool:
+    """Whether nobody's partition was recorded for about a day, so that the asset would look neglected."""
+    last = context.instance.get_latest_materialization_event(context.asset_key)
+    return last is None or clock.now().timestamp() - last.timestamp > RECORD_EVERY.total_seconds()
 
 
 def why_left_out(off: str | None, account: TraktAccount | None) -> str | None:
