@@ -55,10 +55,12 @@ def build_definitions(
     jobs = [job for group in groups for job in group.jobs]
     specs = [spec for check in checks for spec in check.check_specs]
     daily = dg.AssetSelection.checks(*(spec.key for spec in specs if spec.automation_condition is not None))
+    # What a job that is off does not make cannot be late.
+    active = [job for job in jobs if job.off_if(settings) is None]
     built = {job.name: job.build(without=daily) for job in jobs}
     blocking = blocking_checks(checks)
     return dg.Definitions(
-        assets=dg.map_asset_specs(lambda spec: _complete(spec, jobs, settings.schedule_timezone), assets),
+        assets=dg.map_asset_specs(lambda spec: _complete(spec, active, settings.schedule_timezone), assets),
         asset_checks=checks,
         jobs=[
             *built.values(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from rich.text import Text
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import FoundTitle, find_title, find_user
 from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.people import User
+from aperture_dagster.library.people import User, participants
 from aperture_dagster.library.ratings import HIGHEST, LOWEST
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -70,12 +71,19 @@ def _errors() -> Iterator[None]:
 def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User) -> str:
     """Say when Trakt gets it."""
     trakt = TraktAccounts(settings, database, clock)
-    account = next((one for one in trakt.accounts() if one.user_id == user.user_id), None)
+    account = trakt.account(user.user_id)
     if account is None:
         return f"{user.name} is not connected to Trakt; it stays here."
+    if not participants([user], include=settings.include_users, exclude=settings.exclude_users):
+        why = (
+            "is no longer on the media server"
+            if user.gone
+            else "does not take part (APERTURE_INCLUDE_USERS, APERTURE_EXCLUDE_USERS)"
+        )
+        return f"{user.name} {why}, so Trakt does not get it; it stays here."
     reason = trakt.why_off()
     if reason is None and account.state != "connected":
-        reason = f"{account.trouble}. Run `aperture trakt connect {user.name}`."
+        reason = f"{account.trouble}. Run `aperture trakt connect {shlex.quote(user.name)}`."
         if account.state == "parked":
             reason = f"{account.trouble}; see trakt.tv."
     pause = trakt.pause()
@@ -84,10 +92,10 @@ def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User
     if reason is not None:
         return f"It waits for Trakt: {reason}"
     if account.read_at is None:
-        return "It is on Trakt after the first sync, unless that has to be accepted: see the asset trakt_ratings."
+        return "It will reach Trakt with the first sync, which may need your consent: see the asset trakt_ratings."
     if not settings.schedules_enabled:
         return "It waits for Trakt: schedules are off, so run sync_trakt_ratings."
-    return "It is on Trakt within a minute, while `aperture up` is running."
+    return "It will reach Trakt within a minute, while `aperture up` is running."
 
 
 def _server_news(settings: Settings, database: Database, clock: Clock, user: User, title: FoundTitle) -> str:

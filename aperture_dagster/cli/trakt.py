@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,7 +20,8 @@ from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceError, ServiceNotConfigured
+from aperture_dagster.resources.errors import ServiceError
+from aperture_dagster.resources.trakt.errors import AccountShared, NotConnected
 from aperture_dagster.resources.trakt.records import DeviceCode
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources.trakt import TraktAccount, TraktAccounts
@@ -41,7 +43,8 @@ def trakt() -> None:
 
 @trakt.command()
 @click.argument("user")
-def connect(user: str) -> None:
+@click.option("--shared", is_flag=True, help="Allow an account on Trakt that another user here is connected to.")
+def connect(user: str, shared: bool) -> None:
     """Connect USER to Trakt: shows a link with a code, and waits until it was opened and confirmed."""
     console = Console(highlight=False)
     with _errors():
@@ -58,17 +61,18 @@ def connect(user: str) -> None:
             _show_code(console, found.name, code)
             with _countdown(console) as waiting:
                 tokens = client.wait(code, waiting=waiting)
-        owner = accounts.connect(found.user_id, tokens)
+        try:
+            owner = accounts.connect(found.user_id, tokens, shared=shared, waiting=_once(console, found.name))
+        except AccountShared as error:
+            raise OperatorError(
+                f"{error} Sign out of Trakt in the browser, sign in as {found.name}, and connect again. If both are "
+                f"to share the account, run `aperture trakt connect --shared {shlex.quote(found.name)}`."
+            ) from None
         console.print(f"{found.name} is connected to the account {owner.name} on Trakt.", markup=False)
-        for other in accounts.accounts():
-            if other.user_id != found.user_id and (other.trakt_user or "").casefold() == owner.name.casefold():
-                console.print(
-                    Text(
-                        f"{other.name} is connected to the same account. If that is not meant, disconnect one of them, "
-                        "sign out of Trakt in the browser, and connect again.",
-                        "yellow",
-                    )
-                )
+        first = (
+            "within two hours, while `aperture up` is running" if settings.schedules_enabled else "when you start it"
+        )
+        console.print(Text(f"The first sync comes with the next run of sync_trakt_ratings: {first}.", "dim"))
 
 
 @trakt.command()
@@ -88,7 +92,7 @@ def status() -> None:
             raise OperatorError(reason)
         accounts.check_app()
         console.print(f"Trakt accepts the app at {settings.trakt_url}.", markup=False)
-    sys.exit(any(one.state != "connected" for one in rows))
+    sys.exit(any(one.state != "connected" and not one.gone for one in rows))
 
 
 @trakt.command()
@@ -99,8 +103,8 @@ def disconnect(user: str) -> None:
     with _errors():
         _, accounts, found = _find(user)
         try:
-            left = accounts.disconnect(found.user_id)
-        except ServiceNotConfigured:
+            left = accounts.disconnect(found.user_id, waiting=_once(console, found.name))
+        except NotConnected:
             raise OperatorError(f"{found.name} has not connected Trakt.") from None
     console.print(f"{found.name} is disconnected from Trakt. All ratings are kept.", markup=False)
     if left is not None:
@@ -150,8 +154,22 @@ def _countdown(console: Console) -> Iterator[Callable[[float], None]]:
         yield waiting
 
 
+def _once(console: Console, user: str) -> Callable[[float], None]:
+    """Say once that a sync is waited for."""
+    said: list[float] = []
+
+    def waiting(seconds: float) -> None:
+        if not said:
+            console.print(Text(f"Waiting until the run that syncs the ratings of {user} has ended …", "dim"))
+        said.append(seconds)
+
+    return waiting
+
+
 def _table(accounts: list[TraktAccount]) -> Table:
-    table = Table("User", "On Trakt", "State", "Since", "Last sync", "Waiting", "Trouble", box=None, padding=(0, 1))
+    table = Table(
+        "User", "On Trakt", "State", "Since", "Last sync", "Waiting", "Trouble", "What to do", box=None, padding=(0, 1)
+    )
     for one in accounts:
         name = f"{one.name} (gone)" if one.gone else one.name
         table.add_row(
@@ -162,8 +180,16 @@ def _table(accounts: list[TraktAccount]) -> Table:
             _moment(one.read_at) if one.read_at else "never",
             f"{one.waiting:,}",
             Text(one.trouble or ""),
+            Text(_advice(one)),
         )
     return table
+
+
+def _advice(account: TraktAccount) -> str:
+    name = shlex.quote(account.name)
+    if account.gone:
+        return f"aperture trakt disconnect {name}"
+    return {"reconnect": f"aperture trakt connect {name}", "parked": "act on trakt.tv"}.get(account.state, "")
 
 
 def _moment(moment: datetime) -> str:

@@ -29,7 +29,9 @@ class Job:
         first_run: whether a new installation starts it at once instead of waiting for its hour.
         needs: assets that must have been materialized before that first run.
         quiet: whether it may find nothing new and then record nothing, for up to a day.
-        off_if: returns the reason if the job is switched off in the settings; then its schedule always skips.
+        off_if: returns the reason if the job is switched off in the settings, which is all that it looks at; then its
+            schedule always skips, and its assets may be of any age.
+        idle_if: looks before each scheduled run, and returns the reason if nobody uses the job; then it always skips.
         skip_if: looks before each scheduled run, and returns the reason if there is nothing to do.
         priority: runs with a higher one leave the queue first.
     """
@@ -43,6 +45,7 @@ class Job:
     needs: tuple[str, ...] = ()
     quiet: bool = False
     off_if: Callable[[Settings], str | None] = lambda settings: None
+    idle_if: Callable[[Settings], str | None] = lambda settings: None
     skip_if: Callable[[Settings, Clock], str | None] | None = None
     priority: int = 0
 
@@ -82,7 +85,8 @@ class Job:
 
         Once a day, after a failure, and when the look itself fails, the run takes place and reports what is wrong.
         """
-        if (reason := self.off_if(settings)) is not None or self.skip_if is None:
+        reason = self.off_if(settings) or self.idle_if(settings)
+        if reason is not None or self.skip_if is None:
             return reason
         runs = instance.get_run_records(dg.RunsFilter(job_name=self.name), limit=1)
         if not runs or runs[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS:

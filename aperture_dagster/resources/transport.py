@@ -70,6 +70,7 @@ class Transport:
         inspect: Callable[[Answer], None] | None = None,
         timeout_seconds: float = 30,
         attempts: int = 5,
+        status_waits: Mapping[int, float] | None = None,
         first_wait_seconds: float = 0.5,
         longest_wait_seconds: float = 20,
         connections: int = 8,
@@ -88,6 +89,7 @@ class Transport:
         self._inspect = inspect
         self._timeout_seconds = timeout_seconds
         self._attempts = attempts
+        self._status_waits = dict(status_waits or {})
         self._backoff = tenacity.wait_exponential(first_wait_seconds, longest_wait_seconds) + tenacity.wait_random(
             0, first_wait_seconds
         )
@@ -286,6 +288,7 @@ class Transport:
                 resumes_at = datetime.now(UTC) + timedelta(seconds=wait)
                 asks = f"asks to be left alone until {resumes_at:%Y-%m-%d %H:%M} UTC"
                 raise errors.ServicePaused(f"{where}: answered {status}{excerpt}, and {asks}", resumes_at)
+            wait = self._status_waits.get(status) if wait is None else wait
             raise errors.TemporaryError(f"answered {status}{excerpt}", wait)
         if status in (401, 403):
             advice = f" Check {self._setting}." if self._setting else ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -13,7 +13,14 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError, ServiceNotConfigured
 from aperture_dagster.resources.trakt.client import Access, Trakt
-from aperture_dagster.resources.trakt.errors import AppRefused, EdgeBlocked, ReconnectNeeded, UserProblem
+from aperture_dagster.resources.trakt.errors import (
+    AccountShared,
+    AppRefused,
+    EdgeBlocked,
+    NotConnected,
+    ReconnectNeeded,
+    UserProblem,
+)
 from aperture_dagster.resources.trakt.records import TokenPair, TraktUser
 from aperture_dagster.resources.trakt.sign_in import TraktSignIn
 from aperture_dagster.settings import Settings
@@ -26,7 +33,7 @@ from aperture_dagster.storage.trakt import AccountState, StoredAccount
 APP_PAUSE = timedelta(hours=6)
 # The transport waits half a second before its second attempt. An outage of Trakt's takes half a minute.
 OUTAGE_FACTOR = 60
-BY_HAND = "To end the access there, too, open trakt.tv/settings/apps."
+BY_HAND = "To revoke access on Trakt as well, open trakt.tv/settings/apps."
 MAKE_A_KEY = (
     'make a key with `python -c "import secrets; print(secrets.token_urlsafe(32))"`, set APERTURE_SECRET_KEY to it '
     "in the environment or in .env, and keep it"
@@ -73,6 +80,12 @@ class TraktAccounts:
             rows, installation = stored.read_accounts(connection), stored.installation_id(connection)
         return [self._judge(row, installation) for row in rows]
 
+    def account(self, user_id: str) -> TraktAccount | None:
+        """Read the account of a user; None if there is none."""
+        with self._database.transaction() as connection:
+            row, installation = stored.read_account(connection, user_id), stored.installation_id(connection)
+        return self._judge(row, installation) if row is not None else None
+
     def connected_users(self) -> list[str]:
         """Return the ids of the users whose ratings can be kept in step now; none while Trakt is off or paused."""
         if self.why_off() is not None or self.pause() is not None:
@@ -96,7 +109,8 @@ class TraktAccounts:
         """Connect to Trakt for a user; the client keeps its token valid, and failures are recorded with the account.
 
         Raises:
-            ServiceNotConfigured: Trakt is off, or the user has not connected.
+            ServiceNotConfigured: Trakt is off.
+            NotConnected: the user has not connected, or connects again or disconnects while the client is used.
             ReconnectNeeded: the user must connect again first.
             ActionNeeded: the user must act on Trakt's site first.
             AppRefused, EdgeBlocked: Trakt refused the app, or blocked this network, a while ago.
@@ -135,59 +149,100 @@ class TraktAccounts:
         with self._noting_pauses(), closing(client):
             yield client
 
-    def connect(self, user_id: str, tokens: TokenPair) -> TraktUser:
-        """Store the tokens of a user who let this installation in, and ask Trakt whose they are.
+    def connect(
+        self,
+        user_id: str,
+        tokens: TokenPair,
+        *,
+        shared: bool = False,
+        waiting: Callable[[float], None] = lambda seconds: None,
+    ) -> TraktUser:
+        """Ask Trakt whose tokens these are, and store them for a user who let this installation in.
 
-        The synced state of an earlier connection is kept if that was to the same account on Trakt. If this is
-        interrupted, the account must be connected again.
+        The synced state of an earlier connection is kept if that was to the same account on Trakt. A sync of the user
+        that is under way is waited for. If this fails, an earlier connection stays as it was.
+
+        Args:
+            shared: allow an account that another user is connected to.
+            waiting: called about every second with the seconds waited so far for a sync to end.
 
         Raises:
+            AccountShared: another user is connected to that account; the tokens were revoked.
             ServiceError: Trakt did not say whose the tokens are.
+            ServiceBusy: a sync does not end.
         """
-        with self._store.lease(user_id):
-            now = self._clock.now()
-            account: dict[str, Any] = {
-                "user_id": user_id,
-                **self._store.encrypt(tokens),
-                "state": "reconnect",
-                "trouble": "the connection was not completed",
-                "connected_at": now,
-                "updated_at": now,
-            }
-            with self._database.transaction() as connection:
-                before = stored.read_account(connection, user_id)
-                installation = stored.installation_id(connection)
-                stored.write_account(connection, {**account, "installation_id": installation})
-            with self._noting_pauses(), closing(self._client("the user", _NewToken(tokens))) as client:
-                owner = client.settings()
-            with self._database.transaction() as connection:
-                if before is not None and (before.trakt_user or "").casefold() != owner.name.casefold():
-                    # What was in step with another account says nothing about this one.
-                    stored.forget_synced_state(connection, user_id)
-                stored.write_owner(connection, user_id, trakt_user=owner.name, is_vip=owner.is_vip)
-                stored.set_state(connection, user_id, "connected", None, now=self._clock.now())
+        try:
+            with self._store.exclusive(user_id, waiting=waiting):
+                with self._noting_pauses(), closing(self._client("the user", _NewToken(tokens))) as client:
+                    owner = client.settings()
+                self._write_account(user_id, tokens, owner, shared=shared)
+        except AccountShared:
+            with suppress(ServiceError), self.sign_in() as client:
+                client.revoke(tokens.access_token)
+            raise
         self._clear_pause()
         return owner
 
-    def disconnect(self, user_id: str) -> str | None:
-        """Revoke a user's tokens, and delete them and what was in step; ratings are kept.
+    def _write_account(self, user_id: str, tokens: TokenPair, owner: TraktUser, *, shared: bool) -> None:
+        now = self._clock.now()
+        with self._database.transaction() as connection:
+            # It also lets one process at a time look who has which account.
+            installation = stored.installation_id(connection)
+            before = stored.read_account(connection, user_id)
+            is_same = before is not None and _is_same(before.trakt_user, owner.name)
+            others = [
+                one.name
+                for one in stored.read_accounts(connection)
+                if one.user_id != user_id and not one.gone and _is_same(one.trakt_user, owner.name)
+            ]
+            if others and not shared and not is_same:
+                raise AccountShared(owner.name, others)
+            if not is_same:
+                # What was in step with another account says nothing about this one. Without an account, there may be
+                # rests of one that was deleted.
+                stored.forget_synced_state(connection, user_id)
+            account: dict[str, Any] = {
+                "user_id": user_id,
+                **self._store.encrypt(tokens),
+                "installation_id": installation,
+                "trakt_user": owner.name,
+                "is_vip": owner.is_vip,
+                "state": "connected",
+                "trouble": None,
+                "connected_at": now,
+                "updated_at": now,
+            }
+            stored.write_account(connection, account)
+
+    def disconnect(self, user_id: str, *, waiting: Callable[[float], None] = lambda seconds: None) -> str | None:
+        """Revoke a user's tokens, and delete them and what was in step; ratings are kept. A sync is waited for.
+
+        Args:
+            waiting: called about every second with the seconds waited so far for a sync to end.
 
         Returns:
             None, or why the tokens could not be revoked and what to do, in a sentence; they are deleted all the same.
 
         Raises:
-            ServiceNotConfigured: the user has not connected.
+            NotConnected: the user has not connected.
+            ServiceBusy: a sync does not end.
         """
-        with self._store.lease(user_id):
+        with self._store.exclusive(user_id, waiting=waiting):
             with self._database.transaction() as connection:
                 account = stored.read_account(connection, user_id)
                 installation = stored.installation_id(connection)
             if account is None:
-                raise ServiceNotConfigured("This user has not connected Trakt.")
+                raise NotConnected("This user has not connected Trakt.")
             left = self._revoke(account, installation)
             with self._database.transaction() as connection:
                 stored.delete_account(connection, user_id)
         return left
+
+    def ask_for_membership(self, user_id: str, client: Trakt) -> None:
+        """Ask Trakt whether a user has a membership now. Raises ServiceError: it did not say."""
+        owner = client.settings()
+        with self._database.transaction() as connection:
+            stored.write_vip(connection, user_id, trakt_user=owner.name, is_vip=owner.is_vip)
 
     def _revoke(self, account: StoredAccount, installation: str) -> str | None:
         if account.installation_id != installation:
@@ -250,7 +305,7 @@ class TraktAccounts:
 
     def _clear_pause(self) -> None:
         with self._database.transaction() as connection:
-            stored.write_pause(connection, None)
+            stored.lift_pause(connection, self._app)
 
     @property
     def _app(self) -> str:
@@ -276,6 +331,10 @@ class TraktAccounts:
             "first_wait_seconds": settings.http_retry_wait_seconds,
             "outage_wait_seconds": settings.http_retry_wait_seconds * OUTAGE_FACTOR,
         }
+
+
+def _is_same(account: str | None, other: str) -> bool:
+    return (account or "").casefold() == other.casefold()
 
 
 class _NewToken:

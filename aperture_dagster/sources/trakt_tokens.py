@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import (
     ServiceBusy,
     ServiceError,
-    ServiceNotConfigured,
     ServicePaused,
     ServiceUnavailable,
 )
@@ -22,6 +24,7 @@ from aperture_dagster.resources.trakt.errors import (
     AppRefused,
     EdgeBlocked,
     InvalidGrant,
+    NotConnected,
     ReconnectNeeded,
     UserProblem,
 )
@@ -29,6 +32,7 @@ from aperture_dagster.resources.trakt.records import TokenPair
 from aperture_dagster.resources.trakt.sign_in import TraktSignIn
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import trakt as stored
+from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.secrets import Cipher, WrongKey
 from aperture_dagster.storage.trakt import AccountState, StoredAccount
 
@@ -37,6 +41,9 @@ log = logging.getLogger(__name__)
 # One attempt a day shows whether a user did what Trakt asked for.
 PARKED_FOR = timedelta(days=1)
 LEASE_PATIENCE_SECONDS = 300.0
+# A first sync pushes for minutes, and a user who has just confirmed a code should not have to do so again.
+SYNC_PATIENCE_SECONDS = 1800.0
+WRITE_WAITS_SECONDS = (0.5, 2.0, 5.0, 10.0)
 
 
 class TokenStore:
@@ -50,13 +57,13 @@ class TokenStore:
         """Read the account of a user, and its tokens in clear.
 
         Raises:
-            ServiceNotConfigured: the user has not connected.
+            NotConnected: the user has not.
             ReconnectNeeded, ActionNeeded: see :meth:`tokens`.
         """
         with self._database.transaction() as connection:
             account, installation = stored.read_account(connection, user_id), stored.installation_id(connection)
         if account is None:
-            raise ServiceNotConfigured("This user has not connected Trakt: run `aperture trakt connect USER`.")
+            raise NotConnected("This user has not connected Trakt: run `aperture trakt connect USER`.")
         return account, self.tokens(account, installation)
 
     def tokens(self, account: StoredAccount, installation: str) -> TokenPair:
@@ -76,13 +83,30 @@ class TokenStore:
         try:
             return self.decrypt(account)
         except WrongKey:
-            reason = "its tokens were stored with another APERTURE_SECRET_KEY (setting that one again helps, too)"
+            reason = "its tokens were stored with another APERTURE_SECRET_KEY (restoring the old key also works)"
             raise ReconnectNeeded(account.name, reason) from None
 
-    def write(self, user_id: str, tokens: TokenPair) -> None:
-        """Store new tokens of a user; they are committed at the end."""
+    def connected_at(self, user_id: str) -> datetime | None:
+        """Return when a user connected last; None if they have not."""
         with self._database.transaction() as connection:
-            stored.write_tokens(connection, user_id, **self.encrypt(tokens))
+            return stored.read_connected_at(connection, user_id)
+
+    def write(self, user_id: str, tokens: TokenPair) -> None:
+        """Store new tokens of a user; they are committed at the end.
+
+        A failure of the database is waited for: Trakt has voided the earlier tokens, and these exist nowhere else.
+        """
+        encrypted = self.encrypt(tokens)
+        for wait in (*WRITE_WAITS_SECONDS, None):
+            try:
+                with self._database.transaction() as connection:
+                    stored.write_tokens(connection, user_id, **encrypted)
+                return
+            except (DatabaseError, SQLAlchemyError) as error:
+                if wait is None:
+                    raise
+                log.warning("new tokens of Trakt could not be stored (%s); trying again", type(error).__name__)
+                time.sleep(wait)
 
     def note_problem(self, user_id: str, tokens: TokenPair, problem: UserProblem) -> None:
         """Record what is wrong with an account, unless other tokens than those it was learned with are stored now."""
@@ -104,15 +128,42 @@ class TokenStore:
         Raises:
             ServiceBusy: another process uses them for minutes.
         """
-        patience = LEASE_PATIENCE_SECONDS
+        message = (
+            "Another process has been renewing the tokens of this user for minutes. Try again later; if it says so "
+            "for an hour, look for a run or command that hangs, and end it."
+        )
+        with self._lease(f"trakt:{user_id}", LEASE_PATIENCE_SECONDS, message):
+            yield
+
+    @contextmanager
+    def exclusive(self, user_id: str, *, waiting: Callable[[float], None] = lambda seconds: None) -> Iterator[None]:
+        """Change whose account a user has, while nobody syncs their ratings or uses the tokens.
+
+        A sync takes both locks in the same order.
+
+        Args:
+            waiting: called about every second with the seconds waited so far for a sync to end.
+
+        Raises:
+            ServiceBusy: a sync, or another use of the tokens, does not end.
+        """
+        message = (
+            "A run has been syncing the ratings of this user for too long; nothing was changed. Wait until it has "
+            "ended, or cancel it, and repeat this."
+        )
+        # The name under which a sync of ratings locks them.
+        with self._lease(f"trakt ratings of {user_id}", SYNC_PATIENCE_SECONDS, message, waiting), self.lease(user_id):
+            yield
+
+    @contextmanager
+    def _lease(
+        self, name: str, patience: float, message: str, waiting: Callable[[float], None] = lambda seconds: None
+    ) -> Iterator[None]:
         with ExitStack() as stack:
             try:
-                lease = self._database.lease(
-                    f"trakt:{user_id}", waiting=lambda seconds: None, patience_seconds=patience
-                )
-                stack.enter_context(lease)
+                stack.enter_context(self._database.lease(name, waiting=waiting, patience_seconds=patience))
             except TimeoutError:
-                raise ServiceBusy("Another process has been renewing the tokens of this user for minutes.") from None
+                raise ServiceBusy(message) from None
             yield
 
     def encrypt(self, tokens: TokenPair) -> dict[str, Any]:
@@ -159,18 +210,23 @@ class UserAccess:
         self._sign_in, self._note_pause = sign_in, note_pause
         account, self._tokens = store.read(user_id)
         self.name = account.name
+        self._connected_at = account.connected_at
         self.has_trouble = False
         self._is_postponed = False
 
     def token(self) -> str:
-        """Return an access token with more than a tenth of its life left, if Trakt renews it, or else a valid one."""
+        """Return an access token with more than a tenth of its life left, if Trakt renews it, or else a valid one.
+
+        Raises NotConnected if the user has connected again since, maybe to another account, or has disconnected.
+        """
+        self._require_same(self._store.connected_at(self._user_id))
         now = self._store.clock.now()
         if self._tokens.is_due(now) and not (self._is_postponed and now < self._tokens.expires_at):
             try:
                 self._renew(None)
             except ServicePaused:
                 raise
-            except ServiceUnavailable as error:
+            except (ServiceUnavailable, ServiceBusy) as error:
                 if now >= self._tokens.expires_at:
                     raise
                 self._is_postponed = True
@@ -194,12 +250,20 @@ class UserAccess:
         """Renew the tokens, unless another process has done so since they were read."""
         try:
             with self._store.lease(self._user_id):
-                _, self._tokens = self._store.read(self._user_id)
+                account, tokens = self._store.read(self._user_id)
+                self._require_same(account.connected_at)
+                self._tokens = tokens
                 if self._tokens.access_token == refused or self._tokens.is_due(self._store.clock.now()):
                     self._tokens = self._exchange(self._tokens)
         except ServiceError:
             self.has_trouble = True
             raise
+
+    def _require_same(self, connected_at: datetime | None) -> None:
+        """Raise NotConnected unless the user's account is still the one that was opened."""
+        if connected_at != self._connected_at:
+            self.has_trouble = True
+            raise NotConnected(f"Trakt: {self.name} has connected again or disconnected meanwhile; run this again.")
 
     def _exchange(self, tokens: TokenPair) -> TokenPair:
         try:

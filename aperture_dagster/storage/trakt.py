@@ -71,17 +71,23 @@ def read_account(connection: Connection, user_id: str) -> StoredAccount | None:
     return next(iter(_read(connection, "WHERE a.user_id = :user", user=user_id)), None)
 
 
+def read_connected_at(connection: Connection, user_id: str) -> datetime | None:
+    """Return when a user connected last; None if they have not."""
+    return read_value(connection, "SELECT connected_at FROM trakt_accounts WHERE user_id = :user", user=user_id)
+
+
 def write_account(connection: Connection, account: Mapping[str, Any]) -> None:
     """Insert the account of a user, or update it with the given columns of ``trakt_accounts``."""
     statement = insert(trakt_accounts).values(dict(account))
     connection.execute(statement.on_conflict_do_update(index_elements=["user_id"], set_=dict(account)))
 
 
-def write_owner(connection: Connection, user_id: str, *, trakt_user: str, is_vip: bool | None) -> None:
-    """Record whose account on Trakt it is, as Trakt said."""
+def write_vip(connection: Connection, user_id: str, *, trakt_user: str, is_vip: bool | None) -> None:
+    """Record whether an account on Trakt has a membership, if it is still that of the user."""
     statement = """
-        UPDATE trakt_accounts SET trakt_user = :trakt_user, is_vip = :is_vip
-        WHERE user_id = :user AND (trakt_user, is_vip) IS DISTINCT FROM (:trakt_user, CAST(:is_vip AS boolean))"""
+        UPDATE trakt_accounts SET is_vip = :is_vip
+        WHERE user_id = :user AND lower(trakt_user) = lower(:trakt_user)
+        AND is_vip IS DISTINCT FROM CAST(:is_vip AS boolean)"""
     execute(connection, statement, user=user_id, trakt_user=trakt_user, is_vip=is_vip)
 
 
@@ -166,12 +172,14 @@ def read_pause(connection: Connection) -> dict[str, Any] | None:
     return read_value(connection, "SELECT value FROM facts WHERE name = :name", name=PAUSE)
 
 
-def write_pause(connection: Connection, pause: Mapping[str, Any] | None) -> None:
-    """Record why nothing is sent to Trakt for anybody; None: nothing is in the way."""
-    if pause is None:
-        execute(connection, "DELETE FROM facts WHERE name = :name", name=PAUSE)
-    else:
-        upsert(connection, facts, [{"name": PAUSE, "value": dict(pause)}])
+def write_pause(connection: Connection, pause: Mapping[str, Any]) -> None:
+    """Record why nothing is sent to Trakt for anybody."""
+    upsert(connection, facts, [{"name": PAUSE, "value": dict(pause)}])
+
+
+def lift_pause(connection: Connection, app: str) -> None:
+    """Forget that an app was refused; a block of this network ends by its time."""
+    execute(connection, "DELETE FROM facts WHERE name = :name AND value->>'app' = :app", name=PAUSE, app=app)
 
 
 def _read(connection: Connection, condition: str, **values: Any) -> list[StoredAccount]:

@@ -116,12 +116,16 @@ def test_a_denied_code_connects_nobody(home: TraktHome, run: Run):
     assert home.states() == {}
 
 
-def test_two_users_on_one_account_are_pointed_out(home: TraktHome, run: Run):
+def test_two_users_on_one_account_need_an_option(home: TraktHome, run: Run):
     home.accounts.connect("ben", home.grant("family"))
-    thread = answered(home, lambda code: home.state.trakt_approve("family", code))
-    done = run("connect", "ada", APERTURE_TRAKT_SYNC_ONLY="true")
-    thread.join()
-    assert done.exit_code == 0 and "ben is connected to the same account" in done.output
+    for options, refused in ([], True), (["--shared"], False):
+        thread = answered(home, lambda code: home.state.trakt_approve("family", code))
+        done = run("connect", "ada", *options, APERTURE_TRAKT_SYNC_ONLY="true")
+        thread.join()
+        assert done.exit_code == refused and ("family on Trakt is already used by ben;" in done.output) == refused
+        assert ("aperture trakt connect --shared ada" in done.output) == refused
+    assert home.states() == {"ada": "connected", "ben": "connected"}
+    assert "first sync comes with the next run of sync_trakt_ratings" in done.output
     assert "APERTURE_TRAKT_SYNC_ONLY is on" in done.output
 
 
@@ -158,7 +162,12 @@ def test_the_status_says_who_has_to_do_what(home: TraktHome, run: Run):
     shown = run("status")
     lines = {line.split()[0]: line for line in shown.output.splitlines() if line.strip()}
     assert shown.exit_code == 1 and "connect again" in lines["ada"] and "no longer knows" in lines["ada"]
+    assert "aperture trakt connect ada" in lines["ada"] and "aperture" not in lines["ben"]
     assert " connected " in lines["ben"] and " 1 " in lines["ben"]
+    home.do("UPDATE users SET removed_at = now() WHERE user_id = 'ada'")
+    gone = run("status")
+    assert gone.exit_code == 0 and "aperture trakt disconnect ada" in gone.output
+    home.do("UPDATE users SET removed_at = NULL")
     home.state.trakt_set(app="deleted")
     refused = run("status")
     assert refused.exit_code == 1 and "no user has to connect again" in refused.output

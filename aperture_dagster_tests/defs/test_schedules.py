@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -135,6 +136,17 @@ def test_a_failed_blocking_check_stops_the_schedules_of_what_follows_and_is_name
 @pytest.mark.parametrize("job", ["sync_movies", "sync_watch_history", "enrich_metadata"])
 def test_a_failed_blocking_check_does_not_stop_what_could_repair_it(tick, job: str):
     assert isinstance(tick(job, ("Alma",), sound=()), dg.RunRequest)
+
+
+def test_only_what_a_job_makes_can_become_too_old(make_settings):
+    def watched(**given: Any) -> set[str]:
+        graph = build_definitions(make_settings(**given)).resolve_asset_graph()
+        nodes = [graph.get(key) for key in graph.toposorted_asset_keys]
+        return {node.key.to_user_string() for node in nodes if node.freshness_policy is not None}
+
+    assert not {"trakt_ratings", "seerr_requests"} & watched()
+    on = {"ratings_to_server": True, "send_requests": True, "seerr_url": "http://seerr.invalid", "seerr_api_key": "key"}
+    assert watched(**on) - watched() == {"trakt_ratings", "seerr_requests"}
 
 
 def test_a_job_late_in_the_evening_has_its_deadline_after_midnight():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -166,7 +168,7 @@ def test_a_rating_given_on_the_command_line_is_on_trakt_after_the_sensors_tick(
         assert place.tick().skip_message == "No rating is due."
         done = command(place, "rate", "ann", "Film 1", "8")
         assert done.exit_code == 0, done.output
-        assert "ann rates Film 1 (2000): 8 of 10." in done.output and "on Trakt within a minute" in done.output
+        assert "ann rates Film 1 (2000): 8 of 10." in done.output and "will reach Trakt within a minute" in done.output
         outside = command(place, "rate", "ann", "tmdb:movie:9", "3")
         assert outside.exit_code == 0, outside.output
         (request,) = place.tick().run_requests
@@ -189,6 +191,14 @@ def test_the_command_says_what_happens_next(raters: Any, command: Callable[..., 
     with raters() as place:
         assert "not connected to Trakt" in command(place, "rate", "cy", "Film 1", "8").output
         place.connect("cy")
+        assert "with the first sync, which may need your consent" in command(place, "rate", "cy", "Film 1", "8").output
+        for change in ("removed_at = now()", "removed_at = NULL, is_disabled = true"):
+            place.home.rows(f"UPDATE users SET {change} WHERE name = 'cy' RETURNING 1")
+            assert "it stays here" in command(place, "rate", "cy", "Film 1", "7").output
+        place.home.rows("UPDATE users SET is_disabled = false, name = 'c y' WHERE name = 'cy' RETURNING 1")
+        place.home.rows("UPDATE trakt_accounts SET state = 'reconnect', trouble = 'revoked' RETURNING 1")
+        assert "Run `aperture trakt connect 'c y'`." in command(place, "rate", "c y", "Film 1", "9").output
+        place.home.rows("UPDATE users SET name = 'cy' WHERE name = 'c y' RETURNING 1")
         place.home.rows("UPDATE trakt_accounts SET state = 'reconnect', trouble = 'revoked' RETURNING 1")
         said = command(place, "rate", "cy", "Film 1", "9").output
         assert "It waits for Trakt: revoked. Run `aperture trakt connect cy`." in said
@@ -237,9 +247,9 @@ def test_the_sensor_looks_at_nothing_unless_somebody_is_connected(raters: Any, s
 def test_users_without_a_connection_are_left_out_and_the_job_says_so(raters: Any):
     with raters() as place:
         (job,) = (one for one in _jobs(place) if one.name == JOB)
-        assert "Nobody is connected" in (job.off_if(place.home.settings) or "")
+        assert "Nobody is connected" in (job.why_skip(place.home.instance, place.home.settings, place.clock) or "")
         place.connect("ann")
-        assert job.off_if(place.home.settings) is None
+        assert job.why_skip(place.home.instance, place.home.settings, place.clock) is None
         place.state.trakt_rate("ann", FILM, 4)
         made = place.sync()
         assert (made["ann"]["pulled"], made["ann"]["ratings_here"]) == (1, 1)
@@ -267,6 +277,39 @@ def test_a_user_who_must_connect_again_is_named_and_the_others_go_on(raters: Any
         check = run_check(place.home, "trakt_ratings", "have_working_connections")
         assert not check.passed and (check.description or "").startswith("ann: ")
         assert (check.description or "").endswith(". Run `aperture trakt connect ann`.")
+
+
+@pytest.mark.parametrize("moment", ["before", "during"])
+def test_a_user_who_disconnects_during_a_run_costs_nobody_else(raters: Any, moment: str):
+    with raters() as place:
+        place.connect(*USERS)
+        place.sync()
+        for user in ("bob", "cy"):
+            place.state.trakt_rate(user, FILM, 4)
+        place.state.reset_counters()
+        # Bob leaves during the only request for ann, or during the first one for himself.
+        requests = 1 if moment == "before" else 2
+        place.state.add_fault(FaultRule("trakt", kind="slow", delay_seconds=0.6, times=1, after=requests - 1))
+
+        def leave() -> None:
+            deadline = time.monotonic() + 60
+            while place.state.counters.total("trakt", "") < requests and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if moment == "before":
+                place.trakt.disconnect(place.ids["bob"])
+            else:
+                place.home.rows("DELETE FROM trakt_accounts WHERE user_id = :user RETURNING 1", user=place.ids["bob"])
+
+        with ThreadPoolExecutor() as pool:
+            leaving = pool.submit(leave)
+            result = place.home.run(JOB, users=place.home.everyone())
+            leaving.result(60)
+        assert place.here("cy") == {FILM: 4}
+        assert result.success == (moment == "before")
+        if moment == "before":
+            assert "Not connected" in metadata_of(result, "trakt_ratings", "bob")["note"]
+        else:
+            assert "1 of 3 users" in failures(result)["trakt_ratings"]
 
 
 def test_ratings_that_wait_for_more_than_a_day_are_named(raters: Any):
@@ -360,6 +403,14 @@ def test_ratings_from_trakt_reach_every_copy_on_jellyfin_and_do_not_come_back(ra
         assert place.on_server("ann", TWICE) == [None, None]
         place.read_server()
         assert place.here("ann") == {TWICE: None}
+
+
+def test_a_copy_to_the_server_alone_is_recorded_once_a_day(raters: Any):
+    with raters(ratings_to_server=True, trakt_client_id=None) as place:
+        place.sync()
+        assert place.sync(scheduled=True) == {}
+        place.clock.moment += timedelta(hours=24)
+        assert place.sync(scheduled=True).keys() == set(USERS)
 
 
 def test_a_rating_given_on_the_server_meanwhile_is_not_overwritten(raters: Any):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -146,6 +147,15 @@ def test_an_outage_is_waited_for_and_nobody_is_blamed(scripted: Scripted, trakt:
     with pytest.raises(ServiceUnavailable) as raised:
         trakt.last_activities()
     assert not isinstance(raised.value, (EdgeBlocked, UserPaused)) and not access.reported
+
+
+@pytest.mark.parametrize("answer", [Answer(b"", 502), Answer(b"", 504)])
+def test_an_outage_is_given_time_before_the_next_attempt(scripted: Scripted, answer: Answer):
+    scripted.say(answer, Answer({"movies": {"rated_at": "then"}}))
+    with opened(scripted.url, outage_wait_seconds=0.4) as trakt:
+        started = time.monotonic()
+        assert trakt.last_activities() == {"movie": "then"}
+    assert time.monotonic() - started >= 0.4
 
 
 @pytest.mark.parametrize("header", ["retry-after", "x-ratelimit"])

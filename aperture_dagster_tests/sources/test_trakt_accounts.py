@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from aperture_dagster.resources.errors import ServicePaused, ServiceUnavailable
+from aperture_dagster.resources.errors import ServiceBusy, ServicePaused, ServiceUnavailable
 from aperture_dagster.resources.trakt.errors import (
     ActionNeeded,
     AppRefused,
@@ -182,6 +182,54 @@ def test_an_outage_of_the_sign_in_costs_nobody_the_connection(home: TraktHome):
     assert home.look("ada") == "ada"
 
 
+def test_a_token_that_is_still_valid_is_used_while_another_process_holds_the_lock(
+    home: TraktHome, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("aperture_dagster.sources.trakt_tokens.LEASE_PATIENCE_SECONDS", 0.1)
+    home.connect("ada")
+    home.wait(LIFE * 0.95)
+    with TokenStore(home.settings, home.database, home.clock).lease("ada"):
+        assert home.look("ada") == "ada"
+        home.wait(LIFE * 0.1)
+        with pytest.raises(ServiceBusy, match="Try again later"):
+            home.look("ada")
+    assert home.look("ada") == "ada" and home.states() == {"ada": "connected"}
+
+
+def test_a_hiccup_of_the_database_does_not_lose_new_tokens(home: TraktHome, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("aperture_dagster.sources.trakt_tokens.WRITE_WAITS_SECONDS", (0.3, 0.3, 3.0))
+    home.connect("ada")
+    home.wait(LIFE * 0.95)
+    home.state.add_fault(FaultRule("trakt_auth", kind="slow", delay_seconds=0.5, times=1))
+    home.state.reset_counters()
+    with ThreadPoolExecutor() as pool:
+        looking = pool.submit(home.look, "ada")
+        wait_for_refresh(home)
+        home.do("ALTER TABLE trakt_accounts ADD CONSTRAINT hiccup CHECK (issued_at < '2000-01-01') NOT VALID")
+        time.sleep(1)
+        home.do("ALTER TABLE trakt_accounts DROP CONSTRAINT hiccup")
+        assert looking.result(30) == "ada"
+    assert home.count("POST /oauth/token") == 1
+    assert home.look("ada") == "ada" and home.states() == {"ada": "connected"}
+
+
+def test_a_membership_is_asked_for_again(home: TraktHome):
+    home.connect("ada")
+    home.state.trakt_account("ada", vip=True)
+    with home.accounts.open("ada") as client:
+        home.accounts.ask_for_membership("ada", client)
+    assert [one.is_vip for one in home.accounts.accounts()] == [True]
+
+
+@pytest.mark.parametrize("status", [420, 423, 426])
+def test_refused_recommendations_do_not_stop_the_ratings(home: TraktHome, status: int):
+    home.connect("ada")
+    home.state.add_fault(FaultRule("trakt", path_contains="recommendations", status=status))
+    with pytest.raises(ActionNeeded), home.accounts.open("ada") as client:
+        client.recommendations("movie")
+    assert home.states() == {"ada": "connected"} and home.look("ada") == "ada"
+
+
 def test_a_refused_token_is_renewed_once_and_the_request_repeated(home: TraktHome):
     home.connect("ada")
     home.state.trakt_invalidate("ada", refresh=False)
@@ -290,6 +338,31 @@ def test_a_block_by_the_edge_pauses_everybody_for_an_hour(home: TraktHome, edge:
     assert [home.look(user) for user in ("ada", "ben")] == ["ada", "ben"]
 
 
+def test_a_success_elsewhere_does_not_lift_a_block_nor_what_concerns_another_app(home: TraktHome):
+    home.connect("ada")
+    home.wait(1)
+    with home.accounts.open("ada") as client:
+        client.settings()
+        # Another process meets it meanwhile.
+        home.state.trakt_set(edge="blocked")
+        with pytest.raises(EdgeBlocked):
+            home.look("ada")
+        home.state.trakt_set(edge=None)
+    assert isinstance(home.accounts.pause(), EdgeBlocked)
+    home.clock.moment += timedelta(hours=2)
+    before = home.settings
+    home.use(before.model_copy(update={"trakt_client_id": "another"}))
+    home.state.trakt_set(app="blocked")
+    with pytest.raises(AppRefused):
+        home.look("ada")
+    assert isinstance(home.accounts.pause(), AppRefused)
+    home.state.trakt_set(app=None)
+    home.use(before)
+    assert home.look("ada") == "ada"
+    home.use(before.model_copy(update={"trakt_client_id": "another"}))
+    assert isinstance(home.accounts.pause(), AppRefused)
+
+
 @pytest.mark.parametrize("trouble", ["locked", "deactivated"])
 def test_a_user_who_must_act_on_trakt_is_parked_for_a_day(home: TraktHome, trouble: str):
     home.connect("ada", "ben")
@@ -331,7 +404,7 @@ def test_an_older_session_neither_lifts_nor_causes_what_concerns_other_tokens(ho
     home.connect("ada")
     with home.accounts.open("ada") as client:
         home.wait(60)
-        home.connect("ada")
+        TokenStore(home.settings, home.database, home.clock).write("ada", home.grant("ada"))
         home.state.trakt_account("ada", trouble="locked")
         with pytest.raises(ActionNeeded):
             client.settings()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from aperture_dagster.resources.errors import ServiceError, ServiceNotConfigured, ServiceUnavailable
+from aperture_dagster.resources.errors import ServiceError, ServiceUnavailable
 from aperture_dagster.resources.trakt.errors import (
+    AccountShared,
+    NotConnected,
     ReconnectNeeded,
     UserProblem,
 )
@@ -19,6 +23,7 @@ from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.trakt import installation_id
 from aperture_dagster_tests.databases import run_statements
+from aperture_dagster_tests.sources.rated_home import RatedHome
 from aperture_dagster_tests.sources.trakt_home import LIFE, TraktHome, trakt_home
 
 
@@ -121,15 +126,81 @@ def test_what_was_in_step_is_kept_only_for_the_same_account(home: TraktHome):
     assert home.look("ada") == "somebody else"
 
 
-def test_an_interrupted_connection_must_be_made_again(home: TraktHome):
+def test_what_was_left_of_a_deleted_account_is_not_in_step_with_the_next(home: TraktHome):
+    home.connect("ada")
+    rate_here(home)
+    home.do("DELETE FROM trakt_accounts")
+    home.connect("ada")
+    assert in_step(home) == {"ada": 0}
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_another_account_waits_for_a_sync_and_inherits_nothing_from_it(home: TraktHome, leaves: bool):
+    home.connect("ada")
+    rated = RatedHome(home)
+    for number in range(1, 5):
+        rated.rate("ada", f"movie:{number}", 8)
+    rated.sync()
+    before = rated.here()
+    rated.rate_on_trakt("ada", "movie:9", 4)
+    home.state.reset_counters()
+    home.state.add_fault(FaultRule("trakt", kind="slow", delay_seconds=0.5, times=2))
+    said: list[float] = []
+    with ThreadPoolExecutor() as pool:
+        syncing = pool.submit(rated.sync)
+        while not home.count():
+            assert not syncing.done()
+            time.sleep(0.01)
+        if leaves:
+            home.accounts.disconnect("ada", waiting=said.append)
+        home.accounts.connect("ada", home.grant("somebody else"), waiting=said.append)
+        syncing.result(30)
+    assert said and in_step(home) == {"ada": 0}
+    report = rated.sync()
+    assert report.removed_here == 0 and rated.here().keys() == before.keys() | {"movie:9"}
+
+
+def test_a_session_that_was_opened_before_does_not_use_the_former_account(home: TraktHome):
+    home.connect("ada")
+    with home.accounts.open("ada") as client:
+        home.wait(1)
+        home.accounts.connect("ada", home.grant("somebody else"))
+        home.state.reset_counters()
+        with pytest.raises(NotConnected, match="ada has connected again or disconnected"):
+            client.last_activities()
+    with home.accounts.open("ada") as client:
+        home.wait(1)
+        home.accounts.disconnect("ada")
+        home.state.reset_counters()
+        with pytest.raises(NotConnected):
+            client.last_activities()
+    assert home.count() == 0
+
+
+def test_an_account_of_another_user_is_refused_unless_it_is_to_be_shared(home: TraktHome):
+    home.accounts.connect("ben", home.grant("Family"))
+    home.connect("ada")
+    stored = home.rows("SELECT * FROM trakt_accounts")
+    tokens = home.grant("family")
+    with pytest.raises(AccountShared, match="family on Trakt is already used by ben;"):
+        home.accounts.connect("ada", tokens)
+    assert home.rows("SELECT * FROM trakt_accounts") == stored
+    assert not home.state.trakt.is_valid(home.state.trakt.sessions_of(home.state.trakt.account("family"))[-1])
+    assert (home.look("ada"), home.look("ben").casefold()) == ("ada", "family")
+    home.accounts.connect("ada", home.grant("family"), shared=True)
+    home.accounts.connect("ada", home.grant("family"))
+    home.do("DELETE FROM trakt_accounts WHERE user_id = 'ada'")
+    home.do("UPDATE users SET removed_at = now() WHERE user_id = 'ben'")
+    home.accounts.connect("ada", home.grant("family"))
+
+
+def test_a_connection_that_fails_leaves_the_earlier_one(home: TraktHome):
     home.connect("ada")
     home.state.add_fault(FaultRule("trakt", status=500))
     with pytest.raises(ServiceUnavailable):
         home.accounts.connect("ada", home.grant("somebody else"))
     home.state.clear_faults()
-    assert home.states() == {"ada": "reconnect"}
-    with pytest.raises(ReconnectNeeded, match="not completed"):
-        home.look("ada")
+    assert home.states() == {"ada": "connected"} and home.look("ada") == "ada"
 
 
 def test_disconnecting_revokes_the_tokens_and_keeps_the_ratings(home: TraktHome):
@@ -141,9 +212,9 @@ def test_disconnecting_revokes_the_tokens_and_keeps_the_ratings(home: TraktHome)
     assert sessions and not any(home.state.trakt.is_valid(session) for session in sessions)
     assert in_step(home) == {"ben": 3}
     assert home.rows("SELECT * FROM ratings") == ratings
-    with pytest.raises(ServiceNotConfigured):
+    with pytest.raises(NotConnected):
         home.look("ada")
-    with pytest.raises(ServiceNotConfigured):
+    with pytest.raises(NotConnected):
         home.accounts.disconnect("ada")
     home.state.add_fault(FaultRule("trakt_auth", status=500))
     assert "trakt.tv/settings/apps" in (home.accounts.disconnect("ben") or "")

@@ -10,15 +10,20 @@ SYNC_JOB = "sync_trakt_ratings"
 
 
 def why_no_sync(settings: Settings) -> str | None:
-    """Say why there is nothing to keep in step: Trakt is off, or nobody has a working connection."""
+    """Say why there is nothing to keep in step by the settings: Trakt is off, and so is the media server's part."""
+    return None if settings.ratings_to_server else _accounts(settings).why_off()
+
+
+def why_nobody(settings: Settings) -> str | None:
+    """Say that nobody has a working connection, unless the media server gets ratings, too."""
     if settings.ratings_to_server:
         return None
-    accounts = TraktAccounts(settings, Database(settings), Clock())
-    reason = accounts.why_off()
-    if reason is not None:
-        return reason
-    connected = [one for one in accounts.accounts() if one.state == "connected" and not one.gone]
+    connected = [one for one in _accounts(settings).accounts() if one.state == "connected" and not one.gone]
     return None if connected else "Nobody is connected to Trakt: run `aperture trakt connect USER`."
+
+
+def _accounts(settings: Settings) -> TraktAccounts:
+    return TraktAccounts(settings, Database(settings), Clock())
 
 
 JOBS = (
@@ -30,5 +35,6 @@ JOBS = (
         scope="users",
         quiet=True,
         off_if=why_no_sync,
+        idle_if=why_nobody,
     ),
 )

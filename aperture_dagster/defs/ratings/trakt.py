@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 
 import dagster as dg
 
@@ -17,6 +18,7 @@ from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.resources.providers import MediaServers
+from aperture_dagster.resources.trakt.client import Trakt
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.server_ratings import lacks_ratings, rate_on_server
 from aperture_dagster.sources.trakt import TraktAccount, TraktAccounts
@@ -25,6 +27,7 @@ from aperture_dagster.storage.ratings import OWN, ratings_version
 from aperture_dagster.storage.ratings import TRAKT as FROM_TRAKT
 
 SHOWN = 20
+RECORD_EVERY = timedelta(hours=20)
 
 trakt = dg.AssetSpec(
     "trakt",
@@ -65,12 +68,13 @@ def trakt_ratings(
     Trakt shows it. Users without a connection are left out.
     """
     with operator_errors(context, settings), ExitStack() as stack:
-        off, accounts = trakt.why_off(), {one.user_id: one for one in trakt.accounts()}
+        off, is_due = trakt.why_off(), _is_due(context, clock)
         writers: list[MediaServerWriter] = []
 
         def serve(user: User) -> UserOutcome:
             report = RatingsReport()
-            note, requests = why_left_out(off, user.name, accounts.get(user.user_id)), 0
+            # Read for each user, since one may connect or disconnect during the run.
+            note, requests = why_left_out(off, user.name, trakt.account(user.user_id)), 0
             if note is None:
                 with trakt.open(user.user_id) as client:
                     sync = RatingsSync(
@@ -83,6 +87,8 @@ def trakt_ratings(
                         accept_removals=config.accept_removals,
                     )
                     report = sync.run()
+                    if report.was_read:
+                        _ask_for_membership(user, client)
                     requests = client.requests
             else:
                 report.notes.append(note)
@@ -95,13 +101,22 @@ def trakt_ratings(
                 _shown(report),
                 rows_written=report.rows_written,
                 requests=requests,
-                record=report.was_read or bool(report.notes and note is None),
+                record=report.was_read
+                or bool(report.notes and note is None)
+                or (settings.ratings_to_server and is_due),
             )
             if report.refusal is not None:
                 # Everything but the removals was written, and tastes must see it.
                 record_user(context, user.partition_key, user.name, outcome)
                 raise report.refusal
             return outcome
+
+        def _ask_for_membership(user: User, client: Trakt) -> None:
+            try:
+                trakt.ask_for_membership(user.user_id, client)
+            except ServiceError as error:
+                # It only decides about a warning.
+                context.log.info(f"{user.name}: Trakt did not say whether they have a membership: {error}")
 
         def _rate_on_server(user: User, report: RatingsReport) -> None:
             if not lacks_ratings(database, user):
@@ -120,6 +135,12 @@ def trakt_ratings(
                 report.notes.append(written.note)
 
         yield from for_each_user(context, settings, database, serve, quiet=True)
+
+
+def _is_due(context: dg.AssetExecutionContext, clock: Clock) -> bool:
+    """Whether nobody's partition was recorded for about a day, so that the asset would look neglected."""
+    last = context.instance.get_latest_materialization_event(context.asset_key)
+    return last is None or clock.now().timestamp() - last.timestamp > RECORD_EVERY.total_seconds()
 
 
 def why_left_out(off: str | None, name: str, account: TraktAccount | None) -> str | None:

@@ -116,6 +116,7 @@ class Trakt(ServiceClient):
             "headers": headers(client_id),
             "inspect": inspector(user=signed_in, now=now, outage_wait_seconds=outage_wait_seconds),
             "secrets": [client_id],
+            "status_waits": {_TOO_SLOW: outage_wait_seconds},
             "setting": "TRAKT_CLIENT_ID",
             "address_setting": "APERTURE_TRAKT_URL",
             **options,
@@ -194,10 +195,12 @@ class Trakt(ServiceClient):
     def recommendations(self, media_type: MediaType) -> tuple[TraktTitle, ...] | None:
         """Request up to 100 titles that Trakt recommends to the user, the best first.
 
-        None: the answer is empty, which Trakt's cache sometimes is; an earlier list still stands.
+        None: the answer is empty, which Trakt's cache sometimes is; an earlier list still stands. ActionNeeded is about
+        recommendations alone, so it is raised and not reported: it does not stop ratings.
         """
         params = {"limit": MOST_RECOMMENDATIONS, "ignore_watched": "true", "ignore_collected": "true"}
-        answer = self._get(f"/recommendations/{PLURALS[media_type]}", params)
+        request = Request("GET", f"/recommendations/{PLURALS[media_type]}", params=params)
+        answer = self._send(request, self, parks=False)
         rows = expect(_json(answer) or [], list, "Trakt's recommendations")
         titles = [title for row in objects(rows) if (title := parse_title(media_type, row))]
         return tuple(dict.fromkeys(titles)) or None
@@ -279,8 +282,11 @@ class Trakt(ServiceClient):
     def _get(self, path: str, params: dict[str, Any] | None = None, accept: Sequence[int] = ()) -> Answer:
         return self._send(Request("GET", path, params=params, accept=accept), self)
 
-    def _send(self, request: Request, client: ServiceClient) -> Answer:
-        """Send a request with the user's token: once more after the first 401, and after the first 403."""
+    def _send(self, request: Request, client: ServiceClient, *, parks: bool = True) -> Answer:
+        """Send a request with the user's token: once more after the first 401, and after the first 403.
+
+        ``parks``: whether ActionNeeded is reported, which ends all work for the user.
+        """
         access = self._access
         token = access.token() if access is not None else None
         renewed = forbidden = False
@@ -296,7 +302,7 @@ class Trakt(ServiceClient):
                 else:
                     return answer if answer.status in request.accept else self._accepted(answer)
         except (AppRefused, EdgeBlocked, ReconnectNeeded, ActionNeeded) as error:
-            if access is not None:
+            if access is not None and (parks or not isinstance(error, ActionNeeded)):
                 access.report(error)
             raise
 

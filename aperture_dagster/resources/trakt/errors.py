@@ -1,12 +1,13 @@
 """Failures of Trakt, by who has to do something about them.
 
-Nobody: :class:`EdgeBlocked`, :class:`UserPaused`. The operator: :class:`AppRefused`. One user: :class:`ReconnectNeeded`
-and :class:`ActionNeeded`; the other users go on.
+Nobody: :class:`EdgeBlocked`, :class:`UserPaused`. The operator: :class:`AppRefused`. One user:
+:class:`ReconnectNeeded`, :class:`ActionNeeded` and :class:`NotConnected`; the other users go on.
 """
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from datetime import datetime
 
 from aperture_dagster.resources.errors import ServiceError, ServicePaused, ServiceRefused, ServiceUnavailable
@@ -62,6 +63,20 @@ class AccountFull(ServiceError):
             f"Trakt: the limit of {user}'s account is reached (420), so ratings wait here: {user} must remove some on "
             "trakt.tv, or become a VIP member."
         )
+
+
+class NotConnected(ServiceError):
+    """The user has not connected Trakt, or has connected again or disconnected since the account was opened."""
+
+
+class AccountShared(ServiceError):
+    """Another user here is connected to the same account on Trakt. ``others`` are their names."""
+
+    def __init__(self, account: str, others: Sequence[str]) -> None:
+        super().__init__(
+            f"The account {account} on Trakt is already used by {', '.join(others)}; nothing was connected."
+        )
+        self.others = tuple(others)
 
 
 class InvalidGrant(ServiceError):

@@ -28,6 +28,7 @@ REFRESH_ATTEMPTS = 2
 # Not 404, which is the answer of another address.
 _REFUSALS = (400, 401, 403)
 _POLL_STATUSES = (400, 404, 409, 410, 418, 429)
+_UNKNOWN = "unknown error"
 _APP_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
 
 
@@ -57,6 +58,7 @@ class TraktSignIn(ServiceClient):
             headers=headers(client_id),
             inspect=inspector(user=None, now=now, outage_wait_seconds=outage_wait_seconds),
             secrets=[client_id, client_secret],
+            status_waits={504: outage_wait_seconds},
             setting="TRAKT_CLIENT_ID",
             address_setting="APERTURE_TRAKT_AUTH_URL",
             **{**options, "attempts": attempts},
@@ -112,7 +114,7 @@ class TraktSignIn(ServiceClient):
 
         Raises:
             InvalidGrant: the token is void.
-            ServiceUnavailable: no answer; the token may be void or not, which the next call shows.
+            ServiceUnavailable: no answer, or an unknown error; the token may be void or not, which the next call shows.
         """
         self.transport.hide(refresh_token)
         body = {
@@ -126,8 +128,11 @@ class TraktSignIn(ServiceClient):
             reason = _error_in(answer)
             if reason in _APP_ERRORS or answer.status == 403:
                 raise app_refused(answer.status, reason)
-            if reason not in ("", "invalid_grant"):
+            if reason == "invalid_request":
                 raise errors.RequestRejected(f"Trakt: the refresh of a token was refused ({answer.status}: {reason})")
+            if reason not in ("", "invalid_grant"):
+                # Such as a disturbance; a void token has its own name, or none.
+                raise errors.ServiceUnavailable(f"Trakt: a token could not be renewed now ({answer.status})")
             raise InvalidGrant(f"Trakt: the refresh token is void ({answer.status})")
         return parse_tokens(_json(answer), self._now())
 
@@ -177,9 +182,11 @@ def _expired() -> SignInExpired:
 
 
 def _error_in(answer: Answer) -> str:
-    """Return the name of an error, which is known not to hold a secret."""
+    """Return the name of an error, which is known not to hold a secret; empty if there is none."""
     name = answer.fields().get("error")
-    return name if name in (*_APP_ERRORS, "invalid_grant", "invalid_request", "authorization_pending") else ""
+    if not name:
+        return ""
+    return name if name in (*_APP_ERRORS, "invalid_grant", "invalid_request", "authorization_pending") else _UNKNOWN
 
 
 def _json(answer: Answer) -> Any:
