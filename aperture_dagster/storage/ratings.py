@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, func, insert, text
 
 from aperture_dagster.library.ratings import LocalRating, whole_second, whole_step
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
@@ -96,20 +96,31 @@ def give_rating(
     previous = _stored(connection, user_id, source, [WHOLE_WORK]).get((work_id, WHOLE_WORK))
     given = key | {"rating": rating, "rated_at": rated_at}
     _put(connection, [given | {"updated_at": _next_stamp(connection, user_id)}])
-    connection.execute(insert(rating_changes), [given | {"previous": previous}])
+    _log(connection, [given | {"previous": previous}])
 
 
 def write_server_ratings(
-    connection: Connection, user_id: str, reported: Iterable[ServerRating], *, now: datetime
+    connection: Connection,
+    user_id: str,
+    reported: Iterable[ServerRating],
+    *,
+    now: datetime,
+    requested_at: datetime | None = None,
 ) -> ServerChanges:
     """Write ratings of items as the media server reports them.
 
     An equal value keeps its date, which is when it was first seen. A value that equals the one in force only confirms
     it. If the one in force is removed on the server, it is removed altogether. The caller holds the lock.
+
+    Items whose rating on the server was noted since ``requested_at`` (by the database's clock) are left out: another
+    process may have rated them there after the server reported them. The next report has them again.
     """
     # As everywhere, 0 means that there is no rating.
     rated = {(one.work_id, one.item_id): one for one in reported}
     values = {key: one.rating if whole_step(one.rating) is not None else None for key, one in rated.items()}
+    if requested_at is not None:
+        noted = _noted_since(connection, user_id, rated, requested_at)
+        rated = {key: one for key, one in rated.items() if one.item_id not in noted}
     known = _stored(connection, user_id, SERVER, [item for _, item in rated])
     changed = [key for key in rated if values[key] != known.get(key)]
     if not changed:
@@ -146,7 +157,7 @@ def write_server_ratings(
         }
         for work_id, item_id in changed
     ]
-    connection.execute(insert(rating_changes), log)
+    _log(connection, log)
     return ServerChanges(len(changed), sorted({one.work_id for key in changed if not (one := rated[key]).is_episode}))
 
 
@@ -157,6 +168,15 @@ def _stored(connection: Connection, user_id: str, source: str, items: Sequence[i
         WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"""
     rows = execute(connection, statement, user=user_id, source=source, items=list(items))
     return {(row.work_id, row.item_id): row.rating for row in rows}
+
+
+def _noted_since(connection: Connection, user_id: str, keys: Iterable[tuple[int, int]], moment: datetime) -> set[int]:
+    """Return the items, of works and items, whose rating on the media server was noted at a moment or later."""
+    statement = """
+        SELECT item_id FROM rating_changes WHERE user_id = :user AND source = :source AND work_id = ANY(:works)
+        AND noted_at >= :moment"""
+    works = list({work for work, _ in keys})
+    return set(execute(connection, statement, user=user_id, source=SERVER, works=works, moment=moment).scalars())
 
 
 def _works_rated_elsewhere(connection: Connection, user_id: str, works: Iterable[int]) -> set[int]:
@@ -183,6 +203,11 @@ def _put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         SET rating = excluded.rating, rated_at = excluded.rated_at, updated_at = excluded.updated_at"""
     if rows:
         connection.execute(text(statement), rows)
+
+
+def _log(connection: Connection, changes: Sequence[dict[str, Any]]) -> None:
+    # A transaction may have begun long before it got the lock.
+    connection.execute(insert(rating_changes).values(noted_at=func.clock_timestamp()), changes)
 
 
 def rated_since(connection: Connection, user_id: str, moment: datetime) -> bool:

@@ -1,0 +1,115 @@
+"""Ratings from here on the media server, while others read and rate there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from aperture_dagster.library.people import User
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.media_server.writer import MediaServerWriter
+from aperture_dagster.sources.server_ratings import ServerWrites, rate_on_server
+from aperture_dagster.storage.history import write_states
+from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.queries import database_time
+from aperture_dagster.storage.ratings import ratings_in_force
+from aperture_dagster.storage.trakt_ratings import rate_here
+from aperture_dagster_tests.resources.writers import film_ids, user_id, writing
+from aperture_dagster_tests.storage.conftest import NOW, Shelf
+
+log = logging.getLogger("ratings")
+FILM, OTHER = "Alone", "Part One"
+
+
+class Home:
+    """A user with a Trakt account, who rates films here and on the media server."""
+
+    def __init__(self, shelf: Shelf, state: Any, writer: MediaServerWriter) -> None:
+        self.shelf, self.state, self.writer = shelf, state, writer
+        self.bo = user_id(writer, "bo")
+        self.films = film_ids(writer)
+        shelf.sync(writer.reader)  # pyright: ignore[reportArgumentType]
+        shelf.users(self.bo)
+        shelf.do(
+            "INSERT INTO trakt_accounts (user_id, access_token, refresh_token, issued_at, expires_at, installation_id, "
+            "state, connected_at) VALUES (:user, '', '', now(), now(), '', 'connected', now())",
+            user=self.bo,
+        )
+
+    def work(self, film: str = FILM) -> int:
+        return self.shelf.item(self.films[film])["work_id"]
+
+    def user(self) -> User:
+        with self.shelf.open() as connection:
+            return next(one for one in read_users(connection) if one.user_id == self.bo)
+
+    def rate(self, rating: int | None, film: str = FILM) -> None:
+        """Rate on the command line."""
+        with self.shelf.open() as connection:
+            rate_here(connection, self.bo, self.work(film), rating, now=Clock().now())
+
+    def write(self, writer: Any = None, **how: Any) -> ServerWrites:
+        """Rate what lacks a rating on the media server."""
+        return rate_on_server(self.shelf.database, Clock(), writer or self.writer, self.user(), log=log, **how)
+
+    def request(self) -> tuple[Any, list[Any]]:
+        """Have the server report all films; return when that was requested, and the report."""
+        with self.shelf.open() as connection:
+            moment = database_time(connection)
+        return moment, [one for page in self.writer.reader.states_of(self.bo, [*self.films.values()]) for one in page]
+
+    def store(self, report: tuple[Any, list[Any]]) -> None:
+        moment, states = report
+        with self.shelf.open() as connection:
+            write_states(connection, self.bo, states, now=NOW, started_share=0.05, requested_at=moment)
+
+    def here(self, film: str = FILM) -> int | None:
+        with self.shelf.open() as connection:
+            found = ratings_in_force(connection, self.bo).get(self.work(film))
+        return None if found is None else found.value
+
+    def there(self, film: str = FILM) -> float | None:
+        """Return the rating on the media server."""
+        ((state,),) = self.writer.reader.states_of(self.bo, [self.films[film]])
+        return state.rating
+
+    def for_trakt(self) -> list[Any]:
+        return [row["rating"] for row in self.shelf.rows("SELECT rating FROM rating_outbox ORDER BY work_id")]
+
+
+@pytest.fixture
+def home(database: Database) -> Iterator[Home]:
+    with writing("10.11.11") as (running, writer):
+        yield Home(Shelf(database), running.state, writer)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 9), (9, 4), (9, None)])
+def test_a_report_from_before_a_copy_was_rated_changes_nothing(home: Home, before: int | None, after: int | None):
+    if before is not None:
+        home.rate(before)
+        home.write()
+    home.store(home.request())
+    report = home.request()
+    home.rate(after)
+    assert home.write().written == 1
+    home.store(report)
+    assert (home.here(), home.there(), home.for_trakt()) == (after, after, [after])
+    home.store(home.request())
+    assert (home.here(), home.for_trakt()) == (after, [after])
+
+
+def test_a_report_from_before_the_lock_was_free_changes_nothing(home: Home):
+    """A transaction may begin long before it writes."""
+    home.rate(9)
+    with home.shelf.open() as early:
+        database_time(early)
+        report = home.request()
+        home.writer.set_rating(home.bo, home.films[FILM], 9)
+        fresh = home.request()[1]
+        write_states(early, home.bo, fresh, now=NOW, started_share=0.05)
+    home.store(report)
+    assert (home.here(), home.for_trakt()) == (9, [9])
