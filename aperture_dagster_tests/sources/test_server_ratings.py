@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,11 +14,12 @@ import pytest
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import RequestRejected
 from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.sources.server_ratings import ServerWrites, rate_on_server
 from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.queries import database_time
+from aperture_dagster.storage.queries import database_time, lock_until_commit
 from aperture_dagster.storage.ratings import ratings_in_force
 from aperture_dagster.storage.trakt_ratings import rate_here
 from aperture_dagster_tests.resources.writers import film_ids, user_id, writing
@@ -113,3 +117,154 @@ def test_a_report_from_before_the_lock_was_free_changes_nothing(home: Home):
         write_states(early, home.bo, fresh, now=NOW, started_share=0.05)
     home.store(report)
     assert (home.here(), home.for_trakt()) == (9, [9])
+
+
+class Killed(BaseException):
+    """The process ended."""
+
+
+class Interrupted:
+    """A writer to whose next rating something happens: before it is set, or (``late``) afterwards."""
+
+    def __init__(self, writer: MediaServerWriter, event: Callable[[], None], *, late: bool) -> None:
+        self._writer, self._event, self._late = writer, event, late
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def set_rating(self, *arguments: Any) -> None:
+        event, self._event = self._event, lambda: None
+        if not self._late:
+            event()
+        self._writer.set_rating(*arguments)
+        if self._late:
+            event()
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("newer", [5, None])
+def test_a_rating_given_while_others_are_written_is_written_instead(home: Home, late: bool, newer: int | None):
+    """It was looked up once, minutes before, and then counted as the server's own."""
+    for film in (FILM, OTHER):
+        home.rate(9, film)
+
+    def change_both() -> None:
+        for film in (FILM, OTHER):
+            home.rate(newer, film)
+
+    home.write(Interrupted(home.writer, change_both, late=late))
+    assert (home.here(), home.here(OTHER)) == (newer, newer)
+    home.write()
+    home.store(home.request())
+    assert [home.here(), home.there(), home.here(OTHER), home.there(OTHER)] == [newer] * 4
+    assert home.for_trakt() == [newer, newer]
+
+
+def test_a_rating_that_was_taken_over_from_the_server_meanwhile_is_left_alone(home: Home):
+    for film in (FILM, OTHER):
+        home.rate(9, film)
+
+    def rate_there() -> None:
+        home.writer.set_rating(home.bo, home.films[OTHER], 3)
+        home.store(home.request())
+
+    home.write(Interrupted(home.writer, rate_there, late=True))
+    assert (home.here(OTHER), home.there(OTHER)) == (3, 3)
+
+
+def test_a_rating_given_there_after_the_films_were_looked_up_is_left_alone(home: Home):
+    for film in (FILM, OTHER):
+        home.rate(9, film)
+    event = partial(home.writer.set_rating, home.bo, home.films[OTHER], 3)
+    assert home.write(Interrupted(home.writer, event, late=True)) == ServerWrites(written=1, rated_there=1)
+    assert home.there(OTHER) == 3
+
+
+@pytest.mark.parametrize("read_first", [True, False])
+@pytest.mark.parametrize(("before", "written", "newer"), [(None, 9, 5), (7, 9, 7), (7, None, 5), (7, 9, None)])
+def test_a_rating_is_not_overwritten_by_the_one_that_a_killed_run_wrote(
+    home: Home, before: int | None, written: int | None, newer: int | None, read_first: bool
+):
+    if before is not None:
+        home.rate(before)
+        home.write()
+    home.rate(written)
+
+    def die() -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        home.write(Interrupted(home.writer, die, late=True))
+    assert home.there() == written
+    home.rate(newer)
+    if read_first:
+        home.store(home.request())
+    assert home.here() == newer
+    home.write()
+    home.store(home.request())
+    assert (home.here(), home.there(), home.for_trakt()) == (newer, newer, [newer])
+    assert home.shelf.rows("SELECT * FROM server_rating_writes") == []
+
+
+def test_a_run_that_was_killed_before_it_wrote_leaves_nothing_behind(home: Home):
+    home.rate(9)
+
+    def die() -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        home.write(Interrupted(home.writer, die, late=False))
+    home.store(home.request())
+    assert (home.here(), home.there()) == (9, None)
+    home.writer.set_rating(home.bo, home.films[FILM], 3)
+    home.store(home.request())
+    home.writer.set_rating(home.bo, home.films[FILM], 9)
+    home.rate(2)
+    home.store(home.request())
+    assert home.here() == 9, "it was given there after all"
+
+
+def test_an_item_that_moves_to_another_work_meanwhile_takes_its_rating_along(home: Home):
+    home.rate(9)
+    before = home.work()
+
+    def move() -> None:
+        home.shelf.do(
+            "UPDATE titles SET work_id = :other WHERE server_item_id = :id",
+            other=home.work(OTHER),
+            id=home.films[FILM],
+        )
+
+    home.write(Interrupted(home.writer, move, late=True))
+    rows = home.shelf.rows("SELECT source, work_id FROM ratings ORDER BY source")
+    assert rows == [{"source": "own", "work_id": before}, {"source": "server", "work_id": home.work(OTHER)}]
+
+
+def test_an_item_cannot_change_its_work_while_its_rating_is_recorded(home: Home):
+    home.rate(9)
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory' "
+        "AND wait_event_type = 'Lock'"
+    )
+    with ThreadPoolExecutor(1) as pool:
+        with home.shelf.open() as merge:
+            lock_until_commit(merge, "catalogue")
+            running = pool.submit(home.write)
+            while not running.done() and not home.shelf.value(waits):
+                time.sleep(0.01)
+            assert not running.done()
+        assert running.result(10).written == 1
+
+
+def test_what_was_not_rated_is_told_apart(home: Home):
+    class Refusing(Interrupted):
+        def set_rating(self, *arguments: Any) -> None:
+            raise RequestRejected("no")
+
+    home.rate(9)
+    assert home.write(Refusing(home.writer, lambda: None, late=False)) == ServerWrites(refused=1)
+    assert home.shelf.rows("SELECT * FROM server_rating_writes") == []
+    home.shelf.do(
+        "UPDATE titles SET server_item_id = :id WHERE server_item_id = :old", id="0" * 32, old=home.films[FILM]
+    )
+    assert home.write() == ServerWrites(hidden=1)
