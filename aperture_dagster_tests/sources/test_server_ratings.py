@@ -153,6 +153,7 @@ def test_a_rating_given_while_others_are_written_is_written_instead(home: Home, 
             home.rate(newer, film)
 
     home.write(Interrupted(home.writer, change_both, late=late))
+    assert home.there(OTHER) == newer, "it was looked up again"
     assert (home.here(), home.here(OTHER)) == (newer, newer)
     home.write()
     home.store(home.request())
@@ -181,7 +182,9 @@ def test_a_rating_given_there_after_the_films_were_looked_up_is_left_alone(home:
 
 
 @pytest.mark.parametrize("read_first", [True, False])
-@pytest.mark.parametrize(("before", "written", "newer"), [(None, 9, 5), (7, 9, 7), (7, None, 5), (7, 9, None)])
+@pytest.mark.parametrize(
+    ("before", "written", "newer"), [(None, 9, 5), (7, 9, 7), (7, None, 7), (7, None, 5), (7, 9, None)]
+)
 def test_a_rating_is_not_overwritten_by_the_one_that_a_killed_run_wrote(
     home: Home, before: int | None, written: int | None, newer: int | None, read_first: bool
 ):
