@@ -21,7 +21,7 @@ from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings, load_settings
-from aperture_dagster.sources.server_ratings import lacks_ratings, rate_on_server
+from aperture_dagster.sources.server_ratings import ServerWrites, lacks_ratings, rate_on_server
 from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.trakt_ratings import rate_here
@@ -100,7 +100,7 @@ def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User
 
 def _server_news(settings: Settings, database: Database, clock: Clock, user: User, title: FoundTitle) -> str:
     """Write the rating to the media server, and say how that went."""
-    if not title.in_library or not lacks_ratings(database, user):
+    if not title.in_library or not lacks_ratings(database, user, works=[title.work_id]):
         return "Nothing to change on the media server."
     try:
         with MediaServers(settings, database).open_writer() as writer:
@@ -109,5 +109,15 @@ def _server_news(settings: Settings, database: Database, clock: Clock, user: Use
         return f"Not on the media server yet: {error}. The next run of sync_trakt_ratings tries again."
     if written.note is not None:
         return written.note
-    left = f"; {written.left_alone} left alone, as they were rated there meanwhile" if written.left_alone else ""
-    return f"Copies rated on the media server: {written.written}{left}."
+    return f"{_rated_on_server(written, user)}."
+
+
+def _rated_on_server(written: ServerWrites, user: User) -> str:
+    parts = [f"Copies rated on the media server: {written.written}"]
+    if written.rated_there:
+        parts.append(f"{written.rated_there} left alone, as they were rated there meanwhile")
+    if written.hidden:
+        parts.append(f"{written.hidden} that {user.name} does not see there")
+    if written.refused:
+        parts.append(f"{written.refused} refused by the server, see the log")
+    return "; ".join(parts)

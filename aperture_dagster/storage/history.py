@@ -74,12 +74,20 @@ _ITEMS = """
 
 
 def write_states(
-    connection: Connection, user_id: str, states: Sequence[ItemState], *, now: datetime, started_share: float
+    connection: Connection,
+    user_id: str,
+    states: Sequence[ItemState],
+    *,
+    now: datetime,
+    started_share: float,
+    requested_at: datetime | None = None,
 ) -> PageResult:
     """Write a page of a user's states, and the plays derived from state changes.
 
     A state whose item has another name in the catalogue counts as unknown: the server may have reassigned the id since
     the catalogue was read. The next full comparison reads it again.
+
+    ``requested_at``: the database's time before the states were requested. Ratings that were noted since are kept.
     """
     # Prevent two processes from logging the same play, and items from moving to another work meanwhile.
     lock_ratings(connection, user_id)
@@ -111,7 +119,7 @@ def write_states(
     reported = [
         ServerRating(row.work_id, row.item_id, row.is_episode, listed[row.server_item_id].rating) for row in rows
     ]
-    rated = write_server_ratings(connection, user_id, reported, now=now)
+    rated = write_server_ratings(connection, user_id, reported, now=now, requested_at=requested_at)
     queue_server_ratings(connection, user_id, rated.works, now=now)
     logged = upsert(connection, plays, _play_rows(connection, user_id, viewings))
     return PageResult(counts, logged.written, len(listed) - len(rows), rated.changes)

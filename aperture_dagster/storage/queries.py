@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, CursorResult, text
@@ -31,6 +32,11 @@ def read_frame(connection: Connection, statement: str, **values: Any) -> pd.Data
 
     result = execute(connection, statement, **values)
     return pd.DataFrame([tuple(row) for row in result], columns=list(result.keys()))
+
+
+def database_time(connection: Connection) -> datetime:
+    """Return the time by the clock of the database, which all processes share; not that of the transaction's begin."""
+    return read_value(connection, "SELECT clock_timestamp()")
 
 
 def lock_until_commit(connection: Connection, name: str, *, shared: bool = False) -> None:

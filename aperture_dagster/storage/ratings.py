@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, func, insert, text
 
 from aperture_dagster.library.ratings import LocalRating, whole_second, whole_step
 from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
@@ -96,26 +96,63 @@ def give_rating(
     previous = _stored(connection, user_id, source, [WHOLE_WORK]).get((work_id, WHOLE_WORK))
     given = key | {"rating": rating, "rated_at": rated_at}
     _put(connection, [given | {"updated_at": _next_stamp(connection, user_id)}])
-    connection.execute(insert(rating_changes), [given | {"previous": previous}])
+    _log(connection, [given | {"previous": previous}])
+
+
+@dataclass(frozen=True, slots=True)
+class CopyToRate:
+    """A copy on the media server that lacks the rating in force of a user.
+
+    Attributes:
+        known: the rating on the server when it was last read.
+        wanted: the rating in force, a whole step; None: it was removed.
+        rated_at, in_force_since: dates of the rating in force.
+        is_begun, begun: whether a rating was being written there, and which; how that ended is unknown.
+    """
+
+    work_id: int
+    item_id: int
+    server_item_id: str
+    title: str
+    known: float | None
+    wanted: int | None
+    rated_at: datetime
+    in_force_since: datetime
+    is_begun: bool
+    begun: int | None
 
 
 def write_server_ratings(
-    connection: Connection, user_id: str, reported: Iterable[ServerRating], *, now: datetime
+    connection: Connection,
+    user_id: str,
+    reported: Iterable[ServerRating],
+    *,
+    now: datetime,
+    requested_at: datetime | None = None,
 ) -> ServerChanges:
     """Write ratings of items as the media server reports them.
 
     An equal value keeps its date, which is when it was first seen. A value that equals the one in force only confirms
-    it. If the one in force is removed on the server, it is removed altogether. The caller holds the lock.
+    it, and so does one that was being written there by us: it has the dates of the rating that was copied. If the one
+    in force is removed on the server, it is removed altogether. The caller holds the lock.
+
+    Items whose rating on the server was noted since ``requested_at`` (by the database's clock) are left out: another
+    process may have rated them there after the server reported them. The next report has them again.
     """
     # As everywhere, 0 means that there is no rating.
     rated = {(one.work_id, one.item_id): one for one in reported}
     values = {key: one.rating if whole_step(one.rating) is not None else None for key, one in rated.items()}
+    if requested_at is not None:
+        noted = _noted_since(connection, user_id, rated, requested_at)
+        rated = {key: one for key, one in rated.items() if one.item_id not in noted}
     known = _stored(connection, user_id, SERVER, [item for _, item in rated])
     changed = [key for key in rated if values[key] != known.get(key)]
     if not changed:
         return ServerChanges()
     in_force = _rows_in_force(connection, user_id, {work for work, _ in changed})
     elsewhere = _works_rated_elsewhere(connection, user_id, in_force)
+    begun = _begun_writes(connection, user_id, [item for _, item in changed])
+    copied = {key for key in changed if (one := begun.get(key[1])) and whole_step(values[key]) == one.rating}
     stamp = _next_stamp(connection, user_id)
     written: list[dict[str, Any]] = []
     removed: list[int] = []
@@ -125,8 +162,11 @@ def write_server_ratings(
         confirms = current is not None and whole_step(value) == whole_step(current.rating)
         was_in_force = current is not None and whole_step(known.get(key)) == whole_step(current.rating)
         row = {"user_id": user_id, "source": SERVER, "work_id": work_id, "item_id": item_id, "rating": value}
-        if value is None and not (was_in_force and work_id in elsewhere):
+        if value is None and (key in copied or not (was_in_force and work_id in elsewhere)):
             removed.append(item_id)
+        elif key in copied:
+            copy = begun[item_id]
+            written.append(row | {"rated_at": copy.rated_at, "updated_at": copy.in_force_since})
         elif confirms and current is not None:
             written.append(row | {"rated_at": current.rated_at, "updated_at": current.updated_at})
         else:
@@ -146,8 +186,58 @@ def write_server_ratings(
         }
         for work_id, item_id in changed
     ]
-    connection.execute(insert(rating_changes), log)
-    return ServerChanges(len(changed), sorted({one.work_id for key in changed if not (one := rated[key]).is_episode}))
+    _log(connection, log)
+    forget_server_writes(connection, user_id, list(begun))
+    given = {key[0] for key in changed if key not in copied and not rated[key].is_episode}
+    return ServerChanges(len(changed), sorted(given))
+
+
+def lock_server_writes(connection: Connection, user_id: str) -> None:
+    """Let no other process write this user's ratings to the media server until the end of the transaction.
+
+    Only around the requests of one copy, with other transactions inside: whoever has another lock must not take it.
+    """
+    lock_until_commit(connection, f"server ratings:{user_id}")
+
+
+def begin_server_write(connection: Connection, user_id: str, copy: CopyToRate) -> None:
+    """Record that a copy is given the rating in force, before that is requested. The caller holds the lock."""
+    statement = """
+        INSERT INTO server_rating_writes (user_id, item_id, rating, rated_at, in_force_since)
+        VALUES (:user, :item, CAST(:rating AS smallint), :rated_at, :since)
+        ON CONFLICT (user_id, item_id) DO UPDATE SET rating = excluded.rating, rated_at = excluded.rated_at,
+        in_force_since = excluded.in_force_since"""
+    values = {"rating": copy.wanted, "rated_at": copy.rated_at, "since": copy.in_force_since}
+    execute(connection, statement, user=user_id, item=copy.item_id, **values)
+
+
+def confirm_server_write(
+    connection: Connection, user_id: str, item_id: int, rating: float | None, *, now: datetime
+) -> None:
+    """Record that the server shows the rating that was begun to be written to a copy. The caller holds the lock.
+
+    It has the dates of the rating that was copied: one that was given meanwhile stays in force.
+    """
+    # The items of a work may not move to another one meanwhile, and may have done so during the request.
+    lock_until_commit(connection, "catalogue", shared=True)
+    work_id = read_value(connection, "SELECT work_id FROM titles WHERE item_id = :item", item=item_id)
+    if work_id is not None:
+        reported = ServerRating(work_id, item_id, is_episode=False, rating=rating)
+        write_server_ratings(connection, user_id, [reported], now=now)
+    forget_server_writes(connection, user_id, [item_id])
+
+
+def forget_server_writes(connection: Connection, user_id: str, items: Sequence[int]) -> None:
+    """Forget what was being written to copies: the server has shown it, or something else, or has refused it."""
+    statement = "DELETE FROM server_rating_writes WHERE user_id = :user AND item_id = ANY(:items)"
+    execute(connection, statement, user=user_id, items=list(items))
+
+
+def _begun_writes(connection: Connection, user_id: str, items: Sequence[int]) -> dict[int, Any]:
+    statement = """
+        SELECT item_id, rating, rated_at, in_force_since FROM server_rating_writes
+        WHERE user_id = :user AND item_id = ANY(:items)"""
+    return {row.item_id: row for row in execute(connection, statement, user=user_id, items=list(items))}
 
 
 def _stored(connection: Connection, user_id: str, source: str, items: Sequence[int]) -> dict[tuple[int, int], Any]:
@@ -157,6 +247,15 @@ def _stored(connection: Connection, user_id: str, source: str, items: Sequence[i
         WHERE user_id = :user AND source = :source AND item_id = ANY(:items)"""
     rows = execute(connection, statement, user=user_id, source=source, items=list(items))
     return {(row.work_id, row.item_id): row.rating for row in rows}
+
+
+def _noted_since(connection: Connection, user_id: str, keys: Iterable[tuple[int, int]], moment: datetime) -> set[int]:
+    """Return the items, of works and items, whose rating on the media server was noted at a moment or later."""
+    statement = """
+        SELECT item_id FROM rating_changes WHERE user_id = :user AND source = :source AND work_id = ANY(:works)
+        AND noted_at >= :moment"""
+    works = list({work for work, _ in keys})
+    return set(execute(connection, statement, user=user_id, source=SERVER, works=works, moment=moment).scalars())
 
 
 def _works_rated_elsewhere(connection: Connection, user_id: str, works: Iterable[int]) -> set[int]:
@@ -185,6 +284,11 @@ def _put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         connection.execute(text(statement), rows)
 
 
+def _log(connection: Connection, changes: Sequence[dict[str, Any]]) -> None:
+    # A transaction may have begun long before it got the lock.
+    connection.execute(insert(rating_changes).values(noted_at=func.clock_timestamp()), changes)
+
+
 def rated_since(connection: Connection, user_id: str, moment: datetime) -> bool:
     """Return whether the user rated something on the command line after a moment, or in its second."""
     statement = "SELECT 1 FROM ratings WHERE user_id = :user AND source = :source AND rated_at >= :moment LIMIT 1"
@@ -197,23 +301,26 @@ def ratings_version(connection: Connection, user_id: str, *sources: str) -> str:
     return "-".join(versions)
 
 
-def copies_to_rate(
-    connection: Connection, user_id: str, *, works: Collection[int] | None = None
-) -> list[dict[str, Any]]:
+def copies_to_rate(connection: Connection, user_id: str, *, works: Collection[int] | None = None) -> list[CopyToRate]:
     """List the copies on the media server that lack the rating in force of a user, as far as they are known.
 
-    Only ratings from the command line or Trakt; ``works``: only of these. The rows have ``work_id``, ``item_id``,
-    ``server_item_id``, ``title``, ``wanted`` (a whole step; None: no rating) and ``known``, the rating on the server
-    when it was last read.
+    Only ratings from the command line or Trakt; ``works``: only of these.
     """
-    wanted = {
+    in_force = {
         work: row for work, row in _rows_in_force(connection, user_id, works).items() if row.source in (OWN, TRAKT)
     }
     statement = """
-        SELECT t.work_id, t.item_id, t.server_item_id, t.title, r.rating AS known FROM present_titles t
+        SELECT t.work_id, t.item_id, t.server_item_id, t.title, r.rating AS known, w.user_id IS NOT NULL AS is_begun,
+        w.rating AS begun FROM present_titles t
         LEFT JOIN ratings r ON r.user_id = :user AND r.source = 'server' AND r.work_id = t.work_id
           AND r.item_id = t.item_id
+        LEFT JOIN server_rating_writes w ON w.user_id = :user AND w.item_id = t.item_id
         WHERE t.work_id = ANY(:works) AND t.server_item_id IS NOT NULL ORDER BY t.item_id"""
-    rows = read_rows(connection, statement, user=user_id, works=list(wanted))
-    copies = [row | {"wanted": whole_step(wanted[row["work_id"]].rating)} for row in rows]
-    return [row for row in copies if row["wanted"] != whole_step(row["known"])]
+    copies: list[CopyToRate] = []
+    for row in read_rows(connection, statement, user=user_id, works=list(in_force)):
+        given = in_force[row["work_id"]]
+        wanted = whole_step(given.rating)
+        # What was begun may be there by now, although it was not read yet.
+        if wanted != whole_step(row["known"]) or (row["is_begun"] and row["begun"] != wanted):
+            copies.append(CopyToRate(**row, wanted=wanted, rated_at=given.rated_at, in_force_since=given.updated_at))
+    return copies

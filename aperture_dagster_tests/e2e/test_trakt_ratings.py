@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.cli.main import main
+from aperture_dagster.defs.media_server import history
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.resources.trakt.records import parse_tokens
 from aperture_dagster.settings import Settings, environment_names, load_settings
@@ -423,6 +424,30 @@ def test_a_rating_given_on_the_server_meanwhile_is_not_overwritten(raters: Any):
         place.read_server()
         place.sync()
         assert (place.on_server("ann", FILM), place.there("ann")) == ([3], {FILM: 3})
+
+
+def test_a_history_that_is_being_read_takes_no_rating_back(
+    raters: Any, command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+):
+    """Items that are no longer listed are requested one by one before any of them is written."""
+    check = history.check_history_loss
+
+    def rate_and_check(*arguments: Any, **how: Any) -> None:
+        assert "Copies rated on the media server: 1." in command(place, "rate", "ann", "Film 1", "9").output
+        check(*arguments, **how)
+
+    with raters(ratings_to_server=True) as place:
+        place.connect("ann")
+        place.sync()
+        place.state.mark_unplayed("ann", FILM)
+        monkeypatch.setattr(history, "check_history_loss", rate_and_check)
+        accepted = {"watch_history": {"full": True, "accept_removals": True}}
+        place.home.must("sync_watch_history", users=["ann"], config=accepted)
+        monkeypatch.undo()
+        assert place.here("ann") == {FILM: 9}
+        place.catch_up()
+        place.sync()
+        assert (place.there("ann"), place.on_server("ann", FILM)) == ({FILM: 9}, [9])
 
 
 def test_the_command_rates_on_jellyfin_too(raters: Any, command: Callable[..., Result]):

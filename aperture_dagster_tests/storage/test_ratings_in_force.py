@@ -208,7 +208,7 @@ def test_copies_that_lack_the_rating_in_force_are_found(shelf: Shelf):
     def lacking() -> list[tuple[Any, ...]]:
         with shelf.open() as connection:
             found = copies_to_rate(connection, "ann")
-        return [(row["server_item_id"], row["wanted"], row["known"]) for row in found]
+        return [(one.server_item_id, one.wanted, one.known) for one in found]
 
     on_server(shelf, 7.6)
     assert lacking() == [], "it came from there"

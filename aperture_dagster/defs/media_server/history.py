@@ -33,6 +33,7 @@ from aperture_dagster.storage.history import (
     write_states,
 )
 from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.queries import database_time
 from aperture_dagster.storage.ratings import OWN, SERVER, rated_since, ratings_version
 from aperture_dagster.storage.versions import content_version
 
@@ -102,10 +103,19 @@ def _sync_history(
         if watermark is None or watermark > now:
             full = True
         versioned = items_with_versions(connection) if full else []
+        # Other processes rate items on the server, too, and what is read here may be older than that.
+        started_at = database_time(connection)
 
     def write(page: list[ItemState]) -> PageResult:
         with database.transaction() as connection:
-            return write_states(connection, user.user_id, page, now=now, started_share=settings.started_share)
+            return write_states(
+                connection,
+                user.user_id,
+                page,
+                now=now,
+                started_share=settings.started_share,
+                requested_at=started_at,
+            )
 
     listing = Listing()
     if full or watermark is None:

@@ -25,6 +25,7 @@ from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.publishable import copies_of_entries, finished_copies, work_titles
 from aperture_dagster.storage.published import StoredManifest
+from aperture_dagster.storage.queries import database_time
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.clock import Clock
@@ -349,6 +350,7 @@ class Publication:
         originals = {file.item_id for entry in entries for file in entry.files.values() if file.item_id is not None}
         with self._database.transaction() as connection:
             copies = copies_of_entries(connection, originals)
+            started_at = database_time(connection)
         for user_id in self._viewers_of(record):
             for page in self._server.reader.states_of(user_id, copies):
                 started = [state for state in page if state.has_content]
@@ -359,6 +361,7 @@ class Publication:
                         started,
                         now=self._clock.now(),
                         started_share=self._settings.started_share,
+                        requested_at=started_at,
                     )
 
     def _mark_originals(self) -> None:

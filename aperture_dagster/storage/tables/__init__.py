@@ -27,7 +27,15 @@ from aperture_dagster.storage.tables.enrichment import (
     tmdb_metadata,
 )
 from aperture_dagster.storage.tables.home import facts, quota, services
-from aperture_dagster.storage.tables.people import history_syncs, plays, rating_changes, ratings, users, watch_state
+from aperture_dagster.storage.tables.people import (
+    history_syncs,
+    plays,
+    rating_changes,
+    ratings,
+    server_rating_writes,
+    users,
+    watch_state,
+)
 from aperture_dagster.storage.tables.publishing import (
     item_files,
     published_access,

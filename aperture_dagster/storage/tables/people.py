@@ -103,6 +103,18 @@ rating_changes = sa.Table(
     comment="Append-only log of ratings given, changed and removed.",
 )
 
+server_rating_writes = sa.Table(
+    "server_rating_writes",
+    metadata,
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.user_id"), primary_key=True),
+    sa.Column("item_id", sa.BigInteger, primary_key=True),
+    sa.Column("rating", sa.SmallInteger, comment="1-10; null: removed"),
+    sa.Column("rated_at", Moment, nullable=False, comment="of the rating that is copied"),
+    sa.Column("in_force_since", Moment, nullable=False, comment="ratings.updated_at of the rating that is copied"),
+    between("rating", 1, 10),
+    comment="Ratings that are being written to the media server: what it reports of them was not given there.",
+)
+
 history_syncs = sa.Table(
     "history_syncs",
     metadata,

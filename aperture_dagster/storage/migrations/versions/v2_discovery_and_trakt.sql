@@ -231,6 +231,21 @@ COMMENT ON TABLE trakt_ratings IS 'The ratings of films and series on which this
 COMMENT ON COLUMN trakt_ratings.rating IS '1-10';
 COMMENT ON COLUMN trakt_ratings.rated_at IS 'as Trakt reports it';
 
+CREATE TABLE server_rating_writes (
+    user_id TEXT NOT NULL,
+    item_id BIGINT NOT NULL,
+    rating SMALLINT,
+    rated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    in_force_since TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_server_rating_writes PRIMARY KEY (user_id, item_id),
+    CONSTRAINT ck_server_rating_writes_rating CHECK (rating >= 1 AND rating <= 10),
+    CONSTRAINT fk_server_rating_writes_user_id FOREIGN KEY(user_id) REFERENCES users (user_id)
+);
+COMMENT ON TABLE server_rating_writes IS 'Ratings that are being written to the media server: what it reports of them was not given there.';
+COMMENT ON COLUMN server_rating_writes.rating IS '1-10; null: removed';
+COMMENT ON COLUMN server_rating_writes.rated_at IS 'of the rating that is copied';
+COMMENT ON COLUMN server_rating_writes.in_force_since IS 'ratings.updated_at of the rating that is copied';
+
 CREATE TABLE rating_outbox (
     user_id TEXT NOT NULL,
     work_id BIGINT NOT NULL,
