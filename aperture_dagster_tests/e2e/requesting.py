@@ -52,7 +52,8 @@ class Requesting:
                     pool = {
                         "work_id": work_id, "media_type": title.media_type, "tmdb_id": title.tmdb_id,
                         "title": title.title, "release_date": f"{title.year}-01-01", "priority": 0,
-                        "wanted_at": self.clock.moment,
+                        "wanted_at": self.clock.moment, "fetched_at": self.clock.moment, "vote_count": 5000,
+                        "certifications": {"US": ["PG"]}, "genres": ["Drama"],
                     }  # fmt: skip
                     connection.execute(insert(discovery_pool).values(pool))
                 self.works[title.key] = work_id

@@ -110,6 +110,27 @@ def test_never_what_is_owned_dismissed_requested_or_declined(open_place: Any):
         assert place.state.counters.total("seerr") - asked <= 3, "what stood in the way is remembered"
 
 
+def test_what_no_longer_suits_the_user_since_the_night_is_not_requested(open_place: Any):
+    with open_place(**ON, requests_per_week=10) as place:
+        place.suggest("ann", *FILMS)
+        place.suggest("bob", *FILMS[:2])
+        ann = place.user("ann").user_id
+        pool = "UPDATE discovery_pool SET {} WHERE work_id = :work RETURNING 1"
+        r_rated, none, scary, adult = (place.works[one.key] for one in FILMS[:4])
+        place.home.rows(pool.format('certifications = \'{"US": ["R"]}\''), work=r_rated)
+        place.home.rows(pool.format("certifications = NULL"), work=none)
+        place.home.rows(pool.format("genres = '{Horror}'"), work=scary)
+        place.home.rows(pool.format("is_adult = true"), work=adult)
+        place.home.rows(
+            "UPDATE users SET max_parental_rating = 13, blocked_tags = '{horror}' WHERE user_id = :user RETURNING 1",
+            user=ann,
+        )
+        assert place.command("dismiss", "ann", "Film 5").exit_code == 0
+        assert place.send() == [("ann", "movie:6"), ("bob", "movie:1"), ("bob", "movie:2")]
+        reasons = place.page("ann")["reasons"]
+        assert "Film 1 (2001): above the parental limit" in reasons and "blocked tag" in reasons
+
+
 def test_what_was_declined_on_seerr_for_somebody_else_stays_away(open_place: Any):
     with open_place(**ON) as place:
         place.suggest("bob", FILMS[0])
