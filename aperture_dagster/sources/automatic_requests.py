@@ -65,6 +65,11 @@ def request_best(
         result.reasons.append(str(error))
         return result
     result.changes = desk.read_back(user, account)
+    # It would be approved as the owner's.
+    misattributed = desk.misattributed()
+    if misattributed is not None:
+        result.reasons.append(misattributed)
+        return result
     now = clock.now()
     with database.transaction() as connection:
         today = next((one for one in read_users(connection) if one.user_id == user.user_id), user)
@@ -84,9 +89,11 @@ def request_best(
     candidates = [one for one in candidates if one.work_id not in why_not]
     if len(unwatched) >= UNWATCHED_TITLES:
         names = ", ".join(unwatched[:UNWATCHED_TITLES])
-        result.reasons.append(f"Nothing more while earlier requests lie unwatched: {names}.")
+        result.reasons.append(f"No new requests until earlier ones have been started: {names}.")
     elif room <= 0:
-        result.reasons.append(f"The week's {settings.requests_per_week} requests were sent.")
+        most = settings.requests_per_week
+        what = "1 request" if most == 1 else f"{most} requests"
+        result.reasons.append(f"This week's limit of {what} has been reached.")
     elif not candidates:
         result.reasons.append(f"No new suggestion has a score of {settings.requests_minimum_score:g} or more.")
     else:

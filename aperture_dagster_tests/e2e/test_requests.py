@@ -178,7 +178,7 @@ def test_nothing_more_while_earlier_requests_lie_unwatched(open_place: Any):
         place.home.rows("UPDATE discovery_candidates SET user_id = :ann RETURNING 1", ann=place.user("ann").user_id)
         place.later(days=8)
         assert place.send() == []
-        assert "lie unwatched: Film 1 (2001), Film 2 (2002)" in place.page("ann")["reasons"]
+        assert "until earlier ones have been started: Film 1 (2001), Film 2 (2002)" in place.page("ann")["reasons"]
         started = """
             INSERT INTO watch_state VALUES (:user, 1, :work, false, false, 0, 0.1, now(), false, now()) RETURNING 1"""
         place.home.rows(started, user=place.user("ann").user_id, work=place.works["movie:2"])
@@ -273,6 +273,16 @@ def test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run(open_pla
         assert run_check(place.home, "seerr_requests", "were_answered").passed
         assert place.send() == []
         assert place.states("ann") == {"Film 1 (2001)": "pending"}
+
+
+def test_a_request_whose_answer_was_lost_before_it_arrived_is_sent_by_the_next_run(open_place: Any):
+    with open_place(**ON, requests_per_week=1) as place:
+        place.suggest("ann", *FILMS[:2])
+        # A proxy that has lost Seerr, which therefore never hears of it.
+        place.state.add_fault(FaultRule("seerr", "/api/v1/request", status=502, times=1))
+        assert not place.run().success
+        assert place.states("ann") == {"Film 1 (2001)": "sending"} and place.on_seerr() == []
+        assert place.send() == [("ann", "movie:1")]
 
 
 def test_an_answer_that_is_lost_is_found_and_an_error_is_not_repeated_every_day(open_place: Any):
@@ -377,7 +387,7 @@ def test_requests_can_be_listed_while_seerr_is_down_and_never_show_the_key(open_
         place.command("request", "ann", "tmdb:movie:1", "--yes")
         place.state.add_fault(FaultRule("seerr", status=503))
         listed = place.command("requests")
-        assert listed.exit_code == 0 and "Film 1" in listed.output and "last look" in listed.output
+        assert listed.exit_code == 0 and "Film 1" in listed.output and "from the last check" in listed.output
         failed = place.command("request", "ann", "tmdb:movie:2", "--yes")
         assert failed.exit_code == 1 and "demo-seerr-key" not in failed.output + listed.output
 
