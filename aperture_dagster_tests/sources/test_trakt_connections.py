@@ -121,6 +121,19 @@ def test_what_was_in_step_is_kept_only_for_the_same_account(home: TraktHome):
     assert home.look("ada") == "somebody else"
 
 
+def test_the_recommendations_of_an_account_leave_with_it(home: TraktHome):
+    home.connect("ada", "ben")
+    for name in ("trakt/ada/movie", "trakt/ada/series", "trakt/ada-2/movie", "trakt/ben/movie"):
+        home.do(f"INSERT INTO discovery_lists VALUES ('{name}', 'movie', '{{\"titles\": [], \"more\": false}}', now())")
+    names = "SELECT request FROM discovery_lists ORDER BY 1"
+    home.connect("ada")
+    assert len(home.rows(names)) == 4
+    home.accounts.connect("ada", home.grant("somebody else"))
+    assert [row["request"] for row in home.rows(names)] == ["trakt/ada-2/movie", "trakt/ben/movie"]
+    home.accounts.disconnect("ben")
+    assert [row["request"] for row in home.rows(names)] == ["trakt/ada-2/movie"]
+
+
 def test_an_interrupted_connection_must_be_made_again(home: TraktHome):
     home.connect("ada")
     home.state.add_fault(FaultRule("trakt", status=500))
