@@ -79,8 +79,8 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
         if seasons is not None and found.media_type == "movie":
             raise OperatorError(f"{found.label} is a film, and has no seasons.", exit_code=2)
         with _desk(settings, database, clock) as desk:
-            planned = _plan(console, desk, database, person, found, seasons)
             warning = desk.misattributed()
+            planned = _plan(console, desk, database, person, found, seasons)
         sent = None
         while planned is not None and sent is None:
             _show_plan(console, person, planned, before, warning)
@@ -184,7 +184,9 @@ def _plan(
     desk.read_back(person, account)
     with database.transaction() as connection:
         stored = read_request(connection, person.user_id, found.work_id)
-    if stored is not None and stored.state not in _CLOSED and found.media_type == "movie":
+    # Of a series, other seasons can be requested; but the note of what is to be deleted on Seerr must not be lost.
+    is_open = stored is not None and stored.state not in _CLOSED
+    if stored is not None and is_open and (found.media_type == "movie" or stored.state == MISATTRIBUTED):
         when = f"{stored.requested_at:%Y-%m-%d}"
         advice = " Retry it on Seerr." if stored.state == "failed" else ""
         said = f"{stored.title} was requested on {when} already: {stored.state}. Nothing was sent.{advice}"

@@ -207,8 +207,8 @@ def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]],
     If TMDb has another number for a title by now, so does the pool. If that is a title of the pool already, the old one
     leaves it. What users have dismissed stays dismissed: dismissals know a title by all of its ids.
 
-    A work without copies gains the ids that it lacks, so that what was rated or requested is found again when the library
-    gets the title.
+    A work without copies gains the ids that it lacks, so that what was rated or requested is found again when the
+    library gets the title.
     """
     # Before any row: a sync of the catalogue, or the plan of the pool, takes it first, too.
     lock_until_commit(connection, "catalogue")

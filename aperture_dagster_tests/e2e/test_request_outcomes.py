@@ -37,6 +37,7 @@ def test_a_request_made_as_the_owner_stops_all_further_ones_until_it_is_deleted(
                     "request 1" in place.page(user)["reasons"] and "APERTURE_SEERR_URL" in place.page(user)["reasons"]
                 )
         assert "delete them" in (run_check(place.home, "seerr_requests", "were_answered").description or "")
+        assert "misattributed. Nothing was sent" in place.command("request", "ann", "Film 1", "--yes").output
         assert "delete these" in place.command("request", "bob", "Film 4", answer="n\n").output
         place.state.seerr_loses_user(False)
         assert place.send() == [], "it is still there"
