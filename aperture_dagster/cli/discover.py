@@ -98,7 +98,7 @@ def dismiss(user: str, title: str, undo: bool) -> None:
         Text(
             f"{found.label} is not suggested to {person.name} any more."
             if changed
-            else f"{found.label} was dismissed by {person.name} before."
+            else f"{found.label}: {person.name} dismissed it before."
         )
     )
 

@@ -23,7 +23,13 @@ from aperture_dagster.sources.requests import NoSeerrUser, PlannedRequest, Reque
 from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import Services
 from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.requests import OPEN_STATES, StoredRequest, read_request, read_requests
+from aperture_dagster.storage.requests import (
+    MISATTRIBUTED,
+    StoredRequest,
+    read_request,
+    read_requests,
+    unsettled_requests,
+)
 
 # The job uses Seerr for seconds.
 PATIENCE_SECONDS = 60.0
@@ -64,27 +70,35 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
             person = find_user(connection, user)
             found = find_title(connection, title, create=True)
             before = read_request(connection, person.user_id, found.work_id)
-        if found.in_library:
-            console.print(Text(f"{found.label} is in the library already; nothing was sent."))
+        if found.in_library and (found.media_type == "movie" or seasons is None):
+            advice = "" if found.media_type == "movie" else " Name seasons that it lacks with --seasons."
+            console.print(Text(f"{found.label} is in the library already; nothing was sent.{advice}"))
             return
         if found.tmdb_id is None:
             raise OperatorError(f"Seerr needs the id of {found.label} on TMDb: name it by that, as in tmdb:movie:603.")
         if seasons is not None and found.media_type == "movie":
             raise OperatorError(f"{found.label} is a film, and has no seasons.", exit_code=2)
         with _desk(settings, database, clock) as desk:
+            warning = desk.misattributed()
             planned = _plan(console, desk, database, person, found, seasons)
-        if planned is None:
-            return
-        _show_plan(console, person, planned, before)
-        if not yes:
-            click.confirm("Send it?", abort=True)
-        with _desk(settings, database, clock) as desk:
-            # Somebody may have requested it, or used the quota, while this one was read.
-            again = _plan(console, desk, database, person, found, seasons)
-            if again is None:
-                return
-            sent = desk.send(person, again)
-    assert sent is not None
+        sent = None
+        while planned is not None and sent is None:
+            _show_plan(console, person, planned, before, warning)
+            if not yes:
+                click.confirm("Send it?", abort=True)
+            with _desk(settings, database, clock) as desk:
+                # Somebody may have requested it, used the quota or changed a right while this one was read.
+                again = _plan(console, desk, database, person, found, seasons)
+                is_as_shown = again is not None and _shown(again) == _shown(planned)
+                if again is not None and not is_as_shown:
+                    console.print(Text("This has changed meanwhile:", "yellow"))
+                    if yes:
+                        _show_plan(console, person, again, before, warning)
+                if again is not None and (yes or is_as_shown):
+                    sent = desk.send(person, again)
+            planned = again
+    if sent is None:
+        return
     console.print(Text(f"Requested: {sent.title}, request {sent.request_id} on Seerr, {sent.state}."))
 
 
@@ -98,9 +112,13 @@ def requests(user: str | None) -> None:
         database, clock = Database(settings), Clock()
         with database.transaction() as connection:
             people = [find_user(connection, user)] if user is not None else read_users(connection)
-            waiting = read_requests(connection, [one.user_id for one in people], states=OPEN_STATES)
-        asked = {one.user_id for one in waiting}
-        if asked:
+            now = clock.now()
+            # Those who have left the media server wait for nothing any more.
+            asked = {
+                one.user_id for one in people if not one.gone and unsettled_requests(connection, one.user_id, now=now)
+            }
+            are_misattributed = bool(read_requests(connection, states=[MISATTRIBUTED]))
+        if asked or are_misattributed:
             try:
                 with _desk(settings, database, clock) as desk:
                     for person in (one for one in people if one.user_id in asked):
@@ -108,8 +126,12 @@ def requests(user: str | None) -> None:
                             desk.read_back(person, desk.account_of(person))
                         except NoSeerrUser as error:
                             console.print(Text(str(error), "yellow"))
+                    warning = desk.misattributed()
+                    if warning is not None:
+                        console.print(Text(warning, "yellow"))
             except (ServiceError, OperatorError) as error:
-                console.print(Text(f"The states are those of the last look: {error}", "yellow"))
+                said = f"Seerr could not be reached; the states are from the last check: {error}"
+                console.print(Text(said, "yellow"))
         with database.transaction() as connection:
             stored = read_requests(connection, [one.user_id for one in people])
     names = {one.user_id: one.name for one in people}
@@ -162,9 +184,13 @@ def _plan(
     desk.read_back(person, account)
     with database.transaction() as connection:
         stored = read_request(connection, person.user_id, found.work_id)
-    if stored is not None and stored.state not in _CLOSED and found.media_type == "movie":
+    # Of a series, other seasons can be requested; but the note of what is to be deleted on Seerr must not be lost.
+    is_open = stored is not None and stored.state not in _CLOSED
+    if stored is not None and is_open and (found.media_type == "movie" or stored.state == MISATTRIBUTED):
         when = f"{stored.requested_at:%Y-%m-%d}"
-        console.print(Text(f"{stored.title} was requested on {when} already: {stored.state}. Nothing was sent."))
+        advice = " Retry it on Seerr." if stored.state == "failed" else ""
+        said = f"{stored.title} was requested on {when} already: {stored.state}. Nothing was sent.{advice}"
+        console.print(Text(said))
         return None
     assert found.tmdb_id is not None
     planned = desk.plan(account, found.work_id, found.media_type, found.tmdb_id, found.label, seasons=seasons)
@@ -176,7 +202,16 @@ def _plan(
     raise OperatorError(f"{planned.obstacle.message} Nothing was sent.")
 
 
-def _show_plan(console: Console, person: User, planned: PlannedRequest, before: StoredRequest | None) -> None:
+def _shown(planned: PlannedRequest) -> tuple[object, ...]:
+    """Return what somebody agrees to who confirms a request."""
+    return (planned.account.seerr_id, planned.season_text, planned.quota_text, planned.approval_text)
+
+
+def _show_plan(
+    console: Console, person: User, planned: PlannedRequest, before: StoredRequest | None, warning: str | None
+) -> None:
+    if warning is not None:
+        console.print(Text(warning, "yellow"))
     lines = [
         f"Request for {person.name}, as {planned.account.name} (user {planned.account.seerr_id} on Seerr):",
         f"  tmdb:{planned.media_type}:{planned.tmdb_id}  {planned.title}",

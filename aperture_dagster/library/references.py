@@ -115,7 +115,7 @@ def parse_title_reference(text: str) -> TitleId | TitleName:
     media_type = _MEDIA_TYPES.get(kind.lower()) if kind else None
     is_valid = bool(_IMDB_ID.fullmatch(value)) if source == "imdb" else bool(re.fullmatch(r"[0-9]{1,10}", value))
     if not is_valid or (kind and media_type is None):
-        raise TitleReferenceError(f"{text!r} is no id of a title: expected one such as {expected}.")
+        raise TitleReferenceError(f"{text!r} is not a valid title id: expected one such as {expected}.")
     if source == "work":
         return TitleId(ProviderIds(), int(value), media_type)
     # Films have ids at TheTVDB, too, but their numbers are hardly ever used.

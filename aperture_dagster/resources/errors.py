@@ -21,6 +21,10 @@ class ServiceTimedOut(ServiceUnavailable):
     """The service took a request and did not answer in time; it may have carried it out."""
 
 
+class ServiceFailed(ServiceUnavailable):
+    """The service answered that it failed for a reason of its own (500)."""
+
+
 class ServicePaused(ServiceUnavailable):
     """The service asks for a pause that is too long to wait for; it ends at ``resumes_at`` (UTC)."""
 
@@ -35,6 +39,10 @@ class TemporaryError(Exception):
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
         self.wait = wait
+
+
+class InternalError(TemporaryError):
+    """An attempt was answered with an internal error (500)."""
 
 
 class AnswerTimedOut(TemporaryError):

@@ -55,7 +55,11 @@ class RequestRefused(errors.ServiceError):
 
 
 class WrongRequester(errors.ServiceRefused):
-    """Seerr created the request as somebody else."""
+    """Seerr created the request ``request_id`` as somebody else."""
+
+    def __init__(self, message: str, request_id: int) -> None:
+        super().__init__(message)
+        self.request_id = request_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ class Seerr(ServiceClient):
             reason = ""
         if version is None:
             raise errors.ServiceRefused(
-                f"What answers at {self.transport.base_url} is no Seerr{reason}: set APERTURE_SEERR_URL to its address "
+                f"The server at {self.transport.base_url} is not Seerr{reason}: set APERTURE_SEERR_URL to its address "
                 "as a browser shows it, such as http://192.168.1.10:5055."
             )
         return version, self.users()
@@ -191,8 +195,8 @@ class Seerr(ServiceClient):
         """
         return parse_title(self._get(f"/api/v1/{TYPES[media_type]}/{tmdb_id}", seerr_user_id))
 
-    def read_request(self, request_id: int, seerr_user_id: int) -> SeerrRequest:
-        """Read a request of a user.
+    def read_request(self, request_id: int, seerr_user_id: int | None) -> SeerrRequest:
+        """Read a request as a user; None: as the owner, who may read everybody's.
 
         Raises:
             NotFound: it was deleted.
@@ -231,12 +235,13 @@ class Seerr(ServiceClient):
         if created.seerr_user_id not in (None, seerr_user_id):
             raise WrongRequester(
                 f"Seerr made request {created.request_id} as user {created.seerr_user_id} instead of {seerr_user_id}: "
-                "something on the way removes the header X-API-User. Remove the request on Seerr, and set "
-                "APERTURE_SEERR_URL to Seerr's own address."
+                "something on the way removes the header X-API-User. Set APERTURE_SEERR_URL to Seerr's own address, "
+                "and delete the request on Seerr.",
+                created.request_id,
             )
         return created
 
-    def _get(self, path: str, seerr_user_id: int) -> dict[str, Any]:
+    def _get(self, path: str, seerr_user_id: int | None) -> dict[str, Any]:
         def send() -> Any:
             return self.transport.send(Request("GET", path, headers=_as_user(seerr_user_id))).json()
 
@@ -367,5 +372,5 @@ def _quota(entry: dict[str, Any]) -> RequestQuota:
     return RequestQuota(limit, used or 0, 0 if entry.get("restricted") else left, days)
 
 
-def _as_user(seerr_user_id: int) -> dict[str, str]:
-    return {"X-API-User": str(seerr_user_id)}
+def _as_user(seerr_user_id: int | None) -> dict[str, str]:
+    return {} if seerr_user_id is None else {"X-API-User": str(seerr_user_id)}

@@ -140,6 +140,7 @@ class Transport:
 
         Raises:
             ServiceUnavailable: no usable answer after all attempts (network, timeout, 429, 5xx, cut off).
+            ServiceFailed: the same, and the last answer was 500.
             ServiceTimedOut: the same, and the last attempt was sent and not answered in time.
             ServicePaused: the service asks for a pause of more than two minutes.
             ServiceRefused: 401, 403, or a certificate that is not trusted.
@@ -192,8 +193,8 @@ class Transport:
         try:
             return retrying(attempt, request)
         except errors.TemporaryError as error:
-            is_late = isinstance(error, errors.AnswerTimedOut)
-            meaning = errors.ServiceTimedOut if is_late else errors.ServiceUnavailable
+            meanings = {errors.AnswerTimedOut: errors.ServiceTimedOut, errors.InternalError: errors.ServiceFailed}
+            meaning = meanings.get(type(error), errors.ServiceUnavailable)
             raise meaning(self._clean(f"{self._where(request)}: {error}.")) from None
 
     def _wait_seconds(self, state: tenacity.RetryCallState) -> float:
@@ -289,7 +290,8 @@ class Transport:
                 asks = f"asks to be left alone until {resumes_at:%Y-%m-%d %H:%M} UTC"
                 raise errors.ServicePaused(f"{where}: answered {status}{excerpt}, and {asks}", resumes_at)
             wait = self._status_waits.get(status) if wait is None else wait
-            raise errors.TemporaryError(f"answered {status}{excerpt}", wait)
+            failure = errors.InternalError if status == 500 else errors.TemporaryError
+            raise failure(f"answered {status}{excerpt}", wait)
         if status in (401, 403):
             advice = f" Check {self._setting}." if self._setting else ""
             if self._route.password_advice and "basic" in answer.headers.get("www-authenticate", "").lower():

@@ -2,6 +2,7 @@
 
 - Only suggestions with a score from ``requests_minimum_score`` on, the best first, at most ``requests_per_week`` within
   any seven days; requests by command do not count.
+- What is suggested must still suit the user when it is sent: limits, tags and dismissals are read again then.
 - Nothing while two titles that the job requested for the user have been available for 30 days and were not started.
 - Never what is in the library, was requested or declined for anybody, or was dismissed by the user. What Seerr refused
   may be tried again a week later.
@@ -20,6 +21,8 @@ from aperture_dagster.resources.errors import NotFound
 from aperture_dagster.resources.seerr import RequestRefused, SeerrUser
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.requests import NoSeerrUser, Obstacle, PlannedRequest, RequestDesk
+from aperture_dagster.sources.suitability import why_not_now
+from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.requests import (
     REFUSED_FOR,
     UNWATCHED_FOR,
@@ -62,8 +65,14 @@ def request_best(
         result.reasons.append(str(error))
         return result
     result.changes = desk.read_back(user, account)
+    # It would be approved as the owner's.
+    misattributed = desk.misattributed()
+    if misattributed is not None:
+        result.reasons.append(misattributed)
+        return result
     now = clock.now()
     with database.transaction() as connection:
+        today = next((one for one in read_users(connection) if one.user_id == user.user_id), user)
         room = settings.requests_per_week - automatic_since(connection, user.user_id, now - WEEK)
         unwatched = unwatched_requests(connection, user.user_id, available_before=now - UNWATCHED_FOR)
         candidates = candidates_to_request(
@@ -72,11 +81,19 @@ def request_best(
             minimum_score=settings.requests_minimum_score,
             refused_after=now - REFUSED_FOR,
         )
+        why_not = why_not_now(connection, settings, today, [one.work_id for one in candidates], now=now)
+    if today.gone:
+        result.reasons.append(f"{today.name} has left the media server.")
+        return result
+    result.reasons += [f"{one.title}: {why_not[one.work_id]}." for one in candidates if one.work_id in why_not]
+    candidates = [one for one in candidates if one.work_id not in why_not]
     if len(unwatched) >= UNWATCHED_TITLES:
         names = ", ".join(unwatched[:UNWATCHED_TITLES])
-        result.reasons.append(f"Nothing more while earlier requests lie unwatched: {names}.")
+        result.reasons.append(f"No new requests until earlier ones have been started: {names}.")
     elif room <= 0:
-        result.reasons.append(f"The week's {settings.requests_per_week} requests were sent.")
+        most = settings.requests_per_week
+        what = "1 request" if most == 1 else f"{most} requests"
+        result.reasons.append(f"This week's limit of {what} has been reached.")
     elif not candidates:
         result.reasons.append(f"No new suggestion has a score of {settings.requests_minimum_score:g} or more.")
     else:

@@ -16,6 +16,7 @@ from aperture_dagster.resources.trakt.client import Trakt
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.discovery import read_list, write_list
+from aperture_dagster.storage.trakt import recommendations_of
 
 
 @dataclass(slots=True)
@@ -96,4 +97,4 @@ def _read(
 
 
 def _request(user_id: str, media_type: MediaType) -> str:
-    return f"trakt/{user_id}/{media_type}"
+    return recommendations_of(user_id) + media_type

@@ -16,7 +16,14 @@ from aperture_dagster.library.people import User
 from aperture_dagster.library.references import MediaType
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import BadAnswer, Cancelled, NotFound, ServiceError, ServiceUnavailable
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    Cancelled,
+    NotFound,
+    ServiceError,
+    ServiceFailed,
+    ServiceUnavailable,
+)
 from aperture_dagster.resources.seerr import (
     RequestQuota,
     RequestRefused,
@@ -28,11 +35,12 @@ from aperture_dagster.resources.seerr import (
     comparable_id,
 )
 from aperture_dagster.storage.requests import (
-    OPEN_STATES,
+    MISATTRIBUTED,
     StoredRequest,
     begin_request,
     read_request,
     read_requests,
+    unsettled_requests,
     withdraw_request,
     write_request,
 )
@@ -140,7 +148,7 @@ class RequestDesk:
     def read_back(self, user: User, account: SeerrUser) -> int:
         """Read what became of a user's open requests, also of one whose answer was never read; return the changes."""
         with self._database.transaction() as connection:
-            requests = read_requests(connection, [user.user_id], states=OPEN_STATES)
+            requests = unsettled_requests(connection, user.user_id, now=self._clock.now())
         changes = 0
         for request in requests:
             try:
@@ -150,6 +158,42 @@ class RequestDesk:
             except (NotFound, BadAnswer, RequestRefused) as error:
                 log.warning("%s of %s keeps its state: %s", request.title, user.name, error)
         return changes
+
+    def misattributed(self) -> str | None:
+        """Say which requests were made as somebody else, and what to do; None if there are none, or none any more.
+
+        One that was deleted on Seerr, or given to the right user there, is settled.
+        """
+        with self._database.transaction() as connection:
+            stored = read_requests(connection, states=[MISATTRIBUTED])
+        left = [one for one in stored if not self._is_settled(one)]
+        if not left:
+            return None
+        names = ", ".join(f"{one.title} (request {one.request_id})" for one in left)
+        return (
+            f"Seerr made requests as another user: {names}. Something between here and Seerr, such as a proxy, "
+            "removes the header X-API-User: set APERTURE_SEERR_URL to Seerr's own address, and delete these "
+            "requests on Seerr. Automatic requests go on once they are deleted."
+        )
+
+    def _is_settled(self, request: StoredRequest) -> bool:
+        assert request.request_id is not None
+        try:
+            # As the owner, since the user may not see what is not theirs.
+            found = self._client.read_request(request.request_id, None)
+        except NotFound:
+            self._write(
+                replace(request, state="refused", read_at=self._clock.now(), detail="It was made as somebody else.")
+            )
+            return True
+        except (BadAnswer, RequestRefused) as error:
+            log.warning("%s keeps its state: %s", request.title, error)
+            return False
+        right = comparable_id(request.user_id)
+        if found.seerr_user_id not in [one.seerr_id for one in self._users if one.server_user_id == right]:
+            return False
+        self._adopt(request, found)
+        return True
 
     def plan(
         self,
@@ -218,10 +262,20 @@ class RequestDesk:
             self._note_refusal(note, previous, refusal, planned.account)
             raise
         except (ServiceUnavailable, BadAnswer, Cancelled) as error:
-            self._write(replace(note, detail=_cut(error)))
+            # An answer was read, if only one that makes no sense: the same request would get it again.
+            is_answered = isinstance(error, (ServiceFailed, BadAnswer))
+            self._write(replace(note, read_at=self._clock.now() if is_answered else None, detail=_cut(error)))
             raise
         except WrongRequester as error:
-            self._write(replace(note, state="refused", detail=_cut(error)))
+            self._write(
+                replace(
+                    note,
+                    state=MISATTRIBUTED,
+                    request_id=error.request_id,
+                    read_at=self._clock.now(),
+                    detail=_cut(error),
+                )
+            )
             raise
         except ServiceError:
             with self._database.transaction() as connection:
@@ -232,8 +286,12 @@ class RequestDesk:
     def _note_refusal(
         self, note: StoredRequest, previous: StoredRequest | None, refusal: RequestRefused, account: SeerrUser
     ) -> None:
-        """Note what Seerr refused because of the title; a refusal because of the user says nothing about the title."""
-        if refusal.reason in ("permission", "quota", "other"):
+        """Note what Seerr refused because of the title, unless more is known of it: an earlier request, or its decline.
+
+        A refusal because of the user says nothing about the title.
+        """
+        is_known = previous is not None and (previous.request_id is not None or previous.state == "declined")
+        if is_known or refusal.reason in ("permission", "quota", "other"):
             with self._database.transaction() as connection:
                 withdraw_request(connection, note, previous)
         else:
@@ -269,10 +327,10 @@ class RequestDesk:
         elif request.request_id is not None:
             # Only the older request exists, so its state is what there is.
             return self._read(replace(request, detail=None), account)
-        elif request.detail is not None:
+        elif request.read_at is not None:
             self._write(replace(request, state="refused", read_at=self._clock.now()))
         else:
-            log.info("%s had not been requested: the run ended before.", request.title)
+            log.info("%s had not been requested: nothing arrived on Seerr.", request.title)
             with self._database.transaction() as connection:
                 withdraw_request(connection, request, None)
         return 1
@@ -283,6 +341,8 @@ class RequestDesk:
         try:
             found = self._client.read_request(request.request_id, account.seerr_id)
         except NotFound:
+            if request.state == "declined":
+                return 0
             now = self._clock.now()
             return self._write(
                 replace(request, state="declined", read_at=now, detail="The request was deleted on Seerr.")

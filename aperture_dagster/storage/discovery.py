@@ -15,9 +15,9 @@ from aperture_dagster.library.listed import SuggestedPage, SuggestedTitle
 from aperture_dagster.storage.bulk import WriteCounts, storable, upsert
 from aperture_dagster.storage.lists import replace_rows
 from aperture_dagster.storage.populations import Population
-from aperture_dagster.storage.queries import execute, read_rows, read_value
+from aperture_dagster.storage.queries import execute, lock_until_commit, read_rows, read_value
 from aperture_dagster.storage.tables import discovery_lists, discovery_pool, discovery_suggestions
-from aperture_dagster.storage.works import works_for
+from aperture_dagster.storage.works import complete_works, works_for
 
 # The name of TMDb's list of the pool in ``fetches``.
 POOL_SOURCE = "tmdb_discovery"
@@ -206,8 +206,14 @@ def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]],
 
     If TMDb has another number for a title by now, so does the pool. If that is a title of the pool already, the old one
     leaves it. What users have dismissed stays dismissed: dismissals know a title by all of its ids.
+
+    A work without copies gains the ids that it lacks, so that what was rated or requested is found again when the
+    library gets the title.
     """
+    # Before any row: a sync of the catalogue, or the plan of the pool, takes it first, too.
+    lock_until_commit(connection, "catalogue")
     written = 0
+    gained: dict[MediaType, dict[int, ProviderIds]] = {"movie": {}, "series": {}}
     for work_id, answer in answers.items():
         key = {"work": work_id, "tmdb_id": answer["tmdb_id"]}
         statement = """
@@ -235,6 +241,9 @@ def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]],
             UPDATE discovery_pool p SET ({columns}, fetched_at) = (SELECT {columns}, CAST(:now AS timestamptz)
             FROM jsonb_populate_record(NULL::discovery_pool, CAST(:answer AS jsonb))) WHERE p.work_id = :work"""
         execute(connection, statement, now=now, answer=json.dumps(values, default=str), work=work_id)
+        gained[row.media_type][work_id] = ProviderIds(None, values.get("imdb_id"), values.get("tvdb_id"))
+    for media_type, ids in gained.items():
+        complete_works(connection, media_type, ids)
     return written
 
 

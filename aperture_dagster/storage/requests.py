@@ -16,6 +16,10 @@ from aperture_dagster.storage.tables import seerr_requests
 
 # States that Seerr may still change, and that of a request whose answer is not known.
 OPEN_STATES = ("sending", "pending", "approved", "failed")
+# What was completed becomes available, and what was declined can be approved after all: Seerr is asked for so long.
+READ_ON = {"completed": timedelta(days=180), "declined": timedelta(days=28)}
+# Seerr made it as another user than the one it is for.
+MISATTRIBUTED = "misattributed"
 WEEK = timedelta(days=7)
 # What Seerr refused may be tried again by the job after this time: a quota or a blocklist changes.
 REFUSED_FOR = timedelta(days=7)
@@ -64,6 +68,21 @@ def read_requests(
         AND (CAST(:states AS text[]) IS NULL OR state = ANY(:states)) ORDER BY requested_at DESC, title, work_id"""
     values = {"users": None if user_ids is None else list(user_ids), "states": states and list(states)}
     return [StoredRequest(**row) for row in read_rows(connection, statement, **values)]
+
+
+def unsettled_requests(connection: Connection, user_id: str, *, now: datetime) -> list[StoredRequest]:
+    """Read a user's requests whose state may still change, the latest first."""
+    return [
+        one
+        for one in read_requests(connection, [user_id])
+        if one.state in OPEN_STATES
+        or (
+            one.state in READ_ON
+            and one.request_id is not None
+            and one.read_at is not None
+            and now - one.read_at < READ_ON[one.state]
+        )
+    ]
 
 
 def read_request(connection: Connection, user_id: str, work_id: int) -> StoredRequest | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +39,13 @@ def read_pool(connection: Connection) -> pd.DataFrame:
     return frame
 
 
-def read_pool_facts(connection: Connection) -> list[PoolTitle]:
-    """Read what decides whether a title with details may be suggested, by work id."""
+def read_pool_facts(connection: Connection, works: Collection[int] | None = None) -> list[PoolTitle]:
+    """Read what decides whether a title with details may be suggested, by work id; of all titles or of some."""
     statement = """
         SELECT work_id, media_type, is_adult, genres, keywords, status, release_date, original_language, vote_count,
-        certifications, releases, providers FROM discovery_pool WHERE fetched_at IS NOT NULL ORDER BY work_id"""
+        certifications, releases, providers FROM discovery_pool WHERE fetched_at IS NOT NULL
+        AND (CAST(:works AS bigint[]) IS NULL OR work_id = ANY(:works)) ORDER BY work_id"""
+    chosen = None if works is None else list(works)
     return [
         PoolTitle(
             row.work_id,
@@ -59,7 +61,7 @@ def read_pool_facts(connection: Connection) -> list[PoolTitle]:
             releases=row.releases,
             providers=row.providers,
         )
-        for row in execute(connection, statement)
+        for row in execute(connection, statement, works=chosen)
     ]
 
 

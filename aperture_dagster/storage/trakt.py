@@ -143,11 +143,21 @@ def unpark(connection: Connection, user_id: str, *, now: datetime) -> None:
 
 
 def forget_synced_state(connection: Connection, user_id: str) -> None:
-    """Forget on which ratings this installation and Trakt agreed, and what waits to be pushed; ratings are kept."""
+    """Forget on which ratings this installation and Trakt agreed, what waits to be pushed, and what Trakt recommends.
+
+    Ratings are kept.
+    """
     for table in ("trakt_ratings", "rating_outbox"):
         execute(connection, f"DELETE FROM {table} WHERE user_id = :user", user=user_id)
+    statement = "DELETE FROM discovery_lists WHERE starts_with(request, :prefix)"
+    execute(connection, statement, prefix=recommendations_of(user_id))
     statement = "UPDATE trakt_accounts SET activities = NULL, read_at = NULL WHERE user_id = :user"
     execute(connection, statement, user=user_id)
+
+
+def recommendations_of(user_id: str) -> str:
+    """Return how the names of a user's lists of recommendations in ``discovery_lists`` begin."""
+    return f"trakt/{user_id}/"
 
 
 def delete_account(connection: Connection, user_id: str) -> bool:

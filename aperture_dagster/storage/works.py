@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from sqlalchemy import Connection, insert
@@ -53,6 +53,35 @@ def works_for(connection: Connection, media_type: MediaType, ids: Sequence[Provi
 def works_sharing_ids(connection: Connection, media_type: MediaType, ids: Sequence[ProviderIds]) -> set[int]:
     """Return all works that have any of these ids."""
     return set(_works_with(connection, media_type, ids)[0]) if ids else set()
+
+
+def complete_works(connection: Connection, media_type: MediaType, ids: Mapping[int, ProviderIds]) -> None:
+    """Give works without copies the IMDb and TVDb ids that they lack, unless another work has the same one.
+
+    Then the library finds them under any id that it may have. Takes the lock of the catalogue.
+    """
+    lock_until_commit(connection, "catalogue")
+    statement = """
+        SELECT work_id, tmdb_id, imdb_id, tvdb_id FROM works w WHERE work_id = ANY(:works) AND media_type = :media_type
+        AND NOT EXISTS (SELECT 1 FROM titles t WHERE t.work_id = w.work_id) ORDER BY work_id"""
+    rows = execute(connection, statement, works=list(ids), media_type=media_type).all()
+    known, _ = _works_with(connection, media_type, [ids[row.work_id] for row in rows])
+    holders: dict[tuple[str, int | str], set[int]] = {}
+    for work_id, its in known.items():
+        for pair in its.present():
+            holders.setdefault(pair, set()).add(work_id)
+    for row in rows:
+        stored = ProviderIds(row.tmdb_id, row.imdb_id, row.tvdb_id)
+        had = dict(stored.present())
+        gained = {
+            name: value
+            for name, value in ids[row.work_id].present()
+            if name != "tmdb_id" and name not in had and holders.get((name, value), set()) <= {row.work_id}
+        }
+        if gained:
+            connection.execute(works.update().where(works.c.work_id == row.work_id).values(gained))
+            for pair in gained.items():
+                holders.setdefault(pair, set()).add(row.work_id)
 
 
 def _works_with(

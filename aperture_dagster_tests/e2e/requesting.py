@@ -28,10 +28,11 @@ from aperture_dagster_tests.e2e.test_publishing_safety import environment
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of
 
 START = datetime(2026, 5, 17, 9, tzinfo=UTC)
-# The household's suggestions, the best first, and a film that it owns.
+# The household's suggestions, the best first, and a film and a series that it owns.
 FILMS = [WorldTitle(f"movie:{one}", "movie", f"Film {one}", 2000 + one, tmdb_id=one, copies=0) for one in range(1, 7)]
 SHOW = WorldTitle("series:8", "series", "Show", 2010, tmdb_id=8, tvdb_id=80, episodes_per_season=(2, 2, 2), copies=0)
 OWNED = WorldTitle("movie:9", "movie", "Owned", 1999, tmdb_id=9, imdb_id="tt0000009")
+HALF = WorldTitle("series:10", "series", "Half a show", 2012, tmdb_id=10, tvdb_id=100, episodes_per_season=(2, 2))
 ON = {"send_requests": True, "requests_dry_run": False}
 
 
@@ -52,7 +53,8 @@ class Requesting:
                     pool = {
                         "work_id": work_id, "media_type": title.media_type, "tmdb_id": title.tmdb_id,
                         "title": title.title, "release_date": f"{title.year}-01-01", "priority": 0,
-                        "wanted_at": self.clock.moment,
+                        "wanted_at": self.clock.moment, "fetched_at": self.clock.moment, "vote_count": 5000,
+                        "certifications": {"US": ["PG"]}, "genres": ["Drama"],
                     }  # fmt: skip
                     connection.execute(insert(discovery_pool).values(pool))
                 self.works[title.key] = work_id
@@ -135,7 +137,9 @@ def requesting(
     """Open a household of ann, bob and cy, whom Seerr does not know."""
     clock = SetClock(START)
     world = World(
-        "wishes", [*FILMS, SHOW, OWNED], [WorldUser("ann", is_administrator=True), WorldUser("bob"), WorldUser("cy")]
+        "wishes",
+        [*FILMS, SHOW, OWNED, HALF],
+        [WorldUser("ann", is_administrator=True), WorldUser("bob"), WorldUser("cy")],
     )
     known = SimulatorSettings(**{"seerr_without": ("cy",)} | (stand_ins or {}))
     with household(world, parts={"clock": clock}, stand_ins=known, **settings) as (simulator, home):

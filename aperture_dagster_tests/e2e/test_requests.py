@@ -110,6 +110,27 @@ def test_never_what_is_owned_dismissed_requested_or_declined(open_place: Any):
         assert place.state.counters.total("seerr") - asked <= 3, "what stood in the way is remembered"
 
 
+def test_what_no_longer_suits_the_user_since_the_night_is_not_requested(open_place: Any):
+    with open_place(**ON, requests_per_week=10) as place:
+        place.suggest("ann", *FILMS)
+        place.suggest("bob", *FILMS[:2])
+        ann = place.user("ann").user_id
+        pool = "UPDATE discovery_pool SET {} WHERE work_id = :work RETURNING 1"
+        r_rated, none, scary, adult = (place.works[one.key] for one in FILMS[:4])
+        place.home.rows(pool.format('certifications = \'{"US": ["R"]}\''), work=r_rated)
+        place.home.rows(pool.format("certifications = NULL"), work=none)
+        place.home.rows(pool.format("genres = '{Horror}'"), work=scary)
+        place.home.rows(pool.format("is_adult = true"), work=adult)
+        place.home.rows(
+            "UPDATE users SET max_parental_rating = 13, blocked_tags = '{horror}' WHERE user_id = :user RETURNING 1",
+            user=ann,
+        )
+        assert place.command("dismiss", "ann", "Film 5").exit_code == 0
+        assert place.send() == [("ann", "movie:6"), ("bob", "movie:1"), ("bob", "movie:2")]
+        reasons = place.page("ann")["reasons"]
+        assert "Film 1 (2001): above the parental limit" in reasons and "blocked tag" in reasons
+
+
 def test_what_was_declined_on_seerr_for_somebody_else_stays_away(open_place: Any):
     with open_place(**ON) as place:
         place.suggest("bob", FILMS[0])
@@ -157,7 +178,7 @@ def test_nothing_more_while_earlier_requests_lie_unwatched(open_place: Any):
         place.home.rows("UPDATE discovery_candidates SET user_id = :ann RETURNING 1", ann=place.user("ann").user_id)
         place.later(days=8)
         assert place.send() == []
-        assert "lie unwatched: Film 1 (2001), Film 2 (2002)" in place.page("ann")["reasons"]
+        assert "until earlier ones have been started: Film 1 (2001), Film 2 (2002)" in place.page("ann")["reasons"]
         started = """
             INSERT INTO watch_state VALUES (:user, 1, :work, false, false, 0, 0.1, now(), false, now()) RETURNING 1"""
         place.home.rows(started, user=place.user("ann").user_id, work=place.works["movie:2"])
@@ -252,6 +273,16 @@ def test_a_note_of_a_request_that_never_arrived_is_sent_by_the_next_run(open_pla
         assert run_check(place.home, "seerr_requests", "were_answered").passed
         assert place.send() == []
         assert place.states("ann") == {"Film 1 (2001)": "pending"}
+
+
+def test_a_request_whose_answer_was_lost_before_it_arrived_is_sent_by_the_next_run(open_place: Any):
+    with open_place(**ON, requests_per_week=1) as place:
+        place.suggest("ann", *FILMS[:2])
+        # A proxy that has lost Seerr, which therefore never hears of it.
+        place.state.add_fault(FaultRule("seerr", "/api/v1/request", status=502, times=1))
+        assert not place.run().success
+        assert place.states("ann") == {"Film 1 (2001)": "sending"} and place.on_seerr() == []
+        assert place.send() == [("ann", "movie:1")]
 
 
 def test_an_answer_that_is_lost_is_found_and_an_error_is_not_repeated_every_day(open_place: Any):
@@ -356,7 +387,7 @@ def test_requests_can_be_listed_while_seerr_is_down_and_never_show_the_key(open_
         place.command("request", "ann", "tmdb:movie:1", "--yes")
         place.state.add_fault(FaultRule("seerr", status=503))
         listed = place.command("requests")
-        assert listed.exit_code == 0 and "Film 1" in listed.output and "last look" in listed.output
+        assert listed.exit_code == 0 and "Film 1" in listed.output and "from the last check" in listed.output
         failed = place.command("request", "ann", "tmdb:movie:2", "--yes")
         assert failed.exit_code == 1 and "demo-seerr-key" not in failed.output + listed.output
 

@@ -194,6 +194,19 @@ def test_an_account_of_another_user_is_refused_unless_it_is_to_be_shared(home: T
     home.accounts.connect("ada", home.grant("family"))
 
 
+def test_the_recommendations_of_an_account_leave_with_it(home: TraktHome):
+    home.connect("ada", "ben")
+    for name in ("trakt/ada/movie", "trakt/ada/series", "trakt/ada-2/movie", "trakt/ben/movie"):
+        home.do(f"INSERT INTO discovery_lists VALUES ('{name}', 'movie', '{{\"titles\": [], \"more\": false}}', now())")
+    names = "SELECT request FROM discovery_lists ORDER BY 1"
+    home.connect("ada")
+    assert len(home.rows(names)) == 4
+    home.accounts.connect("ada", home.grant("somebody else"))
+    assert [row["request"] for row in home.rows(names)] == ["trakt/ada-2/movie", "trakt/ben/movie"]
+    home.accounts.disconnect("ben")
+    assert [row["request"] for row in home.rows(names)] == ["trakt/ada-2/movie"]
+
+
 def test_a_connection_that_fails_leaves_the_earlier_one(home: TraktHome):
     home.connect("ada")
     home.state.add_fault(FaultRule("trakt", status=500))

@@ -20,7 +20,6 @@ from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
-from aperture_dagster.library.access import clean_tags
 from aperture_dagster.library.people import User
 from aperture_dagster.library.suitability import (
     HouseholdRules,
@@ -32,6 +31,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.discovery_plan import user_languages
+from aperture_dagster.sources.suitability import household_rules, user_rules
 from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.storage.discovery import owned_under_any_id, settled_titles
 from aperture_dagster.storage.history import read_histories
@@ -180,28 +180,6 @@ class _Night:
         ]
         self.left_out[user.user_id] = Counter(reason for reason in why if reason is not None)
         return np.array([reason is not None for reason in why], dtype=bool)
-
-
-def household_rules(settings: Settings, today: Any) -> HouseholdRules:
-    """Return what the settings suggest to nobody."""
-    return HouseholdRules(
-        today=today,
-        country=settings.country,
-        certified_by=(settings.country, settings.fallback_country),
-        only_available=settings.discovery_only_available,
-        minimum_votes=settings.discovery_minimum_votes,
-        excluded_genres=clean_tags(settings.discovery_exclude_genres),
-    )
-
-
-def user_rules(user: User, languages: frozenset[str]) -> UserRules:
-    """Return what a user's policy on the media server, and their history, keep from them."""
-    return UserRules(
-        limit=user.max_parental_rating,
-        languages=languages,
-        blocked_tags=clean_tags(user.access.blocked_tags),
-        allowed_tags=clean_tags(user.access.allowed_tags),
-    )
 
 
 def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: Any, pool: Any) -> Any:

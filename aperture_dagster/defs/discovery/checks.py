@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
-from aperture_dagster.defs.discovery.candidates import discovery_candidates, user_rules
+from aperture_dagster.defs.discovery.candidates import discovery_candidates
 from aperture_dagster.defs.discovery.pool import discovery_pool
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.library.suitability import why_not_for_user
@@ -13,6 +13,7 @@ from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.discovery_plan import user_languages
+from aperture_dagster.sources.suitability import user_rules
 from aperture_dagster.storage.discovery import vectors_of_pool
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.suggestions import candidate_sizes, listed_facts, misplaced_candidates, read_pool_facts

@@ -22,7 +22,8 @@ from aperture_dagster.sources.automatic_requests import AutomaticRequests, reque
 from aperture_dagster.sources.requests import RequestDesk
 from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import Services
-from aperture_dagster.storage.requests import read_requests, requests_table
+from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.requests import MISATTRIBUTED, read_requests, requests_table
 from aperture_dagster.storage.versions import content_version
 
 UNANSWERED_FOR = timedelta(days=1)
@@ -31,7 +32,10 @@ UNANSWERED_FOR = timedelta(days=1)
 def requests_are_off(settings: Settings) -> str | None:
     """Say why nothing is requested automatically; None while it is."""
     if not settings.send_requests:
-        return "Automatic requests are off: set APERTURE_SEND_REQUESTS to request each user's best suggestions."
+        return (
+            "Automatic requests are off. APERTURE_SEND_REQUESTS=true shows what would be requested for each user; "
+            "APERTURE_REQUESTS_DRY_RUN=false as well really sends it."
+        )
     return why_not_configured(settings)
 
 
@@ -93,9 +97,17 @@ def seerr_requests(
 def were_answered(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
-    """Warn of requests without a known answer for a day, and of those that failed on Seerr."""
+    """Warn of requests without a known answer for a day, of those that failed on Seerr, and of those made as others.
+
+    Users who have left the media server wait for nothing, but what was made as somebody else stops everybody's.
+    """
     with database.transaction() as connection:
-        stored = read_requests(connection, states=("sending", "failed"))
+        gone = {one.user_id for one in read_users(connection) if one.gone}
+        stored = [
+            one
+            for one in read_requests(connection, states=("sending", "failed", MISATTRIBUTED))
+            if one.user_id not in gone or one.state == MISATTRIBUTED
+        ]
     unknown = [one for one in stored if one.state == "sending" and clock.now() - one.requested_at > UNANSWERED_FOR]
     failed = [one for one in stored if one.state == "failed"]
     problems = []
@@ -103,9 +115,18 @@ def were_answered(
         problems.append(f"{len(unknown)} requests have no known answer: run `aperture requests`, which asks Seerr.")
     if failed:
         problems.append(f"{len(failed)} failed on Seerr, which could not pass them on: retry them there.")
-    metadata: dict[str, Any] = {"unanswered": len(unknown), "failed": len(failed)}
-    if unknown or failed:
-        rows = [{"title": one.title, "state": one.state, "detail": one.detail} for one in (*unknown, *failed)]
+    misattributed = [one for one in stored if one.state == MISATTRIBUTED]
+    if misattributed:
+        problems.append(
+            f"{len(misattributed)} were made as another user, and automatic requests have stopped: set "
+            "APERTURE_SEERR_URL to Seerr's own address, and delete them on Seerr."
+        )
+    metadata: dict[str, Any] = {
+        "unanswered": len(unknown), "failed": len(failed), "misattributed": len(misattributed),
+    }  # fmt: skip
+    if problems:
+        shown = (*misattributed, *unknown, *failed)
+        rows = [{"title": one.title, "state": one.state, "detail": one.detail} for one in shown]
         metadata["requests"] = table(rows[:SHOWN_PROBLEMS])
     return warn_unless(not problems, " ".join(problems), metadata)
 

@@ -113,7 +113,7 @@ class SeerrService(StandIn):
         """Return the user as whom a request acts; None for a wrong key or an unknown user."""
         if request.headers.get("x-api-key") != self._state.settings.seerr_key:
             return None
-        named = request.headers.get("x-api-user", "").strip()
+        named = "" if self._book.loses_user else request.headers.get("x-api-user", "").strip()
         if not named:
             return self._book.users.get(OWNER_ID)
         return self._book.users.get(int(named)) if named.isdecimal() else None

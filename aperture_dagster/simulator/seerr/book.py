@@ -58,6 +58,8 @@ class SeerrBook:
         self._catalogue = catalogue
         self.csrf = settings.seerr_csrf
         """Whether its protection against forged requests is on, which refuses every write with the key."""
+        self.loses_user = False
+        """Whether a proxy in front of it removes ``X-API-User``, so that all calls act as the owner."""
         self.users: dict[int, SeerrUser] = {}
         self.media: dict[tuple[MediaKind, int], Media] = {}
         self.requests: dict[int, MediaRequest] = {}

@@ -71,6 +71,16 @@ class SeerrOperations:
         self.seerr.csrf = on
 
     @locked
+    def seerr_loses_user(self, on: bool) -> None:
+        """Put a proxy in front of Seerr that removes ``X-API-User``, or take it away."""
+        self.seerr.loses_user = on
+
+    @locked
+    def seerr_delete(self, request_id: int) -> None:
+        """Delete a request. Raises KeyError for an unknown one."""
+        self.seerr.remove_request(self.seerr.requests[request_id])
+
+    @locked
     def seerr_requests(self) -> list[dict[str, Any]]:
         """Return all requests, the oldest first: id, key, user, status in words, seasons, is_4k."""
         return [

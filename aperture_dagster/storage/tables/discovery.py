@@ -12,6 +12,7 @@ from aperture_dagster.storage.tables.taste import HalfVector
 SUGGESTION_SOURCES = ("recommendations", "discover", "trakt")
 REQUEST_STATES = (
     "sending", "pending", "approved", "declined", "failed", "completed", "available", "refused",
+    "misattributed",
 )  # fmt: skip
 
 discovery_pool = sa.Table(
@@ -151,7 +152,12 @@ seerr_requests = sa.Table(
     sa.Column("tmdb_id", sa.BigInteger, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("request_id", sa.BigInteger, comment="on Seerr; null: not confirmed"),
-    sa.Column("state", sa.Text, nullable=False, comment="sending: the answer is not known yet; else what Seerr says"),
+    sa.Column(
+        "state",
+        sa.Text,
+        nullable=False,
+        comment="sending: the answer is not known yet; misattributed: made as somebody else; else what Seerr says",
+    ),
     sa.Column("seasons", sa.SmallInteger, comment="requested, of a series"),
     sa.Column("is_automatic", sa.Boolean, nullable=False, comment="sent by the job, not by a command"),
     sa.Column("requested_at", Moment, nullable=False),

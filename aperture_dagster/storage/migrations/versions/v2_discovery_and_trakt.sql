@@ -171,13 +171,13 @@ CREATE TABLE seerr_requests (
     detail TEXT,
     CONSTRAINT pk_seerr_requests PRIMARY KEY (user_id, work_id),
     CONSTRAINT ck_seerr_requests_media_type CHECK (media_type IN ('movie', 'series')),
-    CONSTRAINT ck_seerr_requests_state CHECK (state IN ('sending', 'pending', 'approved', 'declined', 'failed', 'completed', 'available', 'refused')),
+    CONSTRAINT ck_seerr_requests_state CHECK (state IN ('sending', 'pending', 'approved', 'declined', 'failed', 'completed', 'available', 'refused', 'misattributed')),
     CONSTRAINT fk_seerr_requests_user_id FOREIGN KEY(user_id) REFERENCES users (user_id),
     CONSTRAINT fk_seerr_requests_work_id FOREIGN KEY(work_id) REFERENCES works (work_id)
 );
 COMMENT ON TABLE seerr_requests IS 'Requests sent to Seerr for a user, and what became of them. Never deleted: none is sent twice.';
 COMMENT ON COLUMN seerr_requests.request_id IS 'on Seerr; null: not confirmed';
-COMMENT ON COLUMN seerr_requests.state IS 'sending: the answer is not known yet; else what Seerr says';
+COMMENT ON COLUMN seerr_requests.state IS 'sending: the answer is not known yet; misattributed: made as somebody else; else what Seerr says';
 COMMENT ON COLUMN seerr_requests.seasons IS 'requested, of a series';
 COMMENT ON COLUMN seerr_requests.is_automatic IS 'sent by the job, not by a command';
 COMMENT ON COLUMN seerr_requests.read_at IS 'since when Seerr is known to say so';

@@ -1,0 +1,50 @@
+"""What users said about a title of the pool is kept when the library gets it, under whichever id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from aperture_dagster.library.identity import ProviderIds
+from aperture_dagster.storage.discovery import DETAILS, write_details
+from aperture_dagster.storage.tables import discovery_pool
+from aperture_dagster.storage.works import works_for
+from aperture_dagster_tests.storage.conftest import NOW, Shelf, film
+
+
+def learn(shelf: Shelf, media_type: Any, tmdb_id: int, **ids: Any) -> int:
+    """Put a title into the pool, and learn its other ids; return its work."""
+    with shelf.open() as connection:
+        (work_id,) = works_for(connection, media_type, [ProviderIds(tmdb_id)])
+        assert work_id is not None
+        row = {"work_id": work_id, "media_type": media_type, "tmdb_id": tmdb_id, "wanted_at": NOW, "priority": 0}
+        connection.execute(insert(discovery_pool).values(row))
+        answer = dict.fromkeys(DETAILS) | {"tmdb_id": tmdb_id, **ids}
+        assert write_details(connection, {work_id: answer}, now=NOW) == 1
+    return work_id
+
+
+@pytest.mark.parametrize("ids", [{"imdb_id": "tt0000001"}, {"tvdb_id": 11}])
+def test_a_rated_title_keeps_its_rating_when_the_server_knows_only_another_id(shelf: Shelf, ids: dict[str, Any]):
+    shelf.users("ann")
+    media_type = "movie" if "imdb_id" in ids else "series"
+    work_id = learn(shelf, media_type, 1, **ids)
+    shelf.do("INSERT INTO ratings VALUES ('ann', 'own', :work, 0, 8, now())", work=work_id)
+    add = shelf.films if media_type == "movie" else shelf.series
+    add(film(5, **{"tmdb_id": None} | ids))
+    assert shelf.value("SELECT work_id FROM titles") == work_id
+    assert shelf.value("SELECT rating FROM ratings JOIN titles USING (work_id)") == 8
+
+
+def test_an_id_of_another_work_is_not_given_and_the_library_says_its_own(shelf: Shelf):
+    shelf.films(film(7, imdb_id="tt0000007"), film(8))
+    taken = learn(shelf, "movie", 2, imdb_id="tt0000007", tvdb_id=22)
+    first, second = (learn(shelf, "movie", number, imdb_id="tt0000003") for number in (3, 4))
+    owned = learn(shelf, "movie", 8, imdb_id="tt0000008")
+    other_type = learn(shelf, "series", 9, imdb_id="tt0000003")
+    stored = {row["work_id"]: row for row in shelf.rows("SELECT * FROM works")}
+    assert stored[taken]["imdb_id"] is None and stored[taken]["tvdb_id"] == 22
+    assert stored[first]["imdb_id"] == stored[other_type]["imdb_id"] == "tt0000003"
+    assert stored[second]["imdb_id"] is None and stored[owned]["imdb_id"] is None
