@@ -21,7 +21,9 @@ EROTIC_KEYWORDS = clean_tags(
         "roman porno", "sex film", "sexploitation", "softcore", "softcore porn", "xxx",
     )
 )  # fmt: skip
-NOT_OUT = frozenset({"Rumored", "Planned", "In Production", "Post Production", "Pilot", "Canceled"})
+NOT_OUT = frozenset({"Rumored", "Planned", "In Production", "Post Production", "Canceled"})
+# A series that was cancelled, or of which more is being made, can be watched.
+SERIES_NOT_OUT = frozenset({"Rumored", "Planned"})
 # A release that can be watched at home.
 AT_HOME = ("digital", "physical", "tv")
 # By then, a film has long been out at home, even where TMDb knows of no such release.
@@ -116,7 +118,8 @@ def least_votes(language: str | None, minimum: int) -> int:
 
 def is_out(title: PoolTitle, today: date, country: str) -> bool:
     """Return whether a title has been released, anywhere; a film in the cinemas of ``country``, if that is known."""
-    if title.status in NOT_OUT or title.release_date is None or title.release_date > today:
+    not_out = NOT_OUT if title.media_type == "movie" else SERIES_NOT_OUT
+    if title.status in not_out or title.release_date is None or title.release_date > today:
         return False
     releases = (title.releases or {}).get(country, {})
     return not releases or min(releases.values()) <= today.isoformat() or bool(_streams(title, country))
