@@ -15,13 +15,14 @@ from aperture_dagster.defs.reporting import materialized
 from aperture_dagster.defs.taste.embedding import embed_changed, model_key_of
 from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.library.discovery import (
-    ENOUGH,
     LISTS_PER_DAY,
+    MEDIA_TYPES,
     KnownList,
     UserPlan,
     Wanted,
     next_requests,
     plan_details,
+    scarce_types,
     wanted_titles,
 )
 from aperture_dagster.partitions import USERS
@@ -168,7 +169,7 @@ class _Pool:
         known: dict[str, KnownList],
         lists_left: int,
     ) -> tuple[ListsRead, dict[str, list[Wanted]]]:
-        """Read the lists of the day; more of them while everybody together has few titles."""
+        """Read the lists of the day; more of them while everybody together has few films or series."""
         total = ListsRead()
         minimum_votes = self._settings.discovery_minimum_votes
         for again in (False, True):
@@ -177,13 +178,12 @@ class _Pool:
                     plan.user_id: wanted_titles(plan, first_pages, known, owned, minimum_votes=minimum_votes)
                     for plan in plans
                 }
-                titles = {one.key for own in wanted.values() for one in own}
-                if again and len(titles) >= ENOUGH:
-                    return total, wanted
+                # Who watches films alone may like series, too.
+                media_types = scarce_types(wanted) if again else MEDIA_TYPES
                 read = read_pages(
                     client,
                     self._database,
-                    next_requests(plans, known, again=again),
+                    next_requests(plans, known, media_types=media_types, again=again),
                     known,
                     self._clock,
                     self._context.log,
