@@ -5,7 +5,7 @@ The first rule that a title breaks is the reason shown to the operator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -109,6 +109,11 @@ def why_not_for_user(title: PoolTitle, rules: UserRules, certified_by: Sequence[
     if title.language is not None and title.language not in rules.languages:
         return "language"
     return None
+
+
+def left_out(work_ids: Iterable[int], why: Mapping[int, str | None]) -> list[bool]:
+    """Return for each title whether it is left out, by ``why`` it is; one about which nothing is known is."""
+    return [why.get(work_id, "nothing is known") is not None for work_id in work_ids]
 
 
 def least_votes(language: str | None, minimum: int) -> int:
