@@ -54,9 +54,9 @@ if TYPE_CHECKING:
     from aperture_dagster.ranking.discovery import DiscoveryModel
 
 TMDB_METADATA = tuple(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table)
-# The pool is filled at night with the day's tastes; what else has changed can wait for the next one.
+# The pool is filled at night with the day's tastes; what else has changed can wait for the next one, except for limits.
 AT_NIGHT = dg.AssetSelection.assets(
-    users, movies, series, watch_history, enriched_metadata, *TMDB_METADATA, embeddings, taste_profiles, trakt_ratings
+    movies, series, watch_history, enriched_metadata, *TMDB_METADATA, embeddings, taste_profiles, trakt_ratings
 )
 
 
