@@ -34,7 +34,7 @@ LAST_PAGE = 500
 BY_TRAIT, WELL_KNOWN = 0.5, 0.05
 # Titles per user and media type that are kept in the pool for them.
 WANTED = 600
-# With fewer titles for everybody together, more pages are read on the same day.
+# With fewer titles of a media type for everybody together, more pages are read on the same day.
 ENOUGH = 600
 # Requests for lists per day, for all users together.
 LISTS_PER_DAY = 80
@@ -273,14 +273,25 @@ def next_page(query: ListQuery, known: Mapping[str, KnownList], *, again: bool =
     return None
 
 
+def scarce_types(wanted: Mapping[str, Sequence[Wanted]], *, enough: int = ENOUGH) -> set[MediaType]:
+    """Return the media types of which fewer than ``enough`` titles are suggested, to all users together."""
+    titles = Counter(media_type for media_type, _ in {one.key for own in wanted.values() for one in own})
+    return {media_type for media_type in MEDIA_TYPES if titles[media_type] < enough}
+
+
 def next_requests(
-    plans: Sequence[UserPlan], known: Mapping[str, KnownList], *, again: bool = False
+    plans: Sequence[UserPlan],
+    known: Mapping[str, KnownList],
+    *,
+    media_types: Collection[MediaType] = MEDIA_TYPES,
+    again: bool = False,
 ) -> Iterator[tuple[ListQuery, int]]:
-    """Yield the pages to read, each once: first pages before later ones, users in turns.
+    """Yield the pages to read of these media types, each once: first pages before later ones, users in turns.
 
     ``known`` may grow while this is consumed.
     """
-    turns = [(query, next_page(query, known, again=again)) for query in take_turns([plan.queries for plan in plans])]
+    queries = [one for one in take_turns([plan.queries for plan in plans]) if one.media_type in media_types]
+    turns = [(query, next_page(query, known, again=again)) for query in queries]
     waiting = [(query, page) for query, page in turns if page is not None]
     waiting.sort(key=lambda one: one[1])
     seen: set[str] = set()

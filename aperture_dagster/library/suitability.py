@@ -5,7 +5,7 @@ The first rule that a title breaks is the reason shown to the operator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -21,7 +21,9 @@ EROTIC_KEYWORDS = clean_tags(
         "roman porno", "sex film", "sexploitation", "softcore", "softcore porn", "xxx",
     )
 )  # fmt: skip
-NOT_OUT = frozenset({"Rumored", "Planned", "In Production", "Post Production", "Pilot", "Canceled"})
+NOT_OUT = frozenset({"Rumored", "Planned", "In Production", "Post Production", "Canceled"})
+# A series that was cancelled, or of which more is being made, can be watched.
+SERIES_NOT_OUT = frozenset({"Rumored", "Planned"})
 # A release that can be watched at home.
 AT_HOME = ("digital", "physical", "tv")
 # By then, a film has long been out at home, even where TMDb knows of no such release.
@@ -109,6 +111,11 @@ def why_not_for_user(title: PoolTitle, rules: UserRules, certified_by: Sequence[
     return None
 
 
+def left_out(work_ids: Iterable[int], why: Mapping[int, str | None]) -> list[bool]:
+    """Return for each title whether it is left out, by ``why`` it is; one about which nothing is known is."""
+    return [why.get(work_id, "nothing is known") is not None for work_id in work_ids]
+
+
 def least_votes(language: str | None, minimum: int) -> int:
     """Return the votes that a title in a language needs."""
     return minimum if language in (None, ENGLISH) else round(minimum * OTHER_LANGUAGES_SHARE)
@@ -116,7 +123,8 @@ def least_votes(language: str | None, minimum: int) -> int:
 
 def is_out(title: PoolTitle, today: date, country: str) -> bool:
     """Return whether a title has been released, anywhere; a film in the cinemas of ``country``, if that is known."""
-    if title.status in NOT_OUT or title.release_date is None or title.release_date > today:
+    not_out = NOT_OUT if title.media_type == "movie" else SERIES_NOT_OUT
+    if title.status in not_out or title.release_date is None or title.release_date > today:
         return False
     releases = (title.releases or {}).get(country, {})
     return not releases or min(releases.values()) <= today.isoformat() or bool(_streams(title, country))

@@ -2,16 +2,20 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, StringConstraints
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, StringConstraints
 
 from aperture_dagster.settings.types import Names, OptionalAddress, Secret, SettingsGroup, Share
 
 
-def _upper(value: Any) -> Any:
-    return value.strip().upper() if isinstance(value, str) else value
+def _country(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    code = value.strip().upper()
+    # The United Kingdom's code is GB; its domain is uk.
+    return "GB" if code == "UK" else code
 
 
-Country = Annotated[str, BeforeValidator(_upper), StringConstraints(pattern=r"^[A-Z]{2}$")]
+Country = Annotated[str, BeforeValidator(_country), StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
 class DiscoverySettings(SettingsGroup):
@@ -27,8 +31,8 @@ class DiscoverySettings(SettingsGroup):
     """Suggestions per user and media type."""
     discovery_details_per_run: PositiveInt = 1500
     """Titles whose details may be requested from TMDb per day, for all users together; the next day's run continues."""
-    discovery_ttl_days: PositiveFloat = 14
-    """Days after which the details of a title that is still suggested are refreshed."""
+    discovery_ttl_days: float = Field(default=14, gt=0, le=150)
+    """Days after which the details of a title that is still suggested are refreshed; at most 150, by TMDb's terms."""
     discovery_kept_days: int = Field(default=60, ge=1, le=150)
     """Days after which a title that is no longer suggested to anybody is deleted; at most 150, by TMDb's terms."""
     discovery_only_available: bool = True

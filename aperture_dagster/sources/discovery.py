@@ -29,7 +29,7 @@ from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.work_list import DueItem
 from aperture_dagster.worklist.engine import Attempt, WorkList, outcome_of
 
-# A list that cannot be read is left out; so many in a row mean that TMDb is down.
+# A list that cannot be read is left out; after so many in a row, no other is tried.
 FAILURES_UNTIL_DOWN = 3
 # Details age by whole days: a run that begins a little earlier than the last one must not find half of them due.
 SLACK = timedelta(hours=12)
@@ -37,11 +37,15 @@ SLACK = timedelta(hours=12)
 
 @dataclass(slots=True)
 class ListsRead:
-    """What became of lists that were read: how many, and those that were empty from the first page on."""
+    """What became of lists that were read: how many, and those that were empty from the first page on.
+
+    ``given_up``: so many failed in a row that no other is tried.
+    """
 
     read: int = 0
     failed: int = 0
     suspicious: int = 0
+    given_up: bool = False
 
 
 def read_pages(
@@ -56,7 +60,7 @@ def read_pages(
     today: datetime,
     total: ListsRead,
 ) -> int:
-    """Read pages of lists until ``budget`` of them were read in total; return how many are new.
+    """Read pages of lists until ``budget`` of them were requested in total; return how many are new.
 
     Each is stored as it comes, and added to ``known``.
 
@@ -67,7 +71,7 @@ def read_pages(
         known: the lists of earlier requests.
         clock: for the time at which a list was read.
         log: for lists that cannot be read, and empty ones.
-        budget: how many may be read, with those in ``total``.
+        budget: how many may be requested, with those in ``total``.
         today: the time at which the day began, in the operator's time zone.
         total: the totals of the run.
 
@@ -75,9 +79,9 @@ def read_pages(
         ServiceUnavailable: TMDb is down; what was read is stored.
         ServiceRefused: the key was refused.
     """
-    before, in_a_row = total.read, 0
+    before, in_a_row, failed = total.read, 0, 0
     for query, page in pages:
-        if total.read >= budget:
+        if total.given_up or total.read + total.failed >= budget:
             break
         request = query.request(page)
         try:
@@ -86,11 +90,14 @@ def read_pages(
         except ServicePaused:
             raise
         except (ServiceUnavailable, BadAnswer, RequestRejected) as error:
-            in_a_row += isinstance(error, ServiceUnavailable)
-            if in_a_row >= FAILURES_UNTIL_DOWN:
+            in_a_row += 1
+            total.given_up = in_a_row >= FAILURES_UNTIL_DOWN
+            if total.given_up and isinstance(error, ServiceUnavailable):
                 raise
             total.failed += 1
-            log.warning(f"{request} could not be read and is left out: {error}")
+            failed += 1
+            if failed == 1:
+                log.warning(f"{request} could not be read and is left out: {error}")
             continue
         if query.filters is not None and query.filters.within_days is None and page == 1 and not answer.entries:
             # TMDb answers filters that it does not know in this way, too.
@@ -100,6 +107,9 @@ def read_pages(
             write_list(connection, request, query.media_type, answer, now=clock.now())
         known[request] = KnownList(answer.entries, answer.has_more, read_today=True)
         total.read += 1
+    if failed > 1:
+        others = "; no other was tried in this run" if total.given_up else ""
+        log.warning(f"{failed - 1:,} more lists could not be read and are left out{others}.")
     return total.read - before
 
 

@@ -276,16 +276,21 @@ def forget_old(connection: Connection, *, wanted_before: datetime) -> int:
     return forget(connection, list(execute(connection, statement, before=wanted_before).scalars()))
 
 
-def owned_under_any_id(connection: Connection) -> set[int]:
-    """Return the titles of the pool that the library has under another id, or as another copy."""
+def owned_under_any_id(connection: Connection, works: Sequence[int] | None = None) -> set[int]:
+    """Return the titles of the pool that the library has under another id, or as another copy; of these works alone,
+    if they are given.
+    """
     statement = f"""
-        WITH owned AS MATERIALIZED ({_OWNED})
-        SELECT work_id FROM discovery_pool p
+        WITH p AS MATERIALIZED (SELECT work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM discovery_pool
+          WHERE CAST(:works AS bigint[]) IS NULL OR work_id = ANY(:works)),
+        owned AS MATERIALIZED (SELECT * FROM ({_OWNED}) o WHERE tmdb_id IN (SELECT tmdb_id FROM p)
+          OR imdb_id IN (SELECT imdb_id FROM p) OR tvdb_id IN (SELECT tvdb_id FROM p))
+        SELECT work_id FROM p
         WHERE EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = p.work_id)
         OR (p.media_type, p.tmdb_id) IN (SELECT media_type, tmdb_id FROM owned)
         OR p.imdb_id IN (SELECT imdb_id FROM owned)
         OR (p.media_type = 'series' AND p.tvdb_id IN (SELECT tvdb_id FROM owned WHERE media_type = 'series'))"""
-    return set(execute(connection, statement).scalars())
+    return set(execute(connection, statement, works=list(works) if works is not None else None).scalars())
 
 
 # What a user has watched anywhere, rated, dismissed or requested, under all ids known. Requests that failed or were
@@ -296,24 +301,31 @@ _SETTLED = """
       UNION SELECT user_id, work_id FROM plays UNION SELECT user_id, work_id FROM ratings WHERE rating IS NOT NULL
       UNION SELECT user_id, work_id FROM trakt_ratings) k
     JOIN (SELECT work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM work_ids
-      UNION SELECT work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM titles) i USING (work_id)
+      UNION ALL SELECT work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM titles) i USING (work_id)
     WHERE user_id = ANY(:users)
     UNION SELECT user_id, work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM dismissals WHERE user_id = ANY(:users)
     UNION SELECT user_id, work_id, media_type, tmdb_id, NULL, NULL FROM seerr_requests
       WHERE user_id = ANY(:users) AND state NOT IN ('failed', 'refused')"""
 
 
-def settled_titles(connection: Connection, user_ids: Sequence[str]) -> dict[str, set[int]]:
-    """Return by user the titles of the pool that they watched or rated anywhere, dismissed, or requested."""
+def settled_titles(
+    connection: Connection, user_ids: Sequence[str], works: Sequence[int] | None = None
+) -> dict[str, set[int]]:
+    """Return by user the titles of the pool that they watched or rated anywhere, dismissed, or requested; of these
+    works alone, if they are given.
+    """
     statement = f"""
-        WITH settled AS MATERIALIZED ({_SETTLED})
-        SELECT s.user_id, p.work_id FROM settled s JOIN discovery_pool p ON p.work_id = s.work_id
-        UNION SELECT s.user_id, p.work_id FROM settled s JOIN discovery_pool p USING (media_type, tmdb_id)
-        UNION SELECT s.user_id, p.work_id FROM settled s JOIN discovery_pool p ON p.imdb_id = s.imdb_id
-        UNION SELECT s.user_id, p.work_id FROM settled s JOIN discovery_pool p
+        WITH settled AS MATERIALIZED ({_SETTLED}),
+        pool AS MATERIALIZED (SELECT work_id, media_type, tmdb_id, imdb_id, tvdb_id FROM discovery_pool
+          WHERE CAST(:works AS bigint[]) IS NULL OR work_id = ANY(:works))
+        SELECT s.user_id, p.work_id FROM settled s JOIN pool p ON p.work_id = s.work_id
+        UNION SELECT s.user_id, p.work_id FROM settled s JOIN pool p USING (media_type, tmdb_id)
+        UNION SELECT s.user_id, p.work_id FROM settled s JOIN pool p ON p.imdb_id = s.imdb_id
+        UNION SELECT s.user_id, p.work_id FROM settled s JOIN pool p
           ON p.tvdb_id = s.tvdb_id AND (p.media_type, s.media_type) = ('series', 'series')"""
     found: dict[str, set[int]] = {user_id: set() for user_id in user_ids}
-    for row in execute(connection, statement, users=list(user_ids)):
+    of = {"users": list(user_ids), "works": list(works) if works is not None else None}
+    for row in execute(connection, statement, **of):
         found[row.user_id].add(row.work_id)
     return found
 

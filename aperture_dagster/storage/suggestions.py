@@ -106,7 +106,8 @@ def replace_candidates(connection: Connection, user_id: str, rows: Sequence[dict
     What was dismissed or added to the library since ``rows`` were computed is left out.
     """
     lock_until_commit(connection, f"dismissals:{user_id}")
-    settled = settled_titles(connection, [user_id])[user_id] | owned_under_any_id(connection)
+    works = [row["work_id"] for row in rows]
+    settled = settled_titles(connection, [user_id], works)[user_id] | owned_under_any_id(connection, works)
     kept: list[dict[str, Any]] = []
     places: dict[str, int] = {}
     for row in rows:
@@ -139,24 +140,36 @@ _SHOWN = """
 
 
 def candidate_table(connection: Connection, user_id: str, *, country: str) -> list[dict[str, Any]]:
-    """List a user's suggestions with titles, reasons and where they stream in a country; films first, in rank order."""
+    """List a user's suggestions with titles, reasons and where they stream in a country; films first, in rank order.
+
+    What the library has by now is left out.
+    """
     statement = f"""
         SELECT c.work_id, c.media_type, c.rank, {_SHOWN}, c.score::float8 AS score, c.components, c.suggested_by,
         ARRAY(SELECT b.title FROM unnest(c.because) WITH ORDINALITY AS b_(work_id, place)
           JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place) AS because
         FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
         WHERE c.user_id = :user ORDER BY c.media_type, c.rank"""
-    return read_rows(connection, statement, user=user_id, country=country)
+    return _outside(connection, read_rows(connection, statement, user=user_id, country=country))
 
 
 def household_table(connection: Connection, *, country: str) -> list[dict[str, Any]]:
-    """List the household's view with titles and the names of whom each would please; films first, in rank order."""
+    """List the household's view with titles and the names of whom each would please; films first, in rank order.
+
+    What the library has by now is left out.
+    """
     statement = f"""
         SELECT c.work_id, c.media_type, c.rank, {_SHOWN}, c.score::float8 AS score,
         ARRAY(SELECT u.name FROM unnest(c.user_ids) WITH ORDINALITY AS u_(user_id, place)
           JOIN users u USING (user_id) ORDER BY place) AS users
         FROM household_candidates c JOIN discovery_pool p USING (work_id) ORDER BY c.media_type, c.rank"""
-    return read_rows(connection, statement, country=country)
+    return _outside(connection, read_rows(connection, statement, country=country))
+
+
+def _outside(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out what the library has got since the lists were made."""
+    owned = owned_under_any_id(connection, [row["work_id"] for row in rows]) if rows else set()
+    return [row for row in rows if row["work_id"] not in owned]
 
 
 def candidate_sizes(connection: Connection) -> list[dict[str, Any]]:

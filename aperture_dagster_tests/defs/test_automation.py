@@ -190,6 +190,17 @@ def test_a_changed_access_right_renews_the_lists_and_no_taste(settled: Automatio
     assert settled.follow() == [{"recommendations": set(EVERYBODY), "shows_you_watch": set(EVERYBODY)}]
 
 
+def test_a_changed_access_right_renews_what_is_suggested_and_nothing_else_does_by_day(settled: Automation):
+    settled.materialized("discovery_pool")
+    settled.materialized("trakt_ratings", users=EVERYBODY)
+    settled.follow()
+    settled.materialized("users")
+    made = settled.follow()
+    assert made[0]["discovery_candidates"] == set(EVERYBODY) and made[1] == {"household_candidates": {None}}
+    settled.materialized("movies")
+    assert not any("discovery_candidates" in one for one in settled.follow())
+
+
 def test_a_new_episode_renews_the_shows_that_users_watch_and_nothing_else(settled: Automation):
     settled.materialized("episodes")
     assert settled.follow() == [{"shows_you_watch": set(EVERYBODY)}]

@@ -19,6 +19,7 @@ from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.storage.connection import close_engine
+from aperture_dagster.storage.suggestions import replace_candidates
 from aperture_dagster_tests.e2e import one_run
 from aperture_dagster_tests.e2e.discovery import DAY, JOB, NOW, ODD, Discovering, odd_world, outside, title
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of, run_check
@@ -222,6 +223,11 @@ def test_without_a_key_the_job_says_so_and_keeps_what_there_is(discovered: Any) 
         metadata = home.discover()
         assert "TMDB_API_KEY is not set" in metadata["skipped"] and home.asked() == 0
         assert home.titles("ann") == before
+        home.clock.moment += 61 * DAY
+        home.discover()
+        assert home.titles("ann") == [] and home.home.rows("SELECT 1 FROM discovery_pool") == []
+        found = run_check(home.home, "discovery_candidates", "exist_for_every_user")
+        assert found.passed and "TMDB_API_KEY is not set" in (found.description or "")
 
 
 # What users and the library have
@@ -305,20 +311,28 @@ def test_what_was_watched_or_rated_elsewhere_is_not_suggested(discovered: Any) -
         )
         found = run_check(home.home, "discovery_candidates", "hold_nothing_known")
         assert (found.description or "").startswith("2 suggestions")
+        with home.home.database.transaction() as connection:
+            stale = [row | {"components": {}} for row in home.rows("ann")[:3]]
+            assert replace_candidates(connection, first["user_id"], stale).inserted == 1
         home.discover()
         assert not {first["title"], second["title"]} & set(home.titles("ann"))
         assert {first["title"], second["title"]} <= set(home.titles("kid"))
 
 
-def test_what_the_library_gets_leaves_all_lists_and_the_pool(discovered: Any) -> None:
+def test_what_the_library_gets_leaves_all_lists_and_the_pool(discovered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with discovered() as home:
+        assert all("Heist 1030" in command(home, monkeypatch, "discover", *user) for user in ((), ("ann",)))
         home.state.add_title(outside(3, "heist", copies=2))
         home.home.must("sync_movies")
         found = run_check(home.home, "discovery_candidates", "hold_nothing_known")
         assert not found.passed and (found.description or "").startswith("3 suggestions")
-        metadata = home.discover()
-        assert metadata["now_in_library"] == 1
+        assert not any("Heist 1030" in command(home, monkeypatch, "discover", *user) for user in ((), ("ann",)))
+        home.state.add_fault(FaultRule("tmdb", status=503))
+        home.clock.moment += 15 * DAY
+        assert not home.run().success, "TMDb is down, but what is here is known"
         assert home.home.rows("SELECT 1 FROM discovery_pool WHERE title = 'Heist 1030'") == []
+        home.state.clear_faults()
+        home.discover()
         assert "Heist 1030" not in {*home.titles("ann"), *home.titles("kid")}
         assert run_check(home.home, "discovery_candidates", "hold_nothing_known").passed
 
@@ -345,6 +359,11 @@ def test_a_lower_limit_takes_titles_off_the_list_and_the_check_sees_it_before(di
         assert not run_check(home.home, "discovery_candidates", "stay_within_parental_limits").passed
         home.discover()
         assert home.titles("kid") == []
+        found = run_check(home.home, "discovery_candidates", "exist_for_every_user")
+        assert not found.passed and (found.description or "").startswith("There are no films for kid")
+        home.home.rows("DELETE FROM discovery_candidates WHERE media_type = 'series' RETURNING 1")
+        found = run_check(home.home, "discovery_candidates", "exist_for_every_user")
+        assert "and no series for ann, bob, kid: run the job" in (found.description or "")
         assert run_check(home.home, "discovery_candidates", "stay_within_parental_limits").passed
 
 
@@ -382,6 +401,13 @@ def test_a_list_or_title_that_fails_costs_only_itself(discovered: Any) -> None:
         metadata = home.discover()
         assert metadata["errors"] == 1 and metadata["lists_failed"] == 1
         assert "Heist 1030" not in home.titles("ann") and "Heist 1031" in home.titles("ann")
+
+
+def test_after_several_lists_in_a_row_that_fail_no_other_is_tried(discovered: Any) -> None:
+    with discovered(undone=True) as home:
+        home.state.add_fault(FaultRule("tmdb", path_contains="/discover/", status=400))
+        assert home.discover()["lists_failed"] == home.lists() == 3
+        assert home.titles("ann")[0].startswith("Heist"), "what is recommended is known without lists"
 
 
 def test_a_user_who_fails_costs_only_that_user(discovered: Any) -> None:

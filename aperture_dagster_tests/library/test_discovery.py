@@ -23,6 +23,7 @@ from aperture_dagster.library.discovery import (
     list_queries,
     next_requests,
     plan_details,
+    scarce_types,
     wanted_titles,
 )
 from aperture_dagster.library.listed import DiscoverFilters, SuggestedTitle
@@ -118,6 +119,16 @@ def test_what_is_well_known_is_read_only_while_there_are_few_titles_and_comes_la
     assert len(list(next_requests([plan], {}, again=True))) == 2
     known = {filler.request(1): page(7, 8), query(1).request(1): page(9, 8)}
     assert ids(wanted_titles(plan, {}, known, {}, minimum_votes=0)) == [8, 9, 7]
+
+
+def test_who_watches_films_alone_gets_well_known_series_too():
+    (film,), (series,) = (list_queries(kind, [], {}, [], ["en"], minimum_votes=50) for kind in ("movie", "series"))
+    plan = UserPlan("ann", seeds=[liked(1, 1.0)], queries=[film, series])
+    titles = {"ann": wanted_titles(plan, {1: range(100, 700)}, {}, {}, minimum_votes=0)}
+    assert scarce_types(titles) == {"series"}
+    pages = list(next_requests([plan], {}, media_types=scarce_types(titles), again=True))
+    assert [one.media_type for one, _ in pages] == ["series"]
+    assert scarce_types({"ann": wanted(*range(ENOUGH - 1)), "bob": wanted(0)}) == {"movie", "series"}
 
 
 def test_titles_on_several_lists_come_first_and_what_is_known_or_unsuitable_is_left_out():

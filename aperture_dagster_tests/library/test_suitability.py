@@ -15,6 +15,7 @@ from aperture_dagster.library.suitability import (
     PoolTitle,
     UserRules,
     languages_of,
+    left_out,
     why_for_nobody,
     why_not_for_user,
 )
@@ -45,7 +46,10 @@ def released(**ways: str) -> dict[str, Any]:
         ({"keywords": ("adult animation", "erotic thriller")}, None),
         ({"release_date": TODAY + DAY}, "not released"),
         ({"release_date": None}, "not released"),
-        ({"status": "Post Production"}, "not released"),
+        *(({"status": one}, "not released") for one in ("Post Production", "Canceled", "In Production", "Planned")),
+        *(({"media_type": "series", "status": one}, None) for one in ("Canceled", "Ended", "Pilot", "In Production")),
+        ({"media_type": "series", "status": "Planned"}, "not released"),
+        ({"media_type": "series", "status": "Canceled", "release_date": TODAY + DAY}, "not released"),
         ({"votes": 49}, "few votes"),
         ({"votes": 10, "language": "ko"}, None),
         ({"votes": 9, "language": "ko"}, "few votes"),
@@ -105,3 +109,7 @@ def test_languages_need_a_share_of_the_history_and_english_none() -> None:
     assert languages_of({"ko": 2, "fr": 1, "en": 7}, 0.2) == {"en", "ko"}
     assert languages_of({}, 0.1) == {"en"}
     assert languages_of({"de": 10}, 0.1) == {"en", "de"}
+
+
+def test_a_title_about_which_nothing_is_known_is_left_out_and_moves_no_other():
+    assert left_out([4, 1, 3, 2], {1: None, 2: "adult", 3: None}) == [True, False, False, True]

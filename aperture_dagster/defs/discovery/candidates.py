@@ -1,7 +1,7 @@
 """What each user may like of what is not in the library."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -24,6 +24,7 @@ from aperture_dagster.library.people import User
 from aperture_dagster.library.suitability import (
     HouseholdRules,
     UserRules,
+    left_out,
     why_for_nobody,
     why_not_for_user,
 )
@@ -53,9 +54,9 @@ if TYPE_CHECKING:
     from aperture_dagster.ranking.discovery import DiscoveryModel
 
 TMDB_METADATA = tuple(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table)
-# The pool is filled at night with the day's tastes; what else has changed can wait for the next one.
+# The pool is filled at night with the day's tastes; what else has changed can wait for the next one, except for limits.
 AT_NIGHT = dg.AssetSelection.assets(
-    users, movies, series, watch_history, enriched_metadata, *TMDB_METADATA, embeddings, taste_profiles, trakt_ratings
+    movies, series, watch_history, enriched_metadata, *TMDB_METADATA, embeddings, taste_profiles, trakt_ratings
 )
 
 
@@ -96,12 +97,12 @@ def discovery_candidates(
             counts = replace_candidates(connection, user.user_id, rows)
             shown = candidate_table(connection, user.user_id, country=settings.country)
             version = content_version(connection, "discovery_candidates", user_id=user.user_id)
-        left_out = night.left_out[user.user_id]
+        reasons = night.left_out[user.user_id]
         metadata = shown_lists(context, settings, shown) | {
             "dagster/row_count": len(shown),
             "films": sum(row["media_type"] == "movie" for row in shown),
             "series": sum(row["media_type"] == "series" for row in shown),
-            "left_out": markdown_table([{"why": why, "titles": count} for why, count in left_out.most_common()]),
+            "left_out": markdown_table([{"why": why, "titles": count} for why, count in reasons.most_common()]),
         }
         if not night.titles:
             metadata["note"] = "The pool is empty: materialize discovery_pool, which needs a TMDb key."
@@ -138,7 +139,12 @@ class _Night:
         ]
         excluded: dict[Hashable, Any] = {
             user.user_id: self._excluded(
-                user, for_nobody, user_rules(user, languages[user.user_id][0]), household, settled[user.user_id]
+                user,
+                pool["work_id"],
+                for_nobody,
+                user_rules(user, languages[user.user_id][0]),
+                household,
+                settled[user.user_id],
             )
             for user in asked
         }
@@ -164,22 +170,26 @@ class _Night:
     def _excluded(
         self,
         user: User,
+        work_ids: Iterable[int],
         for_nobody: Sequence[str | None],
         rules: UserRules,
         household: HouseholdRules,
         settled: set[int],
     ) -> Any:
-        """Mask the titles of the pool, shape (n,), that are not suggested to a user; count them by reason."""
+        """Mask the titles, shape (n,), that are not suggested to a user; count those of the pool by reason.
+
+        The pool may change between the reads of the ranking's columns and of these facts.
+        """
         import numpy as np
 
-        why = [
-            nobody
+        why = {
+            title.work_id: nobody
             or ("watched, dismissed or requested" if title.work_id in settled else None)
             or why_not_for_user(title, rules, household.certified_by)
             for title, nobody in zip(self.titles, for_nobody, strict=True)
-        ]
-        self.left_out[user.user_id] = Counter(reason for reason in why if reason is not None)
-        return np.array([reason is not None for reason in why], dtype=bool)
+        }
+        self.left_out[user.user_id] = Counter(reason for reason in why.values() if reason is not None)
+        return np.array(left_out(work_ids, why), dtype=bool)
 
 
 def _crowd(context: dg.AssetExecutionContext, settings: Settings, items: Any, pool: Any) -> Any:

@@ -1,5 +1,6 @@
 """What must hold of suggestions of titles outside the library."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -14,12 +15,15 @@ from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.discovery_plan import user_languages
 from aperture_dagster.sources.suitability import user_rules
-from aperture_dagster.storage.discovery import vectors_of_pool
+from aperture_dagster.sources.tmdb import TMDB
+from aperture_dagster.storage.discovery import pool_summary, vectors_of_pool
+from aperture_dagster.storage.discovery_inputs import library_sizes
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.suggestions import candidate_sizes, listed_facts, misplaced_candidates, read_pool_facts
 from aperture_dagster.storage.vectors import active_model
 
-SHOWN = 20
+SHOWN, NAMED = 20, 5
+REMEDY = "run the job generate_discovery_suggestions; the page of discovery_candidates says what was left out."
 
 
 # All look at all users, so they do not belong to a run that serves one; and they run when some users failed.
@@ -61,22 +65,48 @@ def stay_within_parental_limits(
     return dg.AssetCheckResult(
         passed=forbidden == 0,
         metadata={"forbidden": forbidden},
-        description=f"{forbidden:,} suggestions are above their user's limit." if forbidden else None,
+        description=f"{forbidden:,} suggestions are above their user's limit or have a blocked tag: run the job "
+        "generate_discovery_suggestions."
+        if forbidden
+        else None,
     )
 
 
-@daily_check(asset=discovery_candidates, description="Every user who takes part has suggestions.")
+@daily_check(
+    asset=discovery_candidates,
+    description="Every user who takes part has suggestions of films and of series, as far as the library has any.",
+)
 def exist_for_every_user(
-    context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
 ) -> dg.AssetCheckResult:
     """Warn of users to whom nothing outside the library is suggested."""
     participants = set(context.instance.get_dynamic_partitions(USERS))
     with database.transaction() as connection:
         sizes = [row for row in candidate_sizes(connection) if row["partition"] in participants]
-    without = [row["name"] for row in sizes if row["films"] + row["series"] == 0]
-    found = f"No suggestions yet: {', '.join(without[:5])}." if without else ""
-    metadata = {"users": len(sizes), "without_suggestions": len(without)}
-    return warn_unless(not without, found, metadata | ({"lists": table(sizes)} if without else {}))
+        here, pool = library_sizes(connection), pool_summary(connection)
+    if settings.tmdb_api_key is None or not pool["films"] + pool["series"]:
+        why = f"{TMDB.key_setting} is not set" if settings.tmdb_api_key is None else "no title is known yet"
+        return dg.AssetCheckResult(
+            passed=True, metadata={"users": len(sizes)}, description=f"Nothing outside the library is suggested: {why}."
+        )
+    columns = {"movie": "films", "series": "series"}
+    without = {
+        column: sorted(row["name"] for row in sizes if not row[column])
+        for media_type, column in columns.items()
+        if here.get(media_type)
+    }
+    missing = [f"no {column} for {_named(names)}" for column, names in without.items() if names]
+    found = f"There are {' and '.join(missing)}: {REMEDY}" if missing else ""
+    metadata: dict[str, Any] = {
+        "users": len(sizes), "without_suggestions": len({name for names in without.values() for name in names})
+    }  # fmt: skip
+    return warn_unless(not missing, found, metadata | ({"lists": table(sizes)} if missing else {}))
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
 
 
 def _user_ids(context: dg.AssetCheckExecutionContext, connection: Any) -> list[str]:

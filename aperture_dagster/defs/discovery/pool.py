@@ -15,13 +15,14 @@ from aperture_dagster.defs.reporting import materialized
 from aperture_dagster.defs.taste.embedding import embed_changed, model_key_of
 from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.library.discovery import (
-    ENOUGH,
     LISTS_PER_DAY,
+    MEDIA_TYPES,
     KnownList,
     UserPlan,
     Wanted,
     next_requests,
     plan_details,
+    scarce_types,
     wanted_titles,
 )
 from aperture_dagster.partitions import USERS
@@ -78,6 +79,9 @@ def discovery_pool(
     TMDb's recommendations from what each user liked, and its titles by their genres, keywords and people. Lists are
     read once a day and details once per title, for everybody together. Skipped without a TMDb key.
     """
+    with operator_errors(context, settings):
+        # Also without TMDb: what the library has got is not suggested, and nothing is kept longer than allowed.
+        tidied = _tidy(context, settings, database, clock)
     service = services.get(TMDB)
     if not service.configured:
         return skipped(context, TMDB, _version(database), without="nothing outside the library is suggested")
@@ -85,7 +89,7 @@ def discovery_pool(
         pool = _Pool(context, settings, database, clock)
         pool.read_trakt()
         with service.open(waiting=log_waiting(context, TMDB)) as client:
-            metadata = pool.fill(service, client)
+            metadata = pool.fill(service, client) | tidied
             metadata["requests"] = client.requests
     with operator_errors(context, settings):
         metadata |= _embed(context, database, embedders)
@@ -93,7 +97,7 @@ def discovery_pool(
 
 
 class _Pool:
-    """One run: plan, read lists, choose, request details, tidy."""
+    """One run: plan, read lists, choose, request details."""
 
     def __init__(self, context: dg.AssetExecutionContext, settings: Settings, database: Database, clock: Clock) -> None:
         self._context, self._settings, self._database, self._clock = context, settings, database, clock
@@ -117,7 +121,6 @@ class _Pool:
         settings, now = self._settings, self._now
         day_began = self._today.astimezone(UTC)
         with self._database.transaction() as connection:
-            owned_now = forget_owned(connection)
             plans, first_pages = plan_users(connection, self._people, settings, self._trakt.lists)
             owned = owned_ids(connection)
             known = read_lists(connection, since=now - timedelta(days=settings.discovery_ttl_days), today=day_began)
@@ -134,7 +137,6 @@ class _Pool:
             work = pool_details(service, client, settings, self._clock, budget=len(chosen.request))
             tally = work_through(work, self._database, self._clock, self._context.log)
         with self._database.transaction() as connection:
-            forgotten = forget_old(connection, wanted_before=now - timedelta(days=settings.discovery_kept_days))
             clear_priorities(connection)
             sizes = pool_summary(connection)
         if chosen.left_out:
@@ -154,8 +156,6 @@ class _Pool:
             "errors": tally.error,
             "added": added,
             "left_for_another_day": chosen.left_out,
-            "pruned": forgotten,
-            "now_in_library": owned_now,
             "rows_written": tally.rows + added + rows,
         }
 
@@ -168,7 +168,7 @@ class _Pool:
         known: dict[str, KnownList],
         lists_left: int,
     ) -> tuple[ListsRead, dict[str, list[Wanted]]]:
-        """Read the lists of the day; more of them while everybody together has few titles."""
+        """Read the lists of the day; more of them while everybody together has few films or series."""
         total = ListsRead()
         minimum_votes = self._settings.discovery_minimum_votes
         for again in (False, True):
@@ -177,13 +177,12 @@ class _Pool:
                     plan.user_id: wanted_titles(plan, first_pages, known, owned, minimum_votes=minimum_votes)
                     for plan in plans
                 }
-                titles = {one.key for own in wanted.values() for one in own}
-                if again and len(titles) >= ENOUGH:
-                    return total, wanted
+                # Who watches films alone may like series, too.
+                media_types = scarce_types(wanted) if again else MEDIA_TYPES
                 read = read_pages(
                     client,
                     self._database,
-                    next_requests(plans, known, again=again),
+                    next_requests(plans, known, media_types=media_types, again=again),
                     known,
                     self._clock,
                     self._context.log,
@@ -199,6 +198,16 @@ class _Pool:
         with self._database.transaction() as connection:
             works = pool_works(connection)
             return sum(write_suggestions(connection, user, own, works).written for user, own in wanted.items())
+
+
+def _tidy(context: dg.AssetExecutionContext, settings: Settings, database: Database, clock: Clock) -> dict[str, int]:
+    """Delete from the pool what the library has got, and what nobody was suggested for long; return how many titles."""
+    with database.transaction() as connection:
+        owned = forget_owned(connection)
+        old = forget_old(connection, wanted_before=clock.now() - timedelta(days=settings.discovery_kept_days))
+    if owned or old:
+        context.log.info(f"Deleted from the pool: {owned:,} titles that are in the library now, {old:,} old ones.")
+    return {"now_in_library": owned, "pruned": old}
 
 
 def _embed(context: dg.AssetExecutionContext, database: Database, embedders: Embedders) -> dict[str, Any]:
