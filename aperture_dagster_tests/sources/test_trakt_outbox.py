@@ -58,9 +58,9 @@ def test_a_rating_that_an_incomplete_list_lacks_is_not_given_again(rated: RatedH
     rated.rate("ada", FILM, 7)
     rated.rate("ada", FILM, 8)
     rated.state.trakt_set(paged=True, count_error=1)
-    for _ in range(2):
+    for _ in range(3):
         rated.sync()
-        rated.home.wait(3 * 3600)
+        rated.home.wait(20 * 3600)
     assert FILM not in rated.values_there()
     (entry,) = rated.outbox()
     assert "not complete" in entry["detail"]
