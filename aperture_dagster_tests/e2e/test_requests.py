@@ -69,7 +69,11 @@ def test_two_runs_at_once_send_each_request_once(open_place: Any):
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"requests_dry_run": True}, None), ({"send_requests": False}, "are off"), ({"seerr_url": None}, "SEERR_URL")],
+    [
+        ({"requests_dry_run": True}, None),
+        ({"send_requests": False}, "APERTURE_REQUESTS_DRY_RUN=false"),
+        ({"seerr_url": None}, "SEERR_URL"),
+    ],
 )
 def test_nothing_is_sent_unless_both_switches_and_the_address_are_set(open_place: Any, changes: Any, reason: Any):
     with open_place(**ON | changes) as place:
