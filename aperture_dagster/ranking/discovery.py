@@ -1,6 +1,6 @@
 """Discovery: rank titles that are not in the library, for each user and for the household.
 
-Pool and library are rows of one item table, and are compared as for recommendations. ``prepare_discovery`` computes what
+Pool and library are rows of one item table, compared as for recommendations. ``prepare_discovery`` computes once what
 all users share; ``DiscoveryModel.for_user`` blends, diversifies and explains, which is cheap.
 """
 
