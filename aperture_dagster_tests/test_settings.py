@@ -47,6 +47,15 @@ def test_every_setting_is_optional():
     assert settings.secret_values() == []
 
 
+@pytest.mark.parametrize(("written", "code"), [("de", "DE"), (" uk ", "GB"), ("GB", "GB")])
+def test_a_country_is_its_code_and_the_usual_slip_is_understood(written: str, code: str):
+    assert load_settings(country=written).country == code
+
+
+def test_details_are_not_kept_longer_than_tmdb_allows():
+    assert "150" in error_of(discovery_ttl_days=151)
+
+
 # Sources and their precedence
 
 

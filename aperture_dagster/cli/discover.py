@@ -97,6 +97,7 @@ def dismiss(user: str, title: str, undo: bool) -> None:
     console.print(
         Text(
             f"{found.label} is not suggested to {person.name} any more."
+            + (" It is in the library: recommendations of what is there do not change." if found.in_library else "")
             if changed
             else f"{found.label}: {person.name} dismissed it before."
         )

@@ -1,8 +1,7 @@
 """Discovery: rank titles that are not in the library, for each user and for the household.
 
-The titles of the pool are compared with a user's titles as those of the library are for recommendations: both are rows
-of one item table. ``prepare_discovery`` computes once what all users share; ``DiscoveryModel.for_user`` blends,
-diversifies and explains, which is cheap.
+Pool and library are rows of one item table, compared as for recommendations. ``prepare_discovery`` computes once what
+all users share; ``DiscoveryModel.for_user`` blends, diversifies and explains, which is cheap.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -91,6 +90,10 @@ class DiscoveryConfig:
     """Age of a release at which it counts half as recent."""
     other_type: float = 0.5
     """Weight of a series in a list of films, and of a film in a list of series."""
+    fresh_days: int = 7
+    fatigue: float = 0.01
+    """Score that a title loses with each day beyond ``fresh_days`` on a list; off it, it has all of it again."""
+    most_fatigue: float = 0.3
     diversity: float = 0.1
     shortlist: int = 300
     """Number of top candidates from which MMR selects."""
@@ -126,6 +129,8 @@ class DiscoveryInputs:
     users: Sequence[Hashable] | None = None
     """Users to rank for; default: everybody in ``histories``. Co-watch always learns from all histories."""
     excluded: Mapping[Hashable, NDArray[np.bool_]] = field(default_factory=dict)
+    listed_days: Mapping[Hashable, Mapping[int, int]] = field(default_factory=dict)
+    """Days without a break for which titles have been on each user's list."""
     suggestions: pd.DataFrame | None = None
     """``user_id``, ``work_id`` (of the pool), ``source``, ``seed``, ``rank``: which list suggested what to whom."""
     edges: pd.DataFrame | None = None
@@ -152,6 +157,7 @@ class DiscoveryModel:
     titles: dict[Hashable, UserTitles]
     closed: dict[Hashable, NDArray[np.bool_]]
     """Titles that are not suggested to a user, shape (n,)."""
+    listed_days: Mapping[Hashable, Mapping[int, int]]
     co_watchers: int
     """Number of people (household and crowd) that co-watch has learned from."""
     similarity: dict[str, Floats]
@@ -173,10 +179,10 @@ class DiscoveryModel:
     def for_user(self, user_id: Hashable) -> pd.DataFrame:
         """Return the list of one user, ranked within each media type, with ``DISCOVERY_COLUMNS``.
 
-        ``score`` (0-1) rises with the blend of the components; 0.5 is an average candidate. Components are quantiles
-        among the user's candidates (0-1, 1 is best, 0.5 where all are equal). ``because`` lists up to three liked
-        work_ids: first those whose lists led to the title, then the most similar. An unknown user gets what is well
-        liked in general.
+        ``score`` (0-1) rises with the blend of the components, less fatigue; 0.5 is an average candidate. Components
+        are quantiles among the user's candidates (0-1, 1 is best, 0.5 where all are equal). ``because`` lists up to
+        three liked work_ids: first those whose lists led to the title, then the most similar. An unknown user gets what
+        is well liked in general.
         """
         parts = [self._ranked(user_id, media_type) for media_type in self.pool]
         parts = [part for part in parts if len(part)]
@@ -218,12 +224,11 @@ class DiscoveryModel:
         components = self._components(user_id, titles, media_type, candidates)
         fondness = float(self.fondness[self.column[user_id]]) if user_id in self.column else USUAL_FONDNESS
         shares = discovery_shares(config, len(titles.rows), self.co_watchers, fondness)
-        blend = np.zeros(len(candidates))
-        for name, values in components.items():
-            blend += shares[name] * values
+        blend = sum((shares[name] * values for name, values in components.items()), np.zeros(len(candidates)))
         spread = np.sqrt(sum(share**2 for share in shares.values()))
         # The last digits of long sums depend on how threads share the work; the lists must not.
-        score = np.round(1.0 / (1.0 + np.exp(-blend / max(spread, 1e-9))), 5)
+        score = 1.0 / (1.0 + np.exp(-blend / max(spread, 1e-9)))
+        score = np.round(np.maximum(score - self._fatigue(user_id, candidates), 0.0), 5)
         order = np.lexsort((self.library.work_ids[candidates], -score))
         shortlist = order[: max(config.shortlist, config.limit)]
         vectors = self.library.centred[candidates[shortlist]]
@@ -240,6 +245,12 @@ class DiscoveryModel:
         )
         frame["because"] = self._because(titles, picked)
         return frame.reindex(columns=list(DISCOVERY_COLUMNS))
+
+    def _fatigue(self, user_id: Hashable, candidates: Rows) -> Doubles:
+        """Return the score that candidates lose because they have been on the user's list for long."""
+        days = self.listed_days.get(user_id, {})
+        late = np.array([days.get(int(work), 0) for work in self.library.work_ids[candidates]]) - self.config.fresh_days
+        return np.clip(self.config.fatigue * late, 0.0, self.config.most_fatigue)
 
     def _because(self, titles: UserTitles, picked: Rows) -> list[list[int]]:
         config, liked = self.config, titles.rows[titles.weights > 0]
@@ -298,6 +309,7 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
         column=column,
         titles=titles,
         closed=_closed(inputs, tidy, fresh),
+        listed_days=inputs.listed_days,
         co_watchers=ease.users,
         similarity=similarities(
             library, titles, users, other_type=config.other_type, limit=config.history_limit, candidates=pool

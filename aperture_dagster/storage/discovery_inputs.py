@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from aperture_dagster.library.discovery import LikedTitle
-from aperture_dagster.storage.queries import execute, read_rows
+from aperture_dagster.storage.queries import execute, read_rows, read_value
 
 
 def liked_titles(connection: Connection, user_ids: Sequence[str]) -> dict[str, list[LikedTitle]]:
@@ -84,3 +84,11 @@ def library_sizes(connection: Connection) -> dict[str, int]:
     """Count the works of the library by media type."""
     statement = "SELECT media_type, count(DISTINCT work_id) AS works FROM present_titles GROUP BY 1"
     return {row.media_type: row.works for row in execute(connection, statement)}
+
+
+def without_trait_ids(connection: Connection) -> int:
+    """Count the titles of the library that TMDb knows, but which have not been fetched since traits have ids."""
+    statement = """
+        SELECT count(*) FROM tmdb_metadata m WHERE trait_ids IS NULL
+        AND EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = m.work_id)"""
+    return read_value(connection, statement)

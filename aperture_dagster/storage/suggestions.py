@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
@@ -100,21 +100,34 @@ def read_suggested_by(connection: Connection, user_id: str) -> dict[int, list[st
     return {row.work_id: row.named for row in execute(connection, statement, user=user_id)}
 
 
-def replace_candidates(connection: Connection, user_id: str, rows: Sequence[dict[str, Any]]) -> WriteCounts:
-    """Replace a user's suggestions; equal lists are not written.
+def replace_candidates(
+    connection: Connection, user_id: str, rows: Sequence[dict[str, Any]], *, today: date
+) -> WriteCounts:
+    """Replace a user's suggestions; equal lists are not written, and titles that stay keep their ``listed_since``.
 
     What was dismissed or added to the library since ``rows`` were computed is left out.
     """
     lock_until_commit(connection, f"dismissals:{user_id}")
     works = [row["work_id"] for row in rows]
     settled = settled_titles(connection, [user_id], works)[user_id] | owned_under_any_id(connection, works)
+    since = listed_since(connection, [user_id])[user_id]
     kept: list[dict[str, Any]] = []
     places: dict[str, int] = {}
     for row in rows:
         if row["work_id"] not in settled:
             places[row["media_type"]] = places.get(row["media_type"], 0) + 1
-            kept.append(row | {"rank": places[row["media_type"]]})
+            day = since.get(row["work_id"], today)
+            kept.append(row | {"rank": places[row["media_type"]], "listed_since": day})
     return replace_rows(connection, discovery_candidates, kept, user_id=user_id)
+
+
+def listed_since(connection: Connection, user_ids: Sequence[str]) -> dict[str, dict[int, date]]:
+    """Return by user and title since when it has been on the user's list."""
+    statement = "SELECT user_id, work_id, listed_since FROM discovery_candidates WHERE user_id = ANY(:users)"
+    found: dict[str, dict[int, date]] = {user_id: {} for user_id in user_ids}
+    for row in execute(connection, statement, users=list(user_ids)):
+        found[row.user_id][row.work_id] = row.listed_since
+    return found
 
 
 def replace_household(connection: Connection, rows: Sequence[dict[str, Any]]) -> WriteCounts:
@@ -146,8 +159,9 @@ def candidate_table(connection: Connection, user_id: str, *, country: str) -> li
     """
     statement = f"""
         SELECT c.work_id, c.media_type, c.rank, {_SHOWN}, c.score::float8 AS score, c.components, c.suggested_by,
-        ARRAY(SELECT b.title FROM unnest(c.because) WITH ORDINALITY AS b_(work_id, place)
-          JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place) AS because
+        ARRAY(SELECT coalesce(b.title, o.title) FROM unnest(c.because) WITH ORDINALITY AS b_(work_id, place)
+          LEFT JOIN work_names b USING (work_id) LEFT JOIN discovery_pool o USING (work_id)
+          WHERE coalesce(b.title, o.title) IS NOT NULL ORDER BY place) AS because
         FROM discovery_candidates c JOIN discovery_pool p USING (work_id)
         WHERE c.user_id = :user ORDER BY c.media_type, c.rank"""
     return _outside(connection, read_rows(connection, statement, user=user_id, country=country))

@@ -61,7 +61,7 @@ class Requesting:
                 row = {
                     "user_id": self.user(user).user_id, "media_type": title.media_type, "rank": rank,
                     "work_id": work_id, "score": score - rank / 100, "components": {}, "because": [],
-                    "suggested_by": [],
+                    "suggested_by": [], "listed_since": self.clock.moment.date(),
                 }  # fmt: skip
                 connection.execute(insert(discovery_candidates).values(row))
 

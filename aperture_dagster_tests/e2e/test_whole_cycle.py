@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aperture_dagster.library.parental import within_limit
+from aperture_dagster.cli.summary import summarize
+from aperture_dagster.library.parental import certified_age, within_limit
 from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.world import Play, WorldTitle, WorldUser
@@ -53,6 +54,26 @@ def test_a_first_cycle_gives_every_user_a_full_list_with_reasons(household):
             assert {one for row in listed for one in row["because"]} <= weighed, name
             if len(weighed) >= 10:
                 assert sum(bool(row["because"]) for row in listed) >= 0.8 * len(listed), name
+        # What is suggested beyond the library, as the demo's summary has it.
+        outside = summarize(home.settings, {})["discovery"]
+        assert set(outside) == set(active)
+        owned = home.rows(
+            "SELECT w.media_type, w.tmdb_id FROM work_ids w WHERE work_id IN (SELECT work_id FROM present_titles)"
+        )
+        here = {(row["media_type"], row["tmdb_id"]) for row in owned}
+        pool = home.rows("SELECT media_type, tmdb_id, certifications FROM discovery_pool")
+        ages = {
+            (row["media_type"], row["tmdb_id"]): certified_age(row["certifications"] or {}, ("US",)) for row in pool
+        }
+        for name, facts in active.items():
+            keys = [(row["media_type"], row["tmdb_id"]) for row in outside[name]]
+            assert {kind for kind, _ in keys} == {"movie", "series"} and len(set(keys)) == len(keys), name
+            assert not set(keys) & here, name
+            assert all(row["title"] and row["year"] and row["because"] for row in outside[name]), name
+            assert all(0 <= row["score"] <= 1 for row in outside[name])
+            if facts.max_parental_rating is not None:
+                limits = [ages[key] for key in keys]
+                assert all(age is not None and age <= facts.max_parental_rating for age in limits), name
         disabled = [user.name for user in world.users if user.is_disabled]
         assert disabled and not any(home.titles_for(name) for name in disabled)
         films = [tuple(titles[:10]) for name, titles in lists_of(home).items() if name in active]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import (
     ARRAY,
@@ -133,6 +134,26 @@ def test_an_unknown_schema_is_refused_with_the_remedy_and_not_touched(database_u
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == revision
         assert connection.execute(text("SELECT count(*) FROM facts")).scalar() == 1
     engine.dispose()
+
+
+def test_titles_that_lack_the_ids_of_their_traits_are_fetched_again_within_a_week(empty: str):
+    engine = create_engine(with_driver(empty))
+    config = alembic_config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "v1")
+        connection.execute(
+            text(
+                "INSERT INTO fetches (source, kind, item, outcome, attempts, due_at) SELECT source, 'movie', n, 'ok', "
+                "1, now() + interval '29 days' FROM generate_series(1, 50) n, unnest(ARRAY['tmdb', 'omdb']) source"
+            )
+        )
+        command.upgrade(config, "head")
+        due = text("SELECT source, count(DISTINCT due_at), max(due_at) - now() AS wait FROM fetches GROUP BY 1")
+        found = {source: (moments, wait.days) for source, moments, wait in connection.execute(due)}
+    engine.dispose()
+    assert found["omdb"] == (1, 29)
+    assert found["tmdb"][0] == 50 and found["tmdb"][1] < 7, "spread, not all in one night"
 
 
 # Constraints

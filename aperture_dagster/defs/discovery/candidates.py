@@ -15,7 +15,7 @@ from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
-from aperture_dagster.defs.reporting import markdown_table
+from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
@@ -40,6 +40,7 @@ from aperture_dagster.storage.lists import read_items, read_weights, users_with_
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.suggestions import (
     candidate_table,
+    listed_since,
     read_pool,
     read_pool_edges,
     read_pool_facts,
@@ -94,7 +95,7 @@ def discovery_candidates(
         with database.transaction() as connection:
             suggested_by = read_suggested_by(connection, user.user_id)
             rows = [_row(user, row, suggested_by) for row in ranked]
-            counts = replace_candidates(connection, user.user_id, rows)
+            counts = replace_candidates(connection, user.user_id, rows, today=night.today)
             shown = candidate_table(connection, user.user_id, country=settings.country)
             version = content_version(connection, "discovery_candidates", user_id=user.user_id)
         reasons = night.left_out[user.user_id]
@@ -104,6 +105,9 @@ def discovery_candidates(
             "series": sum(row["media_type"] == "series" for row in shown),
             "left_out": markdown_table([{"why": why, "titles": count} for why, count in reasons.most_common()]),
         }
+        if not is_brief(context):
+            # TMDb's terms ask for both.
+            metadata["attribution"] = "Data from TMDb, which does not endorse this product; streaming from JustWatch."
         if not night.titles:
             metadata["note"] = "The pool is empty: materialize discovery_pool, which needs a TMDb key."
         return UserOutcome(version, rows_written=counts.written, metadata=metadata)
@@ -132,8 +136,10 @@ class _Night:
             owned = owned_under_any_id(connection)
             settled = settled_titles(connection, user_ids)
             languages = user_languages(connection, user_ids, settings)
+            listed = listed_since(connection, user_ids)
+        self.today = now.astimezone(ZoneInfo(settings.schedule_timezone)).date()
         self.left_out: dict[str, Counter[str]] = {}
-        household = household_rules(settings, now.astimezone(ZoneInfo(settings.schedule_timezone)).date())
+        household = household_rules(settings, self.today)
         for_nobody = [
             "in the library" if one.work_id in owned else why_for_nobody(one, household) for one in self.titles
         ]
@@ -159,6 +165,10 @@ class _Night:
             pool_mask=pool_mask,
             users=user_ids,
             excluded=excluded,
+            listed_days={
+                user_id: {work_id: (self.today - day).days for work_id, day in own.items()}
+                for user_id, own in listed.items()
+            },
             suggestions=suggestions,
             edges=edges,
             weights=weights,

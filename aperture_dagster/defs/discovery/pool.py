@@ -52,6 +52,7 @@ from aperture_dagster.storage.discovery import (
     read_lists,
     write_suggestions,
 )
+from aperture_dagster.storage.discovery_inputs import without_trait_ids
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.vectors import register_model
 from aperture_dagster.storage.versions import content_version
@@ -138,7 +139,12 @@ class _Pool:
             tally = work_through(work, self._database, self._clock, self._context.log)
         with self._database.transaction() as connection:
             clear_priorities(connection)
-            sizes = pool_summary(connection)
+            sizes, untold = pool_summary(connection), without_trait_ids(connection)
+        if untold:
+            self._context.log.info(
+                f"Of {untold:,} titles in the library, the ids of genres, keywords and people are not known until the "
+                "job enrich_metadata has asked TMDb again; until then, fewer lists are read."
+            )
         if chosen.left_out:
             self._context.log.info(
                 f"{chosen.left_out:,} more titles are left for another day: the details of "
@@ -155,6 +161,7 @@ class _Pool:
             "details_not_found": tally.not_found,
             "errors": tally.error,
             "added": added,
+            "library_without_trait_ids": untold,
             "left_for_another_day": chosen.left_out,
             "rows_written": tally.rows + added + rows,
         }

@@ -106,6 +106,12 @@ discovery_candidates = sa.Table(
     sa.Column("components", JSONB, nullable=False, comment="components of the score"),
     sa.Column("because", sa.ARRAY(sa.BigInteger), nullable=False, comment="the liked works that explain it"),
     sa.Column("suggested_by", sa.ARRAY(sa.Text), nullable=False, comment="sources, and traits such as genre:Drama"),
+    sa.Column(
+        "listed_since",
+        sa.Date,
+        nullable=False,
+        comment="the first of the days on which it has been on the list without a break",
+    ),
     sa.Column("generated_at", Moment, nullable=False, server_default=sa.text("now()")),
     one_of("media_type", MEDIA_TYPES),
     between("rank", 1),

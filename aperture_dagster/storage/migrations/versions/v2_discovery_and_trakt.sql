@@ -6,6 +6,9 @@ COMMENT ON COLUMN ratings.updated_at IS 'of the ratings of a work, the one writt
 
 ALTER TABLE tmdb_metadata ADD COLUMN trait_ids JSONB;
 COMMENT ON COLUMN tmdb_metadata.trait_ids IS 'ids on TMDb: {genres, keywords, people: {name: id}}; null: not fetched since then';
+-- They are not known until a title is fetched again, and discovery asks for lists by them.
+UPDATE fetches SET due_at = least(due_at, now() + random() * interval '7 days')
+WHERE source = 'tmdb' AND kind IN ('movie', 'series') AND outcome = 'ok';
 
 CREATE TABLE discovery_pool (
     work_id BIGINT NOT NULL,
@@ -107,6 +110,7 @@ CREATE TABLE discovery_candidates (
     components JSONB NOT NULL,
     because BIGINT[] NOT NULL,
     suggested_by TEXT[] NOT NULL,
+    listed_since DATE NOT NULL,
     generated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_discovery_candidates PRIMARY KEY (user_id, media_type, rank),
     CONSTRAINT ck_discovery_candidates_media_type CHECK (media_type IN ('movie', 'series')),
@@ -121,6 +125,7 @@ COMMENT ON COLUMN discovery_candidates.score IS '0-1';
 COMMENT ON COLUMN discovery_candidates.components IS 'components of the score';
 COMMENT ON COLUMN discovery_candidates.because IS 'the liked works that explain it';
 COMMENT ON COLUMN discovery_candidates.suggested_by IS 'sources, and traits such as genre:Drama';
+COMMENT ON COLUMN discovery_candidates.listed_since IS 'the first of the days on which it has been on the list without a break';
 
 CREATE TABLE household_candidates (
     media_type TEXT NOT NULL,
