@@ -77,7 +77,7 @@ def read_pool_edges(connection: Connection) -> pd.DataFrame:
     """
     statement = """
         WITH here AS MATERIALIZED (
-          SELECT work_id, media_type, tmdb_id FROM works w WHERE tmdb_id IS NOT NULL
+          SELECT work_id, media_type, tmdb_id FROM work_ids w WHERE tmdb_id IS NOT NULL
             AND EXISTS (SELECT 1 FROM present_titles t WHERE t.work_id = w.work_id)
           UNION SELECT work_id, media_type, tmdb_id FROM discovery_pool WHERE fetched_at IS NOT NULL),
         lists AS (

@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from aperture_dagster.resources.errors import BadAnswer, ServiceError, ServiceTimedOut, ServiceUnavailable
+from aperture_dagster.resources.errors import (
+    BadAnswer,
+    ServiceError,
+    ServiceFailed,
+    ServiceTimedOut,
+    ServiceUnavailable,
+)
 from aperture_dagster_tests.resources.conftest import Answer
 
 ATTEMPTS = 2
@@ -38,7 +44,7 @@ PASSING: dict[str, Trouble] = {
     "throttled, told how long": Trouble(
         Answer({"error": "KEY"}, 429, {"retry-after": "0"}), ServiceUnavailable, "answered 429"
     ),
-    "down": Trouble(Answer({"error": "KEY"}, 500), ServiceUnavailable, "answered 500"),
+    "down": Trouble(Answer({"error": "KEY"}, 500), ServiceFailed, "answered 500"),
     "unreachable behind its proxy": Trouble(page(522), ServiceUnavailable, "answered 522"),
     "slow": Trouble(Answer({}, delay=PATIENCE * 5), ServiceTimedOut, "no answer in time", patience=PATIENCE),
     "cut off": Trouble(Answer({}, missing=50), ServiceUnavailable, "closed connection|incomplete"),
