@@ -317,7 +317,7 @@ def quality(home: Home, question: Question, users: Sequence[str]) -> bool:
 
 
 def costs(home: Home, users: Sequence[str]) -> bool:
-    """Fill the pool anew for 1, 50 and all users; return whether 50 cost little more than one, and again nothing."""
+    """Fill an empty pool for 1, 50 and all users; return whether 50 cost little more, and a second run nothing."""
     figures: dict[int, dict[str, Any]] = {}
     print(f"\n{'users':>5} {'requests':>9} {'lists':>6} {'details':>8} {'films':>6} {'CPU s':>6} {'s':>6}")
     for count in (1, 50, len(users)):

@@ -46,7 +46,7 @@ from aperture_dagster.storage.requests import (
 )
 
 log = logging.getLogger(__name__)
-# What stands in the way of a request: of any title, of any of this type, or of this title.
+# What prevents a request: of any title, of any title of this type, or of this title.
 ObstacleKind = Literal["permission", "quota", "title"]
 NOUNS: dict[MediaType, str] = {"movie": "films", "series": "seasons"}
 

@@ -33,7 +33,7 @@ class ServerWrites:
 
     Attributes:
         written: number of copies that were rated.
-        rated_there: that were rated anew on the server, which is read with the history.
+        rated_there: that were given another rating on the server, which is read with the history.
         hidden: that the user does not see, or that are gone.
         refused: that the server did not accept a rating of.
         note: why none was written.

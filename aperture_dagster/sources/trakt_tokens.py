@@ -196,7 +196,7 @@ class UserAccess:
 
     Args:
         sign_in: connects to Trakt's sign-in.
-        note_pause: is told of failures that concern everybody.
+        note_pause: called with failures that concern everybody.
     """
 
     def __init__(

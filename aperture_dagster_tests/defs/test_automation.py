@@ -181,7 +181,7 @@ def test_ratings_from_trakt_move_the_taste_of_that_user_alone_and_are_not_waited
     assert settled.follow() == [{"taste_profiles": {"Bruno"}}, {"recommendations": {"Bruno"}}]
     settled.materialized("trakt_ratings", users=("Bruno",), version="rated")
     assert settled.follow() == []
-    settled.materialized("trakt_ratings", users=("Bruno",), version="rated anew")
+    settled.materialized("trakt_ratings", users=("Bruno",), version="another rating")
     assert settled.follow() == [{"taste_profiles": {"Bruno"}}, {"recommendations": {"Bruno"}}]
 
 

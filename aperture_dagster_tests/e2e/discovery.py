@@ -154,7 +154,7 @@ class Discovering:
         return metadata_of(self.home.must(JOB, users=self.home.everyone()), "discovery_pool")
 
     def suggest(self) -> None:
-        """Make the lists anew from the pool as it is."""
+        """Make the lists again from the pool as it is."""
         self.home.must(JOB, users=self.home.everyone(), assets=["discovery_candidates", "household_candidates"])
 
     def rows(self, user: str, media_type: str = "movie") -> list[dict[str, Any]]:

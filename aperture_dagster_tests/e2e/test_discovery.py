@@ -353,7 +353,7 @@ def test_a_title_that_the_library_has_under_another_id_is_not_suggested(discover
         assert "Owned As Another" not in home.titles("ann")
         home.clock.moment += DAY
         home.discover()
-        assert max(home.details().values()) == 1, "it is not requested anew every day"
+        assert max(home.details().values()) == 1, "it is not requested again every day"
 
 
 def test_a_lower_limit_takes_titles_off_the_list_and_the_check_sees_it_before(discovered: Any) -> None:

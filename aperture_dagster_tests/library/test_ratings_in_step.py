@@ -1,6 +1,6 @@
 """Edits on both sides, with failures and kills between any two steps of a sync, end in the same ratings on both.
 
-Who must win is told by the edits alone, without what the merge is given: base, outbox and lists.
+The expected winner follows from the edits alone, without the input of the merge: base, outbox and lists.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class TwoSides:
         if value is None and work not in self.trakt:
             return
         if any(work == one and is_same_rating(rating, given, at) for one, given, at in self.given):
-            # Nobody could tell it from one that was pushed.
+            # It cannot be told from one that was pushed.
             return
         self.trakt.pop(work, None)
         if value is not None:

@@ -138,7 +138,7 @@ def trakt_ratings(
 
 
 def _is_due(context: dg.AssetExecutionContext, clock: Clock) -> bool:
-    """Whether nobody's partition was recorded for about a day, so that the asset would look neglected."""
+    """Whether no partition was recorded for about a day, after which the asset would count as late."""
     last = context.instance.get_latest_materialization_event(context.asset_key)
     return last is None or clock.now().timestamp() - last.timestamp > RECORD_EVERY.total_seconds()
 

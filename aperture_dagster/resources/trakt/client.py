@@ -206,7 +206,7 @@ class Trakt(ServiceClient):
         return tuple(dict.fromkeys(titles)) or None
 
     def _ratings(self, path: str, media_type: MediaType) -> RatingsList:
-        """Read a list to its end: the last page that Trakt counts, an empty page, or one that begins anew."""
+        """Read a list to its end: the last page that Trakt counts, an empty page, or one that starts over."""
         ratings: list[TraktRating] = []
         first: list[Any] = []
         counts: set[int | None] = set()

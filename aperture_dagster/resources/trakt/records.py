@@ -75,7 +75,7 @@ class TraktRating(TraktTitle):
 
     def body(self) -> dict[str, Any]:
         """Return it as Trakt takes it."""
-        # Not super(): dataclasses with slots are made anew, which breaks it.
+        # Not super(): a dataclass with slots is a new class, which super() does not refer to.
         return {**TraktTitle.body(self), "rating": self.rating, "rated_at": to_text(self.rated_at)}
 
 

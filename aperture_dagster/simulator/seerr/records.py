@@ -56,7 +56,7 @@ class RequestStatus(IntEnum):
 
 
 CLOSED = (RequestStatus.DECLINED, RequestStatus.COMPLETED)
-"""Requests in these states do not stand in the way of a new one."""
+"""Requests in these states do not prevent a new one."""
 
 
 @dataclass(slots=True)

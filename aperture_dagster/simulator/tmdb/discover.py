@@ -66,7 +66,7 @@ def parameters(media_type: str) -> tuple[str, ...]:
 
 
 class Discovery:
-    """``/discover`` over an index of titles. It is made anew with the index."""
+    """``/discover`` over an index of titles. A new index needs a new object."""
 
     def __init__(self, index: TitleIndex) -> None:
         self._index = index
