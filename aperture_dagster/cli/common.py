@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import click
 
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.storage.files import FileError, prepare_home
 
 Server = Literal["jellyfin", "jellyfin@10.9", "jellyfin@10.10", "jellyfin@10.11", "jellyfin@12", "emby"]
@@ -51,9 +52,11 @@ def stand_in_options(*names: str) -> Callable[[Any], Any]:
 
 @contextlib.contextmanager
 def operator_errors() -> Iterator[None]:
-    """Turn an error of the operating system into one sentence without a stack trace, as our own errors are."""
+    """Turn an error of a service or the operating system into one sentence without a stack trace, as our own are."""
     try:
         yield
+    except ServiceError as error:
+        raise OperatorError(str(error)) from None
     except OSError as error:
         raise OperatorError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")) from None
 

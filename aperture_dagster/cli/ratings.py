@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 from rich.console import Console
@@ -13,7 +11,6 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import FoundTitle, find_title, find_user
-from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import User, participants
 from aperture_dagster.library.ratings import HIGHEST, LOWEST
 from aperture_dagster.resources.clock import Clock
@@ -23,7 +20,6 @@ from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources.server_ratings import ServerWrites, lacks_ratings, rate_on_server
 from aperture_dagster.sources.trakt import TraktAccounts
-from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.trakt_ratings import rate_here
 
 log = logging.getLogger(__name__)
@@ -39,7 +35,7 @@ def rate(user: str, title: str, rating: int | None, remove: bool) -> None:
     if (rating is None) != remove:
         raise click.UsageError("Give either a rating from 1 to 10, or --remove.")
     console = Console(highlight=False)
-    with _errors():
+    with operator_errors():
         settings, clock = load_settings(), Clock()
         database = Database(settings)
         with database.transaction() as connection:
@@ -57,15 +53,6 @@ def rate(user: str, title: str, rating: int | None, remove: bool) -> None:
         console.print(Text(_trakt_news(settings, database, clock, found_user), "dim"))
         if settings.ratings_to_server:
             console.print(Text(_server_news(settings, database, clock, found_user, found_title), "dim"))
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        with operator_errors():
-            yield
-    except (ServiceError, DatabaseError) as error:
-        raise OperatorError(str(error)) from None
 
 
 def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User) -> str:

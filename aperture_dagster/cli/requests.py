@@ -63,7 +63,7 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
     TITLE is a title, 'title (year)', or an id such as tmdb:movie:603, tmdb:series:1396 or imdb:tt0133093.
     """
     console = Console(highlight=False, soft_wrap=True)
-    with _errors():
+    with operator_errors():
         settings = load_settings()
         database, clock = Database(settings), Clock()
         with database.transaction() as connection:
@@ -107,7 +107,7 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
 def requests(user: str | None) -> None:
     """List what was requested for USER, or for everybody, and what became of it."""
     console = Console(highlight=False)
-    with _errors():
+    with operator_errors():
         settings = load_settings()
         database, clock = Database(settings), Clock()
         with database.transaction() as connection:
@@ -146,15 +146,6 @@ def requests(user: str | None) -> None:
         cells = (names[one.user_id], one.title, one.state, f"{one.requested_at:%Y-%m-%d}", by, one.detail or "")
         table.add_row(*map(Text, cells))
     console.print(table)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        with operator_errors():
-            yield
-    except ServiceError as error:
-        raise OperatorError(str(error)) from None
 
 
 @contextmanager

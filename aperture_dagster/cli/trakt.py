@@ -20,7 +20,6 @@ from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import User
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.resources.trakt.errors import AccountShared, NotConnected
 from aperture_dagster.resources.trakt.records import DeviceCode
 from aperture_dagster.settings import Settings, load_settings
@@ -47,7 +46,7 @@ def trakt() -> None:
 def connect(user: str, shared: bool) -> None:
     """Connect USER to Trakt: shows a link with a code, and waits until it was opened and confirmed."""
     console = Console(highlight=False)
-    with _errors():
+    with operator_errors():
         settings, accounts, found = _find(user)
         reason = accounts.why_off()
         if reason is not None:
@@ -79,7 +78,7 @@ def connect(user: str, shared: bool) -> None:
 def status() -> None:
     """Show how everybody's account stands, and whether Trakt accepts the app; exit code 1 if something is wrong."""
     console = Console(highlight=False)
-    with _errors():
+    with operator_errors():
         settings = load_settings()
         accounts = TraktAccounts(settings, Database(settings), Clock())
         reason = accounts.why_off()
@@ -100,7 +99,7 @@ def status() -> None:
 def disconnect(user: str) -> None:
     """Disconnect USER from Trakt: revokes and deletes the tokens, and keeps the ratings here and there."""
     console = Console(highlight=False)
-    with _errors():
+    with operator_errors():
         _, accounts, found = _find(user)
         try:
             left = accounts.disconnect(found.user_id, waiting=_once(console, found.name))
@@ -109,15 +108,6 @@ def disconnect(user: str) -> None:
     console.print(f"{found.name} is disconnected from Trakt. All ratings are kept.", markup=False)
     if left is not None:
         console.print(Text(left, "yellow"))
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        with operator_errors():
-            yield
-    except ServiceError as error:
-        raise OperatorError(str(error)) from None
 
 
 def _find(user: str) -> tuple[Settings, TraktAccounts, User]:

@@ -1,22 +1,14 @@
 """Settings of Trakt: ratings in step with the operator's own app."""
 
-from typing import Annotated
+from pydantic import Field, PositiveFloat
 
-from pydantic import BeforeValidator, Field, PositiveFloat
-
-from aperture_dagster.settings.types import Address, Secret, SettingsGroup
-
-
-def _blank_is_none(value: object) -> object:
-    return value.strip() or None if isinstance(value, str) else value
+from aperture_dagster.settings.types import Address, OptionalText, Secret, SettingsGroup
 
 
 class TraktSettings(SettingsGroup):
     """Trakt, as a personal tool for each user's own ratings."""
 
-    trakt_client_id: Annotated[str | None, BeforeValidator(_blank_is_none)] = Field(
-        default=None, validation_alias="TRAKT_CLIENT_ID"
-    )
+    trakt_client_id: OptionalText = Field(default=None, validation_alias="TRAKT_CLIENT_ID")
     """Client id of your own Trakt app. Without it, Trakt is off."""
     trakt_client_secret: Secret = Field(default=None, validation_alias="TRAKT_CLIENT_SECRET")
     """Client secret of that app."""

@@ -92,6 +92,7 @@ def _check_headers(value: SecretStr | None) -> SecretStr | None:
 Share = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
 Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(_parse_json)]
+OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
 Address = Annotated[str, AfterValidator(_check_address)]
 OptionalAddress = Annotated[Address | None, BeforeValidator(_blank_is_none)]
 TimeZone = Annotated[str, AfterValidator(_check_time_zone)]

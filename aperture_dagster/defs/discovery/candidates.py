@@ -8,10 +8,9 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
-from aperture_dagster.defs.discovery.pool import discovery_pool
+from aperture_dagster.defs.discovery.pool import TMDB_METADATA, discovery_pool
 from aperture_dagster.defs.discovery.reporting import shown_lists
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
@@ -33,7 +32,6 @@ from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources.discovery_plan import user_languages
 from aperture_dagster.sources.suitability import household_rules, user_rules
-from aperture_dagster.sources.tmdb import TMDB
 from aperture_dagster.storage.discovery import owned_under_any_id, settled_titles
 from aperture_dagster.storage.history import read_histories
 from aperture_dagster.storage.lists import read_items, read_weights, users_with_taste
@@ -54,7 +52,6 @@ from aperture_dagster.storage.versions import content_version
 if TYPE_CHECKING:
     from aperture_dagster.ranking.discovery import DiscoveryModel
 
-TMDB_METADATA = tuple(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table)
 # The pool is filled at night with the day's tastes; what else has changed can wait for the next one, except for limits.
 AT_NIGHT = dg.AssetSelection.assets(
     movies, series, watch_history, enriched_metadata, *TMDB_METADATA, embeddings, taste_profiles, trakt_ratings

@@ -58,15 +58,16 @@ from aperture_dagster.storage.vectors import register_model
 from aperture_dagster.storage.versions import content_version
 from aperture_dagster.worklist.engine import Tally, work_through
 
+TMDB_METADATA = tuple(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table)
+
 
 @dg.asset(
     group_name="discovery",
-    deps=[users, movies, series, watch_history, *(one for one in SOURCE_ASSETS if one.key.path[-1] == TMDB.table),
-          taste_profiles, TMDB.name],
+    deps=[users, movies, series, watch_history, *TMDB_METADATA, taste_profiles, TMDB.name],
     kinds={"tmdb", "numpy", "postgres"},
     pool=TMDB.name,
     metadata={"dagster/table_name": "discovery_pool"},
-)  # fmt: skip
+)
 def discovery_pool(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
