@@ -237,7 +237,7 @@ def household_model(
 def lists_of(world: World, model: RankingModel) -> Lists:
     """Return the production lists of the model's users as rows."""
     row = world.library.index
-    return {int(str(user)): np.array([row[w] for w in model.for_user(user)["work_id"]]) for user in model.users}
+    return {int(str(user)): np.array([row[w] for w in model.for_user(user)["work_id"]]) for user in model.people.users}
 
 
 def households(world: World, size: int, asked: Sequence[int], config: RankingConfig = DIVERSE, **inputs: Any) -> Lists:
@@ -279,7 +279,7 @@ def choose_weights(world: World, model: RankingModel, users: Sequence[int]) -> R
             popularity=weights.popularity * pop,
         )
         config = replace(PLAIN, weights=scaled, limit=10)
-        found = lists_of(world, replace(model, config=config, users=list(users)))
+        found = lists_of(world, replace(model, config=config, people=replace(model.people, users=list(users))))
         ndcg = float(np.mean([ndcg_at(found[user].tolist(), world.hits[user], 10) for user in users]))
         if ndcg > best_ndcg:
             best, best_ndcg = replace(config, limit=DEPTH), ndcg
@@ -320,7 +320,7 @@ def compare_all(world: World, everybody: Sequence[int], usual: dict[str, Lists])
 
     chosen = choose_weights(world, model, first)
     ratio = f"sim {chosen.weights.similarity:.2g}, co-watch {chosen.weights.co_watch:.2g}"
-    chosen_lists = lists_of(world, replace(model, config=chosen, users=second))
+    chosen_lists = lists_of(world, replace(model, config=chosen, people=replace(model.people, users=second)))
     unseen = [judge(world, name, lists, second) for name, lists in usual.items()]
     unseen += [
         judge(world, "ours, without MMR", plain, second),

@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aperture_dagster.ranking.config import TasteMix
-from aperture_dagster.ranking.diversity import mmr
 from aperture_dagster.ranking.features import signed_root
 from aperture_dagster.ranking.histories import (
     Doubles,
@@ -31,18 +30,17 @@ from aperture_dagster.ranking.histories import (
 )
 from aperture_dagster.ranking.library import NO_TITLES, Library, UserTitles, library_of
 from aperture_dagster.ranking.links import Links, links_of
-from aperture_dagster.ranking.popularity import quantile_rank
 from aperture_dagster.ranking.signals import (
-    fit_people,
-    in_library,
+    People,
+    empty_list,
+    learn_people,
     mixed_similarity,
+    select,
     similarities,
     standardise,
-    titles_by_user,
     weight_matrix,
 )
 from aperture_dagster.ranking.similarity import nearest_liked
-from aperture_dagster.ranking.taste import taste_weights
 
 DISCOVERY_COMPONENTS = ("similarity", "co_watch", "agreement", "quality", "recency")
 DISCOVERY_COLUMNS = ("rank", "work_id", "media_type", "score", *DISCOVERY_COMPONENTS, "because")
@@ -151,19 +149,12 @@ class DiscoveryModel:
     """All n titles, those of the pool included."""
     pool: dict[str, Rows]
     """Rows of the pool per media type."""
-    users: list[Hashable]
-    column: dict[Hashable, int]
-    """Column of each user in the matrices below."""
-    titles: dict[Hashable, UserTitles]
+    people: People
     closed: dict[Hashable, NDArray[np.bool_]]
     """Titles that are not suggested to a user, shape (n,)."""
     listed_days: Mapping[Hashable, Mapping[int, int]]
-    co_watchers: int
-    """Number of people (household and crowd) that co-watch has learned from."""
     similarity: dict[str, Floats]
     """Σ w · sim³ per media type, shape (pool of the type, users)."""
-    co_watch: Floats
-    """EASE scores, shape (users, n)."""
     links: Links
     linked: Floats
     """Scores by links to the user's titles, shape (n, users)."""
@@ -186,7 +177,7 @@ class DiscoveryModel:
         """
         parts = [self._ranked(user_id, media_type) for media_type in self.pool]
         parts = [part for part in parts if len(part)]
-        return pd.concat(parts, ignore_index=True) if parts else _empty(DISCOVERY_COLUMNS)
+        return pd.concat(parts, ignore_index=True) if parts else empty_list(DISCOVERY_COLUMNS)
 
     def _components(
         self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows
@@ -199,10 +190,10 @@ class DiscoveryModel:
         )
         found["recency"] = standardise(self.freshness[candidates])
         described = None
-        if user_id in self.column:
-            column = self.column[user_id]
+        if user_id in self.people.column:
+            column = self.people.column[user_id]
             described = self.similarity[media_type][np.searchsorted(self.pool[media_type], candidates), column]
-            found["co_watch"] = standardise(signed_root(self.co_watch[column, candidates]))
+            found["co_watch"] = standardise(signed_root(self.people.co_watch[column, candidates]))
             found["agreement"] = standardise(
                 standardise(signed_root(self.linked[candidates, column]))
                 + config.second_order * standardise(signed_root(self.linked_twice[candidates, column]))
@@ -215,34 +206,26 @@ class DiscoveryModel:
         return found
 
     def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
-        config, titles = self.config, self.titles.get(user_id, NO_TITLES)
+        config, titles = self.config, self.people.titles.get(user_id, NO_TITLES)
         candidates = self.pool[media_type]
         if user_id in self.closed:
             candidates = candidates[~self.closed[user_id][candidates]]
         if not len(candidates) or config.limit < 1:
-            return _empty(DISCOVERY_COLUMNS)
+            return empty_list(DISCOVERY_COLUMNS)
         components = self._components(user_id, titles, media_type, candidates)
-        fondness = float(self.fondness[self.column[user_id]]) if user_id in self.column else USUAL_FONDNESS
-        shares = discovery_shares(config, len(titles.rows), self.co_watchers, fondness)
+        fondness = (
+            float(self.fondness[self.people.column[user_id]]) if user_id in self.people.column else USUAL_FONDNESS
+        )
+        shares = discovery_shares(config, len(titles.rows), self.people.co_watchers, fondness)
         blend = sum((shares[name] * values for name, values in components.items()), np.zeros(len(candidates)))
         spread = np.sqrt(sum(share**2 for share in shares.values()))
         # The last digits of long sums depend on how threads share the work; the lists must not.
         score = 1.0 / (1.0 + np.exp(-blend / max(spread, 1e-9)))
         score = np.round(np.maximum(score - self._fatigue(user_id, candidates), 0.0), 5)
-        order = np.lexsort((self.library.work_ids[candidates], -score))
-        shortlist = order[: max(config.shortlist, config.limit)]
-        vectors = self.library.centred[candidates[shortlist]]
-        chosen = shortlist[mmr(score[shortlist], vectors, config.limit, diversity=config.diversity)]
-        picked = candidates[chosen]
-        frame = pd.DataFrame(
-            {
-                "rank": np.arange(1, len(chosen) + 1),
-                "work_id": self.library.work_ids[picked],
-                "media_type": media_type,
-                "score": score[chosen],
-                **{name: quantile_rank(components[name])[chosen] for name in DISCOVERY_COMPONENTS},
-            }
-        )
+        frame, picked = select(
+            self.library, candidates, score, components, media_type=media_type, limit=config.limit,
+            shortlist=config.shortlist, diversity=config.diversity,
+        )  # fmt: skip
         frame["because"] = self._because(titles, picked)
         return frame.reindex(columns=list(DISCOVERY_COLUMNS))
 
@@ -281,40 +264,28 @@ def prepare_discovery(inputs: DiscoveryInputs, config: DiscoveryConfig | None = 
     library, items, fresh = _all_titles(inputs)
     index, n = library.index, len(library.work_ids)
 
-    learned = in_library(taste_weights(inputs.histories, as_of=inputs.as_of), index)
-    titles = titles_by_user(learned if inputs.weights is None else in_library(inputs.weights, index))
-    users = list(dict.fromkeys(inputs.users)) if inputs.users is not None else sorted(titles, key=str)
-    column = {user: number for number, user in enumerate(users)}
-    weights = weight_matrix(titles, users, n)
-
-    liked = rows_where(learned, learned["liking"] > 0)
-    ease = fit_people(liked, inputs.crowd, index, n, as_of=inputs.as_of, crowd_limit=config.crowd_limit)
-    liked_columns = positions(liked["user_id"], column)
-    asked = liked_columns >= 0
-    watched = np.zeros((len(users), n), dtype=np.float32)
-    watched[liked_columns[asked], liked["row"].to_numpy(dtype=np.int64)[asked]] = liked["liking"].to_numpy()[asked]
-
+    people = learn_people(
+        inputs.histories, inputs.weights, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of,
+        crowd_limit=config.crowd_limit,
+    )  # fmt: skip
+    titles, users, column = people.titles, people.users, people.column
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
     tidy = tidy.assign(row=positions(tidy["work_id"], index))
     tidy = rows_where(tidy, tidy["row"] >= 0)
     links = links_of(_edges(inputs), index, n)
-    linked = links.spread(weights)
+    linked = links.spread(weight_matrix(titles, users, n))
     pool = {media_type: rows[rows >= len(inputs.items)] for media_type, rows in library.rows.items()}
     pool = {media_type: rows for media_type, rows in pool.items() if len(rows)}
     return DiscoveryModel(
         config=config,
         library=library,
         pool=pool,
-        users=users,
-        column=column,
-        titles=titles,
+        people=people,
         closed=_closed(inputs, tidy, fresh),
         listed_days=inputs.listed_days,
-        co_watchers=ease.users,
         similarity=similarities(
             library, titles, users, other_type=config.other_type, limit=config.history_limit, candidates=pool
         ),
-        co_watch=ease.score(watched),
         links=links,
         linked=linked,
         linked_twice=links.spread(linked),
@@ -365,7 +336,7 @@ def household(
     ]
     parts = [part for part in parts if len(part)]
     if not parts or limit < 1:
-        return _empty(HOUSEHOLD_COLUMNS)
+        return empty_list(HOUSEHOLD_COLUMNS)
     wanted = pd.concat(parts, ignore_index=True).dropna(subset=["work_id", "score"])
     wanted = wanted.assign(name=wanted["user_id"].astype(str)).sort_values(
         ["media_type", "work_id", "score", "name"], ascending=[True, True, False, True], kind="stable"
@@ -493,8 +464,3 @@ def _closed(inputs: DiscoveryInputs, tidy: pd.DataFrame, fresh: NDArray[np.bool_
     for user, group in rows_where(tidy, started(tidy)).groupby("user_id"):
         closed.setdefault(user, none.copy())[group["row"].to_numpy(dtype=np.int64)] = True
     return closed
-
-
-def _empty(columns: Sequence[str]) -> pd.DataFrame:
-    types = {"rank": "int64", "work_id": "int64", "media_type": "str", "because": "object", "user_ids": "object"}
-    return pd.DataFrame({name: pd.Series(dtype=types.get(name, "float64")) for name in columns})

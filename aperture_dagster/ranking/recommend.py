@@ -13,22 +13,20 @@ from numpy.typing import NDArray
 
 from aperture_dagster.ranking.collaborative import recommended_from
 from aperture_dagster.ranking.config import COLUMNS, COMPONENTS, RankingConfig, RankingInputs
-from aperture_dagster.ranking.diversity import mmr
 from aperture_dagster.ranking.features import signed_root
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, positions, rows_where, started, tidy_histories
 from aperture_dagster.ranking.library import NO_ROWS, NO_TITLES, Library, UserTitles, library_of
-from aperture_dagster.ranking.popularity import quantile_rank
 from aperture_dagster.ranking.signals import (
-    fit_people,
-    in_library,
+    People,
+    empty_list,
+    learn_people,
     mixed_similarity,
+    select,
     similarities,
     standardise,
-    titles_by_user,
     weight_matrix,
 )
 from aperture_dagster.ranking.similarity import nearest_liked
-from aperture_dagster.ranking.taste import taste_weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,21 +35,11 @@ class RankingModel:
 
     config: RankingConfig
     library: Library
-    users: list[Hashable]
-    column: dict[Hashable, int]
-    """Column of each user in the matrices below."""
-    titles: dict[Hashable, UserTitles]
+    people: People
     started: dict[Hashable, Rows]
     excluded: Mapping[Hashable, NDArray[np.bool_]]
-    co_watchers: int
-    """Number of people (household and crowd) that co-watch has learned from."""
-    household: int
-    liked_by: Doubles
-    """Number of people in the household who liked each title, shape (n,)."""
     similarity: dict[str, Floats]
     """Σ w · sim³ per media type, shape (rows of the type, users)."""
-    co_watch: Floats
-    """EASE scores, shape (users, n)."""
     recommended_from: Floats | None
     """Scores from "recommended from this title" lists, shape (n, users)."""
 
@@ -63,7 +51,7 @@ class RankingModel:
         """
         parts = [self._ranked(user_id, media_type) for media_type in self.library.rows]
         parts = [part for part in parts if len(part)]
-        return pd.concat(parts, ignore_index=True) if parts else _empty_list()
+        return pd.concat(parts, ignore_index=True) if parts else empty_list(COLUMNS)
 
     def _components(
         self, user_id: Hashable, titles: UserTitles, media_type: str, candidates: Rows
@@ -76,10 +64,10 @@ class RankingModel:
         if not len(titles.rows):
             return found
         described = None
-        if user_id in self.column:
-            column = self.column[user_id]
+        if user_id in self.people.column:
+            column = self.people.column[user_id]
             described = self.similarity[media_type][np.searchsorted(self.library.rows[media_type], candidates), column]
-            found["co_watch"] = standardise(signed_root(self.co_watch[column, candidates]))
+            found["co_watch"] = standardise(signed_root(self.people.co_watch[column, candidates]))
             if self.recommended_from is not None:
                 found["recommended_from"] = standardise(signed_root(self.recommended_from[candidates, column]))
         found["similarity"] = mixed_similarity(
@@ -90,16 +78,16 @@ class RankingModel:
 
     def _popularity(self, titles: UserTitles, candidates: Rows) -> Doubles:
         """Return votes of the world, mixed with how many others of the household liked each candidate."""
-        others = max(self.household - 1, 0)
+        others = max(self.people.household - 1, 0)
         local = others / (others + self.config.half_local)
-        liked = self.liked_by.copy()
+        liked = self.people.liked_by.copy()
         liked[titles.rows[titles.weights > 0]] -= 1.0
         votes = standardise(self.library.priors.votes[candidates])
         counts = standardise(np.log1p(np.maximum(liked[candidates], 0.0)))
         return standardise((1.0 - local) * votes + local * counts)
 
     def _ranked(self, user_id: Hashable, media_type: str) -> pd.DataFrame:
-        config, titles = self.config, self.titles.get(user_id, NO_TITLES)
+        config, titles = self.config, self.people.titles.get(user_id, NO_TITLES)
         allowed = np.zeros(len(self.library.work_ids), dtype=bool)
         allowed[self.library.rows[media_type]] = True
         if user_id in self.excluded:
@@ -107,28 +95,18 @@ class RankingModel:
         allowed[self.started.get(user_id, NO_ROWS)] = False
         candidates = np.flatnonzero(allowed)
         if not len(candidates) or config.limit < 1:
-            return _empty_list()
+            return empty_list(COLUMNS)
         components = self._components(user_id, titles, media_type, candidates)
-        shares = blend_shares(config, len(titles.rows), self.co_watchers)
+        shares = blend_shares(config, len(titles.rows), self.people.co_watchers)
         score = np.zeros(len(candidates))
         for name, values in components.items():
             score += shares[name] * values
         # The last digits of long sums depend on how threads share the work; the lists must not.
         score = np.round(score, 5)
-        order = np.lexsort((self.library.work_ids[candidates], -score))
-        pool = order[: max(config.pool, config.limit)]
-        vectors = self.library.centred[candidates[pool]]
-        chosen = pool[mmr(score[pool], vectors, config.limit, diversity=config.diversity)]
-        picked = candidates[chosen]
-        frame = pd.DataFrame(
-            {
-                "rank": np.arange(1, len(chosen) + 1),
-                "work_id": self.library.work_ids[picked],
-                "media_type": media_type,
-                "score": score[chosen],
-                **{name: quantile_rank(components[name])[chosen] for name in COMPONENTS},
-            }
-        )
+        frame, picked = select(
+            self.library, candidates, score, components, media_type=media_type, limit=config.limit,
+            shortlist=config.pool, diversity=config.diversity,
+        )  # fmt: skip
         frame["because"] = self._because(titles, picked)
         frame["cold"] = len(titles.rows) < config.cold_below
         return frame.reindex(columns=list(COLUMNS))
@@ -159,38 +137,24 @@ def prepare(
         if np.shape(mask) != (n,):
             raise ValueError(f"the exclusions of {user!r} have shape {np.shape(mask)}, not ({n},)")
 
-    learned = in_library(taste_weights(inputs.histories, as_of=inputs.as_of), index)
-    titles = titles_by_user(learned if inputs.weights is None else in_library(inputs.weights, index))
-    users = list(dict.fromkeys(inputs.users)) if inputs.users is not None else sorted(titles, key=str)
-    column = {user: number for number, user in enumerate(users)}
+    people = learn_people(
+        inputs.histories, inputs.weights, inputs.users, inputs.crowd, index, n, as_of=inputs.as_of,
+        crowd_limit=config.crowd_limit,
+    )  # fmt: skip
+    titles, users = people.titles, people.users
     linked = None
     if inputs.edges is not None:
         linked = recommended_from(inputs.edges, index, weight_matrix(titles, users, n))
-
-    liked = rows_where(learned, learned["liking"] > 0)
-    liked_rows = liked["row"].to_numpy(dtype=np.int64)
-    ease = fit_people(liked, inputs.crowd, index, n, as_of=inputs.as_of, crowd_limit=config.crowd_limit)
-    liked_columns = positions(liked["user_id"], column)
-    asked = liked_columns >= 0
-    watched = np.zeros((len(users), n), dtype=np.float32)
-    watched[liked_columns[asked], liked_rows[asked]] = liked["liking"].to_numpy()[asked]
-
     tidy = tidy_histories(inputs.histories, as_of=inputs.as_of)
     tidy = tidy.assign(row=positions(tidy["work_id"], index))
     started_by_user = rows_where(tidy, started(tidy) & (tidy["row"].to_numpy() >= 0)).groupby("user_id")
     return RankingModel(
         config=config,
         library=library,
-        users=users,
-        column=column,
-        titles=titles,
+        people=people,
         started={user: group["row"].to_numpy(dtype=np.int64) for user, group in started_by_user},
         excluded=inputs.excluded,
-        co_watchers=ease.users,
-        household=len(set(learned["user_id"])),
-        liked_by=np.bincount(liked_rows, minlength=n).astype(np.float64),
         similarity=similarities(library, titles, users, other_type=config.other_type, limit=config.history_limit),
-        co_watch=ease.score(watched),
         recommended_from=linked,
     )
 
@@ -218,8 +182,3 @@ def blend_shares(config: RankingConfig, known: int, co_watchers: int) -> dict[st
     scale = min(1.0, bound / total) if total > 0 and bound > 0 else 1.0
     general = {"rating": base.rating, "popularity": base.popularity}
     return {name: weight * scale for name, weight in personal.items()} | general
-
-
-def _empty_list() -> pd.DataFrame:
-    types = {"rank": "int64", "work_id": "int64", "media_type": "str", "because": "object", "cold": "bool"}
-    return pd.DataFrame({name: pd.Series(dtype=types.get(name, "float64")) for name in COLUMNS})

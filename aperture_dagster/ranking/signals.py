@@ -1,6 +1,7 @@
 """What recommendations and discovery have in common: how histories become components of a score."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -9,11 +10,36 @@ from numpy.typing import NDArray
 
 from aperture_dagster.ranking.collaborative import Ease, fit_ease, ridge_for
 from aperture_dagster.ranking.config import TasteMix
+from aperture_dagster.ranking.diversity import mmr
 from aperture_dagster.ranking.features import signed_root
 from aperture_dagster.ranking.histories import Doubles, Floats, Rows, positions, rows_where
 from aperture_dagster.ranking.library import NO_ROWS, NO_TITLES, Library, UserTitles
+from aperture_dagster.ranking.popularity import quantile_rank
 from aperture_dagster.ranking.similarity import history_similarity
 from aperture_dagster.ranking.taste import taste_weights
+
+_COLUMN_TYPES = {
+    "rank": "int64", "work_id": "int64", "media_type": "str", "because": "object", "user_ids": "object", "cold": "bool",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class People:
+    """What the histories say about the people of a run."""
+
+    users: list[Hashable]
+    """Users to rank for."""
+    column: dict[Hashable, int]
+    """Column, or row, of each user in matrices."""
+    titles: dict[Hashable, UserTitles]
+    household: int
+    """Number of people in the household with a title in the item table."""
+    liked_by: Doubles
+    """Number of people in the household who liked each title, shape (n,)."""
+    co_watchers: int
+    """Number of people (household and crowd) that co-watch has learned from."""
+    co_watch: Floats
+    """EASE scores, shape (users, n)."""
 
 
 def standardise(values: NDArray[np.floating]) -> Doubles:
@@ -50,7 +76,41 @@ def weight_matrix(titles: Mapping[Hashable, UserTitles], users: Sequence[Hashabl
     return weights
 
 
-def fit_people(
+def learn_people(
+    histories: pd.DataFrame,
+    weights: pd.DataFrame | None,
+    users: Sequence[Hashable] | None,
+    crowd: pd.DataFrame | None,
+    index: Mapping[int, int],
+    n: int,
+    *,
+    as_of: datetime | pd.Timestamp,
+    crowd_limit: int,
+) -> People:
+    """Learn from the histories of everybody (arguments as in ``RankingInputs``; n: titles in the item table)."""
+    learned = in_library(taste_weights(histories, as_of=as_of), index)
+    titles = titles_by_user(learned if weights is None else in_library(weights, index))
+    asked = list(dict.fromkeys(users)) if users is not None else sorted(titles, key=str)
+    column = {user: number for number, user in enumerate(asked)}
+    liked = rows_where(learned, learned["liking"] > 0)
+    liked_rows = liked["row"].to_numpy(dtype=np.int64)
+    ease = _fit_people(liked, crowd, index, n, as_of=as_of, crowd_limit=crowd_limit)
+    liked_columns = positions(liked["user_id"], column)
+    is_asked = liked_columns >= 0
+    watched = np.zeros((len(asked), n), dtype=np.float32)
+    watched[liked_columns[is_asked], liked_rows[is_asked]] = liked["liking"].to_numpy()[is_asked]
+    return People(
+        users=asked,
+        column=column,
+        titles=titles,
+        household=len(set(learned["user_id"])),
+        liked_by=np.bincount(liked_rows, minlength=n).astype(np.float64),
+        co_watchers=ease.users,
+        co_watch=ease.score(watched),
+    )
+
+
+def _fit_people(
     liked: pd.DataFrame,
     crowd: pd.DataFrame | None,
     index: Mapping[int, int],
@@ -129,3 +189,40 @@ def mixed_similarity(
     if described is not None:
         near += mix.description * standardise(signed_root(described))
     return standardise(near)
+
+
+def select(
+    library: Library,
+    candidates: Rows,
+    score: Doubles,
+    components: Mapping[str, Doubles],
+    *,
+    media_type: str,
+    limit: int,
+    shortlist: int,
+    diversity: float,
+) -> tuple[pd.DataFrame, Rows]:
+    """Select the list of one user and media type by score and diversity (MMR among the ``shortlist`` best).
+
+    Returns:
+        A frame with ``rank``, ``work_id``, ``media_type``, ``score``, and each component as a quantile among the
+        candidates (0-1, 1 is best, 0.5 where all are equal); and the rows of the item table that were selected.
+    """
+    best = np.lexsort((library.work_ids[candidates], -score))[: max(shortlist, limit)]
+    chosen = best[mmr(score[best], library.centred[candidates[best]], limit, diversity=diversity)]
+    picked = candidates[chosen]
+    frame = pd.DataFrame(
+        {
+            "rank": np.arange(1, len(chosen) + 1),
+            "work_id": library.work_ids[picked],
+            "media_type": media_type,
+            "score": score[chosen],
+            **{name: quantile_rank(values)[chosen] for name, values in components.items()},
+        }
+    )
+    return frame, picked
+
+
+def empty_list(columns: Sequence[str]) -> pd.DataFrame:
+    """Return a list without titles that has these columns, with their types."""
+    return pd.DataFrame({name: pd.Series(dtype=_COLUMN_TYPES.get(name, "float64")) for name in columns})

@@ -19,7 +19,7 @@ from .conftest import NOW, history, topic_of
 
 def recommend(given: RankingInputs, config: RankingConfig | None = None) -> dict[Hashable, pd.DataFrame]:
     model = prepare(given, config)
-    return {user: model.for_user(user) for user in model.users}
+    return {user: model.for_user(user) for user in model.people.users}
 
 
 def inputs(library: pd.DataFrame, vectors: np.ndarray | None, histories: pd.DataFrame, **more) -> RankingInputs:
