@@ -8,7 +8,6 @@ import ipaddress
 import os
 import sys
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,23 +144,10 @@ def postgres() -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
     """Create a migrated, empty database for one test; yield its URL."""
-    from sqlalchemy import create_engine, text
+    from aperture_dagster_tests.databases import database_copy
 
-    from aperture_dagster.storage.connection import close_engine
-
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_aperture"))
-    url = admin.url.set(database=name).render_as_string(hide_password=False)
-    try:
-        yield url.replace("postgresql+psycopg://", "postgresql://")
-    finally:
-        close_engine(url)
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-            connection.execute(text(f"DROP DATABASE IF EXISTS {name}_dagster WITH (FORCE)"))
-        admin.dispose()
+    with database_copy(postgres) as url:
+        yield url
 
 
 @pytest.fixture

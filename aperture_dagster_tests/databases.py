@@ -1,4 +1,4 @@
-"""Direct access to the tests' PostgreSQL server: statements, and a role with a password."""
+"""Direct access to the tests' PostgreSQL server: statements, copies of a database, and a role with a password."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import create_engine, make_url, text
+
+from aperture_dagster.storage.connection import close_engine
 
 
 def run_statements(url: str, *statements: str) -> list[tuple[object, ...]]:
@@ -24,6 +26,21 @@ def run_statements(url: str, *statements: str) -> list[tuple[object, ...]]:
 def data_directory(postgres: str) -> Path:
     """Return the data directory of the tests' server."""
     return Path(str(make_url(postgres).query["host"]))
+
+
+@contextmanager
+def database_copy(postgres: str, template: str = "template_aperture") -> Iterator[str]:
+    """Create a copy of a database (default: a migrated, empty one); yield its URL, and drop it with Dagster's."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    run_statements(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    url = make_url(postgres).set(database=name).render_as_string(hide_password=False)
+    url = url.replace("postgresql+psycopg://", "postgresql://")
+    try:
+        yield url
+    finally:
+        close_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        drop = "DROP DATABASE IF EXISTS {} WITH (FORCE)"
+        run_statements(postgres, drop.format(name), drop.format(f"{name}_dagster"))
 
 
 @contextmanager

@@ -32,17 +32,7 @@ def home(serve: Callable[..., Any]) -> Iterator[TraktHome]:
 @pytest.fixture
 def run(home: TraktHome, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run commands with the settings of the home; None unsets one."""
-    settings = home.settings
-    variables = {
-        "APERTURE_HOME": str(settings.home),
-        "APERTURE_DATABASE_URL": settings.database_url.get_secret_value() if settings.database_url else "",
-        "APERTURE_SECRET_KEY": settings.secret_key.get_secret_value() if settings.secret_key else "",
-        "APERTURE_TRAKT_URL": settings.trakt_url,
-        "APERTURE_TRAKT_AUTH_URL": settings.trakt_auth_url,
-        "APERTURE_HTTP_ATTEMPTS": "1",
-        "TRAKT_CLIENT_ID": settings.trakt_client_id or "",
-        "TRAKT_CLIENT_SECRET": settings.trakt_client_secret.get_secret_value() if settings.trakt_client_secret else "",
-    }
+    variables = home.environment() | {"APERTURE_HTTP_ATTEMPTS": "1"}
 
     def running(*arguments: str, **changed: str) -> Result:
         with monkeypatch.context() as patched:

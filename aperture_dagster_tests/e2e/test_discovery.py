@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import create_engine, text
+from sqlalchemy import make_url
 
 from aperture_dagster.cli.main import main
 from aperture_dagster.partitions import USERS
@@ -20,6 +19,7 @@ from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.storage.connection import close_engine
 from aperture_dagster.storage.suggestions import replace_candidates
+from aperture_dagster_tests.databases import database_copy
 from aperture_dagster_tests.e2e import one_run
 from aperture_dagster_tests.e2e.discovery import DAY, JOB, NOW, ODD, Discovering, odd_world, outside, title
 from aperture_dagster_tests.household import Household, SetClock, failures, metadata_of, run_check
@@ -34,56 +34,37 @@ MADE = ("discovery_candidates", "household_candidates", "discovery_suggestions",
 @pytest.fixture(scope="module")
 def prepared(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A database of a household that has discovered titles once; its name."""
-    name = f"prepared_{uuid.uuid4().hex[:12]}"
-    admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_aperture"))
-    url = admin.url.set(database=name).render_as_string(hide_password=False)
-    with running_simulator(WORLD) as simulator, dg.DagsterInstance.ephemeral() as instance:
-        settings = load_settings(
-            home=tmp_path_factory.mktemp("prepared"),
-            database_url=url.replace("postgresql+psycopg://", "postgresql://"),
-            timezone="UTC",
-            country="DE",
-            discovery_per_list=200,
-            media_server_url=simulator.jellyfin_url,
-            media_server_api_key="demo-jellyfin-key",
-            tmdb_url=simulator.tmdb_url,
-            tmdb_api_key="demo-tmdb-key",
-            tmdb_requests=900,
-            tmdb_period_seconds=1,
-            embedder_url=simulator.openai_url,
-            embedder_api_key="demo-openai-key",
-            embedder_model="demo-embedding",
-        )
-        clock = SetClock(NOW)
-        home = Discovering(simulator, Household(settings, instance, clock=clock), clock)
-        home.prepare()
-        home.discover()
-    close_engine(url)
-    try:
-        yield name
-    finally:
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()
+    with database_copy(postgres) as url:
+        with running_simulator(WORLD) as simulator, dg.DagsterInstance.ephemeral() as instance:
+            settings = load_settings(
+                home=tmp_path_factory.mktemp("prepared"),
+                database_url=url,
+                timezone="UTC",
+                country="DE",
+                discovery_per_list=200,
+                media_server_url=simulator.jellyfin_url,
+                media_server_api_key="demo-jellyfin-key",
+                tmdb_url=simulator.tmdb_url,
+                tmdb_api_key="demo-tmdb-key",
+                tmdb_requests=900,
+                tmdb_period_seconds=1,
+                embedder_url=simulator.openai_url,
+                embedder_api_key="demo-openai-key",
+                embedder_model="demo-embedding",
+            )
+            clock = SetClock(NOW)
+            home = Discovering(simulator, Household(settings, instance, clock=clock), clock)
+            home.prepare()
+            home.discover()
+        close_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        yield str(make_url(url).database)
 
 
 @pytest.fixture
 def database_url(postgres: str, prepared: str) -> Iterator[str]:
     """A copy of the prepared database."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {prepared}"))
-    url = admin.url.set(database=name).render_as_string(hide_password=False)
-    try:
-        yield url.replace("postgresql+psycopg://", "postgresql://")
-    finally:
-        close_engine(url)
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()
+    with database_copy(postgres, prepared) as url:
+        yield url
 
 
 @pytest.fixture

@@ -47,19 +47,9 @@ def home(serve: Callable[..., Any]) -> Iterator[TraktHome]:
 
 def look_elsewhere(home: TraktHome, user: str) -> subprocess.Popen[str]:
     """Open Trakt for a user in another process."""
-    settings = home.settings
-    environment = {
-        "APERTURE_HOME": str(settings.home),
-        "APERTURE_DATABASE_URL": settings.database_url.get_secret_value() if settings.database_url else "",
-        "APERTURE_SECRET_KEY": settings.secret_key.get_secret_value() if settings.secret_key else "",
-        "APERTURE_TRAKT_URL": settings.trakt_url,
-        "APERTURE_TRAKT_AUTH_URL": settings.trakt_auth_url,
-        "TRAKT_CLIENT_ID": settings.trakt_client_id or "",
-        "TRAKT_CLIENT_SECRET": settings.trakt_client_secret.get_secret_value() if settings.trakt_client_secret else "",
-    }
     return subprocess.Popen(
         [sys.executable, "-c", LOOK, user],
-        env={**os.environ, **environment, "PYTHONPATH": str(PROJECT)},
+        env={**os.environ, **home.environment(), "PYTHONPATH": str(PROJECT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

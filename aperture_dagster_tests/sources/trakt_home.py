@@ -48,6 +48,22 @@ class TraktHome:
         self.database = Database(settings)
         self.accounts = TraktAccounts(settings, self.database, self.clock)
 
+    def environment(self) -> dict[str, str]:
+        """Return variables that give another process, or a command, these settings."""
+        settings = self.settings
+        secrets = {
+            "APERTURE_DATABASE_URL": settings.database_url,
+            "APERTURE_SECRET_KEY": settings.secret_key,
+            "TRAKT_CLIENT_SECRET": settings.trakt_client_secret,
+        }
+        return {
+            "APERTURE_HOME": str(settings.home),
+            "APERTURE_TRAKT_URL": settings.trakt_url,
+            "APERTURE_TRAKT_AUTH_URL": settings.trakt_auth_url,
+            "TRAKT_CLIENT_ID": settings.trakt_client_id or "",
+            **{name: value.get_secret_value() if value else "" for name, value in secrets.items()},
+        }
+
     def grant(self, account: str) -> TokenPair:
         """Let the app in on Trakt."""
         return parse_tokens(self.state.trakt_connect(account), self.clock.now())
