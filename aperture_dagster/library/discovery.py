@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
+from aperture_dagster.library.identity import MediaType
 from aperture_dagster.library.listed import DiscoverFilters, SuggestedTitle
 from aperture_dagster.library.suitability import ENGLISH, least_votes
 
-MediaType = Literal["movie", "series"]
 Source = Literal["recommendations", "discover", "trakt"]
 MEDIA_TYPES: tuple[MediaType, ...] = ("movie", "series")
 # Liked titles per user and media type whose recommendations count; the first page of each is known already.

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
+
+MediaType = Literal["movie", "series"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from aperture_dagster.library.identity import ProviderIds
+from aperture_dagster.library.identity import MediaType, ProviderIds
 from aperture_dagster.library.people import User
 
-MediaType = Literal["movie", "series"]
 NEAREST = 5
 _MEDIA_TYPES: dict[str, MediaType] = {
     "movie": "movie",

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-MediaType = Literal["movie", "series"]
+from aperture_dagster.library.identity import MediaType
+
 EntryState = Literal["planned", "placed", "leaving"]
 
 

@@ -166,11 +166,6 @@ def delete_account(connection: Connection, user_id: str) -> bool:
     return execute(connection, "DELETE FROM trakt_accounts WHERE user_id = :user", user=user_id).rowcount > 0
 
 
-def read_activities(connection: Connection, user_id: str) -> dict[str, Any] | None:
-    """Read Trakt's last activities as of the last complete read; None before the first."""
-    return read_value(connection, "SELECT activities FROM trakt_accounts WHERE user_id = :user", user=user_id)
-
-
 def write_activities(connection: Connection, user_id: str, activities: Mapping[str, Any], *, read_at: datetime) -> None:
     """Record Trakt's last activities, and when the ratings were read completely."""
     values = {"activities": dict(activities), "read_at": read_at}

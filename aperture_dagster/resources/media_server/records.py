@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Generic, Literal, TypeVar
 
-MediaType = Literal["movie", "series"]
+from aperture_dagster.library.identity import MediaType as MediaType
+
 Record = TypeVar("Record")
 
 
