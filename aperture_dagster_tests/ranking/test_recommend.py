@@ -193,6 +193,15 @@ def test_titles_that_others_in_the_household_liked_are_more_popular(library):
     assert found["work_id"][0] == 150
 
 
+def test_what_others_disliked_is_neither_popular_nor_goes_along_with_what_they_liked(library):
+    parts = [part for n in range(20) for part in (watched(f"user{n}", [100]), watched(f"user{n}", [150], rating=1))]
+    given = inputs(library, None, pd.concat([*parts, watched("ann", [100])]), users=["ann", "new"])
+    for user, components in recommend(given, RankingConfig(limit=60)).items():
+        found = components.set_index("work_id")
+        for name in ("popularity", "co_watch"):
+            assert found[name][150] <= found[name].drop([100, 150], errors="ignore").min(), (user, name)
+
+
 def test_a_users_own_favourite_does_not_count_as_liked_by_others(library):
     favourite = history({"work_id": 130, "plays": 0, "completion": 0, "favorite": True})
     found = recommend(inputs(library, None, pd.concat([favourite, watched("bob", [101])]), users=["ann"]))["ann"]
