@@ -9,6 +9,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ SUPERUSER = "postgres"
 PORT = 5432
 # PostgreSQL refuses to run as root; when this program runs as root, the server uses this account.
 ACCOUNT_FOR_ROOT = "pgserver"
+ACCOUNT_ATTEMPTS = 25
 MAKE_ROOM = "Make room there, or set APERTURE_HOME to a folder on another disk."
 # `struct sockaddr_un` on macOS; Linux allows four more.
 LONGEST_SOCKET = 103
@@ -190,14 +192,17 @@ class Cluster:
 
 def _account_for_root() -> pwd.struct_passwd:
     """Return the account that a server started by root uses; created if it is missing."""
-    for create in (True, False):
-        try:
+    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", ACCOUNT_FOR_ROOT]
+    # Another process may be creating it right now: useradd refuses while another one holds its lock.
+    for _ in range(ACCOUNT_ATTEMPTS):
+        with contextlib.suppress(KeyError):
             return pwd.getpwnam(ACCOUNT_FOR_ROOT)
-        except KeyError:
-            command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false"]
-            with contextlib.suppress(OSError):
-                if create:
-                    subprocess.run([*command, ACCOUNT_FOR_ROOT], check=False, capture_output=True)
+        try:
+            created = subprocess.run(command, check=False, capture_output=True).returncode == 0
+        except OSError:
+            break
+        if not created:
+            time.sleep(0.2)
     raise DatabaseError(
         f"PostgreSQL does not run as root, and the account {ACCOUNT_FOR_ROOT} for it could not be created: "
         "run this as an ordinary user, or set APERTURE_DATABASE_URL."

@@ -1,0 +1,9 @@
+-- Backups
+
+-- Prices
+
+-- Users
+
+-- Alerts
+
+-- Housekeeping
