@@ -1,4 +1,4 @@
-"""The UI in a real browser: the asset graph, a user's list, a run.
+"""The UI in a real browser: the asset graph, a user's list, runs started by hand.
 
 With SCREENSHOTS=<folder> in the environment, the screenshots of the README are written there.
 """
@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
+from aperture_dagster.cli.demo import usual_port
 from aperture_dagster_tests.conftest import PROJECT
 
 CHROMIUM = next(
@@ -40,9 +41,22 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start the UI on a home that the demo has filled; yield its address."""
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield a folder for the home."""
     home = tmp_path_factory.mktemp("ui") / "home"
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def stand_ins_port(home: Path) -> int:
+    """Return the port that the stand-ins of the home will use; asked for before they run."""
+    return usual_port(home)
+
+
+@pytest.fixture(scope="module")
+def ui(home: Path, stand_ins_port: int) -> Iterator[str]:
+    """Start the UI on a home that the demo has filled; yield its address."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("APERTURE_")}
     aperture = [sys.executable, "-m", "aperture_dagster.cli.main"]
     subprocess.run(
@@ -74,7 +88,6 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture
@@ -90,6 +103,24 @@ def page(ui: str) -> Iterator[Any]:
             ).new_page()
         finally:
             browser.close()
+
+
+@pytest.fixture
+def media_server_refuses(ui: str, stand_ins_port: int) -> Iterator[None]:
+    """Make the media server refuse the key during a test."""
+    control = f"http://127.0.0.1:{stand_ins_port}/_control"
+    rule = {"service": "jellyfin", "path_contains": "/Users", "status": 401}
+    httpx.post(f"{control}/add_fault", json=rule).raise_for_status()
+    yield
+    httpx.post(f"{control}/clear_faults").raise_for_status()
+
+
+def _materialize(page: Any, asset: str) -> None:
+    """Materialize an asset by hand, and open the page of its run."""
+    page.goto(f"/assets/{asset}?view=overview")
+    page.get_by_role("button", name="Materialize").first.click(timeout=60_000)
+    page.get_by_text("Launched run").first.wait_for(timeout=60_000)
+    page.get_by_role("link", name="View", exact=True).or_(page.get_by_text("View", exact=True)).last.click()
 
 
 def _screenshot(page: Any, name: str) -> None:
@@ -152,3 +183,19 @@ def test_the_automation_page_lists_schedules_and_sensors(page: Any) -> None:
     for name in ("generate_recommendations_schedule", "users_sensor", "automation_sensor"):
         page.get_by_text(name).first.wait_for(timeout=30_000)
     _screenshot(page, "automation")
+
+
+def test_an_asset_materialized_by_hand_succeeds_and_its_page_shows_the_checks(page: Any) -> None:
+    _materialize(page, "movies")
+    page.get_by_text("RUN_SUCCESS").first.wait_for(timeout=120_000)
+    page.goto("/assets/movies?view=checks")
+    page.get_by_text("is_not_empty").first.wait_for(timeout=60_000)
+    page.get_by_text("Passed").first.wait_for(timeout=60_000)
+    _screenshot(page, "checks")
+
+
+@pytest.mark.usefixtures("media_server_refuses")
+def test_a_failed_run_shows_what_failed_and_what_to_do(page: Any) -> None:
+    _materialize(page, "users")
+    page.get_by_text("refused (401). Check APERTURE_MEDIA_SERVER_API_KEY").first.wait_for(timeout=120_000)
+    _screenshot(page, "failed-run")
