@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-WORKERS ?= auto
+# More than processors: tests also wait, for processes and for time-outs.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo up test lint bench chaos clean
+.PHONY: demo up test nightly lint bench chaos clean
 
 demo: $(STAMP)  ## run the whole graph once on stand-ins, and show the results
 	@$(BIN)/aperture demo
@@ -16,6 +17,11 @@ up: $(STAMP)  ## run the Dagster UI and daemon, on the configured media server o
 
 test: $(STAMP)  ## run all tests
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
+
+nightly: $(STAMP)  ## repeat the random and the killed tests at every step and with more histories, then make chaos
+	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q $(addprefix aperture_dagster_tests/, \
+	  storage/test_household_year.py e2e/test_publishing_crashes.py e2e/test_published_lists.py)
+	@$(BIN)/python benchmarks/chaos.py
 
 lint: $(STAMP)  ## check style and types
 	@$(BIN)/ruff check .

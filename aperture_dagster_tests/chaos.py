@@ -31,7 +31,7 @@ from aperture_dagster_tests.processes import all_gone, processes_of
 Kind = Literal["run", "database", "everything"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """The killed processes: only the run, only the embedded database, or everything including the stand-ins."""
-SECONDS = 180
+SECONDS = 600
 # Columns and tables that differ between equal results: times, and the cost of the run.
 VOLATILE_COLUMNS = {
     "updated_at", "created_at", "first_seen_at", "seen_at", "generated_at", "fetched_at", "attempted_at", "due_at",

@@ -64,7 +64,7 @@ class Holder:
 
     def end(self) -> None:
         """End normally, like a program that has finished."""
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=300)
 
     @property
     def is_running(self) -> bool:
@@ -72,7 +72,7 @@ class Holder:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=300)
 
 
 def run(url: str, statement: str) -> list[tuple[object, ...]]:

@@ -1,5 +1,6 @@
 """What a job is: one declaration, from which the Dagster job, its schedule, first sync, demo and freshness derive."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -111,8 +112,14 @@ class Job:
         minute, hour, *_ = self.cron.split()
         if hour.isdigit():
             deadline = f"{minute} {(int(hour) + NIGHTLY_GRACE_HOURS) % 24} * * *"
-            return dg.FreshnessPolicy.cron(deadline, lower_bound_delta=timedelta(days=1), timezone=timezone)
+            return _made_by(deadline, timezone)
         interval = timedelta(hours=1 if hour == "*" else int(hour.removeprefix("*/")))
         return dg.FreshnessPolicy.time_window(
             warn_window=2 * interval + timedelta(hours=1), fail_window=max(8 * interval, timedelta(hours=12))
         )
+
+
+@functools.cache
+def _made_by(deadline: str, timezone: str) -> dg.FreshnessPolicy:
+    """Return the policy of a daily deadline; cached, because Dagster checks it by a thousand turns of its cron."""
+    return dg.FreshnessPolicy.cron(deadline, lower_bound_delta=timedelta(days=1), timezone=timezone)

@@ -81,7 +81,7 @@ def test_a_demo_publishes_every_list_and_a_second_one_changes_nothing(tmp_path: 
     command += ["--server", server, "--summary", str(summary)]
     for run in (1, 2):
         done = subprocess.run(
-            command, env=environment(home), cwd=PROJECT, capture_output=True, text=True, timeout=180
+            command, env=environment(home), cwd=PROJECT, capture_output=True, text=True, timeout=300
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         result = json.loads(summary.read_text(encoding="utf-8"))

@@ -49,7 +49,7 @@ def answered(home: TraktHome, answer: Callable[[str], None]) -> threading.Thread
     """Answer the next code that waits on Trakt's page."""
 
     def answering() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
             if codes := home.state.trakt_codes():
                 # The program sees at least one "not yet".

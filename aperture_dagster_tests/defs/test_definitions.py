@@ -41,7 +41,7 @@ def definitions() -> dg.Definitions:
 def in_a_fresh_interpreter(code: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run code as a new process that has no environment at all."""
     return subprocess.run(
-        [sys.executable, *options, "-c", code], env={}, cwd=PROJECT, capture_output=True, text=True, timeout=60
+        [sys.executable, *options, "-c", code], env={}, cwd=PROJECT, capture_output=True, text=True, timeout=300
     )
 
 
@@ -60,7 +60,7 @@ def test_loading_opens_no_database_and_makes_no_folder(tmp_path: Path):
     home = tmp_path / "home"
     code = "import aperture_dagster.definitions as module; module.defs.get_repository_def().load_all_definitions()"
     environment = {"APERTURE_HOME": str(home), "APERTURE_CONFIG": os.devnull}
-    subprocess.run([sys.executable, "-c", code], env=environment, cwd=PROJECT, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=PROJECT, check=True, timeout=300)
     assert not home.exists()
 
 
@@ -191,7 +191,7 @@ def test_dagster_finds_the_definitions_valid_and_leaves_nothing_behind(tmp_path:
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert validated.returncode == 0, validated.stderr + validated.stdout
     assert "aperture_dagster/" not in validated.stderr, validated.stderr

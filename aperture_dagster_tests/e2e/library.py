@@ -157,7 +157,7 @@ def _on_server(one: WorldTitle, fields: dict[str, Any]) -> ServerTitle:
 
 def wait_until_asked(library: Library, source: str, requests: int, process: subprocess.Popen[str]) -> None:
     """Wait until a source has received this many requests; the process must still be running."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while library.state.requests(source) < requests:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -166,7 +166,7 @@ def wait_until_asked(library: Library, source: str, requests: int, process: subp
 
 def result_of(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Wait for a process of :meth:`Library.start`, and return its result."""
-    said, complaints = process.communicate(timeout=60)
+    said, complaints = process.communicate(timeout=300)
     assert process.returncode == 0, complaints
     return json.loads(said.splitlines()[-1])
 

@@ -16,7 +16,6 @@ from aperture_dagster.defs.users import SCHEDULE_TAG
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World
-from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, failures
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:Parameter `include_sources`")]
@@ -95,11 +94,9 @@ class Living:
 
 
 @pytest.fixture
-def living(household: Callable[..., Any]) -> Iterator[Living]:
+def living(settled: Callable[..., Any]) -> Iterator[Living]:
     """A household in which everything has been made, and the automation has come to rest."""
-    world = small_world(users=4)
-    with household(world) as (simulator, home):
-        home.cycle()
+    with settled() as (simulator, home, world):
         alive = Living(home, simulator.state, world)
         alive.tick()
         assert alive.follow() == []

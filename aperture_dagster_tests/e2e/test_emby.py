@@ -35,9 +35,8 @@ def test_a_first_cycle_on_emby_reads_everything_and_gives_every_user_a_list(hous
         assert address == {"name": "ada0", "email": "ada0@example.org", "email_source": "media_server"}
 
 
-def test_a_second_cycle_on_emby_writes_nothing(household):
-    with household(small_world(), server="emby") as (_, home):
-        home.cycle()
+def test_a_second_cycle_on_emby_writes_nothing(settled):
+    with settled(server="emby") as (_, home, _):
         again = home.cycle()
         written = {
             (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
@@ -46,11 +45,9 @@ def test_a_second_cycle_on_emby_writes_nothing(household):
         assert {key: rows for key, rows in written.items() if rows} == {}
 
 
-def test_an_incremental_history_on_emby_takes_one_request_per_user_and_sees_removed_marks(household):
-    world = small_world()
-    films = [title for title in world.titles if title.media_type == "movie"]
-    with household(world, server="emby") as (simulator, home):
-        home.cycle()
+def test_an_incremental_history_on_emby_takes_one_request_per_user_and_sees_removed_marks(settled):
+    with settled(server="emby") as (simulator, home, world):
+        films = [title for title in world.titles if title.media_type == "movie"]
         seen = {play.title_key for play in world.plays if play.user == "ada0"}
         unseen = next(film for film in films if film.key not in seen)
         unmarked = next(film for film in films if film.key in seen)

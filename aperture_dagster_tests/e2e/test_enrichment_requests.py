@@ -134,7 +134,7 @@ def test_a_killed_run_loses_only_requests_in_flight(library, source: str, concur
         process = here.start(source)
         wait_until_asked(here, source, 12, process)
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         # A request sent before the process was killed may arrive late, but not after those of the next run.
         kept = {name for name, outcome in here.outcomes(source).items() if outcome == "ok"}
         ledger = here.used(source)

@@ -12,7 +12,6 @@ import pytest
 
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.partitions import users_partitions
-from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import Household, SetClock, failures, materializations, run_check
 
 pytestmark = pytest.mark.e2e
@@ -63,10 +62,9 @@ def recorded(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dg.Asse
 
 
 @pytest.mark.parametrize("asset", TURNS)
-def test_an_unforeseen_error_of_one_user_costs_only_that_user(household, break_turn, monkeypatch, asset: str):
+def test_an_unforeseen_error_of_one_user_costs_only_that_user(settled, break_turn, monkeypatch, asset: str):
     job, module, name = TURNS[asset]
-    with household(small_world()) as (_, home):
-        home.cycle()
+    with settled() as (_, home, _):
         everyone = home.everyone()
         others = [user for user in everyone if user != UNLUCKY]
         assert everyone.index(UNLUCKY) < len(others), "somebody comes after"
@@ -91,10 +89,9 @@ def test_an_unforeseen_error_of_one_user_costs_only_that_user(household, break_t
         assert status(home, asset) == dict.fromkeys(everyone, "MATERIALIZED")
 
 
-def test_a_history_that_fails_for_a_day_is_named_by_the_check_until_it_is_read(household, break_turn, monkeypatch):
+def test_a_history_that_fails_for_a_day_is_named_by_the_check_until_it_is_read(settled, break_turn, monkeypatch):
     clock = SetClock(datetime.now(UTC))
-    with household(small_world(), {"clock": clock}) as (_, home):
-        home.cycle()
+    with settled({"clock": clock}) as (_, home, _):
         everyone = home.everyone()
         assert run_check(home, *CHECK).passed
         break_turn(HISTORY, "_sync_history")

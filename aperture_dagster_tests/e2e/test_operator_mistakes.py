@@ -349,7 +349,7 @@ def run(*command: str, home: Path, largest_file: int | None = None, **variables:
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         preexec_fn=limited,
     )
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error: ")]
@@ -406,7 +406,7 @@ def test_in_dagsters_own_command_the_error_of_the_step_is_the_sentence(well: dic
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     printed = done.stdout + done.stderr
     assert done.returncode == 1
@@ -484,7 +484,7 @@ def test_a_port_in_use_gives_one_sentence_from_the_stand_ins_too(home: Path):
         taken.listen()
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [BIN / "aperture", "simulate", "--port", port], capture_output=True, text=True, timeout=60, cwd=PROJECT
+            [BIN / "aperture", "simulate", "--port", port], capture_output=True, text=True, timeout=300, cwd=PROJECT
         )
     assert done.returncode != 0 and port in done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr

@@ -141,7 +141,7 @@ def test_a_process_that_is_killed_leaves_what_the_next_one_repairs(household: An
         place.recommend("ben", "Film 2")
         place.state.reset_counters()
         process = start(place)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not place.state.requests("jellyfin") and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(random.uniform(0, 0.5))
@@ -167,7 +167,7 @@ def test_on_a_full_disk_the_last_good_list_stays_and_other_lists_go_on(household
         place.recommend("anna", *reversed(FILMS))
         place.recommend("ben", "Film 8", "Film 6", "Film 3", "Film 7")
         process = start(place, largest_file=largest_nfo + 500)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
         assert process.returncode == 1
         assert "disk is full" in output and "What was published before is kept" in " ".join(output.split())
         assert "Traceback" not in output

@@ -253,7 +253,7 @@ def test_a_command_killed_before_the_answer_is_completed_without_a_second_reques
         fault = place.state.add_fault(FaultRule("seerr", "/api/v1/request", "slow", delay_seconds=60))
         command = [sys.executable, "-m", "aperture_dagster.cli.main", "request", "ann", "Film 1", "--yes"]
         with subprocess.Popen(command, env=environment(place.home.settings), cwd=PROJECT) as process:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 240
             while not place.on_seerr() and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.05)
             process.kill()

@@ -163,7 +163,7 @@ class Housekeeper:
         raise AssertionError("the housekeeper is gone")
 
     def close(self) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=300)
         self._log.close()
 
 
@@ -344,7 +344,7 @@ def in_environment(settings: dict[str, str]) -> dict[str, str]:
 
 def doctor(environment: dict[str, str]) -> list[tuple[str, str]]:
     done = subprocess.run(
-        [BIN / "aperture", "doctor"], env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60
+        [BIN / "aperture", "doctor"], env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300
     )
     assert "Traceback" not in done.stdout + done.stderr
     return [("the doctor", done.stdout + done.stderr)]

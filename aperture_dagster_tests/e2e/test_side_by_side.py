@@ -198,7 +198,7 @@ def test_two_processes_can_set_up_a_new_home_at_the_same_time(tmp_path: Path):
 
         execute = ("-m", "dagster", "job", "execute", "-m", "aperture_dagster.definitions", "-j", "sync_series")
         for process in [start(*execute) for _ in range(2)]:
-            out, errors = process.communicate(timeout=120)
+            out, errors = process.communicate(timeout=300)
             assert process.returncode == 0, out + errors
             assert "Done: " in out + errors
     counts = (
@@ -207,6 +207,6 @@ def test_two_processes_can_set_up_a_new_home_at_the_same_time(tmp_path: Path):
         "from aperture_dagster.storage.catalogue import catalogue_size\n"
         "with Database(load_settings()).transaction() as connection: print(json.dumps(catalogue_size(connection)))"
     )
-    out, errors = start("-c", counts).communicate(timeout=60)
+    out, errors = start("-c", counts).communicate(timeout=300)
     assert out.strip() == '{"movies": 0, "series": 4, "episodes": 40}', errors
     assert all_gone(tmp_path)

@@ -106,10 +106,9 @@ def test_occasional_failures_of_users_do_not_stop_the_others(household):
         assert served == set(everyone) - set(broken)
 
 
-def test_when_the_server_is_down_nothing_is_lost_and_the_next_run_completes(household):
+def test_when_the_server_is_down_nothing_is_lost_and_the_next_run_completes(settled):
     jobs = ("sync_users", "sync_movies", "sync_series", "sync_watch_history")
-    with household(small_world()) as (simulator, home):
-        home.cycle()
+    with settled() as (simulator, home, _):
         before = home.snapshot()
         simulator.state.add_fault(FaultRule("jellyfin", status=503))
         for job in jobs:
@@ -194,16 +193,16 @@ def test_without_a_tmdb_key_enrichment_is_skipped_and_the_graph_continues(househ
         assert len(home.titles_for("bela1")) == 50
 
 
-def test_a_home_refuses_another_server(household, serve):
-    with household(small_world()) as (_, home):
-        home.cycle()
+def test_a_home_refuses_another_server(settled, serve):
+    with settled() as (_, home, _):
         before = home.snapshot()
         other = World(
             "another world",
             small_world(movies=5, users=1, plays=3).titles,
             load_demo_world(now=datetime.now(UTC)).users,
         )
-        with serve(other) as (_, settings), dg.DagsterInstance.ephemeral() as instance:
+        url = home.settings.database_url.get_secret_value()
+        with serve(other, database_url=url) as (_, settings), dg.DagsterInstance.ephemeral() as instance:
             stranger = Household(settings, instance)
             for job in ("sync_users", "sync_movies", "sync_series"):
                 errors = failures(stranger.run(job))
@@ -230,13 +229,13 @@ def test_a_job_without_its_prerequisites_names_the_asset_to_materialize_first(
         assert first in errors[asset]
 
 
-def test_a_new_model_is_filled_next_to_the_old_one_and_used_once_complete(household, make_settings):
-    with household(small_world()) as (simulator, home):
-        home.cycle()
+def test_a_new_model_is_filled_next_to_the_old_one_and_used_once_complete(settled, make_settings):
+    with settled() as (simulator, home, _):
         old = home.value("SELECT model_key FROM embedding_models")
         base = {name: getattr(home.settings, name) for name in ("media_server_url", "tmdb_url")}
         settings = make_settings(
             **base,
+            database_url=home.settings.database_url.get_secret_value(),
             media_server_api_key="demo-jellyfin-key",
             tmdb_api_key="demo-tmdb-key",
             embedder="openai",

@@ -62,10 +62,10 @@ class Runner:
         """Kill the process in the middle of the step."""
         self._process.send_signal(signal.SIGKILL)
         # The pipe is closed when the last process of the container has exited.
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=300)
 
     def complete(self) -> None:
-        self._process.communicate("go on\n", timeout=60)
+        self._process.communicate("go on\n", timeout=300)
         assert self._process.returncode == 0
 
     def close(self) -> None:

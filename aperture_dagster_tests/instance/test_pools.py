@@ -69,12 +69,12 @@ def test_processes_that_open_the_storage_at_once_create_each_pool_once(external:
                     )
                     for _ in range(2)
                 ]  # fmt: skip
-                deadline = time.monotonic() + 120
+                deadline = time.monotonic() + 240
                 while connection.exec_driver_sql(WAITING).scalar() != len(processes):
                     assert time.monotonic() < deadline
                     time.sleep(0.1)
             for process in processes:
-                out, errors = process.communicate(timeout=60)
+                out, errors = process.communicate(timeout=300)
                 assert process.returncode == 0, errors
                 assert out.strip() == str(sorted(POOLS.items()))
         engine.dispose()

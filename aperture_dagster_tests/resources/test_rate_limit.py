@@ -89,7 +89,8 @@ def test_threads_share_the_rate_limit():
         with lock:
             times.append(time.monotonic())
 
+    began = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(40)))
     # A thread may be late, never early.
-    assert max(times) - min(times) >= 39 * pacer.spacing - 0.05
+    assert max(times) - began >= 39 * pacer.spacing - 0.001

@@ -445,11 +445,11 @@ def test_a_long_pause_is_reported_with_its_end(scripted: Scripted, transport: Ma
 
 
 def test_a_slow_answer_is_bounded_by_the_timeout(scripted: Scripted, transport: Make):
-    scripted.say(Answer({}, delay=1))
+    scripted.say(Answer({}, delay=60))
     started = time.monotonic()
     with pytest.raises(ServiceUnavailable, match="no answer in time"):
         transport(timeout_seconds=0.1, attempts=1).get_json("/x")
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 30
 
 
 def test_expect_names_the_expected_and_the_actual_type():

@@ -261,7 +261,7 @@ def test_a_scan_ends_by_itself(make: MakeServer) -> None:
     server.client.post(f"/Items/{library}/Refresh", params=DEFAULT)
     began = time.monotonic()
     while not server.items():
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         time.sleep(0.01)
 
 

@@ -74,12 +74,10 @@ def test_a_failed_write_changes_nothing(simulator: RunningSimulator, jellyfin: h
 def test_a_slow_response_is_correct_and_does_not_delay_others(
     simulator: RunningSimulator, jellyfin: httpx.Client
 ) -> None:
-    fault(simulator, "slow", delay_seconds=0.4, times=1)
+    fault(simulator, "slow", delay_seconds=10, times=1)
     with pytest.raises(httpx.ReadTimeout):
         jellyfin.get("/Items", params=FILMS, timeout=0.1)
-    began = time.perf_counter()
-    assert jellyfin.get("/Items", params=FILMS).status_code == 200
-    assert time.perf_counter() - began < 0.3
+    assert jellyfin.get("/Items", params=FILMS, timeout=9).status_code == 200
 
 
 def test_responses_can_be_late_by_a_random_time_and_count_from_their_arrival(

@@ -185,13 +185,13 @@ def test_discover_filters_pages_and_refuses_an_impossible_page(client: httpx.Cli
 
 
 def test_beyond_the_limit_requests_are_429_code_25_until_the_window_has_passed(serve) -> None:
-    simulator = serve(tmdb_limit=(5, 0.5), tmdb_retry_after=1)
+    simulator = serve(tmdb_limit=(5, 2.0), tmdb_retry_after=1)
     with httpx.Client(base_url=simulator.tmdb_url, params={"api_key": KEY}) as client:
         answers = [client.get("/movie/900000000") for _ in range(8)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 3
         assert (answers[-1].json()["status_code"], answers[-1].headers["retry-after"]) == (25, "1")
         assert simulator.state.most_in_window("tmdb") == 8
-        time.sleep(0.55)
+        time.sleep(2.05)
         assert client.get("/movie/900000000").status_code == 200
 
 

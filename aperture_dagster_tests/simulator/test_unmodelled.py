@@ -156,7 +156,7 @@ def test_an_unmodelled_request_fails_the_test_whichever_process_serves_it(pytest
     pytester.makepyfile(PROGRAM)
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
     ran = subprocess.run(
-        command, cwd=pytester.path, capture_output=True, text=True, timeout=120,
+        command, cwd=pytester.path, capture_output=True, text=True, timeout=300,
         env=os.environ | {"PYTHONPATH": str(CONFTEST.parents[1])},
     )  # fmt: skip
     errors = [line for line in ran.stdout.splitlines() if line.startswith("ERROR")]

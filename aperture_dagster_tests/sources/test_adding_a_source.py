@@ -38,7 +38,7 @@ def test_a_fourth_source_needs_a_client_a_table_and_a_declaration(settings: Sett
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

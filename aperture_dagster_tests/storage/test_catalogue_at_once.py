@@ -22,7 +22,7 @@ def merge_at_once(shelf: Shelf, *listed: list[ServerTitle]) -> None:
             connection = hold_up.enter_context(shelf.open())
             connection.exec_driver_sql("LOCK TABLE works IN EXCLUSIVE MODE")
             merges = [pool.submit(shelf.films, *films) for films in listed]
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 240
             while shelf.value(WAITING) < len(listed):
                 assert time.monotonic() < deadline and not any(merge.done() for merge in merges)
                 time.sleep(0.01)

@@ -146,7 +146,7 @@ def test_a_full_disk_is_reported_at_every_attempt_and_harms_nothing(folder: Path
         "    except DatabaseError as error:\n        print(error)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     for told in done.stdout.splitlines(keepends=True):
@@ -172,7 +172,7 @@ def test_a_cluster_of_another_version_is_not_touched(folder: Path):
 def test_a_removed_folder_causes_no_error_at_exit(folder: Path):
     program = HOLD + "import shutil\nshutil.rmtree(Path(sys.argv[1]).parent)\n"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(folder)], input="", capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program, str(folder)], input="", capture_output=True, text=True, timeout=300
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert not folder.parent.exists()

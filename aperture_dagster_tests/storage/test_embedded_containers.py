@@ -77,7 +77,7 @@ class Writer:
         return [int(line) for line in self._said.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def wait_for(self, commits: int) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while len(self.acknowledged()) < commits:
             assert self._process.poll() is None and time.monotonic() < deadline, self.errors()
             time.sleep(0.01)
@@ -90,7 +90,7 @@ class Writer:
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(60)
+        self._process.wait(300)
 
     def close(self) -> None:
         if self._process.poll() is None:
@@ -196,7 +196,7 @@ sys.stdin.readline()
         with pytest.raises(psycopg.OperationalError):
             run(url, "SELECT 1")
         assert "database system is shut down" in (folder / "log").read_text()
-        container.communicate("\n", timeout=60)
+        container.communicate("\n", timeout=300)
 
 
 def test_a_forked_child_does_not_keep_its_parents_server_running(folder: Path):
@@ -219,7 +219,7 @@ start_embedded_server(data)
 os.close(writing)
 os.waitpid(child, 0)
 """
-    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
@@ -235,7 +235,7 @@ release_embedded_server(data)
 print((data / "postmaster.pid").exists(), flush=True)
 child.communicate()
 """
-    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
@@ -282,7 +282,7 @@ except DatabaseError as error:
     print(error)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=60, cwd=PROJECT
+        [sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=300, cwd=PROJECT
     )
     assert done.stderr == ""
     assert "without working file locks" in done.stdout and "APERTURE_HOME" in done.stdout
@@ -315,7 +315,7 @@ def test_a_cluster_of_an_earlier_version_is_upgraded_in_place(folder: Path, stat
     old_url = earlier.stdout.readline().strip()
     assert run(old_url, "SELECT n FROM kept") == [(42,)]
     if state == "stopped":
-        earlier.communicate("\n", timeout=60)
+        earlier.communicate("\n", timeout=300)
     if state == "killed":
         kill_server(folder)
     url = start_embedded_server(folder)

@@ -56,7 +56,7 @@ def told(user: pwd.struct_passwd, data: Path, **environment: str) -> str:
     """Return the error that a user gets when starting a server."""
     done = subprocess.run(
         acting_as(user, [sys.executable, "-c", TRY, data]),
-        capture_output=True, text=True, env=os.environ | environment, cwd=PROJECT, timeout=120,
+        capture_output=True, text=True, env=os.environ | environment, cwd=PROJECT, timeout=300,
     )  # fmt: skip
     assert done.stderr == ""
     return done.stdout
@@ -143,7 +143,7 @@ def test_root_does_not_touch_another_users_home(alices_home: Path):
             ))],
             env=os.environ | {"APERTURE_HOME": str(alices_home), "APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:9",
                               "COLUMNS": "500"},
-            capture_output=True, text=True, cwd=PROJECT, timeout=120,
+            capture_output=True, text=True, cwd=PROJECT, timeout=300,
         )  # fmt: skip
         assert done.returncode == 1, done.stdout
         assert f"sudo -u {ALICE.pw_name}" in done.stdout + done.stderr
@@ -218,7 +218,7 @@ for _ in range(2):
 """
     done = subprocess.run(
         ["unshare", "--mount", sys.executable, "-c", program, folder, closed, installed],
-        capture_output=True, text=True, cwd=PROJECT, timeout=120,
+        capture_output=True, text=True, cwd=PROJECT, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 4

@@ -69,7 +69,7 @@ def test_files_of_all_commands_are_private(tmp_path: Path, command: list[str]):
     subprocess.run(
         [Path(sys.executable).with_name(command[0]), *command[1:]],
         env=os.environ | {"APERTURE_HOME": str(home), "DAGSTER_HOME": str(PROJECT), "APERTURE_CONFIG": os.devnull},
-        cwd=PROJECT, capture_output=True, timeout=120, umask=0o022,
+        cwd=PROJECT, capture_output=True, timeout=300, umask=0o022,
     )  # fmt: skip
     written = [path for path in home.rglob("*") if not path.is_socket()]
     assert len(written) >= 3

@@ -89,7 +89,7 @@ def test_two_processes_migrate_at_once(empty: str):
         for _ in range(2)
     ]
     for process in both:
-        out, errors = process.communicate(timeout=90)
+        out, errors = process.communicate(timeout=300)
         assert out == "ready\n", errors
 
 

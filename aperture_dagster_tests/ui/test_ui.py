@@ -75,7 +75,7 @@ def ui(home: Path, stand_ins_port: int) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while True:
             try:
                 if httpx.get(f"{address}/server_info", timeout=5).status_code == 200:
@@ -87,7 +87,7 @@ def ui(home: Path, stand_ins_port: int) -> Iterator[str]:
         yield address
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+        process.wait(timeout=300)
 
 
 @pytest.fixture
