@@ -272,7 +272,7 @@ def show(dollars: Decimal) -> str:
     if dollars == 0:
         return "0"
     shown = f"{dollars:,.{max(2, 2 - dollars.adjusted())}f}"
-    while shown.endswith("0") and shown[-4] != ".":
+    while shown.endswith("0") and shown[-3] != ".":
         shown = shown[:-1]
     return shown
 
