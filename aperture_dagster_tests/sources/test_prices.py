@@ -76,12 +76,9 @@ def home(serve: Callable[..., Any]) -> Callable[..., Any]:
     """``with home(**settings) as home``: an installation, with stand-ins for the price list and model servers."""
 
     @contextmanager
-    def living(stand_ins: dict[str, Any] | None = None, **settings: Any) -> Iterator[Home]:
+    def living(stand_ins: dict[str, Any] | None = None, at: str = "openai_url", **settings: Any) -> Iterator[Home]:
         with serve(World("empty", []), stand_ins=SimulatorSettings(**(stand_ins or {})), **settings) as (running, made):
-            url = settings.pop("at", None)
-            if url is not None:
-                made = made.model_copy(update={"embedder_url": getattr(running, url)})
-            yield Home(running.state, made)
+            yield Home(running.state, made.model_copy(update={"embedder_url": getattr(running, at)}))
 
     return living
 
@@ -116,51 +113,50 @@ def test_a_price_that_is_wrong_by_a_thousand_is_disputed_and_the_packaged_one_us
         assert (here.price(), set(here.disputes())) == (Decimal("0.025"), {LIGHT[1]})
 
 
-@pytest.mark.parametrize("wrong", [0.0, "2e-08", None, [], -1.0])
-def test_a_known_price_survives_a_price_that_is_none(home, wrong: Any):
+def test_a_known_price_survives_a_price_that_is_none(home):
     with home() as here:
         here.refresh()
-        here.state.prices["text-embedding-3-small"]["input_cost_per_token"] = wrong
-        read = here.refresh()
-        assert (here.price(), read.trouble) == (Decimal("0.02"), None)
-        assert (SMALL[1] in here.disputes()) == (wrong == 0.0)
+        for wrong in (0.0, "2e-08", None, [], -1.0):
+            here.state.prices["text-embedding-3-small"]["input_cost_per_token"] = wrong
+            read = here.refresh()
+            assert (here.price(), read.trouble) == (Decimal("0.02"), None), wrong
+            assert (SMALL[1] in here.disputes()) == (wrong == 0.0), wrong
 
 
 def half(content: dict[str, Any]) -> dict[str, Any]:
     return dict(list(content.items())[: len(content) // 2])
 
 
-@pytest.mark.parametrize(
-    ("breaks", "words"),
-    [
-        (lambda state: setattr(state, "prices", half(state.prices)), "entries, after"),
-        (lambda state: setattr(state, "prices", [state.prices]), "not an object"),
-        (lambda state: setattr(state, "prices", {}), "holds no price"),
-        (lambda state: state.add_fault(FaultRule("prices", kind="malformed_json")), "not JSON, or was cut off"),
-        (lambda state: state.add_fault(FaultRule("prices", kind="cut_off")), "price list"),
-        (lambda state: state.add_fault(FaultRule("prices", kind="html")), "not JSON"),
-        (lambda state: state.add_fault(FaultRule("prices", kind="huge")), "larger than 20 MB"),
-        (lambda state: state.add_fault(FaultRule("prices", kind="packed")), "larger than 20 MB"),
-        (lambda state: state.add_fault(FaultRule("prices", status=404)), "404"),
-    ],
-    ids=["half", "a list", "empty", "truncated", "cut off", "html", "huge", "a bomb", "gone"],
-)
-def test_a_broken_list_is_refused_whole_and_all_prices_are_kept(home, breaks: Callable[[Any], Any], words: str):
+BROKEN: dict[str, Callable[[SimulatorState], Any]] = {
+    "entries, after": lambda state: setattr(state, "prices", half(state.prices)),
+    "not an object": lambda state: setattr(state, "prices", [state.prices]),
+    "holds no price": lambda state: setattr(state, "prices", {}),
+    "is not JSON, or was cut off": lambda state: state.add_fault(FaultRule("prices", kind="malformed_json")),
+    "The price list at": lambda state: state.add_fault(FaultRule("prices", kind="cut_off")),
+    "is not JSON": lambda state: state.add_fault(FaultRule("prices", kind="html")),
+    "is larger than": lambda state: state.add_fault(FaultRule("prices", kind="huge")),
+    "larger than 20 MB": lambda state: state.add_fault(FaultRule("prices", kind="packed")),
+    "not found": lambda state: state.add_fault(FaultRule("prices", status=404)),
+}
+
+
+def test_a_broken_list_is_refused_whole_and_all_prices_are_kept(home):
     with home() as here:
         here.refresh()
         with here.database.transaction() as connection:
             before = current_prices(connection)
         good, disputes = here.state.prices, here.disputes()
-        breaks(here.state)
-        read = here.refresh()
-        assert not read.changed and words in (read.trouble or "")
-        with here.database.transaction() as connection:
-            assert current_prices(connection) == before
-        assert here.disputes() == disputes
-        # The next good list counts against the last good one.
-        here.state.prices = good
-        here.state.faults.clear()
-        assert here.refresh().trouble is None
+        for words, breaks in BROKEN.items():
+            breaks(here.state)
+            read = here.refresh()
+            assert not read.changed and words in (read.trouble or "")
+            with here.database.transaction() as connection:
+                assert current_prices(connection) == before, words
+            assert here.disputes() == disputes, words
+            # The next good list counts against the last good one.
+            here.state.prices = good
+            here.state.faults.clear()
+            assert here.refresh().trouble is None, words
 
 
 def test_a_list_that_became_shorter_for_good_is_accepted_on_request(home):
@@ -235,13 +231,13 @@ def test_the_configured_model_has_the_price_of_its_provider(home):
             assert here.configured(embedder=embedder).price == 0
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "192.168.1.5", "10.0.0.2", "ollama", "nas.local"])
-def test_a_model_that_runs_at_home_costs_nothing(home, host: str):
+def test_a_model_that_runs_at_home_costs_nothing(home):
     with home() as here:
-        url = f"http://{host}:11434/v1"
-        assert here.configured(embedder_url=url, embedder_model="nomic-embed-text").price == 0
-        remote = here.configured(embedder_url=url, embedder_model="some-embed:120b-cloud")
-        assert remote.price is None and "cloud" in remote.why
+        for host in ("localhost", "127.0.0.1", "[::1]", "192.168.1.5", "10.0.0.2", "ollama", "nas.local"):
+            url = f"http://{host}:11434/v1"
+            assert here.configured(embedder_url=url, embedder_model="nomic-embed-text").price == 0, host
+            remote = here.configured(embedder_url=url, embedder_model="some-embed:120b-cloud")
+            assert remote.price is None and "cloud" in remote.why, host
 
 
 # Offered models
@@ -266,7 +262,7 @@ def test_ollama_lists_its_models_with_their_use(home, in_tags: bool):
         assert here.state.requests("ollama") == read.requests == (1 if in_tags else 4)
 
 
-def test_a_model_that_ollama_passes_on_has_no_known_price_whatever_its_name(home, monkeypatch: pytest.MonkeyPatch):
+def test_a_model_that_ollama_passes_on_has_no_known_price_whatever_its_name(home):
     with home(embedder="openai", at="ollama_url") as here:
         url = here.settings.embedder_url
         Shelf(here.database).do(
@@ -308,31 +304,31 @@ def test_a_failing_endpoint_keeps_the_models_that_it_offered(home):
 # Usage
 
 
-@pytest.mark.parametrize(("days", "is_known"), [(7, False), (9, True)])
-def test_the_rate_of_change_needs_some_history(database: Database, days: int, is_known: bool):
-    """The first fill is not a change, and neither is what followed within a day."""
+def test_the_rate_of_change_needs_some_history(database: Database):
+    """The first fill is not a change, and neither is what follows within a day."""
     shelf = Shelf(database)
-    shelf.films(*(film(f"f{number}") for number in range(10)))
-    now = Clock().now()
-    shelf.do(
-        "INSERT INTO embedding_models (model_key, dimensions, activated_at) VALUES ('m', 2, :at)",
-        at=now - timedelta(days=days),
-    )
-    works = [row["work_id"] for row in shelf.rows("SELECT work_id FROM works ORDER BY work_id")]
-    for place, work in enumerate(works):
-        at = now - timedelta(days=2) if place < 4 else now - timedelta(days=days) + timedelta(hours=20)
+    shelf.films(*(film(number) for number in range(10)))
+    filled = Clock().now() - timedelta(days=9)
+    shelf.do("INSERT INTO embedding_models (model_key, dimensions, activated_at) VALUES ('m', 2, :at)", at=filled)
+    lists = ("genres", "keywords", "cast", "directors", "creators", "companies", "networks", "countries", "streams")
+    empty = ", ".join(["'{}'"] * (len(lists) + 1))
+    for place, row in enumerate(shelf.rows("SELECT work_id FROM works ORDER BY work_id")):
         shelf.do(
             "INSERT INTO embeddings (model_key, work_id, text_hash, vector, updated_at) "
             "VALUES ('m', :work, '', '[1,2]', :at)",
-            work=work,
-            at=at,
+            work=row["work_id"],
+            at=filled + (timedelta(days=5) if place < 4 else timedelta(hours=20)),
         )
-        shelf.do("INSERT INTO tmdb_metadata (work_id, title, overview) VALUES (:work, 'Alien', 'In space.')", work=work)
+        names = ", ".join(f'"{name}"' for name in lists)
+        shelf.do(
+            f"INSERT INTO enriched_metadata (work_id, media_type, title, overview, {names}, sources) "
+            f"VALUES (:work, 'movie', 'Alien', 'In space.', {empty})",
+            work=row["work_id"],
+        )
     with database.transaction() as connection:
-        usage = estimate_usage(connection, now)
-    assert usage.texts == 10 and usage.tokens == 10 * round(len("Alien. In space") / 4)
-    if is_known:
-        # Four texts in eight days.
-        assert usage.tokens_per_month == pytest.approx(4 / 8 * 30 * usage.tokens / 10, abs=1)
-    else:
-        assert usage.tokens_per_month is None and "Not known yet" in usage.why
+        usage = estimate_usage(connection, filled + timedelta(days=9))
+        early = estimate_usage(connection, filled + timedelta(days=7))
+    assert (usage.texts, usage.tokens) == (10, 10 * round(len("Alien. In space") / 4))
+    # Four texts in eight days.
+    assert usage.tokens_per_month == pytest.approx(4 / 8 * 30 * usage.tokens / 10, abs=1)
+    assert early.tokens_per_month is None and "Not known yet" in early.why
