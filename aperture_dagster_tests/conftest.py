@@ -244,6 +244,7 @@ def serve(make_settings: Callable[..., Settings]) -> Callable[..., Any]:
                 "mdblist_api_key": "demo-mdblist-key",
                 "mdblist_requests": 900,
                 "mdblist_period_seconds": 1,
+                "prices_url": simulator.prices_url,
                 "seerr_url": simulator.seerr_url,
                 "seerr_api_key": "demo-seerr-key",
                 "embedder_url": simulator.openai_url,

@@ -103,13 +103,15 @@ class Job:
         """Return how old the job's assets may become, from its cron; None without one.
 
         What is made every night must have been made since the deadline of the day before. What is made more often may
-        miss a turn. A quiet job records everybody about once a day.
+        miss a turn. A quiet job records everybody about once a day. A weekly job may miss one week.
         """
         if self.cron is None:
             return None
         if self.quiet:
             return dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=30), fail_window=timedelta(hours=50))
-        minute, hour, *_ = self.cron.split()
+        minute, hour, *_, weekday = self.cron.split()
+        if weekday != "*":
+            return dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=15))
         if hour.isdigit():
             deadline = f"{minute} {(int(hour) + NIGHTLY_GRACE_HOURS) % 24} * * *"
             return _made_by(deadline, timezone)

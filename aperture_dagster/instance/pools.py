@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 MEDIA_SERVER = "media_server"
 EMBEDDER = "embedder"
 TRAKT = "trakt"
+PRICES = "ai_price_list"
 # Two steps may read the media server: the nightly films and series side by side, or a newcomer's history meanwhile.
-POOLS = {MEDIA_SERVER: 2, EMBEDDER: 1, TRAKT: 1} | {service.name: 1 for service in SERVICES}
+POOLS = {MEDIA_SERVER: 2, EMBEDDER: 1, TRAKT: 1, PRICES: 1} | {service.name: 1 for service in SERVICES}
 
 
 def create_missing_pools(events: "PostgresEventLogStorage") -> None:

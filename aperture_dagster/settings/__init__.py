@@ -29,6 +29,7 @@ from aperture_dagster.settings.home import HomeSettings, RunSettings
 from aperture_dagster.settings.mdblist import MdblistSettings
 from aperture_dagster.settings.media_server import MediaServerSettings
 from aperture_dagster.settings.omdb import OmdbSettings
+from aperture_dagster.settings.prices import PricesSettings
 from aperture_dagster.settings.publishing import PublishingSettings, WatchingSettings
 from aperture_dagster.settings.ranking import EmbedderSettings, RecommendationSettings, TopPicksSettings
 from aperture_dagster.settings.tmdb import LogoSettings, TmdbSettings
@@ -63,6 +64,7 @@ class Settings(
     MdblistSettings,
     LogoSettings,
     EmbedderSettings,
+    PricesSettings,
     RecommendationSettings,
     TopPicksSettings,
     WatchingSettings,

@@ -15,6 +15,10 @@ MDBLIST_PATH = "/mdblist"
 TRAKT_PATH = "/trakt"
 TRAKT_AUTH_PATH = "/trakt-auth"
 SEERR_PATH = "/seerr"
+OLLAMA_PATH = "/ollama"
+LM_STUDIO_PATH = "/lm-studio"
+PRICES_PATH = "/prices"
+PRICES_FILE = "/model_prices_and_context_window.json"
 VOLUME = "/data/aperture"
 """Where the media server of a demo sees the folder for published libraries."""
 SECRET_KEY = "demo-secret-key-of-the-stand-ins"
@@ -54,6 +58,7 @@ def environment(root: str, server: str = "jellyfin", settings: SimulatorSettings
         PREFIX + "SECRET_KEY": SECRET_KEY,
         PREFIX + "SEERR_URL": root + SEERR_PATH,
         "SEERR_API_KEY": settings.seerr_key,
+        PREFIX + "PRICES_URL": root + PRICES_PATH + PRICES_FILE,
     }
 
 

@@ -20,7 +20,9 @@ from aperture_dagster.simulator.embeddings import EmbeddingsService
 from aperture_dagster.simulator.emby import EmbyService
 from aperture_dagster.simulator.jellyfin import JellyfinService
 from aperture_dagster.simulator.mdblist import MdblistService
+from aperture_dagster.simulator.model_servers import LmStudioService, OllamaService
 from aperture_dagster.simulator.omdb import OmdbService
+from aperture_dagster.simulator.prices import PriceListService
 from aperture_dagster.simulator.seerr.app import SeerrService
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.state import SimulatorState
@@ -44,6 +46,9 @@ class Simulator:
                 Mount(environment.JELLYFIN_PATH, JellyfinService(self.state)),
                 Mount(environment.EMBY_PATH, EmbyService(self.state)),
                 Mount(environment.OPENAI_PATH, EmbeddingsService(self.state)),
+                Mount(environment.OLLAMA_PATH, OllamaService(self.state)),
+                Mount(environment.LM_STUDIO_PATH, LmStudioService(self.state)),
+                Mount(environment.PRICES_PATH, PriceListService(self.state)),
                 Mount(environment.OMDB_PATH, omdb),
                 # Some clients leave out the slash.
                 Route(environment.OMDB_PATH, omdb),
@@ -119,6 +124,21 @@ class RunningSimulator:
     def seerr_url(self) -> str:
         """Address of Seerr, without the path of its API."""
         return self.url + environment.SEERR_PATH
+
+    @property
+    def ollama_url(self) -> str:
+        """Base URL of Ollama's OpenAI-compatible endpoint."""
+        return self.url + environment.OLLAMA_PATH + "/v1"
+
+    @property
+    def lm_studio_url(self) -> str:
+        """Base URL of LM Studio's OpenAI-compatible endpoint."""
+        return self.url + environment.LM_STUDIO_PATH + "/v1"
+
+    @property
+    def prices_url(self) -> str:
+        """Address of the price list."""
+        return self.url + environment.PRICES_PATH + environment.PRICES_FILE
 
     @property
     def tmdb_images_url(self) -> str:

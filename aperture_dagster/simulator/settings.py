@@ -22,6 +22,17 @@ def _embedding_contexts() -> dict[str, int]:
     return {"nomic-embed-text": 2048, "mxbai-embed-large": 512}
 
 
+def _ollama_models() -> dict[str, tuple[str, ...]]:
+    return {
+        "nomic-embed-text:latest": ("embedding",), "mxbai-embed-large:335m": ("embedding",),
+        "llama3.2:3b": ("completion", "tools"), "gpt-oss:120b-cloud": ("completion", "thinking"),
+    }  # fmt: skip
+
+
+def _lm_studio_models() -> dict[str, str]:
+    return {"text-embedding-nomic-embed-text-v1.5": "embedding", "qwen/qwen3-4b": "llm"}
+
+
 @dataclass(frozen=True, slots=True)
 class SimulatorSettings:
     """Settings of one simulator. The keys are not secret: only the stand-ins accept them."""
@@ -111,6 +122,14 @@ class SimulatorSettings:
     """Tokens that the account can pay for; beyond that, every request is ``insufficient_quota``. None: unlimited."""
     embedding_refused_words: tuple[str, ...] = ()
     """Words that trigger the content filter, which refuses the whole request."""
+    ollama_models: Mapping[str, tuple[str, ...]] = field(default_factory=_ollama_models)
+    """Capabilities by name of the models that Ollama lists; those with a tag that ends in ``cloud`` are remote."""
+    ollama_lists_capabilities: bool = True
+    """Whether ``/api/tags`` has the capabilities; otherwise only ``/api/show``, as in older versions."""
+    lm_studio_models: Mapping[str, str] = field(default_factory=_lm_studio_models)
+    """Type by key of the models that LM Studio has downloaded."""
+    lm_studio_has_v1: bool = True
+    """Whether it has ``/api/v1/models``, which older versions lack."""
     group_into_collections: bool = False
     """The media server's setting that shows users a box set instead of its members; off by default."""
     volumes: Mapping[str, str | Path] = field(default_factory=dict)

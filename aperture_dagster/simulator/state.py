@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from aperture_dagster.simulator.catalogue import Catalogue, Item
 from aperture_dagster.simulator.clock import Clock
@@ -21,6 +22,7 @@ from aperture_dagster.simulator.library_operations import LibraryOperations
 from aperture_dagster.simulator.list_operations import ListOperations
 from aperture_dagster.simulator.lists import Lists
 from aperture_dagster.simulator.locking import locked
+from aperture_dagster.simulator.prices import price_list
 from aperture_dagster.simulator.scans import Scans
 from aperture_dagster.simulator.seerr.book import SeerrBook
 from aperture_dagster.simulator.seerr.operations import SeerrOperations
@@ -68,6 +70,8 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
             "omdb": DailyQuota(self.settings.omdb_daily_limit),
             "mdblist": DailyQuota(self.settings.mdblist_daily_limit),
         }
+        self.prices: Any = price_list()
+        """The content of the price list, which tests change: of any type, since the real file may break."""
         self.pictures: dict[tuple[str, str, str], Picture] = {}
         """Pictures uploaded to the media server, by ``studio`` or ``item``, its name or id, and the type of image."""
         self.titles: dict[str, WorldTitle] = {}

@@ -82,7 +82,7 @@ def test_schedules_start_when_it_was_promised_and_run(definitions: dg.Definition
 def test_the_rims_of_the_graph_are_the_services_and_nothing_else(definitions: dg.Definitions):
     graph = definitions.resolve_asset_graph()
     external = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).is_external}
-    assert external == {"media_server", "tmdb", "omdb", "mdblist", "trakt", "media_server_libraries"}
+    assert external == {"media_server", "tmdb", "omdb", "mdblist", "trakt", "media_server_libraries", "ai_price_list"}
 
 
 def test_every_check_is_on_an_asset_that_is_made_here(definitions: dg.Definitions):

@@ -154,3 +154,10 @@ def test_a_job_late_in_the_evening_has_its_deadline_after_midnight():
     assert late.freshness("UTC") == dg.FreshnessPolicy.cron(
         "30 1 * * *", lower_bound_delta=timedelta(days=1), timezone="UTC"
     )
+
+
+def test_a_weekly_job_may_miss_one_week():
+    weekly = Job("refresh_something", "Refresh something.", ("something",), cron="0 8 * * 1")
+    assert weekly.freshness("UTC") == dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(days=8), fail_window=timedelta(days=15)
+    )

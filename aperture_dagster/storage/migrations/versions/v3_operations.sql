@@ -2,6 +2,57 @@
 
 -- Prices
 
+CREATE TABLE ai_prices (
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    valid_from TIMESTAMP WITH TIME ZONE NOT NULL,
+    usage TEXT NOT NULL,
+    input_price NUMERIC NOT NULL,
+    output_price NUMERIC,
+    max_input_tokens INTEGER,
+    dimensions INTEGER,
+    source TEXT NOT NULL,
+    CONSTRAINT pk_ai_prices PRIMARY KEY (provider, model, valid_from),
+    CONSTRAINT ck_ai_prices_usage CHECK (usage IN ('embedding', 'text')),
+    CONSTRAINT ck_ai_prices_source CHECK (source IN ('list', 'package')),
+    CONSTRAINT ck_ai_prices_input_price CHECK (input_price >= 0 AND input_price <= 200),
+    CONSTRAINT ck_ai_prices_output_price CHECK (output_price >= 0 AND output_price <= 200)
+);
+COMMENT ON TABLE ai_prices IS 'Prices of AI models, one row per change. Models without a known price are absent.';
+COMMENT ON COLUMN ai_prices.model IS 'its name at that provider';
+COMMENT ON COLUMN ai_prices.valid_from IS 'when it was first read; the newest row is in use';
+COMMENT ON COLUMN ai_prices.input_price IS 'US dollars per million tokens';
+COMMENT ON COLUMN ai_prices.output_price IS 'the same for generated tokens; null for embedding models';
+COMMENT ON COLUMN ai_prices.dimensions IS 'of the vectors of an embedding model';
+COMMENT ON COLUMN ai_prices.source IS 'list: the price list; package: shipped with the package';
+
+CREATE TABLE ai_price_disputes (
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    input_price NUMERIC,
+    output_price NUMERIC,
+    reason TEXT NOT NULL,
+    disputed_since TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_ai_price_disputes PRIMARY KEY (provider, model)
+);
+COMMENT ON TABLE ai_price_disputes IS 'Prices of the last price list that are not believed; what was known before stays in use.';
+COMMENT ON COLUMN ai_price_disputes.input_price IS 'as listed';
+COMMENT ON COLUMN ai_price_disputes.output_price IS 'as listed';
+COMMENT ON COLUMN ai_price_disputes.reason IS 'why it is not believed';
+
+CREATE TABLE ai_offered_models (
+    endpoint TEXT NOT NULL,
+    model TEXT NOT NULL,
+    is_embedding BOOLEAN,
+    is_remote BOOLEAN NOT NULL,
+    max_input_tokens INTEGER,
+    CONSTRAINT pk_ai_offered_models PRIMARY KEY (endpoint, model)
+);
+COMMENT ON TABLE ai_offered_models IS 'The models that the configured embeddings endpoint listed the last time.';
+COMMENT ON COLUMN ai_offered_models.endpoint IS 'its address';
+COMMENT ON COLUMN ai_offered_models.is_embedding IS 'null: the endpoint does not tell';
+COMMENT ON COLUMN ai_offered_models.is_remote IS 'listed by a local server that passes requests on';
+
 -- Users
 
 -- Alerts

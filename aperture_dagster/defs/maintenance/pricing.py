@@ -1,0 +1,181 @@
+"""Prices of AI models."""
+
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.defs.discovery import discovery_pool
+from aperture_dagster.defs.enrichment import enriched_metadata
+from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.media_server import movies, series
+from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_unless
+from aperture_dagster.defs.taste import embeddings
+from aperture_dagster.instance.pools import PRICES
+from aperture_dagster.library.prices import show
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources.prices import (
+    OFF,
+    ConfiguredModel,
+    configured_model,
+    costs,
+    estimate_usage,
+    refresh_offered,
+    refresh_prices,
+)
+from aperture_dagster.storage.prices import current_prices, last_list, read_disputes, read_offered
+from aperture_dagster.storage.versions import content_version
+
+SHOWN = 15
+TOKENIZER = "estimate from characters, checked against cl100k_base"
+
+ai_price_list = dg.AssetSpec(
+    "ai_price_list",
+    group_name="maintenance",
+    description="A public list of the prices of AI models.",
+    kinds={"json"},
+)
+
+
+class PricingConfig(dg.Config):
+    """Run configuration of the prices."""
+
+    accept_shorter_list: bool = False
+    """Accept a price list that lost more than a tenth of its entries."""
+
+
+@dg.asset(
+    group_name="maintenance",
+    deps=[ai_price_list, movies, series, enriched_metadata, embeddings, discovery_pool],
+    kinds={"postgres"},
+    pool=PRICES,
+    metadata={"dagster/table_name": "ai_prices"},
+)
+def ai_pricing(
+    context: dg.AssetExecutionContext,
+    config: PricingConfig,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """Prices of embedding and text models with their history, one row per model and change, in US dollars per million.
+
+    From a public price list, checked before it is believed; from the package for models that it lacks, and offline.
+    Shows what the configured embedding model costs for this library, and which models its endpoint offers.
+    """
+    with operator_errors(context, settings):
+        read = refresh_prices(settings, database, clock, accept_shorter=config.accept_shorter_list)
+        offered = refresh_offered(settings, database)
+        with database.transaction() as connection:
+            prices = current_prices(connection)
+            usage = estimate_usage(connection, clock.now())
+            version = content_version(connection, "ai_prices", columns=["provider", "model", "input_price"])
+    for what, trouble in (("Prices", read.trouble), ("The offered models", offered.trouble)):
+        if trouble is not None:
+            context.log.warning(f"{what} stay as they were: {trouble}")
+    configured = configured_model(settings, prices, offered.models)
+    rows = costs(usage, configured, prices, at_most=SHOWN)
+    changes = [
+        {
+            "model": model,
+            "provider": provider,
+            "usd_per_million": _shown(price.input),
+            "before": _shown(read.before[provider, model].price.input) if (provider, model) in read.before else "new",
+        }
+        for (provider, model), price in read.changed.items()
+    ]
+    metadata: dict[str, Any] = {
+        "dagster/row_count": len(prices),
+        "rows_written": len(read.changed),
+        "requests": read.requests + offered.requests,
+        "configured_model": configured.model,
+        "configured_price": f"{_shown(configured.price)}: {configured.why}",
+        "costs": table([{name: _shown(value) for name, value in row.items()} for row in rows]),
+        "texts": usage.texts,
+        "tokens": usage.tokens,
+        "tokenizer": TOKENIZER,
+        "rate_of_change": usage.why,
+        "disputed": read.disputed,
+        **problems_table(read.problems),
+    }
+    for name in ("usd_library", "usd_per_month"):
+        # Only what is known can be plotted.
+        if rows[0][name] is not None:
+            metadata[name] = float(rows[0][name])
+    if changes:
+        metadata["changes"] = table(changes[:SHOWN])
+    if offered.models is not None:
+        metadata["offered"] = len(offered.models)
+        metadata["offered_models"] = table([_offered_row(one) for one in offered.models[:SHOWN]])
+    notes = [f"{trouble.rstrip('.')}." for trouble in (read.trouble, offered.trouble) if trouble is not None]
+    if not settings.prices_download:
+        notes.append(OFF)
+    if notes:
+        metadata["note"] = " ".join(notes)
+    return materialized(context, metadata, version=version)
+
+
+@dg.asset_check(asset=ai_pricing, description="The price of the configured embedding model is known, or it is local.")
+def knows_the_configured_model(
+    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
+) -> dg.AssetCheckResult:
+    """Warn of a configured model whose price is unknown, and say what to set."""
+    configured = _configured(settings, database)
+    found = "" if configured.price is not None else f"The price of {configured.model} is unknown. {configured.why}"
+    metadata = {"model": configured.model, "provider": configured.provider or "unknown", "why": configured.why}
+    return warn_unless(not found, found, metadata)
+
+
+@dg.asset_check(asset=ai_pricing, description="No listed price of the configured provider's models is disputed.")
+def has_undisputed_prices(
+    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
+) -> dg.AssetCheckResult:
+    """Warn of listed prices that are not believed, of the provider in use; others are only counted and shown."""
+    provider = _configured(settings, database).provider
+    with database.transaction() as connection:
+        disputes = read_disputes(connection)
+    disputes.sort(key=lambda one: one["provider"] != provider)
+    concerned = [one for one in disputes if one["provider"] == provider]
+    found = ""
+    if concerned:
+        found = f"{len(concerned):,} listed prices of {provider} are not believed. "
+        found += f"{concerned[0]['model']}: {concerned[0]['reason']}. What was known before stays in use."
+    shown = table(disputes[:SHOWN], ["model", "provider", "reason", "disputed_since"])
+    return warn_unless(not found, found, {"disputed": len(disputes), "disputes": shown})
+
+
+@dg.asset_check(asset=ai_pricing, description="The price list was read the last time, unless it is switched off.")
+def has_read_the_price_list(
+    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
+) -> dg.AssetCheckResult:
+    """Warn of a price list that could not be read or was refused."""
+    with database.transaction() as connection:
+        last = last_list(connection)
+    trouble = last.get("trouble") if settings.prices_download else None
+    found = ""
+    if trouble:
+        found = f"{str(trouble).rstrip('.')}. Prices stay as they were. To do without the list, set "
+        found += "APERTURE_PRICES_DOWNLOAD to false."
+    metadata = {"last_read": last.get("read_at", "never"), "entries": last.get("entries", 0)}
+    return warn_unless(not found, found, metadata)
+
+
+def _configured(settings: Settings, database: Database) -> ConfiguredModel:
+    with database.transaction() as connection:
+        return configured_model(settings, current_prices(connection), read_offered(connection, settings.embedder_url))
+
+
+def _offered_row(one: Any) -> dict[str, Any]:
+    type_of = {True: "embedding", False: "other", None: "not told"}
+    return {"model": one.model, "type": type_of[one.is_embedding], "runs": "in a cloud" if one.is_remote else "there"}
+
+
+def _shown(value: Any) -> Any:
+    if value is None:
+        return "unknown"
+    return show(value) if isinstance(value, Decimal) else value
+
+
+PRICING_CHECKS = (knows_the_configured_model, has_undisputed_prices, has_read_the_price_list)
