@@ -135,7 +135,7 @@ def test_every_asset_says_its_grain(definitions: dg.Definitions):
     graph = definitions.resolve_asset_graph()
     for key in graph.materializable_asset_keys:
         said = (graph.get(key).description or "").lower()
-        assert re.search(r"\b(row each|one row|per user|a vector for each|titles per)\b", said), key
+        assert re.search(r"\b(row each|one row|per user|a vector for each|titles per|one file per)\b", said), key
 
 
 def test_per_user_assets_serve_all_users_in_one_run(definitions: dg.Definitions):
