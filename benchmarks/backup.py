@@ -33,7 +33,7 @@ FILL = Path(__file__).with_suffix(".sql")
 
 def main() -> int:
     """Fill a database, back it up, and print the figures and the verdict."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Measure how long a proven backup takes.")
     parser.add_argument("--movies", type=int, default=10_000)
     parser.add_argument("--episodes", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=50)
