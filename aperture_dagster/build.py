@@ -99,9 +99,9 @@ def build_groups(settings: Settings) -> list[Group]:
         taste.GROUP,
         popularity.group(settings),
         discovery.GROUP,
-        maintenance.GROUP,
-        # Last: it shows what the others made.
+        # After the others: it shows what they made.
         publishing.group(settings),
+        maintenance.GROUP,
     ]
 
 

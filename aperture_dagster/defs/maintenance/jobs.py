@@ -11,4 +11,11 @@ JOBS = (
         first_run=True,
         needs=("embeddings",),
     ),
+    Job(
+        "database_backup",
+        "Back up the product's database, prove that the backup restores, and delete the oldest ones.",
+        ("database_backup",),
+        # Before the night's jobs change anything.
+        cron="0 1 * * *",
+    ),
 )

@@ -1,0 +1,83 @@
+"""Measure how long a proven backup of a large household takes.
+
+    python benchmarks/backup.py [--movies 10000] [--episodes 100000] [--users 50]
+
+Fills an embedded database in a temporary folder with films, series, metadata, vectors, histories and lists, with texts
+as long and as hard to compress as real ones; makes a backup and proves it. The limit is 60 seconds on two cores; the
+exit code is 1 if it took longer, or the backup was not proven.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.settings import load_settings
+from aperture_dagster.storage.backup.create import create_backup
+from aperture_dagster.storage.backup.places import in_words
+from aperture_dagster.storage.connection import close_engine, open_engine, product_database_url
+from aperture_dagster.storage.embedded import release_embedded_server
+from aperture_dagster.storage.queries import execute, read_value
+
+LIMIT_SECONDS = 60.0
+EPISODES_PER_SERIES = 50
+PLAYS_PER_USER = 4000
+FILL = Path(__file__).with_suffix(".sql")
+
+
+def main() -> int:
+    """Fill a database, back it up, and print the figures and the verdict."""
+    parser = argparse.ArgumentParser(description="Measure how long a proven backup takes.")
+    parser.add_argument("--movies", type=int, default=10_000)
+    parser.add_argument("--episodes", type=int, default=100_000)
+    parser.add_argument("--users", type=int, default=50)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="aperture-benchmark-") as folder:
+        home = Path(folder) / "home"
+        settings = load_settings(home=home, timezone="UTC", backup_accept_unmounted=True)
+        url = product_database_url(settings)
+        try:
+            started = time.monotonic()
+            with open_engine(settings).begin() as connection:
+                _fill(connection, options.movies, options.episodes, options.users)
+                size = read_value(connection, "SELECT pg_database_size(current_database())")
+            print(f"Filled a database of {in_words(size)} in {time.monotonic() - started:.0f} s")
+            started = time.monotonic()
+            report = create_backup(settings, Clock(), reason="command")
+            seconds = time.monotonic() - started
+        finally:
+            close_engine(url)
+            release_embedded_server(home / "postgres")
+    manifest = report.backup.manifest
+    stages = ", ".join(f"{stage} {taken:.1f} s" for stage, taken in report.seconds.items())
+    print(
+        f"{manifest.fingerprint.rows:,} rows; {in_words(manifest.text_bytes)} of text, {in_words(manifest.bytes)} file"
+    )
+    print(f"{stages} on {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f})")
+    good = manifest.proven is not None and seconds < LIMIT_SECONDS
+    state = "proven" if manifest.proven else f"not proven: {manifest.unproven_because}"
+    print(f"{'ok' if good else 'MISSED'}: {seconds:.1f} s, {seconds / LIMIT_SECONDS:.2f} of the limit; {state}")
+    return 0 if good else 1
+
+
+def _fill(connection: Connection, movies: int, episodes: int, users: int) -> None:
+    series = max(episodes // EPISODES_PER_SERIES, 1)
+    share = PLAYS_PER_USER / (movies + series + series * EPISODES_PER_SERIES)
+    values = {
+        "movies": movies, "series": series, "per_series": EPISODES_PER_SERIES, "users": users, "share": min(share, 1),
+    }  # fmt: skip
+    for statement in FILL.read_text(encoding="utf-8").split(";\n"):
+        used = {name: value for name, value in values.items() if f":{name}" in statement}
+        if statement.strip():
+            execute(connection, statement, **used)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
