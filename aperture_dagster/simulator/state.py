@@ -210,6 +210,16 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         del self.users[user.id]
 
     @locked
+    def restore_user(self, user: ServerUser) -> None:
+        """Bring back a removed user under the old id, as a restored database of the server does.
+
+        Raises ValueError when the name is taken.
+        """
+        if user.name in self._users_by_name:
+            raise ValueError(f"there is a user named {user.name!r} already")
+        self.users[user.id] = self._users_by_name[user.name] = user
+
+    @locked
     def rename_user(self, name: str, new_name: str) -> None:
         """Rename a user; the id stays. Raises KeyError (no such user) or ValueError (name taken)."""
         if new_name in self._users_by_name:
