@@ -131,13 +131,16 @@ def test_a_user_is_one_person_from_the_first_day_to_the_last(household: Any, tmp
         assert home.shown() == {"Anna", "Benjamin"}
 
         # Limits.
-        state.change_user("Benjamin", max_parental_rating=12, blocked_tags=("gore",), is_hidden=True)
+        state.change_user("Benjamin", max_parental_rating=12, is_hidden=True)
+        state.restrict("Benjamin", blocked_tags=("gore",))
         home.sync()
         ben = home.row("Benjamin")
         assert (ben["max_parental_rating"], ben["blocked_tags"], ben["is_hidden"]) == (12, ["gore"], True)
-        state.change_user("Benjamin", max_parental_rating=None, blocked_tags=(), is_hidden=False)
+        state.change_user("Benjamin", max_parental_rating=None, is_hidden=False)
+        state.restrict("Benjamin")
         home.sync()
-        assert home.row("Benjamin")["max_parental_rating"] is None
+        ben = home.row("Benjamin")
+        assert (ben["max_parental_rating"], ben["blocked_tags"], ben["is_hidden"]) == (None, [], False)
 
         # Disabled, and enabled again.
         state.change_user("Benjamin", is_disabled=True)
