@@ -63,9 +63,7 @@ def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User
     if account is None:
         return f"{user.name} is not connected to Trakt; it stays here."
     with database.transaction() as connection:
-        people = participants(
-            read_users(connection), include=settings.include_users, exclude=settings.exclude_users
-        )
+        people = participants(read_users(connection), include=settings.include_users, exclude=settings.exclude_users)
     if user.user_id not in {one.user_id for one in people}:
         why = (
             "is no longer on the media server"

@@ -149,7 +149,10 @@ def operators_emails(users: Sequence[User], emails: Mapping[str, str]) -> dict[s
         holders = [
             user
             for user in users
-            if user.operators_email == email and _had(user, name) and user.name.casefold() not in names and not user.gone
+            if user.operators_email == email
+            and _had(user, name)
+            and user.name.casefold() not in names
+            and not user.gone
         ]
         for user in holders or meant[name]:
             (present if _has(user, name) else former)[user.user_id] = email
