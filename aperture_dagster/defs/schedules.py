@@ -13,7 +13,6 @@ from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 
-
 # A connection to the database that was lost is there again at the second look.
 LOOKS = 2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -47,6 +48,11 @@ def users_of_partitions(connection: Connection, keys: Collection[str]) -> dict[s
     """Read the users of partition keys, in the order of ``keys``; unknown keys are left out."""
     by_key = {user.partition_key: user for user in read_users(connection)}
     return {key: by_key[key] for key in keys if key in by_key}
+
+
+def new_partitions(connection: Connection, *, since: datetime) -> set[str]:
+    """Return the partition keys of users who were first seen since then."""
+    return set(connection.execute(select(users.c.partition_key).where(users.c.first_seen_at >= since)).scalars())
 
 
 def users_differ(connection: Connection, rows: Iterable[dict[str, Any]], *, on_server: Collection[str] | None) -> bool:
