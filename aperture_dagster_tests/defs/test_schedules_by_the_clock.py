@@ -6,6 +6,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -80,13 +81,17 @@ class Scheduler:
 
 
 @pytest.fixture
-def scheduler(make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Scheduler]]:
+def scheduler(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Scheduler]]:
     """Return a function that starts the scheduler of a household: the project's schedules, and two at half past two.
 
     With ``only_times``, the jobs do nothing and are always ready: what counts is when they start.
     """
     coordinator = {"module": "dagster._core.run_coordinator", "class": "QueuedRunCoordinator"}
     with dg.instance_for_test(overrides={"run_coordinator": coordinator}) as instance:
+        # Each tick would open an instance of its own, which takes longer than the rest.
+        monkeypatch.setattr(dg.DagsterInstance, "from_ref", lambda _: nullcontext(instance))
 
         def starting(*, only_times: bool = False, **overrides: Any) -> Scheduler:
             settings = make_settings(**SERVER | overrides)

@@ -289,7 +289,7 @@ def test_exist_for_every_user_names_those_who_take_part_and_have_no_list(househo
 def test_is_fresh_for_every_user_names_those_whom_the_last_night_left_out(household):
     clock = SetClock(datetime.now(UTC))
     with household(small_world(movies=20, users=3, plays=60), {"clock": clock}) as (simulator, home):
-        home.cycle(skip=("enrich_metadata", "enrich_mdblist", "generate_discovery_suggestions", "sync_libraries"))
+        home.cycle(skip=("enrich_mdblist", "generate_discovery_suggestions", "sync_libraries"))
         checked = ("taste_profiles", "recommendations", "shows_you_watch")
         for asset in checked:
             assert run_check(home, asset, "is_fresh_for_every_user").passed

@@ -153,14 +153,13 @@ def test_a_user_is_one_person_from_the_first_day_to_the_last(household: Any, tmp
         assert home.shown() == {"Anna", "Benjamin"}
 
         # Gone, and back again.
-        account = state.user_named("Benjamin")
         state.remove_user("Benjamin")
         assert home.sync() == []
         gone = home.row("Benjamin")
         assert gone["removed_at"] is not None and gone["email"] == "ben@home.example"
         assert home.home.everyone() == ["Anna"]
         assert home.shown() == {"Anna"}
-        state.restore_user(account)
+        state.restore_user("Benjamin")
         assert home.sync() == ["Ben"]
         back = home.row("Benjamin")
         assert {key: value for key, value in back.items() if key != "updated_at"} == {
