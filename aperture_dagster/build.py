@@ -24,7 +24,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.sensors import build_sensors
-from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings import Settings, SettingsError, load_settings
 from aperture_dagster.sources.services import Services
 from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.tables.base import column_schema
@@ -39,7 +39,7 @@ def build_definitions(
     parts by name, such as ``clock`` or ``embedders``.
 
     Raises:
-        SettingsError: a setting is misspelt or impossible.
+        SettingsError: a setting is misspelt or impossible, or names a job that does not exist.
         TypeError: a part of that name does not exist.
     """
     settings = settings or load_settings()
@@ -65,7 +65,8 @@ def build_definitions(
     specs = [spec for check in checks for spec in check.check_specs]
     daily = dg.AssetSelection.checks(*(spec.key for spec in specs if spec.automation_condition is not None))
     # What a job that is off does not make cannot be late.
-    active = [job for job in jobs if job.off_if(settings) is None]
+    active = [job for job in jobs if job.why_off(settings) is None]
+    _refuse_unknown_jobs(settings, jobs)
     built = {job.name: job.build(without=daily) for job in jobs}
     blocking = blocking_checks(checks)
     return dg.Definitions(
@@ -88,6 +89,15 @@ def build_definitions(
         # A step takes a few hundredths of a second this way; a process of its own costs two seconds.
         executor=dg.in_process_executor,
     )
+
+
+def _refuse_unknown_jobs(settings: Settings, jobs: Sequence[Job]) -> None:
+    names = [job.name for job in jobs if job.cron is not None]
+    for name in settings.schedules_off:
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(names)}."
+            raise SettingsError(f"APERTURE_SCHEDULES_OFF: no scheduled job is named {name!r}; {hint}")
 
 
 def build_groups(settings: Settings) -> list[Group]:

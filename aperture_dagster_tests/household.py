@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_definitions
-from aperture_dagster.defs.users import SCHEDULE_TAG
+from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database

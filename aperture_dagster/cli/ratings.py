@@ -20,6 +20,7 @@ from aperture_dagster.resources.providers import MediaServers
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.sources.server_ratings import ServerWrites, lacks_ratings, rate_on_server
 from aperture_dagster.sources.trakt import TraktAccounts
+from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.trakt_ratings import rate_here
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,9 @@ def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User
     account = trakt.account(user.user_id)
     if account is None:
         return f"{user.name} is not connected to Trakt; it stays here."
-    if not participants([user], include=settings.include_users, exclude=settings.exclude_users):
+    with database.transaction() as connection:
+        people = participants(read_users(connection), include=settings.include_users, exclude=settings.exclude_users)
+    if user.user_id not in {one.user_id for one in people}:
         why = (
             "is no longer on the media server"
             if user.gone

@@ -25,7 +25,8 @@ class Job:
     """A job of the operator's day.
 
     Args:
-        cron: when it starts, in the operator's time zone; None: never by the clock.
+        cron: when it starts, in the operator's time zone: every day, every so often, or on a weekday (0 is Sunday), as
+            in ``30 2 * * 0``; None: never by the clock.
         scope: what one run is about: everything, all users (the range of their partitions), one day, or newcomers.
         first_run: whether a new installation starts it at once instead of waiting for its hour.
         needs: assets that must have been materialized before that first run.
@@ -81,40 +82,52 @@ class Job:
         days = days_partitions(settings).get_partition_keys()
         return dg.RunRequest(job_name=self.name, tags=range_tags(days[0], days[-1]))
 
+    def why_off(self, settings: Settings) -> str | None:
+        """Return the reason if the settings switch the job off."""
+        if self.name in settings.schedules_off:
+            return f"Switched off: APERTURE_SCHEDULES_OFF names {self.name}."
+        return self.off_if(settings)
+
     def why_skip(self, instance: dg.DagsterInstance, settings: Settings, clock: Clock) -> str | None:
         """Look whether there is anything to do, and return the reason if not.
 
         Once a day, after a failure, and when the look itself fails, the run takes place and reports what is wrong.
         """
-        reason = self.off_if(settings) or self.idle_if(settings)
-        if reason is not None or self.skip_if is None:
+        reason = self.why_off(settings)
+        if reason is not None:
             return reason
+        try:
+            return self.idle_if(settings) or self._nothing_to_do(instance, settings, clock)
+        except Exception:
+            return None
+
+    def _nothing_to_do(self, instance: dg.DagsterInstance, settings: Settings, clock: Clock) -> str | None:
+        if self.skip_if is None:
+            return None
         runs = instance.get_run_records(dg.RunsFilter(job_name=self.name), limit=1)
         if not runs or runs[0].dagster_run.status != dg.DagsterRunStatus.SUCCESS:
             return None
         if clock.now() - runs[0].create_timestamp > FULL_RUN_EVERY:
             return None
-        try:
-            return self.skip_if(settings, clock)
-        except Exception:
-            return None
+        return self.skip_if(settings, clock)
 
     def freshness(self, timezone: str) -> dg.FreshnessPolicy | None:
         """Return how old the job's assets may become, from its cron; None without one.
 
-        What is made every night must have been made since the deadline of the day before. What is made more often may
-        miss a turn. A quiet job records everybody about once a day. A weekly job may miss one week.
+        What is made every night, or every week, must have been made since the last deadline but one. What is made more
+        often may miss a turn. A quiet job records everybody about once a day.
         """
         if self.cron is None:
             return None
-        if self.quiet:
+        minute, hour, _, _, weekday = self.cron.split()
+        weekly = weekday != "*"
+        if self.quiet and not weekly:
             return dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=30), fail_window=timedelta(hours=50))
-        minute, hour, *_, weekday = self.cron.split()
-        if weekday != "*":
-            return dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=15))
         if hour.isdigit():
-            deadline = f"{minute} {(int(hour) + NIGHTLY_GRACE_HOURS) % 24} * * *"
-            return _made_by(deadline, timezone)
+            days, hours = divmod(int(hour) + NIGHTLY_GRACE_HOURS, 24)
+            deadline = f"{minute} {hours} * * {(int(weekday) + days) % 7 if weekly else '*'}"
+            period = timedelta(days=7 if weekly else 1)
+            return _made_by(deadline, period, timezone)
         interval = timedelta(hours=1 if hour == "*" else int(hour.removeprefix("*/")))
         return dg.FreshnessPolicy.time_window(
             warn_window=2 * interval + timedelta(hours=1), fail_window=max(8 * interval, timedelta(hours=12))
@@ -122,6 +135,6 @@ class Job:
 
 
 @functools.cache
-def _made_by(deadline: str, timezone: str) -> dg.FreshnessPolicy:
-    """Return the policy of a daily deadline; cached, because Dagster checks it by a thousand turns of its cron."""
-    return dg.FreshnessPolicy.cron(deadline, lower_bound_delta=timedelta(days=1), timezone=timezone)
+def _made_by(deadline: str, period: timedelta, timezone: str) -> dg.FreshnessPolicy:
+    """Return the policy of a deadline; cached, because Dagster checks it by a thousand turns of its cron."""
+    return dg.FreshnessPolicy.cron(deadline, lower_bound_delta=period, timezone=timezone)

@@ -8,6 +8,9 @@ from aperture_dagster.settings import Settings, load_settings, project_root
 
 BEGIN = "<!-- jobs: written by python -m aperture_dagster.defs.reference -->"
 END = "<!-- end of jobs -->"
+WEEKDAYS = dict(
+    zip("0123456", ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"), strict=True)
+)
 
 
 def job_table(settings: Settings) -> str:
@@ -47,8 +50,11 @@ def _when(job: Job, automated: set[str]) -> str:
 def in_words(cron: str) -> str:
     """Say when a cron starts; one without a common phrase is shown as it is."""
     minute, hour, *days = cron.split()
+    at_a_time = minute.isdigit() and hour.isdigit()
+    if at_a_time and days[:2] == ["*", "*"] and days[2] in WEEKDAYS:
+        return f"{WEEKDAYS[days[2]]} {int(hour):02}:{int(minute):02}"
     if days == ["*", "*", "*"]:
-        if minute.isdigit() and hour.isdigit():
+        if at_a_time:
             return f"{int(hour):02}:{int(minute):02}"
         if minute == "0" and hour.startswith("*/"):
             return f"every {hour.removeprefix('*/')} hours"

@@ -5,16 +5,26 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from aperture_dagster.defs.failures import describe
 from aperture_dagster.defs.gates import BlockingChecks, why_blocked
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.instance.runs import run_under_way
+from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
+
+# A connection to the database that was lost is there again at the second look.
+LOOKS = 2
 
 
 def build_schedule(
     job: Job, settings: Settings, clock: Clock, upstream: Collection[dg.AssetKey], blocking: BlockingChecks
 ) -> dg.ScheduleDefinition:
-    """Define the schedule of a job, in the operator's time zone; ticks skip if ``upstream`` is not sound."""
+    """Define the schedule of a job, in the operator's time zone; ticks skip if ``upstream`` is not sound.
+
+    A tick never fails: Dagster would not repeat it, and the job would be lost until its next time. After downtime,
+    Dagster starts what was missed once, not once for every missed tick.
+    """
     timezone, status = settings.schedule_timezone, dg.DefaultScheduleStatus
 
     @dg.schedule(
@@ -28,11 +38,31 @@ def build_schedule(
     def start(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if settings.media_server_url is None:
             return dg.SkipReason("APERTURE_MEDIA_SERVER_URL is not set: there is no media server to work for.")
-        reason = why_blocked(context.instance, upstream, blocking) or job.why_skip(context.instance, settings, clock)
+        why = ""
+        for _ in range(LOOKS):
+            try:
+                return decide(context)
+            except Exception as error:
+                why = describe(error, settings)
+        return dg.SkipReason(
+            f"Could not look whether {job.name} may start: {why} It looks again at its next time; or start it by hand."
+        )
+
+    def decide(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        instance = context.instance
+        # What is switched off need not be sound.
+        reason = job.why_off(settings) or why_blocked(instance, upstream, blocking)
+        reason = reason or job.why_skip(instance, settings, clock)
         if reason is not None:
             return dg.SkipReason(reason)
         day = context.scheduled_execution_time.astimezone(ZoneInfo(timezone)).date()
-        request = job.run_request(context.instance, settings, day=day)
-        return request or dg.SkipReason("No users take part yet: run sync_users.")
+        request = job.run_request(instance, settings, day=day)
+        if request is None:
+            return dg.SkipReason("No users take part yet: run sync_users.")
+        run = run_under_way(instance, request, instance.get_dynamic_partitions(USERS))
+        if run is not None:
+            state = "queued" if run.status == dg.DagsterRunStatus.QUEUED else "in progress"
+            return dg.SkipReason(f"Run {run.run_id[:8]} of {job.name} is still {state}.")
+        return request
 
     return start

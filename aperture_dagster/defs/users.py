@@ -16,6 +16,7 @@ from aperture_dagster.defs.failures import (
     stack_trace,
 )
 from aperture_dagster.defs.reporting import SHOWN_NAMES, log_totals, table
+from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.library.people import User
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.resources.database import Database
@@ -30,7 +31,6 @@ from aperture_dagster.worklist.progress import Progress
 user_asset = functools.partial(
     dg.asset, partitions_def=users_partitions, backfill_policy=dg.BackfillPolicy.single_run(), output_required=False
 )
-SCHEDULE_TAG = "dagster/schedule_name"
 VERSION_TAG = "dagster/data_version"
 # These would hit every other user, too.
 SAME_FOR_EVERYBODY = (ServiceRefused, ServiceNotConfigured, ServicePaused, DatabaseError, FileError)

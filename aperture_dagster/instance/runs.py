@@ -9,6 +9,10 @@ from aperture_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_STAR
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 # Queued, being launched, running, being canceled.
 UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
+# Without those that were created and not yet queued: a tick that is resumed after a crash finds its own run so, and
+# then queues it.
+UNDER_WAY = [status for status in UNFINISHED if status != dg.DagsterRunStatus.NOT_STARTED]
+SCHEDULE_TAG = "dagster/schedule_name"
 
 
 def partitions_of_run(run: dg.DagsterRun, partitions: Sequence[str]) -> set[str]:
@@ -20,3 +24,23 @@ def partitions_of_run(run: dg.DagsterRun, partitions: Sequence[str]) -> set[str]
         stop = partitions.index(last) + 1 if last in partitions else len(partitions)
         return set(partitions[start:stop])
     return {run.tags.get(PARTITION_TAG, "")}.intersection(partitions)
+
+
+def run_under_way(instance: dg.DagsterInstance, request: dg.RunRequest, users: Sequence[str]) -> dg.DagsterRun | None:
+    """Return a run of the job that is queued or in progress and makes ``request`` pointless; None if there is none.
+
+    That is the schedule's last one, or one that somebody started for all that is requested: a run for one of the
+    ``users``, or for another day, holds nothing up.
+    """
+    for run in instance.get_runs(dg.RunsFilter(job_name=request.job_name, statuses=UNDER_WAY)):
+        if SCHEDULE_TAG in run.tags or _serves(run, request, users):
+            return run
+    return None
+
+
+def _serves(run: dg.DagsterRun, request: dg.RunRequest, users: Sequence[str]) -> bool:
+    if request.partition_key is not None:
+        first = run.tags.get(RANGE_START_TAG, run.tags.get(PARTITION_TAG, ""))
+        # Days, in the order of their names.
+        return first <= request.partition_key <= run.tags.get(RANGE_END_TAG, first)
+    return RANGE_START_TAG not in request.tags or partitions_of_run(run, users) >= set(users)

@@ -19,7 +19,7 @@ def build_first_sync_sensor(
     settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any], status: dg.DefaultSensorStatus
 ) -> dg.SensorDefinition:
     """Define the sensor, which starts each job with ``first_run`` until its assets have been materialized once."""
-    first = [job for job in jobs if job.first_run]
+    first = [job for job in jobs if job.first_run and job.why_off(settings) is None]
 
     @dg.sensor(
         name="first_sync_sensor",

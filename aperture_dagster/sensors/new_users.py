@@ -20,7 +20,7 @@ from aperture_dagster.storage.vectors import active_model
 def build_users_sensor(
     settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any], status: dg.DefaultSensorStatus
 ) -> dg.SensorDefinition:
-    """Define the sensor. Its cursor holds the users for whom a first list was requested since they joined."""
+    """Define the sensor. Its cursor holds who took part at the last look, and who still waits for a first list."""
     (first_list,) = (job for job in jobs if job.scope == "newcomers")
 
     @dg.sensor(
@@ -46,10 +46,9 @@ def build_users_sensor(
         busy = {key for run in unfinished for key in partitions_of_run(run, existing)}
         changes = partition_changes(wanted, existing, busy)
         partitions = [key for key in existing if key not in changes.remove] + changes.add
-        requested = set(json.loads(context.cursor or "[]")).intersection(wanted)
         served = instance.get_materialized_partitions(dg.AssetKey("recommendations"))
-        # Somebody who returns has been served before, long ago.
-        new = [key for key in wanted if key not in requested and (key in changes.add or key not in served)]
+        waiting, present = waiting_for_first_list(context.cursor, wanted, served)
+        new = [key for key in wanted if key in waiting]
         # A first run without vectors would fail, and there is only one: if it fails, the schedules go on from there.
         ranges = contiguous_ranges(partitions, new) if library_is_ready else []
         reason = None
@@ -58,7 +57,7 @@ def build_users_sensor(
         return dg.SensorResult(
             run_requests=[dg.RunRequest(tags=range_tags(first, last)) for first, last in ranges],
             skip_reason=reason,
-            cursor=json.dumps(sorted(requested.union(new) if ranges else requested)),
+            cursor=json.dumps({"present": present, "waiting": {} if ranges else waiting}),
             dynamic_partitions_requests=[
                 build(keys)
                 for build, keys in (
@@ -70,6 +69,22 @@ def build_users_sensor(
         )
 
     return users_sensor
+
+
+def waiting_for_first_list(
+    cursor: str | None, wanted: Sequence[str], served: Collection[str]
+) -> tuple[dict[str, bool], list[str]]:
+    """Return who waits for a first list, and who takes part, from the ``cursor`` of the last look.
+
+    The partition tells nothing: the sync of users adds it. Whoever waits may get a list meanwhile, and waits no longer;
+    but somebody who returns (marked true) was served long ago.
+    """
+    last = json.loads(cursor) if cursor else {"present": list(served), "waiting": {}}
+    waiting = {
+        key: returns for key, returns in last["waiting"].items() if key in wanted and (returns or key not in served)
+    }
+    waiting |= {key: key in served for key in wanted if key not in last["present"]}
+    return waiting, list(wanted)
 
 
 def contiguous_ranges(partitions: Sequence[str], chosen: Collection[str]) -> list[tuple[str, str]]:

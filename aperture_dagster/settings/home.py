@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from aperture_dagster.settings.types import Secret, SettingsGroup, TimeZone
+from aperture_dagster.settings.types import Names, Secret, SettingsGroup, TimeZone
 
 
 def host_timezone() -> str:
@@ -45,6 +45,8 @@ class RunSettings(SettingsGroup):
     """Time zone of the schedules. Default: the host's."""
     schedules_enabled: bool = True
     """Whether schedules and sensors start switched on; each can be switched in the UI."""
+    schedules_off: Names = ()
+    """Jobs that the clock does not start, such as `generate_discovery_suggestions`; they can be started by hand."""
     http_attempts: int = Field(default=5, ge=1, le=20)
     """Attempts per request, including the first."""
     http_retry_wait_seconds: PositiveFloat = 0.5

@@ -101,6 +101,7 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
         self.users: dict[str, ServerUser] = {}
         self._users_by_name: dict[str, ServerUser] = {}
         self._user_generations: dict[str, int] = {}
+        self._removed_users: dict[str, ServerUser] = {}
         for user in world.users:
             self._create_user(user)
         self.seerr = SeerrBook(self.settings, self.clock.now, self.titles, self.catalogue)
@@ -210,8 +211,19 @@ class SimulatorState(LibraryOperations, ListOperations, TraktOperations, SeerrOp
     @locked
     def remove_user(self, name: str) -> None:
         """Delete a user and their data. Raises KeyError when there is none of this name."""
-        user = self._users_by_name.pop(name)
+        user = self._removed_users[name] = self._users_by_name.pop(name)
         del self.users[user.id]
+
+    @locked
+    def restore_user(self, name: str) -> None:
+        """Bring back a removed user under the old id, as a restored database of the server does.
+
+        Raises KeyError (no such user was removed) or ValueError (name taken).
+        """
+        if name in self._users_by_name:
+            raise ValueError(f"there is a user named {name!r} already")
+        user = self._removed_users.pop(name)
+        self.users[user.id] = self._users_by_name[name] = user
 
     @locked
     def rename_user(self, name: str, new_name: str) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from aperture_dagster.library.access import Access
-from aperture_dagster.library.people import User
+from aperture_dagster.library.people import User, former_names
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.queries import execute
-from aperture_dagster.storage.tables import facts, users
+from aperture_dagster.storage.tables import facts, users, written_columns
 
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:
@@ -36,6 +37,8 @@ def read_users(connection: Connection) -> list[User]:
             row.max_parental_rating,
             Access(**{one.name: getattr(row, one.name) for one in fields(Access)}),
             gone=row.removed_at is not None,
+            former_names=tuple(row.former_names),
+            operators_email=row.email if row.email_source == "operator" else None,
         )
         for row in rows
     ]
@@ -45,6 +48,11 @@ def users_of_partitions(connection: Connection, keys: Collection[str]) -> dict[s
     """Read the users of partition keys, in the order of ``keys``; unknown keys are left out."""
     by_key = {user.partition_key: user for user in read_users(connection)}
     return {key: by_key[key] for key in keys if key in by_key}
+
+
+def new_partitions(connection: Connection, *, since: datetime) -> set[str]:
+    """Return the partition keys of users who were first seen since then."""
+    return set(connection.execute(select(users.c.partition_key).where(users.c.first_seen_at >= since)).scalars())
 
 
 def users_differ(connection: Connection, rows: Iterable[dict[str, Any]], *, on_server: Collection[str] | None) -> bool:
@@ -71,19 +79,23 @@ def write_users(
 
     Args:
         connection: inside a transaction.
-        rows: the columns of ``users`` except ``partition_key`` and ``removed_at``.
+        rows: the columns of ``users`` except ``partition_key``, ``former_names`` and ``removed_at``.
         still_there: ids that the server lists, unreadable users included; None if the list may be incomplete.
         key_for: returns the partition key of a new user, given (name, id, keys in use).
     """
     # Concurrent processes must not assign the same key to two new users.
     execute(connection, "LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
-    keys = {user.user_id: user.partition_key for user in read_users(connection)}
+    known = {user.user_id: user for user in read_users(connection)}
+    keys = {user_id: user.partition_key for user_id, user in known.items()}
     complete = []
     for row in rows:
-        if row["user_id"] not in keys:
-            keys[row["user_id"]] = key_for(row["name"], row["user_id"], set(keys.values()))
-        complete.append({**row, "partition_key": keys[row["user_id"]], "removed_at": None})
-    counts = upsert(connection, users, complete)
+        user_id, name = row["user_id"], row["name"]
+        if user_id not in keys:
+            keys[user_id] = key_for(name, user_id, set(keys.values()))
+        names = former_names(known[user_id], name) if user_id in known else ()
+        own = {"partition_key": keys[user_id], "former_names": [*names], "removed_at": None}
+        complete.append(row | own)
+    counts = upsert(connection, users, complete, columns=(*written_columns(users), "former_names"))
     if still_there is not None:
         statement = """
             UPDATE users SET removed_at = now(), updated_at = now()

@@ -11,8 +11,9 @@ import pytest
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.defs.reference import in_words
 from aperture_dagster.partitions import USERS
-from aperture_dagster.settings import Settings
+from aperture_dagster.settings import Settings, SettingsError
 
 SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key"}
 
@@ -156,8 +157,30 @@ def test_a_job_late_in_the_evening_has_its_deadline_after_midnight():
     )
 
 
-def test_a_weekly_job_may_miss_one_week():
-    weekly = Job("refresh_something", "Refresh something.", ("something",), cron="0 8 * * 1")
-    assert weekly.freshness("UTC") == dg.FreshnessPolicy.time_window(
-        warn_window=timedelta(days=8), fail_window=timedelta(days=15)
+@pytest.mark.parametrize(
+    ("cron", "deadline"), [("0 8 * * 0", "0 11 * * 0"), ("30 22 * * 6", "30 1 * * 0"), ("15 21 * * 3", "15 0 * * 4")]
+)
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_is_made_weekly_must_have_been_made_since_the_last_deadline(cron: str, deadline: str, quiet: bool):
+    weekly = Job("refresh_something", "Refresh something.", ("something",), cron=cron, quiet=quiet)
+    assert weekly.freshness("UTC") == dg.FreshnessPolicy.cron(
+        deadline, lower_bound_delta=timedelta(days=7), timezone="UTC"
     )
+    assert in_words(cron) == {"0": "Sunday 08:00", "6": "Saturday 22:30", "3": "Wednesday 21:15"}[cron[-1]]
+
+
+def test_a_job_that_is_switched_off_cannot_become_too_old_and_a_wrong_name_is_refused(make_settings):
+    def watched(**given: Any) -> set[str]:
+        graph = build_definitions(make_settings(**given)).resolve_asset_graph()
+        nodes = [graph.get(key) for key in graph.toposorted_asset_keys]
+        return {node.key.to_user_string() for node in nodes if node.freshness_policy is not None}
+
+    assert watched() - watched(schedules_off=["sync_movies"]) == {"movies"}
+    with pytest.raises(SettingsError, match=r"APERTURE_SCHEDULES_OFF.*'sync_movie'; did you mean 'sync_movies'"):
+        build_definitions(make_settings(schedules_off=["sync_movie"]))
+
+
+def test_a_switched_off_job_is_not_started_by_the_first_sync_either(make_settings):
+    repository = build_definitions(make_settings(schedules_off=["sync_movies"])).get_repository_def()
+    jobs = {job.name for job in repository.get_sensor_def("first_sync_sensor").jobs}
+    assert "sync_movies" not in jobs and "sync_series" in jobs

@@ -12,7 +12,7 @@ import pytest
 
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.defs.taste import profiles
-from aperture_dagster.defs.users import SCHEDULE_TAG
+from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.simulator.state import SimulatorState
 from aperture_dagster.simulator.world import Play, World

@@ -9,13 +9,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from aperture_dagster.defs.freshness import LIMIT
 from aperture_dagster.simulator.faults import FaultRule
-from aperture_dagster.simulator.world import Play
+from aperture_dagster.simulator.world import Play, WorldUser
 from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.storage.enrichment import value_ranges
 from aperture_dagster_tests.e2e.library import Library, losing_rows, title, titles
 from aperture_dagster_tests.e2e.worlds import small_world
-from aperture_dagster_tests.household import Household, failures, run_check
+from aperture_dagster_tests.household import Household, SetClock, failures, run_check
 
 pytestmark = pytest.mark.e2e
 
@@ -283,3 +284,35 @@ def test_exist_for_every_user_names_those_who_take_part_and_have_no_list(househo
         for user in others:
             home.must("generate_recommendations", partition=user)
         assert run_check(home, "recommendations", "exist_for_every_user").passed
+
+
+def test_is_fresh_for_every_user_names_those_whom_the_last_night_left_out(household):
+    clock = SetClock(datetime.now(UTC))
+    with household(small_world(movies=20, users=3, plays=60), {"clock": clock}) as (simulator, home):
+        home.cycle(skip=("enrich_mdblist", "generate_discovery_suggestions", "sync_libraries"))
+        checked = ("taste_profiles", "recommendations", "shows_you_watch")
+        for asset in checked:
+            assert run_check(home, asset, "is_fresh_for_every_user").passed
+        # The next night serves all but one; somebody joins who has nothing yet.
+        evening = datetime.now(UTC)
+        first, second, third = home.everyone()
+        for user in (first, third):
+            home.must("generate_recommendations", partition=user)
+            home.must("sync_watching_libraries", partition=user)
+        simulator.state.add_user(WorldUser("Newcomer"))
+        home.must("sync_users")
+        clock.moment = evening + LIMIT
+        for asset in checked:
+            stale = run_check(home, asset, "is_fresh_for_every_user")
+            assert (stale.passed, stale.severity) == (False, WARN), asset
+            assert f"Not made for more than a day: {second}. See the last run of " in (stale.description or "")
+        home.must("generate_recommendations", partition=second)
+        assert run_check(home, "recommendations", "is_fresh_for_every_user").passed
+        # A day later it is everybody, the newcomer included; unless the operator wants it so.
+        clock.moment += timedelta(days=1)
+        stale = run_check(home, "recommendations", "is_fresh_for_every_user")
+        assert stale.metadata["stale_users"].value == 4
+        off = home.settings.model_copy(update={"schedules_off": ("generate_recommendations",)})
+        assert run_check(
+            Household(off, home.instance, clock=clock), "recommendations", "is_fresh_for_every_user"
+        ).passed

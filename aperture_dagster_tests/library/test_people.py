@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -11,7 +12,9 @@ from aperture_dagster.library.access import Access
 from aperture_dagster.library.people import (
     MAX_KEY_LENGTH,
     User,
+    as_listed,
     email_of,
+    operators_emails,
     participants,
     partition_changes,
     partition_key,
@@ -121,9 +124,85 @@ def test_without_users_all_idle_partitions_are_removed():
 
 @pytest.mark.parametrize("hint", [None, "", "ann", "ann@home", "a b@c.d", "@x.y"])
 def test_an_invalid_hint_is_not_used_as_an_email(hint: str | None):
-    assert email_of("ann", hint, {}) == (None, None)
+    assert email_of(None, hint) == (None, None)
 
 
 def test_the_operators_email_wins_over_the_servers():
-    assert email_of("Ann", "ann@server.example", {"ann": "ann@home.example"}) == ("ann@home.example", "operator")
-    assert email_of("Bob", "bob@server.example", {"ann": "x@y.z"}) == ("bob@server.example", "media_server")
+    assert email_of("ann@home.example", "ann@server.example") == ("ann@home.example", "operator")
+    assert email_of(None, "bob@server.example") == ("bob@server.example", "media_server")
+
+
+class Accounts:
+    """Accounts of a server by id; each sync sees their names, and what the operator's settings say."""
+
+    def __init__(self) -> None:
+        self.users: list[User] = []
+
+    def sync(self, emails: dict[str, str] | None = None, /, **names: str) -> dict[str, str]:
+        """Read the accounts; return the operator's addresses by id."""
+        listed = as_listed(self.users, names, set(names))
+        given = operators_emails(listed, emails or {})
+        self.users = [replace(user, operators_email=given.get(user.user_id)) for user in listed]
+        return given
+
+    def include(self, *names: str) -> set[str]:
+        return {user.user_id for user in participants(self.users, include=names, exclude=())}
+
+    def exclude(self, *names: str) -> set[str]:
+        return {user.user_id for user in participants(self.users, include=(), exclude=names)}
+
+
+def test_an_address_stays_with_the_person_who_is_renamed():
+    accounts, home = Accounts(), {"ANN": "ann@home.example"}
+    assert accounts.sync(home, a="ann", b="bob") == {"a": "ann@home.example"}
+    for name in ("Annabel", "Anna", "Annabel", "ann"):
+        assert accounts.sync(home, a=name, b="bob") == {"a": "ann@home.example"}
+    # Not even somebody else of that name gets it.
+    assert accounts.sync(home, a="Annabel", b="ann") == {"a": "ann@home.example"}
+    # The operator says who is meant.
+    both = {"ann": "ann@home.example", "annabel": "annabel@home.example"}
+    assert accounts.sync(both, a="Annabel", b="ann") == {"a": "annabel@home.example", "b": "ann@home.example"}
+
+
+def test_an_address_goes_with_its_mapping_and_changes_with_it_even_under_a_former_name():
+    accounts = Accounts()
+    accounts.sync({"ann": "old@home.example"}, a="ann")
+    assert accounts.sync({"ann": "new@home.example"}, a="Annabel") == {"a": "new@home.example"}
+    assert accounts.sync({}, a="Annabel") == {}
+
+
+def test_a_new_account_with_the_name_of_one_that_is_gone_gets_its_address():
+    accounts, home = Accounts(), {"ann": "ann@home.example"}
+    accounts.sync(home, a="ann")
+    assert accounts.sync(home, b="ann") == {"b": "ann@home.example"}
+
+
+def test_two_users_may_share_an_address():
+    accounts, home = Accounts(), {"ann": "us@home.example", "bob": "us@home.example"}
+    accounts.sync(home, a="ann", b="bob")
+    assert accounts.sync(home, a="Annabel", b="bob") == dict.fromkeys("ab", "us@home.example")
+
+
+def test_a_renamed_user_is_still_included_or_excluded():
+    accounts = Accounts()
+    accounts.sync(a="ann", b="bob")
+    accounts.sync(a="Annabel", b="bob")
+    assert accounts.include("ann") == accounts.include("annabel") == {"a"}
+    assert accounts.exclude("ann") == accounts.exclude("annabel") == {"b"}
+
+
+def test_a_name_means_who_has_it_now_before_who_had_it():
+    accounts = Accounts()
+    accounts.sync(a="guest", b="bob")
+    accounts.sync(a="Tom", b="bob", c="guest")
+    assert accounts.exclude("guest") == {"a", "b"}
+    # Who is gone has no claim to the name.
+    accounts.sync(a="Tom", b="bob")
+    assert accounts.exclude("guest") == {"b"}
+
+
+def test_a_setting_whose_names_match_nobody_includes_nobody():
+    accounts = Accounts()
+    accounts.sync(a="ann")
+    assert accounts.include("nobody") == set()
+    assert accounts.exclude("nobody") == {"a"}

@@ -74,10 +74,11 @@ def _new_title(kind: str, number: int, at: datetime) -> dict[str, Any]:
 class StandIns:
     """The stand-ins in a process of their own, and their control interface."""
 
-    def __init__(self, folder: Path) -> None:
-        world = f"generated:movies={MOVIES},series={SERIES},episodes={EPISODES},plays={HISTORY},seed=3"
+    def __init__(self, folder: Path, *, movies: int = MOVIES, series: int = SERIES, users: int = USERS) -> None:
+        episodes, plays = series * EPISODES // SERIES, users * HISTORY // USERS
+        world = f"generated:movies={movies},series={series},episodes={episodes},plays={plays},seed=3"
         port, log = folder / "port", (folder / "stand-ins.log").open("w+", encoding="utf-8")
-        command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world, "--users", str(USERS)]
+        command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world, "--users", str(users)]
         command += ["--omdb-daily-limit", "100000", "--mdblist-daily-limit", "100000"]
         command += ["--port-file", str(port), "--parent-pid", str(os.getpid())]
         self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)

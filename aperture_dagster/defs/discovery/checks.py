@@ -8,6 +8,7 @@ import dagster as dg
 from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.discovery.candidates import discovery_candidates
 from aperture_dagster.defs.discovery.pool import discovery_pool
+from aperture_dagster.defs.freshness import fresh_for_every_user
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.library.suitability import why_not_for_user
 from aperture_dagster.partitions import USERS
@@ -123,4 +124,10 @@ def have_vectors(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     return warn_unless(not without, found if without else "", {"titles": titles, "without_a_vector": without})
 
 
-CHECKS = (have_vectors, hold_nothing_known, stay_within_parental_limits, exist_for_every_user)
+CHECKS = (
+    have_vectors,
+    hold_nothing_known,
+    stay_within_parental_limits,
+    exist_for_every_user,
+    fresh_for_every_user(discovery_candidates, "generate_discovery_suggestions"),
+)

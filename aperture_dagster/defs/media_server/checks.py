@@ -5,6 +5,7 @@ import dagster as dg
 from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.media_server.catalogue import episodes, movies, series
 from aperture_dagster.defs.media_server.history import watch_history
+from aperture_dagster.defs.media_server.people import match_the_settings
 from aperture_dagster.defs.reporting import latest_numbers, markdown_table, warn_unless
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
@@ -85,5 +86,6 @@ CHECKS = [
     _is_not_empty(episodes, "episodes", "episodes", "series"),
     *(_is_readable(asset, what) for asset, what in ((movies, "films"), (series, "series"), (episodes, "episodes"))),
     have_provider_ids,
+    match_the_settings,
     is_fresh_for_every_user,
 ]

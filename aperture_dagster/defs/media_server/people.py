@@ -1,6 +1,7 @@
 """Who uses the media server."""
 
-from collections.abc import Collection
+import difflib
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,9 +9,25 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.defs.media_server.server import media_server
-from aperture_dagster.defs.reporting import materialized, problems_table, table, warn_of_unreadable
+from aperture_dagster.defs.reporting import (
+    markdown_table,
+    materialized,
+    problems_table,
+    table,
+    warn_of_unreadable,
+    warn_unless,
+)
 from aperture_dagster.instance.pools import MEDIA_SERVER
-from aperture_dagster.library.people import email_of, participants, partition_key
+from aperture_dagster.library.people import (
+    User,
+    as_listed,
+    email_of,
+    is_email,
+    operators_emails,
+    participants,
+    partition_key,
+    users_named,
+)
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -44,8 +61,9 @@ def users(
 ) -> dg.MaterializeResult:
     """Every user of the media server, one row each.
 
-    Read whole every time. A user who is gone is kept, with the date, and comes back as the same record. Users who take
-    part have a partition, added here; the sensor removes partitions and serves newcomers.
+    Read whole every time. A user who is gone is kept, with the date, and comes back as the same record; one who is
+    renamed stays the same person, also for the settings. Users who take part have a partition, added here; the sensor
+    removes partitions and serves newcomers.
     """
     with operator_errors(context, settings), media_servers.open() as server:
         page = server.users()
@@ -53,13 +71,14 @@ def users(
             raise BadAnswer("The media server lists no users; it always has one. Nothing was changed.")
         warn_of_unreadable(context, "users", page.problems, read=len(page.records))
         with database.transaction() as connection:
-            rows = user_rows(page, settings, published_library_ids(connection))
+            rows = user_rows(page, settings, published_library_ids(connection), known=read_users(connection))
             counts = write_users(connection, rows, still_there=ids_on_server(page), key_for=partition_key)
             stored = read_users(connection)
             version = content_version(connection, "users", columns=ACCESS_COLUMNS)
         taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
         partaking = [user.partition_key for user in taking_part]
         context.instance.add_dynamic_partitions(USERS, partaking)
+    sources = {row["user_id"]: row["email_source"] for row in rows}
     shown = [
         {
             "name": user.name,
@@ -68,6 +87,8 @@ def users(
             "administrator": user.is_administrator,
             "disabled": user.is_disabled,
             "parental_limit": user.max_parental_rating,
+            "email_from": sources.get(user.user_id),
+            "formerly": ", ".join(user.former_names) or None,
             "gone": user.gone,
         }
         for user in stored
@@ -82,16 +103,20 @@ def users(
     return materialized(context, metadata | problems_table(page.problems), version=version)
 
 
-def user_rows(page: Page[ServerUser], settings: Settings, published: Collection[str]) -> list[dict[str, Any]]:
-    """Return the rows of the users that could be read.
+def user_rows(
+    page: Page[ServerUser], settings: Settings, published: Collection[str], *, known: Sequence[User]
+) -> list[dict[str, Any]]:
+    """Return the rows of the users that could be read; ``known`` are all that were stored so far.
 
     Published libraries do not count among a user's libraries: who may see them follows from the lists, and must not
     change the lists.
     """
+    listed = as_listed(known, {user.user_id: user.name for user in page.records}, ids_on_server(page))
+    emails = operators_emails(listed, settings.user_emails)
     rows = []
     for user in page.records:
         row = asdict(user)
-        email, source = email_of(user.name, row.pop("email_hint"), settings.user_emails)
+        email, source = email_of(emails.get(user.user_id), row.pop("email_hint"))
         lists = {name: list(value) for name, value in row.items() if isinstance(value, tuple)}
         lists["library_ids"] = [one for one in user.library_ids if one not in published]
         rows.append(row | lists | {"email": email, "email_source": source})
@@ -116,6 +141,52 @@ def no_user_changed(settings: Settings, clock: Clock) -> str | None:
     database = Database(settings)
     page = read_users_once(settings, database)
     with database.transaction() as connection:
-        rows = user_rows(page, settings, published_library_ids(connection))
+        rows = user_rows(page, settings, published_library_ids(connection), known=read_users(connection))
         changed = users_differ(connection, rows, on_server=ids_on_server(page))
     return None if changed or page.problems else "No user changed since the last run."
+
+
+@dg.asset_check(
+    asset=users, description="Every name in the settings is that of a user, and somebody takes part in the household."
+)
+def match_the_settings(
+    settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
+) -> dg.AssetCheckResult:
+    """Warn of names that no user ever had, of addresses that are none, and when nobody takes part."""
+    with database.transaction() as connection:
+        stored = read_users(connection)
+    given = {
+        "APERTURE_INCLUDE_USERS": settings.include_users,
+        "APERTURE_EXCLUDE_USERS": settings.exclude_users,
+        "APERTURE_USER_EMAILS": tuple(settings.user_emails),
+    }
+    problems, notes = [], []
+    for setting, names in given.items():
+        for name, meant in users_named(stored, names).items():
+            if not meant:
+                nearest = difflib.get_close_matches(name, [user.name for user in stored], 1)
+                hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
+                problems.append(f"{setting} names {name!r}, but no user has or had that name{hint}")
+            notes += [_note(setting, name, user) for user in meant if _note(setting, name, user)]
+    problems += [
+        f"APERTURE_USER_EMAILS: {email!r} of {name!r} is not an e-mail address."
+        for name, email in settings.user_emails.items()
+        if not is_email(email)
+    ]
+    taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
+    if not taking_part:
+        problems.append("Nobody takes part: all users are disabled, gone, excluded or not included.")
+    metadata = {
+        "taking_part": len(taking_part),
+        "names": markdown_table([{"problem": one} for one in problems] + [{"note": one} for one in notes]),
+    }
+    return warn_unless(not problems, " ".join(problems or notes), metadata)
+
+
+def _note(setting: str, name: str, user: User) -> str:
+    """Say what an operator may want to change in a setting that means this user; empty if nothing."""
+    if user.gone:
+        return f"{setting} names {name!r}, who is no longer on the server."
+    if user.name.casefold() != name.casefold():
+        return f"{setting} names {name!r}, who is called {user.name!r} now."
+    return ""

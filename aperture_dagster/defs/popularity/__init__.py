@@ -1,5 +1,6 @@
 """What the household as a whole watches, and the series that each user watches."""
 
+from aperture_dagster.defs.freshness import fresh_for_every_user
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.popularity.jobs import JOBS
 from aperture_dagster.defs.popularity.shows_you_watch import lead_to_unwatched_episodes, shows_you_watch
@@ -11,4 +12,8 @@ __all__ = ["group", "shows_you_watch"]
 
 def group(settings: Settings) -> Group:
     """The group, with days of the operator's time zone, and Top Picks from the configured sources."""
-    return Group(assets=(top_picks_asset(settings), shows_you_watch), checks=(lead_to_unwatched_episodes,), jobs=JOBS)
+    return Group(
+        assets=(top_picks_asset(settings), shows_you_watch),
+        checks=(lead_to_unwatched_episodes, fresh_for_every_user(shows_you_watch, "sync_watching_libraries")),
+        jobs=JOBS,
+    )

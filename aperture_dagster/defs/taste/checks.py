@@ -3,8 +3,10 @@
 import dagster as dg
 
 from aperture_dagster.automation import daily_check
+from aperture_dagster.defs.freshness import fresh_for_every_user
 from aperture_dagster.defs.reporting import table, warn_unless
 from aperture_dagster.defs.taste.embeddings import embeddings
+from aperture_dagster.defs.taste.profiles import taste_profiles
 from aperture_dagster.defs.taste.recommendations import recommendations
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.database import Database
@@ -64,4 +66,9 @@ def exist_for_every_user(
     return warn_unless(not without, found, metadata | ({"lists": table(sizes)} if without else {}))
 
 
-CHECKS = (cover_the_library, hold_nothing_watched, exist_for_every_user)
+CHECKS = (
+    cover_the_library,
+    hold_nothing_watched,
+    exist_for_every_user,
+    *(fresh_for_every_user(asset, "generate_recommendations") for asset in (taste_profiles, recommendations)),
+)

@@ -26,6 +26,7 @@ users = sa.Table(
     sa.Column("first_seen_at", Moment, nullable=False, server_default=sa.text("now()")),
     sa.Column("updated_at", Moment, nullable=False, server_default=sa.text("now()")),
     sa.Column("removed_at", Moment),
+    sa.Column("former_names", sa.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),
     comment="One row per user ever seen on the media server; removed_at is set if the server no longer lists them.",
 )
 

@@ -54,6 +54,8 @@ COMMENT ON COLUMN ai_offered_models.is_embedding IS 'null: the endpoint does not
 COMMENT ON COLUMN ai_offered_models.is_remote IS 'listed by a local server that passes requests on';
 
 -- Users
+ALTER TABLE users ADD COLUMN former_names TEXT[] NOT NULL DEFAULT '{}'::text[];
+CREATE OR REPLACE VIEW present_users AS SELECT * FROM users WHERE removed_at IS NULL;
 
 -- Alerts
 

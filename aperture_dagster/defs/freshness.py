@@ -1,0 +1,64 @@
+"""How old what was made for each user is: Dagster's freshness knows only the asset as a whole."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from aperture_dagster.automation import daily_check
+from aperture_dagster.defs.jobs import NIGHTLY_GRACE_HOURS
+from aperture_dagster.defs.reporting import markdown_table, warn_unless
+from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.people import new_partitions, users_of_partitions
+
+LIMIT = timedelta(hours=24 + NIGHTLY_GRACE_HOURS)
+NAMED = 5
+
+
+def fresh_for_every_user(asset: dg.AssetsDefinition, job: str) -> dg.AssetChecksDefinition:
+    """Make the check that names the users for whom the nightly ``job`` has not made ``asset`` in the last night.
+
+    It goes by the materializations, which such a job records for everybody, also when nothing changed. New users have
+    a day's time.
+    """
+
+    @daily_check(
+        asset=asset,
+        name="is_fresh_for_every_user",
+        description="It was made for every user who takes part since the last night but one.",
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext,
+        settings: dg.ResourceParam[Settings],
+        database: dg.ResourceParam[Database],
+        clock: dg.ResourceParam[Clock],
+    ) -> dg.AssetCheckResult:
+        """Name the users whose part is older than a day and the time that the job may take."""
+        if job in settings.schedules_off:
+            return dg.AssetCheckResult(passed=True, description=f"APERTURE_SCHEDULES_OFF names {job}: made by hand.")
+        since = clock.now() - LIMIT
+        partitions = context.instance.get_dynamic_partitions(USERS)
+        made = _made_since(context.instance, asset.key, since)
+        with database.transaction() as connection:
+            users, new = users_of_partitions(connection, partitions), new_partitions(connection, since=since)
+        old = [key for key in users if key not in made and key not in new]
+        rows = [{"user": users[key].name, "made_at": _last_made(context.instance, asset.key, key)} for key in old]
+        named = ", ".join(row["user"] for row in rows[:NAMED]) + (" and others" if len(rows) > NAMED else "")
+        found = f"Not made for more than a day: {named}. See the last run of {job}." if rows else ""
+        return warn_unless(not rows, found, {"stale_users": len(rows), "users": markdown_table(rows)})
+
+    return check
+
+
+def _made_since(instance: dg.DagsterInstance, asset: dg.AssetKey, since: datetime) -> set[str]:
+    """Return the partitions that were materialized since then, in two short queries."""
+    before = dg.AssetRecordsFilter(asset, before_timestamp=since.timestamp())
+    last = instance.fetch_materializations(before, limit=1).records
+    return instance.get_materialized_partitions(asset, after_cursor=last[0].storage_id if last else None)
+
+
+def _last_made(instance: dg.DagsterInstance, asset: dg.AssetKey, partition: str) -> str:
+    records = instance.fetch_materializations(dg.AssetRecordsFilter(asset, [partition]), limit=1).records
+    return datetime.fromtimestamp(records[0].timestamp, UTC).isoformat(timespec="minutes") if records else "never"

@@ -1,0 +1,211 @@
+"""The life of a user: joins, is renamed, disabled, gone and back again, and stays one person all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.build import all_jobs
+from aperture_dagster.partitions import RANGE_START_TAG
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
+from aperture_dagster.storage.vectors import activate_model, register_model
+from aperture_dagster_tests.e2e.publishing import Publishing, publishing
+from aperture_dagster_tests.household import Household, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+EMAILS = {"Ben": "ben@home.example"}
+
+
+class Life:
+    """A household that publishes, at which the daemon looks after each sync."""
+
+    def __init__(self, place: Publishing) -> None:
+        self.place, self.state = place, place.state
+        self.served: set[str] = set()
+        self.cursor: str | None = None
+
+    @property
+    def home(self) -> Household:
+        return self.place.home
+
+    def sync(self) -> list[str]:
+        """Sync, let the sensor look, and publish; return who gets a first list. A second sync has nothing to do."""
+        home = self.home
+        home.must("sync_users")
+        (job,) = (job for job in all_jobs(home.settings) if job.name == "sync_users")
+        assert job.why_skip(home.instance, home.settings, Clock()) == "No user changed since the last run."
+        assert metadata_of(home.must("sync_users"), "users")["rows_written"] == 0
+        newcomers = self._look()
+        for key in newcomers:
+            home.instance.report_runless_asset_event(dg.AssetMaterialization("recommendations", partition=key))
+        self.place.must_publish()
+        return newcomers
+
+    def _look(self) -> list[str]:
+        with dg.build_sensor_context(
+            instance=self.home.instance,
+            definitions=self.home.definitions,
+            resources={"database": self.home.database},
+            cursor=self.cursor,
+        ) as context:
+            data = self.home.definitions.get_repository_def().get_sensor_def("users_sensor").evaluate_tick(context)
+        self.cursor = data.cursor
+        for request in data.dynamic_partitions_requests or ():
+            for key in request.partition_keys:
+                if isinstance(request, dg.AddDynamicPartitionsRequest):
+                    self.home.instance.add_dynamic_partitions(request.partitions_def_name, [key])
+                else:
+                    self.home.instance.delete_dynamic_partition(request.partitions_def_name, key)
+        return [request.tags[RANGE_START_TAG] for request in data.run_requests or ()]
+
+    def row(self, name: str) -> dict[str, Any]:
+        """The user of this name who is on the server, or else who was."""
+        rows = self.home.rows("SELECT * FROM users WHERE name = :name ORDER BY removed_at NULLS FIRST", name=name)
+        return rows[0]
+
+    def shown(self) -> set[str]:
+        """The libraries of recommended films on the server."""
+        return {name.partition("'")[0] for name in self.place.libraries() if name.endswith("AI Picks - Movies")}
+
+    def check(self) -> dg.AssetCheckEvaluation:
+        """The check of the names in the settings, as of a new sync."""
+        evaluations = self.home.must("sync_users").get_asset_check_evaluations()
+        (found,) = (one for one in evaluations if one.check_name == "match_the_settings")
+        return found
+
+    def use(self, **changed: Any) -> None:
+        """Restart with other settings."""
+        self.place.use(self.home.settings.model_copy(update=changed))
+
+
+@contextmanager
+def life(household: Any, tmp_path: Path, server: str, **settings: Any) -> Iterator[Life]:
+    """Anna, Ben and Cleo; Ben has an address of the operator, Cleo does not take part."""
+    films = [
+        WorldTitle(f"movie:{n}", "movie", f"Film {n}", 2000 + n, tmdb_id=1000 + n, official_rating="PG")
+        for n in range(1, 5)
+    ]
+    users = [WorldUser("Anna", is_administrator=True), WorldUser("Ben"), WorldUser("Cleo")]
+    given = {"user_emails": EMAILS, "exclude_users": ("cleo",)} | settings
+    with publishing(household, World("a home", films, users=users), tmp_path, server=server, **given) as place:
+        one = Life(place)
+        with place.home.database.transaction() as connection:
+            register_model(connection, "model", 3)
+            activate_model(connection, "model")
+        place.synced()
+        place.recommend("Anna", "Film 1", "Film 2")
+        place.recommend("Ben", "Film 3", "Film 4")
+        assert one.sync() == ["Anna"], "one run serves both, from Anna to Ben"
+        assert place.home.everyone() == ["Anna", "Ben"]
+        assert one.shown() == {"Anna", "Ben"}
+        yield one
+
+
+@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+def test_a_user_is_one_person_from_the_first_day_to_the_last(household: Any, tmp_path: Path, server: str):
+    with life(household, tmp_path, server) as home:
+        state, before = home.state, home.row("Ben")
+        assert (before["email"], before["email_source"]) == ("ben@home.example", "operator")
+        anna = home.row("Anna")
+        # Only Emby knows an address, that of the linked account.
+        assert (anna["email"], anna["email_source"]) == (
+            ("anna@example.org", "media_server") if server == "emby" else (None, None)
+        )
+        assert home.row("Cleo")["email"] is None, "the name of a linked account need not be an address"
+
+        # Renamed: the same person, with partition and address; nobody takes part because of a new name.
+        state.rename_user("Ben", "Benjamin")
+        state.rename_user("Cleo", "Cleopatra")
+        assert home.sync() == []
+        ben = home.row("Benjamin")
+        assert (ben["user_id"], ben["partition_key"]) == (before["user_id"], "Ben")
+        assert (ben["email"], ben["former_names"]) == ("ben@home.example", ["Ben"])
+        assert home.home.everyone() == ["Anna", "Ben"]
+        assert home.shown() == {"Anna", "Benjamin"}
+
+        # Limits.
+        state.change_user("Benjamin", max_parental_rating=12, is_hidden=True)
+        state.restrict("Benjamin", blocked_tags=("gore",))
+        home.sync()
+        ben = home.row("Benjamin")
+        assert (ben["max_parental_rating"], ben["blocked_tags"], ben["is_hidden"]) == (12, ["gore"], True)
+        state.change_user("Benjamin", max_parental_rating=None, is_hidden=False)
+        state.restrict("Benjamin")
+        home.sync()
+        ben = home.row("Benjamin")
+        assert (ben["max_parental_rating"], ben["blocked_tags"], ben["is_hidden"]) == (None, [], False)
+
+        # Disabled, and enabled again.
+        state.change_user("Benjamin", is_disabled=True)
+        assert home.sync() == []
+        assert home.home.everyone() == ["Anna"]
+        assert home.shown() == {"Anna"}
+        state.change_user("Benjamin", is_disabled=False)
+        assert home.sync() == ["Ben"]
+        assert home.home.everyone() == ["Anna", "Ben"]
+        assert home.shown() == {"Anna", "Benjamin"}
+
+        # Gone, and back again.
+        state.remove_user("Benjamin")
+        assert home.sync() == []
+        gone = home.row("Benjamin")
+        assert gone["removed_at"] is not None and gone["email"] == "ben@home.example"
+        assert home.home.everyone() == ["Anna"]
+        assert home.shown() == {"Anna"}
+        state.restore_user("Benjamin")
+        assert home.sync() == ["Ben"]
+        back = home.row("Benjamin")
+        assert {key: value for key, value in back.items() if key != "updated_at"} == {
+            key: value for key, value in gone.items() if key != "updated_at"
+        } | {"removed_at": None}
+        assert home.home.everyone() == ["Anna", "Ben"]
+        assert home.shown() == {"Anna", "Benjamin"}
+
+        # The operator's mapping goes: only what the server says is left.
+        home.use(user_emails={})
+        home.home.must("sync_users")
+        assert home.row("Benjamin")["email"] is None
+        # It comes back under the new name.
+        home.use(user_emails={"benjamin": "new@home.example"})
+        home.home.must("sync_users")
+        assert home.row("Benjamin")["email"] == "new@home.example"
+
+        # A new account with an old name is somebody else.
+        state.add_user(WorldUser("Ben"))
+        assert home.sync() == [home.row("Ben")["partition_key"]]
+        assert home.row("Ben")["user_id"] != before["user_id"]
+        assert home.row("Ben")["partition_key"].startswith("Ben-")
+        assert home.row("Benjamin")["email"] == "new@home.example"
+        assert home.home.value("SELECT count(*) FROM recommendations WHERE user_id = :id", id=before["user_id"]) == 2
+
+
+def test_names_in_the_settings_that_match_nobody_are_said(household: Any, tmp_path: Path):
+    with life(household, tmp_path, "jellyfin") as home:
+        assert home.check().passed
+        home.use(include_users=("anna", "Bne"), exclude_users=("Zoe",), user_emails={"Anna": "anna-at-home"})
+        found = home.check()
+        assert not found.passed
+        for expected in (
+            "APERTURE_INCLUDE_USERS names 'Bne', but no user has or had that name; did you mean 'Ben'?",
+            "APERTURE_EXCLUDE_USERS names 'Zoe', but no user has or had that name.",
+            "'anna-at-home' of 'Anna' is not an e-mail address",
+        ):
+            assert expected in found.description
+        # Who was renamed or is gone is still meant, and worth a note.
+        home.state.rename_user("Ben", "Benjamin")
+        home.use(include_users=("anna", "ben", "cleo"), exclude_users=(), user_emails={})
+        home.state.remove_user("Cleo")
+        found = home.check()
+        assert found.passed
+        assert "'ben', who is called 'Benjamin' now" in found.description
+        assert "'cleo', who is no longer on the server" in found.description
+        home.use(include_users=("cleo",))
+        found = home.check()
+        assert not found.passed and "Nobody takes part" in found.description
