@@ -49,7 +49,7 @@ class Plan:
     """What the supervisor runs, and where.
 
     Attributes:
-        parts: in the order in which they start; they stop in the opposite order.
+        parts: in the order in which they start; those that others wait for stop last.
         folder: working folder of the parts; None is that of the supervisor.
         lock: descriptor whose lock is held as long as the supervisor or a part is running.
         helpers: process ids of children that were started before, and that end with the parts.
@@ -98,31 +98,32 @@ class RunningPart:
             return None
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
-    def stop(self) -> None:
-        """Ask the part and its children to stop, wait for them, and kill those that do not."""
+    def ask_to_stop(self) -> None:
+        """Ask the part and its children to stop."""
         os.close(self._pipe)
         # A part that has died already cannot stop the runs that it left behind.
         if self.ending() is not None:
             self._signal_group(signal.SIGTERM)
+
+    def wait(self) -> None:
+        """Wait until the part and its children have ended; kill those that do not."""
         deadline = time.monotonic() + STOP_SECONDS
         while self._group_is_running() and time.monotonic() < deadline:
-            self.ending()
             time.sleep(0.05)
         self._signal_group(signal.SIGKILL)
         self._process.wait()
 
     def _group_is_running(self) -> bool:
+        # A leader that nobody has waited for would count as running.
+        self._process.poll()
         try:
             os.killpg(self.pid, 0)
         except ProcessLookupError:
             return False
-        except PermissionError:
-            # On macOS, a group in which only a dead leader is left.
-            return False
         return True
 
     def _signal_group(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
 
@@ -144,13 +145,24 @@ def supervise(plan: Plan) -> int:
             pass
     except TimeoutError as error:
         failure = str(error)
-    if failure is not None:
-        print(f"{failure} Everything else is stopped, too.", file=sys.stderr, flush=True)
-    for part in reversed(running):
-        part.stop()
+    _stop(running)
     for pid in plan.helpers:
         _stop_helper(pid)
-    return 0 if failure is None else 1
+    if failure is None:
+        return 0
+    # Last, where it is seen: other parts may have complained meanwhile.
+    print(f"{failure} Everything else was stopped; start it again with `aperture up`.", file=sys.stderr)
+    return 1
+
+
+def _stop(running: Sequence[RunningPart]) -> None:
+    """Stop the parts that others use after those that use them."""
+    for used in (False, True):
+        parts = [part for part in running if (part.part.ready is not None) == used]
+        for part in parts:
+            part.ask_to_stop()
+        for part in parts:
+            part.wait()
 
 
 def _ended(running: Sequence[RunningPart]) -> str | None:
