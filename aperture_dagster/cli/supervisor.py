@@ -23,8 +23,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-# Dagster waits up to 30 seconds for each of the daemon's threads.
-STOP_SECONDS = 40.0
 KILL_SECONDS = 60.0
 START_SECONDS = 180.0
 # Its own name is `__main__` where it runs.
@@ -53,12 +51,14 @@ class Plan:
         folder: working folder of the parts; None is that of the supervisor.
         lock: descriptor whose lock is held as long as the supervisor or a part is running.
         helpers: process ids of children that were started before, and that end with the parts.
+        patience_seconds: time to stop, after which a part is killed. Dagster's daemon gives its threads 30 seconds.
     """
 
     parts: Sequence[Part]
     lock: int
     folder: str | None = None
     helpers: Sequence[int] = ()
+    patience_seconds: float = 40.0
 
     def command(self) -> list[str]:
         """Return the command that runs this plan."""
@@ -105,9 +105,9 @@ class RunningPart:
         if self.ending() is not None:
             self._signal_group(signal.SIGTERM)
 
-    def wait(self) -> None:
+    def wait(self, patience_seconds: float) -> None:
         """Wait until the part and its children have ended; kill those that do not."""
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + patience_seconds
         while self._group_is_running() and time.monotonic() < deadline:
             time.sleep(0.05)
         self._signal_group(signal.SIGKILL)
@@ -145,7 +145,7 @@ def supervise(plan: Plan) -> int:
             pass
     except TimeoutError as error:
         failure = str(error)
-    _stop(running)
+    _stop(running, plan.patience_seconds)
     for pid in plan.helpers:
         _stop_helper(pid)
     if failure is None:
@@ -155,14 +155,14 @@ def supervise(plan: Plan) -> int:
     return 1
 
 
-def _stop(running: Sequence[RunningPart]) -> None:
+def _stop(running: Sequence[RunningPart], patience_seconds: float) -> None:
     """Stop the parts that others use after those that use them."""
     for used in (False, True):
         parts = [part for part in running if (part.part.ready is not None) == used]
         for part in parts:
             part.ask_to_stop()
         for part in parts:
-            part.wait()
+            part.wait(patience_seconds)
 
 
 def _ended(running: Sequence[RunningPart]) -> str | None:

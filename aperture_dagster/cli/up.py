@@ -31,6 +31,14 @@ from aperture_dagster.storage.files import write_file
 LOCATION = "aperture"
 """Name of the code location, as in ``workspace.yaml``: Dagster keeps the state of sensors and schedules by it."""
 
+LOOPS = {
+    # Looks for runs that crashed, to restart them, and writes down that it has looked.
+    "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": 60,
+    # Compares the age of all assets with their policies, which are hours and days.
+    "FRESHNESS_DAEMON_INTERVAL_SECONDS": 300,
+}
+"""Seconds between two looks of loops of the daemon that do not need Dagster's 5 and 30; see ``docs/idle.md``."""
+
 
 @click.command()
 @click.option("--demo", "on_demo", is_flag=True, help="Run on the stand-ins, with the results of `aperture demo`.")
@@ -66,6 +74,8 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
         plan = _plan(settings.home_path, host, port, lock, folder, helpers)
         click.echo(f"The UI will be at http://{host}:{port} in a few seconds. Press Ctrl-C to stop.")
         sys.stdout.flush()
+        for name, seconds in LOOPS.items():
+            os.environ.setdefault(name, str(seconds))
         # A signal that arrives from now on waits for the supervisor, which knows what to stop.
         signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.AWAITED)
         # Replaced, not started: everything that the checks above imported would stay in memory for months.
