@@ -32,7 +32,8 @@ try:
     while not (folder / f"{name}.end").exists():
         time.sleep(0.05)
 finally:
-    time.sleep(0.5 if "slow" in options else 0)
+    while "patient" in options and not (folder / "go").exists():
+        time.sleep(0.02)
     (folder / f"{name}.ended").write_text(str(time.monotonic()))
 sys.exit(3)
 """
@@ -106,10 +107,11 @@ def test_a_signal_ends_every_part_and_what_the_parts_have_started(
 def test_nothing_is_left_after_a_kill_and_the_home_stays_locked_until_then(
     start: Callable[..., Supervised], tmp_path: Path
 ):
-    up = start(server="listens", daemon="slow")
+    up = start(server="listens", daemon="patient")
     up.process.kill()
-    up.end()
-    assert locks.is_held(up.lock_file), "the slow part is still stopping"
+    up.process.wait()
+    assert locks.is_held(up.lock_file), "the daemon is still stopping"
+    (tmp_path / "go").touch()
     assert all_gone(tmp_path)
     assert not locks.is_held(up.lock_file)
 
@@ -126,11 +128,13 @@ def test_a_part_that_dies_ends_the_others_with_a_sentence_and_an_exit_code(
 
 
 def test_the_part_that_others_use_stops_last(start: Callable[..., Supervised], tmp_path: Path):
-    up = start(server="listens", daemon="slow")
+    up = start(server="listens", daemon="patient")
     up.process.send_signal(signal.SIGTERM)
-    up.end()
-    server, daemon = (float((tmp_path / f"{name}.ended").read_text()) for name in ("server", "daemon"))
-    assert daemon < server
+    time.sleep(0.5)
+    assert not (tmp_path / "server.ended").exists(), "the daemon has not ended yet"
+    (tmp_path / "go").touch()
+    assert up.end() == (0, "")
+    assert (tmp_path / "server.ended").exists()
 
 
 def test_a_part_that_does_not_stop_is_killed(start: Callable[..., Supervised], tmp_path: Path):
