@@ -211,8 +211,10 @@ def grouped(home: Path) -> dict[str, list[psutil.Process]]:
 
 def name_of(process: psutil.Process) -> str:
     """Return what tells a process from the others, for the table."""
-    words = [word for word in process.cmdline()[1:] if not word.startswith(("{", "/tmp"))]
-    return f"{process.pid} {' '.join(words)[:90]}" if words else f"{process.pid} {process.name()}"
+    first, *others = [word for word in process.cmdline() if word.strip()]
+    words = [word for word in others if not word.startswith(("{", "/", "-"))]
+    # PostgreSQL's processes write what they do over their command line.
+    return f"{process.pid} {' '.join(words)[:90] or first}"
 
 
 def memory_mb(process: psutil.Process) -> float:
@@ -235,7 +237,8 @@ def used_so_far(home: Path) -> dict[str, tuple[float, int]]:
                 fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
                 cpu += sum(map(int, fields[11:15])) / TICKS
                 lines = Path(f"/proc/{process.pid}/io").read_text().splitlines()
-                written += sum(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
+                # By system calls: what reaches the disk counts whole blocks, a megabyte on some filesystems.
+                written += sum(int(line.split()[1]) for line in lines if line.startswith("wchar:"))
         total[group] = (cpu, written)
     return total
 

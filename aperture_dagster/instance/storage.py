@@ -3,7 +3,9 @@
 Each class reads the project's settings, so that plain ``dagster …`` commands work with nothing started by hand.
 """
 
+import functools
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Self
 
@@ -12,7 +14,12 @@ import dagster as dg
 # Dagster exports no base class for files and logs, and a class named in dagster.yaml must be one of these.
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
-from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
+from dagster_postgres import (
+    DagsterPostgresStorage,
+    PostgresEventLogStorage,
+    PostgresRunStorage,
+    PostgresScheduleStorage,
+)
 from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
@@ -54,6 +61,21 @@ class ConfiguredBySettings:
         return {}
 
 
+def remember_yes(method: Callable[..., bool]) -> Callable[..., bool]:
+    """Ask once whether a table, column or index exists, instead of before every query; it does not go away."""
+
+    @functools.wraps(method)
+    def answer(self: Any, *arguments: Any) -> bool:
+        # Connections differ, and are not part of the question.
+        question = (method.__name__, *(argument for argument in arguments if isinstance(argument, str)))
+        known: set[tuple[str, ...]] = self.__dict__.setdefault("_known", set())
+        if question not in known and method(self, *arguments):
+            known.add(question)
+        return question in known
+
+    return answer
+
+
 class LockedRunStorage(PostgresRunStorage):
     """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end."""
 
@@ -84,10 +106,23 @@ class TerseEventLogStorage(PostgresEventLogStorage):
     among them are kept.
     """
 
+    _has_asset_key_col_on_connection = remember_yes(PostgresEventLogStorage._has_asset_key_col_on_connection)
+
     def store_event(self, event: dg.EventLogEntry) -> None:
         """Store an event, unless it says nothing."""
         if not _says_nothing(event):
             super().store_event(event)
+
+
+class TerseScheduleStorage(PostgresScheduleStorage):
+    """Schedules, sensors and their ticks in PostgreSQL, with a third of the statements."""
+
+    has_built_index = remember_yes(PostgresScheduleStorage.has_built_index)
+    has_secondary_index_table = remember_yes(PostgresScheduleStorage.has_secondary_index_table)
+    _has_instigators_table = remember_yes(PostgresScheduleStorage._has_instigators_table)
+    _has_asset_daemon_asset_evaluations_table = remember_yes(
+        PostgresScheduleStorage._has_asset_daemon_asset_evaluations_table
+    )
 
 
 def _says_nothing(event: dg.EventLogEntry) -> bool:
@@ -107,6 +142,7 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         super().__init__(postgres_url=url, should_autocreate_tables=create, inst_data=inst_data)
         self._run_storage = LockedRunStorage(url, settings, engine)
         self._event_log_storage = TerseEventLogStorage(url, should_autocreate_tables=False)
+        self._schedule_storage = TerseScheduleStorage(url, should_autocreate_tables=False)
         for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
             part._engine = engine
 

@@ -31,7 +31,8 @@ pytestmark = pytest.mark.e2e
 
 BIN = Path(sys.executable).parent
 WORLD = "generated:movies=40,series=4,episodes=20,plays=100"
-PATIENCE = 60
+# The automation sensor looks once a minute.
+PATIENCE = 150
 
 
 @contextmanager
