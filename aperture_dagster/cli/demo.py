@@ -101,10 +101,19 @@ def usual_port(home: Path) -> int:
 def stand_ins(
     world: str, users: int | None, server: Server = "jellyfin", *, lists: Path | None = None, port: int = 0
 ) -> Iterator[dict[str, str]]:
+    """Run the stand-ins as :func:`stand_ins_process` does, and yield only the environment that points at them."""
+    with stand_ins_process(world, users, server, lists=lists, port=port) as (_, environment):
+        yield environment
+
+
+@contextlib.contextmanager
+def stand_ins_process(
+    world: str, users: int | None, server: Server = "jellyfin", *, lists: Path | None = None, port: int = 0
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Run the stand-ins in a process that ends with the block, or by itself when this process dies.
 
-    Yields the environment that points every service at them, with ``server`` as the media server. It sees the folder
-    ``lists`` at `VOLUME`, as a server in a container would. Port 0 is any free one.
+    Yields its id and the environment that points every service at them, with ``server`` as the media server. It sees
+    the folder ``lists`` at `VOLUME`, as a server in a container would. Port 0 is any free one.
 
     Raises:
         OperatorError: they did not start; with their last line of output.
@@ -137,7 +146,7 @@ def stand_ins(
                 output = log.read().decode("utf-8", "replace").strip().splitlines()
                 reason = output[-1].removeprefix("simulator: ") if output else "no answer in time"
                 raise OperatorError(f"The stand-ins did not start: {reason}")
-            yield environment(line.removeprefix("simulator: ").strip(), kind, generous)
+            yield process.pid, environment(line.removeprefix("simulator: ").strip(), kind, generous)
         finally:
             process.send_signal(signal.SIGTERM)
             try:

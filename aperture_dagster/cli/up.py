@@ -1,18 +1,43 @@
 """``aperture up``: the Dagster UI and daemon, on a media server or on the stand-ins."""
 
 import contextlib
+import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import click
 
+from aperture_dagster.cli import supervisor
 from aperture_dagster.cli.common import Server, operator_errors, require_free_port, require_writable, stand_in_options
-from aperture_dagster.cli.demo import LISTS, demo_home, point_at, stand_ins, usual_port, warn_of_ignored_database
+from aperture_dagster.cli.demo import (
+    LISTS,
+    demo_home,
+    point_at,
+    stand_ins_process,
+    usual_port,
+    warn_of_ignored_database,
+)
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.database import Database
-from aperture_dagster.settings import load_settings, project_root
+from aperture_dagster.settings import Settings, load_settings, project_root
+from aperture_dagster.storage import locks
+from aperture_dagster.storage.cluster import short_path
+from aperture_dagster.storage.connection import close_engine, product_database_url
+from aperture_dagster.storage.embedded import release_embedded_server
+from aperture_dagster.storage.files import write_file
+
+LOCATION = "aperture"
+"""Name of the code location, as in ``workspace.yaml``: Dagster keeps the state of sensors and schedules by it."""
+
+LOOPS = {
+    # Looks for runs that crashed, to restart them, and writes down that it has looked.
+    "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": 60,
+    # Compares the age of all assets with their policies, which are hours and days.
+    "FRESHNESS_DAEMON_INTERVAL_SECONDS": 300,
+}
+"""Seconds between two looks of loops of the daemon that do not need Dagster's 5 and 30; see ``docs/idle.md``."""
 
 
 @click.command()
@@ -22,8 +47,7 @@ from aperture_dagster.settings import load_settings, project_root
 @click.option("--port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="Port of the UI.")
 def up(on_demo: bool, world: str, users: int | None, server: Server, home: str | None, host: str, port: int) -> None:
     """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted."""
-    import dagster as dg
-
+    helpers: list[int] = []
     with operator_errors(), contextlib.ExitStack() as stack:
         if load_settings().media_server_url is None and not on_demo:
             click.echo("No media server is configured (APERTURE_MEDIA_SERVER_URL); running the demo instead.")
@@ -36,39 +60,79 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
             require_writable(folder)
             warn_of_ignored_database()
             lists = folder / LISTS
-            running = stand_ins(world, users, server, lists=lists, port=usual_port(folder))
-            point_at(stack.enter_context(running), folder, lists)
+            running = stand_ins_process(world, users, server, lists=lists, port=usual_port(folder))
+            process, environment = stack.enter_context(running)
+            helpers.append(process)
+            point_at(environment, folder, lists)
         elif home:
             os.environ["APERTURE_HOME"] = home
         os.environ["DAGSTER_HOME"] = str(project_root())
-        require_writable(load_settings().home_path)
-        # Opened now; otherwise every part that starts later would print its own long error.
-        with Database(load_settings()).transaction(), dg.DagsterInstance.get():
-            pass
+        settings = load_settings()
+        require_writable(settings.home_path)
+        lock = _lock_home(settings.home_path)
+        _check_databases(settings)
+        plan = _plan(settings.home_path, host, port, lock, folder, helpers)
         click.echo(f"The UI will be at http://{host}:{port} in a few seconds. Press Ctrl-C to stop.")
+        sys.stdout.flush()
+        for name, seconds in LOOPS.items():
+            os.environ.setdefault(name, str(seconds))
+        # A signal that arrives from now on waits for the supervisor, which knows what to stop.
+        signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.AWAITED)
+        # Replaced, not started: everything that the checks above imported would stay in memory for months.
+        os.execv(sys.executable, plan.command())
+
+
+def _lock_home(home: Path) -> int:
+    """Lock the home against a second `aperture up`, whose daemon would run every schedule twice.
+
+    Raises:
+        OperatorError: another one is running.
+    """
+    path = home / "dagster" / "up.lock"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    lock = locks.acquire(path, wait=False)
+    if lock is None:
+        raise OperatorError(
+            f"`aperture up` is already running on {home}, or still stopping. Stop it first; to run another "
+            "one beside it, set APERTURE_HOME to another folder."
+        )
+    os.set_inheritable(lock, True)
+    return lock
+
+
+def _check_databases(settings: Settings) -> None:
+    """Open both databases once; otherwise each part that starts later would print its own long error."""
+    import dagster as dg
+
+    with Database(settings).transaction(), dg.DagsterInstance.get():
+        pass
+    if settings.database_url is None:
+        close_engine(product_database_url(settings))
+        # The supervisor could not stop it; the parts start it again, and the last one stops it.
+        release_embedded_server(settings.home_path / "postgres")
+
+
+def _plan(home: Path, host: str, port: int, lock: int, folder: Path | None, helpers: list[int]) -> supervisor.Plan:
+    """Plan the parts that ``dagster dev`` has, with one code server for all and no process in front of it."""
+    own = home / "dagster"
+    code_socket = str(short_path(own) / "code.sock")
+    workspace = own / "workspace.yaml"
+    server = {"socket": code_socket, "location_name": LOCATION}
+    # JSON is valid YAML.
+    write_file(workspace, json.dumps({"load_from": [{"grpc_server": server}]}).encode())
+    quiet = ["--log-level", "warning"]
+    code_server = ["api", "grpc", "--socket", code_socket, "--module-name", "aperture_dagster.definitions", *quiet]
+    code_server += ["--location-name", LOCATION, "--inject-env-vars-from-instance"]
+    code_server += ["--use-python-environment-entry-point"]
+    webserver = ["--workspace", str(workspace), "--host", host, "--port", str(port), "--dagster-log-level", "warning"]
+    return supervisor.Plan(
+        parts=[
+            supervisor.Part("code server", "dagster", code_server, ready=code_socket),
+            supervisor.Part("webserver", "dagster_webserver", webserver),
+            supervisor.Part("daemon", "dagster._daemon", ["run", "--workspace", str(workspace), *quiet]),
+        ],
+        lock=lock,
         # Dagster lets a .env file in the working folder override the environment; a demo must not see it.
-        sys.exit(_run_dagster(host, port, folder))
-
-
-def _run_dagster(host: str, port: int, folder: Path | None) -> int:
-    """Run ``dagster dev`` in a folder; it and all its children end with this process. Returns its exit code."""
-    program = Path(sys.executable).with_name("dagster")
-    command = [str(program) if program.exists() else "dagster", "dev"]
-    command += ["-w", str(project_root() / "workspace.yaml"), "-h", host, "-p", str(port), "--log-level", "warning"]
-    process: subprocess.Popen[bytes] | None = None
-
-    def stop(*_: object) -> None:
-        if process is not None:
-            process.send_signal(signal.SIGINT)
-
-    # Before it starts: it would inherit a signal that is ignored here (as in a shell's background), and never stop.
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    # In a session of its own: otherwise Ctrl-C would reach each of its parts twice, directly and through its parent.
-    process = subprocess.Popen(command, cwd=folder, start_new_session=True)
-    try:
-        return max(process.wait(), 0)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        folder=str(folder) if folder is not None else None,
+        helpers=helpers,
+    )

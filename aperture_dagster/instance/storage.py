@@ -3,7 +3,9 @@
 Each class reads the project's settings, so that plain ``dagster …`` commands work with nothing started by hand.
 """
 
+import functools
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Self
 
@@ -12,8 +14,13 @@ import dagster as dg
 # Dagster exports no base class for files and logs, and a class named in dagster.yaml must be one of these.
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
-from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
-from sqlalchemy import create_engine, event
+from dagster_postgres import (
+    DagsterPostgresStorage,
+    PostgresEventLogStorage,
+    PostgresRunStorage,
+    PostgresScheduleStorage,
+)
+from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -40,6 +47,8 @@ ENGINE_EVENTS = (
     dg.DagsterEventType.RESOURCE_INIT_SUCCESS,
 )
 ABOUT_PROCESSES = ("Started process for run", "Process for run exited")
+TABLES = {"runs", "event_logs", "jobs"}
+"""A table of each part of Dagster's storage; Dagster creates the others with it."""
 RUN_ENDED = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 
 
@@ -52,12 +61,33 @@ class ConfiguredBySettings:
         return {}
 
 
+def remember_yes(method: Callable[..., bool]) -> Callable[..., bool]:
+    """Ask once whether a table, column or index exists, instead of before every query; it does not go away."""
+
+    @functools.wraps(method)
+    def answer(self: Any, *arguments: Any) -> bool:
+        # Connections differ, and are not part of the question.
+        question = (method.__name__, *(argument for argument in arguments if isinstance(argument, str)))
+        known: set[tuple[str, ...]] = self.__dict__.setdefault("_known", set())
+        if question not in known and method(self, *arguments):
+            known.add(question)
+        return question in known
+
+    return answer
+
+
 class LockedRunStorage(PostgresRunStorage):
     """Runs in PostgreSQL; the process that works on a run holds the run's lock from start to end."""
 
-    def __init__(self, postgres_url: str, settings: Settings) -> None:
+    def __init__(self, postgres_url: str, settings: Settings, engine: Engine) -> None:
         self._settings = settings
-        super().__init__(postgres_url)
+        self._shared_engine = engine
+        super().__init__(postgres_url, should_autocreate_tables=False)
+
+    def dispose(self) -> None:
+        """Close the connection of this instance."""
+        self._shared_engine.dispose()
+        super().dispose()
 
     def handle_run_event(self, run_id: str, event: dg.DagsterEvent, update_timestamp: datetime | None = None) -> None:
         """Lock the run's file when it starts and tag it with this machine; unlock it when the run has ended."""
@@ -76,10 +106,23 @@ class TerseEventLogStorage(PostgresEventLogStorage):
     among them are kept.
     """
 
+    _has_asset_key_col_on_connection = remember_yes(PostgresEventLogStorage._has_asset_key_col_on_connection)
+
     def store_event(self, event: dg.EventLogEntry) -> None:
         """Store an event, unless it says nothing."""
         if not _says_nothing(event):
             super().store_event(event)
+
+
+class TerseScheduleStorage(PostgresScheduleStorage):
+    """Schedules, sensors and their ticks in PostgreSQL, with a third of the statements."""
+
+    has_built_index = remember_yes(PostgresScheduleStorage.has_built_index)
+    has_secondary_index_table = remember_yes(PostgresScheduleStorage.has_secondary_index_table)
+    _has_instigators_table = remember_yes(PostgresScheduleStorage._has_instigators_table)
+    _has_asset_daemon_asset_evaluations_table = remember_yes(
+        PostgresScheduleStorage._has_asset_daemon_asset_evaluations_table
+    )
 
 
 def _says_nothing(event: dg.EventLogEntry) -> bool:
@@ -93,13 +136,15 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
     """Runs, events and schedules in PostgreSQL: the embedded server, or the one that the settings name."""
 
     def __init__(self, url: str, settings: Settings, inst_data: Any = None) -> None:
-        super().__init__(postgres_url=url, inst_data=inst_data)
-        self._run_storage = LockedRunStorage(url, settings)
-        self._event_log_storage = TerseEventLogStorage(url)
+        engine = shared_engine(url, settings)
+        # Each part would look by itself, and Dagster makes the parts anew for every tick of every sensor.
+        create = not TABLES.issubset(inspect(engine).get_table_names())
+        super().__init__(postgres_url=url, should_autocreate_tables=create, inst_data=inst_data)
+        self._run_storage = LockedRunStorage(url, settings, engine)
+        self._event_log_storage = TerseEventLogStorage(url, should_autocreate_tables=False)
+        self._schedule_storage = TerseScheduleStorage(url, should_autocreate_tables=False)
         for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
-            event.listen(part._engine, "handle_error", _explain_full_disk)
-            if all_runs_are_local(settings):
-                restart_on_connect(part._engine, settings.home_path / "postgres")
+            part._engine = engine
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
@@ -118,6 +163,27 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
         # Without a daemon nobody else frees them, and the next run would wait for a dead one forever.
         free_dead_slots(storage._run_storage, storage._event_log_storage, settings)
         return storage
+
+
+def shared_engine(url: str, settings: Settings) -> Engine:
+    """Return the engine of a database, the same one for all parts of an instance, which keeps one connection open.
+
+    Dagster's own engines open a connection for every statement. That is most of what an idle daemon costs, and a
+    process of PostgreSQL each time. The connection is closed with the instance.
+    """
+    engine = _engines.get(url)
+    if engine is None:
+        # Never fewer connections than threads want: a thread that waits for another one's may wait forever.
+        engine = _engines[url] = create_engine(
+            url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1, pool_pre_ping=True
+        )
+        event.listen(engine, "handle_error", _explain_full_disk)
+        if all_runs_are_local(settings):
+            restart_on_connect(engine, settings.home_path / "postgres")
+    return engine
+
+
+_engines: dict[str, Engine] = {}
 
 
 class ApertureArtifactStorage(ConfiguredBySettings, LocalArtifactStorage):
@@ -148,14 +214,11 @@ def _prepare() -> Settings:
 
 def _require_connection(url: str, settings: Settings) -> None:
     """Fail at once if the database cannot be reached: Dagster would retry for 15 seconds and then not say why."""
-    engine = create_engine(url)
     try:
-        engine.connect().close()
+        shared_engine(url, settings).connect().close()
     except SQLAlchemyError as error:
         setting = "APERTURE_DAGSTER_DATABASE_URL" if settings.dagster_database_url else "APERTURE_DATABASE_URL"
         raise DatabaseError(describe_connection_error(error, setting)) from None
-    finally:
-        engine.dispose()
 
 
 def _explain_full_disk(context: ExceptionContext) -> None:

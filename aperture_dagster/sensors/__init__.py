@@ -29,7 +29,8 @@ def build_sensors(settings: Settings, jobs: Sequence[Job], built: Mapping[str, A
             "automation_sensor",
             target=dg.AssetSelection.all(),
             default_status=status,
-            minimum_interval_seconds=30,
+            # A look at all conditions is the dearest thing that an idle daemon does, and most changes come by the hour.
+            minimum_interval_seconds=60,
             description="Starts what follows from a change: merged view, vectors, tastes, recommendations.",
         ),
     ]

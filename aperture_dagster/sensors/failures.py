@@ -39,7 +39,7 @@ def build_dead_runs_sensor(settings: Settings, status: dg.DefaultSensorStatus) -
 
     @dg.sensor(
         name="dead_runs_sensor",
-        minimum_interval_seconds=120,
+        minimum_interval_seconds=300,
         default_status=status,
         description="Ends runs whose process is gone, for example after a power cut, so that they block nothing.",
     )

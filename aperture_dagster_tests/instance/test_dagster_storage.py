@@ -7,8 +7,12 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
+import psycopg
 import pytest
 
+from aperture_dagster.settings import load_settings
+from aperture_dagster.storage.cluster import server_url, short_path
+from aperture_dagster.storage.connection import DAGSTER_DATABASE, close_engine, product_database_url
 from aperture_dagster.storage.embedded import release_embedded_server
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -50,3 +54,42 @@ def test_runs_keep_what_happened_and_leave_out_the_talk_about_processes(instance
     assert dg.DagsterEventType.RESOURCE_INIT_SUCCESS not in types
     talk = [event.message for event in kept if event.event_type == dg.DagsterEventType.ENGINE_EVENT]
     assert talk == ["The run was canceled by hand."]
+
+
+def test_an_instance_keeps_one_connection_and_closes_it_with_itself(monkeypatch: pytest.MonkeyPatch):
+    with tempfile.TemporaryDirectory(prefix="aperture-storage-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder).resolve()
+        monkeypatch.setenv("APERTURE_HOME", str(home))
+        monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
+        try:
+            with dg.DagsterInstance.get() as instance:
+                instance.get_runs()
+                before = connections(home)
+                for _ in range(20):
+                    instance.get_runs()
+                    instance.get_asset_keys()
+                    instance.all_instigator_state()
+                after = connections(home)
+                # The look itself opens one, and the server may have counted the instance's own a moment later.
+                assert after[0] - before[0] <= 2, "a connection for each statement"
+                assert after[1] == 1
+            assert connections(home)[1] == 0
+            close_engine(product_database_url(load_settings()))
+        finally:
+            release_embedded_server(home / "postgres")
+        assert all_gone(home)
+
+
+def connections(home: Path) -> tuple[int, int]:
+    """Return how many connections to Dagster's database were opened so far, and how many are open."""
+    url = server_url(short_path(home / "postgres"))
+    with psycopg.connect(url.replace("/postgres?", f"/{DAGSTER_DATABASE}?"), autocommit=True) as connection:
+        # A server process reports its figures when it is idle for a moment, or when it ends.
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        row = connection.execute(
+            "SELECT sessions, (SELECT count(*) FROM pg_stat_activity WHERE datname = %(name)s "
+            "AND pid <> pg_backend_pid()) FROM pg_stat_database WHERE datname = %(name)s",
+            {"name": DAGSTER_DATABASE},
+        ).fetchone()
+    assert row is not None
+    return row[0], row[1]
