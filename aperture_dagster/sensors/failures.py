@@ -68,7 +68,7 @@ def build_failures_sensor(
             with database.transaction() as connection:
                 alerts.write_problems(connection, plan.problems, closed=plan.closed)
                 if plan.reports and addresses:
-                    message = compose(plan.reports, timezone=settings.schedule_timezone, ui_url=settings.ui_url)
+                    message = compose(plan.reports, timezone=settings.schedule_timezone, ui_url=settings.alert_ui_url)
                     alerts.queue_message(connection, addresses, message, now=now)
         lines = [line for look in looks for line in look.lines]
         lines += [f"{now.isoformat(timespec='seconds')} {_line(one)}" for one in plan.reports if _belongs_in_log(one)]

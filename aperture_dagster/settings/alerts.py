@@ -21,7 +21,7 @@ class AlertSettings(SettingsGroup):
     """
     alert_reminder_hours: PositiveFloat = 24
     """Hours after which a reported problem that keeps happening is reported again, with a count."""
-    ui_url: OptionalAddress = None
+    alert_ui_url: OptionalAddress = None
     """Address at which you open the UI, for links in alerts."""
 
     @property
