@@ -24,7 +24,7 @@ def build_sensors(
         *outbox,
         build_first_sync_sensor(settings, jobs, built, status),
         build_users_sensor(settings, jobs, built, status),
-        build_failures_sensor(settings, checks, _makers(settings, jobs), status),
+        build_failures_sensor(settings, checks, freshness_makers(settings, jobs), status),
         # The conditions are in `aperture_dagster.automation`, and each asset names its own.
         dg.AutomationConditionSensorDefinition(
             "automation_sensor",
@@ -36,7 +36,7 @@ def build_sensors(
     ]
 
 
-def _makers(settings: Settings, jobs: Sequence[Job]) -> dict[dg.AssetKey, str]:
+def freshness_makers(settings: Settings, jobs: Sequence[Job]) -> dict[dg.AssetKey, str]:
     """Return the assets that must be fresh, each with the first job that is to keep it so."""
     makers: dict[dg.AssetKey, str] = {}
     for job in jobs:

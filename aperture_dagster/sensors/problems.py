@@ -125,8 +125,8 @@ def look_at_checks(
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks) if checks else {}
     for key, record in records.items():
         evaluation = record.evaluation
-        # A check that is planned or running says nothing yet.
-        if evaluation is None or record.event is None:
+        # One that is planned, or was in a run that failed before, says nothing.
+        if record.event is None or not isinstance(evaluation, dg.AssetCheckEvaluation):
             continue
         subject = f"{key.asset_key.to_user_string()}.{key.name}"
         seen_at = datetime.fromtimestamp(record.event.timestamp, UTC)
