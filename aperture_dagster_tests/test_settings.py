@@ -186,7 +186,7 @@ def test_a_secret_of_a_wrong_type_is_not_shown(name: str, value: Any):
 
 def test_every_key_and_database_is_a_secret():
     for name in Settings.model_fields:
-        sounds_secret = name.endswith(("headers", "_key", "database_url", "token", "secret", "password"))
+        sounds_secret = name.endswith(("headers", "alert_urls", "_key", "database_url", "token", "secret", "password"))
         assert sounds_secret == (name in secret_names()), name
 
 

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from aperture_dagster.build import all_jobs, build_definitions
+from aperture_dagster.defs.failures import failure_reason
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.dead_runs import end_dead_runs
-from aperture_dagster.sensors.failures import failure_reason
 from aperture_dagster.settings import Settings
 
 

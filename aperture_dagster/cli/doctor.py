@@ -25,6 +25,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import QuotaSpent, ServiceBusy, ServiceError, ServiceNotConfigured
 from aperture_dagster.resources.home_network import describe_route
+from aperture_dagster.resources.notifications import Notifier
 from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.resources.seerr import comparable_id
@@ -90,6 +91,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "Seerr": _seerr(settings, database, clock),
         "Trakt": _trakt(settings, database, clock),
         "embedder": _embedder(settings),
+        "alerts": _alerts(settings),
         "schedules": _schedules(settings),
     }
     for what, check in checks.items():
@@ -269,6 +271,16 @@ def _embedder(settings: Settings) -> Iterator[Finding]:
         yield Finding("embedder", "failed", embedding.refused[0])
     else:
         yield Finding("embedder", "ok", f"{embedder.name}, {embedding.vectors.shape[1]} dimensions")
+
+
+def _alerts(settings: Settings) -> Iterator[Finding]:
+    """Where problems are reported; nothing is sent."""
+    addresses = ", ".join(address.shown for address in Notifier(settings).addresses)
+    if addresses:
+        yield Finding("alerts", "ok", f"{addresses}; `aperture alert test` sends a message to each")
+    else:
+        log = settings.home_path / "failures.log"
+        yield Finding("alerts", "off", f"APERTURE_ALERT_URLS is not set: problems are only logged, in {log}")
 
 
 def _schedules(settings: Settings) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from aperture_dagster.cli.alert import alert
 from aperture_dagster.cli.backup import backup
 from aperture_dagster.cli.common import require_free_port, stand_in_options
 from aperture_dagster.cli.demo import demo
@@ -35,7 +36,7 @@ def simulate(world: str, users: int | None, port: int) -> None:
     sys.exit(serve(["--world", world, "--port", str(port), *(["--users", str(users)] if users else [])]))
 
 
-for command in (demo, up, doctor, publish, unpublish, trakt, discover, dismiss, request, requests, rate, backup):
+for command in (demo, up, doctor, publish, unpublish, trakt, discover, dismiss, request, requests, rate, backup, alert):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """How a step fails: with a sentence for the operator, and again later where that can help."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 
@@ -23,6 +24,8 @@ from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.files import FileError
 
 LONGEST_REASON = 280
+# Metadata of a failure: the class of its cause, by which alerts recognise that it is the same as the last time.
+CAUSE = "cause"
 
 
 class MissingPrerequisite(Exception):
@@ -58,16 +61,46 @@ def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, s
                 context.log.warning(f"{sentence(error)} Retrying the step in {settings.step_retry_wait_seconds:g} s.")
                 raise dg.RetryRequested(settings.step_retries, settings.step_retry_wait_seconds) from error
             kept = " What was there is kept; the next run goes on from here."
-        raise dg.Failure(description=f"{sentence(error)}{kept}", allow_retries=False) from None
+        raise dg.Failure(
+            description=f"{sentence(error)}{kept}", metadata=cause_of([error]), allow_retries=False
+        ) from None
     except Exception as error:
         trace = stack_trace(error, settings)
         if trace == "".join(traceback.format_exception(error)):
             raise
         raise dg.Failure(
             description=describe(error, settings),
-            metadata={"stack_trace": dg.MetadataValue.md(f"```\n{trace}\n```")},
+            metadata={"stack_trace": dg.MetadataValue.md(f"```\n{trace}\n```"), **cause_of([error])},
             allow_retries=False,
         ) from None
+
+
+def cause_of(errors: Iterable[Exception]) -> dict[str, str]:
+    """Return the metadata of a failure that names the classes of its causes."""
+    return {CAUSE: ", ".join(sorted({type(error).__name__ for error in errors}))}
+
+
+def failure_cause(event: dg.DagsterEvent) -> str:
+    """Return the class of the cause of a failed step."""
+    described = event.step_failure_data.user_failure_data
+    stated = described.metadata.get(CAUSE) if described else None
+    error = _innermost_error(event)
+    return str(getattr(stated, "value", None) or (error.cls_name if error else None) or "unknown")
+
+
+def failure_reason(event: dg.DagsterEvent) -> str:
+    """Say in one line why a step failed: the sentence for the operator, or else the unexpected error."""
+    described, error = event.step_failure_data.user_failure_data, _innermost_error(event)
+    reason = (described.description if described else None) or (error.message if error else "unknown")
+    return " ".join(str(reason).split())
+
+
+def _innermost_error(event: dg.DagsterEvent) -> Any:
+    """Return the error of a failed step, whose type Dagster does not export; outer ones name only the step."""
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error
 
 
 def describe(error: Exception, settings: Settings) -> str:

@@ -53,6 +53,9 @@ def _problem(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> str | Non
     evaluation = record.evaluation if record is not None else None
     if record is None or evaluation is None:
         return "has not run"
+    if not isinstance(evaluation, dg.AssetCheckEvaluation):
+        # Dagster notes that it is planned; a run that fails before leaves it at that.
+        return "has not finished in the last run"
     if not evaluation.passed:
         return f"failed: {evaluation.description}" if evaluation.description else "failed"
     target = evaluation.target_materialization_data

@@ -11,6 +11,7 @@ from aperture_dagster.defs.failures import (
     EXPECTED,
     LONGEST_REASON,
     MissingPrerequisite,
+    cause_of,
     describe,
     operator_errors,
     stack_trace,
@@ -149,7 +150,7 @@ class _Run:
         return dg.Failure(
             description=f"{len(self.failed)} of {len(self.keys)} users could not be served, the others were. "
             f"{first[:40]}: {shown}{also} What was there is kept.",
-            metadata=metadata,
+            metadata=metadata | cause_of(self.failed.values()),
             allow_retries=False,
         )
 

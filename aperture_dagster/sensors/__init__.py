@@ -1,4 +1,4 @@
-"""What starts by itself: the first sync, users who join or leave, changes, ratings that wait, failed and dead runs."""
+"""What starts by itself: the first sync, users who join or leave, changes, ratings that wait, failures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,14 +6,16 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.sensors.failures import build_dead_runs_sensor, build_failure_sensor
+from aperture_dagster.sensors.failures import build_failures_sensor
 from aperture_dagster.sensors.first_sync import build_first_sync_sensor
 from aperture_dagster.sensors.new_users import build_users_sensor
 from aperture_dagster.sensors.ratings_outbox import build_outbox_sensor
 from aperture_dagster.settings import Settings
 
 
-def build_sensors(settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any]) -> list[dg.SensorDefinition]:
+def build_sensors(
+    settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any], checks: Sequence[dg.AssetCheckKey]
+) -> list[dg.SensorDefinition]:
     """Define all sensors, running unless the settings say otherwise; ``built`` holds the Dagster jobs by name."""
     status = dg.DefaultSensorStatus.RUNNING if settings.schedules_enabled else dg.DefaultSensorStatus.STOPPED
     # Without Trakt, there is nothing to look for.
@@ -22,8 +24,7 @@ def build_sensors(settings: Settings, jobs: Sequence[Job], built: Mapping[str, A
         *outbox,
         build_first_sync_sensor(settings, jobs, built, status),
         build_users_sensor(settings, jobs, built, status),
-        build_failure_sensor(settings, status),
-        build_dead_runs_sensor(settings, status),
+        build_failures_sensor(settings, checks, freshness_makers(settings, jobs), status),
         # The conditions are in `aperture_dagster.automation`, and each asset names its own.
         dg.AutomationConditionSensorDefinition(
             "automation_sensor",
@@ -34,3 +35,13 @@ def build_sensors(settings: Settings, jobs: Sequence[Job], built: Mapping[str, A
             description="Starts what follows from a change: merged view, vectors, tastes, recommendations.",
         ),
     ]
+
+
+def freshness_makers(settings: Settings, jobs: Sequence[Job]) -> dict[dg.AssetKey, str]:
+    """Return the assets that must be fresh, each with the first job that is to keep it so."""
+    makers: dict[dg.AssetKey, str] = {}
+    for job in jobs:
+        if job.off_if(settings) is None and job.freshness(settings.schedule_timezone) is not None:
+            for asset in job.assets:
+                makers.setdefault(dg.AssetKey(asset), job.name)
+    return makers

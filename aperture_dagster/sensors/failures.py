@@ -1,64 +1,123 @@
-"""Runs that fail: a line about each in the home's ``failures.log``, and the end of those whose process is gone."""
+"""Failures: runs whose process is gone are ended, and the operator hears what fails, once, and when it works again."""
 
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 
 from aperture_dagster.instance.dead_runs import end_dead_runs
+from aperture_dagster.library.alerts import Report, compose, headline, plan_alerts
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.notifications import Notifier
 from aperture_dagster.resources.redaction import redact
+from aperture_dagster.sensors.problems import Cursor, ended_runs, look_at_checks, look_at_freshness, look_at_runs
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage import alerts
 from aperture_dagster.storage.files import prepare_home, write_file
 
 LONGEST_LOG_BYTES = 1_000_000
 
 
-def build_failure_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
-    """Define the sensor; secrets never reach the file."""
+def build_failures_sensor(
+    settings: Settings,
+    checks: Sequence[dg.AssetCheckKey],
+    makers: Mapping[dg.AssetKey, str],
+    status: dg.DefaultSensorStatus,
+) -> dg.SensorDefinition:
+    """Define the sensor; it never starts a run, so each tick ends with a skip reason.
 
-    @dg.run_failure_sensor(
-        name="run_failure_sensor",
-        default_status=status,
-        minimum_interval_seconds=60,
-        description="Writes one line about each failed run, what failed and why, to the home's failures.log.",
-    )
-    def run_failure_sensor(context: dg.RunFailureSensorContext) -> None:
-        causes = [f"{event.step_key}: {failure_reason(event)}" for event in context.get_step_failure_events()]
-        reason = " | ".join(causes) or " ".join((context.failure_event.message or "").split())
-        run, when = context.dagster_run, datetime.now(UTC).isoformat(timespec="seconds")
-        line = redact(f"{when} {run.job_name} ({run.run_id[:8]}) failed: {reason}", settings.secret_values())
-        context.log.error(line)
-        prepare_home(settings.home_path)
-        append_line(settings.home_path / "failures.log", line)
-
-    return run_failure_sensor
-
-
-def build_dead_runs_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
-    """Define the sensor; it never starts a run, so each tick ends with a skip reason."""
+    Args:
+        checks: the checks to look at.
+        makers: the assets that must be fresh, and the job that makes each.
+    """
 
     @dg.sensor(
-        name="dead_runs_sensor",
-        minimum_interval_seconds=300,
+        name="failures_sensor",
+        minimum_interval_seconds=60,
         default_status=status,
-        description="Ends runs whose process is gone, for example after a power cut, so that they block nothing.",
+        description="Ends runs whose process is gone, and reports failed runs and checks and assets that are out of "
+        "date: to the addresses of APERTURE_ALERT_URLS, and to the home's failures.log.",
     )
-    def dead_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        ended = ", ".join(f"{run.job_name} ({run.run_id[:8]})" for run in end_dead_runs(context.instance, settings))
-        return dg.SkipReason(f"Ended: {ended}." if ended else "The process of every started run is alive.")
+    def failures_sensor(
+        context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
+    ) -> dg.SensorResult:
+        instance, now = context.instance, clock.now()
+        ended = ", ".join(f"{run.job_name} ({run.run_id[:8]})" for run in end_dead_runs(instance, settings))
+        said = [f"Ended: {ended}."] if ended else []
+        reminder = timedelta(hours=settings.alert_reminder_hours)
+        secrets = settings.secret_values()
 
-    return dead_runs_sensor
+        def clean(text: str) -> str:
+            return redact(text, secrets)
+
+        with database.transaction() as connection:
+            known = alerts.read_problems(connection)
+        runs, cursor = ended_runs(instance, Cursor.parse(context.cursor, now))
+        looks = [look_at_runs(instance, runs, known, clean=clean), look_at_freshness(instance, makers)]
+        # Checks are evaluated in runs.
+        if runs or context.cursor is None:
+            looks.append(look_at_checks(instance, checks, patience=reminder, clean=clean))
+        wrong = [one for look in looks for one in look.wrong]
+        well = [one for look in looks for one in look.well]
+        plan = plan_alerts(known, wrong, well, now=now, reminder=reminder)
+        notifier = Notifier(settings)
+        addresses = [address.digest for address in notifier.addresses]
+        if plan.problems != known or plan.closed:
+            with database.transaction() as connection:
+                alerts.write_problems(connection, plan.problems, closed=plan.closed)
+                if plan.reports and addresses:
+                    message = compose(plan.reports, timezone=settings.schedule_timezone, ui_url=settings.alert_ui_url)
+                    alerts.queue_message(connection, addresses, message, now=now)
+        lines = [line for look in looks for line in look.lines]
+        lines += [f"{now.isoformat(timespec='seconds')} {_line(one)}" for one in plan.reports if _belongs_in_log(one)]
+        if lines:
+            prepare_home(settings.home_path)
+            for line in lines:
+                append_line(settings.home_path / "failures.log", line)
+        said += [f"{headline(report)[:1].upper()}{headline(report)[1:]}." for report in plan.reports]
+        said += deliver(database, notifier, clock)
+        for line in [*lines, *said]:
+            context.log.info(line)
+        return dg.SensorResult(skip_reason=" ".join(said) or "Nothing new is wrong.", cursor=str(cursor))
+
+    return failures_sensor
 
 
-def failure_reason(event: dg.DagsterEvent) -> str:
-    """Say in one line why a step failed: the sentence for the operator, or else the unexpected error."""
-    failure = event.step_failure_data
-    error, described = failure.error, failure.user_failure_data
-    while error is not None and error.cause is not None:
-        # The outer errors are Dagster's own and name only the step.
-        error = error.cause
-    reason = (described.description if described else None) or (error.message if error else "unknown")
-    return " ".join(str(reason).split())
+def deliver(database: Database, notifier: Notifier, clock: Clock) -> list[str]:
+    """Send the messages that are due, and say what could not be sent.
+
+    An attempt is recorded before it is made, so a process that dies between sending and recording that sends a message
+    twice at most.
+    """
+    addresses = {address.digest: address for address in notifier.addresses}
+    with database.transaction() as connection:
+        dropped = alerts.drop_messages(connection, addresses, now=clock.now())
+        queued = alerts.claim_messages(connection, addresses, now=clock.now())
+    said = [f"Given up after a day: {title}." for title in dropped]
+    if not queued:
+        return said
+    outcomes = notifier.send({one.address: one.message for one in queued})
+    with database.transaction() as connection:
+        for one in queued:
+            reason = outcomes[one.address]
+            if reason is None:
+                alerts.confirm_sent(connection, one)
+            else:
+                alerts.confirm_not_sent(connection, one)
+                said.append(f"No message to {addresses[one.address].shown}: {reason}. It is tried again later.")
+    return said
+
+
+def _belongs_in_log(report: Report) -> bool:
+    """Tell whether a report needs a line of its own: each failed run has one already."""
+    return report.problem.category != "run" or report.occasion == "over"
+
+
+def _line(report: Report) -> str:
+    sentence = report.problem.sentence
+    return f"{headline(report)}: {sentence}" if sentence and report.occasion != "over" else f"{headline(report)}."
 
 
 def append_line(path: Path, line: str) -> None:

@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.settings.alerts import AlertSettings, secrets_in
 from aperture_dagster.settings.backup import BackupSettings
 from aperture_dagster.settings.discovery import DiscoverySettings, SeerrSettings
 from aperture_dagster.settings.home import HomeSettings, RunSettings
@@ -59,6 +60,7 @@ def config_file() -> Path:
 class Settings(
     HomeSettings,
     RunSettings,
+    AlertSettings,
     MediaServerSettings,
     TmdbSettings,
     OmdbSettings,
@@ -117,11 +119,11 @@ class Settings(
         return (root if self.media_server_url else root / "demo").resolve()
 
     def secret_values(self) -> list[str]:
-        """The configured secrets in clear, with passwords in addresses and values of headers, for redaction only."""
+        """The configured secrets in clear, with passwords and tokens in addresses and headers, for redaction only."""
         values = [getattr(self, name) for name in secret_names()]
         secrets = [value.get_secret_value() for value in values if value is not None and value.get_secret_value()]
         parts = [part for one in secrets for part in [*_passwords_in(one), *(parse_headers(one) or {}).values()]]
-        return secrets + parts
+        return secrets + parts + [part for url in self.alert_addresses for part in secrets_in(url)]
 
 
 def groups() -> tuple[type[SettingsGroup], ...]:

@@ -100,3 +100,14 @@ def test_a_check_of_an_earlier_run_for_one_user_does_not_count(instance, reason)
     run_for_one_user(instance, passes=True)
     run(instance, titles)
     assert "has not run since" in reason()
+
+
+def test_a_check_that_a_failed_run_never_reached_keeps_it_closed(instance, reason):
+    run(instance, titles, are_complete)
+
+    @dg.asset(name="titles")
+    def broken() -> None:
+        raise ConnectionError
+
+    run(instance, broken, are_complete)
+    assert "has not finished in the last run" in reason()

@@ -69,15 +69,7 @@ def tick(house: Household, settings: Settings) -> list[str]:
     failed = []
     for sensor in repository.sensor_defs:
         try:
-            if sensor.name == "run_failure_sensor":
-                for run in house.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])):
-                    (event,) = house.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
-                    assert event.dagster_event is not None
-                    context = dg.build_run_status_sensor_context(
-                        sensor.name, event.dagster_event, house.instance, run, repository_def=repository
-                    )
-                    sensor(context.for_run_failure())
-            elif sensor.name != "automation_sensor":
+            if sensor.name != "automation_sensor":
                 with dg.build_sensor_context(house.instance, definitions=house.definitions) as context:
                     sensor.evaluate_tick(context)
         except Exception:

@@ -141,6 +141,12 @@ def test_a_backfill_completes_and_the_sensor_serves_new_users_in_one_run(
                         "Top Picks did not follow the first lists",
                     )
 
+                    movies = dg.AssetKey("movies")
+                    fresh = wait_for(
+                        lambda: instance.get_freshness_state_records([movies]), "nobody looked how old the films are"
+                    )
+                    assert fresh[movies].freshness_state.value == "PASS"
+
                     newcomers = ["newcomer", "partner"]
                     for name in newcomers:
                         body = json.dumps({"name": name}).encode()

@@ -199,7 +199,7 @@ def test_the_sensor_ends_dead_runs_on_an_external_database(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
     start().die()
-    sensor = build_definitions(external).resolve_sensor_def("dead_runs_sensor")
+    sensor = build_definitions(external).resolve_sensor_def("failures_sensor")
     tick = sensor.evaluate_tick(dg.build_sensor_context(instance, definitions=build_definitions(external)))
     assert "work" in str(tick.skip_message)
     assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]

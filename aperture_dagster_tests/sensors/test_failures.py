@@ -1,76 +1,380 @@
-"""A failed run is one line in the home's failures.log, without secrets."""
+"""The operator hears what fails: in a message and in failures.log, once, without secrets, and when it works again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
-from aperture_dagster.build import build_definitions
 from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.resources.errors import ServiceRefused
+from aperture_dagster.partitions import USERS, range_tags, users_partitions
+from aperture_dagster.resources.errors import ServiceRefused, ServiceUnavailable
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage import alerts
+from aperture_dagster.storage.connection import open_engine
+from aperture_dagster_tests.databases import run_statements
+from aperture_dagster_tests.inbox import TOKEN, Inbox, open_inbox
+from aperture_dagster_tests.sensors.runs import add_run
+from aperture_dagster_tests.watchman import Watchman
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+MOVIES = dg.AssetKey("movies")
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 
-def failure_of(settings: Settings, instance: dg.DagsterInstance, error: Exception) -> list[str]:
-    """Fail a run with an error, let the sensor see it, and return the lines that it wrote."""
-
-    @dg.op
-    def failing(context) -> None:
-        with operator_errors(context, settings):
-            raise error
-
-    @dg.job
-    def failing_job() -> None:
-        failing()
-
-    result = failing_job.execute_in_process(instance=instance, raise_on_error=False)
-    repository = build_definitions(settings).get_repository_def()
-    sensor = repository.get_sensor_def("run_failure_sensor")
-    event = next(event for event in result.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE)
-    context = dg.build_run_status_sensor_context(
-        sensor_name=sensor.name, dagster_event=event, dagster_instance=instance, dagster_run=result.dagster_run
-    ).for_run_failure()
-    sensor(context)  # type: ignore[operator]
-    return (settings.home_path / "failures.log").read_text(encoding="utf-8").splitlines()
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    with open_inbox() as inbox:
+        yield inbox
 
 
-def test_a_failed_run_is_one_line_with_what_failed_and_why(settings: Settings, instance: dg.DagsterInstance):
-    (line,) = failure_of(settings, instance, ServiceRefused("TMDb refuses the key:\n set TMDB_API_KEY."))
-    assert datetime.fromisoformat(line.split(" ")[0]) <= datetime.now(UTC)
-    assert "failing_job" in line
-    assert line.endswith("failed: failing: TMDb refuses the key: set TMDB_API_KEY.")
+@pytest.fixture
+def watchman(make_settings: Callable[..., Settings], instance: dg.DagsterInstance, inbox: Inbox) -> Watchman:
+    """Reports to an inbox."""
+    return Watchman(make_settings(alert_urls=inbox.url), instance)
 
 
-def test_an_unexpected_error_is_one_line_too(settings: Settings, instance: dg.DagsterInstance):
-    (line,) = failure_of(settings, instance, ZeroDivisionError("what\nnow"))
-    assert "ZeroDivisionError: what now" in line
+def run(watchman: Watchman, error: Exception | None = None, *, step: str = "movies") -> dg.DagsterRun:
+    """Run a job of one step, which raises an error if one is given."""
+
+    @dg.op(name=step)
+    def work(context) -> None:
+        with operator_errors(context, watchman.settings):
+            if error is not None:
+                raise error
+
+    @dg.job(name=f"sync_{step}")
+    def sync() -> None:
+        work()
+
+    return sync.execute_in_process(instance=watchman.instance, raise_on_error=False).dagster_run
 
 
-def test_failures_are_appended(settings: Settings, instance: dg.DagsterInstance):
-    failure_of(settings, instance, ServiceRefused("one"))
-    assert len(failure_of(settings, instance, ServiceRefused("two"))) == 2
+def check(watchman: Watchman, *, passed: bool, severity: dg.AssetCheckSeverity, blocking: bool = False) -> None:
+    """Materialize ``movies`` with one of its checks."""
+
+    @dg.asset
+    def movies() -> None: ...
+
+    @dg.asset_check(asset=movies, blocking=blocking)
+    def is_not_empty() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=passed, severity=severity, description="The server has no films.")
+
+    dg.materialize([movies, is_not_empty], instance=watchman.instance, raise_on_error=False)
 
 
-def test_no_secret_is_in_the_log(make_settings, instance: dg.DagsterInstance):
-    settings = make_settings(media_server_api_key="s3cr3t-key", tmdb_api_key="t0p-s3cr3t")
-    (line,) = failure_of(settings, instance, RuntimeError("GET /3/movie/1?api_key=t0p-s3cr3t with s3cr3t-key"))
-    assert "s3cr3t" not in line
+def age(watchman: Watchman, state: FreshnessState) -> None:
+    """Record a change of freshness, as Dagster's daemon does."""
+    change = FreshnessStateChange(
+        key=MOVIES,
+        new_state=state,
+        previous_state=FreshnessState.UNKNOWN,
+        state_change_timestamp=watchman.clock.now().timestamp(),
+    )
+    watchman.instance._report_runless_asset_event(change)
+
+
+# What is reported, and when
+
+
+def test_the_first_failure_is_reported_three_repeats_are_not_and_the_recovery_is(watchman: Watchman, inbox: Inbox):
+    watchman.tick()
+    failed = run(watchman, ServiceRefused("Jellyfin refuses the key. Check it."))
+    watchman.tick()
+    (message,) = inbox.take()
+    assert message["title"] == "Aperture: movies failed"
+    assert "Movies failed: Jellyfin refuses the key. Check it." in message["message"]
+    assert f"Look at run {failed.run_id[:8]} in the UI." in message["message"]
+    assert message["type"] == "warning"
+    for _ in range(3):
+        run(watchman, ServiceRefused("Jellyfin refuses the key, still. Check it."))
+        watchman.tick(after=MINUTE)
+    assert inbox.take() == []
+    run(watchman)
+    watchman.tick(after=MINUTE)
+    assert inbox.take() == []
+    watchman.tick(after=2 * HOUR)
+    (message,) = inbox.take()
+    assert (message["title"], message["type"]) == ("Aperture: movies works again", "success")
+    assert len(watchman.log()) == 5
+    assert [line.partition("failed: ")[2] for line in watchman.log()[:1]] == [
+        "movies: Jellyfin refuses the key. Check it."
+    ]
+    watchman.tick(after=MINUTE)
+    assert inbox.take() == []
+
+
+def test_several_problems_of_one_look_are_one_message(watchman: Watchman, inbox: Inbox):
+    for step in ("movies", "series"):
+        run(watchman, ServiceUnavailable("Jellyfin cannot be reached"), step=step)
+    watchman.tick()
+    (message,) = inbox.take()
+    assert message["title"] == "Aperture: 2 problems"
+    assert "Movies failed" in message["message"] and "Series failed" in message["message"]
+
+
+def test_an_error_that_nobody_foresaw_is_a_problem_by_its_class(watchman: Watchman, inbox: Inbox):
+    for error in (ZeroDivisionError("1"), ZeroDivisionError("2"), KeyError("3")):
+        run(watchman, error)
+        watchman.tick(after=MINUTE)
+    first, second = (message["message"] for message in inbox.take())
+    assert "ZeroDivisionError: 1" in first and "KeyError: '3'" in second
+
+
+def test_after_a_restart_only_what_is_still_wrong_is_reported(watchman: Watchman, inbox: Inbox):
+    watchman.tick()
+    run(watchman, ServiceRefused("no"), step="movies")
+    run(watchman, step="movies")
+    run(watchman, ServiceRefused("no"), step="series")
+    watchman.tick(after=12 * HOUR)
+    assert inbox.titles == ["Aperture: series failed"]
+    run(watchman, ServiceRefused("no"), step="episodes")
+    # A week without a look: the next run says more than that old one.
+    watchman.tick(after=timedelta(days=7))
+    assert "Aperture: episodes failed" not in inbox.titles
+
+
+def test_a_run_that_dagster_will_start_again_is_not_reported_yet(watchman: Watchman, inbox: Inbox):
+    for tags in ({"dagster/will_retry": "true"}, {}):
+        dead = add_run(watchman.instance, "sync_movies", "STARTED", **tags)
+        watchman.instance.report_run_failed(dead, "The process of this run is gone.")
+        watchman.tick(after=MINUTE)
+        if tags:
+            assert inbox.take() == []
+            assert len(watchman.log()) == 1
+    (message,) = inbox.take()
+    assert "Sync_movies failed: The process of this run is gone." in message["message"]
+    run(watchman)
+    watchman.tick(after=MINUTE)
+    watchman.tick(after=2 * HOUR)
+    assert inbox.titles == ["Aperture: sync_movies works again"]
+
+
+def test_the_success_for_one_user_does_not_end_the_failure_for_others(watchman: Watchman, inbox: Inbox):
+    watchman.instance.add_dynamic_partitions(USERS, ["ada", "bela", "cora"])
+    failing = {"bela", "cora"}
+
+    @dg.asset(
+        name="watch_history",
+        partitions_def=users_partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        output_required=False,
+    )
+    def watch_history(context):
+        served = [key for key in context.partition_keys if key not in failing]
+        for key in served:
+            context.log_event(dg.AssetMaterialization("watch_history", partition=key))
+        if len(served) < len(context.partition_keys):
+            raise dg.Failure("some users could not be served")
+        yield from ()
+
+    def serve(first: str, last: str) -> None:
+        dg.materialize([watch_history], instance=watchman.instance, tags=range_tags(first, last), raise_on_error=False)
+        watchman.tick(after=MINUTE)
+
+    serve("ada", "cora")
+    assert inbox.titles == ["Aperture: watch_history failed"]
+    serve("ada", "ada")
+    failing.discard("bela")
+    serve("bela", "bela")
+    watchman.tick(after=2 * HOUR)
+    assert inbox.take() == []
+    # Everybody who failed has been served, in one run each.
+    failing.clear()
+    serve("cora", "cora")
+    watchman.tick(after=2 * HOUR)
+    assert inbox.titles == ["Aperture: watch_history works again"]
+
+
+def test_a_failed_check_is_one_problem_even_if_it_stops_the_run(watchman: Watchman, inbox: Inbox):
+    check(watchman, passed=False, severity=dg.AssetCheckSeverity.ERROR, blocking=True)
+    watchman.tick()
+    (message,) = inbox.take()
+    assert message["title"] == "Aperture: the check movies.is_not_empty failed"
+    assert "failed: The server has no films." in message["message"]
+    assert "Look at the asset movies in the UI." in message["message"]
+    # Runs of other assets do not evaluate it again.
+    run(watchman, step="series")
+    watchman.tick(after=2 * HOUR)
+    assert inbox.take() == []
+    check(watchman, passed=True, severity=dg.AssetCheckSeverity.ERROR)
+    watchman.tick(after=MINUTE)
+    watchman.tick(after=2 * HOUR)
+    assert inbox.titles == ["Aperture: the check movies.is_not_empty passes again"]
+
+
+def test_a_check_that_warns_is_reported_if_it_still_does_a_day_later(watchman: Watchman, inbox: Inbox):
+    check(watchman, passed=False, severity=dg.AssetCheckSeverity.WARN)
+    watchman.tick()
+    watchman.tick(after=23 * HOUR)
+    assert inbox.take() == []
+    watchman.tick(after=2 * HOUR)
+    assert inbox.titles == ["Aperture: the check movies.is_not_empty failed"]
+
+
+def test_an_asset_that_stays_out_of_date_is_reported_once(watchman: Watchman, inbox: Inbox):
+    age(watchman, FreshnessState.PASS)
+    watchman.tick()
+    age(watchman, FreshnessState.FAIL)
+    # As after a night without power: the missed job is about to run.
+    watchman.tick(after=MINUTE)
+    assert inbox.take() == []
+    watchman.tick(after=HOUR)
+    (message,) = inbox.take()
+    assert message["title"] == "Aperture: movies is out of date"
+    assert "sync_movies should have made it." in message["message"]
+    watchman.tick(after=48 * HOUR)
+    assert inbox.take() == []
+    age(watchman, FreshnessState.PASS)
+    watchman.tick(after=MINUTE)
+    watchman.tick(after=2 * HOUR)
+    assert inbox.titles == ["Aperture: movies is up to date again"]
+
+
+# Delivery
+
+
+def test_a_wrong_address_costs_a_log_line_and_the_others_get_their_message(
+    make_settings: Callable[..., Settings], instance: dg.DagsterInstance, inbox: Inbox
+):
+    wrong = "nonsense://s3cr3t-t0ken json://127.0.0.1:1/s3cr3t-t0ken"
+    watchman = Watchman(make_settings(alert_urls=f"{wrong}\n{inbox.url}"), instance)
+    run(watchman, ServiceRefused("no"))
+    said = watchman.tick()
+    assert "No message to nonsense://…: it is not an address that apprise understands" in said
+    assert "No message to json://127.0.0.1/…: " in said
+    assert "s3cr3t" not in said
+    assert inbox.titles == ["Aperture: movies failed"]
+
+
+def test_a_message_is_sent_again_later_when_its_address_did_not_take_it(watchman: Watchman, inbox: Inbox):
+    inbox.status = 503
+    run(watchman, ServiceRefused("no"))
+    assert "It is tried again later." in watchman.tick()
+    watchman.tick(after=MINUTE / 2)
+    assert inbox.attempts == 1
+    # After one minute, two, four.
+    for _ in range(7):
+        watchman.tick(after=MINUTE)
+    assert inbox.attempts == 4
+    inbox.status = 200
+    watchman.tick(after=HOUR)
+    assert inbox.titles == ["Aperture: movies failed"]
+    watchman.tick(after=HOUR)
+    assert inbox.attempts == 5
+
+
+def test_a_message_that_cannot_be_delivered_for_a_day_is_given_up(watchman: Watchman, inbox: Inbox):
+    inbox.status = 503
+    run(watchman, ServiceRefused("no"))
+    watchman.tick()
+    assert "Given up after a day: Aperture: movies failed." in watchman.tick(after=25 * HOUR)
+    inbox.status = 200
+    watchman.tick(after=HOUR)
+    assert inbox.take() == []
+
+
+def test_a_message_arrives_twice_at_most_if_the_process_dies_after_sending(
+    watchman: Watchman, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+):
+    run(watchman, ServiceRefused("no"))
+    cursor = watchman.cursor
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(alerts, "confirm_sent", die)
+        for _ in range(4):
+            with pytest.raises(KeyboardInterrupt):
+                watchman.tick(after=HOUR)
+            if inbox.attempts == 2:
+                break
+    assert watchman.cursor == cursor
+    watchman.tick(after=HOUR)
+    assert inbox.titles == ["Aperture: movies failed"] * 2
+    # The failure was not counted again, although the cursor was lost as well.
+    assert run_statements(watchman.settings.database_url.get_secret_value(), "SELECT count FROM alert_problems") == [
+        (1,)
+    ]
+
+
+def test_nothing_is_locked_while_a_message_is_sent(watchman: Watchman, inbox: Inbox):
+    inbox.hang.clear()
+    run(watchman, ServiceRefused("no"))
+
+    def write_meanwhile() -> None:
+        assert inbox.arrived.wait(30)
+        url = watchman.settings.database_url.get_secret_value()
+        run_statements(url, "SET lock_timeout = '5s'; UPDATE alert_problems SET count = count + 1")
+        inbox.hang.set()
+
+    writer = threading.Thread(target=write_meanwhile)
+    writer.start()
+    watchman.tick()
+    writer.join()
+    assert inbox.titles == ["Aperture: movies failed"]
+
+
+# Secrets
+
+
+def test_no_secret_is_in_a_message_a_log_or_the_database(
+    make_settings: Callable[..., Settings], instance: dg.DagsterInstance, inbox: Inbox
+):
+    settings = make_settings(alert_urls=inbox.url, media_server_api_key="s3cr3t-key", tmdb_api_key="t0p-s3cr3t")
+    watchman = Watchman(settings, instance)
+    run(watchman, RuntimeError(f"GET /3/movie/1?api_key=t0p-s3cr3t with s3cr3t-key, {inbox.url}, and /hooks/{TOKEN}"))
+    inbox.status = 503
+    said = watchman.tick()
+    with open_engine(settings).connect() as connection:
+        stored = [
+            str(row)
+            for table in ("alert_problems", "alert_outbox")
+            for row in connection.exec_driver_sql(f"SELECT * FROM {table}")
+        ]
+    inbox.status = 200
+    said += watchman.tick(after=HOUR)
+    (message,) = inbox.take()
+    assert "GET /3/movie/1" in message["message"] and len(stored) == 2
+    for text in (said, str(message), *watchman.log(), *stored):
+        assert "s3cr3t" not in text and TOKEN not in text
+
+
+# The log
+
+
+def test_without_an_address_problems_are_only_logged(settings: Settings, instance: dg.DagsterInstance):
+    watchman = Watchman(settings, instance)
+    run(watchman, ServiceRefused("TMDb refuses the key:\n set TMDB_API_KEY."))
+    check(watchman, passed=False, severity=dg.AssetCheckSeverity.ERROR)
+    watchman.tick()
+    first, second = watchman.log()
+    assert datetime.fromisoformat(first.split(" ")[0]) <= datetime.now(UTC)
+    assert "sync_movies" in first
+    assert first.endswith("failed: movies: TMDb refuses the key: set TMDB_API_KEY.")
+    assert second.endswith("the check movies.is_not_empty failed: The server has no films.")
+    watchman.tick(after=MINUTE)
+    assert len(watchman.log()) == 2
 
 
 def test_a_long_log_loses_its_older_half(settings: Settings, instance: dg.DagsterInstance):
     settings.home_path.mkdir(parents=True)
     path = settings.home_path / "failures.log"
     path.write_text("".join(f"failure {number:,}\n" for number in range(90_000)))
-    lines = failure_of(settings, instance, ServiceRefused("the last one"))
+    watchman = Watchman(settings, instance)
+    run(watchman, ServiceRefused("the last one"))
+    watchman.tick()
+    lines = watchman.log()
     assert path.stat().st_size < 600_000
     assert path.stat().st_mode & 0o777 == 0o600
     assert lines[0].startswith("failure ") and lines[-2] == "failure 89,999" and lines[-1].endswith("the last one.")

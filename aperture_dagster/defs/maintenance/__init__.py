@@ -7,6 +7,4 @@ from aperture_dagster.defs.maintenance.pricing import PRICING_CHECKS, ai_price_l
 
 __all__ = ["GROUP"]
 
-GROUP = Group(
-    assets=(ai_price_list, ai_pricing, database_backup), checks=(*PRICING_CHECKS, *BACKUP_CHECKS), jobs=JOBS
-)
+GROUP = Group(assets=(ai_price_list, ai_pricing, database_backup), checks=(*PRICING_CHECKS, *BACKUP_CHECKS), jobs=JOBS)

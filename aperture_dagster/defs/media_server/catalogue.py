@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
+from aperture_dagster.defs.failures import MissingPrerequisite, cause_of, operator_errors
 from aperture_dagster.defs.media_server.server import media_server
 from aperture_dagster.defs.reporting import markdown_table, materialized, problems_table, warn_of_unreadable
 from aperture_dagster.instance.pools import MEDIA_SERVER
@@ -217,7 +217,7 @@ def _report(
     if result.refusal is not None:
         raise dg.Failure(
             description=f"{result.refusal} What is new or changed was written.",
-            metadata={"rows_written": result.counts.written, "listed": result.listed},
+            metadata={"rows_written": result.counts.written, "listed": result.listed, **cause_of([result.refusal])},
             allow_retries=False,
         )
     return materialized(context, metadata, version=version)

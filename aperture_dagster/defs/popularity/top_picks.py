@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.failures import EXPECTED, describe, operator_errors, stack_trace
+from aperture_dagster.defs.failures import EXPECTED, cause_of, describe, operator_errors, stack_trace
 from aperture_dagster.defs.media_server import movies, series, watch_history
 from aperture_dagster.defs.popularity.picking import MEDIA_TYPES, NOUNS, Made, Picker
 from aperture_dagster.defs.reporting import log_totals, materialized, table
@@ -191,7 +191,7 @@ class _Days:
         return dg.Failure(
             description=f"{len(reasons)} of {len(reasons) + len(self.results)} days could not be made, the others "
             f"were. {day}: {reason} What was there is kept.",
-            metadata=metadata,
+            metadata=metadata | cause_of(self.failed.values()),
             allow_retries=False,
         )
 

@@ -6,7 +6,7 @@ import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
-from aperture_dagster.defs.failures import describe, operator_errors
+from aperture_dagster.defs.failures import cause_of, describe, operator_errors
 from aperture_dagster.defs.media_server import episodes, movies, series, users
 from aperture_dagster.defs.publishing.pages import list_page
 from aperture_dagster.defs.publishing.publication import Kind, why_not_published
@@ -67,10 +67,12 @@ def top_picks_libraries_asset(settings: Settings) -> dg.AssetsDefinition:
             with open_publication(context, settings, database, media_servers, services, clock) as publication:
                 published = publication.publish([KIND])
             outcomes = [one for one in published.outcomes if not one.retired]
-            failed = {one.name: describe(one.error, settings) for one in outcomes if one.error is not None}
+            failed = {one.name: one.error for one in outcomes if one.error is not None}
             if failed:
                 raise dg.Failure(
-                    description=" ".join(f"{name}: {why}" for name, why in failed.items()), allow_retries=False
+                    description=" ".join(f"{name}: {describe(error, settings)}" for name, error in failed.items()),
+                    metadata=cause_of(failed.values()),
+                    allow_retries=False,
                 )
             with database.transaction() as connection:
                 version = published_version(connection, [one.list_key for one in outcomes])

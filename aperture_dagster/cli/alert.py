@@ -1,0 +1,48 @@
+"""``aperture alert``: prove that alerts reach the operator."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.errors import OperatorError
+from aperture_dagster.library.alerts import Message
+from aperture_dagster.resources.notifications import Notifier
+from aperture_dagster.settings import load_settings
+
+TEST = Message(
+    "Aperture: a test",
+    "Alerts reach this address. Problems are reported once when they begin, at most once a day while they go on, and "
+    "when they are over.",
+    is_good=True,
+)
+
+
+@click.group()
+def alert() -> None:
+    """Reports of problems to the addresses of APERTURE_ALERT_URLS."""
+
+
+@alert.command()
+def test() -> None:
+    """Send a message to each address, and show whether that worked; exit code 1 if it failed for one."""
+    with operator_errors():
+        notifier = Notifier(load_settings())
+    if not notifier.addresses:
+        raise OperatorError(
+            "APERTURE_ALERT_URLS is not set, so problems are only logged. Set it in the environment or in .env; "
+            "docs/alerts.md has examples."
+        )
+    outcomes = notifier.send({address.digest: TEST for address in notifier.addresses})
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    for address in notifier.addresses:
+        reason = outcomes[address.digest]
+        mark, said = (("✓", "green"), "sent") if reason is None else (("✗", "red"), f"not sent: {reason}")
+        table.add_row(Text(*mark), Text(address.shown), Text(said))
+    Console(highlight=False).print(table)
+    sys.exit(any(outcomes.values()))

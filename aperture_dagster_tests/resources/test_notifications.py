@@ -1,0 +1,65 @@
+"""Messages to addresses: what is shown of an address, which parts of it are secrets, and one that never answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from aperture_dagster.library.alerts import Message
+from aperture_dagster.resources.notifications import Notifier
+from aperture_dagster.settings import load_settings
+from aperture_dagster.settings.alerts import secrets_in, shown_address
+from aperture_dagster_tests.inbox import Inbox, open_inbox
+
+MESSAGE = Message("Aperture: movies failed", "Movies failed: no.", is_good=False)
+DISCORD = "4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js"
+
+
+@pytest.fixture
+def inboxes() -> Iterator[tuple[Inbox, Inbox]]:
+    with open_inbox() as first, open_inbox() as second:
+        yield first, second
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ntfys://ntfy.example.org/our-topic", "ntfys://ntfy.example.org/…"),
+        ("ntfy://our-topic-7f3a", "ntfy://…"),
+        ("mailtos://me:p@ss@smtp.example.org:587?to=me@example.org", "mailtos://smtp.example.org/…"),
+        (f"discord://{DISCORD}", "discord://…"),
+        ("tgram://123456789:abcdefg_hijklmnop/12315544/", "tgram://…"),
+        ("pover://u3erkey0123456789@t0ken0123456789", "pover://…"),
+        ("hassio://homeassistant.local/eyJhbGciOiJIUzI1NiJ9.eyJp.x", "hassio://homeassistant.local/…"),
+        ("signal://eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiI.abc/x", "signal://…"),
+        ("json://127.0.0.1:8080/hook", "json://127.0.0.1/…"),
+        ("not-a-url-but-a-t0ken", "an address that is not a URL"),
+        ("S3CRET://x", "an address that is not a URL"),
+    ],
+)
+def test_an_address_is_shown_without_anything_that_may_be_a_token(url: str, shown: str):
+    assert shown_address(url) == shown
+
+
+def test_tokens_and_passwords_are_secrets_and_words_of_an_address_are_not():
+    settings = load_settings(
+        alert_urls=f"ntfys://ntfy.example.org/movies\n discord://{DISCORD}  mailtos://recommend:hunter%2B2@smtp.example.org"
+    )
+    secrets = set(settings.secret_values())
+    assert {*DISCORD.split("/"), "hunter%2B2", "hunter+2", f"discord://{DISCORD}"} <= secrets
+    assert not {"movies", "recommend", "ntfy.example.org", "smtp.example.org"} & secrets
+    assert len(settings.alert_addresses) == 3
+
+
+def test_an_address_with_a_broken_host_is_no_stumbling_block():
+    assert "json://[broken/t0ken-t0ken" in secrets_in("json://[broken/t0ken-t0ken")
+
+
+def test_an_address_that_never_answers_is_given_up_and_delays_no_other(inboxes: tuple[Inbox, Inbox]):
+    silent, other = inboxes
+    silent.hang.clear()
+    notifier = Notifier(load_settings(alert_urls=f"{silent.url} {other.url}"), send_seconds=1)
+    outcomes = notifier.send({address.digest: MESSAGE for address in notifier.addresses})
+    assert list(outcomes.values()) == ["it did not answer in time", None]
+    assert other.titles == [MESSAGE.title]

@@ -1,0 +1,43 @@
+"""Ticks of the sensor that reports failures, as the daemon evaluates it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from aperture_dagster.build import build_definitions
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import Settings
+
+
+class Watchman:
+    """Evaluates the sensor with its cursor. Its clock is the real one, by which runs end, moved forward by the test."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+        self.settings = settings
+        self.instance = instance
+        self.ahead = timedelta(0)
+        self.clock = Clock(lambda: datetime.now(UTC) + self.ahead)
+        self.cursor: str | None = None
+        self.database = Database(settings)
+        self.definitions = build_definitions(settings, clock=self.clock)
+        self.sensor = self.definitions.resolve_sensor_def("failures_sensor")
+
+    def tick(self, *, after: timedelta = timedelta(0)) -> str:
+        """Evaluate the sensor some time later, and return what it said."""
+        self.ahead += after
+        resources = {"database": self.database, "clock": self.clock}
+        with dg.build_sensor_context(
+            self.instance, self.cursor, definitions=self.definitions, resources=resources
+        ) as context:
+            ticked = self.sensor.evaluate_tick(context)
+        self.cursor = ticked.cursor
+        assert not ticked.run_requests
+        return ticked.skip_message or ""
+
+    def log(self) -> list[str]:
+        """Return the lines of failures.log."""
+        path = self.settings.home_path / "failures.log"
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
