@@ -195,15 +195,13 @@ def _store(
 def _newer_in_package(packaged: Packaged, stored: Mapping[Key, StoredPrice], last: Mapping[str, Any]) -> frozenset[Key]:
     """Return the models whose packaged price was checked after their stored one was last confirmed."""
     checked = datetime.combine(packaged.checked, time(), UTC)
-    return frozenset(
-        key
-        for key in packaged.prices.keys() & stored.keys()
-        if checked
-        > max(
-            stored[key].valid_from,
-            (last["read_at"] if stored[key].source == "list" else None) or stored[key].valid_from,
-        )
-    )
+    newer = set()
+    for key in packaged.prices.keys() & stored.keys():
+        one = stored[key]
+        confirmed = last["read_at"] if one.source == "list" else None
+        if checked > max(one.valid_from, confirmed or one.valid_from):
+            newer.add(key)
+    return frozenset(newer)
 
 
 def refresh_offered(settings: Settings, database: Database) -> OfferedRead:
