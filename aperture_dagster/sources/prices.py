@@ -158,9 +158,9 @@ def _read_list(
         try:
             listed = parse_price_list(client.fetch())
             with database.transaction() as connection:
-                last = last_list(connection)
-            if not accept_shorter and last.get("url") == settings.prices_url:
-                require_complete(listed.entries, last=last.get("entries"))
+                last = last_list(connection, settings.prices_url)
+            if not accept_shorter:
+                require_complete(listed.entries, last=last["entries"])
         except (ServiceError, PriceListRejected) as error:
             return None, client.requests, str(error)
         return listed, client.requests, None
@@ -174,7 +174,7 @@ def _store(
     requests: int,
     trouble: str | None,
 ) -> PricesRead:
-    stored, packaged, last = current_prices(connection), packaged_prices(), last_list(connection)
+    stored, packaged, last = current_prices(connection), packaged_prices(), last_list(connection, settings.prices_url)
     found = review(
         listed.prices if listed is not None else {},
         {key: one.price for key, one in stored.items()},
@@ -185,9 +185,9 @@ def _store(
     disputed = len(found.disputes)
     if listed is not None:
         replace_disputes(connection, found.disputes, now)
-        last = {"url": settings.prices_url, "entries": listed.entries, "read_at": now.isoformat()}
+        last = {"entries": listed.entries, "read_at": now}
     if settings.prices_download:
-        remember_list(connection, last | {"trouble": trouble})
+        remember_list(connection, settings.prices_url, last | {"trouble": trouble})
     problems = listed.problems if listed is not None else ()
     return PricesRead(found.changes, stored, disputed, problems, requests, trouble)
 
@@ -195,12 +195,13 @@ def _store(
 def _newer_in_package(packaged: Packaged, stored: Mapping[Key, StoredPrice], last: Mapping[str, Any]) -> frozenset[Key]:
     """Return the models whose packaged price was checked after their stored one was last confirmed."""
     checked = datetime.combine(packaged.checked, time(), UTC)
-    list_read = datetime.fromisoformat(last["read_at"]) if "read_at" in last else datetime.min.replace(tzinfo=UTC)
-    return frozenset(
-        key
-        for key in packaged.prices.keys() & stored.keys()
-        if checked > max(stored[key].valid_from, list_read if stored[key].source == "list" else stored[key].valid_from)
-    )
+    newer = set()
+    for key in packaged.prices.keys() & stored.keys():
+        one = stored[key]
+        confirmed = last["read_at"] if one.source == "list" else None
+        if checked > max(one.valid_from, confirmed or one.valid_from):
+            newer.add(key)
+    return frozenset(newer)
 
 
 def refresh_offered(settings: Settings, database: Database) -> OfferedRead:

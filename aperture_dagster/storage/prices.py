@@ -12,9 +12,8 @@ from sqlalchemy import Connection
 from aperture_dagster.library.prices import Dispute, Key, OfferedModel, Price
 from aperture_dagster.storage.bulk import WriteCounts, upsert
 from aperture_dagster.storage.queries import execute, read_rows, read_value
-from aperture_dagster.storage.tables import ai_offered_models, ai_price_disputes, ai_prices, facts
+from aperture_dagster.storage.tables import ai_offered_models, ai_price_disputes, ai_price_lists, ai_prices
 
-LAST_LIST = "price_list"
 # The day after a model was first filled still belongs to that: discovery follows in the night.
 AFTER_FILLING = timedelta(days=1)
 RATE_WINDOW = timedelta(days=28)
@@ -96,14 +95,15 @@ def read_disputes(connection: Connection) -> list[dict[str, Any]]:
     return read_rows(connection, "SELECT * FROM ai_price_disputes ORDER BY disputed_since, provider, model")
 
 
-def last_list(connection: Connection) -> dict[str, Any]:
-    """Read what is known of the last price list: ``url``, ``entries``, ``read_at`` (ISO), ``trouble`` of later ones."""
-    return read_value(connection, "SELECT value FROM facts WHERE name = :name", name=LAST_LIST) or {}
+def last_list(connection: Connection, url: str) -> dict[str, Any]:
+    """Read what is known of a price list: ``entries`` and ``read_at`` of the last accepted one, ``trouble`` since."""
+    rows = read_rows(connection, "SELECT entries, read_at, trouble FROM ai_price_lists WHERE url = :url", url=url)
+    return rows[0] if rows else {"entries": None, "read_at": None, "trouble": None}
 
 
-def remember_list(connection: Connection, value: Mapping[str, Any]) -> None:
+def remember_list(connection: Connection, url: str, value: Mapping[str, Any]) -> None:
     """Store what :func:`last_list` returns."""
-    upsert(connection, facts, [{"name": LAST_LIST, "value": dict(value)}])
+    upsert(connection, ai_price_lists, [{"url": url, **value}])
 
 
 def replace_offered(connection: Connection, endpoint: str, models: Iterable[OfferedModel]) -> WriteCounts:

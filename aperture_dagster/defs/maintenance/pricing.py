@@ -152,13 +152,13 @@ def has_read_the_price_list(
 ) -> dg.AssetCheckResult:
     """Warn of a price list that could not be read or was refused."""
     with database.transaction() as connection:
-        last = last_list(connection)
-    trouble = last.get("trouble") if settings.prices_download else None
+        last = last_list(connection, settings.prices_url)
+    trouble = last["trouble"] if settings.prices_download else None
     found = ""
     if trouble:
         found = f"{str(trouble).rstrip('.')}. Prices stay as they were. To do without the list, set "
         found += "APERTURE_PRICES_DOWNLOAD to false."
-    metadata = {"last_read": last.get("read_at", "never"), "entries": last.get("entries", 0)}
+    metadata = {"last_read": str(last["read_at"] or "never"), "entries": last["entries"] or 0}
     return warn_unless(not found, found, metadata)
 
 

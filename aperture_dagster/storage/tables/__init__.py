@@ -37,7 +37,7 @@ from aperture_dagster.storage.tables.people import (
     users,
     watch_state,
 )
-from aperture_dagster.storage.tables.prices import ai_offered_models, ai_price_disputes, ai_prices
+from aperture_dagster.storage.tables.prices import ai_offered_models, ai_price_disputes, ai_price_lists, ai_prices
 from aperture_dagster.storage.tables.publishing import (
     item_files,
     published_access,

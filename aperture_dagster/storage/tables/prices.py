@@ -38,6 +38,16 @@ ai_price_disputes = sa.Table(
     comment="Prices of the last price list that are not believed; what was known before stays in use.",
 )
 
+ai_price_lists = sa.Table(
+    "ai_price_lists",
+    metadata,
+    sa.Column("url", sa.Text, primary_key=True),
+    sa.Column("entries", sa.Integer, comment="of the last list that was accepted; null: none was"),
+    sa.Column("read_at", Moment, comment="when that was"),
+    sa.Column("trouble", sa.Text, comment="why the list was not used the last time; null: it was"),
+    comment="Public price lists, as they were read the last time.",
+)
+
 ai_offered_models = sa.Table(
     "ai_offered_models",
     metadata,

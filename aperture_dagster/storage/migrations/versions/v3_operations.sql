@@ -40,6 +40,18 @@ COMMENT ON COLUMN ai_price_disputes.input_price IS 'as listed';
 COMMENT ON COLUMN ai_price_disputes.output_price IS 'as listed';
 COMMENT ON COLUMN ai_price_disputes.reason IS 'why it is not believed';
 
+CREATE TABLE ai_price_lists (
+    url TEXT NOT NULL,
+    entries INTEGER,
+    read_at TIMESTAMP WITH TIME ZONE,
+    trouble TEXT,
+    CONSTRAINT pk_ai_price_lists PRIMARY KEY (url)
+);
+COMMENT ON TABLE ai_price_lists IS 'Public price lists, as they were read the last time.';
+COMMENT ON COLUMN ai_price_lists.entries IS 'of the last list that was accepted; null: none was';
+COMMENT ON COLUMN ai_price_lists.read_at IS 'when that was';
+COMMENT ON COLUMN ai_price_lists.trouble IS 'why the list was not used the last time; null: it was';
+
 CREATE TABLE ai_offered_models (
     endpoint TEXT NOT NULL,
     model TEXT NOT NULL,
