@@ -17,5 +17,6 @@ JOBS = (
         ("database_backup",),
         # Before the night's jobs change anything.
         cron="0 1 * * *",
+        in_demo=False,
     ),
 )
