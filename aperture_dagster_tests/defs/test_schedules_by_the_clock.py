@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -82,15 +83,25 @@ class Scheduler:
 
 @pytest.fixture
 def scheduler(
-    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Callable[..., Scheduler]]:
     """Return a function that starts the scheduler of a household: the project's schedules, and two at half past two.
 
     With ``only_times``, the jobs do nothing and are always ready: what counts is when they start.
     """
-    coordinator = {"module": "dagster._core.run_coordinator", "class": "QueuedRunCoordinator"}
-    with dg.instance_for_test(overrides={"run_coordinator": coordinator}) as instance:
-        # Each tick would open an instance of its own, which takes longer than the rest.
+    # One file for the events of all runs: one for each would take longer than the rest.
+    storages = {
+        "run_storage": "dagster._core.storage.runs:SqliteRunStorage",
+        "event_log_storage": "dagster._core.storage.event_log:ConsolidatedSqliteEventLogStorage",
+        "schedule_storage": "dagster._core.storage.schedules:SqliteScheduleStorage",
+    }
+    overrides: dict[str, Any] = {
+        part: dict(zip(("module", "class"), name.split(":"), strict=True)) | {"config": {"base_dir": str(tmp_path)}}
+        for part, name in storages.items()
+    }
+    overrides["run_coordinator"] = {"module": "dagster._core.run_coordinator", "class": "QueuedRunCoordinator"}
+    with dg.instance_for_test(overrides=overrides) as instance:
+        # Each tick would open an instance of its own, which takes long, too.
         monkeypatch.setattr(dg.DagsterInstance, "from_ref", lambda _: nullcontext(instance))
 
         def starting(*, only_times: bool = False, **overrides: Any) -> Scheduler:
