@@ -32,6 +32,8 @@ from week.household import FIRST_ID, Happening, StandIns
 
 PROJECT = Path(__file__).resolve().parents[1]
 HOURS_DOWN = (3, 6)
+# Every job that failed has its turn again, and the retries and checks of automation.
+AFTERWARDS = timedelta(hours=3)
 # What asks the media server. The libraries do only where publishing is on.
 READS_THE_SERVER = {"sync_users", "sync_movies", "sync_series", "sync_watch_history"}
 PER_USER = ("watch_history", "taste_profiles", "recommendations", "shows_you_watch")
@@ -46,7 +48,10 @@ class House:
         self.moment = daemons.clock.now()
 
     def live(self, until: datetime, happenings: list[Happening]) -> list[dg.DagsterRun]:
-        """Let the daemons work until then, a minute past each half hour; return the runs."""
+        """Let the daemons work until then, a minute past each half hour; return the runs.
+
+        Without a run there is nothing new to look at, but once an hour for what has a time of its own.
+        """
         self.daemons.runs.clear()
         while self.moment < until:
             self.moment += timedelta(minutes=30)
@@ -55,8 +60,9 @@ class House:
             self.daemons.clock.move_to(self.moment)
             before = len(self.daemons.runs)
             self.daemons.start_schedules()
-            if self.daemons.look() or len(self.daemons.runs) > before:
+            if len(self.daemons.runs) > before or (self.moment.minute < 30 and self.daemons.look()):
                 until_quiet(self.daemons)
+            print(f"{self.moment:%a %H:%M}: {len(self.daemons.runs) - before} runs", flush=True)
         return list(self.daemons.runs)
 
     def ticks(self, midnight: datetime) -> dict[str, list[Any]]:
@@ -161,7 +167,7 @@ def _day_with_an_outage(house: House, midnight: datetime) -> dict[str, Any]:
         [Happening(just_before, "play", played), Happening(just_before, "add_fault", house_is_down)],
     )
     during = house.instance.get_latest_materialization_event(dg.AssetKey("users"))
-    rest = house.live(midnight + timedelta(days=1), [Happening(up - timedelta(minutes=1), "clear_faults", {})])
+    rest = house.live(up + AFTERWARDS, [Happening(up - timedelta(minutes=1), "clear_faults", {})])
     failed = [run for run in night if run.status != dg.DagsterRunStatus.SUCCESS]
     last = {job: house.instance.get_runs(dg.RunsFilter(job_name=job), limit=1) for job in _jobs()}
     graph, users = definitions().resolve_asset_graph(), house.instance.get_dynamic_partitions("users")

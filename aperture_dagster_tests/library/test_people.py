@@ -162,6 +162,7 @@ def test_an_address_stays_with_the_person_who_is_renamed():
     # The operator says who is meant.
     both = {"ann": "ann@home.example", "annabel": "annabel@home.example"}
     assert accounts.sync(both, a="Annabel", b="ann") == {"a": "annabel@home.example", "b": "ann@home.example"}
+    assert accounts.sync(both, a="Annabel") == {"a": "annabel@home.example"}, "not that of the former name"
 
 
 def test_an_address_goes_with_its_mapping_and_changes_with_it_even_under_a_former_name():
