@@ -43,9 +43,11 @@ def build_failures_sensor(
     def failures_sensor(
         context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
     ) -> dg.SensorResult:
-        instance, now = context.instance, clock.now()
+        instance = context.instance
         ended = ", ".join(f"{run.job_name} ({run.run_id[:8]})" for run in end_dead_runs(instance, settings))
         said = [f"Ended: {ended}."] if ended else []
+        # The runs that ended a moment ago count, too.
+        now = clock.now()
         reminder = timedelta(hours=settings.alert_reminder_hours)
         secrets = settings.secret_values()
 

@@ -14,7 +14,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.build import build_definitions
 from aperture_dagster.instance.dead_runs import (
     BOOT_TAG,
     HOST_TAG,
@@ -27,6 +26,7 @@ from aperture_dagster.instance.dead_runs import (
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.users import contained, needs_namespaces
+from aperture_dagster_tests.watchman import Watchman
 
 RUN = """
 import sys
@@ -199,7 +199,13 @@ def test_the_sensor_ends_dead_runs_on_an_external_database(
     instance: dg.DagsterInstance, external: Settings, start: Callable[..., Runner]
 ):
     start().die()
-    sensor = build_definitions(external).resolve_sensor_def("failures_sensor")
-    tick = sensor.evaluate_tick(dg.build_sensor_context(instance, definitions=build_definitions(external)))
-    assert "work" in str(tick.skip_message)
-    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    watchman = Watchman(external, instance)
+    said = watchman.tick()
+    (run,) = instance.get_runs()
+    assert f"Ended: work ({run.run_id[:8]})." in said
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    # Dagster starts it again, and the operator hears of it if that fails, too.
+    assert "Work failed." not in said
+    (line,) = watchman.log()
+    assert line.endswith("The process of this run is gone: it was killed, or the machine stopped.")
+    assert watchman.tick() == "Nothing new is wrong."
