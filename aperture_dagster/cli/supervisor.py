@@ -145,6 +145,9 @@ def supervise(plan: Plan) -> int:
             pass
     except TimeoutError as error:
         failure = str(error)
+    if STOPPING & signal.sigpending():
+        # A service manager signals all processes of a service at once, and a part may have been faster.
+        failure = None
     _stop(running, plan.patience_seconds)
     for pid in plan.helpers:
         _stop_helper(pid)
