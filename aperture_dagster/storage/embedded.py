@@ -183,10 +183,6 @@ def _launch(cluster: Cluster) -> None:
         # Relative to the data directory, to stay below the length limit of socket paths.
         "unix_socket_directories=.",
         "unix_socket_permissions=0700",
-        # After each checkpoint the first change of a page logs the whole page, and an idle daemon changes the same few
-        # pages for ever.
-        "checkpoint_timeout=30min",
-        "wal_compression=on",
         # Identifies the server in the list of processes.
         f"aperture.data_directory={cluster.data}",
     ]
