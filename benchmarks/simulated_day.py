@@ -30,6 +30,8 @@ from week.daemons import Daemons, SimulatedTime, definitions, open_instance, unt
 from week.figures import failures, judge
 from week.household import FIRST_ID, Happening, StandIns
 
+from aperture_dagster.partitions import users_partitions
+
 PROJECT = Path(__file__).resolve().parents[1]
 HOURS_DOWN = (3, 6)
 # Every job that failed has its turn again, and the retries and checks of automation.
@@ -170,16 +172,16 @@ def _day_with_an_outage(house: House, midnight: datetime) -> dict[str, Any]:
     rest = house.live(up + AFTERWARDS, [Happening(up - timedelta(minutes=1), "clear_faults", {})])
     failed = [run for run in night if run.status != dg.DagsterRunStatus.SUCCESS]
     last = {job: house.instance.get_runs(dg.RunsFilter(job_name=job), limit=1) for job in _jobs()}
-    graph, users = definitions().resolve_asset_graph(), house.instance.get_dynamic_partitions("users")
+    users = house.instance.get_dynamic_partitions("users")
     statuses = {
-        asset: house.instance.get_status_by_partition(asset, users, graph.get(asset).partitions_def)
-        for asset in map(dg.AssetKey, PER_USER)
+        asset: house.instance.get_status_by_partition(dg.AssetKey(asset), users, users_partitions) or {}
+        for asset in PER_USER
     }
     left = [
-        f"{asset.to_user_string()} {user}"
+        f"{asset} {user}"
         for asset, status in statuses.items()
         for user in users
-        if status and status.get(user) is not None and status[user].value == "FAILED"
+        if (found := status.get(user)) is not None and found.value == "FAILED"
     ]
     return {
         "runs": dict(Counter(run.job_name for run in night)),

@@ -90,8 +90,6 @@ def test_every_check_is_on_an_asset_that_is_made_here(definitions: dg.Definition
     on = {check.asset_key for check in graph.asset_check_keys}
     assert on <= set(graph.materializable_asset_keys)
     assert graph.materializable_asset_keys - on == {
-        dg.AssetKey("users"),
-        dg.AssetKey("taste_profiles"),
         dg.AssetKey("top_picks"),
         dg.AssetKey("household_candidates"),
     }
