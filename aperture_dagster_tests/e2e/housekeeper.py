@@ -66,11 +66,15 @@ def obey(order: dict[str, Any], instance: dg.DagsterInstance) -> dict[str, Any]:
 def tick(house: Household, settings: Settings) -> list[str]:
     """Evaluate every sensor once, as the daemon does; return those that failed, and write their errors to stderr."""
     repository = house.definitions.get_repository_def()
+    clock = Clock()
+    resources = {"database": house.database, "clock": clock, "trakt": TraktAccounts(settings, house.database, clock)}
     failed = []
     for sensor in repository.sensor_defs:
         try:
             if sensor.name != "automation_sensor":
-                with dg.build_sensor_context(house.instance, definitions=house.definitions) as context:
+                with dg.build_sensor_context(
+                    house.instance, definitions=house.definitions, resources=resources
+                ) as context:
                     sensor.evaluate_tick(context)
         except Exception:
             traceback.print_exc()

@@ -50,7 +50,7 @@ ADDRESSES = (
     "trakt_auth_url", "seerr_url",
 )  # fmt: skip
 # Only used here, never sent to a service.
-OWN_KEYS = ("secret_key",)
+OWN_KEYS = ("secret_key", "alert_urls")
 
 
 def core(name: str) -> str:
