@@ -26,6 +26,7 @@ from pydantic_settings import (
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings.discovery import DiscoverySettings, SeerrSettings
 from aperture_dagster.settings.home import HomeSettings, RunSettings
+from aperture_dagster.settings.housekeeping import HousekeepingSettings
 from aperture_dagster.settings.mdblist import MdblistSettings
 from aperture_dagster.settings.media_server import MediaServerSettings
 from aperture_dagster.settings.omdb import OmdbSettings
@@ -70,6 +71,7 @@ class Settings(
     DiscoverySettings,
     SeerrSettings,
     TraktSettings,
+    HousekeepingSettings,
 ):
     """All settings, validated. Create them with :func:`load_settings`."""
 
