@@ -13,18 +13,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
-from dagster_postgres import PostgresEventLogStorage
 
 from aperture_dagster.instance.runs import ENDED, UNFINISHED
 from aperture_dagster.storage.queries import execute
 from aperture_dagster.storage.tidying import Freed, delete_in_batches, size_of_database, vacuum
 
 if TYPE_CHECKING:
+    from dagster_postgres import PostgresEventLogStorage
     from sqlalchemy import Connection
 
 _ENDED = ", ".join(f"'{status.value}'" for status in ENDED)
-_BACKFILL_ENDED = ", ".join(sorted({f"'{status.value}'" for status in BULK_ACTION_TERMINAL_STATUSES}))
+_BACKFILL_ENDED = "'COMPLETED', 'COMPLETED_SUCCESS', 'COMPLETED_FAILED', 'FAILED', 'CANCELED'"
 # Until a backfill has ended, it looks at the runs that it started.
 _UNFINISHED = f"""
     SELECT run_id FROM runs WHERE status NOT IN ({_ENDED})
@@ -47,8 +46,8 @@ class Retention:
 
 def purge(instance: dg.DagsterInstance, retention: Retention) -> list[Freed]:
     """Delete what is older than the retention, and return what each part freed; nothing if not on PostgreSQL."""
-    storage = instance.event_log_storage
-    if not isinstance(storage, PostgresEventLogStorage):
+    storage = _on_postgres(instance)
+    if storage is None:
         return []
     # Dagster's columns hold UTC without a zone.
     logs, runs = (moment.astimezone(UTC).replace(tzinfo=None) for moment in (retention.logs, retention.runs))
@@ -72,11 +71,20 @@ def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
 
 def database_bytes(instance: dg.DagsterInstance) -> int | None:
     """Return the size of Dagster's database; None if it is not on PostgreSQL."""
-    storage = instance.event_log_storage
-    if not isinstance(storage, PostgresEventLogStorage):
+    storage = _on_postgres(instance)
+    if storage is None:
         return None
     with storage.index_connection() as connection:
         return size_of_database(connection)
+
+
+def _on_postgres(instance: dg.DagsterInstance) -> "PostgresEventLogStorage | None":
+    """Return the storage of events, beside which all other tables are; None if it is another, as in tests."""
+    # Loaded by now if this is what the instance uses; it would slow the loading of the definitions down.
+    from dagster_postgres import PostgresEventLogStorage
+
+    storage = instance.event_log_storage
+    return storage if isinstance(storage, PostgresEventLogStorage) else None
 
 
 def _purge_events(connection: "Connection", **before: Any) -> Freed:

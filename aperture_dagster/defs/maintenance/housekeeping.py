@@ -32,10 +32,10 @@ def housekeeping(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
-    """What was deleted because it is old and nothing uses it: logs of runs, runs, vectors, numbers of requests.
+    """What was deleted because it is old and nothing uses it, one row per part: logs, runs, vectors, request counts.
 
-    Histories, lists and the latest state of each asset stay. How long the rest is kept is in the settings. Nothing else
-    depends on this, and it changes no data version.
+    Histories, lists and the latest state of each asset stay; the settings say how long the rest is kept. Nothing
+    depends on this asset, and what it does changes no data version.
     """
     now = clock.now()
     logs_before = now - timedelta(days=settings.keep_logs_days)

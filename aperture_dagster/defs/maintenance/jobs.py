@@ -4,7 +4,7 @@ from aperture_dagster.defs.jobs import Job
 
 JOBS = (
     Job(
-        "housekeeping",
+        "run_housekeeping",
         "Delete old runs, events, logs and whatever else nothing uses any more.",
         ("housekeeping",),
         cron="30 1 * * *",
