@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from simulated_week import INSTALLED_BEFORE, PROJECT, STEP_SECONDS, live
-from week.daemons import Clock, Daemons, SimulatedTime, definitions, engines, open_instance
+from week.daemons import Daemons, SimulatedTime, definitions, engines, open_instance
 from week.figures import failures, judge
 from week.household import StandIns, happenings
 from year.dagster_days import DagsterDays
@@ -82,7 +82,7 @@ def replay(
     """Repeat the last measured day for every day of the weeks, with housekeeping; print and judge the sizes."""
     resources = definitions().resources or {}
     settings, database = resources["settings"], resources["database"]
-    product = ProductDays(settings, database, Clock(), (moment - timedelta(days=1)).date())
+    product = ProductDays(settings, database, resources["clock"], (moment - timedelta(days=1)).date())
     rows = dagster.take()
     print("the last measured day added to Dagster's database: " + ", ".join(f"{n:,} {t}" for t, n in rows.items()))
     logs = sum(path.stat().st_size for path in (settings.home_path / "dagster" / "logs").rglob("*") if path.is_file())

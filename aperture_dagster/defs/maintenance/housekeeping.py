@@ -62,8 +62,7 @@ def _tidy_database(settings: Settings, database: Database, clock: Clock) -> list
     unused_before = now - timedelta(days=settings.keep_unused_days)
     with database.transaction() as connection:
         freed = [forget_unused_works(connection, now=now, before=unused_before)]
-    with database.connection() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
+    with database.autocommit() as connection:
         freed.append(forget_old_models(connection, before=unused_before))
         freed.append(forget_quota(connection, before=now - timedelta(days=settings.keep_quota_days)))
         vacuum(connection, freed)
