@@ -49,7 +49,8 @@ class DagsterDays:
             since = self._began[table]
             self._do(f"CREATE TABLE pattern.{table} AS SELECT * FROM public.{table} WHERE id > {since}")
             taken[table] = self._one(f"SELECT count(*) FROM pattern.{table}")
-        self._span = self._one("SELECT max(id) - min(id) + 1 FROM pattern.event_logs")
+        # With room for the events of housekeeping itself.
+        self._span = self._one("SELECT max(id) - min(id) + 1000 FROM pattern.event_logs")
         # By the database's clock, which is not simulated.
         self._do("UPDATE pattern.asset_daemon_asset_evaluations SET create_timestamp = "
                  "(SELECT max(timestamp) FROM pattern.event_logs)")  # fmt: skip
