@@ -214,6 +214,7 @@ HEAVY = {
     "PIL": (13, "loading the definitions, and the command line"),
     "cryptography": (9, "loading the definitions, and homes without Trakt"),
     "segno": (24, "the command line"),
+    "dagster_postgres": (260, "loading the definitions"),
     "dagster": (386, "the command line"),
     "aperture_dagster.simulator": (134, "whatever does not run on the stand-ins"),
 }

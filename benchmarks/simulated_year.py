@@ -7,7 +7,8 @@ clock, as in ``simulated_week.py``. Replayed: the rest of the year. What the las
 database is added again for each later day, as other runs with later times; idle looks of the sensors come at the rate
 of the real daemons. In the product's database, plays, Top Picks and counts of requests are repeated, all lists are
 rewritten every night, and 200 new suggestions a day come and go. The library does not grow. Housekeeping is the
-product's own job; it runs once a simulated week, so that the databases are larger than with one every night.
+product's own job; it runs once a simulated week, so that the databases are larger than with one every night. Autovacuum
+does not see the year pass: a plain VACUUM a week takes its place.
 
 The year passes when the databases are at most a tenth larger after twelve months than after six, and below the limit.
 """

@@ -80,7 +80,6 @@ def database_bytes(instance: dg.DagsterInstance) -> int | None:
 
 def _on_postgres(instance: dg.DagsterInstance) -> "PostgresEventLogStorage | None":
     """Return the storage of events, beside which all other tables are; None if it is another, as in tests."""
-    # Loaded by now if this is what the instance uses; it would slow the loading of the definitions down.
     from dagster_postgres import PostgresEventLogStorage
 
     storage = instance.event_log_storage

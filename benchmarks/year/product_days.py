@@ -41,6 +41,9 @@ class ProductDays:
         with self._database.transaction() as connection:
             kept = timedelta(days=self._settings.discovery_kept_days)
             forget_old(connection, wanted_before=self._clock.now() - kept)
+        # The time between two nights is enough for autovacuum; that between two replayed weeks is not.
+        with self._database.autocommit() as connection:
+            execute(connection, "VACUUM")
 
     def size(self) -> int:
         """Return the bytes of the database."""
