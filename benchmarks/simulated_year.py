@@ -128,7 +128,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=1, help="measured days after the installation")
     parser.add_argument("--weeks", type=int, default=52, help="replayed weeks")
-    parser.add_argument("--limit-mb", type=float, default=500, help="megabytes that both databases may take")
+    parser.add_argument("--limit-mb", type=float, default=800, help="megabytes that both databases may take")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
