@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo up test nightly lint bench chaos clean
+.PHONY: demo up test nightly lint bench bench-full chaos clean
 
 demo: $(STAMP)  ## run the whole graph once on stand-ins, and show the results
 	@$(BIN)/aperture demo
@@ -29,7 +29,10 @@ lint: $(STAMP)  ## check style and types
 	@$(BIN)/basedpyright
 
 bench: $(STAMP)  ## run all benchmarks: quality of the recommendations, speed, requests, a simulated week
-	@for benchmark in $(filter-out benchmarks/chaos.py,$(wildcard benchmarks/*.py)); do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+	@for benchmark in $(filter-out benchmarks/chaos.py benchmarks/simulated_year.py,$(wildcard benchmarks/*.py)); do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+bench-full: bench  ## run all benchmarks, and a simulated year of a household of 50 users
+	@$(BIN)/python benchmarks/simulated_year.py
 
 chaos: $(STAMP)  ## kill -9 at random moments of whole runs, and check what is left
 	@$(BIN)/python benchmarks/chaos.py

@@ -215,6 +215,7 @@ HEAVY = {
     "cryptography": (9, "loading the definitions, and homes without Trakt"),
     "segno": (24, "the command line"),
     "apprise": (120, "loading the definitions, and whatever sends no alert"),
+    "dagster_postgres": (260, "loading the definitions"),
     "dagster": (386, "the command line"),
     "aperture_dagster.simulator": (134, "whatever does not run on the stand-ins"),
 }

@@ -59,7 +59,7 @@ def simulate(folder: Path, days: int) -> dict[str, Any]:
             for day in range(days + 1):
                 midnight, started = monday + timedelta(days=day), time.monotonic()
                 while moment < midnight:
-                    _live(moment, stand_ins, daemons, waiting)
+                    live(moment, stand_ins, daemons, waiting)
                     step = datetime.fromtimestamp((moment.timestamp() // STEP_SECONDS + 1) * STEP_SECONDS, UTC)
                     moment = min(step, waiting[0].at) if waiting else step
                 figures.append(_read(meter, daemons))
@@ -70,7 +70,7 @@ def simulate(folder: Path, days: int) -> dict[str, Any]:
                 daemons.look()
             quiet = _read(meter, daemons)
             # What was played in the last evening.
-            _live(moment, stand_ins, daemons, waiting)
+            live(moment, stand_ins, daemons, waiting)
             return {
                 "days": figures[1:],
                 "bytes_of_a_quiet_look": (quiet["bytes"] + quiet["look_bytes"]) / QUIET_LOOKS,
@@ -80,7 +80,7 @@ def simulate(folder: Path, days: int) -> dict[str, Any]:
         stand_ins.stop()
 
 
-def _live(moment: datetime, stand_ins: StandIns, daemons: Daemons, waiting: deque[Happening]) -> None:
+def live(moment: datetime, stand_ins: StandIns, daemons: Daemons, waiting: deque[Happening]) -> None:
     """Let happen what is due, and the daemons work until nothing more is requested."""
     while waiting and waiting[0].at <= moment:
         stand_ins.apply(waiting.popleft())

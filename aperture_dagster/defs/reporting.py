@@ -51,6 +51,7 @@ def materialized(
     that other assets read: equal content starts nothing downstream.
     """
     names = {"dagster/row_count": "rows", "rows_written": "rows written", "requests": "requests sent"}
+    names["rows_freed"] = "rows and files deleted"
     failures = {"unreadable": "could not be read", "errors": "failed"}
     totals = {what: metadata[key] for key, what in names.items() if key in metadata}
     log_totals(context, totals | {what: metadata[key] for key, what in failures.items() if metadata.get(key)})

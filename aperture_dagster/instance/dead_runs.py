@@ -15,6 +15,7 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, Ru
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import locks
+from aperture_dagster.storage.run_files import RUN_LOCKS
 
 if TYPE_CHECKING:
     from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
@@ -113,7 +114,7 @@ def _is_dead(record: RunRecord, settings: Settings, now: datetime) -> bool:
 
 
 def _lock_file(run_id: str, settings: Settings) -> Path:
-    return settings.home_path / "dagster" / "run-locks" / run_id
+    return settings.home_path / "dagster" / RUN_LOCKS / run_id
 
 
 def boot_id() -> str:

@@ -37,6 +37,13 @@ class Database:
             connection.detach()
             yield connection
 
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """Open a connection of which each statement is a transaction of its own; raises as :meth:`transaction`."""
+        engine = open_engine(self._settings)
+        with _database_errors(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
     def lease(
         self, service: str, *, waiting: Callable[[float], None], patience_seconds: float | None = None
     ) -> AbstractContextManager[None]:

@@ -28,6 +28,7 @@ from aperture_dagster.settings.alerts import AlertSettings, secrets_in
 from aperture_dagster.settings.backup import BackupSettings
 from aperture_dagster.settings.discovery import DiscoverySettings, SeerrSettings
 from aperture_dagster.settings.home import HomeSettings, RunSettings
+from aperture_dagster.settings.housekeeping import HousekeepingSettings
 from aperture_dagster.settings.mdblist import MdblistSettings
 from aperture_dagster.settings.media_server import MediaServerSettings
 from aperture_dagster.settings.omdb import OmdbSettings
@@ -76,6 +77,7 @@ class Settings(
     SeerrSettings,
     TraktSettings,
     BackupSettings,
+    HousekeepingSettings,
 ):
     """All settings, validated. Create them with :func:`load_settings`."""
 

@@ -16,7 +16,6 @@ from aperture_dagster.storage.queries import execute, read_rows, read_value
 # The first key of the advisory lock; the second is a hash of the service's name.
 SERVICE_LOCK = 0x0A9E28
 POLL_SECONDS = 1.0
-QUOTA_DAYS = 90
 _LIMIT = 'coalesce(CAST(:own AS integer), q."limit")'
 
 
@@ -49,9 +48,6 @@ def service_lease(
             waiting(waited)
             time.sleep(POLL_SECONDS)
         try:
-            newest = "(SELECT max(day) FROM quota WHERE service = :service)"
-            expired = f"DELETE FROM quota WHERE service = :service AND day < {newest} - {QUOTA_DAYS}"
-            execute(connection, expired, service=service)
             yield
         finally:
             # If the database was restarted meanwhile, the lock has been released with the connection.

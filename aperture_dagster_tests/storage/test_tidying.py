@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from sqlalchemy import create_engine
 
 from aperture_dagster.sources import merge_plan
 from aperture_dagster.storage.enrichment import write_answers, write_enriched
-from aperture_dagster.storage.services import QUOTA_DAYS, service_lease, spend
+from aperture_dagster.storage.services import spend
 from aperture_dagster.storage.tables import metadata
-from aperture_dagster.storage.tidying import DERIVED, KEEPERS, forget_old_models, forget_unused_works
-from aperture_dagster.storage.vectors import activate_model, active_model, register_model, write_vectors
+from aperture_dagster.storage.tidying import DERIVED, KEEPERS, forget_old_models, forget_quota, forget_unused_works
+from aperture_dagster.storage.vectors import activate_model, register_model, write_vectors
 from aperture_dagster_tests.storage.conftest import Shelf, film, played, tmdb_row
+
+MONTH = timedelta(days=30)
 
 
 def tidy(shelf: Shelf) -> int:
     with shelf.open() as connection:
-        return forget_unused_works(connection)
+        now = datetime.now(UTC)
+        return forget_unused_works(connection, now=now, before=now - MONTH).rows
 
 
 def a_month_passes(shelf: Shelf) -> None:
@@ -81,45 +83,66 @@ def test_every_table_that_refers_to_works_keeps_them_or_is_deleted_with_them():
     assert {"titles", "episodes", "watch_state", "plays", "ratings", "rating_changes"} <= set(KEEPERS)
 
 
+def models_left(shelf: Shelf) -> list[str]:
+    with shelf.open() as connection:
+        forget_old_models(connection, before=datetime.now(UTC) - MONTH)
+    return [row["model_key"] for row in shelf.rows("SELECT model_key FROM embedding_models ORDER BY 1")]
+
+
+def a_while_passes(shelf: Shelf, days: int) -> None:
+    for table, columns in (("embedding_models", ("created_at", "activated_at")), ("embeddings", ("updated_at",))):
+        for column in columns:
+            shelf.do(f"UPDATE {table} SET {column} = {column} - interval '{days} days'")
+
+
 def test_vectors_of_a_replaced_model_are_deleted_after_a_month(shelf: Shelf):
     """They were never deleted."""
     shelf.films(film(1))
     work = shelf.item("film-1")["work_id"]
 
-    def use(model: str) -> list[str]:
+    def use(model: str) -> None:
         with shelf.open() as connection:
             register_model(connection, model, 2)
             write_vectors(connection, model, [work], ["hash"], np.ones((1, 2), dtype=np.float32))
             activate_model(connection, model)
-            return forget_old_models(connection, in_use=active_model(connection), filling=model)
 
-    assert use("old") == use("new") == []
-    shelf.do("UPDATE embedding_models SET activated_at = activated_at - interval '29 days'")
-    assert use("new") == []
-    shelf.do("UPDATE embedding_models SET activated_at = activated_at - interval '2 days'")
-    assert use("new") == ["old"]
+    use("old")
+    a_while_passes(shelf, 90)
+    use("new")
+    a_while_passes(shelf, 29)
+    assert models_left(shelf) == ["new", "old"]
+    a_while_passes(shelf, 2)
+    assert models_left(shelf) == ["new"]
     assert shelf.rows("SELECT model_key FROM embeddings") == [{"model_key": "new"}]
-    shelf.do("UPDATE embedding_models SET activated_at = activated_at - interval '9 years'")
-    assert use("new") == [], "the one in use stays"
+    a_while_passes(shelf, 3000)
+    assert models_left(shelf) == ["new"], "the one in use stays"
 
 
-def test_an_incomplete_new_model_keeps_its_vectors(shelf: Shelf):
+def test_a_model_that_is_being_filled_keeps_its_vectors(shelf: Shelf):
+    shelf.films(film(1))
+    work = shelf.item("film-1")["work_id"]
     with shelf.open() as connection:
-        register_model(connection, "slow", 2)
-        connection.exec_driver_sql("UPDATE embedding_models SET created_at = now() - interval '1 year'")
-        assert forget_old_models(connection, in_use=None, filling="slow") == []
+        for model in ("used before", "in use", "slow"):
+            register_model(connection, model, 2)
+            connection.exec_driver_sql("UPDATE embedding_models SET created_at = created_at - interval '1 year'")
+        write_vectors(connection, "used before", [work], ["hash"], np.ones((1, 2), dtype=np.float32))
+        activate_model(connection, "used before")
+        activate_model(connection, "in use")
+        connection.exec_driver_sql("UPDATE embedding_models SET activated_at = activated_at - interval '1 year'")
+    assert models_left(shelf) == ["in use", "slow", "used before"], "it has got a vector just now, again"
+    a_while_passes(shelf, 31)
+    assert models_left(shelf) == ["in use", "slow"], "the newest may wait for credit at its service"
 
 
-def test_old_days_of_a_quota_are_deleted_when_the_service_is_used(shelf: Shelf, database_url: str):
+def test_old_days_of_a_quota_are_deleted(shelf: Shelf):
     """They were never deleted."""
+    today = datetime(2026, 5, 17, 1, 30, tzinfo=UTC)
     with shelf.open() as connection:
         for service in ("omdb", "other"):
-            for day in (date(2025, 1, 1), date(2026, 5, 16), date(2026, 5, 17)):
+            for days in (0, 1, 90, 91, 400):
+                day = (today - timedelta(days=days)).date()
                 spend(connection, service, day=day, limit=5, reported=False)
-    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
-    with service_lease(engine, "omdb"):
-        pass
-    engine.dispose()
+        freed = forget_quota(connection, before=today - timedelta(days=90))
+    assert (freed.rows, freed.bytes > 0) == (4, True)
     kept = shelf.rows("SELECT service, count(*) AS days FROM quota GROUP BY service ORDER BY service")
-    assert kept == [{"service": "omdb", "days": 2}, {"service": "other", "days": 3}]
-    assert QUOTA_DAYS >= 30
+    assert kept == [{"service": "omdb", "days": 3}, {"service": "other", "days": 3}]

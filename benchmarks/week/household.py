@@ -35,14 +35,14 @@ class Happening:
     body: dict[str, Any] = field(compare=False)
 
 
-def happenings(start: datetime, days: int, users: list[str]) -> list[Happening]:
-    """All plays and new titles of the days, the same for the same arguments."""
+def happenings(start: datetime, days: int, users: list[str], *, plays: int = PLAYS_A_DAY) -> list[Happening]:
+    """All plays and new titles of the days, the same for the same arguments; ``plays`` are those of a day."""
     chance = random.Random(20)
     number = FIRST_NEW_ID
     found = []
     for day in range(days):
         midnight = start + timedelta(days=day)
-        for hour in chance.choices(list(HOURS), weights=list(HOURS.values()), k=PLAYS_A_DAY):
+        for hour in chance.choices(list(HOURS), weights=list(HOURS.values()), k=plays):
             at = midnight + timedelta(hours=hour, minutes=chance.randrange(60))
             body: dict[str, Any] = {"user": chance.choice(users), "played_at": at.isoformat()}
             if chance.random() < 0.5:
@@ -74,8 +74,16 @@ def _new_title(kind: str, number: int, at: datetime) -> dict[str, Any]:
 class StandIns:
     """The stand-ins in a process of their own, and their control interface."""
 
-    def __init__(self, folder: Path, *, movies: int = MOVIES, series: int = SERIES, users: int = USERS) -> None:
-        episodes, plays = series * EPISODES // SERIES, users * HISTORY // USERS
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        movies: int = MOVIES,
+        series: int = SERIES,
+        users: int = USERS,
+        history: int | None = None,
+    ) -> None:
+        episodes, plays = series * EPISODES // SERIES, history or users * HISTORY // USERS
         world = f"generated:movies={movies},series={series},episodes={episodes},plays={plays},seed=3"
         port, log = folder / "port", (folder / "stand-ins.log").open("w+", encoding="utf-8")
         command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world, "--users", str(users)]

@@ -19,4 +19,10 @@ JOBS = (
         cron="0 1 * * *",
         in_demo=False,
     ),
+    Job(
+        "housekeeping",
+        "Delete old runs, events, logs and whatever else nothing uses any more.",
+        ("housekeeping",),
+        cron="30 1 * * *",
+    ),
 )

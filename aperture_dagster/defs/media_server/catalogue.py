@@ -33,7 +33,6 @@ from aperture_dagster.storage.catalogue_sync import (
     write_libraries,
 )
 from aperture_dagster.storage.published import published_library_ids
-from aperture_dagster.storage.tidying import forget_unused_works
 from aperture_dagster.storage.versions import change_version
 from aperture_dagster.worklist.progress import Progress
 
@@ -103,8 +102,6 @@ def catalogue_asset(
                 context.log.warning(f"Wrote {result.counts.written:,} rows of what had been listed before the failure.")
                 raise failure
             with connection.begin():
-                if item_type != "episode":
-                    forget_unused_works(connection)
                 shown: dict[str, Any] = {
                     "dagster/row_count": catalogue_size(connection)[name],
                     "requests": server.requests,

@@ -14,7 +14,6 @@ from aperture_dagster.instance.pools import EMBEDDER
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.providers import Embedders
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.tidying import forget_old_models
 from aperture_dagster.storage.vectors import (
     activate_model,
     active_model,
@@ -65,11 +64,8 @@ def embeddings(
             # have a vector of an earlier text.
             switched = missing <= len(refused) and activate_model(connection, model_key)
             in_use = active_model(connection)
-            forgotten = forget_old_models(connection, in_use=in_use, filling=model_key)
             models = model_table(connection)
             version = content_version(connection, "embeddings", columns=["work_id", "text_hash"], model_key=in_use)
-    if forgotten:
-        context.log.info(f"Removed the vectors of {', '.join(forgotten)}, which had not been used for a month.")
     if switched and before is not None:
         context.log.info(f"{model_key} is complete and replaces {before}.")
     metadata = {

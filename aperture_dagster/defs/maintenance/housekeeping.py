@@ -1,0 +1,102 @@
+"""Housekeeping: whatever grows for ever otherwise is deleted by age."""
+
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from aperture_dagster.defs.failures import operator_errors
+from aperture_dagster.defs.reporting import latest_numbers, markdown_table, materialized, warn_unless
+from aperture_dagster.instance.purge import Retention, database_bytes, purge, unfinished_runs
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.run_files import bytes_below, purge_run_files, shorten_server_log
+from aperture_dagster.storage.tidying import (
+    Freed,
+    forget_old_models,
+    forget_quota,
+    forget_unused_works,
+    size_of_database,
+    vacuum,
+)
+
+MEGABYTE = 1_000_000
+SIZES = ("product_database_bytes", "dagster_database_bytes")
+
+
+@dg.asset(group_name="maintenance", kinds={"postgres"})
+def housekeeping(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    database: dg.ResourceParam[Database],
+    clock: dg.ResourceParam[Clock],
+) -> dg.MaterializeResult:
+    """What was deleted because it is old and nothing uses it, one row per part: logs, runs, vectors, request counts.
+
+    Histories, lists and the latest state of each asset stay; the settings say how long the rest is kept. Nothing
+    depends on this asset, and what it does changes no data version.
+    """
+    now = clock.now()
+    logs_before = now - timedelta(days=settings.keep_logs_days)
+    with operator_errors(context, settings):
+        retention = Retention(logs=logs_before, runs=now - timedelta(days=settings.kept_runs_days))
+        freed = purge(context.instance, retention)
+        freed += _tidy_database(settings, database, clock)
+        home = settings.home_path
+        freed.append(purge_run_files(home / "dagster", unfinished_runs(context.instance), before=logs_before))
+        freed.append(shorten_server_log(home / "postgres"))
+        with database.transaction() as connection:
+            product_bytes = size_of_database(connection)
+        sizes = {
+            "product_database_bytes": product_bytes,
+            "dagster_database_bytes": database_bytes(context.instance) or 0,
+            "home_bytes": bytes_below(home),
+        }
+    return materialized(context, _report(freed, sizes))
+
+
+def _tidy_database(settings: Settings, database: Database, clock: Clock) -> list[Freed]:
+    """Delete what the product's own tables no longer need."""
+    now = clock.now()
+    unused_before = now - timedelta(days=settings.keep_unused_days)
+    with database.transaction() as connection:
+        freed = [forget_unused_works(connection, now=now, before=unused_before)]
+    with database.autocommit() as connection:
+        freed.append(forget_old_models(connection, before=unused_before))
+        freed.append(forget_quota(connection, before=now - timedelta(days=settings.keep_quota_days)))
+        vacuum(connection, freed)
+    return freed
+
+
+def _report(freed: list[Freed], sizes: dict[str, int]) -> dict[str, Any]:
+    """Build the metadata: totals, sizes and each part as numbers, and a table of what was freed."""
+    parts = {f"{one.part}_{what}": count for one in freed for what, count in (("rows", one.rows), ("bytes", one.bytes))}
+    rows = [{"part": one.part.replace("_", " "), "rows": f"{one.rows:,}", "MB": _mb(one.bytes)} for one in freed]
+    return {
+        "rows_freed": sum(one.rows for one in freed),
+        "bytes_freed": sum(one.bytes for one in freed),
+        **sizes,
+        "freed": markdown_table(rows),
+        **parts,
+    }
+
+
+def _mb(size: int) -> str:
+    return f"{size / MEGABYTE:,.1f}"
+
+
+@dg.asset_check(asset=housekeeping, description="Both databases together are below APERTURE_DATABASES_LIMIT_MB.")
+def databases_have_their_size(
+    context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.AssetCheckResult:
+    """Warn if the databases are larger than the settings say that they should be."""
+    sizes = latest_numbers(context.instance, housekeeping.key, SIZES)
+    total, limit = sum(sizes.values()), settings.databases_limit_mb
+    found = (
+        f"The databases take {_mb(total)} MB, more than {limit:,} MB. Shorten APERTURE_KEEP_LOGS_DAYS or "
+        "APERTURE_KEEP_RUNS_DAYS, or raise APERTURE_DATABASES_LIMIT_MB if the library is large."
+        if total > limit * MEGABYTE
+        else ""
+    )
+    return warn_unless(not found, found, {"total_bytes": total, **sizes})

@@ -1,0 +1,155 @@
+"""Deletion of what Dagster's own database no longer needs: Dagster itself only purges ticks and evaluations.
+
+The rule for whatever is about assets: the state at the beginning of the retention is kept, and everything since. Who
+asks for the latest materialization, attempt, check or data version, or for what changed since a moment within the
+retention, gets the same answer before and after a purge. So nothing becomes news, missing or failed by it.
+
+Every statement deletes one batch, in a transaction of its own. The record of a run goes last, when nothing refers to it
+any more, so that a purge that was killed is continued by the next one.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from aperture_dagster.instance.runs import ENDED, UNFINISHED
+from aperture_dagster.storage.queries import execute
+from aperture_dagster.storage.tidying import Freed, delete_in_batches, size_of_database, vacuum
+
+if TYPE_CHECKING:
+    from dagster_postgres import PostgresEventLogStorage
+    from sqlalchemy import Connection
+
+_ENDED = ", ".join(f"'{status.value}'" for status in ENDED)
+_BACKFILL_ENDED = "'COMPLETED', 'COMPLETED_SUCCESS', 'COMPLETED_FAILED', 'FAILED', 'CANCELED'"
+# Until a backfill has ended, it looks at the runs that it started.
+_UNFINISHED = f"""
+    SELECT run_id FROM runs WHERE status NOT IN ({_ENDED})
+    UNION SELECT r.run_id FROM runs r JOIN bulk_actions b ON b.key = r.backfill_id
+      WHERE b.status NOT IN ({_BACKFILL_ENDED})"""
+# A materialization outlives the log of its run: it is a point in the plots of its asset.
+_IS_OLD_EVENT = """
+    timestamp < CASE dagster_event_type WHEN 'ASSET_MATERIALIZATION' THEN CAST(:runs_before AS timestamp)
+      ELSE CAST(:logs_before AS timestamp) END"""
+_IS_OLD_CHECK = "coalesce(evaluation_event_timestamp, create_timestamp) < :runs_before"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """The moments from which on logs of runs, and runs with their materializations and checks, are kept."""
+
+    logs: datetime
+    runs: datetime
+
+
+def purge(instance: dg.DagsterInstance, retention: Retention) -> list[Freed]:
+    """Delete what is older than the retention, and return what each part freed; nothing if not on PostgreSQL."""
+    storage = _on_postgres(instance)
+    if storage is None:
+        return []
+    # Dagster's columns hold UTC without a zone.
+    logs, runs = (moment.astimezone(UTC).replace(tzinfo=None) for moment in (retention.logs, retention.runs))
+    with storage.index_connection() as connection:
+        unfinished = list(execute(connection, _UNFINISHED).scalars())
+        before: dict[str, Any] = {"logs_before": logs, "runs_before": runs, "unfinished": unfinished}
+        freed = [
+            _purge_events(connection, **before),
+            _purge_checks(connection, runs_before=runs, unfinished=unfinished),
+            _purge_runs(connection, runs_before=runs, unfinished=unfinished),
+            _purge_backfills(connection, runs_before=runs),
+        ]
+        vacuum(connection, freed)
+    return freed
+
+
+def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
+    """Return the ids of the runs that have not ended."""
+    return {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))}
+
+
+def database_bytes(instance: dg.DagsterInstance) -> int | None:
+    """Return the size of Dagster's database; None if it is not on PostgreSQL."""
+    storage = _on_postgres(instance)
+    if storage is None:
+        return None
+    with storage.index_connection() as connection:
+        return size_of_database(connection)
+
+
+def _on_postgres(instance: dg.DagsterInstance) -> "PostgresEventLogStorage | None":
+    """Return the storage of events, beside which all other tables are; None if it is another, as in tests."""
+    from dagster_postgres import PostgresEventLogStorage
+
+    storage = instance.event_log_storage
+    return storage if isinstance(storage, PostgresEventLogStorage) else None
+
+
+def _purge_events(connection: "Connection", **before: Any) -> Freed:
+    """Delete old events, but of each asset and partition the last old one of each type."""
+    statement = f"""
+        SELECT max(id) FROM event_logs WHERE asset_key IS NOT NULL AND {_IS_OLD_EVENT}
+        GROUP BY asset_key, dagster_event_type, partition"""
+    kept = list(execute(connection, statement, **before).scalars())
+    newest = execute(connection, "SELECT max(id) FROM event_logs WHERE timestamp < :logs_before", **before).scalar()
+    return delete_in_batches(
+        connection,
+        "events",
+        tables=("event_logs", "asset_event_tags"),
+        expired=f"""
+            SELECT id FROM event_logs WHERE id > :after AND id <= :newest AND {_IS_OLD_EVENT}
+            AND id <> ALL(:kept) AND coalesce(run_id, '') <> ALL(:unfinished) ORDER BY id""",
+        along="DELETE FROM asset_event_tags t USING gone WHERE t.event_id = gone.id",
+        kept=kept,
+        newest=newest,
+        **before,
+    )
+
+
+def _purge_checks(connection: "Connection", **before: Any) -> Freed:
+    """Delete old results of checks, but of each check the last old one of each outcome."""
+    statement = f"""
+        SELECT max(id) FROM asset_check_executions WHERE {_IS_OLD_CHECK}
+        GROUP BY asset_key, check_name, partition, execution_status"""
+    kept = list(execute(connection, statement, **before).scalars())
+    return delete_in_batches(
+        connection,
+        "check_results",
+        tables=("asset_check_executions",),
+        expired=f"""
+            SELECT id FROM asset_check_executions WHERE id > :after AND {_IS_OLD_CHECK}
+            AND id <> ALL(:kept) AND coalesce(run_id, '') <> ALL(:unfinished) ORDER BY id""",
+        kept=kept,
+        **before,
+    )
+
+
+def _purge_runs(connection: "Connection", **before: Any) -> Freed:
+    """Delete old runs of which no event and no result of a check is kept: the last attempts at an asset remain."""
+    return delete_in_batches(
+        connection,
+        "runs",
+        tables=("runs", "run_tags"),
+        expired=f"""
+            SELECT id FROM runs r WHERE id > :after AND status IN ({_ENDED}) AND run_id <> ALL(:unfinished)
+            AND coalesce(to_timestamp(end_time) AT TIME ZONE 'UTC', update_timestamp) < :runs_before
+            AND NOT EXISTS (SELECT 1 FROM event_logs e WHERE e.run_id = r.run_id)
+            AND NOT EXISTS (SELECT 1 FROM asset_check_executions c WHERE c.run_id = r.run_id) ORDER BY id""",
+        **before,
+    )
+
+
+def _purge_backfills(connection: "Connection", **before: Any) -> Freed:
+    """Delete old backfills that have ended and of which no run is kept."""
+    return delete_in_batches(
+        connection,
+        "backfills",
+        tables=("bulk_actions", "backfill_tags"),
+        expired=f"""
+            SELECT id FROM bulk_actions b WHERE id > :after AND status IN ({_BACKFILL_ENDED})
+            AND timestamp < :runs_before
+            AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.backfill_id = b.key) ORDER BY id""",
+        along="DELETE FROM backfill_tags t USING gone WHERE t.backfill_id = gone.key",
+        **before,
+    )

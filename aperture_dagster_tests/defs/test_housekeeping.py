@@ -1,0 +1,72 @@
+"""The job that deletes what is old: on Dagster's own database, the product's, and the home."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage.services import spend
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.household import Household, SetClock, failed_checks, failures, metadata_of
+
+# Dagster records its events by the machine's clock, which is not simulated here; later nights are in the future.
+NIGHT = datetime.now(UTC).replace(hour=1, minute=30)
+
+
+def events_of(instance: dg.DagsterInstance, run_id: str) -> int:
+    return len(instance.all_logs(run_id))
+
+
+def test_a_night_of_housekeeping(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch):
+    settings = make_settings()
+    assert settings.database_url is not None
+    home = Path(str(settings.home))
+    for name, value in (
+        ("APERTURE_DATABASE_URL", settings.database_url.get_secret_value()),
+        ("APERTURE_HOME", home),
+        ("DAGSTER_HOME", PROJECT),
+    ):
+        monkeypatch.setenv(name, str(value))
+    clock = SetClock(NIGHT)
+    with dg.DagsterInstance.get() as instance:
+        house = Household(settings, instance, clock=clock)
+        first = house.must("housekeeping")
+        old = home / "dagster" / "logs" / first.run_id
+        old.mkdir(parents=True, exist_ok=True)
+        (old / "step.err").write_text("It went well.")
+        with house.database.transaction() as connection:
+            spend(connection, "omdb", day=NIGHT.date(), limit=5, reported=False)
+
+        clock.moment = NIGHT + timedelta(days=29)
+        logged = events_of(instance, first.run_id)
+        house.must("housekeeping")
+        assert events_of(instance, first.run_id) == logged and old.exists(), "a month is not over"
+
+        clock.moment = NIGHT + timedelta(days=91)
+        result = house.must("housekeeping")
+        found: dict[str, Any] = metadata_of(result, "housekeeping")
+        assert events_of(instance, first.run_id) == 0 and not old.exists()
+        assert instance.get_run_by_id(first.run_id) is None
+        assert house.value("SELECT count(*) FROM quota") == 0
+        assert found["events_rows"] >= logged and found["events_bytes"] > 0 and found["runs_rows"] == 1
+        assert (found["quota_rows"], found["run_files_rows"] >= 1) == (1, True)
+        assert found["rows_freed"] == sum(value for name, value in found.items() if name.endswith("_rows"))
+        assert found["bytes_freed"] == sum(
+            found[name.replace("_rows", "_bytes")] for name in found if name.endswith("_rows")
+        )
+        assert min(found[f"{name}_bytes"] for name in ("product_database", "dagster_database")) > 10_000
+        assert failed_checks(result) == []
+
+
+def test_large_databases_are_reported(make_settings: Callable[..., Settings]):
+    with dg.DagsterInstance.ephemeral() as instance:
+        house = Household(make_settings(databases_limit_mb=1), instance)
+        result = house.run("housekeeping")
+        assert result.success, failures(result)
+        (evaluation,) = result.get_asset_check_evaluations()
+    assert not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.WARN
+    assert "more than 1 MB" in str(evaluation.description) and "APERTURE_KEEP_RUNS_DAYS" in str(evaluation.description)
