@@ -14,8 +14,9 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.embedded import restart_on_connect, start_embedded_server
+from aperture_dagster.storage.embedded import start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
+from aperture_dagster.storage.maintenance import reopen
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 from aperture_dagster.storage.schema_lock import schema_lock
@@ -54,9 +55,7 @@ def open_engine(settings: Settings) -> Engine:
     engine = _engines.get(url)
     if engine is None:
         refuse_shared_database(settings)
-        engine = _engines[url] = _new_engine(url)
-        if settings.database_url is None:
-            restart_on_connect(engine, settings.home_path / "postgres")
+        engine = _engines[url] = _new_engine(url, settings)
     ensure_schema(engine)
     return engine
 
@@ -72,9 +71,23 @@ def close_engine(url: str) -> None:
     forget_schema(url)
 
 
-def _new_engine(url: str) -> Engine:
+def _new_engine(url: str, settings: Settings) -> Engine:
     # A small pool: the in-process executor works one step at a time, and home servers have few connections.
     engine = create_engine(url, pool_size=2, max_overflow=8, pool_pre_ping=True, pool_recycle=300)
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect, _record, arguments, options):  # pyright: ignore[reportUnusedFunction]
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.OperationalError as error:
+            if settings.database_url is None:
+                start_embedded_server(settings.home_path / "postgres", verify=True)
+            # A server that does not answer says nothing of the database.
+            elif (engine.url.database or "") not in str(error):
+                raise
+            if not reopen(url):
+                raise
+            return dialect.connect(*arguments, **options)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection, _record) -> None:  # pyright: ignore[reportUnusedFunction]
