@@ -66,16 +66,14 @@ class Maintenance:
         """Whether there is a database of that name."""
         return _accepts_connections(self.connection, self.name) is not None
 
-    def create(self, template: str) -> str:
-        """Create the database that is to replace the other one; return its name.
+    @property
+    def new_name(self) -> str:
+        """A name for the database that is to replace the other one."""
+        return f"{_base(self.name)}_new_{token_hex(4)}"
 
-        Raises:
-            SQLAlchemyError: the server refuses.
-        """
-        new = f"{_base(self.name)}_new_{token_hex(4)}"
-        _run(self.connection, "CREATE DATABASE {} TEMPLATE {}", new, template)
+    def own(self, new: str) -> None:
+        """Mark a database as made for this replacement: it is dropped unless it is switched to."""
         _run(self.connection, "COMMENT ON DATABASE {} IS {comment}", new, comment=UNFINISHED.format(self.name))
-        return new
 
     def close(self) -> None:
         """Let the database accept no more connections, and end those that are open.

@@ -80,24 +80,38 @@ def _revision(connection: Connection) -> str | None:
     return read_value(connection, "SELECT version_num FROM alembic_version")
 
 
-def _upgrade(connection: Connection) -> None:
-    from alembic import command
+def refuse_unknown_schema(revision: str | None) -> None:
+    """Refuse the schema of another program, or of a version of this one that is too old or too new.
+
+    Raises:
+        DatabaseError: it cannot be migrated.
+    """
+    from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
+    if revision is None:
+        return
     # Revisions from before the first release were numbered 0001 to 0009.
-    if (_revision(connection) or "").isdigit():
+    if revision.isdigit():
         raise DatabaseError(
             "The database was created by a version of this program from before its first release, and its data cannot "
             "be migrated; nothing was changed. Delete the folder APERTURE_HOME, or with APERTURE_DATABASE_URL that "
             "database and Dagster's, and start again."
         )
-    config = alembic_config()
-    config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        ScriptDirectory.from_config(alembic_config()).get_revision(revision)
     except CommandError as error:
         raise DatabaseError(
             f"This program does not know the schema of the database ({error}); nothing was changed. "
             "It was probably written by a newer version: update the program."
         ) from None
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+
+    refuse_unknown_schema(_revision(connection))
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
     connection.commit()

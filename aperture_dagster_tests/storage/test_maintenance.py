@@ -48,6 +48,10 @@ def beside(postgres: str, url: str) -> list[str]:
     return [str(one) for (one,) in found]
 
 
+def database_of(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
 def which(database: Database) -> Any:
     with database.transaction() as connection:
         return connection.execute(text("SELECT value FROM facts WHERE name = 'which'")).scalar()
@@ -55,10 +59,12 @@ def which(database: Database) -> Any:
 
 def copy_of(work: Maintenance, url: str) -> str:
     """Close the database, and create a copy of it in which the fact says so."""
+    new = work.new_name
+    run_statements(database_of(url, "postgres"), f"CREATE DATABASE {new} TEMPLATE template_aperture")
+    work.own(new)
     work.close()
-    new = work.create("template_aperture")
     run_statements(
-        make_url(url).set(database=new).render_as_string(hide_password=False),
+        database_of(url, new),
         "INSERT INTO facts (name, value) VALUES ('which', '\"new\"')",
     )
     return new
@@ -81,7 +87,7 @@ def test_others_are_kept_out_until_the_database_is_replaced_and_then_use_the_new
     used.engine.dispose()
     assert which(database) == "new"
     assert beside(postgres, url) == [old] == [one.name for one in replaced_databases(url)]
-    assert run_statements(url.replace(make_url(url).database or "", old or ""), "SELECT value FROM facts") == [("old",)]
+    assert run_statements(database_of(url, old or ""), "SELECT value FROM facts") == [("old",)]
     with pytest.raises(DatabaseError, match="nothing was dropped"):
         drop_replaced_database(url, make_url(url).database or "")
     drop_replaced_database(url, old or "")
@@ -112,7 +118,8 @@ if point == "in the switch":
         run(connection, statement, *names, **texts), die() if "RENAME" in statement else None)
 with module.maintenance(url) as work:
     if point == "before it is closed":
-        work.create("template0")
+        module._run(work.connection, "CREATE DATABASE {}", new := work.new_name)
+        work.own(new)
         die()
     new = copy_of(work, url)
     if point == "before the switch":
