@@ -1,0 +1,15 @@
+"""Errors of backups; each message is one sentence for the operator."""
+
+from aperture_dagster.errors import OperatorError
+
+
+class BackupError(OperatorError):
+    """A backup cannot be made, read or restored; the message says why, what was kept and what to do."""
+
+
+class BadDump(BackupError):
+    """A file is not a complete dump that is safe to restore."""
+
+
+class ToolFailed(BackupError):
+    """One of PostgreSQL's client programs failed or was killed."""

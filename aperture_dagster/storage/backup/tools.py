@@ -1,0 +1,136 @@
+"""PostgreSQL's client programs: which ones to use, and how to run them without a password in the list of processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aperture_dagster.storage.backup.errors import BackupError, ToolFailed
+from aperture_dagster.storage.cluster import ENVIRONMENT, VERSION, embedded_tool, last_error
+
+# Parameters of a connection that must not appear in the list of processes, and the variables that libpq reads instead.
+SECRET_PARAMETERS = {"password": "PGPASSWORD", "sslpassword": "PGSSLPASSWORD"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The client programs that suit a server, and their major version."""
+
+    pg_dump: Path
+    psql: Path
+    major: int
+
+
+def find_tools(server_major: int) -> Tools:
+    """Return client programs that are at least as new as the server: pg_dump refuses a newer server.
+
+    Raises:
+        BackupError: the server is newer than the programs that come with this one, and PATH has none that match.
+    """
+    if server_major <= VERSION:
+        return Tools(embedded_tool("pg_dump"), embedded_tool("psql"), VERSION)
+    dump, psql = shutil.which("pg_dump"), shutil.which("psql")
+    major = min((_major(program) for program in (dump, psql) if program), default=0)
+    if dump and psql and major >= server_major:
+        return Tools(Path(dump), Path(psql), major)
+    raise BackupError(
+        f"The database runs on PostgreSQL {server_major}, but this program brings the clients of version {VERSION}, "
+        f"and PATH has no pg_dump and psql of version {server_major}: install postgresql-client-{server_major}."
+    )
+
+
+def run_tool(program: Path, *arguments: str, url: str, options: Mapping[str, str] | None = None) -> str:
+    """Run a client program on the database of a URL to its end; return what it printed. Raises ToolFailed."""
+    with running_tool(program, *arguments, url=url, options=options) as process:
+        printed, _ = process.communicate()
+    return printed.decode("utf-8", "replace")
+
+
+@contextmanager
+def running_tool(
+    program: Path, *arguments: str, url: str, options: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a client program during the block, with pipes to its input and from its output.
+
+    The program is killed if the block raises. ``options`` are settings of its session on the server.
+
+    Raises:
+        ToolFailed: it ended with another exit code than 0, or was killed.
+    """
+    conninfo, secrets = _connection_of(url, options or {})
+    environment = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name.startswith("PG")}
+    # A file, since a full pipe would block the program.
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [program, *arguments, "--dbname", conninfo],
+            # Messages are parsed.
+            env=environment | {"LC_ALL": "C"} | secrets,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            umask=0o077,
+        )
+        pipe_broke = False
+        try:
+            yield process
+        except BrokenPipeError:
+            # The program ended early; its exit code and messages say why.
+            pipe_broke = True
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            for stream in (process.stdin, process.stdout):
+                try:
+                    if stream is not None:
+                        stream.close()
+                except BrokenPipeError:
+                    pipe_broke = True
+            process.wait()
+        if process.returncode or pipe_broke:
+            errors.seek(0)
+            raise ToolFailed(_describe(program.name, process.returncode, errors.read().decode("utf-8", "replace")))
+
+
+def server_major(version: int) -> int:
+    """Return the major version of ``server_version_num``."""
+    return version // 10_000
+
+
+def plain_url(url: str) -> str:
+    """Return a URL without SQLAlchemy's driver, as PostgreSQL's own programs read it."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme.partition('+')[0]}{separator}{rest}"
+
+
+def _describe(name: str, code: int, output: str) -> str:
+    if code < 0:
+        return f"{name} was killed ({signal.Signals(-code).name})."
+    reason = last_error(output).rstrip(".") or f"it ended with exit code {code}"
+    return f"{name} failed: {reason}."
+
+
+def _connection_of(url: str, options: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the parameters of a connection as an argument, and the secret ones as environment variables."""
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    parameters = {name: str(value) for name, value in conninfo_to_dict(plain_url(url)).items()}
+    secrets = {variable: parameters.pop(name) for name, variable in SECRET_PARAMETERS.items() if parameters.get(name)}
+    settings = [parameters.pop("options", ""), *(f"-c {name}={value}" for name, value in options.items())]
+    if any(settings):
+        parameters["options"] = " ".join(filter(None, settings))
+    return make_conninfo("", **parameters), secrets
+
+
+def _major(program: str) -> int:
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\b(\d+)(?:\.|devel|beta|rc|\s|$)", shown)
+    return int(found[1]) if found else 0
