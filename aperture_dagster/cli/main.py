@@ -11,6 +11,7 @@ from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate
 from aperture_dagster.cli.requests import request, requests
+from aperture_dagster.cli.restore import restore
 from aperture_dagster.cli.trakt import trakt
 from aperture_dagster.cli.up import up
 
@@ -34,7 +35,7 @@ def simulate(world: str, users: int | None, port: int) -> None:
     sys.exit(serve(["--world", world, "--port", str(port), *(["--users", str(users)] if users else [])]))
 
 
-for command in (demo, up, doctor, publish, unpublish, trakt, discover, dismiss, request, requests, rate):
+for command in (demo, up, doctor, publish, unpublish, trakt, discover, dismiss, request, requests, rate, restore):
     main.add_command(command)
 
 if __name__ == "__main__":

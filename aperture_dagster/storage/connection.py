@@ -7,16 +7,18 @@ Dagster's own.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.embedded import start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
-from aperture_dagster.storage.maintenance import reopen
+from aperture_dagster.storage.maintenance import reopen, server_connection
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 from aperture_dagster.storage.schema_lock import schema_lock
@@ -123,7 +125,7 @@ def _ensure_database(server_url: str, name: str) -> None:
 
     exists = "SELECT 1 FROM pg_database WHERE datname = :name"
     try:
-        with create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
+        with _connection_beside(server_url) as connection:
             if read_value(connection, exists, name=name):
                 return
             with schema_lock(connection):
@@ -140,6 +142,22 @@ def _ensure_database(server_url: str, name: str) -> None:
                 "create it, or set APERTURE_DAGSTER_DATABASE_URL to another."
             ) from None
         raise DatabaseError(describe_connection_error(error)) from None
+
+
+@contextmanager
+def _connection_beside(url: str) -> Iterator[Connection]:
+    """Connect to a database, or to another one of its server if that is missing or closed; without transactions."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        if (engine.url.database or "") not in str(error.orig):
+            raise
+        with server_connection(url) as connection:
+            yield connection
+        return
+    with connection:
+        yield connection
 
 
 _ensure_embedded_database = functools.cache(_ensure_database)

@@ -80,6 +80,11 @@ def _revision(connection: Connection) -> str | None:
     return read_value(connection, "SELECT version_num FROM alembic_version")
 
 
+def is_before_first_release(revision: str) -> bool:
+    """Return whether a schema is from before the first release; those were numbered 0001 to 0009."""
+    return revision.isdigit()
+
+
 def refuse_unknown_schema(revision: str | None) -> None:
     """Refuse the schema of another program, or of a version of this one that is too old or too new.
 
@@ -91,8 +96,7 @@ def refuse_unknown_schema(revision: str | None) -> None:
 
     if revision is None:
         return
-    # Revisions from before the first release were numbered 0001 to 0009.
-    if revision.isdigit():
+    if is_before_first_release(revision):
         raise DatabaseError(
             "The database was created by a version of this program from before its first release, and its data cannot "
             "be migrated; nothing was changed. Delete the folder APERTURE_HOME, or with APERTURE_DATABASE_URL that "
