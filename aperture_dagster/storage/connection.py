@@ -16,15 +16,13 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.cluster import DAGSTER_DATABASE, PRODUCT_DATABASE
 from aperture_dagster.storage.embedded import start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
 from aperture_dagster.storage.maintenance import reopen, server_connection
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 from aperture_dagster.storage.schema_lock import schema_lock
-
-PRODUCT_DATABASE = "aperture"
-DAGSTER_DATABASE = "aperture_dagster"
 
 
 def product_database_url(settings: Settings) -> str:

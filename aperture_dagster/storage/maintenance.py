@@ -23,7 +23,7 @@ from aperture_dagster.storage.errors import DatabaseError, describe_connection_e
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 
 # The first key of the advisory lock; the second is a hash of the database's name.
-KEY = 0x0A9E29
+KEY = 0x0A9E2A
 LOCK = f"pg_try_advisory_lock({KEY}, hashtext(:name))"
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.2
