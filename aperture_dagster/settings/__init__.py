@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.settings.backup import BackupSettings
 from aperture_dagster.settings.discovery import DiscoverySettings, SeerrSettings
 from aperture_dagster.settings.home import HomeSettings, RunSettings
 from aperture_dagster.settings.mdblist import MdblistSettings
@@ -70,6 +71,7 @@ class Settings(
     DiscoverySettings,
     SeerrSettings,
     TraktSettings,
+    BackupSettings,
 ):
     """All settings, validated. Create them with :func:`load_settings`."""
 

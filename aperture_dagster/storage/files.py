@@ -13,7 +13,7 @@ from aperture_dagster.errors import OperatorError
 
 # Entries that earlier versions may have left readable by others; new files are private through the umask.
 LOG_OF_PLAYS = "log-of-plays.json"
-HOME_ENTRIES = ("dagster", "logos", "models", "postgres", "failures.log", LOG_OF_PLAYS, "demo", "demo-emby")
+HOME_ENTRIES = ("dagster", "logos", "models", "postgres", "backups", "failures.log", LOG_OF_PLAYS, "demo", "demo-emby")
 WORKING_FILES = (".postgres", "postgres.")
 
 

@@ -7,6 +7,8 @@ other file in a folder is foreign, and is never touched.
 from __future__ import annotations
 
 import functools
+import itertools
+import os
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -19,7 +21,8 @@ from aperture_dagster.storage.backup.errors import BackupError
 from aperture_dagster.storage.backup.fingerprint import Fingerprint
 from aperture_dagster.storage.files import write_file
 
-NAME = re.compile(r"aperture-backup-(\d{4}-\d\d-\d\d)(?:-(\d{6})(?:-\d+)?)?\.sql\.gz")
+NAME_PREFIX = "aperture-backup-"
+_NAME = re.compile(rf"{NAME_PREFIX}(\d{{4}}-\d\d-\d\d)(?:-\d{{6}})?(?:-\d+)?\.sql\.gz")
 MANIFEST_SUFFIX = ".json"
 LONGEST_MANIFEST = 16 << 20
 
@@ -71,10 +74,21 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A dump in a folder, with its manifest."""
+    """A dump in a folder, with its manifest and its present size."""
 
     path: Path
     manifest: Manifest
+    bytes: int
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it was proven, and its file still has the size that it had then."""
+        return self.manifest.proven is not None and self.bytes == self.manifest.bytes
+
+    @property
+    def day(self) -> date:
+        """The date in its name."""
+        return date.fromisoformat(self.path.name.removeprefix(NAME_PREFIX)[:10])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +97,7 @@ class Backups:
 
     Attributes:
         kept: the backups by number, oldest first.
-        foreign: names of everything else, and of dumps whose manifest is missing or unreadable.
+        foreign: names of everything else, such as dumps and manifests of which the other is missing or unreadable.
     """
 
     kept: tuple[Backup, ...]
@@ -133,20 +147,42 @@ def read_backups(folder: Path) -> Backups:
     """
     kept: list[Backup] = []
     foreign: list[str] = []
-    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    for name in names:
-        path = folder / name
-        if not NAME.fullmatch(name) or path.is_symlink() or not path.is_file():
-            foreign.append(name)
-            continue
-        try:
-            manifest = read_manifest(path)
-        except BackupError:
-            manifest = None
-        if manifest is None:
-            foreign.append(name)
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.exists() else []
+    names = {path.name for path in paths}
+    for path in paths:
+        dump = path.with_name(path.name.removesuffix(MANIFEST_SUFFIX))
+        if not _is_name(dump.name) or path.is_symlink() or not path.is_file():
+            foreign.append(path.name)
+        elif dump != path:
+            # Seen with its dump, if that is there.
+            if dump.name not in names:
+                foreign.append(path.name)
         else:
-            kept.append(Backup(path, manifest))
-    ours = {manifest_path(one.path).name for one in kept}
+            try:
+                manifest = read_manifest(path)
+            except BackupError:
+                manifest = None
+            if manifest is None:
+                foreign.append(path.name)
+            else:
+                kept.append(Backup(path, manifest, path.stat().st_size))
     kept.sort(key=lambda one: (one.manifest.number, one.path.name))
-    return Backups(tuple(kept), tuple(name for name in foreign if name not in ours))
+    return Backups(tuple(kept), tuple(foreign))
+
+
+def new_path(folder: Path, made_at: datetime) -> Path:
+    """Return the path for a backup made at a local time; a second one of a day is named after its time, too."""
+    day = f"{NAME_PREFIX}{made_at:%Y-%m-%d}"
+    names = itertools.chain(
+        [day, f"{day}-{made_at:%H%M%S}"], (f"{day}-{made_at:%H%M%S}-{n}" for n in itertools.count(2))
+    )
+    paths = (folder / f"{name}.sql.gz" for name in names)
+    return next(path for path in paths if not os.path.lexists(path) and not os.path.lexists(manifest_path(path)))
+
+
+def _is_name(name: str) -> bool:
+    found = _NAME.fullmatch(name)
+    try:
+        return found is not None and date.fromisoformat(found[1]) is not None
+    except ValueError:
+        return False

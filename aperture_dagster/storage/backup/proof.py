@@ -13,13 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.storage import locks
-from aperture_dagster.storage.backup.errors import BackupError
+from aperture_dagster.storage.backup.errors import BackupError, ToolFailed
 from aperture_dagster.storage.backup.fingerprint import Fingerprint, differences, read_fingerprint
+from aperture_dagster.storage.backup.places import why_no_room_for_proof
 from aperture_dagster.storage.backup.restore_into import restore_into
-from aperture_dagster.storage.backup.scratch import CannotCreate, scratch_database, with_driver
+from aperture_dagster.storage.backup.scratch import EXTENSION, CannotCreate, scratch_database, with_driver
 from aperture_dagster.storage.cluster import VERSION
 from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
-from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.errors import DatabaseError, is_full_disk
 from aperture_dagster.storage.files import FileError, prepare_home
 
 SHOWN = 5
@@ -33,12 +34,8 @@ class Unequal(BackupError):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How a dump was proven, or why it could not be.
+    """Where a dump was restored and compared, "the same server" or "a temporary server"; if nowhere, why not."""
 
-    ``place`` is where it was restored: "the same server" or "a temporary server"; None if it was not.
-    """
-
-    proven: bool
     place: str | None
     reason: str | None = None
 
@@ -49,6 +46,8 @@ def prove(
     expected: Fingerprint,
     *,
     home: Path,
+    is_embedded: bool,
+    database_bytes: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Proof:
     """Restore a dump beside the database of a URL, and compare it with the fingerprint.
@@ -56,27 +55,52 @@ def prove(
     Without the right to create databases there, a temporary embedded server in ``home`` is used. If that does not work
     either, the result says why; that is no fault of the dump. The caller holds the lock for backups.
 
+    Args:
+        is_embedded: whether that server is the embedded one, whose disk is that of ``home``.
+        database_bytes: size of the database.
+        progress: called with the bytes restored so far, and all of them.
+
     Raises:
         BadDump: the file is damaged, incomplete or unsafe.
         Unequal: the restored database differs from the dumped one.
         ToolFailed: the dump cannot be restored.
     """
+    if is_embedded and (full := why_no_room_for_proof(home, database_bytes)):
+        return Proof(None, full)
     try:
         with scratch_database(url) as scratch:
             restore_and_compare(scratch, file, expected, progress=progress)
-            return Proof(True, "the same server")
+            return Proof("the same server")
     except CannotCreate as error:
         refused = str(error)
-    foreign = sorted(set(expected.extensions) - {"plpgsql", "vector"})
-    if expected.server_major > VERSION or foreign:
-        what = f"has the extensions {', '.join(foreign)}" if foreign else f"runs on PostgreSQL {expected.server_major}"
-        return Proof(False, None, f"{refused} A temporary server cannot be used instead: the database {what}.")
+    except ToolFailed as error:
+        if is_full_disk(str(error)):
+            return Proof(None, f"The disk of the database became full during the proof: {error}")
+        raise
     try:
+        return prove_elsewhere(file, expected, home, database_bytes, progress)
+    except CannotCreate as error:
+        return Proof(None, f"{refused} A temporary server cannot be used instead: {error}")
+
+
+def prove_elsewhere(
+    file: Path, expected: Fingerprint, home: Path, database_bytes: int, progress: Callable[[int, int], None]
+) -> Proof:
+    """Prove a dump on a temporary server. Raises as :func:`prove`, and CannotCreate where that is impossible."""
+    foreign = sorted(set(expected.extensions) - {"plpgsql", EXTENSION})
+    if foreign:
+        raise CannotCreate(f"it lacks the extensions {', '.join(foreign)}.")
+    if expected.server_major > VERSION:
+        raise CannotCreate(f"the database runs on PostgreSQL {expected.server_major}, which is newer.")
+    try:
+        prepare_home(home)
+        if full := why_no_room_for_proof(home, database_bytes):
+            raise CannotCreate(full)
         with throw_away_server(home) as server, scratch_database(server) as scratch:
             restore_and_compare(scratch, file, expected, progress=progress)
-            return Proof(True, "a temporary server")
-    except (DatabaseError, FileError, CannotCreate, SQLAlchemyError, OSError) as error:
-        return Proof(False, None, f"{refused} A temporary server could not be used instead: {error}")
+            return Proof("a temporary server")
+    except (DatabaseError, FileError, SQLAlchemyError, OSError) as error:
+        raise CannotCreate(str(error)) from None
 
 
 def restore_and_compare(

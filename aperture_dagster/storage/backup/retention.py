@@ -1,0 +1,26 @@
+"""Which backups may be deleted once a newer one has been proven."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from aperture_dagster.storage.backup.manifest import Backup
+
+
+def expired(backups: Sequence[Backup], *, owner: str, keep: int, today: date) -> list[Backup]:
+    """Return the backups of an installation that are older than its ``keep`` newest proven ones.
+
+    Backups are ordered by number, not by date. Those of other installations, and those dated in the future, are neither
+    counted nor returned; a proven one whose file has changed in size is not counted.
+    """
+    own = [one for one in backups if one.manifest.owner == owner and not is_future(one, today)]
+    proven = sorted((one.manifest.number for one in own if one.is_proven), reverse=True)
+    if len(proven) <= keep:
+        return []
+    return [one for one in own if one.manifest.number < proven[keep - 1]]
+
+
+def is_future(backup: Backup, today: date) -> bool:
+    """Return whether a backup is dated later than today: the clock was wrong then, or is now."""
+    return max(backup.day, backup.manifest.day) > today
