@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.dump_file import DumpContents, DumpFile, check_dump
 from aperture_dagster.storage.backup.errors import BackupError
+from aperture_dagster.storage.backup.lock import backup_lock
 from aperture_dagster.storage.backup.manifest import Manifest, manifest_path, read_manifest
 from aperture_dagster.storage.backup.places import in_words
 from aperture_dagster.storage.backup.proof import restore_and_compare
@@ -139,6 +140,7 @@ def restore(
     refuse_runs()
     close_engine(url)
     try:
+        _refuse_backup_in_progress(url)
         with maintenance(url) as work:
             _require_server(work, file)
             _require_space(settings, file)
@@ -157,6 +159,13 @@ def restore(
         message = str(error) if isinstance(error, OperatorError) else f"{describe_reason(error)}."
         raise BackupError(f"{message} The database is as it was before the restore.") from None
     return Restored(kept, schema, titles, void_accounts)
+
+
+def _refuse_backup_in_progress(url: str) -> None:
+    """Raise BackupError while another process makes or verifies a backup, which would fail."""
+    # A database that cannot be opened is not being backed up.
+    with suppress(SQLAlchemyError), backup_lock(url):
+        pass
 
 
 def _fill(url: str, file: RestorableFile, report: Callable[[str], None]) -> str:
