@@ -6,7 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs import discovery, enrichment, media_server, popularity, publishing, ratings, taste
+from aperture_dagster.defs import (
+    discovery,
+    enrichment,
+    maintenance,
+    media_server,
+    popularity,
+    publishing,
+    ratings,
+    taste,
+)
 from aperture_dagster.defs.gates import blocking_checks, upstream_keys
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job
@@ -90,8 +99,9 @@ def build_groups(settings: Settings) -> list[Group]:
         taste.GROUP,
         popularity.group(settings),
         discovery.GROUP,
-        # Last: it shows what the others made.
+        # After the others: it shows what they made.
         publishing.group(settings),
+        maintenance.GROUP,
     ]
 
 

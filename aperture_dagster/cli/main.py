@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from aperture_dagster.cli.backup import backup
 from aperture_dagster.cli.common import require_free_port, stand_in_options
 from aperture_dagster.cli.demo import demo
 from aperture_dagster.cli.discover import discover, dismiss
@@ -35,7 +36,9 @@ def simulate(world: str, users: int | None, port: int) -> None:
     sys.exit(serve(["--world", world, "--port", str(port), *(["--users", str(users)] if users else [])]))
 
 
-for command in (demo, up, doctor, publish, unpublish, trakt, discover, dismiss, request, requests, rate, restore):
+for command in (
+    demo, up, doctor, backup, restore, publish, unpublish, trakt, discover, dismiss, request, requests, rate,
+):  # fmt: skip
     main.add_command(command)
 
 if __name__ == "__main__":

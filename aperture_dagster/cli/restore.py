@@ -17,7 +17,7 @@ from aperture_dagster.library.people import participants
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings, project_root
-from aperture_dagster.storage.backup.places import in_words
+from aperture_dagster.storage.backup.places import backup_folder, in_words
 from aperture_dagster.storage.connection import product_database_url
 from aperture_dagster.storage.maintenance import drop_replaced_database, replaced_databases
 from aperture_dagster.storage.people import read_users
@@ -53,7 +53,8 @@ def restore(file: Path | None, yes: bool, trust: bool, drop_old: bool) -> None:
         if file is None:
             _drop_old(settings, console, yes=yes)
         else:
-            _restore(settings, file.expanduser().absolute(), console, yes=yes, trust=trust)
+            path = file if file.exists() or file.parent != Path() else backup_folder(settings) / file
+            _restore(settings, path.expanduser().absolute(), console, yes=yes, trust=trust)
 
 
 def _restore(settings: Settings, path: Path, console: Console, *, yes: bool, trust: bool) -> None:

@@ -18,6 +18,7 @@ from aperture_dagster.resources.errors import (
 )
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.backup.errors import BackupError
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.files import FileError
 
@@ -31,7 +32,7 @@ class MissingPrerequisite(Exception):
 # No retry helps against these: a person must change something first.
 PERMANENT = (
     ServiceRefused, ServiceNotConfigured, NotFound, RequestRejected, RemovalRefused, DatabaseError, FileError,
-    MissingPrerequisite,
+    BackupError, MissingPrerequisite,
 )  # fmt: skip
 EXPECTED = (ServiceError, *PERMANENT, ValueError)
 

@@ -7,6 +7,7 @@ new one. Whoever finds the database closed, and no process at work on it, opens 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -103,7 +104,7 @@ class Maintenance:
         Raises:
             psycopg.Error: the server refuses, and nothing has changed.
         """
-        old = f"{_base(self.name)}_old_{now:%Y%m%d_%H%M%S}" if self.exists else None
+        old = self._old_name(now) if self.exists else None
         driver = self.connection.connection.driver_connection
         assert driver is not None
         with driver.transaction():
@@ -114,6 +115,12 @@ class Maintenance:
             _run(self.connection, "ALTER DATABASE {} RENAME TO {}", new, self.name)
             _run(self.connection, "COMMENT ON DATABASE {} IS NULL", self.name)
         return old
+
+    def _old_name(self, now: datetime) -> str:
+        # The clock may have gone back.
+        name = f"{_base(self.name)}_old_{now:%Y%m%d_%H%M%S}"
+        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        return next(one for one in names if _accepts_connections(self.connection, one) is None)
 
     def undo(self) -> None:
         """Open the database, and drop what an unfinished replacement left behind; nothing after a switch."""

@@ -106,13 +106,20 @@ def create_backup(
     reason: Reason,
     accept_folder: bool = False,
     migrating: bool = False,
+    patience_seconds: float = 0,
     progress: Progress = lambda stage, done, total: None,
 ) -> BackupReport:
     """Make a backup of the product's database in the configured folder, prove it, and delete expired ones.
 
     A backup that cannot be proven, because a right, room or a lasting folder is missing, is kept and marked as such;
-    nothing is deleted for it. ``migrating``: the caller holds the lock of the schema. ``progress`` is called with the
-    name of a stage, and what was done of how much in bytes; both are 0 where that is unknown.
+    nothing is deleted for it.
+
+    Args:
+        reason: what the backup is made for.
+        accept_folder: use the folder although it is new or was emptied.
+        migrating: whether the caller holds the lock of the schema.
+        patience_seconds: how long to wait for another backup that is being made.
+        progress: called with the name of a stage, and what was done of how much in bytes; 0 where that is unknown.
 
     Raises:
         BackupError: no backup was made; existing ones are unchanged.
@@ -120,7 +127,7 @@ def create_backup(
     """
     url = product_database_url(settings)
     try:
-        with backup_lock(url) as connection:
+        with backup_lock(url, patience_seconds=patience_seconds) as connection:
             owner = open_folder(connection, settings, accept=accept_folder)
             return _create(settings, clock, url, connection, owner, reason, migrating, _Stages(progress))
     except BackupError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,20 +14,25 @@ from aperture_dagster.storage.queries import read_value
 
 # Beside that of the schema.
 KEY = 0x0A9E29
+POLL_SECONDS = 1.0
 
 
 @contextmanager
-def backup_lock(url: str) -> Iterator[Connection]:
-    """Hold the lock during the block, without waiting for it; yields the connection that holds it, in autocommit.
+def backup_lock(url: str, *, patience_seconds: float = 0) -> Iterator[Connection]:
+    """Hold the lock during the block; yields the connection that holds it, in autocommit.
 
     The lock ends with the connection, so also when the process is killed.
 
     Raises:
-        BackupError: another process holds it.
+        BackupError: another process still holds it after ``patience_seconds``.
         SQLAlchemyError: the database cannot be reached.
     """
     with maintenance(url) as connection:
-        if not read_value(connection, f"SELECT pg_try_advisory_lock({KEY})"):
+        deadline = time.monotonic() + patience_seconds
+        while not read_value(connection, f"SELECT pg_try_advisory_lock({KEY})"):
+            if time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+                continue
             raise BackupError(
                 "A backup of this database is being made, verified or restored right now: wait until that has ended."
             )

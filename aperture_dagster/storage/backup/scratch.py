@@ -81,9 +81,7 @@ def scratch_database(url: str) -> Iterator[str]:
 
     First drops those that an interrupted process left. The caller holds the lock for backups. Raises CannotCreate.
     """
-    # Other installations may use the same server.
-    owner = hashlib.sha256((make_url(with_driver(url)).database or "").encode()).hexdigest()[:8]
-    prefix = f"{PREFIX}{owner}_"
+    prefix = scratch_prefix(url)
     with maintenance(url) as connection:
         leftovers = "SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)"
         names = [row["datname"] for row in read_rows(connection, leftovers, prefix=prefix)]
@@ -95,6 +93,11 @@ def scratch_database(url: str) -> Iterator[str]:
         yield created
     finally:
         drop_database(url, name)
+
+
+def scratch_prefix(url: str) -> str:
+    """Return how the names of the scratch databases of a database begin; other installations may share its server."""
+    return f"{PREFIX}{hashlib.sha256((make_url(url).database or '').encode()).hexdigest()[:8]}_"
 
 
 def database_url(url: str, name: str) -> str:

@@ -114,8 +114,10 @@ def plain_url(url: str) -> str:
 def _describe(name: str, code: int, output: str) -> str:
     if code < 0:
         return f"{name} was killed ({signal.Signals(-code).name})."
-    reason = last_error(output).rstrip(".") or f"it ended with exit code {code}"
-    return f"{name} failed: {reason}."
+    # psql reports errors of the server in capitals, with the line of its input before them.
+    errors = [line.partition("ERROR:")[2].strip() for line in output.splitlines() if "ERROR:" in line]
+    reason = next(iter(errors), "") or last_error(output) or f"it ended with exit code {code}"
+    return f"{name} failed: {reason.rstrip('.')}."
 
 
 def _connection_of(url: str, options: Mapping[str, str]) -> tuple[str, dict[str, str]]:
