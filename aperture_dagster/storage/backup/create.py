@@ -128,10 +128,14 @@ def create_backup(
     url = product_database_url(settings)
     try:
         with backup_lock(url, patience_seconds=patience_seconds) as connection:
+            execute(connection, f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'")
             owner = open_folder(connection, settings, accept=accept_folder)
             return _create(settings, clock, url, connection, owner, reason, migrating, _Stages(progress))
     except BackupError as error:
         why = str(error)
+        if "statement timeout" in why:
+            # How pg_dump gives up waiting for a lock.
+            why = f"Another session has locked a table for more than {LOCK_WAIT_SECONDS} seconds: end it first."
     except SQLAlchemyError as error:
         why = describe_full_disk(error) if is_full_disk(error) else describe_connection_error(error)
     except OSError as error:
@@ -208,7 +212,6 @@ def _lock_schema(connection: Connection, *, held: bool) -> Iterator[None]:
         yield
         return
     with ExitStack() as stack:
-        execute(connection, f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'")
         try:
             stack.enter_context(schema_lock(connection))
         except OperationalError:

@@ -16,7 +16,6 @@ from aperture_dagster.storage.backup.places import backup_folder
 from aperture_dagster.storage.backup.verify import verify_backup
 from aperture_dagster.storage.connection import close_engine
 from aperture_dagster_tests.databases import database_copy, run_statements
-from aperture_dagster_tests.household import SetClock
 
 BackUp = Callable[..., BackupReport]
 TEMPLATE = "CREATE DATABASE rights_template IS_TEMPLATE true TEMPLATE template0"
@@ -80,9 +79,7 @@ def test_a_proof_with_the_rights_that_there_are(
     assert [one.path for one in kept] == [report.backup.path], "older ones go once a newer one is proven"
 
 
-def test_a_backup_is_verified_without_its_database(
-    settings: Settings, back_up: BackUp, clock: SetClock, tmp_path: Path
-):
+def test_a_backup_is_verified_without_its_database(settings: Settings, back_up: BackUp, tmp_path: Path):
     backup = back_up().backup
     unreachable = settings.model_copy(update={"database_url": None, "home": tmp_path / "other"})
     (tmp_path / "other").mkdir()
