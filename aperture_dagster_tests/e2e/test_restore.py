@@ -36,6 +36,11 @@ def put_back(settings: Settings, backup: Backup) -> None:
     restore(settings, examine_file(backup.path, trust=False), now=Clock().now(), refuse_runs=lambda: None)
 
 
+def without_counts(snapshot: dict[str, Any]) -> dict[str, Any]:
+    """Leave out how much the last run published, and where the last backup was made."""
+    return {table: rows for table, rows in snapshot.items() if table not in ("published_libraries", "facts")}
+
+
 def test_a_household_that_lost_everything_goes_on_from_its_backup(household: Any, postgres: str, tmp_path: Path):
     world = small_world(movies=40, users=3, plays=120)
     with publishing(household, world, tmp_path, backup_accept_unmounted=True) as place:
@@ -73,7 +78,7 @@ def test_a_household_that_lost_everything_goes_on_from_its_backup(household: Any
             assert place.state.requests("tmdb") == 0
             assert place.changes() == 0
             assert place.files() == files
-            assert place.home.snapshot() == before
+            assert without_counts(place.home.snapshot()) == without_counts(before)
 
             # From before anything was published: what is on the server and in the folder is taken over.
             put_back(settings, early)
