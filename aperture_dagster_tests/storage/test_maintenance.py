@@ -13,7 +13,9 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import Settings
 from aperture_dagster.storage import maintenance as module
+from aperture_dagster.storage.connection import dagster_database_url
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.maintenance import (
     Maintenance,
@@ -71,7 +73,7 @@ def copy_of(work: Maintenance, url: str) -> str:
 
 
 def test_others_are_kept_out_until_the_database_is_replaced_and_then_use_the_new_one(
-    url: str, database: Database, postgres: str
+    url: str, database: Database, settings: Settings, postgres: str
 ):
     assert which(database) == "old"
     used = create_engine(url).connect()
@@ -81,6 +83,8 @@ def test_others_are_kept_out_until_the_database_is_replaced_and_then_use_the_new
             which(database)
         with pytest.raises(RestoreInProgress), maintenance(url):
             pass
+        # Runs can be started meanwhile, and fail with that sentence.
+        assert make_url(dagster_database_url(settings)).database == f"{make_url(url).database}_dagster"
         old = work.switch(new, now=NOW)
     with pytest.raises(OperationalError, match="terminating connection"):
         used.execute(text("SELECT 1"))
@@ -107,7 +111,9 @@ def test_a_failed_replacement_leaves_the_old_database_open_and_nothing_beside_it
 KILLED = """
 import os, signal, sys
 from datetime import UTC, datetime
+from aperture_dagster.settings import Settings
 from aperture_dagster.storage import maintenance as module
+from aperture_dagster.storage.connection import dagster_database_url
 from aperture_dagster_tests.storage.test_maintenance import copy_of
 
 point, url = sys.argv[1:]
