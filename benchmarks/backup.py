@@ -28,6 +28,7 @@ from aperture_dagster.storage.queries import execute, read_value
 
 LIMIT_SECONDS = 60.0
 EPISODES_PER_SERIES = 50
+PLAYS_PER_USER = 4000
 FILL = Path(__file__).with_suffix(".sql")
 
 
@@ -68,7 +69,10 @@ def main() -> int:
 
 def _fill(connection: Connection, movies: int, episodes: int, users: int) -> None:
     series = max(episodes // EPISODES_PER_SERIES, 1)
-    values = {"movies": movies, "series": series, "per_series": EPISODES_PER_SERIES, "users": users}
+    share = PLAYS_PER_USER / (movies + series + series * EPISODES_PER_SERIES)
+    values = {
+        "movies": movies, "series": series, "per_series": EPISODES_PER_SERIES, "users": users, "share": min(share, 1),
+    }  # fmt: skip
     for statement in FILL.read_text(encoding="utf-8").split(";\n"):
         used = {name: value for name, value in values.items() if f":{name}" in statement}
         if statement.strip():

@@ -50,7 +50,7 @@ FROM generate_series(1, :users) i;
 INSERT INTO watch_state (user_id, item_id, work_id, is_episode, played, play_count, position_share, favorite,
     last_played_at)
 SELECT user_id, item_id, work_id, is_episode, true, 1, 1, false, now()
-FROM users, items WHERE random() < 4000.0 / (:movies + :series + :series * :per_series);
+FROM users, items WHERE random() < CAST(:share AS float8);
 
 INSERT INTO plays (user_id, item_id, played_at, work_id, is_episode, play_count, completion)
 SELECT user_id, item_id, now() - random() * interval '900 days', work_id, is_episode, 1, 1 FROM watch_state;

@@ -33,6 +33,9 @@ from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import MeteredService
 from aperture_dagster.sources.trakt import TraktAccounts
+from aperture_dagster.storage.backup.manifest import read_backups
+from aperture_dagster.storage.backup.places import backup_folder, in_container, read_mounts, why_not_lasting
+from aperture_dagster.storage.backup.retention import why_overdue
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
@@ -80,6 +83,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     checks = {
         "home": _home(settings),
         "database": _database(database),
+        "backups": _backups(settings, clock),
         "media server": _media_server(settings, database),
         "publishing": _publishing(settings, database),
         **{source.label: _title_source(source, settings, database, clock) for source in SOURCES},
@@ -117,6 +121,21 @@ def _database(database: Database) -> Iterator[Finding]:
     versions = f"PostgreSQL {server['postgresql']}, pgvector {server['pgvector']}, schema {server['schema']}"
     sizes = f"{size['movies']:,} films, {size['series']:,} series, {size['episodes']:,} episodes"
     yield Finding("database", "ok", f"{versions}; {sizes}")
+
+
+def _backups(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    """Whether the backups last, and the newest proven one is recent."""
+    folder, mounts = backup_folder(settings), read_mounts()
+    kept = read_backups(folder).kept
+    if not kept:
+        yield Finding("backups", "off", f"none in {folder} yet; database_backup makes the first")
+        return
+    passing = (
+        None if settings.backup_accept_unmounted else why_not_lasting(folder, mounts, in_container=in_container(mounts))
+    )
+    wrong = why_overdue(kept, clock.now()) or kept[-1].manifest.unproven_because or passing
+    about = f"{sum(one.is_proven for one in kept)} proven in {folder}, the newest {kept[-1].path.name}"
+    yield Finding("backups", "warning" if wrong else "ok", wrong or about)
 
 
 def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:

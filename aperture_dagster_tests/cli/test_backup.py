@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from aperture_dagster.cli.doctor import _backups
 from aperture_dagster.cli.main import main
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.manifest import manifest_path
 
@@ -51,6 +53,10 @@ def test_a_backup_is_made_listed_verified_and_found_damaged(run: Run, settings: 
     assert listed.exit_code == 0
     assert path.name in listed.output and "command" in listed.output and "left alone: mine.txt" in listed.output
 
+    accepting = settings.model_copy(update={"backup_accept_unmounted": True})
+    (good,) = _backups(accepting, Clock())
+    assert good.state == "ok" and path.name in good.message
+
     # By its name alone, and moved to another folder together with its manifest.
     assert "equals what was dumped" in run("verify", path.name).output
     moved = folder.parent / "moved"
@@ -73,6 +79,8 @@ def test_a_backup_is_made_listed_verified_and_found_damaged(run: Run, settings: 
         assert found.exit_code == 1 and why in found.output and "Traceback" not in found.output
     listed = run("list")
     assert listed.exit_code == 1 and "its size has changed" in listed.output
+    (bad,) = _backups(accepting, Clock())
+    assert bad.state == "warning" and "There is no proven backup" in bad.message
     _refuse_another_dump(run, path, moved / path.name)
     missing = run("verify", "nothing.sql.gz")
     assert missing.exit_code == 1 and "cannot be read" in missing.output

@@ -12,8 +12,8 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.create import BackupReport, create_backup
 from aperture_dagster.storage.backup.manifest import Backup, read_backups
 from aperture_dagster.storage.backup.places import backup_folder
+from aperture_dagster.storage.backup.retention import why_overdue
 
-PROVEN_WITHIN = timedelta(days=2)
 SHOWN = 10
 MEGABYTE = 1_000_000
 # A backup by hand may be under way.
@@ -97,19 +97,13 @@ def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
 @daily_check(asset=database_backup, description="There is a proven backup from the last two days.")
 def is_recent_and_proven(settings: dg.ResourceParam[Settings], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
     """Warn if the newest proven backup is old, or its file is not what it was."""
-    folder = backup_folder(settings)
-    proven = [one for one in read_backups(folder).kept if one.is_proven]
-    if not proven:
-        found = f"There is no proven backup in {folder}. Run `aperture backup create`."
-        return warn_unless(False, found, {"proven": 0})
-    age = clock.now() - proven[-1].manifest.made_at
-    found = ""
-    if age > PROVEN_WITHIN:
-        found = (
-            f"The newest proven backup, {proven[-1].path.name}, is {age.days} days old. Look at the latest runs of "
-            "database_backup, or run `aperture backup create`."
-        )
-    return warn_unless(not found, found, {"proven": len(proven), "age_hours": age / timedelta(hours=1)})
+    kept = read_backups(backup_folder(settings)).kept
+    found = why_overdue(kept, clock.now()) or ""
+    proven = [one.manifest.made_at for one in kept if one.is_proven]
+    metadata: dict[str, float] = {"proven": len(proven)}
+    if proven:
+        metadata["age_hours"] = (clock.now() - proven[-1]) / timedelta(hours=1)
+    return warn_unless(not found, found, metadata)
 
 
 BACKUP_CHECKS = (was_proven, is_recent_and_proven)

@@ -195,6 +195,9 @@ def _create(
             fingerprint=expected,
         )
         backup = _publish(partial, new_path(folder, local), manifest)
+    except BackupError as error:
+        # The file is gone when its name is read.
+        raise BackupError(str(error).replace(str(partial), "The new dump")) from None
     finally:
         partial.unlink(missing_ok=True)
     notes += _notes(settings, folder, before, local.date())

@@ -1,11 +1,27 @@
-"""Which backups may be deleted once a newer one has been proven."""
+"""Which backups may be deleted once a newer one has been proven, and whether the newest is recent."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 
 from aperture_dagster.storage.backup.manifest import Backup
+
+PROVEN_WITHIN = timedelta(days=2)
+
+
+def why_overdue(backups: Sequence[Backup], now: datetime) -> str | None:
+    """Say that no backup was proven lately, or that its file is not what it was; None if all is well."""
+    proven = [one for one in backups if one.is_proven]
+    if not proven:
+        return "There is no proven backup: run `aperture backup create`."
+    age = now - proven[-1].manifest.made_at
+    if age <= PROVEN_WITHIN:
+        return None
+    return (
+        f"The newest proven backup, {proven[-1].path.name}, is {age.days} days old: look at the latest runs of "
+        "database_backup, or run `aperture backup create`."
+    )
 
 
 def expired(backups: Sequence[Backup], *, owner: str, keep: int, today: date) -> list[Backup]:

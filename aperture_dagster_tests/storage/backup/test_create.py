@@ -132,7 +132,9 @@ def test_a_failure_of_any_kind_leaves_the_last_backup_and_nothing_else(
 
     with monkeypatch.context() as patched:
         patched.setattr(create, "_write", lossy)
-        refused("differs from the database that was dumped: table public.facts has other contents")
+        refused(
+            "The new dump was restored, but differs from the database that was dumped: table public.facts has other"
+        )
 
     def damaged(file: Path, *others: object) -> object:
         written = write(file, *others)  # type: ignore[arg-type]
@@ -143,7 +145,7 @@ def test_a_failure_of_any_kind_leaves_the_last_backup_and_nothing_else(
 
     with monkeypatch.context() as patched:
         patched.setattr(create, "_write", damaged)
-        refused("damaged")
+        refused("The new dump is damaged")
     # A server that is newer than all clients.
     with monkeypatch.context() as patched:
         patched.setattr(tools, "VERSION", 17)

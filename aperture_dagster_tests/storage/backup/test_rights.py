@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy import make_url
 
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage import cluster
 from aperture_dagster.storage.backup import proof
 from aperture_dagster.storage.backup.create import BackupReport
 from aperture_dagster.storage.backup.manifest import read_backups
 from aperture_dagster.storage.backup.places import backup_folder
 from aperture_dagster.storage.backup.verify import verify_backup
-from aperture_dagster.storage.connection import close_engine
+from aperture_dagster.storage.connection import close_engine, open_engine
+from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster_tests.databases import database_copy, run_statements
 
 BackUp = Callable[..., BackupReport]
@@ -85,3 +87,24 @@ def test_a_backup_is_verified_without_its_database(settings: Settings, back_up: 
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "postgres").write_text("no folder")
     assert verify_backup(unreachable, backup.path).place == "a temporary server"
+
+
+def test_a_server_that_is_older_than_the_clients(
+    back_up: BackUp, make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data = tmp_path / "old" / "postgres"
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster, "VERSION", 16)
+        url = start_embedded_server(data)
+    product = make_url(url).set(database="product").render_as_string(hide_password=False)
+    try:
+        run_statements(url, "CREATE DATABASE product")
+        settings = make_settings(database_url=product, backup_accept_unmounted=True)
+        open_engine(settings)
+        # Of settings that only newer servers know, none reaches it.
+        manifest = back_up(settings=settings).backup.manifest
+        assert (manifest.server_major, manifest.client_major) == (16, 18)
+        assert manifest.proven == "the same server"
+    finally:
+        close_engine(product.replace("postgresql://", "postgresql+psycopg://"))
+        release_embedded_server(data)
