@@ -7,8 +7,7 @@ Dagster's own.
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,9 +23,6 @@ from aperture_dagster.storage.maintenance import reopen, server_connection
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 from aperture_dagster.storage.schema_lock import schema_lock
-
-BACKUP_PATIENCE_SECONDS = 600
-log = logging.getLogger(__name__)
 
 
 def product_database_url(settings: Settings) -> str:
@@ -49,8 +45,10 @@ def dagster_database_url(settings: Settings) -> str:
     return _with_driver(_with_database(product, name), "psycopg2")
 
 
-def open_engine(settings: Settings) -> Engine:
+def open_engine(settings: Settings, *, before_migration: Callable[[str], None] | None = None) -> Engine:
     """Return an engine on the product's database with an up-to-date schema; the same one for the same URL.
+
+    ``before_migration``: see :func:`ensure_schema`.
 
     Raises:
         DatabaseError: the server cannot be reached, refuses, has no pgvector, or the database is also Dagster's.
@@ -60,37 +58,8 @@ def open_engine(settings: Settings) -> Engine:
     if engine is None:
         refuse_shared_database(settings)
         engine = _engines[url] = _new_engine(url, settings)
-    ensure_schema(engine, before_migration=functools.partial(_back_up, settings))
+    ensure_schema(engine, before_migration=before_migration)
     return engine
-
-
-def _back_up(settings: Settings, revision: str) -> None:
-    """Make a backup of a database whose schema is about to be migrated, unless the operator does without.
-
-    Raises:
-        DatabaseError: no backup could be made.
-    """
-    if not settings.backup_before_migration:
-        return
-    # Only here: these modules use this one.
-    from aperture_dagster.resources.clock import Clock
-    from aperture_dagster.storage.backup.create import create_backup
-    from aperture_dagster.storage.backup.errors import BackupError
-
-    log.warning("The schema of the database is to be migrated from %s: making a backup first.", revision)
-    try:
-        report = create_backup(
-            settings, Clock(), reason="migration", migrating=True, patience_seconds=BACKUP_PATIENCE_SECONDS
-        )
-    except BackupError as error:
-        raise DatabaseError(
-            f"The schema of the database has to be migrated from {revision}, and the backup before that failed, so "
-            f"nothing was migrated. {error} Put that right, or set APERTURE_BACKUP_BEFORE_MIGRATION=false to migrate "
-            "without a backup."
-        ) from None
-    made = report.backup
-    state = "proven" if made.is_proven else f"dumped, not proven: {made.manifest.unproven_because}"
-    log.warning("The backup before the migration is %s (%s).", made.path, state)
 
 
 _engines: dict[str, Engine] = {}

@@ -33,6 +33,7 @@ from aperture_dagster.storage.cluster import (
 )
 from aperture_dagster.storage.errors import DatabaseError, is_full_disk
 from aperture_dagster.storage.files import FileError, prepare_home, write_file
+from aperture_dagster.storage.major_upgrade import finish_upgrade, upgrade_cluster
 
 START_ATTEMPTS = 4
 PATIENCE_SECONDS = 60.0
@@ -147,12 +148,6 @@ def _upgraded(cluster: Cluster) -> Cluster:
     Raises:
         DatabaseError: it is in use, or the upgrade failed.
     """
-    finished = cluster.data.with_name(f"{cluster.data.name}.upgraded")
-    if not cluster.can_upgrade and not finished.exists():
-        return cluster
-    # Only here: it needs the programs for backups, which in turn use this module.
-    from aperture_dagster.storage.major_upgrade import finish_upgrade, upgrade_cluster
-
     finish_upgrade(cluster.data)
     cluster = Cluster(cluster.data)
     if cluster.can_upgrade:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage.backup.manifest import read_backups
-from aperture_dagster.storage.connection import close_engine, open_engine, product_database_url
+from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.tables import HEAD_REVISION
 from aperture_dagster_tests.databases import run_statements
@@ -28,7 +29,7 @@ def revision(url: str) -> object:
 def opened(settings: Settings) -> int:
     """Open the database as every command does; return the number of users."""
     try:
-        with open_engine(settings).connect() as connection:
+        with Database(settings).transaction() as connection:
             return connection.execute(text("SELECT count(*) FROM users")).scalar_one()
     finally:
         close_engine(product_database_url(settings))
