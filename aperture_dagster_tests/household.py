@@ -101,15 +101,15 @@ class Household:
         return list(self.instance.get_dynamic_partitions(USERS))
 
     def cycle(self, *, skip: Iterable[str] = ()) -> dict[str, dg.ExecuteInProcessResult]:
-        """Run every job once, in the order of a new installation, and assert that each succeeds.
+        """Run every job of the demo once, in the order of a new installation, and assert that each succeeds.
 
-        Without tastes, nothing can be suggested. A backup changes nothing that others read.
+        Without tastes, nothing can be suggested.
         """
-        results, skipped = {}, {"database_backup", *skip}
+        results, skipped = {}, set(skip)
         if "generate_recommendations" in skipped:
             skipped.add("generate_discovery_suggestions")
         for job in all_jobs(self.settings):
-            if job.scope == "newcomers" or job.name in skipped:
+            if job.scope == "newcomers" or not job.in_demo or job.name in skipped:
                 continue
             request = job.run_request(self.instance, self.settings)
             assert request is not None, "nobody takes part"

@@ -71,7 +71,7 @@ class ProgressHandler(logging.Handler):
 
 
 def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float]]:
-    """Run every job once; return seconds and rows written by asset, and requests by service.
+    """Run every job of the demo once; return seconds and rows written by asset, and requests by service.
 
     Raises:
         OperatorError: a run failed; with the step and the reason.
@@ -79,14 +79,14 @@ def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float
     made = [asset for asset in build_definitions(settings).assets or [] if isinstance(asset, dg.AssetsDefinition)]
     # The pool of an asset is named after the service that it asks.
     pools = {key.to_user_string(): asset.op.pool for asset in made for key in asset.keys}
-    progress = ProgressHandler(console, set(pools))
+    jobs = [job for job in all_jobs(settings) if job.in_demo and job.scope != "newcomers"]
+    progress = ProgressHandler(console, {asset for job in jobs for asset in job.assets})
     definitions = build_definitions(settings, loggers={"console": progress.logger()})
     with progress.bar, dg.DagsterInstance.get() as instance:
         # Runs of a demo that was killed: without a daemon nobody else ends them.
         end_dead_runs(instance, settings)
-        for job in all_jobs(settings):
-            if job.scope != "newcomers":
-                _run(definitions, instance, job, settings)
+        for job in jobs:
+            _run(definitions, instance, job, settings)
     names = {"media_server": settings.media_server_type}
     requests: Counter[str] = Counter()
     for asset, pool in pools.items():

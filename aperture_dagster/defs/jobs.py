@@ -27,6 +27,7 @@ class Job:
         cron: when it starts, in the operator's time zone; None: never by the clock.
         scope: what one run is about: everything, all users (the range of their partitions), one day, or newcomers.
         first_run: whether a new installation starts it at once instead of waiting for its hour.
+        in_demo: whether the demo, which runs jobs once, runs it.
         needs: assets that must have been materialized before that first run.
         quiet: whether it may find nothing new and then record nothing, for up to a day.
         off_if: returns the reason if the job is switched off in the settings, which is all that it looks at; then its
@@ -42,6 +43,7 @@ class Job:
     cron: str | None = None
     scope: Scope = "all"
     first_run: bool = False
+    in_demo: bool = True
     needs: tuple[str, ...] = ()
     quiet: bool = False
     off_if: Callable[[Settings], str | None] = lambda settings: None

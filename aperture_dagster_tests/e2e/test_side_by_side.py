@@ -109,8 +109,8 @@ def both(home: Household, job: str, about: str) -> None:
 
 
 def scopes(home: Household) -> list[tuple[str, str]]:
-    """Every job but the backup, which changes nothing, with what a run of it is about."""
-    return [(job.name, job.scope) for job in all_jobs(home.settings) if job.name != "database_backup"]
+    """Every job of the demo, with what a run of it is about."""
+    return [(job.name, job.scope) for job in all_jobs(home.settings) if job.in_demo]
 
 
 def subject(users: list[str], about: str) -> dict[str, Any]:

@@ -9,5 +9,6 @@ JOBS = (
         ("database_backup",),
         # Before the night's jobs change anything.
         cron="0 1 * * *",
+        in_demo=False,
     ),
 )
