@@ -210,7 +210,8 @@ def server_connection(url: str) -> Iterator[Connection]:
     """
     own = make_url(url)
     refusals: list[SQLAlchemyError] = []
-    for name in ("postgres", f"{own.database}_dagster"):
+    others = [name for name in ("postgres", f"{own.database}_dagster") if name != own.database]
+    for name in others:
         engine = create_engine(own.set(database=name), isolation_level="AUTOCOMMIT", poolclass=NullPool)
         try:
             connection = engine.connect()

@@ -146,3 +146,12 @@ def test_without_room_for_a_copy_nothing_begins(old: Path, monkeypatch: pytest.M
     with pytest.raises(DatabaseError, match=r"are free: make room there\. It is as it was"):
         start_embedded_server(old)
     assert not beside(old)
+
+
+def test_a_database_that_was_created_during_an_interrupted_upgrade_is_not_overwritten(folder: Path):
+    for name in ("postgres", "postgres.upgraded", f"postgres.version-{OLD}"):
+        folder.with_name(name).mkdir(parents=True)
+        (folder.with_name(name) / "PG_VERSION").write_text(f"{OLD}\n")
+    with pytest.raises(DatabaseError, match="move one of the two away"):
+        start_embedded_server(folder)
+    assert len(beside(folder)) == 2
