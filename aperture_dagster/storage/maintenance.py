@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_hex
-from typing import LiteralString
+from typing import Any, LiteralString
 
 from sqlalchemy import Connection, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -102,11 +102,21 @@ class Maintenance:
         """Put the new database in the place of the old one, and keep that; return its name, if there was one.
 
         Raises:
-            psycopg.Error: the server refuses, and nothing has changed.
+            SQLAlchemyError: the server refuses, and nothing has changed.
+            DatabaseError: the connection was lost at the last moment; one of the two is in place.
         """
+        from psycopg import Error
+
         old = self._old_name(now) if self.exists else None
         driver = self.connection.connection.driver_connection
         assert driver is not None
+        try:
+            self._rename(driver, new, old)
+        except Error as error:
+            raise DatabaseError(f"{describe_reason(error)}.") from None
+        return old
+
+    def _rename(self, driver: Any, new: str, old: str | None) -> None:
         with driver.transaction():
             if old is not None:
                 _run(self.connection, "ALTER DATABASE {} RENAME TO {}", self.name, old)
@@ -114,7 +124,6 @@ class Maintenance:
                 _run(self.connection, "COMMENT ON DATABASE {} IS {comment}", old, comment=REPLACED.format(self.name))
             _run(self.connection, "ALTER DATABASE {} RENAME TO {}", new, self.name)
             _run(self.connection, "COMMENT ON DATABASE {} IS NULL", self.name)
-        return old
 
     def _old_name(self, now: datetime) -> str:
         # The clock may have gone back.

@@ -37,7 +37,7 @@ from aperture_dagster.storage.migrate import (
     is_before_first_release,
     refuse_unknown_schema,
 )
-from aperture_dagster.storage.queries import read_value
+from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.tables import HEAD_REVISION
 from aperture_dagster.storage.trakt import void_all_tokens
 
@@ -187,6 +187,8 @@ def _prepare(url: str, file: RestorableFile, now: datetime) -> tuple[int, int]:
     """Record what the restore makes void; return the number of accounts on Trakt, and of titles."""
     of = f" of {file.made_at:%Y-%m-%d}" if file.made_at else ""
     with _engine(url) as engine, engine.begin() as connection:
+        # A dump has no statistics, and without them the first queries would take long.
+        execute(connection, "ANALYZE")
         size = catalogue_size(connection)
         return void_all_tokens(connection, VOID_TOKENS.format(of=of), now=now), size["movies"] + size["series"]
 
