@@ -60,6 +60,8 @@ Progress = Callable[[str, int, int], None]
 # Higher levels take several times as long for a file that is a little smaller.
 COMPRESSION = 1
 LOCK_WAIT_SECONDS = 60
+# pg_dump limits its statements while it takes locks.
+LOCK_TIMEOUTS = ("canceling statement due to statement timeout", "canceling statement due to lock timeout")
 # Tables with vectors, which can be computed again.
 VECTOR_TABLES = ("public.embeddings", "public.discovery_vectors")
 _PARTIAL = re.compile(r"\.aperture-backup-[0-9a-f]{32}\.partial")
@@ -133,9 +135,6 @@ def create_backup(
             return _create(settings, clock, url, connection, owner, reason, migrating, _Stages(progress))
     except BackupError as error:
         why = str(error)
-        if "statement timeout" in why:
-            # How pg_dump gives up waiting for a lock.
-            why = f"Another session has locked a table for more than {LOCK_WAIT_SECONDS} seconds: end it first."
     except SQLAlchemyError as error:
         why = describe_full_disk(error) if is_full_disk(error) else describe_connection_error(error)
     except OSError as error:
@@ -143,6 +142,8 @@ def create_backup(
             f"{backup_folder(settings)} cannot be written ({error.strerror or error}): make room there, or set "
             "APERTURE_BACKUP_FOLDER to another folder."
         )
+    if any(one in why for one in LOCK_TIMEOUTS):
+        why = f"Another session has locked a table for more than {LOCK_WAIT_SECONDS} seconds: end it first."
     raise BackupError(f"No backup was made; existing ones are kept. {why}")
 
 
@@ -235,6 +236,7 @@ def _dump(
     arguments += [] if vectors else [f"--exclude-table-data={table}" for table in VECTOR_TABLES]
     with engine.connect() as snapshot:
         execute(snapshot, "SET LOCAL idle_in_transaction_session_timeout = 0")
+        execute(snapshot, f"SET LOCAL lock_timeout = '{LOCK_WAIT_SECONDS}s'")
         name = read_value(snapshot, "SELECT pg_export_snapshot()")
         with (
             stages.stage("dump") as report,

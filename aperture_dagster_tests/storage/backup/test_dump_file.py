@@ -79,6 +79,7 @@ def test_a_flipped_bit_is_noticed(dump: bytes, tmp_path: Path):
         (b"-- PostgreSQL database dump\n", "not compressed"),
         (gzip.compress(b"CREATE TABLE a ();\n"), "does not begin"),
     ],
+    ids=["empty", "empty-archive", "plain-text", "another-dump"],
 )
 def test_a_file_that_is_no_dump_is_refused(tmp_path: Path, content: bytes, why: str):
     path = tmp_path / "dump.sql.gz"
