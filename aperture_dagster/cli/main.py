@@ -13,6 +13,7 @@ from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate
 from aperture_dagster.cli.requests import request, requests
+from aperture_dagster.cli.restore import restore
 from aperture_dagster.cli.trakt import trakt
 from aperture_dagster.cli.up import up
 
@@ -36,7 +37,9 @@ def simulate(world: str, users: int | None, port: int) -> None:
     sys.exit(serve(["--world", world, "--port", str(port), *(["--users", str(users)] if users else [])]))
 
 
-for command in (demo, up, doctor, publish, unpublish, trakt, discover, dismiss, request, requests, rate, backup, alert):
+for command in (
+    demo, up, doctor, backup, restore, alert, publish, unpublish, trakt, discover, dismiss, request, requests, rate,
+):  # fmt: skip
     main.add_command(command)
 
 if __name__ == "__main__":

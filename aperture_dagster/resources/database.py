@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.backup.before_migration import back_up_before_migration
 from aperture_dagster.storage.connection import open_engine
 from aperture_dagster.storage.errors import DatabaseError, describe_trouble
 from aperture_dagster.storage.services import service_lease
@@ -19,6 +21,9 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
+    def _engine(self) -> Engine:
+        return open_engine(self._settings, before_migration=functools.partial(back_up_before_migration, self._settings))
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Open a connection whose work is committed at the end of the block, or not at all.
@@ -26,13 +31,13 @@ class Database:
         Raises:
             DatabaseError: the database cannot be reached or used; the message names the setting.
         """
-        with _database_errors(), open_engine(self._settings).begin() as connection:
+        with _database_errors(), self._engine().begin() as connection:
             yield connection
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Open a connection for several transactions, with its own temporary tables; raises as :meth:`transaction`."""
-        with _database_errors(), open_engine(self._settings).connect() as connection:
+        with _database_errors(), self._engine().connect() as connection:
             # Closed at the end, and its temporary tables with it, instead of returning to the pool.
             connection.detach()
             yield connection
@@ -48,8 +53,7 @@ class Database:
         self, service: str, *, waiting: Callable[[float], None], patience_seconds: float | None = None
     ) -> AbstractContextManager[None]:
         """Use an outside service exclusively among all processes; see :func:`service_lease`."""
-        engine = open_engine(self._settings)
-        return service_lease(engine, service, waiting=waiting, patience_seconds=patience_seconds)
+        return service_lease(self._engine(), service, waiting=waiting, patience_seconds=patience_seconds)
 
 
 @contextmanager

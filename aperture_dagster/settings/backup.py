@@ -24,3 +24,7 @@ class BackupSettings(SettingsGroup):
     """Whether backups count as proven although their folder is inside a container's own file system or in memory, and
     disappears with it.
     """
+    backup_before_migration: bool = True
+    """Whether a new version of this program makes a backup before it migrates the schema of the database. If that
+    fails, nothing is migrated.
+    """

@@ -7,21 +7,22 @@ Dagster's own.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.embedded import restart_on_connect, start_embedded_server
+from aperture_dagster.storage.cluster import DAGSTER_DATABASE, PRODUCT_DATABASE
+from aperture_dagster.storage.embedded import start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
+from aperture_dagster.storage.maintenance import reopen, server_connection
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 from aperture_dagster.storage.schema_lock import schema_lock
-
-PRODUCT_DATABASE = "aperture"
-DAGSTER_DATABASE = "aperture_dagster"
 
 
 def product_database_url(settings: Settings) -> str:
@@ -44,8 +45,10 @@ def dagster_database_url(settings: Settings) -> str:
     return _with_driver(_with_database(product, name), "psycopg2")
 
 
-def open_engine(settings: Settings) -> Engine:
+def open_engine(settings: Settings, *, before_migration: Callable[[str], None] | None = None) -> Engine:
     """Return an engine on the product's database with an up-to-date schema; the same one for the same URL.
+
+    ``before_migration``: see :func:`ensure_schema`.
 
     Raises:
         DatabaseError: the server cannot be reached, refuses, has no pgvector, or the database is also Dagster's.
@@ -54,10 +57,8 @@ def open_engine(settings: Settings) -> Engine:
     engine = _engines.get(url)
     if engine is None:
         refuse_shared_database(settings)
-        engine = _engines[url] = _new_engine(url)
-        if settings.database_url is None:
-            restart_on_connect(engine, settings.home_path / "postgres")
-    ensure_schema(engine)
+        engine = _engines[url] = _new_engine(url, settings)
+    ensure_schema(engine, before_migration=before_migration)
     return engine
 
 
@@ -72,9 +73,23 @@ def close_engine(url: str) -> None:
     forget_schema(url)
 
 
-def _new_engine(url: str) -> Engine:
+def _new_engine(url: str, settings: Settings) -> Engine:
     # A small pool: the in-process executor works one step at a time, and home servers have few connections.
     engine = create_engine(url, pool_size=2, max_overflow=8, pool_pre_ping=True, pool_recycle=300)
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect, _record, arguments, options):  # pyright: ignore[reportUnusedFunction]
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.OperationalError as error:
+            if settings.database_url is None:
+                start_embedded_server(settings.home_path / "postgres", verify=True)
+            # A server that does not answer says nothing of the database.
+            elif (engine.url.database or "") not in str(error):
+                raise
+            if not reopen(url):
+                raise
+            return dialect.connect(*arguments, **options)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection, _record) -> None:  # pyright: ignore[reportUnusedFunction]
@@ -110,7 +125,7 @@ def _ensure_database(server_url: str, name: str) -> None:
 
     exists = "SELECT 1 FROM pg_database WHERE datname = :name"
     try:
-        with create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
+        with _connection_beside(server_url) as connection:
             if read_value(connection, exists, name=name):
                 return
             with schema_lock(connection):
@@ -127,6 +142,22 @@ def _ensure_database(server_url: str, name: str) -> None:
                 "create it, or set APERTURE_DAGSTER_DATABASE_URL to another."
             ) from None
         raise DatabaseError(describe_connection_error(error)) from None
+
+
+@contextmanager
+def _connection_beside(url: str) -> Iterator[Connection]:
+    """Connect to a database, or to another one of its server if that is missing or closed; without transactions."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        if (engine.url.database or "") not in str(error.orig):
+            raise
+        with server_connection(url) as connection:
+            yield connection
+        return
+    with connection:
+        yield connection
 
 
 _ensure_embedded_database = functools.cache(_ensure_database)

@@ -21,9 +21,19 @@ from pathlib import Path
 from sqlalchemy import Engine, event
 
 from aperture_dagster.storage import locks
-from aperture_dagster.storage.cluster import MAKE_ROOM, PORT, SUPERUSER, Cluster, last_error, server_url, short_path
+from aperture_dagster.storage.cluster import (
+    MAKE_ROOM,
+    PORT,
+    SUPERUSER,
+    VERSION,
+    Cluster,
+    last_error,
+    server_url,
+    short_path,
+)
 from aperture_dagster.storage.errors import DatabaseError, is_full_disk
 from aperture_dagster.storage.files import FileError, prepare_home, write_file
+from aperture_dagster.storage.major_upgrade import finish_upgrade, upgrade_cluster
 
 START_ATTEMPTS = 4
 PATIENCE_SECONDS = 60.0
@@ -116,6 +126,7 @@ def _start(cluster: Cluster) -> str:
             locks.release(in_use)
             in_use = None
         if in_use is None:
+            cluster = _upgraded(cluster)
             in_use = locks.acquire(cluster.users, shared=True)
             atexit.register(release_embedded_server, cluster.data)
         assert in_use is not None
@@ -129,6 +140,38 @@ def _start(cluster: Cluster) -> str:
             raise
         _used[cluster.data] = in_use
     return cluster.url
+
+
+def _upgraded(cluster: Cluster) -> Cluster:
+    """Move a cluster of an older version of PostgreSQL to the present one. The caller holds the administration lock.
+
+    Raises:
+        DatabaseError: it is in use, or the upgrade failed.
+    """
+    finish_upgrade(cluster.data)
+    cluster = Cluster(cluster.data)
+    if cluster.can_upgrade:
+        users = locks.acquire(cluster.users, wait=False)
+        if users is None:
+            raise DatabaseError(
+                f"The database in {cluster.data} has to move from PostgreSQL {cluster.version} to {VERSION}, but an "
+                "older version of this program is using it: stop that first."
+            )
+        try:
+            upgrade_cluster(cluster, _running)
+        finally:
+            locks.release(users)
+    return Cluster(cluster.data)
+
+
+@contextmanager
+def _running(cluster: Cluster) -> Iterator[str]:
+    """Run the server of a cluster that nobody else uses during the block; yields its URL."""
+    _ensure_running(cluster)
+    try:
+        yield cluster.url
+    finally:
+        _stop(cluster)
 
 
 def _ensure_running(cluster: Cluster) -> None:

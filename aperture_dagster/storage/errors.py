@@ -17,7 +17,7 @@ NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
 
 def describe_connection_error(error: Exception, setting: str = "APERTURE_DATABASE_URL") -> str:
     """Describe a failed connection in one sentence, without the URL, which holds the password."""
-    return f"The database cannot be reached or used: {_reason(error)}. Check {setting}" + (
+    return f"The database cannot be reached or used: {describe_reason(error)}. Check {setting}" + (
         "; without it the embedded database is used." if setting == "APERTURE_DATABASE_URL" else "."
     )
 
@@ -47,12 +47,13 @@ def is_full_disk(error: BaseException | str) -> bool:
 def describe_full_disk(error: BaseException) -> str:
     """Describe a full disk in one sentence."""
     return (
-        f"The disk of the database is full: {_reason(error)}. Existing data is kept; free some space "
+        f"The disk of the database is full: {describe_reason(error)}. Existing data is kept; free some space "
         "(the embedded database is in APERTURE_HOME), then run this again."
     )
 
 
-def _reason(error: BaseException) -> str:
+def describe_reason(error: BaseException) -> str:
+    """Return the first line of an error of the database that gives its reason, without a full stop."""
     lines = [line.strip() for line in str(getattr(error, "orig", error)).splitlines() if line.strip()]
     # The first line is the reason, unless it introduces a list of attempts; later lines are hints and context.
     return next((line for line in lines if not line.endswith(":")), type(error).__name__).rstrip(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,10 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _up_to_date: set[str] = set()
 
 
-def ensure_schema(engine: Engine) -> None:
+def ensure_schema(engine: Engine, *, before_migration: Callable[[str], None] | None = None) -> None:
     """Apply missing migrations. Costs one query if there are none, and nothing on later calls in a process.
+
+    ``before_migration`` is called with the revision of a database that holds a household, under the lock of the schema.
 
     Raises:
         DatabaseError: the server cannot be reached or lacks pgvector 0.7, or the schema is newer than this program or
@@ -35,7 +38,12 @@ def ensure_schema(engine: Engine) -> None:
             if _revision(connection) != HEAD_REVISION:
                 connection.rollback()
                 with schema_lock(connection):
-                    if _revision(connection) != HEAD_REVISION:
+                    revision = _revision(connection)
+                    if revision != HEAD_REVISION:
+                        refuse_unknown_schema(revision)
+                        if before_migration is not None and revision is not None and _holds_household(connection):
+                            connection.rollback()
+                            before_migration(revision)
                         _upgrade(connection)
         # Connections opened before the extension was created have not registered its types.
         engine.dispose()
@@ -80,24 +88,45 @@ def _revision(connection: Connection) -> str | None:
     return read_value(connection, "SELECT version_num FROM alembic_version")
 
 
-def _upgrade(connection: Connection) -> None:
-    from alembic import command
+def _holds_household(connection: Connection) -> bool:
+    return read_value(connection, "SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM works)")
+
+
+def is_before_first_release(revision: str) -> bool:
+    """Return whether a schema is from before the first release; those were numbered 0001 to 0009."""
+    return revision.isdigit()
+
+
+def refuse_unknown_schema(revision: str | None) -> None:
+    """Refuse the schema of another program, or of a version of this one that is too old or too new.
+
+    Raises:
+        DatabaseError: it cannot be migrated.
+    """
+    from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
-    # Revisions from before the first release were numbered 0001 to 0009.
-    if (_revision(connection) or "").isdigit():
+    if revision is None:
+        return
+    if is_before_first_release(revision):
         raise DatabaseError(
             "The database was created by a version of this program from before its first release, and its data cannot "
             "be migrated; nothing was changed. Delete the folder APERTURE_HOME, or with APERTURE_DATABASE_URL that "
             "database and Dagster's, and start again."
         )
-    config = alembic_config()
-    config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        ScriptDirectory.from_config(alembic_config()).get_revision(revision)
     except CommandError as error:
         raise DatabaseError(
             f"This program does not know the schema of the database ({error}); nothing was changed. "
             "It was probably written by a newer version: update the program."
         ) from None
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
     connection.commit()

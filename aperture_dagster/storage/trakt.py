@@ -134,6 +134,12 @@ def set_state(
     execute(connection, statement, user=user_id, state=state, trouble=trouble, now=now, issued_at=issued_at)
 
 
+def void_all_tokens(connection: Connection, trouble: str, *, now: datetime) -> int:
+    """Record for every account why its tokens are void, so that its user connects again; return how many there are."""
+    statement = "UPDATE trakt_accounts SET state = 'reconnect', trouble = :trouble, updated_at = :now"
+    return execute(connection, statement, trouble=trouble, now=now).rowcount
+
+
 def unpark(connection: Connection, user_id: str, *, now: datetime) -> None:
     """Record that Trakt serves an account again that was parked; others are left alone."""
     statement = """

@@ -164,9 +164,9 @@ def test_a_folder_with_other_contents_is_not_touched(folder: Path):
 
 def test_a_cluster_of_another_version_is_not_touched(folder: Path):
     folder.mkdir()
-    (folder / "PG_VERSION").write_text("16\n")
+    (folder / "PG_VERSION").write_text("15\n")
     assert "another version of PostgreSQL" in one_sentence(folder)
-    assert (folder / "PG_VERSION").read_text() == "16\n"
+    assert (folder / "PG_VERSION").read_text() == "15\n"
 
 
 def test_a_removed_folder_causes_no_error_at_exit(folder: Path):

@@ -25,18 +25,27 @@ MEGABYTE = 1_000_000
 SIZES = ("product_database_bytes", "dagster_database_bytes")
 
 
-@dg.asset(group_name="maintenance", kinds={"postgres"})
+@dg.multi_asset(
+    # The job has the asset's name, so the step needs another.
+    name="purge",
+    specs=[
+        dg.AssetSpec(
+            "housekeeping",
+            group_name="maintenance",
+            kinds={"postgres"},
+            description="What was deleted because it is old and nothing uses it, one row per part: logs, runs, "
+            "vectors, request counts. Histories, lists and the latest state of each asset stay; the settings say how "
+            "long the rest is kept. Nothing depends on this asset, and what it does changes no data version.",
+        )
+    ],
+)
 def housekeeping(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
-    """What was deleted because it is old and nothing uses it, one row per part: logs, runs, vectors, request counts.
-
-    Histories, lists and the latest state of each asset stay; the settings say how long the rest is kept. Nothing
-    depends on this asset, and what it does changes no data version.
-    """
+    """Delete what is old, in both databases and in the home."""
     now = clock.now()
     logs_before = now - timedelta(days=settings.keep_logs_days)
     with operator_errors(context, settings):

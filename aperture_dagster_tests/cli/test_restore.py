@@ -1,0 +1,93 @@
+"""``aperture restore``: what it shows, whom it waits for, and what it says afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+
+from aperture_dagster.cli.main import main
+from aperture_dagster.instance.dead_runs import lock_run, tags_of_this_machine, unlock_run
+from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.settings import load_settings
+from aperture_dagster.storage.backup.create import create_backup
+from aperture_dagster.storage.connection import product_database_url
+from aperture_dagster.storage.maintenance import replaced_databases
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.databases import run_statements
+from aperture_dagster_tests.storage.test_restore import ACCOUNTS, HOUSEHOLD, which
+
+
+@pytest.fixture
+def url(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The database of a household that has a backup, and in which much has happened since."""
+    for name, value in {
+        "APERTURE_DATABASE_URL": database_url,
+        "APERTURE_HOME": str(tmp_path / "home"),
+        "APERTURE_BACKUP_ACCEPT_UNMOUNTED": "true",
+        "DAGSTER_HOME": str(PROJECT),
+    }.items():
+        monkeypatch.setenv(name, value)
+    run_statements(database_url, *HOUSEHOLD, *ACCOUNTS)
+    create_backup(load_settings(), Clock(), reason="command")
+    run_statements(database_url, "UPDATE facts SET value = '\"damaged\"' WHERE name = 'which'")
+    yield database_url
+    for one in replaced_databases(product_database_url(load_settings())):
+        run_statements(database_url, f"DROP DATABASE {one.name} WITH (FORCE)")
+
+
+@dg.op
+def work() -> None: ...
+
+
+@dg.job
+def sync_movies() -> None:
+    work()
+
+
+def aperture(command: str, answer: str = "") -> Result:
+    return CliRunner().invoke(main, command.split(), input=answer)
+
+
+def words(result: Result) -> str:
+    return " ".join(result.output.split())
+
+
+def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_in_progress(url: str, tmp_path: Path):
+    (backup,) = (tmp_path / "home" / "backups").glob("*.sql.gz")
+    refused = aperture(f"restore {backup}", answer="n\n")
+    assert refused.exit_code == 1 and which(url) == "damaged"
+    assert "0 films and series, 3 users" in words(refused) and "proven on the same server" in words(refused)
+    with dg.DagsterInstance.get() as instance:
+        run = instance.create_run_for_job(sync_movies, status=dg.DagsterRunStatus.STARTED, tags=tags_of_this_machine())
+        lock_run(run.run_id, load_settings())
+        busy = aperture(f"restore {backup} --yes")
+        assert busy.exit_code == 1 and which(url) == "damaged"
+        assert f"Runs are in progress or queued: sync_movies {run.run_id[:8]}. Wait" in words(busy)
+        # A run whose process was killed is no reason to wait.
+        unlock_run(run.run_id, load_settings())
+        (tmp_path / "home" / "dagster" / "run-locks" / run.run_id).touch()
+        # A name alone is looked for among the backups.
+        done = aperture(f"restore {backup.name} --yes")
+        assert done.exit_code == 0, done.output
+        assert which(url) == "backed up"
+        assert "Every table is equal to what was backed up." in words(done)
+        assert "Trakt: 2 users have to connect again" in words(done)
+        assert sorted(instance.get_dynamic_partitions(USERS)) == ["user-1", "user-2", "user-3"]
+    (old,) = replaced_databases(product_database_url(load_settings()))
+    assert f"kept as {old.name}" in words(done)
+    kept = aperture("restore --drop-old", answer="n\n")
+    assert old.name in words(kept) and replaced_databases(product_database_url(load_settings()))
+    assert aperture("restore --drop-old --yes").exit_code == 0
+    assert not replaced_databases(product_database_url(load_settings()))
+    assert which(url) == "backed up"
+
+
+def test_a_file_that_is_not_there_is_named(url: str):
+    missing = aperture("restore nowhere.sql.gz --yes")
+    assert missing.exit_code == 1 and "nowhere.sql.gz cannot be read: No such file" in words(missing)
+    assert aperture("restore").exit_code == 2
