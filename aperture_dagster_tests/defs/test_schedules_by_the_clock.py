@@ -245,7 +245,8 @@ def test_trouble_while_a_schedule_looks_costs_a_skip_with_the_reason_and_never_t
 
     monkeypatch.setattr("aperture_dagster.defs.schedules.why_blocked", failing)
     home.at(datetime(2026, 5, 17, 2, 1, tzinfo=UTC))
-    assert len(home.runs("by_night")) == 0 and len(home.runs("sync_movies")) == 1, "the second look succeeds"
+    for job in ("sync_movies", "sync_series", "sync_users", "sync_watch_history", "sync_trakt_ratings"):
+        assert len(home.runs(job)) == 1, "the second look succeeds, whichever schedule it is"
     fails["left"] = 1000
     home.at(datetime(2026, 5, 17, 2, 31, tzinfo=UTC))
     (tick,) = home.ticks("by_night")
