@@ -41,7 +41,7 @@ def freshness_makers(settings: Settings, jobs: Sequence[Job]) -> dict[dg.AssetKe
     """Return the assets that must be fresh, each with the first job that is to keep it so."""
     makers: dict[dg.AssetKey, str] = {}
     for job in jobs:
-        if job.off_if(settings) is None and job.freshness(settings.schedule_timezone) is not None:
+        if job.why_off(settings) is None and job.freshness(settings.schedule_timezone) is not None:
             for asset in job.assets:
                 makers.setdefault(dg.AssetKey(asset), job.name)
     return makers

@@ -56,18 +56,23 @@ class Sightings:
 
 def ended_runs(instance: dg.DagsterInstance, cursor: Cursor) -> tuple[list[dg.RunRecord], Cursor]:
     """Return the runs that ended since the last look, in the order of their ends, and the next cursor."""
-    since = cursor.until - OVERLAP
-    records = instance.get_run_records(
-        dg.RunsFilter(statuses=ENDED, updated_after=since),
-        limit=MOST_RUNS,
-        order_by="update_timestamp",
-        ascending=True,
-    )
-    # Other things than its end can update a run, such as a tag.
-    recent = [record for record in records if _end_of(record) > since]
-    news = [record for record in recent if record.dagster_run.run_id not in cursor.read]
-    if not news:
-        return [], cursor
+    since, limit = cursor.until - OVERLAP, MOST_RUNS
+    while True:
+        records = instance.get_run_records(
+            dg.RunsFilter(statuses=ENDED, updated_after=since),
+            limit=limit,
+            order_by="update_timestamp",
+            ascending=True,
+        )
+        # Other things than its end can update a run, such as a tag.
+        recent = [record for record in records if _end_of(record) > since]
+        news = [record for record in recent if record.dagster_run.run_id not in cursor.read]
+        if news:
+            break
+        if len(records) < limit:
+            return [], cursor
+        # All of them are known: without a longer look, those behind them would never be read.
+        limit *= 2
     until = max(cursor.until, *map(_end_of, news))
     read = {record.dagster_run.run_id for record in recent if _end_of(record) > until - OVERLAP}
     return sorted(news, key=_end_of), Cursor(until, frozenset(read))
@@ -211,8 +216,12 @@ def _makes_good(instance: dg.DagsterInstance, run: dg.DagsterRun, failed_id: str
     concerned = partitions_of_run(failed, users) if failed is not None else set()
     if concerned <= partitions_of_run(run, users):
         return True
+    asset = dg.AssetKey(subject)
+    if not instance.has_asset_key(asset):
+        # A job, of which nothing is known for each user.
+        return False
     # Perhaps only some of them failed, and those have been served since.
-    statuses = instance.get_status_by_partition(dg.AssetKey(subject), sorted(concerned), users_partitions) or {}
+    statuses = instance.get_status_by_partition(asset, sorted(concerned), users_partitions) or {}
     return not any(status is not None and status.value == "FAILED" for status in statuses.values())
 
 
