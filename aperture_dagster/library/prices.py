@@ -22,7 +22,7 @@ MILLION = 1_000_000
 HIGHEST: Mapping[Usage, Decimal] = {"embedding": Decimal(5), "text": Decimal(200)}
 LARGEST_CHANGE = 3
 LEAST_SHARE_OF_KEYS = Decimal("0.9")
-# Entries of LiteLLM's list that are no models.
+# Entries of LiteLLM's list that are not models.
 NO_MODELS = ("sample_spec", "fallback_generalizations")
 _USAGES: Mapping[str, Usage] = {"embedding": "embedding", "chat": "text", "completion": "text", "responses": "text"}
 LONGEST_NAME = 300
@@ -78,7 +78,7 @@ class PriceList:
 
 @dataclass(frozen=True, slots=True)
 class OfferedModel:
-    """A model in an endpoint's list; what the endpoint does not tell is None.
+    """A model in an endpoint's list; what the endpoint does not say is None.
 
     ``is_remote``: a server at home lists it, and passes its requests on to somebody else's.
     """

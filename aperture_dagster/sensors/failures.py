@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from aperture_dagster.defs.failures import sentence
+from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.library.alerts import Report, compose, headline, plan_alerts
 from aperture_dagster.resources.clock import Clock
@@ -25,7 +26,7 @@ LONGEST_LOG_BYTES = 1_000_000
 def build_failures_sensor(
     settings: Settings,
     checks: Sequence[dg.AssetCheckKey],
-    makers: Mapping[dg.AssetKey, str],
+    makers: Mapping[dg.AssetKey, Job],
     status: dg.DefaultSensorStatus,
 ) -> dg.SensorDefinition:
     """Define the sensor; it never starts a run, so each tick ends with a skip reason.
@@ -59,7 +60,7 @@ def build_failures_sensor(
         with database.transaction() as connection:
             known = alerts.read_problems(connection)
         runs, cursor = ended_runs(instance, Cursor.parse(context.cursor, now))
-        looks = [look_at_runs(instance, runs, known, clean=clean), look_at_freshness(instance, makers)]
+        looks = [look_at_runs(instance, runs, known, clean=clean), look_at_freshness(instance, makers, settings)]
         # Checks are evaluated in runs.
         if runs or context.cursor is None:
             looks.append(look_at_checks(instance, checks, patience=reminder, clean=clean))

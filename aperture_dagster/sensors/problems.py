@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from aperture_dagster.defs.failures import failure_cause, failure_reason
+from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.runs import partitions_of_run
 from aperture_dagster.library.alerts import AT_ONCE, Problem, Recovery, Sighting, shorten
 from aperture_dagster.partitions import USERS, users_partitions
+from aperture_dagster.settings import Settings
 
 # A job that failed before and was not tried since is a matter of freshness. A program that was stopped for a week, or
 # is new, therefore reports no runs of last week.
@@ -153,10 +155,11 @@ def look_at_checks(
     return found
 
 
-def look_at_freshness(instance: dg.DagsterInstance, makers: Mapping[dg.AssetKey, str]) -> Sightings:
+def look_at_freshness(instance: dg.DagsterInstance, makers: Mapping[dg.AssetKey, Job], settings: Settings) -> Sightings:
     """Look which assets are out of date; ``makers`` are the assets with a freshness policy and the job of each.
 
-    Dagster's daemon evaluates the policies and records changes only. An asset that was never made has no state.
+    What nobody uses may be of any age: its schedule always skips. Dagster's daemon evaluates the policies and records
+    changes only. An asset that was never made has no state.
     """
     found = Sightings()
     # Not marked as public, either; other ways lead through the webserver.
@@ -165,13 +168,21 @@ def look_at_freshness(instance: dg.DagsterInstance, makers: Mapping[dg.AssetKey,
         name, state = key.to_user_string(), record.freshness_state.value
         if state in ("PASS", "WARN"):
             found.well.append(Recovery("freshness", name, record.updated_at))
-        elif state == "FAIL":
-            sentence = f"{makers[key]} should have made it. Look why its last run failed or did not start."
+        elif state == "FAIL" and not _is_idle(makers[key], settings):
+            sentence = f"{makers[key].name} should have made it. Check why its last run failed or did not start."
             page = f"assets/{name}"
             found.wrong.append(
                 Sighting("freshness", name, "", sentence, page, record.updated_at, delay=OUT_OF_DATE_FOR)
             )
     return found
+
+
+def _is_idle(job: Job, settings: Settings) -> bool:
+    try:
+        return job.idle_if(settings) is not None
+    except Exception:
+        # As for the schedule: if the look fails, the job counts as needed.
+        return False
 
 
 def subject_of(run: dg.DagsterRun) -> str:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
@@ -17,6 +18,7 @@ from aperture_dagster.partitions import USERS, range_tags, users_partitions
 from aperture_dagster.resources.errors import ServiceRefused, ServiceUnavailable
 from aperture_dagster.sensors import freshness_makers, problems
 from aperture_dagster.settings import Settings
+from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage import alerts
 from aperture_dagster.storage.connection import open_engine
 from aperture_dagster_tests.databases import run_statements
@@ -82,10 +84,10 @@ def check(watchman: Watchman, *, passed: bool, severity: dg.AssetCheckSeverity, 
     dg.materialize([movies, is_not_empty], instance=watchman.instance, raise_on_error=False)
 
 
-def age(watchman: Watchman, state: FreshnessState) -> None:
+def age(watchman: Watchman, state: FreshnessState, key: dg.AssetKey = MOVIES) -> None:
     """Record a change of freshness, as Dagster's daemon does."""
     change = FreshnessStateChange(
-        key=MOVIES,
+        key=key,
         new_state=state,
         previous_state=FreshnessState.UNKNOWN,
         state_change_timestamp=watchman.clock.now().timestamp(),
@@ -273,6 +275,21 @@ def test_many_runs_that_end_at_once_hide_none_behind_them(
     for _ in range(4):
         watchman.tick()
     assert inbox.titles == ["Aperture: movies failed"]
+
+
+def test_ratings_are_not_out_of_date_when_nobody_is_connected_to_trakt_any_more(
+    make_settings: Callable[..., Settings], instance: dg.DagsterInstance, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+):
+    trakt = {"trakt_client_id": "id", "trakt_client_secret": "secret", "secret_key": "a key that encrypts tokens"}
+    settings = make_settings(alert_urls=inbox.url, **trakt)
+    watchman = Watchman(settings, instance)
+    age(watchman, FreshnessState.FAIL, dg.AssetKey("trakt_ratings"))
+    watchman.tick()
+    watchman.tick(after=2 * HOUR)
+    assert inbox.take() == []
+    monkeypatch.setattr(TraktAccounts, "accounts", lambda _: [Mock(state="connected", gone=False)])
+    watchman.tick()
+    assert inbox.titles == ["Aperture: trakt_ratings is out of date"]
 
 
 def test_an_asset_whose_job_is_switched_off_is_not_watched(make_settings: Callable[..., Settings]):
