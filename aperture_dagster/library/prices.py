@@ -22,11 +22,12 @@ MILLION = 1_000_000
 HIGHEST: Mapping[Usage, Decimal] = {"embedding": Decimal(5), "text": Decimal(200)}
 LARGEST_CHANGE = 3
 LEAST_SHARE_OF_KEYS = Decimal("0.9")
-# Entries of LiteLLM's list that are no models.
+# Entries of LiteLLM's list that are not models.
 NO_MODELS = ("sample_spec", "fallback_generalizations")
 _USAGES: Mapping[str, Usage] = {"embedding": "embedding", "chat": "text", "completion": "text", "responses": "text"}
+LONGEST_NAME = 300
 _SMALLEST = Decimal("1E-9")
-_MOST_TOKENS = 100_000_000
+MOST_TOKENS = 100_000_000
 _REMOTE = re.compile(r"(?:^|[-:])cloud$")
 
 LOCAL = "local"
@@ -77,7 +78,7 @@ class PriceList:
 
 @dataclass(frozen=True, slots=True)
 class OfferedModel:
-    """A model in an endpoint's list; what the endpoint does not tell is None.
+    """A model in an endpoint's list; what the endpoint does not say is None.
 
     ``is_remote``: a server at home lists it, and passes its requests on to somebody else's.
     """
@@ -124,6 +125,9 @@ def parse_price_list(content: bytes) -> PriceList:
     problems: list[str] = []
     for name, entry in entries.items():
         if name in NO_MODELS:
+            continue
+        if len(name) > LONGEST_NAME:
+            problems.append(f"{name[:LONGEST_NAME]}…: the name is too long")
             continue
         if not isinstance(entry, dict):
             problems.append(f"{name}: the entry is not an object")
@@ -295,5 +299,5 @@ def _per_million(value: Any) -> Decimal | None:
 
 
 def _whole_number(value: Any) -> int | None:
-    is_usable = isinstance(value, Decimal) and 0 < value <= _MOST_TOKENS and value == value.to_integral_value()
+    is_usable = isinstance(value, Decimal) and 0 < value <= MOST_TOKENS and value == value.to_integral_value()
     return int(value) if is_usable else None

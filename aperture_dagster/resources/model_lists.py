@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aperture_dagster.library.prices import OfferedModel
+from aperture_dagster.library.prices import MOST_TOKENS, OfferedModel
 from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.errors import BadAnswer, NotFound, RequestRejected
 from aperture_dagster.resources.json_text import as_object, objects, one_line
@@ -80,7 +80,8 @@ class ModelListClient(ServiceClient):
             name, form, context = one_line(entry.get("key")), entry.get("type"), entry.get("max_context_length")
             if name is not None:
                 is_embedding = form == "embedding" if isinstance(form, str) else None
-                found.append(OfferedModel(name, is_embedding, False, context if isinstance(context, int) else None))
+                is_size = isinstance(context, int) and 0 < context <= MOST_TOKENS
+                found.append(OfferedModel(name, is_embedding, False, context if is_size else None))
         return found
 
     def _entries(self, path: str, name: str) -> list[dict[str, Any]]:

@@ -53,11 +53,15 @@ class Notifier:
             Why a message could not be sent, without secrets, by the digest of its address; None where it was sent. An
             address that does not answer within the time limit is given up.
         """
+        # Loaded before the time limit starts: it takes seconds on a small machine.
+        import apprise
+
+        asset = apprise.AppriseAsset(app_id="Aperture", storage_mode="memory", secure_logging=True)
         known = {address.digest: address for address in self.addresses}
         outcomes: dict[str, str | None] = {digest: "it did not answer in time" for digest in messages}
 
         def work(address: Address, message: Message) -> None:
-            outcomes[address.digest] = self._send(address, message)
+            outcomes[address.digest] = self._send(address, message, asset)
 
         # Daemons: one that hangs must hold neither this call nor the end of the process.
         threads = [
@@ -71,16 +75,18 @@ class Notifier:
             thread.join(max(until - time.monotonic(), 0))
         return dict(outcomes)
 
-    def _send(self, address: Address, message: Message) -> str | None:
+    def _send(self, address: Address, message: Message, asset: Any) -> str | None:
         """Send a message; return the reason if that fails."""
         import apprise
 
-        asset = apprise.AppriseAsset(app_id="Aperture", storage_mode="memory", secure_logging=True)
         with _captured_log() as lines:
             try:
                 service = apprise.Apprise.instantiate(address.url, asset=asset)
                 if not isinstance(service, apprise.NotifyBase):
                     return "it is not an address that apprise understands: see docs/alerts.md for examples"
+                if service.overflow_mode == apprise.OverflowMode.UPSTREAM:
+                    # A service that takes no long messages, such as Discord, would refuse it each time.
+                    service.overflow_mode = apprise.OverflowMode.TRUNCATE
                 is_sent = service.notify(
                     body=message.body,
                     title=message.title,

@@ -30,18 +30,18 @@ def build_sensors(
             "automation_sensor",
             target=dg.AssetSelection.all(),
             default_status=status,
-            # A look at all conditions is the dearest thing that an idle daemon does, and most changes come by the hour.
+            # Evaluating all conditions is the most expensive thing an idle daemon does, and changes come hours apart.
             minimum_interval_seconds=60,
             description="Starts what follows from a change: merged view, vectors, tastes, recommendations.",
         ),
     ]
 
 
-def freshness_makers(settings: Settings, jobs: Sequence[Job]) -> dict[dg.AssetKey, str]:
+def freshness_makers(settings: Settings, jobs: Sequence[Job]) -> dict[dg.AssetKey, Job]:
     """Return the assets that must be fresh, each with the first job that is to keep it so."""
-    makers: dict[dg.AssetKey, str] = {}
+    makers: dict[dg.AssetKey, Job] = {}
     for job in jobs:
-        if job.off_if(settings) is None and job.freshness(settings.schedule_timezone) is not None:
+        if job.why_off(settings) is None and job.freshness(settings.schedule_timezone) is not None:
             for asset in job.assets:
-                makers.setdefault(dg.AssetKey(asset), job.name)
+                makers.setdefault(dg.AssetKey(asset), job)
     return makers

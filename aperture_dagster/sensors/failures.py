@@ -6,6 +6,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from aperture_dagster.defs.failures import sentence
+from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.library.alerts import Report, compose, headline, plan_alerts
 from aperture_dagster.resources.clock import Clock
@@ -15,7 +17,8 @@ from aperture_dagster.resources.redaction import redact
 from aperture_dagster.sensors.problems import Cursor, ended_runs, look_at_checks, look_at_freshness, look_at_runs
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import alerts
-from aperture_dagster.storage.files import prepare_home, write_file
+from aperture_dagster.storage.bulk import storable
+from aperture_dagster.storage.files import FileError, prepare_home, write_file
 
 LONGEST_LOG_BYTES = 1_000_000
 
@@ -23,7 +26,7 @@ LONGEST_LOG_BYTES = 1_000_000
 def build_failures_sensor(
     settings: Settings,
     checks: Sequence[dg.AssetCheckKey],
-    makers: Mapping[dg.AssetKey, str],
+    makers: Mapping[dg.AssetKey, Job],
     status: dg.DefaultSensorStatus,
 ) -> dg.SensorDefinition:
     """Define the sensor; it never starts a run, so each tick ends with a skip reason.
@@ -52,12 +55,12 @@ def build_failures_sensor(
         secrets = settings.secret_values()
 
         def clean(text: str) -> str:
-            return redact(text, secrets)
+            return storable(redact(text, secrets))
 
         with database.transaction() as connection:
             known = alerts.read_problems(connection)
         runs, cursor = ended_runs(instance, Cursor.parse(context.cursor, now))
-        looks = [look_at_runs(instance, runs, known, clean=clean), look_at_freshness(instance, makers)]
+        looks = [look_at_runs(instance, runs, known, clean=clean), look_at_freshness(instance, makers, settings)]
         # Checks are evaluated in runs.
         if runs or context.cursor is None:
             looks.append(look_at_checks(instance, checks, patience=reminder, clean=clean))
@@ -74,10 +77,7 @@ def build_failures_sensor(
                     alerts.queue_message(connection, addresses, message, now=now)
         lines = [line for look in looks for line in look.lines]
         lines += [f"{now.isoformat(timespec='seconds')} {_line(one)}" for one in plan.reports if _belongs_in_log(one)]
-        if lines:
-            prepare_home(settings.home_path)
-            for line in lines:
-                append_line(settings.home_path / "failures.log", line)
+        said += _write_log(settings.home_path, lines)
         said += [f"{headline(report)[:1].upper()}{headline(report)[1:]}." for report in plan.reports]
         said += deliver(database, notifier, clock)
         for line in [*lines, *said]:
@@ -97,7 +97,7 @@ def deliver(database: Database, notifier: Notifier, clock: Clock) -> list[str]:
     with database.transaction() as connection:
         dropped = alerts.drop_messages(connection, addresses, now=clock.now())
         queued = alerts.claim_messages(connection, addresses, now=clock.now())
-    said = [f"Given up after a day: {title}." for title in dropped]
+    said = [f"Given up: {title}." for title in dropped]
     if not queued:
         return said
     outcomes = notifier.send({one.address: one.message for one in queued})
@@ -120,6 +120,18 @@ def _belongs_in_log(report: Report) -> bool:
 def _line(report: Report) -> str:
     sentence = report.problem.sentence
     return f"{headline(report)}: {sentence}" if sentence and report.occasion != "over" else f"{headline(report)}."
+
+
+def _write_log(home: Path, lines: Sequence[str]) -> list[str]:
+    """Append lines to failures.log, and say so if that fails: a full disk must not hold the messages back."""
+    try:
+        if lines:
+            prepare_home(home)
+        for line in lines:
+            append_line(home / "failures.log", line)
+    except (OSError, FileError) as error:
+        return [sentence(f"failures.log could not be written: {error}")]
+    return []
 
 
 def append_line(path: Path, line: str) -> None:

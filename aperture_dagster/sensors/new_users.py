@@ -79,7 +79,10 @@ def waiting_for_first_list(
     The partition tells nothing: the sync of users adds it. Whoever waits may get a list meanwhile, and waits no longer;
     but somebody who returns (marked true) was served long ago.
     """
-    last = json.loads(cursor) if cursor else {"present": list(served), "waiting": {}}
+    last = json.loads(cursor) if cursor else None
+    if not isinstance(last, dict):
+        # The first look, or the cursor of an older version, which was a list.
+        last = {"present": list(served), "waiting": {}}
     waiting = {
         key: returns for key, returns in last["waiting"].items() if key in wanted and (returns or key not in served)
     }

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from aperture_dagster.defs.failures import failure_cause, failure_reason
+from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.runs import partitions_of_run
 from aperture_dagster.library.alerts import AT_ONCE, Problem, Recovery, Sighting, shorten
 from aperture_dagster.partitions import USERS, users_partitions
+from aperture_dagster.settings import Settings
 
 # A job that failed before and was not tried since is a matter of freshness. A program that was stopped for a week, or
 # is new, therefore reports no runs of last week.
@@ -56,18 +58,23 @@ class Sightings:
 
 def ended_runs(instance: dg.DagsterInstance, cursor: Cursor) -> tuple[list[dg.RunRecord], Cursor]:
     """Return the runs that ended since the last look, in the order of their ends, and the next cursor."""
-    since = cursor.until - OVERLAP
-    records = instance.get_run_records(
-        dg.RunsFilter(statuses=ENDED, updated_after=since),
-        limit=MOST_RUNS,
-        order_by="update_timestamp",
-        ascending=True,
-    )
-    # Other things than its end can update a run, such as a tag.
-    recent = [record for record in records if _end_of(record) > since]
-    news = [record for record in recent if record.dagster_run.run_id not in cursor.read]
-    if not news:
-        return [], cursor
+    since, limit = cursor.until - OVERLAP, MOST_RUNS
+    while True:
+        records = instance.get_run_records(
+            dg.RunsFilter(statuses=ENDED, updated_after=since),
+            limit=limit,
+            order_by="update_timestamp",
+            ascending=True,
+        )
+        # Other things than its end can update a run, such as a tag.
+        recent = [record for record in records if _end_of(record) > since]
+        news = [record for record in recent if record.dagster_run.run_id not in cursor.read]
+        if news:
+            break
+        if len(records) < limit:
+            return [], cursor
+        # All of them are known: without a longer look, those behind them would never be read.
+        limit *= 2
     until = max(cursor.until, *map(_end_of, news))
     read = {record.dagster_run.run_id for record in recent if _end_of(record) > until - OVERLAP}
     return sorted(news, key=_end_of), Cursor(until, frozenset(read))
@@ -148,10 +155,11 @@ def look_at_checks(
     return found
 
 
-def look_at_freshness(instance: dg.DagsterInstance, makers: Mapping[dg.AssetKey, str]) -> Sightings:
+def look_at_freshness(instance: dg.DagsterInstance, makers: Mapping[dg.AssetKey, Job], settings: Settings) -> Sightings:
     """Look which assets are out of date; ``makers`` are the assets with a freshness policy and the job of each.
 
-    Dagster's daemon evaluates the policies and records changes only. An asset that was never made has no state.
+    What nobody uses may be of any age: its schedule always skips. Dagster's daemon evaluates the policies and records
+    changes only. An asset that was never made has no state.
     """
     found = Sightings()
     # Not marked as public, either; other ways lead through the webserver.
@@ -160,13 +168,21 @@ def look_at_freshness(instance: dg.DagsterInstance, makers: Mapping[dg.AssetKey,
         name, state = key.to_user_string(), record.freshness_state.value
         if state in ("PASS", "WARN"):
             found.well.append(Recovery("freshness", name, record.updated_at))
-        elif state == "FAIL":
-            sentence = f"{makers[key]} should have made it. Look why its last run failed or did not start."
+        elif state == "FAIL" and not _is_idle(makers[key], settings):
+            sentence = f"{makers[key].name} should have made it. Check why its last run failed or did not start."
             page = f"assets/{name}"
             found.wrong.append(
                 Sighting("freshness", name, "", sentence, page, record.updated_at, delay=OUT_OF_DATE_FOR)
             )
     return found
+
+
+def _is_idle(job: Job, settings: Settings) -> bool:
+    try:
+        return job.idle_if(settings) is not None
+    except Exception:
+        # As for the schedule: if the look fails, the job counts as needed.
+        return False
 
 
 def subject_of(run: dg.DagsterRun) -> str:
@@ -211,8 +227,12 @@ def _makes_good(instance: dg.DagsterInstance, run: dg.DagsterRun, failed_id: str
     concerned = partitions_of_run(failed, users) if failed is not None else set()
     if concerned <= partitions_of_run(run, users):
         return True
+    asset = dg.AssetKey(subject)
+    if not instance.has_asset_key(asset):
+        # A job, of which nothing is known for each user.
+        return False
     # Perhaps only some of them failed, and those have been served since.
-    statuses = instance.get_status_by_partition(dg.AssetKey(subject), sorted(concerned), users_partitions) or {}
+    statuses = instance.get_status_by_partition(asset, sorted(concerned), users_partitions) or {}
     return not any(status is not None and status.value == "FAILED" for status in statuses.values())
 
 

@@ -75,6 +75,14 @@ def test_absurd_numbers_are_neither_prices_nor_crashes(number: str):
     assert not decided.changes
 
 
+def test_a_name_that_no_index_can_hold_costs_only_its_entry():
+    entry = {"mode": "embedding", "litellm_provider": "openai", "input_cost_per_token": 2e-08}
+    parsed = parse_price_list(json.dumps({"x" * 10_000: entry, "small": entry}).encode())
+    assert list(parsed.prices) == [("openai", "small")]
+    (problem,) = parsed.problems
+    assert problem.endswith("…: the name is too long") and len(problem) < 400
+
+
 def test_an_entry_listed_twice_with_different_prices_is_unknown():
     twice = json.loads(listed()) | {
         "openai/text-embedding-3-small": {

@@ -59,7 +59,21 @@ def test_an_address_with_a_broken_host_is_no_stumbling_block():
 def test_an_address_that_never_answers_is_given_up_and_delays_no_other(inboxes: tuple[Inbox, Inbox]):
     silent, other = inboxes
     silent.hang.clear()
-    notifier = Notifier(load_settings(alert_urls=f"{silent.url} {other.url}"), send_seconds=1)
+    notifier = Notifier(load_settings(alert_urls=f"{silent.url} {other.url}"), send_seconds=4)
     outcomes = notifier.send({address.digest: MESSAGE for address in notifier.addresses})
     assert list(outcomes.values()) == ["it did not answer in time", None]
     assert other.titles == [MESSAGE.title]
+
+
+def test_a_message_that_is_too_long_for_a_service_is_cut_and_not_refused(
+    inboxes: tuple[Inbox, Inbox], monkeypatch: pytest.MonkeyPatch
+):
+    import apprise.plugins.custom_json
+
+    # As Discord, which takes 2,000 characters, or Pushover, which takes half of that.
+    monkeypatch.setattr(apprise.plugins.custom_json.NotifyJSON, "body_maxlen", 100)
+    notifier = Notifier(load_settings(alert_urls=inboxes[0].url))
+    long = Message("Aperture: 8 problems", "Movies failed: no.\n\n" * 50, is_good=False)
+    assert list(notifier.send({address.digest: long for address in notifier.addresses}).values()) == [None]
+    (message,) = inboxes[0].take()
+    assert message["message"].startswith("Movies failed") and len(message["message"]) <= 100

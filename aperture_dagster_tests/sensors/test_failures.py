@@ -6,15 +6,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
+from aperture_dagster.build import all_jobs
 from aperture_dagster.defs.failures import operator_errors
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
 from aperture_dagster.resources.errors import ServiceRefused, ServiceUnavailable
+from aperture_dagster.sensors import freshness_makers, problems
 from aperture_dagster.settings import Settings
+from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage import alerts
 from aperture_dagster.storage.connection import open_engine
 from aperture_dagster_tests.databases import run_statements
@@ -45,7 +49,12 @@ def watchman(make_settings: Callable[..., Settings], instance: dg.DagsterInstanc
 
 
 def run(
-    watchman: Watchman, error: Exception | None = None, *, step: str = "movies", guarded: bool = True
+    watchman: Watchman,
+    error: Exception | None = None,
+    *,
+    step: str = "movies",
+    guarded: bool = True,
+    tags: dict[str, str] | None = None,
 ) -> dg.DagsterRun:
     """Run a job of one step, which raises an error if one is given; ``guarded`` as the steps of assets are."""
 
@@ -59,7 +68,7 @@ def run(
     def sync() -> None:
         work()
 
-    return sync.execute_in_process(instance=watchman.instance, raise_on_error=False).dagster_run
+    return sync.execute_in_process(instance=watchman.instance, raise_on_error=False, tags=tags).dagster_run
 
 
 def check(watchman: Watchman, *, passed: bool, severity: dg.AssetCheckSeverity, blocking: bool = False) -> None:
@@ -75,10 +84,10 @@ def check(watchman: Watchman, *, passed: bool, severity: dg.AssetCheckSeverity, 
     dg.materialize([movies, is_not_empty], instance=watchman.instance, raise_on_error=False)
 
 
-def age(watchman: Watchman, state: FreshnessState) -> None:
+def age(watchman: Watchman, state: FreshnessState, key: dg.AssetKey = MOVIES) -> None:
     """Record a change of freshness, as Dagster's daemon does."""
     change = FreshnessStateChange(
-        key=MOVIES,
+        key=key,
         new_state=state,
         previous_state=FreshnessState.UNKNOWN,
         state_change_timestamp=watchman.clock.now().timestamp(),
@@ -243,7 +252,67 @@ def test_an_asset_that_stays_out_of_date_is_reported_once(watchman: Watchman, in
     assert inbox.titles == ["Aperture: movies is up to date again"]
 
 
+def test_the_success_of_a_job_for_one_user_does_not_end_its_failure_for_all(watchman: Watchman, inbox: Inbox):
+    watchman.instance.add_dynamic_partitions(USERS, ["ada", "bela"])
+    dead = add_run(watchman.instance, "sync_movies", "STARTED", **range_tags("ada", "bela"))
+    watchman.instance.report_run_failed(dead, "The process of this run is gone.")
+    watchman.tick()
+    assert inbox.titles == ["Aperture: sync_movies failed"]
+    for last in ("ada", "bela"):
+        run(watchman, tags=range_tags("ada", last))
+        watchman.tick(after=MINUTE)
+        watchman.tick(after=2 * HOUR)
+        assert inbox.titles == ([] if last == "ada" else ["Aperture: sync_movies works again"])
+
+
+def test_many_runs_that_end_at_once_hide_none_behind_them(
+    watchman: Watchman, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(problems, "MOST_RUNS", 2)
+    for _ in range(5):
+        run(watchman)
+    run(watchman, ServiceRefused("no"))
+    for _ in range(4):
+        watchman.tick()
+    assert inbox.titles == ["Aperture: movies failed"]
+
+
+def test_ratings_are_not_out_of_date_when_nobody_is_connected_to_trakt_any_more(
+    make_settings: Callable[..., Settings], instance: dg.DagsterInstance, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+):
+    trakt = {"trakt_client_id": "id", "trakt_client_secret": "secret", "secret_key": "a key that encrypts tokens"}
+    settings = make_settings(alert_urls=inbox.url, **trakt)
+    watchman = Watchman(settings, instance)
+    age(watchman, FreshnessState.FAIL, dg.AssetKey("trakt_ratings"))
+    watchman.tick()
+    watchman.tick(after=2 * HOUR)
+    assert inbox.take() == []
+    monkeypatch.setattr(TraktAccounts, "accounts", lambda _: [Mock(state="connected", gone=False)])
+    watchman.tick()
+    assert inbox.titles == ["Aperture: trakt_ratings is out of date"]
+
+
+def test_an_asset_whose_job_is_switched_off_is_not_watched(make_settings: Callable[..., Settings]):
+    for off in ((), ("sync_movies",)):
+        settings = make_settings(schedules_off=off)
+        assert (MOVIES in freshness_makers(settings, all_jobs(settings))) == (not off)
+
+
 # Delivery
+
+
+def test_a_text_that_the_database_cannot_store_holds_nothing_up(watchman: Watchman, inbox: Inbox):
+    run(watchman, ServiceRefused("The title \x00 and \ud83d is broken"))
+    watchman.tick()
+    (message,) = inbox.take()
+    assert "The title and is broken" in message["message"]
+
+
+def test_a_log_that_cannot_be_written_holds_no_message_back(watchman: Watchman, inbox: Inbox):
+    (watchman.settings.home_path / "failures.log").mkdir(parents=True)
+    run(watchman, ServiceRefused("no"))
+    assert "failures.log could not be written: " in watchman.tick()
+    assert inbox.titles == ["Aperture: movies failed"]
 
 
 def test_a_wrong_address_costs_a_log_line_and_the_others_get_their_message(
@@ -280,7 +349,7 @@ def test_a_message_that_cannot_be_delivered_for_a_day_is_given_up(watchman: Watc
     inbox.status = 503
     run(watchman, ServiceRefused("no"))
     watchman.tick()
-    assert "Given up after a day: Aperture: movies failed." in watchman.tick(after=25 * HOUR)
+    assert "Given up: Aperture: movies failed." in watchman.tick(after=25 * HOUR)
     inbox.status = 200
     watchman.tick(after=HOUR)
     assert inbox.take() == []

@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import dagster as dg
 import pytest
 
+from aperture_dagster.defs.maintenance.pricing import has_undisputed_prices
 from aperture_dagster.library.prices import Price
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -70,6 +72,13 @@ class Home:
         with self.database.transaction() as connection:
             return configured_model(given, current_prices(connection), read_offered(connection, given.embedder_url))
 
+    def dispute_check(self, **settings: Any) -> str:
+        """Return what the check of disputed prices says; empty if it passes."""
+        given = self.settings.model_copy(update={"embedder": "openai", **settings})
+        result = has_undisputed_prices(settings=given, database=self.database)
+        assert isinstance(result, dg.AssetCheckResult)
+        return "" if result.passed else result.description or ""
+
 
 @pytest.fixture
 def home(serve: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,6 +116,11 @@ def test_a_price_that_is_wrong_by_a_thousand_is_disputed_and_the_packaged_one_us
         here.refresh()
         assert here.price() == Decimal("0.02")
         assert "is more than 5.00" in here.disputes()[SMALL[1]]
+        # It concerns whoever uses that model, until they have set a price.
+        openai = {"embedder_url": "https://api.openai.com/v1", "embedder_model": SMALL[1]}
+        assert "set APERTURE_EMBEDDER_PRICE" in here.dispute_check(**openai)
+        assert here.dispute_check(**openai, embedder_price=Decimal("20")) == ""
+        assert here.dispute_check(**openai | {"embedder_model": "text-embedding-3-large"}) == ""
         # Corrected: believed at once, and no longer in dispute.
         here.state.prices["text-embedding-3-small"]["input_cost_per_token"] = 2.5e-08
         here.refresh()

@@ -128,20 +128,22 @@ def knows_the_configured_model(
     return warn_unless(not found, found, metadata)
 
 
-@dg.asset_check(asset=ai_pricing, description="No listed price of the configured provider's models is disputed.")
+@dg.asset_check(asset=ai_pricing, description="The listed price of the configured model is not disputed.")
 def has_undisputed_prices(
     settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
-    """Warn of listed prices that are not believed, of the provider in use; others are only counted and shown."""
-    provider = _configured(settings, database).provider
+    """Warn if the listed price of the model in use is not believed; other disputes are only counted and shown."""
+    configured = _configured(settings, database)
     with database.transaction() as connection:
         disputes = read_disputes(connection)
-    disputes.sort(key=lambda one: one["provider"] != provider)
-    concerned = [one for one in disputes if one["provider"] == provider]
+    disputes.sort(key=lambda one: one["provider"] != configured.provider)
+    own = (configured.provider, settings.embedder_priced_as or configured.model)
+    reason = next((one["reason"] for one in disputes if (one["provider"], one["model"]) == own), None)
     found = ""
-    if concerned:
-        found = f"{len(concerned):,} listed prices of {provider} are not believed. "
-        found += f"{concerned[0]['model']}: {concerned[0]['reason']}. What was known before stays in use."
+    # A price in the settings is used instead of any listed one.
+    if reason is not None and settings.embedder_price is None:
+        found = f"The listed price of {own[1]} at {own[0]} is not believed: {reason}. What was known before stays in "
+        found += "use. If the listed price is right, set APERTURE_EMBEDDER_PRICE to it."
     shown = table(disputes[:SHOWN], ["model", "provider", "reason", "disputed_since"])
     return warn_unless(not found, found, {"disputed": len(disputes), "disputes": shown})
 
@@ -168,7 +170,7 @@ def _configured(settings: Settings, database: Database) -> ConfiguredModel:
 
 
 def _offered_row(one: Any) -> dict[str, Any]:
-    type_of = {True: "embedding", False: "other", None: "not told"}
+    type_of = {True: "embedding", False: "other", None: "unknown"}
     return {"model": one.model, "type": type_of[one.is_embedding], "runs": "in a cloud" if one.is_remote else "there"}
 
 
