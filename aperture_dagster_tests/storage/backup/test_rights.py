@@ -75,10 +75,19 @@ def test_a_proof_with_the_rights_that_there_are(
         run_statements(template, "CREATE EXTENSION vector")
         report = back_up(settings=owners)
         assert report.backup.manifest.proven == "the same server"
+        kept = read_backups(backup_folder(owners)).kept
+        assert [one.path for one in kept] == [report.backup.path], "older ones go once a newer one is proven"
+
+        # The dump has something that only a superuser may make: it is kept, too.
+        run_statements(
+            make_url(role[1]).set(username=make_url(postgres).username).render_as_string(hide_password=False),
+            "CREATE FUNCTION nothing() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+            "CREATE EVENT TRIGGER nothing ON ddl_command_end EXECUTE FUNCTION nothing()",
+        )
+        report = back_up(settings=owners)
+        assert "permission denied to create event trigger" in (report.backup.manifest.unproven_because or "")
     finally:
         run_statements(postgres, "ALTER DATABASE rights_template IS_TEMPLATE false", "DROP DATABASE rights_template")
-    kept = read_backups(backup_folder(owners)).kept
-    assert [one.path for one in kept] == [report.backup.path], "older ones go once a newer one is proven"
 
 
 def test_a_backup_is_verified_without_its_database(settings: Settings, back_up: BackUp, tmp_path: Path):
