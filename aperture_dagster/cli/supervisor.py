@@ -5,7 +5,7 @@ arrives. ``aperture up`` checks everything first, then replaces itself with ``py
 
 Each part is the leader of a process group, in which its children (the runs) are, too, and holds the reading end of a
 pipe. When the pipe closes, because the supervisor wants the part to stop or because it was killed, the part stops its
-whole group. That works without polling, and without anybody who must remember a process id.
+whole group. That needs no polling, and nobody has to remember a process id.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ class RunningPart:
 
 def supervise(plan: Plan) -> int:
     """Run the parts of a plan until a signal arrives or one of them ends. Returns the exit code."""
-    # They stay blocked until the end, so that none is lost and a second Ctrl-C does not interrupt the stopping. They
-    # may be ignored, as in a shell's background; and of an ignored SIGCHLD nobody would hear.
+    # They stay blocked until the end, so that none is lost and a second Ctrl-C does not interrupt the stopping. A shell
+    # may have started this in its background with some of them ignored, and an ignored signal never arrives.
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
     for number in AWAITED:
         signal.signal(number, lambda *_: None)

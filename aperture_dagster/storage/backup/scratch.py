@@ -86,7 +86,7 @@ def scratch_database(url: str) -> Iterator[str]:
         leftovers = "SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)"
         names = [row["datname"] for row in read_rows(connection, leftovers, prefix=prefix)]
     for name in names:
-        # One of another user, from before APERTURE_DATABASE_URL was changed, is in nobody's way.
+        # One that belongs to the user of an earlier APERTURE_DATABASE_URL does no harm.
         with suppress(ProgrammingError):
             drop_database(url, name)
     name = f"{prefix}{uuid4().hex[:12]}"

@@ -110,7 +110,7 @@ def test_a_server_that_is_older_than_the_clients(
         run_statements(url, "CREATE DATABASE product")
         settings = make_settings(database_url=product, backup_accept_unmounted=True)
         open_engine(settings)
-        # Of settings that only newer servers know, none reaches it.
+        # The dump sets parameters that only newer servers know.
         manifest = back_up(settings=settings).backup.manifest
         assert (manifest.server_major, manifest.client_major) == (16, 18)
         assert manifest.proven == "the same server"
