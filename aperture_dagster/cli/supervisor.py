@@ -5,7 +5,7 @@ arrives. ``aperture up`` checks everything first, then replaces itself with ``py
 
 Each part is the leader of a process group, in which its children (the runs) are, too, and holds the reading end of a
 pipe. When the pipe closes, because the supervisor wants the part to stop or because it was killed, the part stops its
-whole group. That works without polling, and without anybody who must remember a process id.
+whole group. That needs no polling, and nobody has to remember a process id.
 """
 
 from __future__ import annotations
@@ -108,14 +108,20 @@ class RunningPart:
     def wait(self, patience_seconds: float) -> None:
         """Wait until the part and its children have ended; kill those that do not."""
         deadline = time.monotonic() + patience_seconds
-        while self._group_is_running() and time.monotonic() < deadline:
+        while self._group_is_running():
+            if time.monotonic() > deadline:
+                self._signal_group(signal.SIGKILL)
+                break
             time.sleep(0.05)
-        self._signal_group(signal.SIGKILL)
         self._process.wait()
 
     def _group_is_running(self) -> bool:
-        # A leader that nobody has waited for would count as running.
+        # A process that nobody has waited for would count as running: the leader, and the runs that it has left to the
+        # supervisor if that is process 1 of a container.
         self._process.poll()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-self.pid, os.WNOHANG)[0]:
+                pass
         try:
             os.killpg(self.pid, 0)
         except ProcessLookupError:
@@ -129,8 +135,8 @@ class RunningPart:
 
 def supervise(plan: Plan) -> int:
     """Run the parts of a plan until a signal arrives or one of them ends. Returns the exit code."""
-    # They stay blocked until the end, so that none is lost and a second Ctrl-C does not interrupt the stopping. They
-    # may be ignored, as in a shell's background; and of an ignored SIGCHLD nobody would hear.
+    # They stay blocked until the end, so that none is lost and a second Ctrl-C does not interrupt the stopping. A shell
+    # may have started this in its background with some of them ignored, and an ignored signal never arrives.
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
     for number in AWAITED:
         signal.signal(number, lambda *_: None)
@@ -150,7 +156,7 @@ def supervise(plan: Plan) -> int:
         failure = None
     _stop(running, plan.patience_seconds)
     for pid in plan.helpers:
-        _stop_helper(pid)
+        _stop_helper(pid, plan.patience_seconds)
     if failure is None:
         return 0
     # Last, where it is seen: other parts may have complained meanwhile.
@@ -194,10 +200,14 @@ def _wait_for_socket(path: str, running: Sequence[RunningPart]) -> bool:
     return False
 
 
-def _stop_helper(pid: int) -> None:
+def _stop_helper(pid: int, patience_seconds: float) -> None:
+    deadline = time.monotonic() + patience_seconds
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         os.kill(pid, signal.SIGTERM)
-        os.waitpid(pid, 0)
+        while os.waitpid(pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
 
 
 def run_part(pipe: int, module: str, arguments: Sequence[str]) -> None:

@@ -39,17 +39,27 @@ sys.exit(3)
 """
 
 
+# Becomes a command whose process is the parent of orphaned descendants, as process 1 of a container is.
+ADOPT = """
+import ctypes, os, sys
+set_child_subreaper = 36
+assert ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 class Supervised:
     """A supervisor with parts, in a folder."""
 
-    def __init__(self, folder: Path, *parts: Part, patience_seconds: float = 30) -> None:
+    def __init__(self, folder: Path, *parts: Part, patience_seconds: float = 30, adopts: bool = False) -> None:
         self.folder = folder
         self.lock_file = folder / "lock"
         lock = locks.acquire(self.lock_file)
         assert lock is not None
         os.set_inheritable(lock, True)
+        command = Plan(parts, lock, str(folder), patience_seconds=patience_seconds).command()
         self.process = subprocess.Popen(
-            Plan(parts, lock, str(folder), patience_seconds=patience_seconds).command(),
+            [sys.executable, "-c", ADOPT, *command] if adopts else command,
             env=os.environ | {"PYTHONPATH": f"{PROJECT}{os.pathsep}{folder}"},
             stderr=subprocess.PIPE,
             pass_fds=(lock,),
@@ -77,7 +87,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
     """Yield a function that starts a supervisor with a part for each of the given lists of options."""
     (tmp_path / "part_of_test.py").write_text(PART)
 
-    def started(patience_seconds: float = 30, **parts: str) -> Supervised:
+    def started(patience_seconds: float = 30, adopts: bool = False, **parts: str) -> Supervised:
         planned = [
             Part(
                 name, "part_of_test", [str(tmp_path), name, *options.split()],
@@ -85,7 +95,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
             )
             for name, options in parts.items()
         ]  # fmt: skip
-        supervised = Supervised(tmp_path, *planned, patience_seconds=patience_seconds)
+        supervised = Supervised(tmp_path, *planned, patience_seconds=patience_seconds, adopts=adopts)
         supervised.wait_for(*(f"{name}.started" for name in parts))
         return supervised
 
@@ -141,6 +151,17 @@ def test_a_part_that_does_not_stop_is_killed(start: Callable[..., Supervised], t
     up = start(patience_seconds=0.5, daemon="stubborn")
     up.process.send_signal(signal.SIGTERM)
     assert up.end() == (0, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
+def test_as_process_1_of_a_container_it_does_not_wait_for_runs_that_have_ended(
+    start: Callable[..., Supervised], tmp_path: Path
+):
+    # Longer than the test waits.
+    up = start(patience_seconds=600, adopts=True, server="listens", daemon="")
+    up.process.send_signal(signal.SIGTERM)
+    assert up.end() == (0, "")
+    assert not processes_of(tmp_path)
 
 
 def test_a_second_signal_does_not_interrupt_the_stopping(start: Callable[..., Supervised], tmp_path: Path):

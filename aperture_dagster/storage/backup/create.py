@@ -36,6 +36,7 @@ from aperture_dagster.storage.backup.manifest import (
     write_manifest,
 )
 from aperture_dagster.storage.backup.places import (
+    MARKER,
     backup_folder,
     in_container,
     open_folder,
@@ -64,7 +65,10 @@ LOCK_WAIT_SECONDS = 60
 LOCK_TIMEOUTS = ("canceling statement due to statement timeout", "canceling statement due to lock timeout")
 # Tables with vectors, which can be computed again.
 VECTOR_TABLES = ("public.embeddings", "public.discovery_vectors")
-_PARTIAL = re.compile(r"\.aperture-backup-[0-9a-f]{32}\.partial")
+# Of a dump, and of what is written atomically beside it.
+_PARTIAL = re.compile(
+    rf"\.aperture-backup-(?:[0-9a-f]{{32}}\.partial|[-0-9]+\.sql\.gz\.json-\w{{8}})|{re.escape(MARKER)}-\w{{8}}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,8 @@ def create_backup(
     try:
         with backup_lock(url, patience_seconds=patience_seconds) as connection:
             execute(connection, f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'")
+            if read_value(connection, "SELECT to_regclass('public.alembic_version')") is None:
+                raise BackupError("The database holds no schema of this program yet: there is nothing to back up.")
             owner = open_folder(connection, settings, accept=accept_folder)
             return _create(settings, clock, url, connection, owner, reason, migrating, _Stages(progress))
     except BackupError as error:
@@ -247,8 +253,6 @@ def _dump(
             written = _write(file, iter(read, b""), report, notes)
         with stages.stage("fingerprint"):
             found = read_fingerprint(snapshot)
-    if found.revision is None:
-        raise BackupError("The database holds no schema of this program yet: there is nothing to back up.")
     return written, found if vectors else found.without_rows(VECTOR_TABLES)
 
 
@@ -297,7 +301,7 @@ def _prove(
 ) -> Proof:
     if not settings.backup_accept_unmounted:
         mounts = read_mounts()
-        reason = why_not_lasting(file.parent, mounts, in_container=in_container(mounts))
+        reason = why_not_lasting(file.parent.resolve(), mounts, in_container=in_container(mounts))
         if reason is not None:
             return Proof(None, f"{reason} APERTURE_BACKUP_ACCEPT_UNMOUNTED=true accepts it as it is.")
     return prove(

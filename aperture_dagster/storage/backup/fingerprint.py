@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from aperture_dagster.storage.queries import execute, read_rows, read_value
 
-# Rows are hashed as text, which these settings must not change.
+# Rows are hashed as text, which these settings must not change; a large table takes its time.
 FORMATS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, MDY",
@@ -18,6 +18,7 @@ FORMATS = {
     "bytea_output": "hex",
     # Definitions then name every table with its schema.
     "search_path": "",
+    "statement_timeout": "0",
 }
 REVISION_TABLE = "alembic_version"
 # Objects of the database itself, without temporary ones and those that belong to an extension.

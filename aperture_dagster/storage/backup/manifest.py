@@ -120,6 +120,8 @@ def read_manifest(path: Path) -> Manifest | None:
             content = file.read(LONGEST_MANIFEST)
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise BackupError(f"{manifest_path(path)} belongs to another user, and cannot be read.") from None
     try:
         return _adapter().validate_json(content)
     except ValidationError:

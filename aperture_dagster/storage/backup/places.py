@@ -183,6 +183,11 @@ def _read_marker(folder: Path) -> str | None:
         return str(json.loads((folder / MARKER).read_bytes())["owner"])
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise BackupError(
+            f"{folder / MARKER} belongs to another user, and cannot be read. Nothing was written. Give the folder and "
+            "its files to the user that this program runs as."
+        ) from None
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

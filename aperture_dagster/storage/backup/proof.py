@@ -24,6 +24,7 @@ from aperture_dagster.storage.errors import DatabaseError, is_full_disk
 from aperture_dagster.storage.files import FileError, prepare_home
 
 SHOWN = 5
+LACKS_RIGHT = ("permission denied", "must be owner")
 # A name that the home knows as one of the embedded database's.
 THROW_AWAY = "postgres.proof"
 
@@ -76,7 +77,10 @@ def prove(
     except ToolFailed as error:
         if is_full_disk(str(error)):
             return Proof(None, f"The disk of the database became full during the proof: {error}")
-        raise
+        # Of an extension that only an administrator may install, for example.
+        if not any(words in str(error) for words in LACKS_RIGHT):
+            raise
+        refused = f"The user of the database lacks a right that the proof needs: {error}"
     try:
         return prove_elsewhere(file, expected, home, database_bytes, progress)
     except CannotCreate as error:

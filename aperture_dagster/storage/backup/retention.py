@@ -8,14 +8,20 @@ from datetime import date, datetime, timedelta
 from aperture_dagster.storage.backup.manifest import Backup
 
 PROVEN_WITHIN = timedelta(days=2)
+CLOCKS_DIFFER_BY = timedelta(hours=1)
 
 
 def why_overdue(backups: Sequence[Backup], now: datetime) -> str | None:
-    """Say that no backup was proven lately, or that its file is not what it was; None if all is well."""
+    """Say that no backup was proven lately, or that the clock hides it; None if all is well."""
     proven = [one for one in backups if one.is_proven]
     if not proven:
         return "There is no proven backup: run `aperture backup create`."
     age = now - proven[-1].manifest.made_at
+    if age < -CLOCKS_DIFFER_BY:
+        return (
+            f"The newest proven backup, {proven[-1].path.name}, is dated in the future: the clock was wrong then, or "
+            "is now. Set it, and run `aperture backup create`."
+        )
     if age <= PROVEN_WITHIN:
         return None
     return (

@@ -16,8 +16,10 @@ from pathlib import Path
 from aperture_dagster.storage.backup.errors import BackupError, ToolFailed
 from aperture_dagster.storage.cluster import ENVIRONMENT, VERSION, embedded_tool, last_error
 
-# Parameters of a connection that must not appear in the list of processes, and the variables that libpq reads instead.
-SECRET_PARAMETERS = {"password": "PGPASSWORD", "sslpassword": "PGSSLPASSWORD"}
+# Parameters of a connection that must not appear in the list of processes. libpq reads the first one from a variable,
+# and the others only from a service file.
+PASSWORD, OTHER_SECRETS = "password", ("sslpassword", "oauth_client_secret")
+SERVICE = "aperture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,19 @@ def running_tool(
     Raises:
         ToolFailed: it ended with another exit code than 0, or was killed.
     """
-    conninfo, secrets = _connection_of(url, options or {})
+    conninfo, secrets, service = _connection_of(url, options or {})
     environment = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name.startswith("PG")}
-    # A file, since a full pipe would block the program.
-    with tempfile.TemporaryFile() as errors:
+    # Files, since a full pipe would block the program, and without names, so that a kill leaves no secret behind.
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as service_file:
+        if service:
+            service_file.write(service.encode())
+            service_file.flush()
+            secrets["PGSERVICEFILE"] = f"/dev/fd/{service_file.fileno()}"
         process = subprocess.Popen(
             [program, *arguments, "--dbname", conninfo],
             # Messages are parsed.
             env=environment | {"LC_ALL": "C"} | secrets,
+            pass_fds=(service_file.fileno(),),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -120,16 +127,19 @@ def _describe(name: str, code: int, output: str) -> str:
     return f"{name} failed: {reason.rstrip('.')}."
 
 
-def _connection_of(url: str, options: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Return the parameters of a connection as an argument, and the secret ones as environment variables."""
+def _connection_of(url: str, options: Mapping[str, str]) -> tuple[str, dict[str, str], str]:
+    """Return the parameters of a connection as an argument, as environment variables, and as a service file."""
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
     parameters = {name: str(value) for name, value in conninfo_to_dict(plain_url(url)).items()}
-    secrets = {variable: parameters.pop(name) for name, variable in SECRET_PARAMETERS.items() if parameters.get(name)}
+    secrets = {"PGPASSWORD": parameters.pop(PASSWORD)} if parameters.get(PASSWORD) else {}
+    others = [f"{name}={parameters.pop(name)}" for name in OTHER_SECRETS if name in parameters]
+    if others:
+        parameters["service"] = SERVICE
     settings = [parameters.pop("options", ""), *(f"-c {name}={value}" for name, value in options.items())]
     if any(settings):
         parameters["options"] = " ".join(filter(None, settings))
-    return make_conninfo("", **parameters), secrets
+    return make_conninfo("", **parameters), secrets, "\n".join([f"[{SERVICE}]", *others, ""]) if others else ""
 
 
 def _major(program: str) -> int:

@@ -15,7 +15,7 @@ from aperture_dagster.storage.backup.lock import backup_lock
 from aperture_dagster.storage.backup.manifest import Manifest, read_manifest
 from aperture_dagster.storage.backup.proof import Proof, prove, prove_elsewhere
 from aperture_dagster.storage.connection import product_database_url
-from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
 from aperture_dagster.storage.queries import read_value
 
 
@@ -66,12 +66,16 @@ def verify_backup(
             size = read_value(connection, "SELECT pg_database_size(current_database())")
         except (DatabaseError, SQLAlchemyError):
             return prove_elsewhere(path, manifest.fingerprint, settings.home_path, 2 * contents.text_bytes, report)
-        return prove(
-            url,
-            path,
-            manifest.fingerprint,
-            home=settings.home_path,
-            is_embedded=settings.database_url is None,
-            database_bytes=max(size, contents.text_bytes),
-            progress=report,
-        )
+        try:
+            return prove(
+                url,
+                path,
+                manifest.fingerprint,
+                home=settings.home_path,
+                is_embedded=settings.database_url is None,
+                database_bytes=max(size, contents.text_bytes),
+                progress=report,
+            )
+        except SQLAlchemyError as error:
+            # The server stopped meanwhile, which says nothing about the file.
+            return Proof(None, describe_connection_error(error))

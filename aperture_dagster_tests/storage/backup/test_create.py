@@ -27,7 +27,7 @@ from aperture_dagster.storage.backup.places import MARKER, backup_folder
 from aperture_dagster.storage.backup.scratch import PREFIX, scratch_prefix, with_driver
 from aperture_dagster.storage.backup.verify import verify_backup
 from aperture_dagster.storage.schema_lock import schema_lock
-from aperture_dagster_tests.databases import role_with_password, run_statements
+from aperture_dagster_tests.databases import database_copy, role_with_password, run_statements
 from aperture_dagster_tests.household import SetClock
 
 BackUp = Callable[..., BackupReport]
@@ -167,6 +167,8 @@ def test_a_wrong_password_is_refused_without_showing_it(
         right = url.set(username=role, password="right").render_as_string(hide_password=False)
         psql = tools.find_tools(18).psql
         assert tools.run_tool(psql, "-XAtc", "SELECT current_user", url=right) == f"{role}\n"
+        # libpq reads the password of a client's key from no variable.
+        right = make_url(right).update_query_dict({"sslpassword": "right-key"}).render_as_string(hide_password=False)
         with tools.running_tool(psql, "-Xq", url=right) as process:
             # Just after its start, a process shows no arguments yet.
             while not (words := psutil.Process(process.pid).cmdline()):
@@ -234,15 +236,17 @@ def test_rows_that_arrive_during_the_dump_are_no_difference(back_up: BackUp, dat
 
 def test_what_an_interrupted_run_left_is_removed(back_up: BackUp, settings: Settings, postgres: str, database_url: str):
     back_up()
-    partial = backup_folder(settings) / f".aperture-backup-{'0' * 32}.partial"
-    partial.write_bytes(b"half")
+    names = (f".aperture-backup-{'0' * 32}.partial", ".aperture-backup-2026-05-17-060000.sql.gz.json-a_b1c2d3")
+    partial = [backup_folder(settings) / name for name in (*names, f"{MARKER}-a_b1c2d3")]
+    for path in partial:
+        path.write_bytes(b"half")
     # Killed before it was dropped; others' databases stay.
     left = f"{scratch_prefix(database_url)}left"
     run_statements(postgres, f"CREATE DATABASE {left}", f"CREATE DATABASE {PREFIX}0_other")
     try:
         back_up()
         assert scratch_databases(postgres) == [f"{PREFIX}0_other"]
-        assert not partial.exists()
+        assert not any(path.exists() for path in partial)
     finally:
         run_statements(postgres, f"DROP DATABASE {PREFIX}0_other")
 
@@ -272,6 +276,35 @@ def test_a_folder_that_is_not_ours_is_left_empty(
         back_up(settings=settings)
     # Mounted elsewhere.
     assert back_up(settings=make_settings(backup_folder=tmp_path / "away", backup_accept_unmounted=True))
+
+
+def test_there_is_nothing_to_back_up_before_the_first_start(
+    back_up: BackUp, make_settings: Callable[..., Settings], postgres: str
+):
+    with database_copy(postgres, "template0") as url:
+        settings = make_settings(database_url=url)
+        with pytest.raises(BackupError, match="holds no schema of this program yet"):
+            back_up(settings=settings)
+        assert files(settings) == {}
+
+
+def test_what_another_user_made_is_left_alone(back_up: BackUp, settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    first = back_up().backup
+    unreadable = manifest_path(first.path)
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: object, **options: object) -> object:
+        if path == unreadable:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **options)  # type: ignore[call-overload]
+
+    # The tests may run as root, for whom nothing is unreadable.
+    monkeypatch.setattr(Path, "open", refuse)
+    assert back_up().backup.manifest.proven
+    assert read_backups(backup_folder(settings)).foreign == (first.path.name,)
+    unreadable = backup_folder(settings) / MARKER
+    with pytest.raises(BackupError, match="belongs to another user, and cannot be read"):
+        back_up()
 
 
 def test_vectors_can_be_left_out(back_up: BackUp, make_settings: Callable[..., Settings]):

@@ -10,7 +10,7 @@ import pytest
 from aperture_dagster.storage.backup.fingerprint import Fingerprint, Rows, differences
 from aperture_dagster.storage.backup.manifest import Backup, Manifest
 from aperture_dagster.storage.backup.places import in_container, read_mounts, why_not_lasting
-from aperture_dagster.storage.backup.retention import expired
+from aperture_dagster.storage.backup.retention import expired, why_overdue
 
 ROOT = "22 1 254:0 / / rw,relatime shared:1 - {} /dev/vda rw\n"
 DATA = "30 22 0:40 {} /data rw - {} //nas/share rw\n"
@@ -80,6 +80,13 @@ def test_the_newest_proven_backups_are_kept_by_number():
     assert deleted(*others, backup(3, days[2]), backup(4, days[1])) == []
     # The order is that of the numbers, whatever the clock said.
     assert deleted(backup(1, days[0]), backup(2, days[2]), backup(3, days[1])) == [1]
+
+
+def test_a_backup_that_is_dated_in_the_future_is_not_recent():
+    now = datetime(2026, 5, 17, 1, tzinfo=UTC)
+    assert why_overdue([backup(1, date(2026, 5, 17))], now) is None
+    assert "3 days old" in (why_overdue([backup(1, date(2026, 5, 14))], now) or "")
+    assert "dated in the future" in (why_overdue([backup(1, date(2027, 5, 17))], now) or "")
 
 
 def test_differences_are_named():

@@ -75,10 +75,19 @@ def test_a_proof_with_the_rights_that_there_are(
         run_statements(template, "CREATE EXTENSION vector")
         report = back_up(settings=owners)
         assert report.backup.manifest.proven == "the same server"
+        kept = read_backups(backup_folder(owners)).kept
+        assert [one.path for one in kept] == [report.backup.path], "older ones go once a newer one is proven"
+
+        # The dump has something that only a superuser may make: it is kept, too.
+        run_statements(
+            make_url(role[1]).set(username=make_url(postgres).username).render_as_string(hide_password=False),
+            "CREATE FUNCTION nothing() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+            "CREATE EVENT TRIGGER nothing ON ddl_command_end EXECUTE FUNCTION nothing()",
+        )
+        report = back_up(settings=owners)
+        assert "permission denied to create event trigger" in (report.backup.manifest.unproven_because or "")
     finally:
         run_statements(postgres, "ALTER DATABASE rights_template IS_TEMPLATE false", "DROP DATABASE rights_template")
-    kept = read_backups(backup_folder(owners)).kept
-    assert [one.path for one in kept] == [report.backup.path], "older ones go once a newer one is proven"
 
 
 def test_a_backup_is_verified_without_its_database(settings: Settings, back_up: BackUp, tmp_path: Path):
@@ -101,7 +110,7 @@ def test_a_server_that_is_older_than_the_clients(
         run_statements(url, "CREATE DATABASE product")
         settings = make_settings(database_url=product, backup_accept_unmounted=True)
         open_engine(settings)
-        # Of settings that only newer servers know, none reaches it.
+        # The dump sets parameters that only newer servers know.
         manifest = back_up(settings=settings).backup.manifest
         assert (manifest.server_major, manifest.client_major) == (16, 18)
         assert manifest.proven == "the same server"
