@@ -38,7 +38,8 @@ def test_the_page_names_every_job_that_the_ui_shows(settings: Settings):
         ("0 */3 * * *", "every 3 hours"),
         ("5 9 * * *", "09:05"),
         ("30 */3 * * *", "`30 */3 * * *`"),
-        ("5 4 * * 1", "`5 4 * * 1`"),
+        ("5 4 * * 1", "Monday 04:05"),
+        ("5 4 1 * *", "`5 4 1 * *`"),
     ],
 )
 def test_a_cron_is_put_into_words_if_there_is_a_common_phrase(cron: str, words: str):

@@ -151,7 +151,7 @@ def test_what_runs_once_a_day_runs_once_on_the_days_when_the_clock_changes(sched
         return sum(one.date() == day for one in times)
 
     for job in (*all_jobs(home.settings), *HALF_PAST_TWO):
-        if job.cron is None or not job.cron.split()[1].isdigit():
+        if job.cron is None or not job.cron.split()[1].isdigit() or job.cron.split()[4] not in ("*", "0"):
             continue
         assert on(job.name, sunday) == 1, job.name
         assert all(tick.status == TickStatus.SUCCESS for tick in home.ticks(job.name))
