@@ -52,7 +52,7 @@ def measure(folder: Path, days: int, weeks: int, limit_mb: float) -> bool:
     stand_ins = StandIns(folder, users=USERS, history=HISTORY)
     os.environ.update(stand_ins.environment)
     try:
-        with open_instance(logs=True) as instance:
+        with open_instance() as instance:
             daemons = Daemons(instance, clock)
             waiting = deque(happenings(monday, days, stand_ins.users(), plays=PLAYS_A_DAY))
             moment = monday - INSTALLED_BEFORE
@@ -86,9 +86,7 @@ def replay(
     product = ProductDays(settings, database, resources["clock"], (moment - timedelta(days=1)).date())
     rows = dagster.take()
     print("the last measured day added to Dagster's database: " + ", ".join(f"{n:,} {t}" for t, n in rows.items()))
-    logs = sum(path.stat().st_size for path in (settings.home_path / "dagster" / "logs").rglob("*") if path.is_file())
-    print(f"and all measured days wrote {logs / MB:.2f} MB of logs of steps, which are kept for "
-          f"{settings.keep_logs_days} days\n")  # fmt: skip
+    print()
     print(f"{'replayed':<12}{'Dagster MB':>12}{'product MB':>12}{'both':>10}{'events':>12}{'runs':>10}{'plays':>10}"
           f"{'pool':>8}{'works':>8}{'purged rows':>13}")  # fmt: skip
     job = definitions().resolve_job_def("housekeeping")

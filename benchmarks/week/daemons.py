@@ -201,15 +201,17 @@ def until_quiet(daemons: Daemons) -> None:
 
 
 @contextmanager
-def open_instance(*, logs: bool = False) -> Iterator[dg.DagsterInstance]:
-    """The instance that the package's ``dagster.yaml`` describes, but for what starts processes.
-
-    ``logs``: whether to keep what steps print, too.
-    """
-    no_logs = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
-    overrides = {"run_launcher": {"module": __name__, "class": "Launcher"}}
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """The instance that the package's ``dagster.yaml`` describes, but for what starts processes."""
     reference = InstanceRef.from_dir(
-        os.environ["DAGSTER_HOME"], overrides=overrides if logs else overrides | {"compute_logs": no_logs}
+        os.environ["DAGSTER_HOME"],
+        overrides={
+            "run_launcher": {"module": __name__, "class": "Launcher"},
+            "compute_logs": {
+                "module": "dagster._core.storage.noop_compute_log_manager",
+                "class": "NoOpComputeLogManager",
+            },
+        },
     )
     with dg.DagsterInstance.from_ref(reference) as instance:
         for engine in engines(instance):
