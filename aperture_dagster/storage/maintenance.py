@@ -273,4 +273,4 @@ def _run(connection: Connection, statement: LiteralString, *names: str, **texts:
 
     literals = {name: sql.Literal(value) for name, value in texts.items()}
     composed = sql.SQL(statement).format(*map(sql.Identifier, names), **literals)
-    connection.exec_driver_sql(composed.as_string(None))
+    connection.exec_driver_sql(composed.as_string(None).replace("%", "%%"))

@@ -15,7 +15,8 @@ from sqlalchemy.exc import OperationalError
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import maintenance as module
-from aperture_dagster.storage.connection import dagster_database_url
+from aperture_dagster.storage.backup.scratch import create_empty_database, drop_database
+from aperture_dagster.storage.connection import _ensure_database, dagster_database_url
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.maintenance import (
     Maintenance,
@@ -155,6 +156,29 @@ def test_a_process_killed_while_it_replaces_the_database_leaves_one_whole_databa
         pass
     assert len(beside(postgres, url)) == (1 if left == "new" else 0)
     assert [one.name for one in replaced_databases(url)] == beside(postgres, url)
+
+
+def test_a_database_whose_name_needs_quotes_is_replaced_as_any_other(url: str, postgres: str):
+    name = f'{make_url(url).database}_we%ird"'
+    odd = database_of(url, name)
+    with maintenance(odd) as work:
+        create_empty_database(url, new := work.new_name)
+        work.own(new)
+    assert not beside(postgres, url)
+    try:
+        for kept in (False, True):
+            with maintenance(odd) as work:
+                create_empty_database(url, new := work.new_name)
+                work.own(new)
+                work.close()
+                assert (work.switch(new, now=NOW) is not None) == kept
+        (old,) = replaced_databases(odd)
+        drop_replaced_database(odd, old.name)
+        # Dagster's is created beside it.
+        _ensure_database(url, f"{name}_dagster")
+    finally:
+        for one in (name, f"{name}_dagster"):
+            drop_database(url, one)
 
 
 def test_a_database_that_the_operator_closed_stays_closed(
