@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import maintenance as module
+from aperture_dagster.storage.backup.lock import backup_lock
 from aperture_dagster.storage.backup.scratch import create_empty_database, drop_database
 from aperture_dagster.storage.connection import _ensure_database, dagster_database_url
 from aperture_dagster.storage.errors import DatabaseError
@@ -150,6 +151,9 @@ def test_a_process_killed_while_it_replaces_the_database_leaves_one_whole_databa
 ):
     killed = subprocess.run([sys.executable, "-c", KILLED, point, url], check=False, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
+    # Whoever comes first opens it again: a backup, or any other command.
+    with backup_lock(url):
+        pass
     assert which(database) == left
     # What is left beside a database that was never closed is removed at the next restore.
     with maintenance(url):
