@@ -70,6 +70,11 @@ def upgrade_cluster(old: Cluster, running: RunningServer) -> Path:
         # That of a killed process.
         with suppress(DatabaseError), running(new):
             pass
+    if locks.is_held(new.life):
+        raise DatabaseError(
+            f"A server that an interrupted upgrade of the embedded database started in {new.data} does not end: end "
+            "it, and try again. Nothing was changed."
+        )
     _remove(new)
     try:
         _require_space(old.data)
@@ -157,7 +162,9 @@ def _require_space(data: Path) -> None:
 
 
 def _remove(cluster: Cluster) -> None:
-    """Remove a cluster with its files; its server is not running."""
+    """Remove a cluster with its files, unless its server is still running: the next upgrade ends that first."""
+    if locks.is_held(cluster.life):
+        return
     shutil.rmtree(cluster.data, ignore_errors=True)
     for path in (cluster.users, cluster.life, cluster.admin):
         path.unlink(missing_ok=True)
