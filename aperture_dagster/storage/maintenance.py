@@ -45,6 +45,10 @@ class RestoreInProgress(DatabaseError):
         )
 
 
+class SwitchUncertain(DatabaseError):
+    """The connection was lost while the server switched the databases; one of the two is in place, whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplacedDatabase:
     """A database that a restore has replaced, and that can be dropped."""
@@ -103,7 +107,7 @@ class Maintenance:
 
         Raises:
             SQLAlchemyError: the server refuses, and nothing has changed.
-            DatabaseError: the connection was lost at the last moment; one of the two is in place.
+            SwitchUncertain: the connection was lost at the last moment; one of the two is in place.
         """
         from psycopg import Error
 
@@ -113,7 +117,11 @@ class Maintenance:
         try:
             self._rename(driver, new, old)
         except Error as error:
-            raise DatabaseError(f"{describe_reason(error)}.") from None
+            look = f"`aperture restore --drop-old` shows {old}" if old else "`aperture doctor` finds a database"
+            raise SwitchUncertain(
+                f"The server did not confirm that the restored database is in place ({describe_reason(error)}). It is "
+                f"if {look}; if not, nothing was changed, and you can restore again."
+            ) from None
         return old
 
     def _rename(self, driver: Any, new: str, old: str | None) -> None:

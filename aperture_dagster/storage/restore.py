@@ -30,7 +30,7 @@ from aperture_dagster.storage.backup.scratch import create_empty_database, with_
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.errors import describe_reason
-from aperture_dagster.storage.maintenance import Maintenance, RestoreInProgress, maintenance
+from aperture_dagster.storage.maintenance import Maintenance, RestoreInProgress, SwitchUncertain, maintenance
 from aperture_dagster.storage.migrate import (
     ensure_schema,
     forget_schema,
@@ -134,6 +134,7 @@ def restore(
 
     Raises:
         RestoreInProgress: another process is restoring.
+        SwitchUncertain: the connection was lost at the last moment; the old database or the new one is in place.
         BackupError: it cannot be restored; the old database is as it was.
     """
     url = product_database_url(settings)
@@ -153,7 +154,7 @@ def restore(
             schema = _fill(new_url, file, report)
             void_accounts, titles = _prepare(new_url, file, now)
             kept = work.switch(make_url(new_url).database or "", now=now)
-    except RestoreInProgress:
+    except (RestoreInProgress, SwitchUncertain):
         raise
     except (OperatorError, SQLAlchemyError) as error:
         message = str(error) if isinstance(error, OperatorError) else f"{describe_reason(error)}."

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic import command
 from sqlalchemy import create_engine, make_url, text
@@ -26,7 +27,12 @@ from aperture_dagster.storage.backup.fingerprint import Fingerprint, differences
 from aperture_dagster.storage.backup.manifest import Backup, manifest_path
 from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.embedded import release_embedded_server
-from aperture_dagster.storage.maintenance import drop_replaced_database, replaced_databases
+from aperture_dagster.storage.maintenance import (
+    Maintenance,
+    SwitchUncertain,
+    drop_replaced_database,
+    replaced_databases,
+)
 from aperture_dagster.storage.migrate import alembic_config
 from aperture_dagster.storage.restore import Restored, examine_file, restore
 from aperture_dagster.storage.tables import HEAD_REVISION
@@ -249,6 +255,24 @@ def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one_and_can
     names = beside(postgres, url)
     assert done.kept in names and not [name for name in names if "_new_" in name]
     assert len(names) == (2 if point == "switched" else 1)
+
+
+def test_a_connection_that_is_lost_in_the_commit_is_not_reported_as_a_failed_restore(
+    settings: Settings, file: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+):
+    rename = Maintenance._rename
+
+    def lost(work: Maintenance, driver: Any, new: str, old: str | None) -> None:
+        rename(work, driver, new, old)
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(Maintenance, "_rename", lost)
+    with pytest.raises(SwitchUncertain) as raised:
+        restored(settings, file)
+    (old,) = beside(postgres, url_of(settings))
+    assert "(server closed the connection unexpectedly)" in str(raised.value)
+    assert f"It is if `aperture restore --drop-old` shows {old};" in str(raised.value)
+    assert which(url_of(settings)) == "backed up"
 
 
 # Refused
