@@ -26,7 +26,7 @@ from aperture_dagster.storage.backup.manifest import Manifest, manifest_path, re
 from aperture_dagster.storage.backup.places import in_words
 from aperture_dagster.storage.backup.proof import restore_and_compare
 from aperture_dagster.storage.backup.restore_into import restore_into
-from aperture_dagster.storage.backup.scratch import create_empty_database, with_driver
+from aperture_dagster.storage.backup.scratch import CannotCreate, create_empty_database, with_driver
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.errors import describe_reason
@@ -199,7 +199,8 @@ def _create(work: Maintenance, url: str) -> str:
     name, beside = work.new_name, work.connection.engine.url.render_as_string(hide_password=False)
     try:
         new_url = create_empty_database(url, name)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, CannotCreate):
+        # It may be damaged. A right that is missing is missing there, too.
         new_url = create_empty_database(beside, name)
     work.own(name)
     return new_url

@@ -22,9 +22,11 @@ from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.storage import restore as module
 from aperture_dagster.storage.backup.create import create_backup
 from aperture_dagster.storage.backup.fingerprint import Fingerprint, differences, read_fingerprint
 from aperture_dagster.storage.backup.manifest import Backup, manifest_path
+from aperture_dagster.storage.backup.scratch import CannotCreate
 from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.embedded import release_embedded_server
 from aperture_dagster.storage.maintenance import (
@@ -341,6 +343,21 @@ def test_a_backup_of_a_newer_server_is_refused(settings: Settings, file: Path, p
     with pytest.raises(OperatorError, match="made on PostgreSQL 19, but this server runs version 18"):
         restored(settings, file, trust=True)
     assert which(url_of(settings)) == "damaged" and not beside(postgres, url_of(settings))
+
+
+def test_a_database_that_can_be_opened_but_not_imitated_is_replaced(
+    settings: Settings, file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    create = module.create_empty_database
+
+    def damaged(url: str, name: str) -> str:
+        if make_url(url).database == make_url(url_of(settings)).database:
+            raise CannotCreate("could not read block 0 of pg_class")
+        return create(url, name)
+
+    monkeypatch.setattr(module, "create_empty_database", damaged)
+    restored(settings, file)
+    assert which(url_of(settings)) == "backed up"
 
 
 # Rights
