@@ -25,7 +25,12 @@ from aperture_dagster.storage.queries import execute, read_rows, read_value
 
 # The first key of the advisory lock; the second is a hash of the database's name.
 KEY = 0x0A9E2A
-LOCK = f"pg_try_advisory_lock({KEY}, hashtext(:name))"
+LOCK = f"SELECT pg_try_advisory_lock({KEY}, hashtext(:name))"
+UNLOCK = f"SELECT pg_advisory_unlock({KEY}, hashtext(:name))"
+# A lock belongs to the database of the connection that took it, and not everybody can connect to the same one.
+LOCKED_ELSEWHERE = f"""
+    SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
+    AND (classid::bigint, objid::bigint, objsubid) = ({KEY}, hashtext(:name)::bigint & 4294967295, 2))"""
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.2
 # PostgreSQL's names have at most 63 bytes.
@@ -159,7 +164,7 @@ def maintenance(url: str) -> Iterator[Maintenance]:
     """
     name = make_url(url).database or ""
     with server_connection(url) as connection:
-        if not read_value(connection, f"SELECT {LOCK}", name=name):
+        if not _lock(connection, name):
             raise RestoreInProgress
         work = Maintenance(connection, name)
         work.undo()
@@ -184,7 +189,7 @@ def reopen(url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> bool:
     try:
         with server_connection(url) as connection:
             while _accepts_connections(connection, name) is False:
-                if read_value(connection, f"SELECT {LOCK}", name=name):
+                if _lock(connection, name):
                     Maintenance(connection, name).undo()
                     break
                 if time.monotonic() > deadline:
@@ -239,6 +244,17 @@ def server_connection(url: str) -> Iterator[Connection]:
             yield connection
         return
     raise DatabaseError(describe_connection_error(refusals[0])) from None
+
+
+def _lock(connection: Connection, name: str) -> bool:
+    """Take the lock for replacing a database until the connection ends; return False if another process holds it."""
+    if not read_value(connection, LOCK, name=name):
+        return False
+    # Looked for while holding the own one, so that of two processes at least one sees the other.
+    if not read_value(connection, LOCKED_ELSEWHERE, name=name):
+        return True
+    read_value(connection, UNLOCK, name=name)
+    return False
 
 
 def _accepts_connections(connection: Connection, name: str) -> bool | None:

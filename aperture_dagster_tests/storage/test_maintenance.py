@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -193,6 +194,26 @@ def test_a_database_that_the_operator_closed_stays_closed(
     with pytest.raises(DatabaseError, match="not currently accepting connections"):
         which(database)
     admin(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def test_a_process_that_could_only_connect_to_another_database_keeps_the_others_out(url: str, postgres: str):
+    dagster = f"{make_url(url).database}_dagster"
+    run_statements(postgres, f"CREATE DATABASE {dagster}")
+    first = module.maintenance(url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "server_connection", lambda url: create_engine(
+            database_of(url, dagster), isolation_level="AUTOCOMMIT", poolclass=NullPool).connect())  # fmt: skip
+        work = first.__enter__()
+    copy_of(work, url)
+    with pytest.raises(RestoreInProgress), maintenance(url):
+        pass
+    with pytest.raises(RestoreInProgress):
+        module.reopen(url)
+    work.switch(beside(postgres, url)[0], now=NOW)
+    first.__exit__(None, None, None)
+    with maintenance(url):
+        pass
+    assert run_statements(url, "SELECT value FROM facts") == [("new",)]
 
 
 def test_a_database_with_a_name_like_ours_is_never_dropped(url: str, database: Database, postgres: str):
