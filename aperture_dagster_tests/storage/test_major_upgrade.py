@@ -105,11 +105,14 @@ def test_the_data_of_an_older_version_is_moved_at_the_first_start_and_kept(old: 
 
 @pytest.mark.parametrize("point", ["during the copy", "0", "1"])
 def test_an_upgrade_that_was_killed_is_finished_or_begun_again(old: Path, point: str):
+    # Of an earlier upgrade.
+    earlier = old.with_name(f"postgres.version-{OLD - 1}")
+    earlier.mkdir()
     killed = subprocess.run([sys.executable, "-c", KILLED, point, old], check=False, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
     assert contents(old) == FILLED
     release_embedded_server(old)
-    assert beside(old) == [f"postgres.version-{OLD}"]
+    assert beside(old) == [earlier.name, f"postgres.version-{OLD}"]
     assert all_gone(old.parent)
 
 
