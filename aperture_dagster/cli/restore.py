@@ -73,8 +73,9 @@ def _restore(settings: Settings, path: Path, console: Console, *, yes: bool, tru
             refuse_runs=lambda: refuse_runs(instance, settings),
             report=lambda step: console.print(Text(step, "dim")),
         )
+        # First, since what follows may fail.
+        _show(console, done)
         add_users(instance, settings)
-    _show(console, done)
 
 
 def refuse_runs(instance: DagsterInstance, settings: Settings) -> None:

@@ -131,7 +131,7 @@ def _ensure_database(server_url: str, name: str) -> None:
             with schema_lock(connection):
                 if not read_value(connection, exists, name=name):
                     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-                    connection.exec_driver_sql(statement.as_string(None))
+                    connection.exec_driver_sql(statement.as_string(None).replace("%", "%%"))
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", None)
         if isinstance(reason, errors.DuplicateDatabase):

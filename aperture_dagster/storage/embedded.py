@@ -166,12 +166,18 @@ def _upgraded(cluster: Cluster) -> Cluster:
 
 @contextmanager
 def _running(cluster: Cluster) -> Iterator[str]:
-    """Run the server of a cluster that nobody else uses during the block; yields its URL."""
+    """Run the server of a cluster that nobody else uses during the block; yields its URL.
+
+    Raises:
+        DatabaseError: it does not start, or does not end.
+    """
     _ensure_running(cluster)
     try:
         yield cluster.url
     finally:
-        _stop(cluster)
+        stopped = _stop(cluster)
+    if not stopped:
+        raise DatabaseError(f"The server in {cluster.data} was told to shut down, but is still running")
 
 
 def _ensure_running(cluster: Cluster) -> None:
@@ -268,13 +274,18 @@ def _wait_until_ready(cluster: Cluster) -> bool:
         pause = min(pause * 1.5, 0.5)
 
 
-def _stop(cluster: Cluster) -> None:
-    """Shut the server down, even if it runs in another container, and remove what was made for it."""
-    if _shut_down(cluster.url, lambda: locks.is_held(cluster.life)):
-        cluster.remove_copied_programs()
-        link = short_path(cluster.data)
-        if link != cluster.data:
-            link.unlink(missing_ok=True)
+def _stop(cluster: Cluster) -> bool:
+    """Shut the server down, even if it runs in another container, and remove what was made for it.
+
+    Returns whether it has ended.
+    """
+    if not _shut_down(cluster.url, lambda: locks.is_held(cluster.life)):
+        return False
+    cluster.remove_copied_programs()
+    link = short_path(cluster.data)
+    if link != cluster.data:
+        link.unlink(missing_ok=True)
+    return True
 
 
 def _shut_down(url: str, is_running: Callable[[], bool]) -> bool:

@@ -25,7 +25,12 @@ from aperture_dagster.storage.queries import execute, read_rows, read_value
 
 # The first key of the advisory lock; the second is a hash of the database's name.
 KEY = 0x0A9E2A
-LOCK = f"pg_try_advisory_lock({KEY}, hashtext(:name))"
+LOCK = f"SELECT pg_try_advisory_lock({KEY}, hashtext(:name))"
+UNLOCK = f"SELECT pg_advisory_unlock({KEY}, hashtext(:name))"
+# A lock belongs to the database of the connection that took it, and not everybody can connect to the same one.
+LOCKED_ELSEWHERE = f"""
+    SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
+    AND (classid::bigint, objid::bigint, objsubid) = ({KEY}, hashtext(:name)::bigint & 4294967295, 2))"""
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.2
 # PostgreSQL's names have at most 63 bytes.
@@ -43,6 +48,10 @@ class RestoreInProgress(DatabaseError):
             "The database is being restored, and nothing else may use it meanwhile: try again when `aperture restore` "
             "has ended."
         )
+
+
+class SwitchUncertain(DatabaseError):
+    """The connection was lost while the server switched the databases; one of the two is in place, whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ class Maintenance:
 
         Raises:
             SQLAlchemyError: the server refuses, and nothing has changed.
-            DatabaseError: the connection was lost at the last moment; one of the two is in place.
+            SwitchUncertain: the connection was lost at the last moment; one of the two is in place.
         """
         from psycopg import Error
 
@@ -113,7 +122,11 @@ class Maintenance:
         try:
             self._rename(driver, new, old)
         except Error as error:
-            raise DatabaseError(f"{describe_reason(error)}.") from None
+            look = f"`aperture restore --drop-old` shows {old}" if old else "`aperture doctor` finds a database"
+            raise SwitchUncertain(
+                f"The server did not confirm that the restored database is in place ({describe_reason(error)}). It is "
+                f"if {look}; if not, nothing was changed, and you can restore again."
+            ) from None
         return old
 
     def _rename(self, driver: Any, new: str, old: str | None) -> None:
@@ -151,7 +164,7 @@ def maintenance(url: str) -> Iterator[Maintenance]:
     """
     name = make_url(url).database or ""
     with server_connection(url) as connection:
-        if not read_value(connection, f"SELECT {LOCK}", name=name):
+        if not _lock(connection, name):
             raise RestoreInProgress
         work = Maintenance(connection, name)
         work.undo()
@@ -176,7 +189,7 @@ def reopen(url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> bool:
     try:
         with server_connection(url) as connection:
             while _accepts_connections(connection, name) is False:
-                if read_value(connection, f"SELECT {LOCK}", name=name):
+                if _lock(connection, name):
                     Maintenance(connection, name).undo()
                     break
                 if time.monotonic() > deadline:
@@ -233,6 +246,17 @@ def server_connection(url: str) -> Iterator[Connection]:
     raise DatabaseError(describe_connection_error(refusals[0])) from None
 
 
+def _lock(connection: Connection, name: str) -> bool:
+    """Take the lock for replacing a database until the connection ends; return False if another process holds it."""
+    if not read_value(connection, LOCK, name=name):
+        return False
+    # Looked for while holding the own one, so that of two processes at least one sees the other.
+    if not read_value(connection, LOCKED_ELSEWHERE, name=name):
+        return True
+    read_value(connection, UNLOCK, name=name)
+    return False
+
+
 def _accepts_connections(connection: Connection, name: str) -> bool | None:
     """Return whether a database accepts connections; None if there is none of that name."""
     return read_value(connection, "SELECT datallowconn FROM pg_database WHERE datname = :name", name=name)
@@ -273,4 +297,4 @@ def _run(connection: Connection, statement: LiteralString, *names: str, **texts:
 
     literals = {name: sql.Literal(value) for name, value in texts.items()}
     composed = sql.SQL(statement).format(*map(sql.Identifier, names), **literals)
-    connection.exec_driver_sql(composed.as_string(None))
+    connection.exec_driver_sql(composed.as_string(None).replace("%", "%%"))

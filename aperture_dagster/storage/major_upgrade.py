@@ -46,7 +46,7 @@ def finish_upgrade(data: Path) -> None:
         return
     if not (data / "PG_VERSION").exists():
         finished.rename(data)
-    elif _kept_names(data):
+    elif _is_replaced(data, by=finished):
         raise DatabaseError(
             f"An upgrade of the embedded database was interrupted, and a new database was created in {data} since. "
             f"The upgraded one is in {finished}: move one of the two away."
@@ -70,6 +70,11 @@ def upgrade_cluster(old: Cluster, running: RunningServer) -> Path:
         # That of a killed process.
         with suppress(DatabaseError), running(new):
             pass
+    if locks.is_held(new.life):
+        raise DatabaseError(
+            f"A server that an interrupted upgrade of the embedded database started in {new.data} does not end: end "
+            "it, and try again. Nothing was changed."
+        )
     _remove(new)
     try:
         _require_space(old.data)
@@ -157,7 +162,9 @@ def _require_space(data: Path) -> None:
 
 
 def _remove(cluster: Cluster) -> None:
-    """Remove a cluster with its files; its server is not running."""
+    """Remove a cluster with its files, unless its server is still running: the next upgrade ends that first."""
+    if locks.is_held(cluster.life):
+        return
     shutil.rmtree(cluster.data, ignore_errors=True)
     for path in (cluster.users, cluster.life, cluster.admin):
         path.unlink(missing_ok=True)
@@ -171,5 +178,14 @@ def _kept_prefix(data: Path) -> str:
     return f"{data.name}.version-"
 
 
-def _kept_names(data: Path) -> list[str]:
-    return [path.name for path in data.parent.iterdir() if path.name.startswith(_kept_prefix(data))]
+def _is_replaced(data: Path, *, by: Path) -> bool:
+    """Return whether a data directory was made after the old one was moved away, for another one to take its place.
+
+    One of a lower version is the old one itself, unless one of its version was kept; earlier upgrades keep others.
+    """
+    version = (data / "PG_VERSION").read_text().strip()
+    is_lower = int(version) < int((by / "PG_VERSION").read_text())
+    kept = [path.name for path in data.parent.iterdir() if path.name.startswith(_kept_prefix(data))]
+    if is_lower:
+        return any(name.removeprefix(_kept_prefix(data)).partition(".")[0] == version for name in kept)
+    return bool(kept)

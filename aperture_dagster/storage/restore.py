@@ -26,11 +26,11 @@ from aperture_dagster.storage.backup.manifest import Manifest, manifest_path, re
 from aperture_dagster.storage.backup.places import in_words
 from aperture_dagster.storage.backup.proof import restore_and_compare
 from aperture_dagster.storage.backup.restore_into import restore_into
-from aperture_dagster.storage.backup.scratch import create_empty_database, with_driver
+from aperture_dagster.storage.backup.scratch import CannotCreate, create_empty_database, with_driver
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.errors import describe_reason
-from aperture_dagster.storage.maintenance import Maintenance, RestoreInProgress, maintenance
+from aperture_dagster.storage.maintenance import Maintenance, RestoreInProgress, SwitchUncertain, maintenance
 from aperture_dagster.storage.migrate import (
     ensure_schema,
     forget_schema,
@@ -134,6 +134,7 @@ def restore(
 
     Raises:
         RestoreInProgress: another process is restoring.
+        SwitchUncertain: the connection was lost at the last moment; the old database or the new one is in place.
         BackupError: it cannot be restored; the old database is as it was.
     """
     url = product_database_url(settings)
@@ -153,7 +154,7 @@ def restore(
             schema = _fill(new_url, file, report)
             void_accounts, titles = _prepare(new_url, file, now)
             kept = work.switch(make_url(new_url).database or "", now=now)
-    except RestoreInProgress:
+    except (RestoreInProgress, SwitchUncertain):
         raise
     except (OperatorError, SQLAlchemyError) as error:
         message = str(error) if isinstance(error, OperatorError) else f"{describe_reason(error)}."
@@ -198,7 +199,8 @@ def _create(work: Maintenance, url: str) -> str:
     name, beside = work.new_name, work.connection.engine.url.render_as_string(hide_password=False)
     try:
         new_url = create_empty_database(url, name)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, CannotCreate):
+        # It may be damaged. A right that is missing is missing there, too.
         new_url = create_empty_database(beside, name)
     work.own(name)
     return new_url

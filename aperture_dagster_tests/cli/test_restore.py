@@ -9,7 +9,9 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
+from aperture_dagster.cli import restore as module
 from aperture_dagster.cli.main import main
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.dead_runs import lock_run, tags_of_this_machine, unlock_run
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
@@ -85,6 +87,20 @@ def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_i
     assert aperture("restore --drop-old --yes").exit_code == 0
     assert not replaced_databases(product_database_url(load_settings()))
     assert which(url) == "backed up"
+
+
+def test_a_restore_whose_users_cannot_be_added_to_dagster_says_that_the_backup_is_in_place(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (backup,) = (tmp_path / "home" / "backups").glob("*.sql.gz")
+
+    def fail(*_: object) -> None:
+        raise OperatorError("Dagster's database cannot be reached.")
+
+    monkeypatch.setattr(module, "add_users", fail)
+    done = aperture(f"restore {backup} --yes")
+    assert done.exit_code == 1 and which(url) == "backed up"
+    assert "The backup is in place" in words(done) and "cannot be reached" in words(done)
 
 
 def test_a_file_that_is_not_there_is_named(url: str):

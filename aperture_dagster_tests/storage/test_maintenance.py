@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import maintenance as module
-from aperture_dagster.storage.connection import dagster_database_url
+from aperture_dagster.storage.backup.lock import backup_lock
+from aperture_dagster.storage.backup.scratch import create_empty_database, drop_database
+from aperture_dagster.storage.connection import _ensure_database, dagster_database_url
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.maintenance import (
     Maintenance,
@@ -149,12 +152,38 @@ def test_a_process_killed_while_it_replaces_the_database_leaves_one_whole_databa
 ):
     killed = subprocess.run([sys.executable, "-c", KILLED, point, url], check=False, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
+    # Whoever comes first opens it again: a backup, or any other command.
+    with backup_lock(url):
+        pass
     assert which(database) == left
     # What is left beside a database that was never closed is removed at the next restore.
     with maintenance(url):
         pass
     assert len(beside(postgres, url)) == (1 if left == "new" else 0)
     assert [one.name for one in replaced_databases(url)] == beside(postgres, url)
+
+
+def test_a_database_whose_name_needs_quotes_is_replaced_as_any_other(url: str, postgres: str):
+    name = f'{make_url(url).database}_we%ird"'
+    odd = database_of(url, name)
+    with maintenance(odd) as work:
+        create_empty_database(url, new := work.new_name)
+        work.own(new)
+    assert not beside(postgres, url)
+    try:
+        for kept in (False, True):
+            with maintenance(odd) as work:
+                create_empty_database(url, new := work.new_name)
+                work.own(new)
+                work.close()
+                assert (work.switch(new, now=NOW) is not None) == kept
+        (old,) = replaced_databases(odd)
+        drop_replaced_database(odd, old.name)
+        # Dagster's is created beside it.
+        _ensure_database(url, f"{name}_dagster")
+    finally:
+        for one in (name, f"{name}_dagster"):
+            drop_database(url, one)
 
 
 def test_a_database_that_the_operator_closed_stays_closed(
@@ -165,6 +194,26 @@ def test_a_database_that_the_operator_closed_stays_closed(
     with pytest.raises(DatabaseError, match="not currently accepting connections"):
         which(database)
     admin(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def test_a_process_that_could_only_connect_to_another_database_keeps_the_others_out(url: str, postgres: str):
+    dagster = f"{make_url(url).database}_dagster"
+    run_statements(postgres, f"CREATE DATABASE {dagster}")
+    first = module.maintenance(url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "server_connection", lambda url: create_engine(
+            database_of(url, dagster), isolation_level="AUTOCOMMIT", poolclass=NullPool).connect())  # fmt: skip
+        work = first.__enter__()
+    copy_of(work, url)
+    with pytest.raises(RestoreInProgress), maintenance(url):
+        pass
+    with pytest.raises(RestoreInProgress):
+        module.reopen(url)
+    work.switch(beside(postgres, url)[0], now=NOW)
+    first.__exit__(None, None, None)
+    with maintenance(url):
+        pass
+    assert run_statements(url, "SELECT value FROM facts") == [("new",)]
 
 
 def test_a_database_with_a_name_like_ours_is_never_dropped(url: str, database: Database, postgres: str):

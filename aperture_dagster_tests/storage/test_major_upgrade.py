@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aperture_dagster.storage import cluster as cluster_module
-from aperture_dagster.storage import locks
+from aperture_dagster.storage import embedded, locks
 from aperture_dagster.storage import major_upgrade as module
 from aperture_dagster.storage.cluster import VERSION, Cluster
 from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
@@ -105,11 +105,14 @@ def test_the_data_of_an_older_version_is_moved_at_the_first_start_and_kept(old: 
 
 @pytest.mark.parametrize("point", ["during the copy", "0", "1"])
 def test_an_upgrade_that_was_killed_is_finished_or_begun_again(old: Path, point: str):
+    # Of an earlier upgrade.
+    earlier = old.with_name(f"postgres.version-{OLD - 1}")
+    earlier.mkdir()
     killed = subprocess.run([sys.executable, "-c", KILLED, point, old], check=False, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
     assert contents(old) == FILLED
     release_embedded_server(old)
-    assert beside(old) == [f"postgres.version-{OLD}"]
+    assert beside(old) == [earlier.name, f"postgres.version-{OLD}"]
     assert all_gone(old.parent)
 
 
@@ -128,6 +131,17 @@ def test_a_copy_that_differs_is_not_used(old: Path, monkeypatch: pytest.MonkeyPa
     assert (old / "PG_VERSION").read_text() == f"{OLD}\n"
     assert not beside(old)
     monkeypatch.undo()
+    assert contents(old) == FILLED
+
+
+def test_the_folder_of_a_server_that_does_not_end_is_not_moved(old: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        shut_down = embedded._shut_down
+        patch.setattr(embedded, "_shut_down", lambda url, running: ".upgrade" in url and shut_down(url, running))
+        with pytest.raises(DatabaseError, match=r"still running\. It is as it was"):
+            start_embedded_server(old)
+    assert (old / "PG_VERSION").read_text() == f"{OLD}\n"
+    assert not beside(old)
     assert contents(old) == FILLED
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.storage import migrate
+from aperture_dagster.storage.backup.create import create_backup
 from aperture_dagster.storage.backup.manifest import read_backups
 from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.errors import DatabaseError
@@ -51,6 +54,31 @@ def test_a_household_is_backed_up_and_proven_before_its_schema_is_migrated(
     # Once it is migrated, no more are made.
     opened(settings_of(empty, tmp_path))
     assert len(read_backups(tmp_path / "backups").kept) == 1
+
+
+def test_a_migration_that_fails_again_and_again_makes_one_backup_and_expires_no_older_ones(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    at_revision(empty, "v1")
+    run_statements(empty, *HOUSEHOLD)
+    settings = settings_of(empty, tmp_path, backup_keep=3)
+    nightly = [create_backup(settings, Clock(), reason="schedule").backup.path for _ in range(2)]
+
+    def fail(_connection: object) -> None:
+        raise DatabaseError("The migration failed.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "_upgrade", fail)
+        for _ in range(8):
+            with pytest.raises(DatabaseError, match="The migration failed"):
+                opened(settings)
+    kept = read_backups(tmp_path / "backups").kept
+    assert [one.manifest.reason for one in kept] == ["schedule", "schedule", "migration"]
+    assert [one.path for one in kept[:2]] == nightly
+    # One that is damaged is not used again.
+    kept[-1].path.write_bytes(kept[-1].path.read_bytes()[:-1])
+    assert opened(settings) == 3
+    assert [one.manifest.reason for one in read_backups(tmp_path / "backups").kept][-2:] == ["migration", "migration"]
 
 
 def test_without_a_backup_nothing_is_migrated_unless_the_operator_says_so(empty: str, tmp_path: Path):

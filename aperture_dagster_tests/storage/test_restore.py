@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic import command
 from sqlalchemy import create_engine, make_url, text
@@ -21,12 +22,19 @@ from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.storage import restore as module
 from aperture_dagster.storage.backup.create import create_backup
 from aperture_dagster.storage.backup.fingerprint import Fingerprint, differences, read_fingerprint
 from aperture_dagster.storage.backup.manifest import Backup, manifest_path
+from aperture_dagster.storage.backup.scratch import CannotCreate
 from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.embedded import release_embedded_server
-from aperture_dagster.storage.maintenance import drop_replaced_database, replaced_databases
+from aperture_dagster.storage.maintenance import (
+    Maintenance,
+    SwitchUncertain,
+    drop_replaced_database,
+    replaced_databases,
+)
 from aperture_dagster.storage.migrate import alembic_config
 from aperture_dagster.storage.restore import Restored, examine_file, restore
 from aperture_dagster.storage.tables import HEAD_REVISION
@@ -251,6 +259,24 @@ def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one_and_can
     assert len(names) == (2 if point == "switched" else 1)
 
 
+def test_a_connection_that_is_lost_in_the_commit_is_not_reported_as_a_failed_restore(
+    settings: Settings, file: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+):
+    rename = Maintenance._rename
+
+    def lost(work: Maintenance, driver: Any, new: str, old: str | None) -> None:
+        rename(work, driver, new, old)
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(Maintenance, "_rename", lost)
+    with pytest.raises(SwitchUncertain) as raised:
+        restored(settings, file)
+    (old,) = beside(postgres, url_of(settings))
+    assert "(server closed the connection unexpectedly)" in str(raised.value)
+    assert f"It is if `aperture restore --drop-old` shows {old};" in str(raised.value)
+    assert which(url_of(settings)) == "backed up"
+
+
 # Refused
 
 
@@ -317,6 +343,21 @@ def test_a_backup_of_a_newer_server_is_refused(settings: Settings, file: Path, p
     with pytest.raises(OperatorError, match="made on PostgreSQL 19, but this server runs version 18"):
         restored(settings, file, trust=True)
     assert which(url_of(settings)) == "damaged" and not beside(postgres, url_of(settings))
+
+
+def test_a_database_that_can_be_opened_but_not_imitated_is_replaced(
+    settings: Settings, file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    create = module.create_empty_database
+
+    def damaged(url: str, name: str) -> str:
+        if make_url(url).database == make_url(url_of(settings)).database:
+            raise CannotCreate("could not read block 0 of pg_class")
+        return create(url, name)
+
+    monkeypatch.setattr(module, "create_empty_database", damaged)
+    restored(settings, file)
+    assert which(url_of(settings)) == "backed up"
 
 
 # Rights

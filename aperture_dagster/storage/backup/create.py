@@ -129,7 +129,7 @@ def create_backup(
 
     Raises:
         BackupError: no backup was made; existing ones are unchanged.
-        DatabaseError: the server cannot be started.
+        DatabaseError: the server cannot be started, or the database is being restored.
     """
     url = product_database_url(settings)
     try:

@@ -72,7 +72,7 @@ def create_empty_database(url: str, name: str) -> str:
 def drop_database(url: str, name: str) -> None:
     """Drop a database on the server of a URL, if it exists, together with its sessions."""
     with maintenance(url) as connection:
-        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)".replace("%", "%%"))
 
 
 @contextmanager
