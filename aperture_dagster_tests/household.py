@@ -206,6 +206,10 @@ def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     return descriptions
 
 
+NO_BACKUP = "database_backup.is_recent_and_proven"
+"""The check that fails after a cycle, which makes no backup."""
+
+
 def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
     """List the checks that did not pass."""
     return [

@@ -10,7 +10,7 @@ from aperture_dagster.cli.demo import demo_home, stand_ins
 from aperture_dagster.resources.media_server.emby import EmbyReader
 from aperture_dagster.simulator.world import Play
 from aperture_dagster_tests.e2e.worlds import small_world
-from aperture_dagster_tests.household import failed_checks, materializations, metadata_of
+from aperture_dagster_tests.household import NO_BACKUP, failed_checks, materializations, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -21,7 +21,7 @@ def test_a_first_cycle_on_emby_reads_everything_and_gives_every_user_a_list(hous
     world = small_world()
     with household(world, server="emby") as (simulator, home):
         results = home.cycle()
-        assert [check for result in results.values() for check in failed_checks(result)] == []
+        assert [check for result in results.values() for check in failed_checks(result)] == [NO_BACKUP]
         assert [name for name, check in home.daily_checks().items() if not check.passed] == []
         assert simulator.state.requests("jellyfin") == 0
         copies = sum(title.copies for title in world.titles)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import dagster as dg
 import pytest
 
 from aperture_dagster.cli.summary import summarize
@@ -12,7 +11,7 @@ from aperture_dagster.library.parental import certified_age, within_limit
 from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.world import Play, WorldTitle, WorldUser
-from aperture_dagster_tests.household import Household, failed_checks, materializations, metadata_of
+from aperture_dagster_tests.household import NO_BACKUP, Household, failed_checks, materializations, metadata_of
 
 pytestmark = pytest.mark.e2e
 
@@ -27,9 +26,9 @@ def lists_of(home: Household) -> dict[str, list[str]]:
 def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_there_are_none(household):
     world = load_demo_world(now=datetime.now(UTC))
     active = {user.name: user for user in world.users if not user.is_disabled}
-    with household(world, backup_accept_unmounted=True) as (_, home):
+    with household(world) as (_, home):
         results = home.cycle()
-        assert [check for result in results.values() for check in failed_checks(result)] == []
+        assert [check for result in results.values() for check in failed_checks(result)] == [NO_BACKUP]
         assert [name for name, check in home.daily_checks().items() if not check.passed] == []
         users = {row["name"]: row for row in home.rows("SELECT * FROM users")}
         library = home.rows(
@@ -92,9 +91,7 @@ def test_a_second_cycle_writes_requests_and_embeds_nothing(household):
         simulator.state.reset_counters()
         again = home.cycle()
         written = {
-            (one.asset_key.to_user_string(), one.partition): one.metadata[
-                "rows_freed" if one.asset_key == dg.AssetKey("housekeeping") else "rows_written"
-            ].value
+            (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
             for one in materializations(again.values())
         }
         assert {key: rows for key, rows in written.items() if rows} == {}

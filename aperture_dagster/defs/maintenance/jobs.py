@@ -24,5 +24,6 @@ JOBS = (
         "Delete old runs, events, logs and whatever else nothing uses any more.",
         ("housekeeping",),
         cron="30 1 * * *",
+        in_demo=False,
     ),
 )
