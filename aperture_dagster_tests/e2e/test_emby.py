@@ -21,8 +21,8 @@ def test_a_first_cycle_on_emby_reads_everything_and_gives_every_user_a_list(hous
     world = small_world()
     with household(world, server="emby") as (simulator, home):
         results = home.cycle()
-        assert [check for result in results.values() for check in failed_checks(result)] == [NO_BACKUP]
-        assert [name for name, check in home.daily_checks().items() if not check.passed] == []
+        assert [check for result in results.values() for check in failed_checks(result)] == []
+        assert [name for name, check in home.daily_checks().items() if not check.passed] == [NO_BACKUP]
         assert simulator.state.requests("jellyfin") == 0
         copies = sum(title.copies for title in world.titles)
         assert home.value("SELECT count(*) FROM titles") == copies

@@ -28,8 +28,8 @@ def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_the
     active = {user.name: user for user in world.users if not user.is_disabled}
     with household(world) as (_, home):
         results = home.cycle()
-        assert [check for result in results.values() for check in failed_checks(result)] == [NO_BACKUP]
-        assert [name for name, check in home.daily_checks().items() if not check.passed] == []
+        assert [check for result in results.values() for check in failed_checks(result)] == []
+        assert [name for name, check in home.daily_checks().items() if not check.passed] == [NO_BACKUP]
         users = {row["name"]: row for row in home.rows("SELECT * FROM users")}
         library = home.rows(
             "SELECT work_id, media_type, official_rating FROM titles JOIN works USING (work_id, media_type)"
