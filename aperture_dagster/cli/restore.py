@@ -19,7 +19,7 @@ from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings, project_root
 from aperture_dagster.storage.backup.places import backup_folder, in_words
 from aperture_dagster.storage.connection import product_database_url
-from aperture_dagster.storage.maintenance import drop_replaced_database, replaced_databases
+from aperture_dagster.storage.maintenance import drop_replaced_database, maintenance, replaced_databases
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.restore import RestorableFile, Restored, examine_file
 from aperture_dagster.storage.restore import restore as restore_database
@@ -160,7 +160,9 @@ def _show(console: Console, done: Restored) -> None:
 
 def _drop_old(settings: Settings, console: Console, *, yes: bool) -> None:
     url = product_database_url(settings)
-    old = replaced_databases(url)
+    # Also drops what a killed restore left unfinished.
+    with maintenance(url):
+        old = replaced_databases(url)
     if not old:
         console.print("No database was replaced by a restore, or all of them were dropped.")
         return

@@ -18,7 +18,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import load_settings
 from aperture_dagster.storage.backup.create import create_backup
 from aperture_dagster.storage.connection import product_database_url
-from aperture_dagster.storage.maintenance import replaced_databases
+from aperture_dagster.storage.maintenance import UNFINISHED, maintenance, replaced_databases
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.storage.test_restore import ACCOUNTS, HOUSEHOLD, which
@@ -82,9 +82,15 @@ def test_a_backup_is_shown_and_restored_when_the_operator_agrees_and_no_run_is_i
         assert sorted(instance.get_dynamic_partitions(USERS)) == ["user-1", "user-2", "user-3"]
     (old,) = replaced_databases(product_database_url(load_settings()))
     assert f"kept as {old.name}" in words(done)
+    # Of a restore that was killed before it closed the database.
+    with maintenance(product_database_url(load_settings())) as work:
+        left = work.new_name
+    comment = UNFINISHED.format(work.name)
+    run_statements(url, f"CREATE DATABASE {left}", f"COMMENT ON DATABASE {left} IS $${comment}$$")
     kept = aperture("restore --drop-old", answer="n\n")
     assert old.name in words(kept) and replaced_databases(product_database_url(load_settings()))
     assert aperture("restore --drop-old --yes").exit_code == 0
+    assert not run_statements(url, f"SELECT FROM pg_database WHERE datname = '{left}'")
     assert not replaced_databases(product_database_url(load_settings()))
     assert which(url) == "backed up"
 
