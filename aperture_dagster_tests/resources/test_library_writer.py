@@ -180,6 +180,8 @@ def test_a_refreshed_library_shows_the_published_files(server: str, folder: Path
         add_film(folder, "Alone [ap-1]", "All Alone")
         assert not writer.scan_is_running()
         writer.refresh_library(library)
+        # Between the queue and its start, a refresh is not seen for a moment.
+        running.state.advance(1)
         assert writer.scan_is_running()
         running.state.advance(31)
         assert not writer.scan_is_running()
