@@ -14,6 +14,12 @@ SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3
 # Dagster's UI shows longer Markdown behind a link. A head and one record are always kept.
 LONGEST_INLINE, LEAST_LINES = 1000, 3
+MEGABYTE = 1_000_000
+
+
+def in_megabytes(size: int) -> str:
+    """Format a size in bytes for a column or sentence that names the unit."""
+    return f"{size / MEGABYTE:,.1f}"
 
 
 def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:

@@ -222,6 +222,12 @@ def headline(report: Report) -> str:
     return words[problem.category, report.occasion].format(problem.subject)
 
 
+def opening(report: Report) -> str:
+    """Return the headline as the beginning of a sentence."""
+    head = headline(report)
+    return head[:1].upper() + head[1:]
+
+
 def shorten(text: str) -> str:
     """Return a text on one line, of at most ``LONGEST_SENTENCE`` characters; redact secrets before."""
     line = " ".join(text.split())
@@ -239,8 +245,7 @@ def _title(reports: Sequence[Report]) -> str:
 
 def _paragraph(report: Report, zone: ZoneInfo, ui_url: str | None) -> str:
     problem = report.problem
-    head, since = headline(report), _moment(problem.first_seen, zone)
-    head = head[:1].upper() + head[1:]
+    head, since = opening(report), _moment(problem.first_seen, zone)
     if report.occasion == "over":
         return f"{head} since {_moment(problem.resolved_at or problem.last_seen, zone)}. The problem began {since}."
     times = f", {problem.count} times since {since}" if report.occasion == "again" else ""

@@ -9,7 +9,7 @@ import dagster as dg
 from aperture_dagster.defs.failures import sentence
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.dead_runs import end_dead_runs
-from aperture_dagster.library.alerts import Report, compose, headline, plan_alerts
+from aperture_dagster.library.alerts import Report, compose, headline, opening, plan_alerts
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.notifications import Notifier
@@ -78,7 +78,7 @@ def build_failures_sensor(
         lines = [line for look in looks for line in look.lines]
         lines += [f"{now.isoformat(timespec='seconds')} {_line(one)}" for one in plan.reports if _belongs_in_log(one)]
         said += _write_log(settings.home_path, lines)
-        said += [f"{headline(report)[:1].upper()}{headline(report)[1:]}." for report in plan.reports]
+        said += [f"{opening(report)}." for report in plan.reports]
         said += deliver(database, notifier, clock)
         for line in [*lines, *said]:
             context.log.info(line)

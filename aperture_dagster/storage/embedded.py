@@ -177,7 +177,7 @@ def _running(cluster: Cluster) -> Iterator[str]:
     finally:
         stopped = _stop(cluster)
     if not stopped:
-        raise DatabaseError(f"The server in {cluster.data} was told to shut down, but is still running")
+        raise DatabaseError(f"The server in {cluster.data} did not shut down when asked to, and is still running")
 
 
 def _ensure_running(cluster: Cluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -18,23 +19,29 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
 
 
-def test_dagster_restarts_a_killed_server(monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield an empty home with an embedded server of its own, of which nothing is left afterwards."""
     with tempfile.TemporaryDirectory(prefix="aperture-storage-", ignore_cleanup_errors=True) as folder:
         home = Path(folder).resolve()
         monkeypatch.setenv("APERTURE_HOME", str(home))
         monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
         try:
-            with dg.DagsterInstance.get() as instance:
-                run = instance.create_run_for_job(dg.GraphDefinition(name="kept").to_job())
-                servers = processes_of(home / "postgres")
-                assert servers
-                for server in servers:
-                    server.kill()
-                psutil.wait_procs(servers, timeout=10)
-                assert [found.run_id for found in instance.get_runs()] == [run.run_id]
+            yield home
         finally:
             release_embedded_server(home / "postgres")
         assert all_gone(home)
+
+
+def test_dagster_restarts_a_killed_server(home: Path):
+    with dg.DagsterInstance.get() as instance:
+        run = instance.create_run_for_job(dg.GraphDefinition(name="kept").to_job())
+        servers = processes_of(home / "postgres")
+        assert servers
+        for server in servers:
+            server.kill()
+        psutil.wait_procs(servers, timeout=10)
+        assert [found.run_id for found in instance.get_runs()] == [run.run_id]
 
 
 @dg.op
@@ -56,28 +63,20 @@ def test_runs_keep_what_happened_and_leave_out_the_talk_about_processes(instance
     assert talk == ["The run was canceled by hand."]
 
 
-def test_an_instance_keeps_one_connection_and_closes_it_with_itself(monkeypatch: pytest.MonkeyPatch):
-    with tempfile.TemporaryDirectory(prefix="aperture-storage-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder).resolve()
-        monkeypatch.setenv("APERTURE_HOME", str(home))
-        monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
-        try:
-            with dg.DagsterInstance.get() as instance:
-                instance.get_runs()
-                before = connections(home)
-                for _ in range(20):
-                    instance.get_runs()
-                    instance.get_asset_keys()
-                    instance.all_instigator_state()
-                after = connections(home)
-                # The look itself opens one, and the server may have counted the instance's own a moment later.
-                assert after[0] - before[0] <= 2, "a connection for each statement"
-                assert after[1] == 1
-            assert connections(home)[1] == 0
-            close_engine(product_database_url(load_settings()))
-        finally:
-            release_embedded_server(home / "postgres")
-        assert all_gone(home)
+def test_an_instance_keeps_one_connection_and_closes_it_with_itself(home: Path):
+    with dg.DagsterInstance.get() as instance:
+        instance.get_runs()
+        before = connections(home)
+        for _ in range(20):
+            instance.get_runs()
+            instance.get_asset_keys()
+            instance.all_instigator_state()
+        after = connections(home)
+        # The look itself opens one, and the server may have counted the instance's own a moment later.
+        assert after[0] - before[0] <= 2, "a connection for each statement"
+        assert after[1] == 1
+    assert connections(home)[1] == 0
+    close_engine(product_database_url(load_settings()))
 
 
 def connections(home: Path) -> tuple[int, int]:

@@ -85,7 +85,7 @@ class TwoSides:
         if value is None and work not in self.trakt:
             return
         if any(work == one and is_same_rating(rating, given, at) for one, given, at in self.given):
-            # It cannot be told from one that was pushed.
+            # It looks the same as a rating that was pushed.
             return
         self.trakt.pop(work, None)
         if value is not None:

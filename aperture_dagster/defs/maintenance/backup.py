@@ -6,7 +6,7 @@ import dagster as dg
 
 from aperture_dagster.automation import daily_check
 from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.reporting import markdown_table, materialized, warn_unless
+from aperture_dagster.defs.reporting import MEGABYTE, in_megabytes, markdown_table, materialized, warn_unless
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.create import BackupReport, create_backup
@@ -15,7 +15,6 @@ from aperture_dagster.storage.backup.places import backup_folder
 from aperture_dagster.storage.backup.retention import why_overdue
 
 SHOWN = 10
-MEGABYTE = 1_000_000
 # A backup by hand may be under way.
 PATIENCE_SECONDS = 600.0
 
@@ -79,7 +78,7 @@ def _row(backup: Backup) -> dict[str, object]:
     state = "no" if one.proven is None else "yes" if backup.is_proven else "changed since"
     return {
         "file": backup.path.name,
-        "MB": f"{backup.bytes / MEGABYTE:,.1f}",
+        "MB": in_megabytes(backup.bytes),
         "rows": f"{one.fingerprint.rows:,}",
         "proven": state,
     }

@@ -6,7 +6,14 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.defs.failures import operator_errors
-from aperture_dagster.defs.reporting import latest_numbers, markdown_table, materialized, warn_unless
+from aperture_dagster.defs.reporting import (
+    MEGABYTE,
+    in_megabytes,
+    latest_numbers,
+    markdown_table,
+    materialized,
+    warn_unless,
+)
 from aperture_dagster.instance.purge import Retention, database_bytes, purge, unfinished_runs
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -21,7 +28,6 @@ from aperture_dagster.storage.tidying import (
     vacuum,
 )
 
-MEGABYTE = 1_000_000
 SIZES = ("product_database_bytes", "dagster_database_bytes")
 
 
@@ -81,7 +87,9 @@ def _tidy_database(settings: Settings, database: Database, clock: Clock) -> list
 def _report(freed: list[Freed], sizes: dict[str, int]) -> dict[str, Any]:
     """Build the metadata: totals, sizes and each part as numbers, and a table of what was freed."""
     parts = {f"{one.part}_{what}": count for one in freed for what, count in (("rows", one.rows), ("bytes", one.bytes))}
-    rows = [{"part": one.part.replace("_", " "), "rows": f"{one.rows:,}", "MB": _mb(one.bytes)} for one in freed]
+    rows = [
+        {"part": one.part.replace("_", " "), "rows": f"{one.rows:,}", "MB": in_megabytes(one.bytes)} for one in freed
+    ]
     return {
         "rows_freed": sum(one.rows for one in freed),
         "bytes_freed": sum(one.bytes for one in freed),
@@ -89,10 +97,6 @@ def _report(freed: list[Freed], sizes: dict[str, int]) -> dict[str, Any]:
         "freed": markdown_table(rows),
         **parts,
     }
-
-
-def _mb(size: int) -> str:
-    return f"{size / MEGABYTE:,.1f}"
 
 
 @dg.asset_check(asset=housekeeping, description="Both databases together are below APERTURE_DATABASES_LIMIT_MB.")
@@ -103,7 +107,7 @@ def databases_have_their_size(
     sizes = latest_numbers(context.instance, housekeeping.key, SIZES)
     total, limit = sum(sizes.values()), settings.databases_limit_mb
     found = (
-        f"The databases take {_mb(total)} MB, more than {limit:,} MB. Shorten APERTURE_KEEP_LOGS_DAYS or "
+        f"The databases take {in_megabytes(total)} MB, more than {limit:,} MB. Shorten APERTURE_KEEP_LOGS_DAYS or "
         "APERTURE_KEEP_RUNS_DAYS, or raise APERTURE_DATABASES_LIMIT_MB if the library is large."
         if total > limit * MEGABYTE
         else ""
