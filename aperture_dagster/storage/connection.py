@@ -21,7 +21,7 @@ from aperture_dagster.storage.embedded import start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error
 from aperture_dagster.storage.maintenance import reopen, server_connection
 from aperture_dagster.storage.migrate import ensure_schema, forget_schema
-from aperture_dagster.storage.queries import execute, read_rows, read_value
+from aperture_dagster.storage.queries import define, execute, read_rows, read_value
 from aperture_dagster.storage.schema_lock import schema_lock
 
 
@@ -121,7 +121,7 @@ def _with_database(url: str, database: str) -> str:
 
 def _ensure_database(server_url: str, name: str) -> None:
     """Create database ``name`` on the server of ``server_url`` if it is missing. Safe to call concurrently."""
-    from psycopg import errors, sql
+    from psycopg import errors
 
     exists = "SELECT 1 FROM pg_database WHERE datname = :name"
     try:
@@ -130,8 +130,7 @@ def _ensure_database(server_url: str, name: str) -> None:
                 return
             with schema_lock(connection):
                 if not read_value(connection, exists, name=name):
-                    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-                    connection.exec_driver_sql(statement.as_string(None).replace("%", "%%"))
+                    define(connection, "CREATE DATABASE {}", name)
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", None)
         if isinstance(reason, errors.DuplicateDatabase):

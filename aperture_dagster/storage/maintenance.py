@@ -14,14 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_hex
-from typing import Any, LiteralString
+from typing import Any
 
 from sqlalchemy import Connection, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.storage.errors import DatabaseError, describe_connection_error, describe_reason
-from aperture_dagster.storage.queries import execute, read_rows, read_value
+from aperture_dagster.storage.queries import define, execute, read_rows, read_value
 
 # The first key of the advisory lock; the second is a hash of the database's name.
 KEY = 0x0A9E2A
@@ -83,7 +83,7 @@ class Maintenance:
 
     def own(self, new: str) -> None:
         """Mark a database as made for this replacement: it is dropped unless it is switched to."""
-        _run(self.connection, "COMMENT ON DATABASE {} IS {comment}", new, comment=UNFINISHED.format(self.name))
+        define(self.connection, "COMMENT ON DATABASE {} IS {comment}", new, comment=UNFINISHED.format(self.name))
 
     def close(self) -> None:
         """Let the database accept no more connections, and end those that are open.
@@ -94,7 +94,7 @@ class Maintenance:
         if not self.exists:
             return
         try:
-            _run(self.connection, "ALTER DATABASE {} ALLOW_CONNECTIONS false", self.name)
+            define(self.connection, "ALTER DATABASE {} ALLOW_CONNECTIONS false", self.name)
         except DBAPIError as error:
             raise DatabaseError(
                 f"The database {self.name!r} cannot be closed for the restore: {describe_reason(error)}. It has to "
@@ -105,7 +105,7 @@ class Maintenance:
     def open(self) -> None:
         """Let the database accept connections again."""
         if _accepts_connections(self.connection, self.name) is False:
-            _run(self.connection, "ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name)
+            define(self.connection, "ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name)
 
     def switch(self, new: str, *, now: datetime) -> str | None:
         """Put the new database in the place of the old one, and keep that; return its name, if there was one.
@@ -132,11 +132,11 @@ class Maintenance:
     def _rename(self, driver: Any, new: str, old: str | None) -> None:
         with driver.transaction():
             if old is not None:
-                _run(self.connection, "ALTER DATABASE {} RENAME TO {}", self.name, old)
-                _run(self.connection, "ALTER DATABASE {} ALLOW_CONNECTIONS true", old)
-                _run(self.connection, "COMMENT ON DATABASE {} IS {comment}", old, comment=REPLACED.format(self.name))
-            _run(self.connection, "ALTER DATABASE {} RENAME TO {}", new, self.name)
-            _run(self.connection, "COMMENT ON DATABASE {} IS NULL", self.name)
+                define(self.connection, "ALTER DATABASE {} RENAME TO {}", self.name, old)
+                define(self.connection, "ALTER DATABASE {} ALLOW_CONNECTIONS true", old)
+                define(self.connection, "COMMENT ON DATABASE {} IS {comment}", old, comment=REPLACED.format(self.name))
+            define(self.connection, "ALTER DATABASE {} RENAME TO {}", new, self.name)
+            define(self.connection, "COMMENT ON DATABASE {} IS NULL", self.name)
 
     def _old_name(self, now: datetime) -> str:
         # The clock may have gone back.
@@ -151,7 +151,7 @@ class Maintenance:
         if unfinished:
             self.open()
         for name in unfinished:
-            _run(self.connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+            define(self.connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
 
 @contextmanager
@@ -220,7 +220,7 @@ def drop_replaced_database(url: str, name: str) -> None:
     with server_connection(url) as connection:
         if name not in _with_comment(connection, REPLACED.format(make_url(url).database)):
             raise DatabaseError(f"{name!r} is no database that a restore has replaced; nothing was dropped.")
-        _run(connection, "DROP DATABASE {} WITH (FORCE)", name)
+        define(connection, "DROP DATABASE {} WITH (FORCE)", name)
 
 
 @contextmanager
@@ -289,12 +289,3 @@ def _end_sessions(connection: Connection, name: str) -> None:
 
 def _base(name: str) -> str:
     return name.encode()[:LONGEST_BASE].decode(errors="ignore")
-
-
-def _run(connection: Connection, statement: LiteralString, *names: str, **texts: str) -> None:
-    """Run a statement on the databases of some names; ``texts`` are literals."""
-    from psycopg import sql
-
-    literals = {name: sql.Literal(value) for name, value in texts.items()}
-    composed = sql.SQL(statement).format(*map(sql.Identifier, names), **literals)
-    connection.exec_driver_sql(composed.as_string(None).replace("%", "%%"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from sqlalchemy import Connection, CursorResult, text
 
@@ -14,6 +14,19 @@ if TYPE_CHECKING:
 def execute(connection: Connection, statement: str, **values: Any) -> CursorResult[*tuple[Any, ...]]:
     """Execute a statement with the values of its parameters."""
     return connection.execute(text(statement), values)
+
+
+def define(connection: Connection, statement: LiteralString, *names: str, **texts: str) -> None:
+    """Execute a statement that takes no parameters, such as ``CREATE DATABASE {} ENCODING {encoding}``.
+
+    Each ``{}`` becomes one of the names, quoted as an identifier, and each ``{keyword}`` a text, quoted as a literal.
+    """
+    from psycopg import sql
+
+    literals = {name: sql.Literal(value) for name, value in texts.items()}
+    composed = sql.SQL(statement).format(*map(sql.Identifier, names), **literals)
+    # The driver takes a percent sign for the beginning of a parameter.
+    connection.exec_driver_sql(composed.as_string(None).replace("%", "%%"))
 
 
 def read_rows(connection: Connection, statement: str, **values: Any) -> list[dict[str, Any]]:

@@ -122,12 +122,12 @@ from aperture_dagster_tests.storage.test_maintenance import copy_of
 point, url = sys.argv[1:]
 die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 if point == "in the switch":
-    run = module._run
-    module._run = lambda connection, statement, *names, **texts: (
+    run = module.define
+    module.define = lambda connection, statement, *names, **texts: (
         run(connection, statement, *names, **texts), die() if "RENAME" in statement else None)
 with module.maintenance(url) as work:
     if point == "before it is closed":
-        module._run(work.connection, "CREATE DATABASE {}", new := work.new_name)
+        module.define(work.connection, "CREATE DATABASE {}", new := work.new_name)
         work.own(new)
         die()
     new = copy_of(work, url)

@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from aperture_dagster.storage.backup.errors import BackupError
 from aperture_dagster.storage.errors import describe_connection_error
-from aperture_dagster.storage.queries import execute, read_rows, read_value
+from aperture_dagster.storage.queries import define, execute, read_rows, read_value
 
 EXTENSION = "vector"
 PREFIX = "aperture_proof_"
@@ -72,7 +72,7 @@ def create_empty_database(url: str, name: str) -> str:
 def drop_database(url: str, name: str) -> None:
     """Drop a database on the server of a URL, if it exists, together with its sessions."""
     with maintenance(url) as connection:
-        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)".replace("%", "%%"))
+        define(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
 
 @contextmanager
@@ -117,10 +117,6 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
 def _role(connection: Connection) -> dict[str, Any]:
     statement = (
         "SELECT rolname AS name, rolcreatedb OR rolsuper AS may_create FROM pg_roles WHERE rolname = current_user"
@@ -131,19 +127,17 @@ def _role(connection: Connection) -> dict[str, Any]:
 def _create(connection: Connection, name: str, template: str) -> None:
     (row,) = read_rows(connection, "SELECT to_jsonb(d) AS like FROM pg_database d WHERE datname = current_database()")
     like = row["like"]
-    options = {
-        "TEMPLATE": quoted(template),
-        "ENCODING": _literal(read_value(connection, "SELECT pg_encoding_to_char(:code)", code=like["encoding"])),
-        "LC_COLLATE": _literal(like["datcollate"]),
-        "LC_CTYPE": _literal(like["datctype"]),
-    }
-    provider = {"i": "icu", "b": "builtin"}.get(like.get("datlocprovider") or "c")
+    statement = "CREATE DATABASE {} TEMPLATE {} ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}"
     # The column has another name before PostgreSQL 17.
     locale = like.get("datlocale") or like.get("daticulocale")
-    if provider and locale:
-        options |= {"LOCALE_PROVIDER": provider, f"{provider.upper()}_LOCALE": _literal(locale)}
-    clauses = " ".join(f"{option} {value}" for option, value in options.items())
-    connection.exec_driver_sql(f"CREATE DATABASE {quoted(name)} {clauses}".replace("%", "%%"))
+    provider = like.get("datlocprovider")
+    if provider == "i" and locale:
+        statement += " LOCALE_PROVIDER icu ICU_LOCALE {locale}"
+    elif provider == "b" and locale:
+        statement += " LOCALE_PROVIDER builtin BUILTIN_LOCALE {locale}"
+    encoding = read_value(connection, "SELECT pg_encoding_to_char(:code)", code=like["encoding"])
+    texts = {"encoding": encoding, "collate": like["datcollate"], "ctype": like["datctype"], "locale": locale or ""}
+    define(connection, statement, name, template, **texts)
 
 
 def _templates(connection: Connection) -> list[str]:
