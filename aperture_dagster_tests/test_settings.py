@@ -15,10 +15,10 @@ from aperture_dagster.settings import (
     environment_names,
     groups,
     load_settings,
-    project_root,
     secret_names,
 )
 from aperture_dagster.settings.home import host_timezone
+from aperture_dagster.settings.places import project_root
 from aperture_dagster.settings.reference import descriptions
 
 SECRET = "hush-very-secret"

@@ -23,15 +23,16 @@ from rich.console import Console
 from aperture_dagster.cli.common import Server, operator_errors, require_writable, stand_in_options
 from aperture_dagster.cli.summary import show, summarize
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.settings import (
     PREFIX,
     Settings,
     environment_names,
     groups,
     load_settings,
-    project_root,
     secret_names,
 )
+from aperture_dagster.settings.places import default_home, start_command
 from aperture_dagster.sources import SOURCES
 
 START_SECONDS = 60
@@ -70,7 +71,7 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
         given = {"server": (server, "jellyfin"), "world": (world, "demo"), "users": (users, None)}
         options = [f"--{name} {value}" for name, (value, default) in given.items() if value != default]
         options += [f"--home {folder}"] if world != "demo" or home else []
-        command = " ".join(["aperture up --demo", *options]) if options else "make up"
+        command = " ".join(["aperture up --demo", *options]) if options else start_command()
         console.print(f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI: [bold]{command}[/]")
 
 
@@ -81,7 +82,7 @@ def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
     """
     if home:
         return Path(home).expanduser().resolve()
-    own = Path(os.environ.get(PREFIX + "HOME") or project_root() / ".aperture").expanduser()
+    own = Path(os.environ.get(PREFIX + "HOME") or default_home()).expanduser()
     return (own / ("demo" if server == "jellyfin" else f"demo-{server.replace('@', '-')}")).resolve()
 
 
@@ -187,5 +188,6 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None)
         os.environ[PREFIX + "PUBLISH_ROOT"] = str(lists)
         os.environ[PREFIX + "PATH_MAP"] = json.dumps({str(lists): VOLUME})
     os.environ[PREFIX + "CONFIG"] = os.devnull
-    os.environ["DAGSTER_HOME"] = str(project_root())
-    return load_settings()
+    settings = load_settings()
+    use_dagster_home(settings)
+    return settings

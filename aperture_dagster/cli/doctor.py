@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.library.people import participants
 from aperture_dagster.publishing.forms import choose_form, form_warning
 from aperture_dagster.publishing.paths import PathMap, is_published, root_problems
@@ -29,7 +29,8 @@ from aperture_dagster.resources.notifications import Notifier
 from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.resources.seerr import comparable_id
-from aperture_dagster.settings import Settings, load_settings, project_root
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings.places import describe_configuration
 from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import MeteredService
@@ -67,7 +68,6 @@ def doctor() -> None:
     """Examine everything that a working system needs, and say what to do about what is wrong."""
     # It logs each step of opening a database.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    os.environ.setdefault("DAGSTER_HOME", str(project_root()))
     with operator_errors():
         findings = list(examine(load_settings()))
     table = Table(show_header=False, box=None, padding=(0, 1))
@@ -108,7 +108,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _home(settings: Settings) -> Iterator[Finding]:
     home = settings.home_path
+    yield Finding("settings", "ok", describe_configuration())
     require_writable(home)
+    dagster_home = use_dagster_home(settings, unless_set=True)
+    yield Finding("dagster", "ok", f"commands need DAGSTER_HOME={dagster_home}")
     free = shutil.disk_usage(home).free
     message = f"{home}, {free / 1e9:.1f} GB free"
     if free < LEAST_FREE_BYTES:

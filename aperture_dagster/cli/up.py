@@ -20,8 +20,10 @@ from aperture_dagster.cli.demo import (
     warn_of_ignored_database,
 )
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.resources.database import Database
-from aperture_dagster.settings import Settings, load_settings, project_root
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings.places import checkout
 from aperture_dagster.storage import locks
 from aperture_dagster.storage.cluster import short_path
 from aperture_dagster.storage.connection import close_engine, product_database_url
@@ -66,9 +68,9 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
             point_at(environment, folder, lists)
         elif home:
             os.environ["APERTURE_HOME"] = home
-        os.environ["DAGSTER_HOME"] = str(project_root())
         settings = load_settings()
         require_writable(settings.home_path)
+        use_dagster_home(settings)
         lock = _lock_home(settings.home_path)
         _check_databases(settings)
         plan = _plan(settings.home_path, host, port, lock, folder, helpers)
@@ -116,7 +118,7 @@ def _plan(home: Path, host: str, port: int, lock: int, folder: Path | None, help
     """Plan the parts that ``dagster dev`` has, with one code server for all and no process in front of it."""
     own = home / "dagster"
     code_socket = str(short_path(own) / "code.sock")
-    workspace = own / "workspace.yaml"
+    workspace = own / "code-server.yaml"
     server = {"socket": code_socket, "location_name": LOCATION}
     # JSON is valid YAML.
     write_file(workspace, json.dumps({"load_from": [{"grpc_server": server}]}).encode())
@@ -133,6 +135,6 @@ def _plan(home: Path, host: str, port: int, lock: int, folder: Path | None, help
         ],
         lock=lock,
         # Dagster lets a .env file in the working folder override the environment; a demo must not see it.
-        folder=str(folder) if folder is not None else None,
+        folder=str(folder or own) if folder or not checkout() else None,
         helpers=helpers,
     )

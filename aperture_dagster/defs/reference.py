@@ -4,7 +4,8 @@ import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_groups
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.settings import Settings, load_settings, project_root
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings.places import project_root
 
 BEGIN = "<!-- jobs: written by python -m aperture_dagster.defs.reference -->"
 END = "<!-- end of jobs -->"

@@ -25,8 +25,9 @@ class HomeSettings(SettingsGroup):
     """This machine."""
 
     home: Path | None = None
-    """Folder for everything that this machine keeps (database, logs, pictures, backups). Default: `.aperture` in
-    the project's root; while no media server is configured, `.aperture/demo`.
+    """Folder for everything that this machine keeps (database, logs, pictures, backups). Default: `.aperture` in a
+    checkout, otherwise `aperture` in the user's data folder (on Linux `~/.local/share/aperture`); while no media server
+    is configured, the folder `demo` in it.
     """
     database_url: Secret = None
     """PostgreSQL (with pgvector) to use instead of the embedded one: postgresql://user:password@host/db."""
