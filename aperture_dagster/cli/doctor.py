@@ -5,7 +5,7 @@ import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors, require_writable
+from aperture_dagster.cli.heartbeats import START, read_parts
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.library.people import participants
@@ -77,8 +78,8 @@ def doctor() -> None:
     sys.exit(any(finding.state == "failed" for finding in findings))
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Examine one thing after the other; the failure of one hides none of the others."""
+def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator[Finding]:
+    """Examine one thing after the other, or ``only`` these; the failure of one hides none of the others."""
     database, clock = Database(settings), Clock()
     # Generators: each begins its work when its turn comes.
     checks = {
@@ -95,6 +96,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "schedules": _schedules(settings),
     }
     for what, check in checks.items():
+        if only is not None and what not in only:
+            continue
         try:
             yield from check
         except ServiceNotConfigured as error:
@@ -287,7 +290,7 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
 
 
 def _schedules(settings: Settings) -> Iterator[Finding]:
-    """Each schedule: on or off, its last run, and when it starts the next one."""
+    """What runs on the home, then each schedule: on or off, its last run, and when it starts the next one."""
     import dagster as dg
 
     from aperture_dagster.build import build_definitions
@@ -295,6 +298,8 @@ def _schedules(settings: Settings) -> Iterator[Finding]:
     now = datetime.now(UTC)
     schedules = build_definitions(settings).get_repository_def().schedule_defs
     with dg.DagsterInstance.get() as instance:
+        up = read_parts(settings, instance)
+        yield from (Finding(part.name, part.state, part.message) for part in up.parts)
         switched = {state.instigator_name: state.is_running for state in instance.all_instigator_state()}
         for schedule in sorted(schedules, key=lambda one: one.name):
             on = switched.get(schedule.name, schedule.default_status == dg.DefaultScheduleStatus.RUNNING)
@@ -305,8 +310,13 @@ def _schedules(settings: Settings) -> Iterator[Finding]:
             windows = dg.TimeWindowPartitionsDefinition(now, fmt="%Y-%m-%d", cron_schedule=cron, timezone=timezone)
             following = windows.get_next_partition_window(now, respect_bounds=False)
             message = f"{cron}; last run {last}"
-            message += f"; next {_moment(following.start)}" if following and on else ""
-            yield Finding(schedule.name, "ok" if on else "off", message if on else f"switched off; {message}")
+            if not on:
+                yield Finding(schedule.name, "off", f"switched off; {message}")
+            elif not up.schedules_fire:
+                yield Finding(schedule.name, "off", f"not running: {START}; {message}")
+            else:
+                message += f"; next {_moment(following.start)}" if following else ""
+                yield Finding(schedule.name, "ok", message)
 
 
 def _moment(moment: datetime) -> str:
