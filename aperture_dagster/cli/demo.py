@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.text import Text
 
 from aperture_dagster.cli.common import Server, operator_errors, require_writable, stand_in_options
 from aperture_dagster.cli.summary import show, summarize
+from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import (
     PREFIX,
@@ -54,24 +55,30 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
     started = time.monotonic()
     folder = demo_home(home, server)
     # A descriptor of its own: while a step runs, Dagster redirects the usual one to a file, which is no terminal.
-    with operator_errors(), os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding) as terminal:
-        console = Console(file=terminal, highlight=False)
+    with (
+        operator_errors(),
+        os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding, errors="replace") as terminal,
+    ):
+        console = Terminal(terminal)
         require_writable(folder)
         warn_of_ignored_database()
-        console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}")
+        console.print_hanging(f"Starting the stand-ins ({world}); everything is kept in {folder}")
         with stand_ins(world, users, server, lists=folder / LISTS, port=usual_port(folder)) as environment:
             settings = point_at(environment, folder, folder / LISTS)
             from aperture_dagster.cli.cycle import run_cycle
 
             result = summarize(settings, run_cycle(settings, console))
-        show(settings, result, console)
+        show(result, console)
         if summary:
             Path(summary).write_text(json.dumps(result, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
         given = {"server": (server, "jellyfin"), "world": (world, "demo"), "users": (users, None)}
         options = [f"--{name} {value}" for name, (value, default) in given.items() if value != default]
         options += [f"--home {folder}"] if world != "demo" or home else []
         command = " ".join(["aperture up --demo", *options]) if options else "make up"
-        console.print(f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI: [bold]{command}[/]")
+        done = f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI:"
+        # In one piece, to be copied.
+        fits = len(f"{done} {command}") <= console.text_width
+        console.print(Text.assemble(done, " " if fits else "\n  ", (command, "bold")), soft_wrap=True)
 
 
 def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
