@@ -41,7 +41,7 @@ class ProgressHandler(logging.Handler):
 
     def __init__(self, console: Terminal, assets: set[str]) -> None:
         super().__init__()
-        self.bar = Progress(*_columns(console.width), console=console, transient=True)
+        self.bar = Progress(*_columns(console.width), console=console, transient=True, disable=not console.is_terminal)
         self.task = self.bar.add_task("starting", total=len(assets))
         self.console, self.assets = console, assets
         self.seconds: dict[str, float] = {}
@@ -58,19 +58,20 @@ class ProgressHandler(logging.Handler):
         if event is not None:
             self._take_in(event)
         elif record.levelno >= (logging.INFO if step is not None else logging.WARNING):
-            self._show(step or record.name, str(about.get("orig_message") or record.getMessage()), record.levelno)
+            self._show(step, str(about.get("orig_message") or record.getMessage()), record.levelno)
 
-    def _show(self, source: str, message: str, level: int) -> None:
+    def _show(self, step: str | None, message: str, level: int) -> None:
         is_warning = level >= logging.WARNING
         self._has_warned |= is_warning
         if message.startswith(TOTALS):
             # Shown with the line that ends the step.
             self._totals = message.removeprefix(TOTALS).rstrip(".")
             return
-        kind = f"{source}: {SPECIFICS.sub('', message)}"
+        source = f"{step}: " if step is not None else ""
+        kind = f"{source}{SPECIFICS.sub('', message)}"
         self._similar[kind] += 1
         if self._similar[kind] == 1:
-            self.console.print_hanging(f"{source}: {message}", "yellow" if is_warning else "dim", indent=4)
+            self.console.print_hanging(f"{source}{message}", "yellow" if is_warning else "dim", indent=4)
 
     def _take_in(self, event: dg.DagsterEvent) -> None:
         step = event.step_key
@@ -138,7 +139,7 @@ def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, floa
     jobs = [job for job in all_jobs(settings) if job.in_demo and job.scope != "newcomers"]
     progress = ProgressHandler(console, {asset for job in jobs for asset in job.assets})
     definitions = build_definitions(settings, loggers={"console": progress.logger()})
-    with progress.bar, _captured_logs(progress), dg.DagsterInstance.get() as instance:
+    with progress.bar, captured_logs(progress), dg.DagsterInstance.get() as instance:
         # Runs of a demo that was killed: without a daemon nobody else ends them.
         end_dead_runs(instance, settings)
         for job in jobs:
@@ -152,7 +153,7 @@ def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, floa
 
 
 @contextlib.contextmanager
-def _captured_logs(handler: logging.Handler) -> Iterator[None]:
+def captured_logs(handler: logging.Handler) -> Iterator[None]:
     """Send what the package logs outside of Dagster to ``handler`` only: warnings and worse."""
     log = logging.getLogger("aperture_dagster")
     level, propagate = log.level, log.propagate

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -72,8 +73,10 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
         if summary:
             Path(summary).write_text(json.dumps(result, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
         given = {"server": (server, "jellyfin"), "world": (world, "demo"), "users": (users, None)}
-        options = [f"--{name} {value}" for name, (value, default) in given.items() if value != default]
-        options += [f"--home {folder}"] if world != "demo" or home else []
+        options = [
+            f"--{name} {shlex.quote(str(value))}" for name, (value, default) in given.items() if value != default
+        ]
+        options += [f"--home {shlex.quote(str(folder))}"] if world != "demo" or home else []
         command = " ".join(["aperture up --demo", *options]) if options else "make up"
         done = f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI:"
         # In one piece, to be copied.

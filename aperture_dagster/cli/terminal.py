@@ -27,7 +27,7 @@ class Terminal(Console):
         super().__init__(file=file, highlight=False, emoji=False)
 
     @property
-    def size(self) -> ConsoleDimensions:
+    def size(self) -> ConsoleDimensions:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Columns and lines; a file or pipe has a fixed width, unless the environment sets COLUMNS."""
         columns = lines = 0
         if self._width is not None:
