@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors, require_writable
+from aperture_dagster.cli.heartbeats import START, read_parts
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.people import participants
 from aperture_dagster.publishing.forms import choose_form, form_warning
@@ -284,7 +285,7 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
 
 
 def _schedules(settings: Settings) -> Iterator[Finding]:
-    """Each schedule: on or off, its last run, and when it starts the next one."""
+    """What runs on the home, then each schedule: on or off, its last run, and when it starts the next one."""
     import dagster as dg
 
     from aperture_dagster.build import build_definitions
@@ -292,6 +293,8 @@ def _schedules(settings: Settings) -> Iterator[Finding]:
     now = datetime.now(UTC)
     schedules = build_definitions(settings).get_repository_def().schedule_defs
     with dg.DagsterInstance.get() as instance:
+        up = read_parts(settings, instance)
+        yield from (Finding(part.name, part.state, part.message) for part in up.parts)
         switched = {state.instigator_name: state.is_running for state in instance.all_instigator_state()}
         for schedule in sorted(schedules, key=lambda one: one.name):
             on = switched.get(schedule.name, schedule.default_status == dg.DefaultScheduleStatus.RUNNING)
@@ -302,8 +305,13 @@ def _schedules(settings: Settings) -> Iterator[Finding]:
             windows = dg.TimeWindowPartitionsDefinition(now, fmt="%Y-%m-%d", cron_schedule=cron, timezone=timezone)
             following = windows.get_next_partition_window(now, respect_bounds=False)
             message = f"{cron}; last run {last}"
-            message += f"; next {_moment(following.start)}" if following and on else ""
-            yield Finding(schedule.name, "ok" if on else "off", message if on else f"switched off; {message}")
+            if not on:
+                yield Finding(schedule.name, "off", f"switched off; {message}")
+            elif not up.schedules_fire:
+                yield Finding(schedule.name, "off", f"not running: {START}; {message}")
+            else:
+                message += f"; next {_moment(following.start)}" if following else ""
+                yield Finding(schedule.name, "ok", message)
 
 
 def _moment(moment: datetime) -> str:

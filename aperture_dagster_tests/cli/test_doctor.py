@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import dagster as dg
 import pytest
+from dagster._daemon.types import DaemonHeartbeat
 from pydantic import SecretStr
 
 from aperture_dagster.cli.doctor import Finding, examine
@@ -38,7 +39,10 @@ def test_a_working_system_is_reported_as_ok(serve: Callable[..., Any]) -> None:
     }
     assert "12.0.0" in findings["media server"].message
     assert "pgvector 0." in findings["database"].message
-    assert findings["sync_users_schedule"].state == "ok" and "next 20" in findings["sync_users_schedule"].message
+    assert findings["aperture up"].state == "warning"
+    assert findings["sync_users_schedule"].state == "off", "nobody evaluates it"
+    assert "start `aperture up`" in findings["sync_users_schedule"].message
+    assert "next 20" not in findings["sync_users_schedule"].message
 
 
 def test_a_service_that_is_not_configured_is_off_and_names_the_setting(settings: Settings) -> None:
@@ -127,7 +131,7 @@ def test_an_unforeseen_error_is_one_finding_without_secrets(
     assert findings["embedder"].state == "failed"
     assert findings["embedder"].message.startswith("LookupError: no answer for ")
     assert "secret-of" not in str(findings) and "\n" not in findings["embedder"].message
-    assert findings["sync_users_schedule"].state == "ok", "later checks still run"
+    assert "sync_users_schedule" in findings, "later checks still run"
 
 
 def test_the_last_run_of_a_schedule_and_its_outcome_are_shown(settings: Settings) -> None:
@@ -139,6 +143,14 @@ def test_the_last_run_of_a_schedule_and_its_outcome_are_shown(settings: Settings
     findings = _by_name(settings)
     assert re.search(r"last run 20\d\d-\S+ \d\d:\d\d\S* \(success\)", findings["sync_users_schedule"].message)
     assert "last run never" in findings["sync_movies_schedule"].message
+
+
+def test_the_next_tick_of_a_schedule_is_shown_while_a_daemon_is_alive(settings: Settings) -> None:
+    with dg.DagsterInstance.get() as instance:
+        for loop in instance.get_required_daemon_types():
+            instance.add_daemon_heartbeat(DaemonHeartbeat(datetime.now(UTC).timestamp(), loop, "one", []))
+    finding = _by_name(settings)["sync_users_schedule"]
+    assert finding.state == "ok" and "next 20" in finding.message
 
 
 def test_schedules_that_are_switched_off_are_reported_as_off(make_settings: Callable[..., Settings]) -> None:
