@@ -95,6 +95,28 @@ def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
     return (own / ("demo" if server == "jellyfin" else f"demo-{server.replace('@', '-')}")).resolve()
 
 
+home_option = click.option(
+    "--home", type=click.Path(file_okay=False), help="Folder to look into. Default: your own, or else the demo's."
+)
+"""The option of commands that look into a home."""
+
+
+def settings_of_home(home: str | None) -> Settings:
+    """Load the settings for a command that looks into a home: the given one, the operator's own, or else the demo's.
+
+    Without a media server, everything real is removed from the environment, as for the demo itself.
+    """
+    settings = load_settings()
+    if settings.media_server_url is not None:
+        if home is not None:
+            os.environ[PREFIX + "HOME"] = str(Path(home).expanduser().resolve())
+        os.environ["DAGSTER_HOME"] = str(project_root())
+        return load_settings()
+    # APERTURE_HOME may also name the folder of a demo itself.
+    folders = [demo_home(home)] if home is not None else [demo_home(None), settings.home_path]
+    return point_at({}, next((one for one in folders if (one / "postgres").exists()), folders[0]))
+
+
 def usual_port(home: Path) -> int:
     """The port of a home's stand-ins, so that pictures in earlier results are still found there; 0 if it is in use."""
     port = FIRST_PORT + zlib.crc32(str(home).encode()) % PORTS
@@ -131,6 +153,7 @@ def stand_ins_process(
     from aperture_dagster.simulator.environment import VOLUME, environment
     from aperture_dagster.simulator.settings import SimulatorSettings
 
+    kind = server.partition("@")[0]
     limited = [source.name for source in SOURCES if source.daily_limit is not None]
     limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in limited}
     generous = SimulatorSettings(**limits)
@@ -138,9 +161,7 @@ def stand_ins_process(
     command += [f"--{service}-daily-limit={REQUESTS_A_DAY}" for service in limited]
     command += ["--port", str(port)]
     command += ["--users", str(users)] if users is not None else []
-    kind, _, version = server.partition("@")
-    command += ["--media-server", kind]
-    command += ["--jellyfin-version", JELLYFIN_VERSIONS[version]] if version else []
+    command += media_server_options(server)
     command += ["--volume", f"{VOLUME}={lists}"] if lists is not None else []
     with (
         tempfile.TemporaryFile() as log,
@@ -163,6 +184,12 @@ def stand_ins_process(
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def media_server_options(server: Server) -> list[str]:
+    """Return the options of the stand-ins for a media server and its version."""
+    kind, _, version = server.partition("@")
+    return ["--media-server", kind, *(["--jellyfin-version", JELLYFIN_VERSIONS[version]] if version else [])]
 
 
 def warn_of_ignored_database() -> None:
