@@ -4,8 +4,10 @@ The pictures are in ``snapshots/``; ``python -m aperture_dagster_tests.cli.test_
 """
 
 import io
+import json
 import logging
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,16 @@ def test_a_whole_demo_in_a_terminal_breaks_no_word_and_leaves_nothing_of_the_pro
     # Only paths and the command to copy are longer than a line.
     command_row = screen.lines.index(next(line for line in screen.lines if line.startswith("  aperture up --demo")))
     assert all(row >= command_row or "/" in screen.lines[row] for row in screen.wrapped), text
+    # What the demo has made can be looked into, in any width, and counts as sound.
+    aperture, own = command[:3], ["--home", str(home)]
+    code, page = run_in_terminal([*aperture, "show", "ADA0", *own], 40, cwd=PROJECT, env=environment(home))
+    assert code == 0 and not page.wrapped, "\n".join(page.lines)
+    assert any(line.startswith("ada0: list of 20") for line in page.lines)
+    status = subprocess.run(
+        [*aperture, "status", "--json", *own], cwd=PROJECT, env=environment(home), capture_output=True, text=True
+    )
+    assert status.returncode == 0, status.stdout + status.stderr
+    assert json.loads(status.stdout)["users"]["with_list"] == 1
     assert all_gone(tmp_path)
 
 
