@@ -95,6 +95,12 @@ def failure_reason(event: dg.DagsterEvent) -> str:
     return " ".join(str(reason).split())
 
 
+def is_foreseen(event: dg.DagsterEvent) -> bool:
+    """Tell whether a step failed in a way that its sentence explains, so that nobody needs a stack trace."""
+    data = event.step_failure_data
+    return data.user_failure_data is not None and bool(data.user_failure_data.description)
+
+
 def _innermost_error(event: dg.DagsterEvent) -> Any:
     """Return the error of a failed step, whose type Dagster does not export; outer ones name only the step."""
     error = event.step_failure_data.error

@@ -9,6 +9,7 @@ import dagster as dg
 
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.defs.failures import LONGEST_REASON
+from aperture_dagster.wording import counted
 
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3
@@ -88,7 +89,7 @@ def latest_numbers(instance: dg.DagsterInstance, asset: dg.AssetKey, names: Sequ
 
 def log_totals(context: dg.OpExecutionContext | dg.AssetExecutionContext, totals: Mapping[str, int]) -> None:
     """Log the closing line of a step."""
-    context.log.info(f"Done: {', '.join(f'{count:,} {what}' for what, count in totals.items())}.")
+    context.log.info(f"Done: {', '.join(counted(count, what) for what, count in totals.items())}.")
 
 
 def problems_table(problems: Sequence[str]) -> dict[str, Any]:

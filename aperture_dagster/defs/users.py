@@ -26,6 +26,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.files import FileError
 from aperture_dagster.storage.people import users_of_partitions
+from aperture_dagster.wording import counted
 from aperture_dagster.worklist.progress import Progress
 
 # An asset with a partition per user, of which one run serves one user or all.
@@ -125,7 +126,9 @@ class _Run:
                     rest = self.keys[number:]
                     self.failed |= dict.fromkeys(rest, error)
                     if rest:
-                        self._context.log.error(f"Left out {len(rest)} more users, who would fail for the same reason.")
+                        self._context.log.error(
+                            f"Left out {counted(len(rest), 'more users')}, who would fail for the same reason."
+                        )
                     break
             progress.add()
 
