@@ -83,7 +83,7 @@ def build_definitions(
             for job in jobs
             if job.cron is not None
         ],
-        sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs]),
+        sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=clock.now()),
         resources=parts | resources,
         loggers=loggers,
         # A step takes a few hundredths of a second this way; a process of its own costs two seconds.

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from aperture_dagster.build import build_definitions
+from aperture_dagster.defs.jobs import ONE_AT_A_TIME
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings, SettingsError
 from aperture_dagster_tests.conftest import PROJECT
@@ -159,6 +161,22 @@ def test_sensors_have_all_the_resources_that_they_ask_for(definitions: dg.Defini
         assert sensor.required_resource_keys <= given, sensor.name
     for job in repository.get_all_jobs():
         assert set(job.required_resource_keys) <= given | {"io_manager"}, job.name
+
+
+def test_jobs_that_make_the_same_checked_asset_run_one_at_a_time(definitions: dg.Definitions):
+    """Otherwise its blocking check may be about another materialization than the last, and hold everything up."""
+    graph = definitions.resolve_asset_graph()
+    checked = {key.asset_key for key in graph.asset_check_keys if graph.get(key).blocking}
+    for key in checked:
+        jobs = [
+            job
+            for job in definitions.get_repository_def().get_all_jobs()
+            if not job.name.startswith("__") and key in job.asset_layer.selected_asset_keys
+        ]
+        if len(jobs) > 1:
+            assert {job.tags.get(ONE_AT_A_TIME) for job in jobs} == {key.to_user_string()}
+    limits = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
+    assert {"key": ONE_AT_A_TIME, "value": {"applyLimitPerUniqueValue": True}, "limit": 1} in limits
 
 
 def test_a_misspelt_setting_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch):

@@ -31,6 +31,7 @@ def _source_jobs() -> list[Job]:
             needs=LIBRARY,
             priority=PRIORITY,
             quiet=True,
+            one_at_a_time="enriched_metadata",
             skip_if=functools.partial(_nothing_is_due, sources),
         )
         for name, sources in by_job.items()

@@ -1,9 +1,19 @@
 """When vectors, tastes and lists are made."""
 
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.sources import SOURCES
 
 JOBS = (
-    Job("generate_embeddings", "Embed titles that are new or changed.", ("embeddings",), cron="0 3 * * *"),
+    Job(
+        "generate_embeddings",
+        "Embed titles that are new or changed.",
+        ("embeddings",),
+        cron="0 3 * * *",
+        first_run=True,
+        needs=("enriched_metadata",),
+        # A title whose text comes from one source today and from two tomorrow would be embedded twice.
+        after=tuple(source.table for source in SOURCES),
+    ),
     Job(
         "generate_recommendations",
         "Learn each user's taste and renew their lists.",
