@@ -21,6 +21,7 @@ from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.resources import build_resources
 from aperture_dagster.defs.schedules import build_schedule
+from aperture_dagster.defs.wording import describe_job
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.sensors import build_sensors
 from aperture_dagster.settings import Settings, SettingsError, load_settings
@@ -52,7 +53,7 @@ def build_definitions(
     # What a job that is off does not make cannot be late.
     active = [job for job in jobs if job.why_off(settings) is None]
     _refuse_unknown_jobs(settings, jobs)
-    built = {job.name: job.build(without=daily) for job in jobs}
+    built = {job.name: job.build(without=daily, description=describe_job(job, settings)) for job in jobs}
     blocking = blocking_checks(checks)
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: _complete(spec, active, settings.schedule_timezone), assets),
@@ -60,7 +61,9 @@ def build_definitions(
         jobs=[
             *built.values(),
             dg.define_asset_job(
-                "run_daily_checks", selection=daily, description="Run now the checks that automation runs once a day."
+                "run_daily_checks",
+                selection=daily,
+                description="Run now the checks that automation runs every day at 08:30, after the night's jobs.",
             ),
         ],
         schedules=[

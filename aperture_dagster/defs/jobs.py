@@ -27,8 +27,10 @@ class Job:
     """A job of the operator's day.
 
     Args:
+        description: what it does, as a command: a sentence that begins with a verb.
         cron: when it starts, in the operator's time zone: every day, every so often, or on a weekday (0 is Sunday), as
             in ``30 2 * * 0``; None: never by the clock.
+        why: why it starts then, in a sentence for the UI.
         scope: what one run is about: everything, all users (the range of their partitions), one day, or newcomers.
         first_run: whether a new installation starts it at once instead of waiting for its hour.
         in_demo: whether the demo, which runs jobs once, runs it.
@@ -49,6 +51,7 @@ class Job:
     description: str
     assets: tuple[str, ...]
     cron: str | None = None
+    why: str = ""
     scope: Scope = "all"
     first_run: bool = False
     in_demo: bool = True
@@ -61,12 +64,12 @@ class Job:
     priority: int = 0
     one_at_a_time: str | None = None
 
-    def build(self, *, without: dg.AssetSelection) -> Any:
+    def build(self, *, without: dg.AssetSelection, description: str) -> Any:
         """Define the Dagster job (whose type Dagster does not export), ``without`` the checks of another rhythm."""
         return dg.define_asset_job(
             self.name,
             selection=dg.AssetSelection.assets(*self.assets) - without,
-            description=self.description,
+            description=description,
             tags={"dagster/priority": str(self.priority)}
             | ({ONE_AT_A_TIME: self.one_at_a_time} if self.one_at_a_time else {}),
         )

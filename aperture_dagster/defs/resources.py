@@ -7,10 +7,10 @@ only whether it is set is shown.
 
 import functools
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import Field
-from sqlalchemy.engine import make_url
 
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -217,8 +217,8 @@ def database_server(settings: Settings) -> str:
     """Return where the product's database is, without user and password."""
     if settings.database_url is None:
         return "embedded"
-    url = make_url(settings.database_url.get_secret_value())
-    return f"{url.host or 'localhost'}/{url.database or ''}"
+    url = urlsplit(settings.database_url.get_secret_value())
+    return f"{url.hostname or 'localhost'}{url.path}"
 
 
 def _keys(settings: Settings, *names: str) -> dict[str, str]:

@@ -41,7 +41,10 @@ def build_sensors(
             default_status=status,
             # Evaluating all conditions is the most expensive thing an idle daemon does, and changes come hours apart.
             minimum_interval_seconds=60,
-            description="Starts what follows from a change: merged view, vectors, tastes, recommendations.",
+            description=(
+                "Starts what follows from a change (merged view, vectors, tastes, lists), and the checks that run once "
+                "a day. It looks every minute; what it waits for is the automation condition of each asset."
+            ),
         ),
     ]
 
