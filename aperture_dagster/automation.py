@@ -5,8 +5,9 @@ reads changes.
 """
 
 import functools
+from collections.abc import Sequence
 
-from dagster import AssetSelection, asset_check
+from dagster import AssetKey, AssetSelection, asset_check
 from dagster import AutomationCondition as Condition
 
 # On every run, and every backfill, that the automation sensor starts.
@@ -20,13 +21,15 @@ def on_upstream_change(
     optional: AssetSelection | None = None,
     ignoring: AssetSelection | None = None,
     additional: AssetSelection | None = None,
+    after: Sequence[AssetKey] = (),
 ) -> Condition:
     """Request an asset when the data version of something it reads changed, or when it could be made and never was.
 
     It waits while an upstream asset is missing, being materialized, or has a blocking check that did not pass. A failed
     attempt is repeated at the next tick of ``RETRY_CRON``, or at the next change. ``optional`` assets may be missing if
     they failed; before their first attempt they are waited for. ``additional`` assets are never waited for: they may be
-    turned off. Changes of ``ignoring`` assets wait for the night.
+    turned off. Changes of ``ignoring`` assets wait for the night. The asset also waits while one of those that it comes
+    ``after`` is being made, and, before it is made for the first time, until each of them has been tried.
     """
     new_version = Condition.data_version_changed() & ~Condition.executed_with_root_target()
     changed = Condition.any_deps_match(new_version)
@@ -40,6 +43,10 @@ def on_upstream_change(
     if optional is not None:
         untried = Condition.any_deps_match(Condition.missing() & ~Condition.execution_failed()).allow(optional)
         missing = missing.ignore(optional) | untried
+    for key in after:
+        untried = Condition.missing() & ~Condition.execution_failed()
+        missing |= Condition.missing() & Condition.asset_matches(key, untried)
+        under_way |= Condition.asset_matches(key, Condition.in_progress())
     # `since_last_handled()` would also forget a change that arrives while the asset is being materialized. Runs that
     # the automation did not start (schedules, by hand) have read the latest upstream content.
     made_elsewhere = Condition.newly_updated() & ~Condition.any_new_update_has_run_tags(tag_keys={FROM_AUTOMATION})

@@ -1,7 +1,7 @@
 """The one place that wires everything. Tests and the demo build the same graph with other parts."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -19,14 +19,12 @@ from aperture_dagster.defs import (
 from aperture_dagster.defs.gates import blocking_checks, upstream_keys
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.defs.resources import build_resources
 from aperture_dagster.defs.schedules import build_schedule
+from aperture_dagster.defs.wording import describe_job
 from aperture_dagster.resources.clock import Clock
-from aperture_dagster.resources.database import Database
-from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.sensors import build_sensors
 from aperture_dagster.settings import Settings, SettingsError, load_settings
-from aperture_dagster.sources.services import Services
-from aperture_dagster.sources.trakt import TraktAccounts
 from aperture_dagster.storage.tables.base import column_schema
 
 
@@ -43,21 +41,9 @@ def build_definitions(
         TypeError: a part of that name does not exist.
     """
     settings = settings or load_settings()
-    database = resources.get("database") or Database(settings)
     clock = resources.get("clock") or Clock()
-    parts: dict[str, Any] = {
-        "settings": settings,
-        "database": database,
-        "media_servers": MediaServers(settings, database),
-        "services": Services(settings, database, clock),
-        "trakt": TraktAccounts(settings, database, clock),
-        "embedders": Embedders(settings),
-        "clock": clock,
-    }
-    for name in resources.keys() - parts.keys():
-        nearest = difflib.get_close_matches(name, parts, 1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(parts))}."
-        raise TypeError(f"build_definitions() has no part {name!r}: {hint}")
+    parts = build_resources(settings, **resources)
+    _refuse_unknown_parts(resources.keys(), build_resources(settings).keys() if resources else ())
     groups = build_groups(settings)
     assets = [asset for group in groups for asset in group.assets]
     checks = [check for group in groups for check in group.checks]
@@ -67,7 +53,7 @@ def build_definitions(
     # What a job that is off does not make cannot be late.
     active = [job for job in jobs if job.why_off(settings) is None]
     _refuse_unknown_jobs(settings, jobs)
-    built = {job.name: job.build(without=daily) for job in jobs}
+    built = {job.name: job.build(without=daily, description=describe_job(job, settings)) for job in jobs}
     blocking = blocking_checks(checks)
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: _complete(spec, active, settings.schedule_timezone), assets),
@@ -75,7 +61,9 @@ def build_definitions(
         jobs=[
             *built.values(),
             dg.define_asset_job(
-                "run_daily_checks", selection=daily, description="Run now the checks that automation runs once a day."
+                "run_daily_checks",
+                selection=daily,
+                description="Run now the checks that automation runs every day at 08:30, after the night's jobs.",
             ),
         ],
         schedules=[
@@ -83,12 +71,20 @@ def build_definitions(
             for job in jobs
             if job.cron is not None
         ],
-        sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs]),
-        resources=parts | resources,
+        sensors=build_sensors(settings, jobs, built, [spec.key for spec in specs], loaded_at=clock.now()),
+        resources=parts,
         loggers=loggers,
         # A step takes a few hundredths of a second this way; a process of its own costs two seconds.
         executor=dg.in_process_executor,
     )
+
+
+def _refuse_unknown_parts(given: Collection[str], known: Collection[str]) -> None:
+    for name in given:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(known))}."
+            raise TypeError(f"build_definitions() has no part {name!r}: {hint}")
 
 
 def _refuse_unknown_jobs(settings: Settings, jobs: Sequence[Job]) -> None:

@@ -111,8 +111,9 @@ def settings_of_home(home: str | None) -> Settings:
     if settings.media_server_url is not None:
         if home is not None:
             os.environ[PREFIX + "HOME"] = str(Path(home).expanduser().resolve())
-        os.environ["DAGSTER_HOME"] = str(project_root())
-        return load_settings()
+        settings = load_settings()
+        use_dagster_home(settings)
+        return settings
     # APERTURE_HOME may also name the folder of a demo itself.
     folders = [demo_home(home)] if home is not None else [demo_home(None), settings.home_path]
     return point_at({}, next((one for one in folders if (one / "postgres").exists()), folders[0]))

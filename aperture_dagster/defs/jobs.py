@@ -13,6 +13,8 @@ from aperture_dagster.partitions import USERS, days_partitions, range_tags
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
 
+# The tag by which dagster.yaml lets one run at a time leave the queue.
+ONE_AT_A_TIME = "aperture/one_at_a_time"
 Scope = Literal["all", "users", "day", "newcomers"]
 # How long a nightly job may take, including retries, before it counts as late.
 NIGHTLY_GRACE_HOURS = 3
@@ -25,41 +27,51 @@ class Job:
     """A job of the operator's day.
 
     Args:
+        description: what it does, as a command: a sentence that begins with a verb.
         cron: when it starts, in the operator's time zone: every day, every so often, or on a weekday (0 is Sunday), as
             in ``30 2 * * 0``; None: never by the clock.
+        why: why it starts then, in a sentence for the UI.
         scope: what one run is about: everything, all users (the range of their partitions), one day, or newcomers.
         first_run: whether a new installation starts it at once instead of waiting for its hour.
         in_demo: whether the demo, which runs jobs once, runs it.
         needs: assets that must have been materialized before that first run.
+        after: assets that must at least have been tried before it, and not be in the making.
         quiet: whether it may find nothing new and then record nothing, for up to a day.
         off_if: returns the reason if the job is switched off in the settings, which is all that it looks at; then its
             schedule always skips, and its assets may be of any age.
         idle_if: looks before each scheduled run, and returns the reason if nobody uses the job; then it always skips.
         skip_if: looks before each scheduled run, and returns the reason if there is nothing to do.
         priority: runs with a higher one leave the queue first.
+        one_at_a_time: an asset that other jobs make, too; of all their runs, one leaves the queue at a time, in the
+            order in which they were requested. Otherwise the blocking checks of the run that was requested last could
+            precede the last materialization, and Dagster would hold up everything downstream.
     """
 
     name: str
     description: str
     assets: tuple[str, ...]
     cron: str | None = None
+    why: str = ""
     scope: Scope = "all"
     first_run: bool = False
     in_demo: bool = True
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     quiet: bool = False
     off_if: Callable[[Settings], str | None] = lambda settings: None
     idle_if: Callable[[Settings], str | None] = lambda settings: None
     skip_if: Callable[[Settings, Clock], str | None] | None = None
     priority: int = 0
+    one_at_a_time: str | None = None
 
-    def build(self, *, without: dg.AssetSelection) -> Any:
+    def build(self, *, without: dg.AssetSelection, description: str) -> Any:
         """Define the Dagster job (whose type Dagster does not export), ``without`` the checks of another rhythm."""
         return dg.define_asset_job(
             self.name,
             selection=dg.AssetSelection.assets(*self.assets) - without,
-            description=self.description,
-            tags={"dagster/priority": str(self.priority)},
+            description=description,
+            tags={"dagster/priority": str(self.priority)}
+            | ({ONE_AT_A_TIME: self.one_at_a_time} if self.one_at_a_time else {}),
         )
 
     def run_request(

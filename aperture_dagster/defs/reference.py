@@ -4,14 +4,12 @@ import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_groups
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.defs.wording import in_words
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.places import project_root
 
 BEGIN = "<!-- jobs: written by python -m aperture_dagster.defs.reference -->"
 END = "<!-- end of jobs -->"
-WEEKDAYS = dict(
-    zip("0123456", ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"), strict=True)
-)
 
 
 def job_table(settings: Settings) -> str:
@@ -46,22 +44,6 @@ def _when(job: Job, automated: set[str]) -> str:
     if automated.issuperset(job.assets):
         times.append("on upstream change")
     return ", ".join(times) or "by hand"
-
-
-def in_words(cron: str) -> str:
-    """Say when a cron starts; one without a common phrase is shown as it is."""
-    minute, hour, *days = cron.split()
-    at_a_time = minute.isdigit() and hour.isdigit()
-    if at_a_time and days[:2] == ["*", "*"] and days[2] in WEEKDAYS:
-        return f"{WEEKDAYS[days[2]]} {int(hour):02}:{int(minute):02}"
-    if days == ["*", "*", "*"]:
-        if at_a_time:
-            return f"{int(hour):02}:{int(minute):02}"
-        if minute == "0" and hour.startswith("*/"):
-            return f"every {hour.removeprefix('*/')} hours"
-        if hour == "*" and minute.startswith("*/"):
-            return f"every {minute.removeprefix('*/')} minutes"
-    return f"`{cron}`"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import dagster as dg
 from aperture_dagster.defs.failures import describe
 from aperture_dagster.defs.gates import BlockingChecks, why_blocked
 from aperture_dagster.defs.jobs import Job
+from aperture_dagster.defs.wording import describe_schedule
 from aperture_dagster.instance.runs import run_under_way
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
@@ -33,7 +34,7 @@ def build_schedule(
         cron_schedule=job.cron or "",
         execution_timezone=timezone,
         default_status=status.RUNNING if settings.schedules_enabled else status.STOPPED,
-        description=f"Starts {job.name}.",
+        description=describe_schedule(job, settings),
     )
     def start(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if settings.media_server_url is None:

@@ -1,6 +1,7 @@
 """What starts by itself: the first sync, users who join or leave, changes, ratings that wait, failures."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -14,16 +15,24 @@ from aperture_dagster.settings import Settings
 
 
 def build_sensors(
-    settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any], checks: Sequence[dg.AssetCheckKey]
+    settings: Settings,
+    jobs: Sequence[Job],
+    built: Mapping[str, Any],
+    checks: Sequence[dg.AssetCheckKey],
+    *,
+    loaded_at: datetime,
 ) -> list[dg.SensorDefinition]:
-    """Define all sensors, running unless the settings say otherwise; ``built`` holds the Dagster jobs by name."""
+    """Define all sensors, running unless the settings say otherwise.
+
+    ``built`` holds the Dagster jobs by name; ``loaded_at`` is now, when the program starts.
+    """
     status = dg.DefaultSensorStatus.RUNNING if settings.schedules_enabled else dg.DefaultSensorStatus.STOPPED
     # Without Trakt, there is nothing to look for.
     outbox = [build_outbox_sensor(built, status)] if settings.trakt_client_id is not None else []
     return [
         *outbox,
-        build_first_sync_sensor(settings, jobs, built, status),
-        build_users_sensor(settings, jobs, built, status),
+        build_first_sync_sensor(settings, jobs, built, status, loaded_at=loaded_at),
+        build_users_sensor(settings, jobs, built, status, loaded_at=loaded_at),
         build_failures_sensor(settings, checks, freshness_makers(settings, jobs), status),
         # The conditions are in `aperture_dagster.automation`, and each asset names its own.
         dg.AutomationConditionSensorDefinition(
@@ -32,7 +41,10 @@ def build_sensors(
             default_status=status,
             # Evaluating all conditions is the most expensive thing an idle daemon does, and changes come hours apart.
             minimum_interval_seconds=60,
-            description="Starts what follows from a change: merged view, vectors, tastes, recommendations.",
+            description=(
+                "Starts what follows from a change (merged view, vectors, tastes, lists), and the checks that run once "
+                "a day. It looks every minute; what it waits for is the automation condition of each asset."
+            ),
         ),
     ]
 

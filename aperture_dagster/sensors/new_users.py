@@ -2,36 +2,58 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.instance.runs import UNFINISHED, partitions_of_run
+from aperture_dagster.instance.runs import ENDED, UNFINISHED, partitions_of_run
 from aperture_dagster.library.people import participants, partition_changes
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
+from aperture_dagster.sensors.attempts import minutes, next_attempt, runs_that_make
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.vectors import active_model
 
+LIST, HISTORY = "recommendations", "watch_history"
+WAITS = minutes(1, 5, 15, 60, 180, 360)
+# Automation goes on from a history that has been read within two of its looks, and is given the time.
+WAITS_WITH_HISTORY = WAITS[1:]
+
+# Partitions of users without a list, each with the time of the return of those who had one before they left.
+Waiting = dict[str, datetime | None]
+
 
 def build_users_sensor(
-    settings: Settings, jobs: Sequence[Job], built: Mapping[str, Any], status: dg.DefaultSensorStatus
+    settings: Settings,
+    jobs: Sequence[Job],
+    built: Mapping[str, Any],
+    status: dg.DefaultSensorStatus,
+    *,
+    loaded_at: datetime,
 ) -> dg.SensorDefinition:
     """Define the sensor. Its cursor holds who took part at the last look, and who still waits for a first list."""
     (first_list,) = (job for job in jobs if job.scope == "newcomers")
+    list_jobs = [job.name for job in jobs if LIST in job.assets]
 
     @dg.sensor(
         name="users_sensor",
         job=built[first_list.name],
         minimum_interval_seconds=30,
         default_status=status,
-        description="Gives new users a partition and a first list, and removes the partition of those who left.",
+        description=(
+            "Gives users who join a partition and starts first_list for them, all newcomers in one run; removes the "
+            "partition of those who leave. It looks every 30 seconds at the users that sync_users has stored. Who has "
+            "no list after that is tried again after 1, 5, 15 and 60 minutes, then 3 and 6 hours, and at once after a "
+            "restart."
+        ),
     )
     def users_sensor(
-        context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+        context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
     ) -> dg.SensorResult | dg.SkipReason:
         with database.transaction() as connection:
             stored = read_users(connection)
@@ -40,24 +62,31 @@ def build_users_sensor(
             return dg.SkipReason("No users are known yet: run sync_users.")
         taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
         wanted = [user.partition_key for user in taking_part]
-        instance = context.instance
+        instance, now = context.instance, clock.now()
         existing = instance.get_dynamic_partitions(USERS)
         unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
         busy = {key for run in unfinished for key in partitions_of_run(run, existing)}
         changes = partition_changes(wanted, existing, busy)
         partitions = [key for key in existing if key not in changes.remove] + changes.add
-        served = instance.get_materialized_partitions(dg.AssetKey("recommendations"))
-        waiting, present = waiting_for_first_list(context.cursor, wanted, served)
-        new = [key for key in wanted if key in waiting]
-        # A first run without vectors would fail, and there is only one: if it fails, the schedules go on from there.
-        ranges = contiguous_ranges(partitions, new) if library_is_ready else []
+        served = instance.get_materialized_partitions(dg.AssetKey(LIST))
+        waiting, present = waiting_for_first_list(context.cursor, wanted, served, now=now)
+        waiting = {key: since for key, since in waiting.items() if not _has_list(instance, key, since, served)}
+        # Without vectors, no list can be made.
+        ranges: list[tuple[str, str]] = []
+        if library_is_ready and waiting:
+            ranges = plan_first_lists(instance, waiting, partitions, list_jobs, loaded_at=loaded_at, now=now)
         reason = None
-        if not ranges:
-            reason = f"Waits for embeddings before the first list of {', '.join(new)}." if new else "Nobody is new."
+        if not ranges and waiting:
+            names = ", ".join(key for key in wanted if key in waiting)
+            reason = f"The first list of {names} is being made, or is tried again later."
+            if not library_is_ready:
+                reason = f"Waits for embeddings before the first list of {names}."
+        elif not ranges:
+            reason = "Nobody is new."
         return dg.SensorResult(
             run_requests=[dg.RunRequest(tags=range_tags(first, last)) for first, last in ranges],
             skip_reason=reason,
-            cursor=json.dumps({"present": present, "waiting": {} if ranges else waiting}),
+            cursor=json.dumps({"present": present, "waiting": _written(waiting)}),
             dynamic_partitions_requests=[
                 build(keys)
                 for build, keys in (
@@ -72,22 +101,67 @@ def build_users_sensor(
 
 
 def waiting_for_first_list(
-    cursor: str | None, wanted: Sequence[str], served: Collection[str]
-) -> tuple[dict[str, bool], list[str]]:
+    cursor: str | None, wanted: Sequence[str], served: Collection[str], *, now: datetime
+) -> tuple[Waiting, list[str]]:
     """Return who waits for a first list, and who takes part, from the ``cursor`` of the last look.
 
-    The partition tells nothing: the sync of users adds it. Whoever waits may get a list meanwhile, and waits no longer;
-    but somebody who returns (marked true) was served long ago.
+    The partition tells nothing: the sync of users adds it. Who has a list waits no longer, unless they have just come
+    back: that list is from before they left.
     """
     last = json.loads(cursor) if cursor else None
     if not isinstance(last, dict):
-        # The first look, or the cursor of an older version, which was a list.
-        last = {"present": list(served), "waiting": {}}
-    waiting = {
-        key: returns for key, returns in last["waiting"].items() if key in wanted and (returns or key not in served)
-    }
-    waiting |= {key: key in served for key in wanted if key not in last["present"]}
+        # The first look, or the cursor of an older version, which was a list. Nobody knows who left in between.
+        last = {"present": [*served, *wanted], "waiting": {key: None for key in wanted if key not in served}}
+    waiting = {key: _read(since, now) for key, since in last["waiting"].items() if key in wanted}
+    waiting |= {key: now if key in served else None for key in wanted if key not in last["present"]}
     return waiting, list(wanted)
+
+
+def plan_first_lists(
+    instance: dg.DagsterInstance,
+    waiting: Waiting,
+    partitions: Sequence[str],
+    jobs: Collection[str],
+    *,
+    loaded_at: datetime,
+    now: datetime,
+) -> list[tuple[str, str]]:
+    """Return first and last of the ranges of ``partitions`` for which a run is to make first lists now.
+
+    Nobody gets two runs at a time, whichever of the ``jobs`` makes the list. Newcomers share a run. Those whose last
+    attempt failed are apart from them, and from each other by whether their history could be read: a user who fails
+    again keeps the others of the run from their lists.
+    """
+    unfinished, ended = (runs_that_make(instance, jobs, [LIST], statuses) for statuses in (UNFINISHED, ENDED))
+    being_served = {key for record in unfinished for key in partitions_of_run(record.dagster_run, partitions)}
+    with_history = instance.get_materialized_partitions(dg.AssetKey(HISTORY))
+    groups: dict[str, list[str]] = {"new": [], "with history": [], "without history": []}
+    for key, since in waiting.items():
+        if key in being_served:
+            continue
+        own = [record for record in ended if key in partitions_of_run(record.dagster_run, partitions)]
+        began = max(loaded_at, since) if since else loaded_at
+        waits = WAITS_WITH_HISTORY if key in with_history else WAITS
+        if next_attempt(own, since=began, now=now, waits=waits) is None:
+            tried = "with history" if key in with_history else "without history"
+            groups[tried if own and since is None else "new"].append(key)
+    return [ends for keys in groups.values() for ends in contiguous_ranges(partitions, keys)]
+
+
+def _has_list(instance: dg.DagsterInstance, key: str, since: datetime | None, served: Collection[str]) -> bool:
+    if since is None or key not in served:
+        return key in served
+    made = dg.AssetRecordsFilter(dg.AssetKey(LIST), asset_partitions=[key], after_timestamp=since.timestamp())
+    return bool(instance.fetch_materializations(made, limit=1).records)
+
+
+def _read(since: str | bool | None, now: datetime) -> datetime | None:
+    # An older version wrote whether somebody had come back.
+    return datetime.fromisoformat(since) if isinstance(since, str) else now if since else None
+
+
+def _written(waiting: Waiting) -> dict[str, str | None]:
+    return {key: since.isoformat() if since else None for key, since in waiting.items()}
 
 
 def contiguous_ranges(partitions: Sequence[str], chosen: Collection[str]) -> list[tuple[str, str]]:

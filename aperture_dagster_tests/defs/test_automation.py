@@ -132,6 +132,31 @@ def settled(automation: Automation) -> Automation:
     return automation
 
 
+def test_on_a_new_home_vectors_wait_until_each_source_has_been_tried(automation: Automation):
+    automation.tick()
+    automation.materialized("users", "movies", "series", "episodes", "mdblist_scores", "omdb_ratings")
+    automation.materialized("enriched_metadata")
+    assert "embeddings" not in automation.tick(), "TMDb has not been asked"
+    automation.materialized("tmdb_metadata", "enriched_metadata")
+    assert "embeddings" in automation.tick()
+    automation.materialized("embeddings")
+    assert "embeddings" not in automation.tick()
+
+
+def test_vectors_that_are_there_follow_the_view_even_if_a_source_was_never_asked(automation: Automation):
+    automation.materialized(*SOURCES[:4], "tmdb_metadata", "omdb_ratings", "enriched_metadata", "embeddings")
+    automation.tick()
+    automation.materialized("enriched_metadata")
+    assert "embeddings" in automation.tick()
+
+
+def test_on_a_new_home_the_household_has_no_suggestions_before_anybody_can(automation: Automation):
+    assert "household_candidates" not in automation.tick()
+    automation.materialized("discovery_pool")
+    automation.materialized("discovery_candidates", users=EVERYBODY)
+    assert "household_candidates" in automation.tick()
+
+
 def test_nothing_new_requests_nothing(settled: Automation):
     # The same content again, of everything that is looked at.
     settled.materialized(*SOURCES, version="same")

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
-from aperture_dagster.build import build_definitions
+from aperture_dagster.build import all_jobs, build_definitions
+from aperture_dagster.defs.jobs import ONE_AT_A_TIME
+from aperture_dagster.defs.wording import often
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings, SettingsError
 from aperture_dagster_tests.conftest import PROJECT
@@ -126,7 +129,32 @@ def test_everything_has_a_description_that_an_operator_can_read(definitions: dg.
     for check in graph.asset_check_keys:
         assert graph.get(check).description, check
     for one in (*repository.schedule_defs, *repository.sensor_defs):
-        assert one.description, one.name
+        said = one.description or ""
+        assert 60 <= len(said) <= 500 and said.endswith("."), one.name
+
+
+def test_jobs_and_schedules_say_what_when_and_why(definitions: dg.Definitions, settings: Settings):
+    repository = definitions.get_repository_def()
+    said = {one.name: one.description or "" for one in (*repository.get_all_jobs(), *repository.schedule_defs)}
+    for job in all_jobs(settings):
+        assert job.why.endswith("."), job.name
+        for name in (job.name, f"{job.name}_schedule") if job.cron else (job.name,):
+            assert job.description[1:] in said[name] and job.why in said[name], name
+            assert job.cron is None or f"{often(job.cron)} (UTC)" in said[name], name
+    assert said["sync_movies_schedule"] == (
+        "Starts sync_movies every day at 02:00 (UTC): read the media server's films. Before titles are embedded and "
+        "lists are made from them."
+    )
+    assert "on a new home as soon as it can read enriched_metadata" in said["generate_embeddings"]
+
+
+def test_a_schedule_that_is_off_says_so_and_how_to_switch_it_on(definitions: dg.Definitions, make_settings):
+    plain = {one.name: one.description or "" for one in definitions.get_repository_def().schedule_defs}
+    assert "It is off now. Publishing is off: set APERTURE_PUBLISH" in plain["sync_libraries_schedule"]
+    assert "off now" not in plain["sync_movies_schedule"]
+    off = build_definitions(make_settings(schedules_off=("sync_movies",)))
+    (said,) = (one.description for one in off.schedules or [] if one.name == "sync_movies_schedule")
+    assert "It is off now. Switched off: APERTURE_SCHEDULES_OFF names sync_movies." in (said or "")
 
 
 def test_every_asset_says_its_grain(definitions: dg.Definitions):
@@ -159,6 +187,22 @@ def test_sensors_have_all_the_resources_that_they_ask_for(definitions: dg.Defini
         assert sensor.required_resource_keys <= given, sensor.name
     for job in repository.get_all_jobs():
         assert set(job.required_resource_keys) <= given | {"io_manager"}, job.name
+
+
+def test_jobs_that_make_the_same_checked_asset_run_one_at_a_time(definitions: dg.Definitions):
+    """Otherwise its blocking check may be about another materialization than the last, and hold everything up."""
+    graph = definitions.resolve_asset_graph()
+    checked = {key.asset_key for key in graph.asset_check_keys if graph.get(key).blocking}
+    for key in checked:
+        jobs = [
+            job
+            for job in definitions.get_repository_def().get_all_jobs()
+            if not job.name.startswith("__") and key in job.asset_layer.selected_asset_keys
+        ]
+        if len(jobs) > 1:
+            assert {job.tags.get(ONE_AT_A_TIME) for job in jobs} == {key.to_user_string()}
+    limits = yaml.safe_load((PROJECT / "dagster.yaml").read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
+    assert {"key": ONE_AT_A_TIME, "value": {"applyLimitPerUniqueValue": True}, "limit": 1} in limits
 
 
 def test_a_misspelt_setting_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch):

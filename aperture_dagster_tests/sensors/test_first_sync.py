@@ -22,12 +22,23 @@ class Installation:
     """An instance on which things have been materialized, and the sensor that looks at it."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
-        self.definitions = build_definitions(settings)
+        self.instance, self.settings = instance, settings
+        self.cursor: str | None = None
+        self.restart()
+
+    def restart(self, at: datetime | None = None) -> None:
+        """The program starts anew, as after a change of the settings."""
+        self.definitions = build_definitions(self.settings, clock=Clock((lambda: at) if at is not None else None))
 
     def has(self, *assets: str) -> None:
         for asset in assets:
             self.instance.report_runless_asset_event(dg.AssetMaterialization(asset))
+
+    def fails(self, *jobs: str) -> datetime:
+        """A run of each job fails now; returns when the last did."""
+        for job in jobs:
+            self.instance.report_run_failed(self.run(job))
+        return datetime.fromtimestamp(self.instance.get_run_records(limit=1)[0].end_time or 0, UTC)
 
     def run(self, job: str) -> dg.DagsterRun:
         return self.instance.create_run_for_job(self.definitions.resolve_job_def(job))
@@ -37,9 +48,11 @@ class Installation:
         sensor = self.definitions.resolve_sensor_def("first_sync_sensor")
         clock = Clock((lambda: at) if at is not None else None)
         with dg.build_sensor_context(
-            instance=self.instance, definitions=self.definitions, resources={"clock": clock}
+            instance=self.instance, definitions=self.definitions, resources={"clock": clock}, cursor=self.cursor
         ) as context:
-            return sensor.evaluate_tick(context)
+            data = sensor.evaluate_tick(context)
+        self.cursor = data.cursor
+        return data
 
     def requests(self) -> list[dg.RunRequest]:
         """The runs that one look starts."""
@@ -89,19 +102,86 @@ def test_a_job_is_not_started_again_while_a_run_of_it_is_unfinished(installation
     assert installation.starts() == ["sync_series"]
 
 
-def test_a_job_that_failed_starts_again_an_hour_after_it_failed_and_not_before(installation: Installation) -> None:
+def test_a_job_that_failed_starts_again_after_waits_that_grow_to_an_hour(installation: Installation) -> None:
+    installation.has("users", "movies")
+    for minutes in (1, 5, 15, 60, 60):
+        failed = installation.fails("sync_series")
+        starts, reason = installation.tick(failed + timedelta(minutes=minutes, seconds=-10))
+        assert starts == [], minutes
+        assert reason is not None
+        assert f"starts again at {failed + timedelta(minutes=minutes):%H:%M}" in reason
+        assert installation.starts(failed + timedelta(minutes=minutes, seconds=1)) == ["sync_series"], minutes
+
+
+def test_what_failed_starts_again_at_once_after_a_restart(installation: Installation) -> None:
+    for _ in range(3):
+        installation.fails("sync_users", "sync_movies", "sync_series")
+    assert installation.starts() == []
+    installation.restart()
+    assert installation.starts() == ["sync_users", "sync_movies", "sync_series"]
+    failed = installation.fails("sync_users", "sync_movies", "sync_series")
+    assert installation.starts(failed + timedelta(seconds=50)) == []
+    assert installation.starts(failed + timedelta(seconds=61)) == ["sync_users", "sync_movies", "sync_series"]
+
+
+def test_a_run_that_was_killed_with_the_program_counts_as_no_attempt_of_the_new_one(installation: Installation) -> None:
     installation.has("users", "movies")
     run = installation.run("sync_series")
+    installation.instance.report_dagster_event(
+        dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, run.job_name), run.run_id
+    )
+    # It starts while the run still seems to work; then somebody finds that its process is gone.
+    installation.restart()
+    assert installation.starts() == []
     installation.instance.report_run_failed(run)
-    (record,) = installation.instance.get_run_records()
-    failed = datetime.fromtimestamp(record.end_time or 0, UTC)
-    for minutes in (0, 30, 59):
-        starts, reason = installation.tick(failed + timedelta(minutes=minutes))
-        assert starts == []
-        assert reason is not None
-        assert f"starts again at {failed + timedelta(hours=1):%H:%M}" in reason
-    for minutes in (60, 90):
-        assert installation.starts(failed + timedelta(minutes=minutes)) == ["sync_series"]
+    assert installation.starts() == ["sync_series"]
+
+
+def test_a_program_that_restarts_all_the_time_does_not_repeat_a_hopeless_job_each_time(
+    installation: Installation,
+) -> None:
+    installation.has("users", "movies")
+    started = 0
+    for _ in range(14):
+        installation.restart()
+        if installation.starts():
+            started += 1
+            failed = installation.fails("sync_series")
+    assert started == 12
+    assert installation.starts(failed + timedelta(minutes=61)) == ["sync_series"]
+
+
+def test_what_somebody_ended_by_hand_is_not_back_in_a_minute(installation: Installation) -> None:
+    installation.has("users", "movies")
+    add_run(installation.instance, "sync_series", "CANCELED")
+    assert installation.starts(datetime.now(UTC) + timedelta(minutes=50)) == []
+    assert installation.starts(datetime.now(UTC) + timedelta(minutes=61)) == ["sync_series"]
+
+
+def test_vectors_are_made_once_each_source_has_been_tried_and_the_view_is_there(installation: Installation) -> None:
+    installation.has("users", "movies", "series", "episodes")
+    # MDBList is done first, and has merged all that was known.
+    installation.has("mdblist_scores", "enriched_metadata")
+    assert "generate_embeddings" not in installation.starts(), "TMDb and OMDb have not been asked"
+    run = add_run(installation.instance, "enrich_metadata", "STARTED")
+    assert "generate_embeddings" not in installation.starts()
+    installation.instance.report_run_failed(run)
+    assert "generate_embeddings" in installation.starts(), "people get lists while TMDb is down"
+
+
+def test_vectors_that_automation_could_not_make_are_tried_again(installation: Installation) -> None:
+    installation.has("users", "movies", "series", "episodes")
+    installation.has("tmdb_metadata", "omdb_ratings", "mdblist_scores", "enriched_metadata")
+    job = installation.definitions.resolve_implicit_global_asset_job_def()
+    run = installation.instance.create_run_for_job(
+        job.get_subset(asset_selection={dg.AssetKey("embeddings")}), asset_selection={dg.AssetKey("embeddings")}
+    )
+    assert "generate_embeddings" not in installation.starts(), "automation is making them"
+    installation.instance.report_run_failed(run)
+    assert "generate_embeddings" not in installation.starts()
+    assert "generate_embeddings" in installation.starts(datetime.now(UTC) + timedelta(minutes=2))
+    installation.restart()
+    assert "generate_embeddings" in installation.starts()
 
 
 def test_a_failure_of_one_job_holds_up_no_other(installation: Installation) -> None:
@@ -116,12 +196,23 @@ def test_an_installation_that_has_been_filled_is_left_alone(installation: Instal
     installation.has("taste_profiles", "discovery_pool", "discovery_candidates", "household_candidates")
     installation.has("embeddings", "ai_pricing")
     assert installation.tick() == ([], "Everything has been read once.")
+    # The next look reads nothing, and says the same.
+    assert installation.cursor
+    assert installation.tick() == ([], "Everything has been read once.")
+
+
+def test_a_job_that_a_new_version_brings_is_started_once_in_a_home_that_was_full(installation: Installation) -> None:
+    test_an_installation_that_has_been_filled_is_left_alone(installation)
+    installation.cursor = ",".join(name for name in (installation.cursor or "").split(",") if name != "ai_pricing")
+    installation.instance.wipe_assets([dg.AssetKey("ai_pricing")])
+    assert installation.starts() == ["refresh_ai_pricing"]
 
 
 def test_top_picks_of_all_days_are_made_once_plays_have_been_read(installation: Installation) -> None:
     installation.has("users", "movies", "series", "episodes")
     assert "refresh_top_picks" not in installation.starts()
-    installation.has("tmdb_metadata", "omdb_ratings", "mdblist_scores", "enriched_metadata", "watch_history")
+    installation.has("tmdb_metadata", "omdb_ratings", "mdblist_scores", "enriched_metadata", "embeddings")
+    installation.has("ai_pricing", "watch_history")
     (request,) = installation.requests()
     days = installation.definitions.resolve_asset_graph().get(dg.AssetKey("top_picks")).partitions_def
     assert days is not None

@@ -1,8 +1,9 @@
-"""New users get a partition and a first list, once each; those who left lose the partition, but not under a run."""
+"""New users get a partition, and are tried again until they have a first list; those who left lose the partition."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -10,7 +11,8 @@ import pytest
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.library.people import partition_key
-from aperture_dagster.partitions import USERS
+from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, USERS
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import write_users
@@ -33,8 +35,15 @@ class Home:
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.database = Database(settings)
         self.instance = instance
-        self.definitions = build_definitions(settings)
+        self.settings = settings
         self.cursor: str | None = None
+        self.later = timedelta()
+        self.restart()
+
+    def restart(self) -> None:
+        """The program starts anew, as after a change of the settings."""
+        self.clock = Clock(lambda: datetime.now(UTC) + self.later)
+        self.definitions = build_definitions(self.settings, clock=self.clock)
 
     def users_are(self, *names: str, disabled: tuple[str, ...] = ()) -> None:
         """What the server lists; an id is the name in lower case."""
@@ -55,7 +64,7 @@ class Home:
             instance=self.instance,
             instance_ref=self.instance.get_ref(),
             definitions=self.definitions,
-            resources={"database": self.database},
+            resources={"database": self.database, "clock": self.clock},
             cursor=self.cursor,
         ) as context:
             data = repository.get_sensor_def("users_sensor").evaluate_tick(context)
@@ -75,12 +84,19 @@ class Home:
             for tags in (request.tags for request in self.tick().run_requests or ())
         ]
 
+    def run_ends(self, status: str, first: str, last: str, job: str = "first_list") -> dg.DagsterRun:
+        """A run for a range of users has this status, by the clock of now."""
+        return add_run(self.instance, job, status, **{RANGE_START_TAG: first, RANGE_END_TAG: last})
+
     @property
     def partitions(self) -> list[str]:
         return list(self.instance.get_dynamic_partitions(USERS))
 
     def first_list_is_made(self, *keys: str) -> None:
-        for asset in FIRST_LIST_ASSETS:
+        self.is_made(*keys, assets=FIRST_LIST_ASSETS)
+
+    def is_made(self, *keys: str, assets: tuple[str, ...]) -> None:
+        for asset in assets:
             for key in keys:
                 self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=key))
 
@@ -101,12 +117,75 @@ def test_all_newcomers_of_a_tick_get_a_partition_and_one_run(home: Home):
     assert home.partitions == ["Alma", "Bruno", "Cleo"]
 
 
-def test_a_first_list_is_requested_once_whether_its_run_is_queued_fails_or_succeeds(home: Home):
+@pytest.mark.parametrize("status", UNFINISHED)
+@pytest.mark.parametrize("job", ["first_list", "generate_recommendations"])
+def test_nobody_gets_a_second_run_while_one_that_makes_their_list_is_unfinished(home: Home, status: str, job: str):
     home.library_is_embedded()
     home.users_are("Alma", "Bruno")
     assert home.first_lists() == [("Alma", "Bruno")]
+    run = home.run_ends(status, "Alma", "Bruno", job)
+    home.later = timedelta(days=1)
     assert home.first_lists() == []
-    home.first_list_is_made("Alma")
+    home.instance.delete_run(run.run_id)
+    assert home.first_lists() == [("Alma", "Bruno")]
+
+
+def test_a_run_that_makes_no_list_does_not_hold_up_a_first_list(home: Home):
+    home.library_is_embedded()
+    home.users_are("Alma")
+    home.run_ends("STARTED", "Alma", "Alma", "sync_watch_history")
+    assert home.first_lists() == [("Alma", "Alma")]
+
+
+def test_a_first_list_that_failed_is_asked_for_again_after_waits_that_grow_until_it_is_there(home: Home):
+    home.library_is_embedded()
+    home.users_are("Alma", "Bruno")
+    assert home.first_lists() == [("Alma", "Bruno")]
+    for minutes in (1, 5, 15, 60, 180, 360, 360):
+        home.run_ends("FAILURE", "Alma", "Bruno")
+        home.later = timedelta(minutes=minutes, seconds=-10)
+        assert home.first_lists() == [], minutes
+        home.later = timedelta(minutes=minutes, seconds=1)
+        assert home.first_lists() == [("Alma", "Bruno")], minutes
+    home.first_list_is_made("Alma", "Bruno")
+    assert home.first_lists() == []
+    assert home.tick().skip_message == "Nobody is new."
+
+
+def test_after_a_restart_a_first_list_that_failed_is_asked_for_at_once_and_then_waited_for_anew(home: Home):
+    home.library_is_embedded()
+    home.users_are("Alma", "Bruno")
+    home.tick()
+    for _ in range(4):
+        home.run_ends("FAILURE", "Alma", "Bruno")
+    assert home.first_lists() == []
+    home.restart()
+    assert home.first_lists() == [("Alma", "Bruno")]
+    home.run_ends("FAILURE", "Alma", "Bruno")
+    assert home.first_lists() == []
+    home.later = timedelta(minutes=1, seconds=1)
+    assert home.first_lists() == [("Alma", "Bruno")]
+
+
+def test_who_fails_again_keeps_nobody_else_from_their_list(home: Home):
+    home.library_is_embedded()
+    home.users_are("Alma", "Bruno", "Cleo")
+    home.tick()
+    home.run_ends("FAILURE", "Alma", "Cleo")
+    # Bruno's history could not be read, so the later steps did not run for anybody.
+    home.is_made("Alma", "Cleo", assets=("watch_history",))
+    home.later = timedelta(minutes=1, seconds=1)
+    assert home.first_lists() == [("Bruno", "Bruno")], "automation goes on with the others"
+    home.later = timedelta(minutes=5, seconds=1)
+    assert sorted(home.first_lists()) == [("Alma", "Alma"), ("Bruno", "Bruno"), ("Cleo", "Cleo")], "it did not"
+
+
+def test_what_somebody_ended_by_hand_is_not_back_in_a_minute(home: Home):
+    home.library_is_embedded()
+    home.users_are("Alma")
+    home.tick()
+    home.run_ends("CANCELED", "Alma", "Alma")
+    home.later = timedelta(hours=5)
     assert home.first_lists() == []
 
 
@@ -114,6 +193,7 @@ def test_a_newcomer_is_served_alone_while_the_first_lists_of_others_are_being_ma
     home.library_is_embedded()
     home.users_are("Alma")
     home.tick()
+    home.run_ends("STARTED", "Alma", "Alma")
     home.users_are("Alma", "Bruno")
     assert home.first_lists() == [("Bruno", "Bruno")]
 
@@ -165,7 +245,12 @@ def test_who_comes_back_gets_the_partition_and_a_new_first_list(home: Home):
     home.users_are("Alma", "Bruno")
     assert home.first_lists() == [("Bruno", "Bruno")]
     assert home.partitions == ["Alma", "Bruno"]
+    home.run_ends("FAILURE", "Bruno", "Bruno")
     assert home.first_lists() == []
+    home.later = timedelta(minutes=5, seconds=1)
+    assert home.first_lists() == [("Bruno", "Bruno")], "the list that is there is from before"
+    home.first_list_is_made("Bruno")
+    assert home.tick().skip_message == "Nobody is new."
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,10 @@ from aperture_dagster.storage.versions import content_version
     group_name="discovery",
     deps=[users, discovery_pool, discovery_candidates],
     kinds={"numpy", "postgres"},
-    automation_condition=on_upstream_change(ignoring=dg.AssetSelection.assets(users, discovery_pool)),
+    # Before the pool has been filled, nobody can have a list, and on a new home nobody is known either.
+    automation_condition=on_upstream_change(
+        ignoring=dg.AssetSelection.assets(users, discovery_pool), after=[discovery_pool.key]
+    ),
     metadata={"dagster/table_name": "household_candidates"},
 )
 def household_candidates(

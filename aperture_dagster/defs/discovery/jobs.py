@@ -8,6 +8,7 @@ JOBS = (
         "Look for titles outside the library, and suggest to each user what they may like.",
         ("discovery_pool", "discovery_candidates", "household_candidates"),
         cron="0 6 * * *",
+        why="After tastes have been renewed.",
         scope="users",
         first_run=True,
         needs=("taste_profiles", "tmdb_metadata"),

@@ -44,6 +44,7 @@ SEND_REQUESTS = Job(
     "Request each user's best suggestions through Seerr, a few per week, if that is turned on.",
     ("seerr_requests",),
     cron="0 9 * * *",
+    why="After the night's suggestions, when somebody can still take a request back.",
     scope="users",
     off_if=requests_are_off,
 )

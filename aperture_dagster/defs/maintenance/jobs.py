@@ -8,6 +8,7 @@ JOBS = (
         "Read current prices of AI models, and what the configured one costs for this library.",
         ("ai_pricing",),
         cron="0 8 * * 1",
+        why="Prices change rarely.",
         first_run=True,
         needs=("embeddings",),
     ),
@@ -15,8 +16,8 @@ JOBS = (
         "database_backup",
         "Back up the product's database, prove that the backup restores, and delete the oldest ones.",
         ("database_backup",),
-        # Before the night's jobs change anything.
         cron="0 1 * * *",
+        why="Before the night's jobs change anything.",
         in_demo=False,
     ),
     Job(
@@ -24,6 +25,7 @@ JOBS = (
         "Delete old runs, events, logs and whatever else nothing uses any more.",
         ("housekeeping",),
         cron="30 1 * * *",
+        why="Dagster itself keeps every event for ever.",
         in_demo=False,
     ),
 )

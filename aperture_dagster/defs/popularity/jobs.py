@@ -8,6 +8,7 @@ JOBS = (
         "Rank what is popular in the household, or on a list from outside, and publish that if it is turned on.",
         ("top_picks", "top_picks_libraries"),
         cron="0 5 * * *",
+        why="Each day has its own list, from the plays of the days before.",
         scope="day",
         first_run=True,
         # Plays are read with the first lists of users.
@@ -18,6 +19,7 @@ JOBS = (
         "Find where each user is in the series that they watch, and publish that if it is turned on.",
         ("shows_you_watch", "shows_you_watch_libraries"),
         cron="30 5 * * *",
+        why="After episodes and plays have been read, when hardly anybody watches.",
         scope="users",
     ),
 )

@@ -21,6 +21,7 @@ JOBS = (
         "Publish each user's recommendations on the media server, if that is turned on.",
         ("recommendation_libraries",),
         cron="0 5 * * *",
+        why="After lists have been renewed, so that the day begins with them.",
         scope="users",
         quiet=True,
         off_if=publishing_is_off,

@@ -32,6 +32,7 @@ JOBS = (
         "Keep the ratings of connected users in step with Trakt, both ways.",
         ("trakt_ratings",),
         cron="0 */2 * * *",
+        why="A rating given in one place reaches the other; one that waits for Trakt is sent at once.",
         scope="users",
         quiet=True,
         off_if=why_no_sync,

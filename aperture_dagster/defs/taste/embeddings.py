@@ -6,6 +6,7 @@ import dagster as dg
 
 from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
+from aperture_dagster.defs.enrichment.sources import SOURCE_ASSETS
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series
 from aperture_dagster.defs.reporting import materialized, table
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     deps=[movies, series, enriched_metadata],
     kinds={"numpy", "postgres"},
     # Texts are made from the view alone; the catalogue only says which works are in the library.
-    automation_condition=on_upstream_change(ignoring=dg.AssetSelection.assets(movies, series)),
+    # Each source changes the view, and a title would be embedded after each.
+    automation_condition=on_upstream_change(
+        ignoring=dg.AssetSelection.assets(movies, series), after=[asset.key for asset in SOURCE_ASSETS]
+    ),
     pool=EMBEDDER,
     metadata={"dagster/table_name": "embeddings"},
 )
