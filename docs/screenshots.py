@@ -104,11 +104,8 @@ PICTURES: tuple[Picture, ...] = (
         parts="foreignObject",
         margin=2,
     ),
-    Picture(
-        "household",
-        "/assets/household_overview?view=overview",
-        ("Alma", "Because you liked"),
-        asset="household_overview",
+    metadata_of(
+        "household_overview", "first_titles", "posters", "plays", "genres", name="household", most=1100, shows=("Alma",)
     ),
     metadata_of("recommendations", "recommended_films", name="recommendations", partition=SHOWN_USER, most=700),
     metadata_of(
@@ -132,6 +129,11 @@ def demo_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(("APERTURE_", "DAGSTER_"))}
     paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**kept, **SETTINGS, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def end_with_signals() -> None:
+    """Let SIGTERM raise SystemExit, so that what was started is ended, too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @contextlib.contextmanager
@@ -292,9 +294,9 @@ def nearly_equal(one: Image.Image, other: Image.Image) -> bool:
     return sum(differences[LIKE_A_PALETTE:]) <= SAME_SHARE * one.width * one.height
 
 
-def take_pictures(page: Page, assets: set[str], folder: Path) -> None:
-    """Write all `PICTURES` to a folder, but for those of assets that there are not."""
-    for picture in PICTURES:
+def take_pictures(page: Page, assets: set[str], folder: Path, pictures: Sequence[Picture] = PICTURES) -> None:
+    """Write pictures to a folder, except those of assets that do not exist."""
+    for picture in pictures:
         if picture.asset is not None and picture.asset not in assets:
             print(f"{picture.name}: skipped, there is no asset {picture.asset}", flush=True)
             continue
@@ -359,8 +361,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Take the pictures of README and docs from the UI.")
     parser.add_argument("--all", type=Path, metavar="FOLDER", help="also write pictures of every page to this folder")
     arguments = parser.parse_args()
-    # So that what was started is ended, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_with_signals()
     with running_ui() as address, running_browser() as browser:
         nodes = ask(address, "{ assetNodes { assetKey { path } partitionKeys } }")["assetNodes"]
         assets = {"/".join(node["assetKey"]["path"]): node["partitionKeys"] for node in nodes}
