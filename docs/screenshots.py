@@ -48,6 +48,12 @@ SETTINGS = {
 }
 LIKE_A_PALETTE = 32
 """Difference of brightness, of 255, below which two colours count as equal: a palette has 256 of them."""
+HIDE_TIMESTAMPS = """
+for (const table of document.querySelectorAll("table"))
+    if (table.rows[0]?.cells[1]?.textContent === "Timestamp")
+        for (const row of table.rows) row.cells[1].style.display = "none";
+"""
+"""Hides when each value of an asset was recorded: it is the same for all, and differs each time."""
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
@@ -262,6 +268,7 @@ def take(page: Page, picture: Picture) -> Image.Image:
         return _window(page).crop((NAVIGATION, 0, WIDTH, picture.most))
     parts = page.locator(picture.parts)
     parts.first.wait_for()
+    page.evaluate(HIDE_TIMESTAMPS)
     window = _window(page)
     boxes = [box for part in parts.all() if (box := part.bounding_box()) is not None]
     left, top = (int(min(box[side] for box in boxes)) - picture.margin for side in ("x", "y"))
