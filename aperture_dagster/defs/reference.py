@@ -1,4 +1,4 @@
-"""Write the table in ``docs/jobs.md`` from the declarations of the jobs: ``python -m aperture_dagster.defs.reference``."""
+"""Write the table in ``docs/jobs.md`` from the jobs' declarations: ``python -m aperture_dagster.defs.reference``."""
 
 import dagster as dg
 
