@@ -88,13 +88,16 @@ class Picture:
 def metadata_of(
     asset: str, *rows: str, name: str, partition: str | None = None, most: int = HEIGHT, shows: tuple[str, ...] = ()
 ) -> Picture:
-    """Describe the picture of adjacent rows of an asset's latest metadata, or of that of a partition."""
+    """Describe the picture of adjacent rows of an asset's latest metadata, or of that of a partition.
+
+    The first row has to be there; others are shown if they are.
+    """
     view = f"view=partitions&partition={partition}" if partition else "view=overview"
     named = " or ".join(f"normalize-space()='{row}'" for row in rows)
     return Picture(
         name,
         f"/assets/{asset}?{view}",
-        (*rows, *shows),
+        (rows[0], *shows),
         asset,
         parts=f"xpath=//tr[td[1][{named}]]",
         most=most,
@@ -111,7 +114,11 @@ PICTURES: tuple[Picture, ...] = (
         margin=2,
     ),
     metadata_of(
-        "household_overview", "first_titles", "posters", "plays", "genres", name="household", most=1100, shows=("Alma",)
+        "household_overview",
+        *("first_titles", "posters", "plays", "top_picks", "taste_by_genre"),
+        name="household",
+        most=1100,
+        shows=(SHOWN_USER,),
     ),
     metadata_of("recommendations", "recommended_films", name="recommendations", partition=SHOWN_USER, most=700),
     metadata_of(
