@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo up test nightly lint bench bench-full chaos clean
+.PHONY: demo up test nightly lint bench bench-full chaos screenshots clean
 
 demo: $(STAMP)  ## run the whole graph once on stand-ins, and show the results
 	@$(BIN)/aperture demo
@@ -36,6 +36,9 @@ bench-full: bench  ## run all benchmarks, and a simulated year of a household of
 
 chaos: $(STAMP)  ## kill -9 at random moments of whole runs, and check what is left
 	@$(BIN)/python benchmarks/chaos.py
+
+screenshots: $(STAMP)  ## take the pictures of README and docs from the demo; ALL=FOLDER takes those of every page, too
+	@$(BIN)/python docs/screenshots.py $(if $(ALL),--all $(ALL))
 
 clean:  ## remove .venv, the results of the demo, and caches
 	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache .hypothesis .logs_queue logs *.egg-info

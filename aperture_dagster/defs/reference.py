@@ -1,4 +1,4 @@
-"""Write the table of jobs in ``README.md`` from their declarations: ``python -m aperture_dagster.defs.reference``."""
+"""Write the table in ``docs/jobs.md`` from the jobs' declarations: ``python -m aperture_dagster.defs.reference``."""
 
 import dagster as dg
 
@@ -47,6 +47,6 @@ def _when(job: Job, automated: set[str]) -> str:
 
 
 if __name__ == "__main__":
-    target = project_root() / "README.md"
+    target = project_root() / "docs" / "jobs.md"
     target.write_text(with_job_table(target.read_text(encoding="utf-8"), load_settings()), encoding="utf-8")
     print(f"wrote {target}")
