@@ -1,7 +1,7 @@
 """How assets report: metadata that the UI shows, and a closing log line."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -9,12 +9,15 @@ import dagster as dg
 
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.defs.failures import LONGEST_REASON
+from aperture_dagster.settings import Settings
 
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3
 # Dagster's UI shows longer Markdown behind a link. A head and one record are always kept.
 LONGEST_INLINE, LEAST_LINES = 1000, 3
 MEGABYTE = 1_000_000
+POSTERS = 5
+POSTER_HEIGHT = 100
 
 
 def in_megabytes(size: int) -> str:
@@ -46,6 +49,25 @@ def markdown_table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] 
     while len(lines) > LEAST_LINES and sum(len(line) + 5 for line in lines) >= LONGEST_INLINE:
         lines.pop()
     return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
+
+
+def poster_row(settings: Settings, titles: Iterable[tuple[str, str | None]]) -> str:
+    """Return Markdown with posters side by side: as many as the UI shows at once, empty if there are none.
+
+    The media server serves pictures without a key. ``titles`` are titles and ids on the server; those without one are
+    left out.
+    """
+    posters = ""
+    for title, server_item_id in titles:
+        if server_item_id is None or posters.count("![") == POSTERS:
+            continue
+        alternative = "".join(one for one in title if one not in "[]\\`")
+        address = f"{settings.media_server_url}/Items/{server_item_id}/Images/Primary?maxHeight={POSTER_HEIGHT}"
+        poster = f"![{alternative}]({address}) "
+        if len(posters) + len(poster) >= LONGEST_INLINE:
+            break
+        posters += poster
+    return posters.rstrip()
 
 
 def materialized(

@@ -20,4 +20,10 @@ JOBS = (
         cron="30 5 * * *",
         scope="users",
     ),
+    Job(
+        "refresh_household_overview",
+        "Show the whole household on one page: everybody's first titles, plays per week, what they like.",
+        ("household_overview",),
+        cron="45 5 * * *",
+    ),
 )
