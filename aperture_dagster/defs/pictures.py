@@ -1,7 +1,7 @@
 """Pictures for the assets' pages: SVG drawn from plain values, small enough to be kept in an event.
 
 A picture is an image in Markdown with a ``data:`` address. If that is short, Dagster's UI shows it in place, otherwise
-behind a link. An image cannot know the theme of the page, so colours have contrast on a light and on a dark one, and the
+behind a link. An image cannot know the theme of the page, so colours have contrast on light and on dark ones, and the
 background is transparent.
 """
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,6 +30,7 @@ WEEKS = 26
 # An event of a large household must not become large, too.
 SHOWN_ROWS = 100
 NAMED_REASONS = 2
+GENRES = "Share of what each user likes, by genre"
 MEDIA_TYPES = {"movie": "films", "series": "series"}
 # Lists decide when it is made again; everything else that it shows changes with them, or can wait for the night.
 AT_NIGHT = dg.AssetSelection.assets(
@@ -56,29 +57,29 @@ def household_overview(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
-    """The whole household on one page: what to watch first for each user, plays per week, what everybody likes by genre,
-    and everybody's top five with reasons.
+    """The whole household on one page: what to watch first for each user, plays per week, what everybody likes by
+    genre, and everybody's top five with reasons.
 
     A view of recommendations, taste_profiles, watch_history and top_picks, without a table of its own. Made every night
     after the lists, and in the day at most once an hour when lists change.
     """
     now = clock.now().astimezone(ZoneInfo(settings.schedule_timezone))
     with operator_errors(context, settings):
-        metadata = overview(context, settings, database, now)
-    return materialized(context, metadata, version=_version(metadata))
+        shown = overview(settings, database, context.instance.get_dynamic_partitions(USERS), now)
+    metadata = {key: _entry(value) for key, value in shown.items()}
+    version = hashlib.blake2b(json.dumps(shown, default=str, sort_keys=True).encode(), digest_size=8).hexdigest()
+    return materialized(context, metadata, version=version)
 
 
-def overview(
-    context: dg.AssetExecutionContext, settings: Settings, database: Database, now: datetime
-) -> dict[str, Any]:
-    """Return the page's entries, what a person wants to know first on top.
+def overview(settings: Settings, database: Database, partitions: Collection[str], now: datetime) -> dict[str, Any]:
+    """Return what the page shows, the most interesting first: rows of tables, pictures as Markdown, and numbers.
 
     Raises:
         MissingPrerequisite: no user takes part yet.
     """
     weeks = weeks_until(now.date(), WEEKS)
     with database.transaction() as connection:
-        people = list(users_of_partitions(connection, context.instance.get_dynamic_partitions(USERS)).values())
+        people = list(users_of_partitions(connection, partitions).values())
         if not people:
             raise MissingPrerequisite("No users take part yet: run sync_users.")
         user_ids = [user.user_id for user in people]
@@ -87,28 +88,24 @@ def overview(
         by_week = plays_by_week(connection, since=weeks[0], timezone=settings.schedule_timezone)
         picks = top_picks_table(connection, now.date())
     plays = [(week, by_week.get(week, 0)) for week in weeks]
-    metadata: dict[str, Any] = {
-        "first_titles": table([_first(user, lists) for user in people], ["user", "film", "series"])
-    }
     heads = {row["work_id"]: row for row in lists if row["rank"] == 1}
-    if posters := poster_row(settings, [(row["title"], row["server_item_id"]) for row in heads.values()]):
-        metadata["posters"] = dg.MetadataValue.md(posters)
-    metadata["plays"] = dg.MetadataValue.md(week_columns(plays, title=f"Plays per week, last {WEEKS} weeks"))
-    names = {user.name: genres[user.user_id] for user in people}
-    metadata["genres"] = dg.MetadataValue.md(genre_panels(names, title="Genres: share of what each user likes"))
-    for media_type, label in MEDIA_TYPES.items():
-        metadata[label] = table(_top(people, [row for row in lists if row["media_type"] == media_type]))
-    metadata["top_picks"] = table(
-        [{"rank": row["rank"], **_pick_names(picks, row["rank"])} for row in picks if row["media_type"] == "movie"][
-            :FIRST
-        ]
-    )
-    metadata |= {
-        "users": len(people),
-        "plays_last_week": plays[-2][1],
-        "with_lists": len({one["user_id"] for one in lists}),
+    shown: dict[str, Any] = {
+        "watch_first": [_first(user, lists) for user in people],
+        "posters": poster_row(settings, [(row["title"], row["server_item_id"]) for row in heads.values()]),
+        "plays": week_columns(plays, title=f"Plays per week, last {WEEKS} weeks"),
+        "top_picks": [_pick_names(picks, rank) for rank in range(1, FIRST + 1)] if picks else [],
+        "genres": genre_panels({user.name: genres[user.user_id] for user in people}, title=GENRES),
     }
-    return metadata
+    for media_type, label in MEDIA_TYPES.items():
+        shown[label] = _top(people, [row for row in lists if row["media_type"] == media_type])
+    numbers = {"users": len(people), "plays_last_week": plays[-2][1]}
+    return {key: value for key, value in shown.items() if value} | numbers
+
+
+def _entry(value: Any) -> Any:
+    if isinstance(value, list):
+        return table(value)
+    return dg.MetadataValue.md(value) if isinstance(value, str) else value
 
 
 def _first(user: User, lists: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -132,7 +129,7 @@ def _top(people: Sequence[User], lists: Sequence[dict[str, Any]]) -> list[dict[s
 def _pick_names(picks: Sequence[dict[str, Any]], rank: int) -> dict[str, Any]:
     """Return the film and the series at a rank of the Top Picks."""
     at_rank = {row["media_type"]: row for row in picks if row["rank"] == rank}
-    return {"film": _titled(at_rank.get("movie")), "series": _titled(at_rank.get("series"))}
+    return {"rank": rank, "film": _titled(at_rank.get("movie")), "series": _titled(at_rank.get("series"))}
 
 
 def _titled(row: dict[str, Any] | None) -> str | None:
