@@ -73,7 +73,7 @@ def genre_panels(people: Mapping[str, Shares], *, title: str, rows: int = 5) -> 
     for place, (name, top) in enumerate(panels):
         down, across = divmod(place, COLUMNS)
         left, above = across * (width + 20), 20 + down * height
-        texts.append((left, above + 16, name))
+        texts.append((left, above + 16, f"▸ {name}"))
         lengths = _lengths([share for _, share in top], width - 130, most=most)
         for row, ((genre, share), length) in enumerate(zip(top, lengths, strict=True), start=1):
             texts.append((left, above + 14 + line * row, f"{_short(genre)} {share:.0%}"))

@@ -22,7 +22,7 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.history import plays_by_week
-from aperture_dagster.storage.lists import first_recommendations, liked_genres, reason, top_picks_table
+from aperture_dagster.storage.lists import first_recommendations, liked_genres, top_picks_table
 from aperture_dagster.storage.people import users_of_partitions
 
 FIRST = 5
@@ -94,7 +94,7 @@ def overview(settings: Settings, database: Database, partitions: Collection[str]
         "posters": poster_row(settings, [(row["title"], row["server_item_id"]) for row in heads.values()]),
         "plays": week_columns(plays, title=f"Plays per week, last {WEEKS} weeks"),
         "top_picks": [_pick_names(picks, rank) for rank in range(1, FIRST + 1)] if picks else [],
-        "genres": genre_panels({user.name: genres[user.user_id] for user in people}, title=GENRES),
+        "taste_by_genre": genre_panels({user.name: genres[user.user_id] for user in people}, title=GENRES),
     }
     for media_type, label in MEDIA_TYPES.items():
         shown[label] = _top(people, [row for row in lists if row["media_type"] == media_type])
@@ -119,11 +119,15 @@ def _top(people: Sequence[User], lists: Sequence[dict[str, Any]]) -> list[dict[s
     """Return the first titles of everybody, with short reasons; fewer of each in a large household."""
     each = max(min(FIRST, SHOWN_ROWS // len(people)), 1)
     return [
-        {"user": user.name, "rank": row["rank"], "title": _titled(row), "why": reason(row["because"][:NAMED_REASONS])}
+        {"user": user.name, "rank": row["rank"], "title": _titled(row), "like": _like(row["because"])}
         for user in people[:SHOWN_ROWS]
         for row in lists
         if row["user_id"] == user.user_id and row["rank"] <= each
     ]
+
+
+def _like(because: Sequence[str]) -> str:
+    return ", ".join(because[:NAMED_REASONS]) or "well liked in general"
 
 
 def _pick_names(picks: Sequence[dict[str, Any]], rank: int) -> dict[str, Any]:
