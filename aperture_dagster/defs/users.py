@@ -16,7 +16,7 @@ from aperture_dagster.defs.failures import (
     operator_errors,
     stack_trace,
 )
-from aperture_dagster.defs.reporting import SHOWN_NAMES, log_totals, table
+from aperture_dagster.defs.reporting import SHOWN_NAMES, arranged, log_totals, table
 from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.library.people import User
 from aperture_dagster.partitions import USERS, users_partitions
@@ -163,7 +163,7 @@ class _Run:
 
 def record_user(context: dg.AssetExecutionContext, key: str, name: str, outcome: UserOutcome) -> None:
     """Log a materialization of a user's partition, with its own data version."""
-    metadata = {"user": name} | outcome.metadata | {"rows_written": outcome.rows_written}
+    metadata = arranged(outcome.metadata | {"user": name, "rows_written": outcome.rows_written})
     if outcome.requests:
         metadata["requests"] = outcome.requests
     tags = {VERSION_TAG: outcome.version}

@@ -98,8 +98,8 @@ def discovery_candidates(
         reasons = night.left_out[user.user_id]
         metadata = shown_lists(context, settings, shown) | {
             "dagster/row_count": len(shown),
-            "films": sum(row["media_type"] == "movie" for row in shown),
-            "series": sum(row["media_type"] == "series" for row in shown),
+            "film_suggestions": sum(row["media_type"] == "movie" for row in shown),
+            "series_suggestions": sum(row["media_type"] == "series" for row in shown),
             "left_out": markdown_table([{"why": why, "titles": count} for why, count in reasons.most_common()]),
         }
         if not is_brief(context):
