@@ -35,7 +35,8 @@ pytestmark = pytest.mark.e2e
 
 WORLD = "generated:movies=20,series=2,episodes=6,users=2,plays=20"
 SECONDS = 180
-BACKFILLS = "{ partitionBackfillsOrError { ... on PartitionBackfills { results { id status runs { id } } } } }"
+FOLDERS = ("account", "empty", "temporary")
+BACKFILLS = "{ partitionBackfillsOrError { ... on PartitionBackfills { results { runs { status } } } } }"
 LOCATIONS = "{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name } } } } }"
 
 
@@ -92,28 +93,24 @@ class Installed:
         program, *arguments = words
         return [*{"aperture": [str(self.python.with_name("aperture"))]}.get(program, [str(self.python)]), *arguments]
 
-    def outside(self) -> dict[str, tuple[int, int]]:
-        """Return every file outside the home that a command could have written, with size and time."""
-        found = {}
-        for top in (self.folder / "account", self.folder / "empty", self.folder / "temporary", packages(self.python)):
+    def outside(self) -> dict[Path, tuple[int, int]]:
+        """Return every folder outside the home, and every file with its size and time, but for compiled modules."""
+        found: dict[Path, tuple[int, int]] = {}
+        for top in (*(self.folder / name for name in FOLDERS), site_packages(self.python)):
             for root, folders, files in os.walk(top):
-                here = Path(root)
-                folders[:] = [one for one in folders if one != "__pycache__" and here / one != self.data]
-                for path in [here / name for name in (*files, *(() if here == top else (".",)))]:
+                folders[:] = [name for name in folders if name != "__pycache__" and Path(root, name) != self.data]
+                found |= {Path(root, name): (0, 0) for name in folders}
+                for path in (Path(root, name) for name in files):
                     status = path.lstat()
-                    is_folder = path.name == here.name
-                    found[str(path)] = (0, 0) if is_folder else (status.st_size, status.st_mtime_ns)
+                    found[path] = (status.st_size, status.st_mtime_ns)
         return found
-
-
-def packages(python: Path) -> Path:
-    return site_packages(python)
 
 
 @pytest.fixture(scope="module")
 def installed(folder: Path, request: pytest.FixtureRequest) -> Installed:
-    for name in ("account/.local/share", "empty", "temporary"):
-        (folder / name).mkdir(parents=True)
+    for name in FOLDERS:
+        (folder / name).mkdir()
+    (folder / "account" / ".local" / "share").mkdir(parents=True)
     named = os.environ.get(INSTALLED_PYTHON)
     if named:
         return Installed(Path(named), folder)
@@ -167,7 +164,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_both_licence_files(wheel:
 def test_the_package_does_not_come_from_the_checkout(installed: Installed):
     code = "import aperture_dagster, aperture_dagster.definitions as d; print(aperture_dagster.__file__, d.defs)"
     output = installed.run("python", "-c", code)
-    assert output.startswith(str(packages(installed.python)))
+    assert output.startswith(str(site_packages(installed.python)))
     assert str(PROJECT) not in output
 
 
@@ -252,11 +249,12 @@ def test_dagster_commands_and_up_work_on_the_same_home(installed: Installed, dem
             stderr=out, start_new_session=True,
         )  # fmt: skip
     try:
-        deadline, statuses = time.monotonic() + SECONDS, []
-        while statuses != ["COMPLETED_SUCCESS"]:
-            assert up.poll() is None and time.monotonic() < deadline, (statuses, log.read_text())
+        deadline, runs = time.monotonic() + SECONDS, []
+        while runs != ["SUCCESS", "SUCCESS"]:
+            assert up.poll() is None and time.monotonic() < deadline, (runs, log.read_text())
             answer = ask(port, BACKFILLS)
-            statuses = [one["status"] for one in answer["partitionBackfillsOrError"]["results"]] if answer else []
+            backfills = answer["partitionBackfillsOrError"]["results"] if answer else []
+            runs = [run["status"] for backfill in backfills for run in backfill["runs"]]
             time.sleep(0.3)
         nodes = ask(port, LOCATIONS)["repositoriesOrError"]["nodes"]
         assert {node["location"]["name"] for node in nodes} == {"aperture"}
@@ -264,6 +262,8 @@ def test_dagster_commands_and_up_work_on_the_same_home(installed: Installed, dem
         assert up.wait(60) == 0, log.read_text()
         assert all_gone(installed.folder)
         assert "make up" not in log.read_text()
+        # Commands go on working while nothing runs: they do not need the code server of `aperture up`.
+        assert "python_module" in (dagster_home / "workspace.yaml").read_text()
     finally:
         for one in (up, *processes_of(installed.folder)):
             with suppress(Exception):
