@@ -34,7 +34,7 @@ from aperture_dagster_tests.wheels import (
 pytestmark = pytest.mark.e2e
 
 WORLD = "generated:movies=20,series=2,episodes=6,users=2,plays=20"
-SECONDS = 180
+SECONDS = 600
 FOLDERS = ("account", "empty", "temporary")
 BACKFILLS = "{ partitionBackfillsOrError { ... on PartitionBackfills { results { runs { status } } } } }"
 LOCATIONS = "{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name } } } } }"
@@ -259,7 +259,7 @@ def test_dagster_commands_and_up_work_on_the_same_home(installed: Installed, dem
         nodes = ask(port, LOCATIONS)["repositoriesOrError"]["nodes"]
         assert {node["location"]["name"] for node in nodes} == {"aperture"}
         up.send_signal(signal.SIGINT)
-        assert up.wait(60) == 0, log.read_text()
+        assert up.wait(SECONDS) == 0, log.read_text()
         assert all_gone(installed.folder)
         assert "make up" not in log.read_text()
         # Commands go on working while nothing runs: they do not need the code server of `aperture up`.
