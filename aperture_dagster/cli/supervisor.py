@@ -48,6 +48,7 @@ class SupervisedPart:
         self.endings: list[float] = []
         self.ending: str | None = None
         self.ended_at: float | None = None
+        self.last_words = ""
         self.unanswered = 0
         self._started_at = 0.0
 
@@ -114,7 +115,7 @@ class Supervisor:
                 signal.signal(number, lambda *_: None)
         # Until now they were kept for this process.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
-        self._missing = ""
+        self._missing = self._said_missing = ""
         self._next_check = time.monotonic() + plan.limits.check_seconds
         self._heartbeats: dict[str, tuple[float, int]] = {}
         self._said_of_ui = ""
@@ -197,8 +198,7 @@ class Supervisor:
                 elif one.takes_too_long:
                     self._kill(one, f"it did not answer within {self.plan.limits.start_seconds:.0f} seconds")
             if one.is_given_up:
-                last = one.log.last_line()
-                said = f" It said last: {last}" if last else ""
+                said = f" It said last: {one.last_words}" if one.last_words else ""
                 return (
                     f"The {one.part.name} ended {len(one.endings)} times within "
                     f"{self.plan.limits.window_seconds / 60:.0f} minutes, the last time with this: {one.ending}. "
@@ -224,6 +224,7 @@ class Supervisor:
         self._note_ending(one, why)
 
     def _note_ending(self, one: SupervisedPart, how: str) -> None:
+        one.last_words = one.log.last_line()
         one.log.note(f"ended: {how}")
         one.ended(how)
         self._heartbeats = {}
@@ -267,7 +268,8 @@ class Supervisor:
         for one in self.parts:
             one.log.shorten()
         self._show_failures()
-        if not self.is_ready:
+        if self.plan.ui is not None and self._missing not in ("", self._said_missing):
+            self._said_missing = self._missing
             say(f"Not ready yet: waiting for the {self._missing}. {self.plan.logs} holds what the parts print.")
         for one in [one for one in self.parts if one.state == "running"]:
             if one.part.socket is not None:
