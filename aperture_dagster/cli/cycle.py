@@ -12,6 +12,7 @@ from aperture_dagster.defs.failures import failure_reason
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.dead_runs import end_dead_runs
+from aperture_dagster.instance.runs import REPOSITORY, REPOSITORY_TAG
 from aperture_dagster.settings import Settings
 
 
@@ -102,7 +103,8 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, se
     result = definitions.resolve_job_def(job.name).execute_in_process(
         instance=instance,
         partition_key=request.partition_key,
-        tags=request.tags,
+        # Otherwise the UI would count them as runs of no job.
+        tags=request.tags | {REPOSITORY_TAG: REPOSITORY},
         raise_on_error=False,
         run_config={"loggers": {"console": {}}},
     )
