@@ -87,7 +87,7 @@ def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float
         # Runs of a demo that was killed: without a daemon nobody else ends them.
         end_dead_runs(instance, settings)
         for job in jobs:
-            _run(definitions, instance, job, settings)
+            run_one(definitions, instance, job, settings)
     names = {"media_server": settings.media_server_type}
     requests: Counter[str] = Counter()
     for asset, pool in pools.items():
@@ -96,7 +96,8 @@ def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float
     return {"seconds": progress.seconds, "requests": dict(requests), "rows_written": dict(progress.rows_written)}
 
 
-def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, settings: Settings) -> None:
+def run_one(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, settings: Settings) -> None:
+    """Run a job of the demo. Raises OperatorError: it failed, or nobody takes part."""
     request = job.first_request(instance, settings)
     if request is None:
         raise OperatorError("The server has no user who takes part.")
@@ -104,7 +105,7 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, se
         instance=instance,
         partition_key=request.partition_key,
         # Otherwise the UI would count them as runs of no job.
-        tags=request.tags | {REPOSITORY_TAG: REPOSITORY},
+        tags={**request.tags, REPOSITORY_TAG: REPOSITORY},
         raise_on_error=False,
         run_config={"loggers": {"console": {}}},
     )
