@@ -25,6 +25,7 @@ from aperture_dagster.defs.failures import failure_reason
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.dead_runs import end_dead_runs
+from aperture_dagster.instance.runs import REPOSITORY, REPOSITORY_TAG
 from aperture_dagster.settings import Settings
 from aperture_dagster.wording import counted
 
@@ -143,7 +144,7 @@ def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, floa
         # Runs of a demo that was killed: without a daemon nobody else ends them.
         end_dead_runs(instance, settings)
         for job in jobs:
-            _run(definitions, instance, job, settings)
+            run_one(definitions, instance, job, settings)
     names = {"media_server": settings.media_server_type}
     requests: Counter[str] = Counter()
     for asset, pool in pools.items():
@@ -168,14 +169,16 @@ def captured_logs(handler: logging.Handler) -> Iterator[None]:
         log.propagate = propagate
 
 
-def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, settings: Settings) -> None:
+def run_one(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, settings: Settings) -> None:
+    """Run a job of the demo. Raises OperatorError: it failed, or nobody takes part."""
     request = job.first_request(instance, settings)
     if request is None:
         raise OperatorError("The server has no user who takes part.")
     result = definitions.resolve_job_def(job.name).execute_in_process(
         instance=instance,
         partition_key=request.partition_key,
-        tags=request.tags,
+        # Otherwise the UI would count them as runs of no job.
+        tags={**request.tags, REPOSITORY_TAG: REPOSITORY},
         raise_on_error=False,
         run_config={"loggers": {"console": {}}},
     )

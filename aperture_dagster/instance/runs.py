@@ -13,6 +13,9 @@ UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 # then queues it.
 UNDER_WAY = [status for status in UNFINISHED if status != dg.DagsterRunStatus.NOT_STARTED]
 SCHEDULE_TAG = "dagster/schedule_name"
+# By this tag the UI finds the runs of a job; Dagster adds it to those that it launches itself. The code location is
+# named in workspace.yaml and in `aperture up`.
+REPOSITORY_TAG, REPOSITORY = ".dagster/repository", "__repository__@aperture"
 
 
 def partitions_of_run(run: dg.DagsterRun, partitions: Sequence[str]) -> set[str]:

@@ -1,6 +1,7 @@
 """What is popular in the household."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
@@ -27,8 +28,8 @@ from aperture_dagster.storage.lists import course_of_ranks, read_items
 from aperture_dagster.storage.log_of_plays import note_log_of_plays
 from aperture_dagster.storage.versions import content_version
 
-# Days whose notes a message names; a backfill has the same note for most of its days.
-NAMED_DAYS = 3
+# A backfill has the same note for most of its days, with other figures.
+FIGURES = re.compile(r"\d+")
 
 
 def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
@@ -123,15 +124,17 @@ class _Days:
         self._log_notes()
 
     def _log_notes(self) -> None:
-        """Log each note once, with the days that it is about."""
-        about: dict[tuple[str, bool], list[date]] = {}
+        """Log each kind of note once, as it is about the latest day: those of other days differ only in figures."""
+        about: dict[tuple[str, bool], list[tuple[date, str]]] = {}
         for day, made in self.results.items():
             for media_type, one in made.items():
                 for note in one.notes:
-                    about.setdefault((f"{NOUNS[media_type]}: {note}", one.is_warning), []).append(day)
-        for (note, is_warning), days in about.items():
-            more = f" and {len(days) - NAMED_DAYS} more" if len(days) > NAMED_DAYS else ""
-            where = f" ({', '.join(map(str, days[:NAMED_DAYS]))}{more})" if len(self.results) > 1 else ""
+                    said = f"{NOUNS[media_type]}: {note}"
+                    about.setdefault((FIGURES.sub("", said), one.is_warning), []).append((day, said))
+        for (_, is_warning), notes in about.items():
+            day, note = notes[-1]
+            others = f", and {len(notes) - 1} earlier days likewise" if len(notes) > 1 else ""
+            where = f" ({day}{others})" if len(self.results) > 1 else ""
             self._context.log.log(logging.WARNING if is_warning else logging.INFO, f"{note}{where}")
 
     def metadata(self, day: date, *, with_tables: bool = True) -> dict[str, Any]:
