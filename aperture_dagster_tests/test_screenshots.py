@@ -87,6 +87,21 @@ def test_a_picture_of_an_asset_that_is_not_there_is_skipped(tmp_path: Path, caps
     assert capsys.readouterr().out.count("skipped") == len(of_assets)
 
 
+def test_a_picture_that_cannot_be_taken_is_named_and_the_others_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def take(page: object, picture: Any) -> Image.Image:
+        if picture.name == "asset-graph":
+            raise screenshots.PlaywrightError("Timeout\nCall log")
+        return page_like()
+
+    monkeypatch.setattr(screenshots, "take", take)
+    two = screenshots.PICTURES[:2]
+    assert screenshots.take_pictures(None, {one.asset for one in two}, tmp_path, two) == ["asset-graph"]
+    assert [path.stem for path in tmp_path.iterdir()] == [two[1].name]
+    assert "asset-graph: FAILED: Timeout; its page is /asset-groups" in capsys.readouterr().out
+
+
 def test_the_demo_of_the_pictures_ignores_the_operators_settings(monkeypatch: pytest.MonkeyPatch):
     for name in ("APERTURE_RECOMMENDATIONS_PER_LIST", "APERTURE_TIMEZONE", "aperture_home", "DAGSTER_HOME"):
         monkeypatch.setenv(name, "Europe/Berlin")
