@@ -90,7 +90,7 @@ class Picture:
 def metadata_of(
     asset: str, *rows: str, name: str, partition: str | None = None, most: int = HEIGHT, shows: tuple[str, ...] = ()
 ) -> Picture:
-    """Describe the picture of those of some adjacent rows of an asset's latest metadata, or a partition's, that exist."""
+    """Describe the picture of adjacent rows, as far as they exist, of the latest metadata of an asset or partition."""
     view = f"view=partitions&partition={partition}" if partition else "view=overview"
     named = " or ".join(f"normalize-space()='{row}'" for row in rows)
     return Picture(
