@@ -114,7 +114,7 @@ PICTURES: tuple[Picture, ...] = (
     ),
     metadata_of(
         "household_overview",
-        *("watch_first", "posters", "plays", "top_picks", "taste_by_genre"),
+        *("watch_first", "posters", "plays"),
         name="household",
         most=1100,
         shows=(SHOWN_USER,),
