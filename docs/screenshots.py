@@ -121,7 +121,7 @@ PICTURES: tuple[Picture, ...] = (
     ),
     metadata_of(
         "recommendations",
-        *("films", "recommended_films"),
+        "films",
         name="recommendations",
         partition=SHOWN_USER,
         most=700,
