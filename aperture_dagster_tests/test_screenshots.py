@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from aperture_dagster.build import build_definitions
+from aperture_dagster.settings import Settings
 from aperture_dagster_tests.conftest import PROJECT
 
 SCRIPT = PROJECT / "docs" / "screenshots.py"
@@ -49,6 +51,12 @@ def test_every_picture_of_the_documentation_is_made_by_the_script():
     made = {f"{picture.name}.png" for picture in screenshots.PICTURES}
     assert {path.name for path in (PROJECT / "docs" / "images").iterdir()} <= made
     assert len(made) == len(screenshots.PICTURES)
+
+
+def test_pictures_are_of_assets_that_exist(settings: Settings):
+    assets = {key.to_user_string() for key in build_definitions(settings).resolve_asset_graph().get_all_asset_keys()}
+    named = {picture.asset for picture in screenshots.PICTURES if picture.asset}
+    assert named <= assets
 
 
 def test_a_picture_is_written_with_a_palette_and_once(tmp_path: Path):
@@ -85,6 +93,21 @@ def test_a_picture_of_an_asset_that_is_not_there_is_skipped(tmp_path: Path, caps
     screenshots.take_pictures(NoPage(), set(), tmp_path, of_assets)
     assert not list(tmp_path.iterdir())
     assert capsys.readouterr().out.count("skipped") == len(of_assets)
+
+
+def test_a_picture_that_cannot_be_taken_is_named_and_the_others_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def take(page: object, picture: Any) -> Image.Image:
+        if picture.name == "asset-graph":
+            raise screenshots.PlaywrightError("Timeout\nCall log")
+        return page_like()
+
+    monkeypatch.setattr(screenshots, "take", take)
+    two = screenshots.PICTURES[:2]
+    assert screenshots.take_pictures(None, {one.asset for one in two}, tmp_path, two) == ["asset-graph"]
+    assert [path.stem for path in tmp_path.iterdir()] == [two[1].name]
+    assert "asset-graph: FAILED: Timeout; its page is /asset-groups" in capsys.readouterr().out
 
 
 def test_the_demo_of_the_pictures_ignores_the_operators_settings(monkeypatch: pytest.MonkeyPatch):

@@ -29,6 +29,7 @@ from typing import Any
 import httpx
 from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 IMAGES = Path(__file__).resolve().parent / "images"
 PROJECT = IMAGES.parents[1]
@@ -36,6 +37,7 @@ WIDTH, HEIGHT = 1440, 900
 NAVIGATION = 241
 """Width of Dagster's own menu on the left."""
 SHOWN_USER = "Alma"
+LIST = ("Because you liked",)
 START_SECONDS = 300
 PAGE_SECONDS = 60
 SAME_SHARE = 0.005
@@ -88,16 +90,13 @@ class Picture:
 def metadata_of(
     asset: str, *rows: str, name: str, partition: str | None = None, most: int = HEIGHT, shows: tuple[str, ...] = ()
 ) -> Picture:
-    """Describe the picture of adjacent rows of an asset's latest metadata, or of that of a partition.
-
-    The first row has to be there; others are shown if they are.
-    """
+    """Describe the picture of adjacent rows, as far as they exist, of the latest metadata of an asset or partition."""
     view = f"view=partitions&partition={partition}" if partition else "view=overview"
     named = " or ".join(f"normalize-space()='{row}'" for row in rows)
     return Picture(
         name,
         f"/assets/{asset}?{view}",
-        (rows[0], *shows),
+        shows,
         asset,
         parts=f"xpath=//tr[td[1][{named}]]",
         most=most,
@@ -115,14 +114,27 @@ PICTURES: tuple[Picture, ...] = (
     ),
     metadata_of(
         "household_overview",
-        *("first_titles", "posters", "plays", "top_picks", "taste_by_genre"),
+        *("watch_first", "posters", "plays"),
         name="household",
         most=1100,
         shows=(SHOWN_USER,),
     ),
-    metadata_of("recommendations", "recommended_films", name="recommendations", partition=SHOWN_USER, most=700),
     metadata_of(
-        "recommendation_libraries", "films_posters", "films", name="published-libraries", partition=SHOWN_USER, most=700
+        "recommendations",
+        "films",
+        name="recommendations",
+        partition=SHOWN_USER,
+        most=700,
+        shows=LIST,
+    ),
+    metadata_of(
+        "recommendation_libraries",
+        "films_posters",
+        "films",
+        name="published-libraries",
+        partition=SHOWN_USER,
+        most=700,
+        shows=LIST,
     ),
 )
 
@@ -308,16 +320,23 @@ def nearly_equal(one: Image.Image, other: Image.Image) -> bool:
     return sum(differences[LIKE_A_PALETTE:]) <= SAME_SHARE * one.width * one.height
 
 
-def take_pictures(page: Page, assets: set[str], folder: Path, pictures: Sequence[Picture] = PICTURES) -> None:
-    """Write pictures to a folder, except those of assets that do not exist."""
+def take_pictures(page: Page, assets: set[str], folder: Path, pictures: Sequence[Picture] = PICTURES) -> list[str]:
+    """Write pictures to a folder, except those of assets that do not exist; return what could not be taken."""
+    failed = []
     for picture in pictures:
         if picture.asset is not None and picture.asset not in assets:
             print(f"{picture.name}: skipped, there is no asset {picture.asset}", flush=True)
             continue
         path = folder / f"{picture.name}.png"
-        written = write(take(page, picture), path)
+        try:
+            written = write(take(page, picture), path)
+        except PlaywrightError as error:
+            failed.append(picture.name)
+            print(f"{picture.name}: FAILED: {error.message.splitlines()[0]}; its page is {picture.path}", flush=True)
+            continue
         size = f"{path.stat().st_size / 1000:.0f} kB"
         print(f"{picture.name}: {size}{'' if written else ', as it was'}", flush=True)
+    return failed
 
 
 # Every page
@@ -380,9 +399,11 @@ def main() -> None:
         nodes = ask(address, "{ assetNodes { assetKey { path } partitionKeys } }")["assetNodes"]
         assets = {"/".join(node["assetKey"]["path"]): node["partitionKeys"] for node in nodes}
         page = open_page(browser, address)
-        take_pictures(page, set(assets), IMAGES)
+        failed = take_pictures(page, set(assets), IMAGES)
         if arguments.all is not None:
             look_at_every_page(page, every_page(address, assets), arguments.all)
+    if failed:
+        raise SystemExit(f"Not taken: {', '.join(failed)}. The other pictures are in {IMAGES}.")
 
 
 if __name__ == "__main__":
