@@ -83,7 +83,9 @@ def recommendations(
         metadata = {"dagster/row_count": len(rows)} | _shown(context, shown)
         if not rows or any(row["is_cold"] for row in rows):
             metadata["note"] = "Too little history yet: the list is led by what is well liked in general."
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
+        first = {row["media_type"]: titled(row) for row in shown if row["rank"] == 1}
+        line = {"film": first.get("movie"), "series": first.get("series")}
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line)
 
     yield from for_each_user(context, settings, database, serve)
 
