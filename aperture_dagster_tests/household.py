@@ -187,6 +187,8 @@ def metadata_of(
         if one.asset_key == dg.AssetKey(asset) and (partition is None or one.partition == partition)
     ]
     assert found, f"{asset} was not materialized"
+    # After a run of all users, the asset's page also has an event of no user.
+    found = [one for one in found if one.partition is not None] or found
     shown = {name: getattr(value, "value", value) for name, value in found[-1].metadata.items()}
     # Counters that are 0 are gathered in one entry.
     return shown | dict.fromkeys(filter(None, str(shown.pop(ZEROS, "")).split(", ")), 0)

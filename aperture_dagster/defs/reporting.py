@@ -76,6 +76,11 @@ def poster_row(settings: Settings, titles: Iterable[tuple[str, str | None]]) -> 
     return posters.rstrip()
 
 
+def titled(row: Mapping[str, Any]) -> str:
+    """Return a title with its year, if that is known."""
+    return f"{row['title']} ({row['year']})" if row["year"] else str(row["title"])
+
+
 def score_table(rows: Sequence[Mapping[str, Any]], parts: Iterable[str]) -> dg.MetadataValue:
     """Show of what the scores of a list's first titles are made: a line per part and a column per title, by its rank.
 

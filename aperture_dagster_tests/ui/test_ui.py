@@ -104,7 +104,7 @@ def page(ui: str) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             yield browser.new_context(
-                viewport={"width": 1500, "height": 900}, base_url=ui, timezone_id="UTC"
+                viewport={"width": 1440, "height": 900}, base_url=ui, timezone_id="UTC"
             ).new_page()
         finally:
             browser.close()
@@ -146,7 +146,7 @@ def test_the_asset_graph_shows_the_groups_and_the_assets_of_an_expanded_one(page
 
 def test_a_users_partition_shows_their_list_with_reasons(page: Any) -> None:
     page.goto("/assets/recommendations?view=partitions&partition=Alma")
-    page.get_by_text("recommended_films").first.wait_for(timeout=30_000)
+    page.get_by_text("because", exact=True).first.wait_for(timeout=30_000)
     page.get_by_text("Because you liked").first.wait_for(timeout=20_000)
     _screenshot(page, "recommendations")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table
+from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table, titled
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.suggestions import where_to_stream, why_suggested
 
@@ -43,7 +43,7 @@ def household_lists(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> di
                 {
                     "rank": row["rank"],
                     "poster": poster(settings, row["poster_path"]),
-                    "title": f"{_short(row['title'])} ({row['year']})",
+                    "title": titled({**row, "title": _short(row["title"])}),
                     "would please": ", ".join(row["users"][:3]) + (" …" if len(row["users"]) > 3 else ""),
                     "stream": where_to_stream(row["providers"]),
                 }
@@ -62,7 +62,7 @@ def _described(settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "rank": row["rank"],
         "poster": poster(settings, row["poster_path"]),
-        "title": f"{_short(row['title'])} ({row['year']})",
+        "title": titled({**row, "title": _short(row["title"])}),
         "why": why_suggested(row),
         "stream": where_to_stream(row["providers"]),
     }

@@ -14,7 +14,7 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.pictures import genre_panels, week_columns, weeks_until
-from aperture_dagster.defs.reporting import materialized, poster_row, table
+from aperture_dagster.defs.reporting import materialized, poster_row, table, titled
 from aperture_dagster.defs.taste import recommendations, taste_profiles
 from aperture_dagster.library.people import User
 from aperture_dagster.partitions import USERS
@@ -57,8 +57,8 @@ def household_overview(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
-    """The whole household on one page: what to watch first for each user, plays per week, what everybody likes by
-    genre, and everybody's top five with reasons.
+    """The whole household on one page, one row per user: what to watch first, the top five with reasons, and what they
+    like by genre; with plays per week and the Top Picks.
 
     A view of recommendations, taste_profiles, watch_history and top_picks, without a table of its own. Made every night
     after the lists, and in the day at most once an hour when lists change.
@@ -111,7 +111,7 @@ def _entry(value: Any) -> Any:
 def _first(user: User, lists: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return a user's first film and series."""
     first = {row["media_type"]: row for row in lists if row["user_id"] == user.user_id and row["rank"] == 1}
-    titles = {label: _titled(first.get(media_type)) for media_type, label in (("movie", "film"), ("series", "series"))}
+    titles = {label: _named(first.get(media_type)) for media_type, label in (("movie", "film"), ("series", "series"))}
     return {"user": user.name, **titles}
 
 
@@ -119,7 +119,7 @@ def _top(people: Sequence[User], lists: Sequence[dict[str, Any]]) -> list[dict[s
     """Return the first titles of everybody, with short reasons; fewer of each in a large household."""
     each = max(min(FIRST, SHOWN_ROWS // len(people)), 1)
     return [
-        {"user": user.name, "rank": row["rank"], "title": _titled(row), "like": _like(row["because"])}
+        {"user": user.name, "rank": row["rank"], "title": titled(row), "like": _like(row["because"])}
         for user in people[:SHOWN_ROWS]
         for row in lists
         if row["user_id"] == user.user_id and row["rank"] <= each
@@ -133,16 +133,8 @@ def _like(because: Sequence[str]) -> str:
 def _pick_names(picks: Sequence[dict[str, Any]], rank: int) -> dict[str, Any]:
     """Return the film and the series at a rank of the Top Picks."""
     at_rank = {row["media_type"]: row for row in picks if row["rank"] == rank}
-    return {"rank": rank, "film": _titled(at_rank.get("movie")), "series": _titled(at_rank.get("series"))}
+    return {"rank": rank, "film": _named(at_rank.get("movie")), "series": _named(at_rank.get("series"))}
 
 
-def _titled(row: dict[str, Any] | None) -> str | None:
-    if row is None:
-        return None
-    return f"{row['title']} ({row['year']})" if row["year"] else row["title"]
-
-
-def _version(metadata: dict[str, Any]) -> str:
-    """Return a hash of what the page shows."""
-    shown = {key: value.value if isinstance(value, dg.MetadataValue) else value for key, value in metadata.items()}
-    return hashlib.blake2b(json.dumps(shown, default=str, sort_keys=True).encode(), digest_size=8).hexdigest()
+def _named(row: dict[str, Any] | None) -> str | None:
+    return titled(row) if row is not None else None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPES = ("movie", "series")
 FAVOURITES = 8
+NAMED_GENRES = 3
 
 
 @user_asset(
@@ -88,7 +89,8 @@ def taste_profiles(
             loved=loved,
             neighbours=[(names[one], alike) for one, alike in most_alike(weights, user.user_id) if one in names],
         )
-        return UserOutcome(version, metadata, rows_written=counts.written)
+        line = {"likes most": ", ".join(list(genres)[:NAMED_GENRES]), "liked": sum(one["liked"] for one in profiles)}
+        return UserOutcome(version, metadata, rows_written=counts.written, line=line)
 
     yield from for_each_user(context, settings, database, serve)
 
