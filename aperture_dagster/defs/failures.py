@@ -97,7 +97,7 @@ def failure_cause(event: dg.DagsterEvent) -> str:
 def failure_reason(event: dg.DagsterEvent) -> str:
     """Say in one line why a step failed: the sentence for the operator, or else the unexpected error."""
     described, error = event.step_failure_data.user_failure_data, _innermost_error(event)
-    if error is not None and error.cls_name == INTERRUPTED and not (described and described.description):
+    if is_interruption(error) and not (described and described.description):
         return STOPPED
     reason = (described.description if described else None) or (error.message if error else "unknown")
     return " ".join(str(reason).split())
@@ -105,10 +105,15 @@ def failure_reason(event: dg.DagsterEvent) -> str:
 
 def is_foreseen(event: dg.DagsterEvent) -> bool:
     """Tell whether a step failed in a way that its sentence explains, so that nobody needs a stack trace."""
-    data, error = event.step_failure_data, _innermost_error(event)
-    if error is not None and error.cls_name == INTERRUPTED:
+    data = event.step_failure_data
+    if is_interruption(_innermost_error(event)):
         return True
     return data.user_failure_data is not None and bool(data.user_failure_data.description)
+
+
+def is_interruption(error: Any) -> bool:
+    """Tell whether an error of Dagster says that the process was asked to stop."""
+    return error is not None and error.cls_name == INTERRUPTED
 
 
 def _innermost_error(event: dg.DagsterEvent) -> Any:

@@ -124,7 +124,10 @@ def test_a_stopped_run_says_so_and_what_to_do(terminal: Any):
     (failure,) = (event for event in result.all_events if event.is_step_failure)
     assert failure_reason(failure).startswith("It was stopped, because `aperture up` was")
     assert "start it again" in failure_reason(failure)
-    assert len(lines) == 1 and "Interrupted" not in lines[0] and "Traceback" not in lines[0]
+    assert [re.sub(r"^\S+ \S+ | \(run .*", "", line) for line in lines] == [
+        f"ERROR stopped failed: {failure_reason(failure)}",
+        "ERROR everything was stopped.",
+    ]
 
 
 def test_the_trace_of_a_bug_is_shown_once_and_what_depends_on_it_is_not_named(settings: Settings, terminal: Any):
