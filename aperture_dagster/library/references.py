@@ -152,7 +152,8 @@ def match_users(text: str, users: Sequence[User]) -> list[User]:
     Users who are on the media server win over former ones, and equal names over similar ones.
     """
     text = text.strip()
-    by_id = [user for user in users if _comparable(user.user_id) == _comparable(text)]
+    by_id = [user for user in users if user.user_id == text]
+    by_id = by_id or [user for user in users if _comparable(user.user_id) == _comparable(text)]
     if by_id:
         return by_id
     plain = [user for user in users if text.casefold() in (user.name.casefold(), user.partition_key.casefold())]
