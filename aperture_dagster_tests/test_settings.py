@@ -238,6 +238,10 @@ def test_a_trailing_slash_of_an_address_is_removed(given: str):
     assert load_settings(media_server_url=" ").media_server_url is None
 
 
+def test_the_scheme_of_an_address_may_be_in_capitals():
+    assert load_settings(media_server_url="HTTP://Host:8096/Base").media_server_url == "http://Host:8096/Base"
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -74,6 +74,10 @@ def require_writable(home: Path) -> None:
         probe.unlink()
     except OSError as error:
         why = error.strerror
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FileError(
+                f"The disk of {home} is full ({why}): make room, or set APERTURE_HOME to a folder on another disk."
+            ) from None
         raise FileError(f"{home} cannot be written ({why}): set APERTURE_HOME to a folder that can.") from None
     if is_new and checkout() is None:
         click.echo(f"Created {home}, which holds everything; APERTURE_HOME chooses another folder.", err=True)

@@ -51,7 +51,10 @@ LISTS = "libraries"
 @stand_in_options("world", "users", "server", "home")
 @click.option("--summary", type=click.Path(dir_okay=False), help="Also write the summary to this file, as JSON.")
 def demo(world: str, users: int | None, server: Server, home: str | None, summary: str | None) -> None:
-    """Run everything once on stand-ins, without keys, server or network, and show the results."""
+    """Run everything once on stand-ins, without keys, server or network, and show the results.
+
+    Example: aperture demo --users 3 --server emby
+    """
     if summary and not Path(summary).absolute().parent.is_dir():
         raise click.BadParameter(f"the folder of {summary} does not exist.", param_hint="--summary")
     started = time.monotonic()

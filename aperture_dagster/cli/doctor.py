@@ -1,6 +1,7 @@
 """``aperture doctor``: examine everything that a working system needs, and say what to do about what is wrong."""
 
 import contextlib
+import difflib
 import logging
 import shutil
 import sys
@@ -19,7 +20,9 @@ from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.cli.heartbeats import START, read_parts
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.library.people import participants
+from aperture_dagster.library.people import User, as_listed, participants, users_named
+from aperture_dagster.library.references import nearest_users
+from aperture_dagster.library.status import LEAST_FREE_BYTES
 from aperture_dagster.publishing.forms import choose_form, form_warning
 from aperture_dagster.publishing.paths import PathMap, is_published, root_problems
 from aperture_dagster.resources.clock import Clock
@@ -30,7 +33,7 @@ from aperture_dagster.resources.notifications import Notifier
 from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.resources.seerr import comparable_id
-from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings import Settings, environment_names, load_settings
 from aperture_dagster.settings.places import describe_configuration
 from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.sources.seerr import SEERR, why_not_configured
@@ -43,8 +46,7 @@ from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.people import read_users
-
-LEAST_FREE_BYTES = 1_000_000_000
+from aperture_dagster.wording import listed
 
 State = Literal["ok", "off", "warning", "failed"]
 MARKS: dict[State, tuple[str, str]] = {
@@ -101,12 +103,18 @@ def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator
         try:
             yield from check
         except ServiceNotConfigured as error:
-            yield Finding(what, "off", str(error))
+            yield Finding(what, "failed" if what in _wanted(settings) else "off", str(error))
         except (ServiceError, OSError, OperatorError) as error:
             yield Finding(what, "failed", str(error))
         except Exception as error:
             message = " ".join(f"{type(error).__name__}: {error}".split())
             yield Finding(what, "failed", redact(message, settings.secret_values()))
+
+
+def _wanted(settings: Settings) -> set[str]:
+    """Return what is not just left unconfigured: for these, a missing setting is a mistake."""
+    half_configured = settings.media_server_url is not None or settings.media_server_api_key is not None
+    return {"embedder", *(["media server"] if half_configured else []), *(["publishing"] if settings.publish else [])}
 
 
 def _home(settings: Settings) -> Iterator[Finding]:
@@ -115,12 +123,16 @@ def _home(settings: Settings) -> Iterator[Finding]:
     require_writable(home)
     dagster_home = use_dagster_home(settings, unless_set=True)
     yield Finding("dagster", "ok", f"commands need DAGSTER_HOME={dagster_home}")
-    free = shutil.disk_usage(home).free
+    yield room_on_disk(str(home), shutil.disk_usage(home).free)
+
+
+def room_on_disk(home: str, free: int) -> Finding:
+    """Judge the room on the disk of the home, in bytes."""
     message = f"{home}, {free / 1e9:.1f} GB free"
-    if free < LEAST_FREE_BYTES:
-        yield Finding("home", "warning", f"{message}: make room, or set APERTURE_HOME to a folder on another disk")
-    else:
-        yield Finding("home", "ok", message)
+    if free >= LEAST_FREE_BYTES:
+        return Finding("home", "ok", message)
+    state = "failed" if free < LEAST_FREE_BYTES / 10 else "warning"
+    return Finding("home", state, f"{message}: make room, or set APERTURE_HOME to a folder on another disk")
 
 
 def _database(database: Database) -> Iterator[Finding]:
@@ -159,6 +171,37 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
     names = ", ".join(one.name if one.library_id else f"{one.name} (not scanned yet)" for one in libraries) or "none"
     about = f"{identity.product} {identity.version} {identity.name!r}, {len(users.records)} users, libraries: {names}"
     yield Finding("media server", "ok" if libraries else "warning", "; ".join([about, *describe_route(settings)]))
+    yield from _named_libraries(settings, [one.name for one in libraries])
+    people = {one.user_id: one.name for one in users.records}
+    known: list[User] = []
+    with contextlib.suppress(DatabaseError), database.transaction() as connection:
+        known = read_users(connection)
+    yield from _named_users(settings, as_listed(known, people, people))
+
+
+def _named_libraries(settings: Settings, names: list[str]) -> Iterator[Finding]:
+    """Find libraries in the settings that the server does not have; without a chosen one, films cannot be read."""
+    by_name = {name.casefold(): name for name in names}
+    chosen: tuple[tuple[str, State], ...] = (("libraries", "failed"), ("exclude_libraries", "warning"))
+    for setting, state in chosen:
+        for name in getattr(settings, setting):
+            if name.casefold() not in by_name:
+                near = [by_name[one] for one in difflib.get_close_matches(name.casefold(), by_name, 1)]
+                yield Finding("libraries", state, _unknown(setting, name, "library on the server has", near or names))
+
+
+def _named_users(settings: Settings, users: list[User]) -> Iterator[Finding]:
+    """Find users in the settings whom the server does not have, and who never had that name."""
+    for setting in ("include_users", "exclude_users", "user_emails"):
+        for name, meant in users_named(users, getattr(settings, setting)).items():
+            if not meant:
+                near = [user.name for user in nearest_users(name, users)[:1]]
+                yield Finding("users", "warning", _unknown(setting, name, "user has or had", near))
+
+
+def _unknown(setting: str, name: str, whose: str, near: list[str]) -> str:
+    hint = f"; did you mean {listed([repr(one) for one in near], conjunction='or')}?" if near else ""
+    return f"{environment_names(setting)[0]} names {name!r}, but no {whose} that name{hint}"
 
 
 def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceNotConfigured, ServicePaused, ServiceRefused, ServiceUnavailable
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.errors import DatabaseError, DatabaseInterrupted
 from aperture_dagster.storage.files import FileError
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.wording import counted
@@ -119,7 +119,7 @@ class _Run:
             try:
                 if key not in self._users:
                     raise MissingPrerequisite(f"No user has the partition {key!r}: run sync_users.")
-                self.served[key] = serve(self._users[key])
+                self.served[key] = self._serve(serve, self._users[key])
                 unavailable = 0
             except Exception as error:
                 self.failed[key] = error
@@ -134,6 +134,14 @@ class _Run:
                         )
                     break
             progress.add()
+
+    def _serve(self, serve: Callable[[User], UserOutcome], user: User) -> UserOutcome:
+        try:
+            return serve(user)
+        except DatabaseInterrupted as error:
+            # The next connection waits for the server, or starts it.
+            self._context.log.warning(f"{user.name}: {describe(error, self._settings)} Trying again.")
+            return serve(user)
 
     def record(self, *, only_changed: bool) -> None:
         """Log a materialization with its own data version for each user who was served."""

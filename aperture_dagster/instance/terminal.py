@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import dagster._loggers as loggers
 
-from aperture_dagster.defs.failures import failure_reason, is_foreseen
+from aperture_dagster.defs.failures import failure_reason, is_foreseen, is_interruption
 
 MOMENT = "%Y-%m-%d %H:%M:%S"
 
@@ -36,6 +36,8 @@ class RunFormatter(logging.Formatter):
             data = event.job_failure_data
             if data.first_step_failure_event is not None:
                 return ""
+            if data.error is not None and is_interruption(data.error):
+                return self._line(record, f"{job} was stopped. {run}")
             trace = f"\n{data.error.to_string().rstrip()}" if data.error is not None else ""
             return self._line(record, f"{job} failed: {event.message} {run}{trace}")
         if record.levelno >= logging.ERROR and not event.is_failure:

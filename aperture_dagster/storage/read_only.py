@@ -10,7 +10,7 @@ from sqlalchemy.pool import NullPool
 
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.connection import product_database_url
-from aperture_dagster.storage.errors import DatabaseError, describe_trouble
+from aperture_dagster.storage.errors import DatabaseError, database_error
 from aperture_dagster.storage.queries import execute, read_value
 from aperture_dagster.storage.tables import HEAD_REVISION
 
@@ -40,10 +40,10 @@ def read_only(settings: Settings) -> Iterator[Connection]:
     except DatabaseError:
         raise
     except Exception as error:
-        message = describe_trouble(error)
-        if message is None:
+        described = database_error(error, embedded=settings.database_url is None)
+        if described is None:
             raise
-        raise DatabaseError(message) from None
+        raise described from None
 
 
 def _require_schema(connection: Connection) -> None:

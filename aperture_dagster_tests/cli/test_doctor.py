@@ -13,7 +13,7 @@ import pytest
 from dagster._daemon.types import DaemonHeartbeat
 from pydantic import SecretStr
 
-from aperture_dagster.cli.doctor import Finding, examine
+from aperture_dagster.cli.doctor import Finding, examine, room_on_disk
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -156,3 +156,40 @@ def test_the_next_tick_of_a_schedule_is_shown_while_a_daemon_is_alive(settings: 
 def test_schedules_that_are_switched_off_are_reported_as_off(make_settings: Callable[..., Settings]) -> None:
     finding = _by_name(make_settings(schedules_enabled=False))["sync_movies_schedule"]
     assert finding.state == "off" and "switched off" in finding.message
+
+
+def test_a_half_configured_server_is_a_mistake_and_none_is_not(make_settings: Callable[..., Settings]) -> None:
+    half = [{"media_server_url": "http://films.invalid"}, {"media_server_api_key": "secret-of-mine"}]
+    for given, missing in zip(half, ("APERTURE_MEDIA_SERVER_API_KEY", "APERTURE_MEDIA_SERVER_URL"), strict=True):
+        finding = _by_name(make_settings(**given))["media server"]
+        assert finding.state == "failed" and finding.message.startswith(f"{missing} is not set")
+    assert _by_name(make_settings())["media server"].state == "off"
+
+
+def test_libraries_and_users_that_the_server_does_not_have_are_named_with_the_nearest(
+    serve: Callable[..., Any],
+) -> None:
+    people = [WorldUser("Annabel", is_administrator=True), WorldUser("Cy")]
+    named = {
+        "include_users": ("annabel", "Anabel"),
+        "exclude_users": ("nobody at all",),
+        "user_emails": {"cy": "c@x.y"},
+    }
+    world = World("a home", [], people)
+    with serve(world, libraries=("movies", "Moveis"), exclude_libraries=("Musik",), **named) as (_, settings):
+        findings = [(one.what, one.state, one.message) for one in examine(settings)]
+        assert _by_name(settings)["media server"].state == "ok"
+    about = {what: [(state, text) for one, state, text in findings if one == what] for what in ("libraries", "users")}
+    (chosen, left_out), (included, excluded) = about["libraries"], about["users"]
+    assert chosen[0] == "failed" and "APERTURE_LIBRARIES names 'Moveis'" in chosen[1]
+    assert chosen[1].endswith("did you mean 'Movies'?")
+    assert left_out[0] == "warning" and "APERTURE_EXCLUDE_LIBRARIES names 'Musik'" in left_out[1]
+    assert included[0] == "warning" and included[1].endswith("did you mean 'Annabel'?")
+    assert excluded[0] == "warning" and "APERTURE_EXCLUDE_USERS names 'nobody at all'" in excluded[1]
+
+
+@pytest.mark.parametrize(("free", "state"), [(2_000_000_000, "ok"), (999_999_999, "warning"), (99_999_999, "failed")])
+def test_a_disk_that_runs_full_is_reported_before_it_is(free: int, state: str) -> None:
+    finding = room_on_disk("the home", free)
+    assert finding.state == state
+    assert ("make room" in finding.message) is (state != "ok")
