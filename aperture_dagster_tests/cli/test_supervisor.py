@@ -211,9 +211,16 @@ def test_a_signal_ends_every_part_and_what_the_parts_have_started(start: Start, 
 def test_nohup_keeps_it_running_when_the_terminal_is_closed(start: Start):
     up = start(prefix=["nohup"], daemon="")
     up.process.send_signal(signal.SIGHUP)
-    time.sleep(0.3)
-    assert up.process.poll() is None
+    up.kill("daemon")
+    assert "Stopping" not in up.said
     up.process.send_signal(signal.SIGTERM)
+    assert up.end()[0] == 0
+
+
+def test_a_service_manager_may_signal_all_processes_at_once(start: Start):
+    up = start(server="serves", daemon="")
+    for process in processes_of(up.folder):
+        process.terminate()
     assert up.end()[0] == 0
 
 
