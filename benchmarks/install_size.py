@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -53,6 +54,8 @@ def needed(name: str) -> dict[str, Distribution]:
 def size_mb(package: Distribution) -> float:
     """Return the disk space of a distribution's files in MB, with its compiled modules."""
     paths = {Path(str(package.locate_file(file))).resolve() for file in package.files or ()}
+    # pip lists them only if it has compiled them itself.
+    paths |= {Path(cache_from_source(str(path))) for path in paths if path.suffix == ".py"}
     return sum(path.stat().st_blocks * 512 for path in paths if path.is_file()) / 1e6
 
 
