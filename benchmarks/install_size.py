@@ -3,9 +3,9 @@
     python benchmarks/install_size.py [--fresh]
 
 Adds up the files of this package and of everything that it needs, as they are in this environment. With ``--fresh``,
-which needs a package index, it builds the wheel, installs it into a new environment as `make demo` does, runs a small demo
-there, and measures that environment as a whole. Prints each package above 5 MB with its reason, which is in the table of
-``docs/installation.md``, and the total with the limit.
+which needs a package index, it builds the wheel, installs it into a new environment as `make demo` does, runs a small
+demo there, and measures that environment as a whole. Prints each package above 5 MB with its reason, which is in the
+table of ``docs/installation.md``, and the total with the limit.
 
 Fails if the total is above the limit, or if a large package has no reason there.
 """
