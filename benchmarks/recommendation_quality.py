@@ -40,7 +40,7 @@ from aperture_dagster.ranking.library import Library, library_of
 from aperture_dagster.ranking.popularity import bayesian_average
 from aperture_dagster.ranking.recommend import RankingModel, prepare
 from aperture_dagster.ranking.text import title_text
-from aperture_dagster.resources.embedder import WordLlamaEmbedder
+from aperture_dagster.resources.embedder import StaticEmbedder
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 LIKED = 8.0
@@ -156,7 +156,7 @@ def read_histories(folder: Path) -> pd.DataFrame:
 
 def embed(items: pd.DataFrame) -> NDArray[np.float32]:
     """Return the vectors of the product's text of each title, from the default embedder."""
-    return WordLlamaEmbedder().embed([title_text(row) for row in items.to_dict("records")]).vectors
+    return StaticEmbedder().embed([title_text(row) for row in items.to_dict("records")]).vectors
 
 
 def load(folder: Path, vectors: NDArray[np.float32] | None = None) -> World:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.resources import errors
@@ -16,6 +15,7 @@ from aperture_dagster.resources.client import ServiceClient
 from aperture_dagster.resources.json_text import as_object, expect, one_line
 from aperture_dagster.resources.messages import Answer
 from aperture_dagster.resources.redaction import redact
+from aperture_dagster.resources.static_vectors import DIMENSIONS, StaticVectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from aperture_dagster.settings import Settings
 
 ENDPOINT = "The embeddings endpoint"
-WORDLLAMA_DIMENSIONS = 256
+# Part of the key of the vectors. Change it with the file of the vectors or the rules by which words are split.
+STATIC_MODEL = "static-minilm-1"
 # The longest text in tokens, by a part of the model's name, the most specific first; endpoints refuse longer texts.
 # OpenAI: platform.openai.com/docs/guides/embeddings. The others as served by Ollama: ollama.com/library.
 MODEL_TOKENS = {
@@ -65,7 +66,7 @@ class Embedder(ABC):
 
     @property
     def name(self) -> str:
-        """Provider, model and dimensions, such as ``wordllama-256``."""
+        """Provider, model and dimensions, such as ``static-minilm-1-320``."""
         return f"{self._model_name}-{self.dimensions}"
 
     @property
@@ -89,22 +90,18 @@ class Embedder(ABC):
         """Return the vectors of texts, (texts, dimensions), of any length."""
 
 
-class WordLlamaEmbedder(Embedder):
-    """wordllama: static vectors included in its package, without key or download."""
+class StaticEmbedder(Embedder):
+    """Static vectors of tokens that ship with this package: no key, no download, no compiled library."""
 
     def __init__(self) -> None:
-        super().__init__("wordllama", WORDLLAMA_DIMENSIONS)
-        self._model: Any = None
+        super().__init__(STATIC_MODEL, DIMENSIONS)
+        self._model: StaticVectors | None = None
 
     def _vectors(self, texts: Sequence[str]) -> ArrayLike:
-        # Loaded at first use, which takes about half a second.
+        # Loaded at first use, which takes about a tenth of a second.
         if self._model is None:
-            import wordllama
-
-            self._model = wordllama.WordLlama.load(
-                dim=WORDLLAMA_DIMENSIONS, cache_dir=Path(wordllama.__file__).parent, disable_download=True
-            )
-        return self._model.embed(list(texts))
+            self._model = StaticVectors()
+        return self._model.embed(texts)
 
 
 class FastEmbedEmbedder(Embedder):
@@ -278,4 +275,4 @@ def make_embedder(settings: Settings) -> Embedder:
             attempts=settings.http_attempts,
             first_wait_seconds=settings.http_retry_wait_seconds,
         )
-    return WordLlamaEmbedder()
+    return StaticEmbedder()

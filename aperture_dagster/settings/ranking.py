@@ -57,8 +57,8 @@ MdblistSort = Annotated[str | None, AfterValidator(_check_sort)]
 class EmbedderSettings(SettingsGroup):
     """Embeddings."""
 
-    embedder: Literal["wordllama", "fastembed", "openai"] = "wordllama"
-    """Embedding backend: wordllama (local, ships with the package), fastembed (local transformer, extra
+    embedder: Literal["static", "fastembed", "openai"] = "static"
+    """Embedding backend: static (local, ships with the package), fastembed (local transformer, extra
     `transformer`), openai (any OpenAI-compatible endpoint: OpenAI, Ollama, LM Studio).
     """
     embedder_model: str | None = None

@@ -124,7 +124,7 @@ def test_a_demo_ignores_a_configured_database_whatever_the_case_of_its_name(
     monkeypatch.setenv("APERTURE_EMBEDDER", "openai")
     settings = point_at({}, tmp_path / "demo")
     assert settings.database_url is None
-    assert settings.embedder == "wordllama", "a demo must not cost the operator money"
+    assert settings.embedder == "static", "a demo must not cost the operator money"
     assert settings.home_path == tmp_path / "demo"
 
 

@@ -26,7 +26,7 @@ def test_the_page_shows_what_embedding_this_library_costs(library):
         result = here.home.must("refresh_ai_pricing")
         shown = metadata_of(result, "ai_pricing")
         rows = [record.data for record in shown["costs"].records]
-        assert (rows[0]["model"], rows[0]["usd_per_million"], rows[0]["usd_library"]) == ("wordllama", "0", "0")
+        assert (rows[0]["model"], rows[0]["usd_per_million"], rows[0]["usd_library"]) == ("static", "0", "0")
         assert shown["usd_library"] == 0.0 and "usd_per_month" not in shown
         assert (shown["texts"], "Not known yet" in shown["rate_of_change"]) == (40, True)
         small = next(row for row in rows[1:] if (row["provider"], row["model"]) == ("openai", "text-embedding-3-small"))

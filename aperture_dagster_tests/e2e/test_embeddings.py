@@ -54,7 +54,7 @@ def test_a_model_that_lacks_a_vector_waits_and_the_old_one_stays_in_use(library)
     with library(titles(1, 40), embedder="openai") as here:
         here.home.must("enrich_metadata", assets=["enriched_metadata"])
         old = metadata_of(embed(here), "embeddings")["model_in_use"]
-        other = Household(here.home.settings.model_copy(update={"embedder": "wordllama"}), here.home.instance)
+        other = Household(here.home.settings.model_copy(update={"embedder": "static"}), here.home.instance)
         with losing_rows(here.home, "embeddings", "NEW.work_id = 7"):
             metadata = metadata_of(other.must("generate_embeddings"), "embeddings")
             assert (metadata["embedded"], metadata["missing"], metadata["refused"]) == (40, 1, 0)

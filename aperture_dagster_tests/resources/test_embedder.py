@@ -14,7 +14,7 @@ from aperture_dagster.resources.embedder import (
     MOST_TOKENS,
     USUAL_TOKENS,
     OpenAiEmbedder,
-    WordLlamaEmbedder,
+    StaticEmbedder,
     make_embedder,
     tokens_of,
     truncate,
@@ -28,6 +28,7 @@ from aperture_dagster.resources.errors import (
     ServiceNotConfigured,
     ServiceRefused,
 )
+from aperture_dagster.resources.static_vectors import StaticVectors
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.odd_world import LONG_NAME, ODD_TITLES
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
@@ -50,45 +51,96 @@ def vectors_of(count: int, dimensions: int = 3, **more: Any) -> dict[str, Any]:
     return {"data": [{"index": n, "embedding": row.tolist()} for n, row in enumerate(rows)]} | more
 
 
-# wordllama
+# The built-in model
 
 
 @pytest.fixture(scope="module")
-def wordllama() -> WordLlamaEmbedder:
-    return WordLlamaEmbedder()
+def static() -> StaticEmbedder:
+    return StaticEmbedder()
 
 
-def test_the_local_model_needs_no_network(monkeypatch: pytest.MonkeyPatch):
+def test_the_built_in_model_needs_no_network(monkeypatch: pytest.MonkeyPatch):
     def no_network(*_: Any) -> None:
         raise AssertionError("the local model must not reach for the network")
 
     monkeypatch.setattr(socket.socket, "connect", no_network)
-    vectors = WordLlamaEmbedder().embed(["a heist in the rain"]).vectors
-    assert vectors.shape == (1, 256)
+    vectors = StaticEmbedder().embed(["a heist in the rain"]).vectors
+    assert vectors.shape == (1, 320)
 
 
-def test_vectors_have_length_one_and_are_reproducible(wordllama: WordLlamaEmbedder):
-    texts = [*ODD_TITLES, LONG_NAME * 20, "x"]
-    vectors = wordllama.embed(texts).vectors
-    assert vectors.shape == (len(texts), wordllama.dimensions)
+def test_the_vectors_of_the_built_in_model_never_change_under_the_same_name(static: StaticEmbedder):
+    """Stored vectors would be compared with others: whoever changes the values changes the name."""
+    vectors = static.embed(["Toy Story 2", "Schwarzenegger returns", "Amélie 星际 🚀"]).vectors.astype(np.float64)
+    assert static.name == "static-minilm-1-320"
+    expected = [
+        [-0.04316600039601326, -0.050039999186992645, 0.05220299959182739, 0.06818599998950958],
+        [0.024664999917149544, 0.012168999761343002, 0.0695130005478859, -0.07840000092983246],
+        [0.056046001613140106, 0.11539299786090851, 0.033225998282432556, -0.04141100123524666],
+    ]
+    assert np.allclose(vectors[:, :4], expected, atol=1e-5)
+
+
+def test_vectors_have_length_one_and_are_reproducible(static: StaticEmbedder):
+    texts = [*(title for title in ODD_TITLES if title.strip()), LONG_NAME * 20, "x"]
+    vectors = static.embed(texts).vectors
+    assert vectors.shape == (len(texts), static.dimensions)
     assert vectors.dtype == np.float32
-    lengths = np.linalg.norm(vectors, axis=1)
-    assert np.isfinite(vectors).all()
-    assert np.all((np.abs(lengths - 1) < 1e-3) | (lengths == 0))
-    assert np.allclose(vectors, wordllama.embed(texts).vectors, atol=1e-6)
-    # In whatever company a text is, its vector is the same.
-    assert np.allclose(vectors[3], wordllama.embed([texts[3]]).vectors[0], atol=1e-4)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    # In whatever company and order a text is, its vector is the same to the last bit.
+    alone = [static.embed([text]).vectors[0] for text in reversed(texts)]
+    assert np.array_equal(vectors, np.array(alone[::-1]))
+    many = static.embed([*(f"Film {number} of many" for number in range(300)), *texts]).vectors
+    assert np.array_equal(vectors, many[300:])
 
 
-def test_similar_texts_have_similar_vectors(wordllama: WordLlamaEmbedder):
-    heist, robbery, garden = wordllama.embed(
+def test_similar_texts_have_similar_vectors(static: StaticEmbedder):
+    heist, robbery, garden = static.embed(
         ["Thieves plan a bank heist.", "Robbers prepare to rob a bank.", "A gardener grows roses in spring."]
     ).vectors
-    assert heist @ robbery > heist @ garden + 0.1
+    assert heist @ robbery > heist @ garden + 0.25
 
 
-def test_no_texts_give_no_vectors(wordllama: WordLlamaEmbedder):
-    assert wordllama.embed([]).vectors.shape == (0, 256)
+def test_rare_words_count_more_than_common_ones(static: StaticEmbedder):
+    name, common, other = static.embed(["the heist of the year", "the man of the year", "a heist"]).vectors
+    assert name @ other > name @ common
+
+
+def test_case_and_accents_make_no_difference(static: StaticEmbedder):
+    one, two = static.embed(["Le Fabuleux Destin d'Amélie Poulain", "LE FABULEUX DESTIN D'AMELIE POULAIN"]).vectors
+    assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("one", "similar", "other"),
+    [
+        ("星际穿越", "星际迷航", "霸王别姬"),
+        ("🚀🌕", "🌕 🚀 👽", "🐟🎣"),
+        ("Gxzqwvertzuiop", "gxzqwvertzuiop!", "Hxzqwvertzuiop"),
+        ("Эксперименты 👾", "эксперименты", "Сталкер"),
+    ],
+)
+def test_texts_in_any_script_have_vectors_that_tell_them_apart(static: StaticEmbedder, one, similar, other):
+    first, near, far = static.embed([one, similar, other]).vectors
+    assert np.linalg.norm(first) == pytest.approx(1, abs=1e-3)
+    assert first @ near > 0.3 and first @ near > first @ far + 0.2
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "word " * 20_000, "星" * 33_000, "Amélie, " * 12_000, "\ud800 \x00"])
+def test_long_and_broken_texts_are_embedded(static: StaticEmbedder, text: str):
+    assert np.linalg.norm(static.embed([text]).vectors[0]) == pytest.approx(1, abs=1e-3)
+
+
+def test_words_are_split_into_the_longest_pieces_from_the_start():
+    model = StaticVectors()
+    whole, pieces = model.embed(["unaffable", "dogs"]), model._pieces
+    assert whole.shape == (2, 320)
+    assert len(pieces("dogs")) == 1 < len(pieces("unaffable"))
+    assert pieces("x" * 101) == () == pieces("☃"), "too long, and in no vocabulary"
+
+
+def test_empty_texts_have_zero_vectors_and_no_texts_none(static: StaticEmbedder):
+    assert not static.embed(["", " \n"]).vectors.any()
+    assert static.embed([]).vectors.shape == (0, 320)
 
 
 def test_a_zero_vector_stays_zero():
@@ -273,7 +325,7 @@ def test_no_key_is_sent_to_a_local_endpoint(scripted: Scripted):
 
 
 def test_the_settings_select_the_embedder(scripted: Scripted):
-    assert make_embedder(load_settings()).name == "wordllama-256"
+    assert make_embedder(load_settings()).name == "static-minilm-1-320"
     scripted.say(Answer("", 500), Answer(vectors_of(1)))
     settings = load_settings(
         embedder="openai",

@@ -241,7 +241,7 @@ def test_the_configured_model_has_the_price_of_its_provider(home):
         assert "APERTURE_EMBEDDER_PRICE" in unknown.why
         own = here.configured(embedder_url="https://llm.example.org/v1", embedder_price=Decimal("0.5"))
         assert own.price == Decimal("0.5")
-        for embedder in ("wordllama", "fastembed"):
+        for embedder in ("static", "fastembed"):
             assert here.configured(embedder=embedder).price == 0
 
 
