@@ -157,15 +157,12 @@ def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, floa
 def captured_logs(handler: logging.Handler) -> Iterator[None]:
     """Send what the package logs outside of Dagster to ``handler`` only: warnings and worse."""
     log = logging.getLogger("aperture_dagster")
-    level, propagate = log.level, log.propagate
-    log.setLevel(logging.WARNING)
-    log.propagate = False
+    propagate, log.propagate = log.propagate, False
     log.addHandler(handler)
     try:
         yield
     finally:
         log.removeHandler(handler)
-        log.setLevel(level)
         log.propagate = propagate
 
 

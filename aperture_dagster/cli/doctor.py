@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import click
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors, require_writable
 from aperture_dagster.cli.heartbeats import START, read_parts
+from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.library.people import User, as_listed, participants, users_named
@@ -48,6 +47,9 @@ from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.wording import listed
 
+NAMES = 12
+"""Columns of the names of what is examined."""
+
 State = Literal["ok", "off", "warning", "failed"]
 MARKS: dict[State, tuple[str, str]] = {
     "ok": ("✓", "green"),
@@ -73,10 +75,11 @@ def doctor() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with operator_errors():
         findings = list(examine(load_settings()))
-    table = Table(show_header=False, box=None, padding=(0, 1))
+    console = Terminal()
     for finding in findings:
-        table.add_row(Text(*MARKS[finding.state]), Text(finding.what), Text(finding.message))
-    Console().print(table)
+        # Two spaces at least: names of schedules are long, those of all others short.
+        start = Text.assemble(" ", MARKS[finding.state], f"  {finding.what:<{NAMES}}  ")
+        console.print_hanging(start + Text(finding.message), hang=NAMES + 6)
     sys.exit(any(finding.state == "failed" for finding in findings))
 
 

@@ -62,14 +62,11 @@ class Terminal(Console):
 
 def _wrapped(text: Text, first: int, rest: int) -> list[Text]:
     """Break text between words into lines that fit, with their styles; ``first`` and ``rest`` are their widths."""
-    starts, width, used, position = [0], max(first, 1), 0, 0
+    starts, position = [0], 0
     for word in text.plain.split(" "):
-        length = cell_len(word)
-        if used and used + 1 + length > width:
+        width = max(rest if len(starts) > 1 else first, 1)
+        if position > starts[-1] and cell_len(text.plain[starts[-1] : position + len(word)]) > width:
             starts.append(position)
-            width, used = max(rest, 1), length
-        else:
-            used += length + (1 if used else 0)
         position += len(word) + 1
     ends = [*(start - 1 for start in starts[1:]), len(text.plain)]
     return [text[start:end] for start, end in zip(starts, ends, strict=True)]

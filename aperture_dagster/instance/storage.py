@@ -32,7 +32,7 @@ from aperture_dagster.instance.dead_runs import (
     unlock_run,
 )
 from aperture_dagster.instance.pools import create_missing_pools
-from aperture_dagster.instance.terminal import log_runs_in_lines
+from aperture_dagster.instance.terminal import log_foreseen_errors_once, log_runs_in_lines
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage.connection import dagster_database_url, refuse_shared_database
 from aperture_dagster.storage.embedded import restart_on_connect
@@ -158,6 +158,7 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
             OperatorError: the settings or the database cannot be used.
         """
         settings = _prepare()
+        log_foreseen_errors_once()
         refuse_shared_database(settings)
         url = dagster_database_url(settings)
         if not all_runs_are_local(settings):

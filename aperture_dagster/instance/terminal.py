@@ -1,17 +1,22 @@
-"""What runs write to the terminal: a line for each message of a step, and one line for what failed.
+"""What runs and Dagster's services write to the terminal: lines, and a stack trace only for what nobody foresaw.
 
-Dagster's own logger prints the stack trace of a failure twice, with that of every expected one, such as a service that
-is down. The traces are on the pages of the runs.
+Dagster's own logger prints the stack trace of each failure twice, even that of an expected one, such as a service that
+is down; the traces are on the pages of the runs. Its daemon prints one for each of its loops and attempts: a full disk
+would fill the terminal as well.
 """
 
 import logging
+import re
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import dagster as dg
 import dagster._loggers as loggers
 
 from aperture_dagster.defs.failures import failure_reason, is_foreseen, is_interruption
+from aperture_dagster.errors import OperatorError
 
 MOMENT = "%Y-%m-%d %H:%M:%S"
 
@@ -70,9 +75,59 @@ def terminal_logger(context: dg.InitLoggerContext) -> logging.Logger:
     return logger
 
 
+class ForeseenErrors(logging.Filter):
+    """Shorten what Dagster logs about an error of ours to its sentence, and drop it while it repeats.
+
+    The sentence says what is wrong and what to do, so the stack trace adds nothing. Figures, such as the names of the
+    database's files, do not make it another one.
+    """
+
+    REPEAT_SECONDS = 600.0
+    SERIALIZED = re.compile(r"\baperture_dagster\.[\w.]+: (.+)")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._shown: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the message of a record; False if the same was shown lately."""
+        sentence = self._sentence(record)
+        if sentence is None:
+            return True
+        kind, now = re.sub(r"[0-9]+(_\w+)?", "", sentence), self._clock()
+        if now - self._shown.get(kind, -self.REPEAT_SECONDS) < self.REPEAT_SECONDS:
+            return False
+        self._shown[kind] = now
+        record.msg, record.args = f"{sentence} (Shown once in ten minutes.)", ()
+        record.exc_info = record.exc_text = None
+        return True
+
+    def _sentence(self, record: logging.LogRecord) -> str | None:
+        error = record.exc_info[1] if record.exc_info else None
+        while error is not None and not isinstance(error, OperatorError):
+            error = error.__cause__ or error.__context__
+        if error is not None:
+            return " ".join(str(error).split())
+        # Dagster also logs errors as texts that it has made of them.
+        message = record.getMessage()
+        found = self.SERIALIZED.search(message) if "Stack Trace:" in message else None
+        return found[1].strip() if found else None
+
+
 def log_runs_in_lines() -> None:
     """Make runs without a logger of their own, which are all but those of the demo, use :func:`terminal_logger`.
 
     Dagster has no public way: a logger of the definitions is used only by runs whose configuration names it.
     """
     loggers.colored_console_logger = terminal_logger
+
+
+def log_foreseen_errors_once() -> None:
+    """Attach :class:`ForeseenErrors` to what this process writes; Dagster's services have set up their logs before."""
+    handlers = [handler for name in ("", "dagster") for handler in logging.getLogger(name).handlers]
+    shared = next((one for handler in handlers for one in handler.filters if isinstance(one, ForeseenErrors)), None)
+    shared = shared or ForeseenErrors()
+    for handler in handlers:
+        if shared not in handler.filters:
+            handler.addFilter(shared)

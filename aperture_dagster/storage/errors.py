@@ -32,6 +32,9 @@ def describe_connection_error(
     error: BaseException, setting: str = "APERTURE_DATABASE_URL", *, embedded: bool = False
 ) -> str:
     """Describe a failed connection in one sentence, without the URL, which holds the password."""
+    # A server on a full disk starts no session.
+    if is_full_disk(error):
+        return describe_full_disk(error)
     if embedded:
         return (
             f"The embedded database in APERTURE_HOME cannot be reached or used: {describe_reason(error)}. "

@@ -148,6 +148,16 @@ def test_a_terminal_that_knows_no_control_sequences_gets_none(monkeypatch: pytes
     assert "\x1b" not in _in_terminal(80).raw
 
 
+@pytest.mark.parametrize("width", range(12, 60, 3))
+def test_a_line_is_broken_between_words_wherever_its_spaces_are(width: int):
+    words = ["✓", "", "home", "", "", "a", "folder,", "", "with", "千と千尋", "in", "it,", "", "", "and", "so", "on"]
+    with terminal(width) as (file, screen):
+        Terminal(file).print_hanging(" " + " ".join(words), hang=4)
+    assert not screen.wrapped
+    assert " ".join(screen.lines).split() == " ".join(words).split()
+    assert all(line.startswith("    ") for line in screen.lines[1:] if line)
+
+
 @pytest.mark.e2e
 def test_a_whole_demo_in_a_terminal_breaks_no_word_and_leaves_nothing_of_the_progress_line(tmp_path: Path):
     home = tmp_path / "home"

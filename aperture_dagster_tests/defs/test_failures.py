@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from aperture_dagster.defs.failures import failure_reason, operator_errors
-from aperture_dagster.instance.terminal import RunFormatter, TerminalHandler
+from aperture_dagster.instance.terminal import ForeseenErrors, RunFormatter, TerminalHandler, log_foreseen_errors_once
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseError, DatabaseInterrupted, database_error
@@ -94,6 +94,7 @@ def test_a_database_that_stays_away_fails_with_what_is_kept(settings: Settings, 
     [
         ("consuming input failed: server closed the connection unexpectedly", True),
         ("the connection is lost", True),
+        ("connection failed: FATAL:  could not write init file: No space left on device", False),
         ("connection failed: connection to server failed: FATAL:  the database system is starting up", True),
         ('connection failed: connection to server at "127.0.0.1", port 9 failed: Connection refused', False),
         ("connection failed: FATAL:  password authentication failed for user", False),
@@ -155,3 +156,47 @@ def test_messages_of_steps_are_lines_with_their_step(terminal: Any):
     logger, lines = terminal
     assert _run([talkative], logger).success
     assert [re.sub(r"^\S+ \S+ ", "", line) for line in lines] == ["talkative: Done: 1 row.", "WARNING talkative: slow"]
+
+
+def _record(message: str, error: BaseException | None = None) -> logging.LogRecord:
+    exc_info = (type(error), error, error.__traceback__) if error is not None else None
+    return logging.LogRecord("dagster.daemon", logging.ERROR, "", 0, message, (), exc_info)
+
+
+def test_a_full_disk_is_one_sentence_in_all_loops_of_the_daemon_together():
+    moment = [0.0]
+    foreseen = ForeseenErrors(clock=lambda: moment[0])
+    full = 'The disk of the database is full: could not extend file "base/17821/{}". Free some space.'
+    wrapped = RuntimeError("in a loop")
+    wrapped.__cause__ = DatabaseError(full.format(17964))
+    first = _record("AssetDaemon caught an error", wrapped)
+    assert foreseen.filter(first)
+    assert first.getMessage().startswith("The disk of the database is full") and first.exc_info is None
+    sentence = f"aperture_dagster.storage.errors.DatabaseError: {full.format('18085_fsm')}"
+    text = f"Caught error:\n{sentence}\n\nStack Trace:\n  File"
+    assert not foreseen.filter(_record(text)), "the same, as a text and about another file"
+    assert foreseen.filter(_record("x", DatabaseError("The database cannot be reached."))), "another problem"
+    moment[0] = 601.0
+    again = _record(text)
+    assert foreseen.filter(again) and "Stack Trace" not in again.getMessage()
+    bug = _record("A loop caught an error", LookupError("a bug"))
+    assert foreseen.filter(bug) and foreseen.filter(bug) and bug.exc_info is not None
+
+
+def test_the_logs_of_a_process_share_one_memory_of_what_was_shown():
+    root, ours = logging.getLogger(), logging.getLogger("dagster")
+    handlers = [logging.NullHandler(), logging.NullHandler()]
+    root.addHandler(handlers[0])
+    ours.addHandler(handlers[1])
+    before = {id(handler): list(handler.filters) for one in (root, ours) for handler in one.handlers}
+    try:
+        log_foreseen_errors_once()
+        log_foreseen_errors_once()
+        assert [len(handler.filters) for handler in handlers] == [1, 1]
+        assert handlers[0].filters == handlers[1].filters
+    finally:
+        for one in (root, ours):
+            for handler in one.handlers:
+                handler.filters[:] = before[id(handler)]
+        root.removeHandler(handlers[0])
+        ours.removeHandler(handlers[1])
