@@ -27,7 +27,8 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, job: str) -> dg.AssetChecks
     @daily_check(
         asset=asset,
         name="is_fresh_for_every_user",
-        description="It was made for every user who takes part since the last night but one.",
+        description=f"It was made for every user who takes part in the last night or the one before. If not, the named "
+        f"users see an old state: the last run of {job} says why.",
     )
     def check(
         context: dg.AssetCheckExecutionContext,

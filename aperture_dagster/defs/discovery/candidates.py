@@ -74,11 +74,11 @@ def discovery_candidates(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> Iterator[dg.MaterializeResult]:
-    """What each user may like of what is not in the library, 50 titles per user and media type, with the parts of the
-    score, the liked titles that explain each, and where it streams.
+    """What each user may like that the library lacks, 50 titles per user and media type, each with the reason, where it
+    streams, and the parts of its score.
 
     Nothing owned, watched, rated, dismissed or requested; nothing above the user's parental limit; only what can be
-    watched at home. Replaced whole, in one transaction.
+    watched at home. Made every night from discovery_pool; replaced whole, in one transaction.
     """
     with operator_errors(context, settings):
         with database.transaction() as connection:

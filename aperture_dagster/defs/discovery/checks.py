@@ -30,7 +30,8 @@ REMEDY = "run the job generate_discovery_suggestions; the page of discovery_cand
 # All look at all users, so they do not belong to a run that serves one; and they run when some users failed.
 @daily_check(
     asset=discovery_candidates,
-    description="Nothing is suggested that is in the library, or that its user watched, rated, dismissed or requested.",
+    description="Nothing is suggested that is in the library, or that its user watched, rated, dismissed or requested. "
+    "If something is, run the job generate_discovery_suggestions.",
 )
 def hold_nothing_known(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
@@ -43,7 +44,11 @@ def hold_nothing_known(
     return warn_unless(not found, problem if found else "", metadata)
 
 
-@daily_check(asset=discovery_candidates, description="Nobody is suggested anything above their parental limit.")
+@daily_check(
+    asset=discovery_candidates,
+    description="Nobody is suggested anything above their parental limit, or with a tag that is blocked for them. If "
+    "somebody is, run the job generate_discovery_suggestions.",
+)
 def stay_within_parental_limits(
     context: dg.AssetCheckExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -75,7 +80,8 @@ def stay_within_parental_limits(
 
 @daily_check(
     asset=discovery_candidates,
-    description="Every user who takes part has suggestions of films and of series, as far as the library has any.",
+    description="Every user who takes part has suggestions of films and of series, as far as the library has any. If "
+    "not, the page of discovery_candidates says what was left out, and why.",
 )
 def exist_for_every_user(
     context: dg.AssetCheckExecutionContext,
@@ -115,7 +121,11 @@ def _user_ids(context: dg.AssetCheckExecutionContext, connection: Any) -> list[s
     return [user.user_id for user in found.values()]
 
 
-@daily_check(asset=discovery_pool, description="Every title of the pool with details has a vector.")
+@daily_check(
+    asset=discovery_pool,
+    description="Every title of the pool with details has a vector; similarity is blind to the others. Materialize "
+    "discovery_pool again.",
+)
 def have_vectors(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Warn of titles without a vector of the model in use: similarity is blind to them."""
     with database.transaction() as connection:

@@ -30,9 +30,9 @@ from aperture_dagster.storage.versions import content_version
 def household_candidates(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
 ) -> dg.MaterializeResult:
-    """What would please most people of the household of what is not in the library, one row per title.
+    """What to add to the library to please most people of the household, one row per title, with whom it would please.
 
-    Made from the suggestions of all users who take part.
+    Made from the suggestions of all users who take part, whenever they change.
     """
     from aperture_dagster.ranking.discovery import household
 

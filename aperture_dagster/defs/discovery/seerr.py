@@ -94,7 +94,11 @@ def seerr_requests(
         yield from for_each_user(context, settings, database, serve)
 
 
-@daily_check(asset=seerr_requests, description="Seerr answered every request, and passed on what was approved.")
+@daily_check(
+    asset=seerr_requests,
+    description="Seerr answered every request within a day, passed on what was approved, and noted it for the right "
+    "user. If not, the description of the result says which command or setting helps.",
+)
 def were_answered(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:

@@ -29,7 +29,8 @@ def covers_the_library(source: TitleSource) -> dg.AssetChecksDefinition:
     """Return a check that warns of failed requests and, if the source knows every id, of titles without one."""
     knows_every_id = source.asks_by == "any_known"
     description = f"At most 10 % of the requests to {source.label} failed"
-    description += "; at most 10 % of the titles have no id that it knows." if knows_every_id else "."
+    description += ", and at most 10 % of the titles have no id that it knows" if knows_every_id else ""
+    description += ". What failed is asked again with growing pauses; the page of the asset says what and why."
 
     @daily_check(asset=source.table, name="covers_the_library", description=description)
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
@@ -54,7 +55,8 @@ def is_fresh(source: TitleSource) -> dg.AssetChecksDefinition:
     @daily_check(
         asset=source.table,
         name="is_fresh",
-        description=f"At most 10 % of {source.label}'s answers are overdue by more than {GRACE_DAYS} days.",
+        description=f"At most 10 % of {source.label}'s answers are overdue by more than {GRACE_DAYS} days. If more "
+        "are, the job does not keep up: look at its quota, and at the last runs.",
     )
     def check(database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
@@ -73,7 +75,8 @@ def has_values_in_range(source: TitleSource) -> dg.AssetChecksDefinition:
     @daily_check(
         asset=source.table,
         name="has_values_in_range",
-        description=f"{source.label}'s numbers lie within the ranges of their scales.",
+        description=f"{source.label}'s numbers lie within the ranges of their scales. If not, the service has changed "
+        "a scale, and lists may be ranked wrongly: please report it.",
     )
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
@@ -89,7 +92,11 @@ def has_values_in_range(source: TitleSource) -> dg.AssetChecksDefinition:
     return check
 
 
-@daily_check(asset=studio_logos, description="At most 10 % of the logos failed, and no stored one lost its file.")
+@daily_check(
+    asset=studio_logos,
+    description="At most 10 % of the logos failed, and no stored one lost its file. Both are downloaded again by the "
+    "next run of enrich_studio_logos.",
+)
 def has_its_files(settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Warn of logos that failed, and of files that are gone; both are fetched again."""
     folder = settings.home_path / "logos"
@@ -104,7 +111,12 @@ def has_its_files(settings: dg.ResourceParam[Settings], database: dg.ResourcePar
     )
 
 
-@dg.asset_check(asset=enriched_metadata, blocking=True, description="Every title of the library is in the merged view.")
+@dg.asset_check(
+    asset=enriched_metadata,
+    blocking=True,
+    description="Every title of the library is in the merged view; one that is missing could not be recommended. "
+    "Materialize enriched_metadata again. Until it passes, nothing downstream is made.",
+)
 def has_every_title(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Fail when a title of the library is missing: it could be neither embedded nor recommended."""
     with database.transaction() as connection:
@@ -117,7 +129,11 @@ def has_every_title(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult
 
 
 # A check on the view, because the checks of a source do not run while it fails.
-@daily_check(asset=enriched_metadata, description="No source that has a key has failed for more than a day.")
+@daily_check(
+    asset=enriched_metadata,
+    description="No source that has a key has failed for more than a day. If one has, its facts grow old: check its "
+    "key and whether it can be reached (aperture doctor).",
+)
 def has_sources_that_answer(
     services: dg.ResourceParam[Services], database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:

@@ -37,7 +37,8 @@ def studio_logos(
     """The logo of each company and network behind the library's titles, one row per studio, with its file in the
     folder `logos` of `APERTURE_HOME`.
 
-    Each logo is downloaded once, and kept only if its content is an image.
+    From TMDb, when its metadata names a new one. Each logo is downloaded once, and kept only if its content is an
+    image. Skipped without a TMDb key.
     """
     service, folder = services.get(TMDB_IMAGES), settings.home_path / "logos"
     if not service.configured:

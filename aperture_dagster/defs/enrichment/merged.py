@@ -30,10 +30,11 @@ SAMPLED = ["title", "year", "vote_average", "imdb_rating", "rotten_tomatoes"]
 def enriched_metadata(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
 ) -> dg.MaterializeResult:
-    """The merged view of each title in the library, one row per work.
+    """All that is known about each title in the library, one row per work, merged from the media server, TMDb, OMDb and
+    MDBList.
 
-    For every column the sources are asked in a stated order, and the view records which source each value came from.
-    Only rows that differ are written.
+    For every column the sources are asked in a stated order, and each value is stored with its source. Made after each
+    of them, and only rows that differ are written.
     """
     plan = merge_plan()
     with operator_errors(context, settings), database.transaction() as connection:

@@ -84,7 +84,11 @@ def _row(backup: Backup) -> dict[str, object]:
     }
 
 
-@dg.asset_check(asset=database_backup, description="The new backup was restored and equals the database.")
+@dg.asset_check(
+    asset=database_backup,
+    description="The new backup was restored and equals the database. If not, it is kept but not counted on, and no "
+    "older one is deleted: see what is missing in the result.",
+)
 def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     """Warn if the newest backup could not be proven, and say what is missing."""
     backups = read_backups(backup_folder(settings)).kept
@@ -93,7 +97,11 @@ def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     return warn_unless(not found, found, {"unproven": sum(not one.is_proven for one in backups)})
 
 
-@daily_check(asset=database_backup, description="There is a proven backup from the last two days.")
+@daily_check(
+    asset=database_backup,
+    description="There is a proven backup from the last two days. If not, look at the last run of database_backup, and "
+    "run `aperture backup`.",
+)
 def is_recent_and_proven(settings: dg.ResourceParam[Settings], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
     """Warn if the newest proven backup is old, or its file is not what it was."""
     kept = read_backups(backup_folder(settings)).kept

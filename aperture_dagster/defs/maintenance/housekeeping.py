@@ -99,7 +99,11 @@ def _report(freed: list[Freed], sizes: dict[str, int]) -> dict[str, Any]:
     }
 
 
-@dg.asset_check(asset=housekeeping, description="Both databases together are below APERTURE_DATABASES_LIMIT_MB.")
+@dg.asset_check(
+    asset=housekeeping,
+    description="Both databases together are below APERTURE_DATABASES_LIMIT_MB. If not, the result says which settings "
+    "make them smaller.",
+)
 def databases_have_their_size(
     context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> dg.AssetCheckResult:

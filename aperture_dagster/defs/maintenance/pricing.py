@@ -117,7 +117,11 @@ def ai_pricing(
     return materialized(context, metadata, version=version)
 
 
-@dg.asset_check(asset=ai_pricing, description="The price of the configured embedding model is known, or it is local.")
+@dg.asset_check(
+    asset=ai_pricing,
+    description="The price of the configured embedding model is known, or it runs on this machine. If not, set "
+    "APERTURE_EMBEDDER_PRICE.",
+)
 def knows_the_configured_model(
     settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
@@ -128,7 +132,11 @@ def knows_the_configured_model(
     return warn_unless(not found, found, metadata)
 
 
-@dg.asset_check(asset=ai_pricing, description="The listed price of the configured model is not disputed.")
+@dg.asset_check(
+    asset=ai_pricing,
+    description="The listed price of the configured model is believed. If not, the last one that was stays in use "
+    "until you set APERTURE_EMBEDDER_PRICE.",
+)
 def has_undisputed_prices(
     settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
@@ -148,7 +156,10 @@ def has_undisputed_prices(
     return warn_unless(not found, found, {"disputed": len(disputes), "disputes": shown})
 
 
-@dg.asset_check(asset=ai_pricing, description="The price list was read the last time, unless it is switched off.")
+@dg.asset_check(
+    asset=ai_pricing,
+    description="The price list was read the last time, unless it is switched off. If not, prices stay as they were.",
+)
 def has_read_the_price_list(
     settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:

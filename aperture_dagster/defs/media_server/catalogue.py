@@ -225,20 +225,22 @@ def _report(
 movies = catalogue_asset(
     "movies",
     "movie",
-    description="Every film item of the media server, one row each; copies of one film share a work.\n\n"
-    "Read whole every time, written only where something changed. A film that is gone gets a tombstone, unless too "
-    "much of a library vanished at once.",
+    description="The films of the media server, one row each; copies of one film share a work.\n\n"
+    "Read whole from the server every night, written only where something changed. A film that is gone is kept "
+    "with a tombstone; if too much of a library vanished at once, nothing is removed and the run says so.",
 )
 series = catalogue_asset(
     "series",
     "series",
-    description="Every series item of the media server, one row each; copies of one series share a work.\n\n"
-    "Read whole every time, written only where something changed.",
+    description="The series of the media server, one row each; copies of one series share a work.\n\n"
+    "Read whole from the server every night, written only where something changed. Their episodes are an asset "
+    "of their own.",
 )
 episodes = catalogue_asset(
     "episodes",
     "episode",
-    description="Every episode item of the media server, one row each, below its series.\n\n"
-    "Read whole every time, written only where something changed.",
+    description="The episodes of all series on the media server, one row each.\n\n"
+    "Read whole from the server every night, after the series, written only where something changed. They say "
+    "who has watched how much of a series, and what comes next.",
     deps=[series],
 )

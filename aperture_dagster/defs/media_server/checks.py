@@ -23,7 +23,8 @@ def _is_not_empty(asset: dg.AssetsDefinition, name: str, what: str, media_type: 
     @dg.asset_check(
         asset=asset,
         name="is_not_empty",
-        description=f"The catalogue holds {what}, or the server has no library of them.",
+        description=f"The catalogue holds {what}, unless the server has no library of them. If not, nothing can be "
+        "recommended: look whether the API key may see all libraries, and at APERTURE_LIBRARIES.",
     )
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
@@ -39,7 +40,8 @@ def _is_readable(asset: dg.AssetsDefinition, what: str) -> dg.AssetChecksDefinit
     @dg.asset_check(
         asset=asset,
         name="is_readable",
-        description=f"The server's answers about {what} could be read: at most {TOLERATED:.0%} could not.",
+        description=f"At most {TOLERATED:.0%} of the {what} that the server lists could not be read. Those keep what "
+        "was known of them; the page of the asset names them with reasons.",
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         counts = latest_numbers(context.instance, asset.key, ["listed", "unreadable"])
@@ -51,7 +53,9 @@ def _is_readable(asset: dg.AssetsDefinition, what: str) -> dg.AssetChecksDefinit
 
 
 @dg.asset_check(
-    asset=movies, description="Films have ids of other services, without which nothing is found about them."
+    asset=movies,
+    description="At most a tenth of the titles lack an id of TMDb, IMDb or TVDb, without which nothing is found about "
+    "them. Let the media server identify the examples.",
 )
 def have_provider_ids(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Warn when more than a tenth of the films have no id that another service knows."""
@@ -65,7 +69,11 @@ def have_provider_ids(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
 
 
 # It looks at all users, so it does not belong to a run that serves one; and it runs when some users failed.
-@daily_check(asset=watch_history, description="Every user's history has been read within a day.")
+@daily_check(
+    asset=watch_history,
+    description="Every user's history has been read within a day. If not, their lists know nothing of what they "
+    "watched since: see the last runs of sync_watch_history.",
+)
 def is_fresh_for_every_user(
     context: dg.AssetCheckExecutionContext,
     settings: dg.ResourceParam[Settings],

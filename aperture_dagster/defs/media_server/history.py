@@ -67,8 +67,8 @@ def watch_history(
 ) -> Iterator[dg.MaterializeResult]:
     """What each user has watched and rated: one row per user and item for the state, and an append-only log of plays.
 
-    Only what is new is read, and once a day everything is compared. If the server suddenly reports
-    no history for a user who had one, the stored history is kept.
+    Read from the media server every two hours if anybody was active; once a day everything is compared. If the server
+    suddenly reports no history for a user who had one, the stored history is kept.
     """
     with operator_errors(context, settings), media_servers.open() as server:
         with database.transaction() as connection:

@@ -56,10 +56,11 @@ def shows_you_watch(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> Iterator[dg.MaterializeResult]:
-    """The running series that each user watches, one row per user and series: the next episode, how many they are
-    behind, and when the next one airs.
+    """Where each user is in the series that they watch, one row per user and series: the next episode, how many they
+    are behind, and when the next one airs.
 
-    By last activity, the latest first. Only what the user may see. Entries keep the date on which they were listed.
+    By last activity, the latest first; only what the user may see. From the history and the library's episodes, made
+    every night and when an episode is watched or arrives.
     """
     now = clock.now().astimezone(ZoneInfo(settings.schedule_timezone))
     rules = WatchingRules(
@@ -106,7 +107,8 @@ def shows_you_watch(
 
 @daily_check(
     asset=shows_you_watch,
-    description="Every next episode is in the library, and had not been watched when the list was made.",
+    description="Every next episode is in the library, and had not been watched when the list was made. If not, "
+    "materialize shows_you_watch again.",
 )
 def lead_to_unwatched_episodes(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]

@@ -63,8 +63,8 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
         """What is popular in the household, 10 titles per media type and day: from the plays of the 30 days before, a
         list of TMDb or MDBList, or both.
 
-        Made from the log of plays up to the day's beginning, so a past day comes out the same whenever it is made. A
-        list from outside is that of the day on which it is read; if it cannot be, the last list stays.
+        Made every night from the log of plays up to the day's beginning, so a past day comes out the same whenever it
+        is made. A list from outside is that of the day on which it is read; if it cannot be, the last list stays.
         """
         now = clock.now()
         days = sorted(date.fromisoformat(key) for key in context.partition_keys)

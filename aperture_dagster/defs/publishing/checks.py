@@ -22,7 +22,8 @@ def are_shown_completely(kind: Kind) -> dg.AssetChecksDefinition:
     @daily_check(
         name="are_shown_completely",
         asset=ASSETS[kind],
-        description="The media server shows every title that was published.",
+        description="The media server shows every title that was published. If not, publish again, and look at the "
+        "warnings of the run.",
     )
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         with database.transaction() as connection:

@@ -72,7 +72,11 @@ def studio_pictures(
 
 # Not a check within the asset: when automation materializes such an asset together with others, Dagster leaves out the
 # checks of the others, blocking ones too.
-@dg.asset_check(asset=studio_pictures, description="Every studio with a logo has a picture on the media server.")
+@dg.asset_check(
+    asset=studio_pictures,
+    description="Every studio with a logo has a picture on the media server. If not, the run's warnings say what the "
+    "server refused; the next run tries again.",
+)
 def are_on_the_server(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Warn of pictures that the media server did not accept in the last run."""
     missing = latest_numbers(context.instance, studio_pictures.key, ["missing"])["missing"]

@@ -18,7 +18,11 @@ WAITS_FOR = timedelta(days=1)
 SHOWN = 10
 
 
-@daily_check(asset=trakt_ratings, description="No rating has waited for more than a day to reach Trakt.")
+@daily_check(
+    asset=trakt_ratings,
+    description="No rating has waited for more than a day to reach Trakt. If one has, the result says why; ratings are "
+    "kept and sent with the next run.",
+)
 def reach_trakt_within_a_day(
     database: dg.ResourceParam[Database], clock: dg.ResourceParam[Clock]
 ) -> dg.AssetCheckResult:
@@ -32,7 +36,11 @@ def reach_trakt_within_a_day(
     return warn_unless(not waiting, found.strip(), metadata)
 
 
-@daily_check(asset=trakt_ratings, description="Every user who connected Trakt is still connected.")
+@daily_check(
+    asset=trakt_ratings,
+    description="Every user who connected Trakt is still connected. If not, their ratings wait: run `aperture trakt "
+    "connect USER`.",
+)
 def have_working_connections(trakt: dg.ResourceParam[TraktAccounts]) -> dg.AssetCheckResult:
     """Warn of users who must connect again, or act on Trakt's site."""
     accounts = [one for one in trakt.accounts() if not one.gone]

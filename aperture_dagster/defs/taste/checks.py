@@ -19,7 +19,10 @@ TOLERATED_WITHOUT_VECTOR = 0.05
 
 
 @dg.asset_check(
-    asset=embeddings, description="The model in use has a vector for at least 95 % of the titles.", blocking=True
+    asset=embeddings,
+    description="The model in use has a vector for at least 95 % of the titles; similarity is blind to the others. "
+    "Materialize embeddings again. Until it passes, nothing downstream is made.",
+    blocking=True,
 )
 def cover_the_library(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Fail when the model in use lacks many vectors: similarity would be blind to those titles."""
@@ -37,7 +40,11 @@ def cover_the_library(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
 
 
 # Both look at all users, so they do not belong to a run that serves one; and they run when some users failed.
-@daily_check(asset=recommendations, description="Nobody is recommended what they have watched.")
+@daily_check(
+    asset=recommendations,
+    description="Nobody is recommended what they had watched when the list was made. If somebody is, materialize "
+    "recommendations again, and please report it.",
+)
 def hold_nothing_watched(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:
@@ -52,7 +59,11 @@ def hold_nothing_watched(
     )
 
 
-@daily_check(asset=recommendations, description="Every user who takes part has a list.")
+@daily_check(
+    asset=recommendations,
+    description="Every user who takes part has a list. If not, materialize recommendations for the named users; the "
+    "run says what is missing.",
+)
 def exist_for_every_user(
     context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
 ) -> dg.AssetCheckResult:

@@ -47,10 +47,10 @@ def embeddings(
     database: dg.ResourceParam[Database],
     embedders: dg.ResourceParam[Embedders],
 ) -> dg.MaterializeResult:
-    """A vector for each title in the library, one row per model and work, made from its merged text.
+    """A vector for each title in the library, by which similar titles are found: one row per model and work.
 
-    Only new and changed texts are embedded. Another model is filled beside the old one, which stays in use until the
-    new one is complete.
+    Made from the merged text of the title when that is new or has changed, on this machine unless you configure a
+    service. Another model is filled beside the old one, which stays in use until the new one is complete.
     """
     with operator_errors(context, settings):
         embedder = embedders.get()

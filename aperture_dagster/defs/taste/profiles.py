@@ -51,8 +51,11 @@ def taste_profiles(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> Iterator[dg.MaterializeResult]:
-    """What each user likes, one row per user and media type: signed weights of all they watched, and from them their
-    tastes (several in one person are kept apart), with what sets them apart from the library.
+    """What each user likes, one row per user and media type: their genres and favourites, their tastes (several in one
+    person are kept apart), and the users most like them.
+
+    From the signed weight of everything they watched and rated. Made every night, and when somebody has watched or
+    rated something.
     """
     # pandas and numpy double the time that every `dagster` command takes to start.
     from aperture_dagster.ranking.taste import centre, most_alike, taste_weights

@@ -60,11 +60,11 @@ def recommendations(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> Iterator[dg.MaterializeResult]:
-    """What each user may like, 50 titles per user and media type, with the parts of the score and the watched titles
-    that each one resembles.
+    """What each user should watch next, 50 titles per user and media type, each with the reason and the parts of its
+    score.
 
-    Nothing watched, started or disliked, also not as another copy; only what the user may see. Replaced whole, in one
-    transaction.
+    Ranked by taste, by what others watched, and by votes. Nothing watched, started or disliked, also not as another
+    copy; only what the user may see. Made every night, and when a taste changes; replaced whole, in one transaction.
     """
     with operator_errors(context, settings):
         with database.transaction() as connection:
