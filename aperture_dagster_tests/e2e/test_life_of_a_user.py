@@ -52,7 +52,7 @@ class Life:
         with dg.build_sensor_context(
             instance=self.home.instance,
             definitions=self.home.definitions,
-            resources={"database": self.home.database},
+            resources={"database": self.home.database, "clock": Clock()},
             cursor=self.cursor,
         ) as context:
             data = self.home.definitions.get_repository_def().get_sensor_def("users_sensor").evaluate_tick(context)
