@@ -64,12 +64,12 @@ class Job:
     priority: int = 0
     one_at_a_time: str | None = None
 
-    def build(self, *, without: dg.AssetSelection, description: str) -> Any:
+    def build(self, *, without: dg.AssetSelection, description: str | None = None) -> Any:
         """Define the Dagster job (whose type Dagster does not export), ``without`` the checks of another rhythm."""
         return dg.define_asset_job(
             self.name,
             selection=dg.AssetSelection.assets(*self.assets) - without,
-            description=description,
+            description=description or self.description,
             tags={"dagster/priority": str(self.priority)}
             | ({ONE_AT_A_TIME: self.one_at_a_time} if self.one_at_a_time else {}),
         )

@@ -10,6 +10,7 @@ import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.clock import Clock
 from aperture_dagster.simulator.generated_world import generate_world
 from aperture_dagster.simulator.world import Play, World, WorldUser
 from aperture_dagster_tests.household import Household, materializations, metadata_of
@@ -146,7 +147,9 @@ class People:
         with (
             partition_loading_context(dynamic_partitions_store=home.instance),
             dg.build_sensor_context(
-                instance=home.instance, definitions=home.definitions, resources={"database": home.database}
+                instance=home.instance,
+                definitions=home.definitions,
+                resources={"database": home.database, "clock": Clock()},
             ) as context,
         ):
             data = home.definitions.get_repository_def().get_sensor_def("users_sensor").evaluate_tick(context)

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.partitions import RANGE_START_TAG
+from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
 from aperture_dagster.storage.vectors import activate_model, register_model
@@ -42,17 +42,19 @@ class Life:
         (job,) = (job for job in all_jobs(home.settings) if job.name == "sync_users")
         assert job.why_skip(home.instance, home.settings, Clock()) == "No user changed since the last run."
         assert metadata_of(home.must("sync_users"), "users")["rows_written"] == 0
-        newcomers = self._look()
-        for key in newcomers:
-            home.instance.report_runless_asset_event(dg.AssetMaterialization("recommendations", partition=key))
+        ranges = self._look()
+        everyone = home.everyone()
+        for first, last in ranges:
+            for key in everyone[everyone.index(first) : everyone.index(last) + 1]:
+                home.instance.report_runless_asset_event(dg.AssetMaterialization("recommendations", partition=key))
         self.place.must_publish()
-        return newcomers
+        return [first for first, _ in ranges]
 
-    def _look(self) -> list[str]:
+    def _look(self) -> list[tuple[str, str]]:
         with dg.build_sensor_context(
             instance=self.home.instance,
             definitions=self.home.definitions,
-            resources={"database": self.home.database},
+            resources={"database": self.home.database, "clock": Clock()},
             cursor=self.cursor,
         ) as context:
             data = self.home.definitions.get_repository_def().get_sensor_def("users_sensor").evaluate_tick(context)
@@ -63,7 +65,7 @@ class Life:
                     self.home.instance.add_dynamic_partitions(request.partitions_def_name, [key])
                 else:
                     self.home.instance.delete_dynamic_partition(request.partitions_def_name, key)
-        return [request.tags[RANGE_START_TAG] for request in data.run_requests or ()]
+        return [(request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) for request in data.run_requests or ()]
 
     def row(self, name: str) -> dict[str, Any]:
         """The user of this name who is on the server, or else who was."""

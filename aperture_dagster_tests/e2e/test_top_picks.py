@@ -299,6 +299,12 @@ def test_a_backfill_of_30_days_is_one_run_with_the_rows_of_30_single_runs(house:
         assert {row["day"] for row in together} == set(days)
         made = home.home.instance.get_materialized_partitions(dg.AssetKey("top_picks"))
         assert made == {day.isoformat() for day in days}
+        logged = [entry.user_message for entry in home.home.instance.all_logs(result.run_id)]
+        notes = [message for message in logged if message.startswith(("Films: ", "Series: "))]
+        assert "earlier days likewise" in " ".join(notes)
+        assert len({message.split(" have ")[-1].split(" (")[0] for message in notes}) == len(notes), (
+            "once, not each day"
+        )
         home.home.rows("DELETE FROM top_picks RETURNING 1")
         for day in days:
             home.make(day)
