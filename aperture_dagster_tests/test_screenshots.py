@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from aperture_dagster.build import build_definitions
+from aperture_dagster.settings import Settings
 from aperture_dagster_tests.conftest import PROJECT
 
 SCRIPT = PROJECT / "docs" / "screenshots.py"
@@ -49,6 +51,12 @@ def test_every_picture_of_the_documentation_is_made_by_the_script():
     made = {f"{picture.name}.png" for picture in screenshots.PICTURES}
     assert {path.name for path in (PROJECT / "docs" / "images").iterdir()} <= made
     assert len(made) == len(screenshots.PICTURES)
+
+
+def test_pictures_are_of_assets_that_exist(settings: Settings):
+    assets = {key.to_user_string() for key in build_definitions(settings).resolve_asset_graph().get_all_asset_keys()}
+    named = {picture.asset for picture in screenshots.PICTURES if picture.asset}
+    assert named <= assets
 
 
 def test_a_picture_is_written_with_a_palette_and_once(tmp_path: Path):

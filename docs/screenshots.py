@@ -114,14 +114,16 @@ PICTURES: tuple[Picture, ...] = (
     ),
     metadata_of(
         "household_overview",
-        *("watch_first", "posters", "plays"),
+        "watch_first",
+        "posters",
+        "plays",
         name="household",
         most=1100,
         shows=(SHOWN_USER,),
     ),
     metadata_of(
         "recommendations",
-        *("films", "recommended_films"),
+        "films",
         name="recommendations",
         partition=SHOWN_USER,
         most=700,
