@@ -114,7 +114,9 @@ PICTURES: tuple[Picture, ...] = (
     ),
     metadata_of(
         "household_overview",
-        *("watch_first", "posters", "plays"),
+        "watch_first",
+        "posters",
+        "plays",
         name="household",
         most=1100,
         shows=(SHOWN_USER,),
