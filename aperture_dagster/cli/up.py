@@ -91,16 +91,16 @@ def up(
         require_writable(settings.home_path)
         use_dagster_home(settings)
         lock = _lock_home(settings.home_path)
+        click.echo(f"Starting on {settings.home_path} …")
         _check_databases(settings)
         for finding in _check_the_rest(settings, ["home"] if on_demo else ["home", "media server"]):
             if finding.state != "ok":
                 click.echo(f"! {finding.what}: {finding.message}")
         _release_databases(settings)
         plan = _plan(settings.home_path, Ui(host, port, LOCATION), lock, folder, stand_ins)
-        click.echo("Starting …")
-        sys.stdout.flush()
         for name, seconds in LOOPS.items():
             os.environ.setdefault(name, str(seconds))
+        sys.stdout.flush()
         # A signal that arrives from now on waits for the supervisor, which knows what to stop.
         signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
         # Replaced, not started: everything that the checks above imported would stay in memory for months.
