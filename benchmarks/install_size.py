@@ -17,12 +17,14 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
+from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import cache_from_source
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
@@ -33,22 +35,27 @@ LARGE_MB = 5
 ROW = re.compile(r"^\| `([\w.-]+)` \| [\d,]+ \| (.+) \|$", re.MULTILINE)
 
 
-def needed(name: str) -> dict[str, Distribution]:
-    """Return a distribution and all that it needs here, by canonical name."""
+def needed(*requirements: str) -> dict[str, Distribution]:
+    """Return the distributions that meet the requirements, and all that they need here, by canonical name."""
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, str]] = set()
-    left = [(canonicalize_name(name), "")]
+    left = _named(requirements, "")
     while left:
         one, extra = left.pop()
         if (one, extra) in seen:
             continue
         seen.add((one, extra))
         found[one] = distribution(one)
-        for text in found[one].requires or ():
-            requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-                left += [(canonicalize_name(requirement.name), wanted) for wanted in {"", *requirement.extras}]
+        left += _named(found[one].requires or (), extra)
     return found
+
+
+def _named(requirements: Iterable[str], extra: str) -> list[tuple[NormalizedName, str]]:
+    """Return the names that requirements ask for on this platform, once without and once with each of their extras."""
+    asked = [
+        one for one in map(Requirement, requirements) if one.marker is None or one.marker.evaluate({"extra": extra})
+    ]
+    return [(canonicalize_name(one.name), wanted) for one in asked for wanted in {"", *one.extras}]
 
 
 def size_mb(package: Distribution) -> float:
@@ -83,7 +90,9 @@ def main() -> int:
     if options.fresh:
         return _measure_fresh()
     try:
-        packages = needed("aperture-dagster")
+        # Not the installed metadata: an editable installation keeps those of the day on which it was installed.
+        project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        packages = needed(*project["dependencies"], *([project["name"]] if options.environment else []))
     except PackageNotFoundError as error:
         print(f"FAIL: {error} is needed, and is not installed")
         return 1
