@@ -89,7 +89,7 @@ def gelu(x: Floats) -> Floats:
     for factor in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
         sum_ = (sum_ + np.float32(factor)) * t
     error = np.sign(x) * (1 - sum_ * np.exp(-size * size))
-    return x * np.float32(0.5) * (1 + error)
+    return np.asarray(x * np.float32(0.5) * (1 + error), dtype=np.float32)
 
 
 def token_outputs(tensors: dict[str, Floats], vocabulary: list[str], rows: NDArray[np.int64]) -> Floats:
