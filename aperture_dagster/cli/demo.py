@@ -153,19 +153,14 @@ def stand_ins_process(
     Raises:
         OperatorError: they did not start; with their last line of output.
     """
-    from aperture_dagster.simulator.environment import VOLUME, environment
+    from aperture_dagster.simulator.environment import environment
     from aperture_dagster.simulator.settings import SimulatorSettings
 
-    kind = server.partition("@")[0]
-    limited = [source.name for source in SOURCES if source.daily_limit is not None]
-    limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in limited}
+    limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in _limited_sources()}
     generous = SimulatorSettings(**limits)
-    command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world, "--parent-pid", str(os.getpid())]
-    command += [f"--{service}-daily-limit={REQUESTS_A_DAY}" for service in limited]
-    command += ["--port", str(port)]
-    command += ["--users", str(users)] if users is not None else []
-    command += media_server_options(server)
-    command += ["--volume", f"{VOLUME}={lists}"] if lists is not None else []
+    kind = server.partition("@")[0]
+    command = [sys.executable, "-m", "aperture_dagster.simulator", "--parent-pid", str(os.getpid())]
+    command += stand_in_arguments(world, users, server, lists=lists, port=port)
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True) as process,
@@ -193,6 +188,22 @@ def media_server_options(server: Server) -> list[str]:
     """Return the options of the stand-ins for a media server and its version."""
     kind, _, version = server.partition("@")
     return ["--media-server", kind, *(["--jellyfin-version", JELLYFIN_VERSIONS[version]] if version else [])]
+
+
+def stand_in_arguments(
+    world: str, users: int | None, server: Server = "jellyfin", *, lists: Path | None = None, port: int = 0
+) -> list[str]:
+    """Return the arguments of the program ``aperture_dagster.simulator`` for a demo; see :func:`stand_ins_process`."""
+    from aperture_dagster.simulator.environment import VOLUME
+
+    arguments = ["--world", world, "--port", str(port), *media_server_options(server)]
+    arguments += [f"--{source}-daily-limit={REQUESTS_A_DAY}" for source in _limited_sources()]
+    arguments += ["--users", str(users)] if users is not None else []
+    return [*arguments, *(["--volume", f"{VOLUME}={lists}"] if lists is not None else [])]
+
+
+def _limited_sources() -> list[str]:
+    return [source.name for source in SOURCES if source.daily_limit is not None]
 
 
 def warn_of_ignored_database() -> None:

@@ -188,8 +188,12 @@ def _judge(part: Mapping[str, Any], answers: bool | None) -> PartStatus:
 
 
 def _past(part: Mapping[str, Any]) -> str:
-    count = part.get("restarts", 0)
-    return f"; started again {count} times, because it ended ({part.get('ending')})" if count else ""
+    count, ended = part.get("restarts", 0), part.get("ended")
+    if not count or not ended:
+        return ""
+    last = datetime.fromtimestamp(ended, UTC).isoformat(sep=" ", timespec="minutes")
+    times = "once" if count == 1 else f"{count} times"
+    return f"; started again {times}, the last time at {last} ({part.get('ending')})"
 
 
 def _webserver_answers(state: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The files of `aperture up` in a home: its lock, its state, its log, and the socket of its code server.
+"""The files of `aperture up` in a home: its lock, its state, and what its parts print.
 
 Standard library only: the supervisor imports this, and it runs for months.
 """
@@ -19,7 +19,7 @@ class UpFiles:
     Attributes:
         lock: held as long as `aperture up` or one of its parts runs.
         state: JSON, written whenever a part starts, becomes ready or ends; meaningless while nobody holds the lock.
-        log: what the parts print.
+        logs: folder with what each part prints, a file for each.
         workspace: names the code server for the webserver and the daemon.
     """
 
@@ -41,9 +41,9 @@ class UpFiles:
         return self.folder / "up.json"
 
     @property
-    def log(self) -> Path:
-        """Log file."""
-        return self.folder / "up.log"
+    def logs(self) -> Path:
+        """Folder of the logs."""
+        return self.folder / "up"
 
     @property
     def workspace(self) -> Path:

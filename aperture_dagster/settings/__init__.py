@@ -27,7 +27,7 @@ from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings.alerts import AlertSettings, secrets_in
 from aperture_dagster.settings.backup import BackupSettings
 from aperture_dagster.settings.discovery import DiscoverySettings, SeerrSettings
-from aperture_dagster.settings.home import HomeSettings, RunSettings
+from aperture_dagster.settings.home import HomeSettings, RunSettings, UiSettings
 from aperture_dagster.settings.housekeeping import HousekeepingSettings
 from aperture_dagster.settings.mdblist import MdblistSettings
 from aperture_dagster.settings.media_server import MediaServerSettings
@@ -60,6 +60,7 @@ def config_file() -> Path:
 
 class Settings(
     HomeSettings,
+    UiSettings,
     RunSettings,
     AlertSettings,
     MediaServerSettings,

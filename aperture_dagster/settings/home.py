@@ -3,9 +3,10 @@
 import contextlib
 import os
 from pathlib import Path
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, StringConstraints
 
 from aperture_dagster.settings.types import Names, Secret, SettingsGroup, TimeZone
 
@@ -36,6 +37,15 @@ class HomeSettings(SettingsGroup):
     """Key with which tokens (of Trakt) are encrypted in the database. Make one with
     `python -c "import secrets; print(secrets.token_urlsafe(32))"`, and keep it: without it, users connect again.
     """
+
+
+class UiSettings(SettingsGroup):
+    """The Dagster UI of `aperture up`. It has no login: [remote access](remote-access.md) says how to protect it."""
+
+    ui_host: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] = "127.0.0.1"
+    """Address that the UI listens on; 0.0.0.0 is every address of this machine."""
+    ui_port: int = Field(default=3000, ge=0, le=65535)
+    """Port of the UI; 0 is any free one."""
 
 
 class RunSettings(SettingsGroup):

@@ -82,9 +82,13 @@ def test_an_aperture_up_that_has_written_no_state_yet_is_starting():
     assert [part.message for part in status.parts] == ["starting"]
 
 
-@pytest.mark.parametrize(("age", "fires"), [(20, True), (1800, False)])
-def test_without_aperture_up_schedules_fire_only_if_another_daemon_is_alive(age: float, fires: bool):
-    beats = {loop: Heartbeat(NOW - age) for loop in LOOPS}
+@pytest.mark.parametrize(
+    ("sensors", "schedules", "fires"), [(20, 25, True), (20, 1800, False), (1800, 1800, False), (200, 200, False)]
+)
+def test_without_aperture_up_schedules_fire_only_if_another_daemon_is_alive(
+    sensors: float, schedules: float, fires: bool
+):
+    beats = {"SENSOR": Heartbeat(NOW - sensors), "SCHEDULER": Heartbeat(NOW - schedules)}
     status = judge_stopped(Path("/home"), beats, LOOPS, now=NOW)
     assert (status.is_running, status.schedules_fire) == (False, fires)
     (part,) = status.parts
