@@ -2,47 +2,65 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# What a user needs, and in addition what tests and checks of the code need: browsers' drivers, type checkers, clients.
+PRODUCT := $(VENV)/.product
+DEVELOPMENT := $(VENV)/.development
+# Python compiles what is imported; compiling everything would take 130 MB, and longer.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 # More than processors: tests also wait, for processes and for time-outs.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo up test nightly lint bench bench-full chaos clean
+.PHONY: demo up test test-wheel nightly lint bench bench-full install-size chaos screenshots clean
 
-demo: $(STAMP)  ## run the whole graph once on stand-ins, and show the results
+demo: $(PRODUCT)  ## run the whole graph once on stand-ins, and show the results
 	@$(BIN)/aperture demo
 
-up: $(STAMP)  ## run the Dagster UI and daemon, on the configured media server or else on the demo
+up: $(PRODUCT)  ## run the Dagster UI and daemon, on the configured media server or else on the demo
 	@$(BIN)/aperture up
 
-test: $(STAMP)  ## run all tests
+test: $(DEVELOPMENT)  ## run all tests
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 
-nightly: $(STAMP)  ## repeat the random and the killed tests at every step and with more histories, then make chaos
+test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from a package index, and test it
+	@$(BIN)/python -m aperture_dagster_tests.wheels
+
+nightly: $(DEVELOPMENT)  ## repeat the random and the killed tests at every step and with more histories, then make chaos
 	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q $(addprefix aperture_dagster_tests/, \
 	  storage/test_household_year.py e2e/test_publishing_crashes.py e2e/test_published_lists.py)
 	@$(BIN)/python benchmarks/chaos.py
 
-lint: $(STAMP)  ## check style and types
+lint: $(DEVELOPMENT)  ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright
 
-bench: $(STAMP)  ## run all benchmarks: quality of the recommendations, speed, requests, a simulated week
+bench: $(DEVELOPMENT)  ## run all benchmarks: quality of the recommendations, speed, requests, a simulated week
 	@for benchmark in $(filter-out benchmarks/chaos.py benchmarks/simulated_year.py,$(wildcard benchmarks/*.py)); do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
 bench-full: bench  ## run all benchmarks, and a simulated year of a household of 50 users
 	@$(BIN)/python benchmarks/simulated_year.py
 
-chaos: $(STAMP)  ## kill -9 at random moments of whole runs, and check what is left
+install-size: $(DEVELOPMENT)  ## install the wheel alone, from a package index, and compare its size with the limit
+	@$(BIN)/python benchmarks/install_size.py --fresh
+
+chaos: $(DEVELOPMENT)  ## kill -9 at random moments of whole runs, and check what is left
 	@$(BIN)/python benchmarks/chaos.py
 
-clean:  ## remove .venv, the results of the demo, and caches
-	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache .hypothesis .logs_queue logs *.egg-info
+screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the demo; ALL=FOLDER takes those of every page, too
+	@$(BIN)/python docs/screenshots.py $(if $(ALL),--all $(ALL))
 
-$(STAMP): pyproject.toml constraints.txt
+clean:  ## remove .venv, the results of the demo, and caches
+	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache .hypothesis build dist .logs_queue logs *.egg-info
+
+$(PRODUCT): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the Python packages into $(VENV) (once) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) --editable .
+	@touch $@
+
+$(DEVELOPMENT): $(PRODUCT)
+	@echo "Installing the packages for tests and checks (once) …"
+	@$(PIP) --editable '.[dev]'
 	@touch $@

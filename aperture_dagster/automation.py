@@ -13,6 +13,7 @@ from dagster import AutomationCondition as Condition
 # On every run, and every backfill, that the automation sensor starts.
 FROM_AUTOMATION = "dagster/from_automation_condition"
 RETRY_CRON = "17 * * * *"
+HOURLY_CRON = "41 * * * *"
 DAILY_CRON = "30 8 * * *"
 
 
@@ -22,6 +23,7 @@ def on_upstream_change(
     ignoring: AssetSelection | None = None,
     additional: AssetSelection | None = None,
     after: Sequence[AssetKey] = (),
+    at_most: str | None = None,
 ) -> Condition:
     """Request an asset when the data version of something it reads changed, or when it could be made and never was.
 
@@ -29,7 +31,8 @@ def on_upstream_change(
     attempt is repeated at the next tick of ``RETRY_CRON``, or at the next change. ``optional`` assets may be missing if
     they failed; before their first attempt they are waited for. ``additional`` assets are never waited for: they may be
     turned off. Changes of ``ignoring`` assets wait for the night. The asset also waits while one of those that it comes
-    ``after`` is being made, and, before it is made for the first time, until each of them has been tried.
+    ``after`` is being made, and, before it is made for the first time, until each of them has been tried. With
+    ``at_most``, a cron, changes wait for its next tick, which then stands for all of them.
     """
     new_version = Condition.data_version_changed() & ~Condition.executed_with_root_target()
     changed = Condition.any_deps_match(new_version)
@@ -52,9 +55,12 @@ def on_upstream_change(
     made_elsewhere = Condition.newly_updated() & ~Condition.any_new_update_has_run_tags(tag_keys={FROM_AUTOMATION})
     handled = (Condition.newly_requested() & ~changed) | Condition.initial_evaluation() | made_elsewhere
     never_made = Condition.missing() & ~Condition.execution_failed()
+    news = changed.since(handled)
+    if at_most is not None:
+        news = news & Condition.cron_tick_passed(at_most)
     retry = Condition.execution_failed() & Condition.cron_tick_passed(RETRY_CRON)
     return (
-        (changed.since(handled) | never_made | retry)
+        (news | never_made | retry)
         & ~missing
         & ~under_way
         & ~Condition.in_progress()

@@ -24,7 +24,8 @@ import psutil
 import psycopg
 
 from aperture_dagster.build import all_jobs
-from aperture_dagster.settings import load_settings, project_root
+from aperture_dagster.settings import load_settings
+from aperture_dagster.settings.places import project_root
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster_tests.processes import all_gone, processes_of
 

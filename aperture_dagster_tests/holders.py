@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from aperture_dagster.settings import project_root
+from aperture_dagster.settings.places import project_root
 from aperture_dagster.storage.embedded import release_embedded_server
 from aperture_dagster_tests.processes import processes_of
 

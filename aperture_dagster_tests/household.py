@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_definitions
+from aperture_dagster.defs.reporting import ZEROS
 from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.resources.clock import Clock
@@ -186,7 +187,11 @@ def metadata_of(
         if one.asset_key == dg.AssetKey(asset) and (partition is None or one.partition == partition)
     ]
     assert found, f"{asset} was not materialized"
-    return {name: getattr(value, "value", value) for name, value in found[-1].metadata.items()}
+    # After a run of all users, the asset's page also has an event of no user.
+    found = [one for one in found if one.partition is not None] or found
+    shown = {name: getattr(value, "value", value) for name, value in found[-1].metadata.items()}
+    # Counters that are 0 are gathered in one entry.
+    return shown | dict.fromkeys(filter(None, str(shown.pop(ZEROS, "")).split(", ")), 0)
 
 
 def markdown_rows(text: str) -> list[dict[str, str]]:

@@ -15,10 +15,10 @@ from aperture_dagster.settings import (
     environment_names,
     groups,
     load_settings,
-    project_root,
     secret_names,
 )
 from aperture_dagster.settings.home import host_timezone
+from aperture_dagster.settings.places import project_root
 from aperture_dagster.settings.reference import descriptions
 
 SECRET = "hush-very-secret"
@@ -236,6 +236,10 @@ def test_emails_are_a_table_in_the_file_and_json_in_the_environment(config: Path
 def test_a_trailing_slash_of_an_address_is_removed(given: str):
     assert load_settings(media_server_url=given).media_server_url == given.strip().rstrip("/")
     assert load_settings(media_server_url=" ").media_server_url is None
+
+
+def test_the_scheme_of_an_address_may_be_in_capitals():
+    assert load_settings(media_server_url="HTTP://Host:8096/Base").media_server_url == "http://Host:8096/Base"
 
 
 @pytest.mark.parametrize(

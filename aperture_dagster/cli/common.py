@@ -11,6 +11,7 @@ import click
 
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.errors import ServiceError
+from aperture_dagster.settings.places import checkout
 from aperture_dagster.storage.files import FileError, prepare_home
 
 Server = Literal["jellyfin", "jellyfin@10.9", "jellyfin@10.10", "jellyfin@10.11", "jellyfin@12", "emby"]
@@ -38,7 +39,7 @@ def stand_in_options(*names: str) -> Callable[[Any], Any]:
         ),
         "home": click.option(
             "--home", type=click.Path(file_okay=False), callback=_absolute,
-            help="Folder to keep everything in. Default for stand-ins: .aperture/demo.",
+            help="Folder to keep everything in. Default for stand-ins: the folder 'demo' in APERTURE_HOME.",
         ),
     }  # fmt: skip
 
@@ -62,15 +63,24 @@ def operator_errors() -> Iterator[None]:
 
 
 def require_writable(home: Path) -> None:
-    """Create the home and write to it; FileError says what is wrong and which setting to change."""
-    probe = home / ".writable"
+    """Create the home and write to it; FileError says what is wrong and which setting to change.
+
+    An installed package says where a new home is: there is no checkout in which somebody would look for it.
+    """
+    probe, is_new = home / ".writable", not home.exists()
     try:
         prepare_home(home)
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
         why = error.strerror
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FileError(
+                f"The disk of {home} is full ({why}): make room, or set APERTURE_HOME to a folder on another disk."
+            ) from None
         raise FileError(f"{home} cannot be written ({why}): set APERTURE_HOME to a folder that can.") from None
+    if is_new and checkout() is None:
+        click.echo(f"Created {home}, which holds everything; APERTURE_HOME chooses another folder.", err=True)
 
 
 def require_free_port(host: str, port: int, command: str) -> None:

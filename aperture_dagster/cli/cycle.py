@@ -1,34 +1,56 @@
 """One run of every job, in the order of a new installation, with progress on the terminal."""
 
+import contextlib
 import logging
+import re
 from collections import Counter
+from collections.abc import Iterator
 
 import dagster as dg
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column
+from rich.text import Text
 
 from aperture_dagster.build import all_jobs, build_definitions
+from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.defs.failures import failure_reason
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.dead_runs import end_dead_runs
 from aperture_dagster.instance.runs import REPOSITORY, REPOSITORY_TAG
 from aperture_dagster.settings import Settings
+from aperture_dagster.wording import counted
+
+TOTALS = "Done: "
+"""How the closing line of a step begins."""
+SPECIFICS = re.compile(r"\(.*?\)|[0-9][0-9,.]*")
+"""What differs in log lines that say the same: figures, and what is in brackets."""
+LEAST_FOR_COLUMNS = 64
+"""Narrower terminals show the figures of a step below its name."""
 
 
 class ProgressHandler(logging.Handler):
     """Show on a terminal what steps do and log, and add up their figures."""
 
-    def __init__(self, console: Console, assets: set[str]) -> None:
+    def __init__(self, console: Terminal, assets: set[str]) -> None:
         super().__init__()
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self.bar = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+        self.bar = Progress(*_columns(console.width), console=console, transient=True, disable=not console.is_terminal)
         self.task = self.bar.add_task("starting", total=len(assets))
         self.console, self.assets = console, assets
         self.seconds: dict[str, float] = {}
         self.rows_written: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
-        self._warned: set[str] = set()
+        self._name_width = max(map(len, assets), default=0)
+        # Of the step that is running.
+        self._totals, self._has_warned, self._similar = "", False, Counter[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a message of a step, or take in one of Dagster's events."""
@@ -36,11 +58,21 @@ class ProgressHandler(logging.Handler):
         event, step = about.get("dagster_event"), about.get("step_key")
         if event is not None:
             self._take_in(event)
-        elif step is not None and record.levelno >= logging.INFO:
-            is_warning = record.levelno >= logging.WARNING
-            self._warned |= {step} if is_warning else set()
-            message = f"    {step}: {about.get('orig_message', record.getMessage())}"
-            self.console.print(message, style="yellow" if is_warning else "dim", markup=False, highlight=False)
+        elif record.levelno >= (logging.INFO if step is not None else logging.WARNING):
+            self._show(step, str(about.get("orig_message") or record.getMessage()), record.levelno)
+
+    def _show(self, step: str | None, message: str, level: int) -> None:
+        is_warning = level >= logging.WARNING
+        self._has_warned |= is_warning
+        if message.startswith(TOTALS):
+            # Shown with the line that ends the step.
+            self._totals = message.removeprefix(TOTALS).rstrip(".")
+            return
+        source = f"{step}: " if step is not None else ""
+        kind = f"{source}{SPECIFICS.sub('', message)}"
+        self._similar[kind] += 1
+        if self._similar[kind] == 1:
+            self.console.print_hanging(f"{source}{message}", "yellow" if is_warning else "dim", indent=4)
 
     def _take_in(self, event: dg.DagsterEvent) -> None:
         step = event.step_key
@@ -52,13 +84,27 @@ class ProgressHandler(logging.Handler):
         elif step not in self.assets:
             return
         elif event.is_step_start:
+            self._totals, self._has_warned = "", False
+            self._similar.clear()
             self.bar.update(self.task, description=step)
         elif event.is_step_success:
             self.seconds[step] = round(event.step_success_data.duration_ms / 1000, 3)
             # Not one more each time: two jobs may have an asset in common.
             self.bar.update(self.task, completed=len(self.seconds))
-            mark = "[yellow]![/]" if step in self._warned else "[green]✓[/]"
-            self.console.print(f"  {mark} {step:<20} {self.seconds[step]:6.1f} s", highlight=False)
+            self._show_end(step)
+
+    def _show_end(self, step: str) -> None:
+        more = self._similar.total() - len(self._similar)
+        if more:
+            self.console.print_hanging(f"{step}: and {counted(more, 'lines')} like that", "dim", indent=4)
+        mark = Text("!", "yellow") if self._has_warned else Text("✓", "green")
+        start = Text.assemble(mark, f" {step:<{self._name_width}} {self.seconds[step]:5.1f} s")
+        totals = ", ".join(part for part in self._totals.split(", ") if not part.startswith("0 "))
+        if totals and self.console.is_terminal and self.console.text_width < LEAST_FOR_COLUMNS:
+            self.console.print(start, soft_wrap=True)
+            self.console.print_hanging(totals, "dim", indent=4, hang=4)
+        else:
+            self.console.print_hanging(start + Text(f"  {totals}".rstrip(), "dim"), hang=len(start) + 2)
 
     def logger(self) -> dg.LoggerDefinition:
         """Define the Dagster logger that writes to this handler."""
@@ -71,7 +117,18 @@ class ProgressHandler(logging.Handler):
         return dg.LoggerDefinition(create, description="Progress of the demo on the terminal.")
 
 
-def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float]]:
+def _columns(width: int) -> list[ProgressColumn]:
+    """Return the columns of the progress line that fit: a line that wraps could not be erased."""
+    description = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+    columns: list[ProgressColumn] = [SpinnerColumn(), description]
+    # The others take at most 45 columns.
+    if width >= 55:
+        columns.append(BarColumn(min(width - 45, 40)))
+    columns.append(MofNCompleteColumn())
+    return [*columns, TimeElapsedColumn()] if width >= 45 else columns
+
+
+def run_cycle(settings: Settings, console: Terminal) -> dict[str, dict[str, float]]:
     """Run every job of the demo once; return seconds and rows written by asset, and requests by service.
 
     Raises:
@@ -83,7 +140,7 @@ def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float
     jobs = [job for job in all_jobs(settings) if job.in_demo and job.scope != "newcomers"]
     progress = ProgressHandler(console, {asset for job in jobs for asset in job.assets})
     definitions = build_definitions(settings, loggers={"console": progress.logger()})
-    with progress.bar, dg.DagsterInstance.get() as instance:
+    with progress.bar, captured_logs(progress), dg.DagsterInstance.get() as instance:
         # Runs of a demo that was killed: without a daemon nobody else ends them.
         end_dead_runs(instance, settings)
         for job in jobs:
@@ -94,6 +151,22 @@ def run_cycle(settings: Settings, console: Console) -> dict[str, dict[str, float
         if pool is not None:
             requests[names.get(pool, pool)] += progress.requests[asset]
     return {"seconds": progress.seconds, "requests": dict(requests), "rows_written": dict(progress.rows_written)}
+
+
+@contextlib.contextmanager
+def captured_logs(handler: logging.Handler) -> Iterator[None]:
+    """Send what the package logs outside of Dagster to ``handler`` only: warnings and worse."""
+    log = logging.getLogger("aperture_dagster")
+    level, propagate = log.level, log.propagate
+    log.setLevel(logging.WARNING)
+    log.propagate = False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate
 
 
 def run_one(definitions: dg.Definitions, instance: dg.DagsterInstance, job: Job, settings: Settings) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,20 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.text import Text
 
 from aperture_dagster.cli.common import Server, operator_errors, require_writable, stand_in_options
 from aperture_dagster.cli.summary import show, summarize
+from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.settings import (
     PREFIX,
     Settings,
     environment_names,
     groups,
     load_settings,
-    project_root,
     secret_names,
 )
+from aperture_dagster.settings.places import default_home, start_command
 from aperture_dagster.sources import SOURCES
 
 START_SECONDS = 60
@@ -48,30 +51,41 @@ LISTS = "libraries"
 @stand_in_options("world", "users", "server", "home")
 @click.option("--summary", type=click.Path(dir_okay=False), help="Also write the summary to this file, as JSON.")
 def demo(world: str, users: int | None, server: Server, home: str | None, summary: str | None) -> None:
-    """Run everything once on stand-ins, without keys, server or network, and show the results."""
+    """Run everything once on stand-ins, without keys, server or network, and show the results.
+
+    Example: aperture demo --users 3 --server emby
+    """
     if summary and not Path(summary).absolute().parent.is_dir():
         raise click.BadParameter(f"the folder of {summary} does not exist.", param_hint="--summary")
     started = time.monotonic()
     folder = demo_home(home, server)
     # A descriptor of its own: while a step runs, Dagster redirects the usual one to a file, which is no terminal.
-    with operator_errors(), os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding) as terminal:
-        console = Console(file=terminal, highlight=False)
+    with (
+        operator_errors(),
+        os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding, errors="replace") as terminal,
+    ):
+        console = Terminal(terminal)
         require_writable(folder)
         warn_of_ignored_database()
-        console.print(f"Starting the stand-ins ({world}); everything is kept in {folder}")
+        console.print_hanging(f"Starting the stand-ins ({world}); everything is kept in {folder}")
         with stand_ins(world, users, server, lists=folder / LISTS, port=usual_port(folder)) as environment:
             settings = point_at(environment, folder, folder / LISTS)
             from aperture_dagster.cli.cycle import run_cycle
 
             result = summarize(settings, run_cycle(settings, console))
-        show(settings, result, console)
+        show(result, console)
         if summary:
             Path(summary).write_text(json.dumps(result, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
         given = {"server": (server, "jellyfin"), "world": (world, "demo"), "users": (users, None)}
-        options = [f"--{name} {value}" for name, (value, default) in given.items() if value != default]
-        options += [f"--home {folder}"] if world != "demo" or home else []
-        command = " ".join(["aperture up --demo", *options]) if options else "make up"
-        console.print(f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI: [bold]{command}[/]")
+        options = [
+            f"--{name} {shlex.quote(str(value))}" for name, (value, default) in given.items() if value != default
+        ]
+        options += [f"--home {shlex.quote(str(folder))}"] if world != "demo" or home else []
+        command = " ".join(["aperture up --demo", *options]) if options else start_command()
+        done = f"Done in {time.monotonic() - started:.0f} s. To open it in the Dagster UI:"
+        # In one piece, to be copied.
+        fits = len(f"{done} {command}") <= console.text_width
+        console.print(Text.assemble(done, " " if fits else "\n  ", (command, "bold")), soft_wrap=True)
 
 
 def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
@@ -81,8 +95,31 @@ def demo_home(home: str | None, server: Server = "jellyfin") -> Path:
     """
     if home:
         return Path(home).expanduser().resolve()
-    own = Path(os.environ.get(PREFIX + "HOME") or project_root() / ".aperture").expanduser()
+    own = Path(os.environ.get(PREFIX + "HOME") or default_home()).expanduser()
     return (own / ("demo" if server == "jellyfin" else f"demo-{server.replace('@', '-')}")).resolve()
+
+
+home_option = click.option(
+    "--home", type=click.Path(file_okay=False), help="Folder to look into. Default: your own, or else the demo's."
+)
+"""The option of commands that look into a home."""
+
+
+def settings_of_home(home: str | None) -> Settings:
+    """Load the settings for a command that looks into a home: the given one, the operator's own, or else the demo's.
+
+    Without a media server, everything real is removed from the environment, as for the demo itself.
+    """
+    settings = load_settings()
+    if settings.media_server_url is not None:
+        if home is not None:
+            os.environ[PREFIX + "HOME"] = str(Path(home).expanduser().resolve())
+        settings = load_settings()
+        use_dagster_home(settings)
+        return settings
+    # APERTURE_HOME may also name the folder of a demo itself.
+    folders = [demo_home(home)] if home is not None else [demo_home(None), settings.home_path]
+    return point_at({}, next((one for one in folders if (one / "postgres").exists()), folders[0]))
 
 
 def usual_port(home: Path) -> int:
@@ -118,20 +155,14 @@ def stand_ins_process(
     Raises:
         OperatorError: they did not start; with their last line of output.
     """
-    from aperture_dagster.simulator.environment import VOLUME, environment
+    from aperture_dagster.simulator.environment import environment
     from aperture_dagster.simulator.settings import SimulatorSettings
 
-    limited = [source.name for source in SOURCES if source.daily_limit is not None]
-    limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in limited}
+    limits: dict[str, Any] = {f"{source}_daily_limit": REQUESTS_A_DAY for source in _limited_sources()}
     generous = SimulatorSettings(**limits)
-    command = [sys.executable, "-m", "aperture_dagster.simulator", "--world", world, "--parent-pid", str(os.getpid())]
-    command += [f"--{service}-daily-limit={REQUESTS_A_DAY}" for service in limited]
-    command += ["--port", str(port)]
-    command += ["--users", str(users)] if users is not None else []
-    kind, _, version = server.partition("@")
-    command += ["--media-server", kind]
-    command += ["--jellyfin-version", JELLYFIN_VERSIONS[version]] if version else []
-    command += ["--volume", f"{VOLUME}={lists}"] if lists is not None else []
+    kind = server.partition("@")[0]
+    command = [sys.executable, "-m", "aperture_dagster.simulator", "--parent-pid", str(os.getpid())]
+    command += stand_in_arguments(world, users, server, lists=lists, port=port)
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True) as process,
@@ -153,6 +184,28 @@ def stand_ins_process(
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def media_server_options(server: Server) -> list[str]:
+    """Return the options of the stand-ins for a media server and its version."""
+    kind, _, version = server.partition("@")
+    return ["--media-server", kind, *(["--jellyfin-version", JELLYFIN_VERSIONS[version]] if version else [])]
+
+
+def stand_in_arguments(
+    world: str, users: int | None, server: Server = "jellyfin", *, lists: Path | None = None, port: int = 0
+) -> list[str]:
+    """Return the arguments of the program ``aperture_dagster.simulator`` for a demo; see :func:`stand_ins_process`."""
+    from aperture_dagster.simulator.environment import VOLUME
+
+    arguments = ["--world", world, "--port", str(port), *media_server_options(server)]
+    arguments += [f"--{source}-daily-limit={REQUESTS_A_DAY}" for source in _limited_sources()]
+    arguments += ["--users", str(users)] if users is not None else []
+    return [*arguments, *(["--volume", f"{VOLUME}={lists}"] if lists is not None else [])]
+
+
+def _limited_sources() -> list[str]:
+    return [source.name for source in SOURCES if source.daily_limit is not None]
 
 
 def warn_of_ignored_database() -> None:
@@ -187,5 +240,6 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None)
         os.environ[PREFIX + "PUBLISH_ROOT"] = str(lists)
         os.environ[PREFIX + "PATH_MAP"] = json.dumps({str(lists): VOLUME})
     os.environ[PREFIX + "CONFIG"] = os.devnull
-    os.environ["DAGSTER_HOME"] = str(project_root())
-    return load_settings()
+    settings = load_settings()
+    use_dagster_home(settings)
+    return settings

@@ -39,7 +39,10 @@ ATTRIBUTION = "Data from TMDb, which does not endorse or certify this product; w
 @click.option("--count", type=click.IntRange(1, 500), default=15, show_default=True, help="Titles per media type.")
 @click.option("--dismissed", is_flag=True, help="Show what USER has dismissed instead.")
 def discover(user: str | None, count: int, dismissed: bool) -> None:
-    """Show what USER may like of what is not in the library, or without USER what would please most people."""
+    """Show what USER may like of what is not in the library, or without USER what would please most people.
+
+    Example: aperture discover Anna --count 5
+    """
     console = Console(highlight=False)
     if dismissed and user is None:
         raise click.UsageError("--dismissed needs a USER.")
@@ -81,6 +84,8 @@ def dismiss(user: str, title: str, undo: bool) -> None:
     """Never suggest TITLE to USER again; it leaves their list at once, and another one takes its place at night.
 
     TITLE is a title, 'title (year)', or an id such as tmdb:movie:603, tmdb:series:1396 or imdb:tt0133093.
+
+    Example: aperture dismiss Anna "The Matrix (1999)"
     """
     console = Console(highlight=False, soft_wrap=True)
     with operator_errors(), Database(load_settings()).transaction() as connection:

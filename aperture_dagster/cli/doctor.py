@@ -1,12 +1,12 @@
 """``aperture doctor``: examine everything that a working system needs, and say what to do about what is wrong."""
 
 import contextlib
+import difflib
 import logging
-import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -17,8 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors, require_writable
+from aperture_dagster.cli.heartbeats import START, read_parts
 from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.people import participants
+from aperture_dagster.instance.home import use_dagster_home
+from aperture_dagster.library.people import User, as_listed, participants, users_named
+from aperture_dagster.library.references import nearest_users
+from aperture_dagster.library.status import LEAST_FREE_BYTES
 from aperture_dagster.publishing.forms import choose_form, form_warning
 from aperture_dagster.publishing.paths import PathMap, is_published, root_problems
 from aperture_dagster.resources.clock import Clock
@@ -29,7 +33,8 @@ from aperture_dagster.resources.notifications import Notifier
 from aperture_dagster.resources.providers import Embedders, MediaServers
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.resources.seerr import comparable_id
-from aperture_dagster.settings import Settings, load_settings, project_root
+from aperture_dagster.settings import Settings, environment_names, load_settings
+from aperture_dagster.settings.places import describe_configuration
 from aperture_dagster.sources import SOURCES, TitleSource
 from aperture_dagster.sources.seerr import SEERR, why_not_configured
 from aperture_dagster.sources.services import MeteredService
@@ -41,8 +46,7 @@ from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.connection import describe_server
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.people import read_users
-
-LEAST_FREE_BYTES = 1_000_000_000
+from aperture_dagster.wording import listed
 
 State = Literal["ok", "off", "warning", "failed"]
 MARKS: dict[State, tuple[str, str]] = {
@@ -67,7 +71,6 @@ def doctor() -> None:
     """Examine everything that a working system needs, and say what to do about what is wrong."""
     # It logs each step of opening a database.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    os.environ.setdefault("DAGSTER_HOME", str(project_root()))
     with operator_errors():
         findings = list(examine(load_settings()))
     table = Table(show_header=False, box=None, padding=(0, 1))
@@ -77,8 +80,8 @@ def doctor() -> None:
     sys.exit(any(finding.state == "failed" for finding in findings))
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Examine one thing after the other; the failure of one hides none of the others."""
+def examine(settings: Settings, only: Collection[str] | None = None) -> Iterator[Finding]:
+    """Examine one thing after the other, or ``only`` these; the failure of one hides none of the others."""
     database, clock = Database(settings), Clock()
     # Generators: each begins its work when its turn comes.
     checks = {
@@ -95,10 +98,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "schedules": _schedules(settings),
     }
     for what, check in checks.items():
+        if only is not None and what not in only:
+            continue
         try:
             yield from check
         except ServiceNotConfigured as error:
-            yield Finding(what, "off", str(error))
+            yield Finding(what, "failed" if what in _wanted(settings) else "off", str(error))
         except (ServiceError, OSError, OperatorError) as error:
             yield Finding(what, "failed", str(error))
         except Exception as error:
@@ -106,15 +111,28 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield Finding(what, "failed", redact(message, settings.secret_values()))
 
 
+def _wanted(settings: Settings) -> set[str]:
+    """Return what is not just left unconfigured: for these, a missing setting is a mistake."""
+    half_configured = settings.media_server_url is not None or settings.media_server_api_key is not None
+    return {"embedder", *(["media server"] if half_configured else []), *(["publishing"] if settings.publish else [])}
+
+
 def _home(settings: Settings) -> Iterator[Finding]:
     home = settings.home_path
+    yield Finding("settings", "ok", describe_configuration())
     require_writable(home)
-    free = shutil.disk_usage(home).free
+    dagster_home = use_dagster_home(settings, unless_set=True)
+    yield Finding("dagster", "ok", f"commands need DAGSTER_HOME={dagster_home}")
+    yield room_on_disk(str(home), shutil.disk_usage(home).free)
+
+
+def room_on_disk(home: str, free: int) -> Finding:
+    """Judge the room on the disk of the home, in bytes."""
     message = f"{home}, {free / 1e9:.1f} GB free"
-    if free < LEAST_FREE_BYTES:
-        yield Finding("home", "warning", f"{message}: make room, or set APERTURE_HOME to a folder on another disk")
-    else:
-        yield Finding("home", "ok", message)
+    if free >= LEAST_FREE_BYTES:
+        return Finding("home", "ok", message)
+    state = "failed" if free < LEAST_FREE_BYTES / 10 else "warning"
+    return Finding("home", state, f"{message}: make room, or set APERTURE_HOME to a folder on another disk")
 
 
 def _database(database: Database) -> Iterator[Finding]:
@@ -153,6 +171,37 @@ def _media_server(settings: Settings, database: Database) -> Iterator[Finding]:
     names = ", ".join(one.name if one.library_id else f"{one.name} (not scanned yet)" for one in libraries) or "none"
     about = f"{identity.product} {identity.version} {identity.name!r}, {len(users.records)} users, libraries: {names}"
     yield Finding("media server", "ok" if libraries else "warning", "; ".join([about, *describe_route(settings)]))
+    yield from _named_libraries(settings, [one.name for one in libraries])
+    people = {one.user_id: one.name for one in users.records}
+    known: list[User] = []
+    with contextlib.suppress(DatabaseError), database.transaction() as connection:
+        known = read_users(connection)
+    yield from _named_users(settings, as_listed(known, people, people))
+
+
+def _named_libraries(settings: Settings, names: list[str]) -> Iterator[Finding]:
+    """Find libraries in the settings that the server does not have; without a chosen one, films cannot be read."""
+    by_name = {name.casefold(): name for name in names}
+    chosen: tuple[tuple[str, State], ...] = (("libraries", "failed"), ("exclude_libraries", "warning"))
+    for setting, state in chosen:
+        for name in getattr(settings, setting):
+            if name.casefold() not in by_name:
+                near = [by_name[one] for one in difflib.get_close_matches(name.casefold(), by_name, 1)]
+                yield Finding("libraries", state, _unknown(setting, name, "library on the server has", near or names))
+
+
+def _named_users(settings: Settings, users: list[User]) -> Iterator[Finding]:
+    """Find users in the settings whom the server does not have, and who never had that name."""
+    for setting in ("include_users", "exclude_users", "user_emails"):
+        for name, meant in users_named(users, getattr(settings, setting)).items():
+            if not meant:
+                near = [user.name for user in nearest_users(name, users)[:1]]
+                yield Finding("users", "warning", _unknown(setting, name, "user has or had", near))
+
+
+def _unknown(setting: str, name: str, whose: str, near: list[str]) -> str:
+    hint = f"; did you mean {listed([repr(one) for one in near], conjunction='or')}?" if near else ""
+    return f"{environment_names(setting)[0]} names {name!r}, but no {whose} that name{hint}"
 
 
 def _publishing(settings: Settings, database: Database) -> Iterator[Finding]:
@@ -284,7 +333,7 @@ def _alerts(settings: Settings) -> Iterator[Finding]:
 
 
 def _schedules(settings: Settings) -> Iterator[Finding]:
-    """Each schedule: on or off, its last run, and when it starts the next one."""
+    """What runs on the home, then each schedule: on or off, its last run, and when it starts the next one."""
     import dagster as dg
 
     from aperture_dagster.build import build_definitions
@@ -292,6 +341,8 @@ def _schedules(settings: Settings) -> Iterator[Finding]:
     now = datetime.now(UTC)
     schedules = build_definitions(settings).get_repository_def().schedule_defs
     with dg.DagsterInstance.get() as instance:
+        up = read_parts(settings, instance)
+        yield from (Finding(part.name, part.state, part.message) for part in up.parts)
         switched = {state.instigator_name: state.is_running for state in instance.all_instigator_state()}
         for schedule in sorted(schedules, key=lambda one: one.name):
             on = switched.get(schedule.name, schedule.default_status == dg.DefaultScheduleStatus.RUNNING)
@@ -302,8 +353,13 @@ def _schedules(settings: Settings) -> Iterator[Finding]:
             windows = dg.TimeWindowPartitionsDefinition(now, fmt="%Y-%m-%d", cron_schedule=cron, timezone=timezone)
             following = windows.get_next_partition_window(now, respect_bounds=False)
             message = f"{cron}; last run {last}"
-            message += f"; next {_moment(following.start)}" if following and on else ""
-            yield Finding(schedule.name, "ok" if on else "off", message if on else f"switched off; {message}")
+            if not on:
+                yield Finding(schedule.name, "off", f"switched off; {message}")
+            elif not up.schedules_fire:
+                yield Finding(schedule.name, "off", f"not running: {START}; {message}")
+            else:
+                message += f"; next {_moment(following.start)}" if following else ""
+                yield Finding(schedule.name, "ok", message)
 
 
 def _moment(moment: datetime) -> str:

@@ -6,41 +6,75 @@ import click
 
 from aperture_dagster.cli.alert import alert
 from aperture_dagster.cli.backup import backup
-from aperture_dagster.cli.common import require_free_port, stand_in_options
-from aperture_dagster.cli.demo import demo
+from aperture_dagster.cli.common import Server, require_free_port, stand_in_options
+from aperture_dagster.cli.demo import demo, media_server_options
 from aperture_dagster.cli.discover import discover, dismiss
 from aperture_dagster.cli.doctor import doctor
 from aperture_dagster.cli.publish import publish, unpublish
 from aperture_dagster.cli.ratings import rate
 from aperture_dagster.cli.requests import request, requests
 from aperture_dagster.cli.restore import restore
+from aperture_dagster.cli.show import show
+from aperture_dagster.cli.status import status
 from aperture_dagster.cli.trakt import trakt
 from aperture_dagster.cli.up import up
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Sections(click.Group):
+    """A group whose help lists the commands in sections, those that a newcomer needs first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the sections."""
+        return [str(command.name) for commands in COMMANDS.values() for command in commands]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group of commands."""
+        longest = max(map(len, self.commands))
+        for heading, commands in COMMANDS.items():
+            with formatter.section(heading):
+                limit = 200
+                formatter.write_dl([(str(one.name).ljust(longest), one.get_short_help_str(limit)) for one in commands])
+
+
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="aperture-dagster")
 def main() -> None:
-    """Personal recommendations for home media servers."""
+    """Personal recommendations for home media servers.
+
+    To try it without a server or keys: aperture demo. To use it, set APERTURE_MEDIA_SERVER_URL and
+    APERTURE_MEDIA_SERVER_API_KEY, then: aperture doctor, and aperture up.
+    """
 
 
-@main.command()
-@stand_in_options("world", "users")
+@click.command()
+@stand_in_options("world", "users", "server")
 @click.option("--port", type=click.IntRange(0, 65535), default=8096, show_default=True, help="Port on 127.0.0.1.")
-def simulate(world: str, users: int | None, port: int) -> None:
-    """Serve only the stand-ins, to look at them or to develop against them."""
+def simulate(world: str, users: int | None, server: Server, port: int) -> None:
+    """Serve only the stand-ins, to look at them or to develop against them.
+
+    Example: aperture simulate --server emby --world odd
+    """
     # No other command serves the stand-ins in its own process.
     from aperture_dagster.simulator.__main__ import main as serve
 
     if port:
         require_free_port("127.0.0.1", port, "aperture simulate")
-    sys.exit(serve(["--world", world, "--port", str(port), *(["--users", str(users)] if users else [])]))
+    command = ["--world", world, "--port", str(port), *media_server_options(server)]
+    sys.exit(serve(command + (["--users", str(users)] if users else [])))
 
 
-for command in (
-    demo, up, doctor, backup, restore, alert, publish, unpublish, trakt, discover, dismiss, request, requests, rate,
-):  # fmt: skip
-    main.add_command(command)
+COMMANDS = {
+    "First steps": (demo, up, doctor, status, show),
+    "For each user": (discover, dismiss, request, requests, rate, trakt),
+    "On the media server": (publish, unpublish),
+    "Operating": (backup, restore, alert),
+    "Development": (simulate,),
+}
+"""The commands as `aperture --help` groups them."""
+
+for group in COMMANDS.values():
+    for command in group:
+        main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -32,7 +32,10 @@ log = logging.getLogger(__name__)
 @click.argument("rating", type=click.IntRange(LOWEST, HIGHEST), required=False)
 @click.option("--remove", is_flag=True, help="Take the rating back.")
 def rate(user: str, title: str, rating: int | None, remove: bool) -> None:
-    """Rate TITLE as USER, from 1 to 10; titles outside the library are named by an id, such as tmdb:movie:603."""
+    """Rate TITLE as USER, from 1 to 10; titles outside the library are named by an id, such as tmdb:movie:603.
+
+    Example: aperture rate Anna "The Matrix (1999)" 9
+    """
     if (rating is None) != remove:
         raise click.UsageError("Give either a rating from 1 to 10, or --remove.")
     console = Console(highlight=False)

@@ -61,6 +61,8 @@ def request(user: str, title: str, seasons: list[int] | None, yes: bool) -> None
     """Request TITLE on Seerr as USER: show what will be sent, ask, and send it.
 
     TITLE is a title, 'title (year)', or an id such as tmdb:movie:603, tmdb:series:1396 or imdb:tt0133093.
+
+    Example: aperture request Anna tmdb:series:1396 --seasons 1-2
     """
     console = Console(highlight=False, soft_wrap=True)
     with operator_errors():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +12,11 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.library.people import participants
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
-from aperture_dagster.settings import Settings, load_settings, project_root
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage.backup.places import backup_folder, in_words
 from aperture_dagster.storage.connection import product_database_url
 from aperture_dagster.storage.maintenance import drop_replaced_database, maintenance, replaced_databases
@@ -46,10 +46,10 @@ def restore(file: Path | None, yes: bool, trust: bool, drop_old: bool) -> None:
     """
     if (file is None) != drop_old:
         raise click.UsageError("Name the FILE to restore, or --drop-old.")
-    os.environ.setdefault("DAGSTER_HOME", str(project_root()))
     console = Console(highlight=False)
     with operator_errors():
         settings = load_settings()
+        use_dagster_home(settings, unless_set=True)
         if file is None:
             _drop_old(settings, console, yes=yes)
         else:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import zip_longest
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len
 from rich.text import Text
 
+from aperture_dagster.cli.terminal import Terminal, fit, pad
 from aperture_dagster.library.watching import episode_label
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -23,8 +23,13 @@ from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.published import published_summary
 from aperture_dagster.storage.suggestions import candidate_table, why_suggested
 from aperture_dagster.storage.watching import shows_table
+from aperture_dagster.wording import counted, listed
 
 SHOWN_USERS, SHOWN_FILMS, SHOWN_SERIES, SHOWN_WATCHED, SHOWN_OUTSIDE = 3, 7, 3, 3, 2
+PARTS = ("; ", ", ", " and ")
+"""What separates the parts of a reason; the last parts are left out where there is no room."""
+# Columns of a title, and of the reason beside it.
+LEAST_TITLE, LONGEST_TITLE, LEAST_REASON = 20, 40, 28
 
 
 def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,6 +39,7 @@ def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
         users = [user for user in read_users(connection) if not user.gone]
         active = [user for user in users if not user.is_disabled]
         lists = {user.name: recommendation_table(connection, user.user_id) for user in active}
+        tastes = {user.name: profile_table(connection, [user.user_id]) for user in active}
         suggestions = {
             user.name: candidate_table(connection, user.user_id, country=settings.country) for user in active
         }
@@ -44,6 +50,10 @@ def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("media_type", "title", "year", "tmdb_id", "imdb_id")
     return {
         **counts,
+        "taste": {
+            name: [{key: value for key, value in row.items() if key != "user"} for row in rows]
+            for name, rows in tastes.items()
+        },
         "recommendations": {
             name: [
                 {key: row[key] for key in kept} | {"score": round(row["score"], 4), "because": reason(row["because"])}
@@ -67,7 +77,7 @@ def summarize(settings: Settings, cycle: Mapping[str, Any]) -> dict[str, Any]:
         },
         "shows_you_watch": {
             name: [
-                {"title": row["title"], "next_episode": _next_episode(row)}
+                {"title": row["title"], "next_episode": next_episode(row)}
                 | {key: row[key] for key in ("behind", "next_air_date", "days_until")}
                 for row in rows
             ]
@@ -96,71 +106,113 @@ def _about(published: Mapping[str, Mapping[str, Any]]) -> str:
     """Say in a line what was published."""
     types = Counter(one["type"] for one in published.values())
     names = {"library": "libraries", "collection": "collections", "playlist": "playlists"}
-    counts = " and ".join(f"{types[one]:,} {names[one] if types[one] > 1 else one}" for one in names if types[one])
+    counts = listed([counted(types[one], name) for one, name in names.items() if types[one]])
     entries, changed = (sum(one[name] for one in published.values()) for name in ("entries", "changed"))
-    return f"Published as {counts} on the media server: {entries:,} entries, {changed:,} of them changed now."
+    return f"Published as {counts} on the media server: {counted(entries, 'entries')}, {changed:,} of them changed now."
 
 
-def _next_episode(row: Mapping[str, Any]) -> str | None:
+def next_episode(row: Mapping[str, Any]) -> str | None:
+    """Name the episode of ``shows_you_watch`` that a user watches next; None if there is none."""
     return episode_label(row["next_season"], row["next_number"]) or row["next_title"]
 
 
-def _progress(row: Mapping[str, Any]) -> str:
+def progress_in(row: Mapping[str, Any]) -> str:
     """Say in a line what is next in a series of ``shows_you_watch``."""
     parts = [f"next: {row['next_episode']}, {row['behind']} to watch" if row["next_episode"] else "all watched"]
     if row["days_until"] is not None:
-        parts.append(f"new episode in {row['days_until']} days" if row["days_until"] else "new episode today")
+        when = f"in {counted(row['days_until'], 'days')}" if row["days_until"] else "today"
+        parts.append(f"new episode {when}")
     return "; ".join(parts)
 
 
-def show(settings: Settings, summary: Mapping[str, Any], console: Console) -> None:
+def show(summary: Mapping[str, Any], console: Terminal) -> None:
     """Print Top Picks, the lists of the users with the longest histories, what the first of them watches, and the
     figures.
     """
-    picks = Table(title="Top Picks: what this household watches", title_justify="left", title_style="bold")
-    for column in ("", "Film", "Viewers", "Series", "Viewers"):
-        picks.add_column(column, justify="right" if column in ("", "Viewers") else "left")
-    pairs = zip_longest(summary["top_picks"]["movie"], summary["top_picks"]["series"])
-    for rank, pair in enumerate(pairs, start=1):
-        cells = [cell for pick in pair for cell in ((_title(pick), str(pick["viewers"])) if pick else ("", ""))]
-        picks.add_row(str(rank), *cells)
-    console.print("", picks)
-    with Database(settings).transaction() as connection:
-        users = [user for user in read_users(connection) if not user.gone and not user.is_disabled]
-        tastes = {user.name: profile_table(connection, [user.user_id]) for user in users}
+    _show_top_picks(summary["top_picks"], console)
+    tastes = summary["taste"]
     by_history = sorted(tastes, key=lambda name: -sum(row["titles"] for row in tastes[name]))
     for name in by_history[:SHOWN_USERS]:
-        console.print("", Text(name, "bold"), sep="\n")
+        console.print()
+        console.print_hanging(name, "bold")
         for row in tastes[name]:
             if row["titles"]:
-                console.print(Text(f"  {_noun(row, plural=True)}: {row['taste']}", "dim"))
-        table = Table(show_header=False, box=None, padding=(0, 1))
+                console.print_hanging(f"{noun(row, plural=True)}: {row['taste']}", "dim", indent=2)
         entries = summary["recommendations"][name]
-        for row in _of_type(entries, "movie")[:SHOWN_FILMS] + _of_type(entries, "series")[:SHOWN_SERIES]:
-            table.add_row(Text(_noun(row), "dim"), _title(row), Text(row["because"], "dim"))
+        rows = [
+            (noun(row), titled(row), row["because"])
+            for row in _of_type(entries, "movie")[:SHOWN_FILMS] + _of_type(entries, "series")[:SHOWN_SERIES]
+        ]
         if name == by_history[0]:
-            for row in summary["shows_you_watch"][name][:SHOWN_WATCHED]:
-                table.add_row(Text("watching", "dim"), Text(row["title"]), Text(_progress(row), "dim"))
+            watching = summary["shows_you_watch"][name][:SHOWN_WATCHED]
+            rows += [("watching", row["title"], progress_in(row)) for row in watching]
         outside = summary["discovery"][name]
-        for row in _of_type(outside, "movie")[:SHOWN_OUTSIDE] + _of_type(outside, "series")[:SHOWN_OUTSIDE]:
-            table.add_row(Text("not here", "dim"), _title(row), Text(row["because"], "dim"))
-        console.print(table)
-    console.print(
-        f"\n{summary['movies']:,} films, {summary['series']:,} series, {summary['episodes']:,} episodes, "
-        f"{summary['users']:,} users, {summary['plays']:,} plays; "
-        f"{sum(summary['rows_written'].values()):,} rows written, {sum(summary['requests'].values()):,} requests sent."
-    )
+        rows += [
+            ("not here", titled(row), row["because"])
+            for row in _of_type(outside, "movie")[:SHOWN_OUTSIDE] + _of_type(outside, "series")[:SHOWN_OUTSIDE]
+        ]
+        print_titles(rows, console)
+    sizes = [(summary[name], name) for name in ("movies", "series", "episodes", "users", "plays")]
+    counts = ", ".join(counted(count, "films" if name == "movies" else name) for count, name in sizes)
+    written, sent = (sum(summary[name].values()) for name in ("rows_written", "requests"))
+    console.print()
+    console.print_hanging(f"{counts}; {counted(written, 'rows written')}, {counted(sent, 'requests sent')}.")
     if summary["published"]:
-        console.print(_about(summary["published"]))
+        console.print_hanging(_about(summary["published"]))
+
+
+def _show_top_picks(picks: Mapping[str, list[dict[str, Any]]], console: Terminal) -> None:
+    """Print films and series side by side, or below each other where there is no room."""
+    console.print()
+    console.print_hanging("Top Picks: what this household watches", "bold")
+    columns = [
+        (heading, [(titled(pick), pick["viewers"]) for pick in picks[media_type]])
+        for media_type, heading in (("movie", "Film"), ("series", "Series"))
+    ]
+    # Beside a title: its rank, its viewers, and what separates them.
+    is_wide = (console.text_width - 3) // 2 - 13 >= LEAST_TITLE
+    width = min(LONGEST_TITLE, ((console.text_width - 3) // 2 if is_wide else console.text_width) - 13)
+    for group in [columns] if is_wide else [[column] for column in columns]:
+        headings = [f"    {pad(heading, width)}  viewers" for heading, _ in group]
+        console.print(Text("   ".join(headings), "dim"), soft_wrap=True)
+        for rank, row in enumerate(zip_longest(*(rows for _, rows in group)), start=1):
+            cells = [
+                f"{rank:>3} {pad(fit(cell[0], width), width)}  {cell[1]:>7,}" if cell else " " * (width + 13)
+                for cell in row
+            ]
+            console.print(Text("   ".join(cells).rstrip()), soft_wrap=True)
+
+
+def print_titles(rows: Sequence[tuple[str, str, str]], console: Terminal) -> None:
+    """Print a line for each title: what it is, its name, and the reason or state beside it (or below, without room)."""
+    kinds = max((len(kind) for kind, _, _ in rows), default=0)
+    room = console.text_width - kinds - 4
+    titles = min(max((cell_len(title) for _, title, _ in rows), default=0), LONGEST_TITLE, max(room // 2, LEAST_TITLE))
+    for kind, title, about in rows:
+        start = Text.assemble(("  " + kind.ljust(kinds), "dim"), "  ")
+        if room - titles - 2 < LEAST_REASON:
+            console.print(start + Text(fit(title, room)), soft_wrap=True)
+            if about:
+                console.print(Text(" " * len(start) + fit(about, room, between=PARTS), "dim"), soft_wrap=True)
+        else:
+            line = (
+                start
+                + Text(pad(fit(title, titles), titles))
+                + Text(f"  {fit(about, room - titles - 2, between=PARTS)}", "dim")
+            )
+            line.rstrip()
+            console.print(line, soft_wrap=True)
 
 
 def _of_type(rows: list[dict[str, Any]], media_type: str) -> list[dict[str, Any]]:
     return [row for row in rows if row["media_type"] == media_type]
 
 
-def _title(row: Mapping[str, Any]) -> Text:
-    return Text(f"{row['title']} ({row['year']})" if row["year"] else row["title"])
+def titled(row: Mapping[str, Any]) -> str:
+    """Name a title with its year."""
+    return f"{row['title']} ({row['year']})" if row["year"] else row["title"]
 
 
-def _noun(row: Mapping[str, Any], *, plural: bool = False) -> str:
+def noun(row: Mapping[str, Any], *, plural: bool = False) -> str:
+    """Name what a row is about, by its media type."""
     return ("films" if plural else "film") if row["media_type"] == "movie" else "series"

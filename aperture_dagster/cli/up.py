@@ -4,24 +4,33 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
-from aperture_dagster.cli import supervisor
 from aperture_dagster.cli.common import Server, operator_errors, require_free_port, require_writable, stand_in_options
 from aperture_dagster.cli.demo import (
     LISTS,
     demo_home,
     point_at,
+    stand_in_arguments,
     stand_ins_process,
     usual_port,
     warn_of_ignored_database,
 )
+from aperture_dagster.cli.doctor import Finding, examine
+from aperture_dagster.cli.parts import AWAITED, Part, Plan, Ui
+from aperture_dagster.cli.up_files import UpFiles
 from aperture_dagster.errors import OperatorError
+from aperture_dagster.instance.home import use_dagster_home
 from aperture_dagster.resources.database import Database
-from aperture_dagster.settings import Settings, load_settings, project_root
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings.places import checkout
 from aperture_dagster.storage import locks
 from aperture_dagster.storage.cluster import short_path
 from aperture_dagster.storage.connection import close_engine, product_database_url
@@ -39,22 +48,32 @@ LOOPS = {
 }
 """Seconds between two looks of loops of the daemon that do not need Dagster's 5 and 30; see ``docs/idle.md``."""
 
+CHECK_SECONDS = 10.0
+"""How long the start waits for the media server."""
+
 
 @click.command()
 @click.option("--demo", "on_demo", is_flag=True, help="Run on the stand-ins, with the results of `aperture demo`.")
 @stand_in_options("world", "users", "server", "home")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the UI listens on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=3000, show_default=True, help="Port of the UI.")
-def up(on_demo: bool, world: str, users: int | None, server: Server, home: str | None, host: str, port: int) -> None:
-    """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted."""
-    helpers: list[int] = []
+@click.option("--host", help="Address that the UI listens on. Default: APERTURE_UI_HOST, or else 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the UI. Default: APERTURE_UI_PORT, or else 3000.")
+def up(
+    on_demo: bool, world: str, users: int | None, server: Server, home: str | None, host: str | None, port: int | None
+) -> None:
+    """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted.
+
+    What dies is started again; what cannot be kept alive ends everything, with a sentence and exit code 1.
+    """
+    stand_ins: list[Part] = []
     with operator_errors(), contextlib.ExitStack() as stack:
-        if load_settings().media_server_url is None and not on_demo:
+        given = load_settings()
+        if given.media_server_url is None and not on_demo:
             click.echo("No media server is configured (APERTURE_MEDIA_SERVER_URL); running the demo instead.")
             on_demo = True
         if not on_demo and (world, users, server) != ("demo", None, "jellyfin"):
             raise click.UsageError("--world, --users and --server need --demo: a media server is configured.")
-        require_free_port(host, port, "aperture up")
+        host = host or given.ui_host
+        port = _free_port(host, given.ui_port if port is None else port)
         folder = demo_home(home, server) if on_demo else None
         if folder is not None:
             require_writable(folder)
@@ -62,24 +81,40 @@ def up(on_demo: bool, world: str, users: int | None, server: Server, home: str |
             lists = folder / LISTS
             running = stand_ins_process(world, users, server, lists=lists, port=usual_port(folder))
             process, environment = stack.enter_context(running)
-            helpers.append(process)
+            used = urlsplit(environment["APERTURE_MEDIA_SERVER_URL"]).port or 0
+            arguments = stand_in_arguments(world, users, server, lists=lists, port=used)
+            stand_ins.append(Part("stand-ins", "aperture_dagster.simulator", arguments, pid=process))
             point_at(environment, folder, lists)
         elif home:
             os.environ["APERTURE_HOME"] = home
-        os.environ["DAGSTER_HOME"] = str(project_root())
         settings = load_settings()
         require_writable(settings.home_path)
+        use_dagster_home(settings)
         lock = _lock_home(settings.home_path)
         _check_databases(settings)
-        plan = _plan(settings.home_path, host, port, lock, folder, helpers)
-        click.echo(f"The UI will be at http://{host}:{port} in a few seconds. Press Ctrl-C to stop.")
+        for finding in _check_the_rest(settings, ["home"] if on_demo else ["home", "media server"]):
+            if finding.state != "ok":
+                click.echo(f"! {finding.what}: {finding.message}")
+        _release_databases(settings)
+        plan = _plan(settings.home_path, Ui(host, port, LOCATION), lock, folder, stand_ins)
+        click.echo("Starting …")
         sys.stdout.flush()
         for name, seconds in LOOPS.items():
             os.environ.setdefault(name, str(seconds))
         # A signal that arrives from now on waits for the supervisor, which knows what to stop.
-        signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.AWAITED)
+        signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
         # Replaced, not started: everything that the checks above imported would stay in memory for months.
         os.execv(sys.executable, plan.command())
+
+
+def _free_port(host: str, port: int) -> int:
+    """Return the port, or any free one instead of 0; OperatorError if it is in use."""
+    require_free_port(host, port, "aperture up")
+    if port:
+        return port
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
 
 
 def _lock_home(home: Path) -> int:
@@ -88,7 +123,7 @@ def _lock_home(home: Path) -> int:
     Raises:
         OperatorError: another one is running.
     """
-    path = home / "dagster" / "up.lock"
+    path = UpFiles.of_home(home).lock
     path.parent.mkdir(mode=0o700, exist_ok=True)
     lock = locks.acquire(path, wait=False)
     if lock is None:
@@ -106,33 +141,55 @@ def _check_databases(settings: Settings) -> None:
 
     with Database(settings).transaction(), dg.DagsterInstance.get():
         pass
+
+
+def _release_databases(settings: Settings) -> None:
+    """Stop using the embedded database: the supervisor could not stop it; the parts start it, and the last stops it."""
     if settings.database_url is None:
         close_engine(product_database_url(settings))
-        # The supervisor could not stop it; the parts start it again, and the last one stops it.
         release_embedded_server(settings.home_path / "postgres")
 
 
-def _plan(home: Path, host: str, port: int, lock: int, folder: Path | None, helpers: list[int]) -> supervisor.Plan:
+def _check_the_rest(settings: Settings, what: Sequence[str]) -> list[Finding]:
+    """Let the doctor look at what may be wrong without being a reason not to start, and do not wait for it long.
+
+    The media server may be booting as well, and the UI shows more about a key that it refuses than one line.
+    """
+    found: list[Finding] = []
+    hasty = settings.model_copy(update={"http_attempts": 1})
+    looking = threading.Thread(target=lambda: found.extend(examine(hasty, what)), daemon=True)
+    looking.start()
+    looking.join(CHECK_SECONDS)
+    if looking.is_alive():
+        late = f"{settings.media_server_url} has not answered within {CHECK_SECONDS:.0f} seconds"
+        return [*found, Finding("media server", "warning", f"{late}. Jobs that need it will say more.")]
+    return found
+
+
+def _plan(home: Path, ui: Ui, lock: int, folder: Path | None, stand_ins: Sequence[Part]) -> Plan:
     """Plan the parts that ``dagster dev`` has, with one code server for all and no process in front of it."""
-    own = home / "dagster"
-    code_socket = str(short_path(own) / "code.sock")
-    workspace = own / "workspace.yaml"
+    files = UpFiles.of_home(home)
+    code_socket = str(short_path(files.folder) / "code.sock")
     server = {"socket": code_socket, "location_name": LOCATION}
     # JSON is valid YAML.
-    write_file(workspace, json.dumps({"load_from": [{"grpc_server": server}]}).encode())
-    quiet = ["--log-level", "warning"]
+    write_file(files.workspace, json.dumps({"load_from": [{"grpc_server": server}]}).encode())
+    workspace, quiet = ["--workspace", str(files.workspace)], ["--log-level", "warning"]
     code_server = ["api", "grpc", "--socket", code_socket, "--module-name", "aperture_dagster.definitions", *quiet]
     code_server += ["--location-name", LOCATION, "--inject-env-vars-from-instance"]
     code_server += ["--use-python-environment-entry-point"]
-    webserver = ["--workspace", str(workspace), "--host", host, "--port", str(port), "--dagster-log-level", "warning"]
-    return supervisor.Plan(
+    webserver = [*workspace, "--host", ui.host, "--port", str(ui.port), "--dagster-log-level", "warning"]
+    return Plan(
         parts=[
-            supervisor.Part("code server", "dagster", code_server, ready=code_socket),
-            supervisor.Part("webserver", "dagster_webserver", webserver),
-            supervisor.Part("daemon", "dagster._daemon", ["run", "--workspace", str(workspace), *quiet]),
+            *stand_ins,
+            Part("code server", "dagster", code_server, stage=1, socket=code_socket),
+            Part("webserver", "dagster_webserver", webserver, stage=2),
+            Part("daemon", "dagster._daemon", ["run", *workspace, *quiet], stage=2),
         ],
         lock=lock,
+        state=str(files.state),
+        logs=str(files.logs),
         # Dagster lets a .env file in the working folder override the environment; a demo must not see it.
-        folder=str(folder) if folder is not None else None,
-        helpers=helpers,
+        folder=str(folder or files.folder) if folder or not checkout() else None,
+        ui=ui,
+        failures=str(home / "failures.log"),
     )

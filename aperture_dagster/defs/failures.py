@@ -20,12 +20,18 @@ from aperture_dagster.resources.errors import (
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.errors import BackupError
-from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.errors import DatabaseError, DatabaseInterrupted
 from aperture_dagster.storage.files import FileError
 
 LONGEST_REASON = 280
 # Metadata of a failure: the class of its cause, by which alerts recognise that it is the same as the last time.
 CAUSE = "cause"
+# What Dagster raises in a step whose process is asked to stop.
+INTERRUPTED = "DagsterExecutionInterruptedError"
+STOPPED = (
+    "It was stopped, because `aperture up` was, or because somebody ended the run. What was there is kept; the next "
+    "run goes on from here, or start it again in the UI."
+)
 
 
 class MissingPrerequisite(Exception):
@@ -52,11 +58,11 @@ def operator_errors(context: dg.OpExecutionContext | dg.AssetExecutionContext, s
         raise
     except (ServiceError, *PERMANENT) as error:
         kept = " What was there is kept."
-        if isinstance(error, PERMANENT):
+        if isinstance(error, PERMANENT) and not isinstance(error, DatabaseInterrupted):
             kept = ""
         elif isinstance(error, ServicePaused):
             kept = " What was there is kept; the next run after the pause goes on from here."
-        elif isinstance(error, ServiceUnavailable):
+        elif isinstance(error, (ServiceUnavailable, DatabaseInterrupted)):
             if context.retry_number < settings.step_retries:
                 context.log.warning(f"{sentence(error)} Retrying the step in {settings.step_retry_wait_seconds:g} s.")
                 raise dg.RetryRequested(settings.step_retries, settings.step_retry_wait_seconds) from error
@@ -91,8 +97,23 @@ def failure_cause(event: dg.DagsterEvent) -> str:
 def failure_reason(event: dg.DagsterEvent) -> str:
     """Say in one line why a step failed: the sentence for the operator, or else the unexpected error."""
     described, error = event.step_failure_data.user_failure_data, _innermost_error(event)
+    if is_interruption(error) and not (described and described.description):
+        return STOPPED
     reason = (described.description if described else None) or (error.message if error else "unknown")
     return " ".join(str(reason).split())
+
+
+def is_foreseen(event: dg.DagsterEvent) -> bool:
+    """Tell whether a step failed in a way that its sentence explains, so that nobody needs a stack trace."""
+    data = event.step_failure_data
+    if is_interruption(_innermost_error(event)):
+        return True
+    return data.user_failure_data is not None and bool(data.user_failure_data.description)
+
+
+def is_interruption(error: Any) -> bool:
+    """Tell whether an error of Dagster says that the process was asked to stop."""
+    return error is not None and error.cls_name == INTERRUPTED
 
 
 def _innermost_error(event: dg.DagsterEvent) -> Any:

@@ -1,11 +1,12 @@
-"""Write the table of jobs in ``README.md`` from their declarations: ``python -m aperture_dagster.defs.reference``."""
+"""Write the table in ``docs/jobs.md`` from the jobs' declarations: ``python -m aperture_dagster.defs.reference``."""
 
 import dagster as dg
 
 from aperture_dagster.build import all_jobs, build_groups
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.wording import in_words
-from aperture_dagster.settings import Settings, load_settings, project_root
+from aperture_dagster.settings import Settings, load_settings
+from aperture_dagster.settings.places import project_root
 
 BEGIN = "<!-- jobs: written by python -m aperture_dagster.defs.reference -->"
 END = "<!-- end of jobs -->"
@@ -46,6 +47,6 @@ def _when(job: Job, automated: set[str]) -> str:
 
 
 if __name__ == "__main__":
-    target = project_root() / "README.md"
+    target = project_root() / "docs" / "jobs.md"
     target.write_text(with_job_table(target.read_text(encoding="utf-8"), load_settings()), encoding="utf-8")
     print(f"wrote {target}")

@@ -1,7 +1,7 @@
 """How assets report: metadata that the UI shows, and a closing log line."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -9,12 +9,19 @@ import dagster as dg
 
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.defs.failures import LONGEST_REASON
+from aperture_dagster.settings import Settings
+from aperture_dagster.wording import counted
 
 SHOWN_PROBLEMS = 20
 SHOWN_NAMES = 3
 # Dagster's UI shows longer Markdown behind a link. A head and one record are always kept.
 LONGEST_INLINE, LEAST_LINES = 1000, 3
 MEGABYTE = 1_000_000
+# Figures of every run: those who add them up rely on them.
+KEPT_ZEROS = frozenset({"dagster/row_count", "rows_written", "requests"})
+ZEROS = "zero"
+POSTERS = 5
+POSTER_HEIGHT = 100
 
 
 def in_megabytes(size: int) -> str:
@@ -33,19 +40,77 @@ def table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
     return dg.MetadataValue.table(rows, schema=schema)
 
 
-def markdown_table(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> dg.MetadataValue:
+def markdown_table(
+    records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None, *, whole: bool = False
+) -> dg.MetadataValue:
     """Show records as a table in Markdown: a fifth of the bytes of :func:`table`, for what is recorded often.
 
-    The last records are left out if the UI would hide the whole table behind a link.
+    The last records are left out if the UI would hide the table behind a link, unless it is to be ``whole``.
     """
     if not records:
         return dg.MetadataValue.md("*nothing*")
     columns = columns or list(records[0])
     rows = [columns, ["---"] * len(columns), *([_cell(row.get(name)) for name in columns] for row in records)]
     lines = [" | ".join("" if cell is None else str(cell).replace("|", "\\|") for cell in row) for row in rows]
-    while len(lines) > LEAST_LINES and sum(len(line) + 5 for line in lines) >= LONGEST_INLINE:
+    while not whole and len(lines) > LEAST_LINES and sum(len(line) + 5 for line in lines) >= LONGEST_INLINE:
         lines.pop()
     return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
+
+
+def poster_row(settings: Settings, titles: Iterable[tuple[str, str | None]]) -> str:
+    """Return Markdown with posters side by side: as many as the UI shows at once, empty if there are none.
+
+    The media server serves pictures without a key. ``titles`` are titles and ids on the server; those without one are
+    left out.
+    """
+    posters = ""
+    for title, server_item_id in titles:
+        if server_item_id is None or posters.count("![") == POSTERS:
+            continue
+        alternative = "".join(one for one in title if one not in "[]\\`")
+        address = f"{settings.media_server_url}/Items/{server_item_id}/Images/Primary?maxHeight={POSTER_HEIGHT}"
+        poster = f"![{alternative}]({address}) "
+        if len(posters) + len(poster) >= LONGEST_INLINE:
+            break
+        posters += poster
+    return posters.rstrip()
+
+
+def titled(row: Mapping[str, Any]) -> str:
+    """Return a title with its year, if that is known."""
+    return f"{row['title']} ({row['year']})" if row["year"] else str(row["title"])
+
+
+def score_table(rows: Sequence[Mapping[str, Any]], parts: Iterable[str]) -> dg.MetadataValue:
+    """Show of what the scores of a list's first titles are made: a line per part and a column per title, by its rank.
+
+    Each row has ``rank``, ``score`` and ``components``.
+    """
+    if not rows:
+        return dg.MetadataValue.md("*nothing*")
+    lines = {"score": [f"{row['score']:.2f}" for row in rows]}
+    lines |= {part: [f"{row['components'].get(part, 0):.2f}" for row in rows] for part in parts}
+    ranks = [f"#{row['rank']}" for row in rows]
+    return markdown_table([{"part": part} | dict(zip(ranks, values, strict=True)) for part, values in lines.items()])
+
+
+def arranged(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Order what a page shows: what a person reads first, then the numbers, which become plots, and last their zeros.
+
+    Within each part the order is kept. Counters that are 0, of which most runs have many, become one entry with their
+    names; the figures of every run (``KEPT_ZEROS``) stay.
+    """
+    words: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
+    zeros: list[str] = []
+    for name, value in metadata.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            words[name] = value
+        elif value == 0 and isinstance(value, int) and name not in KEPT_ZEROS:
+            zeros.append(name)
+        else:
+            numbers[name] = value
+    return words | numbers | ({ZEROS: ", ".join(zeros)} if zeros else {})
 
 
 def materialized(
@@ -53,8 +118,8 @@ def materialized(
 ) -> dg.MaterializeResult:
     """Build the result of an asset, and log its totals.
 
-    ``metadata`` holds numbers with stable keys (they become plots) and tables; ``version`` is a hash of the content
-    that other assets read: equal content starts nothing downstream.
+    ``metadata`` holds numbers with stable keys and tables, which are :func:`arranged`; ``version`` is a hash of the
+    content that other assets read: equal content starts nothing downstream.
     """
     names = {"dagster/row_count": "rows", "rows_written": "rows written", "requests": "requests sent"}
     names["rows_freed"] = "rows and files deleted"
@@ -62,7 +127,7 @@ def materialized(
     totals = {what: metadata[key] for key, what in names.items() if key in metadata}
     log_totals(context, totals | {what: metadata[key] for key, what in failures.items() if metadata.get(key)})
     # Metadata of the result would be kept twice: in the event of the step's output, too.
-    context.add_asset_metadata(metadata)
+    context.add_asset_metadata(arranged(metadata))
     return dg.MaterializeResult(data_version=dg.DataVersion(version) if version else None)
 
 
@@ -88,15 +153,14 @@ def latest_numbers(instance: dg.DagsterInstance, asset: dg.AssetKey, names: Sequ
 
 def log_totals(context: dg.OpExecutionContext | dg.AssetExecutionContext, totals: Mapping[str, int]) -> None:
     """Log the closing line of a step."""
-    context.log.info(f"Done: {', '.join(f'{count:,} {what}' for what, count in totals.items())}.")
+    figures = ", ".join(counted(count, what) for what, count in totals.items())
+    context.log.info(f"Done: {figures}." if figures else "Done.")
 
 
 def problems_table(problems: Sequence[str]) -> dict[str, Any]:
     """Show what could not be read: always the number, and a table if there is any."""
-    metadata: dict[str, Any] = {"unreadable": len(problems)}
-    if problems:
-        metadata["unreadable_items"] = table([{"problem": problem} for problem in problems[:SHOWN_PROBLEMS]])
-    return metadata
+    shown = {"unreadable_items": table([{"problem": one} for one in problems[:SHOWN_PROBLEMS]])} if problems else {}
+    return {**shown, "unreadable": len(problems)}
 
 
 def warn_of_unreadable(context: dg.AssetExecutionContext, what: str, problems: Sequence[str], *, read: int) -> None:

@@ -16,16 +16,17 @@ from aperture_dagster.defs.failures import (
     operator_errors,
     stack_trace,
 )
-from aperture_dagster.defs.reporting import SHOWN_NAMES, log_totals, table
+from aperture_dagster.defs.reporting import SHOWN_NAMES, arranged, is_brief, log_totals, table
 from aperture_dagster.instance.runs import SCHEDULE_TAG
 from aperture_dagster.library.people import User
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.errors import ServiceNotConfigured, ServicePaused, ServiceRefused, ServiceUnavailable
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.errors import DatabaseError, DatabaseInterrupted
 from aperture_dagster.storage.files import FileError
 from aperture_dagster.storage.people import users_of_partitions
+from aperture_dagster.wording import counted
 from aperture_dagster.worklist.progress import Progress
 
 # An asset with a partition per user, of which one run serves one user or all.
@@ -33,6 +34,7 @@ user_asset = functools.partial(
     dg.asset, partitions_def=users_partitions, backfill_policy=dg.BackfillPolicy.single_run(), output_required=False
 )
 VERSION_TAG = "dagster/data_version"
+SHOWN_USERS = 50
 # These would hit every other user, too.
 SAME_FOR_EVERYBODY = (ServiceRefused, ServiceNotConfigured, ServicePaused, DatabaseError, FileError)
 # A service that was unavailable, after all retries, for so many users in a row is down.
@@ -44,7 +46,8 @@ class UserOutcome:
     """The outcome of serving one user.
 
     ``version`` is a hash of what other assets read of the user's partition, ``metadata`` is that of the partition, and
-    ``record`` asks to record it in a quiet run even if nothing changed.
+    ``record`` asks to record it in a quiet run even if nothing changed. ``line`` is the user's line in the table of
+    everybody, which the asset's page shows after a run of all users.
     """
 
     version: str
@@ -52,6 +55,7 @@ class UserOutcome:
     rows_written: int = 0
     requests: int = 0
     record: bool = False
+    line: dict[str, Any] = field(default_factory=dict)
 
 
 def for_each_user(
@@ -115,7 +119,7 @@ class _Run:
             try:
                 if key not in self._users:
                     raise MissingPrerequisite(f"No user has the partition {key!r}: run sync_users.")
-                self.served[key] = serve(self._users[key])
+                self.served[key] = self._serve(serve, self._users[key])
                 unavailable = 0
             except Exception as error:
                 self.failed[key] = error
@@ -125,9 +129,19 @@ class _Run:
                     rest = self.keys[number:]
                     self.failed |= dict.fromkeys(rest, error)
                     if rest:
-                        self._context.log.error(f"Left out {len(rest)} more users, who would fail for the same reason.")
+                        self._context.log.error(
+                            f"Left out {counted(len(rest), 'more users')}, who would fail for the same reason."
+                        )
                     break
             progress.add()
+
+    def _serve(self, serve: Callable[[User], UserOutcome], user: User) -> UserOutcome:
+        try:
+            return serve(user)
+        except DatabaseInterrupted as error:
+            # The next connection waits for the server, or starts it.
+            self._context.log.warning(f"{user.name}: {describe(error, self._settings)} Trying again.")
+            return serve(user)
 
     def record(self, *, only_changed: bool) -> None:
         """Log a materialization with its own data version for each user who was served."""
@@ -135,6 +149,22 @@ class _Run:
             if only_changed and not outcome.rows_written and not outcome.record:
                 continue
             record_user(self._context, key, self._name(key), outcome)
+        if not only_changed and not is_brief(self._context):
+            self._record_everybody()
+
+    def _record_everybody(self) -> None:
+        """Log what the asset's page shows after a run of all users, whose last event would be an arbitrary user's.
+
+        It has no partition, so it is no user's news.
+        """
+        lines = [{"user": self._name(key), **one.line} for key, one in self.served.items() if one.line]
+        if len(lines) < 2 or set(self.served) != set(self._context.instance.get_dynamic_partitions(USERS)):
+            return
+        metadata = {
+            "everybody": table(lines[:SHOWN_USERS]),
+            "dagster/row_count": sum(int(one.metadata.get("dagster/row_count", 0)) for one in self.served.values()),
+        }
+        self._context.log_event(dg.AssetMaterialization(self._context.asset_key, metadata=metadata))
 
     def failure(self) -> dg.Failure:
         """Describe the failure of a step that served some users and others not."""
@@ -160,7 +190,7 @@ class _Run:
 
 def record_user(context: dg.AssetExecutionContext, key: str, name: str, outcome: UserOutcome) -> None:
     """Log a materialization of a user's partition, with its own data version."""
-    metadata = {"user": name} | outcome.metadata | {"rows_written": outcome.rows_written}
+    metadata = arranged(outcome.metadata | {"user": name, "rows_written": outcome.rows_written})
     if outcome.requests:
         metadata["requests"] = outcome.requests
     tags = {VERSION_TAG: outcome.version}

@@ -32,6 +32,7 @@ from aperture_dagster.instance.dead_runs import (
     unlock_run,
 )
 from aperture_dagster.instance.pools import create_missing_pools
+from aperture_dagster.instance.terminal import log_runs_in_lines
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.storage.connection import dagster_database_url, refuse_shared_database
 from aperture_dagster.storage.embedded import restart_on_connect
@@ -40,6 +41,9 @@ from aperture_dagster.storage.files import keep_private, prepare_home
 
 # Dagster migrates its own tables with alembic, which logs several lines at every start.
 logging.getLogger("alembic").setLevel(logging.WARNING)
+
+# Every process that runs anything loads its instance first, and so this module.
+log_runs_in_lines()
 
 ENGINE_EVENTS = (
     dg.DagsterEventType.ENGINE_EVENT,

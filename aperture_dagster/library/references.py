@@ -153,12 +153,18 @@ def match_users(text: str, users: Sequence[User]) -> list[User]:
     """
     text = text.strip()
     by_id = [user for user in users if user.user_id == text]
+    by_id = by_id or [user for user in users if _comparable(user.user_id) == _comparable(text)]
     if by_id:
         return by_id
     plain = [user for user in users if text.casefold() in (user.name.casefold(), user.partition_key.casefold())]
     wanted = simplify(text)
     found = plain or [user for user in users if wanted in (simplify(user.name), simplify(user.partition_key))]
     return [user for user in found if not user.gone] or found
+
+
+def _comparable(user_id: str) -> str:
+    """Return an id without the dashes and the case in which it may have been copied."""
+    return user_id.replace("-", "").casefold()
 
 
 def nearest_users(text: str, users: Sequence[User]) -> list[User]:

@@ -193,6 +193,22 @@ def taste_profile(
     return TasteProfile(len(liked), disliked, tastes, genres, keywords, summary)
 
 
+def most_alike(weights: pd.DataFrame, user_id: str, *, limit: int = 3) -> list[tuple[str, float]]:
+    """Return the users whose likes and dislikes are most like a user's, the nearest first, with the cosine (0-1).
+
+    ``weights`` are those of :func:`taste_weights`. Users without anything in common are left out.
+    """
+    own = weights.loc[weights["user_id"] == user_id].set_index("work_id")["weight"]
+    if own.empty:
+        return []
+    others = weights.loc[weights["user_id"] != user_id]
+    products = (others["weight"] * others["work_id"].map(own).fillna(0.0)).groupby(others["user_id"]).sum()
+    lengths = (others["weight"] ** 2).groupby(others["user_id"]).sum() ** 0.5 * float((own**2).sum()) ** 0.5
+    cosines = (products / lengths.where(lengths > 0)).dropna()
+    nearest = cosines[cosines > 0].sort_values(ascending=False, kind="stable").head(limit)
+    return [(str(user), float(cosine)) for user, cosine in nearest.items()]
+
+
 def lifts(
     names: Sequence[Sequence[str]], liked_rows: Rows, liked_weights: Doubles, *, minimum: int = 1
 ) -> tuple[Lift, ...]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.backup.before_migration import back_up_before_migration
 from aperture_dagster.storage.connection import open_engine
-from aperture_dagster.storage.errors import DatabaseError, describe_trouble
+from aperture_dagster.storage.errors import database_error
 from aperture_dagster.storage.services import service_lease
 
 
@@ -31,13 +31,13 @@ class Database:
         Raises:
             DatabaseError: the database cannot be reached or used; the message names the setting.
         """
-        with _database_errors(), self._engine().begin() as connection:
+        with self._errors(), self._engine().begin() as connection:
             yield connection
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Open a connection for several transactions, with its own temporary tables; raises as :meth:`transaction`."""
-        with _database_errors(), self._engine().connect() as connection:
+        with self._errors(), self._engine().connect() as connection:
             # Closed at the end, and its temporary tables with it, instead of returning to the pool.
             connection.detach()
             yield connection
@@ -46,7 +46,7 @@ class Database:
     def autocommit(self) -> Iterator[Connection]:
         """Open a connection of which each statement is a transaction of its own; raises as :meth:`transaction`."""
         engine = open_engine(self._settings)
-        with _database_errors(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with self._errors(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
 
     def lease(
@@ -55,14 +55,13 @@ class Database:
         """Use an outside service exclusively among all processes; see :func:`service_lease`."""
         return service_lease(self._engine(), service, waiting=waiting, patience_seconds=patience_seconds)
 
-
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    """Turn failures of the database into errors that say what to do."""
-    try:
-        yield
-    except Exception as error:
-        message = describe_trouble(error)
-        if message is None:
-            raise
-        raise DatabaseError(message) from None
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn failures of the database into errors that say what to do."""
+        try:
+            yield
+        except Exception as error:
+            described = database_error(error, embedded=self._settings.database_url is None)
+            if described is None:
+                raise
+            raise described from None

@@ -27,11 +27,12 @@ from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings.alerts import AlertSettings, secrets_in
 from aperture_dagster.settings.backup import BackupSettings
 from aperture_dagster.settings.discovery import DiscoverySettings, SeerrSettings
-from aperture_dagster.settings.home import HomeSettings, RunSettings
+from aperture_dagster.settings.home import HomeSettings, RunSettings, UiSettings
 from aperture_dagster.settings.housekeeping import HousekeepingSettings
 from aperture_dagster.settings.mdblist import MdblistSettings
 from aperture_dagster.settings.media_server import MediaServerSettings
 from aperture_dagster.settings.omdb import OmdbSettings
+from aperture_dagster.settings.places import PREFIX, config_file, default_home, env_file
 from aperture_dagster.settings.prices import PricesSettings
 from aperture_dagster.settings.publishing import PublishingSettings, WatchingSettings
 from aperture_dagster.settings.ranking import EmbedderSettings, RecommendationSettings, TopPicksSettings
@@ -39,27 +40,14 @@ from aperture_dagster.settings.tmdb import LogoSettings, TmdbSettings
 from aperture_dagster.settings.trakt import TraktSettings
 from aperture_dagster.settings.types import SettingsGroup, parse_headers
 
-PREFIX = "APERTURE_"
-
 
 class SettingsError(OperatorError):
     """A setting is misspelt, of the wrong type or impossible; the message names it and says what is expected."""
 
 
-def project_root() -> Path:
-    """The folder that holds ``dagster.yaml``: the checkout, or the working folder when the package is installed."""
-    checkout = Path(__file__).resolve().parents[2]
-    return checkout if (checkout / "dagster.yaml").exists() else Path.cwd()
-
-
-def config_file() -> Path:
-    """``aperture.toml`` in the project's root, or the file that ``APERTURE_CONFIG`` names."""
-    named = os.environ.get(PREFIX + "CONFIG")
-    return Path(named).expanduser() if named else project_root() / "aperture.toml"
-
-
 class Settings(
     HomeSettings,
+    UiSettings,
     RunSettings,
     AlertSettings,
     MediaServerSettings,
@@ -117,7 +105,7 @@ class Settings(
         """The folder that holds everything this machine keeps, absolute."""
         if self.home is not None:
             return self.home.expanduser().resolve()
-        root = project_root() / ".aperture"
+        root = default_home()
         return (root if self.media_server_url else root / "demo").resolve()
 
     def secret_values(self) -> list[str]:
@@ -156,9 +144,13 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _read_env_file() -> None:
-    """Copy ``.env`` beside ``aperture.toml`` into the environment, for every process; variables already set win."""
-    path = config_file().with_name(".env")
-    if path.is_file():
+    """Copy ``.env`` into the environment, for every process; variables already set win.
+
+    It may name another home or ``aperture.toml``. What is beside that is read too, as a child of this process would.
+    """
+    read: set[Path] = set()
+    while (path := env_file()) not in read and path.is_file():
+        read.add(path)
         for name, value in dotenv_values(path).items():
             if value is not None:
                 os.environ.setdefault(name, value)

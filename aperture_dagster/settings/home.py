@@ -3,9 +3,10 @@
 import contextlib
 import os
 from pathlib import Path
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, StringConstraints
 
 from aperture_dagster.settings.types import Names, Secret, SettingsGroup, TimeZone
 
@@ -25,8 +26,9 @@ class HomeSettings(SettingsGroup):
     """This machine."""
 
     home: Path | None = None
-    """Folder for everything that this machine keeps (database, logs, pictures, backups). Default: `.aperture` in
-    the project's root; while no media server is configured, `.aperture/demo`.
+    """Folder for everything that this machine keeps (database, logs, pictures, backups). Default: `.aperture` in a
+    checkout, otherwise `aperture` in the user's data folder (on Linux `~/.local/share/aperture`); while no media server
+    is configured, the folder `demo` in it.
     """
     database_url: Secret = None
     """PostgreSQL (with pgvector) to use instead of the embedded one: postgresql://user:password@host/db."""
@@ -36,6 +38,15 @@ class HomeSettings(SettingsGroup):
     """Key with which tokens (of Trakt) are encrypted in the database. Make one with
     `python -c "import secrets; print(secrets.token_urlsafe(32))"`, and keep it: without it, users connect again.
     """
+
+
+class UiSettings(SettingsGroup):
+    """The Dagster UI of `aperture up`. It has no login: [remote access](remote-access.md) says how to protect it."""
+
+    ui_host: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] = "127.0.0.1"
+    """Address that the UI listens on; 0.0.0.0 is every address of this machine."""
+    ui_port: int = Field(default=3000, ge=0, le=65535)
+    """Port of the UI; 0 is any free one."""
 
 
 class RunSettings(SettingsGroup):

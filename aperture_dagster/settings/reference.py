@@ -7,7 +7,8 @@ import inspect
 import textwrap
 from typing import Any
 
-from aperture_dagster.settings import Settings, environment_names, groups, project_root, secret_names
+from aperture_dagster.settings import Settings, environment_names, groups, secret_names
+from aperture_dagster.settings.places import project_root
 
 HEAD = """# Settings
 

@@ -38,6 +38,8 @@ def _split_names(value: Any) -> Any:
 def _check_address(value: str) -> str:
     """Accept an address that a path can be appended to and that may be shown in messages and logs."""
     value = value.strip().rstrip("/")
+    scheme, separator, rest = value.partition("://")
+    value = f"{scheme.lower()}{separator}{rest}"
     if not value.startswith(("http://", "https://")):
         raise ValueError("expected an address that begins with http:// or https://")
     # Anywhere in it: a password with a slash would pass for the beginning of the path.

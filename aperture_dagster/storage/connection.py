@@ -58,7 +58,7 @@ def open_engine(settings: Settings, *, before_migration: Callable[[str], None] |
     if engine is None:
         refuse_shared_database(settings)
         engine = _engines[url] = _new_engine(url, settings)
-    ensure_schema(engine, before_migration=before_migration)
+    ensure_schema(engine, before_migration=before_migration, embedded=settings.database_url is None)
     return engine
 
 

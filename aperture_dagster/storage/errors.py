@@ -11,32 +11,66 @@ class DatabaseError(OperatorError):
     """The database cannot be used; the message names the setting and the remedy, never the password."""
 
 
+class DatabaseInterrupted(DatabaseError):
+    """The server stopped or restarted in the middle of the work, which can simply be tried again."""
+
+
 # Messages of the operating system; PostgreSQL has an error code only for the first.
 NO_ROOM = ("No space left on device", "File too large", "Disk quota exceeded")
+# How errors begin when no connection could be opened at all; after that, a connection was lost.
+NO_CONNECTION = (
+    "connection failed",
+    "connection to server",
+    "could not translate",
+    "failed to resolve",
+    "connection is bad",
+)
+BETWEEN = ("the database system is starting up", "the database system is shutting down", "in recovery mode")
 
 
-def describe_connection_error(error: Exception, setting: str = "APERTURE_DATABASE_URL") -> str:
+def describe_connection_error(
+    error: BaseException, setting: str = "APERTURE_DATABASE_URL", *, embedded: bool = False
+) -> str:
     """Describe a failed connection in one sentence, without the URL, which holds the password."""
+    if embedded:
+        return (
+            f"The embedded database in APERTURE_HOME cannot be reached or used: {describe_reason(error)}. "
+            "`aperture doctor` starts it, or says why it does not start."
+        )
     return f"The database cannot be reached or used: {describe_reason(error)}. Check {setting}" + (
         "; without it the embedded database is used." if setting == "APERTURE_DATABASE_URL" else "."
     )
 
 
-def describe_trouble(error: BaseException) -> str | None:
-    """Describe an error that the operator must fix, such as a full disk; None for any other, which is a bug."""
+def database_error(error: BaseException, *, embedded: bool) -> DatabaseError | None:
+    """Return the error to raise for one that an operator can understand, such as a full disk; None for a bug.
+
+    ``embedded``: the server is the one that this program starts itself.
+    """
     import psycopg
 
     cause = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(cause, psycopg.Error):
         return None
     if is_full_disk(cause):
-        return describe_full_disk(cause)
+        return DatabaseError(describe_full_disk(cause))
     state = cause.sqlstate
     lost = state is None and isinstance(cause, psycopg.OperationalError)
     # SQLSTATE classes: connection, resources, shutdown, system error; 25006 is a read-only transaction.
-    if lost or (state and (state[:2] in ("08", "53", "58") or state[:4] == "57P0" or state == "25006")):
-        return describe_connection_error(cause)
-    return None
+    if not lost and not (state and (state[:2] in ("08", "53", "58") or state[:4] == "57P0" or state == "25006")):
+        return None
+    # 57P04: the database was dropped.
+    if _is_interruption(str(cause)) if lost else state in ("57P01", "57P02", "57P03", "08003", "08006"):
+        server = "embedded database" if embedded else "database server"
+        return DatabaseInterrupted(f"The {server} stopped or restarted during the work: {describe_reason(cause)}.")
+    return DatabaseError(describe_connection_error(cause, embedded=embedded))
+
+
+def _is_interruption(message: str) -> bool:
+    """Tell from a message without an error code whether a connection was lost, rather than never opened."""
+    if any(words in message for words in BETWEEN):
+        return True
+    return not message.startswith(NO_CONNECTION)
 
 
 def is_full_disk(error: BaseException | str) -> bool:

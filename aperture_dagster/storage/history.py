@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
@@ -273,6 +273,14 @@ def read_plays(connection: Connection, *, since: datetime, until: datetime) -> p
         FROM plays p JOIN present_users USING (user_id) LEFT JOIN episodes e ON e.item_id = p.item_id
         WHERE p.played_at > :since AND p.played_at <= :until"""
     return read_frame(connection, statement, since=since, until=until)
+
+
+def plays_by_week(connection: Connection, *, since: date, timezone: str) -> dict[date, int]:
+    """Count the plays of present users by week, from ``since`` on; keys are Mondays in ``timezone``."""
+    statement = """
+        SELECT date_trunc('week', played_at AT TIME ZONE :zone)::date AS week, sum(play_count)::int AS plays FROM plays
+        JOIN present_users USING (user_id) WHERE played_at AT TIME ZONE :zone >= :since GROUP BY week ORDER BY week"""
+    return {row["week"]: row["plays"] for row in read_rows(connection, statement, since=since, zone=timezone)}
 
 
 def first_play(connection: Connection) -> datetime | None:

@@ -157,6 +157,48 @@ def recommendation_table(connection: Connection, user_id: str) -> list[dict[str,
     return read_rows(connection, statement, user=user_id)
 
 
+def first_recommendations(connection: Connection, user_ids: Sequence[str], limit: int) -> list[dict[str, Any]]:
+    """List the first recommendations of users, films before series, in rank order.
+
+    Each row has ``user_id``, ``media_type``, ``rank``, ``work_id``, ``title``, ``year``, ``because`` (titles) and
+    ``server_item_id``, whose picture the media server shows.
+    """
+    statement = """
+        SELECT r.user_id, r.media_type, r.rank, r.work_id, n.title, n.year, t.server_item_id,
+        ARRAY(SELECT b.title FROM unnest(r.because) WITH ORDINALITY AS b_(work_id, place)
+          JOIN work_names b USING (work_id) WHERE b.title IS NOT NULL ORDER BY place) AS because
+        FROM recommendations r JOIN work_names n USING (work_id) LEFT JOIN titles t ON t.item_id = r.item_id
+        WHERE r.user_id = ANY(:users) AND r.rank <= :limit ORDER BY r.media_type, r.user_id, r.rank"""
+    return read_rows(connection, statement, users=list(user_ids), limit=limit)
+
+
+def liked_genres(connection: Connection, user_ids: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return by user the share (0-1) of each genre: the weight of their liked titles of it, of that of all they like.
+
+    A title counts for each of its genres, so the shares of a user add up to more than 1.
+    """
+    statement = """
+        SELECT w.user_id, genre, (sum(w.weight) / max(a.weight))::float8 AS share
+        FROM taste_weights w JOIN work_copies c USING (work_id) LEFT JOIN enriched_metadata e USING (work_id)
+        JOIN (SELECT user_id, sum(weight) AS weight FROM taste_weights WHERE weight > 0 GROUP BY user_id) a
+          USING (user_id) CROSS JOIN LATERAL unnest(coalesce(nullif(e.genres, '{}'), c.genres)) AS genre
+        WHERE w.weight > 0 AND w.user_id = ANY(:users)
+        GROUP BY w.user_id, genre ORDER BY w.user_id, share DESC, genre"""
+    shares: dict[str, dict[str, float]] = {user_id: {} for user_id in user_ids}
+    for row in read_rows(connection, statement, users=list(user_ids)):
+        shares[row["user_id"]][row["genre"]] = row["share"]
+    return shares
+
+
+def favourites(connection: Connection, user_id: str, limit: int) -> list[dict[str, Any]]:
+    """List the titles with the highest taste weights of a user: ``media_type``, ``title``, ``year``, ``weight``."""
+    statement = """
+        SELECT w.media_type, n.title, n.year, w.weight::float8 AS weight FROM taste_weights w
+        JOIN work_names n USING (work_id) WHERE w.user_id = :user AND w.weight > 0
+        ORDER BY w.weight DESC, n.title LIMIT :limit"""
+    return read_rows(connection, statement, user=user_id, limit=limit)
+
+
 _IN_EFFECT = """(SELECT media_type, max(day) AS day FROM top_picks WHERE day <= :day GROUP BY media_type)"""
 
 

@@ -21,10 +21,13 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _up_to_date: set[str] = set()
 
 
-def ensure_schema(engine: Engine, *, before_migration: Callable[[str], None] | None = None) -> None:
+def ensure_schema(
+    engine: Engine, *, before_migration: Callable[[str], None] | None = None, embedded: bool = False
+) -> None:
     """Apply missing migrations. Costs one query if there are none, and nothing on later calls in a process.
 
     ``before_migration`` is called with the revision of a database that holds a household, under the lock of the schema.
+    ``embedded``: the server is the one that this program starts itself.
 
     Raises:
         DatabaseError: the server cannot be reached or lacks pgvector 0.7, or the schema is newer than this program or
@@ -64,7 +67,7 @@ def ensure_schema(engine: Engine, *, before_migration: Callable[[str], None] | N
                 "APERTURE_DATABASE_URL and run ALTER EXTENSION vector UPDATE in that database, or unset that to use "
                 "the embedded database."
             ) from None
-        raise DatabaseError(describe_connection_error(error)) from None
+        raise DatabaseError(describe_connection_error(error, embedded=embedded)) from None
     _up_to_date.add(url)
 
 

@@ -30,6 +30,7 @@ from aperture_dagster.resources.quota import QuotaLedger
 from aperture_dagster.storage.populations import Source
 from aperture_dagster.storage.services import note_answers, note_trouble
 from aperture_dagster.storage.work_list import DueItem, count_due, due_items, find_due, write_fetches
+from aperture_dagster.wording import counted
 from aperture_dagster.worklist.due import Outcome, due_after
 from aperture_dagster.worklist.progress import Progress
 
@@ -155,7 +156,7 @@ def work_through(work: WorkList, database: Database, clock: Clock, log: logging.
     source, now = work.source, clock.now()
     with database.transaction() as connection:
         due = find_due(connection, source, now=now)
-    log.info(f"{source.label}: {due:,} {work.what} are due")
+    log.info(f"{source.label}: {counted(due, work.what)} {'is' if due == 1 else 'are'} due")
     run = _Run(database, clock, work, now, Progress(log, f"{work.what} from {source.label}", due))
     tally, stop = run.tally, run.work()
     trouble: Exception | None = stop

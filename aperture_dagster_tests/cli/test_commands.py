@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import click
+import httpx
 import pytest
 from click.testing import CliRunner
 
 from aperture_dagster.cli.main import main
+from aperture_dagster_tests.conftest import PROJECT
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +25,10 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("dmeo", "No such command 'dmeo'"),
+        ("dmeo", "No such command 'dmeo'. Did you mean 'demo'?"),
+        ("statsu", "Did you mean 'status'?"),
+        ("status --jsno", "Did you mean '--json'?"),
+        ("show", "Missing argument 'USER'"),
         ("demo --wrld odd", "--wrld"),
         ("demo --users 0", "--users"),
         ("demo --server plex", "'plex' is not one of 'jellyfin', 'jellyfin@10.9'"),
@@ -43,9 +51,30 @@ def test_a_wrong_option_is_named_in_one_sentence(command: str, words: str, tmp_p
     assert not (tmp_path / "home").exists(), "a refused command leaves nothing behind"
 
 
-@pytest.mark.parametrize("command", ["demo", "up", "doctor", "simulate"])
+@pytest.mark.parametrize("command", ["demo", "up", "doctor", "status", "show", "simulate"])
 def test_every_command_and_option_has_a_help_text(command: str):
     result = CliRunner().invoke(main, [command, "--help"])
     assert result.exit_code == 0
     for parameter in main.commands[command].params:
-        assert getattr(parameter, "help", None), f"{command} {parameter.name}"
+        assert isinstance(parameter, click.Argument) or getattr(parameter, "help", None), f"{command} {parameter.name}"
+
+
+def test_the_help_begins_with_what_a_newcomer_needs_and_lists_every_command():
+    result = CliRunner().invoke(main, ["--help"])
+    listed = [line.split()[0] for line in result.output.splitlines() if line.startswith("  ") and line[2:3].isalpha()]
+    places = [result.output.index(f"\n  {name} ") for name in ("demo", "up", "doctor", "status", "show", "backup")]
+    assert places == sorted(places)
+    assert set(main.commands) <= set(listed)
+    assert "..." not in result.output.partition("\n")[2], "a cut-off sentence"
+
+
+@pytest.mark.parametrize(("server", "version"), [("emby", "4.8.11.0"), ("jellyfin@10.10", "10.10.7")])
+def test_the_stand_ins_alone_play_any_media_server(server: str, version: str):
+    command = [sys.executable, "-m", "aperture_dagster.cli.main", "simulate", "--server", server, "--world", "odd"]
+    with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True, cwd=PROJECT) as simulator:
+        assert simulator.stdout is not None
+        root = simulator.stdout.readline().removeprefix("simulator: ").strip()
+        product = server.partition("@")[0]
+        info = httpx.get(f"{root}/{product}/System/Info/Public").json()
+        simulator.terminate()
+    assert info["Version"] == version

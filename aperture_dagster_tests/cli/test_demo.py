@@ -97,6 +97,7 @@ def test_a_demo_publishes_every_list_and_a_second_one_changes_nothing(tmp_path: 
         changed = {one["changed"] for one in published.values()}
         assert changed == {0} if run == 2 else 0 not in changed
         assert f"{len(published)} libraries on the media server" in " ".join(done.stdout.split())
+        assert "\x1b" not in done.stdout + done.stderr and "\r" not in done.stdout, "control sequences in a pipe"
     assert all_gone(tmp_path)
 
 

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import dagster as dg
 import pytest
+from dagster._daemon.types import DaemonHeartbeat
 from pydantic import SecretStr
 
-from aperture_dagster.cli.doctor import Finding, examine
+from aperture_dagster.cli.doctor import Finding, examine, room_on_disk
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.settings import SimulatorSettings
@@ -38,7 +39,10 @@ def test_a_working_system_is_reported_as_ok(serve: Callable[..., Any]) -> None:
     }
     assert "12.0.0" in findings["media server"].message
     assert "pgvector 0." in findings["database"].message
-    assert findings["sync_users_schedule"].state == "ok" and "next 20" in findings["sync_users_schedule"].message
+    assert findings["aperture up"].state == "warning"
+    assert findings["sync_users_schedule"].state == "off", "nobody evaluates it"
+    assert "start `aperture up`" in findings["sync_users_schedule"].message
+    assert "next 20" not in findings["sync_users_schedule"].message
 
 
 def test_a_service_that_is_not_configured_is_off_and_names_the_setting(settings: Settings) -> None:
@@ -127,7 +131,7 @@ def test_an_unforeseen_error_is_one_finding_without_secrets(
     assert findings["embedder"].state == "failed"
     assert findings["embedder"].message.startswith("LookupError: no answer for ")
     assert "secret-of" not in str(findings) and "\n" not in findings["embedder"].message
-    assert findings["sync_users_schedule"].state == "ok", "later checks still run"
+    assert "sync_users_schedule" in findings, "later checks still run"
 
 
 def test_the_last_run_of_a_schedule_and_its_outcome_are_shown(settings: Settings) -> None:
@@ -141,6 +145,51 @@ def test_the_last_run_of_a_schedule_and_its_outcome_are_shown(settings: Settings
     assert "last run never" in findings["sync_movies_schedule"].message
 
 
+def test_the_next_tick_of_a_schedule_is_shown_while_a_daemon_is_alive(settings: Settings) -> None:
+    with dg.DagsterInstance.get() as instance:
+        for loop in instance.get_required_daemon_types():
+            instance.add_daemon_heartbeat(DaemonHeartbeat(datetime.now(UTC).timestamp(), loop, "one", []))
+    finding = _by_name(settings)["sync_users_schedule"]
+    assert finding.state == "ok" and "next 20" in finding.message
+
+
 def test_schedules_that_are_switched_off_are_reported_as_off(make_settings: Callable[..., Settings]) -> None:
     finding = _by_name(make_settings(schedules_enabled=False))["sync_movies_schedule"]
     assert finding.state == "off" and "switched off" in finding.message
+
+
+def test_a_half_configured_server_is_a_mistake_and_none_is_not(make_settings: Callable[..., Settings]) -> None:
+    half = [{"media_server_url": "http://films.invalid"}, {"media_server_api_key": "secret-of-mine"}]
+    for given, missing in zip(half, ("APERTURE_MEDIA_SERVER_API_KEY", "APERTURE_MEDIA_SERVER_URL"), strict=True):
+        finding = _by_name(make_settings(**given))["media server"]
+        assert finding.state == "failed" and finding.message.startswith(f"{missing} is not set")
+    assert _by_name(make_settings())["media server"].state == "off"
+
+
+def test_libraries_and_users_that_the_server_does_not_have_are_named_with_the_nearest(
+    serve: Callable[..., Any],
+) -> None:
+    people = [WorldUser("Annabel", is_administrator=True), WorldUser("Cy")]
+    named = {
+        "include_users": ("annabel", "Anabel"),
+        "exclude_users": ("nobody at all",),
+        "user_emails": {"cy": "c@x.y"},
+    }
+    world = World("a home", [], people)
+    with serve(world, libraries=("movies", "Moveis"), exclude_libraries=("Musik",), **named) as (_, settings):
+        findings = [(one.what, one.state, one.message) for one in examine(settings)]
+        assert _by_name(settings)["media server"].state == "ok"
+    about = {what: [(state, text) for one, state, text in findings if one == what] for what in ("libraries", "users")}
+    (chosen, left_out), (included, excluded) = about["libraries"], about["users"]
+    assert chosen[0] == "failed" and "APERTURE_LIBRARIES names 'Moveis'" in chosen[1]
+    assert chosen[1].endswith("did you mean 'Movies'?")
+    assert left_out[0] == "warning" and "APERTURE_EXCLUDE_LIBRARIES names 'Musik'" in left_out[1]
+    assert included[0] == "warning" and included[1].endswith("did you mean 'Annabel'?")
+    assert excluded[0] == "warning" and "APERTURE_EXCLUDE_USERS names 'nobody at all'" in excluded[1]
+
+
+@pytest.mark.parametrize(("free", "state"), [(2_000_000_000, "ok"), (999_999_999, "warning"), (99_999_999, "failed")])
+def test_a_disk_that_runs_full_is_reported_before_it_is(free: int, state: str) -> None:
+    finding = room_on_disk("the home", free)
+    assert finding.state == state
+    assert ("make room" in finding.message) is (state != "ok")

@@ -1,18 +1,25 @@
-"""What `aperture up` starts ends with it, however it ends; and it ends when a part does."""
+"""`aperture up` starts again what died, gives up with a sentence, and leaves nothing behind, however it ends."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from aperture_dagster.cli.supervisor import Part, Plan
+from aperture_dagster.cli.parts import LONGEST_LOG, Limits, Part, PartLog, Plan, Ui
+from aperture_dagster.cli.probes import Interrupted, Patience, ask_graphql, grpc_server_answers
+from aperture_dagster.cli.up_files import read_state
 from aperture_dagster.storage import locks
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
@@ -22,12 +29,39 @@ import pathlib, signal, socket, subprocess, sys, time
 folder, name, *options = sys.argv[1:]
 folder = pathlib.Path(folder)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if "stubborn" in options else lambda *_: sys.exit(0))
-if "listens" in options:
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(folder / "socket"))
-    listening.listen()
+print("words of", name, flush=True)
+if "broken" in options:
+    sys.exit("no such thing")
+if "serves" in options:
+    import grpc, grpc_health.v1.health as health, grpc_health.v1.health_pb2_grpc as wire
+    from concurrent.futures import ThreadPoolExecutor
+    server = grpc.server(ThreadPoolExecutor(2))
+    wire.add_HealthServicer_to_server(health.HealthServicer(), server)
+    server.add_insecure_port(f"unix:{folder}/socket")
+    server.start()
+if "ui" in options:
+    import http.server, json, os, threading
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            beats = json.loads((folder / "beats").read_text()) if (folder / "beats").exists() else {}
+            loops = [{"daemonType": loop, "required": True, "lastHeartbeatTime": at} for loop, at in beats.items()]
+            location = {"__typename": "RepositoryLocation"}
+            if (folder / "load-error").exists():
+                location = {"__typename": "PythonError", "message": (folder / "load-error").read_text()}
+            body = json.dumps({"data": {"version": "1", "instance": {"daemonHealth": {"allDaemonStatuses": loops}},
+                "workspaceLocationEntryOrError": {"loadStatus": "LOADED", "locationOrLoadError": location}}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        def log_message(self, *_): pass
+    http.server.HTTPServer.allow_reuse_address = True
+    served = http.server.HTTPServer(("127.0.0.1", int(options[-1])), Handler)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", str(folder)])
 (folder / f"{name}.started").write_text(f"{child.pid}")
+with (folder / f"{name}.starts").open("a") as starts:
+    starts.write(f"{child.pid} ")
 try:
     while not (folder / f"{name}.end").exists():
         time.sleep(0.05)
@@ -46,57 +80,116 @@ set_child_subreaper = 36
 assert ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])
 """
+QUICK = Limits(pause_seconds=0.05, check_seconds=0.2, answer_seconds=1.0, unanswered_checks=2, silent_checks=5)
+
+
+# For a webserver that may need a while on a busy machine.
+LENIENT = Limits(pause_seconds=0.05, check_seconds=0.2, answer_seconds=5.0, unanswered_checks=200, silent_checks=5)
 
 
 class Supervised:
     """A supervisor with parts, in a folder."""
 
-    def __init__(self, folder: Path, *parts: Part, patience_seconds: float = 30, adopts: bool = False) -> None:
+    def __init__(self, folder: Path, plan: Callable[[int], Plan], prefix: list[str] | None = None) -> None:
         self.folder = folder
         self.lock_file = folder / "lock"
         lock = locks.acquire(self.lock_file)
         assert lock is not None
         os.set_inheritable(lock, True)
-        command = Plan(parts, lock, str(folder), patience_seconds=patience_seconds).command()
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", ADOPT, *command] if adopts else command,
-            env=os.environ | {"PYTHONPATH": f"{PROJECT}{os.pathsep}{folder}"},
-            stderr=subprocess.PIPE,
-            pass_fds=(lock,),
-            text=True,
-        )
+        self.output = folder / "terminal"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*(prefix or []), *plan(lock).command()],
+                env=os.environ | {"PYTHONPATH": f"{PROJECT}{os.pathsep}{folder}"},
+                stdout=output,
+                stderr=output,
+                pass_fds=(lock,),
+            )
         locks.release(lock)
 
     def wait_for(self, *names: str) -> None:
         """Wait for files that the parts write."""
+        self.wait_until(lambda: all((self.folder / name).exists() for name in names), f"{names} did not appear")
+
+    def wait_until(self, condition: Callable[[], Any], otherwise: str) -> None:
+        """Wait until something is true."""
         deadline = time.monotonic() + 60
-        while not all((self.folder / name).exists() for name in names):
-            assert time.monotonic() < deadline, f"{names} did not appear"
+        while not condition():
+            assert time.monotonic() < deadline, f"{otherwise}:\n{self.said}"
             time.sleep(0.02)
+
+    def wait_for_words(self, words: str) -> None:
+        """Wait until it says something."""
+        self.wait_until(lambda: words in self.said, f"it never said {words!r}")
+
+    def leaders(self, name: str) -> list[int]:
+        """Return the process ids of the running part."""
+        return [
+            one.pid
+            for one in processes_of(self.folder)
+            if one.cmdline()[-20:].count(name) and "--part" in one.cmdline()
+        ]
+
+    def children(self, name: str) -> list[int]:
+        """Return the process ids of the children of all times that a part was started."""
+        return [int(pid) for pid in (self.folder / f"{name}.starts").read_text().split()]
+
+    def kill(self, name: str) -> None:
+        """Kill a part, but not its child, and wait until it has been started again."""
+        before = len(self.children(name))
+        (leader,) = self.leaders(name)
+        os.kill(leader, signal.SIGKILL)
+        self.wait_until(lambda: len(self.children(name)) > before, f"{name} was not started again")
+
+    @property
+    def said(self) -> str:
+        """What it has printed."""
+        return self.output.read_text()
 
     def end(self) -> tuple[int, str]:
         """Wait for the end of the supervisor, which leaves nothing behind; return its exit code and what it said."""
         code = self.process.wait(timeout=90)
         assert not processes_of(self.folder), "also not what a part has started"
-        assert self.process.stderr is not None
-        return code, self.process.stderr.read()
+        return code, self.said
+
+
+Start = Callable[..., Supervised]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
-    """Yield a function that starts a supervisor with a part for each of the given lists of options."""
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Yield a function that starts a supervisor with a part for each of the given lists of options.
+
+    Those that serve are the earlier stage.
+    """
     (tmp_path / "part_of_test.py").write_text(PART)
 
-    def started(patience_seconds: float = 30, adopts: bool = False, **parts: str) -> Supervised:
+    def started(
+        limits: Limits = QUICK,
+        *,
+        prefix: list[str] | None = None,
+        wait: bool = True,
+        ui: Ui | None = None,
+        **parts: str,
+    ) -> Supervised:
         planned = [
             Part(
                 name, "part_of_test", [str(tmp_path), name, *options.split()],
-                ready=str(tmp_path / "socket") if "listens" in options else None,
+                stage="serves" not in options,
+                socket=str(tmp_path / "socket") if "serves" in options else None,
             )
             for name, options in parts.items()
         ]  # fmt: skip
-        supervised = Supervised(tmp_path, *planned, patience_seconds=patience_seconds, adopts=adopts)
-        supervised.wait_for(*(f"{name}.started" for name in parts))
+        supervised = Supervised(
+            tmp_path,
+            lambda lock: Plan(
+                planned, lock, str(tmp_path / "up.json"), str(tmp_path / "logs"), str(tmp_path), ui,
+                str(tmp_path / "failures.log"), limits,
+            ),
+            prefix,
+        )  # fmt: skip
+        if wait:
+            supervised.wait_for(*(f"{name}.started" for name in parts))
         return supervised
 
     yield started
@@ -106,19 +199,25 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
     assert not left
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_every_part_and_what_the_parts_have_started(
-    start: Callable[..., Supervised], number: signal.Signals, tmp_path: Path
-):
-    up = start(server="listens", daemon="")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_every_part_and_what_the_parts_have_started(start: Start, number: signal.Signals):
+    up = start(server="serves", daemon="")
     up.process.send_signal(number)
-    assert up.end() == (0, "")
+    assert up.end() == (0, "Stopping …\n")
+    assert not (up.folder / "up.json").exists()
 
 
-def test_nothing_is_left_after_a_kill_and_the_home_stays_locked_until_then(
-    start: Callable[..., Supervised], tmp_path: Path
-):
-    up = start(server="listens", daemon="patient")
+def test_nohup_keeps_it_running_when_the_terminal_is_closed(start: Start):
+    up = start(prefix=["nohup"], daemon="")
+    up.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert up.process.poll() is None
+    up.process.send_signal(signal.SIGTERM)
+    assert up.end()[0] == 0
+
+
+def test_nothing_is_left_after_a_kill_and_the_home_stays_locked_until_then(start: Start, tmp_path: Path):
+    up = start(server="serves", daemon="patient")
     up.process.kill()
     up.process.wait()
     assert locks.is_held(up.lock_file), "the daemon is still stopping"
@@ -127,54 +226,183 @@ def test_nothing_is_left_after_a_kill_and_the_home_stays_locked_until_then(
     assert not locks.is_held(up.lock_file)
 
 
-def test_a_part_that_dies_ends_the_others_with_a_sentence_and_an_exit_code(
-    start: Callable[..., Supervised], tmp_path: Path
-):
-    up = start(server="listens", daemon="")
-    (tmp_path / "server.end").touch()
+def test_a_part_that_dies_is_started_again_while_its_runs_and_the_other_parts_go_on(start: Start):
+    up = start(server="serves", daemon="")
+    up.kill("server")
+    first, second = up.children("server")
+    os.kill(first, 0)
+    assert len(up.children("daemon")) == 1
+    up.wait_for_words("The server ended (killed by SIGKILL); starting it again.")
+    assert os.getpgid(first) == os.getpgid(second), "so that the runs of the first server end with the second"
+    up.process.send_signal(signal.SIGTERM)
+    assert up.end()[0] == 0
+
+
+def test_runs_of_a_part_that_died_end_when_the_supervisor_is_killed(start: Start, tmp_path: Path):
+    up = start(server="serves", daemon="")
+    up.kill("server")
+    up.process.kill()
+    up.process.wait()
+    assert all_gone(tmp_path)
+
+
+def test_a_part_that_ends_again_and_again_ends_everything_with_a_sentence(start: Start):
+    up = start(Limits(pause_seconds=0.02, restarts=2), wait=False, server="serves", daemon="broken")
     code, said = up.end()
     assert code == 1
-    assert said.startswith("The server ended by itself (exit code 3).") and said.count("\n") == 1
+    *before, last = said.splitlines()
+    assert [line.partition(" ")[2] for line in before] == ["The daemon ended (exit code 1); starting it again."] * 2
+    assert last.startswith("The daemon ended 3 times within 10 minutes, the last time with this: exit code 1.")
+    assert f"{up.folder}/logs/daemon.log. It said last: no such thing" in last and "`aperture up`" in last
+    assert "words of daemon" not in said, "what parts print is in their logs"
+    assert (up.folder / "logs" / "daemon.log").read_text().count("words of daemon") == 3
 
 
-def test_the_part_that_others_use_stops_last(start: Callable[..., Supervised], tmp_path: Path):
-    up = start(server="listens", daemon="patient")
+def test_each_time_the_pause_is_longer_and_a_signal_does_not_wait_for_it(start: Start):
+    up = start(Limits(pause_seconds=0.02, restarts=90), wait=False, daemon="broken")
+    up.wait_for_words("starting it again")
+    time.sleep(2.5)
+    assert 2 <= up.said.count("starting it again") <= 8
+    up.process.send_signal(signal.SIGINT)
+    assert up.end()[0] == 0
+
+
+def test_a_server_that_hangs_is_started_again(start: Start):
+    up = start(server="serves", daemon="")
+    (leader,) = up.leaders("server")
+    os.kill(leader, signal.SIGSTOP)
+    up.wait_until(lambda: len(up.children("server")) == 2, "it was not started again")
+    assert "The server ended (it had not answered for" in up.said
     up.process.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
+    assert up.end()[0] == 0
+
+
+def test_parts_that_use_a_server_wait_for_it(start: Start):
+    up = start(Limits(pause_seconds=0.02, restarts=1), wait=False, server="broken serves", daemon="")
+    assert up.end()[0] == 1
+    assert not (up.folder / "daemon.started").exists()
+
+
+def test_the_part_that_others_use_stops_last(start: Start, tmp_path: Path):
+    up = start(server="serves", daemon="patient")
+    up.process.send_signal(signal.SIGTERM)
+    up.wait_for_words("Stopping …")
+    time.sleep(0.3)
     assert not (tmp_path / "server.ended").exists(), "the daemon has not ended yet"
     (tmp_path / "go").touch()
-    assert up.end() == (0, "")
+    assert up.end()[0] == 0
     assert (tmp_path / "server.ended").exists()
 
 
-def test_a_part_that_does_not_stop_is_killed(start: Callable[..., Supervised], tmp_path: Path):
-    up = start(patience_seconds=0.5, daemon="stubborn")
+def test_a_part_that_does_not_stop_is_killed(start: Start):
+    up = start(Limits(stop_seconds=0.5), daemon="stubborn")
     up.process.send_signal(signal.SIGTERM)
-    assert up.end() == (0, "")
+    assert up.end()[0] == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
-def test_as_process_1_of_a_container_it_does_not_wait_for_runs_that_have_ended(
-    start: Callable[..., Supervised], tmp_path: Path
-):
+def test_as_process_1_of_a_container_it_does_not_wait_for_runs_that_have_ended(start: Start):
     # Longer than the test waits.
-    up = start(patience_seconds=600, adopts=True, server="listens", daemon="")
+    up = start(Limits(stop_seconds=600), prefix=[sys.executable, "-c", ADOPT], server="serves", daemon="")
+    up.kill("server")
+    os.kill(up.children("server")[0], signal.SIGKILL)
     up.process.send_signal(signal.SIGTERM)
-    assert up.end() == (0, "")
-    assert not processes_of(tmp_path)
+    assert up.end()[0] == 0
 
 
-def test_a_second_signal_does_not_interrupt_the_stopping(start: Callable[..., Supervised], tmp_path: Path):
-    up = start(patience_seconds=2, daemon="stubborn")
-    for _ in range(3):
-        up.process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
-    assert up.end() == (0, "")
+def test_a_second_signal_says_what_is_waited_for_and_does_not_interrupt_the_stopping(start: Start):
+    up = start(Limits(stop_seconds=2), daemon="stubborn")
+    up.process.send_signal(signal.SIGINT)
+    up.wait_for_words("Stopping …")
+    up.process.send_signal(signal.SIGINT)
+    up.wait_for_words("for the daemon to end …")
+    assert up.end()[0] == 0
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def beat(folder: Path, **loops: float) -> None:
+    """Write the heartbeats that the part "webserver" reports."""
+    (folder / "new").write_text(json.dumps(loops))
+    (folder / "new").rename(folder / "beats")
+
+
+def test_it_is_ready_when_the_project_is_loaded_and_the_daemon_has_given_a_sign_of_life(start: Start, tmp_path: Path):
+    (tmp_path / "load-error").write_text("Traceback\nno module")
+    beat(tmp_path, SENSOR=time.time() - 60)
+    port = free_port()
+    up = start(LENIENT, webserver=f"ui {port}", daemon="", ui=Ui("127.0.0.1", port, "aperture"))
+    up.wait_for_words("cannot load the project: no module")
+    (tmp_path / "load-error").unlink()
+    up.wait_for_words("Not ready yet: waiting for the daemon.")
+    assert "Ready" not in up.said, "the heartbeat is that of the daemon before"
+    assert not read_state(tmp_path / "up.json")["ready"]
+    beat(tmp_path, SENSOR=time.time() + 1)
+    up.wait_for_words(f"Ready: http://127.0.0.1:{port} (Ctrl-C stops it).")
+    up.wait_until(lambda: read_state(tmp_path / "up.json")["ready"], "other commands do not know")
+
+    (tmp_path / "failures.log").write_text("".join(f"failure {number}\n" for number in range(9)))
+    up.wait_for_words("failure 4\n… and 4 more")
+    assert "failure 5" not in up.said
+    up.process.send_signal(signal.SIGTERM)
+    assert up.end()[0] == 0
+
+
+def test_a_daemon_one_of_whose_loops_is_silent_is_started_again(start: Start, tmp_path: Path):
+    port, ahead = free_port(), time.time() + 600
+    beat(tmp_path, SENSOR=ahead, ASSET=ahead)
+    up = start(LENIENT, webserver=f"ui {port}", daemon="", ui=Ui("127.0.0.1", port, "aperture"))
+    up.wait_for_words("Ready")
+    deadline = time.monotonic() + 60
+    while len(up.children("daemon")) == 1 and time.monotonic() < deadline:
+        ahead += 1
+        beat(tmp_path, SENSOR=ahead, ASSET=time.time() + 600 if "ended" in up.said else 1e10)
+        time.sleep(0.05)
+    assert re.search(r"The daemon ended \(no sign of life for \d+ minutes from ASSET\)", up.said)
+    assert len(up.children("webserver")) == 1
+    up.process.send_signal(signal.SIGTERM)
+    assert up.end()[0] == 0
+
+
+def test_a_log_that_has_become_too_long_keeps_its_end_and_the_part_goes_on_writing(tmp_path: Path):
+    log = PartLog(str(tmp_path), "code server")
+    output = log.open()
+    os.write(output, b"first\n" + b"x" * LONGEST_LOG + b"\nlast\n")
+    log.shorten()
+    os.write(output, b"\x1b[32mmore\x1b[0m\n")
+    os.close(output)
+    assert log.path.read_bytes() == b"\x1b[32mmore\x1b[0m\n" and log.last_line() == "more"
+    older = (tmp_path / "code-server.1.log").read_bytes()
+    assert older.endswith(b"\nlast\n") and len(older) == LONGEST_LOG
+    log.shorten()
+    assert log.path.stat().st_size < 100, "a short one is left alone"
+    log.note("started")
+    assert log.last_line() == "", "what was said before the last start is no explanation"
+
+
+def test_a_signal_ends_the_wait_for_an_answer(tmp_path: Path):
+    reading, writing = os.pipe()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "socket"))
+        silent.listen()
+        assert not grpc_server_answers(str(tmp_path / "socket"), Patience(0.1)), "accepted by the kernel only"
+        threading.Timer(0.2, os.write, (writing, b"x")).start()
+        with pytest.raises(Interrupted):
+            grpc_server_answers(str(tmp_path / "socket"), Patience(60, reading))
+    assert not grpc_server_answers(str(tmp_path / "nothing"), Patience(1))
+    assert ask_graphql("127.0.0.1", free_port(), "{ version }", Patience(1)) is None
+    os.close(reading)
+    os.close(writing)
 
 
 def test_the_supervisor_imports_nothing_but_the_standard_library():
     code = "import sys, aperture_dagster.cli.supervisor; print(*sys.modules)"
     names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    ours = {name for name in names if name.startswith("aperture_dagster")}
-    assert ours == {"aperture_dagster", "aperture_dagster.cli", "aperture_dagster.cli.supervisor"}
-    assert not {"click", "dagster", "pydantic", "sqlalchemy", "asyncio", "tempfile"}.intersection(names)
+    ours = {name.rpartition(".")[2] for name in names if name.startswith("aperture_dagster.cli.")}
+    assert ours == {"supervisor", "parts", "probes"}
+    assert not {"click", "dagster", "pydantic", "sqlalchemy", "asyncio", "tempfile", "http.client"}.intersection(names)

@@ -1,4 +1,4 @@
-"""The table of jobs in ``README.md`` is that of the declarations."""
+"""The table of jobs in ``docs/jobs.md`` is that of the declarations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def cells(settings: Settings) -> dict[str, list[str]]:
 
 
 def test_the_page_is_up_to_date(settings: Settings):
-    page = (PROJECT / "README.md").read_text(encoding="utf-8")
+    page = (PROJECT / "docs" / "jobs.md").read_text(encoding="utf-8")
     assert page == with_job_table(page, settings), "run: python -m aperture_dagster.defs.reference"
 
 
@@ -26,7 +26,7 @@ def test_the_table_has_each_declared_job_once(settings: Settings):
 
 
 def test_the_page_names_every_job_that_the_ui_shows(settings: Settings):
-    page = (PROJECT / "README.md").read_text(encoding="utf-8")
+    page = (PROJECT / "docs" / "jobs.md").read_text(encoding="utf-8")
     shown = [job.name for job in build_definitions(settings).jobs or []]
     assert [name for name in shown if f"`{name}`" not in page] == []
 

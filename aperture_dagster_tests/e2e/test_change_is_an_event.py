@@ -123,6 +123,21 @@ def test_a_play_moves_the_taste_and_the_list_of_the_user_who_watched(living: Liv
     assert living.list_of(other) == before
 
 
+def test_the_page_of_the_household_follows_changed_lists_once_an_hour(living: Living):
+    user = living.home.everyone()[0]
+    film = next(title for title in living.world.titles if title.title == living.home.titles_for(user)[0])
+    living.state.play(Play(user, film.key, datetime.now(UTC)))
+    living.scheduled("sync_watch_history")
+    living.now = living.now.replace(minute=0)
+    assert {"recommendations": {user}} in living.follow()
+    living.now = living.now.replace(minute=30)
+    assert living.follow() == [], "not for every change"
+    living.now = living.now.replace(minute=45)
+    assert living.follow() == [{"household_overview": {None}}]
+    living.now += timedelta(hours=3)
+    assert living.follow() == [], "nothing has changed since"
+
+
 def test_changed_keywords_of_a_film_reach_the_view_the_vectors_and_then_the_lists(living: Living):
     film = living.world.titles[0]
     living.state.add_title(replace(film, keywords=("lighthouse", "octopus", "fog horn")))

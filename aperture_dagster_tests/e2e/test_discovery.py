@@ -130,9 +130,9 @@ def test_a_suggestion_says_why_and_where_to_stream(discovered: Any) -> None:
         home.clock.moment += DAY
         result = home.home.must(JOB, users=list(PEOPLE))
         shown = metadata_of(result, "discovery_candidates", "ann")
-        row = shown["suggested_films"].splitlines()[2]
+        row = shown["films"].splitlines()[2]
         assert "Because you liked Heist" in row and "![](" in row and "/w92/" in row, row
-        assert len(shown["suggested_films"]) < 1000
+        assert len(shown["films"]) < 1000
         assert shown["left_out"].count("|") > 8 and "JustWatch" in shown["attribution"]
         together = metadata_of(result, "household_candidates")
         assert "ann" in together["films"] and together["users"] == 3

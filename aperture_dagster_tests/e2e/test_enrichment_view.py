@@ -28,7 +28,8 @@ def test_a_source_without_a_key_is_reported_as_skipped_and_the_graph_continues(l
         assert metadata_of(result, "mdblist_scores")["skipped"] == "skipped: MDBLIST_API_KEY is not set"
         assert "skipped: MDBLIST_API_KEY is not set" in here.log(result)
         merged = metadata_of(result, "enriched_metadata")
-        assert (merged["with_votes"], merged["with_critics"], merged["with_awards"]) == (1.0, 0.0, 0.0)
+        filled = {row["titles with"]: row["share"] for row in markdown_rows(merged["coverage"])}
+        assert (filled["votes"], filled["critics"], filled["awards"]) == ("100%", "0%", "0%")
         assert metadata_of(here.home.must("generate_embeddings"), "embeddings")["embedded"] == 5
         assert here.state.requests("omdb") == here.state.requests("mdblist") == 0
 
@@ -218,7 +219,7 @@ def version_of(result: dg.ExecuteInProcessResult, asset: str) -> str:
 
 def test_a_run_that_asks_nothing_records_numbers_and_the_same_versions(library):
     assets = ("tmdb_metadata", "omdb_ratings", "enriched_metadata")
-    tables = {"outcomes", "not_fetched", "coverage_by_kind", "merged_last", "where_values_came_from"}
+    tables = {"outcomes", "coverage_by_kind", "merged_last", "where_values_came_from"}
     with library(titles(1, 3)) as here:
         first, second = here.home.must("enrich_metadata"), here.home.must("enrich_metadata")
         shown = {name for asset in assets for name in metadata_of(first, asset)}

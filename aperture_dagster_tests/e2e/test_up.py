@@ -29,6 +29,9 @@ PATIENCE = 120
 LAUNCH = """mutation { launchRun(executionParams: {
   selector: {repositoryLocationName: "aperture", repositoryName: "__repository__", jobName: "sync_users"},
   runConfigData: {} }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+SENSOR = '{repositoryLocationName: "aperture", repositoryName: "__repository__", sensorName: "%s"}'
+START = f"mutation {{ startSensor(sensorSelector: {SENSOR}) {{ ... on Sensor {{ sensorState {{ status }} }} }} }}"
+TICKS = f"{{ sensorOrError(sensorSelector: {SENSOR}) {{ ... on Sensor {{ sensorState {{ ticks {{ status }} }} }} }} }}"
 STATUS = '{ runOrError(runId: "%s") { ... on Run { status } } }'
 
 
@@ -55,9 +58,52 @@ class Up:
             time.sleep(0.2)
         return answer
 
-    def code_servers(self) -> list[psutil.Process]:
-        """Return the processes that have loaded the definitions."""
-        return [one for one in processes_of(self.home) if {"api", "grpc"} <= set(one.cmdline())]
+    def part(self, *words: str) -> psutil.Process:
+        """Return the process with these words in its command line."""
+        (found,) = (one for one in processes_of(self.home) if set(words) <= set(one.cmdline()))
+        return found
+
+    def postmaster(self) -> psutil.Process:
+        """Return the main process of the embedded database."""
+        mark = f"aperture.data_directory={self.home / 'postgres'}"
+        (found,) = (one for one in psutil.process_iter() if mark in _words_of(one))
+        return found
+
+    def launch(self) -> str:
+        """Launch a run that asks the media server, in the UI; return its id."""
+
+        def launched() -> str | None:
+            answer = self.ask(LAUNCH) or {}
+            return answer.get("launchRun", {}).get("run", {}).get("runId")
+
+        return self.wait_for(launched)
+
+    def wait_for_run(self, run: str, *statuses: str) -> str:
+        """Wait until a run has one of these statuses; return it."""
+
+        def status() -> str | None:
+            answer = self.ask(STATUS % run)
+            return answer["runOrError"].get("status") if answer else None
+
+        return self.wait_for(lambda: (found := status()) in statuses and found)
+
+    def requires_a_tick_of(self, sensor: str) -> None:
+        """Switch a sensor on in the UI, and wait until the daemon has had it evaluated by the code server."""
+        self.wait_for(lambda: "sensorState" in (self.ask(START % sensor) or {}).get("startSensor", {}))
+
+        def ticks() -> list[Any]:
+            answer = self.ask(TICKS % sensor) or {}
+            state = answer.get("sensorOrError", {}).get("sensorState", {"ticks": []})
+            # One that began while something was dead may have failed; the next must not.
+            return [one for one in state["ticks"] if one["status"] in {"SKIPPED", "SUCCESS"}]
+
+        assert self.wait_for(ticks)
+
+
+def _words_of(process: psutil.Process) -> list[str]:
+    with suppress(psutil.Error):
+        return process.cmdline()
+    return []
 
 
 def command(home: Path, port: int) -> tuple[list[str], dict[str, str]]:
@@ -89,31 +135,45 @@ def running_up(tmp_path: Path) -> Iterator[Up]:
         process.wait()
 
 
-def test_it_runs_what_the_ui_launches_and_ends_when_its_only_code_server_dies(tmp_path: Path):
+def test_what_is_killed_is_started_again_and_schedules_and_runs_go_on(tmp_path: Path):
     with running_up(tmp_path) as up:
-        (code_server,) = up.code_servers()
-        launched = up.wait_for(lambda: up.ask(LAUNCH))["launchRun"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-
-        def status() -> str:
-            answer = up.ask(STATUS % launched["run"]["runId"])
-            return answer["runOrError"]["status"] if answer else ""
-
-        assert up.wait_for(lambda: status() in {"SUCCESS", "FAILURE"} and status()) == "SUCCESS"
-
+        up.wait_for(lambda: f"Ready: http://127.0.0.1:{up.port} (" in up.log.read_text())
         words, variables = command(up.home, 0)
         second = subprocess.run(words, env=variables, cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE)
         assert second.returncode == 1
         (said,) = second.stderr.strip().splitlines()
         assert "`aperture up` is already running" in said and str(up.home) in said
 
-        code_server.kill()
-        assert up.process.wait(timeout=PATIENCE) == 1
-        assert "The code server ended by itself (killed by SIGKILL)." in up.log.read_text().splitlines()[-1]
+        stand_ins = up.part("aperture_dagster.simulator")
+        stand_ins.suspend()
+        run = up.launch()
+        up.wait_for_run(run, "STARTED")
+        up.part("api", "grpc").kill()
+        up.requires_a_tick_of("failures_sensor")
+        stand_ins.resume()
+        assert up.wait_for_run(run, "SUCCESS", "FAILURE") == "SUCCESS", "it goes on without its code server"
 
+        for victim in (up.part("dagster._daemon"), up.postmaster()):
+            victim.kill()
+        up.requires_a_tick_of("users_sensor")
 
-def test_nothing_is_left_when_it_is_killed(tmp_path: Path):
-    with running_up(tmp_path) as up:
-        assert len(processes_of(up.home)) > 4, "with the database and the stand-ins"
+        for victim in (up.part("dagster_webserver"), stand_ins):
+            victim.kill()
+        up.requires_a_tick_of("ratings_outbox_sensor")
+        assert up.wait_for_run(up.launch(), "SUCCESS", "FAILURE") == "SUCCESS", "the stand-ins are back"
+
+        examined = subprocess.run(
+            [sys.executable, "-m", "aperture_dagster.cli.main", "doctor"],
+            env=variables | {"APERTURE_HOME": str(up.home), "COLUMNS": "200"},
+            cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE,
+        ).stdout  # fmt: skip
+        for part in ("aperture up", "code server", "webserver", "daemon"):
+            assert f"✓  {part} " in examined, examined
+
+        said = up.log.read_text().splitlines()
+        assert len(said) <= 7, said
+        for part in ("code server", "daemon", "webserver", "stand-ins"):
+            assert sum(f"The {part} ended (killed by SIGKILL); starting it again." in line for line in said) == 1
         up.process.send_signal(signal.SIGKILL)
         up.process.wait()
+    assert not processes_of(tmp_path)

@@ -1,6 +1,7 @@
 """The UI in a real browser: the asset graph, a user's list, runs started by hand.
 
-With SCREENSHOTS=<folder> in the environment, the screenshots of the README are written there.
+With SCREENSHOTS=<folder> in the environment, screenshots of these pages are written there. Those of README and docs are
+taken by ``docs/screenshots.py``.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from aperture_dagster.cli.demo import usual_port
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.test_screenshots import load_screenshots
+
+screenshots = load_screenshots()
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -99,7 +104,7 @@ def page(ui: str) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             yield browser.new_context(
-                viewport={"width": 1500, "height": 900}, base_url=ui, timezone_id="UTC"
+                viewport={"width": 1440, "height": 900}, base_url=ui, timezone_id="UTC"
             ).new_page()
         finally:
             browser.close()
@@ -141,7 +146,7 @@ def test_the_asset_graph_shows_the_groups_and_the_assets_of_an_expanded_one(page
 
 def test_a_users_partition_shows_their_list_with_reasons(page: Any) -> None:
     page.goto("/assets/recommendations?view=partitions&partition=Alma")
-    page.get_by_text("recommended_films").first.wait_for(timeout=30_000)
+    page.get_by_text("because", exact=True).first.wait_for(timeout=30_000)
     page.get_by_text("Because you liked").first.wait_for(timeout=20_000)
     _screenshot(page, "recommendations")
 
@@ -167,6 +172,19 @@ def test_the_page_of_published_libraries_shows_posters(page: Any, asset: str, qu
     assert posters.count() >= 6
     assert all(posters.nth(number).get_attribute("alt") for number in range(posters.count()))
     _screenshot(page, asset.replace("_", "-"))
+
+
+def test_the_pictures_of_the_documentation_can_be_taken(page: Any, ui: str, tmp_path: Path) -> None:
+    nodes = screenshots.ask(ui, "{ assetNodes { assetKey { path } } }")["assetNodes"]
+    assets = {"/".join(node["assetKey"]["path"]) for node in nodes}
+    assert screenshots.take_pictures(page, assets, tmp_path) == []
+    expected = {one.name for one in screenshots.PICTURES if one.asset is None or one.asset in assets}
+    assert {path.stem for path in tmp_path.iterdir()} == expected
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            assert min(picture.size) >= 200, path.name
+            # More than an empty page or a spinner.
+            assert len(picture.convert("L").getcolors() or range(300)) > 16, path.name
 
 
 def test_a_runs_page_shows_its_steps(page: Any) -> None:

@@ -14,7 +14,7 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
-from aperture_dagster.defs.reporting import is_brief, markdown_table
+from aperture_dagster.defs.reporting import is_brief, markdown_table, titled
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
@@ -98,8 +98,8 @@ def discovery_candidates(
         reasons = night.left_out[user.user_id]
         metadata = shown_lists(context, settings, shown) | {
             "dagster/row_count": len(shown),
-            "films": sum(row["media_type"] == "movie" for row in shown),
-            "series": sum(row["media_type"] == "series" for row in shown),
+            "film_suggestions": sum(row["media_type"] == "movie" for row in shown),
+            "series_suggestions": sum(row["media_type"] == "series" for row in shown),
             "left_out": markdown_table([{"why": why, "titles": count} for why, count in reasons.most_common()]),
         }
         if not is_brief(context):
@@ -107,7 +107,9 @@ def discovery_candidates(
             metadata["attribution"] = "Data from TMDb, which does not endorse this product; streaming from JustWatch."
         if not night.titles:
             metadata["note"] = "The pool is empty: materialize discovery_pool, which needs a TMDb key."
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
+        first = {row["media_type"]: titled(row) for row in shown if row["rank"] == 1}
+        line = {"film": first.get("movie"), "series": first.get("series")}
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line)
 
     yield from for_each_user(context, settings, database, serve)
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import is_brief, markdown_table
+from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table, titled
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.suggestions import where_to_stream, why_suggested
 
-SHOWN, SHOWN_SCORES = 4, 8
+SHOWN = 4
 POSTER = "w92"
 LONGEST_TITLE = 40
 
@@ -21,20 +21,16 @@ def shown_lists(
     from aperture_dagster.ranking.discovery import DISCOVERY_COMPONENTS
 
     shown: dict[str, Any] = {}
-    for media_type, name in (("movie", "suggested_films"), ("series", "suggested_series")):
+    scores: dict[str, Any] = {}
+    for media_type, name in (("movie", "films"), ("series", "series")):
         own = [row for row in rows if row["media_type"] == media_type]
         if is_brief(context):
             lines = [f"{row['rank']}. {row['title']} ({row['year']})" for row in own[:SHOWN]]
             shown[name] = dg.MetadataValue.md("\n".join(lines) or "*nothing*")
             continue
         shown[name] = markdown_table([_described(settings, row) for row in own[:SHOWN]])
-        parts = [
-            {"rank": row["rank"], "title": _short(row["title"]), "score": row["score"]}
-            | {part: f"{row['components'].get(part, 0):.2f}" for part in DISCOVERY_COMPONENTS}
-            for row in own[:SHOWN_SCORES]
-        ]
-        shown[f"{name}_score"] = markdown_table(parts)
-    return shown
+        scores[f"{name}_score"] = score_table(own[:SHOWN], DISCOVERY_COMPONENTS)
+    return shown | scores
 
 
 def household_lists(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -47,8 +43,7 @@ def household_lists(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> di
                 {
                     "rank": row["rank"],
                     "poster": poster(settings, row["poster_path"]),
-                    "title": _short(row["title"]),
-                    "year": row["year"],
+                    "title": titled({**row, "title": _short(row["title"])}),
                     "would please": ", ".join(row["users"][:3]) + (" …" if len(row["users"]) > 3 else ""),
                     "stream": where_to_stream(row["providers"]),
                 }
@@ -67,8 +62,7 @@ def _described(settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "rank": row["rank"],
         "poster": poster(settings, row["poster_path"]),
-        "title": _short(row["title"]),
-        "year": row["year"],
+        "title": titled({**row, "title": _short(row["title"])}),
         "why": why_suggested(row),
         "stream": where_to_stream(row["providers"]),
     }

@@ -16,6 +16,8 @@ from aperture_dagster.sources import SOURCES, merge_plan
 from aperture_dagster.storage.enrichment import count_values, coverage, enriched_sample, write_enriched
 from aperture_dagster.storage.versions import change_version
 
+SAMPLED = ["title", "year", "vote_average", "imdb_rating", "rotten_tomatoes"]
+
 
 @dg.asset(
     group_name=GROUP,
@@ -46,10 +48,12 @@ def enriched_metadata(
             "added": counts.inserted,
             "changed": counts.updated,
         }
-        metadata |= {f"with_{name}": round(share, 4) for name, share in shares.items()}
+        filled = [{"titles with": name, "share": f"{share:.0%}"} for name, share in shares.items()]
+        if not is_brief(context):
+            metadata["coverage"] = markdown_table(filled)
         if counts.written and not is_brief(context):
-            metadata["merged_last"] = markdown_table(enriched_sample(connection))
-            metadata["where_values_came_from"] = markdown_table(_provenance(plan, count_values(connection)))
+            metadata["merged_last"] = markdown_table(enriched_sample(connection), SAMPLED)
+            metadata["where_values_came_from"] = markdown_table(_provenance(plan, count_values(connection)), whole=True)
         version = change_version(connection, "enriched_metadata")
     return materialized(context, metadata, version=version)
 

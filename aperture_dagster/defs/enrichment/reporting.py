@@ -73,8 +73,12 @@ def source_metadata(
     if tally.resumes_at is not None:
         metadata["resumes_at"] = tally.resumes_at.astimezone(UTC).isoformat(timespec="minutes")
     if tally.asked:
-        metadata |= {"coverage_by_kind": coverage_chart(rows), "outcomes": markdown_table(rows)}
-        metadata["not_fetched"] = table(failed)
+        metadata |= {
+            "coverage_by_kind": coverage_chart(rows),
+            "outcomes": markdown_table(rows, ["kind", "outcome", "items", "share", "next_due"]),
+        }
+        if failed:
+            metadata["not_fetched"] = table(failed, ["name", "outcome", "detail", "attempts"])
     if unknowable:
         metadata["without_id"] = markdown_table(unknowable)
     return metadata

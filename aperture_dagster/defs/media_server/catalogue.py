@@ -112,7 +112,9 @@ def catalogue_asset(
                     shown["largest_series"] = markdown_table(largest_series(connection))
                 else:
                     version = change_version(connection, "titles", media_type=item_type)
-                    shown["newest"] = markdown_table(newest_titles(connection, item_type))
+                    shown["newest"] = markdown_table(
+                        newest_titles(connection, item_type), ["title", "year", "genres", "added"]
+                    )
         return _report(context, result, listings, shown, version)
 
     return asset

@@ -177,7 +177,7 @@ def _sync_history(
             "ratings_changed": ratings,
             "unknown_items": unknown,
             "compared_in_full": compared,
-            "latest_plays": markdown_table(shown[:5], ["played_at", "title", "episode", "completion"]),
+            "latest_plays": markdown_table(shown[:8], ["title", "episode", "played_at", "completion"]),
         }
         | problems_table(listing.problems),
         # Once a day everybody is recorded, so that the asset stays fresh in a household that watches nothing.

@@ -82,14 +82,10 @@ def users(
     shown = [
         {
             "name": user.name,
-            "partition": user.partition_key,
-            "takes_part": user.partition_key in partaking,
-            "administrator": user.is_administrator,
-            "disabled": user.is_disabled,
-            "parental_limit": user.max_parental_rating,
-            "email_from": sources.get(user.user_id),
-            "formerly": ", ".join(user.former_names) or None,
-            "gone": user.gone,
+            "takes part": "yes" if user.partition_key in partaking else "no",
+            "limit": user.max_parental_rating,
+            "e-mail": sources.get(user.user_id),
+            "remarks": _remarks(user),
         }
         for user in stored
     ]
@@ -101,6 +97,21 @@ def users(
         "users": table(shown),
     }
     return materialized(context, metadata | problems_table(page.problems), version=version)
+
+
+def _remarks(user: User) -> str:
+    """Say what sets a user apart from the others."""
+    return ", ".join(
+        remark
+        for applies, remark in (
+            (user.is_administrator, "administrator"),
+            (user.is_disabled, "disabled"),
+            (user.gone, "gone"),
+            (user.partition_key != user.name, f"partition {user.partition_key}"),
+            (user.former_names, f"formerly {', '.join(user.former_names)}"),
+        )
+        if applies
+    )
 
 
 def user_rows(

@@ -2,6 +2,7 @@
 
 from aperture_dagster.defs.freshness import fresh_for_every_user
 from aperture_dagster.defs.groups import Group
+from aperture_dagster.defs.popularity.household import household_overview
 from aperture_dagster.defs.popularity.jobs import JOBS
 from aperture_dagster.defs.popularity.shows_you_watch import lead_to_unwatched_episodes, shows_you_watch
 from aperture_dagster.defs.popularity.top_picks import top_picks_asset
@@ -13,7 +14,7 @@ __all__ = ["group", "shows_you_watch"]
 def group(settings: Settings) -> Group:
     """The group, with days of the operator's time zone, and Top Picks from the configured sources."""
     return Group(
-        assets=(top_picks_asset(settings), shows_you_watch),
+        assets=(top_picks_asset(settings), shows_you_watch, household_overview),
         checks=(lead_to_unwatched_episodes, fresh_for_every_user(shows_you_watch, "sync_watching_libraries")),
         jobs=JOBS,
     )

@@ -22,4 +22,11 @@ JOBS = (
         why="After episodes and plays have been read, when hardly anybody watches.",
         scope="users",
     ),
+    Job(
+        "refresh_household_overview",
+        "Show the whole household on one page: everybody's first titles, plays per week, what they like.",
+        ("household_overview",),
+        cron="45 5 * * *",
+        why="After the night's lists. Automation renews it within an hour of a change.",
+    ),
 )

@@ -94,7 +94,12 @@ def shows_you_watch(
             "dagster/row_count": len(shown),
             "episodes_behind": sum(row["behind"] for row in shown),
         }
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
+        line = {
+            "series": len(shown),
+            "behind": metadata["episodes_behind"],
+            "last": shown[0]["title"] if shown else None,
+        }
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line)
 
     yield from for_each_user(context, settings, database, serve)
 

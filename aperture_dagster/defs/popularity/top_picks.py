@@ -13,7 +13,7 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import EXPECTED, cause_of, describe, operator_errors, stack_trace
 from aperture_dagster.defs.media_server import movies, series, watch_history
 from aperture_dagster.defs.popularity.picking import MEDIA_TYPES, NOUNS, Made, Picker
-from aperture_dagster.defs.reporting import log_totals, materialized, table
+from aperture_dagster.defs.reporting import arranged, log_totals, markdown_table, materialized, table
 from aperture_dagster.defs.users import VERSION_TAG, has_dependent_assets
 from aperture_dagster.partitions import days_partitions
 from aperture_dagster.resources.clock import Clock
@@ -146,7 +146,7 @@ class _Days:
         metadata: dict[str, Any] = {}
         if with_tables:
             for media_type, rows in courses.items():
-                metadata[NOUNS[media_type].lower()] = table([_narrow(row) for row in rows])
+                metadata[NOUNS[media_type].lower()] = markdown_table([_narrow(row) for row in rows])
         metadata["dagster/row_count"] = sum(one.picks for one in made.values())
         for media_type, one in made.items():
             rows = courses[media_type]
@@ -164,7 +164,7 @@ class _Days:
                 metadata[f"{media_type}_without_outside"] = " ".join(one.notes)
         metadata["rows_written"] = sum(one.written for one in made.values())
         metadata["requests"] = self._picker.requests if day == self._picker.today else 0
-        return metadata
+        return arranged(metadata)
 
     def record(self) -> None:
         """Log a materialization for each day that was made, with tables for the last; close with the totals."""
@@ -208,13 +208,22 @@ def _log_waiting(context: dg.AssetExecutionContext) -> Callable[[float], None]:
 
 
 def _narrow(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a title's row of the page: its rank today, the day before and a week before, and what was watched."""
+    """Return a title's row of the page: its rank, how that changed since yesterday, and what was watched."""
+    before, rank = row["yesterday"], row["rank"]
+    moved = (
+        "new"
+        if before is None
+        else ""
+        if before == rank
+        else f"▲ {before - rank}"
+        if before > rank
+        else f"▼ {rank - before}"
+    )
     return {
-        "rank": row["rank"],
+        "rank": rank,
         "title": row["title"],
-        "yesterday": row["yesterday"],
+        "moved": moved,
         "a week ago": row["week_ago"],
         "viewers": row["viewers"],
         "plays": row["plays"],
-        "score": row["score"],
     }

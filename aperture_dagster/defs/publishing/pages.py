@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import LONGEST_INLINE, is_brief, table
+from aperture_dagster.defs.reporting import is_brief, poster_row, table
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.plan import DesiredEntry
 from aperture_dagster.resources.database import Database
@@ -16,8 +16,6 @@ from aperture_dagster.storage.publishable import scores_and_reasons
 
 SHOWN = 10
 SHOWN_BRIEFLY = 3
-POSTER_HEIGHT = 100
-POSTERS = 5
 LABELS = {"movie": "films", "series": "series"}
 
 
@@ -37,7 +35,7 @@ def list_page(
     # A column without any value says nothing.
     columns = [name for name in (records[0] if records else ()) if any(one[name] not in (None, "") for one in records)]
     page: dict[str, Any] = {}
-    if posters := _posters(settings, shown):
+    if posters := poster_row(settings, _pictured(shown)):
         page[f"{label}_posters"] = dg.MetadataValue.md(posters)
     page[label] = table(records, columns)
     if outcome.left:
@@ -45,20 +43,12 @@ def list_page(
     return page
 
 
-def _posters(settings: Settings, entries: Iterable[DesiredEntry]) -> str:
-    """Posters in rank order, as many as the UI shows at once; the media server serves pictures without a key."""
-    posters = ""
-    for entry in entries:
-        picture = next((one.picture for one in entry.files if one.picture is not None), None)
-        if picture is None or picture.tag is None or posters.count("![") == POSTERS:
-            continue
-        title = "".join(one for one in entry.title if one not in "[]\\`")
-        address = f"{settings.media_server_url}/Items/{picture.server_item_id}/Images/Primary"
-        poster = f"![{title}]({address}?maxHeight={POSTER_HEIGHT}) "
-        if len(posters) + len(poster) >= LONGEST_INLINE:
-            break
-        posters += poster
-    return posters.rstrip()
+def _pictured(entries: Iterable[DesiredEntry]) -> list[tuple[str, str | None]]:
+    """Return the titles that have a picture on the media server, with its id there, in rank order."""
+    pictures = (
+        (entry.title, next((one.picture for one in entry.files if one.picture is not None), None)) for entry in entries
+    )
+    return [(title, one.server_item_id) for title, one in pictures if one is not None and one.tag is not None]
 
 
 def _change(outcome: Outcome, entry: DesiredEntry) -> str:

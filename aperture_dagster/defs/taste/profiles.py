@@ -10,6 +10,7 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, watch_history
+from aperture_dagster.defs.pictures import genre_bars
 from aperture_dagster.defs.ratings import trakt_ratings
 from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.defs.taste.embeddings import embeddings
@@ -19,7 +20,8 @@ from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.history import read_histories
-from aperture_dagster.storage.lists import profile_table, read_items, replace_taste
+from aperture_dagster.storage.lists import favourites, liked_genres, profile_table, read_items, replace_taste
+from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.vectors import active_model, read_vectors
 from aperture_dagster.storage.versions import content_version
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 MEDIA_TYPES = ("movie", "series")
+FAVOURITES = 8
+NAMED_GENRES = 3
 
 
 @user_asset(
@@ -51,13 +55,14 @@ def taste_profiles(
     tastes (several in one person are kept apart), with what sets them apart from the library.
     """
     # pandas and numpy double the time that every `dagster` command takes to start.
-    from aperture_dagster.ranking.taste import centre, taste_weights
+    from aperture_dagster.ranking.taste import centre, most_alike, taste_weights
 
     with operator_errors(context, settings), database.transaction() as connection:
         model_key = model_in_use(connection)
         items = read_items(connection)
         vectors, mask = read_vectors(connection, model_key, items["work_id"])
         histories = read_histories(connection, without=settings.ignored_ratings)
+        names = {user.user_id: user.name for user in read_users(connection)}
     centred = centre(vectors, mask)
     weights = taste_weights(histories, as_of=clock.now())
     media_types = dict(zip(items["work_id"], items["media_type"], strict=True))
@@ -73,9 +78,19 @@ def taste_profiles(
         with database.transaction() as connection:
             counts = replace_taste(connection, user.user_id, profiles, rows)
             shown = profile_table(connection, [user.user_id])
+            genres = liked_genres(connection, [user.user_id])[user.user_id]
+            loved = favourites(connection, user.user_id, FAVOURITES)
             version = content_version(connection, "taste_profiles", "taste_weights", user_id=user.user_id)
-        metadata = {"dagster/row_count": len(rows)} | _shown(context, shown, profiles)
-        return UserOutcome(version, metadata, rows_written=counts.written)
+        metadata = {"dagster/row_count": len(rows)} | _shown(
+            context,
+            shown,
+            profiles,
+            genres=genres,
+            loved=loved,
+            neighbours=[(names[one], alike) for one, alike in most_alike(weights, user.user_id) if one in names],
+        )
+        line = {"likes most": ", ".join(list(genres)[:NAMED_GENRES]), "liked": sum(one["liked"] for one in profiles)}
+        return UserOutcome(version, metadata, rows_written=counts.written, line=line)
 
     yield from for_each_user(context, settings, database, serve)
 
@@ -117,19 +132,32 @@ def _profile_row(
 
 
 def _shown(
-    context: dg.AssetExecutionContext, summaries: list[dict[str, Any]], profiles: list[dict[str, Any]]
+    context: dg.AssetExecutionContext,
+    summaries: list[dict[str, Any]],
+    profiles: list[dict[str, Any]],
+    *,
+    genres: dict[str, float],
+    loved: list[dict[str, Any]],
+    neighbours: list[tuple[str, float]],
 ) -> dict[str, Any]:
-    """Show what a user likes; not in runs that a change started, of which there are many."""
+    """Show what a user likes; not in runs that a change started, of which there are many.
+
+    ``genres`` are the shares of liked titles, ``loved`` the titles with the highest weights, ``neighbours`` the names
+    of users with a similar taste, and how alike they are (0-1).
+    """
     if is_brief(context):
         return {}
     tastes = [
-        {"media_type": profile["media_type"], "share": taste["share"], "such_as": ", ".join(taste["titles"])}
+        {"media_type": profile["media_type"], "share": f"{taste['share']:.0%}", "such_as": ", ".join(taste["titles"])}
         for profile in profiles
         for taste in profile["summary"]["tastes"]
     ]
     return {
+        "genres": dg.MetadataValue.md(genre_bars(genres, title="Share of liked titles, by genre")),
+        "favourites": markdown_table(loved, ["title", "year"]),
+        "taste": markdown_table(summaries, ["media_type", "taste"]),
+        "tastes": markdown_table(tastes, ["media_type", "share", "such_as"]),
+        "alike": markdown_table([{"user": name, "alike": f"{alike:.0%}"} for name, alike in neighbours]),
         "liked": sum(profile["liked"] for profile in profiles),
         "disliked": sum(profile["disliked"] for profile in profiles),
-        "taste": markdown_table(summaries, ["media_type", "titles", "liked", "disliked", "taste"]),
-        "tastes": markdown_table(tastes, ["media_type", "share", "such_as"]),
     }

@@ -10,7 +10,7 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
-from aperture_dagster.defs.reporting import is_brief, markdown_table
+from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table, titled
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
@@ -83,7 +83,9 @@ def recommendations(
         metadata = {"dagster/row_count": len(rows)} | _shown(context, shown)
         if not rows or any(row["is_cold"] for row in rows):
             metadata["note"] = "Too little history yet: the list is led by what is well liked in general."
-        return UserOutcome(version, rows_written=counts.written, metadata=metadata)
+        first = {row["media_type"]: titled(row) for row in shown if row["rank"] == 1}
+        line = {"film": first.get("movie"), "series": first.get("series")}
+        return UserOutcome(version, rows_written=counts.written, metadata=metadata, line=line)
 
     yield from for_each_user(context, settings, database, serve)
 
@@ -153,22 +155,20 @@ def _recommendation_row(user: User, row: dict[str, Any], copies: Mapping[int, in
 
 
 def _shown(context: dg.AssetExecutionContext, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Show the top of the lists: with the parts of the score, or only the titles in runs that a change started."""
+    """Show the top of the lists, and then the parts of the score; only the titles in runs that a change started."""
     from aperture_dagster.ranking.config import COMPONENTS
 
     shown: dict[str, Any] = {}
-    for media_type, name in (("movie", "recommended_films"), ("series", "recommended_series")):
+    scores: dict[str, Any] = {}
+    for media_type, name in (("movie", "films"), ("series", "series")):
         top = [row for row in rows if row["media_type"] == media_type][:SHOWN]
         if is_brief(context):
             lines = [f"{row['rank']}. {row['title']} ({row['year']})" for row in top]
             shown[name] = dg.MetadataValue.md("\n".join(lines) or "*nothing*")
         else:
-            because = [{"because": reason(row["because"])} for row in top]
+            because = [{"title": titled(row), "because": reason(row["because"])} for row in top]
             shown[name] = markdown_table(
-                [row | why for row, why in zip(top, because, strict=True)], ["rank", "title", "year", "because"]
+                [row | why for row, why in zip(top, because, strict=True)], ["rank", "title", "because"]
             )
-            parts = [{key: f"{row['components'].get(key, 0):.2f}" for key in COMPONENTS} for row in top]
-            shown[f"{name}_score"] = markdown_table(
-                [row | part for row, part in zip(top, parts, strict=True)], ["rank", "score", *COMPONENTS]
-            )
-    return shown
+            scores[f"{name}_score"] = score_table(top, COMPONENTS)
+    return shown | scores

@@ -5,6 +5,7 @@ Functions return None (or an empty tuple) for an absent value, and raise BadAnsw
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,14 +18,16 @@ TICKS_PER_MINUTE = 600_000_000
 LONGEST_TICKS = 1e14
 LARGEST_NUMBER = 2**63
 LARGEST_INTEGER = 2**31 - 1
+GUID = re.compile(r"^[0-9A-Fa-f]{8}(-?)(?:[0-9A-Fa-f]{4}\1){3}[0-9A-Fa-f]{12}$")
+"""An id as Jellyfin and .NET write it: 32 digits in either case, or with dashes."""
 
 
 def parse_id(value: Any, name: str = "Id") -> str:
-    """Normalise an id, which servers write with and without dashes."""
+    """Normalise an id, which servers write with and without dashes, in upper and lower case."""
     text = expect(value, str, name).strip()
     if not text or not text.isprintable():
         raise BadAnswer(f"{name} is empty or not an id")
-    return text.replace("-", "").lower() if len(text) == 36 else text
+    return GUID.sub(lambda guid: guid[0].replace("-", "").lower(), text)
 
 
 def parse_text(item: Mapping[str, Any], name: str) -> str | None:

@@ -1,0 +1,195 @@
+"""``aperture show``: what one user would want to know about their list, on one screen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+from rich.text import Text
+
+from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.demo import home_option, settings_of_home
+from aperture_dagster.cli.references import find_user
+from aperture_dagster.cli.summary import next_episode, noun, print_titles, progress_in, titled
+from aperture_dagster.cli.terminal import Terminal, pad
+from aperture_dagster.cli.up_files import UpFiles
+from aperture_dagster.errors import OperatorError
+from aperture_dagster.library.people import User, participants
+from aperture_dagster.library.status import why_no_list
+from aperture_dagster.library.watching import episode_label
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage import locks
+from aperture_dagster.storage.catalogue import catalogue_size
+from aperture_dagster.storage.lists import reason, recommendation_table
+from aperture_dagster.storage.overview import recently_watched, taste_of
+from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.read_only import NothingYet, read_only
+from aperture_dagster.storage.watching import shows_table
+
+SHOWN_GENRES, SHOWN_WATCHED, SHOWN_SERIES, BAR = 4, 4, 4, 20
+HEADINGS = (("movie", "Films"), ("series", "Series"))
+
+
+@click.command()
+@click.argument("user")
+@click.option("--count", type=click.IntRange(1, 500), default=10, show_default=True, help="Titles per media type.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON, for programs.")
+@home_option
+def show(user: str, count: int, as_json: bool, home: str | None) -> None:
+    """Show USER's list with reasons, their taste, and what they watch.
+
+    Example: aperture show Anna
+    """
+    console = Terminal()
+    with operator_errors():
+        page = read_page(settings_of_home(home), user, count=count)
+    if as_json:
+        click.echo(json.dumps(page, ensure_ascii=False, indent=1, default=_text))
+    else:
+        _print(page, console)
+
+
+def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, Any]:
+    """Read everything about a user that :func:`show` prints; its keys are documented in ``docs/status.md``.
+
+    Raises:
+        OperatorError: nobody has that name, or nothing was ever stored.
+    """
+    now = Clock().now()
+    today = now.astimezone(ZoneInfo(settings.schedule_timezone)).date()
+    try:
+        with read_only(settings) as connection:
+            user = find_user(connection, name)
+            taking_part = participants(
+                read_users(connection), include=settings.include_users, exclude=settings.exclude_users
+            )
+            listed = recommendation_table(connection, user.user_id)
+            tastes = taste_of(connection, user.user_id)
+            watched = recently_watched(connection, user.user_id, count=count)
+            watching = shows_table(connection, user.user_id, today=today)
+            size = catalogue_size(connection)
+    except NothingYet as error:
+        raise OperatorError(f"{error} {how_to_begin(settings)}") from None
+    takes_part = user.user_id in {one.user_id for one in taking_part}
+    return {
+        "user": user.name,
+        "user_id": user.user_id,
+        "takes_part": takes_part,
+        "listed_at": max((row["generated_at"] for row in listed), default=None),
+        "no_list_because": None if listed else _why_no_list(settings, user, size, takes_part=takes_part),
+        "films": _entries(listed, "movie", count),
+        "series": _entries(listed, "series", count),
+        "taste": {_plural(row): _taste(row) for row in tastes},
+        "recently_watched": [
+            {key: row[key] for key in ("media_type", "title", "year")}
+            | {"episode": episode_label(row["season"], row["number"]), "played_at": row["played_at"]}
+            for row in watched
+        ],
+        "watching": [
+            {key: row[key] for key in ("title", "behind", "next_air_date", "days_until")}
+            | {"next_episode": next_episode(row)}
+            for row in watching
+        ],
+        "timezone": settings.schedule_timezone,
+    }
+
+
+def how_to_begin(settings: Settings) -> str:
+    """Say what fills an empty home."""
+    if settings.media_server_url is not None:
+        return "Start `aperture up`, which reads the media server."
+    return "Run `aperture demo`, or set APERTURE_MEDIA_SERVER_URL and start `aperture up`."
+
+
+def _why_no_list(settings: Settings, user: User, size: Mapping[str, int], *, takes_part: bool) -> str:
+    return why_no_list(
+        user.name,
+        gone=user.gone,
+        is_disabled=user.is_disabled,
+        takes_part=takes_part,
+        titles=size["movies"] + size["series"],
+        is_demo=settings.media_server_url is None,
+        up_is_running=locks.is_held(UpFiles.of_home(settings.home_path).lock),
+    )
+
+
+def _entries(rows: Sequence[Mapping[str, Any]], media_type: str, count: int) -> list[dict[str, Any]]:
+    kept = ("rank", "title", "year", "tmdb_id", "imdb_id")
+    return [
+        {key: row[key] for key in kept} | {"score": round(row["score"], 4), "reason": reason(row["because"])}
+        for row in rows
+        if row["media_type"] == media_type
+    ][:count]
+
+
+def _plural(row: Mapping[str, Any]) -> str:
+    return noun(row, plural=True)
+
+
+def _taste(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("titles", "liked", "disliked", "sentence", "genres")}
+
+
+def _print(page: Mapping[str, Any], console: Terminal) -> None:
+    zone = ZoneInfo(page["timezone"])
+    about = f"list of {_day(page['listed_at'], zone)}" if page["listed_at"] else page["no_list_because"]
+    console.print_hanging(Text.assemble((page["user"], "bold"), f": {about}"))
+    if page["listed_at"] and not page["takes_part"]:
+        console.print_hanging("Takes no part any more; this is the last list.", "yellow")
+    for key, heading in (("films", "Films"), ("series", "Series")):
+        if page[key]:
+            console.print()
+            console.print_hanging(heading, "bold")
+            print_titles([(f"{row['rank']:>2}", titled(row), row["reason"]) for row in page[key]], console)
+    for key, taste in page["taste"].items():
+        if taste["liked"]:
+            console.print()
+            console.print_hanging(
+                Text.assemble(
+                    (f"Taste in {key}", "bold"), f": {taste['liked']:,} liked, {taste['disliked']:,} disliked"
+                )
+            )
+            for line in genre_bars(taste["genres"][:SHOWN_GENRES], taste["liked"], console.text_width):
+                console.print(line, soft_wrap=True)
+    if page["recently_watched"]:
+        console.print()
+        console.print_hanging("Recently watched", "bold")
+        rows = [
+            (_day(row["played_at"], zone), titled(row), row["episode"] or "")
+            for row in page["recently_watched"][:SHOWN_WATCHED]
+        ]
+        print_titles(rows, console)
+    if page["watching"]:
+        console.print()
+        console.print_hanging("In the middle of", "bold")
+        print_titles([("", row["title"], progress_in(row)) for row in page["watching"][:SHOWN_SERIES]], console)
+
+
+def genre_bars(genres: Sequence[Mapping[str, Any]], liked: int, width: int) -> list[Text]:
+    """Draw a bar for each genre: how many of the liked titles belong to it. ``width`` is that of the terminal."""
+    names = max((len(genre["name"]) for genre in genres), default=0)
+    figures = [f"{genre['titles']:,} of {liked:,}, {genre['lift']:.1f}x the library's share" for genre in genres]
+    room = width - names - 6
+    full = max(min(BAR, room - max(map(len, figures), default=0)), 5)
+    if room - full < max(map(len, figures), default=0):
+        figures = [f"{genre['titles']:,}" for genre in genres]
+    lines = []
+    for genre, figure in zip(genres, figures, strict=True):
+        # At least a sliver, since the genre is one of the most distinctive.
+        filled = min(max(round(full * genre["titles"] / liked), 1), full)
+        line = Text.assemble(f"  {pad(genre['name'], names)}  ", ("█" * filled, "cyan"), "░" * (full - filled))
+        lines.append(line + Text(f"  {figure}", "dim"))
+    return lines
+
+
+def _day(moment: datetime, zone: ZoneInfo) -> str:
+    return f"{moment.astimezone(zone):%Y-%m-%d}"
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,295 @@
+"""``aperture status``: what is there, and what is wrong, for people and for monitors.
+
+It looks at the state that is stored here, and asks no service; ``aperture doctor`` examines connections and settings.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import click
+from rich.text import Text
+
+from aperture_dagster.cli.common import operator_errors
+from aperture_dagster.cli.demo import home_option, settings_of_home
+from aperture_dagster.cli.heartbeats import read_parts
+from aperture_dagster.cli.show import how_to_begin
+from aperture_dagster.cli.terminal import Terminal
+from aperture_dagster.cli.up_files import UpFiles
+from aperture_dagster.library.people import participants
+from aperture_dagster.library.status import CheckState, JobState, PartState, Status, UserState, Wrong, find_wrong
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.redaction import redact
+from aperture_dagster.settings import Settings
+from aperture_dagster.storage import locks
+from aperture_dagster.storage.backup.manifest import Backup, read_backups
+from aperture_dagster.storage.backup.places import backup_folder
+from aperture_dagster.storage.backup.retention import why_overdue
+from aperture_dagster.storage.catalogue import catalogue_size
+from aperture_dagster.storage.connection import describe_server
+from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.overview import household_rows, server_identity
+from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.read_only import NothingYet, read_only
+from aperture_dagster.storage.tidying import size_of_database
+from aperture_dagster.wording import counted
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from aperture_dagster.defs.jobs import Job
+
+FORMAT = 1
+"""Version of the JSON; keys are only added to it."""
+READ_RUNS = 10
+MARKS = {"success": ("✓", "green"), "failure": ("✗", "red"), "canceled": ("-", "dim"), None: ("-", "dim")}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is only shown, and not judged."""
+
+    server: Mapping[str, Any] | None = None
+    database: Mapping[str, Any] | None = None
+    checks_passed: int = 0
+    backups: Sequence[Backup] = ()
+    ui: str | None = None
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs; docs/status.md explains its keys.")
+@home_option
+def status(as_json: bool, home: str | None) -> None:
+    """Show what is there and what is wrong; the exit code is 1 if something is.
+
+    It reads what is stored and asks no service. To find out why something is wrong: aperture doctor
+    """
+    with operator_errors():
+        settings = settings_of_home(home)
+        now = Clock().now()
+        found, about = read_status(settings, now=now)
+        wrong = find_wrong(found)
+    if as_json:
+        click.echo(json.dumps(as_document(settings, found, about, wrong), ensure_ascii=False, indent=1))
+    else:
+        _print(settings, found, about, wrong, Terminal())
+    sys.exit(1 if wrong else 0)
+
+
+def read_status(settings: Settings, *, now: datetime) -> tuple[Status, About]:
+    """Read the state of an installation. It starts no run, and writes nothing but what starting the server takes."""
+    existing = next(path for path in (settings.home_path, *settings.home_path.parents) if path.exists())
+    state: dict[str, Any] = {
+        "at": now,
+        "is_demo": settings.media_server_url is None,
+        "up_is_running": locks.is_held(UpFiles.of_home(settings.home_path).lock),
+        "free_bytes": shutil.disk_usage(existing).free,
+    }
+    about: dict[str, Any] = {}
+    try:
+        with read_only(settings) as connection:
+            people = read_users(connection)
+            taking_part = participants(people, include=settings.include_users, exclude=settings.exclude_users)
+            keys = {user.user_id for user in taking_part}
+            state["users"] = [
+                UserState(
+                    row["name"],
+                    row["user_id"] in keys,
+                    row["first_seen_at"],
+                    row["films"],
+                    row["series"],
+                    row["listed_at"],
+                )
+                for row in household_rows(connection)
+            ]
+            state |= catalogue_size(connection)
+            about["server"] = server_identity(connection)
+            about["database"] = {**describe_server(connection), "bytes": size_of_database(connection)}
+        backups = read_backups(backup_folder(settings)).kept
+        about["backups"] = backups
+        # The first one is made in the night after the installation.
+        is_new = all(now - user.first_seen_at < timedelta(days=1) for user in state["users"])
+        state["backups_wrong"] = None if is_new and not backups else why_overdue(backups, now)
+        read, shown = _read_instance(settings)
+        state |= read
+        about |= shown
+    except NothingYet as error:
+        state["storage_wrong"] = f"{error} {how_to_begin(settings)}"
+    except DatabaseError as error:
+        state["storage_wrong"] = redact(str(error), settings.secret_values())
+    return Status(**state), About(**about)
+
+
+def _read_instance(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what Dagster knows: runs, checks, freshness, and the parts of `aperture up`."""
+    import dagster as dg
+
+    from aperture_dagster.build import all_jobs, build_definitions
+    from aperture_dagster.sensors import freshness_makers
+    from aperture_dagster.sensors.problems import look_at_checks, look_at_freshness
+
+    def clean(text: str) -> str:
+        return redact(text, settings.secret_values())
+
+    jobs = all_jobs(settings)
+    checks = [key for one in build_definitions(settings).asset_checks or () for key in one.check_keys]
+    with dg.DagsterInstance.get() as instance:
+        up = read_parts(settings, instance)
+        looked = look_at_checks(instance, checks, patience=timedelta(seconds=1), clean=clean)
+        # Without a daemon nobody evaluates the policies.
+        late = look_at_freshness(instance, freshness_makers(settings, jobs), settings) if up.schedules_fire else None
+        return (
+            {
+                "jobs": [_job_state(instance, job, settings, clean) for job in jobs],
+                "checks": [
+                    CheckState(one.subject, bool(one.delay), one.sentence or "It failed.") for one in looked.wrong
+                ],
+                "out_of_date": [one.subject for one in late.wrong] if late is not None else [],
+                "parts": [PartState(one.name, one.state, one.message) for one in up.parts] if up.is_running else [],
+            },
+            {"checks_passed": len(looked.well), "ui": up.address},
+        )
+
+
+def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean: Any) -> JobState:
+    import dagster as dg
+
+    from aperture_dagster.instance.runs import ENDED
+    from aperture_dagster.sensors.problems import look_at_runs
+
+    is_on = job.why_off(settings) is None
+    records = instance.get_run_records(dg.RunsFilter(job_name=job.name), limit=READ_RUNS)
+    ended = next((one for one in records if one.dagster_run.status in ENDED), None)
+    is_running = any(one.dagster_run.status not in ENDED for one in records)
+    if ended is None:
+        return JobState(job.name, is_on, is_running=is_running)
+    outcome: Any = ended.dagster_run.status.value.lower()
+    reasons: tuple[str, ...] = ()
+    if outcome == "failure":
+        seen = look_at_runs(instance, [ended], [], clean=clean).wrong
+        # A failed check is reported by itself.
+        reasons = tuple(dict.fromkeys(one.sentence for one in seen))
+    ended_at = datetime.fromtimestamp(ended.end_time, UTC) if ended.end_time else ended.update_timestamp
+    return JobState(job.name, is_on, outcome, ended_at, reasons, is_running)
+
+
+def as_document(settings: Settings, found: Status, about: About, wrong: Sequence[Wrong]) -> dict[str, Any]:
+    """Return what `aperture status --json` prints; ``docs/status.md`` explains each key."""
+    taking_part = [user for user in found.users if user.takes_part]
+    dates = [user.listed_at for user in taking_part if user.listed_at is not None]
+    proven = [one.manifest.made_at for one in about.backups if one.is_proven]
+    return {
+        "format": FORMAT,
+        "ok": not wrong,
+        "at": _iso(found.at),
+        "wrong": [asdict(one) for one in wrong],
+        "home": {"path": str(settings.home_path), "free_bytes": found.free_bytes, "is_demo": found.is_demo},
+        "server": {
+            "url": settings.media_server_url,
+            **{key: (about.server or {}).get(key) for key in ("product", "version", "name")},
+        },
+        "up": {"is_running": found.up_is_running, "ui": about.ui, "parts": [asdict(one) for one in found.parts]},
+        "users": {
+            "on_server": len(found.users),
+            "taking_part": len(taking_part),
+            "with_list": sum(user.has_list for user in taking_part),
+            "without_list": sorted(user.name for user in taking_part if not user.has_list),
+        },
+        "titles": {"movies": found.movies, "series": found.series, "episodes": found.episodes},
+        "lists": {"newest_at": _iso(max(dates, default=None)), "oldest_at": _iso(min(dates, default=None))},
+        "jobs": [
+            {
+                "name": job.name,
+                "is_on": job.is_on,
+                "is_running": job.is_running,
+                "outcome": job.outcome,
+                "ended_at": _iso(job.ended_at),
+                "reasons": list(job.reasons),
+            }
+            for job in found.jobs
+        ],
+        "checks": {"passed": about.checks_passed, "not_passed": [asdict(one) for one in found.checks]},
+        "out_of_date": list(found.out_of_date),
+        "database": {
+            "is_embedded": settings.database_url is None,
+            **{key: (about.database or {}).get(key) for key in ("postgresql", "pgvector", "schema", "bytes")},
+        },
+        "backups": {
+            "kept": len(about.backups),
+            "proven": len(proven),
+            "newest_proven_at": _iso(max(proven, default=None)),
+        },
+    }
+
+
+def _print(settings: Settings, found: Status, about: About, wrong: Sequence[Wrong], console: Terminal) -> None:
+    document = as_document(settings, found, about, wrong)
+    zone = ZoneInfo(settings.schedule_timezone)
+    for name, text in _facts(document, zone):
+        console.print_hanging(Text.assemble((f"{name:<12}", "bold"), text), hang=12)
+    jobs = [job for job in found.jobs if job.is_on or job.outcome is not None]
+    if any(job.outcome is not None or job.is_running for job in jobs):
+        console.print()
+        width = max(len(job.name) for job in jobs)
+        for job in jobs:
+            mark = Text(*MARKS[job.outcome])
+            when = f"{job.ended_at.astimezone(zone):%Y-%m-%d %H:%M}" if job.ended_at else "never ran"
+            words = [when, *(["running now"] if job.is_running else []), *([] if job.is_on else ["off"])]
+            console.print_hanging(mark + Text(f" {job.name:<{width}}  {', '.join(words)}"), hang=width + 4)
+    noted = [check for check in found.checks if check.is_warning]
+    if noted:
+        console.print()
+        for check in noted:
+            console.print_hanging(Text.assemble(("! ", "yellow"), f"{check.name}: {check.sentence}"))
+    console.print()
+    for one in wrong:
+        console.print_hanging(Text.assemble(("✗ ", "red"), (one.subject, "bold"), f": {one.sentence}"))
+    if wrong:
+        console.print_hanging("`aperture doctor` examines connections and settings, and says what to do.", "dim")
+    else:
+        console.print_hanging("Nothing is wrong.", "green")
+
+
+def _facts(document: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]:
+    """Say in a line each what is there."""
+    home, server, users, titles = (document[key] for key in ("home", "server", "users", "titles"))
+    database, backups, up, checks = (document[key] for key in ("database", "backups", "up", "checks"))
+    demo = ", the demo" if home["is_demo"] else ""
+    facts = [("home", f"{home['path']}, {home['free_bytes'] / 1e9:.1f} GB free{demo}")]
+    address = f", {server['url']}" if server["url"] else ""
+    if server["product"]:
+        facts.append(("server", f"{server['product']} {server['version']} {server['name']!r}{address}"))
+    elif address:
+        facts.append(("server", f"not read yet{address}"))
+    ui = f", the UI is at {up['ui']}" if up["ui"] else ""
+    facts.append(("aperture up", f"running{ui}" if up["is_running"] else "not running"))
+    if database["bytes"] is None:
+        return facts
+    oldest, newest = document["lists"]["oldest_at"], backups["newest_proven_at"]
+    sizes = [(titles["movies"], "films"), (titles["series"], "series"), (titles["episodes"], "episodes")]
+    lists = f"{users['with_list']} have a list{f', the oldest of {_local(oldest, zone)}' if oldest else ''}"
+    kind = "embedded" if database["is_embedded"] else "APERTURE_DATABASE_URL"
+    versions = f"PostgreSQL {database['postgresql']}, {kind}, schema {database['schema']}"
+    return [
+        *facts,
+        ("titles", ", ".join(counted(*size) for size in sizes)),
+        ("users", f"{users['taking_part']} of {users['on_server']} take part, {lists}"),
+        ("checks", f"{checks['passed']} passed, {len(checks['not_passed'])} did not"),
+        ("database", f"{versions}, {database['bytes'] / 1e6:,.1f} MB"),
+        ("backups", f"{backups['proven']} proven{f', the newest of {_local(newest, zone)}' if newest else ''}"),
+    ]
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment is not None else None
+
+
+def _local(moment: str, zone: ZoneInfo) -> str:
+    return f"{datetime.fromisoformat(moment).astimezone(zone):%Y-%m-%d %H:%M}"

@@ -1,0 +1,135 @@
+"""Pictures for the assets' pages: SVG drawn from plain values, small enough to be kept in an event.
+
+A picture is an image in Markdown with a ``data:`` address. If that is short, Dagster's UI shows it in place, otherwise
+behind a link. An image cannot know the theme of the page, so colours have contrast on light and on dark ones, and the
+background is transparent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from urllib.parse import quote
+
+INK, BAR = "#7a8094", "#7166e8"
+WIDTH = 440
+ROW = 20
+LABEL = 160
+PANEL = (210, 18)
+COLUMNS = 3
+
+Shares = Mapping[str, float]
+
+
+def genre_bars(shares: Shares, *, title: str, rows: int = 7) -> str:
+    """Draw a bar per genre, the largest share first, as Markdown.
+
+    Args:
+        shares: genre to share (0-1) of what somebody likes.
+        title: above the bars.
+        rows: genres at most.
+    """
+    top = _largest(shares, rows)
+    if not top:
+        return "*nothing yet*"
+    texts = [(0, 12, title)]
+    texts += [(0, 32 + ROW * row, f"{name} {share:.0%}") for row, (name, share) in enumerate(top)]
+    bars = [
+        (LABEL, 22 + ROW * row, length, 12)
+        for row, length in enumerate(_lengths([one for _, one in top], WIDTH - LABEL))
+    ]
+    return image(_svg(WIDTH, 20 + ROW * len(top), texts, bars), title)
+
+
+def week_columns(plays: Sequence[tuple[date, int]], *, title: str) -> str:
+    """Draw a column per week, with the highest week's figure and the first day of some weeks, as Markdown.
+
+    Args:
+        plays: the first day of each week and its plays, the oldest week first.
+        title: above the columns; names the unit.
+    """
+    most = max((count for _, count in plays), default=0)
+    if not most:
+        return "*nothing yet*"
+    top, bottom = 24, 104
+    width = WIDTH // len(plays)
+    heights = _lengths([count for _, count in plays], bottom - top)
+    bars = [(width * place, bottom - height, width - 3, height) for place, height in enumerate(heights) if height]
+    texts = [(0, 12, f"{title}; highest week {most:,}")]
+    every = max(len(plays) // 4, 1)
+    texts += [(width * place, bottom + 15, f"{plays[place][0]:%d %b}") for place in range(0, len(plays), every)]
+    return image(_svg(WIDTH, bottom + 20, texts, bars), title)
+
+
+def genre_panels(people: Mapping[str, Shares], *, title: str, rows: int = 5) -> str:
+    """Draw a small panel of bars per person, all on one scale, as Markdown; somebody without shares has no panel."""
+    panels = [(name, _largest(shares, rows)) for name, shares in people.items() if shares]
+    if not panels:
+        return "*nothing yet*"
+    width, line = PANEL
+    height = line * (rows + 2)
+    most = max(share for _, top in panels for _, share in top)
+    texts, bars = [(0, 12, title)], []
+    for place, (name, top) in enumerate(panels):
+        down, across = divmod(place, COLUMNS)
+        left, above = across * (width + 20), 20 + down * height
+        texts.append((left, above + 16, f"▸ {name}"))
+        lengths = _lengths([share for _, share in top], width - 130, most=most)
+        for row, ((genre, share), length) in enumerate(zip(top, lengths, strict=True), start=1):
+            texts.append((left, above + 14 + line * row, f"{_short(genre)} {share:.0%}"))
+            bars.append((left + 130, above + 4 + line * row, length, 11))
+    across = min(len(panels), COLUMNS)
+    down = -(-len(panels) // COLUMNS)
+    return image(_svg(across * (width + 20), 24 + down * height, texts, bars), title)
+
+
+def weeks_until(day: date, weeks: int) -> list[date]:
+    """Return the first days (Mondays) of the last ``weeks`` weeks up to the one with ``day``, the oldest first."""
+    monday = day - timedelta(days=day.weekday())
+    return [monday - timedelta(weeks=back) for back in reversed(range(weeks))]
+
+
+def image(svg: str, title: str) -> str:
+    """Return Markdown that shows an SVG document."""
+    alternative = "".join(one for one in title if one not in "[]\\`\n")
+    return f"![{alternative}](<data:image/svg+xml,{quote(svg, safe=_KEPT)}>)"
+
+
+# Spaces, quotes and slashes may stand in an address between angle brackets, which keeps pictures short.
+_KEPT = " '=:/;,.()!*+-"
+
+
+def _svg(
+    width: int, height: int, texts: Sequence[tuple[int, int, str]], bars: Sequence[tuple[int, int, int, int]]
+) -> str:
+    """Compose an SVG document of texts (x, y of the baseline, text) and bars (x, y, width, height)."""
+    path = "".join(f"M{x} {y}h{wide}v{high}h-{wide}z" for x, y, wide, high in bars)
+    written = "".join(f"<text{_at(x, y)}>{_escaped(text)}</text>" for x, y, text in texts)
+    return (
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' font-family='sans-serif' "
+        f"font-size='12' fill='{INK}'>{written}<path fill='{BAR}' d='{path}'/></svg>"
+    )
+
+
+def _at(x: int, y: int) -> str:
+    return (f" x='{x}'" if x else "") + f" y='{y}'"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _largest(shares: Shares, rows: int) -> list[tuple[str, float]]:
+    return sorted(((name, share) for name, share in shares.items() if share > 0), key=lambda one: (-one[1], one[0]))[
+        :rows
+    ]
+
+
+def _lengths(values: Sequence[float], longest: int, *, most: float | None = None) -> list[int]:
+    """Scale values to pixels, the largest (or ``most``) to ``longest``; a value above 0 has at least one pixel."""
+    most = max(values) if most is None else most
+    return [max(round(longest * value / most), 1) if value > 0 else 0 for value in values]
+
+
+def _short(name: str, length: int = 14) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,0 +1,43 @@
+"""Dagster's home: the folder with the ``dagster.yaml`` of this package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from aperture_dagster.settings import Settings
+from aperture_dagster.settings.places import checkout
+from aperture_dagster.storage.files import prepare_home, write_file
+
+FILES = ("dagster.yaml", "workspace.yaml")
+HEADER = "# Written by aperture whenever it starts: changes here are lost.\n\n"
+
+
+def use_dagster_home(settings: Settings, *, unless_set: bool = False) -> Path:
+    """Point Dagster, in this process and its children, at the configuration of this package; return the folder.
+
+    In a checkout that is the checkout, or with ``unless_set`` the folder that ``DAGSTER_HOME`` names. An installed
+    package has the folder ``dagster`` in its home, and writes the files there when they differ: that of another project
+    would hold other runs.
+
+    Raises:
+        FileError: the home cannot be written, or belongs to somebody else.
+    """
+    root = checkout()
+    if root is not None:
+        if unless_set:
+            os.environ.setdefault("DAGSTER_HOME", str(root))
+        else:
+            os.environ["DAGSTER_HOME"] = str(root)
+        return Path(os.environ["DAGSTER_HOME"])
+    folder = settings.home_path / "dagster"
+    # First, so that Dagster names this folder if it cannot be written.
+    os.environ["DAGSTER_HOME"] = str(folder)
+    prepare_home(settings.home_path)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name in FILES:
+        content = HEADER.encode() + Path(__file__).with_name(name).read_bytes()
+        target = folder / name
+        if not target.is_file() or target.read_bytes() != content:
+            write_file(target, content)
+    return folder

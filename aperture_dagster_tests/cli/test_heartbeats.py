@@ -1,0 +1,92 @@
+"""Whether the parts of `aperture up` are alive is judged by signs of life, not by their being started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperture_dagster.cli.heartbeats import Heartbeat, UpStatus, judge_running, judge_stopped
+
+LOOPS = {"SENSOR", "SCHEDULER"}
+NOW = 10_000.0
+STARTED = NOW - 3600
+
+
+def state(**daemon: Any) -> dict[str, Any]:
+    """Return the state file of an `aperture up` that was started an hour ago."""
+    parts = [{"name": name, "state": "running", "since": STARTED} for name in ("code server", "webserver")]
+    own = {"name": "daemon", "state": "running", "since": STARTED} | daemon
+    return {"address": "http://127.0.0.1:3000", "started": STARTED, "ready": True, "parts": [*parts, own]}
+
+
+def judged(
+    seconds: dict[str, float], errors: dict[str, str] | None = None, answers: bool = True, **daemon: Any
+) -> UpStatus:
+    """Judge loops whose last heartbeats are ``seconds`` old."""
+    beats = {loop: Heartbeat(NOW - age, (errors or {}).get(loop)) for loop, age in seconds.items()}
+    answered = {"code server": answers, "webserver": True}
+    return judge_running(state(**daemon), answered, beats, LOOPS, now=NOW)
+
+
+def of(status: UpStatus, name: str) -> tuple[str, str]:
+    """Return state and message of a part."""
+    (part,) = (part for part in status.parts if part.name == name)
+    return part.state, part.message
+
+
+def test_a_system_whose_loops_all_give_signs_of_life_is_well():
+    status = judged({"SENSOR": 10, "SCHEDULER": 20})
+    assert {part.state for part in status.parts} == {"ok"}
+    assert status.schedules_fire and status.address == "http://127.0.0.1:3000"
+
+
+def test_one_silent_loop_is_a_failure_though_the_others_are_alive():
+    status = judged({"SENSOR": 10, "SCHEDULER": 600})
+    found, message = of(status, "daemon")
+    assert found == "failed" and "schedules" in message and "sensors" not in message
+    assert not status.schedules_fire
+
+
+def test_a_loop_that_the_instance_does_not_need_may_be_silent():
+    assert of(judged({"SENSOR": 10, "SCHEDULER": 20, "FRESHNESS_DAEMON": 9000}), "daemon")[0] == "ok"
+
+
+@pytest.mark.parametrize(("since", "expected"), [(NOW - 20, "warning"), (NOW - 200, "failed")])
+def test_heartbeats_of_the_daemon_before_do_not_count(since: float, expected: str):
+    found, message = of(judged({"SENSOR": 250, "SCHEDULER": 250}, since=since), "daemon")
+    assert found == expected and "sensors" in message
+
+
+def test_an_error_of_a_loop_is_shown_and_does_not_stop_schedules():
+    status = judged({"SENSOR": 10, "SCHEDULER": 20}, errors={"SENSOR": "no route to host\nmore"})
+    found, message = of(status, "daemon")
+    assert found == "warning" and message.endswith("sensors: no route to host")
+    assert status.schedules_fire
+
+
+def test_a_part_that_is_about_to_be_started_again_is_a_failure():
+    status = judged({"SENSOR": 10, "SCHEDULER": 20}, state="waiting", ending="killed by SIGKILL")
+    assert of(status, "daemon") == ("failed", "ended (killed by SIGKILL), and is about to be started again")
+    assert not status.schedules_fire
+
+
+def test_a_code_server_that_does_not_answer_is_a_failure():
+    assert of(judged({"SENSOR": 10, "SCHEDULER": 20}, answers=False), "code server")[0] == "failed"
+
+
+def test_an_aperture_up_that_has_written_no_state_yet_is_starting():
+    status = judge_running({}, {}, {}, LOOPS, now=NOW)
+    assert status.is_running and not status.schedules_fire
+    assert [part.message for part in status.parts] == ["starting"]
+
+
+@pytest.mark.parametrize(("age", "fires"), [(20, True), (1800, False)])
+def test_without_aperture_up_schedules_fire_only_if_another_daemon_is_alive(age: float, fires: bool):
+    beats = {loop: Heartbeat(NOW - age) for loop in LOOPS}
+    status = judge_stopped(Path("/home"), beats, LOOPS, now=NOW)
+    assert (status.is_running, status.schedules_fire) == (False, fires)
+    (part,) = status.parts
+    assert part.state == "warning" and "not running on /home" in part.message
+    assert ("start `aperture up`" in part.message) is not fires

@@ -1,0 +1,156 @@
+"""``aperture status`` and ``aperture show`` say what is stored, and change nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+from pydantic import SecretStr
+from sqlalchemy.exc import InternalError
+
+from aperture_dagster.cli.main import main
+from aperture_dagster.cli.show import genre_bars, read_page
+from aperture_dagster.cli.status import as_document, read_status
+from aperture_dagster.errors import OperatorError
+from aperture_dagster.library.status import find_wrong
+from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import Play, World, WorldTitle, WorldUser
+from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.queries import execute, read_value
+from aperture_dagster.storage.read_only import read_only
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.household import Household
+
+NOW = datetime.now(UTC)
+FILMS = [
+    WorldTitle(
+        f"movie:{number}",
+        "movie",
+        f"Film {number}",
+        1990 + number,
+        tmdb_id=100 + number,
+        overview=f"Story {number} of a war.",
+        genres=("Drama", "War")[: number % 2 + 1],
+    )
+    for number in range(12)
+]
+PEOPLE = [WorldUser("Ann", is_administrator=True), WorldUser("Bob"), WorldUser("Cy", is_disabled=True)]
+PLAYS = [Play("Ann", f"movie:{number}", NOW - timedelta(days=5 + number)) for number in (3, 2, 1, 0)]
+
+
+@pytest.fixture(autouse=True)
+def isolated_dagster_instance() -> Iterator[None]:
+    with dg.instance_for_test():
+        yield
+
+
+def _wrong(settings: Settings) -> dict[str, str]:
+    found, _ = read_status(settings, now=datetime.now(UTC))
+    return {one.subject: one.sentence for one in find_wrong(found)}
+
+
+def _key_paths(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value) | {key for one in value.values() for key in _key_paths(one)}
+    return {key for one in value for key in _key_paths(one)} if isinstance(value, list) else set()
+
+
+def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
+    with serve(World("a home", FILMS, PEOPLE, PLAYS)) as (_, settings), dg.DagsterInstance.get() as instance:
+        assert _wrong(settings).keys() == {"aperture up", "titles"}
+        home = Household(settings, instance)
+        home.must("sync_users")
+        assert (
+            not Household(settings.model_copy(update={"media_server_api_key": SecretStr("not-the-key")}), instance)
+            .run("sync_movies")
+            .success
+        )
+        wrong = _wrong(settings)
+        assert wrong.keys() == {"aperture up", "titles", "sync_movies"}
+        assert "APERTURE_MEDIA_SERVER_API_KEY" in wrong["sync_movies"]
+        home.must("sync_movies")
+        assert _wrong(settings).keys() == {"aperture up"}, "newcomers have an hour"
+        later, _ = read_status(settings, now=datetime.now(UTC) + timedelta(hours=2))
+        assert {one.subject: one.sentence for one in find_wrong(later)}["lists"] == "No list was made for Ann and Bob."
+        # Every key that a program may rely on is documented.
+        found, about = read_status(settings, now=datetime.now(UTC))
+        document = as_document(settings, found, about, find_wrong(found))
+        assert json.loads(json.dumps(document)) == document
+        assert document["users"] == {"on_server": 3, "taking_part": 2, "with_list": 0, "without_list": ["Ann", "Bob"]}
+        assert document["titles"]["movies"] == 12 and not document["ok"]
+        described = set(re.findall(r"`(\w+)`", (PROJECT / "docs" / "status.md").read_text(encoding="utf-8")))
+        assert _key_paths(document) <= described
+
+
+def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..., Any]) -> None:
+    known = SimulatorSettings(omdb_unknown_share=0.0, mdblist_unknown_share=0.0)
+    with serve(World("a home", FILMS, PEOPLE, PLAYS), stand_ins=known) as (_, settings):
+        with dg.DagsterInstance.ephemeral() as instance:
+            home = Household(settings, instance)
+            home.must("sync_users")
+            assert "No film or series was read" in read_page(settings, "ann")["no_list_because"]
+            home.must("sync_movies")
+            home.must("sync_watch_history", users=home.everyone())
+            page = read_page(settings, "Bob")
+            assert page["films"] == [] and page["no_list_because"].startswith("No list was made for Bob yet. Start")
+            home.must("enrich_metadata")
+            home.must("generate_embeddings")
+            home.must("generate_recommendations", users=home.everyone())
+        page = read_page(settings, "ANN", count=3)
+        assert [row["rank"] for row in page["films"]] == [1, 2, 3]
+        assert page["no_list_because"] is None and all(row["reason"] for row in page["films"])
+        watched = [(row["title"], row["episode"]) for row in page["recently_watched"]]
+        assert watched == [("Film 0", None), ("Film 1", None), ("Film 2", None)], "the latest first"
+        assert not {row["title"] for row in page["films"]} & {title for title, _ in watched}
+        assert page["taste"]["films"]["liked"] == 4
+        described = set(re.findall(r"`(\w+)`", (PROJECT / "docs" / "status.md").read_text(encoding="utf-8")))
+        assert _key_paths(page) <= described
+        assert "disabled" in read_page(settings, "Cy")["no_list_because"]
+        excluded = settings.model_copy(update={"exclude_users": ("bob",)})
+        assert read_page(excluded, "Bob")["takes_part"] is False
+        with pytest.raises(OperatorError, match=r"No user is called 'Anm'\. Did you mean Ann"):
+            read_page(settings, "Anm")
+
+
+@pytest.mark.parametrize("command", [["status"], ["show", "ann"]])
+def test_looking_into_an_empty_home_creates_nothing(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("APERTURE_HOME", "DAGSTER_HOME", "APERTURE_CONFIG"):
+        # Restored afterwards: the command changes them.
+        monkeypatch.setenv(name, os.devnull if name == "APERTURE_CONFIG" else str(tmp_path / "home"))
+    result = CliRunner().invoke(main, [*command, "--home", str(tmp_path / "home")])
+    assert result.exit_code == 1
+    assert "Run `aperture demo`" in " ".join(result.output.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_neither_writes_nor_migrates(settings: Settings, database: Database):
+    with database.transaction() as connection:
+        execute(connection, "UPDATE alembic_version SET version_num = 'v2'")
+    with pytest.raises(DatabaseError, match="has the schema v2"), read_only(settings):
+        pass
+    with database.transaction() as connection:
+        assert read_value(connection, "SELECT version_num FROM alembic_version") == "v2"
+        execute(connection, "UPDATE alembic_version SET version_num = 'v3'")
+    with read_only(settings) as connection, pytest.raises(InternalError, match="read-only"):
+        execute(connection, "DELETE FROM users")
+
+
+@pytest.mark.parametrize("width", [30, 40, 80, 200])
+def test_bars_of_genres_fit_and_are_as_long_as_their_share(width: int):
+    genres = [{"name": "Science Fiction", "titles": 66, "lift": 3.9}, {"name": "War", "titles": 1, "lift": 1.25}]
+    all_of_them, few = (line.plain for line in genre_bars(genres, 66, width))
+    assert max(len(all_of_them), len(few)) <= width
+    assert "░" not in all_of_them and few.count("█") == 1
+    assert ("66 of 66, 3.9x" in all_of_them) is (width >= 80)

@@ -1,0 +1,213 @@
+"""What the demo shows in terminals of several widths, and in a pipe.
+
+The pictures are in ``snapshots/``; ``python -m aperture_dagster_tests.cli.test_terminal`` makes them anew.
+"""
+
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.cli.cycle import ProgressHandler, captured_logs
+from aperture_dagster.cli.summary import show
+from aperture_dagster.cli.terminal import Terminal, fit
+from aperture_dagster.wording import counted, listed
+from aperture_dagster_tests.chaos import environment
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.processes import all_gone
+from aperture_dagster_tests.screen import Screen, run_in_terminal, terminal
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+WIDTHS = (40, 80, 120, 300)
+DURATION = re.compile(r" +[0-9]+\.[0-9] s")
+
+
+def _title(media_type: str, title: str, year: int | None, because: str) -> dict[str, Any]:
+    return {"media_type": media_type, "title": title, "year": year, "tmdb_id": 1, "score": 0.5, "because": because}
+
+
+SUMMARY: dict[str, Any] = {
+    "users": 1, "movies": 401, "series": 57, "episodes": 2406, "plays": 1,
+    "taste": {"Ann [of the house]": [
+        {"media_type": "movie", "titles": 80, "liked": 66, "disliked": 14, "taste": "66 liked, 14 disliked; compared "
+         "with the library, more Science Fiction (3.9x), Action (1.8x); often space marine, alien, dystopia."},
+        {"media_type": "series", "titles": 0, "liked": 0, "disliked": 0, "taste": ""},
+    ]},
+    "recommendations": {"Ann [of the house]": [
+        _title("movie", "Gladiator", 2000, "Because you liked Seven Samurai, Star Wars: Episode III - Revenge of the "
+               "Sith and Star Trek"),
+        _title("movie", "The Lord of the Rings: The Fellowship of the Ring", 2001, "Well liked in general"),
+        _title("movie", "千と千尋の神隠し", 2001, "Because you liked もののけ姫 and となりのトトロ"),
+        _title("series", "Only Murders in the Building", None, "Because you liked Donaudampfschifffahrtselektrizitäten"
+               "hauptbetriebswerkbauunterbeamtengesellschaft"),
+    ]},
+    "discovery": {"Ann [of the house]": [_title("movie", "Avatar", 2009, "Because you liked Aliens and Alien")]},
+    "top_picks": {
+        "movie": [{"title": "The Grand Budapest Hotel", "year": 2014, "viewers": 5},
+                  {"title": "Alien", "year": 1979, "viewers": 1}],
+        "series": [{"title": "Dark", "year": 2017, "viewers": 12}],
+    },
+    "shows_you_watch": {"Ann [of the house]": [
+        {"title": "Severance", "next_episode": "S02E01", "behind": 10, "days_until": 1},
+        {"title": "Bridgerton", "next_episode": None, "behind": 0, "days_until": None},
+    ]},
+    "published": {"Ann's AI Picks": {"type": "library", "users": [], "entries": 4, "changed": 1}},
+    "rows_written": {"movies": 48236}, "requests": {"tmdb": 1},
+}  # fmt: skip
+
+
+@dg.asset
+def movies(context: dg.AssetExecutionContext) -> None:
+    context.log.info("OMDb: 400 titles are due")
+    context.log.debug("not for people")
+    for day in range(3):
+        context.log.warning(f"{day + 2} of 10 picks have fewer than 2 viewers, because too few titles have that many.")
+    logging.getLogger("aperture_dagster.resources").info("Jellyfin: create the library 'Top Picks'")
+    context.log.info("Done: 2,406 rows, 2,406 rows written, 0 requests sent.")
+
+
+@dg.asset(deps=[movies])
+def shows_you_watch_libraries(context: dg.AssetExecutionContext) -> None:
+    logging.getLogger("aperture_dagster.resources").warning("The server is slow today")
+    context.log.info("Done: 12 users served, 25,649 rows written, 1,611 requests sent, 3 rows and files deleted.")
+
+
+@dg.asset(deps=[shows_you_watch_libraries])
+def users(context: dg.AssetExecutionContext) -> None:
+    context.log.info("Done: 1 row, 1 row written, 0 requests sent.")
+
+
+def _demo(console: Terminal) -> None:
+    """Run a small graph with the demo's progress, and show its summary."""
+    assets = [movies, shows_you_watch_libraries, users]
+    progress = ProgressHandler(console, {asset.key.to_user_string() for asset in assets})
+    job = dg.define_asset_job("everything")
+    definitions = dg.Definitions(assets, jobs=[job], loggers={"console": progress.logger()})
+    with progress.bar, captured_logs(progress), dg.DagsterInstance.ephemeral() as instance:
+        definitions.resolve_job_def("everything").execute_in_process(
+            instance=instance, run_config={"loggers": {"console": {}}}
+        )
+    show(SUMMARY, console)
+
+
+def _in_terminal(width: int) -> Screen:
+    with terminal(width) as (file, screen):
+        _demo(Terminal(file))
+    return screen
+
+
+def _in_pipe() -> str:
+    output = io.StringIO()
+    _demo(Terminal(output))
+    return output.getvalue()
+
+
+def _normalized(text: str) -> str:
+    return DURATION.sub(lambda found: "0.0 s".rjust(len(found[0])), text).rstrip() + "\n"
+
+
+@pytest.fixture(autouse=True)
+def colourful(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_demo_looks_as_in_the_snapshot(width: int):
+    screen = _in_terminal(width)
+    assert _normalized("\n".join(screen.lines)) == (SNAPSHOTS / f"{width}.txt").read_text(encoding="utf-8")
+    assert not screen.wrapped, "the terminal had to break a line"
+    assert "\x1b[" in screen.raw
+
+
+def test_a_pipe_gets_the_same_without_control_sequences_and_with_whole_log_lines():
+    output = _in_pipe()
+    assert "\x1b" not in output and "\r" not in output
+    assert _normalized(output) == (SNAPSHOTS / "pipe.txt").read_text(encoding="utf-8")
+
+
+def test_without_colour_there_is_none(monkeypatch: pytest.MonkeyPatch):
+    colours = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|38;[0-9;]+)m")
+    assert colours.search(_in_terminal(80).raw)
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen = _in_terminal(80)
+    assert not colours.search(screen.raw)
+    assert _normalized("\n".join(screen.lines)) == (SNAPSHOTS / "80.txt").read_text(encoding="utf-8")
+
+
+def test_a_terminal_that_knows_no_control_sequences_gets_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in _in_terminal(80).raw
+
+
+@pytest.mark.e2e
+def test_a_whole_demo_in_a_terminal_breaks_no_word_and_leaves_nothing_of_the_progress_line(tmp_path: Path):
+    home = tmp_path / "home"
+    world = "generated:movies=12,series=2,episodes=8,users=1,plays=20"
+    command = [sys.executable, "-m", "aperture_dagster.cli.main", "demo", "--home", str(home), "--world", world]
+    code, screen = run_in_terminal(command, 80, cwd=PROJECT, env=environment(home))
+    text = "\n".join(screen.lines)
+    assert code == 0, text
+    assert "\x1b[?25h" in screen.raw.rpartition("\x1b[?25l")[2], "the cursor is hidden for good"
+    ends = [line for line in screen.lines if DURATION.search(line) and line.startswith(("✓", "!"))]
+    # Every step has a line of its own; one is made twice.
+    assert len(ends) == 26
+    assert all(re.fullmatch(r"[✓!] [a-z_]+ +[0-9]+\.[0-9] s(  [0-9].*)?", line) for line in ends), text
+    assert any("1 user served" in line for line in ends)
+    assert not re.search(r"━|[⠀-⣿]|INFO|WARNING|Traceback|(?<!of )\b1 (users|titles|collections|requests)\b", text), (
+        text
+    )
+    # Only paths and the command to copy are longer than a line.
+    command_row = screen.lines.index(next(line for line in screen.lines if line.startswith("  aperture up --demo")))
+    assert all(row >= command_row or "/" in screen.lines[row] for row in screen.wrapped), text
+    # What the demo has made can be looked into, in any width, and counts as sound.
+    aperture, own = command[:3], ["--home", str(home)]
+    code, page = run_in_terminal([*aperture, "show", "ADA0", *own], 40, cwd=PROJECT, env=environment(home))
+    assert code == 0 and not page.wrapped, "\n".join(page.lines)
+    assert any(line.startswith("ada0: list of 20") for line in page.lines)
+    status = subprocess.run(
+        [*aperture, "status", "--json", *own], cwd=PROJECT, env=environment(home), capture_output=True, text=True
+    )
+    assert status.returncode == 0, status.stdout + status.stderr
+    assert json.loads(status.stdout)["users"]["with_list"] == 1
+    assert all_gone(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        ("Because you liked Alien, Heat and Up", 40, "Because you liked Alien, Heat and Up"),
+        ("Because you liked Alien, Heat and Up", 34, "Because you liked Alien, Heat…"),
+        ("Because you liked Alien, Heat and Up", 25, "Because you liked Alien…"),
+        ("Because you liked Alien, Heat and Up", 20, "Because you liked…"),
+        ("Unabridgeable", 6, "Unabr…"),
+        ("千と千尋", 5, "千と…"),
+        ("word", 0, ""),
+    ],
+)
+def test_text_is_shortened_between_its_parts_or_else_its_words(text: str, width: int, expected: str):
+    assert fit(text, width, between=(", ", " and ")) == expected
+
+
+def test_figures_and_names_read_as_in_a_sentence():
+    assert counted(1, "users served") == "1 user served"
+    assert counted(0, "users") == "0 users"
+    assert counted(1_200, "rows written") == "1,200 rows written"
+    assert [counted(1, what) for what in ("series", "libraries", "entries")] == ["1 series", "1 library", "1 entry"]
+    assert [listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+
+
+if __name__ == "__main__":
+    SNAPSHOTS.mkdir(exist_ok=True)
+    for columns in WIDTHS:
+        picture = _normalized("\n".join(_in_terminal(columns).lines))
+        (SNAPSHOTS / f"{columns}.txt").write_text(picture, encoding="utf-8")
+    (SNAPSHOTS / "pipe.txt").write_text(_normalized(_in_pipe()), encoding="utf-8")

@@ -1,0 +1,89 @@
+"""The household on one page, and what the page of a per-user asset shows after a run of everybody."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+import dagster as dg
+import pytest
+
+from aperture_dagster.defs.users import VERSION_TAG
+from aperture_dagster.simulator.world import Play
+from aperture_dagster_tests.household import Household, materializations, metadata_of
+
+pytestmark = pytest.mark.e2e
+
+JOB = "refresh_household_overview"
+
+
+def lines(metadata: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the rows of a table on a page."""
+    return [dict(record.data) for record in metadata[name].records]
+
+
+def latest(home: Household, asset: str) -> dg.AssetMaterialization:
+    """Return the event that the page of an asset shows."""
+    event = home.instance.get_latest_materialization_event(dg.AssetKey(asset))
+    assert event is not None and event.asset_materialization is not None
+    return event.asset_materialization
+
+
+def version_of(home: Household) -> str:
+    return (latest(home, "household_overview").tags or {})[VERSION_TAG]
+
+
+def without_year(title: str) -> str:
+    return re.sub(r" \(\d{4}\)$", "", title)
+
+
+def test_the_page_of_the_household_shows_everybodys_lists_and_is_new_only_if_something_changed(settled):
+    with settled() as (simulator, home, world):
+        first = home.must(JOB)
+        page = metadata_of(first, "household_overview")
+        assert next(iter(page)) == "watch_first", "what to watch is what a person wants to know first"
+        assert [(row["user"], without_year(row["film"])) for row in lines(page, "watch_first")] == [
+            (user, home.titles_for(user)[0]) for user in home.everyone()
+        ]
+        films = lines(page, "films")
+        for user in home.everyone():
+            own = [without_year(row["title"]) for row in films if row["user"] == user]
+            assert own == home.titles_for(user)[:5]
+        assert all(row["like"] for row in films)
+        assert page["users"] == len(home.everyone())
+        drawn = unquote(page["taste_by_genre"])
+        assert all(f"▸ {user}" in drawn for user in home.everyone() if page["watch_first"])
+        assert sum(len(str(value)) for value in page.values()) < 20_000, "events are kept"
+        version = version_of(home)
+        home.must(JOB)
+        assert version_of(home) == version
+        user = home.everyone()[0]
+        watched = next(one for one in world.titles if one.title == home.titles_for(user)[0])
+        simulator.state.play(Play(user, watched.key, datetime.now(UTC)))
+        for job in ("sync_watch_history", "generate_recommendations"):
+            home.must(job, users=home.everyone())
+        home.must(JOB)
+        assert version_of(home) != version
+
+
+def test_a_run_of_everybody_is_shown_as_a_whole_and_nobody_loses_their_own_page(settled):
+    with settled() as (_, home, _):
+        result = home.must("generate_recommendations", users=home.everyone())
+        shown = latest(home, "recommendations")
+        assert shown.partition is None
+        everybody = shown.metadata["everybody"].value
+        assert [(row.data["user"], without_year(row.data["film"])) for row in everybody.records] == [
+            (user, home.titles_for(user)[0]) for user in home.everyone()
+        ]
+        own = {
+            one.partition: one for one in materializations(result) if one.asset_key == dg.AssetKey("recommendations")
+        }
+        assert set(own) == {*home.everyone(), None}
+        for user in home.everyone():
+            assert next(iter(own[user].metadata)) == "films"
+            assert home.titles_for(user)[0] in str(own[user].metadata["films"].value)
+        one = home.everyone()[1]
+        home.must("generate_recommendations", partition=one)
+        assert latest(home, "recommendations").partition == one, "a run for one user is about that user"

@@ -1,0 +1,244 @@
+"""README and docs: links lead somewhere, and commands, settings and targets that they name exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote
+
+import click
+import pytest
+from PIL import Image
+
+from aperture_dagster.cli.main import main as aperture
+from aperture_dagster.settings import Settings, environment_names
+from aperture_dagster_tests.conftest import PROJECT
+
+PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
+PICTURES = sorted(path for path in (PROJECT / "docs" / "images").iterdir())
+MANUALS = [path for path in PAGES if path.name not in {"adding-a-source.md", "adding-a-job.md"}]
+"""Pages without invented settings and files, which those two use as an example."""
+LARGEST_PICTURE = 150_000
+
+LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|(?:src|href)=\"([^\"]+)\"")
+FENCE = re.compile(r"^( *)(```+|~~~+)[^\n]*\n(.*?)^\1\2[ \t]*$", re.S | re.M)
+SPAN = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.S)
+SETTING = re.compile(r"\b(?:APERTURE_[A-Z0-9_]*[A-Z0-9]|[A-Z]+_API_KEY|TRAKT_[A-Z_]+[A-Z])\b(?!…)")
+
+
+def page_id(path: Path) -> str:
+    return path.relative_to(PROJECT).as_posix()
+
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=page_id)
+each_manual = pytest.mark.parametrize("page", MANUALS, ids=page_id)
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def without_code(text: str) -> str:
+    return SPAN.sub("", FENCE.sub("", text))
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#{1,6}\s+(.+?)\s*#*$", FENCE.sub("", text), re.M):
+        words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+        number, name = 0, slug
+        while name in found:
+            number += 1
+            name = f"{slug}-{number}"
+        found.add(name)
+    return found
+
+
+def links(text: str) -> list[str]:
+    return [link or reference for link, reference in LINK.findall(without_code(text))]
+
+
+def broken_links(page: Path, text: str) -> list[str]:
+    """Return the links of a page that lead to no file, or to no heading of it."""
+    broken = []
+    for link in links(text):
+        if re.match(r"[a-z][a-z0-9+.-]*:", link):
+            continue
+        name, _, anchor = unquote(link).partition("#")
+        target = (page.parent / name).resolve() if name else page
+        found = target.is_relative_to(PROJECT) and target.exists()
+        if not found or (anchor and anchor not in anchors(text if target == page else text_of(target))):
+            broken.append(link)
+    return broken
+
+
+def code(text: str) -> Iterator[str]:
+    """Yield each line of the code blocks of a page, and each code span in its prose."""
+    for _, _, block in FENCE.findall(text):
+        yield from (line.strip() for line in block.replace("\\\n", " ").splitlines())
+    for _, span in SPAN.findall(FENCE.sub("", text)):
+        yield " ".join(span.split())
+
+
+def words_after(program: str, line: str) -> list[str] | None:
+    """Return the words that follow a program on a line of code, up to a comment or the end of the command."""
+    before = r"^(?:.*(?:&&|\|\||;) *)?(?:\$ )?(?:sudo )?(?:ExecStart=)?(?:env (?:-u \w+ )*)?(?:[A-Z_]+=\S* )*(?:\S*/)?"
+    found = re.match(rf"{before}{program}(?=\s|$)(.*)", line)
+    if not found:
+        return None
+    lexer = shlex.shlex(found.group(1), posix=True, punctuation_chars=";&|<>")
+    lexer.whitespace_split, lexer.commenters = True, "#"
+    words: list[str] = []
+    try:
+        for word in lexer:
+            if word.strip(";&|<>") == "":
+                break
+            words.append(word)
+    except ValueError:  # an apostrophe in prose, or an ellipsis of a quoted text
+        return found.group(1).split()
+    return words
+
+
+def wrong_words(words: list[str]) -> str | None:
+    """Say what in the words after ``aperture`` is no command and no option; None if all are."""
+    command: click.Command = aperture
+    words = list(words)
+    while isinstance(command, click.Group):
+        options = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
+        if not words or words[0] in {*options, "--help", "…"}:
+            return None
+        name = words.pop(0)
+        inner = command.get_command(click.Context(command), name)
+        if inner is None:
+            return f"no command {name!r}"
+        command = inner
+    known = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
+    unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in {*known, "--help"}]
+    return f"no option {unknown[0]!r} of {command.name!r}" if unknown else None
+
+
+def unknown_commands(text: str) -> list[str]:
+    found = []
+    for line in code(text):
+        words = words_after("aperture", line)
+        if words is not None and (problem := wrong_words(words)):
+            found.append(f"{line}: {problem}")
+    return found
+
+
+def unknown_settings(text: str) -> list[str]:
+    known = {"APERTURE_CONFIG", *(name for setting in Settings.model_fields for name in environment_names(setting))}
+    return sorted({name for name in SETTING.findall(text) if name not in known})
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z][\w-]*):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.M))
+
+
+# Links and pictures
+
+
+@each_page
+def test_every_link_leads_to_a_file_and_a_heading(page: Path):
+    assert broken_links(page, text_of(page)) == []
+
+
+def test_every_picture_is_used_and_small():
+    used = {(page.parent / link).resolve() for page in PAGES for link in links(text_of(page)) if "images/" in link}
+    assert [path.name for path in PICTURES if path not in used] == []
+    for path in PICTURES:
+        assert path.stat().st_size < LARGEST_PICTURE, path.name
+        with Image.open(path) as picture:
+            assert picture.mode == "P", f"{path.name} has no palette: run make screenshots"
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    reached, left = set(), {PROJECT / "README.md"}
+    while left:
+        page = left.pop()
+        reached.add(page)
+        there = {(page.parent / link.partition("#")[0]).resolve() for link in links(text_of(page)) if ":" not in link}
+        left |= (there & set(PAGES)) - reached
+    assert [page_id(page) for page in PAGES if page not in reached] == []
+
+
+# What they name
+
+
+@each_page
+def test_every_command_that_a_page_names_exists(page: Path):
+    assert unknown_commands(text_of(page)) == []
+
+
+@each_manual
+def test_every_setting_that_a_page_names_exists(page: Path):
+    assert unknown_settings(text_of(page)) == []
+
+
+@each_page
+def test_every_target_of_make_that_a_page_names_exists(page: Path):
+    named = [words for line in code(text_of(page)) if (words := words_after("make", line)) is not None]
+    assert {word for words in named for word in words if "=" not in word and word != "…"} <= targets()
+
+
+@each_page
+def test_every_module_and_script_that_a_page_runs_exists(page: Path):
+    for line in code(text_of(page)):
+        for module in re.findall(r"python -m ([\w.]+)", line):
+            assert find_spec(module), line
+        for script in re.findall(r"\b((?:benchmarks|docs)/\w+\.py)\b", line):
+            assert (PROJECT / script).exists(), line
+
+
+# The checks themselves
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["no-such-page.md", "docs/guide.md#no-such-heading", "#no-such-heading", "../outside.md", "docs/images/no.png"],
+)
+def test_a_link_that_leads_nowhere_is_found(link: str):
+    page = PROJECT / "README.md"
+    assert broken_links(page, f"# A heading\n\nSee [this page]({link}).") == [link]
+
+
+def test_links_that_lead_somewhere_are_accepted():
+    text = "# What it *is*, in short\n\n[a](docs/guide.md) [b](#what-it-is-in-short) [c](https://example.org/x#y)"
+    assert broken_links(PROJECT / "README.md", f"{text}\n\n`[no link](nowhere.md)`") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("Run `aperture docter`.", "no command 'docter'"),
+        ("```\nAPERTURE_HOME=/tmp/x aperture backup creat\n```", "no command 'creat'"),
+        ("`.venv/bin/aperture demo --hoem DIR`", "no option '--hoem' of 'demo'"),
+        ("over two lines: `aperture\npublish --dry`", "no option '--dry' of 'publish'"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_found(text: str, problem: str):
+    (found,) = unknown_commands(text)
+    assert found.endswith(problem)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`aperture`, `aperture --help`, `aperture backup verify FILE`",
+        '```\naperture dismiss anna "The Room (2003)"   # never again; --undone takes that back\n```',
+        "`aperture up --demo --port=3001`",
+        "```\naperture backup create && ls --no-such-option\n```",
+    ],
+)
+def test_commands_that_exist_are_accepted(text: str):
+    assert unknown_commands(text) == []
+
+
+def test_a_setting_that_does_not_exist_is_found():
+    text = "`APERTURE_EMBEDER`, `TMDP_API_KEY`, `APERTURE_HOME`, `TMDB_API_KEY`, `APERTURE_TOP_PICKS_MDBLIST_MOVIES`"
+    assert unknown_settings(text) == ["APERTURE_EMBEDER", "TMDP_API_KEY"]

@@ -1,0 +1,65 @@
+"""What is installed is what is used: declared dependencies, supported versions, and the size of everything."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.test_structure import imports, modules
+from aperture_dagster_tests.wheels import VERSIONS
+
+# Never imported, and started as programs.
+PROGRAMS = {"dagster-webserver"}
+# Imported only with a setting that asks for it.
+OPTIONAL = {"fastembed"}
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_every_dependency_is_imported_and_every_import_is_declared(project: dict[str, Any]):
+    owners = packages_distributions()
+    imported: dict[str, str] = {}
+    for path in modules(""):
+        for name in imports(path, for_types=True):
+            top = name.partition(".")[0]
+            if top not in sys.stdlib_module_names and top != "aperture_dagster":
+                # The first owner is enough, but for a namespace that several packages share.
+                imported[canonicalize_name(owners.get(top, [top])[0])] = path.name
+    declared = {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}
+    assert set(imported) - declared - OPTIONAL == set(), {name: imported[name] for name in set(imported) - declared}
+    assert declared - set(imported) - PROGRAMS == set(), "declared, and not imported"
+
+
+def test_every_dependency_is_pinned_within_its_range(project: dict[str, Any]):
+    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").split()
+    pinned = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), text
+
+
+def test_the_versions_that_are_promised_are_those_that_are_tested(project: dict[str, Any]):
+    listed = [re.search(r"Python :: (3\.\d+)$", one) for one in project["classifiers"]]
+    promised = [match[1] for match in listed if match]
+    assert promised == sorted(promised, key=Version)
+    assert set(promised) <= set(VERSIONS)
+    assert project["requires-python"] == f">={promised[0]}"
+
+
+def test_every_large_package_has_a_reason_and_all_of_them_stay_below_the_limit():
+    done = subprocess.run([sys.executable, "benchmarks/install_size.py"], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "PASS" in done.stdout

@@ -1,0 +1,119 @@
+"""Measure how much disk an installation takes, and check that every large package has a reason to be there.
+
+    python benchmarks/install_size.py [--fresh]
+
+Adds up the files of this package and of everything that it needs, as they are in this environment. With ``--fresh``,
+which needs a package index, it builds the wheel, installs it into a new environment as `make demo` does, runs a small demo
+there, and measures that environment as a whole. Prints each package above 5 MB with its reason, which is in the table of
+``docs/installation.md``, and the total with the limit.
+
+Fails if the total is above the limit, or if a large package has no reason there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+DOCUMENT = PROJECT / "docs" / "installation.md"
+WORLD = "generated:movies=20,series=2,episodes=6,users=2,plays=20"
+LIMIT_MB = 620
+LARGE_MB = 5
+ROW = re.compile(r"^\| `([\w.-]+)` \| [\d,]+ \| (.+) \|$", re.MULTILINE)
+
+
+def needed(name: str) -> dict[str, Distribution]:
+    """Return a distribution and all that it needs here, by canonical name."""
+    found: dict[str, Distribution] = {}
+    seen: set[tuple[str, str]] = set()
+    left = [(canonicalize_name(name), "")]
+    while left:
+        one, extra = left.pop()
+        if (one, extra) in seen:
+            continue
+        seen.add((one, extra))
+        found[one] = distribution(one)
+        for text in found[one].requires or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                left += [(canonicalize_name(requirement.name), wanted) for wanted in {"", *requirement.extras}]
+    return found
+
+
+def size_mb(package: Distribution) -> float:
+    """Return the disk space of a distribution's files in MB, with its compiled modules."""
+    paths = {Path(str(package.locate_file(file))).resolve() for file in package.files or ()}
+    return sum(path.stat().st_blocks * 512 for path in paths if path.is_file()) / 1e6
+
+
+def reasons(text: str) -> dict[str, str]:
+    """Read the reasons from the table of a document, by canonical name."""
+    return {canonicalize_name(name): reason for name, reason in ROW.findall(text)}
+
+
+def problems(sizes: dict[str, float], total_mb: float, why: dict[str, str]) -> list[str]:
+    """Say what is wrong with an installation: it is too large, or a large package has no reason."""
+    found = [
+        f"{name} takes {size:.0f} MB, and {DOCUMENT.name} does not say why it is needed"
+        for name, size in sizes.items()
+        if size > LARGE_MB and name not in why
+    ]
+    return found + ([f"{total_mb:.0f} MB are more than {LIMIT_MB} MB"] if total_mb > LIMIT_MB else [])
+
+
+def main() -> int:
+    """Measure, print, and return 0 if nothing is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fresh", action="store_true", help="measure a new environment; needs a package index")
+    parser.add_argument("--environment", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.fresh:
+        return _measure_fresh()
+    try:
+        packages = needed("aperture-dagster")
+    except PackageNotFoundError as error:
+        print(f"FAIL: {error} is needed, and is not installed")
+        return 1
+    sizes = {name: size_mb(package) for name, package in packages.items()}
+    total = disk_usage_mb(options.environment) if options.environment else sum(sizes.values())
+    why = reasons(DOCUMENT.read_text(encoding="utf-8"))
+    for name, size in sorted(sizes.items(), key=lambda one: -one[1]):
+        if size > LARGE_MB:
+            print(f"{size:7.1f} MB  {name:<24} {why.get(name, '?')}")
+    rest = [size for size in sizes.values() if size <= LARGE_MB]
+    print(f"{sum(rest):7.1f} MB  {len(rest)} smaller packages")
+    print(f"{total:7.1f} MB  {'the whole environment' if options.environment else 'all packages'}; limit {LIMIT_MB} MB")
+    wrong = problems(sizes, total, why)
+    print("\n".join([*(f"FAIL: {one}" for one in wrong), *([] if wrong else ["PASS"])]))
+    return 1 if wrong else 0
+
+
+def disk_usage_mb(folder: Path) -> float:
+    """Return the disk space of a folder in MB."""
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*")) / 1e6
+
+
+def _measure_fresh() -> int:
+    from aperture_dagster_tests.wheels import build_wheel, install_from_index
+
+    with tempfile.TemporaryDirectory(prefix="aperture-size-") as folder:
+        environment = Path(folder) / "environment"
+        python = install_from_index(build_wheel(Path(folder)), Path(sys.executable), environment)
+        # Python compiles modules when they are first imported.
+        demo = [str(python.with_name("aperture")), "demo", "--world", WORLD, "--home", str(Path(folder) / "home")]
+        subprocess.run(demo, check=True, stdout=subprocess.DEVNULL, cwd=folder)
+        return subprocess.run([str(python), "-P", __file__, "--environment", str(environment)]).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

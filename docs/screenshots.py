@@ -1,0 +1,410 @@
+"""Take the pictures of README and docs from the UI: ``python docs/screenshots.py``, or ``make screenshots``.
+
+The demo is made in a temporary home, with which the real UI runs; Chromium opens its pages at 1,440 by 900. So the
+pictures show what the program shows. Everything that was started is ended, and the home is deleted.
+
+`PICTURES` lists the pictures. To add one, add an entry and use its file in a page; a test holds that every file in
+``docs/images`` is used. With ``--all FOLDER``, the pages of all assets, and some others, are also written to a folder,
+for a developer to look through.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from PIL import Image, ImageChops
+from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
+
+IMAGES = Path(__file__).resolve().parent / "images"
+PROJECT = IMAGES.parents[1]
+WIDTH, HEIGHT = 1440, 900
+NAVIGATION = 241
+"""Width of Dagster's own menu on the left."""
+SHOWN_USER = "Alma"
+LIST = ("Because you liked",)
+START_SECONDS = 300
+PAGE_SECONDS = 60
+SAME_SHARE = 0.005
+"""Share of differing pixels up to which a picture counts as the one that is there: times and ids of runs vary."""
+SETTINGS = {
+    "TZ": "UTC",
+    "APERTURE_TIMEZONE": "UTC",
+    # Runs that start while the pictures are taken would change what is on them.
+    "APERTURE_SCHEDULES_ENABLED": "false",
+}
+LIKE_A_PALETTE = 32
+"""Difference of brightness, of 255, below which two colours count as equal: a palette has 256 of them."""
+HIDE_TIMESTAMPS = """
+for (const table of document.querySelectorAll("table"))
+    if (table.rows[0]?.cells[1]?.textContent === "Timestamp")
+        for (const row of table.rows) row.cells[1].style.display = "none";
+"""
+"""Hides when each value of an asset was recorded: it is the same for all, and differs each time."""
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What one picture shows.
+
+    Attributes:
+        name: name of the file, without ``.png``.
+        path: address of the page below that of the UI.
+        shows: texts that have to be on the page before the picture is taken.
+        asset: the asset whose page it is; the picture is skipped while there is no such asset.
+        parts: selector of the elements to keep, instead of the page without Dagster's menu.
+        margin: pixels around these elements.
+        most: pixels of height to keep at most.
+        window: height of the window; pages with long tables need a high one, since they scroll inside of it.
+    """
+
+    name: str
+    path: str
+    shows: tuple[str, ...]
+    asset: str | None = None
+    parts: str | None = None
+    margin: int = 0
+    most: int = HEIGHT
+    window: int = HEIGHT
+
+
+def metadata_of(
+    asset: str, *rows: str, name: str, partition: str | None = None, most: int = HEIGHT, shows: tuple[str, ...] = ()
+) -> Picture:
+    """Describe the picture of adjacent rows, as far as they exist, of the latest metadata of an asset or partition."""
+    view = f"view=partitions&partition={partition}" if partition else "view=overview"
+    named = " or ".join(f"normalize-space()='{row}'" for row in rows)
+    return Picture(
+        name,
+        f"/assets/{asset}?{view}",
+        shows,
+        asset,
+        parts=f"xpath=//tr[td[1][{named}]]",
+        most=most,
+        window=4 * HEIGHT,
+    )
+
+
+PICTURES: tuple[Picture, ...] = (
+    Picture(
+        "asset-graph",
+        "/asset-groups",
+        ("media_server", "enrichment", "taste", "popularity", "discovery", "publishing", "ratings", "maintenance"),
+        parts="foreignObject",
+        margin=2,
+    ),
+    metadata_of(
+        "household_overview",
+        *("watch_first", "posters", "plays"),
+        name="household",
+        most=1100,
+        shows=(SHOWN_USER,),
+    ),
+    metadata_of(
+        "recommendations",
+        "films",
+        name="recommendations",
+        partition=SHOWN_USER,
+        most=700,
+        shows=LIST,
+    ),
+    metadata_of(
+        "recommendation_libraries",
+        "films_posters",
+        "films",
+        name="published-libraries",
+        partition=SHOWN_USER,
+        most=700,
+        shows=LIST,
+    ),
+)
+
+
+# The UI on the demo
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def demo_environment() -> dict[str, str]:
+    """Return this process's environment without the operator's settings, and with the time zone of the pictures."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(("APERTURE_", "DAGSTER_"))}
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**kept, **SETTINGS, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def end_with_signals() -> None:
+    """Let SIGTERM raise SystemExit, so that what was started is ended, too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+@contextlib.contextmanager
+def running(arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command of ``aperture`` until the end of the block; it gets SIGTERM, and SIGKILL after two minutes."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aperture_dagster.cli.main", *arguments],
+            env=demo_environment(),
+            cwd=PROJECT,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=120)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def running_ui() -> Iterator[str]:
+    """Run the UI on a demo in a temporary home, and yield its address.
+
+    Raises:
+        SystemExit: the demo failed, or the UI did not start; with the end of the output.
+    """
+    with tempfile.TemporaryDirectory(prefix="aperture-pictures-", ignore_cleanup_errors=True) as folder:
+        home, log = Path(folder) / "home", Path(folder) / "log"
+        print("Making the demo …", flush=True)
+        with running(["demo", "--home", str(home)], log) as demo:
+            if demo.wait() != 0:
+                raise SystemExit(f"The demo failed:\n{_end_of(log)}")
+        port = free_port()
+        address = f"http://127.0.0.1:{port}"
+        with running(["up", "--demo", "--home", str(home), "--port", str(port)], log) as up:
+            deadline = time.monotonic() + START_SECONDS
+            while not _answers(address):
+                if up.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit(f"The UI did not start:\n{_end_of(log)}")
+                time.sleep(0.5)
+            yield address
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/server_info", timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+
+
+def ask(address: str, query: str) -> Mapping[str, Any]:
+    """Send a GraphQL query to the UI, and return its data."""
+    answer = httpx.post(f"{address}/graphql", json={"query": query}, timeout=60, trust_env=False)
+    return answer.raise_for_status().json()["data"]
+
+
+# Pictures
+
+
+@contextlib.contextmanager
+def running_browser() -> Iterator[Browser]:
+    """Run Chromium until the end of the block.
+
+    Raises:
+        SystemExit: Chromium is not installed.
+    """
+    if CHROMIUM is None:
+        raise SystemExit("Chromium is not installed.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_page(browser: Browser, address: str) -> Page:
+    """Open an empty page of the size and time zone of the pictures."""
+    page = browser.new_context(
+        viewport={"width": WIDTH, "height": HEIGHT},
+        base_url=address,
+        timezone_id="UTC",
+        locale="en-US",
+        color_scheme="light",
+        reduced_motion="reduce",
+    ).new_page()
+    page.set_default_timeout(PAGE_SECONDS * 1000)
+    return page
+
+
+def settled(page: Page, *, seconds: float = 10) -> bytes:
+    """Return the window as PNG once fonts and pictures are there and it no longer changes; spinners never settle."""
+    page.evaluate("document.fonts.ready.then(() => true)")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    deadline = time.monotonic() + seconds
+    before = page.screenshot(animations="disabled")
+    while True:
+        page.wait_for_timeout(400)
+        after = page.screenshot(animations="disabled")
+        if after == before or time.monotonic() > deadline:
+            return after
+        before = after
+
+
+def take(page: Page, picture: Picture) -> Image.Image:
+    """Open the page of a picture, and return the part that it shows.
+
+    Raises:
+        playwright.sync_api.TimeoutError: something that it should show is not on the page.
+    """
+    page.set_viewport_size({"width": WIDTH, "height": picture.window})
+    page.goto(picture.path)
+    for text in picture.shows:
+        page.get_by_text(text).first.wait_for()
+    if picture.parts is None:
+        return _window(page).crop((NAVIGATION, 0, WIDTH, picture.most))
+    parts = page.locator(picture.parts)
+    parts.first.wait_for()
+    page.evaluate(HIDE_TIMESTAMPS)
+    window = _window(page)
+    boxes = [box for part in parts.all() if (box := part.bounding_box()) is not None]
+    left, top = (int(min(box[side] for box in boxes)) - picture.margin for side in ("x", "y"))
+    right = int(max(box["x"] + box["width"] for box in boxes)) + picture.margin
+    bottom = int(max(box["y"] + box["height"] for box in boxes)) + picture.margin
+    return window.crop((max(left, 0), max(top, 0), min(right, WIDTH), min(bottom, top + picture.most)))
+
+
+def _window(page: Page) -> Image.Image:
+    return Image.open(io.BytesIO(settled(page)))
+
+
+def write(image: Image.Image, path: Path) -> bool:
+    """Write a picture with a palette, unless the file shows the same already; return whether it was written."""
+    image = image.convert("RGB")
+    if path.exists():
+        with Image.open(path) as present:
+            if nearly_equal(present.convert("RGB"), image):
+                return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    return True
+
+
+def nearly_equal(one: Image.Image, other: Image.Image) -> bool:
+    """Tell whether two pictures differ at most as two of the same page do, made at different times."""
+    if one.size != other.size:
+        return False
+    differences = ImageChops.difference(one, other).convert("L").histogram()
+    return sum(differences[LIKE_A_PALETTE:]) <= SAME_SHARE * one.width * one.height
+
+
+def take_pictures(page: Page, assets: set[str], folder: Path, pictures: Sequence[Picture] = PICTURES) -> list[str]:
+    """Write pictures to a folder, except those of assets that do not exist; return what could not be taken."""
+    failed = []
+    for picture in pictures:
+        if picture.asset is not None and picture.asset not in assets:
+            print(f"{picture.name}: skipped, there is no asset {picture.asset}", flush=True)
+            continue
+        path = folder / f"{picture.name}.png"
+        try:
+            written = write(take(page, picture), path)
+        except PlaywrightError as error:
+            failed.append(picture.name)
+            print(f"{picture.name}: FAILED: {error.message.splitlines()[0]}; its page is {picture.path}", flush=True)
+            continue
+        size = f"{path.stat().st_size / 1000:.0f} kB"
+        print(f"{picture.name}: {size}{'' if written else ', as it was'}", flush=True)
+    return failed
+
+
+# Every page
+
+
+def every_page(address: str, assets: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the paths of the pages to look through, by the names of their pictures.
+
+    Args:
+        address: the address of the UI.
+        assets: the partitions of each asset, empty for one without.
+    """
+    pages = {f"asset-{name}": f"/assets/{name}?view=overview" for name in sorted(assets)}
+    for name, partitions in sorted(assets.items()):
+        if partitions:
+            partition = SHOWN_USER if SHOWN_USER in partitions else partitions[-1]
+            pages[f"partition-{name}"] = f"/assets/{name}?view=partitions&partition={partition}"
+    newest = '(filter: {pipelineName: "generate_recommendations"}, limit: 1)'
+    runs = ask(address, f"{{ runsOrError{newest} {{ ... on Runs {{ results {{ id }} }} }} }}")["runsOrError"]["results"]
+    if runs:
+        pages["run"] = f"/runs/{runs[0]['id']}"
+    location = "/locations/__repository__@aperture"
+    return pages | {
+        "graph": "/asset-groups",
+        "catalog": "/assets",
+        "automation": "/automation",
+        "resources": f"{location}/resources",
+        "jobs": "/jobs",
+        "runs": "/runs",
+        "overview": "/overview/activity/timeline",
+    }
+
+
+def look_at_every_page(page: Page, pages: Mapping[str, str], folder: Path) -> None:
+    """Write each page as it opens on a screen and, if it is longer, as a whole (``…-whole.png``)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in pages.items():
+        page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        (folder / f"{name}.png").write_bytes(settled(page))
+        hidden = page.evaluate(
+            """Math.max(0, ...[...document.querySelectorAll('*')]
+                .filter(one => ['auto', 'scroll'].includes(getComputedStyle(one).overflowY))
+                .map(one => one.scrollHeight - one.clientHeight))"""
+        )
+        if hidden > 0:
+            page.set_viewport_size({"width": WIDTH, "height": min(HEIGHT + hidden, 8000)})
+            (folder / f"{name}-whole.png").write_bytes(settled(page))
+        print(f"{name}: {path}", flush=True)
+
+
+def main() -> None:
+    """Take the pictures, and those of every page if a folder for them is given."""
+    parser = argparse.ArgumentParser(description="Take the pictures of README and docs from the UI.")
+    parser.add_argument("--all", type=Path, metavar="FOLDER", help="also write pictures of every page to this folder")
+    arguments = parser.parse_args()
+    end_with_signals()
+    with running_ui() as address, running_browser() as browser:
+        nodes = ask(address, "{ assetNodes { assetKey { path } partitionKeys } }")["assetNodes"]
+        assets = {"/".join(node["assetKey"]["path"]): node["partitionKeys"] for node in nodes}
+        page = open_page(browser, address)
+        failed = take_pictures(page, set(assets), IMAGES)
+        if arguments.all is not None:
+            look_at_every_page(page, every_page(address, assets), arguments.all)
+    if failed:
+        raise SystemExit(f"Not taken: {', '.join(failed)}. The other pictures are in {IMAGES}.")
+
+
+if __name__ == "__main__":
+    main()
