@@ -26,12 +26,14 @@ SHOWN_ONLY = "Shown only: a change has no effect."
 
 def _setting(name: str) -> Any:
     """Declare a field with the description of the setting of that name."""
-    return Field(description=" ".join(_described()[name].split()))
+    (group,) = (group for group in groups() if name in group.model_fields)
+    return Field(description=" ".join(_described(group)[name].split()))
 
 
 @functools.cache
-def _described() -> dict[str, str]:
-    return {name: text for group in groups() for name, text in descriptions(group).items()}
+def _described(group: type) -> dict[str, str]:
+    # Reading all groups from their sources would take as long again.
+    return descriptions(group)
 
 
 class _Documented:

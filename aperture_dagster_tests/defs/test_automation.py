@@ -151,10 +151,14 @@ def test_vectors_that_are_there_follow_the_view_even_if_a_source_was_never_asked
 
 
 def test_on_a_new_home_the_household_has_no_suggestions_before_anybody_can(automation: Automation):
-    assert "household_candidates" not in automation.tick()
-    automation.materialized("discovery_pool")
-    automation.materialized("discovery_candidates", users=EVERYBODY)
-    assert "household_candidates" in automation.tick()
+    for key in EVERYBODY:
+        automation.instance.delete_dynamic_partition(USERS, key)
+    assert not {"household_candidates", "household_overview"} & automation.tick().keys(), "nobody is known"
+    automation.instance.add_dynamic_partitions(USERS, list(EVERYBODY))
+    automation.materialized("discovery_pool", "enriched_metadata", "embeddings")
+    assert not {"household_candidates", "household_overview"} & automation.tick().keys(), "nobody has a list"
+    automation.materialized("discovery_candidates", "recommendations", users=EVERYBODY)
+    assert {"household_candidates", "household_overview"} <= automation.tick().keys()
 
 
 def test_nothing_new_requests_nothing(settled: Automation):

@@ -15,7 +15,7 @@ from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.pictures import genre_panels, week_columns, weeks_until
 from aperture_dagster.defs.reporting import materialized, poster_row, table, titled
-from aperture_dagster.defs.taste import recommendations, taste_profiles
+from aperture_dagster.defs.taste import embeddings, recommendations, taste_profiles
 from aperture_dagster.library.people import User
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
@@ -49,7 +49,8 @@ AT_NIGHT = dg.AssetSelection.assets(
         ),
     ],
     kinds={"postgres"},
-    automation_condition=on_upstream_change(ignoring=AT_NIGHT, at_most=HOURLY_CRON),
+    # On a new home, where nobody is known yet, no list is missing either.
+    automation_condition=on_upstream_change(ignoring=AT_NIGHT, at_most=HOURLY_CRON, after=[embeddings.key]),
 )  # fmt: skip
 def household_overview(
     context: dg.AssetExecutionContext,

@@ -27,5 +27,6 @@ JOBS = (
         "Show the whole household on one page: everybody's first titles, plays per week, what they like.",
         ("household_overview",),
         cron="45 5 * * *",
+        why="After the night's lists. Automation renews it within an hour of a change.",
     ),
 )
