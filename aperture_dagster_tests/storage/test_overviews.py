@@ -62,14 +62,14 @@ def test_the_first_titles_of_a_list_come_with_reasons_and_the_copy_whose_poster_
 def test_plays_are_counted_by_the_weeks_of_the_operators_time_zone(shelf: Shelf):
     shelf.users("ann")
     shelf.films(film(1), film(2), film(3))
-    sunday_night = datetime(2026, 5, 17, 23, 30, tzinfo=UTC)
+    sunday_night = datetime(2026, 5, 10, 23, 30, tzinfo=UTC)
     for number, moment in (
         (1, sunday_night),
-        (2, datetime(2026, 5, 20, tzinfo=UTC)),
-        (3, datetime(2026, 5, 1, tzinfo=UTC)),
+        (2, datetime(2026, 5, 13, tzinfo=UTC)),
+        (3, datetime(2026, 4, 20, tzinfo=UTC)),
     ):
         shelf.history("ann", played(f"film-{number}", last_played_at=moment))
     with shelf.open() as connection:
-        since = date(2026, 5, 4)
-        assert plays_by_week(connection, since=since, timezone="UTC") == {date(2026, 5, 11): 1, date(2026, 5, 18): 1}
-        assert plays_by_week(connection, since=since, timezone="Europe/Berlin") == {date(2026, 5, 18): 2}
+        since = date(2026, 4, 27)
+        assert plays_by_week(connection, since=since, timezone="UTC") == {date(2026, 5, 4): 1, date(2026, 5, 11): 1}
+        assert plays_by_week(connection, since=since, timezone="Europe/Berlin") == {date(2026, 5, 11): 2}

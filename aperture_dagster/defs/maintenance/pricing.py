@@ -186,7 +186,7 @@ def _offered_row(one: Any) -> dict[str, Any]:
 
 
 def _cost(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's row of the page: what it costs in US dollars per million tokens, for the library, and a month."""
+    """Return a model's row of the page: what it costs in US dollars per million tokens, for the library, a month."""
     model = f"{row['model']} ({row['provider']})" if row["provider"] else row["model"]
     headings = {"usd_per_million": "a million", "usd_library": "library", "usd_per_month": "a month"}
     return {"model": model} | {heading: _shown(row[name]) for name, heading in headings.items()}
