@@ -26,12 +26,12 @@ def test_the_page_shows_what_embedding_this_library_costs(library):
         result = here.home.must("refresh_ai_pricing")
         shown = metadata_of(result, "ai_pricing")
         rows = [record.data for record in shown["costs"].records]
-        assert (rows[0]["model"], rows[0]["usd_per_million"], rows[0]["usd_library"]) == ("static", "0", "0")
+        assert (rows[0]["model"], rows[0]["a million"], rows[0]["library"]) == ("static (in this process)", "0", "0")
         assert shown["usd_library"] == 0.0 and "usd_per_month" not in shown
         assert (shown["texts"], "Not known yet" in shown["rate_of_change"]) == (40, True)
-        small = next(row for row in rows[1:] if (row["provider"], row["model"]) == ("openai", "text-embedding-3-small"))
-        assert float(small["usd_library"]) == pytest.approx(shown["tokens"] * 0.02 / 1e6, rel=0.01)
-        assert small["usd_per_month"] == "unknown"
+        small = next(row for row in rows[1:] if row["model"] == "text-embedding-3-small (openai)")
+        assert float(small["library"]) == pytest.approx(shown["tokens"] * 0.02 / 1e6, rel=0.01)
+        assert small["a month"] == "unknown"
         # One price of Cohere is in dispute, which does not concern this household.
         assert (shown["disputed"], checks(result)) == (1, {})
         assert "offered" not in shown

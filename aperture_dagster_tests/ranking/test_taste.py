@@ -9,6 +9,7 @@ import pytest
 from aperture_dagster.ranking.taste import (
     centre,
     lifts,
+    most_alike,
     spherical_kmeans,
     taste_profile,
     taste_weights,
@@ -212,3 +213,15 @@ def test_a_profile_of_one_media_type_ignores_the_other(library, vectors):
     profile = taste_profile(weights, mixed, centre(vectors), media_type="movie")
     assert profile.liked == 2
     assert all(work < 130 for taste in profile.tastes for work in taste.work_ids)
+
+
+def test_the_users_most_alike_share_likes_and_dislikes_whatever_the_length_of_their_histories():
+    rows = [
+        ("ann", 1, 1.0), ("ann", 2, -0.5), ("twin", 1, 0.1), ("twin", 2, -0.05), ("half", 1, 1.0), ("half", 3, 1.0),
+        ("opposite", 1, -1.0), ("stranger", 9, 2.0),
+    ]  # fmt: skip
+    weights = pd.DataFrame(rows, columns=["user_id", "work_id", "weight"])
+    found = most_alike(weights, "ann")
+    assert [user for user, _ in found] == ["twin", "half"]
+    assert found[0][1] == pytest.approx(1.0) and found[1][1] == pytest.approx(0.632, abs=0.001)
+    assert most_alike(weights, "nobody") == [] and [user for user, _ in most_alike(weights, "ann", limit=1)] == ["twin"]

@@ -7,6 +7,7 @@ taken by ``docs/screenshots.py``.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -149,6 +150,64 @@ def test_a_users_partition_shows_their_list_with_reasons(page: Any) -> None:
     page.get_by_text("because", exact=True).first.wait_for(timeout=30_000)
     page.get_by_text("Because you liked").first.wait_for(timeout=20_000)
     _screenshot(page, "recommendations")
+
+
+# Width of a table beyond the part of the page in which it is shown.
+CUT_OFF = """() => Math.max(0, ...[...document.querySelectorAll('table')].map(table => {
+  let around = table.parentElement;
+  while (around && getComputedStyle(around).overflowX === 'visible') around = around.parentElement;
+  return around ? table.getBoundingClientRect().right - around.getBoundingClientRect().right : 0;
+}))"""
+# Names of the entries of the metadata, in the order of the page.
+ENTRIES = """() => [...document.querySelectorAll('tbody > tr > td:first-child')]
+  .filter(cell => !cell.closest('td table') && !cell.closest('.dagster-markdown')).map(cell => cell.innerText.trim())"""
+PAGES = {
+    "household_overview?view=overview": "watch_first",
+    "recommendations?view=overview": "everybody",
+    "recommendations?view=partitions&partition=Alma": "films",
+    "taste_profiles?view=overview": "everybody",
+    "taste_profiles?view=partitions&partition=Alma": "genres",
+    "top_picks?view=overview": "films",
+    "movies?view=overview": "newest",
+    "enriched_metadata?view=overview": "coverage",
+    "ai_pricing?view=overview": "costs",
+    "studio_logos?view=overview": "coverage_by_kind",
+    "discovery_candidates?view=partitions&partition=Alma": "films",
+}
+
+
+@pytest.mark.parametrize(("address", "first"), PAGES.items())
+def test_a_page_begins_with_what_is_of_interest_and_fits_a_laptop(page: Any, address: str, first: str) -> None:
+    page.goto(f"/assets/{address}")
+    page.locator("td", has_text=re.compile(f"^{first}$")).first.wait_for(timeout=40_000)
+    page.wait_for_timeout(500)
+    entries = page.evaluate(ENTRIES)
+    # On the overview, the columns of the asset's table come first.
+    numbers = [name for name in entries if name in ("rows_written", "requests", "zero")]
+    assert first in entries and all(entries.index(first) < entries.index(name) for name in numbers), entries
+    if "partition=" in address:
+        assert entries[0] == first
+    assert page.evaluate(CUT_OFF) <= 1, "a table is cut off"
+    _screenshot(page, address.partition("?")[0].replace("_", "-"))
+
+
+def test_the_household_sees_everybodys_first_titles_and_pictures(page: Any) -> None:
+    page.goto("/assets/household_overview?view=overview")
+    page.get_by_text("watch_first").first.wait_for(timeout=40_000)
+    lines = page.locator("tr", has_text="watch_first").first.locator("table tbody tr")
+    texts = [cells.split("\t") for cells in lines.all_inner_texts()]
+    assert len(texts) == 12 and all(len(cells) == 3 and all(cells) for cells in texts), texts
+    assert "Alma" in {cells[0] for cells in texts}
+    plays = page.locator("img[src^='data:image/svg']").first
+    assert plays.evaluate("picture => picture.complete && picture.naturalWidth > 300")
+    page.locator("tr", has_text="taste_by_genre").last.get_by_text("[Show Markdown]").click()
+    panels = page.get_by_role("dialog").locator("img[src^='data:image/svg']")
+    panels.wait_for(timeout=10_000)
+    page.wait_for_function(
+        "[...document.querySelectorAll(\"img[src^='data:image/svg']\")].every(one => one.naturalWidth > 0)"
+    )
+    assert panels.bounding_box()["width"] <= 720
+    _screenshot(page, "taste-by-genre")
 
 
 def test_an_assets_page_shows_its_description_and_a_table(page: Any) -> None:

@@ -55,7 +55,7 @@ def studio_logos(
         metadata = source_metadata(database, TMDB_IMAGES, tally, requests=client.requests) | {"files_lost": len(lost)}
         if tally.rows:
             with database.transaction() as connection:
-                metadata["studios"] = markdown_table(studio_table(connection))
+                metadata["studios"] = markdown_table(studio_table(connection), ["name", "kind", "titles", "logo"])
         return materialized(context, metadata, version=_version(database))
 
 

@@ -8,7 +8,7 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment.sources import GROUP, SOURCE_ASSETS
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series
-from aperture_dagster.defs.reporting import is_brief, markdown_table, materialized
+from aperture_dagster.defs.reporting import is_brief, markdown_table, materialized, titled
 from aperture_dagster.library.merge import SERVER, MergePlan
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
@@ -16,7 +16,8 @@ from aperture_dagster.sources import SOURCES, merge_plan
 from aperture_dagster.storage.enrichment import count_values, coverage, enriched_sample, write_enriched
 from aperture_dagster.storage.versions import change_version
 
-SAMPLED = ["title", "year", "vote_average", "imdb_rating", "rotten_tomatoes"]
+# Headings that are as narrow as the figures below them.
+SCORES = {"TMDb": "vote_average", "IMDb": "imdb_rating", "RT": "rotten_tomatoes", "MDB": "mdblist_score"}
 
 
 @dg.asset(
@@ -53,10 +54,15 @@ def enriched_metadata(
         if not is_brief(context):
             metadata["coverage"] = markdown_table(filled)
         if counts.written and not is_brief(context):
-            metadata["merged_last"] = markdown_table(enriched_sample(connection), SAMPLED)
+            metadata["merged_last"] = markdown_table([_scores(row) for row in enriched_sample(connection)])
             metadata["where_values_came_from"] = markdown_table(_provenance(plan, count_values(connection)), whole=True)
         version = change_version(connection, "enriched_metadata")
     return materialized(context, metadata, version=version)
+
+
+def _scores(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a title's row of the page: its scores by service."""
+    return {"title": titled(row)} | {name: row[column] for name, column in SCORES.items()}
 
 
 def _provenance(plan: MergePlan, counts: dict[tuple[str, str], int]) -> list[dict[str, Any]]:

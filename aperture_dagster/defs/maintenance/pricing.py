@@ -92,7 +92,7 @@ def ai_pricing(
         "requests": read.requests + offered.requests,
         "configured_model": configured.model,
         "configured_price": f"{_shown(configured.price)}: {configured.why}",
-        "costs": table([{name: _shown(value) for name, value in row.items()} for row in rows]),
+        "costs": table([_cost(row) for row in rows]),
         "texts": usage.texts,
         "tokens": usage.tokens,
         "tokenizer": TOKENIZER,
@@ -183,6 +183,13 @@ def _configured(settings: Settings, database: Database) -> ConfiguredModel:
 def _offered_row(one: Any) -> dict[str, Any]:
     type_of = {True: "embedding", False: "other", None: "unknown"}
     return {"model": one.model, "type": type_of[one.is_embedding], "runs": "in a cloud" if one.is_remote else "there"}
+
+
+def _cost(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's row of the page: what it costs in US dollars per million tokens, for the library, a month."""
+    model = f"{row['model']} ({row['provider']})" if row["provider"] else row["model"]
+    headings = {"usd_per_million": "a million", "usd_library": "library", "usd_per_month": "a month"}
+    return {"model": model} | {heading: _shown(row[name]) for name, heading in headings.items()}
 
 
 def _shown(value: Any) -> Any:

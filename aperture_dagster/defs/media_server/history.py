@@ -176,8 +176,8 @@ def _sync_history(
             "marks_taken_back": unmarked,
             "ratings_changed": ratings,
             "unknown_items": unknown,
-            "compared_in_full": compared,
             "latest_plays": markdown_table(shown[:8], ["title", "episode", "played_at", "completion"]),
+            "compared_in_full": compared,
         }
         | problems_table(listing.problems),
         # Once a day everybody is recorded, so that the asset stays fresh in a household that watches nothing.

@@ -158,9 +158,9 @@ def _shown(
     return {
         "genres": dg.MetadataValue.md(genre_bars(genres, title="Share of liked titles, by genre")),
         "favourites": markdown_table(loved, ["title", "year"]),
+        "alike": markdown_table([{"user": name, "alike": f"{alike:.0%}"} for name, alike in neighbours]),
         "taste": markdown_table(summaries, ["media_type", "taste"]),
         "tastes": markdown_table(tastes, ["media_type", "share", "such_as"]),
-        "alike": markdown_table([{"user": name, "alike": f"{alike:.0%}"} for name, alike in neighbours]),
         "liked": sum(profile["liked"] for profile in profiles),
         "disliked": sum(profile["disliked"] for profile in profiles),
     }
