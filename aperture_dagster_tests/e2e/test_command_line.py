@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pty
 import random
 import re
 import signal
@@ -84,7 +81,7 @@ def undisturbed() -> Iterator[Undisturbed]:
 
 def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(undisturbed: Undisturbed):
     summary, home = undisturbed.summary, undisturbed.demo.home
-    lists = {"recommendations", "top_picks", "shows_you_watch", "discovery", "published"}
+    lists = {"taste", "recommendations", "top_picks", "shows_you_watch", "discovery", "published"}
     assert set(summary) == {*COUNTS, *lists, "seconds", "requests", "rows_written"}
     assert all(type(summary[name]) is int and summary[name] > 0 for name in COUNTS)
     assert summary["users"] >= len(summary["recommendations"]) == 3
@@ -133,28 +130,6 @@ def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(und
     assert outcome_of(again) == outcome_of(summary)
     assert {name: rows for name, rows in again["rows_written"].items() if rows} == {}
     assert {one["changed"] for one in again["published"].values()} == {0}
-
-
-def test_on_a_terminal_every_message_of_the_demo_has_a_line_of_its_own(home: Path):
-    world = "generated:movies=10,series=2,episodes=6,plays=20"
-    child, terminal = pty.fork()
-    if child == 0:
-        command = ["aperture", "demo", "--home", str(home), "--world", world, "--users", "2"]
-        os.execve(BIN / "aperture", command, environment(home, COLUMNS="100", TERM="xterm"))
-    output = b""
-    # Linux reports the end of the terminal as an error.
-    with contextlib.suppress(OSError):
-        while data := os.read(terminal, 65536):
-            output += data
-    os.close(terminal)
-    assert os.waitpid(child, 0)[1] == 0, output
-    # A line is what was printed since the last time that the terminal's line was ended or erased.
-    lines = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", one) for one in re.split(r"\r\n|\r\x1b\[2K", output.decode())]
-    progress = [line for line in lines if "━━" in line]
-    assert len(progress) > 10, "the bar is drawn while the steps run"
-    assert not [line for line in progress if "Done" in line or "✓" in line]
-    assert [line for line in lines if line.startswith("    movies: Done: 10 rows")]
-    assert [line for line in lines if re.fullmatch(r"  ✓ movies +\d+\.\d s", line)]
 
 
 def one_sentence(done: subprocess.CompletedProcess[str]) -> str:

@@ -65,7 +65,7 @@ def steps_with_a_closing_line(instance: dg.DagsterInstance) -> set[str]:
     """Return the steps of all runs that ended with a line about their result."""
     entries = [entry for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
     closing = [entry for entry in entries if not entry.is_dagster_event and entry.user_message.startswith("Done: ")]
-    assert all(" written" in entry.user_message for entry in closing)
+    assert all(" row" in entry.user_message for entry in closing)
     return {entry.step_key for entry in closing if entry.step_key is not None}
 
 

@@ -52,7 +52,7 @@ def test_the_page_of_the_household_shows_everybodys_lists_and_is_new_only_if_som
             own = [without_year(row["title"]) for row in films if row["user"] == user]
             assert own == home.titles_for(user)[:5]
         assert all(row["like"] for row in films)
-        assert page["users"] == len(home.everyone())
+        assert page["dagster/row_count"] == len(home.everyone())
         drawn = unquote(page["taste_by_genre"])
         assert all(f"▸ {user}" in drawn for user in home.everyone() if page["watch_first"])
         assert sum(len(str(value)) for value in page.values()) < 20_000, "events are kept"

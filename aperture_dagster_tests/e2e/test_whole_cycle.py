@@ -93,7 +93,10 @@ def test_a_second_cycle_writes_requests_and_embeds_nothing(household):
         written = {
             (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
             for one in materializations(again.values())
+            # Pages that sum up others write no rows.
+            if "rows_written" in one.metadata
         }
+        assert len(written) > 20
         assert {key: rows for key, rows in written.items() if rows} == {}
         assert simulator.state.requests("tmdb") == 0
         assert metadata_of(again.values(), "embeddings")["embedded"] == 0

@@ -99,7 +99,7 @@ def overview(settings: Settings, database: Database, partitions: Collection[str]
     }
     for media_type, label in MEDIA_TYPES.items():
         shown[label] = _top(people, [row for row in lists if row["media_type"] == media_type])
-    numbers = {"users": len(people), "plays_last_week": plays[-2][1]}
+    numbers = {"dagster/row_count": len(people), "plays_last_week": plays[-2][1]}
     return {key: value for key, value in shown.items() if value} | numbers
 
 
