@@ -177,6 +177,19 @@ def materializations(
         yield from _RECORDED[result.run_id]
 
 
+def rows_written(
+    results: dg.ExecuteInProcessResult | Iterable[dg.ExecuteInProcessResult],
+) -> dict[tuple[str, str | None], int]:
+    """Return how many rows runs wrote by asset and partition, without zeros; pages that sum up others write none."""
+    rows = {
+        (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
+        for one in materializations(results)
+        if "rows_written" in one.metadata
+    }
+    assert len(rows) > 0
+    return {key: count for key, count in rows.items() if count}
+
+
 def metadata_of(
     results: dg.ExecuteInProcessResult | Iterable[dg.ExecuteInProcessResult], asset: str, partition: str | None = None
 ) -> dict[str, Any]:

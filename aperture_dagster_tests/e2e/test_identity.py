@@ -13,7 +13,7 @@ from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.simulator.generated_world import generate_world
 from aperture_dagster.simulator.world import Play, World, WorldUser
-from aperture_dagster_tests.household import Household, materializations, metadata_of
+from aperture_dagster_tests.household import Household, metadata_of, rows_written
 
 pytestmark = pytest.mark.e2e
 
@@ -50,15 +50,6 @@ def theirs(home: Household, user_id: str) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def written(results: Any) -> dict[tuple[str, str | None], int]:
-    """Return how many rows runs wrote by asset and partition, without zeros."""
-    rows = {
-        (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
-        for one in materializations(results)
-    }
-    return {key: count for key, count in rows.items() if count}
-
-
 @pytest.mark.parametrize("server", ["jellyfin", "emby"])
 def test_new_server_ids_of_every_item_change_nothing_for_any_user(household: Any, server: str):
     world = world_of(users=3)
@@ -82,7 +73,7 @@ def test_new_server_ids_of_every_item_change_nothing_for_any_user(household: Any
         assert {name for name in before if before[name] != after[name]} <= {"titles", "episodes"}
         assert metadata_of(again.values(), "embeddings")["embedded"] == 0
         assert simulator.state.requests("tmdb") == 0
-        assert {asset for asset, _ in written(again.values())} == {"movies", "series", "episodes"}
+        assert {asset for asset, _ in rows_written(again.values())} == {"movies", "series", "episodes"}
 
         # A play under an id that the catalogue does not have yet is logged once, as soon as it does.
         unseen = next(one for one in world.titles if one.title == home.titles_for("ada0")[0])
@@ -172,7 +163,7 @@ def test_a_user_who_is_renamed_disabled_or_removed_and_returns_keeps_their_data(
         assert all(rows for table, rows in before.items() if table != "ratings")
 
         state.rename_user("ada0", "Ada Lovelace")
-        assert {asset for asset, _ in written(people.run_round())} == {"users"}
+        assert {asset for asset, _ in rows_written(people.run_round())} == {"users"}
         assert home.value("SELECT name FROM users WHERE user_id = :user", user=ada) == "Ada Lovelace"
         assert set(home.everyone()) == others | {"ada0"}, "the partition keeps its key"
 
@@ -181,7 +172,7 @@ def test_a_user_who_is_renamed_disabled_or_removed_and_returns_keeps_their_data(
         assert set(home.everyone()) == others
         assert theirs(home, ada) == before
         state.change_user("Ada Lovelace", is_disabled=False)
-        assert {asset for asset, _ in written(people.run_round())} == {"users"}
+        assert {asset for asset, _ in rows_written(people.run_round())} == {"users"}
         assert set(home.everyone()) == others | {"ada0"}
 
         # Removed, and a new user gets the old name.
@@ -202,4 +193,4 @@ def test_a_user_who_is_renamed_disabled_or_removed_and_returns_keeps_their_data(
         assert set(home.everyone()) == others | {"ada0", key}
         assert theirs(home, ada) == before
         assert theirs(home, newcomer) == fresh
-        assert written(people.run_round()) == {}
+        assert rows_written(people.run_round()) == {}

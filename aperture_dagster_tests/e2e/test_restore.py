@@ -21,7 +21,7 @@ from aperture_dagster.storage.restore import examine_file, restore
 from aperture_dagster_tests.databases import run_statements
 from aperture_dagster_tests.e2e.publishing import publishing
 from aperture_dagster_tests.e2e.worlds import small_world
-from aperture_dagster_tests.household import Household, failed_checks, materializations
+from aperture_dagster_tests.household import Household, failed_checks, rows_written
 
 pytestmark = pytest.mark.e2e
 
@@ -69,12 +69,7 @@ def test_a_household_that_lost_everything_goes_on_from_its_backup(household: Any
             place.state.reset_counters()
             again = place.home.cycle()
             assert [check for result in again.values() for check in failed_checks(result)] == []
-            written = {
-                (one.asset_key.to_user_string(), one.partition): one.metadata["rows_written"].value
-                for one in materializations(again.values())
-                if "rows_written" in one.metadata
-            }
-            assert {key: rows for key, rows in written.items() if rows} == {}
+            assert rows_written(again.values()) == {}
             assert place.state.requests("tmdb") == 0
             assert place.changes() == 0
             assert place.files() == files
