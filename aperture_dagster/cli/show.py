@@ -41,7 +41,7 @@ HEADINGS = (("movie", "Films"), ("series", "Series"))
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON, for programs.")
 @home_option
 def show(user: str, count: int, as_json: bool, home: str | None) -> None:
-    """Show USER's list with reasons, their taste, and what they watch.
+    """Show USER's list with reasons, their taste, and what they are watching.
 
     Example: aperture show Anna
     """
@@ -100,7 +100,7 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
 
 
 def how_to_begin(settings: Settings) -> str:
-    """Say what fills an empty home."""
+    """Say how to fill an empty home."""
     if settings.media_server_url is not None:
         return "Start `aperture up`, which reads the media server."
     return "Run `aperture demo`, or set APERTURE_MEDIA_SERVER_URL and start `aperture up`."
@@ -140,7 +140,7 @@ def _print(page: Mapping[str, Any], console: Terminal) -> None:
     about = f"list of {_day(page['listed_at'], zone)}" if page["listed_at"] else page["no_list_because"]
     console.print_hanging(Text.assemble((page["user"], "bold"), f": {about}"))
     if page["listed_at"] and not page["takes_part"]:
-        console.print_hanging("Takes no part any more; this is the last list.", "yellow")
+        console.print_hanging("No longer takes part; this is the last list.", "yellow")
     for key, heading in (("films", "Films"), ("series", "Series")):
         if page[key]:
             console.print()

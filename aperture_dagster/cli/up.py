@@ -62,7 +62,7 @@ def up(
 ) -> None:
     """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted.
 
-    What dies is started again; what cannot be kept alive ends everything, with a sentence and exit code 1.
+    A part that dies is restarted; if it cannot be kept alive, everything stops, with a reason and exit code 1.
     """
     stand_ins: list[Part] = []
     with operator_errors(), contextlib.ExitStack() as stack:

@@ -81,7 +81,9 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
         home.must("sync_movies")
         assert _wrong(settings).keys() == {"aperture up"}, "newcomers have an hour"
         later, _ = read_status(settings, now=datetime.now(UTC) + timedelta(hours=2))
-        assert {one.subject: one.sentence for one in find_wrong(later)}["lists"] == "No list was made for Ann and Bob."
+        assert {one.subject: one.sentence for one in find_wrong(later)}[
+            "lists"
+        ] == "No list has been made for Ann and Bob."
         # Every key that a program may rely on is documented.
         found, about = read_status(settings, now=datetime.now(UTC))
         document = as_document(settings, found, about, find_wrong(found))
@@ -98,11 +100,13 @@ def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..
         with dg.DagsterInstance.ephemeral() as instance:
             home = Household(settings, instance)
             home.must("sync_users")
-            assert "No film or series was read" in read_page(settings, "ann")["no_list_because"]
+            assert "No film or series has been read" in read_page(settings, "ann")["no_list_because"]
             home.must("sync_movies")
             home.must("sync_watch_history", users=home.everyone())
             page = read_page(settings, "Bob")
-            assert page["films"] == [] and page["no_list_because"].startswith("No list was made for Bob yet. Start")
+            assert page["films"] == [] and page["no_list_because"].startswith(
+                "No list has been made for Bob yet. Start"
+            )
             home.must("enrich_metadata")
             home.must("generate_embeddings")
             home.must("generate_recommendations", users=home.everyone())
