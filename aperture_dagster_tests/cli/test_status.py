@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import InternalError
 
 from aperture_dagster.cli.main import main
-from aperture_dagster.cli.show import genre_bars, read_page
+from aperture_dagster.cli.show import genre_bars, read_names, read_page
 from aperture_dagster.cli.status import as_document, read_status
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.status import find_wrong
@@ -98,6 +98,7 @@ def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..
         with dg.DagsterInstance.ephemeral() as instance:
             home = Household(settings, instance)
             home.must("sync_users")
+            assert read_names(settings) == ["Ann", "Bob", "Cy"]
             assert "No film or series was read" in read_page(settings, "ann")["no_list_because"]
             home.must("sync_movies")
             home.must("sync_watch_history", users=home.everyone())
@@ -122,7 +123,7 @@ def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..
             read_page(settings, "Anm")
 
 
-@pytest.mark.parametrize("command", [["status"], ["show", "ann"]])
+@pytest.mark.parametrize("command", [["status"], ["show", "ann"], ["show"]])
 def test_looking_into_an_empty_home_creates_nothing(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
