@@ -400,7 +400,11 @@ def say(text: str, *, error: bool = False) -> None:
 
 
 def _described(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    # Not all real-time signals have a name.
+    known = -code in {int(one) for one in signal.Signals}
+    return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
 
 if __name__ == "__main__":

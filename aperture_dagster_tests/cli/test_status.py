@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,6 +137,33 @@ def test_looking_into_an_empty_home_creates_nothing(
     assert result.exit_code == 1
     assert "Run `aperture demo`" in " ".join(result.output.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_installed_package_looks_where_it_is_told_with_the_settings_from_there(tmp_path: Path):
+    shutil.copytree(
+        PROJECT / "aperture_dagster", tmp_path / "package" / "aperture_dagster",
+        ignore=shutil.ignore_patterns("*.pyc", "*.npz", "*.gz"),
+    )  # fmt: skip
+    account, home, missing = (tmp_path / name for name in ("account", "home", "missing"))
+    account.mkdir()
+    home.mkdir()
+    (home / ".env").write_text("APERTURE_MEDIA_SERVER_URL=http://films.example\n")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("APERTURE_", "DAGSTER_"))}
+    # No terminal needs to know all characters.
+    clean |= {"PYTHONPATH": str(tmp_path / "package"), "HOME": str(account), "PYTHONIOENCODING": "ascii"}
+    clean["XDG_DATA_HOME"] = str(account)
+
+    def output(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-P", "-m", "aperture_dagster.cli.main", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=account, env=clean, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    code, text = output("status", "--home", str(home))
+    assert code == 1 and "http://films.example" in text and "the demo" not in text
+    code, text = output("show", "--home", str(missing))
+    assert code == 1 and "There is nothing in" in text
+    assert not missing.exists() and list(account.iterdir()) == []
 
 
 def test_reading_neither_writes_nor_migrates(settings: Settings, database: Database):
