@@ -16,12 +16,12 @@ from aperture_dagster.defs import (
     ratings,
     taste,
 )
+from aperture_dagster.defs.descriptions import describe_job
 from aperture_dagster.defs.gates import blocking_checks, upstream_keys
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.resources import build_resources
 from aperture_dagster.defs.schedules import build_schedule
-from aperture_dagster.defs.wording import describe_job
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.sensors import build_sensors
 from aperture_dagster.settings import Settings, SettingsError, load_settings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 # Nouns whose singular is not the plural without its s.
 IRREGULAR = {"series": "series", "libraries": "library", "entries": "entry", "copies": "copy", "people": "person"}
 
@@ -14,7 +16,7 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {noun}{space}{rest}"
 
 
-def listed(names: list[str], *, conjunction: str = "and") -> str:
+def listed(names: Sequence[str], *, conjunction: str = "and") -> str:
     """Join names as a sentence does: `a`, `a and b`, `a, b and c`."""
     *others, last = names or [""]
     return f"{', '.join(others)} {conjunction} {last}" if others else last

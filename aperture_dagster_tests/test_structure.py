@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import re
 import statistics
 import subprocess
@@ -160,7 +161,10 @@ def test_nothing_reads_the_environment_at_import():
 
 
 def fresh(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=False)
+    # Whoever uses the package has its compiled files; compiling takes as long as all the rest.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

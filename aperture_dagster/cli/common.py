@@ -83,9 +83,14 @@ def require_writable(home: Path) -> None:
         click.echo(f"Created {home}, which holds everything; APERTURE_HOME chooses another folder.", err=True)
 
 
+def family_of(host: str) -> socket.AddressFamily:
+    """Return the family of an address that a server listens on."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def require_free_port(host: str, port: int, command: str) -> None:
     """Check that a server can listen on an address; OperatorError names another port to try."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with socket.socket(family_of(host), socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

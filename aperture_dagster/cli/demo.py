@@ -65,10 +65,11 @@ def demo(world: str, users: int | None, server: Server, home: str | None, summar
         os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding, errors="replace") as terminal,
     ):
         console = Terminal(terminal)
-        require_writable(folder)
         warn_of_ignored_database()
         console.print_hanging(f"Starting the stand-ins ({world}); everything is kept in {folder}")
         with stand_ins(world, users, server, lists=folder / LISTS, port=usual_port(folder)) as environment:
+            # Not before: stand-ins that cannot serve this world should leave no folder behind.
+            require_writable(folder)
             settings = point_at(environment, folder, folder / LISTS)
             from aperture_dagster.cli.cycle import run_cycle
 
@@ -110,16 +111,16 @@ def settings_of_home(home: str | None) -> Settings:
 
     Without a media server, everything real is removed from the environment, as for the demo itself.
     """
+    if home is not None:
+        # First, since an installed package reads its settings from there.
+        os.environ[PREFIX + "HOME"] = str(Path(home).expanduser().resolve())
     settings = load_settings()
     if settings.media_server_url is not None:
-        if home is not None:
-            os.environ[PREFIX + "HOME"] = str(Path(home).expanduser().resolve())
-        settings = load_settings()
-        use_dagster_home(settings)
+        use_dagster_home(settings, create=False)
         return settings
     # APERTURE_HOME may also name the folder of a demo itself.
     folders = [demo_home(home)] if home is not None else [demo_home(None), settings.home_path]
-    return point_at({}, next((one for one in folders if (one / "postgres").exists()), folders[0]))
+    return point_at({}, next((one for one in folders if (one / "postgres").exists()), folders[0]), create=False)
 
 
 def usual_port(home: Path) -> int:
@@ -217,11 +218,12 @@ def warn_of_ignored_database() -> None:
         click.echo(f"{' and '.join(names)} {verb} ignored: the demo keeps everything in its own database.")
 
 
-def point_at(environment: dict[str, str], home: Path, lists: Path | None = None) -> Settings:
+def point_at(environment: dict[str, str], home: Path, lists: Path | None = None, *, create: bool = True) -> Settings:
     """Make this process and its children work in ``home`` with the given environment; returns the settings.
 
     Settings of real services and databases are removed from the environment: a demo never touches them. With ``lists``,
-    everything is published below that folder, which the stand-ins see at `VOLUME`.
+    everything is published below that folder, which the stand-ins see at `VOLUME`. ``create``: see
+    :func:`use_dagster_home`.
     """
     from aperture_dagster.simulator.environment import VOLUME
 
@@ -241,5 +243,5 @@ def point_at(environment: dict[str, str], home: Path, lists: Path | None = None)
         os.environ[PREFIX + "PATH_MAP"] = json.dumps({str(lists): VOLUME})
     os.environ[PREFIX + "CONFIG"] = os.devnull
     settings = load_settings()
-    use_dagster_home(settings)
+    use_dagster_home(settings, create=create)
     return settings

@@ -179,11 +179,11 @@ def judge_daemon(
 def _judge(part: Mapping[str, Any], answers: bool | None) -> PartStatus:
     name = str(part.get("name", "daemon"))
     if part.get("state") == "waiting":
-        return PartStatus(name, "failed", f"ended ({part.get('ending')}), and is about to be started again")
+        return PartStatus(name, "failed", f"ended ({part.get('ending')}), and is about to be restarted")
     if part.get("state") != "running":
         return PartStatus(name, "warning", "starting")
     if answers is False:
-        return PartStatus(name, "failed", "does not answer; it is started again if that lasts for minutes")
+        return PartStatus(name, "failed", "does not answer; it is restarted if that goes on for minutes")
     return PartStatus(name, "ok", f"{'alive' if answers is None else 'answers'}{_past(part)}")
 
 
@@ -193,7 +193,7 @@ def _past(part: Mapping[str, Any]) -> str:
         return ""
     last = datetime.fromtimestamp(ended, UTC).isoformat(sep=" ", timespec="minutes")
     times = "once" if count == 1 else f"{count} times"
-    return f"; started again {times}, the last time at {last} ({part.get('ending')})"
+    return f"; restarted {times}, the last time at {last} ({part.get('ending')})"
 
 
 def _webserver_answers(state: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """The command line, ``aperture``."""
 
+import io
 import sys
 
 import click
@@ -44,6 +45,9 @@ def main() -> None:
     To try it without a server or keys: aperture demo. To use it, set APERTURE_MEDIA_SERVER_URL and
     APERTURE_MEDIA_SERVER_API_KEY, then: aperture doctor, and aperture up.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A title, or a mark, that the terminal's character set lacks should not end a command.
+        sys.stdout.reconfigure(errors="replace")
 
 
 @click.command()

@@ -36,22 +36,43 @@ HEADINGS = (("movie", "Films"), ("series", "Series"))
 
 
 @click.command()
-@click.argument("user")
+@click.argument("user", required=False)
 @click.option("--count", type=click.IntRange(1, 500), default=10, show_default=True, help="Titles per media type.")
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON, for programs.")
 @home_option
-def show(user: str, count: int, as_json: bool, home: str | None) -> None:
-    """Show USER's list with reasons, their taste, and what they watch.
+def show(user: str | None, count: int, as_json: bool, home: str | None) -> None:
+    """Show USER's list with reasons, their taste, and what they are watching; without USER, the names of all users.
 
     Example: aperture show Anna
     """
     console = Terminal()
     with operator_errors():
-        page = read_page(settings_of_home(home), user, count=count)
+        settings = settings_of_home(home)
+        if user is None:
+            names = read_names(settings)
+            click.echo(json.dumps(names, ensure_ascii=False, indent=1) if as_json else "\n".join(names))
+            return
+        page = read_page(settings, user, count=count)
     if as_json:
         click.echo(json.dumps(page, ensure_ascii=False, indent=1, default=_text))
     else:
         _print(page, console)
+
+
+def read_names(settings: Settings) -> list[str]:
+    """Read the names of the users who are on the media server.
+
+    Raises:
+        OperatorError: nobody is known yet.
+    """
+    try:
+        with read_only(settings) as connection:
+            names = sorted(user.name for user in read_users(connection) if not user.gone)
+    except NothingYet as error:
+        raise OperatorError(f"{error} {how_to_begin(settings)}") from None
+    if not names:
+        raise OperatorError(f"No users were read from the media server yet. {how_to_begin(settings)}")
+    return names
 
 
 def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, Any]:
@@ -100,7 +121,7 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
 
 
 def how_to_begin(settings: Settings) -> str:
-    """Say what fills an empty home."""
+    """Say how to fill an empty home."""
     if settings.media_server_url is not None:
         return "Start `aperture up`, which reads the media server."
     return "Run `aperture demo`, or set APERTURE_MEDIA_SERVER_URL and start `aperture up`."
@@ -140,7 +161,7 @@ def _print(page: Mapping[str, Any], console: Terminal) -> None:
     about = f"list of {_day(page['listed_at'], zone)}" if page["listed_at"] else page["no_list_because"]
     console.print_hanging(Text.assemble((page["user"], "bold"), f": {about}"))
     if page["listed_at"] and not page["takes_part"]:
-        console.print_hanging("Takes no part any more; this is the last list.", "yellow")
+        console.print_hanging("No longer takes part; this is the last list.", "yellow")
     for key, heading in (("films", "Films"), ("series", "Series")):
         if page[key]:
             console.print()

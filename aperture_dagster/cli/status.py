@@ -258,7 +258,7 @@ def _print(settings: Settings, found: Status, about: About, wrong: Sequence[Wron
 
 
 def _facts(document: Mapping[str, Any], zone: ZoneInfo) -> list[tuple[str, str]]:
-    """Say in a line each what is there."""
+    """Say what is there, a line for each subject."""
     home, server, users, titles = (document[key] for key in ("home", "server", "users", "titles"))
     database, backups, up, checks = (document[key] for key in ("database", "backups", "up", "checks"))
     demo = ", the demo" if home["is_demo"] else ""

@@ -1,4 +1,4 @@
-"""The process that `aperture up` becomes: it starts the parts, starts again what died, and ends all of them together.
+"""The process that `aperture up` becomes: it starts the parts, restarts those that die, and stops all together.
 
 It runs for months with nothing to do, so it imports no more than the standard library and sleeps until a signal
 arrives or the next check is due. ``aperture up`` checks everything first, then replaces itself with
@@ -65,7 +65,7 @@ class SupervisedPart:
         self.state, self.unanswered = "starting", 0
 
     def ended(self, how: str) -> None:
-        """Note how it ended, and when it is started again: the more often it ended lately, the later."""
+        """Note how it ended, and schedule its restart: the more often it ended lately, the later."""
         limits, now = self._plan.limits, time.monotonic()
         self.ending, self.ended_at = how, time.time()
         if self.process is not None:
@@ -214,7 +214,7 @@ class Supervisor:
         return all(other.state == "running" for other in self.parts if other.part.stage < one.part.stage)
 
     def _kill(self, one: SupervisedPart, why: str) -> None:
-        """End a part that is of no use; its runs go on."""
+        """Kill a part that hangs; its runs go on."""
         if one.process is not None:
             one.process.kill()
             # Otherwise its exit code would be taken for that of its successor.
@@ -256,7 +256,7 @@ class Supervisor:
         say(f"Ready: {ui.address} (Ctrl-C stops it).")
         if ui.host != ui.reachable_host:
             say(
-                f"From other machines: http://{os.uname().nodename}:{ui.port}. Whoever reaches it needs no password: "
+                f"From other machines: http://{os.uname().nodename}:{ui.port}. It asks for no password: "
                 "docs/remote-access.md says how to protect it."
             )
         return ""
@@ -400,7 +400,11 @@ def say(text: str, *, error: bool = False) -> None:
 
 
 def _described(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    # Not all real-time signals have a name.
+    known = -code in {int(one) for one in signal.Signals}
+    return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,14 @@ from urllib.parse import urlsplit
 
 import click
 
-from aperture_dagster.cli.common import Server, operator_errors, require_free_port, require_writable, stand_in_options
+from aperture_dagster.cli.common import (
+    Server,
+    family_of,
+    operator_errors,
+    require_free_port,
+    require_writable,
+    stand_in_options,
+)
 from aperture_dagster.cli.demo import (
     LISTS,
     demo_home,
@@ -62,10 +69,13 @@ def up(
 ) -> None:
     """Run the Dagster UI and the daemon (schedules, sensors, backfills) until interrupted.
 
-    What dies is started again; what cannot be kept alive ends everything, with a sentence and exit code 1.
+    A part that dies is restarted; if it cannot be kept alive, everything stops, with a reason and exit code 1.
     """
     stand_ins: list[Part] = []
     with operator_errors(), contextlib.ExitStack() as stack:
+        if home and not on_demo:
+            # First, since an installed package reads its settings from there.
+            os.environ["APERTURE_HOME"] = home
         given = load_settings()
         if given.media_server_url is None and not on_demo:
             click.echo("No media server is configured (APERTURE_MEDIA_SERVER_URL); running the demo instead.")
@@ -76,21 +86,22 @@ def up(
         port = _free_port(host, given.ui_port if port is None else port)
         folder = demo_home(home, server) if on_demo else None
         if folder is not None:
-            require_writable(folder)
+            _refuse_if_running(folder)
             warn_of_ignored_database()
             lists = folder / LISTS
             running = stand_ins_process(world, users, server, lists=lists, port=usual_port(folder))
             process, environment = stack.enter_context(running)
+            require_writable(folder)
             used = urlsplit(environment["APERTURE_MEDIA_SERVER_URL"]).port or 0
             arguments = stand_in_arguments(world, users, server, lists=lists, port=used)
             stand_ins.append(Part("stand-ins", "aperture_dagster.simulator", arguments, pid=process))
             point_at(environment, folder, lists)
-        elif home:
-            os.environ["APERTURE_HOME"] = home
         settings = load_settings()
         require_writable(settings.home_path)
         use_dagster_home(settings)
         lock = _lock_home(settings.home_path)
+        # That of an `aperture up` that was killed would say that all is ready.
+        UpFiles.of_home(settings.home_path).state.unlink(missing_ok=True)
         click.echo(f"Starting on {settings.home_path} …")
         _check_databases(settings)
         for finding in _check_the_rest(settings, ["home"] if on_demo else ["home", "media server"]):
@@ -112,7 +123,7 @@ def _free_port(host: str, port: int) -> int:
     require_free_port(host, port, "aperture up")
     if port:
         return port
-    with socket.socket() as probe:
+    with socket.socket(family_of(host)) as probe:
         probe.bind((host, 0))
         return probe.getsockname()[1]
 
@@ -127,12 +138,22 @@ def _lock_home(home: Path) -> int:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     lock = locks.acquire(path, wait=False)
     if lock is None:
-        raise OperatorError(
-            f"`aperture up` is already running on {home}, or still stopping. Stop it first; to run another "
-            "one beside it, set APERTURE_HOME to another folder."
-        )
+        raise _already_running(home)
     os.set_inheritable(lock, True)
     return lock
+
+
+def _refuse_if_running(home: Path) -> None:
+    """Look at the lock before anything is started or created; raises as :func:`_lock_home`."""
+    if locks.is_held(UpFiles.of_home(home).lock):
+        raise _already_running(home)
+
+
+def _already_running(home: Path) -> OperatorError:
+    return OperatorError(
+        f"`aperture up` is already running on {home}, or still stopping. Stop it first; to run another "
+        "one beside it, set APERTURE_HOME to another folder."
+    )
 
 
 def _check_databases(settings: Settings) -> None:

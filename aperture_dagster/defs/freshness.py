@@ -27,7 +27,7 @@ def fresh_for_every_user(asset: dg.AssetsDefinition, job: str) -> dg.AssetChecks
     @daily_check(
         asset=asset,
         name="is_fresh_for_every_user",
-        description=f"It was made for every user who takes part in the last night or the one before. If not, the named "
+        description=f"Within the last two nights, it was made for every user who takes part. If not, the named "
         f"users see an old state: the last run of {job} says why.",
     )
     def check(

@@ -152,9 +152,9 @@ def latest_numbers(instance: dg.DagsterInstance, asset: dg.AssetKey, names: Sequ
 
 
 def log_totals(context: dg.OpExecutionContext | dg.AssetExecutionContext, totals: Mapping[str, int]) -> None:
-    """Log the closing line of a step."""
-    figures = ", ".join(counted(count, what) for what, count in totals.items())
-    context.log.info(f"Done: {figures}." if figures else "Done.")
+    """Log the closing line of a step; nothing if there is nothing to count."""
+    if totals:
+        context.log.info(f"Done: {', '.join(counted(count, what) for what, count in totals.items())}.")
 
 
 def problems_table(problems: Sequence[str]) -> dict[str, Any]:

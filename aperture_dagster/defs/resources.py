@@ -86,7 +86,7 @@ class ClockResource(_Documented, dg.ConfigurableResource[Clock]):
 
 
 class MediaServersResource(_Documented, dg.ConfigurableResource[MediaServers]):
-    """The Jellyfin or Emby server: read for users, titles and histories, changed only by what publishes. Each
+    """The Jellyfin or Emby server: read for users, titles and histories, written to only by what you turn on. Each
     connection first verifies that it is the server that this home belongs to.
     """
 
@@ -98,7 +98,7 @@ class MediaServersResource(_Documented, dg.ConfigurableResource[MediaServers]):
     media_server_proxy: bool = _setting("media_server_proxy")
     http_attempts: int = _setting("http_attempts")
     http_retry_wait_seconds: float = _setting("http_retry_wait_seconds")
-    credentials: dict[str, str] = Field(description=f"Whether what it needs is set. {SHOWN_ONLY}")
+    credentials: dict[str, str] = Field(description=f"Which credentials are set. {SHOWN_ONLY}")
     settings: dg.ResourceDependency[Settings]
     database: dg.ResourceDependency[Database]
 
@@ -108,8 +108,8 @@ class MediaServersResource(_Documented, dg.ConfigurableResource[MediaServers]):
 
 
 class ServicesResource(_Documented, dg.ConfigurableResource[Services]):
-    """Services that are asked about titles: TMDb, OMDb, MDBList; and Seerr, which gets requests. Each is used by one
-    run at a time, within its rate limit and its quota of the day. A source without a key is skipped.
+    """TMDb, OMDb and MDBList, which give facts about titles, and Seerr, which receives requests. Each is used by one
+    run at a time, within its rate limit and daily quota. A source without a key is skipped.
     """
 
     tmdb_url: str = _setting("tmdb_url")

@@ -5,10 +5,10 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from aperture_dagster.defs.descriptions import describe_schedule
 from aperture_dagster.defs.failures import describe
 from aperture_dagster.defs.gates import BlockingChecks, why_blocked
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.defs.wording import describe_schedule
 from aperture_dagster.instance.runs import run_under_way
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.clock import Clock

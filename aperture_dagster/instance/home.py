@@ -13,12 +13,12 @@ FILES = ("dagster.yaml", "workspace.yaml")
 HEADER = "# Written by aperture whenever it starts: changes here are lost.\n\n"
 
 
-def use_dagster_home(settings: Settings, *, unless_set: bool = False) -> Path:
+def use_dagster_home(settings: Settings, *, unless_set: bool = False, create: bool = True) -> Path:
     """Point Dagster, in this process and its children, at the configuration of this package; return the folder.
 
     In a checkout that is the checkout, or with ``unless_set`` the folder that ``DAGSTER_HOME`` names. An installed
     package has the folder ``dagster`` in its home, and writes the files there when they differ: that of another project
-    would hold other runs.
+    would hold other runs. Without ``create``, a home that does not exist is not created: there are no runs to read.
 
     Raises:
         FileError: the home cannot be written, or belongs to somebody else.
@@ -33,6 +33,8 @@ def use_dagster_home(settings: Settings, *, unless_set: bool = False) -> Path:
     folder = settings.home_path / "dagster"
     # First, so that Dagster names this folder if it cannot be written.
     os.environ["DAGSTER_HOME"] = str(folder)
+    if not create and settings.database_url is None and not settings.home_path.exists():
+        return folder
     prepare_home(settings.home_path)
     folder.mkdir(mode=0o700, exist_ok=True)
     for name in FILES:

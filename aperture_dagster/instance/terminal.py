@@ -1,4 +1,4 @@
-"""What runs and Dagster's services write to the terminal: lines, and a stack trace only for what nobody foresaw.
+"""What runs and Dagster's services write to the terminal: lines, and a stack trace only for unforeseen errors.
 
 Dagster's own logger prints the stack trace of each failure twice, even that of an expected one, such as a service that
 is down; the traces are on the pages of the runs. Its daemon prints one for each of its loops and attempts: a full disk
@@ -22,10 +22,10 @@ MOMENT = "%Y-%m-%d %H:%M:%S"
 
 
 class RunFormatter(logging.Formatter):
-    """Format what a run logs in a line; ``format`` returns an empty text for what need not be seen."""
+    """Format what a run logs in a line; ``format`` returns an empty text for what is not worth a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format a message of a step, or an event that tells of a failure."""
+        """Format a message of a step, or an event that reports a failure."""
         about = getattr(record, "dagster_meta", None) or {}
         event, step, job = about.get("dagster_event"), about.get("step_key"), about.get("job_name")
         run = f"(run {str(about.get('run_id'))[:8]})"

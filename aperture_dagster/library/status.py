@@ -14,6 +14,7 @@ LEAST_FREE_BYTES = 1_000_000_000
 NEWCOMER = timedelta(hours=1)
 NAMED_USERS = 5
 
+NO_TITLES = "No film or series has been read from the media server yet."
 Outcome = Literal["success", "failure", "canceled"]
 
 
@@ -118,7 +119,7 @@ def find_wrong(status: Status) -> list[Wrong]:
     if status.storage_wrong is not None:
         return found
     if not status.movies + status.series:
-        found.append(Wrong("titles", "No film or series was read from the media server yet."))
+        found.append(Wrong("titles", NO_TITLES))
     found += _without_list(status)
     for job in status.jobs:
         if job.is_on and job.outcome == "failure":
@@ -143,7 +144,7 @@ def _without_list(status: Status) -> list[Wrong]:
     if not names:
         return []
     more = [counted(len(names) - NAMED_USERS, "others")] if len(names) > NAMED_USERS else []
-    return [Wrong("lists", f"No list was made for {listed([*names[:NAMED_USERS], *more])}.")]
+    return [Wrong("lists", f"No list has been made for {listed([*names[:NAMED_USERS], *more])}.")]
 
 
 def why_no_list(
@@ -153,12 +154,12 @@ def why_no_list(
     if gone:
         return f"{name} is no longer on the media server; what is known of them is kept."
     if not takes_part and is_disabled:
-        return f"{name} takes no part, because the account is disabled on the media server."
+        return f"{name} does not take part, because the account is disabled on the media server."
     if not takes_part:
-        return f"{name} takes no part: see APERTURE_INCLUDE_USERS and APERTURE_EXCLUDE_USERS."
-    reason = f"No list was made for {name} yet." if titles else "No film or series was read from the media server yet."
+        return f"{name} does not take part: see APERTURE_INCLUDE_USERS and APERTURE_EXCLUDE_USERS."
+    reason = f"No list has been made for {name} yet." if titles else NO_TITLES
     if is_demo:
         return f"{reason} Run `aperture demo`."
     if up_is_running:
-        return f"{reason} `aperture up` makes it within minutes; `aperture status` says if something is in its way."
+        return f"{reason} `aperture up` makes it within minutes; `aperture status` says if something prevents it."
     return f"{reason} Start `aperture up`, which makes it at once."

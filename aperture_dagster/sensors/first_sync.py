@@ -37,8 +37,8 @@ def build_first_sync_sensor(
         description=(
             "Fills a new installation at once instead of waiting for the night. It looks every 30 seconds and starts "
             f"{', '.join(job.name for job in first)}, each as soon as what it reads is there, until each has "
-            "materialized its assets once. What failed is tried again at once after a restart, otherwise after 1, 5, "
-            "15 and 60 minutes."
+            "materialized its assets once. What failed is retried at once after a restart, otherwise after 1, 5, 15 "
+            "and 60 minutes."
         ),
     )
     def first_sync_sensor(

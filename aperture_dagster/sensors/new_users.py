@@ -48,7 +48,7 @@ def build_users_sensor(
         description=(
             "Gives users who join a partition and starts first_list for them, all newcomers in one run; removes the "
             "partition of those who leave. It looks every 30 seconds at the users that sync_users has stored. Who has "
-            "no list after that is tried again after 1, 5, 15 and 60 minutes, then 3 and 6 hours, and at once after a "
+            "no list after that is retried after 1, 5, 15 and 60 minutes, then 3 and 6 hours, and at once after a "
             "restart."
         ),
     )
@@ -78,9 +78,9 @@ def build_users_sensor(
         reason = None
         if not ranges and waiting:
             names = ", ".join(key for key in wanted if key in waiting)
-            reason = f"The first list of {names} is being made, or is tried again later."
+            reason = f"The first list of {names} is being made, or will be retried later."
             if not library_is_ready:
-                reason = f"Waits for embeddings before the first list of {names}."
+                reason = f"Waiting for embeddings before the first list of {names}."
         elif not ranges:
             reason = "Nobody is new."
         return dg.SensorResult(

@@ -48,7 +48,7 @@ def read_only(settings: Settings) -> Iterator[Connection]:
 
 def _require_schema(connection: Connection) -> None:
     if read_value(connection, "SELECT to_regclass('alembic_version')") is None:
-        raise NothingYet("The database is empty: nothing was stored yet.")
+        raise NothingYet("The database is empty: nothing has been stored yet.")
     revision = read_value(connection, "SELECT version_num FROM alembic_version")
     if revision != HEAD_REVISION:
         raise DatabaseError(

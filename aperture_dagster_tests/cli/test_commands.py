@@ -28,7 +28,6 @@ def isolated_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("dmeo", "No such command 'dmeo'. Did you mean 'demo'?"),
         ("statsu", "Did you mean 'status'?"),
         ("status --jsno", "Did you mean '--json'?"),
-        ("show", "Missing argument 'USER'"),
         ("demo --wrld odd", "--wrld"),
         ("demo --users 0", "--users"),
         ("demo --server plex", "'plex' is not one of 'jellyfin', 'jellyfin@10.9'"),

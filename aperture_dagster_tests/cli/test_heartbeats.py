@@ -68,7 +68,7 @@ def test_an_error_of_a_loop_is_shown_and_does_not_stop_schedules():
 
 def test_a_part_that_is_about_to_be_started_again_is_a_failure():
     status = judged({"SENSOR": 10, "SCHEDULER": 20}, state="waiting", ending="killed by SIGKILL")
-    assert of(status, "daemon") == ("failed", "ended (killed by SIGKILL), and is about to be started again")
+    assert of(status, "daemon") == ("failed", "ended (killed by SIGKILL), and is about to be restarted")
     assert not status.schedules_fire
 
 

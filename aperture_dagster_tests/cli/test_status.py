@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +20,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import InternalError
 
 from aperture_dagster.cli.main import main
-from aperture_dagster.cli.show import genre_bars, read_page
+from aperture_dagster.cli.show import genre_bars, read_names, read_page
 from aperture_dagster.cli.status import as_document, read_status
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.library.status import find_wrong
@@ -81,7 +84,9 @@ def test_the_status_follows_what_happens(serve: Callable[..., Any]) -> None:
         home.must("sync_movies")
         assert _wrong(settings).keys() == {"aperture up"}, "newcomers have an hour"
         later, _ = read_status(settings, now=datetime.now(UTC) + timedelta(hours=2))
-        assert {one.subject: one.sentence for one in find_wrong(later)}["lists"] == "No list was made for Ann and Bob."
+        assert {one.subject: one.sentence for one in find_wrong(later)}[
+            "lists"
+        ] == "No list has been made for Ann and Bob."
         # Every key that a program may rely on is documented.
         found, about = read_status(settings, now=datetime.now(UTC))
         document = as_document(settings, found, about, find_wrong(found))
@@ -98,11 +103,14 @@ def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..
         with dg.DagsterInstance.ephemeral() as instance:
             home = Household(settings, instance)
             home.must("sync_users")
-            assert "No film or series was read" in read_page(settings, "ann")["no_list_because"]
+            assert read_names(settings) == ["Ann", "Bob", "Cy"]
+            assert "No film or series has been read" in read_page(settings, "ann")["no_list_because"]
             home.must("sync_movies")
             home.must("sync_watch_history", users=home.everyone())
             page = read_page(settings, "Bob")
-            assert page["films"] == [] and page["no_list_because"].startswith("No list was made for Bob yet. Start")
+            assert page["films"] == [] and page["no_list_because"].startswith(
+                "No list has been made for Bob yet. Start"
+            )
             home.must("enrich_metadata")
             home.must("generate_embeddings")
             home.must("generate_recommendations", users=home.everyone())
@@ -122,7 +130,7 @@ def test_a_page_shows_the_list_the_taste_and_what_was_watched(serve: Callable[..
             read_page(settings, "Anm")
 
 
-@pytest.mark.parametrize("command", [["status"], ["show", "ann"]])
+@pytest.mark.parametrize("command", [["status"], ["show", "ann"], ["show"]])
 def test_looking_into_an_empty_home_creates_nothing(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -133,6 +141,33 @@ def test_looking_into_an_empty_home_creates_nothing(
     assert result.exit_code == 1
     assert "Run `aperture demo`" in " ".join(result.output.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_installed_package_looks_where_it_is_told_with_the_settings_from_there(tmp_path: Path):
+    shutil.copytree(
+        PROJECT / "aperture_dagster", tmp_path / "package" / "aperture_dagster",
+        ignore=shutil.ignore_patterns("*.pyc", "*.npz", "*.gz"),
+    )  # fmt: skip
+    account, home, missing = (tmp_path / name for name in ("account", "home", "missing"))
+    account.mkdir()
+    home.mkdir()
+    (home / ".env").write_text("APERTURE_MEDIA_SERVER_URL=http://films.example\n")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("APERTURE_", "DAGSTER_"))}
+    # No terminal needs to know all characters.
+    clean |= {"PYTHONPATH": str(tmp_path / "package"), "HOME": str(account), "PYTHONIOENCODING": "ascii"}
+    clean["XDG_DATA_HOME"] = str(account)
+
+    def output(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-P", "-m", "aperture_dagster.cli.main", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=account, env=clean, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    code, text = output("status", "--home", str(home))
+    assert code == 1 and "http://films.example" in text and "the demo" not in text
+    code, text = output("show", "--home", str(missing))
+    assert code == 1 and "There is nothing in" in text
+    assert not missing.exists() and list(account.iterdir()) == []
 
 
 def test_reading_neither_writes_nor_migrates(settings: Settings, database: Database):

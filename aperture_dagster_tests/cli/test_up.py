@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,20 +14,25 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 
 from aperture_dagster.cli import up as up_module
+from aperture_dagster.cli.common import family_of, require_free_port
 from aperture_dagster.cli.main import main
 from aperture_dagster.cli.parts import Ui
 from aperture_dagster.cli.up import _check_the_rest
+from aperture_dagster.cli.up_files import UpFiles
+from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World
+from aperture_dagster.storage import locks
+from aperture_dagster_tests.conftest import PROJECT
 
 CHECKED = ["home", "media server"]
 
 
 def test_a_refused_key_is_one_warning_with_its_remedy(serve: Callable[..., Any]) -> None:
     with serve(World("a library", [])) as (_, settings):
-        assert [one.what for one in _check_the_rest(settings, CHECKED)] == CHECKED
+        assert {one.what for one in _check_the_rest(settings, CHECKED)} == {"settings", "dagster", *CHECKED}
         wrong = settings.model_copy(update={"media_server_api_key": SecretStr("wrong-key")})
-        home, server = _check_the_rest(wrong, CHECKED)
+        *_, home, server = _check_the_rest(wrong, CHECKED)
     assert home.state == "ok"
     assert server.state == "failed" and "APERTURE_MEDIA_SERVER_API_KEY" in server.message
     assert "wrong-key" not in server.message
@@ -61,3 +68,41 @@ def test_the_settings_say_where_the_ui_listens(tmp_path: Path, monkeypatch: pyte
 )
 def test_the_address_of_the_ui_is_one_that_a_browser_can_open(host: str, address: str) -> None:
     assert Ui(host, 3000, "aperture").address == address
+
+
+def test_a_home_that_is_in_use_is_noticed_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
+    lock = UpFiles.of_home(tmp_path / "home" / "demo").lock
+    lock.parent.mkdir(parents=True)
+    with locks.exclusive(lock):
+        # A world that the stand-ins would refuse.
+        result = CliRunner().invoke(main, ["up", "--demo", "--world", "nowhere", "--port", "0"])
+    assert result.exit_code == 1
+    assert f"already running on {tmp_path / 'home' / 'demo'}" in " ".join(result.output.split())
+    assert list((tmp_path / "home" / "demo").iterdir()) == [lock.parent]
+
+
+@pytest.mark.parametrize("command", ["demo", "up --demo --port 0"])
+def test_a_world_that_does_not_exist_leaves_no_home_behind(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APERTURE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("APERTURE_CONFIG", "/dev/null")
+    done = subprocess.run(
+        [sys.executable, "-m", "aperture_dagster.cli.main", *command.split(), "--world", "nowhere"],
+        capture_output=True, text=True, cwd=PROJECT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "unknown world 'nowhere'" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_that_is_in_use_is_noticed_on_either_kind_of_address(host: str) -> None:
+    with socket.create_server((host, 0), family=family_of(host)) as used:
+        port = used.getsockname()[1]
+        with pytest.raises(OperatorError, match=f"Port {port} on {host} is in use"):
+            require_free_port(host, port, "aperture up")
+    require_free_port(host, port, "aperture up")

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from aperture_dagster.build import all_jobs, build_definitions
+from aperture_dagster.defs.descriptions import often
 from aperture_dagster.defs.jobs import ONE_AT_A_TIME
-from aperture_dagster.defs.wording import often
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings, SettingsError
 from aperture_dagster_tests.conftest import PROJECT

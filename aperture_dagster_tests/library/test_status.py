@@ -84,7 +84,7 @@ def test_the_reason_of_a_failure_and_the_names_of_users_are_in_the_sentences():
     users = [replace(NEW, name=f"u{number}", first_seen_at=NOW - timedelta(days=1)) for number in range(7)]
     job, lists = sorted(find_wrong(replace(WELL, jobs=[failed], users=users)), key=lambda one: one.subject == "lists")
     assert job.sentence == "Jellyfin refused the key. Look."
-    assert lists.sentence == "No list was made for u0, u1, u2, u3, u4 and 2 others."
+    assert lists.sentence == "No list has been made for u0, u1, u2, u3, u4 and 2 others."
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_the_reason_of_a_failure_and_the_names_of_users_are_in_the_sentences():
         ({"gone": True, "takes_part": False}, "no longer on the media server"),
         ({"takes_part": False, "is_disabled": True}, "disabled on the media server"),
         ({"takes_part": False}, "APERTURE_EXCLUDE_USERS"),
-        ({"titles": 0}, "No film or series was read from the media server yet. `aperture up` makes it"),
-        ({}, "No list was made for Ann yet. `aperture up` makes it within minutes"),
+        ({"titles": 0}, "No film or series has been read from the media server yet. `aperture up` makes it"),
+        ({}, "No list has been made for Ann yet. `aperture up` makes it within minutes"),
         ({"up_is_running": False}, "Start `aperture up`"),
         ({"is_demo": True, "up_is_running": False}, "Run `aperture demo`"),
     ],

@@ -74,7 +74,7 @@ def discovery_candidates(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> Iterator[dg.MaterializeResult]:
-    """What each user may like that the library lacks, 50 titles per user and media type, each with the reason, where it
+    """Titles outside the library that each user may like, 50 per user and media type, each with the reason, where it
     streams, and the parts of its score.
 
     Nothing owned, watched, rated, dismissed or requested; nothing above the user's parental limit; only what can be

@@ -30,7 +30,7 @@ from aperture_dagster.storage.versions import content_version
 def household_candidates(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
 ) -> dg.MaterializeResult:
-    """What to add to the library to please most people of the household, one row per title, with whom it would please.
+    """What to add to the library to please as many of the household as possible: one row per title, with their names.
 
     Made from the suggestions of all users who take part, whenever they change.
     """

@@ -30,7 +30,7 @@ def covers_the_library(source: TitleSource) -> dg.AssetChecksDefinition:
     knows_every_id = source.asks_by == "any_known"
     description = f"At most 10 % of the requests to {source.label} failed"
     description += ", and at most 10 % of the titles have no id that it knows" if knows_every_id else ""
-    description += ". What failed is asked again with growing pauses; the page of the asset says what and why."
+    description += ". What failed is retried with growing pauses; the page of the asset says what, and why."
 
     @daily_check(asset=source.table, name="covers_the_library", description=description)
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:

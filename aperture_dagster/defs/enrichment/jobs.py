@@ -27,7 +27,7 @@ def _source_jobs() -> list[Job]:
             f"Ask {' and '.join(source.label for source in sources)} about titles that are due, and merge all sources.",
             (*(source.table for source in sources), "enriched_metadata"),
             cron=sources[0].cron,
-            why="Answers age, and a service allows so many requests a day: each run asks about what is due.",
+            why="Facts age, and services limit the requests of a day: each run asks only about what is due.",
             first_run=True,
             needs=LIBRARY,
             priority=PRIORITY,
@@ -52,7 +52,7 @@ JOBS = (
         "enrich_studio_logos",
         "Download logos for studios that have none yet; set them on the media server if that is turned on.",
         ("studio_logos", "studio_pictures"),
-        why="Automation makes both when a studio is new; start it by hand to try what could not be downloaded.",
+        why="Automation makes both when a studio is new; start it by hand to retry what could not be downloaded.",
         priority=PRIORITY,
     ),
 )

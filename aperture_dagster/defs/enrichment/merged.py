@@ -34,7 +34,7 @@ def enriched_metadata(
     """All that is known about each title in the library, one row per work, merged from the media server, TMDb, OMDb and
     MDBList.
 
-    For every column the sources are asked in a stated order, and each value is stored with its source. Made after each
+    For every column the sources have a fixed order, and each value is stored with its source. Made after each
     of them, and only rows that differ are written.
     """
     plan = merge_plan()

@@ -86,8 +86,8 @@ def _row(backup: Backup) -> dict[str, object]:
 
 @dg.asset_check(
     asset=database_backup,
-    description="The new backup was restored and equals the database. If not, it is kept but not counted on, and no "
-    "older one is deleted: see what is missing in the result.",
+    description="The new backup was restored and equals the database. If not, it is kept but does not count, and no "
+    "older one is deleted; the result says what is missing.",
 )
 def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
     """Warn if the newest backup could not be proven, and say what is missing."""
@@ -100,7 +100,7 @@ def was_proven(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
 @daily_check(
     asset=database_backup,
     description="There is a proven backup from the last two days. If not, look at the last run of database_backup, and "
-    "run `aperture backup`.",
+    "run `aperture backup create`.",
 )
 def is_recent_and_proven(settings: dg.ResourceParam[Settings], clock: dg.ResourceParam[Clock]) -> dg.AssetCheckResult:
     """Warn if the newest proven backup is old, or its file is not what it was."""

@@ -25,7 +25,7 @@ JOBS = (
         "Delete old runs, events, logs and whatever else nothing uses any more.",
         ("housekeeping",),
         cron="30 1 * * *",
-        why="Dagster itself keeps every event for ever.",
+        why="Dagster itself keeps every event forever.",
         in_demo=False,
     ),
 )

@@ -134,8 +134,8 @@ def knows_the_configured_model(
 
 @dg.asset_check(
     asset=ai_pricing,
-    description="The listed price of the configured model is believed. If not, the last one that was stays in use "
-    "until you set APERTURE_EMBEDDER_PRICE.",
+    description="The listed price of the configured model is plausible. If not, the last plausible one stays in "
+    "use until you set APERTURE_EMBEDDER_PRICE.",
 )
 def has_undisputed_prices(
     settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]
@@ -158,7 +158,7 @@ def has_undisputed_prices(
 
 @dg.asset_check(
     asset=ai_pricing,
-    description="The price list was read the last time, unless it is switched off. If not, prices stay as they were.",
+    description="The price list was read in the last attempt, unless it is off. If not, prices stay as they were.",
 )
 def has_read_the_price_list(
     settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]

@@ -24,7 +24,7 @@ def _is_not_empty(asset: dg.AssetsDefinition, name: str, what: str, media_type: 
         asset=asset,
         name="is_not_empty",
         description=f"The catalogue holds {what}, unless the server has no library of them. If not, nothing can be "
-        "recommended: look whether the API key may see all libraries, and at APERTURE_LIBRARIES.",
+        "recommended: check that the API key may see all libraries, and check APERTURE_LIBRARIES.",
     )
     def check(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         with database.transaction() as connection:
@@ -71,7 +71,7 @@ def have_provider_ids(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
 # It looks at all users, so it does not belong to a run that serves one; and it runs when some users failed.
 @daily_check(
     asset=watch_history,
-    description="Every user's history has been read within a day. If not, their lists know nothing of what they "
+    description="Every user's history has been read within a day. If not, their lists ignore what they have "
     "watched since: see the last runs of sync_watch_history.",
 )
 def is_fresh_for_every_user(

@@ -59,11 +59,11 @@ def users(
     database: dg.ResourceParam[Database],
     media_servers: dg.ResourceParam[MediaServers],
 ) -> dg.MaterializeResult:
-    """Who uses the media server and who of them takes part, one row per user ever seen.
+    """The users of the media server, and which of them take part: one row per user ever seen.
 
     Read whole from the media server, within half an hour of a change. A user who is gone is kept, with the date, and
-    comes back as the same record; one who is renamed stays the same person, also for the settings. Whoever takes part
-    has a partition in all assets per user.
+    comes back as the same record; one who is renamed stays the same person, also for the settings. Each user who takes
+    part has a partition in all per-user assets.
     """
     with operator_errors(context, settings), media_servers.open() as server:
         page = server.users()
@@ -159,8 +159,8 @@ def no_user_changed(settings: Settings, clock: Clock) -> str | None:
 
 @dg.asset_check(
     asset=users,
-    description="The settings about users name users of the server, and somebody takes part. A name that fits nobody "
-    "is ignored: correct APERTURE_INCLUDE_USERS, APERTURE_EXCLUDE_USERS or APERTURE_USER_EMAILS.",
+    description="The settings about users name users of the server, and somebody takes part. A name that matches "
+    "nobody is ignored: correct APERTURE_INCLUDE_USERS, APERTURE_EXCLUDE_USERS or APERTURE_USER_EMAILS.",
 )
 def match_the_settings(
     settings: dg.ResourceParam[Settings], database: dg.ResourceParam[Database]

@@ -58,11 +58,11 @@ def household_overview(
     database: dg.ResourceParam[Database],
     clock: dg.ResourceParam[Clock],
 ) -> dg.MaterializeResult:
-    """The whole household on one page, one row per user: what to watch first, the top five with reasons, and what they
-    like by genre; with plays per week and the Top Picks.
+    """The whole household on one page, one row per user: their first film and series, the top five with reasons, and
+    their taste by genre; also plays per week and the Top Picks.
 
     A view of recommendations, taste_profiles, watch_history and top_picks, without a table of its own. Made every night
-    after the lists, and in the day at most once an hour when lists change.
+    after the lists, and during the day when lists change, at most once an hour.
     """
     now = clock.now().astimezone(ZoneInfo(settings.schedule_timezone))
     with operator_errors(context, settings):

@@ -64,7 +64,7 @@ def top_picks_asset(settings: Settings) -> dg.AssetsDefinition:
         list of TMDb or MDBList, or both.
 
         Made every night from the log of plays up to the day's beginning, so a past day comes out the same whenever it
-        is made. A list from outside is that of the day on which it is read; if it cannot be, the last list stays.
+        is made. An external list is that of the day on which it is read; if it cannot be read, the last one stays.
         """
         now = clock.now()
         days = sorted(date.fromisoformat(key) for key in context.partition_keys)

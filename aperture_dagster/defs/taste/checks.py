@@ -42,7 +42,7 @@ def cover_the_library(database: dg.ResourceParam[Database]) -> dg.AssetCheckResu
 # Both look at all users, so they do not belong to a run that serves one; and they run when some users failed.
 @daily_check(
     asset=recommendations,
-    description="Nobody is recommended what they had watched when the list was made. If somebody is, materialize "
+    description="No list holds what its user had watched when it was made. If one does, materialize "
     "recommendations again, and please report it.",
 )
 def hold_nothing_watched(

@@ -50,7 +50,7 @@ def embeddings(
     """A vector for each title in the library, by which similar titles are found: one row per model and work.
 
     Made from the merged text of the title when that is new or has changed, on this machine unless you configure a
-    service. Another model is filled beside the old one, which stays in use until the new one is complete.
+    service. Vectors of a new model are stored beside the old ones, which stay in use until all are there.
     """
     with operator_errors(context, settings):
         embedder = embedders.get()

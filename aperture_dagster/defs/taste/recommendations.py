@@ -63,8 +63,8 @@ def recommendations(
     """What each user should watch next, 50 titles per user and media type, each with the reason and the parts of its
     score.
 
-    Ranked by taste, by what others watched, and by votes. Nothing watched, started or disliked, also not as another
-    copy; only what the user may see. Made every night, and when a taste changes; replaced whole, in one transaction.
+    Ranked by taste, by what others watched, and by votes. Leaves out what the user watched, started or disliked, in any
+    copy, and what they may not see. Made every night, and when a taste changes; replaced whole, in one transaction.
     """
     with operator_errors(context, settings):
         with database.transaction() as connection:

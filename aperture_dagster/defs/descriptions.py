@@ -2,6 +2,7 @@
 
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.settings import Settings
+from aperture_dagster.wording import listed
 
 WEEKDAYS = dict(
     zip("0123456", ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"), strict=True)
@@ -33,17 +34,12 @@ def _also(job: Job) -> str:
         return ""
     if not job.needs:
         return ", and at once on a new home"
-    return f", and on a new home as soon as it can read {_listed(job.needs)}"
+    return f", and on a new home as soon as it can read {listed(job.needs)}"
 
 
 def _why(job: Job, settings: Settings) -> list[str]:
     reason = job.why_off(settings)
     return [part for part in (job.why, f"It is off now. {reason}" if reason else "") if part]
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def often(cron: str) -> str:
