@@ -135,7 +135,7 @@ class Plan:
 
 
 class PartLog:
-    """What a part and its runs print, limited in size: a part that complains without end must not fill the disk."""
+    """What a part and its runs print, limited in size: a part that logs errors without end must not fill the disk."""
 
     def __init__(self, folder: str, name: str) -> None:
         self.path = Path(folder, f"{name.replace(' ', '-')}.log")
@@ -229,7 +229,7 @@ class RunningPart:
         self.group = process_group or self.pid
 
     def ended_with(self, code: int) -> None:
-        """Note the exit code that somebody has waited for."""
+        """Note the exit code, which the supervisor has collected."""
         self.code = code
         if self._process is not None:
             self._process.returncode = code

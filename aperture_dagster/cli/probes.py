@@ -21,7 +21,7 @@ LONGEST_ANSWER = 1_000_000
 
 
 class Interrupted(Exception):
-    """Something more urgent has arrived than the answer."""
+    """A signal arrived before the answer."""
 
 
 class Patience:

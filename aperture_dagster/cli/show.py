@@ -1,4 +1,4 @@
-"""``aperture show``: what one user would want to know about their list, on one screen."""
+"""``aperture show``: one user's list and taste, on one screen."""
 
 from __future__ import annotations
 

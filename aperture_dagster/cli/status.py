@@ -54,7 +54,7 @@ MARKS = {"success": ("✓", "green"), "failure": ("✗", "red"), "canceled": ("-
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is only shown, and not judged."""
+    """Facts that are shown but not judged."""
 
     server: Mapping[str, Any] | None = None
     database: Mapping[str, Any] | None = None

@@ -314,7 +314,7 @@ class Supervisor:
         return 0
 
     def _show_failures(self) -> None:
-        """Show new lines of the log of failures: what a service manager keeps should not need the UI."""
+        """Show new lines of the log of failures: the journal of a service manager should show them without the UI."""
         size, seen = self._size_of_failures(), self._failures_seen
         self._failures_seen = size
         if self.plan.failures is None or size <= seen:
@@ -332,7 +332,7 @@ class Supervisor:
         return Patience(self.plan.limits.answer_seconds if seconds is None else seconds, self._signals)
 
     def _write_state(self) -> None:
-        """Tell other commands what runs; they know better than to believe it when nobody holds the lock."""
+        """Tell other commands what runs; they ignore it when nobody holds the lock."""
         ui, path = self.plan.ui, Path(self.plan.state)
         sockets = [one.part.socket for one in self.parts if one.part.socket is not None]
         state = {

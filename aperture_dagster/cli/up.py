@@ -172,9 +172,9 @@ def _release_databases(settings: Settings) -> None:
 
 
 def _check_the_rest(settings: Settings, what: Sequence[str]) -> list[Finding]:
-    """Let the doctor look at what may be wrong without being a reason not to start, and do not wait for it long.
+    """Let the doctor look for problems that do not prevent the start, for a limited time.
 
-    The media server may be booting as well, and the UI shows more about a key that it refuses than one line.
+    The media server may be booting as well, and the UI says more about a refused key than fits a line.
     """
     found: list[Finding] = []
     hasty = settings.model_copy(update={"http_attempts": 1})
@@ -183,7 +183,7 @@ def _check_the_rest(settings: Settings, what: Sequence[str]) -> list[Finding]:
     looking.join(CHECK_SECONDS)
     if looking.is_alive():
         late = f"{settings.media_server_url} has not answered within {CHECK_SECONDS:.0f} seconds"
-        return [*found, Finding("media server", "warning", f"{late}. Jobs that need it will say more.")]
+        return [*found, Finding("media server", "warning", f"{late}. Jobs that need it will say why.")]
     return found
 
 

@@ -35,7 +35,7 @@ class Job:
         first_run: whether a new installation starts it at once instead of waiting for its hour.
         in_demo: whether the demo, which runs jobs once, runs it.
         needs: assets that must have been materialized before that first run.
-        after: assets that must at least have been tried before it, and not be in the making.
+        after: assets that must have been attempted before it, and must not be in progress.
         quiet: whether it may find nothing new and then record nothing, for up to a day.
         off_if: returns the reason if the job is switched off in the settings, which is all that it looks at; then its
             schedule always skips, and its assets may be of any age.

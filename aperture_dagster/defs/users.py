@@ -155,7 +155,7 @@ class _Run:
     def _record_everybody(self) -> None:
         """Log what the asset's page shows after a run of all users, whose last event would be an arbitrary user's.
 
-        It has no partition, so it is no user's news.
+        It has no partition, so it changes no user's data version.
         """
         lines = [{"user": self._name(key), **one.line} for key, one in self.served.items() if one.line]
         if len(lines) < 2 or set(self.served) != set(self._context.instance.get_dynamic_partitions(USERS)):

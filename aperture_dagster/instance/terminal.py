@@ -59,7 +59,7 @@ class TerminalHandler(logging.Handler):
     """Write to the standard error of the moment: Dagster redirects it while a step runs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, unless nobody needs to see it."""
+        """Write a record, unless it is not worth a line."""
         line = self.format(record)
         if line:
             print(line, file=sys.stderr, flush=True)

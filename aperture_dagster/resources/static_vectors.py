@@ -27,7 +27,7 @@ DIMENSIONS = 320
 # Texts at a time: enough for many words to recur, few enough for some 30 MB.
 BATCH = 256
 CACHED_WORDS = 100_000
-# A longer one is no word.
+# Longer ones are not words.
 LONGEST_WORD = 100
 NAME_WEIGHT = 0.5
 # Ideographs are words by themselves.

@@ -45,11 +45,11 @@ def runs_that_make(
 
 
 def next_attempt(records: Iterable[dg.RunRecord], *, since: datetime, now: datetime, waits: Waits) -> datetime | None:
-    """Return when to try again after runs that did not bring what was wanted; None: at once.
+    """Return when to try again after runs that did not make what was wanted; None means at once.
 
     Args:
         records: the runs, in any order; those that have not ended are ignored.
-        since: runs that began before count as no attempt: the definitions were loaded anew, or nobody waited yet.
+        since: runs that began earlier do not count: the definitions were reloaded since, or nobody waited yet.
         now: the current time.
         waits: how long to wait after the first attempt, the second, and so on.
     """
@@ -61,7 +61,7 @@ def next_attempt(records: Iterable[dg.RunRecord], *, since: datetime, now: datet
     if not attempts:
         return None
     last = max(attempts, key=_ended)
-    # Somebody ended it by hand, and does not want it back in a minute.
+    # Somebody ended it by hand, and does not want it to start again within a minute.
     wait = waits[-1] if last.dagster_run.status == dg.DagsterRunStatus.CANCELED else waits[min(number, len(waits)) - 1]
     due = _ended(last) + wait
     return due if due > now else None

@@ -77,7 +77,7 @@ def why_not_now(
 ) -> str | None:
     """Say what the first run of a job waits for, or None when it can start; runs that anybody started count.
 
-    ``first`` holds all jobs that are started once; what none of them makes is not waited for to be tried.
+    ``first`` holds all jobs that are started once; it waits only for attempts of these.
     """
     missing = _missing(job.assets, instance)
     if runs_that_make(instance, [job.name], missing, UNFINISHED):

@@ -105,8 +105,8 @@ def waiting_for_first_list(
 ) -> tuple[Waiting, list[str]]:
     """Return who waits for a first list, and who takes part, from the ``cursor`` of the last look.
 
-    The partition tells nothing: the sync of users adds it. Who has a list waits no longer, unless they have just come
-    back: that list is from before they left.
+    A partition shows nothing, since the sync of users adds it. Users with a list no longer wait, unless they have just
+    come back: that list is from before they left.
     """
     last = json.loads(cursor) if cursor else None
     if not isinstance(last, dict):
@@ -128,9 +128,9 @@ def plan_first_lists(
 ) -> list[tuple[str, str]]:
     """Return first and last of the ranges of ``partitions`` for which a run is to make first lists now.
 
-    Nobody gets two runs at a time, whichever of the ``jobs`` makes the list. Newcomers share a run. Those whose last
-    attempt failed are apart from them, and from each other by whether their history could be read: a user who fails
-    again keeps the others of the run from their lists.
+    Nobody gets two runs at a time, whichever of the ``jobs`` makes the list. Newcomers share a run. Users whose
+    last attempt failed get runs of their own, one for those whose history could be read and one for the others: a user
+    who fails again keeps the others in the run from their lists.
     """
     unfinished, ended = (runs_that_make(instance, jobs, [LIST], statuses) for statuses in (UNFINISHED, ENDED))
     being_served = {key for record in unfinished for key in partitions_of_run(record.dagster_run, partitions)}
