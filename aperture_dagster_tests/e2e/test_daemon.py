@@ -162,7 +162,7 @@ def test_a_backfill_completes_and_the_sensor_serves_new_users_in_one_run(
                     for name in newcomers:
                         assert len(house.titles_for(name)) >= 30
                 terminal = log.read_text()
-                assert " - recommendations - " in terminal, "messages of assets are on the terminal"
+                assert " recommendations: Done: " in terminal, "messages of assets are on the terminal"
                 assert " - DEBUG - " not in terminal, "debug messages of the engine are not"
                 (run,) = instance.get_runs(dg.RunsFilter(job_name="first_list"))
                 kinds = {entry.dagster_event_type for entry in instance.all_logs(run.run_id) if entry.is_dagster_event}
