@@ -6,7 +6,6 @@ import ast
 import functools
 import os
 import re
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -188,8 +187,8 @@ def test_loading_the_definitions_costs_at_most_six_tenths_of_a_second_over_dagst
         "import aperture_dagster.definitions; c = time.process_time(); print(b - a, c - b)"
     )
     runs = [tuple(map(float, fresh(code).split())) for _ in range(3)]
-    dagster = statistics.median(run[0] for run in runs)
-    ours = statistics.median(run[1] for run in runs)
+    # What else the machine does only adds to it.
+    dagster, ours = (min(run[part] for run in runs) for part in (0, 1))
     # On a slow machine, allow a share of Dagster's own time.
     assert ours <= max(0.6, 0.5 * dagster), f"{ours:.2f} s, dagster {dagster:.2f} s"
 
