@@ -145,7 +145,11 @@ def _lock_home(home: Path) -> int:
 
 def _refuse_if_running(home: Path) -> None:
     """Look at the lock before anything is started or created; raises as :func:`_lock_home`."""
-    if locks.is_held(UpFiles.of_home(home).lock):
+    is_running = False
+    # A folder that cannot be read is refused with a better sentence, once it is known that it is needed.
+    with contextlib.suppress(OSError):
+        is_running = locks.is_held(UpFiles.of_home(home).lock)
+    if is_running:
         raise _already_running(home)
 
 

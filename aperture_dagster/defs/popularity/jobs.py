@@ -26,7 +26,7 @@ JOBS = (
         "refresh_household_overview",
         "Show the whole household on one page: everybody's first titles, plays per week, and tastes.",
         ("household_overview",),
-        cron="45 5 * * *",
+        cron="30 5 * * *",
         why="After the night's lists. Automation renews it within an hour of a change.",
     ),
 )
