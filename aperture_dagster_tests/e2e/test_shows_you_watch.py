@@ -62,9 +62,11 @@ class Watching:
         """Materialize the lists of all users; return the metadata of each with its data version."""
         result = self.home.must("sync_watching_libraries", users=self.home.everyone(), scheduled=True)
         return {
-            one.partition or "": metadata_of(result, "shows_you_watch", one.partition)
+            one.partition: metadata_of(result, "shows_you_watch", one.partition)
             | {"version": (one.tags or {})[VERSION_TAG]}
             for one in materializations(result)
+            # That of everybody, without a partition, sums up the others.
+            if one.partition is not None
         }
 
     def read_again(self) -> None:
