@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from aperture_dagster.cli.parts import LONGEST_LOG, Limits, Part, PartLog, Plan, Ui
@@ -105,6 +107,8 @@ class Supervised:
                 stdout=output,
                 stderr=output,
                 pass_fds=(lock,),
+                # The tests may run in the background of a shell, with it ignored.
+                preexec_fn=None if prefix else lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )
         locks.release(lock)
 
@@ -220,7 +224,9 @@ def test_nohup_keeps_it_running_when_the_terminal_is_closed(start: Start):
 def test_a_service_manager_may_signal_all_processes_at_once(start: Start):
     up = start(server="serves", daemon="")
     for process in processes_of(up.folder):
-        process.terminate()
+        # The first ones may already have ended others.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
     assert up.end()[0] == 0
 
 
