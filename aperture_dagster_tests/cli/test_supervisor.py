@@ -100,6 +100,8 @@ class Supervised:
         assert lock is not None
         os.set_inheritable(lock, True)
         self.output = folder / "terminal"
+        # The tests may run in the background of a shell, where it is ignored.
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [*(prefix or []), *plan(lock).command()],
@@ -107,9 +109,8 @@ class Supervised:
                 stdout=output,
                 stderr=output,
                 pass_fds=(lock,),
-                # The tests may run in the background of a shell, with it ignored.
-                preexec_fn=None if prefix else lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )
+        signal.signal(signal.SIGHUP, before)
         locks.release(lock)
 
     def wait_for(self, *names: str) -> None:
