@@ -74,6 +74,7 @@ class Automation:
         self.materialized(*SOURCES, *PUBLISHED, "enriched_metadata", "embeddings")
         for asset in PER_USER:
             self.materialized(asset, users=EVERYBODY)
+        self.materialized("household_overview")
 
     def tick(self, later: timedelta = timedelta(seconds=30)) -> Requests:
         """What is requested now: assets, each with the partitions."""
