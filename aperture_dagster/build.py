@@ -1,11 +1,12 @@
 """The one place that wires everything. Tests and the demo build the same graph with other parts."""
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
+from aperture_dagster.automation import DAILY_CRON
 from aperture_dagster.defs import (
     discovery,
     enrichment,
@@ -16,11 +17,11 @@ from aperture_dagster.defs import (
     ratings,
     taste,
 )
-from aperture_dagster.defs.descriptions import describe_job
+from aperture_dagster.defs.descriptions import describe_job, often
 from aperture_dagster.defs.gates import blocking_checks, upstream_keys
 from aperture_dagster.defs.groups import Group
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.defs.resources import build_resources
+from aperture_dagster.defs.resources import RESOURCES, build_resources
 from aperture_dagster.defs.schedules import build_schedule
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.sensors import build_sensors
@@ -42,8 +43,8 @@ def build_definitions(
     """
     settings = settings or load_settings()
     clock = resources.get("clock") or Clock()
+    _refuse_unknown_parts(resources)
     parts = build_resources(settings, **resources)
-    _refuse_unknown_parts(resources.keys(), build_resources(settings).keys() if resources else ())
     groups = build_groups(settings)
     assets = [asset for group in groups for asset in group.assets]
     checks = [check for group in groups for check in group.checks]
@@ -63,7 +64,7 @@ def build_definitions(
             dg.define_asset_job(
                 "run_daily_checks",
                 selection=daily,
-                description="Run now the checks that automation runs every day at 08:30, after the night's jobs.",
+                description=f"Run now the checks that automation runs {often(DAILY_CRON)}, after the night's jobs.",
             ),
         ],
         schedules=[
@@ -79,11 +80,11 @@ def build_definitions(
     )
 
 
-def _refuse_unknown_parts(given: Collection[str], known: Collection[str]) -> None:
+def _refuse_unknown_parts(given: Iterable[str]) -> None:
     for name in given:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(known))}."
+        if name not in RESOURCES:
+            nearest = difflib.get_close_matches(name, RESOURCES, 1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(RESOURCES))}."
             raise TypeError(f"build_definitions() has no part {name!r}: {hint}")
 
 

@@ -1,8 +1,9 @@
-"""Words around figures."""
+"""Words around figures and titles."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 # Nouns whose singular is not the plural without its s.
 IRREGULAR = {"series": "series", "libraries": "library", "entries": "entry", "copies": "copy", "people": "person"}
@@ -20,3 +21,13 @@ def listed(names: Sequence[str], *, conjunction: str = "and") -> str:
     """Join names as a sentence does: `a`, `a and b`, `a, b and c`."""
     *others, last = names or [""]
     return f"{', '.join(others)} {conjunction} {last}" if others else last
+
+
+def titled(row: Mapping[str, Any]) -> str:
+    """Name a title with its year, if that is known."""
+    return f"{row['title']} ({row['year']})" if row["year"] else str(row["title"])
+
+
+def shortened(text: str, length: int) -> str:
+    """Cut a text to a number of characters; the last one is then an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"

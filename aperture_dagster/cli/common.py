@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import click
 
+from aperture_dagster.cli.probes import family_of
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.resources.errors import ServiceError
 from aperture_dagster.settings.places import checkout
@@ -81,11 +82,6 @@ def require_writable(home: Path) -> None:
         raise FileError(f"{home} cannot be written ({why}): set APERTURE_HOME to a folder that can.") from None
     if is_new and checkout() is None:
         click.echo(f"Created {home}, which holds everything; APERTURE_HOME chooses another folder.", err=True)
-
-
-def family_of(host: str) -> socket.AddressFamily:
-    """Return the family of an address that a server listens on."""
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def require_free_port(host: str, port: int, command: str) -> None:

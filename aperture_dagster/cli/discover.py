@@ -26,6 +26,7 @@ from aperture_dagster.storage.suggestions import (
 from aperture_dagster.storage.suggestions import (
     dismiss as dismiss_title,
 )
+from aperture_dagster.wording import titled
 
 SHOWN_USERS = 3
 HEADINGS = (("movie", "Films"), ("series", "Series"))
@@ -124,4 +125,4 @@ def _pleased(row: Mapping[str, Any]) -> str:
 
 
 def _title(row: Mapping[str, Any]) -> Text:
-    return Text(f"{row['title']} ({row['year']})" if row["year"] else row["title"])
+    return Text(titled(row))

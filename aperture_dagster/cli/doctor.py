@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import click
 from rich.text import Text
@@ -19,9 +19,9 @@ from aperture_dagster.cli.heartbeats import START, read_parts
 from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.library.people import User, as_listed, participants, users_named
+from aperture_dagster.library.people import User, as_listed, users_named
 from aperture_dagster.library.references import nearest_users
-from aperture_dagster.library.status import LEAST_FREE_BYTES
+from aperture_dagster.library.status import LEAST_FREE_BYTES, State
 from aperture_dagster.publishing.forms import choose_form, form_warning
 from aperture_dagster.publishing.paths import PathMap, is_published, root_problems
 from aperture_dagster.resources.clock import Clock
@@ -50,7 +50,6 @@ from aperture_dagster.wording import listed
 NAMES = 12
 """Columns of the names of what is examined."""
 
-State = Literal["ok", "off", "warning", "failed"]
 MARKS: dict[State, tuple[str, str]] = {
     "ok": ("✓", "green"),
     "off": ("-", "dim"),
@@ -279,9 +278,7 @@ def _seerr(settings: Settings, database: Database, clock: Clock) -> Iterator[Fin
         with service.open(patience_seconds=0) as client:
             version, accounts = client.check()
         with database.transaction() as connection:
-            people = participants(
-                read_users(connection), include=settings.include_users, exclude=settings.exclude_users
-            )
+            people = settings.participants(read_users(connection))
     except ServiceBusy as error:
         yield Finding("Seerr", "ok", str(error).rstrip("."))
         return

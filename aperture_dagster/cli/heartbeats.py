@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from aperture_dagster.cli.probes import Patience, ask_graphql, grpc_server_answers
 from aperture_dagster.cli.up_files import UpFiles, read_state
+from aperture_dagster.library.status import PartState
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage import locks
 
@@ -32,17 +33,6 @@ LOOPS = {
 }
 START = "start `aperture up`"
 
-PartState = Literal["ok", "off", "warning", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class PartStatus:
-    """A part of `aperture up`, its state, and what was found or what to do."""
-
-    name: str
-    state: PartState
-    message: str
-
 
 @dataclass(frozen=True, slots=True)
 class UpStatus:
@@ -59,7 +49,7 @@ class UpStatus:
     is_running: bool
     address: str | None
     started: datetime | None
-    parts: tuple[PartStatus, ...]
+    parts: tuple[PartState, ...]
     schedules_fire: bool
 
 
@@ -69,6 +59,11 @@ class Heartbeat:
 
     timestamp: float
     error: str | None = None
+
+
+def up_is_running(home: Path) -> bool:
+    """Tell whether `aperture up` runs on a home; it may be starting or stopping."""
+    return locks.is_held(UpFiles.of_home(home).lock)
 
 
 def read_parts(settings: Settings, instance: DagsterInstance | None = None) -> UpStatus:
@@ -90,10 +85,9 @@ def read_parts(settings: Settings, instance: DagsterInstance | None = None) -> U
         for kind, beat in instance.get_daemon_heartbeats().items()
     }
     loops, now = instance.get_required_daemon_types(), datetime.now(UTC).timestamp()
-    files = UpFiles.of_home(settings.home_path)
-    if not locks.is_held(files.lock):
+    if not up_is_running(settings.home_path):
         return judge_stopped(settings.home_path, heartbeats, loops, now=now)
-    state = read_state(files.state)
+    state = read_state(UpFiles.of_home(settings.home_path).state)
     answers = {
         "code server": grpc_server_answers(str(state.get("socket", "")), Patience(PROBE_SECONDS)),
         "webserver": _webserver_answers(state),
@@ -111,7 +105,7 @@ def judge_stopped(home: Path, heartbeats: Mapping[str, Heartbeat], loops: Iterab
         message = f"not running on {home}, but a daemon gave a sign of life {now - last:.0f} seconds ago"
     else:
         message = f"not running on {home}, so no schedule or sensor is evaluated: {START}"
-    return UpStatus(False, None, None, (PartStatus("aperture up", "warning", message),), fires)
+    return UpStatus(False, None, None, (PartState("aperture up", "warning", message),), fires)
 
 
 def judge_running(
@@ -138,7 +132,7 @@ def judge_running(
     about = "stopping" if state.get("stopping") else "running" if state.get("ready") else "starting"
     address = state.get("address")
     about += f"; the UI is at {address}" if state.get("ready") else ""
-    mine = PartStatus("aperture up", "ok" if state.get("ready") else "warning", about)
+    mine = PartState("aperture up", "ok" if state.get("ready") else "warning", about)
     return UpStatus(
         is_running=True,
         address=address,
@@ -150,7 +144,7 @@ def judge_running(
 
 def judge_daemon(
     part: Mapping[str, Any], heartbeats: Mapping[str, Heartbeat], loops: Iterable[str], *, now: float
-) -> PartStatus:
+) -> PartState:
     """Judge the daemon by the heartbeats of its loops: one that is silent does nothing, whatever the others do."""
     since = float(part.get("since", 0.0))
     silent, failing = [], []
@@ -164,27 +158,27 @@ def judge_daemon(
     if part.get("state") != "running":
         return _judge(part, None)
     if silent and now - since < STARTING_SECONDS:
-        return PartStatus("daemon", "warning", f"starting; no sign of life yet: {', '.join(silent)}")
+        return PartState("daemon", "warning", f"starting; no sign of life yet: {', '.join(silent)}")
     if silent:
         message = f"no sign of life for more than {LATE_SECONDS / 60:.0f} minutes: {', '.join(silent)}"
-        return PartStatus("daemon", "failed", f"{message}. Stop `aperture up`, and start it again")
+        return PartState("daemon", "failed", f"{message}. Stop `aperture up`, and start it again")
     if failing:
-        return PartStatus("daemon", "warning", f"alive, with errors in the last minutes: {'; '.join(failing)}")
+        return PartState("daemon", "warning", f"alive, with errors in the last minutes: {'; '.join(failing)}")
     last = max((beat.timestamp for beat in heartbeats.values()), default=now)
-    return PartStatus(
+    return PartState(
         "daemon", "ok", f"all loops alive, the last sign {max(0, now - last):.0f} seconds ago{_past(part)}"
     )
 
 
-def _judge(part: Mapping[str, Any], answers: bool | None) -> PartStatus:
+def _judge(part: Mapping[str, Any], answers: bool | None) -> PartState:
     name = str(part.get("name", "daemon"))
     if part.get("state") == "waiting":
-        return PartStatus(name, "failed", f"ended ({part.get('ending')}), and is about to be restarted")
+        return PartState(name, "failed", f"ended ({part.get('ending')}), and is about to be restarted")
     if part.get("state") != "running":
-        return PartStatus(name, "warning", "starting")
+        return PartState(name, "warning", "starting")
     if answers is False:
-        return PartStatus(name, "failed", "does not answer; it is restarted if that goes on for minutes")
-    return PartStatus(name, "ok", f"{'alive' if answers is None else 'answers'}{_past(part)}")
+        return PartState(name, "failed", "does not answer; it is restarted if that goes on for minutes")
+    return PartState(name, "ok", f"{'alive' if answers is None else 'answers'}{_past(part)}")
 
 
 def _past(part: Mapping[str, Any]) -> str:

@@ -47,6 +47,11 @@ class Patience:
             raise TimeoutError
 
 
+def family_of(host: str) -> socket.AddressFamily:
+    """Return the family of an address that a server listens on."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def grpc_server_answers(path: str, patience: Patience) -> bool:
     """Tell whether a gRPC server on a Unix socket answers a health check, which one of its threads has to do.
 
@@ -84,10 +89,9 @@ def ask_graphql(host: str, port: int, query: str, patience: Patience) -> dict[st
         f"POST /graphql HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     received = b""
     try:
-        with _connected(family, (host, port), patience) as connection:
+        with _connected(family_of(host), (host, port), patience) as connection:
             _send(connection, head.encode() + body, patience)
             while len(received) < LONGEST_ANSWER:
                 patience.wait(connection)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.references import FoundTitle, find_title, find_user
-from aperture_dagster.library.people import User, participants
+from aperture_dagster.library.people import User
 from aperture_dagster.library.ratings import HIGHEST, LOWEST
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -66,7 +66,7 @@ def _trakt_news(settings: Settings, database: Database, clock: Clock, user: User
     if account is None:
         return f"{user.name} is not connected to Trakt; it stays here."
     with database.transaction() as connection:
-        people = participants(read_users(connection), include=settings.include_users, exclude=settings.exclude_users)
+        people = settings.participants(read_users(connection))
     if user.user_id not in {one.user_id for one in people}:
         why = (
             "is no longer on the media server"

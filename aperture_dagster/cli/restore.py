@@ -13,7 +13,6 @@ from rich.text import Text
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.library.people import participants
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
@@ -106,7 +105,7 @@ def add_users(instance: DagsterInstance, settings: Settings) -> list[str]:
 
     with Database(settings).transaction() as connection:
         stored = read_users(connection)
-    wanted = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
+    wanted = settings.participants(stored)
     known = set(instance.get_dynamic_partitions(USERS))
     missing = [user.partition_key for user in wanted if user.partition_key not in known]
     if missing:

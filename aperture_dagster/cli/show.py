@@ -13,26 +13,25 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
+from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.cli.references import find_user
-from aperture_dagster.cli.summary import next_episode, noun, print_titles, progress_in, titled
+from aperture_dagster.cli.summary import next_episode, noun, print_titles, progress_in
 from aperture_dagster.cli.terminal import Terminal, pad
-from aperture_dagster.cli.up_files import UpFiles
 from aperture_dagster.errors import OperatorError
-from aperture_dagster.library.people import User, participants
+from aperture_dagster.library.people import User
 from aperture_dagster.library.status import why_no_list
 from aperture_dagster.library.watching import episode_label
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage import locks
 from aperture_dagster.storage.catalogue import catalogue_size
 from aperture_dagster.storage.lists import reason, recommendation_table
 from aperture_dagster.storage.overview import recently_watched, taste_of
 from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.read_only import NothingYet, read_only
 from aperture_dagster.storage.watching import shows_table
+from aperture_dagster.wording import titled
 
 SHOWN_GENRES, SHOWN_WATCHED, SHOWN_SERIES, BAR = 4, 4, 4, 20
-HEADINGS = (("movie", "Films"), ("series", "Series"))
 
 
 @click.command()
@@ -86,9 +85,7 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
     try:
         with read_only(settings) as connection:
             user = find_user(connection, name)
-            taking_part = participants(
-                read_users(connection), include=settings.include_users, exclude=settings.exclude_users
-            )
+            taking_part = settings.participants(read_users(connection))
             listed = recommendation_table(connection, user.user_id)
             tastes = taste_of(connection, user.user_id)
             watched = recently_watched(connection, user.user_id, count=count)
@@ -105,7 +102,7 @@ def read_page(settings: Settings, name: str, *, count: int = 10) -> dict[str, An
         "no_list_because": None if listed else _why_no_list(settings, user, size, takes_part=takes_part),
         "films": _entries(listed, "movie", count),
         "series": _entries(listed, "series", count),
-        "taste": {_plural(row): _taste(row) for row in tastes},
+        "taste": {noun(row, plural=True): _taste(row) for row in tastes},
         "recently_watched": [
             {key: row[key] for key in ("media_type", "title", "year")}
             | {"episode": episode_label(row["season"], row["number"]), "played_at": row["played_at"]}
@@ -135,7 +132,7 @@ def _why_no_list(settings: Settings, user: User, size: Mapping[str, int], *, tak
         takes_part=takes_part,
         titles=size["movies"] + size["series"],
         is_demo=settings.media_server_url is None,
-        up_is_running=locks.is_held(UpFiles.of_home(settings.home_path).lock),
+        up_is_running=up_is_running(settings.home_path),
     )
 
 
@@ -146,10 +143,6 @@ def _entries(rows: Sequence[Mapping[str, Any]], media_type: str, count: int) -> 
         for row in rows
         if row["media_type"] == media_type
     ][:count]
-
-
-def _plural(row: Mapping[str, Any]) -> str:
-    return noun(row, plural=True)
 
 
 def _taste(row: Mapping[str, Any]) -> dict[str, Any]:

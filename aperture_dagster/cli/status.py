@@ -19,16 +19,13 @@ from rich.text import Text
 
 from aperture_dagster.cli.common import operator_errors
 from aperture_dagster.cli.demo import home_option, settings_of_home
-from aperture_dagster.cli.heartbeats import read_parts
+from aperture_dagster.cli.heartbeats import read_parts, up_is_running
 from aperture_dagster.cli.show import how_to_begin
 from aperture_dagster.cli.terminal import Terminal
-from aperture_dagster.cli.up_files import UpFiles
-from aperture_dagster.library.people import participants
-from aperture_dagster.library.status import CheckState, JobState, PartState, Status, UserState, Wrong, find_wrong
+from aperture_dagster.library.status import CheckState, JobState, Status, UserState, Wrong, find_wrong
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.redaction import redact
 from aperture_dagster.settings import Settings
-from aperture_dagster.storage import locks
 from aperture_dagster.storage.backup.manifest import Backup, read_backups
 from aperture_dagster.storage.backup.places import backup_folder
 from aperture_dagster.storage.backup.retention import why_overdue
@@ -89,14 +86,14 @@ def read_status(settings: Settings, *, now: datetime) -> tuple[Status, About]:
     state: dict[str, Any] = {
         "at": now,
         "is_demo": settings.media_server_url is None,
-        "up_is_running": locks.is_held(UpFiles.of_home(settings.home_path).lock),
+        "up_is_running": up_is_running(settings.home_path),
         "free_bytes": shutil.disk_usage(existing).free,
     }
     about: dict[str, Any] = {}
     try:
         with read_only(settings) as connection:
             people = read_users(connection)
-            taking_part = participants(people, include=settings.include_users, exclude=settings.exclude_users)
+            taking_part = settings.participants(people)
             keys = {user.user_id for user in taking_part}
             state["users"] = [
                 UserState(
@@ -152,7 +149,7 @@ def _read_instance(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
                     CheckState(one.subject, bool(one.delay), one.sentence or "It failed.") for one in looked.wrong
                 ],
                 "out_of_date": [one.subject for one in late.wrong] if late is not None else [],
-                "parts": [PartState(one.name, one.state, one.message) for one in up.parts] if up.is_running else [],
+                "parts": up.parts if up.is_running else (),
             },
             {"checks_passed": len(looked.well), "ui": up.address},
         )
@@ -161,7 +158,7 @@ def _read_instance(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
 def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean: Any) -> JobState:
     import dagster as dg
 
-    from aperture_dagster.instance.runs import ENDED
+    from aperture_dagster.instance.runs import ENDED, ended_at
     from aperture_dagster.sensors.problems import look_at_runs
 
     is_on = job.why_off(settings) is None
@@ -176,8 +173,7 @@ def _job_state(instance: dg.DagsterInstance, job: Job, settings: Settings, clean
         seen = look_at_runs(instance, [ended], [], clean=clean).wrong
         # A failed check is reported by itself.
         reasons = tuple(dict.fromkeys(one.sentence for one in seen))
-    ended_at = datetime.fromtimestamp(ended.end_time, UTC) if ended.end_time else ended.update_timestamp
-    return JobState(job.name, is_on, outcome, ended_at, reasons, is_running)
+    return JobState(job.name, is_on, outcome, ended_at(ended), reasons, is_running)
 
 
 def as_document(settings: Settings, found: Status, about: About, wrong: Sequence[Wrong]) -> dict[str, Any]:

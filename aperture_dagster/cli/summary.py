@@ -23,7 +23,7 @@ from aperture_dagster.storage.people import read_users
 from aperture_dagster.storage.published import published_summary
 from aperture_dagster.storage.suggestions import candidate_table, why_suggested
 from aperture_dagster.storage.watching import shows_table
-from aperture_dagster.wording import counted, listed
+from aperture_dagster.wording import counted, listed, titled
 
 SHOWN_USERS, SHOWN_FILMS, SHOWN_SERIES, SHOWN_WATCHED, SHOWN_OUTSIDE = 3, 7, 3, 3, 2
 PARTS = ("; ", ", ", " and ")
@@ -206,11 +206,6 @@ def print_titles(rows: Sequence[tuple[str, str, str]], console: Terminal) -> Non
 
 def _of_type(rows: list[dict[str, Any]], media_type: str) -> list[dict[str, Any]]:
     return [row for row in rows if row["media_type"] == media_type]
-
-
-def titled(row: Mapping[str, Any]) -> str:
-    """Name a title with its year."""
-    return f"{row['title']} ({row['year']})" if row["year"] else row["title"]
 
 
 def noun(row: Mapping[str, Any], *, plural: bool = False) -> str:

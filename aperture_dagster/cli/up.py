@@ -15,7 +15,6 @@ import click
 
 from aperture_dagster.cli.common import (
     Server,
-    family_of,
     operator_errors,
     require_free_port,
     require_writable,
@@ -31,10 +30,13 @@ from aperture_dagster.cli.demo import (
     warn_of_ignored_database,
 )
 from aperture_dagster.cli.doctor import Finding, examine
+from aperture_dagster.cli.heartbeats import up_is_running
 from aperture_dagster.cli.parts import AWAITED, Part, Plan, Ui
+from aperture_dagster.cli.probes import family_of
 from aperture_dagster.cli.up_files import UpFiles
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.instance.home import use_dagster_home
+from aperture_dagster.instance.runs import LOCATION
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.places import checkout
@@ -43,9 +45,6 @@ from aperture_dagster.storage.cluster import short_path
 from aperture_dagster.storage.connection import close_engine, product_database_url
 from aperture_dagster.storage.embedded import release_embedded_server
 from aperture_dagster.storage.files import write_file
-
-LOCATION = "aperture"
-"""Name of the code location, as in ``workspace.yaml``: Dagster keeps the state of sensors and schedules by it."""
 
 LOOPS = {
     # Looks for runs that crashed, to restart them, and writes down that it has looked.
@@ -148,7 +147,7 @@ def _refuse_if_running(home: Path) -> None:
     is_running = False
     # A folder that cannot be read is refused with a better sentence, once it is known that it is needed.
     with contextlib.suppress(OSError):
-        is_running = locks.is_held(UpFiles.of_home(home).lock)
+        is_running = up_is_running(home)
     if is_running:
         raise _already_running(home)
 

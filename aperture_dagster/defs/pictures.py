@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from urllib.parse import quote
 
+from aperture_dagster.wording import shortened
+
 INK, BAR = "#7a8094", "#7166e8"
 WIDTH = 440
 ROW = 20
 LABEL = 160
 PANEL = (210, 18)
 COLUMNS = 3
+LONGEST_GENRE = 14
 
 Shares = Mapping[str, float]
 
@@ -76,7 +79,7 @@ def genre_panels(people: Mapping[str, Shares], *, title: str, rows: int = 5) -> 
         texts.append((left, above + 16, f"▸ {name}"))
         lengths = _lengths([share for _, share in top], width - 130, most=most)
         for row, ((genre, share), length) in enumerate(zip(top, lengths, strict=True), start=1):
-            texts.append((left, above + 14 + line * row, f"{_short(genre)} {share:.0%}"))
+            texts.append((left, above + 14 + line * row, f"{shortened(genre, LONGEST_GENRE)} {share:.0%}"))
             bars.append((left + 130, above + 4 + line * row, length, 11))
     across = min(len(panels), COLUMNS)
     down = -(-len(panels) // COLUMNS)
@@ -89,13 +92,17 @@ def weeks_until(day: date, weeks: int) -> list[date]:
     return [monday - timedelta(weeks=back) for back in reversed(range(weeks))]
 
 
+def alternative_text(title: str) -> str:
+    """Return a title without what would end, or be read as Markdown in, the alternative text of an image."""
+    return "".join(one for one in title if one not in "[]\\`\n")
+
+
 def image(svg: str, title: str) -> str:
     """Return Markdown that shows an SVG document."""
-    alternative = "".join(one for one in title if one not in "[]\\`\n")
-    return f"![{alternative}](<data:image/svg+xml,{quote(svg, safe=_KEPT)}>)"
+    return f"![{alternative_text(title)}](<data:image/svg+xml,{quote(svg, safe=_KEPT)}>)"
 
 
-# Spaces, quotes and slashes may stand in an address between angle brackets, which keeps pictures short.
+# An address in angle brackets may contain spaces, quotes and slashes; unescaped, they keep it short.
 _KEPT = " '=:/;,.()!*+-"
 
 
@@ -129,7 +136,3 @@ def _lengths(values: Sequence[float], longest: int, *, most: float | None = None
     """Scale values to pixels, the largest (or ``most``) to ``longest``; a value above 0 has at least one pixel."""
     most = max(values) if most is None else most
     return [max(round(longest * value / most), 1) if value > 0 else 0 for value in values]
-
-
-def _short(name: str, length: int = 14) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"

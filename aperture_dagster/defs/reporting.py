@@ -9,6 +9,7 @@ import dagster as dg
 
 from aperture_dagster.automation import FROM_AUTOMATION
 from aperture_dagster.defs.failures import LONGEST_REASON
+from aperture_dagster.defs.pictures import alternative_text
 from aperture_dagster.settings import Settings
 from aperture_dagster.wording import counted
 
@@ -67,18 +68,12 @@ def poster_row(settings: Settings, titles: Iterable[tuple[str, str | None]]) -> 
     for title, server_item_id in titles:
         if server_item_id is None or posters.count("![") == POSTERS:
             continue
-        alternative = "".join(one for one in title if one not in "[]\\`")
         address = f"{settings.media_server_url}/Items/{server_item_id}/Images/Primary?maxHeight={POSTER_HEIGHT}"
-        poster = f"![{alternative}]({address}) "
+        poster = f"![{alternative_text(title)}]({address}) "
         if len(posters) + len(poster) >= LONGEST_INLINE:
             break
         posters += poster
     return posters.rstrip()
-
-
-def titled(row: Mapping[str, Any]) -> str:
-    """Return a title with its year, if that is known."""
-    return f"{row['title']} ({row['year']})" if row["year"] else str(row["title"])
 
 
 def score_table(rows: Sequence[Mapping[str, Any]], parts: Iterable[str]) -> dg.MetadataValue:

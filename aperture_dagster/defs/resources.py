@@ -6,6 +6,7 @@ only whether it is set is shown.
 """
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -174,34 +175,45 @@ class EmbeddersResource(_Documented, dg.ConfigurableResource[Embedders]):
         return self.of_this_process if configured == self.settings else Embedders(configured)
 
 
+RESOURCES: Mapping[str, type[dg.ConfigurableResource]] = {
+    "settings": SettingsResource,
+    "database": DatabaseResource,
+    "clock": ClockResource,
+    "media_servers": MediaServersResource,
+    "services": ServicesResource,
+    "trakt": TraktResource,
+    "embedders": EmbeddersResource,
+}
+"""All resources by name; those that others use come first."""
+
+KEYS = {
+    "media_servers": ("media_server_api_key", "media_server_ca_file", "media_server_headers"),
+    "services": ("tmdb_api_key", "omdb_api_key", "mdblist_api_key", "seerr_api_key"),
+    "trakt": ("trakt_client_id", "trakt_client_secret", "secret_key"),
+    "embedders": ("embedder_api_key",),
+}
+"""The settings of which a resource shows only whether they are set."""
+
+
 def build_resources(settings: Settings, **parts: Any) -> dict[str, Any]:
     """Build all resources; ``parts`` replaces some by name, also where others use them."""
-    made: dict[str, Any] = dict(parts)
-    made.setdefault(
-        "settings",
-        SettingsResource(
-            changed=changed_settings(settings),
-            home=str(settings.home_path),
-            values=settings,
-        ),
-    )
-    made.setdefault("database", DatabaseResource(server=database_server(settings), settings=made["settings"]))
-    made.setdefault("clock", ClockResource(timezone=settings.schedule_timezone))
-    common: dict[str, Any] = {name: made[name] for name in ("settings", "database", "clock")}
-    common["of_this_process"] = Embedders(settings)
-    media_server_keys = _keys(settings, "media_server_api_key", "media_server_ca_file", "media_server_headers")
-    service_keys = _keys(settings, "tmdb_api_key", "omdb_api_key", "mdblist_api_key", "seerr_api_key")
-    trakt_keys = _keys(settings, "trakt_client_id", "trakt_client_secret", "secret_key")
-    for name, kind, keys in (
-        ("media_servers", MediaServersResource, media_server_keys),
-        ("services", ServicesResource, service_keys),
-        ("trakt", TraktResource, trakt_keys),
-        ("embedders", EmbeddersResource, _keys(settings, "embedder_api_key")),
-    ):
-        if name not in made:
-            used = {part: one for part, one in common.items() if part in kind.model_fields}
-            values = {field: getattr(settings, field) for field in _applied(kind)}
-            made[name] = kind(**values, **used, credentials=keys)
+    shown: dict[str, dict[str, Any]] = {
+        "settings": {"changed": changed_settings(settings), "home": str(settings.home_path), "values": settings},
+        "database": {"server": database_server(settings)},
+        "clock": {"timezone": settings.schedule_timezone},
+    }
+    made: dict[str, Any] = {}
+    for name, kind in RESOURCES.items():
+        if name in parts:
+            made[name] = parts[name]
+            continue
+        used = {part: one for part, one in made.items() if part in kind.model_fields}
+        if name == "embedders":
+            used["of_this_process"] = Embedders(settings)
+        values = {field: getattr(settings, field) for field in _applied(kind)} | shown.get(name, {})
+        if name in KEYS:
+            values["credentials"] = _keys(settings, *KEYS[name])
+        made[name] = kind(**values, **used)
     return made
 
 

@@ -1,6 +1,7 @@
 """Status and partitions of runs, from their records alone."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -13,9 +14,15 @@ UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 # then queues it.
 UNDER_WAY = [status for status in UNFINISHED if status != dg.DagsterRunStatus.NOT_STARTED]
 SCHEDULE_TAG = "dagster/schedule_name"
-# By this tag the UI finds the runs of a job; Dagster adds it to those that it launches itself. The code location is
-# named in workspace.yaml and in `aperture up`.
-REPOSITORY_TAG, REPOSITORY = ".dagster/repository", "__repository__@aperture"
+LOCATION = "aperture"
+"""Name of the code location, as in ``workspace.yaml``: Dagster keeps the state of sensors and schedules by it."""
+# By this tag the UI finds the runs of a job; Dagster adds it to those that it launches itself.
+REPOSITORY_TAG, REPOSITORY = ".dagster/repository", f"__repository__@{LOCATION}"
+
+
+def ended_at(record: dg.RunRecord) -> datetime:
+    """Return when a run ended, or when its record last changed if that was not noted."""
+    return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp
 
 
 def partitions_of_run(run: dg.DagsterRun, partitions: Sequence[str]) -> set[str]:

@@ -141,7 +141,7 @@ class ApertureDagsterStorage(ConfiguredBySettings, DagsterPostgresStorage):
 
     def __init__(self, url: str, settings: Settings, inst_data: Any = None) -> None:
         engine = shared_engine(url, settings)
-        # Asked once here: each part would ask again, and Dagster creates the parts anew for every tick of a sensor.
+        # Checked here, once: otherwise each part would check, and Dagster creates new parts for every tick of a sensor.
         create = not TABLES.issubset(inspect(engine).get_table_names())
         super().__init__(postgres_url=url, should_autocreate_tables=create, inst_data=inst_data)
         self._run_storage = LockedRunStorage(url, settings, engine)

@@ -16,6 +16,7 @@ NAMED_USERS = 5
 
 NO_TITLES = "No film or series has been read from the media server yet."
 Outcome = Literal["success", "failure", "canceled"]
+State = Literal["ok", "off", "warning", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,10 @@ class CheckState:
 
 @dataclass(frozen=True, slots=True)
 class PartState:
-    """A part of ``aperture up``: ``state`` is ok, off, warning or failed."""
+    """A part of ``aperture up``, its state, and what was found or what to do."""
 
     name: str
-    state: str
+    state: State
     message: str
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from aperture_dagster.instance.runs import ENDED
+from aperture_dagster.instance.runs import ENDED, ended_at
 
 # Dagster's name of the job in which automation, and a click on an asset, materialize.
 ASSET_JOB = "__ASSET_JOB"
@@ -56,21 +56,17 @@ def next_attempt(records: Iterable[dg.RunRecord], *, since: datetime, now: datet
     ended = [record for record in records if record.dagster_run.status in ENDED]
     attempts = [record for record in ended if _began(record) >= since]
     number = len(attempts)
-    if sum(_ended(record) > now - timedelta(hours=1) for record in ended) >= MOST_AN_HOUR:
+    if sum(ended_at(record) > now - timedelta(hours=1) for record in ended) >= MOST_AN_HOUR:
         attempts, number = ended, len(waits)
     if not attempts:
         return None
-    last = max(attempts, key=_ended)
+    last = max(attempts, key=ended_at)
     # Somebody ended it by hand, and does not want it to start again within a minute.
     wait = waits[-1] if last.dagster_run.status == dg.DagsterRunStatus.CANCELED else waits[min(number, len(waits)) - 1]
-    due = _ended(last) + wait
+    due = ended_at(last) + wait
     return due if due > now else None
 
 
 def _began(record: dg.RunRecord) -> datetime:
     # By this machine's clock, if it got as far as starting; the time of creation is by the database's.
     return datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp
-
-
-def _ended(record: dg.RunRecord) -> datetime:
-    return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp

@@ -10,7 +10,7 @@ import dagster as dg
 
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.instance.runs import ENDED, UNFINISHED, partitions_of_run
-from aperture_dagster.library.people import participants, partition_changes
+from aperture_dagster.library.people import partition_changes
 from aperture_dagster.partitions import USERS, range_tags, users_partitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -60,7 +60,7 @@ def build_users_sensor(
             library_is_ready = active_model(connection) is not None
         if not stored:
             return dg.SkipReason("No users are known yet: run sync_users.")
-        taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
+        taking_part = settings.participants(stored)
         wanted = [user.partition_key for user in taking_part]
         instance, now = context.instance, clock.now()
         existing = instance.get_dynamic_partitions(USERS)

@@ -9,7 +9,7 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import failure_cause, failure_reason
 from aperture_dagster.defs.jobs import Job
-from aperture_dagster.instance.runs import partitions_of_run
+from aperture_dagster.instance.runs import ended_at, partitions_of_run
 from aperture_dagster.library.alerts import AT_ONCE, Problem, Recovery, Sighting, shorten
 from aperture_dagster.partitions import USERS, users_partitions
 from aperture_dagster.settings import Settings
@@ -67,7 +67,7 @@ def ended_runs(instance: dg.DagsterInstance, cursor: Cursor) -> tuple[list[dg.Ru
             ascending=True,
         )
         # Other things than its end can update a run, such as a tag.
-        recent = [record for record in records if _end_of(record) > since]
+        recent = [record for record in records if ended_at(record) > since]
         news = [record for record in recent if record.dagster_run.run_id not in cursor.read]
         if news:
             break
@@ -75,9 +75,9 @@ def ended_runs(instance: dg.DagsterInstance, cursor: Cursor) -> tuple[list[dg.Ru
             return [], cursor
         # All of them are known: without a longer look, those behind them would never be read.
         limit *= 2
-    until = max(cursor.until, *map(_end_of, news))
-    read = {record.dagster_run.run_id for record in recent if _end_of(record) > until - OVERLAP}
-    return sorted(news, key=_end_of), Cursor(until, frozenset(read))
+    until = max(cursor.until, *map(ended_at, news))
+    read = {record.dagster_run.run_id for record in recent if ended_at(record) > until - OVERLAP}
+    return sorted(news, key=ended_at), Cursor(until, frozenset(read))
 
 
 def look_at_runs(
@@ -92,7 +92,7 @@ def look_at_runs(
     # By subject: the last run that failed.
     failed = {one.subject: one.page.removeprefix("runs/") for one in problems if one.category == "run"}
     for record in runs:
-        run, ended = record.dagster_run, _end_of(record)
+        run, ended = record.dagster_run, ended_at(record)
         is_failure = run.status == dg.DagsterRunStatus.FAILURE
         if not is_failure and not failed:
             continue
@@ -234,7 +234,3 @@ def _makes_good(instance: dg.DagsterInstance, run: dg.DagsterRun, failed_id: str
     # Perhaps only some of them failed, and those have been served since.
     statuses = instance.get_status_by_partition(asset, sorted(concerned), users_partitions) or {}
     return not any(status is not None and status.value == "FAILED" for status in statuses.values())
-
-
-def _end_of(record: dg.RunRecord) -> datetime:
-    return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp

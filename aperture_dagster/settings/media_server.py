@@ -1,10 +1,12 @@
 """Settings of the media server, and which of its libraries and users take part."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
+from aperture_dagster.library.people import User, participants
 from aperture_dagster.settings.types import Names, OptionalAddress, Secret, SecretHeaders, SettingsGroup, Share, Texts
 
 
@@ -49,3 +51,7 @@ class MediaServerSettings(SettingsGroup):
     """Progress from which a title counts as started."""
     history_full_sync_hours: NonNegativeFloat = 24
     """Hours after which a user's whole history is compared, not only what is new."""
+
+    def participants(self, users: Iterable[User]) -> list[User]:
+        """Return the users who take part."""
+        return participants(users, include=self.include_users, exclude=self.exclude_users)

@@ -10,13 +10,13 @@ from aperture_dagster.storage.queries import read_rows, read_value
 
 
 def household_rows(connection: Connection) -> list[dict[str, Any]]:
-    """Return each present user with the lengths and the date of their lists, and when their history was last read."""
+    """Return each present user with the lengths and the date of their lists."""
     statement = """
-        SELECT u.user_id, u.name, u.first_seen_at, h.synced_at AS history_read_at,
+        SELECT u.user_id, u.name, u.first_seen_at,
         count(r.rank) FILTER (WHERE r.media_type = 'movie') AS films,
         count(r.rank) FILTER (WHERE r.media_type = 'series') AS series, max(r.generated_at) AS listed_at
-        FROM present_users u LEFT JOIN recommendations r USING (user_id) LEFT JOIN history_syncs h USING (user_id)
-        GROUP BY u.user_id, u.name, u.first_seen_at, h.synced_at ORDER BY u.name"""
+        FROM present_users u LEFT JOIN recommendations r USING (user_id)
+        GROUP BY u.user_id, u.name, u.first_seen_at ORDER BY u.name"""
     return read_rows(connection, statement)
 
 

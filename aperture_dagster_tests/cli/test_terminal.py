@@ -1,6 +1,6 @@
 """What the demo shows in terminals of several widths, and in a pipe.
 
-The pictures are in ``snapshots/``; ``python -m aperture_dagster_tests.cli.test_terminal`` makes them anew.
+The expected screens are in ``snapshots/``; ``python -m aperture_dagster_tests.cli.test_terminal`` rewrites them.
 """
 
 import io

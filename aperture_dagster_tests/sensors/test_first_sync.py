@@ -27,7 +27,7 @@ class Installation:
         self.restart()
 
     def restart(self, at: datetime | None = None) -> None:
-        """The program starts anew, as after a change of the settings."""
+        """Restart the program, as after a change of the settings."""
         self.definitions = build_definitions(self.settings, clock=Clock((lambda: at) if at is not None else None))
 
     def has(self, *assets: str) -> None:

@@ -41,7 +41,7 @@ class Home:
         self.restart()
 
     def restart(self) -> None:
-        """The program starts anew, as after a change of the settings."""
+        """Restart the program, as after a change of the settings."""
         self.clock = Clock(lambda: datetime.now(UTC) + self.later)
         self.definitions = build_definitions(self.settings, clock=self.clock)
 

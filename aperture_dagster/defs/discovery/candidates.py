@@ -14,7 +14,7 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
-from aperture_dagster.defs.reporting import is_brief, markdown_table, titled
+from aperture_dagster.defs.reporting import is_brief, markdown_table
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
@@ -48,6 +48,7 @@ from aperture_dagster.storage.suggestions import (
 )
 from aperture_dagster.storage.vectors import read_vectors
 from aperture_dagster.storage.versions import content_version
+from aperture_dagster.wording import titled
 
 if TYPE_CHECKING:
     from aperture_dagster.ranking.discovery import DiscoveryModel

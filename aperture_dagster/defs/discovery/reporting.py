@@ -5,9 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table, titled
+from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.suggestions import where_to_stream, why_suggested
+from aperture_dagster.wording import shortened, titled
 
 SHOWN = 4
 POSTER = "w92"
@@ -43,7 +44,7 @@ def household_lists(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> di
                 {
                     "rank": row["rank"],
                     "poster": poster(settings, row["poster_path"]),
-                    "title": titled({**row, "title": _short(row["title"])}),
+                    "title": titled({**row, "title": shortened(row["title"], LONGEST_TITLE)}),
                     "would please": ", ".join(row["users"][:3]) + (" …" if len(row["users"]) > 3 else ""),
                     "stream": where_to_stream(row["providers"]),
                 }
@@ -62,11 +63,7 @@ def _described(settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "rank": row["rank"],
         "poster": poster(settings, row["poster_path"]),
-        "title": titled({**row, "title": _short(row["title"])}),
+        "title": titled({**row, "title": shortened(row["title"], LONGEST_TITLE)}),
         "why": why_suggested(row),
         "stream": where_to_stream(row["providers"]),
     }
-
-
-def _short(title: str) -> str:
-    return title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…"

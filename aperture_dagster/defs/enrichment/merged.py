@@ -8,13 +8,14 @@ from aperture_dagster.automation import on_upstream_change
 from aperture_dagster.defs.enrichment.sources import GROUP, SOURCE_ASSETS
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series
-from aperture_dagster.defs.reporting import is_brief, markdown_table, materialized, titled
+from aperture_dagster.defs.reporting import is_brief, markdown_table, materialized
 from aperture_dagster.library.merge import SERVER, MergePlan
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.sources import SOURCES, merge_plan
 from aperture_dagster.storage.enrichment import count_values, coverage, enriched_sample, write_enriched
 from aperture_dagster.storage.versions import change_version
+from aperture_dagster.wording import titled
 
 # Headings that are as narrow as the figures below them.
 SCORES = {"TMDb": "vote_average", "IMDb": "imdb_rating", "RT": "rotten_tomatoes", "MDB": "mdblist_score"}

@@ -14,7 +14,7 @@ from aperture_dagster.defs.reporting import markdown_table, problems_table
 from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.history import next_watermark
-from aperture_dagster.library.people import User, participants
+from aperture_dagster.library.people import User
 from aperture_dagster.library.removal import check_history_loss
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -197,7 +197,7 @@ def nobody_was_active(settings: Settings, clock: Clock) -> str | None:
         return None
     with database.transaction() as connection:
         stored = read_users(connection)
-        taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
+        taking_part = settings.participants(stored)
         marks = {user.user_id: read_mark(connection, user.user_id) for user in taking_part}
         rated = {
             user_id

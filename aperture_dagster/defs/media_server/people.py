@@ -24,7 +24,6 @@ from aperture_dagster.library.people import (
     email_of,
     is_email,
     operators_emails,
-    participants,
     partition_key,
     users_named,
 )
@@ -75,7 +74,7 @@ def users(
             counts = write_users(connection, rows, still_there=ids_on_server(page), key_for=partition_key)
             stored = read_users(connection)
             version = content_version(connection, "users", columns=ACCESS_COLUMNS)
-        taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
+        taking_part = settings.participants(stored)
         partaking = [user.partition_key for user in taking_part]
         context.instance.add_dynamic_partitions(USERS, partaking)
     sources = {row["user_id"]: row["email_source"] for row in rows}
@@ -186,7 +185,7 @@ def match_the_settings(
         for name, email in settings.user_emails.items()
         if not is_email(email)
     ]
-    taking_part = participants(stored, include=settings.include_users, exclude=settings.exclude_users)
+    taking_part = settings.participants(stored)
     if not taking_part:
         problems.append("Nobody takes part: all users are disabled, gone, excluded or not included.")
     metadata = {

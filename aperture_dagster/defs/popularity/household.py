@@ -14,7 +14,7 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.pictures import genre_panels, week_columns, weeks_until
-from aperture_dagster.defs.reporting import materialized, poster_row, table, titled
+from aperture_dagster.defs.reporting import materialized, poster_row, table
 from aperture_dagster.defs.taste import embeddings, recommendations, taste_profiles
 from aperture_dagster.library.people import User
 from aperture_dagster.partitions import USERS
@@ -24,6 +24,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.storage.history import plays_by_week
 from aperture_dagster.storage.lists import first_recommendations, liked_genres, top_picks_table
 from aperture_dagster.storage.people import users_of_partitions
+from aperture_dagster.wording import titled
 
 FIRST = 5
 WEEKS = 26

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 from aperture_dagster.defs.failures import MissingPrerequisite
 from aperture_dagster.defs.publishing.gather import Gathered, gather
 from aperture_dagster.defs.publishing.posters import Posters
-from aperture_dagster.library.people import participants
 from aperture_dagster.publishing.entries import EntryForm, ListedTitle, ListSpec, build_library
 from aperture_dagster.publishing.forms import HISTORY_PER_ITEM, choose_form, choose_ids, form_warning
 from aperture_dagster.publishing.lists import DesiredList, ListKind, ListPublisher
@@ -135,7 +134,7 @@ class Publication:
         self.manifest = StoredManifest(database.transaction, database.connection)
         with database.transaction() as connection:
             users = read_users(connection)
-        self.users = participants(users, include=settings.include_users, exclude=settings.exclude_users)
+        self.users = settings.participants(users)
         self._by_id = {user.user_id: user for user in self.users}
         self._warnings = list(self._setup_warnings())
 

@@ -10,7 +10,7 @@ from aperture_dagster.defs.enrichment import enriched_metadata
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server import movies, series, users, watch_history
 from aperture_dagster.defs.ratings import trakt_ratings
-from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table, titled
+from aperture_dagster.defs.reporting import is_brief, markdown_table, score_table
 from aperture_dagster.defs.taste.crowd import read_configured_crowd
 from aperture_dagster.defs.taste.embeddings import embeddings
 from aperture_dagster.defs.taste.profiles import model_in_use, taste_profiles
@@ -35,6 +35,7 @@ from aperture_dagster.storage.lists import (
 from aperture_dagster.storage.people import users_of_partitions
 from aperture_dagster.storage.vectors import read_vectors
 from aperture_dagster.storage.versions import content_version
+from aperture_dagster.wording import titled
 
 if TYPE_CHECKING:
     import pandas as pd
