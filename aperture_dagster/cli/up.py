@@ -35,8 +35,7 @@ from aperture_dagster.cli.parts import AWAITED, Part, Plan, Ui
 from aperture_dagster.cli.probes import family_of
 from aperture_dagster.cli.up_files import UpFiles
 from aperture_dagster.errors import OperatorError
-from aperture_dagster.instance.home import use_dagster_home
-from aperture_dagster.instance.runs import LOCATION
+from aperture_dagster.instance.home import LOCATION, use_dagster_home
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.places import checkout

@@ -197,10 +197,11 @@ KEYS = {
 
 def build_resources(settings: Settings, **parts: Any) -> dict[str, Any]:
     """Build all resources; ``parts`` replaces some by name, also where others use them."""
-    shown: dict[str, dict[str, Any]] = {
+    own: dict[str, dict[str, Any]] = {
         "settings": {"changed": changed_settings(settings), "home": str(settings.home_path), "values": settings},
         "database": {"server": database_server(settings)},
         "clock": {"timezone": settings.schedule_timezone},
+        "embedders": {"of_this_process": Embedders(settings)},
     }
     made: dict[str, Any] = {}
     for name, kind in RESOURCES.items():
@@ -208,9 +209,7 @@ def build_resources(settings: Settings, **parts: Any) -> dict[str, Any]:
             made[name] = parts[name]
             continue
         used = {part: one for part, one in made.items() if part in kind.model_fields}
-        if name == "embedders":
-            used["of_this_process"] = Embedders(settings)
-        values = {field: getattr(settings, field) for field in _applied(kind)} | shown.get(name, {})
+        values = {field: getattr(settings, field) for field in _applied(kind)} | own.get(name, {})
         if name in KEYS:
             values["credentials"] = _keys(settings, *KEYS[name])
         made[name] = kind(**values, **used)

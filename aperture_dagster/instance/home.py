@@ -9,6 +9,8 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.settings.places import checkout
 from aperture_dagster.storage.files import prepare_home, write_file
 
+LOCATION = "aperture"
+"""Name of the code location, as in ``workspace.yaml``: Dagster keeps the state of sensors and schedules by it."""
 FILES = ("dagster.yaml", "workspace.yaml")
 HEADER = "# Written by aperture whenever it starts: changes here are lost.\n\n"
 

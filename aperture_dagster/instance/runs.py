@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from aperture_dagster.instance.home import LOCATION
 from aperture_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -14,8 +15,6 @@ UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 # then queues it.
 UNDER_WAY = [status for status in UNFINISHED if status != dg.DagsterRunStatus.NOT_STARTED]
 SCHEDULE_TAG = "dagster/schedule_name"
-LOCATION = "aperture"
-"""Name of the code location, as in ``workspace.yaml``: Dagster keeps the state of sensors and schedules by it."""
 # By this tag the UI finds the runs of a job; Dagster adds it to those that it launches itself.
 REPOSITORY_TAG, REPOSITORY = ".dagster/repository", f"__repository__@{LOCATION}"
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,31 +23,13 @@ from aperture_dagster.simulator.environment import environment as speaking_to_th
 from aperture_dagster_tests.chaos import demo_assets
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
-from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.processes import all_gone, processes_of, running
 
 pytestmark = pytest.mark.e2e
 
 BIN = Path(sys.executable).parent
 WORLD = "generated:movies=40,series=4,episodes=20,plays=100"
 PATIENCE = 240
-
-
-@contextmanager
-def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until the block ends, then stop it and its children."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, env=environment, cwd=PROJECT, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
 
 
 def wait_for(what: Callable[[], Any], said: str) -> Any:

@@ -1,7 +1,6 @@
 """The UI in a real browser: the asset graph, a user's list, runs started by hand.
 
-With SCREENSHOTS=<folder> in the environment, screenshots of these pages are written there. Those of README and docs are
-taken by ``docs/screenshots.py``.
+``docs/screenshots.py`` takes pictures of its pages.
 """
 
 from __future__ import annotations
@@ -129,27 +128,17 @@ def _materialize(page: Any, asset: str) -> None:
     page.get_by_role("link", name="View", exact=True).or_(page.get_by_text("View", exact=True)).last.click()
 
 
-def _screenshot(page: Any, name: str) -> None:
-    folder = os.environ.get("SCREENSHOTS")
-    if folder:
-        page.wait_for_timeout(1500)
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"{name}.png")
-
-
 def test_the_asset_graph_shows_the_groups_and_the_assets_of_an_expanded_one(page: Any) -> None:
     page.goto("/asset-groups?expanded=global@global:taste")
     groups = ("media_server", "enrichment", "publishing", "popularity")
     for name in (*groups, "embeddings", "taste_profiles", "recommendations"):
         page.locator("foreignObject", has_text=name).first.wait_for(timeout=20_000)
-    _screenshot(page, "asset-graph")
 
 
 def test_a_users_partition_shows_their_list_with_reasons(page: Any) -> None:
     page.goto("/assets/recommendations?view=partitions&partition=Alma")
     page.get_by_text("because", exact=True).first.wait_for(timeout=30_000)
     page.get_by_text("Because you liked").first.wait_for(timeout=20_000)
-    _screenshot(page, "recommendations")
 
 
 # Width of a table beyond the part of the page in which it is shown.
@@ -188,7 +177,6 @@ def test_a_page_begins_with_what_is_of_interest_and_fits_a_laptop(page: Any, add
     if "partition=" in address:
         assert entries[0] == first
     assert page.evaluate(CUT_OFF) <= 1, "a table is cut off"
-    _screenshot(page, address.partition("?")[0].replace("_", "-"))
 
 
 def test_the_household_sees_everybodys_first_titles_and_pictures(page: Any) -> None:
@@ -207,14 +195,12 @@ def test_the_household_sees_everybodys_first_titles_and_pictures(page: Any) -> N
         "[...document.querySelectorAll(\"img[src^='data:image/svg']\")].every(one => one.naturalWidth > 0)"
     )
     assert panels.bounding_box()["width"] <= 720
-    _screenshot(page, "taste-by-genre")
 
 
 def test_an_assets_page_shows_its_description_and_a_table(page: Any) -> None:
     page.goto("/assets/top_picks?view=overview")
     page.get_by_text("What is popular in the household").first.wait_for(timeout=30_000)
     page.get_by_text("viewers").first.wait_for(timeout=20_000)
-    _screenshot(page, "top-picks")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +216,6 @@ def test_the_page_of_published_libraries_shows_posters(page: Any, asset: str, qu
     )
     assert posters.count() >= 6
     assert all(posters.nth(number).get_attribute("alt") for number in range(posters.count()))
-    _screenshot(page, asset.replace("_", "-"))
 
 
 def test_the_pictures_of_the_documentation_can_be_taken(page: Any, ui: str, tmp_path: Path) -> None:
@@ -252,14 +237,12 @@ def test_a_runs_page_shows_its_steps(page: Any) -> None:
     link = page.locator("a[href*='/runs/']").first
     link.click()
     page.get_by_text("STEP_SUCCESS").first.wait_for(timeout=30_000)
-    _screenshot(page, "run")
 
 
 def test_the_automation_page_lists_schedules_and_sensors(page: Any) -> None:
     page.goto("/automation")
     for name in ("generate_recommendations_schedule", "users_sensor", "automation_sensor"):
         page.get_by_text(name).first.wait_for(timeout=30_000)
-    _screenshot(page, "automation")
 
 
 def test_an_asset_materialized_by_hand_succeeds_and_its_page_shows_the_checks(page: Any) -> None:
@@ -268,11 +251,9 @@ def test_an_asset_materialized_by_hand_succeeds_and_its_page_shows_the_checks(pa
     page.goto("/assets/movies?view=checks")
     page.get_by_text("is_not_empty").first.wait_for(timeout=60_000)
     page.get_by_text("Passed").first.wait_for(timeout=60_000)
-    _screenshot(page, "checks")
 
 
 @pytest.mark.usefixtures("media_server_refuses")
 def test_a_failed_run_shows_what_failed_and_what_to_do(page: Any) -> None:
     _materialize(page, "users")
     page.get_by_text("refused (401). Check APERTURE_MEDIA_SERVER_API_KEY").first.wait_for(timeout=120_000)
-    _screenshot(page, "failed-run")
