@@ -12,6 +12,7 @@ import pytest
 from aperture_dagster.build import build_definitions
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.resources.clock import Clock
+from aperture_dagster.sensors.attempts import next_attempt
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
 
@@ -227,3 +228,22 @@ def test_nothing_is_read_without_a_server(settings: Settings, instance: dg.Dagst
     assert starts == []
     assert reason is not None
     assert "APERTURE_MEDIA_SERVER_URL" in reason
+
+
+def test_a_tag_that_a_failed_run_gets_later_does_not_postpone_the_next_attempt(installation: Installation) -> None:
+    now = datetime.now(UTC)
+    installation.instance.report_run_failed(run := installation.run("sync_movies"))
+    failed = installation.instance.get_run_by_id(run.run_id)
+    assert failed is not None
+    began, ended = now - timedelta(minutes=11), now - timedelta(minutes=10)
+    record = dg.RunRecord(
+        storage_id=1,
+        dagster_run=failed,
+        create_timestamp=began,
+        update_timestamp=now,
+        start_time=began.timestamp(),
+        end_time=ended.timestamp(),
+    )
+    assert next_attempt([record], since=began - timedelta(hours=1), now=now, waits=[timedelta(minutes=5)]) is None
+    due = next_attempt([record], since=began - timedelta(hours=1), now=now, waits=[timedelta(minutes=15)])
+    assert due == ended + timedelta(minutes=15)
