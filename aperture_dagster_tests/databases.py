@@ -32,7 +32,8 @@ def data_directory(postgres: str) -> Path:
 def database_copy(postgres: str, template: str = "template_aperture") -> Iterator[str]:
     """Create a copy of a database (default: a migrated, empty one); yield its URL, and drop it with Dagster's."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    run_statements(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # Half the cost of a copy through the log.
+    run_statements(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     url = make_url(postgres).set(database=name).render_as_string(hide_password=False)
     url = url.replace("postgresql+psycopg://", "postgresql://")
     try:
