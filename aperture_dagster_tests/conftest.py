@@ -7,12 +7,13 @@ import getpass
 import ipaddress
 import os
 import shutil
+import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -23,6 +24,9 @@ from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
+
+if TYPE_CHECKING:
+    from aperture_dagster_tests.databases import SpareDatabases
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
@@ -152,6 +156,28 @@ def revisions_read_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def certificates_read_once() -> Iterator[None]:
+    """Read the root certificates once, instead of for every HTTP client: that is most of what a client costs."""
+    import httpx
+    from httpx._transports import default
+
+    create, known = httpx.create_ssl_context, {}
+
+    def create_ssl_context(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        if verify is not True or cert is not None:
+            return create(verify=verify, cert=cert, trust_env=trust_env)
+        files = (trust_env, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        if files not in known:
+            known[files] = create(trust_env=trust_env)
+        return known[files]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (httpx, default):
+            patch.setattr(module, "create_ssl_context", create_ssl_context)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """Start a PostgreSQL server with a migrated database ``template_aperture`` for this process; yield its URL."""
@@ -159,6 +185,7 @@ def postgres() -> Iterator[str]:
 
     from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
     from aperture_dagster.storage.migrate import ensure_schema
+    from aperture_dagster_tests.databases import dagsters_tables_copied
 
     with tempfile.TemporaryDirectory(prefix="aperture-tests-", ignore_cleanup_errors=True) as folder:
         data = Path(folder) / "postgres"
@@ -176,17 +203,24 @@ def postgres() -> Iterator[str]:
         template.dispose()
         admin.dispose()
         try:
-            yield url
+            with dagsters_tables_copied(url):
+                yield url
         finally:
             release_embedded_server(data)
 
 
-@pytest.fixture
-def database_url(postgres: str) -> Iterator[str]:
-    """Create a migrated, empty database for one test; yield its URL."""
-    from aperture_dagster_tests.databases import database_copy
+@pytest.fixture(scope="session")
+def spare_databases(postgres: str) -> SpareDatabases:
+    """Return the databases that the tests of this process use one after another."""
+    from aperture_dagster_tests.databases import SpareDatabases
 
-    with database_copy(postgres) as url:
+    return SpareDatabases(postgres)
+
+
+@pytest.fixture
+def database_url(spare_databases: SpareDatabases) -> Iterator[str]:
+    """Yield the URL of a migrated, empty database, which belongs to one test."""
+    with spare_databases.one() as url:
         yield url
 
 
