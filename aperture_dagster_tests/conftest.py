@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -23,6 +23,9 @@ from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
+
+if TYPE_CHECKING:
+    from aperture_dagster_tests.databases import SpareDatabases
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
@@ -159,6 +162,7 @@ def postgres() -> Iterator[str]:
 
     from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
     from aperture_dagster.storage.migrate import ensure_schema
+    from aperture_dagster_tests.databases import dagsters_tables_copied
 
     with tempfile.TemporaryDirectory(prefix="aperture-tests-", ignore_cleanup_errors=True) as folder:
         data = Path(folder) / "postgres"
@@ -177,7 +181,8 @@ def postgres() -> Iterator[str]:
         template.dispose()
         admin.dispose()
         try:
-            yield url
+            with dagsters_tables_copied(url):
+                yield url
         finally:
             release_embedded_server(data)
 
@@ -192,12 +197,18 @@ def templates(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     made.close()
 
 
-@pytest.fixture
-def database_url(postgres: str) -> Iterator[str]:
-    """Create a migrated, empty database for one test; yield its URL."""
-    from aperture_dagster_tests.databases import database_copy
+@pytest.fixture(scope="session")
+def spare_databases(postgres: str) -> SpareDatabases:
+    """Return the databases that the tests of this process use one after another."""
+    from aperture_dagster_tests.databases import SpareDatabases
 
-    with database_copy(postgres) as url:
+    return SpareDatabases(postgres)
+
+
+@pytest.fixture
+def database_url(spare_databases: SpareDatabases) -> Iterator[str]:
+    """Yield the URL of a migrated, empty database, which belongs to one test."""
+    with spare_databases.one() as url:
         yield url
 
 

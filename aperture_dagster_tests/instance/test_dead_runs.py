@@ -25,6 +25,7 @@ from aperture_dagster.instance.dead_runs import (
 )
 from aperture_dagster.settings import Settings
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.users import contained, needs_namespaces
 from aperture_dagster_tests.watchman import Watchman
 
@@ -50,10 +51,14 @@ class Runner:
     """A process that executes a run and holds a pool slot."""
 
     def __init__(self, *, container: bool = False, **environment: str) -> None:
-        command: list[str | Path] = [sys.executable, "-c", RUN]
-        self._process = subprocess.Popen(
-            contained(command) if container else command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, cwd=PROJECT, env=os.environ | environment,
+        environment = {**os.environ, **environment}
+        self._process = (
+            subprocess.Popen(
+                contained([sys.executable, "-c", RUN]), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, text=True, cwd=PROJECT, env=environment,
+            )
+            if container
+            else Fork(RUN, environment=environment)
         )  # fmt: skip
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "working\n"

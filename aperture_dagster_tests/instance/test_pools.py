@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 
 import dagster as dg
@@ -15,7 +13,7 @@ from aperture_dagster.instance.pools import POOLS
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.connection import dagster_database_url
 from aperture_dagster.storage.schema_lock import schema_lock
-from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import Fork
 
 OPEN = """
 import dagster as dg
@@ -62,19 +60,13 @@ def test_processes_that_open_the_storage_at_once_create_each_pool_once(external:
         with engine.connect() as connection:
             # Block the processes until each has seen that no pool exists.
             with schema_lock(connection):
-                processes = [
-                    subprocess.Popen(
-                        [sys.executable, "-c", OPEN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                        cwd=PROJECT,
-                    )
-                    for _ in range(2)
-                ]  # fmt: skip
+                processes = [Fork(OPEN) for _ in range(2)]
                 deadline = time.monotonic() + 240
                 while connection.exec_driver_sql(WAITING).scalar() != len(processes):
                     assert time.monotonic() < deadline
                     time.sleep(0.1)
             for process in processes:
-                out, errors = process.communicate(timeout=300)
+                out, errors = process.communicate()
                 assert process.returncode == 0, errors
                 assert out.strip() == str(sorted(POOLS.items()))
         engine.dispose()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +21,7 @@ from aperture_dagster.resources.trakt.errors import (
 )
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.sources.trakt_tokens import TokenStore
-from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.sources.trakt_home import LIFE, TraktHome, trakt_home
 
 # Opens Trakt for a user, in a process of its own.
@@ -45,15 +43,9 @@ def home(serve: Callable[..., Any]) -> Iterator[TraktHome]:
         yield opened
 
 
-def look_elsewhere(home: TraktHome, user: str) -> subprocess.Popen[str]:
+def look_elsewhere(home: TraktHome, user: str) -> Fork:
     """Open Trakt for a user in another process."""
-    return subprocess.Popen(
-        [sys.executable, "-c", LOOK, user],
-        env={**os.environ, **home.environment(), "PYTHONPATH": str(PROJECT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Fork(LOOK, user, environment={**os.environ, **home.environment()})
 
 
 def make_due(home: TraktHome, *users: str) -> None:
@@ -65,7 +57,7 @@ def make_due(home: TraktHome, *users: str) -> None:
     )
 
 
-def wait_for_refresh(home: TraktHome, process: subprocess.Popen[str] | None = None) -> None:
+def wait_for_refresh(home: TraktHome, process: Fork | None = None) -> None:
     deadline = time.monotonic() + 240
     while not home.count("POST /oauth/token"):
         assert time.monotonic() < deadline and (process is None or process.poll() is None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from aperture_dagster.storage.cluster import embedded_tool
 from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.holders import HOLD, Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
 
@@ -145,9 +145,7 @@ def test_a_full_disk_is_reported_at_every_attempt_and_harms_nothing(folder: Path
         "    try:\n        start_embedded_server(Path(sys.argv[1]))\n"
         "    except DatabaseError as error:\n        print(error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=300, check=False
-    )
+    done = run_fork(code, folder)
     assert (done.returncode, done.stderr) == (0, "")
     for told in done.stdout.splitlines(keepends=True):
         assert "File too large" in told and "Make room" in told and "APERTURE_HOME" in told and str(folder) in told
@@ -171,9 +169,7 @@ def test_a_cluster_of_another_version_is_not_touched(folder: Path):
 
 def test_a_removed_folder_causes_no_error_at_exit(folder: Path):
     program = HOLD + "import shutil\nshutil.rmtree(Path(sys.argv[1]).parent)\n"
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder)], input="", capture_output=True, text=True, timeout=300
-    )
+    done = run_fork(program, folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert not folder.parent.exists()
 

@@ -22,6 +22,7 @@ from aperture_dagster.storage.embedded import (
     start_embedded_server,
 )
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.holders import Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
 from aperture_dagster_tests.users import (
@@ -219,7 +220,7 @@ start_embedded_server(data)
 os.close(writing)
 os.waitpid(child, 0)
 """
-    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=300)
+    done = run_fork(program, folder)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
@@ -235,7 +236,7 @@ release_embedded_server(data)
 print((data / "postmaster.pid").exists(), flush=True)
 child.communicate()
 """
-    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=300)
+    done = run_fork(program, folder)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
@@ -281,9 +282,7 @@ try:
 except DatabaseError as error:
     print(error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=300, cwd=PROJECT
-    )
+    done = run_fork(program, folder)
     assert done.stderr == ""
     assert "without working file locks" in done.stdout and "APERTURE_HOME" in done.stdout
     assert str(folder.parent) in done.stdout and len(done.stdout.splitlines()) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +35,7 @@ from aperture_dagster.storage.connection import open_engine
 from aperture_dagster.storage.errors import DatabaseError
 from aperture_dagster.storage.migrate import alembic_config, ensure_schema, forget_schema
 from aperture_dagster.storage.tables import HEAD_REVISION, metadata
+from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.storage.conftest import NOW
 
 PLACEHOLDERS: dict[type, Any] = {
@@ -84,12 +84,9 @@ def test_two_processes_migrate_at_once(empty: str):
         "from aperture_dagster.storage.connection import open_engine; "
         "open_engine(load_settings(database_url=sys.argv[1])); print('ready')"
     )
-    both = [
-        subprocess.Popen([sys.executable, "-c", code, empty], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    both = [Fork(code, empty) for _ in range(2)]
     for process in both:
-        out, errors = process.communicate(timeout=300)
+        out, errors = process.communicate()
         assert out == "ready\n", errors
 
 
