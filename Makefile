@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo up test test-wheel nightly lint bench bench-full install-size chaos screenshots clean
+.PHONY: demo up test test-wheel nightly mutants lint bench bench-full install-size chaos screenshots clean
 
 demo: $(PRODUCT)  ## run the whole graph once on stand-ins, and show the results
 	@$(BIN)/aperture demo
@@ -29,6 +29,9 @@ nightly: $(DEVELOPMENT)  ## repeat the random and the killed tests at every step
 	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q $(addprefix aperture_dagster_tests/, \
 	  storage/test_household_year.py e2e/test_publishing_crashes.py e2e/test_published_lists.py)
 	@$(BIN)/python benchmarks/chaos.py
+
+mutants: $(DEVELOPMENT)  ## change the code in small ways, and count the changes that no test notices; SAMPLE=400 SEED=1 draws some
+	@$(BIN)/python -m aperture_dagster_tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) --seed $(or $(SEED),1) $(ARGS)
 
 lint: $(DEVELOPMENT)  ## check style and types
 	@$(BIN)/ruff check .
@@ -51,7 +54,7 @@ screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the de
 	@$(BIN)/python docs/screenshots.py $(if $(ALL),--all $(ALL))
 
 clean:  ## remove .venv, the results of the demo, and caches
-	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache .hypothesis build dist .logs_queue logs *.egg-info
+	rm -rf $(VENV) .aperture/demo .pytest_cache .ruff_cache .hypothesis .mutants build dist .logs_queue logs *.egg-info
 
 $(PRODUCT): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
