@@ -99,7 +99,12 @@ def test_every_part_has_mutants_and_checks_are_found_wherever_they_are():
     assert not {one.key for one in found["checks"]} & {one.key for one in found["conditions"]}
 
 
-RUN = "import json, sys; from aperture_dagster_tests.mutants.worker import answer; print(json.dumps([answer(one) for one in json.load(sys.stdin)]))"  # noqa: E501
+RUN = """
+import json, sys
+import hypothesis, pytest
+from aperture_dagster_tests.mutants.worker import answer
+print(json.dumps([answer(one) for one in json.load(sys.stdin)]))
+"""
 
 
 def test_a_mutant_is_killed_survives_or_times_out(tmp_path: Path):

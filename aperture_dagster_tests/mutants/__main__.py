@@ -49,7 +49,6 @@ class Run:
 
         for done, (file, answer) in enumerate(share_out(self._workers, files, observe), 1):
             if "tests" in answer:
-                self._reach.note_state(file)
                 failed = f", failed: {', '.join(answer['failed'])}" if answer["failed"] else ""
                 say(f"[{done}/{len(files)}] {file}: {answer['tests']} tests, {answer['cpu']:.0f} s{failed}")
             else:
@@ -186,6 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--floor", type=float, default=85, help="exit with 1 if the score is lower, in per cent")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--reports", type=Path, default=KEPT, help="folder for the lists of survivors")
+    parser.add_argument("--observe", action="store_true", help="only observe which tests execute which lines")
     parser.add_argument("--list", action="store_true", help="list the mutants, and test none")
     options = parser.parse_args(arguments)
     # Let the workers end, and remove their copies, when it is stopped.
@@ -195,6 +195,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mutant in mutants:
             say(f"{mutant.key} {mutant.path}:{mutant.start[0]} {mutant.operator} {mutant.text}")
         return 0
+    if options.observe:
+        with running_workers(PROJECT, options.workers, KEPT / "workers.log") as workers:
+            for folders in ROUNDS:
+                Run(options, workers).observe(folders)
+        return 0
     decisions = read_decisions()
     names = [*(options.part or ()), options.file or "", *(options.mutant or ())]
     name = "-".join(filter(None, [f"sample-{options.sample}-{options.seed}" if options.sample else "all", *names]))
@@ -202,9 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with open_session(file, PROJECT, mutants, keep=options.survivors) as session:
         pending = session.pending()
         if options.survivors or options.mutant:
-            alive = {key for key, one in session.results().items() if is_alive(one)}
-            pending = mutants if options.mutant else [one for one in mutants if one.key in alive]
-            session.forget(pending)
+            alive = {key for key, one in session.results().items() if options.mutant or is_alive(one)}
+            session.forget([one for one in mutants if one.key in alive])
+            pending = session.pending()
         say(f"{len(mutants)} mutants, {len(pending)} to test")
         if pending:
             with running_workers(PROJECT, options.workers, KEPT / "workers.log") as workers:

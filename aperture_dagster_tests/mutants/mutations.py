@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -64,6 +65,8 @@ Chosen = Callable[[Function], bool]
 def find_mutants(path: str, source: str, chosen: Chosen | None = None) -> list[Mutant]:
     """Return the mutants of a module; with ``chosen``, only those in functions that it accepts."""
     layout = Layout(source)
+    if chosen and not any(chosen(function) for _, function in layout.functions()):
+        return []
     tree = get_ast(source)
     lines = source.splitlines()
     found: list[Mutant] = []
@@ -215,6 +218,7 @@ def sample(mutants: Iterable[Mutant], size: int, seed: int) -> list[Mutant]:
     return sorted(mutants, key=rank)[:size]
 
 
+@functools.cache
 def read(project: Path, path: str) -> str:
-    """Return the source of a file of the project."""
+    """Return the source of a file of the project, as it was at first."""
     return (project / path).read_text(encoding="utf-8")

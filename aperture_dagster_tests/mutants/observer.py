@@ -16,7 +16,7 @@ from typing import Any
 import coverage
 import pytest
 
-from aperture_dagster_tests.mutants.worker import _quick_hypothesis, pytest_options
+from aperture_dagster_tests.mutants.worker import digest, pytest_options, quick_hypothesis
 
 SHARED = "shared:"
 # What tests share although it is no fixture: the method that makes it, and the fixture by which tests get it.
@@ -99,7 +99,7 @@ def observe(file: str, into: Path) -> dict[str, Any]:
     observer = Observer(measured)
     started = time.monotonic()
     measured.start()
-    _quick_hypothesis()
+    quick_hypothesis()
     for place, fixture in MADE_ONCE.items():
         observer.share(place, fixture)
     code = pytest.main([*pytest_options(), file], [observer])
@@ -116,7 +116,8 @@ def observe(file: str, into: Path) -> dict[str, Any]:
         "file": file,
         "costs": {test: observer.costs[test] for test in passed},
         "lines": _by_test(lines, passed, observer.fixtures),
-        "failed": sorted(observer.failed),
+        # The observation is outdated when one of these changes.
+        "state": {name: digest(Path(name)) for name in (file, *lines)},
     }
     part = into.with_suffix(".part")
     with gzip.open(part, "wt", encoding="utf-8") as stream:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import functools
 import gzip
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from typing import Any
 
 from aperture_dagster_tests.mutants.mutations import Layout, Mutant, read
 from aperture_dagster_tests.mutants.parts import PACKAGE, also_run, reaching_tests
+from aperture_dagster_tests.mutants.worker import digest
 
 COST_OF_A_FILE = 0.2
 """CPU seconds to import a file of tests."""
@@ -54,14 +54,6 @@ class Reach:
     def to_observe(self, folders: tuple[str, ...]) -> list[str]:
         """Return the files of tests whose observation is missing, or older than they or what they executed."""
         return [file for file in reaching_tests(self._project, folders) if not self._fresh(file)]
-
-    def note_state(self, file: str) -> None:
-        """Keep what the observation of a file depends on, after it was made."""
-        kept = self._load(file)
-        modules = [file, *kept["lines"]]
-        kept["state"] = {module: digest(self._project / module) for module in modules}
-        with gzip.open(self.kept_at(file), "wt", encoding="utf-8") as stream:
-            json.dump(kept, stream)
 
     def _load(self, file: str) -> dict[str, Any]:
         with gzip.open(self.kept_at(file), "rt", encoding="utf-8") as stream:
@@ -207,11 +199,3 @@ def _assigned(layout: Layout, mutant: Mutant) -> set[str]:
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         found = {target.id for target in targets if isinstance(target, ast.Name)}
     return found
-
-
-def digest(file: Path) -> str:
-    """Return a digest of a file; empty if there is none."""
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-    except OSError:
-        return ""

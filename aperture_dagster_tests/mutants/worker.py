@@ -7,6 +7,7 @@ nothing of the product: a child imports it, mutated, before pytest imports the t
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import json
 import os
@@ -48,6 +49,14 @@ def pytest_options() -> list[str]:
     ]
 
 
+def digest(file: Path) -> str:
+    """Return a digest of a file; empty if there is none."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
+
+
 class Recorder:
     """A plugin that notes which tests ran, and which failed first."""
 
@@ -67,7 +76,7 @@ class Recorder:
             self.failed = report.nodeid or "import"
 
 
-def _quick_hypothesis() -> None:
+def quick_hypothesis() -> None:
     """Let hypothesis draw the same examples each time, keep none, and not look for the smallest failure."""
     from hypothesis import Phase, settings
 
@@ -80,7 +89,7 @@ def test(stages: list[list[str]]) -> dict[str, Any]:
     """Run tests, stage by stage, until one fails."""
     import pytest
 
-    _quick_hypothesis()
+    quick_hypothesis()
     recorder = Recorder()
     for stage in stages:
         code = int(pytest.main([*pytest_options(), "-x", *stage], [recorder]))
