@@ -157,7 +157,14 @@ def cheap_runs() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """Start a PostgreSQL server with a migrated database ``template_aperture`` for this process; yield its URL."""
+    """Start a PostgreSQL server with a migrated database ``template_aperture`` for this process; yield its URL.
+
+    Processes that run few tests each share the server that ``TESTS_POSTGRES_URL`` names.
+    """
+    if shared := os.environ.get("TESTS_POSTGRES_URL"):
+        yield shared
+        return
+
     from sqlalchemy import create_engine, text
 
     from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server

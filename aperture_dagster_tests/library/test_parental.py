@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aperture_dagster.library.parental import age_of, certified_age, within_limit
+from aperture_dagster.library.parental import AGES, AGES_IN, age_of, certified_age, within_limit
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,44 @@ def test_without_a_limit_every_title_is_visible():
 )  # fmt: skip
 def test_a_rating_means_what_it_means_in_its_country(country: str, rating: str, age: int | None):
     assert age_of(rating, country) == age
+
+
+# The same certificates the other way round: from the ages at which the boards of each country admit to them.
+ADMITTED = {
+    None: {0: "G TV-Y TV-G APPROVED E U AL L T 0", 7: "TV-Y7 TV-Y7-FV", 10: "PG TV-PG", 13: "PG-13 M/PG", 14: "TV-14",
+           17: "R M TV-MA MA", 18: "NC-17 X XXX AO"},
+    "AU": {0: "EXEMPT", 15: "PG|M|MA|MA 15+|MA15+|AV 15+", 18: "R|R 18+|R18+|X 18+"},
+    "BR": {0: "AL"},
+    "CA": {0: "C", 8: "C8 PG TV-PG", 14: "14A", 18: "TV-MA 18A R A"},
+    "DK": {0: "A|TILLADT FOR ALLE"},
+    "ES": {0: "A APTA AI A/I TP INFANTIL"},
+    "FI": {0: "S", 7: "K-7 K7", 12: "K-12 K12", 16: "K-16 K16", 18: "K-18 K18"},
+    "FR": {0: "TP|TOUS PUBLICS|PUBLIC AVERTI"},
+    "GB": {0: "ALL UC", 8: "PG", 13: "TEEN", 18: "R18"},
+    "IE": {12: "PG"},
+    "IN": {7: "U/A 7+|UA 7+", 12: "UA|U/A", 13: "U/A 13+|UA 13+", 16: "U/A 16+|UA 16+", 18: "A|S"},
+    "IT": {0: "PER TUTTI|BA", 6: "VM6|", 12: "VM12|", 14: "VM14|", 18: "VM18|"},
+    "JP": {12: "PG12 PG-12", 15: "R15+", 18: "R18+"},
+    "KR": {0: "ALL|EXEMPT", 19: "RESTRICTED SCREENING|"},
+    "MX": {0: "AA A", 12: "B", 15: "B-15 B15", 18: "C D"},
+    "NL": {6: "MG6"},
+    "NO": {0: "A"},
+    "NZ": {13: "PG RP13 R13", 15: "R15", 16: "M RP16 R16", 18: "RP18 R18 R"},
+    "PT": {0: "PÚBLICOS", 3: "M/3", 6: "M/6", 12: "M/12", 14: "M/14", 16: "M/16", 18: "M/18"},
+    "SE": {0: "BTL BARNTILLÅTEN"},
+    "SG": {13: "PG13", 16: "NC16", 18: "M18", 21: "R21"},
+}  # fmt: skip
+
+
+def test_every_certificate_admits_from_the_age_of_its_board():
+    admitted = {
+        (country, certificate): age
+        for country, ages in ADMITTED.items()
+        for age, certificates in ages.items()
+        for certificate in filter(None, certificates.split("|" if "|" in certificates else None))
+    }
+    known = {(None, one) for one in AGES} | {(country, one) for country, ages in AGES_IN.items() for one in ages}
+    assert {(country, one): age_of(one, country) for country, one in known} == admitted
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,142 @@
+"""Processes that test mutants, each in its own copy of the project."""
+
+from __future__ import annotations
+
+import compileall
+import contextlib
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+Task = TypeVar("Task")
+
+MEMORY = Path("/dev/shm")
+ROOM = 2 * 1024**3
+
+
+class Worker:
+    """A running worker; see ``worker.py`` for its requests."""
+
+    def __init__(self, copy: Path, log: Path) -> None:
+        self._copy = copy
+        self._log = log
+        environment = os.environ | {
+            "PYTHONPATH": str(copy),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",
+            "TMPDIR": str(copy.parent),
+        }
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "aperture_dagster_tests.mutants.worker"],
+                cwd=copy,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request; return the answer."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"A worker ended with status {self._process.wait()}: see {self._log}.")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """Let it end."""
+        assert self._process.stdin
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def running_workers(project: Path, count: int, log: Path) -> Iterator[list[Worker]]:
+    """Start workers, each in a copy of the project, which is removed at the end."""
+    in_memory = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
+    folder = Path(tempfile.mkdtemp(prefix="mutants-", dir=MEMORY if in_memory else None))
+    workers: list[Worker] = []
+    try:
+        for number in range(count):
+            copy = folder / str(number) / "project"
+            copy_project(project, copy)
+            workers.append(Worker(copy, log))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_project(project: Path, copy: Path) -> None:
+    """Copy what is in the project's repository, or could be, and compile it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (project / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(project / name, copy / name)
+    if (project / ".venv").exists():
+        (copy / ".venv").symlink_to((project / ".venv").resolve())
+    for package in ("aperture_dagster", "aperture_dagster_tests"):
+        compileall.compile_dir(copy / package, quiet=2)
+
+
+def share_out(
+    workers: list[Worker], tasks: Iterable[Task], work: Callable[[Worker, Task], Any]
+) -> Iterator[tuple[Task, Any]]:
+    """Let the workers do all tasks; yield each with its result, in the order in which they end."""
+    waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[tuple[Task | None, Any]] = queue.SimpleQueue()
+    stopped = threading.Event()
+    for task in tasks:
+        waiting.put(task)
+
+    def run(worker: Worker) -> None:
+        try:
+            while not stopped.is_set():
+                task = waiting.get_nowait()
+                ended.put((task, work(worker, task)))
+        except queue.Empty:
+            ended.put((None, None))
+        except BaseException as error:
+            ended.put((None, error))
+
+    threads = [threading.Thread(target=run, args=(worker,), daemon=True) for worker in workers]
+    for thread in threads:
+        thread.start()
+    left = len(threads)
+    try:
+        while left:
+            task, result = ended.get()
+            if task is not None:
+                yield task, result
+                continue
+            left -= 1
+            if isinstance(result, BaseException):
+                raise result
+    finally:
+        stopped.set()
