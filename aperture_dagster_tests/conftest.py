@@ -25,6 +25,8 @@ from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
 
 PROJECT = Path(__file__).resolve().parents[1]
+HISTORIES = PROJECT / "aperture_dagster_tests" / "data" / "movielens"
+"""A slice of real watch histories, in the format of ``SHARED_DATA``; its README says which."""
 SHARED_DATA = PROJECT.parent / "shared" / "data"
 SHARED_SPECS = PROJECT.parent / "shared" / "specs"
 
