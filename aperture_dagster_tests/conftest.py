@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from aperture_dagster_tests.databases import SpareDatabases
 
 PROJECT = Path(__file__).resolve().parents[1]
+HISTORIES = PROJECT / "aperture_dagster_tests" / "data" / "movielens"
+"""A slice of real watch histories, in the format of ``SHARED_DATA``; its README says which."""
 SHARED_DATA = PROJECT.parent / "shared" / "data"
 SHARED_SPECS = PROJECT.parent / "shared" / "specs"
 

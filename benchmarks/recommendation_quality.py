@@ -330,6 +330,8 @@ def rank(
     for start in range(0, len(shuffled), setting.household):
         members = [int(user) for user in shuffled[start : start + setting.household]]
         asked = [user for user in members if user in world.hits]
+        if not asked:
+            continue
         own = rows_where(histories, histories["user_id"].isin(members))
         if not cut:
             model = household_model(world, members, asked, config, histories=own, crowd=crowd, **inputs)
