@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,26 +96,6 @@ def test_a_half_initialized_cluster_is_created_again(folder: Path):
     folder.mkdir()
     assert run(start_embedded_server(folder), "SELECT 1") == [(1,)]
     assert not workshop.exists()
-
-
-def test_threads_can_start_the_server_concurrently(folder: Path):
-    urls: list[str] = []
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            urls.append(start_embedded_server(folder))
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not failures
-    assert len(urls) == 6
-    assert len(set(urls)) == 1
 
 
 def one_sentence(folder: Path) -> str:
