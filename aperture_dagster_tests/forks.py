@@ -8,6 +8,7 @@ process but what they are given: its memory, its patches and its connections are
 from __future__ import annotations
 
 import atexit
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -24,7 +25,12 @@ import pytest
 
 
 def _execute(
-    program: str, arguments: list[str], environment: dict[str, str], folder: str, streams: list[Connection]
+    program: str,
+    arguments: list[str],
+    environment: dict[str, str],
+    folder: str,
+    streams: list[Connection],
+    container: bool,
 ) -> None:
     """Run in the child: become a process that Python started with ``-c program``."""
     for number, stream in enumerate(streams):
@@ -34,6 +40,8 @@ def _execute(
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None
+    if container:
+        _enter_container()
     os.chdir(folder)
     sys.argv = ["-c", *arguments]
     try:
@@ -42,6 +50,26 @@ def _execute(
         # multiprocessing ends its children without.
         atexit._run_exitfuncs()
         sys.stdout.flush()
+
+
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWPID = 0x20000, 0x8000000, 0x20000000
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
+PR_SET_PDEATHSIG = 1
+
+
+def _enter_container() -> None:
+    """Continue as the first process of namespaces, as ``unshare --pid --ipc --mount-proc --fork --kill-child`` does."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "unshare")
+    inner = os.fork()
+    if inner:
+        _, status = os.waitpid(inner, 0)
+        os._exit(abs(os.waitstatus_to_exitcode(status)))
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    if libc.mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None):
+        raise OSError(ctypes.get_errno(), "mount")
 
 
 def _start_server() -> None:
@@ -55,7 +83,10 @@ def _start_server() -> None:
 
 
 class Fork:
-    """A forked process that runs a program, with pipes; a part of the interface of :class:`subprocess.Popen`."""
+    """A forked process that runs a program, with pipes; a part of the interface of :class:`subprocess.Popen`.
+
+    In a ``container`` it is the first process of a process namespace, and its children end with it; that needs root.
+    """
 
     def __init__(
         self,
@@ -63,6 +94,7 @@ class Fork:
         *arguments: str | Path,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        container: bool = False,
     ) -> None:
         context = multiprocessing.get_context("forkserver")
         _start_server()
@@ -74,7 +106,7 @@ class Fork:
             target=_execute,
             args=(
                 program, [*map(str, arguments)], dict(os.environ if environment is None else environment),
-                str(folder or Path.cwd()), theirs,
+                str(folder or Path.cwd()), theirs, container,
             ),
         )  # fmt: skip
         self._process.start()

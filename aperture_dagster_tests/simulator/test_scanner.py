@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -372,25 +371,3 @@ def test_forced_sort_names(make: MakeServer, version: str, forced: str, sort_nam
     server.film(ENTRY, f"<sorttitle>{forced.replace('&', '&amp;')}</sorttitle>")
     server.scan()
     assert server.item()["SortName"] == sort_name
-
-
-# Speed
-
-
-def test_four_times_the_entries_take_no_more_than_ten_times_the_work(make: MakeServer) -> None:
-    """A scan that compares entries with each other would take sixteen times as much."""
-    server = make("10.10.7")
-    target = server.original()
-    took = {}
-    for entries in (range(250), range(250, 1_000)):
-        for number in entries:
-            folder = server.here / f"Film {number} (2001) [ap-{number}]"
-            folder.mkdir()
-            (folder / "movie.nfo").write_text(f"<movie><title>Film {number}</title><plot>{'p' * 300}</plot></movie>")
-            (folder / f"{folder.name}.mkv").symlink_to(target)
-        began = time.process_time()
-        server.state.start_scan()
-        server.state.wait_for_scans(300)
-        took[entries.stop] = time.process_time() - began
-    assert len(server.items()) == 1_000
-    assert took[1_000] < 10 * took[250]

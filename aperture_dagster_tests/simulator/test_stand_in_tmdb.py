@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -184,15 +183,13 @@ def test_discover_filters_pages_and_refuses_an_impossible_page(client: httpx.Cli
     assert client.get("/discover/movie?page=501").json()["status_code"] == 22
 
 
-def test_beyond_the_limit_requests_are_429_code_25_until_the_window_has_passed(serve) -> None:
-    simulator = serve(tmdb_limit=(5, 2.0), tmdb_retry_after=1)
+def test_beyond_the_limit_requests_are_429_code_25(serve) -> None:
+    simulator = serve(tmdb_limit=(5, 60.0), tmdb_retry_after=1)
     with httpx.Client(base_url=simulator.tmdb_url, params={"api_key": KEY}) as client:
         answers = [client.get("/movie/900000000") for _ in range(8)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 3
         assert (answers[-1].json()["status_code"], answers[-1].headers["retry-after"]) == (25, "1")
         assert simulator.state.most_in_window("tmdb") == 8
-        time.sleep(2.05)
-        assert client.get("/movie/900000000").status_code == 200
 
 
 def test_a_429_has_no_retry_after_by_default(serve) -> None:

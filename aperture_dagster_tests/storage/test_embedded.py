@@ -158,7 +158,7 @@ def test_processes_with_different_temporary_folders_share_the_server(folder: Pat
     temporary = [folder.parent / name for name in ("service", "shell")]
     for one in temporary:
         one.mkdir()
-    for _ in range(3):
+    for _ in range(2):
         holders = [hold(TMPDIR=str(one)) for one in temporary]
         assert len({holder.url() for holder in holders} - {""}) == 1
         for holder in holders:
