@@ -111,6 +111,14 @@ def test_a_list_goes_a_page_deeper_every_day_up_to_a_depth_and_on_days_with_few_
     assert len(wanted_titles(plans[0], {}, known, {}, minimum_votes=0)) == 8
 
 
+def test_no_page_is_requested_that_tmdb_refuses():
+    plans = [UserPlan("ann", queries=[query(1)])]
+    known = {query(1).request(number): page(number) for number in range(1, 500)}
+    assert [number for _, number in next_requests(plans, known, again=True)] == [500]
+    known[query(1).request(500)] = page(500)
+    assert list(next_requests(plans, known, again=True)) == []
+
+
 def test_what_is_well_known_is_read_only_while_there_are_few_titles_and_comes_last():
     (filler,) = list_queries("movie", [], {}, [], ["en"], minimum_votes=50)
     assert filler.filters == DiscoverFilters(language="en", minimum_votes=50)

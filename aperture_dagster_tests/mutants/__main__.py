@@ -70,7 +70,7 @@ class Run:
             path=mutant.path,
             source=mutated,
             stages=choice.stages,
-            cpu=3 * choice.cpu + 20,
+            cpu=3 * choice.cpu + 15,
             wall=10 * choice.cpu + PATIENCE,
         )
         result = replace(result, left_out=result.left_out + choice.left_out, cpu=result.cpu + answer["cpu"])

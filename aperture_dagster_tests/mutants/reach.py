@@ -18,8 +18,8 @@ from aperture_dagster_tests.mutants.worker import digest
 
 COST_OF_A_FILE = 0.2
 """CPU seconds to import a file of tests."""
-STAGES = (0.7, 4.0)
-"""CPU seconds after which tests are grouped into another run of pytest, which collects only the files it needs."""
+FIRST_STAGE = 1.5
+"""CPU seconds of tests in a run of pytest of their own: most mutants need no other, nor the import of other files."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Reach:
         chosen: list[str] = []
         files: set[str] = set()
         cpu = 0.0
-        stages: list[list[str]] = [[] for _ in range(len(STAGES) + 1)]
+        stages: tuple[list[str], list[str]] = [], []
         for test in ordered:
             file = test.partition("::")[0]
             cost = self.costs[test] + (COST_OF_A_FILE if file not in files else 0)
@@ -104,7 +104,7 @@ class Reach:
             files.add(file)
             chosen.append(test)
             cpu += cost
-            stages[sum(cpu > limit for limit in STAGES)].append(test)
+            stages[cpu > FIRST_STAGE].append(test)
         return Choice([stage for stage in stages if stage], cpu, len(ordered) - len(chosen))
 
     def _rank(self, test: str) -> tuple[float, str]:
