@@ -10,7 +10,6 @@ from aperture_dagster.library.discovery import (
     DEPTH,
     ENOUGH,
     LISTS_PER_DAY,
-    PAGE,
     KnownList,
     LikedTitle,
     ListQuery,
@@ -64,7 +63,7 @@ def test_people_set_a_taste_apart_if_several_liked_titles_share_them_more_often_
 def test_queries_follow_from_traits_and_only_films_are_looked_for_by_people():
     traits = [Trait("genre", "Drama", 18), Trait("genre", "Crime", 80), Trait("keyword", "heist", 5),
               Trait("person", "Mann", 7)]  # fmt: skip
-    first = {1: list(range(PAGE)), 2: list(range(3))}
+    first = {1: list(range(20)), 2: list(range(19))}
     seeds = [liked(1, 1.0), liked(2, 2.0)]
     films = list_queries("movie", seeds, first, traits, ["de", "en"], minimum_votes=50)
     deep = [one for one in films if one.filters is None]

@@ -7,7 +7,7 @@ import functools
 import gzip
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,9 @@ class Choice:
 class Reach:
     """What each test executes, as observed and kept, one file for each file of tests."""
 
-    def __init__(self, project: Path, folder: Path) -> None:
+    def __init__(self, project: Path, folder: Path, only: Sequence[str] = ()) -> None:
         self._project = project
+        self._only = only
         self._folder = folder
         self._lines: dict[str, dict[int, tuple[set[str], set[str], bool]]] = {}
         self.costs: dict[str, float] = {}
@@ -53,7 +54,12 @@ class Reach:
 
     def to_observe(self, folders: tuple[str, ...]) -> list[str]:
         """Return the files of tests whose observation is missing, or older than they or what they executed."""
-        return [file for file in reaching_tests(self._project, folders) if not self._fresh(file)]
+        return [file for file in self._files(folders) if not self._fresh(file)]
+
+    def _files(self, folders: tuple[str, ...]) -> list[str]:
+        """Return the files of tests in some folders; if ``only`` some are used, those whose paths contain one of it."""
+        files = reaching_tests(self._project, folders)
+        return [file for file in files if not self._only or any(one in file for one in self._only)]
 
     def _load(self, file: str) -> dict[str, Any]:
         with gzip.open(self.kept_at(file), "rt", encoding="utf-8") as stream:
@@ -71,7 +77,7 @@ class Reach:
         self._lines.clear()
         self.costs.clear()
         self._uses.cache_clear()
-        for file in reaching_tests(self._project, folders):
+        for file in self._files(folders):
             if not self.kept_at(file).exists():
                 continue
             kept = self._load(file)
