@@ -101,7 +101,7 @@ def test_every_part_has_mutants_and_checks_are_found_wherever_they_are():
 
 RUN = """
 import json, sys
-import hypothesis, pytest
+import hypothesis
 from aperture_dagster_tests.mutants.worker import answer
 print(json.dumps([answer(one) for one in json.load(sys.stdin)]))
 """

@@ -10,7 +10,6 @@ from aperture_dagster.library.discovery import (
     DEPTH,
     ENOUGH,
     LISTS_PER_DAY,
-    PAGE,
     KnownList,
     LikedTitle,
     ListQuery,
@@ -64,7 +63,7 @@ def test_people_set_a_taste_apart_if_several_liked_titles_share_them_more_often_
 def test_queries_follow_from_traits_and_only_films_are_looked_for_by_people():
     traits = [Trait("genre", "Drama", 18), Trait("genre", "Crime", 80), Trait("keyword", "heist", 5),
               Trait("person", "Mann", 7)]  # fmt: skip
-    first = {1: list(range(PAGE)), 2: list(range(3))}
+    first = {1: list(range(20)), 2: list(range(19))}
     seeds = [liked(1, 1.0), liked(2, 2.0)]
     films = list_queries("movie", seeds, first, traits, ["de", "en"], minimum_votes=50)
     deep = [one for one in films if one.filters is None]
@@ -109,6 +108,14 @@ def test_a_list_goes_a_page_deeper_every_day_up_to_a_depth_and_on_days_with_few_
         known[one.request(place)] = page(number, more=number < 8)
     assert list(next_requests(plans, known, again=True)) == []
     assert len(wanted_titles(plans[0], {}, known, {}, minimum_votes=0)) == 8
+
+
+def test_no_page_is_requested_that_tmdb_refuses():
+    plans = [UserPlan("ann", queries=[query(1)])]
+    known = {query(1).request(number): page(number) for number in range(1, 500)}
+    assert [number for _, number in next_requests(plans, known, again=True)] == [500]
+    known[query(1).request(500)] = page(500)
+    assert list(next_requests(plans, known, again=True)) == []
 
 
 def test_what_is_well_known_is_read_only_while_there_are_few_titles_and_comes_last():

@@ -83,6 +83,13 @@ def test_a_name_that_no_index_can_hold_costs_only_its_entry():
     assert problem.endswith("…: the name is too long") and len(problem) < 400
 
 
+def test_entries_that_are_none_are_named_and_what_comes_after_them_counts():
+    content = {"text": "free", "nameless": {"mode": "embedding", "input_cost_per_token": 1e-6}} | json.loads(listed())
+    found = parse_price_list(json.dumps(content).encode())
+    assert set(found.prices) == {SMALL}
+    assert found.problems == ("text: the entry is not an object", "nameless: no provider is named")
+
+
 def test_an_entry_listed_twice_with_different_prices_is_unknown():
     twice = json.loads(listed()) | {
         "openai/text-embedding-3-small": {
@@ -96,11 +103,11 @@ def test_an_entry_listed_twice_with_different_prices_is_unknown():
 
 
 def test_sentences_in_the_sample_and_other_uses_are_no_models():
-    content = json.loads(listed()) | {
+    content = {
         "sample_spec": {"mode": "chat", "litellm_provider": "one of", "input_cost_per_token": "a price"},
         "fallback_generalizations": {"mode": "chat", "litellm_provider": "x", "input_cost_per_token": 1e-6},
         "picture": {"mode": "image_generation", "litellm_provider": "openai", "input_cost_per_token": 1e-6},
-    }
+    } | json.loads(listed())
     found = parse_price_list(json.dumps(content).encode())
     assert set(found.prices) == {SMALL}
     assert (found.entries, found.problems) == (2, ())

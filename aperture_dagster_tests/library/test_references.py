@@ -17,12 +17,12 @@ from aperture_dagster.library.references import (
 )
 
 
-def known(work_id: int, title: str, year: int | None = None, **facts: object) -> KnownTitle:
+def known(work_id: int, title: str | None, year: int | None = None, **facts: object) -> KnownTitle:
     usual = {
         "media_type": "movie",
         "ids": ProviderIds(work_id),
         "in_library": True,
-        "names": frozenset({title}),
+        "names": frozenset({title} - {None}),
         "years": frozenset({year} if year else ()),
     }
     return KnownTitle(work_id, title=title, year=year, **usual | facts)  # pyright: ignore[reportArgumentType]
@@ -103,6 +103,20 @@ def test_an_id_matches_only_its_media_type_and_each_title_once():
     assert sorted(matches("tmdb:603", again, film, series)) == [2, 3]
     assert matches("tt0000009", again, film, series) == [3]
     assert matches("work:1", again, film, series) == [1]
+
+
+def test_titles_of_one_name_are_listed_from_what_the_library_has_to_what_is_hardly_known():
+    name = frozenset({"Twins"})
+    titles = [
+        known(1, "Twins", 1990, in_library=False),
+        known(2, None, 1995, names=name),
+        known(3, "Twins", 1980, ids=ProviderIds(3, "tt0000003")),
+        known(4, "Twins", 1988),
+        known(6, "Twins", 1980, ids=ProviderIds(6)),
+        known(5, "Twins", 1980, ids=ProviderIds(5)),
+        known(7, "Twins", ids=ProviderIds(7)),
+    ]
+    assert matches("twins", *titles) == [4, 3, 5, 6, 7, 2, 1]
 
 
 def test_every_known_title_can_be_named_by_its_own_reference():

@@ -36,7 +36,7 @@ class Run:
     def __init__(self, options: argparse.Namespace, workers: list[Worker]) -> None:
         self._options = options
         self._workers = workers
-        self._reach = Reach(PROJECT, KEPT / "reach")
+        self._reach = Reach(PROJECT, KEPT / "reach", options.tests or ())
 
     def observe(self, folders: tuple[str, ...]) -> None:
         """Observe the tests of some folders, if their observation is missing or outdated."""
@@ -70,7 +70,7 @@ class Run:
             path=mutant.path,
             source=mutated,
             stages=choice.stages,
-            cpu=3 * choice.cpu + 20,
+            cpu=3 * choice.cpu + 15,
             wall=10 * choice.cpu + PATIENCE,
         )
         result = replace(result, left_out=result.left_out + choice.left_out, cpu=result.cpu + answer["cpu"])
@@ -179,6 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="another seed draws another sample")
     parser.add_argument("--part", action="append", choices=list(PARTS), help="only this part; can be repeated")
     parser.add_argument("--file", help="only files whose path contains this")
+    parser.add_argument(
+        "--tests", action="append", help="only tests whose path contains this; can be repeated"
+    )
     parser.add_argument("--mutant", action="append", help="only the mutant of this name; can be repeated")
     parser.add_argument("--survivors", action="store_true", help="test again the mutants that survived last time")
     parser.add_argument("--budget", type=float, default=20, help="CPU seconds of tests for each mutant")
@@ -201,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 Run(options, workers).observe(folders)
         return 0
     decisions = read_decisions()
-    names = [*(options.part or ()), options.file or "", *(options.mutant or ())]
+    names = [*(options.part or ()), options.file or "", *(options.mutant or ()), *(options.tests or ())]
     name = "-".join(filter(None, [f"sample-{options.sample}-{options.seed}" if options.sample else "all", *names]))
     file = KEPT / f"{name.replace('/', '-')}.sqlite"
     with open_session(file, PROJECT, mutants, keep=options.survivors) as session:

@@ -7,7 +7,7 @@ import functools
 import gzip
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from aperture_dagster_tests.mutants.worker import digest
 
 COST_OF_A_FILE = 0.2
 """CPU seconds to import a file of tests."""
-STAGES = (0.7, 4.0)
-"""CPU seconds after which tests are grouped into another run of pytest, which collects only the files it needs."""
+FIRST_STAGE = 1.5
+"""CPU seconds of tests in a run of pytest of their own: most mutants need no other, nor the import of other files."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Choice:
 class Reach:
     """What each test executes, as observed and kept, one file for each file of tests."""
 
-    def __init__(self, project: Path, folder: Path) -> None:
+    def __init__(self, project: Path, folder: Path, only: Sequence[str] = ()) -> None:
         self._project = project
+        self._only = only
         self._folder = folder
         self._lines: dict[str, dict[int, tuple[set[str], set[str], bool]]] = {}
         self.costs: dict[str, float] = {}
@@ -53,7 +54,12 @@ class Reach:
 
     def to_observe(self, folders: tuple[str, ...]) -> list[str]:
         """Return the files of tests whose observation is missing, or older than they or what they executed."""
-        return [file for file in reaching_tests(self._project, folders) if not self._fresh(file)]
+        return [file for file in self._files(folders) if not self._fresh(file)]
+
+    def _files(self, folders: tuple[str, ...]) -> list[str]:
+        """Return the files of tests in some folders; if ``only`` some are used, those whose paths contain one of it."""
+        files = reaching_tests(self._project, folders)
+        return [file for file in files if not self._only or any(one in file for one in self._only)]
 
     def _load(self, file: str) -> dict[str, Any]:
         with gzip.open(self.kept_at(file), "rt", encoding="utf-8") as stream:
@@ -71,7 +77,7 @@ class Reach:
         self._lines.clear()
         self.costs.clear()
         self._uses.cache_clear()
-        for file in reaching_tests(self._project, folders):
+        for file in self._files(folders):
             if not self.kept_at(file).exists():
                 continue
             kept = self._load(file)
@@ -95,7 +101,7 @@ class Reach:
         chosen: list[str] = []
         files: set[str] = set()
         cpu = 0.0
-        stages: list[list[str]] = [[] for _ in range(len(STAGES) + 1)]
+        stages: tuple[list[str], list[str]] = [], []
         for test in ordered:
             file = test.partition("::")[0]
             cost = self.costs[test] + (COST_OF_A_FILE if file not in files else 0)
@@ -104,7 +110,7 @@ class Reach:
             files.add(file)
             chosen.append(test)
             cpu += cost
-            stages[sum(cpu > limit for limit in STAGES)].append(test)
+            stages[cpu > FIRST_STAGE].append(test)
         return Choice([stage for stage in stages if stage], cpu, len(ordered) - len(chosen))
 
     def _rank(self, test: str) -> tuple[float, str]:

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 SLOW_TO_IMPORT = (
     "PIL.Image", "alembic.command", "apprise", "cryptography.x509", "dagster", "dagster_postgres", "httpx",
     "hypothesis", "numpy", "openapi_core", "pandas", "pgvector.sqlalchemy", "psycopg", "psutil", "pydantic_settings",
@@ -58,11 +60,20 @@ def digest(file: Path) -> str:
 
 
 class Recorder:
-    """A plugin that notes which tests ran, and which failed first."""
+    """A plugin that runs tests in a given order, file by file, and notes how many ran, and which failed first."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: list[list[str]]) -> None:
+        order = [test for stage in stages for test in stage]
+        files = dict.fromkeys(test.partition("::")[0] for test in order)
+        self._files = {file: place for place, file in enumerate(files)}
+        self._tests = {test: place for place, test in enumerate(order)}
         self.ran = 0
         self.failed: str | None = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Sort the tests, which conftest.py sorts otherwise."""
+        items.sort(key=lambda one: (self._files[one.nodeid.partition("::")[0]], self._tests.get(one.nodeid, 0)))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Note a result."""
@@ -87,10 +98,8 @@ def quick_hypothesis() -> None:
 
 def test(stages: list[list[str]]) -> dict[str, Any]:
     """Run tests, stage by stage, until one fails."""
-    import pytest
-
     quick_hypothesis()
-    recorder = Recorder()
+    recorder = Recorder(stages)
     for stage in stages:
         code = int(pytest.main([*pytest_options(), "-x", *stage], [recorder]))
         if code not in (0, 5):
