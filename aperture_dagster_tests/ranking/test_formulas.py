@@ -37,6 +37,7 @@ from .conftest import NOW, days_ago, history
         ({"plays": 50, "episodes_played": 120, "episodes_total": 100}, 1.0),
         ({"plays": 1, "completion": 0.0, "episodes_played": 0, "episodes_total": 9}, 0.0),
         ({"plays": 1, "completion": 0.4, "episodes_played": np.nan, "episodes_total": 9}, 0.4),
+        ({"plays": 1, "completion": np.nan, "episodes_played": np.nan, "episodes_total": 9}, 1.0),
         ({"plays": 4, "completion": 0.4, "episodes_played": 3, "episodes_total": 0}, 0.6),
     ],
 )
@@ -85,7 +86,9 @@ def test_clusters_are_by_direction_and_heavy_titles_move_their_centre():
     first = 3 * at(0)[0] + at(10)[0]
     assert centroids[0] == pytest.approx(first / np.linalg.norm(first), abs=1e-6)
     assert centroids[1] == pytest.approx(at(85)[0], abs=1e-6)
-    # The second centroid is where most weight is far away, and titles of weight zero hardly count.
+    # The first is at the weighted mean, here between 80 and 90 degrees.
+    assert spherical_kmeans(at(0, 10, 80, 90), np.array([1.0, 1.0, 3.0, 3.0]), 2)[1].tolist() == [1, 1, 0, 0]
+    # The second is where most weight is far away, and titles of weight zero hardly count.
     assert spherical_kmeans(at(0, 60, 90), np.array([9.0, 5.0, 0.0]), 2)[1].tolist() == [0, 1, 1]
     assert spherical_kmeans(at(0, 5, 175), np.ones(3), 1)[1].tolist() == [0, 0, 0]
     assert spherical_kmeans(at(0, 5), np.ones(2), 0)[0].shape == (0, 2)
@@ -122,6 +125,16 @@ def test_a_profile_says_in_words_what_is_liked():
     ]  # fmt: skip
     assert len(taste_profile(weights, items, vectors, max_tastes=1).tastes) == 1
     assert len(taste_profile(weights.iloc[[0, 1, 7, 8]], items, vectors).tastes) == 1, "one taste per six titles"
+
+
+def test_a_summary_names_four_genres_and_five_keywords():
+    items = pd.DataFrame({"work_id": range(9), "genres": [[f"g{n}" for n in range(7)]] * 3 + [[]] * 6})
+    items["keywords"] = [[f"k{n}" for n in range(7)]] * 3 + [[]] * 6
+    weights = pd.DataFrame({"work_id": [0, 1, 2], "weight": [1.0] * 3})
+    summary = taste_profile(weights, items, np.zeros((9, 2))).summary
+    lift = (3 + 3 / 3) / 6 * 3
+    genres = ", ".join(f"g{n} ({lift:.1f}x)" for n in range(4))
+    assert summary == f"3 liked, 0 disliked; compared with the library, more {genres}; often k0, k1, k2, k3, k4."
 
 
 # Features
@@ -243,6 +256,16 @@ def test_popularity_mixes_votes_with_the_households_own_counts():
     assert own == pytest.approx(mixed([4, 3, 0, 0, 0, 0], list(range(6)))), "the user's own like does not count"
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_like_that_only_stored_weights_know_makes_nothing_unpopular():
+    items = pd.DataFrame({"work_id": [1, 2, 3]})
+    stored = pd.DataFrame({"user_id": ["ann"], "work_id": [1], "weight": [0.5]})
+    histories = history({"user_id": "bob", "work_id": 3}, {"user_id": "cem", "work_id": 3})
+    model = prepare(RankingInputs(items=items, histories=histories, as_of=NOW, users=["ann"], weights=stored))
+    popularity = model.for_user("ann").set_index("work_id")["popularity"]
+    assert popularity[1] == popularity[2] < popularity[3]
+
+
 # Popularity
 
 
@@ -261,6 +284,7 @@ def test_votes_that_are_unknown_take_a_quantile_of_the_known_ones():
     found = log_votes([*votes, np.nan, np.nan, np.nan], [1, 2, 3, 4, 5, 3, np.inf, 9])
     assert found[5:] == pytest.approx([4 * 2.5 / 6, 1.0, 4.0])
     assert log_votes([np.nan, np.nan, np.nan], [2.0, 8.0, np.nan]).tolist() == [0.0, 1.0, 0.25]
+    assert log_votes([np.nan] * 2).tolist() == [0.25] * 2
     assert log_votes([-5.0, 0.0]).tolist() == [0.0, 0.0]
 
 
