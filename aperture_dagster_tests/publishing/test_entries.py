@@ -103,7 +103,7 @@ def test_the_parts_of_a_film_are_in_their_order():
     entry = only(built(film(copy(1, parts))))
     found = files(entry)
     assert list(found.values()) == ["/m/a.mkv", "/m/b.mkv", "/m/c.avi"]
-    assert [path.rpartition(" - ")[2] for path in found] == ["part1.mkv", "part2.mkv", "part3.avi"]
+    assert [path.removeprefix(entry.folder) for path in found] == ["-part1.mkv", "-part2.mkv", "-part3.avi"]
 
 
 @pytest.mark.parametrize(
