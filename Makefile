@@ -9,6 +9,9 @@ DEVELOPMENT := $(VENV)/.development
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 # More than processors: tests also wait, for processes and for time-outs.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
+# Tests that make nightly runs with other parameters.
+REPEATED := storage/test_household_year.py e2e/test_publishing_crashes.py e2e/test_published_lists.py
 export DAGSTER_HOME := $(CURDIR)
 
 .PHONY: demo up test test-wheel nightly lint bench bench-full install-size chaos screenshots clean
@@ -19,15 +22,16 @@ demo: $(PRODUCT)  ## run the whole graph once on stand-ins, and show the results
 up: $(PRODUCT)  ## run the Dagster UI and daemon, on the configured media server or else on the demo
 	@$(BIN)/aperture up
 
-test: $(DEVELOPMENT)  ## run all tests
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
+test: $(DEVELOPMENT)  ## run the tests, but for those that are marked as nightly
+	@$(PYTEST)
 
 test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from a package index, and test it
 	@$(BIN)/python -m aperture_dagster_tests.wheels
 
-nightly: $(DEVELOPMENT)  ## repeat the random and the killed tests at every step and with more histories, then make chaos
-	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q $(addprefix aperture_dagster_tests/, \
-	  storage/test_household_year.py e2e/test_publishing_crashes.py e2e/test_published_lists.py)
+nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories, then make chaos
+	@$(PYTEST) -m nightly $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
+	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q -m '' \
+	  $(addprefix aperture_dagster_tests/, $(REPEATED))
 	@$(BIN)/python benchmarks/chaos.py
 
 lint: $(DEVELOPMENT)  ## check style and types

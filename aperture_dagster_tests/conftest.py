@@ -52,11 +52,21 @@ def _keep_temporary_files_in_memory() -> None:
 _keep_temporary_files_in_memory()
 
 
+SLOWEST = (
+    "e2e/test_demo_and_up.py", "e2e/test_side_by_side.py", "storage/test_embedded_containers.py",
+    "cli/test_supervisor.py", "e2e/test_fault_matrix.py", "e2e/test_operator_mistakes.py", "e2e/test_publishing.py",
+    "e2e/test_published_lists.py", "e2e/test_checks.py", "e2e/test_secrets.py", "storage/test_embedded_users.py",
+)  # fmt: skip
+"""Files that take long, the longest first."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run slow files first, so that no worker is left with one at the end."""
     marks = {"ui", "e2e", "namespaces", "root"}
     long = {item.path for item in items if marks & {mark.name for mark in item.iter_markers()}}
-    items.sort(key=lambda item: item.path not in long)
+    places = {Path(__file__).parent / name: place for place, name in enumerate(SLOWEST)}
+    last = len(SLOWEST)
+    items.sort(key=lambda item: places.get(item.path, last if item.path in long else last + 1))
 
 
 @pytest.hookimpl(trylast=True)
@@ -138,21 +148,11 @@ def isolated_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def revisions_read_once() -> Iterator[None]:
-    """Read Dagster's 90 revisions once, instead of twice for every instance, which stamps its empty tables."""
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
+def cheap_runs() -> Iterator[None]:
+    """Let Dagster do less for each run."""
+    from aperture_dagster_tests.frugal_dagster import frugal_dagster
 
-    read, known = ScriptDirectory.from_config, {}
-
-    def from_config(config: Config) -> ScriptDirectory:
-        location = config.get_main_option("script_location")
-        if location not in known:
-            known[location] = read(config)
-        return known[location]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ScriptDirectory, "from_config", from_config)
+    with frugal_dagster():
         yield
 
 
@@ -195,7 +195,8 @@ def postgres() -> Iterator[str]:
         admin = create_engine(url, isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
             # Test data need not survive a power failure.
-            connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
             connection.execute(text("SELECT pg_reload_conf()"))
             connection.execute(text("CREATE DATABASE template_aperture"))
         template = create_engine(admin.url.set(database="template_aperture"))
@@ -207,6 +208,16 @@ def postgres() -> Iterator[str]:
                 yield url
         finally:
             release_embedded_server(data)
+
+
+@pytest.fixture(scope="session")
+def templates(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Households to copy."""
+    from aperture_dagster_tests.settled import Templates
+
+    made = Templates(postgres, tmp_path_factory.mktemp("templates"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
@@ -225,19 +236,20 @@ def database_url(spare_databases: SpareDatabases) -> Iterator[str]:
 
 
 @pytest.fixture
-def make_settings(database_url: str, tmp_path: Path) -> Callable[..., Settings]:
+def make_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Settings]:
     """Return a function that makes settings with this test's database and short retries; all can be overridden."""
 
     def make(**overrides: Any) -> Settings:
         values: dict[str, Any] = {
             "home": tmp_path / "home",
-            "database_url": database_url,
             "timezone": "UTC",
             "http_attempts": 2,
             "http_retry_wait_seconds": 0.01,
             "step_retries": 0,
             "step_retry_wait_seconds": 0,
         }
+        if "database_url" not in overrides:
+            values["database_url"] = request.getfixturevalue("database_url")
         return load_settings(**values | overrides)
 
     return make

@@ -46,7 +46,8 @@ def database_copy(postgres: str, template: str = "template_aperture") -> Iterato
 
 def _create(postgres: str, template: str) -> str:
     name = f"test_{uuid.uuid4().hex[:12]}"
-    run_statements(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # Half the cost of a copy through the log.
+    run_statements(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     url = make_url(postgres).set(database=name).render_as_string(hide_password=False)
     return url.replace("postgresql+psycopg://", "postgresql://")
 
@@ -164,7 +165,7 @@ def dagsters_tables_copied(postgres: str) -> Iterator[None]:
         with suppress(psycopg.errors.DuplicateDatabase), psycopg.connect(
             postgres.replace("+psycopg", ""), autocommit=True
         ) as admin:  # fmt: skip
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE {templates[0]}".encode())
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {templates[0]} STRATEGY file_copy".encode())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "_ensure_database", copy_or_create)
