@@ -165,7 +165,7 @@ def dagsters_tables_copied(postgres: str) -> Iterator[None]:
         with suppress(psycopg.errors.DuplicateDatabase), psycopg.connect(
             postgres.replace("+psycopg", ""), autocommit=True
         ) as admin:  # fmt: skip
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE {templates[0]}".encode())
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {templates[0]} STRATEGY file_copy".encode())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "_ensure_database", copy_or_create)

@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from aperture_dagster_tests.clusters import FOLDER, copy_clusters
+
 
 def _execute(
     program: str,
@@ -42,6 +44,8 @@ def _execute(
     tempfile.tempdir = None
     if container:
         _enter_container()
+    if clusters := environment.get(FOLDER):
+        copy_clusters(pytest.MonkeyPatch(), clusters)
     os.chdir(folder)
     sys.argv = ["-c", *arguments]
     try:
