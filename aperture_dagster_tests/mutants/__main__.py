@@ -179,9 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="another seed draws another sample")
     parser.add_argument("--part", action="append", choices=list(PARTS), help="only this part; can be repeated")
     parser.add_argument("--file", help="only files whose path contains this")
-    parser.add_argument(
-        "--tests", action="append", help="only tests whose path contains this; can be repeated"
-    )
+    parser.add_argument("--tests", action="append", help="only tests whose path contains this; can be repeated")
     parser.add_argument("--mutant", action="append", help="only the mutant of this name; can be repeated")
     parser.add_argument("--survivors", action="store_true", help="test again the mutants that survived last time")
     parser.add_argument("--budget", type=float, default=20, help="CPU seconds of tests for each mutant")
