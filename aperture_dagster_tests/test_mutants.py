@@ -21,6 +21,7 @@ from aperture_dagster_tests.mutants.operators import OPERATORS, OWN
 from aperture_dagster_tests.mutants.reach import Reach
 from aperture_dagster_tests.mutants.report import describe, score
 from aperture_dagster_tests.mutants.session import Result, open_session
+from aperture_dagster_tests.mutants.workers import PREFIX, remove_abandoned
 
 
 @pytest.mark.parametrize(
@@ -192,6 +193,16 @@ def test_a_session_goes_on_where_it_stopped_and_begins_again_when_the_code_chang
     (tmp_path / parts.TESTS / "test_new.py").write_text("2")
     with open_session(file, tmp_path, mutants, keep=False) as session:
         assert session.pending() == mutants
+
+
+def test_copies_of_a_killed_run_are_removed_by_the_next(tmp_path: Path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    abandoned, used = (tmp_path / f"{PREFIX}{pid}-x" for pid in (ended.pid, os.getpid()))
+    abandoned.mkdir()
+    used.mkdir()
+    remove_abandoned(tmp_path)
+    assert list(tmp_path.iterdir()) == [used]
 
 
 def test_an_equivalent_mutant_does_not_count_and_an_accepted_one_counts_as_survived(tmp_path: Path):

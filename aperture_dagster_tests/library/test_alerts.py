@@ -116,6 +116,13 @@ def test_an_old_success_does_not_end_a_newer_failure(watch: Watch):
     assert problem.resolved_at is None
 
 
+def test_of_a_failure_and_a_success_at_the_same_moment_the_one_that_is_seen_later_counts(watch: Watch):
+    watch.look(NIGHT, seen(NIGHT))
+    watch.look(NIGHT, Recovery("run", "movies", NIGHT))
+    (problem,) = watch.known
+    assert problem.resolved_at == NIGHT
+
+
 def test_a_warning_is_reported_when_it_has_lasted_a_day_and_an_error_at_once(watch: Watch):
     warning = seen(NIGHT, "omdb_ratings.answers", "", "check", delay=DAY)
     assert watch.look(NIGHT, warning) == []

@@ -58,6 +58,9 @@ def test_people_set_a_taste_apart_if_several_liked_titles_share_them_more_often_
     people = {1: {"Rare": 7, "Common": 8, "Once": 9}, 2: {"Rare": 7, "Common": 8}, 3: {"Common": 8}}
     found = distinctive_people(seeds, people, {7: 2, 8: 100}, 100)
     assert found == [Trait("person", "Rare", 7)]
+    people = {1: {"All": 7, "Two": 9, "Some": 5}, 2: {"All": 7, "Two": 9}, 3: {"All": 7, "Some": 5}}
+    found = distinctive_people([*seeds[:2], liked(3, 0.5)], people, {}, 100)
+    assert [one.name for one in found] == ["All", "Two", "Some"], "the most distinctive first"
 
 
 def test_queries_follow_from_traits_and_only_films_are_looked_for_by_people():

@@ -13,6 +13,7 @@ from aperture_dagster.library.ratings import (
     LocalRating,
     RatingMerge,
     SyncedRating,
+    is_same_rating,
     merge_ratings,
     needs_consent,
     whole_second,
@@ -96,6 +97,18 @@ def test_an_equal_value_that_was_given_again_on_trakt_is_an_edit():
     assert decision(there(8, 500), here(5, 2), there(8, 3)) == "push 5"
     assert decision(there(8, 500), here(5, 2, observed=True), there(8, 3)) == "push 5", "only the date differs"
     assert decision(there(8, 500), None, there(8, 3)) == "pull 8"
+    second = 1 / 3600
+    assert decision(there(8, 500), here(5, 3), there(8, 3)) == "push 5"
+    assert decision(there(8, 500), here(5, 3), there(8, 3 - 2 * second)) == "push 5", "Trakt cuts the seconds"
+    assert decision(there(8, 500), here(5, 3), there(8, 3 - 3 * second)) == "pull 8"
+
+
+def test_a_rating_on_trakt_is_known_from_here_by_its_value_and_date():
+    assert is_same_rating(there(8), 8, there(8).rated_at + timedelta(seconds=2))
+    assert is_same_rating(there(8), 8, there(8).rated_at - timedelta(seconds=2))
+    assert not is_same_rating(there(8), 8, there(8).rated_at + timedelta(seconds=3))
+    assert not is_same_rating(there(8), 7, there(8).rated_at)
+    assert not is_same_rating(there(8), None, there(8).rated_at)
 
 
 def test_removals_travel_both_ways():

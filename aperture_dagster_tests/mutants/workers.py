@@ -17,8 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 Task = TypeVar("Task")
 
+PREFIX = "mutants-"
 MEMORY = Path("/dev/shm")
 ROOM = 2 * 1024**3
 
@@ -72,7 +75,9 @@ class Worker:
 def running_workers(project: Path, count: int, log: Path) -> Iterator[list[Worker]]:
     """Start workers, each in a copy of the project, which is removed at the end."""
     in_memory = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
-    folder = Path(tempfile.mkdtemp(prefix="mutants-", dir=MEMORY if in_memory else None))
+    parent = MEMORY if in_memory else Path(tempfile.gettempdir())
+    remove_abandoned(parent)
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
     workers: list[Worker] = []
     try:
         for number in range(count):
@@ -84,6 +89,14 @@ def running_workers(project: Path, count: int, log: Path) -> Iterator[list[Worke
         for worker in workers:
             worker.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the copies of runs that were killed."""
+    for folder in parent.glob(f"{PREFIX}*-*"):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def copy_project(project: Path, copy: Path) -> None:
