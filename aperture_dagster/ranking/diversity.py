@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def mmr(relevance: NDArray[Any], vectors: NDArray[Any], limit: int, *, diversity: float = 0.1) -> NDArray[np.int64]:
+def mmr(relevance: NDArray[Any], vectors: NDArray[Any], limit: int, *, diversity: float) -> NDArray[np.int64]:
     """Select ``limit`` candidates greedily: relevant, and different from those already selected.
 
     Each step takes the candidate with the largest (1 - diversity) · relevance - diversity · (highest similarity to any

@@ -134,7 +134,7 @@ def spherical_kmeans(vectors: NDArray[Any], weights: NDArray[Any], clusters: int
         Centroids of length 1, shape (k, d), at most one per distinct vector, and the label of each vector, shape (m,).
     """
     points = np.asarray(vectors, dtype=np.float32)
-    heavy = np.maximum(np.asarray(weights, dtype=np.float32), 0.0)
+    heavy = np.asarray(weights, dtype=np.float32)
     if len(points) == 0 or clusters < 1:
         return np.zeros((0, points.shape[1] if points.ndim == 2 else 0), dtype=np.float32), np.zeros(0, dtype=np.int64)
     overall = (heavy[:, None] * points).sum(axis=0)
