@@ -79,13 +79,6 @@ def test_unknown_values_are_empty_in_a_way_that_depends_on_the_field(client: htt
         assert film[name] == []
 
 
-def test_keywords_are_under_keywords_for_films_and_under_results_for_series(client: httpx.Client) -> None:
-    film = client.get("/movie/101?append_to_response=keywords").json()["keywords"]
-    show = client.get("/tv/101?append_to_response=keywords").json()["keywords"]
-    assert [keyword["name"] for keyword in film["keywords"]] == ["heist", "rain"]
-    assert [keyword["name"] for keyword in show["results"]] == ["town"]
-
-
 def test_appended_parts_come_with_the_details(client: httpx.Client) -> None:
     parts = "credits,external_ids,recommendations,similar,images,release_dates,videos,watch/providers"
     film = client.get("/movie/101", params={"append_to_response": parts}).json()
@@ -162,14 +155,6 @@ def test_a_collection_lists_its_parts_owned_or_not(client: httpx.Client) -> None
     assert collection["name"] == "Firsts"
     assert [part["id"] for part in collection["parts"]] == [101, 102]
     assert collection["parts"][1]["release_date"] == ""
-
-
-def test_companies_and_networks_can_be_read(client: httpx.Client) -> None:
-    company = client.get("/movie/101").json()["production_companies"][0]
-    assert client.get(f"/company/{company['id']}").json()["logo_path"] == company["logo_path"]
-    network = client.get("/tv/101").json()["networks"][0]
-    assert client.get(f"/network/{network['id']}").json()["name"] == "Net Work"
-    assert client.get("/company/1").status_code == 404
 
 
 def test_discover_filters_pages_and_refuses_an_impossible_page(client: httpx.Client) -> None:
