@@ -71,6 +71,7 @@ def test_queries_follow_from_traits_and_only_films_are_looked_for_by_people():
     films = list_queries("movie", seeds, first, traits, ["de", "en"], minimum_votes=50)
     deep = [one for one in films if one.filters is None]
     assert [(one.seed, list(one.pages())) for one in deep] == [("1", [2])], "only lists with a full first page go on"
+    assert {(one.source, one.filters is None) for one in films} == {("recommendations", True), ("discover", False)}
     by_seed = {one.seed: one.filters for one in films if one.filters is not None}
     assert by_seed["genre:Drama"] == DiscoverFilters(genre_ids=(18,), language="de", minimum_votes=10)
     both = by_seed["genre:Drama + genre:Crime"]

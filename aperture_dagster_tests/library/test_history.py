@@ -24,6 +24,12 @@ def test_the_first_read_gives_only_the_last_play_however_many_there_were():
     assert viewing(None, state(count=7)) == Viewing(NOW - HOUR, 1, 1.0)
 
 
+def test_a_server_that_counts_fewer_plays_than_before_has_only_a_viewing_that_goes_on():
+    before = state(count=3, hours_ago=5)
+    assert viewing(before, state(count=1, share=0.5)) == Viewing(NOW - HOUR, 0, 0.5)
+    assert viewing(before, state(count=1, share=0.04)) is None
+
+
 def test_a_play_without_a_date_is_not_logged():
     assert viewing(None, state(count=0, hours_ago=None)) is None
     assert viewing(state(played=False, count=0, hours_ago=None), state(count=3, hours_ago=None)) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import signal
 import sys
@@ -155,6 +156,13 @@ def chosen_mutants(options: argparse.Namespace) -> tuple[list[Mutant], set[str]]
     return chosen, {one.key for one in every}
 
 
+def session_name(options: argparse.Namespace) -> str:
+    """Name the session of these options."""
+    start = "mutants" if options.mutant else f"sample-{options.sample}-{options.seed}" if options.sample else "all"
+    rest = [options.part, options.file, options.mutant, options.tests]
+    return f"{start}-{hashlib.sha256(repr(rest).encode()).hexdigest()[:8]}" if any(rest) else start
+
+
 def pairs_by_part(session: Session, options: argparse.Namespace) -> dict[str, list[tuple[Mutant, Result]]]:
     """Return what is known, by part."""
     results = session.results()
@@ -202,9 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 Run(options, workers).observe(folders)
         return 0
     decisions = read_decisions()
-    names = [*(options.part or ()), options.file or "", *(options.mutant or ()), *(options.tests or ())]
-    name = "-".join(filter(None, [f"sample-{options.sample}-{options.seed}" if options.sample else "all", *names]))
-    file = KEPT / f"{name.replace('/', '-')}.sqlite"
+    file = KEPT / f"{session_name(options)}.sqlite"
     with open_session(file, PROJECT, mutants, keep=options.survivors) as session:
         pending = session.pending()
         if options.survivors or options.mutant:

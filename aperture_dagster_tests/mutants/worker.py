@@ -181,11 +181,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         from aperture_dagster_tests.mutants.observer import observe
 
         child = Child(lambda: observe(request["observe"], Path(request["into"])), cpu=900, wall=3000)
+        _drop_databases()
         return {"cpu": child.cpu, "wall": child.wall, "output": child.output, **child.result}
     with mutated(request["path"], request.get("source")):
         child = Child(lambda: test(request["stages"]), cpu=request["cpu"], wall=request["wall"])
-    if child.signal or "code" not in child.result or child.result["code"] not in (0, 1):
-        _drop_databases()
+    _drop_databases()
     return {
         "cpu": child.cpu,
         "wall": child.wall,
@@ -232,7 +232,7 @@ def postgres() -> Iterator[None]:
 
 
 def _drop_databases() -> None:
-    """Drop what interrupted tests left on the shared server."""
+    """Drop what the tests left on the shared server; one that is theirs alone ends with them."""
     import psycopg
 
     if SHARED_POSTGRES not in os.environ:

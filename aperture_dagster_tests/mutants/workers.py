@@ -29,19 +29,25 @@ ROOM = 2 * 1024**3
 class Worker:
     """A running worker; see ``worker.py`` for its requests."""
 
-    def __init__(self, copy: Path, log: Path) -> None:
+    def __init__(self, project: Path, copy: Path, log: Path) -> None:
+        self._project = project
         self._copy = copy
         self._log = log
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[str]:
+        shutil.rmtree(self._copy, ignore_errors=True)
+        copy_project(self._project, self._copy)
         environment = os.environ | {
-            "PYTHONPATH": str(copy),
+            "PYTHONPATH": str(self._copy),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONHASHSEED": "0",
-            "TMPDIR": str(copy.parent),
+            "TMPDIR": str(self._copy.parent),
         }
-        with log.open("ab") as errors:
-            self._process = subprocess.Popen(
+        with self._log.open("ab") as errors:
+            return subprocess.Popen(
                 [sys.executable, "-m", "aperture_dagster_tests.mutants.worker"],
-                cwd=copy,
+                cwd=self._copy,
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -50,14 +56,17 @@ class Worker:
             )
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request; return the answer."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"A worker ended with status {self._process.wait()}: see {self._log}.")
-        return json.loads(line)
+        """Send a request; return the answer. If the worker or its server dies of it, another one tries again."""
+        for _ in range(2):
+            assert self._process.stdin and self._process.stdout
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            if line := self._process.stdout.readline():
+                return json.loads(line)
+            self.close()
+            self._process = self._start()
+        raise RuntimeError(f"A worker ended twice at the same request: see {self._log}.")
 
     def close(self) -> None:
         """Let it end."""
@@ -81,9 +90,7 @@ def running_workers(project: Path, count: int, log: Path) -> Iterator[list[Worke
     workers: list[Worker] = []
     try:
         for number in range(count):
-            copy = folder / str(number) / "project"
-            copy_project(project, copy)
-            workers.append(Worker(copy, log))
+            workers.append(Worker(project, folder / str(number) / "project", log))
         yield workers
     finally:
         for worker in workers:
