@@ -345,7 +345,7 @@ def household(
         total=("score", "sum"), fans=("user_id", "size"), user_ids=("user_id", list)
     )
     together = together.reset_index()
-    together["score"] = (together["total"] / max(len(people), 1)).round(5)
+    together["score"] = (together["total"] / len(people)).round(5)
     together = together.sort_values(
         ["media_type", "score", "fans", "work_id"], ascending=[True, False, False, True], kind="stable"
     )
