@@ -17,8 +17,8 @@ def mmr(relevance: NDArray[Any], vectors: NDArray[Any], limit: int, *, diversity
     scores = np.asarray(relevance, dtype=np.float64)
     limit = max(min(limit, len(scores)), 0)
     order = np.argsort(-scores, kind="stable")
-    if diversity == 0.0 or limit == 0:
-        return order[:limit].astype(np.int64)
+    if not limit:
+        return order[:0].astype(np.int64)
     span = scores.max() - scores.min()
     scaled = (scores - scores.min()) / span if span > 0 else np.ones_like(scores)
     matrix = np.asarray(vectors, dtype=np.float32)

@@ -33,6 +33,16 @@ def test_a_title_like_the_first_pick_is_not_taken_right_after_a_different_one():
     assert mmr(relevance, directions, 5, diversity=0.6).tolist() == [0, 2, 3, 4, 1]
 
 
+def test_relevance_counts_between_the_lowest_and_the_highest_whatever_its_scale():
+    directions = np.array([[1.0, 0.0], [0.6, 0.8], [-0.8, -0.6], [0.0, -1.0]])
+    relevance = np.array([1.0, 0.9, 0.35, 0.0])
+    # After the first, .5 · .9 - .5 · .6 = .15 is less than .175: an opposite of what was selected gets no bonus.
+    assert mmr(relevance, directions, 4, diversity=0.5).tolist() == [0, 2, 1, 3]
+    assert mmr(relevance, directions, 4, diversity=0.3).tolist() == [0, 1, 2, 3]
+    for scale, offset in ((0.01, 0.0), (1.0, 100.0), (50.0, -7.0)):
+        assert mmr(relevance * scale + offset, directions, 4, diversity=0.5).tolist() == [0, 2, 1, 3]
+
+
 def test_with_diversity_alone_the_most_relevant_title_is_still_first():
     assert mmr(np.array([0.0, 1.0, 0.5]), np.eye(3), 2, diversity=1.0).tolist() == [1, 0]
 

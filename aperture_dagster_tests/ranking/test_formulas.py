@@ -101,6 +101,7 @@ def test_lift_is_the_share_among_liked_titles_over_that_in_the_library():
     heavier = lifts(names, np.array([80, 0]), np.array([3.0, 1.0]))
     assert heavier == (Lift("western", round((1.5 + 3 * 0.2) / 5 / 0.2, 3), 1),)
     assert lifts(names, np.array([80, 0]), np.ones(2), minimum=2) == ()
+    assert lifts(names, np.array([80, 0, 1, 2]), np.ones(4))[0].lift == 1.143
     many = [[f"g{n:02d}"] for n in range(12)] * 2
     assert [one.name for one in lifts(many, np.arange(12), np.arange(12, 0, -1.0))] == [f"g{n:02d}" for n in range(6)]
     assert len(lifts([[f"g{n:02d}" for n in range(12)], *[[]] * 9], np.array([0]), np.ones(1))) == 8
