@@ -237,7 +237,20 @@ restored(load_settings(home=home, database_url=url), Path(file))
 """
 
 
-@pytest.mark.parametrize("point", ["created", "restoring", "restored", "switched"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(
+            "created",
+            marks=pytest.mark.nightly(
+                reason="it restores a household twice", instead="the same test, killed while it restores"
+            ),
+        ),
+        "restoring",
+        "restored",
+        "switched",
+    ],
+)
 def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one_and_can_be_repeated(
     settings: Settings, database: Database, file: Path, postgres: str, point: str
 ):
