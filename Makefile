@@ -9,9 +9,19 @@ DEVELOPMENT := $(VENV)/.development
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 # More than processors: tests also wait, for processes and for time-outs.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
+# Tests that make nightly runs with other parameters.
+REPEATED := storage/test_household_year.py e2e/test_publishing_crashes.py e2e/test_published_lists.py
+# Benchmarks that take longer than a coffee break, and those that are for nights.
+LONG := embedders idle simulated_week simulated_year sync_memory
+OF_THE_NIGHT := chaos soak
+BENCHMARKS := $(filter-out verdict $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $(wildcard benchmarks/*.py))))
+# Every one is run, also after one that missed a limit; an exit code of 3 means that its data is not here.
+run-benchmarks = missed=; for one in $(1); do echo "== benchmarks/$$one.py"; $(BIN)/python benchmarks/$$one.py || \
+  test $$? = 3 || missed="$$missed $$one"; done; test -z "$$missed" || { echo "MISSED:$$missed"; exit 1; }
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo up test test-wheel nightly mutants lint bench bench-full install-size chaos screenshots clean
+.PHONY: demo up test test-wheel nightly mutants lint bench bench-full install-size chaos soak screenshots clean
 
 demo: $(PRODUCT)  ## run the whole graph once on stand-ins, and show the results
 	@$(BIN)/aperture demo
@@ -19,15 +29,16 @@ demo: $(PRODUCT)  ## run the whole graph once on stand-ins, and show the results
 up: $(PRODUCT)  ## run the Dagster UI and daemon, on the configured media server or else on the demo
 	@$(BIN)/aperture up
 
-test: $(DEVELOPMENT)  ## run all tests
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
+test: $(DEVELOPMENT)  ## run the tests, but for those that are marked as nightly
+	@$(PYTEST)
 
 test-wheel: $(DEVELOPMENT)  ## install the wheel with each Python at hand, from a package index, and test it
 	@$(BIN)/python -m aperture_dagster_tests.wheels
 
-nightly: $(DEVELOPMENT)  ## repeat the random and the killed tests at every step and with more histories, then make chaos
-	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q $(addprefix aperture_dagster_tests/, \
-	  storage/test_household_year.py e2e/test_publishing_crashes.py e2e/test_published_lists.py)
+nightly: $(DEVELOPMENT)  ## run the long tests, the random and the killed ones at every step and with more histories, then make chaos
+	@$(PYTEST) -m nightly $(addprefix --ignore=aperture_dagster_tests/, $(REPEATED))
+	@HOUSEHOLD_YEARS=50 CRASH_STRIDE=1 $(BIN)/pytest -n $(WORKERS) -q -m '' \
+	  $(addprefix aperture_dagster_tests/, $(REPEATED))
 	@$(BIN)/python benchmarks/chaos.py
 
 mutants: $(DEVELOPMENT)  ## change the code in small ways, and count the changes that no test notices; SAMPLE=400 SEED=1 draws some
@@ -38,17 +49,20 @@ lint: $(DEVELOPMENT)  ## check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/basedpyright
 
-bench: $(DEVELOPMENT)  ## run all benchmarks: quality of the recommendations, speed, requests, a simulated week
-	@for benchmark in $(filter-out benchmarks/chaos.py benchmarks/simulated_year.py,$(wildcard benchmarks/*.py)); do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+bench: $(DEVELOPMENT)  ## run the benchmarks: quality of the recommendations, speed, requests, a simulated day
+	@$(call run-benchmarks,$(BENCHMARKS))
 
-bench-full: bench  ## run all benchmarks, and a simulated year of a household of 50 users
-	@$(BIN)/python benchmarks/simulated_year.py
+bench-full: $(DEVELOPMENT)  ## run all benchmarks: also idle minutes, a simulated week and year, and a very large library
+	@$(call run-benchmarks,$(BENCHMARKS) $(LONG))
 
 install-size: $(DEVELOPMENT)  ## install the wheel alone, from a package index, and compare its size with the limit
 	@$(BIN)/python benchmarks/install_size.py --fresh
 
 chaos: $(DEVELOPMENT)  ## kill -9 at random moments of whole runs, and check what is left
 	@$(BIN)/python benchmarks/chaos.py
+
+soak: $(DEVELOPMENT)  ## live through a month with kills, faults and wrong clocks, and compare it with a quiet one
+	@$(BIN)/python benchmarks/soak.py
 
 screenshots: $(DEVELOPMENT)  ## take the pictures of README and docs from the demo; ALL=FOLDER takes those of every page, too
 	@$(BIN)/python docs/screenshots.py $(if $(ALL),--all $(ALL))

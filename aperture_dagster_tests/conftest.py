@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -24,7 +24,12 @@ from aperture_dagster.simulator.server import RunningSimulator, running_simulato
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World
 
+if TYPE_CHECKING:
+    from aperture_dagster_tests.databases import SpareDatabases
+
 PROJECT = Path(__file__).resolve().parents[1]
+HISTORIES = PROJECT / "aperture_dagster_tests" / "data" / "movielens"
+"""A slice of real watch histories, in the format of ``SHARED_DATA``; its README says which."""
 SHARED_DATA = PROJECT.parent / "shared" / "data"
 SHARED_SPECS = PROJECT.parent / "shared" / "specs"
 
@@ -48,11 +53,21 @@ def _keep_temporary_files_in_memory() -> None:
 _keep_temporary_files_in_memory()
 
 
+SLOWEST = (
+    "e2e/test_demo_and_up.py", "e2e/test_side_by_side.py", "storage/test_embedded_containers.py",
+    "cli/test_supervisor.py", "e2e/test_fault_matrix.py", "e2e/test_operator_mistakes.py", "e2e/test_publishing.py",
+    "e2e/test_published_lists.py", "e2e/test_checks.py", "e2e/test_secrets.py", "storage/test_embedded_users.py",
+)  # fmt: skip
+"""Files that take long, the longest first."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run slow files first, so that no worker is left with one at the end."""
     marks = {"ui", "e2e", "namespaces", "root"}
     long = {item.path for item in items if marks & {mark.name for mark in item.iter_markers()}}
-    items.sort(key=lambda item: item.path not in long)
+    places = {Path(__file__).parent / name: place for place, name in enumerate(SLOWEST)}
+    last = len(SLOWEST)
+    items.sort(key=lambda item: places.get(item.path, last if item.path in long else last + 1))
 
 
 @pytest.hookimpl(trylast=True)
@@ -134,21 +149,11 @@ def isolated_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def revisions_read_once() -> Iterator[None]:
-    """Read Dagster's 90 revisions once, instead of twice for every instance, which stamps its empty tables."""
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
+def cheap_runs() -> Iterator[None]:
+    """Let Dagster do less for each run."""
+    from aperture_dagster_tests.frugal_dagster import frugal_dagster
 
-    read, known = ScriptDirectory.from_config, {}
-
-    def from_config(config: Config) -> ScriptDirectory:
-        location = config.get_main_option("script_location")
-        if location not in known:
-            known[location] = read(config)
-        return known[location]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ScriptDirectory, "from_config", from_config)
+    with frugal_dagster():
         yield
 
 
@@ -166,6 +171,7 @@ def postgres() -> Iterator[str]:
 
     from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
     from aperture_dagster.storage.migrate import ensure_schema
+    from aperture_dagster_tests.databases import dagsters_tables_copied
 
     with tempfile.TemporaryDirectory(prefix="aperture-tests-", ignore_cleanup_errors=True) as folder:
         data = Path(folder) / "postgres"
@@ -175,7 +181,8 @@ def postgres() -> Iterator[str]:
         admin = create_engine(url, isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
             # Test data need not survive a power failure.
-            connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
             connection.execute(text("SELECT pg_reload_conf()"))
             connection.execute(text("CREATE DATABASE template_aperture"))
         template = create_engine(admin.url.set(database="template_aperture"))
@@ -183,34 +190,52 @@ def postgres() -> Iterator[str]:
         template.dispose()
         admin.dispose()
         try:
-            yield url
+            with dagsters_tables_copied(url):
+                yield url
         finally:
             release_embedded_server(data)
 
 
-@pytest.fixture
-def database_url(postgres: str) -> Iterator[str]:
-    """Create a migrated, empty database for one test; yield its URL."""
-    from aperture_dagster_tests.databases import database_copy
+@pytest.fixture(scope="session")
+def templates(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Households to copy."""
+    from aperture_dagster_tests.settled import Templates
 
-    with database_copy(postgres) as url:
+    made = Templates(postgres, tmp_path_factory.mktemp("templates"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def spare_databases(postgres: str) -> SpareDatabases:
+    """Return the databases that the tests of this process use one after another."""
+    from aperture_dagster_tests.databases import SpareDatabases
+
+    return SpareDatabases(postgres)
+
+
+@pytest.fixture
+def database_url(spare_databases: SpareDatabases) -> Iterator[str]:
+    """Yield the URL of a migrated, empty database, which belongs to one test."""
+    with spare_databases.one() as url:
         yield url
 
 
 @pytest.fixture
-def make_settings(database_url: str, tmp_path: Path) -> Callable[..., Settings]:
+def make_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Settings]:
     """Return a function that makes settings with this test's database and short retries; all can be overridden."""
 
     def make(**overrides: Any) -> Settings:
         values: dict[str, Any] = {
             "home": tmp_path / "home",
-            "database_url": database_url,
             "timezone": "UTC",
             "http_attempts": 2,
             "http_retry_wait_seconds": 0.01,
             "step_retries": 0,
             "step_retry_wait_seconds": 0,
         }
+        if "database_url" not in overrides:
+            values["database_url"] = request.getfixturevalue("database_url")
         return load_settings(**values | overrides)
 
     return make

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg
+import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from aperture_dagster.storage.connection import close_engine
+from aperture_dagster.storage import connection
+from aperture_dagster.storage.connection import _engines, close_engine
+from aperture_dagster_tests.conftest import PROJECT
 
 
 def run_statements(url: str, *statements: str) -> list[tuple[object, ...]]:
@@ -31,16 +37,161 @@ def data_directory(postgres: str) -> Path:
 @contextmanager
 def database_copy(postgres: str, template: str = "template_aperture") -> Iterator[str]:
     """Create a copy of a database (default: a migrated, empty one); yield its URL, and drop it with Dagster's."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    run_statements(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
-    url = make_url(postgres).set(database=name).render_as_string(hide_password=False)
-    url = url.replace("postgresql+psycopg://", "postgresql://")
+    url = _create(postgres, template)
     try:
         yield url
     finally:
-        close_engine(url.replace("postgresql://", "postgresql+psycopg://"))
-        drop = "DROP DATABASE IF EXISTS {} WITH (FORCE)"
-        run_statements(postgres, drop.format(name), drop.format(f"{name}_dagster"))
+        _drop(postgres, url)
+
+
+def _create(postgres: str, template: str) -> str:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    # Half the cost of a copy through the log.
+    run_statements(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    url = make_url(postgres).set(database=name).render_as_string(hide_password=False)
+    return url.replace("postgresql+psycopg://", "postgresql://")
+
+
+def _drop(postgres: str, url: str) -> None:
+    close_engine(_with_driver(url))
+    name = make_url(url).database
+    drop = "DROP DATABASE IF EXISTS {} WITH (FORCE)"
+    run_statements(postgres, drop.format(name), drop.format(f"{name}_dagster"))
+
+
+def _with_driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://")
+
+
+# What any statement that defines something changes; but not temporary tables, VACUUM or ANALYZE.
+_SCHEMA = """
+    WITH kept AS (
+        SELECT oid, xmin::text::bigint AS changed FROM pg_class
+        WHERE relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_(toast_)?temp_')
+    ), counted AS (
+        SELECT 'relations', count(*), max(changed) FROM kept UNION ALL
+        SELECT 'columns', count(*), max(xmin::text::bigint) FROM pg_attribute WHERE attrelid IN (SELECT oid FROM kept)
+        UNION ALL SELECT 'constraints', count(*), max(xmin::text::bigint) FROM pg_constraint
+        UNION ALL SELECT 'triggers', count(*), max(xmin::text::bigint) FROM pg_trigger
+        UNION ALL SELECT 'functions', count(*), max(xmin::text::bigint) FROM pg_proc
+        UNION ALL SELECT 'extensions', count(*), max(xmin::text::bigint) FROM pg_extension
+        UNION ALL SELECT 'event triggers', count(*), max(xmin::text::bigint) FROM pg_event_trigger
+        UNION ALL SELECT 'schemas', count(*), NULL FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'
+        UNION ALL SELECT 'settings', count(*), NULL FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase
+        WHERE datname = current_database()
+        UNION ALL SELECT 'rights: ' || coalesce(datacl::text, ''), datconnlimit, datallowconn::int FROM pg_database
+        WHERE datname = current_database()
+        UNION ALL SELECT 'revision ' || version_num, NULL, NULL FROM alembic_version
+    ) SELECT * FROM counted ORDER BY 1"""
+_LEAVE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s"
+_EMPTY = """
+    DO $$ DECLARE filled regclass; BEGIN
+        SET LOCAL session_replication_role = replica;
+        FOR filled IN SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+            AND relname <> 'alembic_version' AND pg_relation_size(oid) > 0
+        LOOP EXECUTE format('DELETE FROM %s', filled); END LOOP;
+    END $$"""
+_START_COUNTING = """
+    SELECT setval(seqrelid::regclass, seqstart, false) FROM pg_sequence
+    WHERE pg_sequence_last_value(seqrelid) IS NOT NULL"""
+_LARGE = """
+    SELECT EXISTS (SELECT FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+        AND pg_table_size(oid) > 500000)"""
+
+
+class SpareDatabases:
+    """Migrated, empty databases that tests use one after another.
+
+    A new one costs more than most tests do. After a test its rows are deleted. A database whose schema, rights or
+    settings the test changed, or that it filled with much, is dropped instead.
+    """
+
+    def __init__(self, postgres: str) -> None:
+        self._postgres = postgres
+        self._free: list[str] = []
+        self._schema: list[tuple[object, ...]] | None = None
+
+    @contextmanager
+    def one(self) -> Iterator[str]:
+        """Yield the URL of a database for one test."""
+        if not self._free:
+            self._free.append(_create(self._postgres, "template_aperture"))
+        if self._schema is None:
+            with psycopg.connect(self._free[-1], autocommit=True) as session:
+                self._schema = session.execute(_SCHEMA).fetchall()
+        url = self._free.pop()
+        try:
+            yield url
+        finally:
+            if self._can_be_emptied(url):
+                self._free.append(url)
+            else:
+                _drop(self._postgres, url)
+
+    def _can_be_emptied(self, url: str) -> bool:
+        """Empty a database; return False if it cannot be made as good as new."""
+        if _with_driver(url) in _engines:
+            # The engine stays, to spare the next test its first look at the server.
+            _engines[_with_driver(url)].dispose()
+        try:
+            with psycopg.connect(url, autocommit=True) as session:
+                session.execute(_LEAVE, [session.info.backend_pid])
+                if session.execute(_SCHEMA).fetchall() != self._schema:
+                    return False
+                if session.execute(_LARGE).fetchone() == (True,):
+                    return False
+                session.execute(_EMPTY)
+                session.execute(_START_COUNTING)
+                session.execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}_dagster" WITH (FORCE)'.encode())
+        except psycopg.Error:
+            return False
+        return True
+
+
+@contextmanager
+def dagsters_tables_copied(postgres: str) -> Iterator[None]:
+    """Let the databases that this process creates for Dagster be copies of one with its tables.
+
+    Dagster needs half a second to create them. The first instance of a process makes the database that is copied.
+    """
+    ensure_database, templates = connection._ensure_database, []
+
+    def copy_or_create(server_url: str, name: str) -> None:
+        if not re.fullmatch("test_[0-9a-f]+_dagster", name) or not _same_server(server_url, postgres):
+            ensure_database(server_url, name)
+            return
+        if not templates:
+            templates.append(_dagster_template(postgres))
+        with suppress(psycopg.errors.DuplicateDatabase), psycopg.connect(
+            postgres.replace("+psycopg", ""), autocommit=True
+        ) as admin:  # fmt: skip
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {templates[0]} STRATEGY file_copy".encode())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "_ensure_database", copy_or_create)
+        yield
+
+
+def _same_server(url: str, other: str) -> bool:
+    one, two = make_url(url), make_url(other)
+    return (one.host, one.port, one.query, one.username) == (two.host, two.port, two.query, two.username)
+
+
+def _dagster_template(postgres: str) -> str:
+    """Create a database with Dagster's tables; return its name."""
+    import dagster as dg
+
+    product = make_url(postgres).set(drivername="postgresql", database="template_aperture")
+    with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("APERTURE_DATABASE_URL", product.render_as_string(hide_password=False))
+        patch.delenv("APERTURE_DAGSTER_DATABASE_URL", raising=False)
+        patch.setenv("APERTURE_HOME", home)
+        patch.setenv("DAGSTER_HOME", str(PROJECT))
+        with dg.DagsterInstance.get():
+            pass
+    # Nobody may be connected to what is copied.
+    close_engine(_with_driver(product.render_as_string(hide_password=False)))
+    return f"{product.database}_dagster"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import psycopg
 
 from aperture_dagster.settings.places import project_root
 from aperture_dagster.storage.embedded import release_embedded_server
+from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.processes import processes_of
 
 HOLD = """
@@ -36,17 +37,18 @@ class Holder:
         self,
         folder: Path,
         *,
-        inside: Callable[[list[str | Path]], list[str]] = lambda command: [*map(str, command)],
+        inside: Callable[[list[str | Path]], list[str]] | None = None,
         **environment: str,
     ) -> None:
-        self._process = subprocess.Popen(
-            inside([sys.executable, "-c", HOLD, folder]),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=project_root(),
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
-        )
+        environment = {**os.environ, **environment}
+        self._process = (
+            Fork(HOLD, folder, environment=environment)
+            if inside is None
+            else subprocess.Popen(
+                inside([sys.executable, "-c", HOLD, folder]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                cwd=project_root(), env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+            )
+        )  # fmt: skip
 
     @property
     def pid(self) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,20 +15,8 @@ from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
-from aperture_dagster.simulator.world import World
 
 _RECORDED: dict[str, list[dg.AssetMaterialization]] = {}
-
-
-def households(serve: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``household(world, **settings)``, which opens stand-ins and an empty home that uses them."""
-
-    @contextmanager
-    def living(world: World, parts: dict[str, Any] | None = None, **overrides: Any) -> Iterator[tuple[Any, Household]]:
-        with serve(world, **overrides) as (simulator, settings), dg.DagsterInstance.ephemeral() as instance:
-            yield simulator, Household(settings, instance, **(parts or {}))
-
-    return living
 
 
 class SetClock(Clock):

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from aperture_dagster.build import build_definitions
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.defs.shared import build_sensor, definitions_of
 
 
 class Watchman:
@@ -22,15 +22,14 @@ class Watchman:
         self.clock = Clock(lambda: datetime.now(UTC) + self.ahead)
         self.cursor: str | None = None
         self.database = Database(settings)
-        self.definitions = build_definitions(settings, clock=self.clock)
-        self.sensor = self.definitions.resolve_sensor_def("failures_sensor")
+        self.sensor = build_sensor(settings, "failures_sensor", loaded_at=self.clock.now())
 
     def tick(self, *, after: timedelta = timedelta(0)) -> str:
         """Evaluate the sensor some time later, and return what it said."""
         self.ahead += after
         resources = {"database": self.database, "clock": self.clock}
         with dg.build_sensor_context(
-            self.instance, self.cursor, definitions=self.definitions, resources=resources
+            self.instance, self.cursor, definitions=definitions_of(), resources=resources
         ) as context:
             ticked = self.sensor.evaluate_tick(context)
         self.cursor = ticked.cursor

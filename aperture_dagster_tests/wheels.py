@@ -104,7 +104,9 @@ def _test(wheel: Path, interpreter: Path, folder: Path) -> str:
     except subprocess.CalledProcessError as error:
         return f"not installed (exit code {error.returncode})"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", TEST], cwd=PROJECT, env=os.environ | {INSTALLED_PYTHON: str(python)}
+        [sys.executable, "-m", "pytest", "-q", "-m", "", TEST],
+        cwd=PROJECT,
+        env=os.environ | {INSTALLED_PYTHON: str(python)},
     )
     shutil.rmtree(folder)
     return "passed" if done.returncode == 0 else "failed"

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from sqlalchemy import Connection
+from verdict import Verdict
 
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.settings import load_settings
@@ -61,10 +62,10 @@ def main() -> int:
         f"{manifest.fingerprint.rows:,} rows; {in_words(manifest.text_bytes)} of text, {in_words(manifest.bytes)} file"
     )
     print(f"{stages} on {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f})")
-    good = manifest.proven is not None and seconds < LIMIT_SECONDS
-    state = "proven" if manifest.proven else f"not proven: {manifest.unproven_because}"
-    print(f"{'ok' if good else 'MISSED'}: {seconds:.1f} s, {seconds / LIMIT_SECONDS:.2f} of the limit; {state}")
-    return 0 if good else 1
+    verdict = Verdict()
+    verdict.holds(f"the backup is proven {manifest.unproven_because or ''}".strip(), manifest.proven is not None)
+    verdict.most("a proven backup (docs/backup.md)", seconds, LIMIT_SECONDS, " s")
+    return verdict.close()
 
 
 def _fill(connection: Connection, movies: int, episodes: int, users: int) -> None:

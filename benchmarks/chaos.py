@@ -21,6 +21,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
+from verdict import Verdict  # noqa: E402
+
 from aperture_dagster_tests import chaos  # noqa: E402
 
 MOST_HOMES = 8
@@ -78,12 +80,14 @@ def main() -> int:
     print(
         f"assets hit: {len(assets) - len(missed)} of {len(assets)}{', without ' + ', '.join(missed) if missed else ''}"
     )
-    print(f"runs that ended before their kill: {passed}; every run that was not killed completed: {not problems}")
+    print(f"runs that ended before their kill: {passed}")
     for problem in problems:
         print(f"PROBLEM {problem}")
-    good = not problems and not missed and kinds.total() >= options.kills
-    print("PASS" if good else "FAIL")
-    return 0 if good else 1
+    verdict = Verdict()
+    verdict.most("problems", len(problems), 0)
+    verdict.most("assets that were never hit", len(missed), 0)
+    verdict.least("kills", kinds.total(), options.kills)
+    return verdict.close()
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 from recommendation_quality import read_histories, recall_at
+from verdict import Verdict, not_applicable
 
 from aperture_dagster.partitions import USERS
 from aperture_dagster.settings import Settings, load_settings
@@ -272,8 +273,10 @@ def furnished(world: World) -> Iterator[Home]:
 # Results
 
 
-def compare(name: str, question: Question, lists: Lists, long: Lists, *, released: bool, limit: float) -> bool:
-    """Print recall@50 of both sides, with and without films seen before; return whether the limit is kept.
+def compare(
+    name: str, question: Question, lists: Lists, long: Lists, *, released: bool, limit: float, verdict: Verdict
+) -> None:
+    """Print recall@50 of both sides, with and without films seen before, and judge the ratio of the former.
 
     ``long`` are lists from which films are left out.
     """
@@ -290,12 +293,11 @@ def compare(name: str, question: Question, lists: Lists, long: Lists, *, release
             f"{question.mean_votes(found):9,.0f} {question.mean_votes(usual):9,.0f}",
             flush=True,
         )
-    print(f"{'':34}limit {limit:.2f}x, {ratios[0] / limit:.2f} of it: {'kept' if ratios[0] >= limit else 'MISSED'}")
-    return ratios[0] >= limit
+    verdict.least(f"recall@50 {name}, ratio to the most voted", ratios[0], limit, "x")
 
 
-def quality(home: Home, question: Question, users: Sequence[str]) -> bool:
-    """Run for everybody, compare the lists, and return whether all limits are kept."""
+def quality(home: Home, question: Question, users: Sequence[str], verdict: Verdict) -> None:
+    """Run for everybody, and compare the lists."""
     short = home.lists()
     spread = [float(np.std(values)) for values in home.similarity().values()]
     home.discover(users, "discovery_candidates", discovery_per_list=LONGEST)
@@ -306,18 +308,15 @@ def quality(home: Home, question: Question, users: Sequence[str]) -> bool:
         f"{len(question.votes):,} films are outside, lists have {min(map(len, short.values()))} films or more"
     )
     print(f"{'recall@50':34}{'ours':>7} {'most voted':>9} {'ratio':>6} {'votes':>9} {'votes':>9}")
-    kept = compare("outside the library", question, short, long, released=False, limit=LIMITS["most voted"])
-    kept &= compare("released", question, short, long, released=True, limit=LIMITS["most voted, released"])
-    varies = min(spread) > LIMITS["varies"]
-    print(
-        f"standard deviation of similarity to a user's taste among all candidates: at least {min(spread):.3f}, "
-        f"on average {np.mean(spread):.3f}; limit {LIMITS['varies']}: {'kept' if varies else 'MISSED'}"
-    )
-    return kept and varies
+    for name, limit in (("outside the library", "most voted"), ("released", "most voted, released")):
+        released = name == "released"
+        compare(name, question, short, long, released=released, limit=LIMITS[limit], verdict=verdict)
+    print(f"similarity to a user's taste among all candidates varies by {np.mean(spread):.3f} on average")
+    verdict.least("least standard deviation of it", min(spread), LIMITS["varies"])
 
 
-def costs(home: Home, users: Sequence[str]) -> bool:
-    """Fill an empty pool for 1, 50 and all users; return whether 50 cost little more, and a second run nothing."""
+def costs(home: Home, users: Sequence[str], verdict: Verdict) -> None:
+    """Fill an empty pool for 1, 50 and all users: 50 must cost little more than one, and a second run nothing."""
     figures: dict[int, dict[str, Any]] = {}
     print(f"\n{'users':>5} {'requests':>9} {'lists':>6} {'details':>8} {'films':>6} {'CPU s':>6} {'s':>6}")
     for count in (1, 50, len(users)):
@@ -328,18 +327,9 @@ def costs(home: Home, users: Sequence[str]) -> bool:
             f"{one['films']:6,} {one['cpu']:6.1f} {one['seconds']:6.1f}",
             flush=True,
         )
-    kept = True
     for name in ("requests", "cpu"):
-        ratio = figures[50][name] / figures[1][name]
-        kept &= ratio < LIMITS[name]
-        print(
-            f"{name} of 50 users: {ratio:.2f} times those of one; limit {LIMITS[name]:.0f}, "
-            f"{ratio / LIMITS[name]:.2f} of it: {'kept' if ratio < LIMITS[name] else 'MISSED'}"
-        )
-    again = home.discover(users)
-    nothing = again["requests"] == 0
-    print(f"again on the same day: {again['requests']} requests: {'kept' if nothing else 'MISSED'}\n", flush=True)
-    return kept and nothing
+        verdict.most(f"{name} of 50 users, ratio to one", figures[50][name] / figures[1][name], LIMITS[name])
+    verdict.most("requests again on the same day", home.discover(users)["requests"], 0)
 
 
 def main() -> int:
@@ -354,8 +344,7 @@ def main() -> int:
         if options.inside:
             return run_inside(json.load(sys.stdin))
         if not (options.data / "ratings.csv.gz").exists():
-            print(f"skipped: there is no data in {options.data}")
-            return 0
+            not_applicable(f"there is no data in {options.data}")
         started = time.monotonic()
         world = load_folder_world(
             options.data, users=ASKED, now=NOW, owned=OWNED, seed=options.seed, played=PLAYED, neighbours_of=OTHERS
@@ -365,10 +354,11 @@ def main() -> int:
             home.fill()
             print(f"the library is known after {time.monotonic() - started:.0f} s", flush=True)
             users = [row["partition_key"] for row in home.rows("SELECT partition_key FROM present_users ORDER BY 1")]
-            kept = costs(home, users)
-            kept &= quality(home, question, users)
-        print(f"\n{time.monotonic() - started:.0f} s\n{'PASS' if kept else 'FAIL'}")
-    return 0 if kept else 1
+            verdict = Verdict()
+            costs(home, users, verdict)
+            quality(home, question, users, verdict)
+        print(f"\n{time.monotonic() - started:.0f} s")
+    return verdict.close()
 
 
 if __name__ == "__main__":

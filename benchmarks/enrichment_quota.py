@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from verdict import Verdict
 
 from aperture_dagster.settings import load_settings
 from aperture_dagster.simulator.faults import FaultRule
@@ -83,11 +84,18 @@ def main() -> int:
         library = Library(simulator, Household(settings, instance, clock=clock), clock)
         try:
             library.shelve(*films)
-            kept = [five_days(library, daily, random.Random(options.seed)), one_day_of_batches(library, options.titles)]
+            verdict = Verdict()
+            verdict.holds(
+                f"OMDb: {DAYS} days use exactly their quotas, and every film is requested once",
+                five_days(library, daily, random.Random(options.seed)),
+            )
+            verdict.holds(
+                f"MDBList: every film is requested once, {BATCH} per request",
+                one_day_of_batches(library, options.titles),
+            )
         finally:
             release_embedded_server(settings.home_path / "postgres")
-    print("PASS" if all(kept) else "FAIL")
-    return 0 if all(kept) else 1
+    return verdict.close()
 
 
 def five_days(library: Any, daily: int, chance: random.Random) -> bool:

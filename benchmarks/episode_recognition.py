@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from verdict import Verdict
+
 from aperture_dagster.resources.database import Database
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.settings import load_settings
@@ -43,7 +45,7 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[20_000, 40_000, 200_000])
     sizes = sorted(parser.parse_args().sizes)
     taken: dict[int, float] = {}
-    kept = True
+    verdict = Verdict()
     with tempfile.TemporaryDirectory(prefix="aperture-bench-", ignore_cleanup_errors=True) as home:
         database = Database(load_settings(home=home))
         try:
@@ -51,29 +53,19 @@ def main() -> int:
                 library = ServerLibrary(f"shows-{number}", f"Shows {number}", "tvshows")
                 sync(database, library, size, "old")
                 taken[size], result = sync(database, library, size, "new")
-                good = result.recognised == size and result.counts.inserted == result.removed == 0
-                kept &= good
-                print(
-                    f"{size:>9,} episodes with new ids: {taken[size]:6.1f} s, {result.recognised:,} recognised: "
-                    f"{'PASS' if good else 'FAIL'}",
-                    flush=True,
+                verdict.holds(
+                    f"{size:,} episodes with new ids are recognised: {result.recognised:,} in {taken[size]:.1f} s",
+                    result.recognised == size and result.counts.inserted == result.removed == 0,
                 )
         finally:
             release_embedded_server(Path(home) / "postgres")
     if 40_000 in taken:
-        kept &= verdict(f"40,000 in under {SECONDS_FOR_40_000:g} s", taken[40_000] < SECONDS_FOR_40_000)
+        verdict.most("40,000 episodes", taken[40_000], SECONDS_FOR_40_000, " s")
     least, most = sizes[0], sizes[-1]
     if least < most:
-        growth = taken[most] / taken[least]
-        allowed = GROWTH_LIMIT * most / least / 10
-        kept &= verdict(f"{most / least:g} times the episodes took {growth:.1f} times as long", growth <= allowed)
-    return 0 if kept else 1
-
-
-def verdict(claim: str, good: bool) -> bool:
-    """Print whether a limit was kept."""
-    print(f"{claim}: {'PASS' if good else 'FAIL'}", flush=True)
-    return good
+        times = most / least
+        verdict.most(f"time of {times:g} times the episodes", taken[most] / taken[least], GROWTH_LIMIT * times / 10)
+    return verdict.close()
 
 
 def sync(database: Database, library: ServerLibrary, size: int, ids: str) -> tuple[float, CatalogueResult]:

@@ -29,6 +29,7 @@ from typing import Any
 
 import psutil
 import psycopg
+from verdict import Verdict
 
 from aperture_dagster.storage.cluster import server_url, short_path
 
@@ -278,11 +279,10 @@ def report(usage: Mapping[str, Usage], database: Mapping[str, float], minutes: f
         "memory": ours.mean_mb / empty.mean_mb,
         "CPU": ours.cpu_seconds / max(empty.cpu_seconds, 1 / TICKS),
     }
+    verdict = Verdict()
     for name, ratio in ratios.items():
-        print(f"{name}: {ratio:.2f} of an empty dagster dev (limit {LIMIT})")
-    kept = all(ratio <= LIMIT for ratio in ratios.values())
-    print("PASS" if kept else "FAIL")
-    return 0 if kept else 1
+        verdict.most(f"{name}, ratio to an empty dagster dev", ratio, LIMIT)
+    return verdict.close()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
+from verdict import Verdict
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
@@ -71,14 +72,9 @@ def reasons(text: str) -> dict[str, str]:
     return {canonicalize_name(name): reason for name, reason in ROW.findall(text)}
 
 
-def problems(sizes: dict[str, float], total_mb: float, why: dict[str, str]) -> list[str]:
-    """Say what is wrong with an installation: it is too large, or a large package has no reason."""
-    found = [
-        f"{name} takes {size:.0f} MB, and {DOCUMENT.name} does not say why it is needed"
-        for name, size in sizes.items()
-        if size > LARGE_MB and name not in why
-    ]
-    return found + ([f"{total_mb:.0f} MB are more than {LIMIT_MB} MB"] if total_mb > LIMIT_MB else [])
+def unexplained(sizes: dict[str, float], why: dict[str, str]) -> list[str]:
+    """Name the large packages without a reason."""
+    return [name for name, size in sizes.items() if size > LARGE_MB and name not in why]
 
 
 def main() -> int:
@@ -89,13 +85,14 @@ def main() -> int:
     options = parser.parse_args()
     if options.fresh:
         return _measure_fresh()
+    verdict = Verdict()
     try:
         # Not the installed metadata: an editable installation keeps those of the day on which it was installed.
         project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         packages = needed(*project["dependencies"], *([project["name"]] if options.environment else []))
     except PackageNotFoundError as error:
-        print(f"FAIL: {error} is needed, and is not installed")
-        return 1
+        verdict.holds(f"{error} is needed, and must be installed", False)
+        return verdict.close()
     sizes = {name: size_mb(package) for name, package in packages.items()}
     total = disk_usage_mb(options.environment) if options.environment else sum(sizes.values())
     why = reasons(DOCUMENT.read_text(encoding="utf-8"))
@@ -105,9 +102,10 @@ def main() -> int:
     rest = [size for size in sizes.values() if size <= LARGE_MB]
     print(f"{sum(rest):7.1f} MB  {len(rest)} smaller packages")
     print(f"{total:7.1f} MB  {'the whole environment' if options.environment else 'all packages'}; limit {LIMIT_MB} MB")
-    wrong = problems(sizes, total, why)
-    print("\n".join([*(f"FAIL: {one}" for one in wrong), *([] if wrong else ["PASS"])]))
-    return 1 if wrong else 0
+    for name in unexplained(sizes, why):
+        verdict.holds(f"{name} takes {sizes[name]:.0f} MB: {DOCUMENT.name} says why it is needed", False)
+    verdict.most("installed", total, LIMIT_MB, " MB")
+    return verdict.close()
 
 
 def disk_usage_mb(folder: Path) -> float:

@@ -28,6 +28,7 @@ from pathlib import Path
 import dagster as dg
 import httpx
 from sqlalchemy import text
+from verdict import Verdict
 
 from aperture_dagster.build import build_definitions
 from aperture_dagster.cli import demo
@@ -96,7 +97,7 @@ def main() -> int:
     seconds = {limit: options.seconds * (2 if limit.seconds > 1 else 1) for limit in LIMITS}
     # The first window may take as many again, and not every title is known to every service.
     titles = max(int((seconds[one] / one.seconds + 1) * one.requests) * one.titles for one in LIMITS)
-    kept = []
+    verdict = Verdict()
     with tempfile.TemporaryDirectory(prefix="aperture-request-rates-", ignore_cleanup_errors=True) as folder:
         home = Path(folder) / "home"
         world = f"generated:movies={titles * 5 // 4},series=0,episodes=0,users=1,plays=0"
@@ -107,14 +108,13 @@ def main() -> int:
                 run("movies").wait_until_over()
                 for limit in LIMITS:
                     if options.only in str(limit):
-                        kept.append(one_run(database, stand_ins, limit, seconds[limit]))
+                        one_run(database, stand_ins, limit, seconds[limit], verdict)
                 if options.only in "in sequence":
-                    kept.append(in_sequence(database, stand_ins, LIMITS[1]))
+                    in_sequence(database, stand_ins, LIMITS[1], verdict)
             finally:
                 # Stop the server before its folder is removed; otherwise it would stay alive for a while.
                 release_embedded_server(home / "postgres")
-    print("PASS" if all(kept) else "FAIL")
-    return 0 if all(kept) else 1
+    return verdict.close()
 
 
 def work(asset: str) -> int:
@@ -180,28 +180,24 @@ def run(asset: str, **environment: str) -> Run:
     return Run(asset, environment)
 
 
-def one_run(database: Database, stand_ins: StandIns, limit: Limit, seconds: float) -> bool:
-    """Measure a run that lasts this long; return whether the limit was used and kept."""
+def one_run(database: Database, stand_ins: StandIns, limit: Limit, seconds: float, verdict: Verdict) -> None:
+    """Measure a run that lasts this long: the limit must be used, and kept."""
     put_on_the_list(database, limit, int((seconds / limit.seconds + 1) * limit.requests) * limit.titles)
     stand_ins.begin(limit.service)
     run(limit.asset, **limit.environment).wait_until_over()
     arrivals = stand_ins.arrivals(limit.service)
     ratio, most = used(arrivals, limit), most_in_window(arrivals, limit.seconds)
-    good = ratio >= limit.least_ratio and most <= limit.requests
     print(
-        f"{limit}: {ratio:.3f} of the allowed rate (at least {limit.least_ratio}), at most {most} of "
-        f"{limit.requests} in {limit.seconds:g} s, tightest {tightest(arrivals, limit):.3f} s; "
-        f"{len(arrivals):,} requests in {arrivals[-1] - arrivals[0]:.0f} s, {load()}: "
-        f"{'PASS' if good else 'FAIL'}",
+        f"{limit}: tightest {tightest(arrivals, limit):.3f} s; {len(arrivals):,} requests in "
+        f"{arrivals[-1] - arrivals[0]:.0f} s, {load()}",
         flush=True,
     )
-    return good
+    verdict.least(f"{limit}, share of the allowed rate", ratio, limit.least_ratio)
+    verdict.most(f"{limit}, requests in any window", most, limit.requests)
 
 
-def in_sequence(database: Database, stand_ins: StandIns, limit: Limit) -> bool:
-    """Measure four runs: interrupted, killed, completed, and started after that; return whether the limit was kept
-    across all of them.
-    """
+def in_sequence(database: Database, stand_ins: StandIns, limit: Limit, verdict: Verdict) -> None:
+    """Measure four runs: interrupted, killed, completed, and started after that; the limit holds across all of them."""
     full = limit.requests
     stand_ins.begin(limit.service)
     put_on_the_list(database, limit, 6 * full)
@@ -221,14 +217,12 @@ def in_sequence(database: Database, stand_ins: StandIns, limit: Limit) -> bool:
     run(limit.asset, **limit.environment).wait_until_over()
     arrivals = stand_ins.arrivals(limit.service)
     most = most_in_window(arrivals, limit.seconds)
-    good = most <= limit.requests
     print(
-        f"in sequence ({limit}): at most {most} of {limit.requests} in {limit.seconds:g} s, tightest "
-        f"{tightest(arrivals, limit):.3f} s; {first} requests of an interrupted run, {second} of a killed one, "
-        f"{len(arrivals) - first - second} of two more, {load()}: {'PASS' if good else 'FAIL'}",
+        f"in sequence ({limit}): tightest {tightest(arrivals, limit):.3f} s; {first} requests of an interrupted run, "
+        f"{second} of a killed one, {len(arrivals) - first - second} of two more, {load()}",
         flush=True,
     )
-    return good
+    verdict.most(f"in sequence ({limit}), requests in any window", most, limit.requests)
 
 
 def put_on_the_list(database: Database, limit: Limit, titles: int) -> None:

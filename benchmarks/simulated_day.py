@@ -26,8 +26,9 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.scheduler.instigation import TickStatus
+from verdict import Verdict
 from week.daemons import Daemons, SimulatedTime, definitions, open_instance, until_quiet
-from week.figures import failures, judge
+from week.figures import failures
 from week.household import FIRST_ID, Happening, StandIns
 
 from aperture_dagster.partitions import users_partitions
@@ -215,8 +216,8 @@ def _play_is_read(played_at: datetime) -> bool:
         return bool(connection.execute(statement, {"at": played_at}).scalar())
 
 
-def verdict(days: dict[str, Any]) -> bool:
-    """Print what was promised and whether it was kept; return whether everything was."""
+def judge(days: dict[str, Any]) -> int:
+    """Print what was promised and whether it was kept; return the exit code."""
     quiet, outage = days["quiet"], days["outage"]
     print("quiet day:", ", ".join(f"{job} {count}" for job, count in sorted(quiet["runs"].items())))
     for job, reason in quiet["skipped"].items():
@@ -242,11 +243,12 @@ def verdict(days: dict[str, Any]) -> bool:
         "no user is left failed": not outage["failed_partitions"],
         "the play of that night is in the history": outage["play_is_read"],
     }  # fmt: skip
-    # All are printed, also after one that is broken.
-    good = [judge(promise, kept) for promise, kept in promises.items()]
-    if not all(good):
+    verdict = Verdict()
+    for promise, kept in promises.items():
+        verdict.holds(promise, kept)
+    if verdict.missed:
         print(json.dumps(days, indent=1))
-    return all(good)
+    return verdict.close()
 
 
 def main() -> int:
@@ -271,7 +273,7 @@ def main() -> int:
         command = [sys.executable, str(Path(__file__).resolve()), "--inside", folder]
         command += [f"--{name}={getattr(options, name)}" for name in ("users", "movies", "series")]
         subprocess.run(command, env=environment, cwd=PROJECT, check=True)
-        return 0 if verdict(json.loads((Path(folder) / "days.json").read_text(encoding="utf-8"))) else 1
+        return judge(json.loads((Path(folder) / "days.json").read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

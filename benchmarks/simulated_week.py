@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from verdict import Verdict
 from week.daemons import LOOK, Daemons, SimulatedTime, engines, open_instance, until_quiet
 from week.figures import Meter, failures, hours_to_show, report, summarize
 from week.household import Happening, StandIns, happenings
@@ -126,9 +127,9 @@ def main() -> int:
     if options.save:
         options.save.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         return 0
-    good = report(summary, json.loads(BEFORE.read_text(encoding="utf-8")), options.limit)
-    print("PASS" if good else "FAIL")
-    return 0 if good else 1
+    verdict = Verdict()
+    report(summary, json.loads(BEFORE.read_text(encoding="utf-8")), options.limit, verdict)
+    return verdict.close()
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from simulated_week import INSTALLED_BEFORE, PROJECT, STEP_SECONDS, live
+from verdict import Verdict
 from week.daemons import Daemons, SimulatedTime, definitions, engines, open_instance
-from week.figures import failures, judge
+from week.figures import failures
 from week.household import StandIns, happenings
 from year.dagster_days import DagsterDays
 from year.product_days import ProductDays
@@ -41,8 +42,8 @@ GROWTH_LIMIT = 1.1
 MB = 1e6
 
 
-def measure(folder: Path, days: int, weeks: int, limit_mb: float) -> bool:
-    """Live through the measured days, replay the rest of the year, and return whether every promise was kept."""
+def measure(folder: Path, days: int, weeks: int, limit_mb: float) -> int:
+    """Live through the measured days, replay the rest of the year, and return the exit code."""
     warnings.filterwarnings("ignore")
     logging.disable(logging.ERROR)
     today = datetime.now(UTC)
@@ -79,7 +80,7 @@ def measure(folder: Path, days: int, weeks: int, limit_mb: float) -> bool:
 
 def replay(
     clock: SimulatedTime, daemons: Daemons, dagster: DagsterDays, moment: datetime, weeks: int, limit_mb: float
-) -> bool:
+) -> int:
     """Repeat the last measured day for every day of the weeks, with housekeeping; print and judge the sizes."""
     resources = definitions().resources or {}
     settings, database = resources["settings"], resources["database"]
@@ -112,13 +113,10 @@ def replay(
                   f"{freed:>13,}", flush=True)  # fmt: skip
     print()
     last, half = totals[max(totals)], totals.get(6, totals[max(totals)])
-    kept = [
-        judge(f"after twelve months {last / half:.3f} of the size after six (limit {GROWTH_LIMIT})",
-              last <= GROWTH_LIMIT * half),
-        judge(f"both databases take {max(totals.values()):,.0f} MB at most (limit {limit_mb:,.0f} MB)",
-              max(totals.values()) <= limit_mb),
-    ]  # fmt: skip
-    return all(kept)
+    verdict = Verdict()
+    verdict.most("size after twelve months, ratio to that after six", last / half, GROWTH_LIMIT)
+    verdict.most("both databases", max(totals.values()), limit_mb, " MB")
+    return verdict.close()
 
 
 def main() -> int:
@@ -130,9 +128,7 @@ def main() -> int:
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        good = measure(options.inside, options.days, options.weeks, options.limit_mb)
-        print("PASS" if good else "FAIL")
-        return 0 if good else 1
+        return measure(options.inside, options.days, options.weeks, options.limit_mb)
     with tempfile.TemporaryDirectory(prefix="aperture-year-", ignore_cleanup_errors=True) as folder:
         environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("APERTURE_")}
         environment |= {

@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from verdict import Verdict, not_applicable
+
 LIMIT_SECONDS = 180
 PROJECT = Path(__file__).resolve().parents[1]
 LISTED = 50
@@ -32,23 +34,25 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=50)
     options = parser.parse_args()
     if not (options.data / "ratings.csv.gz").exists():
-        print(f"skipped: there is no data in {options.data}")
-        return 0
+        not_applicable(f"there is no data in {options.data}")
     with tempfile.TemporaryDirectory(prefix="aperture-whole-run-", ignore_cleanup_errors=True) as folder:
         home = Path(folder) / "home"
         first, first_seconds = run(options, home, Path(folder) / "first.json")
         second, second_seconds = run(options, home, Path(folder) / "second.json")
     for name, summary, seconds in (("first", first, first_seconds), ("second", second, second_seconds)):
         print(
-            f"{name} run: {seconds:.0f} s, {seconds / LIMIT_SECONDS:.2f} of the limit; "
+            f"{name} run: {seconds:.0f} s; "
             f"{sum(summary['rows_written'].values()):,} rows written; requests {summary['requests']}"
         )
         print("  " + ", ".join(f"{asset} {spent:.1f} s" for asset, spent in summary["seconds"].items()))
-    idle = second["requests"]["tmdb"] == 0 and not any(second["rows_written"].values())
-    print(f"the second run writes nothing and sends no requests to TMDb: {idle}")
     full, watched = check_lists(options.data, first["recommendations"])
-    print(f"{full} of {options.users} users have {LISTED} films, {watched} of which they had watched")
-    return 0 if idle and full == options.users and watched == 0 and first_seconds < LIMIT_SECONDS else 1
+    verdict = Verdict()
+    verdict.most("the first run", first_seconds, LIMIT_SECONDS, " s")
+    verdict.most("rows that the second run writes", sum(second["rows_written"].values()), 0)
+    verdict.most("requests that it sends to TMDb", second["requests"]["tmdb"], 0)
+    verdict.least(f"users with {LISTED} films", full, options.users)
+    verdict.most("films in the lists that their users had watched", watched, 0)
+    return verdict.close()
 
 
 def run(options: argparse.Namespace, home: Path, summary: Path) -> tuple[dict[str, Any], float]:

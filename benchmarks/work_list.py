@@ -29,6 +29,7 @@ from typing import Any
 
 import psutil
 from sqlalchemy import text
+from verdict import Verdict
 
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
@@ -55,7 +56,7 @@ BATCHES = 15
 UNCHANGED_LIMIT_S = 2
 MB = 1024 * 1024
 NOW = datetime.now(UTC)
-KEPT: list[bool] = []
+VERDICT = Verdict()
 
 
 def main() -> int:
@@ -81,9 +82,7 @@ def main() -> int:
         with memory(f"merging {titles:,} titles"):
             merge(database)
         unchanged = merge(database)
-        judge(
-            f"merging nothing new took {unchanged:.2f} s (limit {UNCHANGED_LIMIT_S:g})", unchanged < UNCHANGED_LIMIT_S
-        )
+        VERDICT.most("merging nothing new", unchanged, UNCHANGED_LIMIT_S, " s")
         forget_merges(database)
         with memory(f"merging {titles:,} titles again"):
             whole = merge(database)
@@ -94,18 +93,8 @@ def main() -> int:
             )
         forget_merges(database)
         growth = whole / merge(database) / 4
-        judge(
-            f"merging takes {growth:.2f} as long per title as with a quarter of them (limit {GROWTH_LIMIT})",
-            growth <= GROWTH_LIMIT,
-        )
-    print("PASS" if all(KEPT) else "FAIL")
-    return 0 if all(KEPT) else 1
-
-
-def judge(line: str, good: bool) -> None:
-    """Print a line of the report, and remember whether it passed."""
-    KEPT.append(good)
-    print(f"{line}: {'PASS' if good else 'FAIL'}", flush=True)
+        VERDICT.most("time of merging per title, ratio to a quarter of them", growth, GROWTH_LIMIT)
+    return VERDICT.close()
 
 
 # --- the library ------------------------------------------------------------------------------------------------------
@@ -164,10 +153,7 @@ class Timing:
     def report(self) -> None:
         """Print and judge the median; the maximum also depends on the machine."""
         median, worst = statistics.median(self.took), max(self.took)
-        judge(
-            f"{self.name:<62} {median:6.1f} ms, maximum {worst:6.1f} ms, {median / self.limit_ms:.2f} of the limit",
-            median <= self.limit_ms,
-        )
+        VERDICT.most(f"{self.name}, at most {worst:.1f} ms, median", median, self.limit_ms, " ms")
 
 
 def look_at_the_list(database: Database) -> None:
@@ -290,7 +276,7 @@ def work_through_everything(settings: Settings, database: Database) -> None:
     started = time.monotonic()
     tally = work_through(work, database, Clock(), logging.getLogger(__name__))
     seconds = time.monotonic() - started
-    judge(
+    VERDICT.holds(
         f"{tally.ok:,} titles requested and stored in {seconds:.0f} s, {tally.ok / seconds:,.0f} per second; "
         f"{tally.still_due} are still due",
         tally.still_due == 0 and tally.error == 0,
@@ -333,7 +319,7 @@ def memory(name: str) -> Iterator[None]:
         over.set()
         watcher.join()
     grown = (most - before) / MB
-    judge(f"{name}: {grown:.0f} MB more memory, {grown / MEMORY_LIMIT_MB:.2f} of the limit", grown <= MEMORY_LIMIT_MB)
+    VERDICT.most(f"{name}, more memory", grown, MEMORY_LIMIT_MB, " MB")
 
 
 if __name__ == "__main__":

@@ -339,13 +339,13 @@ def household(
         return empty_list(HOUSEHOLD_COLUMNS)
     wanted = pd.concat(parts, ignore_index=True).dropna(subset=["work_id", "score"])
     wanted = wanted.assign(name=wanted["user_id"].astype(str)).sort_values(
-        ["media_type", "work_id", "score", "name"], ascending=[True, True, False, True], kind="stable"
+        ["score", "name"], ascending=[False, True], kind="stable"
     )
     together = wanted.groupby(["media_type", "work_id"], sort=True).agg(
         total=("score", "sum"), fans=("user_id", "size"), user_ids=("user_id", list)
     )
     together = together.reset_index()
-    together["score"] = (together["total"] / max(len(people), 1)).round(5)
+    together["score"] = (together["total"] / len(people)).round(5)
     together = together.sort_values(
         ["media_type", "score", "fans", "work_id"], ascending=[True, False, False, True], kind="stable"
     )

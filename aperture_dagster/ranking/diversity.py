@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def mmr(relevance: NDArray[Any], vectors: NDArray[Any], limit: int, *, diversity: float = 0.1) -> NDArray[np.int64]:
+def mmr(relevance: NDArray[Any], vectors: NDArray[Any], limit: int, *, diversity: float) -> NDArray[np.int64]:
     """Select ``limit`` candidates greedily: relevant, and different from those already selected.
 
     Each step takes the candidate with the largest (1 - diversity) · relevance - diversity · (highest similarity to any
@@ -17,8 +17,8 @@ def mmr(relevance: NDArray[Any], vectors: NDArray[Any], limit: int, *, diversity
     scores = np.asarray(relevance, dtype=np.float64)
     limit = max(min(limit, len(scores)), 0)
     order = np.argsort(-scores, kind="stable")
-    if diversity == 0.0 or limit == 0:
-        return order[:limit].astype(np.int64)
+    if not limit:
+        return order[:0].astype(np.int64)
     span = scores.max() - scores.min()
     scaled = (scores - scores.min()) / span if span > 0 else np.ones_like(scores)
     matrix = np.asarray(vectors, dtype=np.float32)

@@ -28,8 +28,6 @@ class Links:
     def spread(self, weights: NDArray[Any]) -> Floats:
         """Return for each title the strength of its links times the weights of their starts; both shape (n, users)."""
         scores = np.zeros(weights.shape, dtype=np.float32)
-        if not len(self.end):
-            return scores
         ends, first = np.unique(self.end, return_index=True)
         for begin in range(0, weights.shape[1], BLOCK_USERS):
             block = np.asarray(weights[:, begin : begin + BLOCK_USERS], dtype=np.float32)
@@ -63,6 +61,6 @@ def links_of(edges: pd.DataFrame, index: dict[int, int], n: int) -> Links:
     best = np.ones(len(end), dtype=bool)
     best[1:] = (end[1:] != end[:-1]) | (start[1:] != start[:-1])
     start, end, strength = start[best], end[best], 1.0 / np.log2(1.0 + rank[best])
-    degree = np.bincount(end, weights=strength, minlength=n)
+    degree = np.bincount(end, weights=strength)
     strength = strength / np.sqrt(np.maximum(degree[end], 1.0))
     return Links(n=n, start=start, end=end, strength=strength.astype(np.float32))

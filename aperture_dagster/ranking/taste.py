@@ -134,7 +134,7 @@ def spherical_kmeans(vectors: NDArray[Any], weights: NDArray[Any], clusters: int
         Centroids of length 1, shape (k, d), at most one per distinct vector, and the label of each vector, shape (m,).
     """
     points = np.asarray(vectors, dtype=np.float32)
-    heavy = np.maximum(np.asarray(weights, dtype=np.float32), 0.0)
+    heavy = np.asarray(weights, dtype=np.float32)
     if len(points) == 0 or clusters < 1:
         return np.zeros((0, points.shape[1] if points.ndim == 2 else 0), dtype=np.float32), np.zeros(0, dtype=np.int64)
     overall = (heavy[:, None] * points).sum(axis=0)
@@ -219,8 +219,6 @@ def lifts(
     log lift (their part of the Kullback-Leibler divergence): neither by count alone nor by rarity alone. Names of fewer
     than ``minimum`` liked titles are left out.
     """
-    if len(liked_rows) == 0 or not names:
-        return ()
     library = Counter(chain.from_iterable(map(dict.fromkeys, names)))
     scale = len(liked_rows) / max(float(liked_weights.sum()), 1e-9)
     mass: dict[str, float] = {}
@@ -254,7 +252,7 @@ def _engagement(tidy: pd.DataFrame) -> Doubles:
     seen = np.where((plays > 0) & (seen == 0.0) & ~series, 1.0, seen)
     # Plays of a series are mostly its episodes, which `seen` has counted; only films count more when watched again.
     again = np.where(series, 0.0, np.log2(np.maximum(plays, 1.0)) * 0.25)
-    engagement = np.minimum(seen * (1.0 + np.minimum(again, 0.75)), 1.75)
+    engagement = seen * (1.0 + np.minimum(again, 0.75))
     favorite = tidy["favorite"].to_numpy(dtype=bool)
     return np.where(favorite, np.maximum(engagement, 1.0) + 0.25, engagement)
 

@@ -5,12 +5,14 @@ Every client uses a :class:`Transport`; nothing else in the product uses HTTP.
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
+import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -110,8 +112,8 @@ class Transport:
         self._client = httpx.Client(
             headers=headers,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            # Created here, because without the environment's proxies httpx would also ignore its SSL_CERT_FILE.
-            verify=httpx.create_ssl_context() if verify is True else verify,
+            # Made here, because without the environment's proxies httpx would also ignore its SSL_CERT_FILE.
+            verify=_usual_certificates() if verify is True else verify,
             trust_env=not self._route.direct,
             # A key must not follow a redirect to another host.
             follow_redirects=False,
@@ -162,7 +164,7 @@ class Transport:
             BadAnswer: the answer claims to be JSON and is not, or is too large.
             ServiceError: see :meth:`send`.
         """
-        return self._retry(Request("GET", path, params=params), partial(self._send_for_json, lenient=lenient))
+        return self._retry(Request("GET", path, params=params), functools.partial(self._send_for_json, lenient=lenient))
 
     def post_json(self, path: str, body: Any, *, repeatable: bool = False) -> Any:
         """POST ``body`` as JSON and parse the answer, None if it is empty; raises as :meth:`get_json`."""
@@ -343,3 +345,14 @@ def _is_at_home(url: str) -> bool:
 def _tokens(headers: Mapping[str, str]) -> list[str]:
     """Return the token of an ``Authorization`` header, without its scheme."""
     return [value.split()[-1] for name, value in headers.items() if name.lower() == "authorization" and value.strip()]
+
+
+def _usual_certificates() -> ssl.SSLContext:
+    """Return a TLS context that trusts the usual certificates, or those that the environment names."""
+    return _read_certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@functools.cache
+def _read_certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
+    # Once per process: parsing 140 certificates takes longer than a request to a server at home.
+    return httpx.create_ssl_context()

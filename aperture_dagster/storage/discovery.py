@@ -219,7 +219,7 @@ def write_details(connection: Connection, answers: Mapping[int, dict[str, Any]],
         statement = """
             SELECT p.tmdb_id, p.media_type, EXISTS (SELECT 1 FROM discovery_pool o WHERE o.media_type = p.media_type
               AND o.tmdb_id = :tmdb_id AND o.work_id <> p.work_id) AS is_known
-            FROM discovery_pool p WHERE work_id = :work FOR UPDATE"""
+            FROM discovery_pool p WHERE work_id = :work"""
         row = execute(connection, statement, **key).first()
         if row is None:
             continue

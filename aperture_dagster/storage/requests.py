@@ -157,7 +157,7 @@ def candidates_to_request(
           coalesce(p.tvdb_id, i.tvdb_id) AS tvdb_id FROM work_ids i LEFT JOIN discovery_pool p USING (work_id)
           WHERE i.work_id = c.work_id) w ON w.tmdb_id IS NOT NULL
         LEFT JOIN discovery_pool p USING (work_id)
-        WHERE c.user_id = :user AND c.score >= :minimum
+        WHERE c.user_id = :user AND c.score >= CAST(:minimum AS real)
         AND NOT EXISTS (
           SELECT 1 FROM seerr_requests r
           WHERE (r.work_id = c.work_id OR (r.media_type, r.tmdb_id) = (c.media_type, w.tmdb_id))

@@ -58,9 +58,8 @@ def works_sharing_ids(connection: Connection, media_type: MediaType, ids: Sequen
 def complete_works(connection: Connection, media_type: MediaType, ids: Mapping[int, ProviderIds]) -> None:
     """Give works without copies the IMDb and TVDb ids that they lack, unless another work has the same one.
 
-    Then the library finds them under any id that it may have. Takes the lock of the catalogue.
+    Then the library finds them under any id that it may have. The caller holds the lock of the catalogue.
     """
-    lock_until_commit(connection, "catalogue")
     statement = """
         SELECT work_id, tmdb_id, imdb_id, tvdb_id FROM works w WHERE work_id = ANY(:works) AND media_type = :media_type
         AND NOT EXISTS (SELECT 1 FROM titles t WHERE t.work_id = w.work_id) ORDER BY work_id"""

@@ -73,6 +73,10 @@ def test_the_media_server_has_a_version_and_sees_the_published_folder(tmp_path: 
 
 
 @pytest.mark.e2e
+@pytest.mark.nightly(
+    reason="Two whole demos, in processes of their own.",
+    instead="e2e/test_demo_and_up.py::test_a_demo_publishes_every_list_and_sums_up_what_it_made",
+)
 @pytest.mark.parametrize("server", ["emby"])
 def test_a_demo_publishes_every_list_and_a_second_one_changes_nothing(tmp_path: Path, server: str):
     home, summary = tmp_path / "home", tmp_path / "summary.json"

@@ -15,7 +15,7 @@ from aperture_dagster.cli.main import main
 from aperture_dagster_tests.e2e.publishing import Publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
 from aperture_dagster_tests.e2e.test_publishing_safety import environment
-from aperture_dagster_tests.household import households
+from aperture_dagster_tests.settled import Templates, households
 
 pytestmark = pytest.mark.e2e
 
@@ -24,8 +24,8 @@ PLAN = re.compile(r"^  ([+~-] .+)$", re.MULTILINE)
 
 
 @pytest.fixture
-def household(serve: Callable[..., Any]) -> Callable[..., Any]:
-    return households(serve)
+def household(templates: Templates, serve: Callable[..., Any]) -> Callable[..., Any]:
+    return households(templates, serve)
 
 
 @contextlib.contextmanager

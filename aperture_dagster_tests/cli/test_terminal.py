@@ -161,6 +161,10 @@ def test_a_line_is_broken_between_words_wherever_its_spaces_are(width: int):
 
 
 @pytest.mark.e2e
+@pytest.mark.nightly(
+    reason="A whole demo, in a process of its own.",
+    instead="cli/test_terminal.py::test_the_demo_looks_as_in_the_snapshot",
+)
 def test_a_whole_demo_in_a_terminal_breaks_no_word_and_leaves_nothing_of_the_progress_line(tmp_path: Path):
     home = tmp_path / "home"
     world = "generated:movies=12,series=2,episodes=8,users=1,plays=20"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.generated_world import generate_world
 from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster_tests.conftest import SHARED_SPECS
 from aperture_dagster_tests.contracts import traffic
 from aperture_dagster_tests.contracts.recorder import recorded
 from aperture_dagster_tests.contracts.specification import Specification
@@ -16,17 +17,16 @@ from aperture_dagster_tests.contracts.tmdb_routes import TMDB_ROUTES
 from aperture_dagster_tests.contracts.traffic import NOW, Traffic
 from aperture_dagster_tests.habits import VERSIONS, small_world
 
+SPECIFICATIONS = Path(__file__).parent / "specifications"
 VERSION_3_KEY = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(scope="session")
 def specifications() -> dict[str, Specification]:
-    """Specification by service."""
-    if not SHARED_SPECS.is_dir():
-        pytest.skip(f"the published specifications are not at hand: {SHARED_SPECS.parent.name}/{SHARED_SPECS.name}")
+    """What the specifications say of the stand-ins' operations, by service; see ``specifications/README.md``."""
     return {
-        "jellyfin": Specification(SHARED_SPECS / "jellyfin-openapi-12.0.0.json", made_from_examples=False),
-        "tmdb": Specification(SHARED_SPECS / "tmdb-api.2026-06.json", made_from_examples=True),
+        "jellyfin": Specification(SPECIFICATIONS / "jellyfin.json", made_from_examples=False),
+        "tmdb": Specification(SPECIFICATIONS / "tmdb.json", made_from_examples=True),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from jsonschema_path import SchemaPath
 from openapi_core import V30RequestValidator, V30ResponseValidator, V31RequestValidator, V31ResponseValidator
 from openapi_core.datatypes import RequestParameters
 from openapi_core.templating.paths.exceptions import PathError
+from openapi_core.templating.paths.finders import APICallPathFinder
 from openapi_core.templating.responses.exceptions import ResponseNotFound
 from openapi_core.templating.security.exceptions import SecurityNotFound
 from openapi_core.validation.request.exceptions import ParameterValidationError
+from openapi_core.validation.schemas.factories import SchemaValidatorsFactory
+from openapi_core.validation.schemas.validators import SchemaValidator
 from werkzeug.datastructures import Headers as WerkzeugHeaders
 from werkzeug.datastructures import ImmutableMultiDict
 
@@ -62,6 +65,29 @@ class _Response:
     data: bytes | None
 
 
+class _KeptValidators(SchemaValidatorsFactory):
+    """Makes the validator of each schema once; openapi-core makes one for each value."""
+
+    def __init__(self, factory: SchemaValidatorsFactory) -> None:
+        self._factory = factory
+        self._kept: dict[tuple[Any, ...], SchemaValidator] = {}
+
+    def create(self, spec: SchemaPath, schema: SchemaPath, *args: Any, **options: Any) -> SchemaValidator:
+        """Return the validator of a schema. The other arguments are the same in all calls of a specification."""
+        key = tuple(schema.parts)
+        if key not in self._kept:
+            self._kept[key] = self._factory.create(spec, schema, *args, **options)
+        return self._kept[key]
+
+
+class _KeptPaths(APICallPathFinder):
+    """Looks for each path once."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.find = cache(super().find)
+
+
 class Specification:
     """A service's specification in OpenAPI, 3.0 or 3.1.
 
@@ -78,18 +104,18 @@ class Specification:
         )
         spec = SchemaPath.from_dict(self._content)
         self._host: str = self._content["servers"][0]["url"]
-        self._requests = request(spec)
+        self._requests = request(
+            spec,
+            path_finder_cls=_KeptPaths,
+            schema_validators_factory=_KeptValidators(request.schema_validators_factory),
+        )
         self._responses = response(
             spec,
+            path_finder_cls=_KeptPaths,
+            schema_validators_factory=_KeptValidators(response.schema_validators_factory),
             forbid_unspecified_additional_properties=made_from_examples,
             enforce_properties_required=made_from_examples,
         )
-
-    @cached_property
-    def operations(self) -> set[str]:
-        """Every operation as ``METHOD /pattern``."""
-        methods = ("get", "post", "put", "delete", "head", "patch")
-        return {f"{m.upper()} {path}" for path, item in self._content["paths"].items() for m in methods if m in item}
 
     def operation(self, exchange: Exchange) -> tuple[str, dict[str, Any]] | None:
         """Return the operation of a request: ``METHOD /pattern`` and its specification."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -14,6 +16,7 @@ from aperture_dagster.build import build_definitions
 from aperture_dagster.partitions import USERS
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.defs.shared import definitions_of
 from aperture_dagster_tests.storage.conftest import Shelf, film
 
 # Dagster's own tester of conditions uses a beta feature.
@@ -30,9 +33,9 @@ Requests = dict[str, set[str | None]]
 class Automation:
     """An instance in which things happen, and what the automation sensor requests at each tick."""
 
-    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
         self.instance = instance
-        self.definitions = build_definitions(settings)
+        self.definitions = definitions
         self.cursor = None
         self.now = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
         self._versions = count()
@@ -79,16 +82,25 @@ class Automation:
     def tick(self, later: timedelta = timedelta(seconds=30)) -> Requests:
         """What is requested now: assets, each with the partitions."""
         self.now += later
-        result = dg.evaluate_automation_conditions(
-            self.definitions, self.instance, cursor=self.cursor, evaluation_time=self.now
+        # Checks have a test of their own.
+        result = self.evaluate(
+            self.now, dg.AssetSelection.all(include_sources=True) - dg.AssetSelection.all_asset_checks()
         )
-        self.cursor = result.cursor
         requested = {}
         for key in self.definitions.resolve_asset_graph().materializable_asset_keys:
             # What is published of logos follows the catalogue, too, and is no matter of these tests.
             if result.get_num_requested(key) and key.to_user_string() not in PUBLISHED:
                 requested[key.to_user_string()] = set(result.get_requested_partitions(key))
         return requested
+
+    def evaluate(self, at: datetime, of: dg.AssetSelection | None = None) -> Any:
+        """Evaluate the conditions of these assets and checks, by default of all, as the sensor does."""
+        with users_read_once(self.instance):
+            result = dg.evaluate_automation_conditions(
+                self.definitions, self.instance, of or dg.AssetSelection.all(), at, cursor=self.cursor
+            )
+        self.cursor = result.cursor
+        return result
 
     def follow(self, *, limit: int = 10) -> list[Requests]:
         """Tick until nothing is requested; each time everything requested is materialized, with new content."""
@@ -109,6 +121,15 @@ class Automation:
         ).success
 
 
+@contextmanager
+def users_read_once(instance: dg.DagsterInstance) -> Iterator[None]:
+    """Read the partitions once: an evaluation reads them hundreds of times, and nobody joins or leaves during one."""
+    users = instance.get_dynamic_partitions(USERS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(instance, "get_dynamic_partitions", lambda partitions_def_name: users)
+        yield
+
+
 def _target(record: dg.EventLogRecord):
     from dagster._core.definitions.asset_checks.asset_check_evaluation import (
         AssetCheckEvaluationTargetMaterializationData,
@@ -120,9 +141,16 @@ def _target(record: dg.EventLogRecord):
 
 
 @pytest.fixture
-def automation(settings: Settings) -> Iterator[Automation]:
+def automation() -> Iterator[Automation]:
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Automation(settings, instance)
+        yield Automation(definitions_of(), instance)
+
+
+@pytest.fixture
+def running(settings: Settings) -> Iterator[Automation]:
+    """An automation whose runs reach a database."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Automation(build_definitions(settings), instance)
 
 
 @pytest.fixture
@@ -261,20 +289,14 @@ def test_checks_of_everything_run_once_a_day_also_when_users_failed_or_nothing_w
     }
     requested = []
     for minutes in (-2, -1, 0, 1, 24 * 60 - 1, 24 * 60):
-        result = dg.evaluate_automation_conditions(
-            automation.definitions,
-            automation.instance,
-            cursor=automation.cursor,
-            evaluation_time=tick + timedelta(minutes=minutes),
-        )
-        automation.cursor = result.cursor
+        result = automation.evaluate(tick + timedelta(minutes=minutes))
         requested.append({one.key for one in result.results if one.key in daily and one.true_subset.size})
     assert requested == [set(), set(), daily, set(), set(), daily]
 
 
 def test_new_logos_are_published(settled: Automation):
     settled.materialized("studio_logos")
-    result = dg.evaluate_automation_conditions(settled.definitions, settled.instance, cursor=settled.cursor)
+    result = settled.evaluate(settled.now + timedelta(minutes=1))
     assert result.get_num_requested(dg.AssetKey("studio_pictures")) == 1
 
 
@@ -333,44 +355,44 @@ def test_a_failed_blocking_check_stops_what_follows_until_it_passes(settled: Aut
     assert follows in settled.tick()
 
 
-def test_a_failure_is_retried_within_the_hour_and_not_before(automation: Automation):
-    automation.materialized(*SOURCES, "enriched_metadata")
-    assert automation.tick() == {"embeddings": {None}}
-    assert not automation.run("generate_embeddings"), "there is nothing to embed"
+def test_a_failure_is_retried_within_the_hour_and_not_before(running: Automation):
+    running.materialized(*SOURCES, "enriched_metadata")
+    assert running.tick() == {"embeddings": {None}}
+    assert not running.run("generate_embeddings"), "there is nothing to embed"
     for _ in range(3):
-        assert automation.tick() == {}
-    assert automation.tick(timedelta(hours=1)) == {"embeddings": {None}}
+        assert running.tick() == {}
+    assert running.tick(timedelta(hours=1)) == {"embeddings": {None}}
 
 
-def test_after_a_failure_the_next_change_tries_again_at_once(automation: Automation):
-    automation.materialized(*SOURCES, "enriched_metadata")
-    automation.tick()
-    assert not automation.run("generate_embeddings")
-    assert automation.tick() == {}
-    automation.materialized("enriched_metadata")
-    assert automation.tick() == {"embeddings": {None}}
+def test_after_a_failure_the_next_change_tries_again_at_once(running: Automation):
+    running.materialized(*SOURCES, "enriched_metadata")
+    running.tick()
+    assert not running.run("generate_embeddings")
+    assert running.tick() == {}
+    running.materialized("enriched_metadata")
+    assert running.tick() == {"embeddings": {None}}
 
 
 @pytest.mark.parametrize("users", [("Bruno",), EVERYBODY])
-def test_a_users_failure_is_not_retried_at_every_tick(automation: Automation, users: tuple[str, ...]):
-    automation.materialized(*SOURCES, "enriched_metadata", "embeddings")
-    automation.tick()
-    automation.materialized("watch_history", users=users)
-    assert automation.tick() == {"taste_profiles": set(users), "shows_you_watch": set(users)}
-    automation.materialized("shows_you_watch", users=users)
+def test_a_users_failure_is_not_retried_at_every_tick(running: Automation, users: tuple[str, ...]):
+    running.materialized(*SOURCES, "enriched_metadata", "embeddings")
+    running.tick()
+    running.materialized("watch_history", users=users)
+    assert running.tick() == {"taste_profiles": set(users), "shows_you_watch": set(users)}
+    running.materialized("shows_you_watch", users=users)
     span = {"dagster/asset_partition_range_start": users[0], "dagster/asset_partition_range_end": users[-1]}
-    assert not automation.run("generate_recommendations", tags=span), "no title has a vector"
+    assert not running.run("generate_recommendations", tags=span), "no title has a vector"
     for _ in range(3):
-        assert automation.tick() == {}
-    automation.materialized("watch_history", users=users)
-    assert "taste_profiles" in automation.tick()
+        assert running.tick() == {}
+    running.materialized("watch_history", users=users)
+    assert "taste_profiles" in running.tick()
 
 
 def test_a_source_that_fails_from_its_first_day_does_not_hold_back_the_view(make_settings: Callable[..., Settings]):
     nowhere = make_settings(omdb_api_key="key", omdb_url="http://127.0.0.1:1", http_attempts=1)
     Shelf(Database(nowhere)).films(film(1, imdb_id="tt1"))
     with dg.DagsterInstance.ephemeral() as instance:
-        automation = Automation(nowhere, instance)
+        automation = Automation(build_definitions(nowhere), instance)
         automation.materialized("users", "movies", "series", "episodes", "mdblist_scores")
         assert automation.tick() == {}, "TMDb and OMDb have not had their turn yet"
         assert not automation.run("enrich_metadata"), "OMDb cannot be reached"

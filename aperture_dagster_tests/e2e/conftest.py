@@ -11,28 +11,23 @@ import pytest
 from aperture_dagster.simulator.settings import SimulatorSettings
 from aperture_dagster.simulator.world import World, WorldTitle
 from aperture_dagster_tests.e2e.library import NOON, Library
-from aperture_dagster_tests.household import SetClock, households
-from aperture_dagster_tests.settled import Templates, settled_households
+from aperture_dagster_tests.household import SetClock
+from aperture_dagster_tests.settled import Templates, households, settled_households
 
 
 @pytest.fixture
-def household(serve: Callable[..., Any]) -> Callable[..., Any]:
-    """``with household(world, **settings) as (simulator, home)``: stand-ins, and an empty home that uses them."""
-    return households(serve)
+def household(templates: Templates, serve: Callable[..., Any]) -> Callable[..., Any]:
+    """``with household(world, **settings) as (simulator, home)``: stand-ins, and an empty home that uses them.
 
-
-@pytest.fixture(scope="session")
-def templates(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Templates]:
-    """Households to copy."""
-    made = Templates(postgres, tmp_path_factory.mktemp("templates"))
-    yield made
-    made.close()
+    ``after`` names jobs that have run there.
+    """
+    return households(templates, serve)
 
 
 @pytest.fixture
-def settled(templates: Templates, postgres: str, serve: Callable[..., Any]) -> Callable[..., Any]:
+def settled(templates: Templates, serve: Callable[..., Any]) -> Callable[..., Any]:
     """``with settled(**settings) as (simulator, home, world)``: a small world whose home has run every job once."""
-    return settled_households(templates, postgres, serve)
+    return settled_households(templates, serve)
 
 
 @pytest.fixture

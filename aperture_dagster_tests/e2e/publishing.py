@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from aperture_dagster.defs.publishing.publication import Publication, Published
 from aperture_dagster.resources.clock import Clock
@@ -25,9 +26,20 @@ from aperture_dagster.simulator.world import World
 from aperture_dagster.storage.lists import replace_recommendations, replace_top_picks
 from aperture_dagster_tests.household import Household, materializations, metadata_of
 
-FEW_SERVERS = ["jellyfin@10.10.7", "jellyfin@12.0.0", "emby"]
-SERVERS = ["jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11", "jellyfin@12.0.0", "emby"]
+OTHER_VERSIONS = pytest.mark.nightly(
+    reason="Each version of the server again.", instead="the same test on one version of Jellyfin, and on Emby"
+)
+
+
+def at_night(*servers: str) -> list[Any]:
+    """Return servers on which only ``make nightly`` runs a test."""
+    return [pytest.param(server, marks=OTHER_VERSIONS) for server in servers]
+
+
+FEW_SERVERS = ["jellyfin@10.10.7", *at_night("jellyfin@12.0.0"), "emby"]
+SERVERS = ["jellyfin@12.0.0", *at_night("jellyfin@10.9.11", "jellyfin@10.10.7", "jellyfin@10.11.11"), "emby"]
 ROOT_ON_SERVER = "/srv/aperture"
+READS = ("sync_users", "sync_movies", "sync_series")
 FAST = {"publish_poll_seconds": 0.02, "publish_wait_seconds": 20.0}
 
 
@@ -52,9 +64,8 @@ class Publishing:
 
     def synced(self) -> None:
         """Read users and catalogue, as far as publishing needs them."""
-        self.home.must("sync_users")
-        self.home.must("sync_movies")
-        self.home.must("sync_series")
+        for job in READS:
+            self.home.must(job)
 
     def recommend(self, user: str, *titles: str, media_type: str = "movie") -> None:
         """Give a user a list, by titles in rank order."""

@@ -9,7 +9,13 @@ import pytest
 
 from aperture_dagster_tests.conftest import PROJECT
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.nightly(
+        reason="Every minute of two days is simulated: 40 seconds.",
+        instead="defs/test_schedules_by_the_clock.py::test_what_was_missed_is_started_once",
+    ),
+]
 
 
 def test_a_day_of_schedules_runs_in_order_and_once_and_heals_after_an_outage():

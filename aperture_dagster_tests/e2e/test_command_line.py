@@ -79,6 +79,10 @@ def undisturbed() -> Iterator[Undisturbed]:
         assert home.left_behind() == []
 
 
+@pytest.mark.nightly(
+    reason="Two demos of three users, and two commands of Dagster: a minute of processor time.",
+    instead="e2e/test_demo_and_up.py::test_a_demo_publishes_every_list_and_sums_up_what_it_made",
+)
 def test_the_demo_writes_a_summary_and_dagster_commands_can_continue_from_it(undisturbed: Undisturbed):
     summary, home = undisturbed.summary, undisturbed.demo.home
     lists = {"taste", "recommendations", "top_picks", "shows_you_watch", "discovery", "published"}
@@ -174,6 +178,10 @@ def short_path() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.nightly(
+    reason="Three demos of three users, one of which is killed: a minute of processor time.",
+    instead="e2e/test_enrichment_requests.py::test_a_killed_run_loses_only_requests_in_flight",
+)
 def test_a_demo_that_is_killed_ends_with_the_same_result(short_path: Path, undisturbed: Undisturbed):
     """Once; ``make chaos`` kills 40 times, in three ways."""
     # A long one in the middle.

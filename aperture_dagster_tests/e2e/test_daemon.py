@@ -25,7 +25,13 @@ from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household
 from aperture_dagster_tests.processes import all_gone, processes_of, running
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.nightly(
+        reason="A dozen runs, each in a process of its own: a minute of processor time.",
+        instead="e2e/test_demo_and_up.py::test_new_users_get_their_first_lists_in_one_run_after_the_next_sync",
+    ),
+]
 
 BIN = Path(sys.executable).parent
 WORLD = "generated:movies=40,series=4,episodes=20,plays=100"

@@ -52,14 +52,28 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
+AT_NIGHT = pytest.mark.nightly(
+    reason="Every fault in every request of both servers: a minute and a half of processor time.",
+    instead="the same test on the other server, or with other requests",
+)
+jellyfin_first = pytest.mark.parametrize("server", ["jellyfin", pytest.param("emby", marks=AT_NIGHT)])
+emby_first = pytest.mark.parametrize("server", ["emby", pytest.param("jellyfin", marks=AT_NIGHT)])
+# What `make test` has: each job and each kind of request once.
+BY_DAY = {("jellyfin", "movies"), ("jellyfin", "watch_history"), ("jellyfin", "tmdb"), ("emby", "series")}
+MATRIX = [
+    pytest.param(server, subject, marks=() if (server, subject) in BY_DAY else AT_NIGHT)
+    for server in ("jellyfin", "emby")
+    for subject in SUBJECTS
+]
+
+
 @pytest.fixture
 def twins(postgres: str, serve: Callable[..., Any]) -> Callable[[str], AbstractContextManager[Twins]]:
     """``with twins("emby") as twins``: two homes with data, on stand-ins."""
     return lambda server: twins_on(server, postgres, serve, f"twins_{uuid.uuid4().hex[:8]}")
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@pytest.mark.parametrize(("server", "subject"), MATRIX)
 def test_an_outage_loses_nothing_and_a_transient_one_is_retried(twins, server: str, subject: str):
     job, step, passing = SUBJECTS[subject]
     # Emby has other requests, but the same transport. One unreadable title is not an outage.
@@ -99,7 +113,7 @@ def test_an_outage_loses_nothing_and_a_transient_one_is_retried(twins, server: s
         home.assert_equal()
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@emby_first
 def test_an_answer_of_another_shape_fails_its_step_and_loses_nothing(twins, server: str):
     with twins(server) as home:
         home.add_news()
@@ -135,7 +149,7 @@ def shapes(server: str) -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@emby_first
 def test_an_empty_answer_removes_nothing(twins, server: str):
     nothing = {"kind": "empty_list"}
     with twins(server) as home:
@@ -164,7 +178,7 @@ def test_an_empty_answer_removes_nothing(twins, server: str):
         assert len(home.troubled.everyone()) == 4
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@jellyfin_first
 def test_an_unreadable_entry_affects_only_itself(twins, server: str):
     with twins(server) as home:
         home.add_news()
@@ -203,7 +217,7 @@ def test_an_unreadable_entry_affects_only_itself(twins, server: str):
         home.assert_equal()
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@jellyfin_first
 def test_pages_that_shift_during_a_listing_lose_nothing_and_the_next_run_completes(twins, server: str):
     with twins(server) as home:
         before = portrait(home.troubled)
@@ -244,7 +258,7 @@ def test_pages_that_shift_during_a_listing_lose_nothing_and_the_next_run_complet
         home.assert_like(before)
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@emby_first
 def test_new_ids_of_all_watched_items_lose_no_mark_whichever_job_runs_first(twins, server: str):
     with twins(server) as home:
         before = home.troubled.snapshot()
@@ -276,7 +290,7 @@ def test_new_ids_of_all_watched_items_lose_no_mark_whichever_job_runs_first(twin
         assert [row["here"] for row in both] == [False, True]
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@jellyfin_first
 def test_a_missing_library_is_kept_until_it_returns_or_the_operator_accepts_the_loss(twins, server: str):
     with twins(server) as home:
         before = portrait(home.troubled)
@@ -310,7 +324,7 @@ def test_a_missing_library_is_kept_until_it_returns_or_the_operator_accepts_the_
             home.assert_like(before)
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@emby_first
 def test_a_large_loss_of_titles_is_refused_until_the_operator_accepts_it(twins, server: str):
     with twins(server) as home:
         before = portrait(home.troubled)
@@ -346,7 +360,7 @@ def test_a_large_loss_of_titles_is_refused_until_the_operator_accepts_it(twins, 
         assert metadata_of(home.must(home.troubled, "sync_series", **accepted(said)), "episodes")["removed"] == episodes
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@jellyfin_first
 def test_a_large_loss_of_history_is_refused_until_the_operator_accepts_it(twins, server: str):
     full = {"watch_history": {"full": True}}
     with twins(server) as home:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +23,16 @@ from aperture_dagster.simulator.environment import environment as speaking_to_th
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.household import Household, failures
 from aperture_dagster_tests.processes import all_gone, processes_of, running
+from aperture_dagster_tests.webserver import free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:Parameter `include_sources`")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.filterwarnings("ignore:Parameter `include_sources`"),
+    pytest.mark.nightly(
+        reason="The demo's whole household is served by processes, twice started: minutes of processor time.",
+        instead="e2e/test_demo_and_up.py::test_new_users_get_their_first_lists_in_one_run_after_the_next_sync",
+    ),
+]
 
 FIRST_READS = ("sync_users", "sync_movies", "sync_series")
 LONGEST_LOG = 60
@@ -43,9 +50,7 @@ class NewServer:
     @contextmanager
     def up(self, instance: dg.DagsterInstance, **changed: str) -> Iterator[Callable[..., Any]]:
         """Run `aperture up` until the block ends; yields a function that waits for something to be true."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         words = [sys.executable, "-m", "aperture_dagster.cli.main", "up", "--port", str(port)]
         with running(words, self.environment | changed, self.log, seconds=90) as process:
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import tempfile
 import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.parser import Parser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from aperture_dagster.simulator.counters import UNMODELLED_LOG
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.webserver import ask, free_port
 from aperture_dagster_tests.wheels import (
     INSTALLED_PYTHON,
     build_wheel,
@@ -32,6 +29,10 @@ from aperture_dagster_tests.wheels import (
 )
 
 pytestmark = pytest.mark.e2e
+long = pytest.mark.nightly(
+    reason="The installed package runs a demo and `aperture up`, and each command is a process: two minutes.",
+    instead="e2e/test_installed.py::test_the_package_does_not_come_from_the_checkout",
+)
 
 WORLD = "generated:movies=20,series=2,episodes=6,users=2,plays=20"
 SECONDS = 600
@@ -134,16 +135,6 @@ def nothing_outside_the_home(installed: Installed) -> Iterator[None]:
     assert after == before, sorted(dict(after.items() ^ before.items()))
 
 
-def ask(port: int, query: str) -> Any:
-    body = json.dumps({"query": query}).encode()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"}
-    )  # fmt: skip
-    with suppress(OSError), urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer)["data"]
-    return None
-
-
 def test_the_wheel_holds_every_file_of_the_package_and_both_licence_files(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
@@ -168,6 +159,7 @@ def test_the_package_does_not_come_from_the_checkout(installed: Installed):
     assert str(PROJECT) not in output
 
 
+@long
 def test_the_demo_fills_its_home_and_says_where_it_is_and_how_to_go_on(installed: Installed, demo: str):
     home = installed.data / "demo"
     assert f"Created {home}" in demo
@@ -178,6 +170,7 @@ def test_the_demo_fills_its_home_and_says_where_it_is_and_how_to_go_on(installed
     assert installed.run("python", "-c", code) == "aperture up\n"
 
 
+@long
 def test_the_doctor_names_the_home_and_the_files_with_settings(installed: Installed, demo: str):
     output = installed.run("aperture", "doctor")
     assert f"{installed.data / 'demo'}," in output
@@ -186,6 +179,7 @@ def test_the_doctor_names_the_home_and_the_files_with_settings(installed: Instal
     assert "20 films, 2 series, 6 episodes" in output
 
 
+@long
 def test_settings_are_read_in_the_home_and_never_in_the_working_folder(installed: Installed):
     code = (
         "from aperture_dagster.settings import load_settings; s = load_settings(); print(s.timezone, s.http_attempts)"
@@ -216,6 +210,7 @@ def test_settings_are_read_in_the_home_and_never_in_the_working_folder(installed
             path.unlink(missing_ok=True)
 
 
+@long
 def test_a_dagster_home_of_another_project_is_left_alone(installed: Installed, demo: str):
     foreign = installed.data / "another-project"
     foreign.mkdir(exist_ok=True)
@@ -225,6 +220,7 @@ def test_a_dagster_home_of_another_project_is_left_alone(installed: Installed, d
     assert [path.name for path in foreign.iterdir()] == ["dagster.yaml"]
 
 
+@long
 def test_dagster_commands_and_up_work_on_the_same_home(installed: Installed, demo: str):
     dagster_home = installed.data / "demo" / "dagster"
     more = {"DAGSTER_HOME": str(dagster_home)}
@@ -238,9 +234,7 @@ def test_dagster_commands_and_up_work_on_the_same_home(installed: Installed, dem
     launched = installed.run(*words, "-j", "generate_recommendations", "--all", "--noprompt", **more)
     assert "Launched backfill job" in launched
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = ["aperture", "up", "--demo", "--world", WORLD, "--port", str(port)]
     log = installed.data / "up.log"
     with log.open("wb") as out:

@@ -12,7 +12,15 @@ import pytest
 
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.world import World, WorldTitle, WorldUser
-from aperture_dagster_tests.e2e.publishing import FEW_SERVERS, ROOT_ON_SERVER, SERVERS, Publishing, publishing
+from aperture_dagster_tests.e2e.publishing import (
+    FEW_SERVERS,
+    READS,
+    ROOT_ON_SERVER,
+    SERVERS,
+    Publishing,
+    at_night,
+    publishing,
+)
 from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import failures
 
@@ -44,8 +52,7 @@ def home_of(*titles: WorldTitle, users: tuple[str, ...] = ("anna", "ben")) -> Wo
 def shelf(household: Any, tmp_path: Path, *titles: WorldTitle, **how: Any) -> Iterator[Publishing]:
     """Anna and Ben with eight films and a series, of which Anna gets five and Ben three."""
     world = home_of(*(titles or [*(film(number) for number in range(1, 9)), series(1, 2, 2)]))
-    with publishing(household, world, tmp_path, **how) as place:
-        place.synced()
+    with publishing(household, world, tmp_path, after=READS, **how) as place:
         if not titles:
             place.recommend("anna", "Film 3", "Film 1", "Film 5", "Film 2", "Film 4")
             place.recommend("anna", "Series 1", media_type="series")
@@ -119,7 +126,7 @@ def test_nothing_is_changed_that_was_not_meant_to_change(household: Any, tmp_pat
         assert BENS in place.views("ben") and ANNAS not in place.views("ben")
 
 
-@pytest.mark.parametrize("server", ["jellyfin@10.10.7", "jellyfin@12.0.0", "emby"])
+@pytest.mark.parametrize("server", FEW_SERVERS)
 def test_a_list_that_changes_is_shown_as_it_is_now(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server) as place:
         place.must_publish()
@@ -255,7 +262,7 @@ def test_titles_that_the_server_lost_are_brought_back(household: Any, tmp_path: 
         assert place.titles(ANNAS) == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
 
 
-@pytest.mark.parametrize("server", ["jellyfin@10.9.11", "jellyfin@12.0.0", "emby"])
+@pytest.mark.parametrize("server", ["jellyfin@10.9.11", *at_night("jellyfin@12.0.0"), "emby"])
 def test_a_library_of_somebody_else_with_our_name_is_left_alone(household: Any, tmp_path: Path, server: str):
     foreign = tmp_path / "elsewhere"
     foreign.mkdir()

@@ -26,7 +26,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World, WorldLibrary, WorldUser
 from aperture_dagster.storage import published
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.e2e.publishing import ROOT_ON_SERVER, Publishing, publishing
+from aperture_dagster_tests.e2e.publishing import FEW_SERVERS, ROOT_ON_SERVER, Publishing, at_night, publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, film, shelf
 
 pytestmark = pytest.mark.e2e
@@ -182,7 +182,7 @@ def test_on_a_full_disk_the_last_good_list_stays_and_other_lists_go_on(household
 # A database that does not know what is there
 
 
-@pytest.mark.parametrize("server", ["jellyfin@10.10.7", "jellyfin@12.0.0", "emby"])
+@pytest.mark.parametrize("server", FEW_SERVERS)
 def test_after_the_restore_of_an_older_database_nothing_is_doubled(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server) as place:
         place.publish_now()
@@ -346,7 +346,7 @@ def test_a_user_whose_old_rules_override_everything_is_named(household: Any, tmp
 # What can be seen meanwhile
 
 
-@pytest.mark.parametrize("server", ["jellyfin@10.10.7", "jellyfin@12.0.0"])
+@pytest.mark.parametrize("server", ["jellyfin@10.10.7", *at_night("jellyfin@12.0.0")])
 def test_at_no_moment_does_anybody_see_lists_of_others_or_half_of_one(
     household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str
 ):

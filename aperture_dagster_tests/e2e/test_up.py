@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,8 +18,15 @@ import pytest
 from aperture_dagster_tests.chaos import environment
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.webserver import ask, free_port
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.nightly(
+        reason="Each part is killed and started again, which takes a minute of processor time.",
+        instead="cli/test_supervisor.py::test_a_part_that_dies_is_started_again_while_its_runs_and_the_other_parts_go_on",
+    ),
+]
 
 WORLD = "generated:movies=20,series=2,episodes=6,plays=20"
 PATIENCE = 120
@@ -43,12 +47,7 @@ class Up:
 
     def ask(self, query: str) -> Any:
         """Ask the UI's server; None while it does not answer."""
-        body = json.dumps({"query": query}).encode()
-        address = f"http://127.0.0.1:{self.port}/graphql"
-        request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-        with suppress(OSError), urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)["data"]
-        return None
+        return ask(self.port, query)
 
     def wait_for(self, what: Callable[[], Any]) -> Any:
         """Wait for a true value, and return it."""
@@ -117,9 +116,7 @@ def command(home: Path, port: int) -> tuple[list[str], dict[str, str]]:
 def running_up(tmp_path: Path) -> Iterator[Up]:
     """Start it and wait until the UI answers; whatever is left at the end is an error, and killed."""
     home, log = tmp_path / "home", tmp_path / "up.log"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words, variables = command(home, port)
     with log.open("wb") as out:
         process = subprocess.Popen(words, env=variables, cwd=PROJECT, stdout=out, stderr=out, start_new_session=True)

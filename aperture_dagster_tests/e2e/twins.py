@@ -321,7 +321,7 @@ def _fill(server: str, postgres: str, serve: Callable[..., Any]) -> tuple[str, W
 
 
 def _copy(postgres: str, template: str, name: str) -> str:
-    _as_admin(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    _as_admin(postgres, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     return make_url(postgres).set(database=name).render_as_string(hide_password=False)
 
 

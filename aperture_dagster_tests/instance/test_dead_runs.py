@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,8 +22,8 @@ from aperture_dagster.instance.dead_runs import (
     free_dead_slots,
 )
 from aperture_dagster.settings import Settings
-from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.users import contained, needs_namespaces
+from aperture_dagster_tests.forks import Fork
+from aperture_dagster_tests.users import needs_namespaces
 from aperture_dagster_tests.watchman import Watchman
 
 RUN = """
@@ -50,12 +48,7 @@ class Runner:
     """A process that executes a run and holds a pool slot."""
 
     def __init__(self, *, container: bool = False, **environment: str) -> None:
-        command: list[str | Path] = [sys.executable, "-c", RUN]
-        self._process = subprocess.Popen(
-            contained(command) if container else command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, cwd=PROJECT, env=os.environ | environment,
-        )  # fmt: skip
-        assert self._process.stdout is not None
+        self._process = Fork(RUN, environment={**os.environ, **environment}, container=container)
         assert self._process.stdout.readline() == "working\n"
 
     def die(self) -> None:

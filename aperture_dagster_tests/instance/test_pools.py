@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
+from typing import Any
 
 import dagster as dg
 import pytest
-from sqlalchemy import create_engine
 
 from aperture_dagster.build import build_definitions
-from aperture_dagster.instance.pools import POOLS
+from aperture_dagster.instance.pools import POOLS, create_missing_pools
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.connection import dagster_database_url
-from aperture_dagster.storage.schema_lock import schema_lock
-from aperture_dagster_tests.conftest import PROJECT
-
-OPEN = """
-import dagster as dg
-with dg.DagsterInstance.get() as instance:
-    print(sorted((pool.name, pool.limit) for pool in instance.event_log_storage.get_pool_limits()))
-"""
-WAITING = (
-    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
-    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-)
-
+from aperture_dagster_tests.interleaving import race, stop_before_statement
 
 pytestmark = pytest.mark.usefixtures("external")
 
@@ -53,30 +38,14 @@ def test_a_limit_set_by_hand_is_kept():
         assert limits(instance) == POOLS | {"tmdb": 3}
 
 
-def test_processes_that_open_the_storage_at_once_create_each_pool_once(external: Settings):
-    with dg.DagsterInstance.get() as instance:
-        for name in POOLS:
-            instance.event_log_storage.delete_concurrency_limit(name)
-        assert limits(instance) == {}
-        engine = create_engine(dagster_database_url(external), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            # Block the processes until each has seen that no pool exists.
-            with schema_lock(connection):
-                processes = [
-                    subprocess.Popen(
-                        [sys.executable, "-c", OPEN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                        cwd=PROJECT,
-                    )
-                    for _ in range(2)
-                ]  # fmt: skip
-                deadline = time.monotonic() + 240
-                while connection.exec_driver_sql(WAITING).scalar() != len(processes):
-                    assert time.monotonic() < deadline
-                    time.sleep(0.1)
-            for process in processes:
-                out, errors = process.communicate(timeout=300)
-                assert process.returncode == 0, errors
-                assert out.strip() == str(sorted(POOLS.items()))
-        engine.dispose()
-        events = instance.event_log_storage
-        assert {name: events.get_concurrency_info(name).slot_count for name in POOLS} == POOLS
+def test_processes_that_open_the_storage_at_once_create_each_pool_once(
+    external: Settings, instance: dg.DagsterInstance
+):
+    events: Any = instance.event_log_storage
+    for name in POOLS:
+        events.delete_concurrency_limit(name)
+    assert limits(instance) == {}
+    with stop_before_statement("INSERT INTO concurrency_limits") as stop:
+        race(dagster_database_url(external), stop, *[lambda: create_missing_pools(events)] * 2)
+    assert limits(instance) == POOLS
+    assert {name: events.get_concurrency_info(name).slot_count for name in POOLS} == POOLS

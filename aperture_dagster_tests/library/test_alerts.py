@@ -149,6 +149,20 @@ def test_an_asset_that_is_out_of_date_because_its_runs_fail_is_not_reported_twic
     assert watch.look(NIGHT + 3 * HOUR, seen(NIGHT + 3 * HOUR, "series", "", "freshness")) == ["new freshness:series:"]
 
 
+def test_an_asset_that_is_up_to_date_does_not_end_the_failure_of_its_run(watch: Watch):
+    watch.look(NIGHT, seen(NIGHT))
+    assert watch.look(NIGHT + HOUR, Recovery("freshness", "movies", NIGHT + HOUR)) == []
+    assert watch.look(NIGHT + 5 * HOUR) == []
+    assert [problem.resolved_at for problem in watch.known] == [None]
+
+
+def test_an_asset_that_stays_out_of_date_although_its_runs_work_again_is_reported(watch: Watch):
+    watch.look(NIGHT, seen(NIGHT))
+    watch.look(NIGHT + HOUR, Recovery("run", "movies", NIGHT + HOUR))
+    stale = seen(NIGHT + HOUR, "movies", "", "freshness")
+    assert "new freshness:movies:" in watch.look(NIGHT + HOUR, stale)
+
+
 def test_what_is_seen_no_more_is_forgotten_in_silence(watch: Watch):
     watch.look(NIGHT, seen(NIGHT))
     later = NIGHT + FORGOTTEN_AFTER + HOUR

@@ -68,6 +68,8 @@ def test_the_item_side_keeps_only_the_most_watched_titles(watched, monkeypatch):
     counts = np.count_nonzero(tall, axis=0)
     assert len(ease.items) == 10 and counts[ease.items].min() >= np.sort(counts)[-10]
     assert not ease.score(tall)[:, np.setdiff1d(np.arange(30), ease.items)].any()
+    assert ease.score(tall)[:, ease.items] == pytest.approx(naive_ease(tall[:, ease.items], 5.0), abs=1e-5)
+    assert len(fitted(watched, 5.0).items) == np.count_nonzero(watched.any(axis=0)), "with few users, all are kept"
 
 
 def test_the_ridge_grows_with_the_number_of_people():

@@ -120,12 +120,12 @@ def test_the_limit_is_per_media_type(given):
 
 
 def test_titles_take_turns_over_weeks_and_the_best_come_back(given):
-    config = replace(IN_ORDER, limit=5)
+    model = prepare_discovery(given, replace(IN_ORDER, limit=5))
     since: dict[int, int] = {}
     tops = []
     for day in range(60):
         listed = {"ann": {work: day - first for work, first in since.items()}}
-        top = suggestions_of(replace(given, listed_days=listed), config)["work_id"].tolist()
+        top = replace(model, listed_days=listed).for_user("ann")["work_id"].tolist()
         assert len(set(top)) == 5
         since = {work: since.get(work, day) for work in top}
         tops.append(top)

@@ -25,6 +25,7 @@ def test_the_household_is_suggested_what_most_people_like():
 def test_the_household_counts_people_without_a_list():
     found = household({"ann": listed({1: 0.8}), "bob": listed({}), "cem": listed({})}, users=["ann", "bob", "dan"])
     assert found["score"].tolist() == [0.2]
+    assert household({"ann": listed({1: 0.8})})["score"].tolist() == [0.8]
 
 
 def test_the_household_ranks_media_types_apart_and_ends_at_the_limit():

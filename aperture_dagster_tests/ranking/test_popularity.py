@@ -68,6 +68,8 @@ def test_series_are_compared_with_series():
     known = priors(items)
     assert known.rating[3] == pytest.approx(9.0)  # the prior of series, not of films
     assert {name: rows.tolist() for name, rows in media_rows(items).items()} == {"movie": [0, 1], "series": [2, 3]}
+    many = pd.DataFrame({"media_type": list("hgfedcba")})
+    assert list(media_rows(many)) == list("abcdefgh"), "in the same order in every process"
     assert media_rows(items.drop(columns="media_type"))["movie"].tolist() == [0, 1, 2, 3]
 
 
@@ -101,6 +103,7 @@ def test_more_viewers_rank_higher():
     assert found["work_id"].tolist() == [1, 2] and found["viewers"].tolist() == [3, 2]
     assert list(found.columns) == list(TOP_PICKS_COLUMNS) and found["rank"].tolist() == [1, 2]
     assert found["score"].between(0, 1).all() and not found["relaxed"].any()
+    assert found.dtypes.astype(str).tolist() == ["int64"] * 4 + ["float64"] * 2 + ["bool"]
 
 
 def test_recent_plays_count_more_than_old_ones():
@@ -209,7 +212,7 @@ def test_without_usable_plays_the_list_is_empty_but_has_its_columns():
 def test_completion_and_title_columns_are_optional():
     plays = log(("a", 1, 1), ("b", 1, 1)).drop(columns="completion")
     found = local_top_picks(plays, pd.DataFrame({"work_id": [1]}), as_of=NOW)
-    assert found["work_id"].tolist() == [1] and found["score"].notna().all()
+    assert found["work_id"].tolist() == [1] and found["completion"].tolist() == [0.5]
 
 
 def test_a_list_from_outside_keeps_its_order_and_shows_what_was_watched_here():
@@ -219,7 +222,8 @@ def test_a_list_from_outside_keeps_its_order_and_shows_what_was_watched_here():
     assert found["viewers"].tolist() == [0, 2, 0] and found["plays"].tolist() == [0, 2, 0]
     assert found["score"].is_monotonic_decreasing and found["score"].between(0, 1).all()
     assert not found["relaxed"].any() and list(found.columns) == list(TOP_PICKS_COLUMNS)
-    assert listed_top_picks([3, 1], pd.DataFrame(), TITLES, as_of=NOW, limit=1)["work_id"].tolist() == [3]
+    unwatched = listed_top_picks([3, 1], pd.DataFrame(), TITLES, as_of=NOW, limit=1)
+    assert unwatched[["work_id", "viewers", "plays", "completion"]].to_numpy().tolist() == [[3, 0, 0, 0]]
     assert listed_top_picks([3, 7], plays, TITLES, as_of=NOW, media_type="series")["work_id"].tolist() == [7]
 
 
@@ -263,3 +267,4 @@ def test_a_hybrid_list_without_plays_is_the_list_and_without_the_list_the_plays(
     plays = log(("a", 1, 1), ("b", 1, 1))
     assert hybrid([], plays)["work_id"].tolist() == [1]
     assert hybrid([], pd.DataFrame()).empty
+    assert hybrid_top_picks([1], plays, TITLES.head(0), as_of=NOW).empty

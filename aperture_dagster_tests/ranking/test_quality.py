@@ -1,4 +1,10 @@
-"""On real histories the lists are better than popularity; ``benchmarks`` has the whole measurement."""
+"""On real histories the lists are better than popularity; ``benchmarks`` has the whole measurement.
+
+A slice of the data is among the test data; see the README beside it. Its figures are ratios to the NDCG@10 of "most
+voted". They were measured as 1.78 from plays only and 1.96 with ratings, 1.77 ± .013 and 1.97 ± .016 when all weights
+and vectors are varied at random by up to 5 %. Without the embedded descriptions they are 1.56 and 1.74, with a co-watch
+weight of .3 instead of 1.3 1.50 and 1.77, without years 1.67 and 1.89. The floors lie between.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +13,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from .conftest import PROJECT
+from aperture_dagster_tests.conftest import HISTORIES, SHARED_DATA
 
-DATA = PROJECT.parent / "shared" / "data"
-
-pytestmark = pytest.mark.skipif(
-    not (DATA / "ratings.csv.gz").exists(), reason=f"no real histories ({DATA.name} beside the project)"
-)
+FLOORS = {"plays only": 1.73, "ratings": 1.91}
 
 
 @pytest.fixture(scope="module")
 def world(benchmark):
-    return benchmark.load(DATA)
+    return benchmark.load(HISTORIES)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +36,8 @@ def everybody(benchmark, world):
 
 def test_the_baseline_has_its_known_figures(benchmark, world, votes):
     naive = benchmark.judge(world, benchmark.by_score(world, lambda _: world.votes))
-    assert naive.users == votes.users == 388
-    assert naive.ndcg == pytest.approx(0.0477, abs=5e-4) and naive.hit_rate == pytest.approx(0.258, abs=2e-3)
-    assert votes.ndcg == pytest.approx(0.0771, abs=5e-4)
+    assert naive.users == votes.users == 133 and len(world.items) == 2_363
+    assert naive.ndcg == pytest.approx(0.0319, abs=5e-5) and votes.ndcg == pytest.approx(0.0536, abs=5e-5)
 
 
 def test_held_out_films_are_not_in_the_training_data_and_can_be_found(world):
@@ -54,18 +55,22 @@ def test_no_list_has_a_film_from_after_its_users_last_year(benchmark, world, eve
 
 def test_lists_from_plays_beat_popularity_without_being_as_popular(benchmark, world, votes, everybody):
     ours = benchmark.judge(world, everybody)
-    assert ours.ndcg >= 1.48 * votes.ndcg, "1.49 is documented; 1.46 without vectors, 1.43 with a co-watch weight of .3"
-    assert ours.hit_rate > 1.2 * votes.hit_rate and ours.recall > 1.2 * votes.recall
-    assert ours.votes < 0.7 * votes.votes and ours.coverage > 3 * votes.coverage
+    assert ours.ndcg >= FLOORS["plays only"] * votes.ndcg
+    assert ours.hit_rate > 1.25 * votes.hit_rate and ours.recall > 1.5 * votes.recall
+    assert ours.votes < 0.7 * votes.votes and ours.coverage > 4 * votes.coverage
+
+
+def test_ratings_make_the_lists_better_still(benchmark, world, votes):
+    rated = benchmark.judge(world, benchmark.rank(world, benchmark.ALL, ratings=True))
+    assert rated.ndcg >= FLOORS["ratings"] * votes.ndcg
 
 
 def test_a_person_alone_gets_better_lists_than_by_popularity(benchmark, world):
     by_votes = benchmark.by_score(world, lambda _: world.votes, released=True)
-    alone = replace(benchmark.ALONE, users=range(201, 401, 4))
-    ours = benchmark.measure(world, alone, ratings=False)
-    some = [user for user in world.users if user in alone.users]
-    assert ours.users == len(some)
-    assert ours.ndcg >= 1.1 * benchmark.judge(world, by_votes, some).ndcg
+    ours = benchmark.measure(world, benchmark.ALONE, ratings=False)
+    some = [user for user in world.users if user in benchmark.ALONE.users]
+    assert ours.users == len(some) == 61
+    assert ours.ndcg >= 1.1 * benchmark.judge(world, by_votes, some).ndcg, "1.17 was measured, of the whole data 1.19"
 
 
 def test_plays_only_hides_the_ratings_of_the_household_but_not_those_of_a_crowd(benchmark, world):
@@ -78,10 +83,10 @@ def test_plays_only_hides_the_ratings_of_the_household_but_not_those_of_a_crowd(
 
 
 def test_the_cut_hides_what_others_did_later(benchmark, world):
-    user = next(user for user in world.users if user > 200)
-    pair = replace(benchmark.HOUSEHOLDS, users=range(user, user + 2), household=2, draws=1, crowd=True)
+    user, other = 206, 208
+    pair = replace(benchmark.HOUSEHOLDS, users=range(user, other + 1), household=2, draws=1, crowd=True)
     later = world.training["last_played_at"] > world.last_known[user]
-    assert set(world.training.loc[later, "user_id"]) > {user + 1}, "the example has nothing to cut"
+    assert set(world.training.loc[later, "user_id"]) > {2, other}, "the example has nothing to cut"
     past = replace(world, training=world.training[~later])
     cut, full, alone = (
         benchmark.rank(world, pair, ratings=True, cut=True)[user],
@@ -91,7 +96,9 @@ def test_the_cut_hides_what_others_did_later(benchmark, world):
     assert cut.tolist() == alone.tolist() != full.tolist()
 
 
-def test_the_verdict_fails_for_a_figure_below_its_floor_and_for_popular_lists(benchmark, world, votes, capsys):
+def test_the_verdict_fails_for_a_figure_below_its_floor_and_for_popular_lists(
+    benchmark, world, votes, capsys, monkeypatch
+):
     def results(known: str, factor: float = 1.01, popularity: float = 0.6):
         return {
             setting: replace(votes, ndcgs=np.full(9, factor * floor), votes=popularity * votes.votes)
@@ -99,11 +106,21 @@ def test_the_verdict_fails_for_a_figure_below_its_floor_and_for_popular_lists(be
             for floor in [benchmark.FLOORS[known][setting.name]]
         }
 
-    assert benchmark.verdict(world, results("plays only"), results("ratings"))
+    good = results("plays only"), results("ratings")
+    assert not benchmark.verdict(world, *good), "the baseline differs from the documented one, which is of all data"
+    monkeypatch.setattr(benchmark, "VOTES", votes.ndcg)
+    assert benchmark.verdict(world, *good)
     assert not benchmark.verdict(world, results("plays only", 0.99), results("ratings"))
     assert not benchmark.verdict(world, results("plays only"), results("ratings", 0.99))
     assert not benchmark.verdict(world, results("plays only", popularity=0.9), results("ratings"))
     assert "MISSED" in capsys.readouterr().out
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not (SHARED_DATA / "ratings.csv.gz").exists(), reason=f"the whole data is not at {SHARED_DATA}")
+def test_the_documented_figures_of_the_whole_data_are_kept(benchmark, capsys):
+    """Of ``docs/ranking.md``, by the benchmark itself, with its verdict on every floor."""
+    assert benchmark.main(["--data", str(SHARED_DATA), "--quick"]) == 0, capsys.readouterr().out
 
 
 def same(one, other) -> bool:

@@ -224,4 +224,6 @@ def test_the_users_most_alike_share_likes_and_dislikes_whatever_the_length_of_th
     found = most_alike(weights, "ann")
     assert [user for user, _ in found] == ["twin", "half"]
     assert found[0][1] == pytest.approx(1.0) and found[1][1] == pytest.approx(0.632, abs=0.001)
+    five = pd.DataFrame([(user, 1, 1.0) for user in "abcde"], columns=["user_id", "work_id", "weight"])
+    assert [user for user, _ in most_alike(five, "c")] == ["a", "b", "d"]
     assert most_alike(weights, "nobody") == [] and [user for user, _ in most_alike(weights, "ann", limit=1)] == ["twin"]

@@ -43,5 +43,12 @@ def test_a_series_has_its_creators_and_network():
     assert text == "Dark. Baran bo Odar. Netflix"
 
 
+def test_long_lists_of_names_are_cut():
+    many = [f"n{number}" for number in range(30)]
+    text = title_text({"keywords": many, "cast": many, "companies": many})
+    assert text == ". ".join(", ".join(many[:limit]) for limit in (20, 5, 3))
+    assert title_text({"networks": many}) == "n0, n1, n2"
+
+
 def test_names_may_come_as_arrays_or_a_single_string_and_are_not_repeated():
     assert title_text({"title": "X", "genres": np.array(["A", "B", "A"]), "directors": "D"}) == "X. A, B. D"

@@ -376,11 +376,9 @@ def test_a_dripping_server_cannot_hold_a_request(transport: Make, drips: str):
     """Every single read returns in time."""
     with dripping_server(drips) as url:
         client = transport(url, timeout_seconds=0.5, attempts=1)
-        before = time.monotonic()
+        # The server drips for a minute, and what it sends would be complete then.
         with pytest.raises(ServiceUnavailable, match="no answer in time"):
             client.get_json("/x")
-    # The server drips for a minute.
-    assert time.monotonic() - before < 20
 
 
 @contextmanager
@@ -446,10 +444,8 @@ def test_a_long_pause_is_reported_with_its_end(scripted: Scripted, transport: Ma
 
 def test_a_slow_answer_is_bounded_by_the_timeout(scripted: Scripted, transport: Make):
     scripted.say(Answer({}, delay=60))
-    started = time.monotonic()
     with pytest.raises(ServiceUnavailable, match="no answer in time"):
         transport(timeout_seconds=0.1, attempts=1).get_json("/x")
-    assert time.monotonic() - started < 30
 
 
 def test_expect_names_the_expected_and_the_actual_type():

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from aperture_dagster.build import build_definitions
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.sensors.attempts import next_attempt
 from aperture_dagster.settings import Settings
+from aperture_dagster_tests.defs.shared import build_sensor, definitions_of, settings_of
 from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
 
 SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key"}
@@ -25,11 +25,12 @@ class Installation:
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.instance, self.settings = instance, settings
         self.cursor: str | None = None
+        self.definitions = definitions_of(**(SERVER if settings.media_server_url else {}))
         self.restart()
 
     def restart(self, at: datetime | None = None) -> None:
         """Restart the program, as after a change of the settings."""
-        self.definitions = build_definitions(self.settings, clock=Clock((lambda: at) if at is not None else None))
+        self.sensor = build_sensor(self.settings, "first_sync_sensor", loaded_at=at)
 
     def has(self, *assets: str) -> None:
         for asset in assets:
@@ -46,12 +47,11 @@ class Installation:
 
     def look(self, at: datetime | None = None) -> Any:
         """One look of the sensor."""
-        sensor = self.definitions.resolve_sensor_def("first_sync_sensor")
         clock = Clock((lambda: at) if at is not None else None)
         with dg.build_sensor_context(
             instance=self.instance, definitions=self.definitions, resources={"clock": clock}, cursor=self.cursor
         ) as context:
-            data = sensor.evaluate_tick(context)
+            data = self.sensor.evaluate_tick(context)
         self.cursor = data.cursor
         return data
 
@@ -70,13 +70,13 @@ class Installation:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 
 @pytest.fixture
-def installation(make_settings: Callable[..., Settings], instance: dg.DagsterInstance) -> Installation:
-    return Installation(make_settings(**SERVER), instance)
+def installation(instance: dg.DagsterInstance) -> Installation:
+    return Installation(settings_of(**SERVER), instance)
 
 
 def test_what_was_never_read_is_read_at_once(installation: Installation) -> None:
@@ -223,8 +223,8 @@ def test_top_picks_of_all_days_are_made_once_plays_have_been_read(installation: 
     assert len(keys) == 31
 
 
-def test_nothing_is_read_without_a_server(settings: Settings, instance: dg.DagsterInstance) -> None:
-    starts, reason = Installation(settings, instance).tick()
+def test_nothing_is_read_without_a_server(instance: dg.DagsterInstance) -> None:
+    starts, reason = Installation(settings_of(), instance).tick()
     assert starts == []
     assert reason is not None
     assert "APERTURE_MEDIA_SERVER_URL" in reason

@@ -9,7 +9,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from aperture_dagster.build import build_definitions
 from aperture_dagster.library.people import partition_key
 from aperture_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, USERS
 from aperture_dagster.resources.clock import Clock
@@ -17,6 +16,7 @@ from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.people import write_users
 from aperture_dagster.storage.vectors import activate_model, register_model
+from aperture_dagster_tests.defs.shared import build_sensor, definitions_of
 from aperture_dagster_tests.sensors.runs import ENDED, UNFINISHED, add_run
 from aperture_dagster_tests.storage.conftest import user_row
 
@@ -25,7 +25,7 @@ FIRST_LIST_ASSETS = ("watch_history", "taste_profiles", "recommendations")
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 
@@ -43,7 +43,7 @@ class Home:
     def restart(self) -> None:
         """Restart the program, as after a change of the settings."""
         self.clock = Clock(lambda: datetime.now(UTC) + self.later)
-        self.definitions = build_definitions(self.settings, clock=self.clock)
+        self.sensor = build_sensor(self.settings, "users_sensor", loaded_at=self.clock.now())
 
     def users_are(self, *names: str, disabled: tuple[str, ...] = ()) -> None:
         """What the server lists; an id is the name in lower case."""
@@ -59,15 +59,13 @@ class Home:
 
     def tick(self) -> Any:
         """One look of the sensor; what it asks of the partitions is done, as the daemon would."""
-        repository = self.definitions.get_repository_def()
         with dg.build_sensor_context(
             instance=self.instance,
-            instance_ref=self.instance.get_ref(),
-            definitions=self.definitions,
+            definitions=definitions_of(),
             resources={"database": self.database, "clock": self.clock},
             cursor=self.cursor,
         ) as context:
-            data = repository.get_sensor_def("users_sensor").evaluate_tick(context)
+            data = self.sensor.evaluate_tick(context)
         self.cursor = data.cursor
         for request in data.dynamic_partitions_requests or ():
             if isinstance(request, dg.AddDynamicPartitionsRequest):

@@ -8,7 +8,6 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 
@@ -22,9 +21,9 @@ from aperture_dagster.simulator.demo_world import (
     may_watch,
 )
 from aperture_dagster.simulator.world import MediaType, World, WorldTitle
+from aperture_dagster_tests.conftest import HISTORIES
 
 NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
-SHARED_MOVIES = Path(__file__).parents[3] / "shared" / "data" / "movies.jsonl.gz"
 PLAYED_FROM = 0.9
 
 
@@ -34,10 +33,9 @@ def world() -> World:
 
 
 @pytest.fixture(scope="module")
-def shared_movies() -> dict[int, dict]:
-    if not SHARED_MOVIES.exists():
-        pytest.skip("the shared film data is not beside the project: ids and overviews cannot be compared")
-    with gzip.open(SHARED_MOVIES, "rt", encoding="utf-8") as lines:
+def real_facts() -> dict[int, dict]:
+    """The facts of real films by TMDb id, those of the demo among them."""
+    with gzip.open(HISTORIES / "movies.jsonl.gz", "rt", encoding="utf-8") as lines:
         return {row["tmdbId"]: row for row in map(json.loads, lines) if row["tmdbId"]}
 
 
@@ -93,22 +91,22 @@ def test_invented_films_are_few_and_nobody_owns_them(world: World) -> None:
     assert all(title.copies == 0 and title.imdb_id is None for title in invented)
 
 
-def test_the_facts_of_every_film_match_the_shared_data(world: World, shared_movies: dict[int, dict]) -> None:
+def test_the_facts_of_every_film_are_the_real_ones(world: World, real_facts: dict[int, dict]) -> None:
     for title in real_films(world):
-        row = shared_movies[title.tmdb_id or 0]
+        row = real_facts[title.tmdb_id or 0]
         assert (title.imdb_id, title.year, title.release_date) == (row["imdbId"], row["year"], row["release_date"])
         assert title.vote_average == row["vote_average"]
         assert [member.name for member in title.cast] == row["cast"]
         assert set(title.keywords) <= {keyword.strip().lower() for keyword in row["keywords"]} | {"film noir"}
 
 
-def test_no_overview_repeats_the_shared_text(world: World, shared_movies: dict[int, dict]) -> None:
+def test_no_overview_repeats_the_real_one(world: World, real_facts: dict[int, dict]) -> None:
     def phrases(text: str) -> set[tuple[str, ...]]:
         words = re.findall(r"[\w']+", text.lower())
         return {tuple(words[start : start + 6]) for start in range(len(words) - 5)}
 
     for title in real_films(world):
-        row = shared_movies[title.tmdb_id or 0]
+        row = real_facts[title.tmdb_id or 0]
         theirs = phrases(row["overview"] or "") | phrases(row["tagline"] or "")
         assert title.overview != row["overview"]
         assert not phrases(title.overview) & theirs, title.title

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import pytest
 
 from aperture_dagster.simulator.folder_world import WorldFileError, is_owned, later_plays, load_folder_world
 from aperture_dagster.simulator.neighbours import neighbours
+from aperture_dagster_tests.conftest import HISTORIES, SHARED_DATA
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 FILMS = [
     {"movieId": 1, "tmdbId": 862, "imdbId": "tt0114709", "title": "Toy Story", "year": 1995, "vote_average": 7.971,
      "genres": ["Children", "Comedy"], "overview": "Toys.", "keywords": ["toy"], "cast": ["Tom Hanks"],
@@ -232,19 +231,28 @@ def test_the_error_for_a_missing_file_names_it(tmp_path: Path, now: datetime) ->
         load_folder_world(tmp_path, now=now)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"real histories are not at {DATA}")
-def test_the_real_folder_loads_completely_and_fast(now: datetime) -> None:
-    start = time.process_time()
-    world = load_folder_world(DATA, now=now)
-    assert time.process_time() - start < 4.0
-    assert (len(world.titles), len(world.users), len(world.plays)) == (9_742, 400, 61_199)
+def test_real_histories_load_completely(now: datetime) -> None:
+    world = load_folder_world(HISTORIES, now=now)
+    assert (len(world.titles), len(world.users), len(world.plays)) == (2_363, 138, 8_078)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"real histories are not at {DATA}")
-def test_a_part_of_the_real_folder_with_recommendations_loads_fast(now: datetime) -> None:
-    start = time.process_time()
-    world = load_folder_world(DATA, now=now, users=range(201, 301), owned=0.7, played=0.8, neighbours_of=range(1, 201))
-    assert time.process_time() - start < 6.0
-    assert len(world.users) == 100
+def test_a_part_of_real_histories_loads_with_recommendations(now: datetime) -> None:
+    world = load_folder_world(
+        HISTORIES, now=now, users=range(201, 301), owned=0.7, played=0.8, neighbours_of=range(1, 201)
+    )
+    assert len(world.users) == 30
     assert sum(title.copies > 0 for title in world.titles) / len(world.titles) == pytest.approx(0.7, abs=0.02)
-    assert sum(bool(title.recommended_tmdb_ids) for title in world.titles) > 3_000
+    assert sum(bool(title.recommended_tmdb_ids) for title in world.titles) > 900
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"the whole data is not at {SHARED_DATA}")
+def test_the_whole_data_loads_completely(now: datetime) -> None:
+    world = load_folder_world(SHARED_DATA, now=now)
+    assert (len(world.titles), len(world.users), len(world.plays)) == (9_742, 400, 61_199)
+    part = load_folder_world(
+        SHARED_DATA, now=now, users=range(201, 301), owned=0.7, played=0.8, neighbours_of=range(1, 201)
+    )
+    assert len(part.users) == 100
+    assert sum(title.copies > 0 for title in part.titles) / len(part.titles) == pytest.approx(0.7, abs=0.02)
+    assert sum(bool(title.recommended_tmdb_ids) for title in part.titles) > 3_000

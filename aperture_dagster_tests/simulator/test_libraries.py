@@ -35,7 +35,7 @@ def test_creation_with_a_scan_gives_the_id_at_once_and_scans_everything(make: Ma
     assert (task["Key"], task["State"]) == ("RefreshLibrary", "Running")
 
 
-@pytest.mark.parametrize("version", JELLYFINS)
+@pytest.mark.parametrize("version", [JELLYFINS[0], JELLYFINS[-1]])
 def test_a_used_name_gets_a_number_and_invalid_characters_become_blanks(make: MakeServer, version: str) -> None:
     server = make(version, create=False)
     for folder in "abc":
@@ -54,7 +54,7 @@ def test_blanks_around_a_name(make: MakeServer, version: str, status: int, name:
     assert name is None or name in server.folders()
 
 
-@pytest.mark.parametrize("version", [*JELLYFINS, "emby"])
+@pytest.mark.parametrize("version", [JELLYFINS[0], JELLYFINS[-1], "emby"])
 def test_a_path_that_the_server_does_not_see_is_refused(make: MakeServer, version: str) -> None:
     server = make(version, create=False)
     for path in (f"{ROOT}/missing", str(server.here), "relative"):
@@ -108,7 +108,7 @@ def test_an_option_that_no_version_knows_is_not_modelled(make: MakeServer) -> No
     assert make(create=False).create(EnableFoo=True).status_code == 501
 
 
-@pytest.mark.parametrize("version", JELLYFINS)
+@pytest.mark.parametrize("version", ["10.9.11", "10.11.11", "12.0.0"])
 def test_options_are_whole_objects_with_the_defaults_of_the_class(make: MakeServer, version: str) -> None:
     server = make(version, create=False)
     server.create(refresh=True, EnableAutomaticSeriesGrouping=True, SeasonZeroDisplayName="Extra")
@@ -169,7 +169,7 @@ def test_users_see_a_new_library_if_their_policy_allows(make: MakeServer) -> Non
     assert [item["Path"].startswith(ROOT) for item in server.items(None, user="Casey")] == [True]
 
 
-@pytest.mark.parametrize("version", JELLYFINS)
+@pytest.mark.parametrize("version", [JELLYFINS[0], JELLYFINS[-1]])
 def test_a_rename_changes_the_id_and_the_same_name_has_it_again(make: MakeServer, version: str) -> None:
     server = make(version, create=False)
     server.film("A (2001) [x]")
@@ -188,7 +188,7 @@ def test_a_rename_changes_the_id_and_the_same_name_has_it_again(make: MakeServer
     assert server.folders()["Lists"]["ItemId"] == first
 
 
-@pytest.mark.parametrize("version", JELLYFINS)
+@pytest.mark.parametrize("version", ["10.11.11", "12.0.0"])
 def test_the_items_of_a_removed_library_stay_until_a_validation_removes_them(make: MakeServer, version: str) -> None:
     server = make(version, create=False)
     server.film("A (2001) [x]")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from aperture_dagster_tests.simulator.conftest import MakeServer
 from aperture_dagster_tests.simulator.published import DEFAULT, JELLYFINS, ROOT
 
 ENTRY = "Plain (2001) [ap-1]"
-ALL = (*JELLYFINS, "emby")
 
 
 def touch(path: Path, seconds: float) -> None:
@@ -25,7 +23,7 @@ def touch(path: Path, seconds: float) -> None:
 # What is found
 
 
-@pytest.mark.parametrize("version", ALL)
+@pytest.mark.parametrize("version", [*JELLYFINS, "emby"])
 def test_a_linked_film_is_listed_with_what_its_nfo_says(make: MakeServer, version: str) -> None:
     server = make(version)
     server.film(
@@ -148,7 +146,7 @@ def test_a_library_of_fetched_titles_gets_real_ids(make: MakeServer) -> None:
 # What disappears, what stays
 
 
-@pytest.mark.parametrize("version", ALL)
+@pytest.mark.parametrize("version", [JELLYFINS[0], JELLYFINS[-1], "emby"])
 def test_a_dangling_link_is_no_film(make: MakeServer, version: str) -> None:
     server = make(version)
     server.film("A (2001) [x]")
@@ -372,25 +370,3 @@ def test_forced_sort_names(make: MakeServer, version: str, forced: str, sort_nam
     server.film(ENTRY, f"<sorttitle>{forced.replace('&', '&amp;')}</sorttitle>")
     server.scan()
     assert server.item()["SortName"] == sort_name
-
-
-# Speed
-
-
-def test_four_times_the_entries_take_no_more_than_ten_times_the_work(make: MakeServer) -> None:
-    """A scan that compares entries with each other would take sixteen times as much."""
-    server = make("10.10.7")
-    target = server.original()
-    took = {}
-    for entries in (range(250), range(250, 1_000)):
-        for number in entries:
-            folder = server.here / f"Film {number} (2001) [ap-{number}]"
-            folder.mkdir()
-            (folder / "movie.nfo").write_text(f"<movie><title>Film {number}</title><plot>{'p' * 300}</plot></movie>")
-            (folder / f"{folder.name}.mkv").symlink_to(target)
-        began = time.process_time()
-        server.state.start_scan()
-        server.state.wait_for_scans(300)
-        took[entries.stop] = time.process_time() - began
-    assert len(server.items()) == 1_000
-    assert took[1_000] < 10 * took[250]

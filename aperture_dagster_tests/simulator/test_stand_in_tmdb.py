@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -78,13 +77,6 @@ def test_unknown_values_are_empty_in_a_way_that_depends_on_the_field(client: htt
         assert film[name] is None
     for name in ("genres", "production_companies", "production_countries"):
         assert film[name] == []
-
-
-def test_keywords_are_under_keywords_for_films_and_under_results_for_series(client: httpx.Client) -> None:
-    film = client.get("/movie/101?append_to_response=keywords").json()["keywords"]
-    show = client.get("/tv/101?append_to_response=keywords").json()["keywords"]
-    assert [keyword["name"] for keyword in film["keywords"]] == ["heist", "rain"]
-    assert [keyword["name"] for keyword in show["results"]] == ["town"]
 
 
 def test_appended_parts_come_with_the_details(client: httpx.Client) -> None:
@@ -165,14 +157,6 @@ def test_a_collection_lists_its_parts_owned_or_not(client: httpx.Client) -> None
     assert collection["parts"][1]["release_date"] == ""
 
 
-def test_companies_and_networks_can_be_read(client: httpx.Client) -> None:
-    company = client.get("/movie/101").json()["production_companies"][0]
-    assert client.get(f"/company/{company['id']}").json()["logo_path"] == company["logo_path"]
-    network = client.get("/tv/101").json()["networks"][0]
-    assert client.get(f"/network/{network['id']}").json()["name"] == "Net Work"
-    assert client.get("/company/1").status_code == 404
-
-
 def test_discover_filters_pages_and_refuses_an_impossible_page(client: httpx.Client) -> None:
     found = client.get("/discover/movie", params={"with_genres": "18", "sort_by": "popularity.desc"}).json()
     assert [item["id"] for item in found["results"]] == [101, 102]
@@ -184,15 +168,13 @@ def test_discover_filters_pages_and_refuses_an_impossible_page(client: httpx.Cli
     assert client.get("/discover/movie?page=501").json()["status_code"] == 22
 
 
-def test_beyond_the_limit_requests_are_429_code_25_until_the_window_has_passed(serve) -> None:
-    simulator = serve(tmdb_limit=(5, 2.0), tmdb_retry_after=1)
+def test_beyond_the_limit_requests_are_429_code_25(serve) -> None:
+    simulator = serve(tmdb_limit=(5, 60.0), tmdb_retry_after=1)
     with httpx.Client(base_url=simulator.tmdb_url, params={"api_key": KEY}) as client:
         answers = [client.get("/movie/900000000") for _ in range(8)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 3
         assert (answers[-1].json()["status_code"], answers[-1].headers["retry-after"]) == (25, "1")
         assert simulator.state.most_in_window("tmdb") == 8
-        time.sleep(2.05)
-        assert client.get("/movie/900000000").status_code == 200
 
 
 def test_a_429_has_no_retry_after_by_default(serve) -> None:

@@ -19,7 +19,7 @@ def set_policy(server: Server, name: str, content: dict) -> int:
     return server.send("POST", f"/Users/{server.user(name)}/Policy", content)
 
 
-@pytest.mark.parametrize("version", JELLYFINS)
+@pytest.mark.parametrize("version", [JELLYFINS[0], JELLYFINS[-1]])
 def test_a_user_object_can_be_written_back_without_any_change(version: str):
     with jellyfin(version) as server:
         for name in ("ada", "kid", "guest"):
@@ -33,7 +33,7 @@ def test_a_user_object_can_be_written_back_without_any_change(version: str):
         )
 
 
-@pytest.mark.parametrize("version", JELLYFINS)
+@pytest.mark.parametrize("version", ["10.10.7", "10.11.11"])
 def test_what_a_policy_leaves_out_gets_its_default(version: str):
     with jellyfin(version) as server:
         library = server.state.catalogue.libraries[0].item_id

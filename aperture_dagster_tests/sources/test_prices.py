@@ -209,21 +209,6 @@ def test_a_newer_package_replaces_a_price_that_no_list_confirmed_since(home, mon
         assert SMALL[1] in here.disputes()
 
 
-def test_two_runs_at_once_write_a_change_once(home):
-    from concurrent.futures import ThreadPoolExecutor
-
-    with home() as here:
-
-        def once(days: int) -> int:
-            clock = SetClock(NOW + timedelta(days=days))
-            return len(refresh_prices(here.settings, here.database, clock).changed)
-
-        with ThreadPoolExecutor(4) as pool:
-            written = list(pool.map(once, range(4)))
-        assert sorted(written)[:3] == [0, 0, 0]
-        assert len(here.history(*SMALL)) == 1
-
-
 # The configured model
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -19,7 +17,7 @@ from aperture_dagster.resources.media_server.writer import MediaServerWriter
 from aperture_dagster.sources.server_ratings import ServerWrites, rate_on_server
 from aperture_dagster.storage.history import write_states
 from aperture_dagster.storage.people import read_users
-from aperture_dagster.storage.queries import database_time, lock_until_commit
+from aperture_dagster.storage.queries import database_time
 from aperture_dagster.storage.ratings import ratings_in_force
 from aperture_dagster.storage.trakt_ratings import rate_here
 from aperture_dagster_tests.resources.writers import film_ids, user_id, writing
@@ -241,22 +239,6 @@ def test_an_item_that_moves_to_another_work_meanwhile_takes_its_rating_along(hom
     home.write(Interrupted(home.writer, move, late=True))
     rows = home.shelf.rows("SELECT source, work_id FROM ratings ORDER BY source")
     assert rows == [{"source": "own", "work_id": before}, {"source": "server", "work_id": home.work(OTHER)}]
-
-
-def test_an_item_cannot_change_its_work_while_its_rating_is_recorded(home: Home):
-    home.rate(9)
-    waits = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory' "
-        "AND wait_event_type = 'Lock'"
-    )
-    with ThreadPoolExecutor(1) as pool:
-        with home.shelf.open() as merge:
-            lock_until_commit(merge, "catalogue")
-            running = pool.submit(home.write)
-            while not running.done() and not home.shelf.value(waits):
-                time.sleep(0.01)
-            assert not running.done()
-        assert running.result(10).written == 1
 
 
 def test_what_was_not_rated_is_told_apart(home: Home):

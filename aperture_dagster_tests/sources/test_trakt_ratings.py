@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -20,7 +19,6 @@ from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.simulator.world import WorldTitle
 from aperture_dagster.sources.trakt_ratings import RatingsSync
 from aperture_dagster.storage.people import write_users
-from aperture_dagster.storage.trakt_ratings import rate_here
 from aperture_dagster_tests.sources.rated_home import RatedHome
 from aperture_dagster_tests.sources.trakt_home import trakt_home
 from aperture_dagster_tests.storage.conftest import user_row
@@ -165,33 +163,6 @@ def test_a_lost_answer_pushes_nothing_twice(rated: RatedHome):
     assert rated.values_there() == {FILM: 8, SHOW: 4}
     pushed = [(one["key"], one["rating"]) for one in rated.pushed()]
     assert sorted(pushed) == [(FILM, 8), (SHOW, 4)]
-
-
-def test_a_rating_given_during_a_sync_is_not_lost(rated: RatedHome):
-    """The sync must not merge while somebody is rating, nor put an older rating in force after that."""
-    rated.sync()
-    rated.rate_on_trakt("ada", FILM, 3)
-    rated.home.wait(60)
-    with rated.home.database.transaction() as connection:
-        rate_here(connection, "ada", rated.works[FILM], 9, now=rated.home.clock.now())
-        sync = threading.Thread(target=rated.sync)
-        sync.start()
-        sync.join(1)
-    sync.join(30)
-    rated.sync()
-    assert rated.values() == rated.values_there() == {FILM: 9}
-
-
-def test_two_syncs_of_one_user_push_once(rated: RatedHome):
-    rated.sync()
-    rated.rate("ada", FILM, 9)
-    rated.rate("ada", SHOW, 9)
-    syncs = [threading.Thread(target=rated.sync) for _ in range(3)]
-    for one in syncs:
-        one.start()
-    for one in syncs:
-        one.join(60)
-    assert sorted(one["key"] for one in rated.pushed()) == [FILM, SHOW]
 
 
 def test_what_is_rated_on_trakt_while_the_lists_are_read_is_not_overwritten(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from aperture_dagster.storage.catalogue_sync import (
 from aperture_dagster.storage.connection import close_engine
 from aperture_dagster.storage.migrate import forget_schema
 from aperture_dagster.storage.people import write_users
+from aperture_dagster_tests.clusters import copy_clusters
 from aperture_dagster_tests.holders import Holder, holder_factory, temporary_data_directory
 
 if TYPE_CHECKING:
@@ -208,9 +210,17 @@ def tmdb_row(shelf: Shelf, number: int, **facts: Any) -> dict[str, Any]:
     return {"work_id": shelf.item(f"film-{number}")["work_id"]} | parse_title(answer, "movie")
 
 
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[Path]:
+    """Return the folder of the clusters that tests copy."""
+    with tempfile.TemporaryDirectory(prefix="aperture-clusters-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture
-def folder() -> Iterator[Path]:
+def folder(clusters: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Yield a path for a new cluster."""
+    copy_clusters(monkeypatch, clusters)
     with temporary_data_directory() as made:
         yield made
 

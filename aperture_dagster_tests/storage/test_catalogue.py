@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,8 +10,7 @@ import pytest
 
 from aperture_dagster.resources.media_server.records import ServerEpisode, ServerLibrary, ServerTitle
 from aperture_dagster.storage.catalogue import catalogue_size, titles_without_ids
-from aperture_dagster.storage.catalogue_sync import CatalogueResult, Coverage, EpisodeSync
-from aperture_dagster_tests.storage.conftest import ACCEPTED, FILMS, NOW, RULES, SHOWS, Shelf, film, played
+from aperture_dagster_tests.storage.conftest import ACCEPTED, FILMS, NOW, Shelf, film, played
 
 TEN = [film(number) for number in range(10)]
 
@@ -441,25 +438,6 @@ def test_an_episode_without_a_number_is_recognised_by_its_path(shelf: Shelf):
     assert {path: after[path] for path in before} == before
     shelf.history("ann", played("new-episode-1-1", is_episode=True))
     assert shelf.value("SELECT count(*) FROM plays") == 1
-
-
-def test_concurrent_syncs_insert_new_episodes_once(shelf: Shelf):
-    shelf.series(SHOW)
-    found = [episode(number) for number in range(1, 30)]
-    both_have_listed = threading.Barrier(2)
-
-    def sync() -> CatalogueResult:
-        with shelf.database.connection() as connection:
-            sync = EpisodeSync(connection)
-            sync.add(SHOWS, found)
-            both_have_listed.wait(20)
-            return sync.merge(Coverage(complete={"shows"}), RULES)
-
-    with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(sync) for _ in range(2)]
-        inserted = sorted(run.result().counts.inserted for run in runs)
-    assert inserted == [0, 29]
-    assert shelf.value("SELECT count(*) FROM episodes") == 29
 
 
 def test_a_series_with_a_new_id_keeps_its_episodes_and_their_history(shelf: Shelf):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -171,23 +170,6 @@ def test_dagsters_database_is_created_beside_the_products(empty: str, admin: Cal
     assert (url.database, url.drivername) == (f"{name}_dagster", "postgresql+psycopg2")
     assert admin(f"SELECT count(*) FROM pg_database WHERE datname = '{name}_dagster'") == 1
     assert make_url(dagster_database_url(settings)) == url
-
-
-def test_dagsters_database_can_be_created_concurrently(empty: str):
-    failures: list[Exception] = []
-
-    def work() -> None:
-        try:
-            dagster_database_url(load_settings(database_url=empty))
-        except Exception as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not failures
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"])

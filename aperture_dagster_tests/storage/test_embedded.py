@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 from aperture_dagster.storage.cluster import embedded_tool
 from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.holders import HOLD, Holder, kill_server, run
 from aperture_dagster_tests.processes import all_gone
 
@@ -99,26 +98,6 @@ def test_a_half_initialized_cluster_is_created_again(folder: Path):
     assert not workshop.exists()
 
 
-def test_threads_can_start_the_server_concurrently(folder: Path):
-    urls: list[str] = []
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            urls.append(start_embedded_server(folder))
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not failures
-    assert len(urls) == 6
-    assert len(set(urls)) == 1
-
-
 def one_sentence(folder: Path) -> str:
     with pytest.raises(DatabaseError) as raised:
         start_embedded_server(folder)
@@ -145,9 +124,7 @@ def test_a_full_disk_is_reported_at_every_attempt_and_harms_nothing(folder: Path
         "    try:\n        start_embedded_server(Path(sys.argv[1]))\n"
         "    except DatabaseError as error:\n        print(error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=300, check=False
-    )
+    done = run_fork(code, folder)
     assert (done.returncode, done.stderr) == (0, "")
     for told in done.stdout.splitlines(keepends=True):
         assert "File too large" in told and "Make room" in told and "APERTURE_HOME" in told and str(folder) in told
@@ -171,9 +148,7 @@ def test_a_cluster_of_another_version_is_not_touched(folder: Path):
 
 def test_a_removed_folder_causes_no_error_at_exit(folder: Path):
     program = HOLD + "import shutil\nshutil.rmtree(Path(sys.argv[1]).parent)\n"
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder)], input="", capture_output=True, text=True, timeout=300
-    )
+    done = run_fork(program, folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert not folder.parent.exists()
 
@@ -183,7 +158,7 @@ def test_processes_with_different_temporary_folders_share_the_server(folder: Pat
     temporary = [folder.parent / name for name in ("service", "shell")]
     for one in temporary:
         one.mkdir()
-    for _ in range(3):
+    for _ in range(2):
         holders = [hold(TMPDIR=str(one)) for one in temporary]
         assert len({holder.url() for holder in holders} - {""}) == 1
         for holder in holders:

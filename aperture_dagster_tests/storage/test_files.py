@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from aperture_dagster.storage.files import FileError, clear_unfinished, prepare_home, write_file
 from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.forks import run_fork
 
 
 def mode(path: Path) -> int:
@@ -53,24 +52,23 @@ def test_the_folder_for_temporary_files_keeps_its_mode(tmp_path: Path):
     assert mode(tmp_path) == 0o1777
 
 
+DAGSTER = "from dagster._cli import main; main()"
+APERTURE = "from aperture_dagster.cli.main import main; main(sys.argv[1:])"
+
+
 @pytest.mark.parametrize(
-    "command",
-    [
-        ["dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select", "users"],
-        ["aperture", "doctor"],
-    ],
+    ("command", "arguments"),
+    [(DAGSTER, "asset materialize -m aperture_dagster.definitions --select users"), (APERTURE, "doctor")],
     ids=["dagster", "aperture"],
 )
-def test_files_of_all_commands_are_private(tmp_path: Path, command: list[str]):
+def test_files_of_all_commands_are_private(tmp_path: Path, command: str, arguments: str):
     """Even in a folder that others may enter."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "something else").touch(mode=0o600)
-    subprocess.run(
-        [Path(sys.executable).with_name(command[0]), *command[1:]],
-        env=os.environ | {"APERTURE_HOME": str(home), "DAGSTER_HOME": str(PROJECT), "APERTURE_CONFIG": os.devnull},
-        cwd=PROJECT, capture_output=True, timeout=300, umask=0o022,
-    )  # fmt: skip
+    environment = os.environ | {"APERTURE_HOME": str(home), "DAGSTER_HOME": str(PROJECT)}
+    done = run_fork(f"import os, sys; os.umask(0o022); {command}", *arguments.split(), environment=environment)
+    assert "Traceback" not in done.stderr
     written = [path for path in home.rglob("*") if not path.is_socket()]
     assert len(written) >= 3
     assert not [path for path in written if mode(path) & 0o077]

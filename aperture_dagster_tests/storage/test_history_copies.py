@@ -1,18 +1,13 @@
-"""Histories of titles with several copies or versions, and concurrent reads of a history."""
+"""Histories of titles with several copies or versions."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from aperture_dagster.resources.media_server.records import ServerEpisode
-from aperture_dagster.storage.history import marked_items, write_states
+from aperture_dagster.storage.history import marked_items
 from aperture_dagster_tests.storage.conftest import NOW, Shelf, film, played
 from aperture_dagster_tests.storage.viewers import DAY, furnish, histories, history_of, mark
 
@@ -131,53 +126,3 @@ def test_a_version_id_reassigned_to_another_film_does_not_move_marks(shelf: Shel
     shelf.history("ann", played("film-1-uhd"))
     shelf.films(*(film(n) for n in range(5)), replace(film(9), server_item_id="film-1-uhd"))
     assert shelf.value("SELECT item_id FROM watch_state") != shelf.item("film-1-uhd")["item_id"]
-
-
-# Several at once
-
-
-@contextmanager
-def waiting_for(shelf: Shelf, work: Callable[[], Any]) -> Iterator[Future[Any]]:
-    """Run ``work`` in a thread, and enter the block when it waits for a lock or is done."""
-    waits = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
-        "AND wait_event = 'advisory'"
-    )
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(work)
-        while not running.done() and not shelf.value(waits):
-            time.sleep(0.01)
-        yield running
-
-
-def test_concurrent_reads_log_a_viewing_of_two_copies_once(shelf: Shelf):
-    with ExitStack() as first:
-        connection = first.enter_context(shelf.open())
-        write_states(connection, "ann", [played("film-1")], now=NOW, started_share=0.05)
-        with waiting_for(shelf, lambda: shelf.history("ann", played("film-100"))):
-            first.close()
-    assert shelf.value("SELECT count(*) FROM plays") == 1
-
-
-def test_a_state_is_written_for_the_current_work_of_its_item(shelf: Shelf):
-    with ExitStack() as merge:
-        connection = merge.enter_context(shelf.open())
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('catalogue'))")
-        connection.exec_driver_sql(
-            "UPDATE titles SET work_id = (SELECT work_id FROM titles WHERE server_item_id = 'film-2') "
-            "WHERE server_item_id = 'film-1'"
-        )
-        with waiting_for(shelf, lambda: shelf.history("ann", played("film-1"))):
-            merge.close()
-    assert shelf.value("SELECT work_id FROM watch_state") == shelf.item("film-2")["work_id"]
-
-
-def test_an_item_cannot_change_its_work_while_its_state_is_written(shelf: Shelf):
-    corrected = [film(1, tmdb_id=77), *(film(n) for n in (0, 2, 3, 4)), film(100, tmdb_id=1)]
-    with ExitStack() as history:
-        connection = history.enter_context(shelf.open())
-        write_states(connection, "ann", [played("film-1", rating=5)], now=NOW, started_share=0.05)
-        with waiting_for(shelf, lambda: shelf.films(*corrected)):
-            history.close()
-    for table in ("watch_state", "plays", "ratings"):
-        assert shelf.value(f"SELECT work_id FROM {table}") == shelf.item("film-1")["work_id"]

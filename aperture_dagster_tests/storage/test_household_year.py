@@ -328,7 +328,7 @@ def test_the_log_of_plays_is_correct_after_random_changes_of_the_library(
     run_state_machine_as_test(
         lambda: Year(database, make_settings()),
         settings=settings(
-            max_examples=int(years or 6),
+            max_examples=int(years or 3),
             stateful_step_count=40,
             deadline=None,
             derandomize=years is None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 
@@ -28,6 +26,7 @@ from aperture_dagster.storage.lists import (
     users_with_taste,
     watched_recommendations,
 )
+from aperture_dagster_tests.interleaving import Side, stop_before_statement, wait_until_blocked
 from aperture_dagster_tests.storage.conftest import FILMS, Shelf, film, played
 
 
@@ -115,44 +114,18 @@ def test_a_failed_write_keeps_the_old_list(shelf: Shelf, ids: list[tuple[int, in
 
 
 def test_a_concurrent_reader_never_sees_a_partial_list(shelf: Shelf, ids: list[tuple[int, int]]):
-    first, second = a_list(ids[:10]), a_list(ids[10:20])
-    replace(shelf, first)
-    kinds = {frozenset(work for work, _ in ids[:10]), frozenset(work for work, _ in ids[10:20])}
-    seen: set[frozenset[int]] = set()
-    done = threading.Event()
+    def read() -> set[int]:
+        return {row["work_id"] for row in shelf.rows("SELECT work_id FROM recommendations")}
 
-    def read() -> None:
-        while not done.is_set():
-            seen.add(frozenset(row["work_id"] for row in shelf.rows("SELECT work_id FROM recommendations")))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for _ in range(15):
-        replace(shelf, second)
-        replace(shelf, first)
-    done.set()
-    reader.join(10)
-    assert seen <= kinds
-    assert seen
-
-
-def test_writers_of_the_same_list_take_turns(shelf: Shelf, ids: list[tuple[int, int]]):
-    failures: list[Exception] = []
-
-    def write(rows: list[dict[str, Any]]) -> None:
-        try:
-            for _ in range(5):
-                replace(shelf, rows)
-        except Exception as error:
-            failures.append(error)
-
-    writers = [threading.Thread(target=write, args=(a_list(ids[start : start + 10]),)) for start in (0, 5, 10)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(20)
-    assert not failures
-    assert shelf.value("SELECT count(*) FROM recommendations") == 10
+    replace(shelf, a_list(ids[:10]))
+    # The old list has been deleted by then.
+    with stop_before_statement("INSERT INTO recommendations") as stop:
+        writer = Side(lambda: replace(shelf, a_list(ids[10:20])))
+        stop.wait_for(writer)
+        assert read() == {work for work, _ in ids[:10]}
+        stop.go_on()
+        writer.result()
+    assert read() == {work for work, _ in ids[10:20]}
 
 
 def test_a_list_is_shown_with_titles_and_reasons(shelf: Shelf, ids: list[tuple[int, int]]):
@@ -252,21 +225,20 @@ def weights_of(ids: list[tuple[int, int]]) -> list[dict[str, Any]]:
     return [{"user_id": "ann", "work_id": work, "media_type": "movie", "weight": 0.25} for work, _ in ids]
 
 
-def test_concurrent_writers_of_a_taste_do_not_mix_their_rows(shelf: Shelf, ids: list[tuple[int, int]]):
+def test_concurrent_writers_of_a_taste_do_not_mix_their_rows(
+    shelf: Shelf, ids: list[tuple[int, int]], database_url: str
+):
     first, second = weights_of(ids[:10]), weights_of(ids[10:])
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
     def learn() -> None:
         with shelf.open() as connection:
             replace_taste(connection, "ann", [profile("ann")], second)
 
-    with ThreadPoolExecutor(1) as pool:
-        with shelf.open() as connection:
-            replace_taste(connection, "ann", [profile("ann")], first)
-            other = pool.submit(learn)
-            while not (other.done() or shelf.value(waiting)):
-                pass
-        other.result()
+    with shelf.open() as connection:
+        replace_taste(connection, "ann", [profile("ann")], first)
+        other = Side(learn)
+        wait_until_blocked(database_url, other)
+    other.result()
     left = {row["work_id"] for row in shelf.rows("SELECT work_id FROM taste_weights")}
     assert left == {row["work_id"] for row in second}
 
@@ -275,9 +247,7 @@ def test_concurrent_writers_of_a_taste_do_not_mix_their_rows(shelf: Shelf, ids: 
 def test_a_concurrent_reader_never_sees_a_partial_taste_or_partial_picks(
     shelf: Shelf, ids: list[tuple[int, int]], table: str
 ):
-    halves = (ids[:10], ids[10:])
-    seen: set[frozenset[int]] = set()
-    done = threading.Event()
+    old, new = ids[:10], ids[10:]
 
     def write(chosen: list[tuple[int, int]]) -> None:
         with shelf.open() as connection:
@@ -287,18 +257,17 @@ def test_a_concurrent_reader_never_sees_a_partial_taste_or_partial_picks(
                 day = date(2026, 5, 17)
                 replace_top_picks(connection, day, "movie", picks(chosen, day))
 
-    def read() -> None:
-        while not done.is_set():
-            seen.add(frozenset(row["work_id"] for row in shelf.rows(f"SELECT work_id FROM {table}")))
+    def read() -> set[int]:
+        return {row["work_id"] for row in shelf.rows(f"SELECT work_id FROM {table}")}
 
-    write(halves[0])
-    with ThreadPoolExecutor(1) as pool:
-        reader = pool.submit(read)
-        for number in range(30):
-            write(halves[(number + 1) % 2])
-        done.set()
-        reader.result()
-    assert seen and seen <= {frozenset(work for work, _ in half) for half in halves}
+    write(old)
+    with stop_before_statement(f"INSERT INTO {table}") as stop:
+        writer = Side(lambda: write(new))
+        stop.wait_for(writer)
+        assert read() == {work for work, _ in old}
+        stop.go_on()
+        writer.result()
+    assert read() == {work for work, _ in new}
 
 
 def test_the_ranking_reads_one_row_per_work_and_all_copies(shelf: Shelf):

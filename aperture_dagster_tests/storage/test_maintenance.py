@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +26,7 @@ from aperture_dagster.storage.maintenance import (
     replaced_databases,
 )
 from aperture_dagster_tests.databases import run_statements
+from aperture_dagster_tests.forks import run_fork
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 
@@ -150,7 +149,7 @@ with module.maintenance(url) as work:
 def test_a_process_killed_while_it_replaces_the_database_leaves_one_whole_database_open(
     url: str, database: Database, postgres: str, point: str, left: str
 ):
-    killed = subprocess.run([sys.executable, "-c", KILLED, point, url], check=False, capture_output=True, text=True)
+    killed = run_fork(KILLED, point, url)
     assert killed.returncode == -9, killed.stderr
     # Whoever comes first opens it again: a backup, or any other command.
     with backup_lock(url):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from aperture_dagster.storage import major_upgrade as module
 from aperture_dagster.storage.cluster import VERSION, Cluster
 from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.holders import run, temporary_data_directory
 from aperture_dagster_tests.processes import all_gone
 
@@ -108,7 +108,7 @@ def test_an_upgrade_that_was_killed_is_finished_or_begun_again(old: Path, point:
     # Of an earlier upgrade.
     earlier = old.with_name(f"postgres.version-{OLD - 1}")
     earlier.mkdir()
-    killed = subprocess.run([sys.executable, "-c", KILLED, point, old], check=False, capture_output=True, text=True)
+    killed = run_fork(KILLED, point, old)
     assert killed.returncode == -9, killed.stderr
     assert contents(old) == FILLED
     release_embedded_server(old)

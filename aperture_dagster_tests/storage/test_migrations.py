@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -76,39 +74,6 @@ def test_an_empty_database_gets_its_schema_on_first_use(empty: str):
     engine = open_engine(load_settings(database_url=empty))
     assert set(metadata.tables) <= set(inspect(engine).get_table_names())
     assert open_engine(load_settings(database_url=empty)) is engine
-
-
-def test_two_processes_migrate_at_once(empty: str):
-    code = (
-        "import sys; from aperture_dagster.settings import Settings, load_settings; "
-        "from aperture_dagster.storage.connection import open_engine; "
-        "open_engine(load_settings(database_url=sys.argv[1])); print('ready')"
-    )
-    both = [
-        subprocess.Popen([sys.executable, "-c", code, empty], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    for process in both:
-        out, errors = process.communicate(timeout=300)
-        assert out == "ready\n", errors
-
-
-def test_threads_migrate_at_once(empty: str):
-    failures: list[Exception] = []
-
-    def work() -> None:
-        try:
-            with open_engine(load_settings(database_url=empty)).begin() as connection:
-                connection.execute(text("SELECT count(*) FROM embeddings"))
-        except Exception as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not failures
 
 
 @pytest.mark.parametrize(

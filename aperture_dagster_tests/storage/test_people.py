@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from aperture_dagster.library.people import partition_key
@@ -76,25 +75,6 @@ def test_odd_names_are_stored_unchanged_with_unique_keys(shelf: Shelf):
     assert len({key.casefold() for key in keys}) == len(keys)
     with shelf.open() as connection:
         assert list(users_of_partitions(connection, [keys[3], "nobody", keys[1]])) == [keys[3], keys[1]]
-
-
-def test_concurrent_syncs_assign_one_key_to_a_new_user(shelf: Shelf):
-    rows = [row(f"{number}", "ann" if number % 2 else "ANN") for number in range(6)]
-    failures: list[Exception] = []
-
-    def work() -> None:
-        try:
-            sync(shelf, *rows)
-        except Exception as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert not failures
-    assert shelf.value("SELECT count(DISTINCT lower(partition_key)) FROM users") == 6
 
 
 def test_names_are_in_natural_order(shelf: Shelf):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime
 from typing import Any
 
@@ -160,19 +159,6 @@ def test_a_transaction_that_began_earlier_and_wrote_later_is_in_force(shelf: She
         lock_ratings(early, "ann")
         give_rating(early, "ann", work(shelf), 9, source=OWN, rated_at=NOW)
     assert in_force(shelf) == (9, NOW, False)
-
-
-def test_writers_of_one_user_wait_for_each_other(shelf: Shelf):
-    done: list[Any] = []
-    with shelf.open() as connection:
-        lock_ratings(connection, "ann")
-        other = threading.Thread(target=lambda: done.append(on_server(shelf, 3)))
-        other.start()
-        other.join(0.3)
-        assert not done
-        give_rating(connection, "ann", work(shelf), 9, source=OWN, rated_at=NOW)
-    other.join(10)
-    assert done and in_force(shelf) == (3, NOW, True)
 
 
 def test_ratings_wait_for_trakt_only_if_the_user_has_an_account(shelf: Shelf):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from aperture_dagster.library.identity import ProviderIds
@@ -28,16 +27,6 @@ def works(shelf: Shelf, count: int) -> list[int]:
     shelf.users("ann")
     with shelf.open() as connection:
         return [one for one in works_for(connection, "movie", [ProviderIds(n + 1) for n in range(count)]) if one]
-
-
-def test_of_notes_at_once_only_as_many_are_written_as_the_week_has_room_for(shelf: Shelf):
-    def begin(work_id: int) -> bool:
-        with shelf.open() as connection:
-            return begin_request(connection, note(work_id), per_week=2)
-
-    with ThreadPoolExecutor(6) as pool:
-        assert sum(pool.map(begin, works(shelf, 6))) == 2
-    assert shelf.value("SELECT count(*) FROM seerr_requests") == 2
 
 
 def test_only_automatic_requests_that_may_exist_count_for_the_week(shelf: Shelf):

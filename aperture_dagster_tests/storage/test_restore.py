@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -39,6 +37,7 @@ from aperture_dagster.storage.migrate import alembic_config
 from aperture_dagster.storage.restore import Restored, examine_file, restore
 from aperture_dagster.storage.tables import HEAD_REVISION
 from aperture_dagster_tests.databases import database_copy, run_statements
+from aperture_dagster_tests.forks import run_fork
 
 NOW = datetime(2026, 5, 17, 15, 30, tzinfo=UTC)
 HOUSEHOLD = (
@@ -243,12 +242,7 @@ def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one_and_can
     settings: Settings, database: Database, file: Path, postgres: str, point: str
 ):
     url = url_of(settings)
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, point, url, str(file), str(settings.home)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    killed = run_fork(KILLED, point, url, file, settings.home_path)
     assert killed.returncode == -9, killed.stderr
     # The next command opens what is there.
     with database.transaction() as connection:

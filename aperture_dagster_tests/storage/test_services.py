@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -45,16 +44,6 @@ def left(ledger: QuotaLedger, most: int = 50) -> int:
         except QuotaSpent:
             return number
     return most
-
-
-def test_concurrent_requests_never_exceed_the_quota(shelf: Shelf):
-    def ask(_: int) -> bool:
-        with shelf.open() as connection:
-            return spend(connection, "omdb", day=TODAY, limit=25, reported=False)
-
-    with ThreadPoolExecutor(6) as pool:
-        assert sum(pool.map(ask, range(40))) == 25
-    assert shelf.rows('SELECT used, "limit" FROM quota') == [{"used": 25, "limit": 25}]
 
 
 def test_every_day_has_its_own_quota(database: Database, clock: SetClock, shelf: Shelf):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from sqlalchemy import insert, select
 
@@ -78,20 +76,3 @@ def test_the_librarys_work_wins_over_one_without_copies(database: Database, libr
         connection.execute(insert(works).values(media_type="movie", imdb_id="tt55"))
         connection.execute(works.update().where(works.c.work_id == library["alien"]).values(imdb_id="tt55"))
     assert ask(database, "movie", ProviderIds(imdb_id="tt55")) == [library["alien"]]
-
-
-def test_two_processes_that_meet_the_same_title_create_one_work(database: Database):
-    found: list[int | None] = []
-
-    def meet() -> None:
-        found.extend(ask(database, "movie", ProviderIds(11, "tt11")))
-
-    with database.transaction() as connection:
-        # The first holds its work back until the second has begun to look.
-        found.extend(works_for(connection, "movie", [ProviderIds(11)]))
-        other = threading.Thread(target=meet)
-        other.start()
-        other.join(0.5)
-        assert other.is_alive()
-    other.join(30)
-    assert len(found) == 2 and found[0] == found[1]

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,24 +23,18 @@ from PIL import Image
 from aperture_dagster.cli.demo import usual_port
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.test_screenshots import load_screenshots
+from aperture_dagster_tests.ui.browser import needs_chromium, open_page
+from aperture_dagster_tests.webserver import free_port
 
 screenshots = load_screenshots()
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 pytestmark = [
     pytest.mark.ui,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    needs_chromium,
+    pytest.mark.nightly(
+        reason="The demo's whole household, and 22 pages in Chromium: a minute and a half of processor time.",
+        instead="e2e/test_demo_and_up.py::test_the_page_of_a_users_partition_shows_their_list_with_reasons",
+    ),
 ]
 
 
@@ -67,9 +60,7 @@ def ui(home: Path, stand_ins_port: int) -> Iterator[str]:
     subprocess.run(
         [*aperture, "demo", "--home", str(home)], check=True, env=environment, cwd=PROJECT, stdout=subprocess.DEVNULL
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (home / "up.log").open("wb") as log:
         process = subprocess.Popen(
             [*aperture, "up", "--demo", "--home", str(home), "--port", str(port)],
@@ -98,16 +89,8 @@ def ui(home: Path, stand_ins_port: int) -> Iterator[str]:
 @pytest.fixture
 def page(ui: str) -> Iterator[Any]:
     """Open a page in a headless browser."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        try:
-            yield browser.new_context(
-                viewport={"width": 1440, "height": 900}, base_url=ui, timezone_id="UTC"
-            ).new_page()
-        finally:
-            browser.close()
+    with open_page(ui) as opened:
+        yield opened
 
 
 @pytest.fixture

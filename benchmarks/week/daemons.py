@@ -63,6 +63,10 @@ class SimulatedTime:
         """Move forward to a moment; never back."""
         self._now = max(self._now, moment.timestamp())
 
+    def set_to(self, moment: datetime) -> None:
+        """Set the time, also back."""
+        self._now = moment.timestamp()
+
     def install(self) -> None:
         """Make Dagster use this clock, also in what it logs."""
         dagster_time._mockable_get_current_datetime = self.now
@@ -147,15 +151,15 @@ class Daemons:
 
     def start_schedules(self) -> None:
         """Request what is due by now."""
-        _exhaust(launch_scheduled_runs(self.context, self.logger, self.clock.now(), self._schedule_times))
+        self.exhaust(launch_scheduled_runs(self.context, self.logger, self.clock.now(), self._schedule_times))
         self.work()
 
     def look(self) -> bool:
         """Let every sensor, automation and the backfills look once; returns whether anything was done."""
-        _exhaust(execute_sensor_iteration(self.context, self.logger, None, None))
+        self.exhaust(execute_sensor_iteration(self.context, self.logger, None, None))
         self._automation._run_iteration_impl(self.context, None, {}, {})
-        _exhaust(execute_backfill_iteration(self.context, self.logger))
-        _exhaust(self._freshness.run_iteration(self.context))
+        self.exhaust(execute_backfill_iteration(self.context, self.logger))
+        self.exhaust(self._freshness.run_iteration(self.context))
         unfinished = self.instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
         return self.work() or bool(unfinished)
 
@@ -163,30 +167,29 @@ class Daemons:
         """Work through the queue of runs; returns whether there was any."""
         worked = False
         while True:
-            _exhaust(self._coordinator.run_iteration(self.context))
+            self.exhaust(self._coordinator.run_iteration(self.context))
             if Launcher.waiting.empty():
                 return worked
             while not Launcher.waiting.empty():
                 self._execute(Launcher.waiting.get())
                 worked = True
 
+    def exhaust(self, iteration: Iterable[Any]) -> None:
+        """Let a daemon finish its iteration, without errors."""
+        for result in iteration:
+            if isinstance(result, SerializableErrorInfo):
+                raise RuntimeError(result.to_string())
+
     def _execute(self, run: dg.DagsterRun) -> None:
         # As the code server does it for the default launcher.
         instance = self.instance
         assert run.job_code_origin is not None
         instance.report_engine_event(f"Started process for run (pid: {os.getpid()}).", run)
-        _exhaust(execute_run_iterator(recon_job_from_origin(run.job_code_origin), run, instance))
+        self.exhaust(execute_run_iterator(recon_job_from_origin(run.job_code_origin), run, instance))
         instance.report_engine_event(f"Process for run exited (pid: {os.getpid()}).", run)
         ended = instance.get_run_by_id(run.run_id)
         assert ended is not None
         self.runs.append(ended)
-
-
-def _exhaust(iteration: Iterable[Any]) -> None:
-    """Let a daemon finish its iteration, without errors."""
-    for result in iteration:
-        if isinstance(result, SerializableErrorInfo):
-            raise RuntimeError(result.to_string())
 
 
 def until_quiet(daemons: Daemons) -> None:
@@ -217,7 +220,7 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
         for engine in engines(instance):
             # Dagster opens a connection for every statement, which would take a third of the time.
             pool = engine.pool
-            engine.pool = QueuePool(pool._creator, _dispatch=pool.dispatch, dialect=pool._dialect)
+            engine.pool = QueuePool(pool._creator, _dispatch=pool.dispatch, dialect=pool._dialect, pre_ping=True)
         # Each look of a sensor would open an instance of its own.
         setattr(dg.DagsterInstance, "from_ref", staticmethod(lambda _: nullcontext(instance)))  # noqa: B010
         yield instance

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 from sqlalchemy import Engine, text
+from verdict import Verdict
 
 from week.daemons import LOOK
 from week.household import Happening
@@ -173,8 +174,8 @@ def summarize(figures: dict[str, Any]) -> dict[str, Any]:
     return summary
 
 
-def report(now: dict[str, Any], before: dict[str, Any], limit: float) -> bool:
-    """Print the tables and the verdicts; returns whether every promise was kept."""
+def report(now: dict[str, Any], before: dict[str, Any], limit: float, verdict: Verdict) -> None:
+    """Print the tables, and judge the figures."""
     ratios = _print_totals(now["days"], before["days"][: len(now["days"])])
     for group in GROUPS:
         _print_group(group, now[group], before[group])
@@ -184,15 +185,12 @@ def report(now: dict[str, Any], before: dict[str, Any], limit: float) -> bool:
         print(f"  {title}: {size:,.0f} bytes each, {size * (timedelta(days=1) / LOOK) / 1e6:,.1f} MB a day")
     print()
     ratio = ratios[LIMITED]
-    kept = [
-        judge(f"{TOTALS[LIMITED]}, of what they were before: {ratio:.3f} (limit {limit:g}, aim 0.1)", ratio <= limit)
-    ]
+    verdict.most(f"{TOTALS[LIMITED]}, ratio to those before (aim 0.1)", ratio, limit)
     for name, hours in now["hours"].items():
         former = before["hours"].get(name)
         result = f"hours from {name}: {_describe(hours)}" + (f" (before: {_describe(former)})" if former else "")
         longest = former["longest"] + 0.5 if former else HOURS_LIMIT
-        kept.append(judge(result, not hours["never"] and hours["longest"] <= longest))
-    return all(kept)
+        verdict.holds(result, not hours["never"] and hours["longest"] <= longest)
 
 
 def _describe(hours: dict[str, float]) -> str:
@@ -225,9 +223,3 @@ def _print_group(group: str, now: dict[str, dict[str, float]], before: dict[str,
             for row, width in zip(rows, (8, 16), strict=True)
         )
         print(f"{name[:50]:<52}{''.join(cells)}")
-
-
-def judge(result: str, good: bool) -> bool:
-    """Print a line of the verdict."""
-    print(f"{result}: {'PASS' if good else 'FAIL'}")
-    return good

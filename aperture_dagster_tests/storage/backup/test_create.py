@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +26,7 @@ from aperture_dagster.storage.backup.scratch import PREFIX, scratch_prefix, with
 from aperture_dagster.storage.backup.verify import verify_backup
 from aperture_dagster.storage.schema_lock import schema_lock
 from aperture_dagster_tests.databases import database_copy, role_with_password, run_statements
+from aperture_dagster_tests.forks import run_fork
 from aperture_dagster_tests.household import SetClock
 
 BackUp = Callable[..., BackupReport]
@@ -189,9 +188,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(settings: Settings, back_up:
         "APERTURE_HOME": str(settings.home),
         "APERTURE_BACKUP_ACCEPT_UNMOUNTED": "true",
     }
-    run = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=120
-    )
+    run = run_fork(code, environment=os.environ | environment)
     assert run.returncode == 1
     assert "existing ones are kept" in run.stderr and "cannot be written (File too large)" in run.stderr, run.stderr
     assert "Traceback" not in run.stderr

@@ -1,0 +1,199 @@
+"""A bench for checks: rows written directly, each check evaluated alone, and what is expected of it after each step."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from aperture_dagster.build import build_groups
+from aperture_dagster.partitions import USERS
+from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import Settings
+from aperture_dagster.sources.services import Services
+from aperture_dagster.sources.trakt import TraktAccounts
+from aperture_dagster.storage.tables import metadata
+from aperture_dagster_tests.household import SetClock
+
+NOW = datetime(2026, 5, 17, 12, tzinfo=UTC)
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+# What a column holds that no test is about.
+FILLING: tuple[tuple[type[sa.types.TypeEngine[Any]], Any], ...] = (
+    (sa.Boolean, False), (sa.Integer, 1), (sa.Numeric, 0), (sa.Float, 0), (sa.Text, ""), (sa.DateTime, NOW),
+    (sa.Date, date(2026, 5, 1)), (sa.ARRAY, []), (JSONB, {}),
+)  # fmt: skip
+
+
+class Bench:
+    """A database that holds what a test wrote, an instance, and the project's checks."""
+
+    def __init__(self, make_settings: Callable[..., Settings], instance: dg.DagsterInstance) -> None:
+        self._make_settings = make_settings
+        self.instance = instance
+        self.clock = SetClock(NOW)
+        self.configure()
+
+    def configure(self, **settings: Any) -> None:
+        """Change the settings; those that are not named have their defaults."""
+        self.settings = self._make_settings(**settings)
+        self.database = Database(self.settings)
+        self.checks = {
+            f"{key.asset_key.to_user_string()}.{key.name}": check
+            for group in build_groups(self.settings)
+            for check in group.checks
+            for key in check.check_keys
+        }
+
+    def look(self, name: str) -> dg.AssetCheckResult:
+        """Evaluate a check now."""
+        parts = {
+            "settings": self.settings,
+            "database": self.database,
+            "clock": self.clock,
+            "services": Services(self.settings, self.database, self.clock),
+            "trakt": TraktAccounts(self.settings, self.database, self.clock),
+        }
+        check = self.checks[name]
+        names = inspect.signature(check.op.compute_fn.decorated_fn).parameters  # type: ignore[union-attr]
+        given = {part: parts[part] for part in names if part in parts}
+        if "context" not in names:
+            return check(**given)  # type: ignore[return-value]
+        return check(dg.build_asset_check_context(instance=self.instance), **given)  # type: ignore[return-value]
+
+    # What there is
+
+    def add(self, table: str, *rows: Mapping[str, Any], **shared: Any) -> None:
+        """Add rows to a table. What they do not say is filled in; what they refer to need not exist."""
+        into = metadata.tables[table]
+        required = {
+            column.name: next(value for kind, value in FILLING if isinstance(column.type, kind))
+            for column in into.columns
+            if not column.nullable and column.server_default is None and column.autoincrement is not True
+        }
+        if "media_type" in required:
+            required["media_type"] = "movie"
+        with self._writing() as connection:
+            for row in rows or ({},):
+                connection.execute(into.insert().values(required | shared | dict(row)))
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self.database.transaction() as connection:
+            # Without foreign keys.
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+            yield connection
+
+    def do(self, statement: str, **parameters: Any) -> None:
+        """Change rows; there must be some."""
+        with self._writing() as connection:
+            assert connection.execute(sa.text(statement), parameters).rowcount
+
+    def users(self, *names: str, **facts: Any) -> None:
+        """Users who take part; ids, names and partitions are equal."""
+        given = {"all_libraries": True, "first_seen_at": NOW.replace(year=2025)} | facts
+        self.add("users", *({"user_id": name, "name": name, "partition_key": name} for name in names), **given)
+        self.instance.add_dynamic_partitions(USERS, list(names))
+
+    def films(self, *numbers: int, **facts: Any) -> None:
+        """Films of the library; the ids of item and work and that of TMDb are equal."""
+        kind = {"media_type": facts.get("media_type", "movie")}
+        self.add("works", *({"work_id": one} | kind for one in numbers))
+        for one in numbers:
+            usual = {"title": f"Film {one}", "server_item_id": f"s{one}", "tmdb_id": one}
+            self.add("titles", {"item_id": one, "work_id": one} | usual | facts)
+
+    def made(self, asset: str, *partitions: str, **numbers: int) -> None:
+        """An asset was materialized now, by the real clock, with these numbers."""
+        for partition in partitions or (None,):
+            event = dg.AssetMaterialization(asset, partition=partition, metadata=numbers)
+            self.instance.report_runless_asset_event(event)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens, and what a check says then.
+
+    Args:
+        what: in a word or two, for the message of a failed test.
+        then: what happens.
+        passed: whether the check passes.
+        says: its description, or a part of it; None: it has none.
+        counts: some of its metadata.
+    """
+
+    what: str
+    then: Callable[[Bench], object]
+    passed: bool
+    says: str | None = None
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fails(what: str, then: Callable[[Bench], object], says: str, **counts: Any) -> Step:
+    """Return a step after which a check does not pass."""
+    return Step(what, then, False, says, counts)
+
+
+def passes(what: str, then: Callable[[Bench], object], says: str | None = None, **counts: Any) -> Step:
+    """Return a step after which a check passes."""
+    return Step(what, then, True, says, counts)
+
+
+def nothing(_: Bench) -> None:
+    """Let nothing happen."""
+
+
+def follow(bench: Bench, name: str, steps: list[Step], severity: dg.AssetCheckSeverity) -> None:
+    """Take steps one after the other, and compare what a check says after each."""
+    assert {step.passed for step in steps} == {True, False}, f"{name} needs a case for either result"
+    for step in steps:
+        step.then(bench)
+        found = bench.look(name)
+        where = f"{name}, {step.what}: {found.description}"
+        assert found.passed is step.passed, where
+        assert (step.says in (found.description or "")) if step.says else not found.description, where
+        shown = {key: getattr(found.metadata.get(key), "value", None) for key in step.counts}
+        assert shown == dict(step.counts), where
+        if not step.passed:
+            assert found.severity == severity, where
+
+
+# Steps of many checks
+
+Then = Callable[[Bench], object]
+
+
+def add(table: str, *rows: Mapping[str, Any], **shared: Any) -> Then:
+    """Return a step of :meth:`Bench.add`."""
+    return lambda bench: bench.add(table, *rows, **shared)
+
+
+def do(statement: str, **parameters: Any) -> Then:
+    """Return a step of :meth:`Bench.do`."""
+    return lambda bench: bench.do(statement, **parameters)
+
+
+def films(*numbers: int, **facts: Any) -> Then:
+    """Return a step of :meth:`Bench.films`."""
+    return lambda bench: bench.films(*numbers, **facts)
+
+
+def users(*names: str, **facts: Any) -> Then:
+    """Return a step of :meth:`Bench.users`."""
+    return lambda bench: bench.users(*names, **facts)
+
+
+def configured(**settings: Any) -> Then:
+    """Return a step of :meth:`Bench.configure`."""
+    return lambda bench: bench.configure(**settings)
+
+
+def both(*steps: Then) -> Then:
+    """Return steps as one."""
+    return lambda bench: [step(bench) for step in steps]

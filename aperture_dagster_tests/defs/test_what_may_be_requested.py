@@ -1,0 +1,211 @@
+"""What the job may request for a user: each reason against a title, alone, on rows written directly."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from aperture_dagster.sources.suitability import why_not_now
+from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.requests import automatic_since, candidates_to_request, unwatched_requests
+from aperture_dagster.storage.suggestions import (
+    candidate_table,
+    dismiss,
+    dismissed_titles,
+    replace_candidates,
+    undo_dismissal,
+)
+from aperture_dagster_tests.defs.check_bench import NOW, Bench, Then, add, both, do, films, nothing
+
+DAY = timedelta(days=1)
+IDS = {"tmdb_id": 11, "imdb_id": "tt11", "tvdb_id": 111}
+# On the list of Alma: a film, and the series whose reason is looked for.
+FILM, SERIES = 10, 11
+
+
+@pytest.fixture
+def suggested(bench: Bench) -> Bench:
+    """A film and a series are suggested to Alma, and the film to Bruno, too."""
+    bench.users("Alma", "Bruno")
+    series = {"work_id": SERIES, "media_type": "series"} | IDS
+    bench.add("works", {"work_id": FILM, "tmdb_id": 10}, series)
+    known = {"fetched_at": NOW, "status": "Released", "release_date": date(2000, 1, 1), "vote_count": 5000}
+    pool = {"title": "It", "original_language": "en", "certifications": {"US": ["PG"]}, "seasons": 2} | known
+    bench.add("discovery_pool", {"work_id": FILM, "tmdb_id": 10}, series, **pool)
+    listed = {"listed_since": date(2026, 5, 1)}
+    bench.add("discovery_candidates", {"work_id": FILM, "score": 0.6}, user_id="Alma", **listed)
+    bench.add(
+        "discovery_candidates", {"work_id": SERIES, "media_type": "series", "score": 0.9}, user_id="Alma", **listed
+    )
+    bench.add("discovery_candidates", {"work_id": FILM, "score": 0.95}, user_id="Bruno", **listed)
+    return bench
+
+
+def requestable(bench: Bench, user: str = "Alma", minimum: float = 0.5) -> list[int]:
+    with bench.database.transaction() as connection:
+        found = candidates_to_request(connection, user, minimum_score=minimum, refused_after=NOW - 7 * DAY)
+    return [one.work_id for one in found]
+
+
+def asked(user: str, state: str, **facts: Any) -> Then:
+    usual = {"work_id": SERIES, "media_type": "series", "tmdb_id": 11, "requested_at": NOW - DAY}
+    return add("seerr_requests", usual | facts, user_id=user, state=state)
+
+
+def dismissed(user: str, **facts: Any) -> Then:
+    return add("dismissals", {"user_id": user, "media_type": "series"} | facts)
+
+
+OWNED = {"media_type": "series", "tmdb_id": None, "imdb_id": None, "tvdb_id": None}
+
+
+@pytest.mark.parametrize(
+    ("then", "allowed"),
+    [
+        (nothing, True),
+        (dismissed("Alma", work_id=SERIES), False),
+        (dismissed("Alma", work_id=99, tmdb_id=11), False),
+        (dismissed("Alma", work_id=99, imdb_id="tt11"), False),
+        (dismissed("Alma", work_id=99, tvdb_id=111), False),
+        (dismissed("Alma", work_id=99, tmdb_id=11, media_type="movie"), True),
+        (dismissed("Bruno", work_id=SERIES), True),
+        (asked("Alma", "pending"), False),
+        (asked("Bruno", "available"), False),
+        (asked("Bruno", "declined", work_id=99), False),
+        (asked("Bruno", "declined", work_id=99, media_type="movie"), True),
+        (asked("Alma", "refused", requested_at=NOW - 8 * DAY), True),
+        (asked("Alma", "refused", requested_at=NOW - 6 * DAY), False),
+        (asked("Alma", "declined", requested_at=NOW - 900 * DAY), False),
+        (films(50, **OWNED | {"work_id": SERIES}), False),
+        (both(films(50, **OWNED), do("UPDATE works SET tmdb_id = 11 WHERE work_id = 50")), False),
+        (both(films(50, **OWNED), do("UPDATE works SET imdb_id = 'tt11' WHERE work_id = 50")), False),
+        (both(films(50, **OWNED), do("UPDATE works SET tvdb_id = 111 WHERE work_id = 50")), False),
+        (films(50, tmdb_id=11), True),
+        (both(films(50, **OWNED | {"work_id": SERIES}), do("UPDATE titles SET removed_at = now()")), True),
+    ],
+    ids=[
+        "nothing", "dismissed", "dismissed by TMDb's id", "by IMDb's", "by TVDb's", "a film with that id", "by another",
+        "requested", "requested by another", "declined for another under another id", "a film with it was declined",
+        "refused long ago", "refused lately", "declined years ago", "owned", "owned by TMDb's id", "by IMDb's",
+        "by TVDb's", "a film with that id is owned", "it is gone",
+    ],
+)  # fmt: skip
+def test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id(suggested: Bench, then: Then, allowed: bool):
+    then(suggested)
+    assert requestable(suggested) == ([SERIES, FILM] if allowed else [FILM]), "the best first"
+    assert requestable(suggested, minimum=0.91) == []
+    assert requestable(suggested, "Bruno", minimum=0.95) == [FILM]
+
+
+@pytest.mark.parametrize(
+    ("then", "why"),
+    [
+        (nothing, None),
+        (do("UPDATE users SET max_parental_rating = 10 WHERE name = 'Bruno'"), None),
+        (do("UPDATE users SET max_parental_rating = 5 WHERE name = 'Alma'"), "above the parental limit"),
+        (both(do("UPDATE discovery_pool SET certifications = NULL"), do(
+            "UPDATE users SET max_parental_rating = 18 WHERE name = 'Alma'")), "no age rating"),
+        (both(do("UPDATE discovery_pool SET genres = '{Horror}'"), do(
+            "UPDATE users SET blocked_tags = '{horror}' WHERE name = 'Alma'")), "blocked tag"),
+        (do("UPDATE users SET allowed_tags = '{kids}' WHERE name = 'Alma'"), "no allowed tag"),
+        (do("UPDATE discovery_pool SET is_adult = true"), "adult"),
+        (do("UPDATE discovery_pool SET release_date = '2027-01-01'"), "not released"),
+        (do("UPDATE discovery_pool SET original_language = 'xx'"), "language"),
+        (do("UPDATE discovery_pool SET fetched_at = NULL"), "its details are not known"),
+        (dismissed("Alma", work_id=SERIES), "watched, dismissed or requested"),
+        (dismissed("Bruno", work_id=SERIES), None),
+        (add("watch_state", user_id="Alma", work_id=SERIES, position_share=0.1), "watched, dismissed or requested"),
+        (films(50, **OWNED | {"work_id": SERIES}), "in the library"),
+    ],
+    ids=[
+        "nothing", "another's limit", "above the limit", "unrated", "blocked", "not allowed", "adult", "unreleased",
+        "language", "unknown", "dismissed", "dismissed by another", "started", "owned",
+    ],
+)  # fmt: skip
+def test_what_no_longer_suits_a_user_is_not_requested(suggested: Bench, then: Then, why: str | None):
+    then(suggested)
+    with suggested.database.transaction() as connection:
+        (alma,) = (one for one in read_users(connection) if one.name == "Alma")
+        assert why_not_now(connection, suggested.settings, alma, [SERIES], now=NOW).get(SERIES) == why
+
+
+def test_a_list_that_is_written_late_holds_nothing_that_was_dismissed_or_came_meanwhile(suggested: Bench):
+    row = {"user_id": "Alma", "score": 0.5, "components": {}, "because": [], "suggested_by": []}
+    rows = [
+        row | {"work_id": work, "rank": 1, "media_type": kind} for work, kind in ((FILM, "movie"), (SERIES, "series"))
+    ]
+
+    def listed() -> list[str]:
+        with suggested.database.transaction() as connection:
+            replace_candidates(connection, "Alma", rows, today=NOW.date())
+            return [row["media_type"] for row in candidate_table(connection, "Alma", country="US")]
+
+    assert listed() == ["movie", "series"]
+    with suggested.database.transaction() as connection:
+        assert dismiss(connection, "Alma", SERIES, "It", now=NOW)
+        assert not dismiss(connection, "Alma", SERIES, "It", now=NOW), "once is enough"
+        assert [row["media_type"] for row in candidate_table(connection, "Alma", country="US")] == ["movie"]
+    assert listed() == ["movie"]
+    films(50, tmdb_id=10)(suggested)
+    assert listed() == []
+    with suggested.database.transaction() as connection:
+        assert undo_dismissal(connection, "Bruno", SERIES) == 0
+        assert undo_dismissal(connection, "Alma", SERIES) == 1
+        assert dismissed_titles(connection, "Alma") == []
+    assert listed() == ["series"]
+
+
+@pytest.mark.parametrize(
+    "known", [{"tmdb_id": 11}, {"imdb_id": "tt11"}, {"tvdb_id": 111}], ids=lambda ids: next(iter(ids))
+)
+def test_a_dismissal_is_undone_under_whichever_id_it_was_made(suggested: Bench, known: dict[str, Any]):
+    dismissed("Alma", work_id=99, **known)(suggested)
+    with suggested.database.transaction() as connection:
+        assert undo_dismissal(connection, "Alma", SERIES) == 1
+
+
+@pytest.mark.parametrize(
+    ("facts", "counts"),
+    [
+        ({"state": "sending"}, True),
+        ({"state": "pending", "request_id": 7}, True),
+        ({"state": "misattributed", "request_id": 7}, True),
+        ({"state": "declined", "request_id": 7}, True),
+        ({"state": "declined"}, False),
+        ({"state": "refused", "request_id": 7}, False),
+        ({"state": "pending", "request_id": 7, "is_automatic": False}, False),
+        ({"state": "pending", "request_id": 7, "user_id": "Bruno"}, False),
+        ({"state": "pending", "request_id": 7, "requested_at": NOW - 7 * DAY}, False),
+    ],
+)
+def test_the_week_of_a_user_counts_what_the_job_may_have_created(bench: Bench, facts: dict[str, Any], counts: bool):
+    bench.add("seerr_requests", {"user_id": "Alma", "is_automatic": True, "requested_at": NOW} | facts)
+    with bench.database.transaction() as connection:
+        assert automatic_since(connection, "Alma", NOW - 7 * DAY) == counts
+
+
+@pytest.mark.parametrize(
+    ("facts", "state", "waits"),
+    [
+        ({}, None, True),
+        ({"read_at": NOW - 30 * DAY}, None, False),
+        ({"state": "approved"}, None, False),
+        ({"is_automatic": False}, None, False),
+        ({"user_id": "Bruno"}, None, False),
+        ({}, {"work_id": SERIES, "position_share": 0.01}, False),
+        ({}, {"work_id": SERIES, "position_share": 0.01, "user_id": "Bruno"}, True),
+        ({}, {"work_id": SERIES, "position_share": 0.0, "play_count": 0}, True),
+        ({"work_id": 99}, {"work_id": SERIES, "played": True}, False),
+    ],
+)
+def test_what_the_job_requested_and_nobody_started_is_counted_by_user(
+    suggested: Bench, facts: dict[str, Any], state: dict[str, Any] | None, waits: bool
+):
+    usual = {"user_id": "Alma", "state": "available", "is_automatic": True, "read_at": NOW - 31 * DAY, "title": "It"}
+    suggested.add("seerr_requests", usual | {"work_id": SERIES, "media_type": "series", "tmdb_id": 11} | facts)
+    if state is not None:
+        suggested.add("watch_state", {"user_id": "Alma", "play_count": 0} | state)
+    with suggested.database.transaction() as connection:
+        assert unwatched_requests(connection, "Alma", available_before=NOW - 30 * DAY) == (["It"] if waits else [])

@@ -1,0 +1,239 @@
+"""What a newcomer does first: `aperture demo`, then `aperture up` on its results, and a look at the UI.
+
+All processes are real. One demo and one start serve all tests, in this order.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aperture_dagster.cli.demo import usual_port
+from aperture_dagster_tests.chaos import DemoHome, environment
+from aperture_dagster_tests.conftest import PROJECT
+from aperture_dagster_tests.processes import all_gone, processes_of
+from aperture_dagster_tests.ui.browser import needs_chromium, open_page
+from aperture_dagster_tests.webserver import ask, free_port
+
+pytestmark = pytest.mark.e2e
+
+APERTURE = [sys.executable, "-m", "aperture_dagster.cli.main"]
+WORLD = ["--world", "generated:movies=30,series=4,episodes=16,users=2,plays=60", "--server", "emby"]
+PATIENCE = 240
+NEWCOMERS = ["newcomer", "partner"]
+HEALTH = """{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } }
+              instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"""
+SYNC_USERS = """mutation { launchRun(executionParams: {
+  selector: {repositoryLocationName: "aperture", repositoryName: "__repository__", jobName: "sync_users"},
+  runConfigData: {} }) { __typename } }"""
+RUNS = """{ runsOrError(filter: {pipelineName: "%s"}) { ... on Runs {
+  results { status tags { key value } } } } }"""
+
+
+class ForeignServer:
+    """A port that counts connections, in place of the operator's database."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            connection.close()
+
+    def variables(self) -> dict[str, str]:
+        url = f"postgresql://ann:hush-very-secret@127.0.0.1:{self.port}"
+        return {"APERTURE_DATABASE_URL": f"{url}/films", "APERTURE_DAGSTER_DATABASE_URL": f"{url}/runs"}
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@dataclass(frozen=True)
+class Account:
+    """An operator who has configured a database, and tries the demo."""
+
+    folder: Path
+    foreign: ForeignServer
+
+    @property
+    def home(self) -> Path:
+        """The home that the demo chooses by itself."""
+        return self.folder / "home" / "demo-emby"
+
+    def environment(self) -> dict[str, str]:
+        home = self.folder / "home"
+        return environment(home, APERTURE_HOME=str(home), **self.foreign.variables())
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[Account]:
+    """An account; processes still running there at the end are an error, and are killed."""
+    # A path short enough for a socket two levels below it.
+    with tempfile.TemporaryDirectory(prefix="aperture-", ignore_cleanup_errors=True) as made:
+        folder = Path(made).resolve()
+        foreign = ForeignServer()
+        yield Account(folder, foreign)
+        foreign.close()
+        left = [] if all_gone(folder) else processes_of(folder)
+        for process in left:
+            process.kill()
+        assert not left
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo printed, and its summary."""
+
+    output: str
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def demo(account: Account) -> Demo:
+    summary = account.folder / "summary.json"
+    done = subprocess.run(
+        [*APERTURE, "demo", *WORLD, "--summary", str(summary)],
+        env=account.environment(), cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Demo(done.stdout + done.stderr, json.loads(summary.read_text(encoding="utf-8")))
+
+
+class Up:
+    """A running `aperture up`."""
+
+    def __init__(self, port: int, stand_ins: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.port, self.stand_ins, self.process, self.log = port, stand_ins, process, log
+
+    def wait_for(self, what: Callable[[], Any]) -> Any:
+        """Wait for a true value, and return it."""
+        deadline = time.monotonic() + PATIENCE
+        while not (answer := what()):
+            assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.3)
+        return answer
+
+    def everything_runs(self) -> bool:
+        """Return whether the UI answers, the code is loaded and the daemons have sent heartbeats."""
+        if (data := ask(self.port, HEALTH)) is None:
+            return False
+        statuses = data["instance"]["daemonHealth"]["allDaemonStatuses"]
+        locations = data["workspaceOrError"]["locationEntries"]
+        return "SENSOR" in {one["daemonType"] for one in statuses if one["healthy"]} and any(
+            one["loadStatus"] == "LOADED" for one in locations
+        )
+
+    def successful_runs(self, job: str) -> list[dict[str, str]]:
+        """Return the tags of the runs of a job, when all of them have succeeded."""
+        runs = (ask(self.port, RUNS % job) or {}).get("runsOrError", {}).get("results", [])
+        assert "FAILURE" not in [run["status"] for run in runs], self.log.read_text()
+        if any(run["status"] != "SUCCESS" for run in runs):
+            return []
+        return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
+
+
+@pytest.fixture(scope="module")
+def up(account: Account, demo: Demo) -> Iterator[Up]:
+    """Start `aperture up` on the demo's results; at the end it stops as with Ctrl-C."""
+    elsewhere = account.folder / "elsewhere"
+    elsewhere.mkdir()
+    # A file .env in the working directory takes precedence in Dagster.
+    lines = [f"{key}={value}\n" for key, value in account.foreign.variables().items()]
+    (elsewhere / ".env").write_text("".join(lines))
+    port, log = free_port(), account.folder / "up.log"
+    stand_ins = f"http://127.0.0.1:{usual_port(account.home)}"
+    with log.open("wb") as out:
+        # Without a media server and without --demo: the operator has not asked for a demo.
+        process = subprocess.Popen(
+            [*APERTURE, "up", "--port", str(port), *WORLD],
+            env=account.environment() | {"PYTHONPATH": str(PROJECT)}, cwd=elsewhere, stdout=out, stderr=out,
+        )  # fmt: skip
+    try:
+        running = Up(port, stand_ins, process, log)
+        running.wait_for(running.everything_runs)
+        yield running
+    finally:
+        process.send_signal(signal.SIGINT)
+        ended = process.wait(PATIENCE)
+    assert ended == 0, log.read_text()
+
+
+def test_a_demo_publishes_every_list_and_sums_up_what_it_made(demo: Demo):
+    summary, published = demo.summary, demo.summary["published"]
+    assert len(summary["recommendations"]) == summary["users"] == 2
+    for name in ("movies", "series", "episodes", "plays"):
+        assert type(summary[name]) is int and summary[name] > 0
+    for user, entries in summary["recommendations"].items():
+        assert entries and all(entry["title"] and entry["because"] for entry in entries), user
+        for media_type, name in (("movie", "Movies"), ("series", "TV Series")):
+            expected = sum(one["media_type"] == media_type for one in entries)
+            library = published.get(f"{user}'s AI Picks - {name}", {"type": "library", "users": [user]})
+            assert (library["type"], library["users"]) == ("library", [user])
+            assert library.get("entries", 0) == expected
+    assert published["Top Picks - Movies"]["users"] == sorted(summary["recommendations"])
+    assert published["Top Picks - Movies"]["entries"] == len(summary["top_picks"]["movie"]) > 0
+    assert 0 not in {one["changed"] for one in published.values()}
+    assert f"{len(published)} libraries on the media server" in " ".join(demo.output.split())
+    assert "\x1b" not in demo.output and "\r" not in demo.output, "control sequences in a pipe"
+
+
+def test_a_demo_does_not_connect_to_the_configured_database(account: Account, demo: Demo):
+    """Otherwise the demo would fill the operator's database with invented titles."""
+    assert account.foreign.connections == 0
+    lines = [line for line in demo.output.splitlines() if "APERTURE_DATABASE_URL" in line]
+    assert len(lines) == 1 and "APERTURE_DAGSTER_DATABASE_URL are ignored" in lines[0]
+    assert "hush" not in demo.output
+    assert (account.home / "postgres" / "PG_VERSION").exists()
+
+
+def test_new_users_get_their_first_lists_in_one_run_after_the_next_sync(account: Account, up: Up):
+    for name in NEWCOMERS:
+        httpx.post(f"{up.stand_ins}/_control/add_user", json={"name": name}).raise_for_status()
+    assert ask(up.port, SYNC_USERS)["launchRun"]["__typename"] == "LaunchRunSuccess"
+    (tags,) = up.wait_for(lambda: up.successful_runs("first_list"))
+    served = (tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"])
+    assert served == (NEWCOMERS[0], NEWCOMERS[-1])
+    with DemoHome(account.home).databases() as (product, _):
+        found = product.execute(
+            "SELECT u.name, count(*) FROM recommendations r JOIN users u USING (user_id) "
+            "WHERE r.media_type = 'movie' GROUP BY 1"
+        ).fetchall()
+    lists = dict(found)
+    assert all(lists.get(name, 0) >= 20 for name in NEWCOMERS), lists
+
+
+@needs_chromium
+def test_the_page_of_a_users_partition_shows_their_list_with_reasons(demo: Demo, up: Up):
+    user = next(iter(demo.summary["recommendations"]))
+    with open_page(f"http://127.0.0.1:{up.port}") as page:
+        page.goto(f"/assets/recommendations?view=partitions&partition={user}")
+        page.get_by_text("because", exact=True).first.wait_for(timeout=60_000)
+        page.get_by_text("Because you liked").first.wait_for(timeout=20_000)
+        titles = [one["title"] for one in demo.summary["recommendations"][user] if one["media_type"] == "movie"]
+        page.get_by_text(titles[0]).first.wait_for(timeout=20_000)
+
+
+def test_the_ui_of_a_demo_does_not_connect_to_the_configured_database(account: Account, up: Up):
+    assert account.foreign.connections == 0
+    assert "are ignored" in up.log.read_text()

@@ -1,0 +1,78 @@
+"""Lists are made from TMDb's lists, from a folder of other people's histories, and as the settings say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperture_dagster_tests.e2e.discovery import JOB, NOW, Discovering, title, world
+from aperture_dagster_tests.household import Household, SetClock
+
+pytestmark = pytest.mark.e2e
+
+WATCHED_BY_ANN = (3, 6, 9)
+
+
+def test_lists_follow_tmdbs_lists_the_settings_and_what_a_crowd_watched_along(household, tmp_path: Path):
+    clock = SetClock(NOW)
+    favourite = title(3, "heist")
+    favourite = title(3, "heist", recommended_tmdb_ids=(*favourite.recommended_tmdb_ids, 5))
+    with household(world(favourite), parts={"clock": clock}, discovery_per_list=200) as (simulator, home):
+        here = Discovering(simulator, home, clock)
+        here.prepare()
+
+        def recommend(**changed: Any) -> list[dict]:
+            """Recommend with other settings; return ann's films, best first."""
+            settings = home.settings.model_copy(update=changed)
+            again = Household(settings, home.instance, clock=clock)
+            again.must("generate_recommendations", users=home.everyone(), assets=["recommendations"])
+            return home.rows(
+                "SELECT r.rank, n.tmdb_id, r.components, r.score FROM recommendations r JOIN users u USING (user_id) "
+                "JOIN work_names n USING (work_id) WHERE u.name = 'ann' AND r.media_type = 'movie' ORDER BY r.rank"
+            )
+
+        usual = recommend()
+        assert leading(usual, "recommended_from") == 5, "TMDb recommends it from a film that ann watched"
+        by_score = recommend(recommendations_per_list=4, diversity=0.0)
+        scores = [row["score"] for row in by_score]
+        assert len(scores) == 4 < len(usual) and scores == sorted(scores, reverse=True)
+        varied = [row["score"] for row in recommend(recommendations_per_list=4, diversity=1.0)]
+        assert varied[0] == scores[0] and varied != scores, "variety alone ignores the score after the first"
+
+        here.discover()
+        before = usual, here.rows("ann")
+        # Of both lists the last film, which a crowd watched along with what ann has watched.
+        chosen = [rows[-1]["tmdb_id"] for rows in before]
+        others = tuple(row["tmdb_id"] for rows in before for row in rows[:2])
+        write_crowd(tmp_path, (*WATCHED_BY_ANN, *chosen), others)
+        after = [recommend(crowd_folder=tmp_path)]
+        crowded = Household(home.settings.model_copy(update={"crowd_folder": tmp_path}), home.instance, clock=clock)
+        crowded.must(JOB, users=home.everyone(), assets=["discovery_candidates"])
+        after.append(here.rows("ann"))
+        for number, old, new in zip(chosen, before, after, strict=True):
+            ranks = [next(row["rank"] for row in rows if row["tmdb_id"] == number) for rows in (old, new)]
+            assert ranks[1] < ranks[0] == len(old)
+            assert leading(new, "co_watch") == number
+
+
+def leading(rows: list[dict], component: str) -> int:
+    """Return the TMDb id of the film with the best of a component, which is 1."""
+    best = max(rows, key=lambda row: row["components"][component])
+    assert best["components"][component] == 1.0
+    return best["tmdb_id"]
+
+
+def write_crowd(folder: Path, *likes: tuple[int, ...]) -> None:
+    """Write thirty people for each group of films, by TMDb id, who give all of them four stars and a half."""
+    films = sorted({film for group in likes for film in group})
+    # The ids of MovieLens are others than those of TMDb.
+    (folder / "links.csv").write_text("movieId,imdbId,tmdbId\n" + "".join(f"{film + 7},,{film}\n" for film in films))
+    rows = [
+        f"{100 * number + person},{film + 7},4.5,{1_500_000_000 + person}\n"
+        for number, group in enumerate(likes, start=1)
+        for person in range(30)
+        for film in group
+    ]
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "".join(rows))

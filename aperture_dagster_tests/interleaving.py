@@ -1,0 +1,191 @@
+"""Forced interleavings for tests of races.
+
+Chance rarely finds the order of events in which a missing lock loses. These helpers force it: one side stops at a named
+point, such as a statement, and goes on only when the other side waits for a lock or has done its work. With the lock,
+both then leave the right outcome; without it, the test fails every time.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, event
+
+# Never waited for unless a test fails.
+DEADLINE_SECONDS = 120.0
+POLL_SECONDS = 0.005
+
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+
+# Waiting for a lock of any kind: advisory, of a table, of a row, or for another transaction.
+BLOCKED = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
+    "AND pid <> pg_backend_pid()"
+)
+
+
+class Side(Generic[T]):
+    """One side of a race, in a thread that begins at once."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._result: list[T] = []
+        self._error: BaseException | None = None
+        # A test that fails must not wait for a side that hangs.
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._result.append(self._work())
+        except BaseException as error:
+            self._error = error
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the work is done or has failed."""
+        return not self._thread.is_alive()
+
+    def result(self) -> T:
+        """Wait for the end, and return the result; raises what the work raised."""
+        self._thread.join(DEADLINE_SECONDS)
+        assert self.is_over, "one side of the race hangs"
+        if self._error is not None:
+            raise self._error
+        return self._result[0]
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        threading.Event().wait(POLL_SECONDS)
+
+
+def wait_until_blocked(url: str, *sides: Side[Any]) -> None:
+    """Return when each side waits for a lock in the database of a URL, or is over."""
+    with psycopg.connect(re.sub(r"\+\w+", "", url, count=1), autocommit=True) as connection:
+
+        def are_blocked() -> bool:
+            left = sum(not side.is_over for side in sides)
+            (blocked,) = connection.execute(BLOCKED).fetchone() or (0,)
+            return blocked >= left
+
+        wait_until(are_blocked, "a side waits for a lock, or ends")
+
+
+def wait_until_blocked_by_file(path: Path, *sides: Side[Any]) -> None:
+    """Return when each side waits for the lock of a file, or is over."""
+    inode = path.stat().st_ino
+
+    def are_blocked() -> bool:
+        left = sum(not side.is_over for side in sides)
+        return sum(_waits_for(inode, line) for line in Path("/proc/locks").read_text().splitlines()) >= left
+
+    wait_until(are_blocked, f"a side waits for {path}, or ends")
+
+
+def _waits_for(inode: int, line: str) -> bool:
+    return "->" in line and f":{inode} " in line
+
+
+class Stop:
+    """A point at which the first thread that comes there stops until :meth:`go_on`; others pass."""
+
+    def __init__(self) -> None:
+        self._taken, self._lock = False, threading.Lock()
+        self._reached, self._released = threading.Event(), threading.Event()
+
+    def arrive(self) -> None:
+        """Stop here if this thread is the first one."""
+        with self._lock:
+            first, self._taken = not self._taken, True
+        if first:
+            self._reached.set()
+            assert self._released.wait(DEADLINE_SECONDS), "nobody let the stopped side go on"
+
+    def wait_for(self, side: Side[Any]) -> None:
+        """Wait until a side has stopped here."""
+        wait_until(lambda: self._reached.is_set() or side.is_over, "a side comes to the point where it stops")
+        if not self._reached.is_set():
+            side.result()
+            raise AssertionError("the side ended without coming to the point where it should stop")
+
+    def go_on(self) -> None:
+        """Let the stopped side go on."""
+        self._released.set()
+
+
+@contextmanager
+def stop_before_statement(part: str) -> Iterator[Stop]:
+    """Stop the first thread that is about to execute a statement that contains ``part``, in any database."""
+    stop = Stop()
+
+    def arrive(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if part in statement:
+            stop.arrive()
+
+    event.listen(Engine, "before_cursor_execute", arrive)
+    try:
+        yield stop
+    finally:
+        stop.go_on()
+        event.remove(Engine, "before_cursor_execute", arrive)
+
+
+@contextmanager
+def count_statements(part: str) -> Iterator[Callable[[], int]]:
+    """Yield a function that returns how often a statement that contains ``part`` was executed, in any database."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if part in statement:
+            seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield lambda: len(seen)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def stop_at(owner: Any, name: str, *, after: bool = False) -> Iterator[Stop]:
+    """Stop the first thread that calls ``owner.name``, before the call or after it."""
+    stop, whole = Stop(), getattr(owner, name)
+
+    def stopping(*arguments: Any, **options: Any) -> Any:
+        if not after:
+            stop.arrive()
+        result = whole(*arguments, **options)
+        if after:
+            stop.arrive()
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, stopping)
+        try:
+            yield stop
+        finally:
+            stop.go_on()
+
+
+def race(url: str, stop: Stop, first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+    """Let the first side come to the point where it stops, then the second one as far as it gets, then both end."""
+    one = Side(first)
+    stop.wait_for(one)
+    other = Side(second)
+    wait_until_blocked(url, other)
+    stop.go_on()
+    return one.result(), other.result()

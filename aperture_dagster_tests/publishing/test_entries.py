@@ -1,0 +1,273 @@
+"""What a library should hold: which copy of a title, which files, under which names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperture_dagster.publishing.entries import (
+    EntryForm,
+    ListedTitle,
+    ListSpec,
+    Original,
+    OriginalEpisode,
+    build_library,
+)
+from aperture_dagster.publishing.manifest import PlacedEntry
+from aperture_dagster.publishing.nfo import TitleFacts, read_marker, read_title
+from aperture_dagster.publishing.plan import DesiredEntry, DesiredLibrary
+from aperture_dagster.publishing.selection import MediaFile, Source
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 999, tzinfo=UTC)
+LINKS = EntryForm("symlink", with_ids=True)
+FILMS = ListSpec("recommendations/a/movie", "Picks", "movie", "a", frozenset({"a"}))
+SHOWS = ListSpec("recommendations/a/series", "Shows", "series", "a", frozenset({"a"}))
+
+
+def source(path: str, *, width: int = 1920, sidecars: tuple[str, ...] = (), parts: Sequence[str] = ()) -> Source:
+    files = [MediaFile(path, width=width, sidecars=sidecars)]
+    return Source((*files, *(MediaFile(part, part=number) for number, part in enumerate(parts, start=2))))
+
+
+def copy(item_id: int, *sources: Source) -> Original:
+    return Original(item_id, f"id-{item_id}", sources, f"tag-{item_id}")
+
+
+def film(*copies: Original, rank: int = 1, title: str = "Alien", **changes: Any) -> ListedTitle:
+    facts = TitleFacts(title, NOW, "", year=1979, provider_ids={"tmdb": "348"})
+    return ListedTitle(**{"work_id": 7, "rank": rank, "facts": facts, "copies": copies, **changes})
+
+
+def built(*titles: ListedTitle, spec: ListSpec = FILMS, how: EntryForm = LINKS, **more: Any) -> DesiredLibrary:
+    return build_library(spec, titles, more.pop("placed", {}), how, now=NOW, **more)
+
+
+def only(library: DesiredLibrary) -> DesiredEntry:
+    assert library.skipped == ()
+    (entry,) = library.entries
+    return entry
+
+
+def files(entry: DesiredEntry) -> dict[str, str | None]:
+    """Targets by path, without the NFO files and the poster."""
+    return {one.path: one.target for one in entry.files if one.is_original}
+
+
+def nfo(entry: DesiredEntry, path: str) -> str:
+    (content,) = (one.content for one in entry.files if one.path == path)
+    assert content is not None
+    return content.decode()
+
+
+def test_a_film_is_an_nfo_a_poster_and_a_link_to_its_best_copy():
+    best = copy(2, source("/m/uhd/alien.mkv", width=3840, sidecars=("/m/uhd/alien.de.srt", "/m/uhd/alien.DE.srt")))
+    entry = only(built(film(copy(1, source("/m/hd/alien.mkv")), best, rank=3)))
+    folder = entry.folder
+    assert folder.startswith("Alien (1979) [ap-") and (entry.work_id, entry.item_id, entry.rank) == (7, 2, 3)
+    assert [one.kind for one in entry.files] == ["nfo", "poster", "symlink", "symlink", "symlink"]
+    assert files(entry) == {
+        f"{folder}.mkv": "/m/uhd/alien.mkv",
+        f"{folder}.de.srt": "/m/uhd/alien.de.srt",
+        f"{folder}.DE.srt": "/m/uhd/alien.DE.srt",
+    }
+    assert {one.path: one.item_id for one in entry.files if one.item_id} == {f"{folder}.mkv": 2}
+    text = nfo(entry, "movie.nfo")
+    assert (read_title(text.encode()), read_marker(text.encode())) == ("Alien", entry.entry_id)
+    assert "<sorttitle>0003 Alien</sorttitle>" in text and "348" in text and "2026-03-01" in text
+    assert entry.title == "Alien (1979)" and entry.date_added == NOW.replace(microsecond=0) - timedelta(seconds=3)
+    assert only(built(film(best, facts=TitleFacts("Alien", NOW, "")))).title == "Alien"
+
+
+def test_a_placed_entry_keeps_its_folder_and_date():
+    first = only(built(film(copy(1, source("/m/alien.mkv")))))
+    moment = datetime(2020, 1, 1, tzinfo=UTC)
+    placed = {first.entry_id: PlacedEntry(first.entry_id, 7, "Alien, the old name", 9, "placed", moment)}
+    entry = only(built(film(copy(1, source("/m/alien.mkv")), title="Alien: Director's Cut"), placed=placed))
+    assert (entry.folder, entry.date_added, entry.entry_id) == ("Alien, the old name", moment, first.entry_id)
+    assert "2020-01-01" in nfo(entry, "movie.nfo")
+
+
+def test_entries_of_two_lists_are_two_entries():
+    title = film(copy(1, source("/m/alien.mkv")))
+    other = replace(FILMS, list_key="recommendations/b/movie")
+    assert only(built(title)).entry_id != only(built(title, spec=other)).entry_id
+
+
+def test_the_parts_of_a_film_are_in_their_order():
+    parts = Source((MediaFile("/m/b.mkv", part=2), MediaFile("/m/a.mkv", part=1), MediaFile("/m/c.avi", part=3)))
+    entry = only(built(film(copy(1, parts))))
+    found = files(entry)
+    assert list(found.values()) == ["/m/a.mkv", "/m/b.mkv", "/m/c.avi"]
+    assert [path.removeprefix(entry.folder) for path in found] == ["-part1.mkv", "-part2.mkv", "-part3.avi"]
+
+
+@pytest.mark.parametrize(
+    ("copies", "why"),
+    [
+        ((), "the server names no file of it"),
+        ((copy(1),), "the server names no file of it"),
+        ((copy(1, Source((MediaFile("/m/alien", video_type="BluRay"),))),), "a disc folder or a network address"),
+        ((copy(1, source("http://elsewhere/alien.mkv")),), "a disc folder or a network address"),
+        ((copy(1, source("/m/alien")),), "/m/alien has no extension"),
+    ],
+)
+def test_a_title_without_a_usable_file_is_left_out_with_the_reason(copies: tuple[Original, ...], why: str):
+    good = film(copy(9, source("/m/good.mkv")), title="Good", work_id=8, rank=2)
+    library = built(film(*copies), good, skipped=["Before: why"])
+    assert [one.title for one in library.entries] == ["Good (1979)"]
+    assert (
+        library.skipped[0] == "Before: why" and library.skipped[1].startswith("Alien: ") and why in library.skipped[1]
+    )
+    assert (library.list_key, library.name, library.user_id, library.viewers, library.media_type) == (
+        FILMS.list_key, "Picks", "a", frozenset({"a"}), "movie",
+    )  # fmt: skip
+
+
+def test_strm_files_hold_the_path_of_the_server_and_have_no_sidecars():
+    strm = EntryForm("strm", with_ids=True)
+    entry = only(built(film(copy(5, source("D:\\films\\alien.mkv", sidecars=("D:\\films\\alien.srt",)))), how=strm))
+    (file,) = (one for one in entry.files if one.kind == "strm")
+    assert (file.path, file.content, file.target) == (
+        f"{entry.folder}.strm",
+        b"D:\\films\\alien.mkv\n",
+        "D:\\films\\alien.mkv",
+    )
+    assert file.item_id == 5 and len(entry.files) == 3
+
+
+def test_hard_links_need_the_original_here_and_follow_a_replaced_file():
+    def find(inode: int) -> EntryForm:
+        return EntryForm("hardlink", with_ids=True, find_here=lambda path: (Path("/here") / path[3:], inode))
+
+    title = film(copy(5, source("/m/alien.mkv")))
+    first, second = (only(built(title, how=find(inode))).files[-1] for inode in (1, 2))
+    assert (first.kind, first.source, first.target, first.item_id) == (
+        "hardlink",
+        Path("/here/alien.mkv"),
+        "/m/alien.mkv",
+        5,
+    )
+    assert first.digest != second.digest
+    library = built(title, how=EntryForm("hardlink", with_ids=True))
+    assert library.entries == () and "APERTURE_PATH_MAP" in library.skipped[0]
+
+
+def test_ids_dates_and_locks_are_written_as_the_server_needs_them():
+    facts = TitleFacts("Alien", NOW, "", year=1979, provider_ids={"tmdb": "348"}, premiere_date=date(1979, 5, 25))
+    title = film(copy(1, source("/m/alien.mkv")), facts=facts)
+    usual = nfo(only(built(title)), "movie.nfo")
+    assert "348" in usual and "1979-05-25" in usual and "<lockdata>true" not in usual
+    emby = nfo(only(built(title, how=EntryForm("symlink", False, lock=True, premiered=False))), "movie.nfo")
+    assert "348" not in emby and "1979-05-25" not in emby and "<lockdata>true" in emby
+
+
+@pytest.mark.parametrize(("badges", "rank"), [(True, 3), (False, None)])
+def test_the_rank_is_on_the_poster_if_that_is_wanted(badges: bool, rank: int | None):
+    entry = only(
+        built(film(copy(1, source("/m/a.mkv")), rank=3, poster_path="/p.jpg"), spec=replace(FILMS, badges=badges))
+    )
+    picture = entry.files[1].picture
+    assert picture is not None
+    assert (picture.server_item_id, picture.tag, picture.poster_path, picture.title, picture.rank) == (
+        "id-1", "tag-1", "/p.jpg", "Alien", rank,
+    )  # fmt: skip
+
+
+# Series
+
+
+def episode(
+    item_id: int, season: int, number: int, *, end: int | None = None, path: str | None = None
+) -> OriginalEpisode:
+    there = path if path is not None else f"/tv/s{season}e{number}.mkv"
+    return OriginalEpisode(
+        item_id,
+        f"e{item_id}",
+        season,
+        number,
+        end,
+        f"Title {season}.{number}",
+        date(2020, season + 1, number),
+        (source(there),),
+    )
+
+
+def show(episodes: Mapping[int, Sequence[OriginalEpisode]], **changes: Any) -> ListedTitle:
+    copies = tuple(Original(item_id, f"id-{item_id}") for item_id in episodes)
+    return film(*copies, title="Show", episodes=episodes, **changes)
+
+
+def numbers(entry: DesiredEntry) -> list[str]:
+    """The targets of the episodes in their order."""
+    return [target or "" for target in files(entry).values()]
+
+
+def test_a_series_has_each_episode_once_in_a_folder_of_its_season():
+    listed = [
+        episode(13, 1, 2),
+        episode(12, 1, 1),
+        episode(11, 0, 1),
+        episode(14, 1, 1, path="/tv/second.mkv"),
+        episode(15, 2, 1),
+    ]
+    entry = only(built(show({1: listed}), spec=SHOWS))
+    assert numbers(entry) == ["/tv/s0e1.mkv", "/tv/s1e1.mkv", "/tv/s1e2.mkv", "/tv/s2e1.mkv"]
+    paths = [one.path for one in entry.files]
+    assert paths[:2] == ["tvshow.nfo", "poster.jpg"]
+    assert {path.partition("/")[0] for path in files(entry)} == {"Season 00", "Season 01", "Season 02"}
+    for path in files(entry):
+        text = nfo(entry, path.removesuffix(".mkv") + ".nfo")
+        assert entry.entry_id in text
+    first = next(path for path, target in files(entry).items() if target == "/tv/s1e2.mkv")
+    text = nfo(entry, first.removesuffix(".mkv") + ".nfo")
+    assert "<title>Title 1.2</title>" in text and "<season>1</season>" in text and "<episode>2</episode>" in text
+    assert "2020-02-02" in text
+    assert {one.item_id for one in entry.files if one.is_original} == {11, 12, 13, 15}
+
+
+def test_of_two_copies_of_a_series_the_one_with_more_episodes_is_published_and_the_first_of_equals():
+    more = {1: [episode(11, 1, 1)], 2: [episode(21, 1, 1, path="/uhd/1.mkv"), episode(22, 1, 2, path="/uhd/2.mkv")]}
+    entry = only(built(show(more), spec=SHOWS))
+    assert entry.item_id == 2 and numbers(entry) == ["/uhd/1.mkv", "/uhd/2.mkv"]
+    equal = {1: [episode(11, 1, 1)], 2: [episode(21, 1, 1, path="/uhd/1.mkv")]}
+    assert only(built(show(equal), spec=SHOWS)).item_id == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (None, ["0.1", "1.1", "1.2", "1.4", "2.1"]),
+        ((1, 2), ["1.2", "1.4", "2.1"]),
+        ((1, 3), ["1.2", "1.4", "2.1"]),
+        ((1, 4), ["1.4", "2.1"]),
+        ((2, 1), ["2.1"]),
+    ],
+)
+def test_a_series_begins_with_the_file_that_holds_the_next_episode(start: tuple[int, int] | None, expected: list[str]):
+    listed = [episode(1, 0, 1), episode(2, 1, 1), episode(3, 1, 2, end=3), episode(4, 1, 4), episode(5, 2, 1)]
+    entry = only(built(show({1: listed}, start=start), spec=SHOWS))
+    assert numbers(entry) == [f"/tv/s{one.replace('.', 'e')}.mkv" for one in expected]
+
+
+def test_only_so_many_episodes_are_published():
+    listed = [episode(number, 1, number) for number in range(1, 6)]
+    entry = only(built(show({1: listed}, start=(1, 2)), spec=replace(SHOWS, most_episodes=2)))
+    assert numbers(entry) == ["/tv/s1e2.mkv", "/tv/s1e3.mkv"]
+
+
+def test_a_series_without_a_usable_episode_is_left_out():
+    for title in (
+        show({}),
+        show({1: []}),
+        show({1: [episode(1, 1, 1, path="http://x/1.mkv")]}),
+        show({1: [episode(1, 1, 1)]}, start=(1, 2)),
+    ):
+        library = built(title, spec=SHOWS)
+        assert library.entries == () and library.skipped == (
+            "Show: no episode of it consists of files that can be linked",
+        )

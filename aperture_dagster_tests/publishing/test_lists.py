@@ -1,0 +1,274 @@
+"""Collections and playlists on the media server: in rank order, with what others added, and nothing else touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperture_dagster.publishing.lists import DesiredList, ListKind, kept_items, marker_of, target_items
+from aperture_dagster.publishing.manifest import PlacedList
+from aperture_dagster.simulator.faults import FaultRule
+from aperture_dagster_tests.publishing.place import Place, a_place
+
+SERVERS = ["10.10.7", "12.0.0", "emby"]
+KINDS: list[ListKind] = ["collection", "playlist"]
+
+
+class Lists:
+    """Lists of one kind, by titles."""
+
+    def __init__(self, place: Place, kind: ListKind) -> None:
+        self.place, self.kind = place, kind
+        self.owner = "" if kind == "collection" else place.user("bo")
+        self.names = {item.server_item_id: name for name, item in place.items.items()}
+
+    def wanted(self, *titles: str, name: str = "Picks", key: str = "top_picks/movie") -> DesiredList:
+        ids = tuple(self.place.items[title].server_item_id for title in titles)
+        return DesiredList(key, self.kind, self.owner, name, ids)
+
+    def publish(self, *wanted: DesiredList, errors: bool = False, **how: Any) -> list[Any]:
+        outcomes = self.place.lists(*wanted, **how)
+        for outcome in outcomes:
+            if outcome.error is not None and not errors:
+                raise outcome.error
+        return outcomes
+
+    def there(self) -> dict[str, list[str]]:
+        """All lists of the server of this kind: their titles by name."""
+        writer = self.place.writer
+        if self.kind == "collection":
+            found = {one.name: writer.collection_items(one.list_id) for one in writer.collections()}
+            found.pop("Parts Collection", None)
+        else:
+            found = {
+                one.name: [item for _, item in writer.playlist_entries(one.list_id, self.owner)]
+                for one in writer.playlists(self.owner)
+            }
+        return {name: [self.names[item] for item in items] for name, items in found.items()}
+
+    def list_id(self, name: str = "Picks") -> str:
+        writer = self.place.writer
+        listed = writer.collections() if self.kind == "collection" else writer.playlists(self.owner)
+        return next(one.list_id for one in listed if one.name == name)
+
+    def add(self, *titles: str, name: str = "Picks") -> None:
+        """Add titles, as somebody at a client does."""
+        ids = [self.place.items[title].server_item_id for title in titles]
+        if self.kind == "collection":
+            self.place.writer.add_to_collection(self.list_id(name), ids)
+        else:
+            self.place.writer.add_to_playlist(self.list_id(name), self.owner, ids)
+
+    def begin(self, wanted: DesiredList) -> None:
+        """Remember a list as a run does before it creates it."""
+        with self.place.manifest.exclusively():
+            self.place.manifest.write_list(
+                PlacedList(wanted.list_key, wanted.kind, wanted.user_id, wanted.name, None, wanted.items)
+            )
+
+    def order(self, titles: Sequence[str]) -> Sequence[str]:
+        """Titles in their order where the server keeps one, else sorted."""
+        keeps = self.kind == "playlist" or self.place.writer.keeps_collection_order
+        return list(titles) if keeps and self.place.writer.lists_collections_in_order else sorted(titles)
+
+    def shown(self, name: str = "Picks") -> Sequence[str]:
+        return self.order(self.there()[name])
+
+
+@pytest.fixture(params=[(server, kind) for server in SERVERS for kind in KINDS], ids="-".join)
+def lists(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lists]:
+    server, kind = request.param
+    with a_place(tmp_path, server) as place:
+        yield Lists(place, kind)
+
+
+@pytest.fixture(params=KINDS)
+def modern(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lists]:
+    """Lists on a server that keeps the order of collections."""
+    with a_place(tmp_path) as place:
+        yield Lists(place, request.param)
+
+
+def test_a_list_is_created_changed_and_left_alone_when_nothing_changed(lists: Lists):
+    (outcome,) = lists.publish(lists.wanted("Part Two", "Alone", "Merged"))
+    assert (outcome.added, outcome.removed, outcome.changed, outcome.created) == (3, 0, 0, True)
+    assert (outcome.kind, outcome.entries, outcome.name) == (lists.kind, 3, "Picks")
+    assert outcome.user_id == (lists.owner or None)
+    assert lists.shown() == lists.order(["Part Two", "Alone", "Merged"])
+    (placed,) = lists.place.manifest.lists()
+    assert (placed.server_list_id, placed.changed, placed.name) == (lists.list_id(), 3, "Picks")
+    writes, noted = lists.place.writes(), len(lists.place.manifest.writes)
+    (outcome,) = lists.publish(lists.wanted("Part Two", "Alone", "Merged"))
+    assert (outcome.changes, outcome.created) == (0, False) and lists.place.writes() == writes
+    assert lists.place.manifest.lists()[0].changed == 0 and len(lists.place.manifest.writes) == noted + 1
+    lists.publish(lists.wanted("Part Two", "Alone", "Merged"))
+    assert len(lists.place.manifest.writes) == noted + 1
+    (outcome,) = lists.publish(lists.wanted("Part Two", "Two Files", "Merged"))
+    assert (outcome.added, outcome.removed) == (1, 1)
+    assert lists.shown() == lists.order(["Part Two", "Two Files", "Merged"])
+    (placed,) = lists.place.manifest.lists()
+    assert placed.server_list_id == lists.list_id() and placed.changed == 2
+
+
+def test_what_somebody_added_stays_after_ours(lists: Lists):
+    lists.publish(lists.wanted("Alone", "Merged"))
+    lists.add("Two Files")
+    lists.publish(lists.wanted("Part One", "Alone"))
+    assert lists.shown() == lists.order(["Part One", "Alone", "Two Files"])
+    # It is theirs even while we want it as well.
+    lists.publish(lists.wanted("Two Files", "Alone"))
+    assert lists.shown() == lists.order(["Two Files", "Alone"])
+    lists.publish(lists.wanted("Alone"))
+    assert lists.shown() == lists.order(["Alone", "Two Files"])
+    assert set(lists.place.manifest.lists()[0].others) == {lists.place.items["Two Files"].server_item_id}
+
+
+def test_a_retired_list_is_deleted_and_lists_of_others_stay(lists: Lists):
+    lists.publish(lists.wanted("Alone", "Merged"), lists.wanted("Merged", name="Others", key="top_picks/series"))
+    first, _ = lists.place.manifest.lists()
+    (outcome,) = lists.publish(retired=[first])
+    assert (outcome.retired, outcome.removed, outcome.name) == (True, 2, "Picks")
+    assert lists.there().keys() == {"Others"} and [one.name for one in lists.place.manifest.lists()] == ["Others"]
+    collections = [one.name for one in lists.place.writer.collections()]
+    assert "Parts Collection" in collections
+
+
+def test_a_list_of_that_name_that_somebody_made_is_not_taken_over(modern: Lists):
+    film = modern.place.items["Two Files"].server_item_id
+    if modern.kind == "collection":
+        modern.place.writer.create_collection("picks", [film])
+    else:
+        modern.place.writer.create_playlist("picks", modern.owner, [film])
+    modern.publish(modern.wanted("Alone", "Merged"))
+    assert modern.there() == {"picks": ["Two Files"], "Picks (Aperture)": ["Alone", "Merged"]}
+    modern.publish(retired=modern.place.manifest.lists())
+    assert modern.there() == {"picks": ["Two Files"]}
+
+
+def test_only_the_order_changes(modern: Lists):
+    modern.publish(modern.wanted("Alone", "Merged", "Part One", "Two Files"))
+    made = modern.list_id()
+    (outcome,) = modern.publish(modern.wanted("Alone", "Part One", "Merged", "Two Files"))
+    assert modern.there() == {"Picks": ["Alone", "Part One", "Merged", "Two Files"]} and modern.list_id() == made
+    assert (outcome.added, outcome.removed, outcome.changed) == (0, 0, 2)
+
+
+def test_a_title_that_is_there_twice_is_there_once_afterwards(modern: Lists):
+    modern.publish(modern.wanted("Alone", "Merged"))
+    if modern.kind == "playlist":
+        modern.add("Alone")
+    modern.publish(modern.wanted("Alone", "Merged"))
+    assert modern.there() == {"Picks": ["Alone", "Merged"]}
+
+
+def test_a_renamed_list_is_a_new_one_with_what_others_added(modern: Lists):
+    modern.publish(modern.wanted("Alone", "Merged"))
+    modern.add("Two Files")
+    (outcome,) = modern.publish(modern.wanted("Merged", "Alone", name="Tonight"))
+    assert outcome.created and modern.there() == {"Tonight": ["Merged", "Alone", "Two Files"]}
+    assert [one.name for one in modern.place.manifest.lists()] == ["Tonight"]
+    modern.publish(modern.wanted("Merged", name="Tonight"))
+    assert modern.there() == {"Tonight": ["Merged", "Two Files"]}
+
+
+def test_a_list_that_somebody_stamped_is_theirs_even_if_it_has_our_id(modern: Lists):
+    modern.publish(modern.wanted("Alone", "Merged"))
+    made = modern.list_id()
+    modern.place.writer.stamp(made, "somebody else's", user_id=modern.owner or None)
+    before = modern.there()
+    (outcome,) = modern.publish(modern.wanted("Merged"))
+    assert outcome.created and modern.there() == {**before, "Picks (Aperture)": ["Merged"]}
+
+
+def test_a_run_that_ended_before_the_stamp_is_continued(modern: Lists):
+    wanted = modern.wanted("Alone", "Merged")
+    if modern.kind == "collection":
+        modern.place.writer.create_collection("Picks", list(wanted.items))
+    else:
+        modern.place.writer.create_playlist("Picks", modern.owner, list(wanted.items))
+    with modern.place.manifest.exclusively():
+        modern.place.manifest.write_list(
+            PlacedList(wanted.list_key, wanted.kind, wanted.user_id, "Picks", None, wanted.items)
+        )
+    (outcome,) = modern.publish(wanted)
+    assert not outcome.created and modern.there() == {"Picks": ["Alone", "Merged"]}
+    assert modern.place.manifest.lists()[0].server_list_id == modern.list_id()
+
+
+def test_a_list_of_somebody_with_other_titles_is_no_interrupted_one_of_ours(modern: Lists):
+    wanted = modern.wanted("Alone", "Merged")
+    film = modern.place.items["Two Files"].server_item_id
+    if modern.kind == "collection":
+        modern.place.writer.create_collection("Picks", [film])
+    else:
+        modern.place.writer.create_playlist("Picks", modern.owner, [film])
+    with modern.place.manifest.exclusively():
+        modern.place.manifest.write_list(
+            PlacedList(wanted.list_key, wanted.kind, wanted.user_id, "Picks", None, wanted.items)
+        )
+    modern.publish(wanted)
+    assert modern.there() == {"Picks": ["Two Files"], "Picks (Aperture)": ["Alone", "Merged"]}
+
+
+def test_a_failure_costs_only_its_own_list(modern: Lists):
+    first, second = modern.wanted("Alone"), modern.wanted("Merged", name="Others", key="top_picks/series")
+    path = "/Collections" if modern.kind == "collection" else "/Playlists"
+    modern.place.state.add_fault(FaultRule("jellyfin", path_contains=path, status=400, times=1))
+    one, other = modern.publish(first, second, errors=True)
+    assert one.error is not None and other.error is None
+    assert modern.there() == {"Others": ["Merged"]}
+    modern.publish(first, second)
+    assert modern.there() == {"Others": ["Merged"], "Picks": ["Alone"]}
+
+
+def test_a_plan_of_lists_writes_nothing(modern: Lists):
+    modern.publish(modern.wanted("Alone", "Merged"))
+    before, writes, noted = modern.there(), modern.place.writes(), list(modern.place.manifest.writes)
+    outcomes = modern.publish(
+        modern.wanted("Merged", "Part One"), modern.wanted("Alone", name="New", key="top_picks/series"),
+        retired=modern.place.manifest.lists(), dry_run=True,
+    )  # fmt: skip
+    assert [one.removed for one in outcomes] == [2, 1, 0] and outcomes[1].added == 1
+    assert (modern.there(), modern.place.writes(), modern.place.manifest.writes) == (before, writes, noted)
+
+
+def test_without_lists_nothing_is_asked(modern: Lists):
+    before = modern.place.writer.requests
+    assert modern.publish() == [] and modern.place.writer.requests == before
+
+
+def test_the_playlist_of_a_user_who_was_deleted_is_forgotten(tmp_path: Path):
+    with a_place(tmp_path) as place:
+        lists = Lists(place, "playlist")
+        lists.publish(lists.wanted("Alone"))
+        (placed,) = place.manifest.lists()
+        gone = replace(placed, user_id="0" * 32)
+        with place.manifest.exclusively():
+            place.manifest.write_list(gone)
+        (outcome,) = lists.publish(retired=[gone])
+        assert outcome.error is None and place.manifest.lists() == [placed] and lists.there() == {"Picks": ["Alone"]}
+
+
+def test_every_list_has_a_stamp_of_its_own_that_stays_the_same_over_releases():
+    stamps = {marker_of(key, kind, user) for key in ("a/b", "a") for kind in KINDS for user in ("", "b", "c")}
+    assert len(stamps) == 12
+    assert marker_of("top_picks/movie", "collection", "") == "6ee420af02069c51"
+
+
+@pytest.mark.parametrize(
+    ("current", "target", "kept"),
+    [
+        ("abc", "abc", 3), ("abc", "abd", 2), ("xabc", "abc", 3), ("bac", "abc", 1), ("", "abc", 0), ("abca", "abc", 0),
+        ("abc", "", 0), ("acb", "abc", 2),
+    ],
+)  # fmt: skip
+def test_only_the_beginning_of_a_list_can_stay(current: str, target: str, kept: int):
+    assert kept_items(current, target) == kept
+
+
+def test_ours_come_first_and_nothing_is_there_twice():
+    assert target_items(["b", "a"], ["c", "a", "d"]) == ["b", "a", "c", "d"]

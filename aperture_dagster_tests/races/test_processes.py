@@ -1,0 +1,298 @@
+"""Two processes at once: migrations, pools, leases, ratings, prices and the lock files of the embedded database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from aperture_dagster.library.people import User
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.media_server.writer import MediaServerWriter
+from aperture_dagster.resources.trakt.sign_in import TraktSignIn
+from aperture_dagster.simulator.world import World
+from aperture_dagster.sources.prices import refresh_prices
+from aperture_dagster.sources.server_ratings import rate_on_server
+from aperture_dagster.sources.trakt_outbox import TraktOutbox
+from aperture_dagster.storage import embedded, services
+from aperture_dagster.storage.backup.proof import THROW_AWAY, throw_away_server
+from aperture_dagster.storage.cluster import Cluster
+from aperture_dagster.storage.connection import _ensure_database
+from aperture_dagster.storage.embedded import start_embedded_server
+from aperture_dagster.storage.migrate import ensure_schema, forget_schema
+from aperture_dagster.storage.people import read_users
+from aperture_dagster.storage.tables import HEAD_REVISION
+from aperture_dagster.storage.trakt_ratings import rate_here
+from aperture_dagster_tests.databases import run_statements
+from aperture_dagster_tests.holders import run
+from aperture_dagster_tests.household import SetClock
+from aperture_dagster_tests.interleaving import (
+    Side,
+    count_statements,
+    race,
+    stop_at,
+    stop_before_statement,
+    wait_until,
+    wait_until_blocked,
+    wait_until_blocked_by_file,
+)
+from aperture_dagster_tests.resources.writers import film_ids, user_id, writing
+from aperture_dagster_tests.sources.rated_home import RatedHome
+from aperture_dagster_tests.sources.trakt_home import LIFE, TraktHome, trakt_home
+from aperture_dagster_tests.storage.conftest import NOW, Shelf
+from aperture_dagster_tests.storage.test_restore import HOUSEHOLD, at_revision
+
+TRY_LOCK = "pg_try_advisory_lock"
+
+
+@contextmanager
+def waits_at_lease(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Side[Any]], None]]:
+    """Yield a function that waits until a side has found a lease taken twice, or is over."""
+    monkeypatch.setattr(services, "POLL_SECONDS", 0.01)
+    with count_statements(TRY_LOCK) as tries:
+
+        def wait(side: Side[Any]) -> None:
+            before = tries()
+            wait_until(lambda: side.is_over or tries() >= before + 3, "a side waits for a lease, or ends")
+
+        yield wait
+
+
+# The schema
+
+
+def test_of_two_containers_that_start_a_new_version_one_backs_up_and_migrates(empty: str):
+    at_revision(empty, "v1")
+    run_statements(empty, *HOUSEHOLD)
+    url = empty.replace("postgresql://", "postgresql+psycopg://")
+    backups: list[str] = []
+    engines = [create_engine(url) for _ in range(2)]
+
+    def start(engine: Any) -> Callable[[], None]:
+        def opened() -> None:
+            # Both are processes of their own, which remember nothing of each other.
+            forget_schema(url)
+            ensure_schema(engine, before_migration=backups.append)
+
+        return opened
+
+    with stop_before_statement("ALTER TABLE") as stop:
+        race(empty, stop, *map(start, engines))
+    assert backups == ["v1"]
+    assert run_statements(empty, "SELECT version_num FROM alembic_version") == [(HEAD_REVISION,)]
+    assert run_statements(empty, "SELECT count(*) FROM users") == [(3,)]
+    for engine in engines:
+        engine.dispose()
+
+
+def test_of_two_containers_at_the_first_start_both_find_dagsters_database(empty: str, postgres: str):
+    name = f"{empty.rpartition('/')[2].partition('?')[0]}_dagster"
+    url = empty.replace("postgresql://", "postgresql+psycopg://")
+    admin = create_engine(postgres)
+    with admin.connect() as holding:
+        # Both have looked for the database before either can create it.
+        holding.execute(text("LOCK TABLE pg_database IN SHARE MODE"))
+        both = [Side(lambda: _ensure_database(url, name)) for _ in range(2)]
+        wait_until_blocked(empty, *both)
+        holding.rollback()
+        for side in both:
+            side.result()
+    admin.dispose()
+    assert run_statements(postgres, f"SELECT count(*) FROM pg_database WHERE datname = '{name}'") == [(1,)]
+
+
+# Services and ratings
+
+
+def test_a_service_is_used_by_one_process_at_a_time(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
+    order: list[str] = []
+
+    def second() -> None:
+        with shelf.database.lease("omdb", waiting=lambda seconds: None):
+            order.append("second")
+
+    with waits_at_lease(monkeypatch) as wait, shelf.database.lease("omdb", waiting=lambda seconds: None):
+        other = Side(second)
+        wait(other)
+        order.append("first")
+    other.result()
+    assert order == ["first", "second"]
+
+
+@pytest.fixture
+def trakt(serve: Callable[..., Any]) -> Iterator[TraktHome]:
+    with trakt_home(serve) as opened:
+        yield opened
+
+
+def test_tokens_that_two_processes_find_due_are_renewed_once(trakt: TraktHome, monkeypatch: pytest.MonkeyPatch):
+    trakt.connect("ada")
+    trakt.wait(LIFE * 0.95)
+    trakt.state.reset_counters()
+    with waits_at_lease(monkeypatch) as wait, stop_at(TraktSignIn, "refresh") as stop:
+        first = Side(lambda: trakt.look("ada"))
+        stop.wait_for(first)
+        second = Side(lambda: trakt.look("ada"))
+        wait(second)
+        stop.go_on()
+        assert (first.result(), second.result()) == ("ada", "ada")
+    assert trakt.count("POST /oauth/token") == 1 and trakt.states() == {"ada": "connected"}
+
+
+def test_what_two_syncs_find_waiting_is_pushed_to_trakt_once(trakt: TraktHome, monkeypatch: pytest.MonkeyPatch):
+    trakt.connect("ada")
+    rated = RatedHome(trakt)
+    rated.sync()
+    rated.rate("ada", "movie:1", 9)
+    with waits_at_lease(monkeypatch) as wait, stop_at(TraktOutbox, "push") as stop:
+        first = Side(rated.sync)
+        stop.wait_for(first)
+        second = Side(rated.sync)
+        wait(second)
+        stop.go_on()
+        first.result()
+        second.result()
+    assert [one["key"] for one in rated.pushed()] == ["movie:1"]
+
+
+def test_a_rating_given_during_a_sync_with_trakt_is_not_lost(trakt: TraktHome, database_url: str):
+    """The sync must not merge while somebody is rating, nor put an older rating in force after that."""
+    trakt.connect("ada")
+    rated = RatedHome(trakt)
+    rated.sync()
+    rated.rate_on_trakt("ada", "movie:1", 3)
+    trakt.wait(60)
+    with trakt.database.transaction() as connection:
+        rate_here(connection, "ada", rated.works["movie:1"], 9, now=trakt.clock.now())
+        sync = Side(rated.sync)
+        wait_until_blocked(database_url, sync)
+    sync.result()
+    rated.sync()
+    assert rated.values() == rated.values_there() == {"movie:1": 9}
+
+
+class RatedServer:
+    """A user who rates a film here, and the writer that brings ratings to the media server."""
+
+    def __init__(self, shelf: Shelf, writer: MediaServerWriter) -> None:
+        self.shelf, self.writer, self.bo = shelf, writer, user_id(writer, "bo")
+        self.film = film_ids(writer)["Alone"]
+        shelf.sync(writer.reader)  # pyright: ignore[reportArgumentType]
+        shelf.users(self.bo)
+        self.work = shelf.item(self.film)["work_id"]
+
+    def rate(self, connection: Any, rating: int) -> None:
+        rate_here(connection, self.bo, self.work, rating, now=Clock().now())
+
+    def write(self) -> int:
+        with self.shelf.open() as connection:
+            user: User = next(one for one in read_users(connection) if one.user_id == self.bo)
+        log = logging.getLogger("ratings")
+        return rate_on_server(self.shelf.database, Clock(), self.writer, user, log=log).written
+
+    def there(self) -> float | None:
+        ((state,),) = self.writer.reader.states_of(self.bo, [self.film])
+        return state.rating
+
+
+@pytest.fixture
+def server(shelf: Shelf) -> Iterator[RatedServer]:
+    with writing("10.11.11") as (_, writer):
+        yield RatedServer(shelf, writer)
+
+
+def test_a_rating_that_two_processes_find_missing_is_written_to_the_server_once(server: RatedServer, database_url: str):
+    with server.shelf.open() as connection:
+        server.rate(connection, 9)
+    with stop_at(server.writer, "set_rating") as stop:
+        assert race(database_url, stop, server.write, server.write) == (1, 0)
+    assert server.there() == 9
+
+
+def test_the_server_gets_the_rating_that_is_being_given_and_not_the_former_one(server: RatedServer, database_url: str):
+    with server.shelf.open() as connection:
+        server.rate(connection, 4)
+    with server.shelf.open() as connection:
+        server.rate(connection, 9)
+        writing_there = Side(server.write)
+        wait_until_blocked(database_url, writing_there)
+    assert writing_there.result() == 1 and server.there() == 9
+
+
+def test_a_rating_is_recorded_for_the_work_that_its_item_is_moving_to(server: RatedServer, database_url: str):
+    with server.shelf.open() as connection:
+        server.rate(connection, 9)
+    with stop_at(server.writer, "set_rating", after=True) as stop:
+        writing_there = Side(server.write)
+        stop.wait_for(writing_there)
+        with server.shelf.open() as merge:
+            merge.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('catalogue'))")
+            merge.execute(
+                text(
+                    "UPDATE titles SET work_id = (SELECT max(work_id) FROM titles WHERE media_type = 'movie') "
+                    "WHERE server_item_id = :film"
+                ),
+                {"film": server.film},
+            )
+            stop.go_on()
+            wait_until_blocked(database_url, writing_there)
+    assert writing_there.result() == 1
+    recorded = server.shelf.value("SELECT work_id FROM ratings WHERE source = 'server'")
+    assert recorded == server.shelf.item(server.film)["work_id"] != server.work
+
+
+def test_a_price_that_two_runs_find_changed_is_stored_once(serve: Callable[..., Any], database_url: str):
+    with serve(World("empty", [])) as (_, settings):
+        database = Database(settings)
+
+        def refresh(days: int) -> Callable[[], int]:
+            return lambda: len(refresh_prices(settings, database, SetClock(NOW + timedelta(days=days))).changed)
+
+        with stop_before_statement("ai_prices (") as stop:
+            first, second = race(database_url, stop, refresh(0), refresh(1))
+        assert first > 0 and second == 0
+        rows = Shelf(database).rows("SELECT DISTINCT valid_from FROM ai_prices")
+        assert rows == [{"valid_from": NOW}]
+
+
+# Files that processes of one home lock
+
+
+@pytest.fixture
+def separate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let threads meet as processes do, which share nothing but files."""
+    monkeypatch.setattr(embedded, "_thread_lock", nullcontext())
+
+
+@pytest.mark.usefixtures("separate")
+def test_of_two_processes_at_the_first_start_one_creates_the_embedded_database(folder: Path):
+    with stop_at(Cluster, "run") as stop:
+        first = Side(lambda: start_embedded_server(folder))
+        stop.wait_for(first)
+        second = Side(lambda: start_embedded_server(folder))
+        wait_until_blocked_by_file(Cluster(folder).admin, second)
+        stop.go_on()
+        assert first.result() == second.result()
+    assert run(first.result(), "SELECT 1") == [(1,)]
+
+
+@pytest.mark.usefixtures("separate")
+def test_two_proofs_at_once_do_not_remove_each_others_server(folder: Path):
+    home = folder.parent
+
+    def prove() -> list[Any]:
+        with throw_away_server(home) as url:
+            return run(url, "SELECT 2")
+
+    with throw_away_server(home) as url:
+        other = Side(prove)
+        wait_until_blocked_by_file(home / f".{THROW_AWAY}", other)
+        assert run(url, "SELECT 1") == [(1,)]
+    assert other.result() == [(2,)]

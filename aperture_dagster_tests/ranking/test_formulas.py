@@ -1,0 +1,318 @@
+"""Numbers that decide who is above whom, compared with results computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aperture_dagster.ranking.collaborative import recommended_from
+from aperture_dagster.ranking.config import BlendWeights, RankingConfig, RankingInputs
+from aperture_dagster.ranking.features import content_features, signed_root, tf_idf
+from aperture_dagster.ranking.library import NO_TITLES
+from aperture_dagster.ranking.popularity import bayesian_average, local_top_picks, log_votes, quantile_rank
+from aperture_dagster.ranking.recommend import blend_shares, prepare
+from aperture_dagster.ranking.similarity import nearest_liked
+from aperture_dagster.ranking.taste import Lift, centre, lifts, spherical_kmeans, taste_profile, taste_weights
+
+from .conftest import NOW, days_ago, history
+
+# Taste
+
+
+@pytest.mark.parametrize(
+    ("row", "engagement"),
+    [
+        ({}, 1.0),
+        ({"plays": 4}, 1.5),
+        ({"plays": 100}, 1.75),
+        ({"plays": 2, "completion": 0.5}, 0.5 * 1.25),
+        ({"plays": 100, "favorite": True}, 2.0),
+        ({"plays": 0, "completion": 0.0, "favorite": True}, 1.25),
+        ({"plays": 0, "completion": 0.3}, 0.3),
+        ({"plays": 0, "completion": np.nan}, 0.0),
+        ({"plays": 1, "completion": np.nan}, 1.0),
+        ({"plays": 1, "completion": 0.0}, 1.0),
+        ({"plays": 50, "episodes_played": 4, "episodes_total": 100}, 0.2),
+        ({"plays": 50, "episodes_played": 120, "episodes_total": 100}, 1.0),
+        ({"plays": 1, "completion": 0.0, "episodes_played": 0, "episodes_total": 9}, 0.0),
+        ({"plays": 1, "completion": 0.4, "episodes_played": np.nan, "episodes_total": 9}, 0.4),
+        ({"plays": 1, "completion": np.nan, "episodes_played": np.nan, "episodes_total": 9}, 1.0),
+        ({"plays": 4, "completion": 0.4, "episodes_played": 3, "episodes_total": 0}, 0.6),
+    ],
+)
+def test_engagement_follows_share_repeats_and_favourite(row, engagement):
+    found = taste_weights(history({"work_id": 1} | row), as_of=NOW)
+    assert found["engagement"].tolist() == pytest.approx([engagement])
+    assert found["liking"].tolist() == pytest.approx([engagement * (0.8 if row.get("favorite") else 0.5)])
+
+
+def test_opinions_are_relative_to_the_middle_between_the_scale_and_the_own_mean():
+    found = taste_weights(history({"work_id": 1, "rating": 9}, {"work_id": 2, "rating": 2}, {"work_id": 3}), as_of=NOW)
+    middle = (5 + (9 + 2 + 5 * 6.5) / 7) / 2
+    assert found["opinion"].tolist() == pytest.approx([(9 - middle) / (10 - middle), (2 - middle) / middle, 0.5])
+
+
+def test_a_weight_is_opinion_times_engagement_times_recency():
+    rows = [
+        {"work_id": 1, "rating": 10, "plays": 0, "completion": 0.1, "last_played_at": days_ago(0)},
+        {"work_id": 2, "rating": 10, "plays": 4, "last_played_at": days_ago(180)},
+        {"work_id": 3, "rating": 0, "plays": 4, "last_played_at": days_ago(360)},
+        {"work_id": 4, "completion": 0.5, "last_played_at": days_ago(270)},
+        {"work_id": 5, "last_played_at": None},
+    ]
+    found = taste_weights(history(*rows), as_of=NOW)
+    assert found["opinion"].tolist() == pytest.approx([1.0, 1.0, -1.0, 0.5, 0.5])
+    assert found["liking"].tolist() == pytest.approx([0.5, 1.5, -1.0, 0.25, 0.5]), "a rating counts half at least"
+    recency = [1.0, 0.5, 0.25, 2**-1.5, (0.5 + 2**-1.5) / 2]
+    assert found["recency"].tolist() == pytest.approx(recency), "without a date: the user's median"
+    assert found["weight"].tolist() == pytest.approx(found["liking"] * recency)
+
+
+def test_centring_takes_less_of_the_mean_of_few_titles():
+    for vectors in (np.eye(2), np.eye(10)):
+        count = len(vectors)
+        left = vectors - vectors.mean(axis=0) * count**2 / (count**2 + 5)
+        left /= np.linalg.norm(left, axis=1, keepdims=True)
+        assert centre(vectors * np.arange(1, count + 1)[:, None]) == pytest.approx(left, abs=1e-6)
+
+
+def test_clusters_are_by_direction_and_heavy_titles_move_their_centre():
+    def at(*degrees: float) -> np.ndarray:
+        return np.array([[np.cos(np.radians(d)), np.sin(np.radians(d))] for d in degrees])
+
+    centroids, labels = spherical_kmeans(at(0, 90, 10, 80), np.array([3.0, 1.0, 1.0, 1.0]), 2)
+    assert labels.tolist() == [0, 1, 0, 1]
+    first = 3 * at(0)[0] + at(10)[0]
+    assert centroids[0] == pytest.approx(first / np.linalg.norm(first), abs=1e-6)
+    assert centroids[1] == pytest.approx(at(85)[0], abs=1e-6)
+    # The first is at the weighted mean, here between 80 and 90 degrees.
+    assert spherical_kmeans(at(0, 10, 80, 90), np.array([1.0, 1.0, 3.0, 3.0]), 2)[1].tolist() == [1, 1, 0, 0]
+    # The second is where most weight is far away, and titles of weight zero hardly count.
+    assert spherical_kmeans(at(0, 60, 90), np.array([9.0, 5.0, 0.0]), 2)[1].tolist() == [0, 1, 1]
+    assert spherical_kmeans(at(0, 5, 175), np.ones(3), 1)[1].tolist() == [0, 0, 0]
+    assert spherical_kmeans(at(0, 5), np.ones(2), 0)[0].shape == (0, 2)
+
+
+def test_lift_is_the_share_among_liked_titles_over_that_in_the_library():
+    names = [["drama"]] * 80 + [["drama", "western", "western"]] * 20
+    found = lifts(names, np.array([80, 81, 82, 0, 1]), np.array([2.0, 2.0, 2.0, 2.0, 2.0]))
+    assert found == (Lift("western", round((3 + 3 * 0.2) / 8 / 0.2, 3), 3),)
+    heavier = lifts(names, np.array([80, 0]), np.array([3.0, 1.0]))
+    assert heavier == (Lift("western", round((1.5 + 3 * 0.2) / 5 / 0.2, 3), 1),)
+    assert lifts(names, np.array([80, 0]), np.ones(2), minimum=2) == ()
+    assert lifts(names, np.array([80, 0, 1, 2]), np.ones(4))[0].lift == 1.143
+    many = [[f"g{n:02d}"] for n in range(12)] * 2
+    assert [one.name for one in lifts(many, np.arange(12), np.arange(12, 0, -1.0))] == [f"g{n:02d}" for n in range(6)]
+    assert len(lifts([[f"g{n:02d}" for n in range(12)], *[[]] * 9], np.array([0]), np.ones(1))) == 8
+
+
+def test_a_profile_says_in_words_what_is_liked():
+    items = pd.DataFrame(
+        {
+            "work_id": range(1, 41),
+            "genres": [["war"] if n < 10 else ["calm"] for n in range(40)],
+            "keywords": [["tank", f"only {n}"] if n < 6 else ["sea"] for n in range(40)],
+        }
+    )
+    vectors = np.eye(2)[[0] * 6 + [1] * 34]
+    weights = pd.DataFrame({"work_id": [*range(1, 10), 11, 12, 99], "weight": [*np.arange(9, 0, -1.0), -1.0, 0.0, 5.0]})
+    profile = taste_profile(weights, items, vectors)
+    war = (9 + 3 * 0.25) / 12 / 0.25
+    assert (profile.liked, profile.disliked) == (9, 1)
+    assert profile.summary == (f"9 liked, 1 disliked; compared with the library, more war ({war:.1f}x); often tank.")
+    assert [(taste.share, taste.work_ids) for taste in profile.tastes] == [
+        (round(39 / 45, 4), (1, 2, 3, 4, 5)), (round(6 / 45, 4), (7, 8, 9)),
+    ]  # fmt: skip
+    assert len(taste_profile(weights, items, vectors, max_tastes=1).tastes) == 1
+    assert len(taste_profile(weights.iloc[[0, 1, 7, 8]], items, vectors).tastes) == 1, "one taste per six titles"
+
+
+def test_a_summary_names_four_genres_and_five_keywords():
+    items = pd.DataFrame({"work_id": range(9), "genres": [[f"g{n}" for n in range(7)]] * 3 + [[]] * 6})
+    items["keywords"] = [[f"k{n}" for n in range(7)]] * 3 + [[]] * 6
+    weights = pd.DataFrame({"work_id": [0, 1, 2], "weight": [1.0] * 3})
+    summary = taste_profile(weights, items, np.zeros((9, 2))).summary
+    lift = (3 + 3 / 3) / 6 * 3
+    genres = ", ".join(f"g{n} ({lift:.1f}x)" for n in range(4))
+    assert summary == f"3 liked, 0 disliked; compared with the library, more {genres}; often k0, k1, k2, k3, k4."
+
+
+# Features
+
+
+def test_a_name_counts_by_the_logarithm_of_its_rarity():
+    names = tf_idf([["a", "b"], ["a", "c"], ["b"], ["c"], [], []])
+    # The share of "a", "b" and "c" is the same: each row of two has 1/√2 of each.
+    assert names.affinity(np.array([1.0, 0, 0, 0, 0, 0])) == pytest.approx([1.0, 0.5, 2**-0.5, 0.0, 0.0, 0.0])
+    rarer = tf_idf([["a", "b"], ["a"], ["b"], ["b"]])
+    a, b = np.log(4 / 2), np.log(4 / 3)
+    assert rarer.affinity(np.array([1.0, 0, 0, 0]))[1:] == pytest.approx(np.array([a, b, b]) / np.hypot(a, b))
+
+
+def test_years_are_compared_within_a_window_of_four():
+    features = content_features(pd.DataFrame({"year": [2000, 2004, 2012, 1849, 19_999, None]}))
+    near = features.era(np.array([4.0, 0.0, -3.0, 5.0, 5.0, 5.0]))
+    known = [2.0, 2 * np.exp(-0.25), 2 * np.exp(-0.25 * 9)]
+    assert near == pytest.approx([*known, *[np.mean(known)] * 3])
+    edges = content_features(pd.DataFrame({"year": [1850, 2200]}))
+    assert edges.years.tolist() == [1850, 2200]
+
+
+def test_only_the_first_five_of_a_cast_count_beside_directors_and_creators():
+    cast = ["a", "b", "c", "d", "e", "f"]
+    items = pd.DataFrame(
+        {
+            "cast": [cast, ["e"], ["f"], None, None, ["z"]],
+            "directors": [["d1"], None, None, ["d1"], None, None],
+            "creators": [["c1"], None, None, None, ["c1"], None],
+            "companies": [["w"], ["w"], None, None, None, None],
+            "networks": [None, None, ["w"], None, None, None],
+        }
+    )
+    fields = content_features(items).fields
+    liked = np.array([1.0, 0, 0, 0, 0, 0])
+    assert (fields["people"].affinity(liked) > 0).tolist() == [True, True, False, True, True, False]
+    assert (fields["studios"].affinity(liked) > 0).tolist() == [True, True, True, False, False, False]
+
+
+def test_the_cosine_of_genres():
+    features = content_features(pd.DataFrame({"genres": [["a", "b"], ["a"], ["c"], []]}))
+    found = features.genre_cosine(np.array([0, 3]), np.array([0, 1, 2, 3]))
+    assert found == pytest.approx(np.array([[1.0, 2**-0.5, 0.0, 0.0], [0.0] * 4]))
+    assert signed_root(np.array([-4.0, 0.0, 9.0])).tolist() == [-2.0, 0.0, 3.0]
+
+
+# Lists
+
+
+def test_edges_count_by_rank_divided_by_the_root_of_the_degree():
+    edges = pd.DataFrame({"work_id": [1, 1, 4, 1], "recommended_work_id": [2, 3, 2, 5], "rank": [1, 3, 20, 21]})
+    index = {work: work - 1 for work in range(1, 6)}
+    found = recommended_from(edges, index, np.array([[1.0, -2.0], *[[0.0, 0.0]] * 2, [3.0, 0.0], [0.0, 0.0]]))
+    last = 1 / np.log2(21)
+    at_two, at_one = (1 + 3 * last) / np.sqrt(1 + last), 0.0
+    assert found[:, 0] == pytest.approx([at_one, at_two, 0.5, 0.0, 0.0])
+    assert found[:, 1] == pytest.approx([0.0, -2 / np.sqrt(1 + last), -1.0, 0.0, 0.0])
+    backwards = recommended_from(edges, index, np.array([[0.0], [1.0], [1.0], [0.0], [1.0]]))
+    assert backwards[:, 0] == pytest.approx([1.5 / np.sqrt(1.5), 0.0, 0.0, last, 0.0])
+    unranked = edges.assign(rank=[np.nan, 3, 20, 21])
+    assert recommended_from(unranked, index, np.eye(5))[0, 1] == pytest.approx(last), "a degree below 1 is 1"
+
+
+def test_reasons_are_at_most_k_above_the_minimum_or_the_best_of_weak_ones():
+    unit = np.array([[1.0, 0.0], [0.05, 0.99875], [0.049, 0.9988], [0.0, 1.0], [0.9, 0.4359], [0.8, 0.6], [-1.0, 0.0]])
+    row, liked = np.array([0]), np.array([1, 2, 4, 5, 6])
+    assert nearest_liked(unit, row, liked) == [[4, 5, 1]]
+    assert nearest_liked(unit, row, liked, k=2) == [[4, 5]]
+    assert nearest_liked(unit, row, np.array([2, 3, 6])) == [[2]], "a weak reason is better than none"
+    assert nearest_liked(unit, row, np.array([3, 6])) == [[]]
+    assert nearest_liked(unit, row, liked, bonus=np.array([[0.0, 0.0, 0.0, 0.2, 0.0]])) == [[5, 4, 1]]
+    assert nearest_liked(np.ones((3, 1)), row, np.array([2, 1])) == [[2, 1]], "ties go to the earlier one"
+
+
+def test_the_shares_of_the_components():
+    config = RankingConfig()
+    found = blend_shares(config, 40, 91)
+    crowd = 1.3 * 90 / (90 + 90) * 40 / 60
+    taste = 40 / 48
+    assert found == pytest.approx(
+        {"similarity": taste, "co_watch": crowd, "recommended_from": 0.5 * taste, "novelty": 0.05 * taste,
+         "rating": 0.3, "popularity": 0.55}
+    )  # fmt: skip
+    assert blend_shares(config, 40, 0)["co_watch"] == blend_shares(config, 40, 1)["co_watch"] == 0.0
+    for known, bound in ((8, 0.85), (10, 0.85), (13, 0.85 * 1.3)):
+        shares = blend_shares(config, known, 1_000)
+        assert sum(shares.values()) - 0.85 == pytest.approx(bound), "a bound that grows from ten titles on"
+    only_taste = RankingConfig(weights=BlendWeights(rating=0, popularity=0))
+    assert blend_shares(only_taste, 8, 1)["similarity"] == pytest.approx(0.5)
+
+
+def test_a_list_is_cold_below_three_known_titles():
+    items = pd.DataFrame({"work_id": range(1, 9)})
+    watched = pd.concat(
+        [history(*({"user_id": f"of {n}", "work_id": work} for work in range(1, n + 1))) for n in (2, 3)]
+    )
+    model = prepare(RankingInputs(items=items, histories=watched, as_of=NOW))
+    assert model.for_user("of 2")["cold"].all() and not model.for_user("of 3")["cold"].any()
+
+
+def test_popularity_mixes_votes_with_the_households_own_counts():
+    items = pd.DataFrame({"work_id": range(1, 7), "vote_count": [10.0, 20.0, 40.0, 80.0, 160.0, 320.0]})
+    rows = [{"user_id": f"u{n}", "work_id": work} for n in range(5) for work in (1, 2)[: 1 + n // 2]]
+    model = prepare(RankingInputs(items=items, histories=history(*rows), as_of=NOW, users=["u0", "new"]))
+
+    def mixed(counts: list[float], candidates: list[int]) -> np.ndarray:
+        votes = np.log1p(items["vote_count"].to_numpy()[candidates])
+        local = np.log1p(np.array(counts))
+        (votes, local) = ((values - values.mean()) / values.std() if values.std() else values * 0
+                          for values in (votes, local))  # fmt: skip
+        blend = (400 * votes + 4 * local) / 404
+        return (blend - blend.mean()) / blend.std()
+
+    everything = np.arange(6)
+    new = model._popularity(NO_TITLES, everything)
+    assert new == pytest.approx(mixed([5, 3, 0, 0, 0, 0], list(range(6))))
+    own = model._popularity(model.people.titles["u0"], everything)
+    assert own == pytest.approx(mixed([4, 3, 0, 0, 0, 0], list(range(6)))), "the user's own like does not count"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_like_that_only_stored_weights_know_makes_nothing_unpopular():
+    items = pd.DataFrame({"work_id": [1, 2, 3]})
+    stored = pd.DataFrame({"user_id": ["ann"], "work_id": [1], "weight": [0.5]})
+    histories = history({"user_id": "bob", "work_id": 3}, {"user_id": "cem", "work_id": 3})
+    model = prepare(RankingInputs(items=items, histories=histories, as_of=NOW, users=["ann"], weights=stored))
+    popularity = model.for_user("ann").set_index("work_id")["popularity"]
+    assert popularity[1] == popularity[2] < popularity[3]
+
+
+# Popularity
+
+
+def test_averages_with_unknown_votes():
+    # Known counts 4 and 6: the median is below 10, so ten votes of the mean are mixed in; an unknown count is one vote.
+    found = bayesian_average([8.0, 6.0, 9.0, np.nan, 0.0, 11.0], [4, 6, np.nan, 50, 7, 0])
+    mean = (4 * 8 + 6 * 6 + 9) / 11
+    assert found == pytest.approx([(32 + 10 * mean) / 14, (36 + 10 * mean) / 16, (9 + 10 * mean) / 11, *[mean] * 3])
+    assert bayesian_average([np.nan], [3]).tolist() == [6.5]
+    assert bayesian_average([12.0], [90]).tolist() == [10.0]
+
+
+def test_votes_that_are_unknown_take_a_quantile_of_the_known_ones():
+    votes = [np.e**n - 1 for n in range(5)]
+    assert log_votes([*votes, np.nan]) == pytest.approx([0, 1, 2, 3, 4, 1])
+    found = log_votes([*votes, np.nan, np.nan, np.nan], [1, 2, 3, 4, 5, 3, np.inf, 9])
+    assert found[5:] == pytest.approx([4 * 2.5 / 6, 1.0, 4.0])
+    assert log_votes([np.nan, np.nan, np.nan], [2.0, 8.0, np.nan]).tolist() == [0.0, 1.0, 0.25]
+    assert log_votes([np.nan] * 2).tolist() == [0.25] * 2
+    assert log_votes([-5.0, 0.0]).tolist() == [0.0, 0.0]
+
+
+def test_equal_values_share_the_middle_of_their_ranks():
+    assert quantile_rank([5, 5, 7, 1, np.nan], missing=0.3).tolist() == [1.5 / 3, 1.5 / 3, 1.0, 0.0, 0.3]
+
+
+def test_the_score_of_a_top_pick():
+    titles = pd.DataFrame({"work_id": [1, 2, 3], "title": list("abc"), "episodes_total": [np.nan, 4, np.nan]})
+    plays = pd.DataFrame(
+        [
+            {"user_id": "a", "work_id": 1, "played_at": days_ago(0), "completion": 1.0},
+            {"user_id": "b", "work_id": 1, "played_at": days_ago(15), "completion": 0.4},
+            {"user_id": "a", "work_id": 2, "played_at": days_ago(0), "episode_id": 5, "plays": 3},
+            {"user_id": "a", "work_id": 2, "played_at": days_ago(0), "episode_id": 6},
+            {"user_id": "b", "work_id": 3, "played_at": days_ago(30), "completion": 1.0},
+            {"user_id": "b", "work_id": 3, "played_at": days_ago(29.99), "completion": 0.8},
+        ]
+    )
+    found = local_top_picks(plays, titles, as_of=NOW, min_viewers=1).set_index("work_id")
+    seen = {1: [1.0, 0.4], 2: [0.5], 3: [0.8]}
+    usual = (1.0 + 0.4 + 0.5 + 0.8) / 4
+    old = 2 ** (-29.99 / 15)
+    usual_plays = (1 + 0.5 + 4 + old) / 4
+    recent = {1: 2 * (1.5 + usual_plays) / 3, 2: (4 + usual_plays) / 2, 3: (old + usual_plays) / 2}
+    for work, viewers, plays_counted in ((1, 2, 2), (2, 1, 4), (3, 1, 1)):
+        completion = (sum(seen[work]) + usual) / (len(seen[work]) + 1)
+        score = 0.5 * viewers / 2 + 0.3 * np.log1p(recent[work]) / np.log1p(max(recent.values())) + 0.2 * completion
+        assert found.loc[work, ["viewers", "plays"]].tolist() == [viewers, plays_counted]
+        assert found.loc[work, ["completion", "score"]].tolist() == pytest.approx([completion, score]), work

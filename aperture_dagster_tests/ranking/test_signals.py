@@ -1,0 +1,166 @@
+"""What recommendations and discovery have in common, compared with results computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aperture_dagster.ranking.collaborative import ridge_for
+from aperture_dagster.ranking.config import TasteMix
+from aperture_dagster.ranking.features import signed_root
+from aperture_dagster.ranking.library import UserTitles, library_of
+from aperture_dagster.ranking.signals import (
+    in_library,
+    learn_people,
+    mixed_similarity,
+    select,
+    similarities,
+    standardise,
+    titles_by_user,
+    weight_matrix,
+)
+
+from .conftest import NOW, history
+
+INDEX = {work: work - 1 for work in range(1, 7)}
+
+
+def test_a_standardised_component_has_mean_zero_and_deviation_one_and_bounded_outliers():
+    assert standardise(np.array([1.0, 3.0])).tolist() == [-1.0, 1.0]
+    assert standardise(np.array([4.0, 4.0, 4.0])).tolist() == [0.0] * 3
+    assert standardise(np.zeros(0)).shape == (0,)
+    outlier = standardise(np.array([1e6, *np.zeros(99)]))
+    assert outlier[0] == 8.0 and outlier[1] == pytest.approx(-(99**-0.5))
+    assert standardise(np.array([-1e6, *np.zeros(99)]))[0] == -8.0
+    unknown = standardise(np.array([np.nan, np.inf, -np.inf, 3.0, -3.0]))
+    assert unknown[:3].tolist() == [0.0] * 3, "what is unknown is in the middle"
+
+
+def test_titles_of_a_user_are_sorted_by_the_size_of_their_weight_then_by_work():
+    rows = [
+        ("b", 3, 0.2),
+        ("a", 2, -0.5),
+        ("a", 1, 0.5),
+        ("a", 4, 0.9),
+        ("a", 99, 5.0),
+        ("a", 5, 0.0),
+        ("a", 6, np.nan),
+    ]
+    found = titles_by_user(in_library(pd.DataFrame(rows, columns=["user_id", "work_id", "weight"]), INDEX))
+    assert list(found) == ["a", "b"]
+    assert found["a"].rows.tolist() == [3, 0, 1] and found["a"].weights.tolist() == [0.9, 0.5, -0.5]
+    matrix = weight_matrix(found, ["b", "nobody", "a"], 6)
+    assert matrix[:, 0].tolist() == pytest.approx([0, 0, 0.2, 0, 0, 0]) and not matrix[:, 1].any()
+    assert matrix[:, 2].tolist() == pytest.approx([0.5, -0.5, 0, 0.9, 0, 0])
+
+
+def people(histories: pd.DataFrame, *, crowd: pd.DataFrame | None = None, users=None, crowd_limit: int = 5_000):
+    return learn_people(histories, None, users, crowd, INDEX, 6, as_of=NOW, crowd_limit=crowd_limit)
+
+
+def test_the_household_is_counted_by_whom_something_is_known_of_and_liked_titles_by_who_liked_them():
+    found = people(
+        history(
+            {"work_id": 1},
+            {"user_id": "bob", "work_id": 1},
+            {"user_id": "bob", "work_id": 2, "rating": 1},
+            {"user_id": "cem", "work_id": 3, "rating": 1},
+            {"user_id": "dan", "work_id": 99},
+            {"user_id": "eve", "work_id": 4, "plays": 0, "completion": 0.0},
+        ),
+        users=["bob", "new", "bob"],
+    )
+    assert found.household == 3 and found.co_watchers == 2
+    assert found.liked_by.tolist() == [2, 0, 0, 0, 0, 0]
+    assert found.users == ["bob", "new"] and found.column == {"bob": 0, "new": 1}
+    assert set(found.titles) == {"ann", "bob", "cem"}
+
+
+def test_co_watch_is_ease_on_likings_with_a_ridge_on_their_scale():
+    histories = history(
+        {"work_id": 1}, {"work_id": 2, "rating": 10}, {"user_id": "bob", "work_id": 1, "rating": 10},
+        {"user_id": "bob", "work_id": 3}, {"user_id": "bob", "work_id": 4, "rating": 1},
+    )  # fmt: skip
+    found = people(histories)
+    # Unrated .5; a single best rating 1.
+    x = np.array([[0.5, 1.0, 0.0], [1.0, 0.0, 0.5]])
+    ridge = ridge_for(2) * (0.25 + 1 + 1 + 0.25) / 4
+    p = np.linalg.inv(x.T @ x + ridge * np.eye(3))
+    expected = x @ (np.eye(3) - p / np.diag(p))
+    assert found.co_watch[:, :3] == pytest.approx(expected, abs=1e-5)
+    assert not found.co_watch[:, 3:].any(), "a dislike is no reason that others would like it"
+
+
+def test_a_person_of_the_crowd_is_another_one_than_a_user_of_the_same_name():
+    own, crowd = history({"work_id": 1}), history({"work_id": 1}, {"work_id": 2}, {"work_id": 3, "rating": 1})
+    found = people(own, crowd=crowd)
+    assert found.co_watchers == 2 and found.household == 1
+    assert found.liked_by.tolist() == [1, 0, 0, 0, 0, 0], "the crowd does not count as the household"
+    assert found.co_watch[0, 1] > 0 == found.co_watch[0, 2]
+    assert not people(own, crowd=crowd.head(0)).co_watch.any()
+    assert people(own, crowd=crowd, crowd_limit=0).co_watchers == 1
+
+
+def test_the_ridge_grows_with_the_root_of_the_number_of_people_between_two_bounds():
+    assert [ridge_for(users) for users in (0, 9, 100, 2_500, 10_000, 1_000_000)] == [15, 15, 50, 250, 500, 500]
+
+
+VECTORS = np.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [-0.6, 0.8], [0.6, -0.8], [0.0, -1.0]])
+
+
+def six_titles() -> pd.DataFrame:
+    types = ["movie", "series", "movie", "movie", "series", "movie"]
+    return pd.DataFrame({"work_id": range(1, 7), "media_type": types})
+
+
+def test_similarities_sum_cubes_with_half_the_weight_for_the_other_type():
+    library = library_of(six_titles(), VECTORS)
+    titles = {
+        "ann": UserTitles(np.array([1, 0, 3]), np.array([1.0, -0.9, 0.1])),
+        "bob": UserTitles(np.array([4]), np.ones(1)),
+    }
+    found = similarities(library, titles, ["bob", "ann"], other_type=0.5, limit=2)
+    cubes = (library.centred @ library.centred.T).astype(np.float64) ** 3
+    films, series = [0, 2, 3, 5], [1, 4]
+    assert found["movie"][:, 1] == pytest.approx(0.5 * cubes[films, 1] - 0.9 * cubes[films, 0], abs=1e-5)
+    assert found["series"][:, 1] == pytest.approx(1.0 * cubes[series, 1] - 0.45 * cubes[series, 0], abs=1e-5)
+    assert found["movie"][:, 0] == pytest.approx(0.5 * cubes[films, 4], abs=1e-5)
+    some = similarities(library, titles, ["ann"], other_type=0.5, limit=2, candidates={"movie": np.array([5, 2])})
+    assert list(some) == ["movie"] and some["movie"][:, 0] == pytest.approx(found["movie"][[3, 1], 1], abs=1e-5)
+
+
+def test_similarity_is_the_weighted_sum_of_standardised_parts():
+    items = six_titles().assign(
+        year=[1990, 1994, 2000, 1991, 2010, 2020],
+        directors=[["x"], ["y"], ["x"], ["y"], ["x"], ["z"]],
+        companies=[["p"], ["q"], ["q"], ["p"], ["p"], ["q"]],
+        keywords=[["k", "l"], ["l"], ["k"], ["l"], ["m"], ["m"]],
+        genres=[["a"], ["b"], ["a", "b"], ["b"], ["a"], ["c"]],
+    )
+    library = library_of(items, VECTORS)
+    titles = UserTitles(np.array([0, 1]), np.array([1.0, 0.4]))
+    candidates, described = np.array([2, 3, 5]), np.array([0.4, -0.1, 0.2])
+    mix = TasteMix(description=0.5, people=0.4, studios=0.3, keywords=0.2, genres=0.1, era=0.6)
+    dense = np.array([1.0, 0.5 * 0.4, 0, 0, 0, 0])
+    fields = library.features.fields
+    expected = 0.6 * standardise(library.features.era(dense)[candidates])
+    for name, weight in (("people", 0.4), ("studios", 0.3), ("keywords", 0.2), ("genres", 0.1)):
+        expected += weight * standardise(signed_root(fields[name].affinity(dense)[candidates]))
+    expected_with = standardise(expected + 0.5 * standardise(signed_root(described)))
+    how = {"media_type": "movie", "mix": mix, "other_type": 0.5}
+    assert mixed_similarity(library, titles, described, candidates, **how) == pytest.approx(expected_with)
+    assert mixed_similarity(library, titles, None, candidates, **how) == pytest.approx(standardise(expected))
+
+
+def test_the_parts_of_a_score_are_quantiles_among_all_candidates_not_only_those_on_the_list():
+    library = library_of(pd.DataFrame({"work_id": [14, 13, 12, 11, 10]}))
+    candidates, score = np.arange(5), np.array([0.1, 0.9, 0.5, 0.9, 0.3])
+    frame, picked = select(
+        library, candidates, score, {"part": score, "same": np.ones(5)}, media_type="movie", limit=3, shortlist=3,
+        diversity=0.1,
+    )  # fmt: skip
+    assert frame["work_id"].tolist() == [11, 13, 12], "equal scores go to the lower work_id"
+    assert picked.tolist() == [3, 1, 2] and frame["rank"].tolist() == [1, 2, 3]
+    assert frame["score"].tolist() == [0.9, 0.9, 0.5] and frame["media_type"].unique().tolist() == ["movie"]
+    assert frame["part"].tolist() == [1.0, 1.0, pytest.approx(2 / 3.5)] and frame["same"].tolist() == [0.5] * 3

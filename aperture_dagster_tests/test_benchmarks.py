@@ -1,0 +1,102 @@
+"""Benchmarks can fail: unknown options are refused, a missed limit is an exit code, and no data is no success."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+PARTS = {"verdict"}
+# It has its own words, and tests of its own that import it from elsewhere.
+WITH_OWN_WORDS = {"recommendation_quality"}
+BENCHMARKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in PARTS)
+NEED_DATA = ("discovery", "embedders", "recommendation_quality", "whole_run")
+# Quick ways to run some of them to their end.
+QUICK = {
+    "episode_recognition": ("--sizes", "200", "400"),
+    "backup": ("--movies", "100", "--episodes", "50", "--users", "2"),
+}
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Return ``benchmark(name, *arguments)``, which imports a benchmark as if it had been started with these."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def imported(name: str, *arguments: str) -> ModuleType:
+        monkeypatch.setattr(sys, "argv", [str(FOLDER / f"{name}.py"), *arguments])
+        return importlib.import_module(name)
+
+    return imported
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_an_unknown_option_is_refused(benchmark, capsys: pytest.CaptureFixture[str], name: str):
+    with pytest.raises(SystemExit) as ended:
+        benchmark(name, "--nonsense", "1").main()
+    assert ended.value.code == 2
+    assert "--nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name not in WITH_OWN_WORDS])
+def test_the_exit_code_is_that_of_the_verdict(name: str):
+    tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    closes = [func for func in calls if isinstance(func, ast.Attribute) and func.attr == "close"]
+    assert any(ast.unparse(func.value).lower().endswith("verdict") for func in closes), "no verdict is closed"
+    words = {"PASS", "FAIL", "MISSED"}
+    said = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in words]
+    assert not said, "the words of the verdict are only in verdict.py"
+    last = tree.body[-1]
+    assert ast.unparse(last).endswith("sys.exit(main())"), "the exit code is lost"
+
+
+@pytest.mark.parametrize("name", NEED_DATA)
+def test_without_its_data_a_benchmark_says_so_and_is_no_success(
+    benchmark, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+):
+    try:
+        code = benchmark(name, "--data", str(tmp_path)).main()
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 3
+    assert str(tmp_path) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_missed_limit_is_an_exit_code_of_one(
+    benchmark, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.setenv("BENCHMARKS_MUST_MISS", "1")
+    assert benchmark(name, *QUICK[name]).main() == 1
+    printed = capsys.readouterr().out
+    assert "PASS" not in printed
+    assert "MISSED" in printed
+
+
+def test_a_verdict_needs_figures_and_forgets_none(benchmark, capsys: pytest.CaptureFixture[str]):
+    verdict = benchmark("verdict").Verdict
+    assert verdict().close() == 1, "nothing was measured"
+    good = verdict()
+    assert good.most("time", 2.0, 2.0)
+    assert good.least("recall", 0.5, 0.5)
+    assert good.holds("all is well", True)
+    assert good.close() == 0
+    misses: list[Callable[..., bool]] = [
+        lambda one: one.most("time", 2.01, 2.0),
+        lambda one: one.least("recall", 0.4, 0.5),
+        lambda one: one.holds("all is well", False),
+        lambda one: one.most("time", float("nan"), 1.0),
+    ]
+    for miss in misses:
+        bad = verdict()
+        miss(bad)
+        bad.most("requests", 0, 0)
+        assert bad.close() == 1
+    assert "MISSED  recall: 0.4, at least 0.5" in capsys.readouterr().out

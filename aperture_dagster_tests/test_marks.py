@@ -1,0 +1,65 @@
+"""A test that ``make test`` leaves out says why, and which test of the same outcome it keeps."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+FILES = sorted(TESTS.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(TESTS).as_posix()
+
+
+def nightly_marks(tree: ast.AST) -> Iterator[ast.expr]:
+    """Yield each ``pytest.mark.nightly``, with its arguments if it has any."""
+    called = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "pytest.mark.nightly":
+            yield called.get(id(node), node)
+
+
+def words_of(mark: ast.expr) -> dict[str | None, str]:
+    given = mark.keywords if isinstance(mark, ast.Call) else []
+    return {one.arg: one.value.value for one in given if isinstance(one.value, ast.Constant)}
+
+
+def always_run(path: Path) -> set[str]:
+    """Return the tests of a file that have no mark ``nightly`` of their own, nor with the whole file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    whole = [
+        node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
+    ]
+    if any(list(nightly_marks(node)) for node in whole):
+        return set()
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and not any(list(nightly_marks(one)) or ast.unparse(one) == "long" for one in node.decorator_list)
+    }
+
+
+MARKS = [
+    pytest.param(words_of(mark), id=f"{name_of(path)}:{mark.lineno}")
+    for path in FILES
+    for mark in nightly_marks(ast.parse(path.read_text(encoding="utf-8")))
+]
+
+
+@pytest.mark.parametrize("words", MARKS)
+def test_a_nightly_test_says_why_and_names_a_test_of_the_same_outcome_that_always_runs(words: dict[str, str]):
+    assert len(words.get("reason", "").split()) >= 4, "reason: why is it too long for every run?"
+    named = words.get("instead", "")
+    assert named, "instead: which test of every run asserts the same outcome?"
+    if "::" in named:
+        file, _, test = named.partition("::")
+        assert test in always_run(TESTS / file), f"{named} is no test that make test runs"
+    else:
+        # Other parameters of the test itself.
+        assert named.startswith("the same test"), named

@@ -1,0 +1,231 @@
+"""A home of the soak as a process of its own: Dagster's daemons and the product, by a simulated clock.
+
+It reads commands from stdin, a JSON object per line, and answers each with a line on stdout:
+
+- ``{"live": MOMENT, "look": BOOL, "victim": {"run": N, "after": SECONDS}}``: work until nothing more is requested. The
+  run with this number (counted in this command) is executed in a child process, which is killed.
+- ``{"back_to": MOMENT}``: set the clock, also back.
+- ``{"connect": {USER: TOKENS}}``: connect users to Trakt.
+- ``{"room": BYTES}``: let no file that this process or its children write become larger, as on a full disk; null: any.
+- ``{"backups": true}``: list the backups, and verify the newest one.
+
+With ``--run RUN_ID MOMENT``, it executes that run and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from contextlib import suppress
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import dagster as dg
+from dagster._core.execution.api import execute_run_iterator
+from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
+from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
+from dagster._utils.hosted_user_process import recon_job_from_origin
+from dagster_shared.error import SerializableErrorInfo
+from week import daemons as week
+from week.daemons import Daemons, SimulatedTime, until_quiet
+from week.figures import failures
+
+import aperture_dagster.defs.jobs
+import aperture_dagster.instance.dead_runs
+import aperture_dagster.partitions
+import aperture_dagster.resources.clock
+import aperture_dagster.resources.trakt.answers
+import aperture_dagster.resources.transport
+from aperture_dagster.resources.clock import Clock
+from aperture_dagster.resources.database import Database
+from aperture_dagster.settings import load_settings
+
+CLOCK = "simulated-time"
+READY = "ready"
+# A child needs seconds to import everything; a kill before that would hit nothing.
+MOST_SECONDS_TO_START = 120
+
+
+def use_clock(clock: SimulatedTime) -> None:
+    """Make Dagster and every part of the product use this clock."""
+    clock.install()
+
+    class Simulated(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return clock.now().astimezone(tz) if tz is not None else clock.now().replace(tzinfo=None)
+
+    for module in (
+        aperture_dagster.defs.jobs, aperture_dagster.instance.dead_runs, aperture_dagster.partitions,
+        aperture_dagster.resources.clock, aperture_dagster.resources.transport,
+        aperture_dagster.resources.trakt.answers,
+    ):  # fmt: skip
+        module.datetime = Simulated  # type: ignore[attr-defined]
+
+
+class HomeDaemons(Daemons):
+    """All daemons, also those that end and repeat runs; a run may be given to a child process, and killed there."""
+
+    def __init__(self, instance: dg.DagsterInstance, clock: SimulatedTime, folder: Path) -> None:
+        super().__init__(instance, clock)
+        self._repeats = EventLogConsumerDaemon()
+        self._folder = folder
+        self.victim: dict[str, Any] | None = None
+        self.launched = 0
+        self.killed: list[str] = []
+        self.errors: list[str] = []
+
+    def look(self) -> bool:
+        """Let every daemon look once; an error of one of them does not end the others, as in a deployment."""
+        (self._folder / CLOCK).write_text(self.clock.now().isoformat(), encoding="utf-8")
+        self.exhaust(execute_run_monitoring_iteration(self.context, self.logger))
+        self.exhaust(self._repeats.run_iteration(self.context))
+        return super().look()
+
+    def exhaust(self, iteration: Any) -> None:
+        """Let a daemon finish its iteration, and keep its errors."""
+        for result in iteration:
+            if isinstance(result, SerializableErrorInfo):
+                self.errors.append(result.to_string()[-600:])
+
+    def _execute(self, run: dg.DagsterRun) -> None:
+        self.launched += 1
+        if self.victim is None or self.launched != self.victim["run"]:
+            super()._execute(run)
+            return
+        after, self.victim = self.victim["after"], None
+        command = [sys.executable, __file__, "--run", run.run_id, self.clock.now().isoformat()]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        child.stdout.readline()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(after)
+        if child.poll() is None:
+            child.kill()
+            self.killed.append(run.job_name)
+        child.communicate(timeout=MOST_SECONDS_TO_START)
+        ended = self.instance.get_run_by_id(run.run_id)
+        assert ended is not None
+        self.runs.append(ended)
+
+
+class Home:
+    """The commands."""
+
+    def __init__(self, daemons: HomeDaemons) -> None:
+        self.daemons, self.instance, self.settings = daemons, daemons.instance, load_settings()
+        self.database = Database(self.settings)
+
+    def live(self, moment: str, *, look: bool, victim: dict[str, Any] | None) -> dict[str, Any]:
+        """Work until nothing more is requested."""
+        daemons = self.daemons
+        daemons.runs.clear()
+        daemons.killed.clear()
+        daemons.errors.clear()
+        daemons.launched, daemons.victim = 0, victim
+        daemons.clock.move_to(datetime.fromisoformat(moment))
+        daemons.start_schedules()
+        if daemons.runs or look:
+            until_quiet(daemons)
+        failed = [run for run in daemons.runs if run.status != dg.DagsterRunStatus.SUCCESS]
+        return {
+            "runs": [run.job_name for run in daemons.runs],
+            "failed": [failures(self.instance, run)[:600] for run in failed],
+            "killed": daemons.killed,
+            "errors": daemons.errors,
+        }
+
+    def connect(self, tokens: dict[str, Any]) -> None:
+        """Connect users to their accounts on Trakt."""
+        from aperture_dagster.resources.trakt.records import parse_tokens
+        from aperture_dagster.sources.trakt import TraktAccounts
+        from aperture_dagster.storage.people import read_users
+
+        accounts = TraktAccounts(self.settings, self.database, Clock())
+        with self.database.transaction() as connection:
+            ids = {user.name: user.user_id for user in read_users(connection)}
+        for name, pair in tokens.items():
+            accounts.connect(ids[name], parse_tokens(pair, Clock().now()))
+
+    def backups(self) -> dict[str, Any]:
+        """List the backups, and verify the newest one."""
+        from aperture_dagster.storage.backup.manifest import read_backups
+        from aperture_dagster.storage.backup.places import backup_folder
+        from aperture_dagster.storage.backup.verify import verify_backup
+
+        folder = backup_folder(self.settings)
+        found = read_backups(folder)
+        if found.kept:
+            verify_backup(self.settings, found.kept[-1].path)
+        hidden = [path.name for path in folder.iterdir() if path.name.startswith(".")] if folder.exists() else []
+        return {
+            "days": [one.day.isoformat() for one in found.kept if one.is_proven],
+            "left": [*found.foreign, *hidden],
+        }
+
+    def answer(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Do what a command says."""
+        if "live" in command:
+            return self.live(command["live"], look=command["look"], victim=command.get("victim"))
+        if "back_to" in command:
+            self.daemons.clock.set_to(datetime.fromisoformat(command["back_to"]))
+        elif "connect" in command:
+            self.connect(command["connect"])
+        elif "room" in command:
+            most = command["room"]
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY if most is None else most, hard))
+        elif "backups" in command:
+            return self.backups()
+        return {}
+
+
+def execute(run_id: str, clock: SimulatedTime) -> None:
+    """Execute a run that the daemons launched."""
+    with week.open_instance() as instance:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None and run.job_code_origin is not None
+        job = recon_job_from_origin(run.job_code_origin)
+        job.get_definition()
+        print(READY, flush=True)
+        for _ in execute_run_iterator(job, run, instance):
+            pass
+
+
+def main() -> None:
+    """Answer commands until stdin ends, or execute a run."""
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.ERROR)
+    if sys.argv[1:2] == ["--run"]:
+        _, _, run_id, moment = sys.argv
+        clock = SimulatedTime(datetime.fromisoformat(moment))
+        use_clock(clock)
+        execute(run_id, clock)
+        return
+    # Nothing else may be written among the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    folder = Path(os.environ["APERTURE_HOME"])
+    clock = SimulatedTime(datetime.fromisoformat(sys.argv[1]))
+    use_clock(clock)
+    folder.mkdir(parents=True, exist_ok=True)
+    with week.open_instance() as instance:
+        home = Home(HomeDaemons(instance, clock, folder))
+        print(json.dumps({READY: True}), file=answers, flush=True)
+        for line in sys.stdin:
+            began = time.process_time()
+            answer = home.answer(json.loads(line))
+            print(json.dumps(answer | {"cpu": time.process_time() - began}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""A household of the soak: its stand-ins, its inbox, and the process of its home, which may be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psutil
+
+from aperture_dagster.settings.places import project_root
+from aperture_dagster.simulator.counters import DailyQuota
+from aperture_dagster.simulator.environment import VOLUME, environment
+from aperture_dagster.simulator.server import RunningSimulator, running_simulator
+from aperture_dagster.simulator.settings import SimulatorSettings
+from aperture_dagster.simulator.world import World
+from aperture_dagster_tests.chaos import environment as isolated
+from aperture_dagster_tests.inbox import Inbox, open_inbox
+from aperture_dagster_tests.processes import all_gone, processes_of
+from month.home import CLOCK, READY
+
+TIMEZONE = "Europe/Berlin"
+QUOTAS = {"omdb": 60, "mdblist": 30}
+MOST_STARTS = 8
+# The jobs of the night begin at these full and half hours, by the clock of the home.
+NIGHT_HOURS, NIGHT_HALVES = (1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 5)
+SETTINGS = {
+    "EMBEDDER": "openai", "EMBEDDER_MODEL": "demo-embedding", "PUBLISH": "true", "RECOMMENDATION_COLLECTIONS": "true",
+    "TOP_PICKS_COLLECTIONS": "true", "TOP_PICKS_PLAYLISTS": "true", "PUBLISH_POLL_SECONDS": "0.02",
+    "PUBLISH_WAIT_SECONDS": "30", "SEND_REQUESTS": "true", "REQUESTS_DRY_RUN": "false", "REQUESTS_PER_WEEK": "100",
+    "REQUESTS_MINIMUM_SCORE": "0", "DISCOVERY_MINIMUM_VOTES": "20", "RATINGS_TO_SERVER": "true",
+    "TRAKT_WRITE_SECONDS": "0.01", "TIMEZONE": TIMEZONE,
+    # The clock is simulated, waits are not.
+    "HTTP_ATTEMPTS": "3", "HTTP_RETRY_WAIT_SECONDS": "0.02", "STEP_RETRIES": "1", "STEP_RETRY_WAIT_SECONDS": "0",
+}  # fmt: skip
+
+
+class HomeFailed(Exception):
+    """The process of a home ended although nothing killed it, or does not start any more."""
+
+
+class House:
+    """One household. Its stand-ins and its home are on a clock of their own; ``now`` is the true time there."""
+
+    def __init__(self, folder: Path, simulator: RunningSimulator, inbox: Inbox, now: datetime) -> None:
+        self.folder, self.home = folder, folder / "home"
+        self.simulator, self.inbox, self.now = simulator, inbox, now
+        self.skew = timedelta(0)
+        self.deaths: Counter[str] = Counter()
+        self.starts = 0
+        self.cpu_seconds = 0.0
+        self._environment = self._settings()
+        self._process: subprocess.Popen[str] | None = None
+        self._dying = ""
+
+    @property
+    def state(self) -> Any:
+        """The state of the stand-ins."""
+        return self.simulator.state
+
+    def _settings(self) -> dict[str, str]:
+        lists = self.folder / "libraries"
+        lists.mkdir()
+        own = {f"APERTURE_{name}": value for name, value in SETTINGS.items()}
+        own |= {
+            "APERTURE_HOME": str(self.home), "PYTHONPATH": str(project_root()), "OPENAI_API_KEY": "demo-openai-key",
+            "APERTURE_EMBEDDER_URL": self.simulator.openai_url, "APERTURE_ALERT_URLS": self.inbox.url,
+            "APERTURE_PUBLISH_ROOT": str(lists), "APERTURE_PATH_MAP": json.dumps({str(lists): VOLUME}),
+        }  # fmt: skip
+        given = environment(self.simulator.url, settings=self.state.settings)
+        return isolated(self.home, **given) | own
+
+    def move_to(self, now: datetime) -> None:
+        """Let time pass on the stand-ins. The home follows when it lives."""
+        self.now = now
+        ahead = now.timestamp() - self.state.clock.now()
+        if ahead > 0:
+            self.state.advance(ahead)
+
+    def live(self, *, look: bool, kill: tuple[str, float] | None = None, victim: int = 1) -> dict[str, Any]:
+        """Let the home work until nothing more is requested, and perhaps be killed meanwhile."""
+        command: dict[str, Any] = {"live": (self.now + self.skew).isoformat(), "look": look}
+        if kill is not None and kill[0] == "run":
+            command["victim"] = {"run": victim, "after": kill[1]}
+            kill = None
+        return self.ask(command, kill)
+
+    def set_skew(self, skew: timedelta) -> None:
+        """Make the home's clock wrong from now on, or right again."""
+        if skew != self.skew:
+            self.skew = skew
+            self.ask({"back_to": (self.now + skew).isoformat()})
+
+    def ask(self, command: dict[str, Any], kill: tuple[str, float] | None = None) -> dict[str, Any]:
+        """Send a command to the home, which is started if it is not there, and return the answer."""
+        for _ in range(MOST_STARTS):
+            if self._process is None:
+                self._start()
+            assert self._process is not None
+            process, self._dying = self._process, ""
+            timer = None
+            if kill is not None:
+                timer = threading.Timer(kill[1], self._kill, kill[:1])
+                timer.start()
+            answer = self._exchange(process, command)
+            if timer is not None:
+                timer.cancel()
+                timer.join()
+            if answer is not None:
+                self.cpu_seconds += answer.pop("cpu")
+                if kill is not None and process.poll() is not None:
+                    self._process = None
+                return answer
+            process.wait()
+            self._process = None
+            if not self._dying and kill is None:
+                self.deaths["crash"] += 1
+            kill = None
+        raise HomeFailed(f"{MOST_STARTS} times in a row: {self.log()[-1500:]}")
+
+    def stop(self) -> None:
+        """End the home's process, and wait until everything that it started has ended."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            self._process.wait(timeout=120)
+            self._process = None
+
+    def log(self) -> str:
+        """Return what the home printed to stderr."""
+        path = self.folder / "home.log"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def _start(self) -> None:
+        moment = self.now + self.skew
+        with suppress(OSError, ValueError):
+            # The last one may have been further than the last answer.
+            moment = max(moment, datetime.fromisoformat((self.home / CLOCK).read_text(encoding="utf-8")))
+        with (self.folder / "home.log").open("a", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("home.py")), moment.isoformat()],
+                env=self._environment,
+                cwd=project_root(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.starts += 1
+        if self._exchange(self._process, None) != {READY: True}:
+            self._process.wait()
+            self._process = None
+            raise HomeFailed(f"does not start: {self.log()[-1500:]}")
+
+    def _exchange(self, process: subprocess.Popen[str], command: dict[str, Any] | None) -> dict[str, Any] | None:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            if command is not None:
+                process.stdin.write(json.dumps(command) + "\n")
+                process.stdin.flush()
+            line = process.stdout.readline()
+        except OSError:
+            return None
+        return json.loads(line) if line.endswith("\n") else None
+
+    def _kill(self, kind: str) -> None:
+        process = self._process
+        if kind in ("home", "everything"):
+            victims = processes_of(self.home) if kind == "everything" else []
+            if process is not None and process.poll() is None:
+                self._dying = kind
+                process.kill()
+            for victim in victims:
+                with suppress(psutil.NoSuchProcess):
+                    victim.kill()
+        else:
+            how = signal.SIGKILL if kind == "database" else signal.SIGINT
+            with suppress(OSError, ValueError, IndexError):
+                os.kill(int((self.home / "postgres" / "postmaster.pid").read_text().splitlines()[0]), how)
+                self._dying = kind
+        self.deaths[kind] += 1
+
+
+@contextmanager
+def open_house(folder: Path, world: World, start: datetime) -> Iterator[House]:
+    """Open a household; nothing of it is left afterwards."""
+    folder.mkdir()
+    settings = SimulatorSettings(
+        volumes={VOLUME: folder / "libraries"},
+        omdb_daily_limit=QUOTAS["omdb"],
+        mdblist_daily_limit=QUOTAS["mdblist"],
+        trakt_writes=(1000, 1.0),
+    )
+    with running_simulator(world, settings) as simulator, open_inbox() as inbox:
+        state = simulator.state
+        for name, limit in QUOTAS.items():
+            state.quotas[name] = DailyQuota(limit, state.clock.now)
+        house = House(folder, simulator, inbox, start)
+        house.move_to(start)
+        try:
+            yield house
+        finally:
+            house.stop()
+            for process in processes_of(folder):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            all_gone(folder)
+
+
+def step_times(start: datetime, days: float) -> Iterator[datetime]:
+    """Yield the moments at which a home looks: whenever a job is due at night, and every three hours by day."""
+    zone, end = ZoneInfo(TIMEZONE), start + timedelta(days=days)
+    moment = start.replace(minute=1)
+    while moment < end:
+        local = moment.astimezone(zone)
+        hours = NIGHT_HALVES if local.minute == 31 else (*NIGHT_HOURS, *range(0, 24, 3))
+        due = local.hour in hours
+        if due or (moment.minute == 1 and moment - start < timedelta(minutes=2)):
+            yield moment
+        moment += timedelta(minutes=30)

@@ -1,0 +1,163 @@
+"""What a household has in the end, in its database, on its media server, on Trakt and on Seerr, and how two compare."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from contextlib import contextmanager
+from typing import Any
+
+from aperture_dagster_tests.chaos import DemoHome, tables
+from aperture_dagster_tests.processes import all_gone, processes_of
+from month.house import House
+
+# Logs, and what depends on when something was read, which an outage may change.
+NOT_COMPARED: dict[str, str] = {}
+_NUMBER = re.compile(r"-?\d+\.\d{3,}(?:e-?\d+)?")
+EXAMPLES = 3
+
+
+def rounded(text: str | None) -> str | None:
+    """Round the numbers in a text: homes that work at slightly different times weigh plays a little differently."""
+    return None if text is None else _NUMBER.sub(lambda found: f"{float(found[0]):.2f}", text)
+
+
+def database_of(house: House) -> dict[str, Any]:
+    """Return the rows of all tables, with names instead of ids."""
+    with house_databases(house) as (product, _):
+        found: dict[str, Any] = {
+            table: [tuple(rounded(value) for value in row) for row in rows]
+            for table, rows in tables(product).items()
+            if table not in NOT_COMPARED
+        }
+        found = {f"table {name}": sorted(rows, key=str) for name, rows in found.items()}
+    return found
+
+
+def server_of(house: House) -> dict[str, Any]:
+    """Return what the media server shows: libraries, their items, collections and playlists, and who sees what."""
+    state = house.state
+    with state.lock:
+        names = {library.item_id: library.name for library in state.catalogue.libraries}
+        items: dict[str, list[str]] = {name: [] for name in names.values()}
+        for kind in ("Movie", "Series", "Episode"):
+            for item in sorted(state.catalogue.items(kind), key=lambda one: (one.sort_name or one.name, one.name)):
+                items.setdefault(item.library.name, []).append(f"{kind} {item.name}")
+        lists = {
+            f"{kind} {item.name}": [member.item.name for member in state.lists.members_of(item)]
+            for kind in ("BoxSet", "Playlist")
+            for item in state.catalogue.items(kind)
+        }
+        people = {
+            user.name: {
+                "everything": user.policy.enable_all_folders,
+                "libraries": sorted(names.get(one, "?") for one in user.policy.enabled_folders),
+                "hidden": sorted(names.get(one, "?") for one in user.configuration.get("MyMediaExcludes", ())),
+                "ratings": sorted(
+                    (item.name, datum.rating)
+                    for slot, datum in user.data.items()
+                    if datum.rating is not None and (item := state.catalogue.at(slot)) is not None
+                ),
+            }
+            for user in state.users.values()
+        }
+    return {"libraries on the server": items, "lists on the server": lists, "users on the server": people}
+
+
+def services_of(house: House) -> dict[str, Any]:
+    """Return the accounts on Trakt, and the titles requested on Seerr."""
+    state = house.state
+    return {
+        "ratings on Trakt": {
+            name: {key: one["rating"] for key, one in state.trakt_ratings(name).items()}
+            for name in state.trakt.accounts
+        },
+        "requests on Seerr": sorted({one["key"] for one in state.seerr_requests()}),
+    }
+
+
+def outcome_of(house: House) -> dict[str, Any]:
+    """Return everything that must be equal in both households; the home's process has ended."""
+    return database_of(house) | server_of(house) | services_of(house)
+
+
+def differences(disturbed: dict[str, Any], twin: dict[str, Any]) -> list[str]:
+    """Name what differs, with both values."""
+    found = []
+    for part in sorted(disturbed.keys() | twin.keys()):
+        one, other = disturbed.get(part), twin.get(part)
+        if one == other:
+            continue
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += differences(
+                {f"{part}, {name}": value for name, value in one.items()},
+                {f"{part}, {name}": value for name, value in other.items()},
+            )
+        elif isinstance(one, list) and isinstance(other, list):
+            mine, its = Counter(map(str, one)), Counter(map(str, other))
+            more, less = mine - its, its - mine
+            if not more and not less:
+                found.append(f"{part}: in another order: {str(one)[:300]} for {str(other)[:300]}")
+                continue
+            found.append(
+                f"{part}: {len(one)} for {len(other)}, {more.total()} only disturbed, {less.total()} only twin"
+            )
+            found += [f"    only disturbed: {row[:400]}" for row in sorted(more)[:EXAMPLES]]
+            found += [f"    only twin:      {row[:400]}" for row in sorted(less)[:EXAMPLES]]
+        else:
+            found.append(f"{part}: {str(one)[:300]} for {str(other)[:300]}")
+    return found
+
+
+def breaches(house: House, backups: dict[str, Any], *, disturbed: bool) -> list[str]:
+    """List what must not be in any household, whatever happened."""
+    state, found = house.state, []
+    with house_databases(house) as (product, dagster):
+        found += [
+            str(text)
+            for (text,) in dagster.execute(
+                "SELECT 'an unfinished run of ' || pipeline_name || ': ' || status FROM runs "
+                "WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED') UNION ALL "
+                "SELECT 'a slot of the pool ' || concurrency_key FROM concurrency_slots "
+                "WHERE run_id IS NOT NULL AND NOT deleted"
+            ).fetchall()
+        ]
+        owned = {
+            f"{row[0]}/{row[1]}/{row[2]}"
+            for row in product.execute(
+                "SELECT l.folder, e.folder, jsonb_object_keys(e.files) FROM published_entries e "
+                "JOIN published_libraries l USING (list_key)"
+            )
+        }
+        owned |= {f"{row[0]}/about.txt" for row in product.execute("SELECT folder FROM published_libraries")}
+    root = house.folder / "libraries"
+    there = {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
+    there = {path for path in there if not path.startswith(".")}
+    found += [f"a published file that the manifest does not know: {path}" for path in sorted(there - owned)[:EXAMPLES]]
+    found += [f"a published file that is missing: {path}" for path in sorted(owned - there)[:EXAMPLES]]
+    pushed = Counter(
+        (one["action"], account, one["key"], one["rating"])
+        for account in state.trakt.accounts
+        for one in state.trakt_pushed(account)
+        if not one["changed"]
+    )
+    if not disturbed:
+        found += [f"written to Trakt without effect: {one}" for one in pushed]
+    twice = Counter((one["key"], one["is_4k"]) for one in state.seerr_requests() if one["status"] != "declined")
+    found += [f"requested {count} times on Seerr: {key}" for (key, _), count in twice.items() if count > 1]
+    found += [f"{what} among the backups" for what in backups.get("left", ())]
+    if not backups.get("days"):
+        found.append("no proven backup")
+    temporary = house.folder / "temporary"
+    found += [f"a temporary file: {path.name}" for path in temporary.iterdir()] if temporary.exists() else []
+    if not all_gone(house.folder):
+        found += [f"process {one.pid}: {' '.join(one.cmdline())[:80]}" for one in processes_of(house.folder)]
+    found += [f"a request that the stand-in does not model: {one}" for one in dict.fromkeys(state.counters.unmodelled)]
+    return found
+
+
+@contextmanager
+def house_databases(house: House) -> Any:
+    """Connect to both databases of a household whose process has ended."""
+    with DemoHome(house.home).databases() as found:
+        yield found

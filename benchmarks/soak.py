@@ -1,0 +1,246 @@
+"""A month of two households by a simulated clock: one is killed, disturbed and confused, and must end like the other.
+
+    python benchmarks/soak.py [--days 30] [--seed N] [--users 5] [--quick]
+
+Both live the same life on stand-ins of their own: plays, ratings on both sides, new titles, one that leaves, a user who
+comes, one who leaves and one with a new name, a new library, new prices. Dagster's own daemons work through the days,
+with every job of the definitions. In one home, chosen by the seed: ``kill -9`` of runs, of the whole home and of the
+database, restarts of the database, faults of every service, a clock that is wrong by an hour or by a day, tokens that
+were revoked, no room for a backup, and two days of sleep. After two calm days both must have the same rows, libraries,
+ratings and requests, and nothing may be left over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+
+from month.house import NIGHT_HOURS, TIMEZONE, House, open_house, step_times  # noqa: E402
+from month.life import Happening, Life, make_world  # noqa: E402
+from month.outcome import breaches, differences, outcome_of  # noqa: E402
+from month.troubles import Chances, Plan, make_plan  # noqa: E402
+from verdict import Verdict  # noqa: E402
+
+CALM_DAYS, INSTALLED_BEFORE = 2, timedelta(hours=6)
+STEPS_A_DAY = 16
+ROOM = 200_000
+
+
+@dataclass
+class Record:
+    """What happened in a home."""
+
+    runs: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+    kills: Counter[str] = field(default_factory=Counter)
+    errors: int = 0
+    outcome: dict[str, Any] = field(default_factory=dict)
+    breaches: list[str] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+
+
+def first_day(days: int, now: datetime) -> datetime:
+    """Return midnight of the first day, so that the clocks change within the month."""
+    zone = ZoneInfo(TIMEZONE)
+    day = (now + timedelta(days=days + 2)).replace(hour=12, minute=0, second=0, microsecond=0)
+    while day.astimezone(zone).utcoffset() == (day - timedelta(days=1)).astimezone(zone).utcoffset():
+        day += timedelta(days=1)
+    first = (day - timedelta(days=days // 2)).astimezone(zone)
+    return first.replace(hour=0)
+
+
+def is_night(moment: datetime) -> bool:
+    """Return whether most jobs run around this time."""
+    return moment.astimezone(ZoneInfo(TIMEZONE)).hour in NIGHT_HOURS
+
+
+class Month:
+    """One household's month."""
+
+    def __init__(
+        self, house: House, life: Life, options: argparse.Namespace, start: datetime, *, disturbed: bool
+    ) -> None:
+        self.house, self.life, self.options, self.start = house, life, options, start
+        self.name = "disturbed" if disturbed else "twin"
+        self.disturbed = disturbed
+        self.record = Record()
+        self.chances = Chances(options.seed, options.kills, options.faults) if disturbed else None
+        self.plan: Plan | None = make_plan(start, options.days) if disturbed else None
+        self._reconnect: list[tuple[datetime, str]] = []
+
+    def live(self) -> None:
+        """Live through the month and the calm days."""
+        house, end = self.house, self.start + timedelta(days=self.options.days)
+        waiting = [*self.life.happenings()]
+        before = self.start - INSTALLED_BEFORE
+        times = step_times(before, self.options.days + CALM_DAYS + 0.6)
+        installed, began, day = False, time.monotonic(), -1
+        for moment in times:
+            while waiting and waiting[0].at <= moment:
+                self._happen(waiting.pop(0))
+            house.move_to(moment)
+            self._approve(moment)
+            if not installed:
+                self._absorb(house.live(look=True))
+                self._connect()
+                installed = True
+                continue
+            kill = self._disturb(moment, calm=moment >= end)
+            if self.plan is not None and self.plan.asleep[0] <= moment < self.plan.asleep[1]:
+                continue
+            victim = self.chances.victim() if self.chances is not None else 1
+            self._absorb(house.live(look=moment.minute < 30, kill=kill, victim=victim))
+            if (moment - self.start).days > day:
+                day = (moment - self.start).days
+                self._report(day, time.monotonic() - began)
+        self._finish()
+
+    def _happen(self, event: Happening) -> None:
+        event.happen(self.house.state)
+
+    def _approve(self, moment: datetime) -> None:
+        for one in self.house.state.seerr_requests():
+            if one["status"] == "pending" and moment.hour == 20:
+                self.house.state.seerr_decide(one["id"], "approved")
+
+    def _connect(self) -> None:
+        tokens = {name: self.house.state.trakt_connect(name) for name in self.life.connected}
+        self.house.ask({"connect": tokens})
+
+    def _disturb(self, moment: datetime, *, calm: bool) -> tuple[str, float] | None:
+        """Let the troubles of this step begin and end, and return what is to be killed."""
+        if self.plan is None or self.chances is None:
+            return None
+        house, state = self.house, self.house.state
+        for since in [one for one in self.plan.revoked if one <= moment]:
+            fully = self.plan.revoked.pop(since)
+            user = self.life.connected[0]
+            state.trakt_invalidate(user, access=True, refresh=fully)
+            self.chances.counted["tokens revoked" if fully else "token expired"] += 1
+            if fully:
+                self._reconnect.append((moment + timedelta(hours=20), user))
+        for since, user in [one for one in self._reconnect if one[0] <= moment]:
+            self._reconnect.remove((since, user))
+            house.ask({"connect": {user: state.trakt_connect(user)}})
+        since, until = self.plan.no_room
+        house.ask({"room": ROOM if since <= moment < until else None})
+        house.set_skew(self.plan.skew(moment))
+        if calm:
+            self.chances.calm(state)
+            return None
+        if (fault := self.chances.disturb(state, moment, STEPS_A_DAY)) is not None and self.options.verbose:
+            print(f"  {moment:%d %H:%M} {fault}", flush=True)
+        return self.chances.kill(STEPS_A_DAY, is_night=is_night(moment))
+
+    def _absorb(self, answer: dict[str, Any]) -> None:
+        self.record.runs.update(answer["runs"])
+        self.record.failed += answer["failed"]
+        self.record.errors += len(answer["errors"])
+        self.record.kills["run"] += len(answer["killed"])
+        if self.options.verbose:
+            for text in [*answer["failed"], *answer["errors"]]:
+                print(f"  {self.name} {self.house.now:%d %H:%M}: {text}", flush=True)
+
+    def _report(self, day: int, seconds: float) -> None:
+        kills = self.record.kills + self.house.deaths
+        faults = self.chances.counted.total() if self.chances is not None else 0
+        print(
+            f"{self.name:>9} day {day + 1:2}: {self.record.runs.total():5} runs, {len(self.record.failed):3} failed, "
+            f"{kills.total():3} kills, {faults:3} faults; {seconds / 60 / (day + 1):.2f} minutes a day",
+            flush=True,
+        )
+
+    def _finish(self) -> None:
+        house = self.house
+        backups = house.ask({"backups": True})
+        house.stop()
+        self.record.kills += house.deaths
+        self.record.alerts = [message["title"] for message in house.inbox.messages]
+        self.record.outcome = outcome_of(house)
+        self.record.breaches = breaches(house, backups, disturbed=self.disturbed)
+        self.record.cpu_seconds = house.cpu_seconds
+
+
+def live_through(folder: Path, options: argparse.Namespace, start: datetime, *, disturbed: bool) -> Month:
+    """Live through the month in one home."""
+    world = make_world(start - INSTALLED_BEFORE, users=options.users, seed=options.seed)
+    life = Life(world, start, days=options.days, seed=options.seed)
+    with open_house(folder / ("disturbed" if disturbed else "twin"), world, start - INSTALLED_BEFORE) as house:
+        month = Month(house, life, options, start, disturbed=disturbed)
+        try:
+            month.live()
+        except Exception:
+            month.record.breaches.append(f"the month ended early: {traceback.format_exc()}")
+        return month
+
+
+def main() -> int:
+    """Run the soak, and return 0 if both homes end alike."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--users", type=int, default=5)
+    parser.add_argument("--kills", type=float, default=4, help="a day, on average")
+    parser.add_argument("--faults", type=float, default=4, help="a day, on average")
+    parser.add_argument("--quick", action="store_true", help="three days")
+    parser.add_argument("--verbose", "-v", action="count", default=0, help="print faults and failures")
+    options = parser.parse_args()
+    if options.quick:
+        options.days = 3
+    start = first_day(options.days, datetime.now(UTC))
+    print(f"seed {options.seed}; {options.days} days from {start:%Y-%m-%d}", flush=True)
+    began = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="aperture-soak-", ignore_cleanup_errors=True) as folder,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        waiting = [pool.submit(live_through, Path(folder), options, start, disturbed=one) for one in (False, True)]
+        twin, disturbed = (one.result() for one in waiting)
+    return judge(disturbed, twin, time.monotonic() - began)
+
+
+def judge(disturbed: Month, twin: Month, seconds: float) -> int:
+    """Print what happened and what is wrong, and return the exit code."""
+    for month in (twin, disturbed):
+        record = month.record
+        print(
+            f"{month.name}: {record.runs.total()} runs, {len(record.failed)} failed, kills {dict(record.kills)}, "
+            f"{record.cpu_seconds:.0f} CPU s, {len(record.alerts)} alerts"
+        )
+        if month.chances:
+            print(f"  faults {dict(month.chances.counted)}")
+        print(f"  {dict(record.runs)}")
+    print(f"{seconds:.0f} s")
+    found = {
+        "the undisturbed home is well": twin.record.breaches
+        + [f"a run failed: {one}" for one in twin.record.failed]
+        + [f"it reported: {one}" for one in twin.record.alerts],
+        "nothing is left over in the disturbed home": disturbed.record.breaches,
+        "the disturbed home reported what was wrong": [] if disturbed.record.alerts else ["nothing arrived"],
+        "both homes end alike": differences(disturbed.record.outcome, twin.record.outcome),
+    }
+    verdict = Verdict()
+    for promise, problems in found.items():
+        for problem in problems:
+            print(f"    {problem}")
+        verdict.holds(promise, not problems)
+    return verdict.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
