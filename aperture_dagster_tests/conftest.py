@@ -163,16 +163,16 @@ def postgres() -> Iterator[str]:
 
     Processes that run few tests each share the server that ``TESTS_POSTGRES_URL`` names.
     """
-    if shared := os.environ.get("TESTS_POSTGRES_URL"):
-        yield shared
-        return
-
     from sqlalchemy import create_engine, text
 
     from aperture_dagster.storage.embedded import release_embedded_server, start_embedded_server
     from aperture_dagster.storage.migrate import ensure_schema
     from aperture_dagster_tests.databases import dagsters_tables_copied
 
+    if shared := os.environ.get("TESTS_POSTGRES_URL"):
+        with dagsters_tables_copied(shared):
+            yield shared
+        return
     with tempfile.TemporaryDirectory(prefix="aperture-tests-", ignore_cleanup_errors=True) as folder:
         data = Path(folder) / "postgres"
         url = start_embedded_server(data).replace("postgresql://", "postgresql+psycopg://")

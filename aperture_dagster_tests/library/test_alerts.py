@@ -10,6 +10,7 @@ import pytest
 
 from aperture_dagster.library.alerts import (
     FORGOTTEN_AFTER,
+    LONGEST_SENTENCE,
     SETTLED_AFTER,
     Category,
     Problem,
@@ -211,3 +212,8 @@ def test_many_problems_are_one_short_message():
     assert message.title == "Aperture: 30 problems"
     assert "And 22 more: asset_8, asset_9" in message.body
     assert len(message.body) < 4000
+
+
+def test_a_sentence_is_cut_only_if_it_is_too_long_and_then_fills_the_length():
+    assert shorten("x" * LONGEST_SENTENCE) == "x" * LONGEST_SENTENCE
+    assert shorten("x" * (LONGEST_SENTENCE + 1)) == "x" * (LONGEST_SENTENCE - 1) + "…"

@@ -114,6 +114,12 @@ def test_a_list_goes_a_page_deeper_every_day_up_to_a_depth_and_on_days_with_few_
     assert len(wanted_titles(plans[0], {}, known, {}, minimum_votes=0)) == 8
 
 
+def test_a_missing_page_of_the_first_ones_does_not_hide_those_after_it():
+    plan = UserPlan("ann", queries=[query(1)])
+    known = {query(1).request(number): page(number) for number in (1, 3, 4, 6, 8)}
+    assert set(ids(wanted_titles(plan, {}, known, {}, minimum_votes=0))) == {1, 3, 4, 6}
+
+
 def test_no_page_is_requested_that_tmdb_refuses():
     plans = [UserPlan("ann", queries=[query(1)])]
     known = {query(1).request(number): page(number) for number in range(1, 500)}

@@ -52,6 +52,11 @@ def keys_of(names: list[str]) -> list[str]:
     return taken
 
 
+def test_a_key_has_at_most_forty_characters_of_a_name_in_every_version():
+    # Another key would be another partition: what was made for the user would be gone.
+    assert partition_key("x" * 40, "id", []) == partition_key("x" * 41, "id", []) == "x" * 40
+
+
 def test_every_name_gets_a_key_that_is_safe_in_shells_and_in_dagster():
     for name, key in zip(ODD_NAMES, keys_of(ODD_NAMES), strict=True):
         assert re.fullmatch(r"[\w.-]+", key), (name, key)

@@ -102,3 +102,8 @@ def test_the_reason_of_a_failure_and_the_names_of_users_are_in_the_sentences():
 def test_a_user_without_a_list_learns_why_and_when_it_comes(changes: dict[str, Any], words: str):
     usual = {"gone": False, "is_disabled": False, "takes_part": True, "titles": 1, "is_demo": False}
     assert words in why_no_list("Ann", **usual | {"up_is_running": True} | changes)
+
+
+def test_a_list_of_one_title_is_a_list():
+    assert replace(ANN, films=1, series=0).has_list and replace(ANN, films=0, series=1).has_list
+    assert not replace(ANN, films=0, series=0).has_list

@@ -30,16 +30,16 @@ PARTS: dict[str, tuple[tuple[str, ...], Chosen | None]] = {
 }
 """Files of each part, under the package; and which of their functions, if not all. ``checks.py`` counts whole."""
 
-ROUNDS = (("ranking", "library", "publishing", "sensors", "worklist"), ("defs", "sources", "instance", "e2e"))
+ROUNDS = (("ranking", "library", "publishing", "sensors", "worklist"), ("defs", "sources", "instance", "races", "e2e"))
 """Folders of tests that may notice: what survives the first round, of functions, is tested in the second, of runs.
 
 The tests of stand-ins, storage, clients, the command line and the UI are of code that is not mutated.
 """
 
 PROGRAMS = (
-    "test_a_day", "test_command_line", "test_daemon", "test_demo_database", "test_first_hour", "test_installed",
-    "test_operator_mistakes", "test_publishing_crashes", "test_restore", "test_side_by_side", "test_up",
-    "test_whole_cycle",
+    "test_a_day", "test_command_line", "test_daemon", "test_demo_and_up", "test_dg", "test_fault_matrix",
+    "test_first_hour", "test_installed", "test_operator_mistakes", "test_processes", "test_publishing_crashes",
+    "test_restore", "test_side_by_side", "test_up", "test_whole_cycle",
 )  # fmt: skip
 """Tests that run programs, which are not observed from outside, or take too long for one mutant."""
 
