@@ -125,7 +125,7 @@ class Step:
         then: what happens.
         passed: whether the check passes.
         says: its description, or a part of it; None: it has none.
-        counts: some of its metadata.
+        counts: some of its metadata; of tables the number of rows, None where there is none.
     """
 
     what: str
@@ -158,10 +158,15 @@ def follow(bench: Bench, name: str, steps: list[Step], severity: dg.AssetCheckSe
         where = f"{name}, {step.what}: {found.description}"
         assert found.passed is step.passed, where
         assert (step.says in (found.description or "")) if step.says else not found.description, where
-        shown = {key: getattr(found.metadata.get(key), "value", None) for key in step.counts}
+        shown = {key: _plain(found.metadata.get(key)) for key in step.counts}
         assert shown == dict(step.counts), where
         if not step.passed:
             assert found.severity == severity, where
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or text of metadata as it is, and of a table the number of its rows."""
+    return len(value.records) if isinstance(value, dg.TableMetadataValue) else getattr(value, "value", None)
 
 
 # Steps of many checks

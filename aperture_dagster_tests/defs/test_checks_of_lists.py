@@ -98,8 +98,8 @@ def hold_nothing_watched() -> list[Step]:
 
 def exist_for_every_user() -> list[Step]:
     return [
-        passes("nobody", nothing, users=0),
-        fails("no lists", users("Alma", "Bruno"), "No list yet: Alma, Bruno.", users=2, without_a_list=2),
+        passes("nobody", nothing, users=0, lists=None),
+        fails("no lists", users("Alma", "Bruno"), "No list yet: Alma, Bruno.", users=2, without_a_list=2, lists=2),
         fails(
             "one", add("recommendations", user_id="Alma", media_type="series"), "No list yet: Bruno.", without_a_list=1
         ),
@@ -146,7 +146,7 @@ def lead_to_unwatched_episodes() -> list[Step]:
     state = {"item_id": 2, "work_id": 1, "is_episode": True, "updated_at": NOW}
     say = "1 next episodes are gone or were watched: materialize shows_you_watch."
     return [
-        passes("nobody", nothing, outdated=0),
+        passes("nobody", nothing, outdated=0, entries=None),
         passes(
             "the last one was watched",
             both(
@@ -164,7 +164,7 @@ def lead_to_unwatched_episodes() -> list[Step]:
             outdated=0,
         ),
         passes("another saw it", add("watch_state", state, user_id="Bruno", played=True), outdated=0),
-        fails("it was watched", add("watch_state", state, user_id="Alma", played=True), say, outdated=1),
+        fails("it was watched", add("watch_state", state, user_id="Alma", played=True), say, outdated=1, entries=1),
         passes("it was watched since", do("UPDATE watch_state SET updated_at = :at", at=NOW + SECOND), outdated=0),
         fails("it is gone", do("UPDATE episodes SET removed_at = now()"), say, outdated=1),
         passes("who left", leave_out("Alma"), outdated=0),
@@ -188,10 +188,10 @@ def hold_nothing_known() -> list[Step]:
     clear = do("DELETE FROM watch_state")
     asked = {"user_id": "Alma", "work_id": 1, "tmdb_id": 1}
     return [
-        passes("nobody", nothing, known=0),
+        passes("nobody", nothing, known=0, titles=None),
         passes("suggestions", both(users("Alma", "Bruno"), suggested("Alma", 1, 2)), known=0),
         passes("dismissed by another", add("dismissals", user_id="Bruno", work_id=1), known=0),
-        fails("dismissed", add("dismissals", user_id="Alma", work_id=1), say, known=1),
+        fails("dismissed", add("dismissals", user_id="Alma", work_id=1), say, known=1, titles=1),
         passes("not any more", do("DELETE FROM dismissals"), known=0),
         fails("watched", add("watch_state", user_id="Alma", work_id=1, played=True), say, known=1),
         fails("rated on Trakt", both(clear, add("trakt_ratings", user_id="Alma", work_id=2)), say, known=1),
@@ -242,8 +242,9 @@ def suggestions_exist() -> list[Step]:
             add("discovery_pool", work_id=99, tmdb_id=99, fetched_at=NOW),
             users=2,
             without_suggestions=0,
+            lists=None,
         ),
-        fails("films", films(50), "There are no films for Alma, Bruno: run the job", without_suggestions=2),
+        fails("films", films(50), "There are no films for Alma, Bruno: run the job", without_suggestions=2, lists=2),
         fails("for one", suggested("Alma", 1), "There are no films for Bruno: ", users=2, without_suggestions=1),
         fails(
             "series",
@@ -287,7 +288,7 @@ def were_answered() -> list[Step]:
     ]
     state = "UPDATE seerr_requests SET state = :state, requested_at = :at WHERE work_id = 0"
     return [
-        passes("none", users("Alma"), unanswered=0, failed=0, misattributed=0),
+        passes("none", users("Alma"), unanswered=0, failed=0, misattributed=0, requests=None),
         passes(
             "old ones of other states",
             both(
@@ -301,6 +302,7 @@ def were_answered() -> list[Step]:
             do(state, state="sending", at=NOW - DAY - SECOND),
             "1 requests have no known answer: run `aperture requests`, which asks Seerr.",
             unanswered=1,
+            requests=1,
         ),
         fails("failed", do(state, state="failed", at=NOW), "1 failed on Seerr, which could not pass", failed=1),
         passes("of somebody who left", do("UPDATE users SET removed_at = now()"), failed=0),
@@ -323,7 +325,7 @@ def are_shown_completely(kind: str) -> list[Step]:
     own = {"list_key": f"{kind}/Alma/movie", "folder": "own", "name": "Alma's films"}
     entry = {"list_key": own["list_key"], "entry_id": "e"}
     return [
-        passes("nothing is published", nothing, libraries=0),
+        passes("nothing is published", nothing, libraries=0, incomplete=None),
         passes("others are incomplete", add("published_libraries", *theirs, missing=1), libraries=0),
         passes("complete", add("published_libraries", own, missing=0), libraries=0),
         passes("with an entry", add("published_entries", entry, state="placed"), libraries=0),
@@ -337,7 +339,7 @@ def are_shown_completely(kind: str) -> list[Step]:
             say,
             libraries=1,
         ),
-        fails("not removed", do("UPDATE published_entries SET state = 'leaving'"), say, libraries=1),
+        fails("not removed", do("UPDATE published_entries SET state = 'leaving'"), say, libraries=1, incomplete=1),
         passes("removed", do("DELETE FROM published_entries"), libraries=0),
     ]
 

@@ -173,13 +173,17 @@ def has_values_in_range(source: TitleSource) -> list[Step]:
     above = {name: high + 1 for name, (_, high) in ranges.items() if high < LARGEST}
     one_by_one = [
         fails(
-            f"{name} of {value}", values(**middle(ranges) | {name: value}), "1 values are out of range.", out_of_range=1
+            f"{name} of {value}",
+            values(**middle(ranges) | {name: value}),
+            "1 values are out of range.",
+            out_of_range=1,
+            columns=1,
         )
         for beyond in ({name: low - 1 for name, (low, _) in ranges.items()}, above)
         for name, value in beyond.items()
     ]
     return [
-        passes("no rows", nothing, out_of_range=0),
+        passes("no rows", nothing, out_of_range=0, columns=None),
         passes("no values", add(source.table, work_id=1), out_of_range=0),
         passes("the least", values(**{name: low for name, (low, _) in ranges.items()}), out_of_range=0),
         passes("the most", values(**{name: high for name, (_, high) in ranges.items()}), out_of_range=0),
@@ -232,8 +236,14 @@ def has_sources_that_answer() -> list[Step]:
     refused = {"failing_since": NOW - DAY, "trouble": "it refused"}
     keys = {"tmdb_api_key": "key", "omdb_api_key": "key"}
     return [
-        passes("all is well", both(configured(**keys), add("services", service="tmdb")), failing=0),
-        passes("failing for a day", add("services", {"service": "omdb"} | refused), failing=1, failing_for_a_day=0),
+        passes("all is well", both(configured(**keys), add("services", service="tmdb")), failing=0, services=None),
+        passes(
+            "failing for a day",
+            add("services", {"service": "omdb"} | refused),
+            failing=1,
+            failing_for_a_day=0,
+            services=1,
+        ),
         fails(
             "for longer",
             do(since, service="omdb", since=NOW - DAY - SECOND),

@@ -204,6 +204,10 @@ def test_reminders_have_a_count_and_recoveries_a_time():
     assert over.title == "Aperture: movies works again"
     assert over.body == "Movies works again since Thu 26 Nov 04:00. The problem began Thu 26 Nov 03:00."
     assert over.is_good
+    both = compose(
+        [Report("over", problem("movies", resolved_at=NIGHT)), Report("new", problem("series"))], timezone="UTC"
+    )
+    assert both.title == "Aperture: 1 problem" and not both.is_good
 
 
 def test_many_problems_are_one_short_message():

@@ -355,6 +355,20 @@ def test_a_message_that_cannot_be_delivered_for_a_day_is_given_up(watchman: Watc
     assert inbox.take() == []
 
 
+def test_a_message_to_an_address_that_was_removed_is_given_up_and_does_not_come_later(
+    watchman: Watchman, inbox: Inbox, make_settings: Callable[..., Settings]
+):
+    inbox.status = 503
+    run(watchman, ServiceRefused("no"))
+    watchman.tick()
+    without = Watchman(make_settings(), watchman.instance)
+    without.cursor, without.ahead = watchman.cursor, watchman.ahead
+    assert "Given up: Aperture: movies failed." in without.tick(after=HOUR)
+    inbox.status = 200
+    watchman.tick(after=2 * HOUR)
+    assert inbox.take() == []
+
+
 def test_a_message_arrives_twice_at_most_if_the_process_dies_after_sending(
     watchman: Watchman, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ):
@@ -438,6 +452,7 @@ def test_without_an_address_problems_are_only_logged(settings: Settings, instanc
     assert second.endswith("the check movies.is_not_empty failed: The server has no films.")
     watchman.tick(after=MINUTE)
     assert len(watchman.log()) == 2
+    assert (settings.home_path / "failures.log").stat().st_mode & 0o777 == 0o600, "only its owner can read it"
 
 
 def test_a_long_log_loses_its_older_half(settings: Settings, instance: dg.DagsterInstance):
