@@ -38,6 +38,8 @@ class SimulatorSettings:
     """Settings of one simulator. The keys are not secret: only the stand-ins accept them."""
 
     jellyfin_key: str = "demo-jellyfin-key"
+    user_password: str = "demo-password"
+    """The password of every user of Jellyfin."""
     jellyfin_version: str = "12.0.0"
     """``10.9.11`` to ``12.0.0``; from 12 on, legacy authentication is refused."""
     media_server: Literal["jellyfin", "emby"] = "jellyfin"

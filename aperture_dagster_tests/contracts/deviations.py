@@ -184,7 +184,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation(
         "jellyfin", "answer", "format uuid",
         where=("* *UserData.ItemId", "* *Items.[*].Id", "* [*].Id", "* *ParentId", "* *People.[*].Id", "* *SeasonId",
-               "* *SeriesId", "* *Studios.[*].Id", "* *ItemId", "* Id"),
+               "* *SeriesId", "* *Studios.[*].Id", "* *ItemId", "* Id", "* User.Id", "* SessionInfo.UserId"),
         differs="ids are 32 hex digits without dashes",
         because="The specification says uuid; the server writes no dashes, and takes both.",
         holds=lambda difference: re.fullmatch("[0-9a-f]{32}", difference.value) is not None,

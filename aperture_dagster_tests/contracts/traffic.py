@@ -284,6 +284,7 @@ JELLYFIN_ROUTES: dict[str, list[Ask]] = {
     "GET /health": [Ask()],
     "GET /Users": [Ask(), Ask({"isHidden": "true", "isDisabled": "false"})],
     "GET /Users/Me": [Ask(status=400)],
+    "POST /Users/AuthenticateByName": [Ask(body={"Username": "{administrator}", "Pw": "demo-password"})],
     "GET /Users/{user_id}": [Ask()],
     "POST /Users/{user_id}/Policy": [Ask(body=_POLICY, where={"user_id": "{another}"}, status=204)],
     "GET /Library/VirtualFolders": [Ask()],
@@ -399,6 +400,7 @@ def jellyfin_names(served: RunningSimulator) -> dict[str, str]:
         "user_id": next(iter(state.users)), "another": another.id,
         "box_set": box_set, "box_set_id": box_set, "playlist": playlist, "playlist_id": playlist, "doomed": doomed,
         "new_index": "0",
+        "administrator": next(user.name for user in state.users.values() if user.facts.is_administrator),
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 from aperture_dagster.simulator.jellyfin.listing import COLLAPSED, WHOLE_LIBRARY
 from aperture_dagster.simulator.server import RunningSimulator, running_simulator
 from aperture_dagster.simulator.settings import SimulatorSettings
-from aperture_dagster.simulator.world import Play, WorldTitle
+from aperture_dagster.simulator.world import Play, WorldTitle, WorldUser
 from aperture_dagster_tests.habits import FILMS, NOW, VERSIONS, small_world
 
 
@@ -148,8 +148,26 @@ def test_unmodelled_requests_are_not_ignored(target: str):
 
 
 @pytest.mark.requests_unmodelled
-def test_a_login_with_a_password_is_unmodelled():
-    with serving() as (running, _):
-        for url in (running.jellyfin_url, running.emby_url):
-            answer = httpx.post(f"{url}/Users/AuthenticateByName", json={"Username": "ada", "Pw": ""})
-            assert answer.status_code == 501
+def test_a_login_with_a_password_is_modelled_for_administrators_of_jellyfin():
+    device = 'Client="tests", Device="here", DeviceId="one", Version="1"'
+
+    def sign_in(url: str, name: str, password: str, given: str = device) -> httpx.Response:
+        body, headers = {"Username": name, "Pw": password}, {"Authorization": f"MediaBrowser {given}"}
+        return httpx.post(f"{url}/Users/AuthenticateByName", json=body, headers=headers)
+
+    world = small_world()
+    world.users.append(WorldUser("bob"))
+    with running_simulator(world) as running:
+        url = running.jellyfin_url
+        answer = sign_in(url, "Ada", "demo-password").json()
+        headers = {"Authorization": f'MediaBrowser {device}, Token="{answer["AccessToken"]}"'}
+        me = httpx.get(f"{url}/Users/Me", headers=headers).json()
+        assert me == answer["User"] and me["Name"] == "ada"
+        # Requests are those of the user who signed in.
+        assert httpx.get(f"{url}/UserItems/Resume", headers=headers).status_code == 200
+        for name, password in (("ada", "wrong"), ("ada", ""), ("nobody", "demo-password")):
+            refused = sign_in(url, name, password)
+            assert (refused.status_code, refused.text) == (401, "Error processing request.")
+        assert sign_in(url, "ada", "demo-password", 'Client="tests"').status_code == 400
+        assert sign_in(url, "bob", "demo-password").status_code == 501
+        assert sign_in(running.emby_url, "ada", "demo-password").status_code == 501

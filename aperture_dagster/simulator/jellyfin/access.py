@@ -8,6 +8,7 @@ schemes are ignored. Legacy forms depend on ``EnableLegacyAuthorization``, which
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 from urllib.parse import unquote
@@ -30,11 +31,23 @@ class Access:
     def __init__(self, state: SimulatorState) -> None:
         self.state = state
         self._key = state.settings.jellyfin_key
+        self._sessions: dict[str, str] = {}
         self._legacy = int(state.settings.jellyfin_version.split(".")[0]) < 12
 
     def authorized(self, request: Request) -> bool:
         """Return whether the request has the key in a form that this version accepts."""
-        return self._key in self._tokens(request)
+        return any(token == self._key or token in self._sessions for token in self._tokens(request))
+
+    def sign_in(self, user: ServerUser, device: str) -> str:
+        """Return a token for requests as this user, from this device."""
+        token = hashlib.md5(f"{user.id}|{device}".encode(), usedforsecurity=False).hexdigest()
+        self._sessions[token] = user.id
+        return token
+
+    def caller(self, request: Request) -> ServerUser | None:
+        """Return the user who signed in for this request; None for one with the API key."""
+        found = (self._sessions.get(token) for token in self._tokens(request))
+        return next((self.state.users.get(user_id) for user_id in found if user_id is not None), None)
 
     def _tokens(self, request: Request) -> list[str]:
         tokens: list[str] = []
@@ -50,13 +63,13 @@ class Access:
         return [token for token in tokens if token]
 
     def user(self, request: Request, user_id: str | None = None) -> ServerUser | None:
-        """Return the user from the path or ``userId``; None when there is neither.
+        """Return the user from the path or ``userId``, or else the one who signed in; None when there is none.
 
         Raises UnknownUserError or BindingError.
         """
         wanted = binding.as_guid("userId", user_id) if user_id else binding.guid(request.query, "userId")
         if wanted is None:
-            return None
+            return self.caller(request)
         user = self.state.users.get(wanted)
         if user is None:
             raise UnknownUserError(wanted)

@@ -21,7 +21,7 @@ from aperture_dagster.simulator.jellyfin.playlists import PlaylistEndpoints
 from aperture_dagster.simulator.jellyfin.playstate import PlaystateEndpoints
 from aperture_dagster.simulator.jellyfin.service import MediaServer
 from aperture_dagster.simulator.jellyfin.studios import PictureError, StudioEndpoints
-from aperture_dagster.simulator.jellyfin.users import UserEndpoints
+from aperture_dagster.simulator.jellyfin.users import UserEndpoints, WrongPasswordError
 from aperture_dagster.simulator.libraries import NullPathsError, PathMissingError, UnknownLibraryError
 from aperture_dagster.simulator.library_options import OptionsError
 from aperture_dagster.simulator.responses import JSONResponse
@@ -49,12 +49,12 @@ _LEFT_OUT = {
     ),
     "POST": (
         "/Users/New",
-        "/Users/AuthenticateByName",
         "/Users/Password",
         "/Users/ForgotPassword",
     ),
 }
-_LIST_PAGE = ("userId", "startIndex", "limit", *_ITEM_PARAMETERS)
+# What the real server does not bind on a route, and many clients send, is ignored there and here.
+_LIST_PAGE = ("userId", "startIndex", "limit", *_ITEM_PARAMETERS, "includeItemTypes", "recursive")
 
 
 class JellyfinService(MediaServer):
@@ -97,6 +97,8 @@ class JellyfinService(MediaServer):
                 return BindingError(f"$.LibraryOptions.{error.field}", "").response()
             case ArgumentError() | PathMissingError():
                 return self.error(400)
+            case WrongPasswordError():
+                return PlainTextResponse("Error processing request.", 401)
             case UnknownUserError() | UnknownLibraryError():
                 # Jellyfin.Api/Middleware/ExceptionMiddleware.cs
                 return self.error(404)
@@ -122,7 +124,7 @@ class JellyfinService(MediaServer):
             Operation("GET", "/health", lambda _: PlainTextResponse("Healthy"), public=True),
             Operation("GET", "/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
             Operation("GET", "/Items/Counts", items.counts),
-            Operation("GET", "/Items/{item_id}", items.single, _USER),
+            Operation("GET", "/Items/{item_id}", items.single, (*_USER, "fields")),
             Operation("GET", "/Items/{item_id}/Images/{image_type}", studios.image, _PICTURE, public=True),
             Operation("POST", "/Items/{item_id}/Images/{image_type}", studios.set_image),
             Operation("DELETE", "/Items/{item_id}/Images/{image_type}", studios.remove_image),
@@ -166,8 +168,8 @@ class JellyfinService(MediaServer):
 def _user_operations(users: UserEndpoints, items: ItemEndpoints) -> list[Operation]:
     return [
         Operation("GET", "/Users", users.listing, ("isHidden", "isDisabled")),
-        # An API key has no user of its own.
-        Operation("GET", "/Users/Me", lambda _: PlainTextResponse("Error processing request.", 400)),
+        Operation("GET", "/Users/Me", users.me),
+        Operation("POST", "/Users/AuthenticateByName", users.sign_in, public=True),
         Operation("GET", "/Users/{user_id}", users.single),
         Operation("POST", "/Users/{user_id}/Policy", users.set_policy),
         Operation("POST", "/Users/Configuration", users.set_configuration, _USER),
@@ -201,11 +203,11 @@ def _old_operations(items: ItemEndpoints, playstate: PlaystateEndpoints, users: 
     """Return obsolete operations, with the user in the path, which still work."""
     return [
         Operation("GET", "/Users/{user_id}/Views", items.views, ("includeHidden",)),
-        Operation("GET", "/Users/{user_id}/Items/Latest", items.latest, _LATEST),
+        Operation("GET", "/Users/{user_id}/Items/Latest", items.latest, (*_LATEST, *_USER)),
         Operation("POST", "/Users/{user_id}/Configuration", users.set_configuration),
         Operation("GET", "/Users/{user_id}/Items", items.listing, (*LISTING_PARAMETERS, *PAGE_PARAMETERS)),
         Operation("GET", "/Users/{user_id}/Items/Resume", items.resume, _RESUME),
-        Operation("GET", "/Users/{user_id}/Items/{item_id}", items.single),
+        Operation("GET", "/Users/{user_id}/Items/{item_id}", items.single, ("fields",)),
         Operation("POST", "/Users/{user_id}/PlayedItems/{item_id}", playstate.played, ("datePlayed",)),
         Operation("DELETE", "/Users/{user_id}/PlayedItems/{item_id}", playstate.unplayed),
         Operation("POST", "/Users/{user_id}/FavoriteItems/{item_id}", playstate.favorite),

@@ -82,6 +82,11 @@ def _source_count(item: Item) -> int | None:
     return count if item.kind in media.VIDEO and count != 1 else None
 
 
+def _aspect_ratio(item: Item) -> float | None:
+    """Return the shape of the primary picture; see ``images.png``."""
+    return None if item.image_tag is None else 100 / 150
+
+
 # Fields that are sent only on request.
 _OPTIONAL = {
     "providerids": lambda item: ("ProviderIds", provider_ids(item)),
@@ -129,6 +134,15 @@ _OPTIONAL = {
             "Playlist": len(item.members),
         }.get(item.kind),
     ),
+    # Nothing in a world has trailers, times of broadcasting (``AirTime``) or places of specials among the episodes
+    # (``SpecialEpisodeNumbers``). ``ItemCounts`` are those of people and genres.
+    "localtrailercount": lambda item: ("LocalTrailerCount", 0),
+    "remotetrailers": lambda item: ("RemoteTrailers", []),
+    "cumulativeruntimeticks": lambda item: (
+        "CumulativeRunTimeTicks",
+        None if item.kind in media.VIDEO else item.runtime_ticks,
+    ),
+    "primaryimageaspectratio": lambda item: ("PrimaryImageAspectRatio", _aspect_ratio(item)),
     "externalurls": lambda item: ("ExternalUrls", []),
     "settings": lambda item: ("LockData", item.locked),
     "etag": lambda item: ("Etag", name_id("etag", f"{item.id}|{item.saved}")),

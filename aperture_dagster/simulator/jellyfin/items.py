@@ -35,11 +35,9 @@ SERIES_COUNTED = "series counted for its user data"
 # Known to real servers (MediaBrowser.Model/Querying/ItemFields.cs); other names are ignored.
 _UNMODELLED_FIELDS = frozenset(
     (
-        "airtime", "candelete", "candownload", "channelinfo", "chapters", "trickplay", "cumulativeruntimeticks",
-        "displaypreferencesid", "itemcounts", "playaccess", "primaryimageaspectratio", "seriesstudio",
-        "specialepisodenumbers", "remotetrailers", "seasonuserdata", "datelastrefreshed", "datelastsaved",
-        "refreshstate", "channelimage", "enablemediasourcedisplay", "extraids", "localtrailercount", "ishd",
-        "specialfeaturecount",
+        "candelete", "candownload", "channelinfo", "chapters", "trickplay", "displaypreferencesid", "playaccess",
+        "seriesstudio", "seasonuserdata", "datelastrefreshed", "datelastsaved", "refreshstate", "channelimage",
+        "enablemediasourcedisplay", "extraids", "ishd", "specialfeaturecount",
     )
 )  # fmt: skip
 

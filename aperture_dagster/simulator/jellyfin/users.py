@@ -5,21 +5,27 @@ Modelled on jellyfin/jellyfin, ``Jellyfin.Api/Controllers/UserController.cs``, 1
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from starlette.responses import Response
 
 from aperture_dagster.simulator.jellyfin import binding, dto, policies
 from aperture_dagster.simulator.jellyfin.access import Access, json_object
-from aperture_dagster.simulator.jellyfin.binding import NotFoundError
+from aperture_dagster.simulator.jellyfin.binding import ArgumentError, NotFoundError
 from aperture_dagster.simulator.responses import JSONResponse
-from aperture_dagster.simulator.service import Request
+from aperture_dagster.simulator.service import Request, Unmodelled
 from aperture_dagster.simulator.user_data import ServerUser
 
+_NAMES = re.compile(r'\b(Client|Device|DeviceId|Version)="?([^",]*)"?')
 _PROVIDERS = ("AuthenticationProviderId", "PasswordResetProviderId")
 LAST_ADMINISTRATOR = "There must be at least one user in the system with administrative access."
 DISABLED_ADMINISTRATOR = "Administrators cannot be disabled."
 LAST_USER = "There must be at least one enabled user in the system."
+
+
+class WrongPasswordError(Exception):
+    """Nobody has this name and password. On the real server this is an uncaught exception, answered with plain text."""
 
 
 class UserEndpoints:
@@ -50,6 +56,47 @@ class UserEndpoints:
         """``GET /Users/{user_id}``."""
         user = self._state.users.get(binding.as_guid("userId", user_id))
         return JSONResponse("User not found", 404) if user is None else JSONResponse(self._dto(user))
+
+    def me(self, request: Request) -> Response:
+        """``GET /Users/Me``: the user who signed in. An API key has no user of its own."""
+        user = self._access.caller(request)
+        if user is None:
+            raise ArgumentError("no user")
+        return JSONResponse(self._dto(user))
+
+    def sign_in(self, request: Request) -> Response:
+        """``POST /Users/AuthenticateByName``: a token for requests as a user, from a client that names itself.
+
+        Modelled on ``Emby.Server.Implementations/Session/SessionManager.cs`` (``AuthenticateNewSessionInternal``). Only
+        administrators can sign in, since what others may not request is not modelled.
+        """
+        # The server reads names in any case.
+        content = {name.lower(): value for name, value in json_object(request).items()}
+        client = dict(_NAMES.findall(request.headers.get("authorization", "")))
+        if not self._access.authorized(request) and not client.keys() >= {"Client", "Device", "DeviceId", "Version"}:
+            raise ArgumentError("the client does not name itself")
+        name = str(content.get("username", ""))
+        user = next((one for one in self._state.users.values() if one.name.lower() == name.lower()), None)
+        if user is None or user.facts.is_disabled or content.get("pw") != self._state.settings.user_password:
+            raise WrongPasswordError(name)
+        if not user.facts.is_administrator:
+            raise Unmodelled("requests of users who are no administrators")
+        device = client.get("DeviceId", self._server_id)
+        session = {
+            "Id": dto.name_id("session", f"{user.id}|{device}"),
+            "UserId": user.id,
+            "UserName": user.name,
+            "Client": client.get("Client", ""),
+            "DeviceId": device,
+            "DeviceName": client.get("Device", ""),
+            "ApplicationVersion": client.get("Version", ""),
+            "ServerId": self._server_id,
+            "LastActivityDate": binding.ticks_date(self._state.clock.now()),
+            "IsActive": True,
+        }
+        token = self._access.sign_in(user, device)
+        found = {"User": self._dto(user), "SessionInfo": session, "AccessToken": token, "ServerId": self._server_id}
+        return JSONResponse(found)
 
     def set_policy(self, request: Request, user_id: str) -> Response:
         """``POST /Users/{user_id}/Policy``: replaces the whole policy, except for blocked folders."""

@@ -33,7 +33,14 @@ from aperture_dagster.simulator.seerr.records import (
     RequestStatus,
     SeerrUser,
 )
-from aperture_dagster.simulator.service import Operation, Request, StandIn, Unmodelled, refuse_other_fields
+from aperture_dagster.simulator.service import (
+    Operation,
+    Request,
+    StandIn,
+    Unmodelled,
+    left_out,
+    refuse_other_fields,
+)
 from aperture_dagster.simulator.state import SimulatorState
 
 _T = TypeVar("_T")
@@ -81,6 +88,8 @@ class SeerrService(StandIn):
             state,
             [
                 Operation("GET", f"{_ROOT}/status", self._status, public=True),
+                # It would be taken for the number of a request.
+                *left_out("GET", f"{_ROOT}/request/count"),
                 *(Operation(method, _ROOT + path, handler, names) for method, path, handler, names in operations),
             ],
         )
@@ -169,7 +178,9 @@ class SeerrService(StandIn):
 
     def _details(self, kind: MediaKind, number: int, failure: str) -> Response:
         title = self._book.title(kind, number)
-        return _message(500, failure) if title is None else JSONResponse(payloads.details(self._book, title))
+        if title is None:
+            return _message(500, failure)
+        return JSONResponse(payloads.details(self._book, title, self._state.today.date()))
 
     # Requests
 

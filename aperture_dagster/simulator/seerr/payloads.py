@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
-from aperture_dagster.simulator.catalogue import episode_air_date
 from aperture_dagster.simulator.seerr.book import SeerrBook
 from aperture_dagster.simulator.seerr.records import OWNER_ID, Media, MediaRequest, MediaStatus, SeerrUser
-from aperture_dagster.simulator.tmdb.ids import genre_id, named_id, picture_path
+from aperture_dagster.simulator.tmdb import payloads as tmdb
+from aperture_dagster.simulator.tmdb.ids import named_id
 from aperture_dagster.simulator.world import WorldTitle
 
 _LOCAL_USER, _JELLYFIN_USER = 2, 3
@@ -118,56 +119,36 @@ def _request(book: SeerrBook, one: MediaRequest) -> dict[str, Any]:
     }
 
 
-def details(book: SeerrBook, title: WorldTitle) -> dict[str, Any]:
-    """Return a title, with ``mediaInfo`` if Seerr has met it."""
+def details(book: SeerrBook, title: WorldTitle, today: date) -> dict[str, Any]:
+    """Return a title, with ``mediaInfo`` if Seerr has met it.
+
+    Seerr passes on what it reads from TMDb, with other names (seerr-team/seerr, ``server/models/Movie.ts`` and
+    ``Tv.ts``). Not modelled are credits, videos, releases, ratings by country, and offers.
+    """
     is_movie, found = title.media_type == "movie", book.media_of(title)
-    content: dict[str, Any] = {
-        "id": title.tmdb_id,
-        "genres": [{"id": genre_id(name), "name": name} for name in title.genres],
-        "originalLanguage": title.language,
-        "overview": title.overview,
-        "popularity": title.popularity,
-        "posterPath": picture_path(title.key, "poster"),
-        "backdropPath": picture_path(title.key, "backdrop"),
-        "status": title.status or "Released",
-        "tagline": title.tagline,
-        "voteAverage": title.vote_average,
-        "voteCount": title.vote_count,
+    content = _camel_case(tmdb.movie(title) if is_movie else tmdb.series(title, today))
+    dropped = ("originCountry", "belongsToCollection") if is_movie else ("adult",)
+    content = {name: value for name, value in content.items() if name not in dropped}
+    if is_movie and title.collection is not None:
+        content["collection"] = _camel_case(tmdb.collection_stub(title))
+    content |= {
         "keywords": [{"id": named_id("keyword", name), "name": name} for name in title.keywords],
         "externalIds": {"imdbId": title.imdb_id} | ({} if is_movie else {"tvdbId": title.tvdb_id}),
         "onUserWatchlist": False,
     }
-    if is_movie:
-        content |= {
-            "title": title.title,
-            "originalTitle": title.original_title or title.title,
-            "imdbId": title.imdb_id,
-            "adult": False,
-            "video": False,
-            "releaseDate": title.release_date or "",
-            "runtime": title.runtime_minutes,
-        }
-    else:
-        counts = ((0, title.specials), *enumerate(title.episodes_per_season, start=1))
-        content |= {
-            "name": title.title,
-            "originalName": title.original_title or title.title,
-            "firstAirDate": title.release_date or "",
-            "numberOfSeasons": len(title.episodes_per_season),
-            "numberOfEpisodes": sum(title.episodes_per_season),
-            "seasons": [
-                {
-                    "airDate": episode_air_date(title, number, 1),
-                    "episodeCount": count,
-                    "id": named_id("season", f"{title.key}|{number}"),
-                    "name": f"Season {number}" if number else "Specials",
-                    "seasonNumber": number,
-                }
-                for number, count in counts
-                if count
-            ],
-        }
     return content | ({} if found is None else {"mediaInfo": media(book, found, with_requests=True)})
+
+
+def _camel_case(content: Any) -> Any:
+    """Return JSON of TMDb's with the names that Seerr gives its fields, except for codes of countries and languages."""
+    if isinstance(content, list):
+        return [_camel_case(one) for one in content]
+    if not isinstance(content, dict):
+        return content
+    return {
+        name if name.startswith("iso_") else re.sub(r"_(\w)", lambda found: found[1].upper(), name): _camel_case(value)
+        for name, value in content.items()
+    }
 
 
 def page(results: Sequence[dict[str, Any]], total: int, take: int, skip: int) -> dict[str, Any]:
