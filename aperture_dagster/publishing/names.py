@@ -156,13 +156,8 @@ def _cut(text: str, characters: int) -> str:
 
 
 def _continues(char: str) -> bool:
-    """Return whether a character belongs to the one before it: accents, joiners, skin tones, tags of emoji."""
-    return (
-        unicodedata.category(char) in {"Mn", "Mc", "Me"}
-        or char in _JOINERS
-        or 0x1F3FB <= ord(char) <= 0x1F3FF
-        or 0xE0020 <= ord(char) <= 0xE007F
-    )
+    """Return whether a character belongs to the one before it: accents, joiners, skin tones."""
+    return unicodedata.category(char) in {"Mn", "Mc", "Me"} or char in _JOINERS or 0x1F3FB <= ord(char) <= 0x1F3FF
 
 
 def _extension(extension: str) -> str:

@@ -94,12 +94,6 @@ def series_nfo(facts: TitleFacts, *, lock: bool = False, premiered: bool = True)
     return _document("tvshow", parts, lock)
 
 
-def season_nfo(number: int, date_added: datetime, marker: str, *, lock: bool = False) -> bytes:
-    """Return the content of `season.nfo`. The name of the season is left to the server."""
-    parts = [f"<seasonnumber>{number}</seasonnumber>", _date_added(date_added), _uniqueid("aperture", marker)]
-    return _document("season", parts, lock)
-
-
 def episode_nfo(facts: EpisodeFacts, *, lock: bool = False, premiered: bool = True) -> bytes:
     """Return the content of an episode's NFO; for the arguments see `film_nfo`.
 

@@ -105,6 +105,17 @@ def test_a_new_entry_is_complete_and_readable_by_others(shelf: Shelf):
     assert (folder / "poster.jpg").stat().st_mtime == 1_772_366_400.5
 
 
+def test_the_root_is_created_if_it_is_missing_and_readable_by_others(tmp_path: Path):
+    umask = os.umask(0o022)
+    try:
+        LibraryFolder(tmp_path / "one" / "root" / "picks", modified_at=lambda: 5.0).prepare()
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "one" / "root").stat().st_mode) == 0o755
+    note = tmp_path / "one" / "root" / "picks" / "about.txt"
+    assert note.stat().st_mtime == 5.0 and b"belongs to aperture-dagster" in note.read_bytes()
+
+
 def test_an_unchanged_entry_is_not_touched(shelf: Shelf):
     shelf.publish(entry())
     before = {path: path.lstat() for path in shelf.folder.path.rglob("*")}

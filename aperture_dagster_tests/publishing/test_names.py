@@ -136,6 +136,17 @@ def test_a_long_title_is_cut_between_two_characters():
         assert whole.startswith(cut) and cut == character * (len(cut) // len(character)) != ""
 
 
+def test_a_long_title_has_at_most_120_bytes_and_56_characters():
+    for title, expected in (
+        ("한" * 39 + "abcdef", "한" * 39 + "abc"),
+        ("x" * 80, "x" * 56),
+        # A skin tone belongs to the character before it.
+        ("x" * 55 + "\U0001f44d\U0001f3fd" + "y", "x" * 55),
+        ("x" * 54 + "\U0001f44d\U0001f3fd" + "y", "x" * 54 + "\U0001f44d\U0001f3fd"),
+    ):
+        assert entry_folder(title, 2000, ID) == f"{expected} (2000) [{ID}]"
+
+
 @given(st.text(min_size=1, max_size=40), st.sampled_from(["", "3f2c91a4-0000-4000-8000-000000000000", "42", "alice"]))
 def test_the_folder_of_a_list_is_never_skipped_or_misread(key: str, user: str):
     folder = list_folder(f"{key}-{user}")
@@ -166,6 +177,8 @@ def test_the_parts_of_a_film_are_one_stack():
         ("/m/Film.mkv", "/m/Subs/2_English.srt", "V [id].2_English.srt"),
         ("/m/Film.mkv", "/m/Film - Commentary.ac3", "V [id].Commentary.ac3"),
         ("/m/Film.mkv", "/m/Film.idx", "V [id].idx"),
+        ("/m/Film.mkv", f"/m/{'x' * 300}.de.srt", "V [id].de.srt"),
+        ("/m/Film.mkv", f"/m/{'x' * 300}.srt", "V [id].srt"),
     ],
 )
 def test_a_sidecar_keeps_its_language_and_flags(original: str, sidecar: str, expected: str):

@@ -17,7 +17,6 @@ from aperture_dagster.publishing.nfo import (
     episode_nfo,
     film_nfo,
     read_marker,
-    season_nfo,
     series_nfo,
 )
 
@@ -116,19 +115,16 @@ def test_an_episode_is_read_back_as_its_facts():
     assert texts(episode_nfo(replace(EPISODE, number_end=3)), "episodenumberend") == []
 
 
-def test_a_season_has_its_number_and_no_name_of_its_own():
-    content = season_nfo(2, ADDED, "ap-x")
-    assert [found.tag for found in parsed(content)] == ["seasonnumber", "dateadded", "uniqueid"]
-    assert texts(content, "seasonnumber") == ["2"] and read_marker(content) == "ap-x"
-
-
 def test_files_for_emby_are_locked_and_have_no_premiere_and_others_hold_nothing_harmful():
     made = [
-        film_nfo(FILM), series_nfo(FILM), season_nfo(1, ADDED, "ap-x"), episode_nfo(EPISODE),
+        film_nfo(FILM), series_nfo(FILM), episode_nfo(EPISODE),
     ]  # fmt: skip
     for content in made:
         assert not HARMFUL & {found.tag for found in parsed(content).iter()}
-    for content in (film_nfo(FILM, lock=True, premiered=False), episode_nfo(EPISODE, lock=True, premiered=False)):
+        assert texts(content, "lockdata") != ["true"]
+        assert {"premiered", "aired"} & {found.tag for found in parsed(content)}
+    emby = {"lock": True, "premiered": False}
+    for content in (film_nfo(FILM, **emby), series_nfo(FILM, **emby), episode_nfo(EPISODE, **emby)):
         assert texts(content, "lockdata") == ["true"]
         assert not {"premiered", "aired", "releasedate"} & {found.tag for found in parsed(content)}
 

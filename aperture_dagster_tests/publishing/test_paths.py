@@ -108,6 +108,7 @@ def test_a_root_that_conflicts_with_a_library_is_refused(root: str, library: str
         *((f"/srv/{name.upper()}/x", "which media servers skip") for name in sorted(IGNORED_FOLDERS)),
         ("/srv/a.trickplay", "which media servers skip"),
         ("/srv/.aperture", "begins with a dot"),
+        ("/.aperture", "begins with a dot"),
         ("/srv/tt1234567", "as an id"),
         ("/srv/x [tmdbid=1]", "as an id"),
         ("/srv/x [dontfetchmeta]", "as an id"),

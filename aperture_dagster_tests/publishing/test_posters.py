@@ -150,6 +150,30 @@ def test_the_rank_is_in_the_corner_and_nowhere_else():
         assert left > 0 and top > 0 and right < 240 and bottom < 190
 
 
+def test_the_rank_is_on_a_dark_plate_with_a_golden_border():
+    poster = decoded(draw_poster(picture((600, 900)), title="x", rank=1))
+
+    def at(x: int, y: int) -> str:
+        red, _, blue = poster.getpixel((x, y))  # pyright: ignore[reportGeneralTypeIssues]
+        return "gold" if red > 180 and blue < 130 else "dark" if red < 70 else "other"
+
+    # The border is of one width on all sides; the corners of the plate are round.
+    middle = 24 + 56
+    sides = [((26, middle), (34, middle)), ((133, middle), (125, middle)), ((middle, 26), (middle, 34))]
+    sides.append(((middle, 133), (middle, 125)))
+    assert [(at(*border), at(*inside)) for border, inside in sides] == [("gold", "dark")] * 4
+    red = decoded(draw_poster(picture((600, 900)), title="x", rank=None)).getpixel((25, 25))
+    assert all(abs(one - other) < 60 for one, other in zip(poster.getpixel((25, 25)), red, strict=True))  # pyright: ignore
+
+
+def test_a_title_on_its_card_is_underlined_in_gold():
+    card = decoded(draw_poster(None, title="Alien", rank=None))
+    rows = [y for y in range(900) if (pixel := card.getpixel((300, y)))[0] > 180 and pixel[2] < 130]  # pyright: ignore
+    bright = [y for y in range(60, 840) if card.crop((60, y, 540, y + 1)).convert("L").getextrema()[1] > 240]
+    assert rows and max(bright) < min(rows) < max(bright) + 60 and len(rows) <= 8
+    assert abs((min(bright) + max(bright)) / 2 - 450) < 30
+
+
 def test_equal_input_gives_equal_bytes_so_that_nothing_is_rewritten():
     content = picture((1600, 900), "WEBP")
     assert draw_poster(content, title="x", rank=3) == draw_poster(content, title="x", rank=3)

@@ -71,7 +71,9 @@ def test_a_changed_list_keeps_the_items_that_stay(tmp_path: Path, server: str):
         place.publish(place.wanted("ada", "Alone", "Part One", "Merged"))
         before, added = place.ids("ada's picks"), place.manifest.entries(place.key("ada"))
         place.wait(180)
-        (outcome,) = place.publish(place.wanted("ada", "Two Files", "Merged", "Alone"))
+        # A new library beside it, which may have no id before everything is scanned.
+        outcome, _ = place.publish(place.wanted("ada", "Two Files", "Merged", "Alone"), place.wanted("bo", "Alone"))
+        assert place.shown("bo's picks") == ["Alone"]
         assert place.shown("ada's picks") == ["Two Files", "Merged", "Alone"]
         after = place.ids("ada's picks")
         assert {name: after[name] for name in ("Merged", "Alone")} == {
@@ -183,6 +185,13 @@ def test_one_refused_user_costs_nobody_else_their_library(place: Place):
     assert place.views("ada") == ["ada's picks"] and place.views("bo") == []
 
 
+def test_a_user_with_blocked_libraries_is_reported(place: Place):
+    place.state.user_named("bo").policy.blocked_folders = ("f" * 32,)
+    place.publish(place.wanted("ada", "Alone"))
+    (warning,) = place.warnings
+    assert "bo has a list of blocked libraries" in warning
+
+
 # Taking away
 
 
@@ -197,6 +206,7 @@ def test_retired_libraries_leave_the_server_the_disk_and_users_settings(tmp_path
         assert {work for _, work in place.credited} == numbers
         (gone,) = place.publish(retired=[place.key("bo")])
         assert (gone.list_key, gone.name, gone.retired) == (place.key("bo"), "bo's picks", True)
+        assert (gone.changes, gone.entries, gone.waiting, gone.kind) == (0, 0, 0, "library")
         assert place.libraries() == libraries and place.files() == {} and list(place.root.iterdir()) == []
         assert place.writer.user_objects() == users
         assert place.manifest.libraries() == {} and place.manifest.settings_set() == set()

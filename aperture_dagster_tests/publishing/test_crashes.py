@@ -1,0 +1,103 @@
+"""A run of publishing that is killed between two writes: viewers see the old list or the new one, and the next run
+repairs the rest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aperture_dagster.publishing.folder import LibraryFolder
+from aperture_dagster.resources.media_server.changes import MediaServerChanges
+from aperture_dagster_tests.publishing.place import Memory, Place, a_place
+
+OLD, NEW = ["Alone", "Merged", "Part One"], ["Two Files", "Part One", "Alone"]
+PICKS = "ada's picks"
+# Everything that changes something: on the server, on disk, in the manifest.
+STEPS = [
+    (MediaServerChanges, "_write"),
+    (LibraryFolder, "_place"),
+    (LibraryFolder, "_remove_files"),
+    (LibraryFolder, "prepare"),
+    (LibraryFolder, "retire"),
+    (Path, "rename"),
+    (Path, "replace"),
+    (Memory, "write_library"),
+    (Memory, "write_entries"),
+    (Memory, "forget_library"),
+    (Memory, "write_copies"),
+    (Memory, "note_settings"),
+]
+
+
+class Killed(BaseException):
+    """The process is gone: nothing catches this."""
+
+
+@contextmanager
+def killed_at(step: int) -> Iterator[list[str]]:
+    """Kill at the n-th half step: before a step on odd numbers, right after it on even ones. Yields the steps."""
+    done: list[str] = []
+
+    def guarded(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            done.append(name)
+            if len(done) * 2 - 1 == step:
+                raise Killed(name)
+            result = original(*arguments, **options)
+            if len(done) * 2 == step:
+                raise Killed(name)
+            return result
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in STEPS:
+            patch.setattr(owner, name, guarded(f"{owner.__name__}.{name}", getattr(owner, name)))
+        yield done
+
+
+def owned(place: Place) -> set[str]:
+    """Every file that the manifest knows of."""
+    records = place.manifest.libraries().values()
+    return {f"{one.folder}/about.txt" for one in records} | {
+        f"{one.folder}/{entry.folder}/{path}"
+        for one in records
+        for entry in place.manifest.entries(one.list_key).values()
+        for path in entry.files
+    }
+
+
+@pytest.mark.parametrize(("server", "first"), [("10.10.7", 3), ("12.0.0", 10)])
+def test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_one_repairs(
+    tmp_path: Path, server: str, first: int
+):
+    key, is_over = Place.key("ada"), False
+    with a_place(tmp_path, server) as place:
+        for step in range(first, 1000, int(os.environ.get("CRASH_STRIDE", "19"))):
+            place.publish(retired=[key])
+            place.publish(place.wanted("ada", *OLD))
+            place.wait(180)
+            with killed_at(step) as done, suppress(Killed):
+                place.publish(place.wanted("ada", *NEW), place.wanted("bo", "Alone"), retired=["top_picks/movie"])
+            at = f"killed at {step}, {done[-1]}"
+            place.viewers[key] = frozenset({place.user("ada")})
+            place.state.wait_for_scans()
+            assert place.shown(PICKS) in (OLD, NEW), at
+            assert PICKS not in place.views("bo") and "bo's picks" not in place.views("ada"), at
+            assert {path for path in place.files() if "/." not in path} <= owned(place), at
+            place.wait(180)
+            place.publish(place.wanted("ada", *NEW), place.wanted("bo", "Alone"))
+            assert (place.shown(PICKS), place.shown("bo's picks")) == (NEW, ["Alone"]), at
+            assert (place.views("ada"), place.views("bo")) == ([PICKS], ["bo's picks"]), at
+            assert set(place.files()) == owned(place), at
+            place.publish(retired=[Place.key("bo")])
+            is_over = len(done) * 2 < step
+            if is_over:
+                break
+    assert is_over
