@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -276,10 +276,21 @@ def _name_of(process: psutil.Process) -> str:
         return ""
 
 
-def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
+def tables(
+    connection: psycopg.Connection,
+    *,
+    volatile: Collection[str] = frozenset(),
+    leave_out: Collection[str] = frozenset(),
+    where: Mapping[str, str] | None = None,
+) -> dict[str, list[tuple[Any, ...]]]:
     """Return the sorted rows of all tables, with the media server's ids instead of the ids of works and items.
 
     Our own ids may differ after a kill. Works outside the library are named by TMDb's ids.
+
+    Args:
+        volatile: further columns that differ between equal results.
+        leave_out: further tables.
+        where: conditions by table, for rows of which only some are compared.
     """
     from aperture_dagster.storage.tables import metadata
 
@@ -298,19 +309,25 @@ def tables(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
         "item_id": item,
         "series_item_id": item,
         "primary_item_id": item,
+        # The time of a removal may differ, the removal itself may not.
+        "removed_at": "number IS NOT NULL",
         "because": f"(SELECT array_agg({work.replace('number', 'one')} ORDER BY place) "
         "FROM unnest(number) WITH ORDINALITY numbers(one, place))",
         "item": f"CASE WHEN kind IN ('movie', 'series') THEN {work} ELSE number::text END",
     }
     found = {}
     for table in metadata.sorted_tables:
-        if table.name not in VOLATILE_TABLES:
+        if table.name not in VOLATILE_TABLES and table.name not in leave_out:
             columns = [
                 "(" + re.sub(r"\bnumber\b", f't."{column.name}"', named.get(column.name, "number")) + ")::text"
                 for column in table.columns
-                if column.name not in VOLATILE_COLUMNS and (table.name, column.name) not in VOLATILE_ELSEWHERE
+                if column.name not in VOLATILE_COLUMNS
+                and column.name not in volatile
+                and (table.name, column.name) not in VOLATILE_ELSEWHERE
             ]
-            compared = {"item_versions": "NOT is_published", "facts": VOLATILE_FACTS}.get(table.name, "true")
+            compared = {"item_versions": "NOT is_published", "facts": VOLATILE_FACTS, **(where or {})}.get(
+                table.name, "true"
+            )
             statement = f"SELECT {', '.join(columns)} FROM {table.name} t WHERE {compared}"
             found[table.name] = sorted(connection.execute(statement.encode()).fetchall(), key=str)
     published = f"SELECT list_key, rank, state, {work.replace('number', 'e.work_id')} FROM published_entries e"

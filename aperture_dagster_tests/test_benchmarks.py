@@ -100,3 +100,18 @@ def test_a_verdict_needs_figures_and_forgets_none(benchmark, capsys: pytest.Capt
         bad.most("requests", 0, 0)
         assert bad.close() == 1
     assert "MISSED  recall: 0.4, at least 0.5" in capsys.readouterr().out
+
+
+def test_differences_between_two_homes_name_the_cells_with_both_values(benchmark):
+    differences = benchmark("month.outcome").differences
+    twin = {"table plays": [("ada", "Film 1", "1"), ("ben", "Film 2", "1")], "lists": {"Top Picks": ["Film 1"]}}
+    assert differences(twin, twin) == []
+    disturbed = {"table plays": [("ada", "Film 1", "2")], "lists": {"Top Picks": ["Film 1"], "Kids": ["Film 3"]}}
+    assert differences(disturbed, twin) == [
+        "lists, Kids: ['Film 3'] for None",
+        "table plays: 1 for 2, 1 only disturbed, 2 only twin",
+        "    ('ada', 'Film 1'): 2 for 1",
+        "    only twin: ('ben', 'Film 2', '1')",
+    ]
+    assert differences({"lists": {"Top Picks": ["b", "a"]}}, {"lists": {"Top Picks": ["a", "b"]}}) != []
+    assert differences({"lists": {"Top Picks": ["a", "a"]}}, {"lists": {"Top Picks": ["a"]}}) != []

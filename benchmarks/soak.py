@@ -35,7 +35,7 @@ from month.outcome import breaches, differences, outcome_of  # noqa: E402
 from month.troubles import Chances, Plan, make_plan  # noqa: E402
 from verdict import Verdict  # noqa: E402
 
-CALM_DAYS, INSTALLED_BEFORE = 2, timedelta(hours=6)
+CALM_DAYS, INSTALLED_BEFORE = 2.6, timedelta(hours=6)
 STEPS_A_DAY = 16
 ROOM = 200_000
 
@@ -52,6 +52,7 @@ class Record:
     breaches: list[str] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
     cpu_seconds: float = 0.0
+    skipped: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def first_day(days: int, now: datetime) -> datetime:
@@ -88,7 +89,7 @@ class Month:
         house, end = self.house, self.start + timedelta(days=self.options.days)
         waiting = [*self.life.happenings()]
         before = self.start - INSTALLED_BEFORE
-        times = step_times(before, self.options.days + CALM_DAYS + 0.6)
+        times = step_times(before, self.options.days + self.options.calm + INSTALLED_BEFORE / timedelta(days=1))
         installed, began, day = False, time.monotonic(), -1
         for moment in times:
             while waiting and waiting[0].at <= moment:
@@ -115,7 +116,7 @@ class Month:
 
     def _approve(self, moment: datetime) -> None:
         for one in self.house.state.seerr_requests():
-            if one["status"] == "pending" and moment.hour == 20:
+            if one["status"] == "pending" and moment.astimezone(ZoneInfo(TIMEZONE)).hour == 21:
                 self.house.state.seerr_decide(one["id"], "approved")
 
     def _connect(self) -> None:
@@ -168,12 +169,13 @@ class Month:
     def _finish(self) -> None:
         house = self.house
         backups = house.ask({"backups": True})
+        self.record.skipped = backups.pop("skipped")
         house.stop()
-        self.record.kills += house.deaths
-        self.record.alerts = [message["title"] for message in house.inbox.messages]
-        self.record.outcome = outcome_of(house)
-        self.record.breaches = breaches(house, backups, disturbed=self.disturbed)
         self.record.cpu_seconds = house.cpu_seconds
+        self.record.kills += house.deaths
+        self.record.alerts = [f"{one['title']}: {one['message']}" for one in house.inbox.messages]
+        self.record.breaches += breaches(house, backups, disturbed=self.disturbed)
+        self.record.outcome = outcome_of(house, (self.start + timedelta(days=self.options.days)).date())
 
 
 def live_through(folder: Path, options: argparse.Namespace, start: datetime, *, disturbed: bool) -> Month:
@@ -197,11 +199,12 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=5)
     parser.add_argument("--kills", type=float, default=4, help="a day, on average")
     parser.add_argument("--faults", type=float, default=4, help="a day, on average")
-    parser.add_argument("--quick", action="store_true", help="three days")
+    parser.add_argument("--calm", type=float, default=CALM_DAYS, help="days at the end without troubles")
+    parser.add_argument("--quick", action="store_true", help="two days and a calm night")
     parser.add_argument("--verbose", "-v", action="count", default=0, help="print faults and failures")
     options = parser.parse_args()
     if options.quick:
-        options.days = 3
+        options.days, options.calm = 2, 0.6
     start = first_day(options.days, datetime.now(UTC))
     print(f"seed {options.seed}; {options.days} days from {start:%Y-%m-%d}", flush=True)
     began = time.monotonic()
@@ -225,6 +228,9 @@ def judge(disturbed: Month, twin: Month, seconds: float) -> int:
         if month.chances:
             print(f"  faults {dict(month.chances.counted)}")
         print(f"  {dict(record.runs)}")
+        for schedule, reasons in record.skipped.items():
+            for reason, count in reasons.items():
+                print(f"  {schedule} skipped {count} times: {reason[:200]}")
     print(f"{seconds:.0f} s")
     found = {
         "the undisturbed home is well": twin.record.breaches

@@ -7,7 +7,7 @@ It reads commands from stdin, a JSON object per line, and answers each with a li
 - ``{"back_to": MOMENT}``: set the clock, also back.
 - ``{"connect": {USER: TOKENS}}``: connect users to Trakt.
 - ``{"room": BYTES}``: let no file that this process or its children write become larger, as on a full disk; null: any.
-- ``{"backups": true}``: list the backups, and verify the newest one.
+- ``{"backups": true}``: list the backups, verify the newest one, and say why schedules did not start their jobs.
 
 With ``--run RUN_ID MOMENT``, it executes that run and nothing else.
 """
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
 from contextlib import suppress
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -30,11 +31,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.execution.api import execute_run_iterator
 from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster_shared.error import SerializableErrorInfo
+from sqlalchemy import text
 from week import daemons as week
 from week.daemons import Daemons, SimulatedTime, until_quiet
 from week.figures import failures
@@ -51,6 +54,10 @@ from aperture_dagster.settings import load_settings
 
 CLOCK = "simulated-time"
 READY = "ready"
+# PostgreSQL dates results of checks by the real clock, months before the simulated one.
+DATE_CHECKS = """
+    UPDATE asset_check_executions SET create_timestamp = evaluation_event_timestamp
+    WHERE create_timestamp < evaluation_event_timestamp - interval '1 day'"""
 # A child needs seconds to import everything; a kill before that would hit nothing.
 MOST_SECONDS_TO_START = 120
 
@@ -96,6 +103,14 @@ class HomeDaemons(Daemons):
         for result in iteration:
             if isinstance(result, SerializableErrorInfo):
                 self.errors.append(result.to_string()[-600:])
+
+    def work(self) -> bool:
+        """Work through the queue of runs; returns whether there was any."""
+        worked = super().work()
+        if worked:
+            with week.engines(self.instance)[0].begin() as connection:
+                connection.execute(text(DATE_CHECKS))
+        return worked
 
     def _execute(self, run: dg.DagsterRun) -> None:
         self.launched += 1
@@ -172,6 +187,14 @@ class Home:
             "left": [*found.foreign, *hidden],
         }
 
+    def skipped(self) -> dict[str, dict[str, int]]:
+        """Count the reasons for which schedules did not start their jobs."""
+        found: dict[str, Counter[str]] = {}
+        for state in self.instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE):
+            ticks = self.instance.get_ticks(state.instigator_origin_id, state.selector_id)
+            found[state.instigator_name] = Counter(tick.skip_reason or "" for tick in ticks if not tick.run_ids)
+        return {name: dict(reasons) for name, reasons in found.items()}
+
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
         """Do what a command says."""
         if "live" in command:
@@ -185,7 +208,7 @@ class Home:
             _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY if most is None else most, hard))
         elif "backups" in command:
-            return self.backups()
+            return self.backups() | {"skipped": self.skipped()}
         return {}
 
 

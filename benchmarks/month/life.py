@@ -82,7 +82,9 @@ class Life:
 
         yield Happening(self._at(self._share(0.34), 15), "a user comes", come)
         if leaver not in (*self.connected, renamed):
-            yield Happening(self._at(self._share(0.6), 12), "a user leaves", lambda state: state.remove_user(leaver))
+            # Just before a look at the users that reads no histories: that of somebody who has left cannot be read.
+            at = self._at(self._share(0.6), 8.5)
+            yield Happening(at, "a user leaves", lambda state: state.remove_user(leaver))
 
     def _titles(self) -> Iterator[Happening]:
         outside = [title for title in self._world.titles if title.copies == 0]
