@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from aperture_dagster_tests.conftest import PROJECT
 from aperture_dagster_tests.defs.describe import describe, plain_definitions
 
@@ -25,6 +27,7 @@ def dg(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.nightly
 def test_dg_checks_and_lists_the_definitions(tmp_path: Path):
     checked = dg(tmp_path, "check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -13,7 +13,8 @@ from aperture_dagster.build import build_definitions
 from aperture_dagster.defs.jobs import Job
 from aperture_dagster.defs.reference import in_words
 from aperture_dagster.partitions import USERS
-from aperture_dagster.settings import Settings, SettingsError
+from aperture_dagster.settings import SettingsError
+from aperture_dagster_tests.defs.shared import definitions_of
 
 SERVER = {"media_server_url": "http://127.0.0.1:9", "media_server_api_key": "key"}
 
@@ -23,19 +24,16 @@ BLOCKING = {"enriched_metadata": "has_every_title", "embeddings": "cover_the_lib
 
 def checked(instance: dg.DagsterInstance, asset: str, *, passed: bool) -> None:
     """An asset was materialized, and its blocking check ran."""
-
-    @dg.asset(name=asset)
-    def made() -> None: ...
-
-    @dg.asset_check(asset=made, name=BLOCKING[asset], blocking=True)
-    def check() -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(passed=passed)
-
-    dg.materialize([made, check], selection=dg.AssetSelection.all(), instance=instance, raise_on_error=False)
+    instance.report_runless_asset_event(dg.AssetMaterialization(asset))
+    instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey(asset), check_name=BLOCKING[asset], passed=passed, blocking=True, metadata={}
+        )
+    )
 
 
 @pytest.fixture
-def tick(make_settings: Callable[..., Settings]) -> Callable[..., dg.RunRequest | dg.SkipReason]:
+def tick() -> Callable[..., dg.RunRequest | dg.SkipReason]:
     """What a job's schedule says at a moment, for a household of some users."""
 
     def ticking(
@@ -45,8 +43,7 @@ def tick(make_settings: Callable[..., Settings]) -> Callable[..., dg.RunRequest 
         sound: tuple[str, ...] = ("enriched_metadata", "embeddings"),
         **overrides: object,
     ) -> dg.RunRequest | dg.SkipReason:
-        definitions = build_definitions(make_settings(**SERVER | overrides))
-        repository = definitions.get_repository_def()
+        repository = definitions_of(**SERVER | overrides).get_repository_def()
         with dg.instance_for_test() as instance:
             instance.add_dynamic_partitions(USERS, list(users))
             for asset in ("enriched_metadata", "embeddings"):

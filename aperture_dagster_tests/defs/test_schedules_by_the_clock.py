@@ -132,8 +132,8 @@ def scheduler(
     [
         ("Europe/Berlin", date(2026, 3, 29)),
         ("Europe/Berlin", date(2026, 10, 25)),
-        ("America/New_York", date(2026, 3, 8)),
-        ("America/New_York", date(2026, 11, 1)),
+        pytest.param("America/New_York", date(2026, 3, 8), marks=pytest.mark.nightly),
+        pytest.param("America/New_York", date(2026, 11, 1), marks=pytest.mark.nightly),
     ],
 )
 def test_what_runs_once_a_day_runs_once_on_the_days_when_the_clock_changes(scheduler, zone: str, sunday: date):

@@ -184,6 +184,8 @@ def test_with_the_embedded_database_a_run_without_a_lock_is_dead(
     (run,) = instance.get_runs()
     (external.home_path / "dagster" / "run-locks" / run.run_id).unlink()
     assert dead_runs(instance, external) == []
+    runs_are_shared = {"database_url": None, "dagster_database_url": external.database_url}
+    assert dead_runs(instance, external.model_copy(update=runs_are_shared)) == [], "others may execute them"
     alone = external.model_copy(update={"database_url": None})
     assert [dead.run_id for dead in dead_runs(instance, alone)] == [run.run_id]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from aperture_dagster.library.alerts import Message
 from aperture_dagster.resources.notifications import Notifier
-from aperture_dagster.settings import load_settings
+from aperture_dagster.settings import Settings, load_settings
 from aperture_dagster.settings.alerts import secrets_in, shown_address
 from aperture_dagster_tests.inbox import Inbox, open_inbox
 
@@ -80,3 +80,17 @@ def test_a_message_that_is_too_long_for_a_service_is_cut_and_not_refused(
     assert list(notifier.send({address.digest: long for address in notifier.addresses}).values()) == [None]
     (message,) = inboxes[0].take()
     assert message["message"].startswith("Movies failed") and len(message["message"]) <= 100
+
+
+def test_what_a_service_raises_is_a_reason_without_the_secrets_of_the_address(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no route to json://127.0.0.1/s3cr3t-t0ken")
+
+    monkeypatch.setattr("apprise.NotifyBase.notify", fail)
+    notifier = Notifier(make_settings(alert_urls="json://127.0.0.1/s3cr3t-t0ken"))
+    (address,) = notifier.addresses
+    reason = notifier.send({address.digest: Message("Aperture", "It failed", False)})[address.digest]
+    assert reason is not None
+    assert reason.startswith("RuntimeError: no route to ") and "s3cr3t" not in reason
