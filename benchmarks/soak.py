@@ -235,6 +235,8 @@ def judge(disturbed: Month, twin: Month, seconds: float) -> int:
     found = {
         "the undisturbed home is well": twin.record.breaches
         + [f"a run failed: {one}" for one in twin.record.failed]
+        + [f"its process ended {count} times ({how})" for how, count in twin.record.kills.items() if count]
+        + [f"a daemon failed {twin.record.errors} times"] * bool(twin.record.errors)
         + [f"it reported: {one}" for one in twin.record.alerts],
         "nothing is left over in the disturbed home": disturbed.record.breaches,
         "the disturbed home reported what was wrong": [] if disturbed.record.alerts else ["nothing arrived"],

@@ -158,6 +158,12 @@ def breaches(house: House, backups: dict[str, Any], *, disturbed: bool) -> list[
                 "WHERE run_id IS NOT NULL AND NOT deleted"
             ).fetchall()
         ]
+        found += [
+            f"{used} requests to {service} on {day}, allowed {limit}"
+            for service, day, used, limit in product.execute(
+                'SELECT service, day, used, "limit" FROM quota WHERE used > "limit"'
+            )
+        ]
         owned = {
             f"{row[0]}/{row[1]}/{row[2]}"
             for row in product.execute(
@@ -179,6 +185,13 @@ def breaches(house: House, backups: dict[str, Any], *, disturbed: bool) -> list[
     )
     if not disturbed:
         found += [f"written to Trakt without effect: {one}" for one in pushed]
+        # With a clock that is a day ahead, the product believes in a new day.
+        refused = {"omdb": 401, "mdblist": 429}
+        found += [
+            f"{count} requests to {service} were refused, although nothing was wrong with it"
+            for service, status in refused.items()
+            if (count := state.counters.statuses.get(service, Counter())[status])
+        ]
     twice = Counter((one["key"], one["is_4k"]) for one in state.seerr_requests() if one["status"] != "declined")
     found += [f"requested {count} times on Seerr: {key}" for (key, _), count in twice.items() if count > 1]
     found += [f"{what} among the backups" for what in backups.get("left", ())]
