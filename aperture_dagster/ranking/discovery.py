@@ -227,7 +227,7 @@ class DiscoveryModel:
             shortlist=config.shortlist, diversity=config.diversity,
         )  # fmt: skip
         frame["because"] = self._because(titles, picked)
-        return frame.reindex(columns=list(DISCOVERY_COLUMNS))
+        return frame
 
     def _fatigue(self, user_id: Hashable, candidates: Rows) -> Doubles:
         """Return the score that candidates lose because they have been on the user's list for long."""

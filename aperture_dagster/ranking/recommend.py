@@ -109,7 +109,7 @@ class RankingModel:
         )  # fmt: skip
         frame["because"] = self._because(titles, picked)
         frame["cold"] = len(titles.rows) < config.cold_below
-        return frame.reindex(columns=list(COLUMNS))
+        return frame
 
     def _because(self, titles: UserTitles, picked: Rows) -> list[list[int]]:
         config, liked = self.config, titles.rows[titles.weights > 0]

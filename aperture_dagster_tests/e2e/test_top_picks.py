@@ -276,6 +276,16 @@ def test_a_list_that_mdblist_does_not_have_is_named(house: Any) -> None:
         assert "MDBList has no list nobody/nothing" in home.make()["movie_kept"]
 
 
+def test_window_minimum_of_viewers_and_length_are_those_of_the_settings(house: Any) -> None:
+    plays = [*watched(1, *USERS, days_ago=8), *watched(2, *USERS), *watched(3, "ada", "bob"), *watched(4, "cy")]
+    settings = {"top_picks_window_days": 5, "top_picks_minimum_viewers": 3, "top_picks_per_list": 2}
+    with house(world(plays=plays), **settings) as home:
+        metadata = home.make()
+        found = [(row["title"], row["relaxed"]) for row in home.rows()]
+        assert found == [("Film 2", False), ("Film 3", True)]
+        assert metadata["movie_window_days"] == 5
+
+
 def test_a_household_that_watched_nothing_keeps_its_last_list(house: Any) -> None:
     with house(world(plays=watched(3, *USERS)), top_picks_history_days=700) as home:
         home.make()

@@ -276,6 +276,10 @@ def test_averages_with_unknown_votes():
     mean = (4 * 8 + 6 * 6 + 9) / 11
     assert found == pytest.approx([(32 + 10 * mean) / 14, (36 + 10 * mean) / 16, (9 + 10 * mean) / 11, *[mean] * 3])
     assert bayesian_average([np.nan], [3]).tolist() == [6.5]
+    few = bayesian_average([8.0, 6.0], [1, 3])
+    assert few == pytest.approx([(8 + 65) / 11, (18 + 65) / 13]), "one vote is known"
+    without = bayesian_average([8.0, 6.0, 7.0, 5.0], [0, 0, 40, 60])
+    assert without[2] == pytest.approx((40 * 7 + 50 * 5.8) / 90), "titles without votes do not lower the median"
     assert bayesian_average([12.0], [90]).tolist() == [10.0]
 
 

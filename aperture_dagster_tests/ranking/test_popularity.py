@@ -183,6 +183,12 @@ def test_ties_are_broken_by_rating_and_title_not_by_the_order_of_plays():
         assert local_top_picks(shuffled, titles.sample(frac=1.0, random_state=seed), as_of=NOW).equals(found)
 
 
+def test_ties_go_to_the_better_of_many_votes():
+    titles = TITLES.assign(vote_average=[9.0, 8.5, *[5.0] * 6], vote_count=[2, 20_000, *[900] * 6])
+    plays = log(*((user, work, 1) for work in (1, 2) for user in "ab"))
+    assert local_top_picks(plays, titles, as_of=NOW)["work_id"].tolist() == [2, 1]
+
+
 def test_a_series_counts_plays_of_episodes_and_is_complete_by_distinct_ones():
     episodes = [("a", 7, 1, {"episode_id": e}) for e in range(8)] + [("b", 7, 1, {"episode_id": e}) for e in range(6)]
     twice = [(user, 8, 1, {"episode_id": 1}) for user in "ab" for _ in range(7)]

@@ -11,6 +11,7 @@ from aperture_dagster.ranking.config import TasteMix
 from aperture_dagster.ranking.features import signed_root
 from aperture_dagster.ranking.library import UserTitles, library_of
 from aperture_dagster.ranking.signals import (
+    empty_list,
     in_library,
     learn_people,
     mixed_similarity,
@@ -26,6 +27,7 @@ from .conftest import NOW, history
 INDEX = {work: work - 1 for work in range(1, 7)}
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_standardised_component_has_mean_zero_and_deviation_one_and_bounded_outliers():
     assert standardise(np.array([1.0, 3.0])).tolist() == [-1.0, 1.0]
     assert standardise(np.array([4.0, 4.0, 4.0])).tolist() == [0.0] * 3
@@ -100,6 +102,18 @@ def test_a_person_of_the_crowd_is_another_one_than_a_user_of_the_same_name():
     assert found.co_watch[0, 1] > 0 == found.co_watch[0, 2]
     assert not people(own, crowd=crowd.head(0)).co_watch.any()
     assert people(own, crowd=crowd, crowd_limit=0).co_watchers == 1
+
+
+def test_who_is_used_of_an_equally_active_crowd_does_not_depend_on_the_order_of_rows():
+    crowd = history(*({"user_id": f"c{n}", "work_id": work} for n in (2, 1, 3) for work in (1, n + 1)))
+    found = [people(history({"work_id": 1}), crowd=rows, crowd_limit=1).co_watch for rows in (crowd, crowd.iloc[::-1])]
+    assert (found[0] == found[1]).all() and found[0][0, 1] > 0 == found[0][0, 2]
+
+
+def test_an_empty_list_has_the_types_of_a_full_one():
+    names = ("rank", "work_id", "media_type", "score", "because", "user_ids", "cold")
+    types = ["int64", "int64", pd.Series(["x"]).dtype, "float64", "object", "object", "bool"]
+    assert empty_list(names).dtypes.tolist() == types
 
 
 def test_the_ridge_grows_with_the_root_of_the_number_of_people_between_two_bounds():
