@@ -13,6 +13,8 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 # Tests that make nightly runs with other parameters.
 REPEATED := storage/test_household_year.py e2e/test_publishing_crashes.py e2e/test_published_lists.py
 export DAGSTER_HOME := $(CURDIR)
+# Otherwise each process of a test, and each command, would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo up test test-wheel nightly lint bench bench-full install-size chaos screenshots clean
 

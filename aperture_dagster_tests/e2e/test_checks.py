@@ -226,7 +226,9 @@ def test_has_every_title_stops_the_run_and_the_schedules_of_what_follows_until_t
 def test_cover_the_library_stops_the_run_and_the_schedules_of_what_follows_until_there_are_vectors(household, instance):
     with household(small_world(users=1)) as (_, first):
         home = Household(first.settings, instance)
-        home.cycle(skip=("generate_embeddings", "generate_recommendations"))
+        for job in ("sync_users", "sync_movies", "sync_series", "enrich_metadata"):
+            home.must(job)
+        home.must("sync_watch_history", users=home.everyone())
         assert run_check(home, "embeddings", "cover_the_library").description == "no model is complete yet"
         home.must("generate_embeddings")
         home.rows("DELETE FROM embeddings WHERE work_id % 10 = 0 RETURNING 1")
@@ -254,9 +256,8 @@ def test_cover_the_library_tolerates_a_twentieth_without_vectors(full_library):
 # Lists
 
 
-def test_hold_nothing_watched_fails_for_what_had_been_watched_when_the_list_was_made(household):
-    with household(small_world(users=2)) as (simulator, home):
-        home.cycle()
+def test_hold_nothing_watched_fails_for_what_had_been_watched_when_the_list_was_made(settled):
+    with settled() as (simulator, home, _):
         assert run_check(home, "recommendations", "hold_nothing_watched").passed
         user, title = home.everyone()[0], home.titles_for(home.everyone()[0])[0]
         key = next(one.key for one in simulator.state.titles.values() if one.title == title)
@@ -274,9 +275,11 @@ def test_hold_nothing_watched_fails_for_what_had_been_watched_when_the_list_was_
 
 
 def test_exist_for_every_user_names_those_who_take_part_and_have_no_list(household):
-    with household(small_world(users=3)) as (_, home):
-        home.cycle(skip=("generate_recommendations",))
+    with household(small_world(movies=20, users=3)) as (_, home):
+        for job in ("sync_users", "sync_movies", "sync_series", "enrich_metadata", "generate_embeddings"):
+            home.must(job)
         first, *others = home.everyone()
+        home.must("sync_watch_history", users=home.everyone())
         home.must("generate_recommendations", partition=first)
         without = run_check(home, "recommendations", "exist_for_every_user")
         assert (without.passed, without.severity) == (False, WARN)
