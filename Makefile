@@ -20,6 +20,8 @@ BENCHMARKS := $(filter-out verdict $(LONG) $(OF_THE_NIGHT),$(basename $(notdir $
 run-benchmarks = missed=; for one in $(1); do echo "== benchmarks/$$one.py"; $(BIN)/python benchmarks/$$one.py || \
   test $$? = 3 || missed="$$missed $$one"; done; test -z "$$missed" || { echo "MISSED:$$missed"; exit 1; }
 export DAGSTER_HOME := $(CURDIR)
+# Otherwise each process of a test, and each command, would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo up test test-wheel nightly mutants lint bench bench-full install-size chaos soak screenshots clean
 

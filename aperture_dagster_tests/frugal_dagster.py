@@ -6,7 +6,8 @@ Nothing here is used by the processes that tests start.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +20,7 @@ def frugal_dagster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         _read_revisions_once(patch)
         _describe_resources_once(patch)
+        _stay_connected(patch)
         yield
 
 
@@ -62,3 +64,40 @@ def _describe_resources_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(resource, "infer_schema_from_config_class", inferred)
     patch.setattr(resource, "_curry_config_schema", lambda field, data: functools.partial(curry, field, data))
     patch.setattr(resource.ConfigurableResourceFactory, "_config_schema", property(config_schema))
+
+
+def _stay_connected(patch: pytest.MonkeyPatch) -> None:
+    """Let ephemeral instances use the connection that they hold, instead of a new one for every statement.
+
+    Other threads, and statements inside of others, get a connection of their own as before.
+    """
+    from dagster._core.storage.event_log.in_memory import InMemoryEventLogStorage
+    from dagster._core.storage.runs.in_memory import InMemoryRunStorage
+
+    for storage, name in ((InMemoryEventLogStorage, "_connect"), (InMemoryRunStorage, "connect")):
+        patch.setattr(storage, "__init__", _noting_the_thread(storage.__init__))
+        patch.setattr(storage, name, _by_the_held_connection(getattr(storage, name)))
+
+
+def _noting_the_thread(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        self._home_thread = threading.get_ident()
+        original(self, *args, **kwargs)
+        self._held_conn.connection.driver_connection.execute("PRAGMA foreign_keys=ON")
+
+    return init
+
+
+def _by_the_held_connection(original: Callable[..., Any]) -> Callable[..., Any]:
+    @contextmanager
+    def connect(self: Any) -> Iterator[Any]:
+        held = self._held_conn
+        if threading.get_ident() != self._home_thread or held.in_transaction():
+            with original(self) as connection:
+                yield connection
+        else:
+            with held.begin():
+                yield held
+
+    return connect

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from aperture_dagster_tests.conftest import PROJECT
+
 TESTS = Path(__file__).parent
 FILES = sorted(TESTS.rglob("*.py"))
 
@@ -41,7 +43,8 @@ def always_run(path: Path) -> set[str]:
         node.name
         for node in tree.body
         if isinstance(node, ast.FunctionDef)
-        and not any(list(nightly_marks(one)) or ast.unparse(one) == "long" for one in node.decorator_list)
+        # A mark inside of a ``parametrize`` leaves other parameters.
+        and not any(ast.unparse(one).startswith(("pytest.mark.nightly", "long")) for one in node.decorator_list)
     }
 
 
@@ -63,3 +66,16 @@ def test_a_nightly_test_says_why_and_names_a_test_of_the_same_outcome_that_alway
     else:
         # Other parameters of the test itself.
         assert named.startswith("the same test"), named
+
+
+def test_every_test_that_needs_root_or_namespaces_is_listed_in_the_documentation():
+    listed = (PROJECT / "docs" / "testing.md").read_text(encoding="utf-8")
+    needy = {
+        node.name
+        for path in FILES
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+        and {"needs_root", "needs_namespaces"} & {ast.unparse(one) for one in node.decorator_list}
+    }
+    assert needy
+    assert {name for name in needy if f"`{name}`" not in listed} == set()

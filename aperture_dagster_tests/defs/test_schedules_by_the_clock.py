@@ -127,13 +127,16 @@ def scheduler(
     _loaded.clear()
 
 
+long = pytest.mark.nightly(reason="A second zone, hour by hour.", instead="the same test with the zone of Berlin")
+
+
 @pytest.mark.parametrize(
     ("zone", "sunday"),
     [
         ("Europe/Berlin", date(2026, 3, 29)),
         ("Europe/Berlin", date(2026, 10, 25)),
-        pytest.param("America/New_York", date(2026, 3, 8), marks=pytest.mark.nightly),
-        pytest.param("America/New_York", date(2026, 11, 1), marks=pytest.mark.nightly),
+        pytest.param("America/New_York", date(2026, 3, 8), marks=long),
+        pytest.param("America/New_York", date(2026, 11, 1), marks=long),
     ],
 )
 def test_what_runs_once_a_day_runs_once_on_the_days_when_the_clock_changes(scheduler, zone: str, sunday: date):

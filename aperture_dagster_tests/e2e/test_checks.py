@@ -128,7 +128,9 @@ def test_has_every_title_stops_the_run_and_the_schedules_of_what_follows_until_t
 def test_cover_the_library_stops_the_run_and_the_schedules_of_what_follows_until_there_are_vectors(household, instance):
     with household(small_world(users=1)) as (_, first):
         home = Household(first.settings, instance)
-        home.cycle(skip=("generate_embeddings", "generate_recommendations"))
+        for job in ("sync_users", "sync_movies", "sync_series", "enrich_metadata"):
+            home.must(job)
+        home.must("sync_watch_history", users=home.everyone())
         assert run_check(home, "embeddings", "cover_the_library").description == "no model is complete yet"
         home.must("generate_embeddings")
         home.rows("DELETE FROM embeddings WHERE work_id % 10 = 0 RETURNING 1")
@@ -149,7 +151,10 @@ def test_cover_the_library_stops_the_run_and_the_schedules_of_what_follows_until
 # Lists
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly(
+    reason="Several nights of a whole household.",
+    instead="defs/test_checks_of_lists.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_is_fresh_for_every_user_names_those_whom_the_last_night_left_out(household):
     clock = SetClock(datetime.now(UTC))
     with household(small_world(movies=20, users=3, plays=60), {"clock": clock}) as (simulator, home):

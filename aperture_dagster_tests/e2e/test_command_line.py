@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from aperture_dagster.cli.main import main
 from aperture_dagster_tests.chaos import (
     DemoHome,
     Step,
@@ -54,6 +56,16 @@ def run(program: str, *arguments: str, home: Path, **more: str) -> subprocess.Co
         text=True,
         timeout=300,
     )
+
+
+def run_here(
+    monkeypatch: pytest.MonkeyPatch, *arguments: str, home: Path, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that is refused before it starts anything, in this process."""
+    for name, value in environment(home, **more).items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(main, list(arguments))
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 @dataclass(frozen=True)
@@ -150,12 +162,12 @@ def test_an_unknown_world_fails_with_one_sentence(home: Path):
     assert "nowhere" in said
 
 
-def test_a_port_in_use_fails_with_one_sentence(home: Path):
+def test_a_port_in_use_fails_with_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        said = one_sentence(run("aperture", "up", "--demo", "--home", str(home), "--port", port, home=home))
+        said = one_sentence(run_here(monkeypatch, "up", "--demo", "--home", str(home), "--port", port, home=home))
     assert port in said
 
 
@@ -165,10 +177,13 @@ def test_a_home_that_is_not_writable_fails_with_one_sentence(home: Path):
     assert str(home) in said
 
 
-@pytest.mark.parametrize("command", [["demo"], ["up", "--port", "0"]])
-def test_a_misspelt_setting_fails_with_one_sentence_that_suggests_a_name(home: Path, command: list[str]):
-    said = one_sentence(run("aperture", *command, home=home, APERTURE_TIMEZOEN="UTC", APERTURE_HOME=str(home)))
-    assert "APERTURE_TIMEZONE" in said
+def test_a_misspelt_setting_fails_with_one_sentence_that_suggests_a_name(home: Path, monkeypatch: pytest.MonkeyPatch):
+    wrong = {"APERTURE_TIMEZOEN": "UTC", "APERTURE_HOME": str(home)}
+    for refused in (
+        run("aperture", "demo", home=home, **wrong),
+        run_here(monkeypatch, "up", "--port", "0", home=home, **wrong),
+    ):
+        assert "APERTURE_TIMEZONE" in one_sentence(refused)
 
 
 @pytest.fixture

@@ -30,18 +30,30 @@ def interrupted(library: Library) -> None:
     assert before + 4 <= library.state.requests("omdb") < before + DAILY, "the run was interrupted half-way"
 
 
+def ask_twice_at_once(library: Library) -> None:
+    library.ask_twice_at_once("omdb")
+
+
 def two_processes(library: Library) -> None:
     both = [library.start("omdb") for _ in range(2)]
     assert [result_of(process)["success"] for process in both] == [True, True]
 
 
-def test_five_days_of_a_free_key_request_every_title_once(library):
-    """With an interrupted run, two concurrent runs in one process, and two in separate processes."""
-    happens: dict[int, Any] = {
-        1: interrupted,
-        2: lambda here: here.ask_twice_at_once("omdb"),
-        3: two_processes,
-    }
+@pytest.mark.parametrize(
+    "happens",
+    [
+        pytest.param({2: ask_twice_at_once}, id="two threads"),
+        pytest.param(
+            {1: interrupted, 2: ask_twice_at_once, 3: two_processes},
+            id="other processes",
+            marks=pytest.mark.nightly(
+                reason="Three processes, each of which loads the whole product.", instead="the same test in one process"
+            ),
+        ),
+    ],
+)
+def test_five_days_of_a_free_key_request_every_title_once(library, happens: dict[int, Any]):
+    """With two concurrent runs in one process, and at night with an interrupted run and two processes."""
     with library(titles(1, 60), omdb_daily_limit=DAILY, stand_ins={"omdb_daily_limit": DAILY}) as here:
         for day in range(5):
             if day:

@@ -37,6 +37,10 @@ WATCHED = (
 )
 PER_USER = ("sync_watch_history", "generate_recommendations")
 
+AT_NIGHT = pytest.mark.nightly(
+    reason="Several whole cycles on each server.", instead="the same test on the other server"
+)
+
 
 def world_of(users: int) -> World:
     return generate_world(movies=30, series=4, episodes=30, users=users, plays=120, seed=5, now=datetime.now(UTC))
@@ -50,7 +54,7 @@ def theirs(home: Household, user_id: str) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@pytest.mark.parametrize("server", [pytest.param("jellyfin", marks=AT_NIGHT), "emby"])
 def test_new_server_ids_of_every_item_change_nothing_for_any_user(household: Any, server: str):
     world = world_of(users=3)
     with household(world, server=server) as (simulator, home):
@@ -87,7 +91,7 @@ def test_new_server_ids_of_every_item_change_nothing_for_any_user(household: Any
         assert home.rows(ITEMS) == items
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@pytest.mark.parametrize("server", ["jellyfin", pytest.param("emby", marks=AT_NIGHT)])
 def test_items_that_a_user_may_no_longer_see_keep_their_marks_and_plays(household: Any, server: str):
     with household(world_of(users=2), server=server) as (simulator, home):
         home.cycle(skip=("refresh_top_picks",))
@@ -153,6 +157,10 @@ class People:
         return data.run_requests or ()
 
 
+@pytest.mark.nightly(
+    reason="Eight rounds of every job about users, after a whole cycle.",
+    instead="e2e/test_life_of_a_user.py::test_a_user_is_one_person_from_the_first_day_to_the_last",
+)
 def test_a_user_who_is_renamed_disabled_or_removed_and_returns_keeps_their_data(household: Any):
     with household(world_of(users=3)) as (simulator, home):
         home.cycle()

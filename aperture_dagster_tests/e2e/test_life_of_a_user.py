@@ -110,7 +110,18 @@ def life(household: Any, tmp_path: Path, server: str, **settings: Any) -> Iterat
         yield one
 
 
-@pytest.mark.parametrize("server", ["jellyfin", "emby"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param(
+            "jellyfin",
+            marks=pytest.mark.nightly(
+                reason="Fifteen rounds of syncing and publishing on each server.", instead="the same test on Emby"
+            ),
+        ),
+        "emby",
+    ],
+)
 def test_a_user_is_one_person_from_the_first_day_to_the_last(household: Any, tmp_path: Path, server: str):
     with life(household, tmp_path, server) as home:
         state, before = home.state, home.row("Ben")

@@ -360,6 +360,11 @@ def run(*command: str, home: Path, largest_file: int | None = None, **variables:
 
 
 MATERIALIZE = ("dagster", "asset", "materialize", "-m", "aperture_dagster.definitions", "--select", "users")
+UP = ("aperture", "up", "--demo", "--port", "0")
+ATTEMPTS = "APERTURE_HTTP_ATTEMPTS"
+ANOTHER_PROCESS = pytest.mark.nightly(
+    reason="One more process that loads the whole product.", instead="the same test with another command"
+)
 NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
 
 
@@ -367,7 +372,7 @@ NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
     ("command", "variables", "words"),
     [
         (MATERIALIZE, {"APERTURE_DATABASE_URL": NOWHERE}, ("refused", "Check APERTURE_DATABASE_URL")),
-        (MATERIALIZE, {"APERTURE_HTTP_ATTEMPTS": "many"}, ("APERTURE_HTTP_ATTEMPTS", "integer")),
+        pytest.param(MATERIALIZE, {ATTEMPTS: "many"}, (ATTEMPTS, "integer"), marks=ANOTHER_PROCESS),
         (
             ("aperture", "up", "--port", "0"),
             {"APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:1", "APERTURE_DATABASE_URL": NOWHERE},
@@ -384,7 +389,7 @@ def test_a_command_that_cannot_start_prints_one_sentence_and_leaves_nothing_behi
     assert all(word in said for word in words), said
 
 
-@pytest.mark.parametrize("command", [MATERIALIZE, ("aperture", "up", "--demo", "--port", "0")], ids=["dagster", "up"])
+@pytest.mark.parametrize("command", [pytest.param(MATERIALIZE, marks=ANOTHER_PROCESS), UP], ids=["dagster", "up"])
 def test_a_home_that_is_not_writable_gives_one_sentence_in_every_command(home: Path, command: tuple[str, ...]):
     home.write_text("a file is no folder", encoding="utf-8")
     said = run(*command, home=home, APERTURE_HOME=str(home / "below"))
@@ -462,6 +467,10 @@ def test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing(
     }
 
 
+@pytest.mark.nightly(
+    reason="One more process that loads the whole product.",
+    instead="e2e/test_operator_mistakes.py::test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing",
+)
 def test_a_full_disk_while_dagster_writes_events_gives_one_sentence(well: dict[str, str], home: Path):
     database = make_url(well["APERTURE_DATABASE_URL"])
     aside = database.set(database=f"{database.database}_dagster").render_as_string(hide_password=False)
@@ -480,13 +489,11 @@ def make_tables(variables: dict[str, str], home: Path) -> None:
         dg.DagsterInstance.get().dispose()
 
 
-def test_a_port_in_use_gives_one_sentence_from_the_stand_ins_too(home: Path):
+def test_a_port_in_use_gives_one_sentence_from_the_stand_ins_too():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [BIN / "aperture", "simulate", "--port", port], capture_output=True, text=True, timeout=300, cwd=PROJECT
-        )
-    assert done.returncode != 0 and port in done.stderr
-    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+        result = CliRunner().invoke(main, ["simulate", "--port", port])
+    assert result.exit_code == 1 and port in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr

@@ -77,6 +77,10 @@ def test_the_right_titles_are_shown_in_order_to_the_right_users(household: Any, 
         assert not any(one.get(name) for one in recorded.values() for name in ("added", "changed", "removed"))
 
 
+@pytest.mark.nightly(
+    reason="Two whole cycles of a household that publishes.",
+    instead="e2e/test_demo_and_up.py::test_a_demo_publishes_every_list_and_sums_up_what_it_made",
+)
 def test_a_whole_cycle_publishes_for_each_user_and_a_second_one_changes_nothing(household: Any, tmp_path: Path):
     with publishing(household, small_world(movies=40, users=3, plays=120), tmp_path) as place:
         place.home.cycle()

@@ -123,6 +123,35 @@ def subject(users: list[str], about: str) -> dict[str, Any]:
     }[about]
 
 
+def test_two_concurrent_syncs_of_a_household_give_the_result_of_one_and_show_no_partial_data(settled: Any):
+    with settled(media_server_page_size=9) as (simulator, home, world):
+        state = simulator.state
+        # Slow answers, so that the runs overlap.
+        state.add_fault(FaultRule("jellyfin", path_contains="Items", kind="slow", delay_seconds=0.01))
+        before = {name: len(rows) for name, rows in home.snapshot().items()}
+        film = next(title for title in world.titles if title.media_type == "movie")
+        state.reassign_item_ids(film.key)
+        state.add_title(_as_new(film))
+        unseen = next(title for title in world.titles if title.title == home.titles_for("ada0")[0])
+        state.play(Play("ada0", unseen.key, datetime.now(UTC) - timedelta(hours=1)))
+        reader = Reader(home, titles=len(world.titles), more_titles=len(world.titles) + 1)
+        with reader.watching():
+            for job, about in (("sync_movies", "all"), ("sync_watch_history", "users")):
+                both(home, job, about)
+        assert reader.rounds > 1 and reader.seen == set()
+        once = home.snapshot()
+        grown = {"titles": 1, "works": 1, "plays": 1, "watch_state": 1, "episodes": 0}
+        assert {name: len(once[name]) - before[name] for name in grown} == grown
+        for job, about in (("sync_movies", "all"), ("sync_watch_history", "users")):
+            home.must(job, **subject(home.everyone(), about))
+        assert home.snapshot() == once
+
+
+@pytest.mark.nightly(
+    reason="Every job six times, in two threads: a minute of processor time.",
+    instead="e2e/test_side_by_side.py::"
+    "test_two_concurrent_syncs_of_a_household_give_the_result_of_one_and_show_no_partial_data",
+)
 def test_two_concurrent_runs_of_every_job_give_the_result_of_one_and_show_no_partial_data(household: Any):
     world = a_world()
     with household(world, media_server_page_size=9) as (simulator, home):
@@ -174,6 +203,10 @@ def _as_new(film: Any) -> Any:
     return replace(film, key="movie:new", title="The Newcomer", tmdb_id=999_000_001, imdb_id="tt999000001", copies=1)
 
 
+@pytest.mark.nightly(
+    reason="Three processes that load the whole product.",
+    instead="storage/test_migrations.py::test_two_processes_migrate_at_once",
+)
 def test_two_processes_can_set_up_a_new_home_at_the_same_time(tmp_path: Path):
     world = a_world()
     home = tmp_path / "home"

@@ -83,9 +83,8 @@ def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_the
         assert "note" not in metadata_of(results.values(), "recommendations", "Alma")
 
 
-def test_a_second_cycle_writes_requests_and_embeds_nothing(household):
-    with household(load_demo_world(now=datetime.now(UTC), users=5)) as (simulator, home):
-        home.cycle()
+def test_a_second_cycle_writes_requests_and_embeds_nothing(settled):
+    with settled() as (simulator, home, _):
         before = home.snapshot()
         dates = home.rows("SELECT user_id, media_type, rank, generated_at FROM recommendations ORDER BY 1, 2, 3")
         simulator.state.reset_counters()
@@ -189,7 +188,9 @@ def test_a_removed_user_keeps_the_history_and_returns_as_the_same_record(settled
 def test_top_picks_of_a_past_day_can_be_computed_again_with_the_same_result(household):
     world = load_demo_world(now=datetime.now(UTC), users=6)
     with household(world, top_picks_history_days=200) as (simulator, home):
-        home.cycle()
+        for job in ("sync_users", "sync_movies", "sync_series"):
+            home.must(job)
+        home.must("sync_watch_history", users=home.everyone())
         days = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (1, 20, 200)]
         for day in days:
             home.must("refresh_top_picks", partition=day)
