@@ -38,10 +38,10 @@ class PublishOptions:
 
     root: Path
     root_on_server: str
-    strict_access: bool = False
-    hide_own_from_latest: bool = False
-    wait_seconds: float = 900
-    poll_seconds: float = 1
+    strict_access: bool
+    hide_own_from_latest: bool
+    wait_seconds: float
+    poll_seconds: float
 
 
 @dataclass(slots=True)

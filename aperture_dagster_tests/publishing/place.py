@@ -120,7 +120,9 @@ class Place:
     def __init__(self, running: RunningSimulator, writer: MediaServerWriter, root: Path) -> None:
         self.running, self.state, self.writer, self.root = running, running.state, writer, root
         self.manifest, self.posters = Memory(), Posters()
-        self.options = PublishOptions(root, ROOT, wait_seconds=20, poll_seconds=0.002)
+        self.options = PublishOptions(
+            root, ROOT, strict_access=False, hide_own_from_latest=False, wait_seconds=20, poll_seconds=0.002
+        )
         self.form = EntryForm("symlink", with_ids=False)
         self.viewers: dict[str, frozenset[str]] = {}
         """Of libraries that are not published in a run, by list key."""

@@ -98,6 +98,7 @@ def test_an_entry_whose_record_differs_is_recorded_again_without_writing(changes
     [
         (119, "placed", {"movie.nfo": "2"}, [*FILES], True),
         (0, "placed", {"movie.nfo": "2"}, [*FILES], True),
+        (10, "placed", {"movie.nfo": "2", "poster.jpg": "2"}, [*FILES], True),
         (120, "placed", {"movie.nfo": "2"}, [*FILES], False),
         # The clock was wrong.
         (-1, "placed", {"movie.nfo": "2"}, [*FILES], False),

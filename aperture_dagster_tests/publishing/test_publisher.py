@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aperture_dagster.publishing.outcome import NotShown, PublishingError, ScanTooLong
+from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, ScanTooLong
 from aperture_dagster.publishing.selection import MediaFile, Source
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.publishing.place import Place, a_place
@@ -39,6 +39,8 @@ def test_each_user_sees_the_own_list_in_rank_order_and_a_second_run_changes_noth
             ("ada's picks", 3, 3, 3, True), ("bo's picks", 2, 2, 2, True), ("everybody's picks", 1, 1, 1, True),
             ("bo's shows", 1, 1, 1, True),
         ]  # fmt: skip
+        # A row for each entry, and one for each copy that the server shows.
+        assert outcomes[0].rows_written == 6
         assert place.shown("ada's picks") == ["Part Two", "Alone", "Part One"]
         assert place.shown("bo's picks") == ["Two Files", "Alone"]
         assert place.shown("bo's shows", "Series") == ["Show"]
@@ -198,6 +200,8 @@ def test_a_user_with_blocked_libraries_is_reported(place: Place):
 @pytest.mark.parametrize("server", SERVERS)
 def test_retired_libraries_leave_the_server_the_disk_and_users_settings(tmp_path: Path, server: str):
     with a_place(tmp_path, server) as place:
+        # One has a list of libraries, the others may see all.
+        place.state.allow_libraries("bo", ["Movies"])
         users, libraries = place.writer.user_objects(), place.libraries()
         place.publish(place.wanted("ada", "Alone", "Merged"), place.wanted("bo", "Merged"))
         place.publish(place.wanted("bo", "Merged"), retired=[place.key("ada"), "recommendations/unknown/movie"])
@@ -245,6 +249,22 @@ def test_a_renamed_library_keeps_its_items(tmp_path: Path, server: str):
         assert place.views("ada") == ["For Ada now"] and place.views("bo") == []
         listed = {one.item_id for one in place.writer.libraries()}
         assert settings and {one for _, one, _ in place.manifest.settings_set()} <= listed
+
+
+@pytest.mark.parametrize(
+    ("list_key", "user_id", "owner"),
+    [
+        ("recommendations/ada/movie", "ada", "ada"),
+        # A collection is nobody's on the server.
+        ("recommendations/ada/movie", None, "ada"),
+        ("shows_you_watch/ada", None, "ada"),
+        ("top_picks/movie", None, None),
+        ("top_picks/series", None, None),
+        ("top_picks/movie", "ada", "ada"),
+    ],
+)
+def test_the_owner_of_a_list_is_in_its_key(list_key: str, user_id: str | None, owner: str | None):
+    assert Outcome(list_key, "Picks", user_id).owner == owner
 
 
 # What goes wrong
@@ -299,7 +319,9 @@ def test_a_library_that_lost_a_title_on_the_server_is_scanned_again(place: Place
 
 def test_a_scan_without_end_is_an_error_of_its_libraries(tmp_path: Path):
     with a_place(tmp_path, scan_seconds=30) as place:
-        (outcome,) = place.publish(place.wanted("ada", "Alone"), errors=True, wait_seconds=0.05)
+        wanted, before = place.wanted("ada", "Alone"), place.writer.requests
+        (outcome,) = place.publish(wanted, errors=True, wait_seconds=0.2, poll_seconds=0.05)
+        assert place.writer.requests - before < 60, "it asks at intervals"
         assert isinstance(outcome.error, ScanTooLong) and "APERTURE_PUBLISH_WAIT_SECONDS" in str(outcome.error)
         assert place.views("ada") == []
 
