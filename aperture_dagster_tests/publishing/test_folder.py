@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import replace
@@ -274,6 +275,20 @@ def test_a_full_disk_is_reported_and_leaves_what_was_visible(shelf: Shelf):
     with pytest.raises(FolderError, match="the disk is full"):
         shelf.folder.place(plan.change[0], too_large)
     assert shelf.files() == before
+
+
+def test_the_video_of_an_entry_changes_last(shelf: Shelf):
+    shelf.publish(entry())
+
+    def full(picture: Picture) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    changed = entry(text="Aliens", target="/media/aliens.mkv", poster=2)
+    (plan,) = shelf.plan(changed, now=NOW + timedelta(minutes=5)).change
+    with pytest.raises(FolderError, match="disk is full"):
+        shelf.folder.place(plan, full)
+    folder = shelf.folder.path / "Alien (1979) [ap-bcdf]"
+    assert str((folder / f"{folder.name}.mkv").readlink()) == "/media/alien.mkv"
 
 
 def test_nothing_is_written_outside_of_the_folder_through_a_planted_link(shelf: Shelf, tmp_path: Path):
