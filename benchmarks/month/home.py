@@ -174,14 +174,15 @@ class Home:
     def backups(self) -> dict[str, Any]:
         """List the backups, and verify the newest one."""
         from aperture_dagster.storage.backup.manifest import read_backups
-        from aperture_dagster.storage.backup.places import backup_folder
+        from aperture_dagster.storage.backup.places import MARKER, backup_folder
         from aperture_dagster.storage.backup.verify import verify_backup
 
         folder = backup_folder(self.settings)
         found = read_backups(folder)
         if found.kept:
             verify_backup(self.settings, found.kept[-1].path)
-        hidden = [path.name for path in folder.iterdir() if path.name.startswith(".")] if folder.exists() else []
+        names = [path.name for path in folder.iterdir()] if folder.exists() else []
+        hidden = [name for name in names if name.startswith(".") and name != MARKER]
         return {
             "days": [one.day.isoformat() for one in found.kept if one.is_proven],
             "left": [*found.foreign, *hidden],
