@@ -127,7 +127,9 @@ def scheduler(
     _loaded.clear()
 
 
-long = pytest.mark.nightly(reason="A second zone, hour by hour, takes long.", instead="the same test with the zone of Berlin")
+long = pytest.mark.nightly(
+    reason="A second zone, hour by hour, takes long.", instead="the same test with the zone of Berlin"
+)
 
 
 @pytest.mark.parametrize(

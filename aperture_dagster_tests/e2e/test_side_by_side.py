@@ -205,7 +205,7 @@ def _as_new(film: Any) -> Any:
 
 @pytest.mark.nightly(
     reason="Three processes that load the whole product.",
-    instead="storage/test_migrations.py::test_two_processes_migrate_at_once",
+    instead="races/test_processes.py::test_of_two_containers_that_start_a_new_version_one_backs_up_and_migrates",
 )
 def test_two_processes_can_set_up_a_new_home_at_the_same_time(tmp_path: Path):
     world = a_world()

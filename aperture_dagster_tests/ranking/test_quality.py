@@ -116,7 +116,10 @@ def test_the_verdict_fails_for_a_figure_below_its_floor_and_for_popular_lists(
     assert "MISSED" in capsys.readouterr().out
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly(
+    reason="The whole data takes two minutes.",
+    instead="ranking/test_quality.py::test_lists_from_plays_beat_popularity_without_being_as_popular",
+)
 @pytest.mark.skipif(not (SHARED_DATA / "ratings.csv.gz").exists(), reason=f"the whole data is not at {SHARED_DATA}")
 def test_the_documented_figures_of_the_whole_data_are_kept(benchmark, capsys):
     """Of ``docs/ranking.md``, by the benchmark itself, with its verdict on every floor."""

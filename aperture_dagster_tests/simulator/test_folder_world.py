@@ -245,7 +245,10 @@ def test_a_part_of_real_histories_loads_with_recommendations(now: datetime) -> N
     assert sum(bool(title.recommended_tmdb_ids) for title in world.titles) > 900
 
 
-@pytest.mark.nightly
+@pytest.mark.nightly(
+    reason="The whole data is not in the repository.",
+    instead="simulator/test_folder_world.py::test_real_histories_load_completely",
+)
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason=f"the whole data is not at {SHARED_DATA}")
 def test_the_whole_data_loads_completely(now: datetime) -> None:
     world = load_folder_world(SHARED_DATA, now=now)
