@@ -41,8 +41,6 @@ class TfIdf:
 
     def affinity(self, weights: Doubles) -> Doubles:
         """Return Σ_h w_h · cosine(title, h) for signed weights that are 0 outside of the history; both shape (n,)."""
-        if not len(self.rows):
-            return np.zeros(self.n)
         profile = np.bincount(self.columns, weights=self.values * weights[self.rows], minlength=self.names)
         shared = self.values * profile[self.columns]
         return np.bincount(self.rows, weights=shared, minlength=self.n).astype(np.float64)
@@ -69,7 +67,7 @@ class Features:
             return np.zeros(len(weights))
         years = np.where(known, self.years, 0.0).astype(np.int64)
         low, high = int(years[known].min()), int(years[known].max())
-        mass = np.bincount(years[known] - low, weights=liked[known], minlength=high - low + 1)
+        mass = np.bincount(years[known] - low, weights=liked[known])
         distance = np.arange(high - low + 1)
         window = np.exp(-0.5 * ((distance[:, None] - distance[None, :]) / ERA_YEARS) ** 2)
         near = np.zeros(len(weights))
@@ -126,7 +124,7 @@ def tf_idf(lists: Sequence[Sequence[str]]) -> TfIdf:
     pairs = [(row, column_of[name]) for row, entry in enumerate(unique) for name in entry if name in column_of]
     rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     values = idf[columns]
-    lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=n))
+    lengths = np.sqrt(np.bincount(rows, weights=values**2))
     return TfIdf(n, len(column_of), rows, columns, values / np.maximum(lengths[rows], 1e-9))
 
 

@@ -155,6 +155,8 @@ def test_years_are_compared_within_a_window_of_four():
     near = features.era(np.array([4.0, 0.0, -3.0, 5.0, 5.0, 5.0]))
     known = [2.0, 2 * np.exp(-0.25), 2 * np.exp(-0.25 * 9)]
     assert near == pytest.approx([*known, *[np.mean(known)] * 3])
+    later = features.era(np.array([0.0, 9.0, 0.0, 0.0, 0.0, 0.0]))[:3]
+    assert later == pytest.approx([3 * np.exp(-0.25), 3.0, 3 * np.exp(-1.0)])
     edges = content_features(pd.DataFrame({"year": [1850, 2200]}))
     assert edges.years.tolist() == [1850, 2200]
 
