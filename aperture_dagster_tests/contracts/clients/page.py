@@ -26,7 +26,7 @@ stand-ins, too. A stand-in refuses what it does not model with 501 and says what
 and answers for Jellyfin and TMDb are also compared with the published specifications.
 
 A call works if the client gets an answer and can read it. The tests fail if any line of this page is no longer true;
-`python -m aperture_dagster_tests.contracts.clients.page` writes it anew from what happens.
+`python -m aperture_dagster_tests.contracts.clients.page` writes it again from what happens.
 """
 _NOT_TRIED = """\
 ## Not tried
@@ -35,8 +35,7 @@ _NOT_TRIED = """\
   Dagster's UI, is tested with 17. Both cannot be installed in one environment.
 - MDBList: there is no client for it on the package index. Its stand-in follows the published documentation.
 - `trakt.py` (MIT): last released in 2021; `pytrakt` is maintained.
-- `overseerr` and `seerr` are generated from Seerr's specification, which states neither a licence nor which fields are
-  null; `python-overseerr` is used in Home Assistant.
+- `overseerr` and `seerr`: clients for the same service as `python-overseerr`; `overseerr` names no licence in its package.
 """
 
 
