@@ -11,6 +11,7 @@ from aperture_dagster.library.parental import certified_age, within_limit
 from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.world import Play, WorldTitle, WorldUser
+from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import NO_BACKUP, Household, failed_checks, metadata_of, rows_written
 
 pytestmark = pytest.mark.e2e
@@ -83,8 +84,9 @@ def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_the
         assert "note" not in metadata_of(results.values(), "recommendations", "Alma")
 
 
-def test_a_second_cycle_writes_requests_and_embeds_nothing(settled):
-    with settled() as (simulator, home, _):
+def test_a_second_cycle_writes_requests_and_embeds_nothing(household):
+    with household(small_world()) as (simulator, home):
+        home.cycle()
         before = home.snapshot()
         dates = home.rows("SELECT user_id, media_type, rank, generated_at FROM recommendations ORDER BY 1, 2, 3")
         simulator.state.reset_counters()
