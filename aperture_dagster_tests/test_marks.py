@@ -68,6 +68,11 @@ def test_a_nightly_test_says_why_and_names_a_test_of_the_same_outcome_that_alway
         assert named.startswith("the same test"), named
 
 
+def test_nightly_tests_are_left_out_unless_asked_for(pytestconfig: pytest.Config):
+    # ``make test`` gives no ``-m``.
+    assert "-m not nightly" in " ".join(pytestconfig.getini("addopts"))
+
+
 def test_every_test_that_needs_root_or_namespaces_is_listed_in_the_documentation():
     listed = (PROJECT / "docs" / "testing.md").read_text(encoding="utf-8")
     needy = {
