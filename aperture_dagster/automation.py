@@ -21,6 +21,7 @@ def on_upstream_change(
     *,
     optional: AssetSelection | None = None,
     ignoring: AssetSelection | None = None,
+    required: AssetSelection | None = None,
     additional: AssetSelection | None = None,
     after: Sequence[AssetKey] = (),
     at_most: str | None = None,
@@ -30,9 +31,10 @@ def on_upstream_change(
     It waits while an upstream asset is missing, being materialized, or has a blocking check that did not pass. A failed
     attempt is repeated at the next tick of ``RETRY_CRON``, or at the next change. ``optional`` assets may be missing if
     they failed; before their first attempt they are waited for. ``additional`` assets are never waited for: they may be
-    turned off. Changes of ``ignoring`` assets wait for the night. The asset also waits while one of those that it comes
-    ``after`` is being made, and, before it is made for the first time, until each of them has been tried. With
-    ``at_most``, a cron, changes wait for its next tick, which then stands for all of them.
+    turned off. Changes of ``ignoring`` assets wait for the night; they may be missing, except for ``required`` ones.
+    The asset also waits while one of those that it comes ``after`` is being made, and, before it is made for the first
+    time, until each of them has been tried. With ``at_most``, a cron, changes wait for its next tick, which then stands
+    for all of them.
     """
     new_version = Condition.data_version_changed() & ~Condition.executed_with_root_target()
     changed = Condition.any_deps_match(new_version)
@@ -40,7 +42,8 @@ def on_upstream_change(
     # An asset of which two upstream assets change in turn (vectors, then tastes) is requested once, after the last.
     under_way = Condition.any_deps_match(Condition.in_progress() | Condition.will_be_requested())
     if ignoring is not None:
-        changed, missing, under_way = (part.ignore(ignoring) for part in (changed, missing, under_way))
+        changed, under_way = changed.ignore(ignoring), under_way.ignore(ignoring)
+        missing = missing.ignore(ignoring if required is None else ignoring - required)
     if additional is not None:
         missing = missing.ignore(additional)
     if optional is not None:

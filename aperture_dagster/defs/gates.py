@@ -1,9 +1,15 @@
 """Whether what a scheduled job builds on is sound: blocking checks count across runs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import dagster as dg
 
+from aperture_dagster.instance.runs import UNFINISHED
+
+# More than there can be of runs under way that make the same asset.
+LATEST_RESULTS = 20
+# One run may make those of many partitions.
+MATERIALIZATIONS = 100
 BlockingChecks = Mapping[dg.AssetKey, frozenset[dg.AssetCheckKey]]
 
 
@@ -31,7 +37,8 @@ def upstream_keys(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], names: I
 def why_blocked(instance: dg.DagsterInstance, upstream: Iterable[dg.AssetKey], blocking: BlockingChecks) -> str | None:
     """Say which blocking check of an upstream asset has not passed on its latest materialization, and what to do.
 
-    For schedules, what ``AutomationCondition.all_deps_blocking_checks_passed()`` is for automation.
+    For schedules, what ``AutomationCondition.all_deps_blocking_checks_passed()`` is for automation. Of a run that is
+    queued or in progress, nothing counts yet: neither what it has made nor the checks that it plans.
     """
     for key in sorted(upstream):
         for check in sorted(blocking.get(key, ()), key=lambda check: check.name):
@@ -45,11 +52,15 @@ def why_blocked(instance: dg.DagsterInstance, upstream: Iterable[dg.AssetKey], b
 
 
 def _problem(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> str | None:
-    made = instance.fetch_materializations(check.asset_key, limit=1).records
-    if not made:
+    # Dagster has no public way to ask for the results of a check.
+    records = instance.event_log_storage.get_asset_check_execution_history(check, limit=LATEST_RESULTS)
+    planned = [record.run_id for record in records if not isinstance(record.evaluation, dg.AssetCheckEvaluation)]
+    under_way = _under_way(instance, planned)
+    record = next((one for one in records if one.run_id not in under_way), None)
+    # What a run under way makes does not count, as if it had not begun: there is no other start before tomorrow.
+    made = _latest_made(instance, check.asset_key, under_way)
+    if made is None:
         return "has nothing to look at yet"
-    # Dagster has no public way to ask for the last result of a check.
-    record = instance.get_latest_asset_check_evaluation_record(check)
     evaluation = record.evaluation if record is not None else None
     if record is None or evaluation is None:
         return "has not run"
@@ -60,8 +71,26 @@ def _problem(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> str | Non
         return f"failed: {evaluation.description}" if evaluation.description else "failed"
     target = evaluation.target_materialization_data
     if target is not None:
-        is_current = target.storage_id == made[0].storage_id
+        is_current = target.storage_id == made.storage_id
     else:
         # Dagster does not note it in runs that also have a partition.
-        is_current = record.run_id == made[0].run_id or record.create_timestamp > made[0].timestamp
+        is_current = record.run_id == made.run_id or record.create_timestamp > made.timestamp
     return None if is_current else "has not run since the last materialization"
+
+
+def _under_way(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> set[str]:
+    """Return those of some runs that are queued or in progress."""
+    if not run_ids:
+        return set()
+    return {run.run_id for run in instance.get_runs(dg.RunsFilter(run_ids=run_ids, statuses=UNFINISHED))}
+
+
+def _latest_made(instance: dg.DagsterInstance, key: dg.AssetKey, without: Set[str]) -> dg.EventLogRecord | None:
+    """Return the latest materialization of an asset, ``without`` those of some runs."""
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(key, limit=MATERIALIZATIONS if without else 1, cursor=cursor)
+        made = next((one for one in page.records if one.run_id not in without), None)
+        if made is not None or not page.has_more:
+            return made
+        cursor = page.cursor

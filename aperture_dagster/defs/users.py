@@ -58,6 +58,10 @@ class UserOutcome:
     line: dict[str, Any] = field(default_factory=dict)
 
 
+class UserLeft(Exception):
+    """The user was deleted on the media server since the users were read."""
+
+
 def for_each_user(
     context: dg.AssetExecutionContext,
     settings: Settings,
@@ -93,7 +97,9 @@ def for_each_user(
             raise run.failure()
         written = sum(outcome.rows_written for outcome in run.served.values())
         sent = sum(outcome.requests for outcome in run.served.values())
-        log_totals(context, {"users served": len(run.served), "rows written": written, "requests sent": sent})
+        left = {"users gone": len(run.left)} if run.left else {}
+        served = {"users served": len(run.served)}
+        log_totals(context, served | left | {"rows written": written, "requests sent": sent})
 
 
 class _Run:
@@ -110,6 +116,7 @@ class _Run:
             self._users = users_of_partitions(connection, self.keys)
         self.served: dict[str, UserOutcome] = {}
         self.failed: dict[str, Exception] = {}
+        self.left: list[str] = []
 
     def serve_all(self, serve: Callable[[User], UserOutcome]) -> None:
         """Serve one user after the other until all are, or until the rest would fail, too."""
@@ -121,6 +128,11 @@ class _Run:
                     raise MissingPrerequisite(f"No user has the partition {key!r}: run sync_users.")
                 self.served[key] = self._serve(serve, self._users[key])
                 unavailable = 0
+            except UserLeft:
+                self.left.append(key)
+                self._context.log.warning(
+                    f"{self._name(key)} was deleted on the media server and is left as is until the next sync of users."
+                )
             except Exception as error:
                 self.failed[key] = error
                 self._context.log.error(f"{self._name(key)}: {describe(error, self._settings)}")

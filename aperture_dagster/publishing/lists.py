@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from aperture_dagster.publishing.manifest import Manifest, PlacedList
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.places import library_names
+from aperture_dagster.resources.errors import RequestRejected
+from aperture_dagster.wording import counted
 
 if TYPE_CHECKING:
     from aperture_dagster.resources.media_server.records import ServerList
@@ -91,7 +93,7 @@ class ListPublisher:
                 outcomes.append(outcome)
             for one in wanted:
                 before = placed.get((one.list_key, one.kind, one.user_id))
-                outcomes.append(self._guarded(one, lambda one=one, before=before: self._sync(one, before)))
+                outcomes.append(self._guarded(one, lambda one=one, before=before: self._sync_known(one, before)))
         return outcomes
 
     def _guarded(self, one: DesiredList, act: Callable[[], Outcome]) -> Outcome:
@@ -102,6 +104,37 @@ class ListPublisher:
             # What was read may be wrong now.
             self._seen.clear()
             return _outcome(one, error=error)
+
+    def _sync_known(self, one: DesiredList, before: PlacedList | None) -> Outcome:
+        """Bring a list to its desired state without what was removed from the server since the catalogue was read.
+
+        Of a batch with an unknown item, Jellyfin adds nothing to a collection.
+        """
+        try:
+            return self._sync(one, before)
+        except RequestRejected:
+            others = before.others if before is not None else ()
+            known = self._server.known_items([*one.items, *others])
+            lost = [item for item in one.items if item not in known]
+            if known.issuperset([*one.items, *others]):
+                # It was refused for another reason.
+                raise
+        if lost:
+            self._log.warning(
+                f"{one.name}: the media server no longer has {counted(len(lost), 'titles')} of this list. "
+                "The rest is published; the next read of the catalogue notes what is gone."
+            )
+        left = replace(one, items=tuple(item for item in one.items if item in known))
+        skipped = tuple(f"{one.name}: the media server no longer has the item {item}" for item in lost)
+        if not left.items:
+            return replace(_outcome(left), skipped=skipped)
+        # The attempt may have created the list, or changed some of it, and noted that.
+        self._seen.clear()
+        key = (one.list_key, one.kind, one.user_id)
+        noted = next((each for each in self._manifest.lists() if (each.list_key, each.kind, each.user_id) == key), None)
+        if noted is not None:
+            noted = replace(noted, others=tuple(item for item in noted.others if item in known))
+        return replace(self._sync(left, noted), skipped=skipped)
 
     def _sync(self, one: DesiredList, before: PlacedList | None) -> Outcome:
         shown = self._find(one, before)

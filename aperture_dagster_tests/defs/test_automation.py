@@ -310,6 +310,16 @@ def test_a_newcomer_is_served_without_the_others(settled: Automation):
     ]
 
 
+def test_a_newcomer_is_suggested_nothing_before_their_taste_is_known(settled: Automation):
+    settled.materialized("discovery_pool")
+    settled.follow()
+    settled.instance.add_dynamic_partitions(USERS, ["Dmitri"])
+    # Also an hour later, if the first list failed.
+    assert [settled.tick(), settled.tick(timedelta(hours=1))] == [{}, {}]
+    settled.materialized("taste_profiles", users=("Dmitri",))
+    assert settled.tick()["discovery_candidates"] == {"Dmitri"}
+
+
 def test_a_request_is_not_repeated_while_it_waits(settled: Automation):
     settled.materialized("movies")
     assert settled.tick() == {"enriched_metadata": {None}}

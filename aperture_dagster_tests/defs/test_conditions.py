@@ -240,6 +240,17 @@ def test_what_is_ignored_is_neither_a_change_nor_waited_for(graph):
     assert home.tick() == {DOWN}, "it is being made"
 
 
+def test_what_is_ignored_but_required_is_waited_for_and_its_changes_are_not(graph):
+    home = graph(settled=False, ignoring=selected(*BOTH), required=selected(OTHER))
+    home.fails(OTHER, DOWN)
+    assert [home.tick(HOUR) for _ in range(2)] == [set(), set()], "nothing is repeated that would fail again"
+    home.made(OTHER)
+    assert home.tick(HOUR) == {DOWN}
+    home.runs(DOWN)
+    home.made(OTHER)
+    assert home.tick() == set()
+
+
 def test_what_is_optional_is_waited_for_until_it_was_tried(graph):
     home = graph(settled=False, optional=selected(OTHER))
     home.made(UP)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 import pytest
+from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
 from aperture_dagster.defs.gates import blocking_checks, upstream_keys, why_blocked
 
@@ -111,3 +112,51 @@ def test_a_check_that_a_failed_run_never_reached_keeps_it_closed(instance, reaso
 
     run(instance, broken, are_complete)
     assert "has not finished in the last run" in reason()
+
+
+def under_way(instance: dg.DagsterInstance, *parts: dg.AssetsDefinition, made: bool, ends: bool = False) -> None:
+    """Begin a run of titles and their check, which has ``made`` the titles or not, and leave it or let it fail."""
+    job = dg.Definitions(
+        assets=[one for one in parts if not isinstance(one, dg.AssetChecksDefinition)],
+        asset_checks=[are_complete],
+        jobs=[dg.define_asset_job("again", selection=dg.AssetSelection.all())],
+    ).resolve_job_def("again")
+    began = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    if made:
+        instance.report_dagster_event(
+            DagsterEvent(
+                event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
+                job_name="again",
+                event_specific_data=StepMaterializationData(dg.AssetMaterialization(titles.key)),
+            ),
+            began.run_id,
+        )
+    if ends:
+        instance.report_run_failed(began)
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["has begun", "has materialized"])
+def test_a_run_under_way_does_not_cost_others_their_turn(instance, reason, made):
+    run(instance, titles, are_complete)
+    under_way(instance, titles, are_complete, made=made)
+    assert reason() is None
+
+
+def test_a_run_that_is_killed_keeps_it_closed_from_then_on(instance, reason):
+    run(instance, titles, are_complete)
+    under_way(instance, titles, are_complete, made=True, ends=True)
+    assert "has not finished in the last run" in reason()
+    # A run that may mend it has only begun.
+    under_way(instance, titles, are_complete, made=False)
+    assert "has not finished in the last run" in reason()
+
+
+def test_the_finding_before_a_run_under_way_keeps_it_closed(instance, reason):
+    run(instance, titles, are_complete, passes=False)
+    under_way(instance, titles, are_complete, made=True)
+    assert "are_complete failed: 3 are missing" in reason()
+
+
+def test_the_first_run_must_finish(instance, reason):
+    under_way(instance, titles, are_complete, made=True)
+    assert "has nothing to look at yet" in reason()

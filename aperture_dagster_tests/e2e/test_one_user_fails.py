@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -12,6 +13,7 @@ import pytest
 
 from aperture_dagster.defs.users import VERSION_TAG
 from aperture_dagster.partitions import users_partitions
+from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.household import Household, SetClock, failures, materializations, run_check
 
 pytestmark = pytest.mark.e2e
@@ -105,3 +107,26 @@ def test_a_history_that_fails_for_a_day_is_named_by_the_check_until_it_is_read(s
         assert run_check(home, *CHECK).passed
         quiet = home.must("sync_watch_history", users=everyone, scheduled=True)
         assert recorded(quiet, "watch_history") == {}, "nothing changed, and nobody is left as failed"
+
+
+@pytest.mark.parametrize("scheduled", [False, True], ids=["by hand", "scheduled"])
+def test_a_user_who_was_deleted_since_the_users_were_read_costs_nobody_and_loses_nothing(settled, scheduled: bool):
+    with settled() as (simulator, home, _):
+        everyone, history = home.everyone(), "SELECT user_id, item_id, played FROM watch_state ORDER BY 1, 2"
+        before, full = home.rows(history), {"watch_history": {"full": True}}
+        simulator.state.remove_user(UNLUCKY)
+        result = home.must("sync_watch_history", users=everyone, scheduled=scheduled, config=full)
+        assert sorted(recorded(result, "watch_history")) == sorted(user for user in everyone if user != UNLUCKY)
+        assert home.rows(history) == before
+        warnings = [one.user_message for one in home.instance.all_logs(result.run_id) if one.level == logging.WARNING]
+        assert any(one.startswith(f"{UNLUCKY} was deleted on the media server") for one in warnings)
+        home.must("sync_users")
+        gone = home.rows("SELECT name FROM users WHERE removed_at IS NOT NULL")
+        assert [row["name"] for row in gone] == [UNLUCKY]
+
+
+def test_a_user_whom_the_server_has_and_whose_history_it_does_not_find_still_fails(settled):
+    with settled() as (simulator, home, _):
+        simulator.state.add_fault(FaultRule("jellyfin", "/Items", status=404))
+        result = home.run("sync_watch_history", users=home.everyone(), scheduled=True)
+        assert list(failures(result)) == ["watch_history"]

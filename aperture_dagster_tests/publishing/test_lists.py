@@ -63,6 +63,10 @@ class Lists:
         else:
             self.place.writer.add_to_playlist(self.list_id(name), self.owner, ids)
 
+    def remove(self, title: str) -> None:
+        """Remove a title from the server, which is not yet known."""
+        self.place.state.remove_title(next(key for key, one in self.place.state.titles.items() if one.title == title))
+
     def begin(self, wanted: DesiredList) -> None:
         """Remember a list as a run does before it creates it."""
         with self.place.manifest.exclusively():
@@ -223,6 +227,29 @@ def test_a_failure_costs_only_its_own_list(modern: Lists):
     assert modern.there() == {"Others": ["Merged"]}
     modern.publish(first, second)
     assert modern.there() == {"Others": ["Merged"], "Picks": ["Alone"]}
+
+
+def test_a_title_that_left_the_server_costs_a_list_only_itself(lists: Lists):
+    wanted = lists.wanted("Alone", "Merged", "Part One", "Two Files")
+    lists.remove("Merged")
+    (outcome,) = lists.publish(wanted)
+    there = ["Alone", "Part One", "Two Files"]
+    assert lists.shown() == lists.order(there)
+    # The same for a list that is there already, and again on each run before the catalogue is read.
+    lists.remove("Alone")
+    lists.publish(wanted)
+    assert lists.shown() == lists.order(there[1:])
+    lists.publish(lists.wanted("Part One", "Two Files"))
+    assert lists.shown() == lists.order(there[1:]) and len(lists.there()) == 1
+    if lists.kind == "collection" and lists.place.server != "emby":
+        assert len(outcome.skipped) == 1 and outcome.entries == 3
+
+
+def test_a_list_of_which_the_server_has_nothing_left_is_not_created(modern: Lists):
+    wanted = modern.wanted("Alone")
+    modern.remove("Alone")
+    modern.publish(wanted)
+    assert modern.there() in ({}, {"Picks": []})
 
 
 def test_a_plan_of_lists_writes_nothing(modern: Lists):

@@ -66,7 +66,7 @@ AT_NIGHT = dg.AssetSelection.assets(
         taste_profiles, discovery_pool,
     ],
     kinds={"numpy", "postgres"},
-    automation_condition=on_upstream_change(ignoring=AT_NIGHT),
+    automation_condition=on_upstream_change(ignoring=AT_NIGHT, required=dg.AssetSelection.assets(taste_profiles)),
     metadata={"dagster/table_name": "discovery_candidates"},
 )  # fmt: skip
 def discovery_candidates(

@@ -8,16 +8,17 @@ import dagster as dg
 
 from aperture_dagster.defs.failures import MissingPrerequisite, operator_errors
 from aperture_dagster.defs.media_server.catalogue import episodes, movies, series
-from aperture_dagster.defs.media_server.people import read_users_once, users
+from aperture_dagster.defs.media_server.people import ids_on_server, read_users_once, users
 from aperture_dagster.defs.media_server.server import media_server
 from aperture_dagster.defs.reporting import markdown_table, problems_table
-from aperture_dagster.defs.users import UserOutcome, for_each_user, user_asset
+from aperture_dagster.defs.users import UserLeft, UserOutcome, for_each_user, user_asset
 from aperture_dagster.instance.pools import MEDIA_SERVER
 from aperture_dagster.library.history import next_watermark
 from aperture_dagster.library.people import User
 from aperture_dagster.library.removal import check_history_loss
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
+from aperture_dagster.resources.errors import NotFound, RequestRejected
 from aperture_dagster.resources.media_server.reader import MediaServerReader
 from aperture_dagster.resources.media_server.records import ItemState, Listing, with_content
 from aperture_dagster.resources.providers import MediaServers
@@ -78,7 +79,13 @@ def watch_history(
 
         def serve(user: User) -> UserOutcome:
             before = server.requests
-            outcome = _sync_history(user, config, settings, database, server, clock)
+            try:
+                outcome = _sync_history(user, config, settings, database, server, clock)
+            except (NotFound, RequestRejected) as error:
+                there = ids_on_server(server.users())
+                if there is None or not there or user.user_id in there:
+                    raise
+                raise UserLeft(user.name) from error
             outcome.requests = server.requests - before
             return outcome
 

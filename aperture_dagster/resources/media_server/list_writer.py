@@ -18,7 +18,7 @@ from typing import Any, Literal
 from aperture_dagster.resources.errors import BadAnswer, Conflict, NotFound, RequestRejected, ServiceUnavailable
 from aperture_dagster.resources.json_text import expect
 from aperture_dagster.resources.media_server.changes import MediaServerChanges, route, stored_name
-from aperture_dagster.resources.media_server.listing import IDS_PER_QUERY, only_types
+from aperture_dagster.resources.media_server.listing import IDS_PER_QUERY, id_batches, only_types
 from aperture_dagster.resources.media_server.published import MARKER, ListType, marker_of, parse_list
 from aperture_dagster.resources.media_server.records import ServerList
 from aperture_dagster.resources.media_server.values import parse_id
@@ -125,6 +125,14 @@ class ListWriter(MediaServerChanges):
         query = {"ParentId": collection_id, "EnableImages": "false"}
         what = f"{self.reader.product}'s list of a collection"
         return self._all(self._items(query), lambda item: parse_id(item.get("Id")), what)
+
+    def known_items(self, item_ids: Sequence[str]) -> set[str]:
+        """Return those of some ids that the server has, whatever a user sees of them."""
+        known: set[str] = set()
+        for ids in id_batches(item_ids):
+            answer = self._items({"Ids": ids, "EnableImages": "false"})
+            known.update(self._all(answer, lambda item: parse_id(item.get("Id")), "the list of requested items"))
+        return known
 
     def add_to_collection(self, collection_id: str, item_ids: Sequence[str]) -> None:
         """Add members, in order. Those that it has already are left out by the server.

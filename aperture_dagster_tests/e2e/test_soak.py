@@ -1,0 +1,25 @@
+"""The soak in small: two days and a calm night; ``make soak`` lives through a month."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from aperture_dagster_tests.conftest import PROJECT
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.nightly(
+        reason="It lives through three days twice, with every job.",
+        instead="e2e/test_fault_matrix.py::test_an_outage_loses_nothing_and_a_transient_one_is_retried",
+    ),
+]
+
+
+def test_days_with_kills_and_faults_end_like_the_same_days_without():
+    command = [sys.executable, str(PROJECT / "benchmarks" / "soak.py"), "--quick", "--seed", "1"]
+    done = subprocess.run(command, cwd=PROJECT, env=dict(os.environ), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
