@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 
 import pytest
@@ -46,15 +47,15 @@ def bomb(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "mode"),
+    ("size", "file_format", "mode"),
     [
-        (picture((1000, 1500)), "RGB"), (picture((64, 96), "JPEG"), "RGB"), (picture((300, 450), "WEBP"), "RGB"),
-        (picture((300, 450), "GIF", "P"), "P"), (picture((300, 450), "PNG", "RGBA"), "RGBA"),
-        (picture((300, 450), "JPEG", "CMYK"), "CMYK"), (picture((4000, 6000), "JPEG"), "RGB"),
+        ((1000, 1500), "PNG", "RGB"), ((64, 96), "JPEG", "RGB"), ((300, 450), "WEBP", "RGB"), ((300, 450), "GIF", "P"),
+        ((300, 450), "PNG", "RGBA"), ((300, 450), "JPEG", "CMYK"), ((4000, 6000), "JPEG", "RGB"),
     ],
     ids=["png", "small", "webp", "gif", "rgba", "cmyk", "large"],
 )  # fmt: skip
-def test_a_picture_of_any_format_fills_the_poster(content: bytes, mode: str):
+def test_a_picture_of_any_format_fills_the_poster(size: tuple[int, int], file_format: str, mode: str):
+    content = picture(size, file_format, mode)
     poster = draw_poster(content, title="x", rank=None)
     for x, y in ((0, 0), (290, 440), (580, 880)):
         assert colour_at(poster, x, y) == pytest.approx(RED, abs=12)
@@ -87,20 +88,20 @@ def test_16_bit_and_transparent_pictures_are_not_white():
     assert max(colour_at(draw_poster(clear.getvalue(), title="x", rank=None), 290, 440)) < 60
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        None,
-        b"",
-        b"<html>",
-        picture((600, 900))[:60],
-        picture((600, 900), "JPEG")[:900],
-        bomb(60000, 60000),
-        picture((8000, 8000), "PNG", "1"),
-    ],
-    ids=["none", "empty", "page", "cut png", "cut jpeg", "bomb", "too large"],
-)
-def test_without_a_usable_picture_there_is_a_card_with_the_title(content: bytes | None):
+UNUSABLE: dict[str, Callable[[], bytes | None]] = {
+    "none": lambda: None,
+    "empty": lambda: b"",
+    "page": lambda: b"<html>",
+    "cut png": lambda: picture((600, 900))[:60],
+    "cut jpeg": lambda: picture((600, 900), "JPEG")[:900],
+    "bomb": lambda: bomb(60000, 60000),
+    "too large": lambda: picture((8000, 8000), "PNG", "1"),
+}
+
+
+@pytest.mark.parametrize("unusable", UNUSABLE)
+def test_without_a_usable_picture_there_is_a_card_with_the_title(unusable: str):
+    content = UNUSABLE[unusable]()
     card = draw_poster(content, title="Alien", rank=None)
     assert card == draw_poster(None, title="Alien", rank=None)
     assert card != draw_poster(None, title="Aliens", rank=None)
