@@ -395,7 +395,11 @@ def test_a_command_that_cannot_start_prints_one_sentence_and_leaves_nothing_behi
     assert all(word in said for word in words), said
 
 
-@pytest.mark.parametrize("command", [pytest.param(MATERIALIZE, marks=ANOTHER_PROCESS), UP], ids=["dagster", "up"])
+@pytest.mark.nightly(
+    reason="One more process that loads the whole product.",
+    instead="e2e/test_command_line.py::test_a_home_that_is_not_writable_fails_with_one_sentence",
+)
+@pytest.mark.parametrize("command", [MATERIALIZE, UP], ids=["dagster", "up"])
 def test_a_home_that_is_not_writable_gives_one_sentence_in_every_command(home: Path, command: tuple[str, ...]):
     home.write_text("a file is no folder", encoding="utf-8")
     said = run(*command, home=home, APERTURE_HOME=str(home / "below"))

@@ -23,6 +23,10 @@ def lists_of(home: Household) -> dict[str, list[str]]:
     return {row["name"]: home.titles_for(row["name"]) for row in home.rows("SELECT name FROM users")}
 
 
+@pytest.mark.nightly(
+    reason="A whole cycle of the largest household: sixteen seconds of processor time.",
+    instead="e2e/test_demo_and_up.py::test_a_demo_publishes_every_list_and_sums_up_what_it_made",
+)
 def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_there_are_none(household):
     world = load_demo_world(now=datetime.now(UTC))
     active = {user.name: user for user in world.users if not user.is_disabled}
