@@ -15,6 +15,7 @@ from aperture_dagster.partitions import USERS, range_tags
 from aperture_dagster.resources.clock import Clock
 from aperture_dagster.resources.database import Database
 from aperture_dagster.settings import Settings
+from aperture_dagster.storage.trakt import installation_id
 
 _RECORDED: dict[str, list[dg.AssetMaterialization]] = {}
 
@@ -87,6 +88,13 @@ class Household:
     def everyone(self) -> list[str]:
         """Return the partitions of all users who take part."""
         return list(self.instance.get_dynamic_partitions(USERS))
+
+    def note_addresses(self) -> None:
+        """Store what is new for a copied household: the addresses of the services, and its own identity."""
+        for job in ("sync_users", "refresh_ai_pricing"):
+            self.must(job)
+        with self.database.transaction() as connection:
+            installation_id(connection)
 
     def cycle(self, *, skip: Iterable[str] = ()) -> dict[str, dg.ExecuteInProcessResult]:
         """Run every job of the demo once, in the order of a new installation, and assert that each succeeds.

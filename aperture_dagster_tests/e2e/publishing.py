@@ -27,12 +27,12 @@ from aperture_dagster.storage.lists import replace_recommendations, replace_top_
 from aperture_dagster_tests.household import Household, materializations, metadata_of
 
 OTHER_VERSIONS = pytest.mark.nightly(
-    reason="Each version of the server again.", instead="the same test on one version of Jellyfin, and on Emby"
+    reason="Every version of every server again.", instead="the same test on another server or version"
 )
 
 
-def at_night(*servers: str) -> list[Any]:
-    """Return servers on which only ``make nightly`` runs a test."""
+def at_night(*servers: Any) -> list[Any]:
+    """Return servers, or other parameters, with which only ``make nightly`` runs a test."""
     return [pytest.param(server, marks=OTHER_VERSIONS) for server in servers]
 
 

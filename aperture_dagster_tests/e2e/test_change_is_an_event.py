@@ -123,6 +123,10 @@ def test_a_play_moves_the_taste_and_the_list_of_the_user_who_watched(living: Liv
     assert living.list_of(other) == before
 
 
+@pytest.mark.nightly(
+    reason="Dagster evaluates the conditions of the whole graph at each tick, which takes seconds.",
+    instead="defs/test_conditions.py::test_changes_wait_for_their_hour_which_stands_for_all_of_them",
+)
 def test_the_page_of_the_household_follows_changed_lists_once_an_hour(living: Living):
     user = living.home.everyone()[0]
     film = next(title for title in living.world.titles if title.title == living.home.titles_for(user)[0])
@@ -153,6 +157,10 @@ def test_changed_keywords_of_a_film_reach_the_view_the_vectors_and_then_the_list
     ]
 
 
+@pytest.mark.nightly(
+    reason="Dagster evaluates the conditions of the whole graph at each tick, which takes seconds.",
+    instead="defs/test_conditions.py::test_a_change_is_requested_once_and_an_equal_version_never",
+)
 def test_a_parental_limit_set_on_the_server_changes_the_list_after_the_next_sync(living: Living):
     user = living.home.everyone()[0]
     before = living.list_of(user)
@@ -163,12 +171,20 @@ def test_a_parental_limit_set_on_the_server_changes_the_list_after_the_next_sync
     assert living.list_of(user) != before
 
 
+@pytest.mark.nightly(
+    reason="Dagster evaluates the conditions of the whole graph at each tick, which takes seconds.",
+    instead="defs/test_conditions.py::test_a_change_is_requested_once_and_an_equal_version_never",
+)
 def test_a_user_who_is_renamed_moves_no_list(living: Living):
     living.state.rename_user(living.home.everyone()[0], "somebody else")
     living.scheduled("sync_users")
     assert living.follow() == []
 
 
+@pytest.mark.nightly(
+    reason="Dagster evaluates the conditions of the whole graph at each tick, which takes seconds.",
+    instead="defs/test_conditions.py::test_a_failure_is_repeated_at_the_next_turn_of_the_hour_or_at_the_next_change",
+)
 def test_a_taste_that_cannot_be_learned_holds_up_the_lists_of_others_for_less_than_an_hour(living: Living, monkeypatch):
     unlucky, *others = living.home.everyone()
     whole = profiles._profile_row

@@ -42,6 +42,10 @@ def full_library(library: Callable[..., Any]) -> Iterator[Library]:
 # Media server
 
 
+@pytest.mark.nightly(
+    reason="Whole runs of a household, for what one check of made-up rows shows.",
+    instead="defs/test_checks.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_is_readable_warns_when_answers_of_its_own_kind_cannot_be_parsed(household):
     with household(small_world(movies=5)) as (simulator, home):
         sync(home)
@@ -58,6 +62,10 @@ def test_is_readable_warns_when_answers_of_its_own_kind_cannot_be_parsed(househo
 # Enrichment
 
 
+@pytest.mark.nightly(
+    reason="Whole runs of a household, for what one check of made-up rows shows.",
+    instead="e2e/test_studio_logos.py::test_a_changed_logo_and_a_lost_file_are_downloaded_at_once",
+)
 def test_has_its_files_warns_of_a_lost_file_until_the_next_run_downloads_it_again(household):
     with household(small_world(movies=25)) as (_, home):
         sync(home)
@@ -125,6 +133,10 @@ def test_has_every_title_stops_the_run_and_the_schedules_of_what_follows_until_t
     assert why_skipped(home, "generate_embeddings") is None
 
 
+@pytest.mark.nightly(
+    reason="The other check that stops what follows.",
+    instead="e2e/test_checks.py::test_has_every_title_stops_the_run_and_the_schedules_of_what_follows_until_the_view_is_whole",
+)
 def test_cover_the_library_stops_the_run_and_the_schedules_of_what_follows_until_there_are_vectors(household, instance):
     with household(small_world(users=1)) as (_, first):
         home = Household(first.settings, instance)

@@ -15,6 +15,10 @@ from aperture_dagster_tests.household import Household, SetClock, metadata_of
 
 pytestmark = pytest.mark.e2e
 
+ANOTHER = pytest.mark.nightly(
+    reason="Another household for the same outcome.", instead="the same test with other parameters"
+)
+
 HOUR = timedelta(hours=1)
 USER = "ada0"
 LOG = (
@@ -84,7 +88,7 @@ def history(household: Any, request: pytest.FixtureRequest) -> Any:
         yield one
 
 
-both_servers = pytest.mark.parametrize("history", ["jellyfin", "emby"], indirect=True)
+both_servers = pytest.mark.parametrize("history", [pytest.param("jellyfin", marks=ANOTHER), "emby"], indirect=True)
 
 
 @both_servers

@@ -407,7 +407,18 @@ def test_a_user_who_fails_costs_only_that_user(discovered: Any) -> None:
         assert home.titles("bob") == before and "Heist 1030" not in home.titles("ann")
 
 
-@pytest.mark.parametrize("requests", [3, 60])
+@pytest.mark.parametrize(
+    "requests",
+    [
+        pytest.param(
+            3,
+            marks=pytest.mark.nightly(
+                reason="One more process that loads the whole product.", instead="the same test, killed later"
+            ),
+        ),
+        60,
+    ],
+)
 def test_a_killed_run_is_completed_by_the_next(discovered: Any, requests: int) -> None:
     with discovered() as home:
         complete = {user: home.titles(user) for user in PEOPLE}

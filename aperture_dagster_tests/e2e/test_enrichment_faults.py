@@ -14,6 +14,10 @@ from aperture_dagster_tests.household import Household, failures, metadata_of
 
 pytestmark = pytest.mark.e2e
 
+ANOTHER = pytest.mark.nightly(
+    reason="Another household for the same outcome.", instead="the same test with other parameters"
+)
+
 SOURCES = ("tmdb", "omdb", "mdblist")
 LABELS = {"tmdb": "TMDb", "omdb": "OMDb", "mdblist": "MDBList"}
 
@@ -216,7 +220,12 @@ def test_a_service_that_is_down_is_soon_skipped_and_the_others_are_used(library)
 
 @pytest.mark.parametrize(
     ("source", "key"),
-    [("omdb", "wr0ng-s3cret"), ("mdblist", "wr0ng-s3cret"), ("mdblist", "0ther-s3cret"), ("mdblist", "th1rd-s3cret")],
+    [
+        ("omdb", "wr0ng-s3cret"),
+        ("mdblist", "wr0ng-s3cret"),
+        pytest.param("mdblist", "0ther-s3cret", marks=ANOTHER),
+        pytest.param("mdblist", "th1rd-s3cret", marks=ANOTHER),
+    ],
 )
 def test_a_refused_key_fails_with_one_sentence_and_marks_no_title(library, source: str, key: str):
     """MDBList refuses keys in several ways, one of which is the same as for a batch that is too large."""

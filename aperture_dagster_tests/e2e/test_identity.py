@@ -55,10 +55,9 @@ def theirs(home: Household, user_id: str) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("server", [pytest.param("jellyfin", marks=AT_NIGHT), "emby"])
-def test_new_server_ids_of_every_item_change_nothing_for_any_user(household: Any, server: str):
-    world = world_of(users=3)
-    with household(world, server=server) as (simulator, home):
-        home.cycle()
+def test_new_server_ids_of_every_item_change_nothing_for_any_user(settled: Any, server: str):
+    with settled(server=server) as (simulator, home, world):
+        home.note_addresses()
         items, ids = home.rows(ITEMS), {row["server_item_id"] for row in home.rows(SERVER_IDS)}
         before = home.snapshot()
         assert before["plays"] and before["recommendations"] and before["top_picks"]
@@ -85,16 +84,16 @@ def test_new_server_ids_of_every_item_change_nothing_for_any_user(household: Any
         simulator.state.play(Play("ada0", unseen.key, datetime.now(UTC)))
         result = home.must("sync_watch_history", users=home.everyone())
         assert metadata_of(result, "watch_history", "ada0")["plays_logged"] == 0
-        home.cycle()
+        for job in ("sync_movies", "sync_series", *PER_USER):
+            home.must(job, users=home.everyone() if job in PER_USER else None)
         assert home.value("SELECT count(*) FROM plays") == len(before["plays"]) + 1
         assert home.value(WATCHED) == 0
         assert home.rows(ITEMS) == items
 
 
-@pytest.mark.parametrize("server", ["jellyfin", pytest.param("emby", marks=AT_NIGHT)])
-def test_items_that_a_user_may_no_longer_see_keep_their_marks_and_plays(household: Any, server: str):
-    with household(world_of(users=2), server=server) as (simulator, home):
-        home.cycle(skip=("refresh_top_picks",))
+@pytest.mark.parametrize("server", [pytest.param("jellyfin", marks=AT_NIGHT), "emby"])
+def test_items_that_a_user_may_no_longer_see_keep_their_marks_and_plays(settled: Any, server: str):
+    with settled(server=server) as (simulator, home, _):
         ada = simulator.state.user_named("ada0").id
         before = theirs(home, ada)
 

@@ -373,12 +373,18 @@ NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
     [
         (MATERIALIZE, {"APERTURE_DATABASE_URL": NOWHERE}, ("refused", "Check APERTURE_DATABASE_URL")),
         pytest.param(MATERIALIZE, {ATTEMPTS: "many"}, (ATTEMPTS, "integer"), marks=ANOTHER_PROCESS),
-        (
+        pytest.param(
             ("aperture", "up", "--port", "0"),
             {"APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:1", "APERTURE_DATABASE_URL": NOWHERE},
             ("refused", "Check APERTURE_DATABASE_URL"),
+            marks=ANOTHER_PROCESS,
         ),
-        (MATERIALIZE, {"APERTURE_DAGSTER_DATABASE_URL": NOWHERE}, ("refused", "Check APERTURE_DAGSTER_DATABASE_URL")),
+        pytest.param(
+            MATERIALIZE,
+            {"APERTURE_DAGSTER_DATABASE_URL": NOWHERE},
+            ("refused", "Check APERTURE_DAGSTER_DATABASE_URL"),
+            marks=ANOTHER_PROCESS,
+        ),
     ],
     ids=["dagster, no database", "dagster, a wrong setting", "up, no database", "no database of Dagster's"],
 )  # fmt: skip
@@ -389,7 +395,11 @@ def test_a_command_that_cannot_start_prints_one_sentence_and_leaves_nothing_behi
     assert all(word in said for word in words), said
 
 
-@pytest.mark.parametrize("command", [pytest.param(MATERIALIZE, marks=ANOTHER_PROCESS), UP], ids=["dagster", "up"])
+@pytest.mark.nightly(
+    reason="One more process that loads the whole product.",
+    instead="e2e/test_command_line.py::test_a_home_that_is_not_writable_fails_with_one_sentence",
+)
+@pytest.mark.parametrize("command", [MATERIALIZE, UP], ids=["dagster", "up"])
 def test_a_home_that_is_not_writable_gives_one_sentence_in_every_command(home: Path, command: tuple[str, ...]):
     home.write_text("a file is no folder", encoding="utf-8")
     said = run(*command, home=home, APERTURE_HOME=str(home / "below"))
@@ -426,6 +436,10 @@ def test_in_dagsters_own_command_a_failed_asset_takes_one_line(well: dict[str, s
 # A full disk
 
 
+@pytest.mark.nightly(
+    reason="A process that creates a database cluster: five seconds of processor time.",
+    instead="e2e/test_operator_mistakes.py::test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing",
+)
 def test_a_demo_on_a_full_disk_gives_one_sentence_and_leaves_no_partial_database(home: Path):
     said = run("aperture", "demo", "--users", "2", home=home, largest_file=1_000_000)
     assert "File too large" in said and "APERTURE_HOME" in said and "Make room" in said

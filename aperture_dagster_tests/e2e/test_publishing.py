@@ -102,7 +102,7 @@ def test_a_whole_cycle_publishes_for_each_user_and_a_second_one_changes_nothing(
         assert not any(one.get(name) for one in recorded.values() for name in counts)
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", [*at_night("emby"), "jellyfin@12.0.0"])
 def test_nothing_is_changed_that_was_not_meant_to_change(household: Any, tmp_path: Path, server: str):
     """Whole objects of users and libraries are compared; only lists of visible and hidden libraries differ."""
     with shelf(household, tmp_path, server=server) as place:
@@ -130,6 +130,10 @@ def test_nothing_is_changed_that_was_not_meant_to_change(household: Any, tmp_pat
         assert BENS in place.views("ben") and ANNAS not in place.views("ben")
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_publisher.py::test_a_changed_list_keeps_the_items_that_stay",
+)
 @pytest.mark.parametrize("server", FEW_SERVERS)
 def test_a_list_that_changes_is_shown_as_it_is_now(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server) as place:
@@ -144,7 +148,7 @@ def test_a_list_that_changes_is_shown_as_it_is_now(household: Any, tmp_path: Pat
         assert [(one["added"], one["removed"]) for one in changed] == [(1, 2)]
 
 
-@pytest.mark.parametrize("server", ["jellyfin@10.11.11", "emby"])
+@pytest.mark.parametrize("server", [*at_night("jellyfin@10.11.11"), "emby"])
 def test_options_that_somebody_changed_are_put_right_with_the_next_change(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server) as place:
         place.must_publish()
@@ -165,6 +169,10 @@ def test_a_series_holds_its_episodes_in_seasons(household: Any, tmp_path: Path):
         assert len(place.titles(SHOWS, "Episode")) == 4
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_publisher.py::test_retired_libraries_leave_the_server_the_disk_and_users_settings",
+)
 def test_a_user_who_leaves_takes_their_library_along(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.must_publish()
@@ -181,6 +189,10 @@ def test_a_user_who_leaves_takes_their_library_along(household: Any, tmp_path: P
         assert bens not in str(anna)
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="e2e/test_life_of_a_user.py::test_a_user_is_one_person_from_the_first_day_to_the_last",
+)
 def test_a_user_who_returns_gets_a_new_library(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.must_publish()
@@ -195,6 +207,10 @@ def test_a_user_who_returns_gets_a_new_library(household: Any, tmp_path: Path):
         assert BENS in place.views("ben") and BENS not in place.views("anna")
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_publisher.py::test_a_renamed_library_keeps_its_items",
+)
 @pytest.mark.parametrize("server", FEW_SERVERS)
 def test_a_renamed_user_gets_a_library_of_the_new_name_with_the_same_items(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server) as place:
@@ -214,6 +230,10 @@ def test_a_renamed_user_gets_a_library_of_the_new_name_with_the_same_items(house
         assert {item.path: item.server_item_id for item in items} == before
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_folder.py::test_from_links_to_strm_and_back",
+)
 def test_from_links_to_strm_and_back(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.must_publish()
@@ -227,6 +247,10 @@ def test_from_links_to_strm_and_back(household: Any, tmp_path: Path):
             assert place.titles(ANNAS) == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="e2e/test_published_lists.py::test_an_original_that_is_deleted_leaves_the_lists",
+)
 def test_an_original_that_is_deleted_leaves_the_library(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.must_publish()
@@ -237,6 +261,10 @@ def test_an_original_that_is_deleted_leaves_the_library(household: Any, tmp_path
         assert place.titles(ANNAS) == ["Film 3", "Film 1", "Film 2", "Film 4"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_publisher.py::test_while_the_originals_disk_is_away_a_library_is_left_as_it_is",
+)
 def test_while_the_originals_disk_is_away_nothing_is_scanned_and_everything_stays(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.must_publish()
@@ -254,6 +282,10 @@ def test_while_the_originals_disk_is_away_nothing_is_scanned_and_everything_stay
         assert place.titles(ANNAS) == ["Film 8", "Film 3"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_publisher.py::test_a_library_that_lost_a_title_on_the_server_is_scanned_again",
+)
 def test_titles_that_the_server_lost_are_brought_back(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.must_publish()
@@ -266,6 +298,10 @@ def test_titles_that_the_server_lost_are_brought_back(household: Any, tmp_path: 
         assert place.titles(ANNAS) == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_publisher.py::test_a_library_that_has_the_name_already_is_left_alone",
+)
 @pytest.mark.parametrize("server", ["jellyfin@10.9.11", *at_night("jellyfin@12.0.0"), "emby"])
 def test_a_library_of_somebody_else_with_our_name_is_left_alone(household: Any, tmp_path: Path, server: str):
     foreign = tmp_path / "elsewhere"
@@ -293,7 +329,7 @@ ODD = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("server", FEW_SERVERS)
+@pytest.mark.parametrize("server", [*at_night("jellyfin@10.10.7", "jellyfin@12.0.0"), "emby"])
 def test_odd_titles_stay_in_their_folders_and_are_not_misread(household: Any, tmp_path: Path, server: str):
     titles = [film(number, title) for number, title in enumerate(ODD, start=1)]
     with shelf(household, tmp_path, *titles, server=server) as place:
@@ -332,6 +368,10 @@ def test_a_scan_that_is_running_is_waited_for(household: Any, tmp_path: Path):
         assert place.titles(ANNAS) == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_publisher.py::test_a_scan_without_end_is_an_error_of_its_libraries",
+)
 def test_a_scan_that_takes_too_long_leaves_the_last_good_list(household: Any, tmp_path: Path):
     with shelf(household, tmp_path, publish_wait_seconds=0.3) as place:
         place.must_publish()
@@ -346,6 +386,10 @@ def test_a_scan_that_takes_too_long_leaves_the_last_good_list(household: Any, tm
         assert place.titles(ANNAS) == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_publisher.py::test_one_refused_user_costs_nobody_else_their_library",
+)
 def test_a_policy_that_is_refused_costs_only_that_user(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         for user in ("anna", "ben"):
@@ -369,7 +413,7 @@ def test_an_empty_list_keeps_the_last_good_one(household: Any, tmp_path: Path):
         assert place.titles(ANNAS) == ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
 
 
-@pytest.mark.parametrize("server", FEW_SERVERS)
+@pytest.mark.parametrize("server", ["jellyfin@10.10.7", *at_night("jellyfin@12.0.0", "emby")])
 def test_a_play_on_a_published_copy_counts_once_for_the_original(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server, publish_as="symlink") as place:
         place.must_publish()

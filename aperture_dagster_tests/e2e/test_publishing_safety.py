@@ -26,7 +26,7 @@ from aperture_dagster.settings import Settings
 from aperture_dagster.simulator.world import World, WorldLibrary, WorldUser
 from aperture_dagster.storage import published
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.e2e.publishing import FEW_SERVERS, ROOT_ON_SERVER, Publishing, at_night, publishing
+from aperture_dagster_tests.e2e.publishing import ROOT_ON_SERVER, Publishing, at_night, publishing
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, film, shelf
 
 pytestmark = pytest.mark.e2e
@@ -37,7 +37,7 @@ FILMS = ["Film 3", "Film 1", "Film 5", "Film 2", "Film 4"]
 # Files that the server passes over
 
 
-@pytest.mark.parametrize("skew", [0, 3600, -3600])
+@pytest.mark.parametrize("skew", [0, *at_night(3600, -3600)])
 def test_a_list_that_changes_within_a_minute_is_read_all_the_same(household: Any, tmp_path: Path, skew: int):
     """Jellyfin 10.11.3 and newer read an NFO again only if it is a minute newer than the item."""
     with shelf(household, tmp_path) as place:
@@ -51,7 +51,7 @@ def test_a_list_that_changes_within_a_minute_is_read_all_the_same(household: Any
         assert place.changes() == 0
 
 
-@pytest.mark.parametrize("server", ["jellyfin@10.11.11", "emby"])
+@pytest.mark.parametrize("server", [*at_night("jellyfin@10.11.11"), "emby"])
 def test_a_wrong_clock_is_no_obstacle(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server) as place:
         place.state.skew_clock(-3600)
@@ -74,6 +74,10 @@ def test_a_title_that_the_server_does_not_read_again_is_named(household: Any, tm
         assert ANNAS in warning
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_crashes.py::test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_one_repairs",
+)
 def test_files_that_a_killed_run_changed_are_read_in_the_next_one(
     household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -133,6 +137,10 @@ def start(place: Publishing, *, largest_file: int | None = None) -> subprocess.P
     )
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_crashes.py::test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_one_repairs",
+)
 def test_a_process_that_is_killed_leaves_what_the_next_one_repairs(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.publish_now()
@@ -156,6 +164,10 @@ def test_a_process_that_is_killed_leaves_what_the_next_one_repairs(household: An
         assert set(place.files()) == place.owned()
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_folder.py::test_a_full_disk_is_reported_and_leaves_what_was_visible",
+)
 def test_on_a_full_disk_the_last_good_list_stays_and_other_lists_go_on(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.publish_now()
@@ -182,7 +194,7 @@ def test_on_a_full_disk_the_last_good_list_stays_and_other_lists_go_on(household
 # A database that does not know what is there
 
 
-@pytest.mark.parametrize("server", FEW_SERVERS)
+@pytest.mark.parametrize("server", ["jellyfin@10.10.7", *at_night("jellyfin@12.0.0", "emby")])
 def test_after_the_restore_of_an_older_database_nothing_is_doubled(household: Any, tmp_path: Path, server: str):
     with shelf(household, tmp_path, server=server) as place:
         place.publish_now()
@@ -206,6 +218,10 @@ def test_after_the_restore_of_an_older_database_nothing_is_doubled(household: An
 # How titles are published
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_entries.py::test_hard_links_need_the_original_here_and_follow_a_replaced_file",
+)
 def test_hard_links_share_the_original_and_follow_it(household: Any, tmp_path: Path):
     media = tmp_path / "media"
     root = str(tmp_path / "published")
@@ -237,7 +253,7 @@ def test_hard_links_share_the_original_and_follow_it(household: Any, tmp_path: P
         assert all(path.is_file() and path.stat().st_nlink == 1 for path in originals.values())
 
 
-@pytest.mark.parametrize("server", ["jellyfin@10.9.11", "emby"])
+@pytest.mark.parametrize("server", ["jellyfin@10.9.11", *at_night("emby")])
 def test_a_play_that_cannot_be_trusted_does_not_count(household: Any, tmp_path: Path, server: str):
     """A STRM file has no length before it is played, and counts as played as soon as it is started."""
     with shelf(household, tmp_path, server=server, publish_as="strm", publish_provider_ids="none") as place:
@@ -252,6 +268,10 @@ def test_a_play_that_cannot_be_trusted_does_not_count(household: Any, tmp_path: 
         assert place.home.value("SELECT count(*) FROM plays") == 0
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_forms.py::test_strm_files_on_jellyfin_are_warned_of",
+)
 def test_strm_files_that_will_not_play_are_warned_of(household: Any, tmp_path: Path):
     with shelf(household, tmp_path, server="jellyfin@10.11.11", publish_as="strm") as place:
         (warning,) = place.publish_now().warnings
@@ -336,6 +356,10 @@ def test_an_unknown_version_of_the_server_is_left_alone(household: Any, tmp_path
         assert place.changes() == 0 and place.files() == {}
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="publishing/test_publisher.py::test_a_user_with_blocked_libraries_is_reported",
+)
 def test_a_user_whose_old_rules_override_everything_is_named(household: Any, tmp_path: Path):
     with shelf(household, tmp_path) as place:
         place.state.user_named("ben").policy.blocked_folders = ("f" * 32,)
@@ -374,6 +398,10 @@ def test_at_no_moment_does_anybody_see_lists_of_others_or_half_of_one(
         assert ANNAS not in place.libraries()
 
 
+@pytest.mark.nightly(
+    reason="A whole household that publishes, for what a publisher alone shows.",
+    instead="races/test_publishing.py::test_a_process_that_waited_too_long_for_another_one_says_so",
+)
 def test_only_one_process_publishes_at_a_time(household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(published, "PATIENCE", "100ms")
     with shelf(household, tmp_path) as place, place.publication() as other:

@@ -90,6 +90,10 @@ def test_nothing_is_sent_unless_both_switches_and_the_address_are_set(open_place
             assert reason in page["skipped"] and place.state.counters.total("seerr") == 0
 
 
+@pytest.mark.nightly(
+    reason="Another household for what the code beneath shows alone.",
+    instead="defs/test_what_may_be_requested.py::test_the_job_requests_nothing_that_is_settled_or_owned_under_any_id",
+)
 def test_never_what_is_owned_dismissed_requested_or_declined(open_place: Any):
     with open_place(**ON, requests_per_week=10) as place:
         place.suggest("ann", *FILMS, OWNED)
@@ -114,6 +118,10 @@ def test_never_what_is_owned_dismissed_requested_or_declined(open_place: Any):
         assert place.state.counters.total("seerr") - asked <= 3, "what stood in the way is remembered"
 
 
+@pytest.mark.nightly(
+    reason="Another household for what the code beneath shows alone.",
+    instead="defs/test_what_may_be_requested.py::test_what_no_longer_suits_a_user_is_not_requested",
+)
 def test_what_no_longer_suits_the_user_since_the_night_is_not_requested(open_place: Any):
     with open_place(**ON, requests_per_week=10) as place:
         place.suggest("ann", *FILMS)
@@ -232,6 +240,10 @@ def test_seerr_down_fails_the_run_with_a_sentence_and_keeps_everything(open_plac
         assert place.home.snapshot() == tables
 
 
+@pytest.mark.nightly(
+    reason="Another household for what the code beneath shows alone.",
+    instead="resources/test_seerr.py::test_the_protection_against_csrf_is_recognised_and_named",
+)
 def test_csrf_is_named_and_the_titles_are_requested_after_it_was_switched_off(open_place: Any):
     with open_place(**ON) as place:
         place.suggest("ann", FILMS[0])
@@ -246,6 +258,10 @@ def test_csrf_is_named_and_the_titles_are_requested_after_it_was_switched_off(op
 # Sent once
 
 
+@pytest.mark.nightly(
+    reason="Another household for what the code beneath shows alone.",
+    instead="e2e/test_requests.py::test_an_answer_that_is_lost_is_found_and_an_error_is_not_repeated_every_day",
+)
 def test_a_command_killed_before_the_answer_is_completed_without_a_second_request(open_place: Any):
     with open_place(**ON, requests_per_week=1) as place:
         place.suggest("ann", *FILMS[:2])

@@ -22,6 +22,10 @@ from aperture_dagster_tests.household import Household, SetClock, failures, mark
 
 pytestmark = pytest.mark.e2e
 
+ANOTHER = pytest.mark.nightly(
+    reason="Another household for the same outcome.", instead="the same test with other parameters"
+)
+
 USERS = ("ada", "bob", "cy")
 TODAY = datetime.now(UTC).date()
 NOON = datetime.combine(TODAY, time(12), UTC)
@@ -152,7 +156,7 @@ def test_pages_are_read_until_enough_titles_of_the_library_are_found(house: Any)
         assert home.simulator.state.requests("tmdb", "popular") == 3
 
 
-@pytest.mark.parametrize("name", ["popular", "trending", "top_rated"])
+@pytest.mark.parametrize("name", ["popular", *(pytest.param(one, marks=ANOTHER) for one in ("trending", "top_rated"))])
 def test_every_list_of_tmdb_is_read_for_series(house: Any, name: str) -> None:
     with house(world(), top_picks_series_source="tmdb", top_picks_tmdb_list=name) as home:
         home.make()

@@ -361,6 +361,10 @@ def test_what_was_written_while_removals_are_held_back_is_recorded(raters: Any, 
         assert (made.tags or {})[VERSION_TAG] != before
 
 
+@pytest.mark.nightly(
+    reason="Another household for what the code beneath shows alone.",
+    instead="sensors/test_ratings_outbox.py::test_a_failure_is_followed_by_ten_minutes_of_rest_also_after_a_restart",
+)
 def test_after_a_failure_the_sensor_waits(raters: Any, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: Any, **__: Any) -> None:
         raise KeyError

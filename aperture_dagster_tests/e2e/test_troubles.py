@@ -17,6 +17,10 @@ from aperture_dagster_tests.household import Household, failures, metadata_of
 
 pytestmark = pytest.mark.e2e
 
+ANOTHER_FAULT = pytest.mark.nightly(
+    reason="A household is filled for each fault.", instead="the same test with another fault"
+)
+
 TITLES_OF_TMDB = "source = 'tmdb' AND kind IN ('movie', 'series')"
 TITLE_ENDPOINTS = ("GET /movie/{tmdb_id}", "GET /tv/{tmdb_id}")
 
@@ -76,9 +80,9 @@ def test_a_failure_that_affects_every_user_is_not_tried_with_every_user(
 @pytest.mark.parametrize(
     ("service", "fault", "reason"),
     [
-        ("jellyfin", {"kind": "drip", "delay_seconds": 0.05}, "no answer in time"),
+        pytest.param("jellyfin", {"kind": "drip", "delay_seconds": 0.05}, "no answer in time", marks=ANOTHER_FAULT),
         ("jellyfin", {"kind": "packed", "megabytes": 40}, "larger than 32 MB"),
-        ("tmdb", {"kind": "packed", "megabytes": 40}, "larger than 32 MB"),
+        pytest.param("tmdb", {"kind": "packed", "megabytes": 40}, "larger than 32 MB", marks=ANOTHER_FAULT),
         ("tmdb", {"kind": "huge", "megabytes": 40}, "larger than 32 MB"),
     ],
 )

@@ -11,7 +11,6 @@ from aperture_dagster.library.parental import certified_age, within_limit
 from aperture_dagster.partitions import USERS
 from aperture_dagster.simulator.demo_world import load_demo_world
 from aperture_dagster.simulator.world import Play, WorldTitle, WorldUser
-from aperture_dagster_tests.e2e.worlds import small_world
 from aperture_dagster_tests.household import NO_BACKUP, Household, failed_checks, metadata_of, rows_written
 
 pytestmark = pytest.mark.e2e
@@ -24,6 +23,10 @@ def lists_of(home: Household) -> dict[str, list[str]]:
     return {row["name"]: home.titles_for(row["name"]) for row in home.rows("SELECT name FROM users")}
 
 
+@pytest.mark.nightly(
+    reason="A whole cycle of the largest household: sixteen seconds of processor time.",
+    instead="e2e/test_demo_and_up.py::test_a_demo_publishes_every_list_and_sums_up_what_it_made",
+)
 def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_there_are_none(household):
     world = load_demo_world(now=datetime.now(UTC))
     active = {user.name: user for user in world.users if not user.is_disabled}
@@ -84,9 +87,9 @@ def test_a_first_cycle_gives_every_user_a_full_list_with_reasons_or_says_why_the
         assert "note" not in metadata_of(results.values(), "recommendations", "Alma")
 
 
-def test_a_second_cycle_writes_requests_and_embeds_nothing(household):
-    with household(small_world()) as (simulator, home):
-        home.cycle()
+def test_a_second_cycle_writes_requests_and_embeds_nothing(settled):
+    with settled() as (simulator, home, _):
+        home.note_addresses()
         before = home.snapshot()
         dates = home.rows("SELECT user_id, media_type, rank, generated_at FROM recommendations ORDER BY 1, 2, 3")
         simulator.state.reset_counters()
@@ -187,19 +190,15 @@ def test_a_removed_user_keeps_the_history_and_returns_as_the_same_record(settled
         assert home.value("SELECT count(*) FROM users WHERE name = 'ada0'") == 1
 
 
-def test_top_picks_of_a_past_day_can_be_computed_again_with_the_same_result(household):
-    world = load_demo_world(now=datetime.now(UTC), users=6)
-    with household(world, top_picks_history_days=200) as (simulator, home):
-        for job in ("sync_users", "sync_movies", "sync_series"):
-            home.must(job)
-        home.must("sync_watch_history", users=home.everyone())
+def test_top_picks_of_a_past_day_can_be_computed_again_with_the_same_result(settled):
+    with settled(top_picks_history_days=200) as (simulator, home, world):
         days = [(datetime.now(UTC).date() - timedelta(days=back)).isoformat() for back in (1, 20, 200)]
         for day in days:
             home.must("refresh_top_picks", partition=day)
         picks = "SELECT day::text, media_type, rank, work_id, viewers, plays, score FROM top_picks ORDER BY 1, 2, 3"
         before = home.rows(picks)
         assert {row["day"] for row in before} >= set(days)
-        simulator.state.play(Play("Alma", load_demo_world(now=datetime.now(UTC)).titles[0].key, datetime.now(UTC)))
+        simulator.state.play(Play("ada0", world.titles[0].key, datetime.now(UTC)))
         home.must("sync_watch_history", users=home.everyone())
         for day in days:
             assert metadata_of(home.must("refresh_top_picks", partition=day), "top_picks")["rows_written"] == 0
