@@ -54,9 +54,10 @@ _keep_temporary_files_in_memory()
 
 
 SLOWEST = (
-    "e2e/test_demo_and_up.py", "e2e/test_side_by_side.py", "storage/test_embedded_containers.py",
-    "cli/test_supervisor.py", "e2e/test_fault_matrix.py", "e2e/test_operator_mistakes.py", "e2e/test_publishing.py",
-    "e2e/test_published_lists.py", "e2e/test_checks.py", "e2e/test_secrets.py", "storage/test_embedded_users.py",
+    "e2e/test_demo_and_up.py", "storage/test_embedded_containers.py", "cli/test_supervisor.py", "e2e/test_secrets.py",
+    "e2e/test_discovery.py", "e2e/test_fault_matrix.py", "e2e/test_change_is_an_event.py", "e2e/test_whole_cycle.py",
+    "e2e/test_troubles.py", "e2e/test_operator_mistakes.py", "e2e/test_requests.py", "e2e/test_publishing.py",
+    "e2e/test_published_lists.py", "e2e/test_emby.py", "e2e/test_side_by_side.py", "storage/test_embedded_users.py",
 )  # fmt: skip
 """Files that take long, the longest first."""
 

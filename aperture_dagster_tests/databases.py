@@ -208,3 +208,14 @@ def role_with_password(postgres: str) -> Iterator[str]:
     finally:
         rules.write_text(before)
         run_statements(postgres, "SELECT pg_reload_conf()", f"DROP ROLE {role}")
+
+
+def no_room(url: str, table: str) -> None:
+    """Make every insert into a table fail as on a full disk, with PostgreSQL's message and code."""
+    run_statements(
+        url,
+        "CREATE OR REPLACE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
+        "'could not extend file \"base/5/16384\": No space left on device' "
+        "USING ERRCODE = 'disk_full', HINT = 'Check free disk space.'; END $$",
+        f"CREATE TRIGGER no_room BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION no_room()",
+    )

@@ -29,7 +29,7 @@ from aperture_dagster.simulator.odd_world import odd_world
 from aperture_dagster.simulator.server import running_simulator
 from aperture_dagster.storage.connection import close_engine
 from aperture_dagster_tests.conftest import PROJECT
-from aperture_dagster_tests.databases import role_with_password, run_statements
+from aperture_dagster_tests.databases import no_room, role_with_password, run_statements
 from aperture_dagster_tests.household import Household, failures
 from aperture_dagster_tests.processes import all_gone, processes_of
 from aperture_dagster_tests.resources.conftest import Answer, Scripted
@@ -376,14 +376,11 @@ NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
         pytest.param(
             ("aperture", "up", "--port", "0"),
             {"APERTURE_MEDIA_SERVER_URL": "http://127.0.0.1:1", "APERTURE_DATABASE_URL": NOWHERE},
-            ("refused", "Check APERTURE_DATABASE_URL"),
-            marks=ANOTHER_PROCESS,
+            ("refused", "Check APERTURE_DATABASE_URL"), marks=ANOTHER_PROCESS,
         ),
         pytest.param(
-            MATERIALIZE,
-            {"APERTURE_DAGSTER_DATABASE_URL": NOWHERE},
-            ("refused", "Check APERTURE_DAGSTER_DATABASE_URL"),
-            marks=ANOTHER_PROCESS,
+            MATERIALIZE, {"APERTURE_DAGSTER_DATABASE_URL": NOWHERE},
+            ("refused", "Check APERTURE_DAGSTER_DATABASE_URL"), marks=ANOTHER_PROCESS,
         ),
     ],
     ids=["dagster, no database", "dagster, a wrong setting", "up, no database", "no database of Dagster's"],
@@ -445,17 +442,6 @@ def test_a_demo_on_a_full_disk_gives_one_sentence_and_leaves_no_partial_database
     assert "File too large" in said and "APERTURE_HOME" in said and "Make room" in said
     left = [path for path in (home / "demo").rglob("*") if not path.name.startswith(".")]
     assert [path.name for path in left] == ["libraries"], "only the empty folder for published libraries"
-
-
-def no_room(url: str, table: str) -> None:
-    """Make every insert into a table fail as on a full disk, with PostgreSQL's message and code."""
-    run_statements(
-        url,
-        "CREATE OR REPLACE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
-        "'could not extend file \"base/5/16384\": No space left on device' "
-        "USING ERRCODE = 'disk_full', HINT = 'Check free disk space.'; END $$",
-        f"CREATE TRIGGER no_room BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION no_room()",
-    )
 
 
 def test_a_disk_that_fills_up_in_a_step_gives_one_sentence_and_loses_nothing(

@@ -367,8 +367,15 @@ def doctor(environment: dict[str, str]) -> list[tuple[str, str]]:
 
 # Settings
 
+OTHER_SETTINGS = pytest.mark.nightly(
+    reason="Every secret in every form in every address: hundreds of loads.", instead="the same test of other settings"
+)
+BY_DAY = ("media_server_api_key", "media_server_headers", "database_url", "tmdb_api_key")
 
-@pytest.mark.parametrize("name", secret_names())
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in BY_DAY else OTHER_SETTINGS) for name in secret_names()]
+)
 def test_a_secret_in_an_address_or_in_the_config_file_is_refused_and_not_repeated(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
