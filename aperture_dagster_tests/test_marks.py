@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from aperture_dagster_tests.conftest import PROJECT
 
 TESTS = Path(__file__).parent

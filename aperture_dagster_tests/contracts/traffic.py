@@ -129,6 +129,7 @@ def write_all_of_jellyfin(served: RunningSimulator, called: set[str], folder: st
         writer.add_to_collection(collection, films[2:])
         writer.remove_from_collection(collection, films[:1])
         writer.collection_items(collection)
+        writer.known_items(films)
         writer.stamp(collection, "top-picks-movie")
         writer.set_display_order(collection, "Default")
         writer.collections()

@@ -255,7 +255,9 @@ class Place:
     # What is there
 
     def libraries(self) -> dict[str, Any]:
-        return {library.name: library for library in self.writer.libraries()}
+        # Without whether a scan is under way.
+        found = (replace(library, refresh_status="Idle", refresh_progress=None) for library in self.writer.libraries())
+        return {library.name: library for library in found}
 
     def shown(self, library: str, item_type: str = "Movie") -> list[str]:
         """The names of a library's items in the order in which clients show them."""

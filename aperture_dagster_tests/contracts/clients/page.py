@@ -35,7 +35,7 @@ _NOT_TRIED = """\
   Dagster's UI, is tested with 17. Both cannot be installed in one environment.
 - MDBList: there is no client for it on the package index. Its stand-in follows the published documentation.
 - `trakt.py` (MIT): last released in 2021; `pytrakt` is maintained.
-- `overseerr` and `seerr`: clients for the same service as `python-overseerr`; `overseerr` names no licence in its package.
+- `overseerr` and `seerr`: clients for the same service as `python-overseerr`; `overseerr` names no licence.
 """
 
 
