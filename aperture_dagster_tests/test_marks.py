@@ -28,7 +28,7 @@ def nightly_marks(tree: ast.AST) -> Iterator[ast.expr]:
 
 def words_of(mark: ast.expr) -> dict[str | None, str]:
     given = mark.keywords if isinstance(mark, ast.Call) else []
-    return {one.arg: one.value.value for one in given if isinstance(one.value, ast.Constant)}
+    return {one.arg: str(one.value.value) for one in given if isinstance(one.value, ast.Constant)}
 
 
 def always_run(path: Path) -> set[str]:
