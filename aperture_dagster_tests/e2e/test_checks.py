@@ -44,7 +44,7 @@ def full_library(library: Callable[..., Any]) -> Iterator[Library]:
 
 @pytest.mark.nightly(
     reason="Whole runs of a household, for what one check of made-up rows shows.",
-    instead="defs/test_checks.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
 )
 def test_is_readable_warns_when_answers_of_its_own_kind_cannot_be_parsed(household):
     with household(small_world(movies=5)) as (simulator, home):

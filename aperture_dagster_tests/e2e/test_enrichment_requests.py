@@ -123,18 +123,17 @@ def test_titles_missing_from_an_answer_are_not_found_and_those_of_a_failed_batch
 
 # Killed runs
 
+ANOTHER_PROCESS = pytest.mark.nightly(
+    reason="One more process that loads the whole product.", instead="the same test with another source"
+)
+
 
 @pytest.mark.parametrize(
     ("source", "concurrency", "unit", "settings"),
     [
         ("tmdb", 4, 1, {"tmdb_concurrency": 4}),
-        pytest.param(
-            *("omdb", 3, 1, {"omdb_concurrency": 3}),
-            marks=pytest.mark.nightly(
-                reason="One more process that loads the whole product.", instead="the same test with other sources"
-            ),
-        ),
-        ("mdblist", 1, 3, {"mdblist_batch_size": 3}),
+        pytest.param("omdb", 3, 1, {"omdb_concurrency": 3}, marks=ANOTHER_PROCESS),
+        pytest.param("mdblist", 1, 3, {"mdblist_batch_size": 3}, marks=ANOTHER_PROCESS),
     ],
 )
 def test_a_killed_run_loses_only_requests_in_flight(library, source: str, concurrency: int, unit: int, settings):

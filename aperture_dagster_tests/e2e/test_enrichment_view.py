@@ -100,6 +100,10 @@ def test_the_metadata_of_a_source_shows_its_coverage(library):
         assert here.home.daily_checks()["omdb_ratings.covers_the_library"].passed
 
 
+@pytest.mark.nightly(
+    reason="Whole runs of a library, for what one check of made-up rows shows.",
+    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_checks_warn_about_overdue_answers_and_fail_on_impossible_values(library):
     with library(titles(1, 10), omdb_daily_limit=10) as here:
         here.ask("omdb")
@@ -124,6 +128,10 @@ def test_checks_warn_about_overdue_answers_and_fail_on_impossible_values(library
         assert wrong.description == "1 values are out of range."
 
 
+@pytest.mark.nightly(
+    reason="Whole runs of a library, for what one check of made-up rows shows.",
+    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_a_check_warns_about_a_source_that_has_failed_for_a_day_until_it_answers_or_is_disabled(library):
     name = "enriched_metadata.has_sources_that_answer"
     with library(titles(1, 30), http_attempts=1) as here:
@@ -149,6 +157,10 @@ def test_a_check_warns_about_a_source_that_has_failed_for_a_day_until_it_answers
         assert look().passed
 
 
+@pytest.mark.nightly(
+    reason="Whole runs of a library, for what one check of made-up rows shows.",
+    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_a_check_warns_about_titles_that_no_source_can_know(library):
     """For example, anime with only AniDB ids."""
     anime = [title(number, title=f"Anime {number}", imdb_id=None, tmdb_id=None) for number in (21, 22)]
@@ -197,6 +209,10 @@ def test_a_check_warns_about_mostly_unreadable_answers_with_count_and_first_reas
         assert (covers.passed, covers.severity) == (False, dg.AssetCheckSeverity.WARN)
 
 
+@pytest.mark.nightly(
+    reason="Whole runs of a library, for what one check of made-up rows shows.",
+    instead="defs/test_checks_of_sources.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_a_title_that_is_not_merged_fails_the_blocking_check(library):
     with library(titles(1, 3)) as here:
         assert has_every_title(database=here.home.database).passed is False
