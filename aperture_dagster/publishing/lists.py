@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 from aperture_dagster.publishing.manifest import Manifest, PlacedList
 from aperture_dagster.publishing.outcome import Outcome
 from aperture_dagster.publishing.places import library_names
-from aperture_dagster.resources.errors import RequestRejected
 from aperture_dagster.wording import counted
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class ListPublisher:
         """
         try:
             return self._sync(one, before)
-        except RequestRejected:
+        except self._server.REFUSAL:
             others = before.others if before is not None else ()
             known = self._server.known_items([*one.items, *others])
             lost = [item for item in one.items if item not in known]

@@ -31,6 +31,9 @@ _NAMES: dict[ListType, str] = {"BoxSet": "collection", "Playlist": "playlist"}
 class ListWriter(MediaServerChanges):
     """The part of a writer that is about collections and playlists."""
 
+    REFUSAL = RequestRejected
+    """Raised when the server refuses what a request asks, such as an item that it does not have."""
+
     def collections(self) -> list[ServerList]:
         """Return all collections of the server, those of others included."""
         return self._lists("BoxSet", None)
