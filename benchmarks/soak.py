@@ -37,6 +37,8 @@ from verdict import Verdict  # noqa: E402
 
 CALM_DAYS, INSTALLED_BEFORE = 2.6, timedelta(hours=6)
 STEPS_A_DAY = 16
+# Before the next night, in which suggestions are also made from Trakt's.
+RECONNECTED_AFTER = timedelta(hours=8)
 ROOM = 200_000
 
 
@@ -134,7 +136,7 @@ class Month:
             state.trakt_invalidate(user, access=True, refresh=fully)
             self.chances.counted["tokens revoked" if fully else "token expired"] += 1
             if fully:
-                self._reconnect.append((moment + timedelta(hours=20), user))
+                self._reconnect.append((moment + RECONNECTED_AFTER, user))
         for since, user in [one for one in self._reconnect if one[0] <= moment]:
             self._reconnect.remove((since, user))
             house.ask({"connect": {user: state.trakt_connect(user)}})
