@@ -51,7 +51,7 @@ def decision(*sides: Any, **how: Any) -> str:
 @pytest.mark.parametrize(
     ("rating", "step"),
     [(None, None), (0, None), (0.49, None), (0.5, 1), (1.49, 1), (7.5, 8), (8.5, 9), (8.6, 9), (7.5999999, 8),
-     (9.5, 10), (10, 10), (float("nan"), None)],
+     (9.5, 10), (10, 10), (10.6, 10), (float("nan"), None)],
 )  # fmt: skip
 def test_ratings_are_rounded_half_up_once(rating: float | None, step: int | None):
     assert whole_step(rating) == step

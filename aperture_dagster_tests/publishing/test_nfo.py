@@ -93,7 +93,8 @@ def test_a_series_has_an_id_that_keeps_it_apart_unless_history_is_shared_by_ids(
     apart = series_nfo(replace(FILM, provider_ids={"Tvdb": "0"}, status="Ended"))
     assert parsed(apart).tag == "tvshow" and texts(apart, "status") == ["Ended"]
     assert unique_ids(apart) == {"aperture": "ap-hkqzmbwrnf", "custom": "ap-hkqzmbwrnf"}
-    assert unique_ids(series_nfo(replace(FILM, provider_ids={"Tvdb": "5"}))) == {"tvdb": "5", "aperture": FILM.marker}
+    for ids in ({"Tvdb": "5"}, {"Imdb": "", "Tvdb": "5"}):
+        assert unique_ids(series_nfo(replace(FILM, provider_ids=ids))) == {"tvdb": "5", "aperture": FILM.marker}
 
 
 @pytest.mark.parametrize("make", [film_nfo, series_nfo])

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageStat
 
+from aperture_dagster.publishing import posters
 from aperture_dagster.publishing.posters import draw_poster
 
 RED = (200, 30, 30)
@@ -178,3 +179,9 @@ def test_a_title_on_its_card_is_underlined_in_gold():
 def test_equal_input_gives_equal_bytes_so_that_nothing_is_rewritten():
     content = picture((1600, 900), "WEBP")
     assert draw_poster(content, title="x", rank=3) == draw_poster(content, title="x", rank=3)
+
+
+def test_no_word_of_a_title_is_lost_between_lines():
+    words = ["The", "Assassination", "of", "Jesse", "James", "by", "the", "Coward", "Robert", "Ford"]
+    lines = posters._wrap(words, posters._font(60), 500)
+    assert len(lines) > 2 and " ".join(lines).split() == words

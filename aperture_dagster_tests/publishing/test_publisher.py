@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aperture_dagster.publishing.outcome import NotShown, Outcome, PublishingError, ScanTooLong
+from aperture_dagster.publishing.publisher import Publisher
 from aperture_dagster.publishing.selection import MediaFile, Source
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster_tests.publishing.place import Place, a_place
@@ -165,6 +167,21 @@ def test_where_both_copies_share_what_was_watched_the_own_ones_stay_out_of_lates
     library = place.libraries()["ada's picks"].item_id
     hidden = place.writer.user_objects()[place.user("ada")]["Configuration"]["LatestItemsExcludes"]
     assert (library in hidden) is is_hidden
+
+
+def test_where_a_library_cannot_be_hidden_others_are_kept_from_it_before_it_has_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    place_files, seen = Publisher._place, []
+
+    def looking(publisher: Publisher, work: Any) -> None:
+        seen.append({user: place.views(user) for user in ("ada", "bo")})
+        place_files(publisher, work)
+
+    monkeypatch.setattr(Publisher, "_place", looking)
+    with a_place(tmp_path, "emby") as place:
+        place.publish(place.wanted("ada", "Alone"))
+    assert seen == [{"ada": ["ada's picks"], "bo": []}]
 
 
 def test_a_library_stays_hidden_if_somebody_could_not_be_kept_from_it(place: Place):
