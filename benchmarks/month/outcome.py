@@ -31,8 +31,8 @@ _NUMBER = re.compile(r"-?\d+\.\d{3,}(?:e-?\d+)?")
 _SHOWN = re.compile(r"-?\d+\.\d+")
 # What belongs to a home itself: the port of its stand-ins, its folder, and the mark of its backups.
 _OWN = re.compile(r"127\.0\.0\.1:\d+|/(?:disturbed|twin)\b|(?<=\"owner\": \")[0-9a-f]{32}")
-# The clocks of stand-ins run on while a home works, so a title is added at another second.
-_SECONDS = re.compile(r"(?<=\d\d \d\d):\d\d:\d\d(?:\.\d+)?")
+# The clocks of stand-ins run on while a home works, so a title is added at another second (rounded above: one digit).
+_SECONDS = re.compile(r"(?<=\d\d \d\d):\d\d:\d{1,2}(?:\.\d+)?")
 # Twice the error of rounding.
 TOLERANCE = 0.0101
 EXAMPLES, WIDEST = 4, 600
