@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from aperture_dagster.resources.media_server.changes import MediaServerChanges
 from aperture_dagster.storage.published import StoredManifest
 from aperture_dagster_tests.e2e.publishing import Publishing, at_night
 from aperture_dagster_tests.e2e.test_publishing import ANNAS, BENS, shelf
+from aperture_dagster_tests.killing import Killed, killed_at
 
 pytestmark = pytest.mark.e2e
 
@@ -37,33 +37,6 @@ STEPS = [
 ]
 
 
-class Killed(BaseException):
-    """The process is gone: nothing catches this."""
-
-
-@contextmanager
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Kill at the n-th step, before it on odd numbers and right after it on even ones; yields the steps so far."""
-    done: list[str] = []
-
-    def guarded(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            done.append(name)
-            if len(done) * 2 - 1 == step:
-                raise Killed(name)
-            result = original(*args, **kwargs)
-            if len(done) * 2 == step:
-                raise Killed(name)
-            return result
-
-        return call
-
-    with monkeypatch.context() as patched:
-        for owner, name in STEPS:
-            patched.setattr(owner, name, guarded(f"{owner.__name__}.{name}", getattr(owner, name)))
-        yield done
-
-
 def shown(place: Publishing, user: str, library: str) -> list[str] | None:
     """What a user sees of a library; None if it is not in their views."""
     return place.titles(library) if library in place.views(user) else None
@@ -72,7 +45,7 @@ def shown(place: Publishing, user: str, library: str) -> list[str] | None:
 @pytest.mark.parametrize("server", ["jellyfin@12.0.0", *at_night("jellyfin@10.10.7")])
 @pytest.mark.parametrize("begin", ["changed", *at_night("new", "left")])
 def test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_run_repairs(
-    household: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, begin: str
+    household: Any, tmp_path: Path, server: str, begin: str
 ):
     with shelf(household, tmp_path, server=server) as place:
         step = 0
@@ -86,7 +59,7 @@ def test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_run_repairs
             before = shown(place, "anna", ANNAS)
             place.recommend("anna", *NEW)
             without = ("ben",) if begin == "left" else ()
-            with killed_at(step, monkeypatch) as done, suppress(Killed):
+            with killed_at(STEPS, step) as done, suppress(Killed):
                 place.publish_now(without=without)
             seen = shown(place, "anna", ANNAS)
             assert seen in (before, NEW), f"killed at step {step}, {done[-1]}"

@@ -5,15 +5,14 @@ repairs the rest.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from aperture_dagster.publishing.folder import LibraryFolder
 from aperture_dagster.resources.media_server.changes import MediaServerChanges
+from aperture_dagster_tests.killing import Killed, killed_at
 from aperture_dagster_tests.publishing.place import Memory, Place, a_place
 
 OLD, NEW = ["Alone", "Merged", "Part One"], ["Two Files", "Part One", "Alone"]
@@ -33,33 +32,6 @@ STEPS = [
     (Memory, "write_copies"),
     (Memory, "note_settings"),
 ]
-
-
-class Killed(BaseException):
-    """The process is gone: nothing catches this."""
-
-
-@contextmanager
-def killed_at(step: int) -> Iterator[list[str]]:
-    """Kill at the n-th half step: before a step on odd numbers, right after it on even ones. Yields the steps."""
-    done: list[str] = []
-
-    def guarded(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            done.append(name)
-            if len(done) * 2 - 1 == step:
-                raise Killed(name)
-            result = original(*arguments, **options)
-            if len(done) * 2 == step:
-                raise Killed(name)
-            return result
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, name in STEPS:
-            patch.setattr(owner, name, guarded(f"{owner.__name__}.{name}", getattr(owner, name)))
-        yield done
 
 
 def owned(place: Place) -> set[str]:
@@ -83,7 +55,7 @@ def test_a_killed_run_shows_the_old_list_or_the_new_one_and_the_next_one_repairs
             place.publish(retired=[key])
             place.publish(place.wanted("ada", *OLD))
             place.wait(180)
-            with killed_at(step) as done, suppress(Killed):
+            with killed_at(STEPS, step) as done, suppress(Killed):
                 place.publish(place.wanted("ada", *NEW), place.wanted("bo", "Alone"), retired=["top_picks/movie"])
             at = f"killed at {step}, {done[-1]}"
             place.viewers[key] = frozenset({place.user("ada")})

@@ -272,7 +272,7 @@ def test_a_renamed_library_keeps_its_items(tmp_path: Path, server: str):
     ("list_key", "user_id", "owner"),
     [
         ("recommendations/ada/movie", "ada", "ada"),
-        # A collection is nobody's on the server.
+        # On the server, a collection belongs to no user.
         ("recommendations/ada/movie", None, "ada"),
         ("shows_you_watch/ada", None, "ada"),
         ("top_picks/movie", None, None),
