@@ -106,21 +106,6 @@ def test_new_tokens_are_stored_before_their_first_use(home: TraktHome):
     assert home.count("POST /oauth/token") == 0
 
 
-def test_two_processes_renew_a_token_once(home: TraktHome):
-    home.connect("ada")
-    make_due(home, "ada")
-    home.state.reset_counters()
-    # While the first one waits for Trakt's answer, this one wants to renew the same token.
-    home.state.add_fault(FaultRule("trakt_auth", kind="slow", delay_seconds=1, times=1))
-    process = look_elsewhere(home, "ada")
-    wait_for_refresh(home, process)
-    assert home.look("ada") == "ada"
-    answer = process.communicate(timeout=300)
-    assert answer[0].strip() == "ada", answer
-    assert home.count("POST /oauth/token") == 1
-    assert home.states() == {"ada": "connected"}
-
-
 def test_a_refresh_killed_before_it_is_stored_costs_only_that_user(home: TraktHome):
     home.connect("ada", "ben")
     make_due(home, "ada", "ben")
