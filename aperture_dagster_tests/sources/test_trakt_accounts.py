@@ -21,6 +21,7 @@ from aperture_dagster.resources.trakt.errors import (
 )
 from aperture_dagster.simulator.faults import FaultRule
 from aperture_dagster.sources.trakt_tokens import TokenStore
+from aperture_dagster.storage.trakt import write_vip
 from aperture_dagster_tests.forks import Fork
 from aperture_dagster_tests.sources.trakt_home import LIFE, TraktHome, trakt_home
 
@@ -187,6 +188,10 @@ def test_a_membership_is_asked_for_again(home: TraktHome):
     home.state.trakt_account("ada", vip=True)
     with home.accounts.open("ada") as client:
         home.accounts.ask_for_membership("ada", client)
+    assert [one.is_vip for one in home.accounts.accounts()] == [True]
+    # What a run learns of the account that the user had before says nothing about this one.
+    with home.database.transaction() as connection:
+        write_vip(connection, "ada", trakt_user="somebody else", is_vip=False)
     assert [one.is_vip for one in home.accounts.accounts()] == [True]
 
 
