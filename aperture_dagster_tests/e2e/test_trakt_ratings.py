@@ -410,6 +410,18 @@ def test_ratings_from_trakt_reach_every_copy_on_jellyfin_and_do_not_come_back(ra
         assert place.here("ann") == {TWICE: None}
 
 
+def test_ratings_on_trakt_do_not_wait_for_the_media_server(raters: Any):
+    with raters(ratings_to_server=True, http_attempts=1) as place:
+        place.connect("ann")
+        place.state.trakt_rate("ann", FILM, 8)
+        place.state.add_fault(FaultRule("jellyfin", status=503))
+        assert "Not written to the media server" in place.sync()["ann"]["note"]
+        assert place.here("ann") == {FILM: 8}
+        place.state.clear_faults()
+        place.sync()
+        assert place.on_server("ann", FILM) == [8]
+
+
 def test_a_copy_to_the_server_alone_is_recorded_once_a_day(raters: Any):
     with raters(ratings_to_server=True, trakt_client_id=None) as place:
         place.sync()
