@@ -363,7 +363,8 @@ MATERIALIZE = ("dagster", "asset", "materialize", "-m", "aperture_dagster.defini
 UP = ("aperture", "up", "--demo", "--port", "0")
 ATTEMPTS = "APERTURE_HTTP_ATTEMPTS"
 ANOTHER_PROCESS = pytest.mark.nightly(
-    reason="One more process that loads the whole product.", instead="the same test with another command"
+    reason="One more process that loads the whole product.",
+    instead="e2e/test_operator_mistakes.py::test_in_dagsters_own_command_a_failed_asset_takes_one_line",
 )
 NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
 
@@ -371,7 +372,10 @@ NOWHERE = f"postgresql://ann:{PASSWORD}@127.0.0.1:1/db"
 @pytest.mark.parametrize(
     ("command", "variables", "words"),
     [
-        (MATERIALIZE, {"APERTURE_DATABASE_URL": NOWHERE}, ("refused", "Check APERTURE_DATABASE_URL")),
+        pytest.param(
+            MATERIALIZE, {"APERTURE_DATABASE_URL": NOWHERE},
+            ("refused", "Check APERTURE_DATABASE_URL"), marks=ANOTHER_PROCESS,
+        ),
         pytest.param(MATERIALIZE, {ATTEMPTS: "many"}, (ATTEMPTS, "integer"), marks=ANOTHER_PROCESS),
         pytest.param(
             ("aperture", "up", "--port", "0"),

@@ -33,6 +33,7 @@ from aperture_dagster_tests.household import (
     metadata_of,
     run_check,
 )
+from aperture_dagster_tests.marks import ANOTHER_CASE
 from aperture_dagster_tests.sensors.runs import UNFINISHED, add_run
 
 pytestmark = pytest.mark.e2e
@@ -262,6 +263,10 @@ def test_users_without_a_connection_are_left_out_and_the_job_says_so(raters: Any
         assert all("TRAKT_CLIENT_ID is not set" in one["note"] for one in place.sync().values())
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="sources/test_trakt_accounts.py::test_a_user_who_revoked_the_access_must_connect_again_and_the_others_go_on",
+)
 def test_a_user_who_must_connect_again_is_named_and_the_others_go_on(raters: Any):
     with raters() as place:
         place.connect("ann", "bob")
@@ -280,7 +285,16 @@ def test_a_user_who_must_connect_again_is_named_and_the_others_go_on(raters: Any
         assert (check.description or "").endswith(". Run `aperture trakt connect ann`.")
 
 
-@pytest.mark.parametrize("moment", ["before", "during"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(
+            "before",
+            marks=ANOTHER_CASE,
+        ),
+        "during",
+    ],
+)
 def test_a_user_who_disconnects_during_a_run_costs_nobody_else(raters: Any, moment: str):
     with raters() as place:
         place.connect(*USERS)
@@ -313,6 +327,10 @@ def test_a_user_who_disconnects_during_a_run_costs_nobody_else(raters: Any, mome
             assert "1 of 3 users" in failures(result)["trakt_ratings"]
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="defs/test_checks_of_lists.py::test_a_check_fails_for_its_reason_and_passes_otherwise",
+)
 def test_ratings_that_wait_for_more_than_a_day_are_named(raters: Any):
     with raters() as place:
         place.connect("ann")
@@ -331,6 +349,10 @@ def test_ratings_that_wait_for_more_than_a_day_are_named(raters: Any):
         assert run_check(place.home, *name).passed and place.there("ann") == {FILM: 8}
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="sources/test_trakt_ratings.py::test_a_title_that_trakt_does_not_know_waits_in_sight_and_the_rating_stays",
+)
 def test_a_title_that_trakt_does_not_know_is_counted_apart(raters: Any):
     with raters() as place:
         place.connect("ann")
@@ -430,6 +452,10 @@ def test_a_copy_to_the_server_alone_is_recorded_once_a_day(raters: Any):
         assert place.sync(scheduled=True).keys() == set(USERS)
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="sources/test_server_ratings.py::test_a_rating_that_was_taken_over_from_the_server_meanwhile_is_left_alone",
+)
 def test_a_rating_given_on_the_server_meanwhile_is_not_overwritten(raters: Any):
     with raters(ratings_to_server=True) as place:
         place.connect("ann")
@@ -442,6 +468,10 @@ def test_a_rating_given_on_the_server_meanwhile_is_not_overwritten(raters: Any):
         assert (place.on_server("ann", FILM), place.there("ann")) == ([3], {FILM: 3})
 
 
+@pytest.mark.nightly(
+    reason="A whole household and its runs, for what the part beneath shows alone.",
+    instead="sources/test_server_ratings.py::test_a_report_from_before_the_lock_was_free_changes_nothing",
+)
 def test_a_history_that_is_being_read_takes_no_rating_back(
     raters: Any, command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ):
