@@ -349,22 +349,6 @@ def test_ratings_that_wait_for_more_than_a_day_are_named(raters: Any):
         assert run_check(place.home, *name).passed and place.there("ann") == {FILM: 8}
 
 
-@pytest.mark.nightly(
-    reason="A whole household and its runs, for what the part beneath shows alone.",
-    instead="sources/test_trakt_ratings.py::test_a_title_that_trakt_does_not_know_waits_in_sight_and_the_rating_stays",
-)
-def test_a_title_that_trakt_does_not_know_is_counted_apart(raters: Any):
-    with raters() as place:
-        place.connect("ann")
-        place.state.trakt_change_ids(FILM, None)
-        place.state.rate("ann", FILM, 8)
-        place.read_server()
-        place.sync()
-        place.clock.moment += timedelta(hours=25)
-        found = run_check(place.home, "trakt_ratings", "reach_trakt_within_a_day")
-        assert found.passed and found.metadata["unknown_to_trakt"].value == 1
-
-
 def test_what_was_written_while_removals_are_held_back_is_recorded(raters: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("aperture_dagster.library.ratings.MANY_REMOVALS", 1)
     with raters() as place:
