@@ -37,7 +37,7 @@ MOST_STARTS, AN_HOUR = 8, timedelta(hours=1)
 NIGHT_HOURS, NIGHT_HALVES = (1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 5)
 SETTINGS = {
     "EMBEDDER": "openai", "EMBEDDER_MODEL": "demo-embedding", "PUBLISH": "true", "RECOMMENDATION_COLLECTIONS": "true",
-    "TOP_PICKS_COLLECTIONS": "true", "TOP_PICKS_PLAYLISTS": "true", "PUBLISH_POLL_SECONDS": "0.02",
+    "TOP_PICKS_COLLECTIONS": "true", "TOP_PICKS_PLAYLISTS": "true", "PUBLISH_POLL_SECONDS": "0.1",
     "PUBLISH_WAIT_SECONDS": "30", "SEND_REQUESTS": "true", "REQUESTS_DRY_RUN": "false", "REQUESTS_PER_WEEK": "100",
     "REQUESTS_MINIMUM_SCORE": "0", "DISCOVERY_MINIMUM_VOTES": "20", "RATINGS_TO_SERVER": "true",
     "TRAKT_WRITE_SECONDS": "0.01", "TIMEZONE": TIMEZONE,
@@ -177,6 +177,8 @@ class House:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                # As a service of its own would be: on a busy machine, processor time is shared out by session.
+                start_new_session=True,
             )
         self.starts += 1
         if self._exchange(self._process, None) != {READY: True}:
