@@ -13,6 +13,7 @@ from aperture_dagster.cli.terminal import Terminal
 from aperture_dagster.errors import OperatorError
 from aperture_dagster.settings import Settings
 from aperture_dagster.storage.errors import DatabaseError
+from aperture_dagster.storage.lists import read_items
 from aperture_dagster.storage.read_only import read_only
 
 SETTING = "APERTURE_CROWD_FOLDER"
@@ -100,7 +101,6 @@ def _known(settings: Settings, file: Path) -> str:
     """Say how many films of the library a table knows."""
     from aperture_dagster.resources.crowd_file import read_file
     from aperture_dagster.sources.crowd import works_of
-    from aperture_dagster.storage.lists import read_items
 
     try:
         with read_only(settings) as connection:

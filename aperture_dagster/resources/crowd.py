@@ -100,8 +100,7 @@ def fingerprint(folder: Path) -> str:
         CrowdError: a file is missing or unreadable.
     """
     digest = hashlib.sha256()
-    names = [next((name for name in _FILMS if _find(folder, name)), _FILMS[0]), "ratings.csv"]
-    for path in (_file(folder, name) for name in names):
+    for path in (_films_file(folder), _file(folder, "ratings.csv")):
         try:
             status = path.stat()
             digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
@@ -143,10 +142,11 @@ def _read_films(folder: Path) -> pd.DataFrame:
     # Any: pandas' own types do not follow a column through these conversions.
     films: Any
     try:
-        if _find(folder, _FILMS[0]):
-            films = pd.read_csv(_file(folder, _FILMS[0]), dtype={"imdbId": "string"})
+        path = _films_file(folder)
+        if path.name.startswith(_FILMS[0]):
+            films = pd.read_csv(path, dtype={"imdbId": "string"})
         else:
-            films = pd.read_json(_file(folder, _FILMS[1]), lines=True, dtype={"imdbId": "string"})
+            films = pd.read_json(path, lines=True, dtype={"imdbId": "string"})
         movie = np.asarray(films["movieId"], dtype=np.int64)
         tmdb: Any = pd.to_numeric(films["tmdbId"])
         # links.csv has only the digits, as text with leading zeros.
@@ -159,6 +159,14 @@ def _read_films(folder: Path) -> pd.DataFrame:
         raise CrowdError(f"The films of {folder} cannot be read: {error}") from None
     found = pd.DataFrame({name: np.where(values < 2**31, values, 0) for name, values in ids.items()}, index=movie)
     return found.loc[(found > 0).any(axis=1) & ~found.index.duplicated()]
+
+
+def _films_file(folder: Path) -> Path:
+    path = next((path for name in _FILMS if (path := _find(folder, name))), None)
+    if path is None:
+        missing = f"has neither {' nor '.join(_FILMS)}" if folder.is_dir() else "does not exist"
+        raise CrowdError(f"{folder} {missing}, by which the films could be known.")
+    return path
 
 
 def _find(folder: Path, name: str) -> Path | None:

@@ -60,11 +60,19 @@ def load_crowd(settings: Settings, *, fit: bool = True) -> CrowdFile | None:
         except CrowdError:
             # Ours, and made anew from what it was made from.
             pass
+    # Why it could not be read the last time, for whoever only looks.
+    reason = cached.with_suffix(".txt")
     if not fit:
+        if reason.exists():
+            raise CrowdError(reason.read_text(encoding="utf-8"))
         return None
-    made = build_crowd(place)
+    try:
+        made = build_crowd(place)
+    except CrowdError as error:
+        _keep(reason, str(error).encode())
+        raise
     keep_table(cached, made)
-    for older in cached.parent.glob(CACHE.format("*")):
+    for older in cached.parent.glob(CACHE.format("*").replace(".npz", ".*")):
         if older != cached:
             older.unlink(missing_ok=True)
     return made
@@ -72,8 +80,7 @@ def load_crowd(settings: Settings, *, fit: bool = True) -> CrowdFile | None:
 
 def keep_table(path: Path, crowd: CrowdFile) -> None:
     """Write a table, readable by its owner alone. Raises FileError if it cannot be written."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_file(path, pack(crowd))
+    _keep(path, pack(crowd))
 
 
 def build_crowd(folder: Path, *, licence: str = "") -> CrowdFile:
@@ -131,6 +138,11 @@ def works_of(crowd: CrowdFile, items: pd.DataFrame) -> Rows:
 def _digits(imdb_id: object) -> int | None:
     text = imdb_id.removeprefix("tt") if isinstance(imdb_id, str) else ""
     return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _keep(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_file(path, content)
 
 
 def _fingerprint(folder: Path) -> str:

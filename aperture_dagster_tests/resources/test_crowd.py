@@ -102,7 +102,7 @@ def test_real_histories_are_a_crowd():
     ("files", "message"),
     [
         ({"links_csv": LINKS}, "has no ratings.csv"),
-        ({"ratings_csv": RATINGS}, "has no movies.jsonl"),
+        ({"ratings_csv": RATINGS}, "has neither links.csv nor movies.jsonl"),
         ({"ratings_csv": "user,film\n1,2\n", "links_csv": LINKS}, "ratings.csv cannot be read"),
         ({"ratings_csv": RATINGS + "7,x,4.0,1\n", "links_csv": LINKS}, "ratings.csv cannot be read"),
         ({"ratings_csv": RATINGS + "7,1,400,1\n", "links_csv": LINKS}, "ratings must be from 0.5 to 5"),
@@ -163,5 +163,5 @@ def test_a_changed_folder_has_another_fingerprint(tmp_path: Path, change: Callab
 
 
 def test_a_folder_without_files_has_no_fingerprint(tmp_path: Path):
-    with pytest.raises(CrowdError, match=r"has no links.csv|has no movies|has no ratings"):
+    with pytest.raises(CrowdError, match=r"has neither links\.csv nor movies\.jsonl"):
         fingerprint(tmp_path)

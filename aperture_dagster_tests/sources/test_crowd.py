@@ -79,6 +79,20 @@ def test_a_folder_is_no_crowd_before_it_was_read_if_it_may_not_be_read_now(tmp_p
     assert load_crowd(settings(home, folder), fit=False) is not None
 
 
+def test_whoever_only_looks_learns_why_a_folder_could_not_be_read(tmp_path, folder):
+    home = tmp_path / "home"
+    good = (folder / "ratings.csv.gz").read_bytes()
+    (folder / "ratings.csv.gz").write_bytes(good[:5_000])
+    for fit in (True, False, True):
+        with pytest.raises(CrowdError, match=r"ratings\.csv\.gz cannot be read"):
+            load_crowd(settings(home, folder), fit=fit)
+    (folder / "ratings.csv.gz").write_bytes(good)
+    assert load_crowd(settings(home, folder), fit=False) is None, "it may be better now"
+    load_crowd(settings(home, folder))
+    assert load_crowd(settings(home, folder), fit=False) is not None
+    assert [path.suffix for path in (home / "crowd").iterdir()] == [".npz"]
+
+
 def test_a_table_is_used_from_the_setting_or_else_from_the_home(tmp_path, folder):
     home = tmp_path / "home"
     assert load_crowd(settings(home)) is None
