@@ -1,6 +1,5 @@
 """What other people watched together, from a folder or table of the operator."""
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -14,16 +13,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aperture_dagster.ranking.crowd import Crowd
-
-
-def crowd_hash(settings: Settings) -> str:
-    """Return a hash of which files the crowd is read from, and of their sizes and times; empty without a crowd."""
-    if settings.crowd_folder is None:
-        return ""
-    folder = settings.crowd_folder.expanduser()
-    states = [(path.name, path.stat()) for path in sorted(folder.glob("*")) if path.is_file()]
-    files = [(name, state.st_size, state.st_mtime_ns, state.st_ctime_ns) for name, state in states]
-    return hashlib.blake2b(repr((str(folder), files)).encode(), digest_size=8).hexdigest()
 
 
 def read_configured_crowd(
